@@ -1,0 +1,7 @@
+//! Client.
+/// x
+#[derive(Debug)]
+pub struct Client;
+/// x
+#[derive(Debug)]
+pub struct TaskRef;

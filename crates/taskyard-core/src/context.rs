@@ -1,0 +1,126 @@
+//! A task's context: one JSON object, read and written by dotted paths.
+//!
+//! `set("a.b", v)` makes the objects on the way; a value in the way that is no object is replaced, as the documents'
+//! code expects (`progress` first a number, later `progress.total`). An empty segment is refused.
+
+use serde_json::{Map, Value};
+
+use crate::{Error, Limits, Result};
+
+/// The context of one task while it is being worked on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Context {
+    root: Map<String, Value>,
+}
+
+impl Context {
+    /// Reads a stored context.
+    ///
+    /// # Errors
+    /// [`Error::NotRepresentable`] if it is no JSON object.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let root = serde_json::from_slice(bytes)
+            .map_err(|error| Error::NotRepresentable { what: "context".into(), why: error.to_string() })?;
+        Ok(Self { root })
+    }
+
+    /// The bytes to store.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`].
+    pub fn to_bytes(&self, limits: &Limits) -> Result<Vec<u8>> {
+        let bytes = serde_json::to_vec(&self.root)
+            .map_err(|error| Error::NotRepresentable { what: "context".into(), why: error.to_string() })?;
+        Limits::check_size("context", "context_bytes_max", bytes.len(), limits.context_bytes_max)?;
+        Ok(bytes)
+    }
+
+    /// The value at a path.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&Value> {
+        let mut segments = path.split('.');
+        let mut value = self.root.get(segments.next()?)?;
+        for segment in segments {
+            value = value.as_object()?.get(segment)?;
+        }
+        Some(value)
+    }
+
+    /// Sets the value at a path.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an empty path or segment, [`Error::OverLimit`] for one nested too deep.
+    pub fn set(&mut self, path: &str, value: Value, limits: &Limits) -> Result<()> {
+        let segments: Vec<&str> = path.split('.').collect();
+        if segments.iter().any(|segment| segment.is_empty()) {
+            return Err(Error::InvalidArgument {
+                what: "context path",
+                why: format!("`{}` has an empty segment", path.escape_debug()),
+            });
+        }
+        Limits::check_size("context path", "nesting_max", segments.len() + depth(&value), limits.nesting_max)?;
+        let mut at = &mut self.root;
+        for segment in &segments[..segments.len() - 1] {
+            let entry = at.entry((*segment).to_owned()).or_insert_with(|| Value::Object(Map::new()));
+            if !entry.is_object() {
+                *entry = Value::Object(Map::new());
+            }
+            at = entry.as_object_mut().expect("just made an object");
+        }
+        at.insert(segments[segments.len() - 1].to_owned(), value);
+        Ok(())
+    }
+
+    /// The whole object.
+    #[must_use]
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.root
+    }
+
+    /// Replaces the whole object.
+    pub fn replace(&mut self, root: Map<String, Value>) {
+        self.root = root;
+    }
+}
+
+/// Levels of nesting: 0 for a plain value, 1 for a list or map of plain values.
+#[must_use]
+pub fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dotted_paths_nest_and_replace_what_is_in_the_way() {
+        let limits = Limits::default();
+        let mut context = Context::default();
+        context.set("progress", 1.into(), &limits).unwrap();
+        context.set("progress.total", 10.into(), &limits).unwrap();
+        context.set("a.b.c", "x".into(), &limits).unwrap();
+        assert_eq!(context.get("progress.total"), Some(&10.into()));
+        assert_eq!(context.get("a.b"), Some(&serde_json::json!({"c": "x"})));
+        assert_eq!(context.get("a.missing.c"), None);
+        let bytes = context.to_bytes(&limits).unwrap();
+        assert_eq!(Context::from_bytes(&bytes).unwrap(), context);
+    }
+
+    #[test]
+    fn empty_segments_and_sizes_are_refused_and_spoil_nothing() {
+        let limits = Limits { context_bytes_max: 20, nesting_max: 3, ..Limits::default() };
+        let mut context = Context::default();
+        for path in ["", ".a", "a..b", "a."] {
+            assert!(context.set(path, 1.into(), &limits).is_err(), "{path}");
+        }
+        assert!(context.set("a.b.c.d", 1.into(), &limits).is_err());
+        assert_eq!(context, Context::default());
+        context.set("a", "x".repeat(40).into(), &limits).unwrap();
+        assert!(matches!(context.to_bytes(&limits), Err(Error::OverLimit { setting: "context_bytes_max", .. })));
+    }
+}

@@ -1,0 +1,282 @@
+//! Every way in which an operation of ours can fail: one table of variants, codes, exit codes and hints that the
+//! command, HTTP and Python render. How a task's body ended is not an error but an outcome.
+
+use crate::{TaskId, TaskState};
+
+/// Shorthand.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, where, and (with [`Error::hint`]) what to do.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value that can never be right.
+    #[error("{what}: {why}")]
+    InvalidArgument {
+        /// Which argument.
+        what: &'static str,
+        /// Why it is refused.
+        why: String,
+    },
+    /// A size over its limit.
+    #[error("{what} takes {size} bytes, over the limit of {max} (setting {setting})")]
+    OverLimit {
+        /// What is too large.
+        what: &'static str,
+        /// The setting that names the limit.
+        setting: &'static str,
+        /// Its size, in bytes (or levels).
+        size: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A value that would not survive the trip exactly.
+    #[error("{what} cannot be stored exactly: {why}")]
+    NotRepresentable {
+        /// Which value.
+        what: String,
+        /// Why not.
+        why: String,
+    },
+    /// A parent that does not exist.
+    #[error("task {task} names a parent that does not exist: {parent}")]
+    UnknownParent {
+        /// The new task.
+        task: TaskId,
+        /// The parent it names.
+        parent: TaskId,
+    },
+    /// Tasks that would wait for each other.
+    #[error("these tasks would wait for each other for ever: {}", list(ids))]
+    Cycle {
+        /// The tasks along the cycle.
+        ids: Vec<TaskId>,
+    },
+    /// The id is taken.
+    #[error("a task with the id {0} exists already")]
+    DuplicateId(TaskId),
+    /// No such task.
+    #[error("there is no task {0}")]
+    NotFound(TaskId),
+    /// The operation does not fit the task's state; nothing was changed.
+    #[error("task {id} is {state}: {why}")]
+    WrongState {
+        /// The task.
+        id: TaskId,
+        /// The state it is in.
+        state: TaskState,
+        /// What would have to hold.
+        why: &'static str,
+    },
+    /// No such queue.
+    #[error("there is no queue `{0}`")]
+    UnknownQueue(String),
+    /// Too much waits in memory for a database that is away.
+    #[error("the database is away and {waiting} additions ({bytes} bytes) wait in memory: {cause}")]
+    QueueUnavailable {
+        /// Additions waiting.
+        waiting: usize,
+        /// Their size in bytes.
+        bytes: usize,
+        /// Why the last write failed.
+        cause: String,
+    },
+    /// The awaited task failed.
+    #[error("task {id} failed: {error_type}: {message}")]
+    TaskFailed {
+        /// The task.
+        id: TaskId,
+        /// The type of its error.
+        error_type: String,
+        /// Its message.
+        message: String,
+        /// Its traceback text.
+        traceback: Option<String>,
+    },
+    /// The awaited task was cancelled.
+    #[error("task {0} was cancelled")]
+    TaskCancelled(TaskId),
+    /// The awaited task was stopped by a person and may be retried.
+    #[error("task {0} was stopped")]
+    TaskStopped(TaskId),
+    /// The wait ended before the task did; the task goes on.
+    #[error("task {id} did not finish within {seconds} s (it is {state})")]
+    WaitTimeout {
+        /// The task.
+        id: TaskId,
+        /// How long was waited.
+        seconds: f64,
+        /// Its state then.
+        state: TaskState,
+    },
+    /// The result is not of the type that the reference promises.
+    #[error("the result of task {id} is no {expected}: {why}")]
+    ResultMismatch {
+        /// The task.
+        id: TaskId,
+        /// The Rust type.
+        expected: &'static str,
+        /// What serde says.
+        why: String,
+    },
+    /// The attempt lost its lease: another one may run, and this one's write changed nothing.
+    #[error("this attempt of task {0} has lost its lease; its write changed nothing")]
+    LeaseLost(TaskId),
+    /// The schema is newer than this program.
+    #[error("the database's schema is version {found}, this program knows up to {known}")]
+    SchemaTooNew {
+        /// The version found.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// The schema is missing or older, and migrating is switched off.
+    #[error("the database's schema is version {found}, this program needs {needed}")]
+    SchemaTooOld {
+        /// The version found (0 = none).
+        found: i64,
+        /// The version needed.
+        needed: i64,
+    },
+    /// A relation of ours is in the way of one that is not ours.
+    #[error("the relation {0} exists and is not Taskyard's; it was left untouched")]
+    ForeignRelation(String),
+    /// The address of the database cannot be used.
+    #[error("database address: {0}")]
+    InvalidUrl(String),
+    /// The database cannot be reached, or went away; the outcome of what was in flight is unknown.
+    #[error("cannot reach the database: {0}")]
+    Connection(String),
+    /// The database refused the credentials or the role lacks a right.
+    #[error("the database refuses: {0}")]
+    Refused(String),
+    /// The file or its directory cannot be opened, read or written.
+    #[error("{path}: {why}")]
+    File {
+        /// The path.
+        path: String,
+        /// What the system says.
+        why: String,
+    },
+    /// The file is damaged or is no database; it was left as it is.
+    #[error("{path} is damaged or is not a Taskyard database: {why}")]
+    CorruptFile {
+        /// The path.
+        path: String,
+        /// What was found.
+        why: String,
+    },
+    /// No space left.
+    #[error("no space left for the database: {0}")]
+    Full(String),
+    /// The database answered with an error that is none of the above.
+    #[error("the database failed: {0}")]
+    Database(String),
+    /// Settings that cannot be read.
+    #[error("setting {name}: {why}")]
+    Setting {
+        /// Its name and where it stands.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The client or server was shut down.
+    #[error("{0} has been shut down")]
+    ShutDown(&'static str),
+}
+
+fn list(ids: &[TaskId]) -> String {
+    let shown: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
+    let more = ids.len().saturating_sub(10);
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+impl Error {
+    /// The stable code that JSON output, HTTP and Python show.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.row().0
+    }
+
+    /// The exit code of the command: 1 the work failed, 2 wrong usage, 3 the database, 4 not found or wrong state.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        self.row().1
+    }
+
+    /// Whether the same call may succeed later without a change.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        self.row().2
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        self.row().3
+    }
+
+    /// The table: code, exit code, transient, hint.
+    const fn row(&self) -> (&'static str, u8, bool, Option<&'static str>) {
+        match self {
+            Self::InvalidArgument { .. } => ("invalid_argument", 2, false, None),
+            Self::OverLimit { .. } => {
+                ("over_limit", 2, false, Some("store large data elsewhere and pass its place, or raise the setting"))
+            }
+            Self::NotRepresentable { .. } => {
+                ("not_representable", 2, false, Some("pass a value that JSON can hold exactly, for example as text"))
+            }
+            Self::UnknownParent { .. } => {
+                ("unknown_parent", 2, false, Some("add the parent first, or both in one add_tasks call"))
+            }
+            Self::Cycle { .. } => ("cycle", 2, false, Some("remove one of the parents")),
+            Self::DuplicateId(_) => ("duplicate_id", 2, false, None),
+            Self::NotFound(_) => ("not_found", 4, false, Some("`taskyard task list` shows what there is")),
+            Self::WrongState { .. } => ("wrong_state", 4, false, None),
+            Self::UnknownQueue(_) => ("unknown_queue", 4, false, Some("`taskyard queue stats` shows the queues")),
+            Self::QueueUnavailable { .. } => (
+                "queue_unavailable",
+                3,
+                true,
+                Some("answer 503 and let the caller try again once the database is back"),
+            ),
+            Self::TaskFailed { .. } => ("task_failed", 1, false, Some("`taskyard task show ID` shows every attempt")),
+            Self::TaskCancelled(_) => ("task_cancelled", 1, false, None),
+            Self::TaskStopped(_) => ("task_stopped", 1, false, Some("`taskyard task retry ID` runs it again")),
+            Self::WaitTimeout { .. } => ("wait_timeout", 1, true, None),
+            Self::ResultMismatch { .. } => ("result_mismatch", 1, false, None),
+            Self::LeaseLost(_) => ("lease_lost", 1, false, None),
+            Self::SchemaTooNew { .. } => ("schema_too_new", 3, false, Some("install a newer Taskyard")),
+            Self::SchemaTooOld { .. } => {
+                ("schema_too_old", 3, false, Some("run `taskyard db migrate` with a role that may create tables"))
+            }
+            Self::ForeignRelation(_) => (
+                "foreign_relation",
+                3,
+                false,
+                Some("rename that relation, or set TASKYARD_VIEWS=false to do without the views beside it"),
+            ),
+            Self::InvalidUrl(_) => (
+                "invalid_url",
+                2,
+                false,
+                Some("use postgresql://user:password@host:5432/name, or sqlite:///absolute/path.db, or a file's path"),
+            ),
+            Self::Connection(_) => {
+                ("connection", 3, true, Some("check that the database runs and that the address is right"))
+            }
+            Self::Refused(_) => ("refused", 3, false, Some("check the user, the password and the role's rights")),
+            Self::File { .. } => ("file", 3, false, Some("check that the directory exists and may be written")),
+            Self::CorruptFile { .. } => (
+                "corrupt_file",
+                3,
+                false,
+                Some("nothing was changed: restore a backup, or give another path with --database"),
+            ),
+            Self::Full(_) => ("full", 3, true, Some("free some space; nothing that was acknowledged is lost")),
+            Self::Database(_) => ("database", 3, false, None),
+            Self::Setting { .. } => ("setting", 2, false, Some("`taskyard --help` lists the settings")),
+            Self::ShutDown(_) => ("shut_down", 1, false, None),
+        }
+    }
+}

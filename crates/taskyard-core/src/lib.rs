@@ -1,0 +1,30 @@
+//! What tasks, attempts, queues and servers *are*, independent of where they are stored.
+//!
+//! This crate owns the words (`state`, `task`), the rules (`retry`, `limits`, `payload`, `context`), the seam that
+//! every database implements ([`Store`]), the client that applications add tasks with ([`Client`]), and the table of
+//! errors. It does no I/O of its own: no SQL, no HTTP, no Python. Read [`store`] first: it is the protocol.
+
+pub mod client;
+pub mod context;
+pub mod error;
+pub mod graph;
+pub mod id;
+pub mod limits;
+pub mod payload;
+pub mod retry;
+pub mod settings;
+pub mod state;
+pub mod store;
+pub mod task;
+pub mod time;
+pub mod wake;
+
+pub use client::{Client, TaskRef};
+pub use error::{Error, Result};
+pub use id::{ClaimId, ServerId, TaskId, Token};
+pub use limits::Limits;
+pub use retry::RetryPolicy;
+pub use state::{TaskState, WaitReason};
+pub use store::Store;
+pub use task::{Failure, NewTask, TaskRecord};
+pub use time::Timestamp;

@@ -1,0 +1,67 @@
+//! The sizes that a task may have. Over a limit is a typed error that names the limit; nothing is ever cut silently.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Limits in bytes (or levels), each a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Encoded arguments (default 1 MiB).
+    pub arguments_bytes_max: usize,
+    /// Encoded result (default 1 MiB).
+    pub result_bytes_max: usize,
+    /// One log line with its fields (default 64 KiB).
+    pub log_line_bytes_max: usize,
+    /// The whole context of a task (default 256 KiB).
+    pub context_bytes_max: usize,
+    /// Names: kind, name, queue, tag, unique key (default 255 bytes).
+    pub name_bytes_max: usize,
+    /// Levels of nested lists and maps in arguments, results and context (default 64).
+    pub nesting_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            arguments_bytes_max: 1 << 20,
+            result_bytes_max: 1 << 20,
+            log_line_bytes_max: 64 << 10,
+            context_bytes_max: 256 << 10,
+            name_bytes_max: 255,
+            nesting_max: 64,
+        }
+    }
+}
+
+impl Limits {
+    /// Checks a size against a limit; `setting` is the limit's name in the settings table.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`].
+    pub fn check_size(what: &'static str, setting: &'static str, size: usize, max: usize) -> Result<()> {
+        if size > max {
+            return Err(Error::OverLimit { what, setting, size, max });
+        }
+        Ok(())
+    }
+
+    /// Checks a name: not empty, not too long, no control characters (they would forge log lines and tables).
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`], [`Error::InvalidArgument`].
+    pub fn check_name(&self, what: &'static str, name: &str) -> Result<()> {
+        Self::check_size(what, "name_bytes_max", name.len(), self.name_bytes_max)?;
+        if name.is_empty() {
+            return Err(Error::InvalidArgument { what, why: "it is empty".into() });
+        }
+        if name.chars().any(char::is_control) {
+            return Err(Error::InvalidArgument {
+                what,
+                why: format!("`{}` contains a control character", name.escape_debug()),
+            });
+        }
+        Ok(())
+    }
+}

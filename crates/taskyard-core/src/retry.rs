@@ -1,0 +1,96 @@
+//! When a failed attempt runs again.
+//!
+//! Only the body's own failures count here. A server that died or a graceful shutdown costs nothing (see
+//! [`crate::store`]). The wait before retry *n* (from 1) is drawn evenly between 0 and
+//! `min(cap, backoff × factor^(n-1))` ("full jitter": Brooker, "Exponential Backoff And Jitter", AWS 2015).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How often and after what pause a failed task is tried again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryPolicy {
+    /// Retries after the first failure (default 3).
+    pub max_retries: u32,
+    /// The first retry's longest pause, in milliseconds (default 2,000).
+    pub backoff_ms: u64,
+    /// What each further retry multiplies it by (default 2).
+    pub factor: f64,
+    /// The longest pause, in milliseconds (default 600,000: ten minutes).
+    pub cap_ms: u64,
+    /// Draw the pause evenly from 0 to its longest (default), or take the longest.
+    pub jitter: bool,
+    /// Error types that are retried; empty (default) means all.
+    pub only: Vec<String>,
+    /// Error types that are never retried; they win over `only`.
+    pub never: Vec<String>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_retries: 3,
+            backoff_ms: 2_000,
+            factor: 2.0,
+            cap_ms: 600_000,
+            jitter: true,
+            only: Vec::new(),
+            never: Vec::new(),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Never retry.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { max_retries: 0, ..Self::default() }
+    }
+
+    /// The pause before the next attempt, or `None` when the task is a dead letter.
+    ///
+    /// `failures` counts the body's failures with this one; `draw` is a random number in `0.0..1.0`.
+    #[must_use]
+    pub fn next_pause(&self, failures: u32, error_type: &str, draw: f64) -> Option<Duration> {
+        let refused = self.never.iter().any(|name| name == error_type)
+            || !(self.only.is_empty() || self.only.iter().any(|name| name == error_type));
+        if refused || failures > self.max_retries {
+            return None;
+        }
+        let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
+        let longest = (self.backoff_ms as f64 * self.factor.powi(exponent)).min(self.cap_ms as f64).max(0.0);
+        let pause = if self.jitter { longest * draw.clamp(0.0, 1.0) } else { longest };
+        Some(Duration::from_secs_f64(pause / 1_000.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_cap() {
+        let policy = RetryPolicy { jitter: false, max_retries: 20, ..RetryPolicy::default() };
+        let pause = |failures| policy.next_pause(failures, "E", 0.5).map(|pause| pause.as_secs());
+        assert_eq!([1, 2, 3, 9, 10, 20].map(pause), [2, 4, 8, 512, 600, 600].map(Some));
+        assert_eq!(pause(21), None);
+    }
+
+    #[test]
+    fn jitter_draws_from_zero_to_the_longest() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.next_pause(1, "E", 0.0), Some(Duration::ZERO));
+        assert_eq!(policy.next_pause(2, "E", 0.5), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn error_types_decide_first() {
+        let policy = RetryPolicy { only: vec!["Io".into()], never: vec!["Fatal".into()], ..RetryPolicy::default() };
+        assert!(policy.next_pause(1, "Io", 0.0).is_some());
+        assert_eq!(policy.next_pause(1, "Fatal", 0.0), None);
+        assert_eq!(policy.next_pause(1, "Other", 0.0), None);
+        assert_eq!(RetryPolicy::none().next_pause(1, "Io", 0.0), None);
+    }
+}

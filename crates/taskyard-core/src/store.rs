@@ -1,0 +1,217 @@
+//! The seam: what every database must be able to do, and the protocol it keeps.
+//!
+//! # Who decides what
+//! A store keeps rows and transitions; it knows states, tokens, parents and times, but no policy: whether a failure is
+//! retried and after what pause is decided by the server, which knows the error, and is written as an [`Outcome`].
+//!
+//! # What must always hold
+//! 1. **Time** is the database's, through the clock function, whose offset (or frozen instant) tests can set.
+//! 2. **Fencing.** Every write of a running attempt applies only `where id and state = 'doing' and token`; it answers
+//!    applied, already applied (the row still carries the token but has left `doing`), or lost. The token stays on the
+//!    row until the next claim, a rescue, or a retry by a person clears it. The attempt number is for people only.
+//! 3. **Batches are atomic**; a batch of fenced writes applies each of its items or reports it lost.
+//! 4. **Ready range.** A claim reads rows that are runnable now and nothing else. Blocked, future, parked and finished
+//!    tasks are not in that range. Order: priority descending, then the order number from the database's sequence,
+//!    which a task keeps for life (a retried or rescued one is older, so it comes first).
+//! 5. **Lanes.** Tasks of a paused or limited queue, and tasks that must run alone, are not in the common range.
+//! 6. **Parents.** A batch of new tasks locks the parents it names in id order, then looks at their states. The
+//!    finishing transaction applies up to [`CASCADE_INLINE_MAX`] edges; what is more is left in a durable cascade row
+//!    that any server works off. An edge is open until its parent is done (or fell and the child's policy is `run`).
+//!    A parent that fails or is cancelled takes its waiting children with policy `fail` along (failed under failed with
+//!    `ParentTaskFailed`, cancelled under cancelled), and theirs in turn, each naming the first ancestor in
+//!    `fallen_from`. A stopped parent leaves them waiting.
+//! 7. **Requests.** Cancel of a waiting, enqueued or stopped task is immediate. Of a running one it sets a flag and a
+//!    signal for its server; from then on every write that leaves `doing` other than `Done` ends in `cancelled`,
+//!    rescue and release included: a flag is never lost. The same for stop and `stopped` (cancel wins over stop).
+//!    A success that was written first wins over both.
+//! 8. **Counters.** claim: attempt + 1. `Failed`, `Retry`: failures + 1. Rescue: lost + 1, or crashes + 1 if it was
+//!    running alone; `Crashed`: crashes + 1; `alone` is set from the third lost, after a death beside others, and after
+//!    a crash. The third crash is a dead letter (`WorkerDied`); with `at_most_once` the first crash or loss is.
+//!    `Released`, `Parked`: attempt - 1, nothing else (never started, or a graceful end). `Snooze`: no counter.
+//! 9. **History.** An attempt that ended without ending the task is kept as a row of its own; the last one lives in the
+//!    task's row. Released and parked ones leave none.
+//! 10. **Retry by a person** (from failed, cancelled, stopped): same row, same id; failures, lost, crashes and `alone`
+//!     back to zero, token, result and error cleared, attempt kept; enqueued, or waiting if a parent is still
+//!     unfinished. Descendants with `fallen_from` = it go back to waiting. It waits for a cascade in progress.
+//! 11. **Nothing is deleted** but by retention, auto_remove, and a purge that someone asked for.
+
+mod messages;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use messages::*;
+
+use crate::state::Runtime;
+use crate::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
+use crate::wake::Bells;
+use crate::{ClaimId, Result, ServerId, TaskId, Timestamp};
+
+/// Edges applied inside the finishing transaction; beyond that a cascade row carries on.
+pub const CASCADE_INLINE_MAX: usize = 1_000;
+/// Rows one maintenance statement touches at most, so that no lock is held long.
+pub const STEP_ROWS_MAX: usize = 1_000;
+/// Deaths of a worker that ran nothing else that make a dead letter.
+pub const CRASHES_MAX: u32 = 3;
+/// Losses from which a task runs alone.
+pub const LOST_ALONE_MIN: u32 = 3;
+/// The shortest time between the end of an auto-removed task and its removal.
+pub const AUTO_REMOVE_AFTER: Duration = Duration::from_secs(60);
+
+/// A database that keeps tasks. All methods may be called from any number of processes at once.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug + 'static {
+    /// `sqlite` or `postgresql`, for messages.
+    fn backend(&self) -> &'static str;
+
+    /// The address without its password, for messages.
+    fn address(&self) -> String;
+
+    /// Rings when this store commits something of interest, or hears that another process did.
+    fn bells(&self) -> &Bells;
+
+    /// Whether another process's commits ring the bells now; while not, whoever waits must poll more often.
+    fn hears_others(&self) -> bool;
+
+    // ── schema and clock ─────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Brings the schema to this program's version; a no-op if it is there. One winner among many.
+    async fn migrate(&self) -> Result<MigrationReport>;
+
+    /// The schema's version and this program's.
+    async fn schema(&self) -> Result<SchemaStatus>;
+
+    /// The database's time.
+    async fn now(&self) -> Result<Timestamp>;
+
+    /// For tests: moves, freezes or resets the clock of every process on this database.
+    async fn set_clock(&self, clock: TestClock) -> Result<()>;
+
+    // ── adding and asking ────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Adds all or none, in this order. Parents may be of the same batch. [`crate::graph::check_cycles`] was called.
+    ///
+    /// The answer has one entry per task. A task with a unique key that is held is not added; its entry names the
+    /// existing one, which also stands in for it as a parent of others in the batch.
+    ///
+    /// # Errors
+    /// `UnknownParent`, `DuplicateId` (nothing was added), or the database's.
+    async fn add(&self, batch: &[NewTask]) -> Result<Vec<Added>>;
+
+    /// The records of these tasks, in their order; `None` where there is none.
+    async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>>;
+
+    /// One page of tasks.
+    async fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>>;
+
+    /// Of these tasks those that are in a final state, with what `wait()` needs.
+    async fn finals(&self, ids: &[TaskId]) -> Result<Vec<Final>>;
+
+    /// All attempts of a task, oldest first, the running or last one included.
+    async fn attempts(&self, id: TaskId) -> Result<Vec<Attempt>>;
+
+    /// The context's JSON object, empty if it has none; `None` if there is no such task.
+    async fn context(&self, id: TaskId) -> Result<Option<Vec<u8>>>;
+
+    /// Log lines after a sequence number, oldest first.
+    async fn logs(&self, id: TaskId, after: i64, limit: usize) -> Result<Vec<StoredLogLine>>;
+
+    /// The parents' ids, states and results, in the order in which the parents were given.
+    async fn parent_results(&self, id: TaskId) -> Result<Vec<ParentResult>>;
+
+    /// The children of a task.
+    async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>>;
+
+    // ── control by people ────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Cancels each of these tasks, or asks its server to.
+    async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>>;
+
+    /// Asks the servers to stop these running tasks; refused for any that does not run.
+    async fn stop(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>>;
+
+    /// Retries these failed, cancelled or stopped tasks; refused for any other.
+    async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>>;
+
+    /// The ids of up to `limit` tasks that a bulk command means, in id order after `after`.
+    async fn select(&self, filter: &TaskFilter, after: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>>;
+
+    /// Deletes these tasks if they are final and their children are; answers how many.
+    async fn purge(&self, ids: &[TaskId]) -> Result<usize>;
+
+    // ── queues ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// All queues that have a row or tasks, with their figures.
+    async fn queues(&self) -> Result<Vec<QueueStatus>>;
+
+    /// Pauses or resumes a queue (made if new): persisted, in force for every claim after the call.
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<()>;
+
+    /// Limits how many tasks of a queue run at once over all servers; `None` lifts it.
+    async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()>;
+
+    /// Tasks by state, the oldest enqueued, and servers: what `queue status` shows.
+    async fn status(&self) -> Result<StoreStatus>;
+
+    // ── servers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Enters a server with a first lease.
+    async fn server_enter(&self, server: &NewServer) -> Result<()>;
+
+    /// Renews the lease and fetches requests. `dead` in the answer: another server declared this one dead.
+    async fn server_beat(&self, beat: &Beat) -> Result<BeatReply>;
+
+    /// Leaves: the server holds nothing any more.
+    async fn server_leave(&self, server: ServerId) -> Result<()>;
+
+    /// All servers that are alive, or died within the last day.
+    async fn servers(&self) -> Result<Vec<ServerRecord>>;
+
+    // ── running ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Claims up to `limit` tasks that are runnable now, in order. An empty answer with `dead` set if the server's
+    /// lease is over.
+    async fn claim(&self, request: &ClaimRequest) -> Result<ClaimReply>;
+
+    /// What a claim whose reply was lost has claimed; empty if it did nothing.
+    async fn claimed(&self, claim: ClaimId) -> Result<Vec<Claimed>>;
+
+    /// Ends attempts, fenced; one answer each, in order. `closed` names claims of which nothing runs any more.
+    async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>>;
+
+    /// Writes context and logs of running attempts, fenced; one answer each, in order.
+    async fn record(&self, batch: &[Record]) -> Result<Vec<WriteReply>>;
+
+    // ── upkeep: any server, in steps of at most STEP_ROWS_MAX rows; call again while `more` ──────────────────────
+
+    /// Moves what has become due: start times and backoffs to enqueued, expired tasks to cancelled, auto-removed ones
+    /// away. Says when the next is due.
+    async fn promote(&self) -> Result<PromoteReport>;
+
+    /// Servers whose lease is over, or all with their beat counters, for the rescuer to watch.
+    async fn beats(&self) -> Result<Vec<BeatSeen>>;
+
+    /// Declares a server dead if its beat counter is still this one and its lease is over (or `overdue`: the caller
+    /// watched an unchanged counter for longer than a lease on its own clock), and frees up to STEP_ROWS_MAX of its
+    /// tasks in one atomic statement.
+    async fn rescue(&self, server: ServerId, beat: i64, overdue: bool) -> Result<StepReport>;
+
+    /// Works off cascade rows.
+    async fn cascade(&self) -> Result<StepReport>;
+
+    /// Settles children that were added inside callers' transactions.
+    async fn settle(&self) -> Result<StepReport>;
+
+    /// The distinct reasons for which tasks of a runtime are parked.
+    async fn parked(&self, runtime: Runtime) -> Result<Vec<ParkedReason>>;
+
+    /// Releases tasks parked for a reason.
+    async fn unpark(&self, runtime: Runtime, reason: &str) -> Result<StepReport>;
+
+    /// Deletes finished tasks older than the retention; resumes where the last call stopped.
+    async fn prune(&self, retention: &Retention) -> Result<StepReport>;
+
+    /// Flushes and closes connections; later calls fail with `ShutDown`.
+    async fn close(&self);
+}

@@ -1,0 +1,340 @@
+//! A task before it is stored ([`NewTask`]), as it is read back ([`TaskRecord`]), and what it leaves behind.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::retry::RetryPolicy;
+use crate::state::{OnParentFailure, Runtime};
+use crate::{ServerId, TaskId, TaskState, Timestamp, WaitReason};
+
+/// When a task may start.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Start {
+    /// As soon as its parents are done.
+    #[default]
+    Now,
+    /// This long after it was added, by the database's clock (the interval travels, not an instant).
+    After(Duration),
+    /// At this instant of the database's clock.
+    At(Timestamp),
+}
+
+/// How long a unique key is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UniqueHold {
+    /// Until the task is done, failed, cancelled or stopped.
+    UntilFinished,
+    /// Until a server starts it.
+    UntilStarted,
+    /// This long after it was added, whatever becomes of it.
+    For(Duration),
+}
+
+/// While the key is held, adding another task with it gives the existing one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unique {
+    /// The key (at most 255 bytes); the caller scopes it.
+    pub key: String,
+    /// How long it is held.
+    pub hold: UniqueHold,
+}
+
+/// A task to be added. Every field is decided: defaults were filled in by the process that adds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTask {
+    /// Made by the client.
+    pub id: TaskId,
+    /// The function's name: the path in Rust, `module:qualname` in Python.
+    pub kind: String,
+    /// Which servers may claim it.
+    pub runtime: Runtime,
+    /// A label for people; the kind if `None`.
+    pub name: Option<String>,
+    /// The named lane.
+    pub queue: String,
+    /// Higher first; first in, first out within one.
+    pub priority: i32,
+    /// JSON `{"args": [...], "kwargs": {...}}`, kept as these exact bytes.
+    pub payload: Vec<u8>,
+    /// The first context, a JSON object.
+    pub context: Option<Vec<u8>>,
+    /// Tasks that must be done first, without doubles.
+    pub parents: Vec<TaskId>,
+    /// What happens to it when one of them fails.
+    pub on_parent_failure: OnParentFailure,
+    /// When it may start.
+    pub start: Start,
+    /// Cancelled if it has not started this long after it was added.
+    pub expires: Option<Duration>,
+    /// Retries, backoff, which errors.
+    pub retry: RetryPolicy,
+    /// The longest one attempt may take; `None` = no limit.
+    pub timeout: Option<Duration>,
+    /// At most one at a time with this key.
+    pub unique: Option<Unique>,
+    /// Removed 60 s after it finished and its children ended.
+    pub auto_remove: bool,
+    /// The first crash or loss makes it a dead letter instead of a second run.
+    pub at_most_once: bool,
+    /// Labels for filters.
+    pub tags: Vec<String>,
+}
+
+impl NewTask {
+    /// A task with every option at its default.
+    #[must_use]
+    pub fn new(kind: impl Into<String>, payload: Vec<u8>) -> Self {
+        Self {
+            id: TaskId::generate(),
+            kind: kind.into(),
+            runtime: Runtime::Rust,
+            name: None,
+            queue: "default".into(),
+            priority: 0,
+            payload,
+            context: None,
+            parents: Vec::new(),
+            on_parent_failure: OnParentFailure::Fail,
+            start: Start::Now,
+            expires: None,
+            retry: RetryPolicy::default(),
+            timeout: Some(Duration::from_secs(300)),
+            unique: None,
+            auto_remove: false,
+            at_most_once: false,
+            tags: Vec::new(),
+        }
+    }
+
+    /// Roughly what it occupies in memory, for the bound on waiting additions.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        std::mem::size_of::<Self>()
+            + self.kind.len()
+            + self.queue.len()
+            + self.payload.len()
+            + self.context.as_ref().map_or(0, Vec::len)
+            + self.parents.len() * 16
+    }
+}
+
+/// How a body, or the engine in its place, says that an attempt went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The error's type, as the body's language names it, or one of ours: `TimeoutError`, `ParentTaskFailed`,
+    /// `WorkerDied`, `ServerLost`, `Panicked`, `ResultTooLarge`, `Expired`.
+    #[serde(rename = "type")]
+    pub error_type: String,
+    /// One line for people.
+    pub message: String,
+    /// Traceback, chain of causes or backtrace, as text.
+    pub traceback: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a traceback.
+    #[must_use]
+    pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { error_type: error_type.into(), message: message.into(), traceback: None }
+    }
+}
+
+/// A task as stored. Both stores give the same record for the same history.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TaskRecord {
+    /// Its id.
+    pub id: TaskId,
+    /// The function's name.
+    pub kind: String,
+    /// The language.
+    pub runtime: Runtime,
+    /// The label, the kind if none was given.
+    pub name: String,
+    /// The named lane.
+    pub queue: String,
+    /// Higher first.
+    pub priority: i32,
+    /// Where it is in its life.
+    pub state: TaskState,
+    /// Why it waits; only in `waiting`.
+    pub wait_reason: Option<WaitReason>,
+    /// What it waits for, in words: the unknown kind, the parent's state.
+    pub waiting_for: Option<String>,
+    /// Claims so far (a released or parked one is not counted).
+    pub attempt: u32,
+    /// Attempts in which the body failed.
+    pub failures: u32,
+    /// Attempts lost with their server.
+    pub lost: u32,
+    /// Deaths of a worker that ran nothing else.
+    pub crashes: u32,
+    /// Its next attempt runs with nothing beside it in its worker.
+    pub alone: bool,
+    /// A cancel was asked for and not yet carried out.
+    pub cancel_requested: bool,
+    /// A stop was asked for and not yet carried out.
+    pub stop_requested: bool,
+    /// The arguments' exact bytes.
+    #[serde(serialize_with = "bytes_as_json")]
+    pub payload: Vec<u8>,
+    /// The result's exact bytes (JSON), in `done`.
+    #[serde(serialize_with = "optional_bytes_as_json")]
+    pub result: Option<Vec<u8>>,
+    /// The last failure.
+    pub error: Option<Failure>,
+    /// Its parents, in the order given.
+    pub parents: Vec<TaskId>,
+    /// What happens to it when one of them fails.
+    pub on_parent_failure: OnParentFailure,
+    /// The task whose failure or cancellation took this one down.
+    pub fallen_from: Option<TaskId>,
+    /// Retries and backoff.
+    pub retry: RetryPolicy,
+    /// The longest one attempt may take, in milliseconds; `None` = no limit.
+    pub timeout_ms: Option<u64>,
+    /// Labels.
+    pub tags: Vec<String>,
+    /// Removed soon after it finished.
+    pub auto_remove: bool,
+    /// Never run twice.
+    pub at_most_once: bool,
+    /// The unique key it was added with.
+    pub unique_key: Option<String>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// The earliest start, if one was given or a retry backs off.
+    pub run_at: Option<Timestamp>,
+    /// When it must have started.
+    pub expires_at: Option<Timestamp>,
+    /// When its last attempt was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it reached its final state.
+    pub finished_at: Option<Timestamp>,
+    /// The server that runs, or last ran it.
+    pub server: Option<ServerId>,
+}
+
+/// Valid JSON is shown as it is, anything else as a string with U+FFFD for what is not UTF-8.
+fn bytes_as_json<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_slice::<serde_json::Value>(bytes) {
+        Ok(value) => value.serialize(serializer),
+        Err(_) => String::from_utf8_lossy(bytes).serialize(serializer),
+    }
+}
+
+fn optional_bytes_as_json<S: serde::Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    match bytes {
+        Some(bytes) => bytes_as_json(bytes, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// How one attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttemptOutcome {
+    /// It still runs.
+    Doing,
+    /// The body returned.
+    Done,
+    /// The body failed.
+    Failed,
+    /// Its server was lost.
+    Lost,
+    /// Its worker died.
+    Crashed,
+    /// The body asked to be run later.
+    Snoozed,
+    /// A person stopped it.
+    Stopped,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl AttemptOutcome {
+    /// All outcomes, in the order of their codes.
+    pub const ALL: [Self; 8] = [
+        Self::Doing,
+        Self::Done,
+        Self::Failed,
+        Self::Lost,
+        Self::Crashed,
+        Self::Snoozed,
+        Self::Stopped,
+        Self::Cancelled,
+    ];
+
+    /// The number both databases store.
+    #[must_use]
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    /// The outcome of a stored number.
+    #[must_use]
+    pub fn from_code(code: i16) -> Option<Self> {
+        usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
+    }
+
+    /// The word shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Doing => "doing",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+            Self::Crashed => "crashed",
+            Self::Snoozed => "snoozed",
+            Self::Stopped => "stopped",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One run of a task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attempt {
+    /// The attempt's number, from 1.
+    pub number: u32,
+    /// The server that ran it.
+    pub server: Option<ServerId>,
+    /// When it was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// What went wrong.
+    pub error: Option<Failure>,
+}
+
+/// One line that a task logged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Python's numbers: 10 debug, 20 info, 30 warning, 40 error, 50 critical (5 = Rust's trace).
+    pub level: i16,
+    /// The logger's name, or the Rust target.
+    pub logger: String,
+    /// The message.
+    pub message: String,
+    /// Structured fields, a JSON object.
+    pub fields: Option<Vec<u8>>,
+    /// Traceback text.
+    pub traceback: Option<String>,
+}
+
+/// A line with where and when it was written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StoredLogLine {
+    /// Grows with every line of the database; `logs -f` resumes after the last one it has.
+    pub sequence: i64,
+    /// The attempt that wrote it.
+    pub attempt: u32,
+    /// When it was stored.
+    pub created_at: Timestamp,
+    /// The line.
+    #[serde(flatten)]
+    pub line: LogLine,
+}
