@@ -1,7 +1,180 @@
-//! Client.
-/// x
-#[derive(Debug)]
-pub struct Client;
-/// x
-#[derive(Debug)]
-pub struct TaskRef;
+//! What applications add tasks with.
+//!
+//! `add` is synchronous, answers a reference at once and never blocks: the addition goes to the [`adder`], which writes
+//! the first at once and groups what arrives while a write is in flight. References wait through one [`waiter`] per
+//! client, woken by the database. Everything that a client pushes (additions, cancel, stop, retry) is carried out in
+//! the order of the calls.
+
+mod adder;
+mod call;
+mod reference;
+mod waiter;
+
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+pub use call::Call;
+pub use reference::{Control, Progress, TaskRef};
+
+use crate::store::{ControlReply, Store};
+use crate::task::NewTask;
+use crate::{Error, Limits, Result, TaskId};
+use adder::Adder;
+use waiter::Waiter;
+
+/// How a client behaves; can be changed while it runs with [`Client::configure`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientConfig {
+    /// Sizes that are refused at the call.
+    pub limits: Limits,
+    /// Retries of tasks that do not say (default 3).
+    pub max_retries: u32,
+    /// The longest attempt of tasks that do not say (default 300 s; `None` = no limit).
+    pub timeout: Option<Duration>,
+    /// Additions that may wait in memory while the database is away (default 10,000).
+    pub waiting_max: usize,
+    /// Their size in bytes (default 64 MiB).
+    pub waiting_bytes_max: usize,
+    /// How often waiting references look while no other process's commits are heard (default 2 s).
+    pub poll: Duration,
+    /// How often they look otherwise (default 30 s).
+    pub fallback_poll: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            max_retries: 3,
+            timeout: Some(Duration::from_secs(300)),
+            waiting_max: 10_000,
+            waiting_bytes_max: 64 << 20,
+            poll: Duration::from_secs(2),
+            fallback_poll: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A handle on the queue; cheap to clone, all clones share one writer.
+#[derive(Clone, Debug)]
+pub struct Client {
+    store: Arc<dyn Store>,
+    config: Arc<RwLock<ClientConfig>>,
+    adder: Arc<Adder>,
+    waiter: Arc<Waiter>,
+}
+
+impl Client {
+    /// A client on a store. Its background work runs on the current tokio runtime.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, config: ClientConfig) -> Self {
+        let config = Arc::new(RwLock::new(config));
+        let runtime = tokio::runtime::Handle::current();
+        let adder = Adder::start(Arc::clone(&store), Arc::clone(&config), &runtime);
+        let waiter = Waiter::new(Arc::clone(&store), Arc::clone(&config), runtime);
+        Self { store, config, adder, waiter }
+    }
+
+    /// The store underneath.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> ClientConfig {
+        self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Changes the configuration of this client and its clones, from the next call on.
+    pub fn configure(&self, change: impl FnOnce(&mut ClientConfig)) {
+        change(&mut self.config.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    /// Adds a task; answers at once.
+    ///
+    /// # Errors
+    /// A call that cannot be stored (arguments, names, limits), or [`Error::QueueUnavailable`]. What the database says
+    /// comes from [`TaskRef::get_task_id`].
+    pub fn add<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
+        let mut refs = self.push(vec![call])?;
+        Ok(refs.pop().expect("one call gives one reference"))
+    }
+
+    /// Adds all of these or none; parents may be among them, in any order.
+    ///
+    /// # Errors
+    /// As [`Client::add`], and [`Error::Cycle`].
+    pub fn add_tasks<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
+        self.push(calls.into_iter().collect())
+    }
+
+    fn push<T>(&self, calls: Vec<Call<T>>) -> Result<Vec<TaskRef<T>>> {
+        let tasks = {
+            let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            calls.into_iter().map(|call| call.into_task(&config)).collect::<Result<Vec<NewTask>>>()?
+        };
+        crate::graph::check_cycles(&tasks)?;
+        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+        let ticket = self.adder.push(tasks)?;
+        Ok(ids
+            .into_iter()
+            .enumerate()
+            .map(|(place, id)| TaskRef::added(self.clone(), id, Arc::clone(&ticket), place))
+            .collect())
+    }
+
+    /// A reference to any task; whether it exists shows when it is used.
+    #[must_use]
+    pub fn get<T>(&self, id: TaskId) -> TaskRef<T> {
+        TaskRef::known(self.clone(), id)
+    }
+
+    /// Waits until everything that was pushed before this call is written.
+    ///
+    /// # Errors
+    /// The first error among the additions that nobody has asked about is logged, not returned; only
+    /// [`Error::ShutDown`] comes back.
+    pub async fn flush(&self) -> Result<()> {
+        self.adder.flush().await
+    }
+
+    /// Flushes for at most `bound`, then refuses further calls. What could not be written is logged, id and kind each.
+    ///
+    /// # Errors
+    /// [`Error::QueueUnavailable`] with the number that was lost.
+    pub async fn close(&self, bound: Duration) -> Result<()> {
+        self.adder.close(bound).await
+    }
+
+    /// Cancels these tasks, or asks their servers to.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        self.flush().await?;
+        self.store.cancel(ids).await
+    }
+
+    /// Retries these failed, cancelled or stopped tasks.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        self.flush().await?;
+        self.store.retry(ids).await
+    }
+}
+
+/// The error of a control call that was refused.
+pub(crate) fn refused(id: TaskId, reply: ControlReply, why: &'static str) -> Result<ControlReply> {
+    match reply {
+        ControlReply::NotFound => Err(Error::NotFound(id)),
+        ControlReply::Refused(state) => Err(Error::WrongState { id, state, why }),
+        done => Ok(done),
+    }
+}

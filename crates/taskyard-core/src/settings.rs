@@ -1,1 +1,403 @@
-//! Settings.
+//! One table of settings; it feeds the parser, the command's help and the documentation.
+//!
+//! Where values come from (files, `.env`, environment, flags) is the command's business: it hands over layers in
+//! rising order, and [`Settings::from_layers`] applies them. A name that the table does not know is an error in a
+//! file of ours and is left alone in the environment, which belongs to others too.
+
+use std::time::Duration;
+
+use crate::store::Retention;
+use crate::{Error, Limits, Result};
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The name in `taskyard.toml` and `[tool.taskyard]`.
+    pub name: &'static str,
+    /// The name in the environment.
+    pub env: &'static str,
+    /// What it is if nobody says.
+    pub default: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+}
+
+/// Every setting with its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The database's address; `None` = found by the command.
+    pub database: Option<String>,
+    /// A direct address for notifications when the database's goes through a pooler.
+    pub listen_url: Option<String>,
+    /// The most workers of a server.
+    pub max_workers: usize,
+    /// Tasks that one worker runs at once.
+    pub concurrency: usize,
+    /// The queues served; all if empty.
+    pub queues: Vec<String>,
+    /// The server's label; `None` = the host's name.
+    pub server_name: Option<String>,
+    /// When an idle worker leaves.
+    pub worker_idle_timeout: Duration,
+    /// Between two looks while notifications are off or broken.
+    pub polling_interval: Duration,
+    /// Between two looks while notifications work.
+    pub fallback_polling_interval: Duration,
+    /// The longest attempt of tasks that do not say; `None` = no limit.
+    pub task_timeout: Option<Duration>,
+    /// Retries of tasks that do not say.
+    pub max_retries: u32,
+    /// Whether NOTIFY and LISTEN are used.
+    pub use_postgresql_notify: bool,
+    /// The channel that says "there is work".
+    pub notify_channel: String,
+    /// How long a beat keeps a server alive.
+    pub lease: Duration,
+    /// Between two beats.
+    pub heartbeat_interval: Duration,
+    /// Between two looks for lost servers.
+    pub rescue_interval: Duration,
+    /// How long running tasks get at a shutdown.
+    pub shutdown_grace: Duration,
+    /// How long a body that ignores its cancellation is waited for.
+    pub cancel_grace: Duration,
+    /// How long finished tasks are kept.
+    pub retention: Retention,
+    /// Whether programs bring the schema up to date.
+    pub auto_migrate: bool,
+    /// Whether the documented views stand in the application's schema.
+    pub views: bool,
+    /// `queue status` is unhealthy when an enqueued task is older than this.
+    pub unhealthy_age: Duration,
+    /// Sizes.
+    pub limits: Limits,
+}
+
+/// The table.
+pub const SETTINGS: &[Setting] = &[
+    row(
+        "database",
+        "TASKYARD_DATABASE_URL",
+        "",
+        "postgresql://… or a SQLite file; see below for what is used without it",
+        |s, v| put(&mut s.database, Some(v.to_owned())),
+    ),
+    row(
+        "listen_url",
+        "TASKYARD_LISTEN_URL",
+        "",
+        "direct PostgreSQL address for notifications behind a pooler",
+        |s, v| put(&mut s.listen_url, Some(v.to_owned())),
+    ),
+    row("max_workers", "QUEUE_MAX_WORKERS", "CPU count", "workers of a server at most", |s, v| {
+        put(&mut s.max_workers, count(v, 1, 4_096)?)
+    }),
+    row("concurrency", "TASKYARD_CONCURRENCY", "10", "async tasks that one worker runs at once", |s, v| {
+        put(&mut s.concurrency, count(v, 1, 100_000)?)
+    }),
+    row("queues", "TASKYARD_QUEUES", "", "queues served, separated by commas; all without it", |s, v| {
+        put(&mut s.queues, v.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    }),
+    row("server_name", "TASKYARD_SERVER_NAME", "host name", "the server's label", |s, v| {
+        put(&mut s.server_name, Some(v.to_owned()))
+    }),
+    row("worker_idle_timeout", "QUEUE_WORKER_IDLE_TIMEOUT", "60", "seconds until an idle worker leaves", |s, v| {
+        put(&mut s.worker_idle_timeout, duration(v)?)
+    }),
+    row(
+        "polling_interval",
+        "QUEUE_POLLING_INTERVAL",
+        "2",
+        "seconds between looks while notifications are off or broken",
+        |s, v| put(&mut s.polling_interval, interval(v)?),
+    ),
+    row(
+        "fallback_polling_interval",
+        "QUEUE_FALLBACK_POLLING_INTERVAL",
+        "30",
+        "seconds between looks while notifications work",
+        |s, v| put(&mut s.fallback_polling_interval, interval(v)?),
+    ),
+    row("task_timeout", "QUEUE_TASK_TIMEOUT", "300", "seconds one attempt may take (0 = no limit)", |s, v| {
+        put(&mut s.task_timeout, Some(duration(v)?).filter(|timeout| !timeout.is_zero()))
+    }),
+    row("max_retries", "QUEUE_MAX_RETRIES", "3", "retries after the first failure", |s, v| {
+        put(&mut s.max_retries, u32::try_from(count(v, 0, 1_000_000)?).unwrap_or(u32::MAX))
+    }),
+    row("use_postgresql_notify", "QUEUE_USE_POSTGRESQL_NOTIFY", "true", "use NOTIFY and LISTEN", |s, v| {
+        put(&mut s.use_postgresql_notify, boolean(v)?)
+    }),
+    row("notify_channel", "QUEUE_NOTIFY_CHANNEL", "queue_new_task", "the channel that says there is work", |s, v| {
+        put(&mut s.notify_channel, channel(v)?)
+    }),
+    row("lease", "TASKYARD_LEASE", "30", "seconds that a heartbeat keeps a server alive", |s, v| {
+        put(&mut s.lease, interval(v)?)
+    }),
+    row("heartbeat_interval", "TASKYARD_HEARTBEAT_INTERVAL", "5", "seconds between heartbeats", |s, v| {
+        put(&mut s.heartbeat_interval, interval(v)?)
+    }),
+    row("rescue_interval", "TASKYARD_RESCUE_INTERVAL", "5", "seconds between looks for lost servers", |s, v| {
+        put(&mut s.rescue_interval, interval(v)?)
+    }),
+    row("shutdown_grace", "TASKYARD_SHUTDOWN_GRACE", "25", "seconds that running tasks get at a shutdown", |s, v| {
+        put(&mut s.shutdown_grace, duration(v)?)
+    }),
+    row("cancel_grace", "TASKYARD_CANCEL_GRACE", "30", "seconds that a body may ignore its cancellation", |s, v| {
+        put(&mut s.cancel_grace, duration(v)?)
+    }),
+    row("retention_done", "TASKYARD_RETENTION_DONE", "7d", "how long done tasks are kept", |s, v| {
+        put(&mut s.retention.done, duration(v)?)
+    }),
+    row(
+        "retention_failed",
+        "TASKYARD_RETENTION_FAILED",
+        "30d",
+        "how long failed, cancelled and stopped tasks are kept",
+        |s, v| put(&mut s.retention.failed, duration(v)?),
+    ),
+    row("auto_migrate", "TASKYARD_AUTO_MIGRATE", "true", "bring the schema up to date at start", |s, v| {
+        put(&mut s.auto_migrate, boolean(v)?)
+    }),
+    row("views", "TASKYARD_VIEWS", "true", "the views queued_tasks, queued_task_logs, queued_task_workers", |s, v| {
+        put(&mut s.views, boolean(v)?)
+    }),
+    row(
+        "unhealthy_age",
+        "TASKYARD_UNHEALTHY_AGE",
+        "5m",
+        "`queue status` fails when a task was runnable for longer",
+        |s, v| put(&mut s.unhealthy_age, duration(v)?),
+    ),
+    row("arguments_bytes_max", "TASKYARD_ARGUMENTS_BYTES_MAX", "1048576", "largest arguments", |s, v| {
+        put(&mut s.limits.arguments_bytes_max, count(v, 1, 1 << 28)?)
+    }),
+    row("result_bytes_max", "TASKYARD_RESULT_BYTES_MAX", "1048576", "largest result", |s, v| {
+        put(&mut s.limits.result_bytes_max, count(v, 1, 1 << 28)?)
+    }),
+    row("log_line_bytes_max", "TASKYARD_LOG_LINE_BYTES_MAX", "65536", "longest log line", |s, v| {
+        put(&mut s.limits.log_line_bytes_max, count(v, 1, 1 << 28)?)
+    }),
+    row("context_bytes_max", "TASKYARD_CONTEXT_BYTES_MAX", "262144", "largest context", |s, v| {
+        put(&mut s.limits.context_bytes_max, count(v, 1, 1 << 28)?)
+    }),
+    row("name_bytes_max", "TASKYARD_NAME_BYTES_MAX", "255", "longest name (kind, queue, tag, key)", |s, v| {
+        put(&mut s.limits.name_bytes_max, count(v, 1, 1 << 12)?)
+    }),
+    row("nesting_max", "TASKYARD_NESTING_MAX", "64", "deepest nesting of arguments, results and context", |s, v| {
+        put(&mut s.limits.nesting_max, count(v, 1, 120)?)
+    }),
+];
+
+const fn row(
+    name: &'static str,
+    env: &'static str,
+    default: &'static str,
+    help: &'static str,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+) -> Setting {
+    Setting { name, env, default, help, set }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            database: None,
+            listen_url: None,
+            max_workers: std::thread::available_parallelism().map_or(1, usize::from),
+            concurrency: 10,
+            queues: Vec::new(),
+            server_name: None,
+            worker_idle_timeout: Duration::from_secs(60),
+            polling_interval: Duration::from_secs(2),
+            fallback_polling_interval: Duration::from_secs(30),
+            task_timeout: Some(Duration::from_secs(300)),
+            max_retries: 3,
+            use_postgresql_notify: true,
+            notify_channel: "queue_new_task".into(),
+            lease: Duration::from_secs(30),
+            heartbeat_interval: Duration::from_secs(5),
+            rescue_interval: Duration::from_secs(5),
+            shutdown_grace: Duration::from_secs(25),
+            cancel_grace: Duration::from_secs(30),
+            retention: Retention::default(),
+            auto_migrate: true,
+            views: true,
+            unhealthy_age: Duration::from_secs(300),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Values from one place.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Where they stand, for messages: a file, "the environment", "the command line".
+    pub place: String,
+    /// Names (as in the table, or as in the environment) and values.
+    pub values: Vec<(String, String)>,
+    /// Whether a name that the table does not know is an error.
+    pub strict: bool,
+}
+
+impl Settings {
+    /// Applies layers in rising order to the defaults.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the name, the place and what would be right.
+    pub fn from_layers(layers: &[Layer]) -> Result<Self> {
+        let mut settings = Self::default();
+        for layer in layers {
+            for (name, value) in &layer.values {
+                let Some(setting) = Setting::find(name) else {
+                    if layer.strict {
+                        return Err(Error::Setting {
+                            name: format!("{name} ({})", layer.place),
+                            why: "there is no such setting".into(),
+                        });
+                    }
+                    continue;
+                };
+                let value = value.trim();
+                if value.is_empty() {
+                    continue;
+                }
+                (setting.set)(&mut settings, value)
+                    .map_err(|why| Error::Setting { name: format!("{name} ({})", layer.place), why })?;
+            }
+        }
+        if settings.heartbeat_interval * 2 > settings.lease {
+            return Err(Error::Setting {
+                name: "heartbeat_interval".into(),
+                why: format!(
+                    "{:?} is over half of the lease of {:?}: one late beat would lose the server's tasks",
+                    settings.heartbeat_interval, settings.lease
+                ),
+            });
+        }
+        Ok(settings)
+    }
+}
+
+impl Setting {
+    /// The row of a name: the table's, the environment's, or the original's newer prefix (`QUEUED_TASK_…`).
+    #[must_use]
+    pub fn find(name: &str) -> Option<&'static Self> {
+        let older = name.strip_prefix("QUEUED_TASK_").map(|rest| format!("QUEUE_{rest}"));
+        let name = older.as_deref().unwrap_or(name);
+        SETTINGS.iter().find(|setting| setting.name == name || setting.env == name)
+    }
+}
+
+fn put<T>(place: &mut T, value: T) -> Result<(), String> {
+    *place = value;
+    Ok(())
+}
+
+fn count(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    match text.replace('_', "").parse::<usize>() {
+        Ok(value) if (min..=max).contains(&value) => Ok(value),
+        _ => Err(format!("`{text}` is no whole number from {min} to {max}")),
+    }
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("`{text}` is neither true nor false")),
+    }
+}
+
+/// A name that PostgreSQL takes as it stands: the channel is written into LISTEN, which has no parameters.
+fn channel(text: &str) -> Result<String, String> {
+    let plain = text
+        .chars()
+        .enumerate()
+        .all(|(at, char)| char == '_' || char.is_ascii_lowercase() || (at > 0 && char.is_ascii_digit()));
+    if plain && text.len() <= 63 {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is no plain name of a-z, 0-9 and _"))
+    }
+}
+
+/// `30` (seconds), `1.5`, `250ms`, `30s`, `5m`, `2h`, `7d`.
+///
+/// # Errors
+/// What would be right, in words.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration: write seconds (30, 1.5) or a number with ms, s, m, h or d");
+    let at = text.find(|char: char| !(char.is_ascii_digit() || char == '.')).unwrap_or(text.len());
+    let number: f64 = text[..at].parse().map_err(|_| wrong())?;
+    let unit = match text[at..].trim() {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return Err(wrong()),
+    };
+    Duration::try_from_secs_f64(number * unit)
+        .ok()
+        .filter(|duration| duration.as_secs() <= 100 * 366 * 86_400)
+        .ok_or_else(|| format!("`{text}` is over a hundred years"))
+}
+
+/// A duration that something is repeated at: zero would spin.
+fn interval(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration < Duration::from_millis(10) { Err(format!("`{text}` is under 10 ms")) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(strict: bool, values: &[(&str, &str)]) -> Layer {
+        let values = values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Layer { place: "a test".into(), values, strict }
+    }
+
+    #[test]
+    fn later_layers_win_and_all_names_of_a_setting_work() {
+        let settings = Settings::from_layers(&[
+            layer(true, &[("max_workers", "2"), ("task_timeout", "1m")]),
+            layer(false, &[("QUEUE_MAX_WORKERS", "3"), ("HOME", "/")]),
+            layer(false, &[("QUEUED_TASK_MAX_WORKERS", "4"), ("QUEUE_POLLING_INTERVAL", "0.5")]),
+        ])
+        .unwrap();
+        assert_eq!(settings.max_workers, 4);
+        assert_eq!(settings.task_timeout, Some(Duration::from_secs(60)));
+        assert_eq!(settings.polling_interval, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn defaults_in_the_table_are_the_defaults() {
+        for setting in SETTINGS.iter().filter(|setting| {
+            setting.default.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
+                && !setting.default.is_empty()
+        }) {
+            let settings = Settings::from_layers(&[layer(true, &[(setting.name, setting.default)])]).unwrap();
+            assert_eq!(settings, Settings::default(), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn bad_values_say_what_would_be_right() {
+        for (name, value) in [
+            ("max_workers", "0"),
+            ("max_workers", "many"),
+            ("polling_interval", "0"),
+            ("task_timeout", "soon"),
+            ("task_timeout", "-1"),
+            ("use_postgresql_notify", "maybe"),
+            ("notify_channel", "x; drop table"),
+            ("heartbeat_interval", "20"),
+            ("nothing", "1"),
+        ] {
+            let error = Settings::from_layers(&[layer(true, &[(name, value)])]).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+}

@@ -1,1 +1,45 @@
-//! Part of Taskyard.
+//! `#[task]` declares a function whose calls can be queued; `local!` queues a closure.
+//!
+//! Only syntax is handled here: what a task is, and how it runs, is in `taskyard-core` and `taskyard-server`. The
+//! expansion names nothing but `::taskyard::__private`.
+
+mod local;
+mod options;
+mod task;
+
+use proc_macro::TokenStream;
+
+/// Declares a task: a function whose call is stored and run by a server.
+///
+/// The function keeps its name and its parameters, but a call only describes the work: it returns a
+/// `taskyard::Call<R>` that `client.add(..)` queues. It may stand anywhere, also inside another function. It is known
+/// to every server of a program that contains it, by its path (`crate::module::function`).
+///
+/// Parameters of type `TaskContext` and `State<T>` are supplied by the server and are not part of the call; all others
+/// are serialised. The body may be `async` (runs on a lane with others) or not (runs on a thread of its own), and
+/// returns a value or a `Result` whose error converts into `TaskError`.
+///
+/// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `timeout = "30s"` (`ms`, `s`, `m`, `h`; `"0s"` = no
+/// limit), `kind = "stable::name"` (instead of the path), `at_most_once`, `auto_remove`.
+///
+/// ```ignore
+/// #[task(queue = "mail", max_retries = 5)]
+/// async fn send(to: String, context: TaskContext) -> Result<usize, std::io::Error> {
+///     Ok(to.len() + context.attempt() as usize)
+/// }
+/// let length = client.add(send("ada@example.org".into()).priority(3))?.await?;
+/// ```
+#[proc_macro_attribute]
+pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
+    task::expand(options.into(), item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// Describes a call of a closure whose captures are written out and serialised: `local!(|name: Type| async move { .. })`.
+///
+/// Each parameter is taken from a variable of the same name. The closure returns a `Result`. It is known by its
+/// module's path and a hash of its text: a changed body is another task, and calls of the old one wait, parked, for a
+/// server that still has it.
+#[proc_macro]
+pub fn local(input: TokenStream) -> TokenStream {
+    local::expand(input.into()).unwrap_or_else(|error| error.to_compile_error()).into()
+}

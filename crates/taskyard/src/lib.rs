@@ -1,1 +1,46 @@
-//! Taskyard.
+//! Background tasks for web applications, in the database the application already has.
+//!
+//! ```no_run
+//! use taskyard::{Taskyard, task};
+//!
+//! #[task(queue = "mail", max_retries = 5)]
+//! async fn send_welcome(to: String) -> Result<usize, std::io::Error> {
+//!     Ok(to.len())
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let queue = Taskyard::connect("postgresql://localhost/shop").await?;
+//! let server = queue.serve()?; // or `taskyard queue start` elsewhere
+//! let reference = queue.add(send_welcome("ada@example.org".into()))?;
+//! println!("{} is {} long", reference.id(), reference.clone().await?);
+//! server.stop();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! This crate holds no logic: it opens stores by their address, binds client and server together and re-exports what
+//! applications use. It is the one crate under semantic versioning.
+
+#[doc(hidden)]
+pub mod __private;
+mod address;
+mod yard;
+
+pub use address::{open, redacted};
+pub use taskyard_core::client::{Call, Client, ClientConfig, Control, Progress, TaskRef};
+pub use taskyard_core::settings::{SETTINGS, Setting, Settings};
+pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};
+pub use taskyard_core::store::{ControlReply, Final, ParentResult, Store};
+pub use taskyard_core::task::{Attempt, Failure, NewTask, StoredLogLine, TaskRecord, Unique, UniqueHold};
+pub use taskyard_core::{Error, Limits, Result, RetryPolicy, ServerId, TaskId, Timestamp, Token};
+pub use taskyard_macros::{local, task};
+pub use taskyard_server::{
+    Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext, TaskDef, TaskError, TaskLogLayer,
+};
+pub use yard::{State, Taskyard};
+
+/// Inside the caller's PostgreSQL transaction: the task exists if and only if it commits.
+#[cfg(feature = "postgres")]
+pub mod postgres {
+    pub use taskyard_postgres::{complete_in, enqueue_in};
+}

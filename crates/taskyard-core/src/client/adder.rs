@@ -1,0 +1,405 @@
+//! The one writer of a client: additions and control calls in the order of the calls, grouped without a timer.
+//!
+//! The first push is written at once; whatever arrives while a write is in flight is the next batch. A group (one
+//! `add_tasks`) is atomic: when a batch of several groups is refused, each group is tried by itself, so that one
+//! caller's unknown parent is nobody else's. While the database is away everything waits here, in order, up to the
+//! bounds of the configuration.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+
+use super::ClientConfig;
+use crate::store::{Added, ControlReply, Store};
+use crate::task::NewTask;
+use crate::{Error, Result, TaskId};
+
+/// Tasks in one statement at most.
+const BATCH_MAX: usize = 10_000;
+/// The longest pause between two tries while the database is away.
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// What became of one group.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    outcome: OnceLock<Result<Vec<Added>>>,
+    written: Notify,
+    observed: AtomicBool,
+    first: TaskId,
+}
+
+impl Ticket {
+    /// The outcome, if it is known.
+    pub(super) fn peek(&self) -> Option<&Result<Vec<Added>>> {
+        self.outcome.get()
+    }
+
+    /// Waits until the group is written or refused.
+    pub(super) async fn outcome(&self) -> &Result<Vec<Added>> {
+        self.observed.store(true, Ordering::Relaxed);
+        loop {
+            let written = self.written.notified();
+            if let Some(outcome) = self.outcome.get() {
+                return outcome;
+            }
+            written.await;
+        }
+    }
+
+    fn settle(&self, outcome: Result<Vec<Added>>) {
+        if self.outcome.set(outcome).is_ok() {
+            self.written.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let (Some(Err(error)), false) = (self.outcome.get(), self.observed.load(Ordering::Relaxed)) {
+            tracing::error!(task = %self.first, %error, "a task could not be added, and nobody awaited it");
+        }
+    }
+}
+
+/// A control call, carried out in the order of the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Cancel,
+    Stop,
+    Retry,
+}
+
+enum Push {
+    Add { tasks: Vec<NewTask>, bytes: usize, ticket: Arc<Ticket> },
+    Control { verb: Verb, id: TaskId, reply: oneshot::Sender<Result<ControlReply>> },
+    Flush(oneshot::Sender<()>),
+}
+
+#[derive(Default)]
+struct Waiting {
+    pushes: VecDeque<Push>,
+    tasks: usize,
+    bytes: usize,
+    closed: bool,
+    /// Why the database is away, while it is.
+    away: Option<String>,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    pushed: Notify,
+    lost: Notify,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The handle that clients push through; the writer ends when the last handle is gone and all is written.
+pub(super) struct Adder {
+    shared: Arc<Shared>,
+    config: Arc<RwLock<ClientConfig>>,
+}
+
+impl std::fmt::Debug for Adder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Adder").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Adder {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.pushed.notify_one();
+    }
+}
+
+impl Adder {
+    pub(super) fn start(
+        store: Arc<dyn Store>,
+        config: Arc<RwLock<ClientConfig>>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Arc<Self> {
+        let shared = Arc::new(Shared::default());
+        runtime.spawn(Writer { store, shared: Arc::clone(&shared), aliases: HashMap::new() }.run());
+        Arc::new(Self { shared, config })
+    }
+
+    /// Queues one atomic group.
+    pub(super) fn push(&self, tasks: Vec<NewTask>) -> Result<Arc<Ticket>> {
+        let bytes = tasks.iter().map(NewTask::weight).sum();
+        let ticket = Arc::new(Ticket {
+            outcome: OnceLock::new(),
+            written: Notify::new(),
+            observed: AtomicBool::new(false),
+            first: tasks.first().map_or(TaskId(uuid::Uuid::nil()), |task| task.id),
+        });
+        if tasks.is_empty() {
+            ticket.settle(Ok(Vec::new()));
+            return Ok(ticket);
+        }
+        let mut waiting = self.shared.lock();
+        if waiting.closed {
+            return Err(Error::ShutDown("this client"));
+        }
+        if let Some(cause) = &waiting.away {
+            let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
+            if waiting.tasks + tasks.len() > config.waiting_max || waiting.bytes + bytes > config.waiting_bytes_max {
+                return Err(Error::QueueUnavailable {
+                    waiting: waiting.tasks,
+                    bytes: waiting.bytes,
+                    cause: cause.clone(),
+                });
+            }
+        }
+        waiting.tasks += tasks.len();
+        waiting.bytes += bytes;
+        waiting.pushes.push_back(Push::Add { tasks, bytes, ticket: Arc::clone(&ticket) });
+        drop(waiting);
+        self.shared.pushed.notify_one();
+        Ok(ticket)
+    }
+
+    /// Queues a control call behind everything that was pushed before.
+    pub(super) fn control(&self, verb: Verb, id: TaskId) -> oneshot::Receiver<Result<ControlReply>> {
+        let (reply, answer) = oneshot::channel();
+        let mut waiting = self.shared.lock();
+        if waiting.closed {
+            let _ = reply.send(Err(Error::ShutDown("this client")));
+        } else {
+            waiting.pushes.push_back(Push::Control { verb, id, reply });
+            drop(waiting);
+            self.shared.pushed.notify_one();
+        }
+        answer
+    }
+
+    pub(super) async fn flush(&self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut waiting = self.shared.lock();
+            if waiting.closed && waiting.pushes.is_empty() {
+                return Ok(());
+            }
+            waiting.pushes.push_back(Push::Flush(reply));
+        }
+        self.shared.pushed.notify_one();
+        answer.await.map_err(|_| Error::ShutDown("this client"))
+    }
+
+    pub(super) async fn close(&self, bound: Duration) -> Result<()> {
+        let flushed = tokio::time::timeout(bound, self.flush()).await;
+        let mut waiting = self.shared.lock();
+        waiting.closed = true;
+        let left: Vec<Push> = waiting.pushes.drain(..).collect();
+        let (tasks, bytes) = (waiting.tasks, waiting.bytes);
+        let cause = waiting.away.clone().unwrap_or_else(|| "the shutdown's bound was over".into());
+        drop(waiting);
+        self.shared.lost.notify_one();
+        self.shared.pushed.notify_one();
+        let error = Error::QueueUnavailable { waiting: tasks, bytes, cause };
+        for push in left {
+            if let Push::Add { tasks, ticket, .. } = push {
+                for task in &tasks {
+                    tracing::error!(task = %task.id, kind = %task.kind, "a task was not written before the shutdown");
+                }
+                ticket.settle(Err(error.clone()));
+            }
+        }
+        match flushed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(error),
+        }
+    }
+}
+
+struct Writer {
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+    /// Ids that turned out to be duplicates of a unique key, and the task that stands in for each.
+    aliases: HashMap<TaskId, TaskId>,
+}
+
+struct Group {
+    tasks: Vec<NewTask>,
+    ticket: Arc<Ticket>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        loop {
+            let (pushes, closed) = {
+                let mut waiting = self.shared.lock();
+                (Self::take(&mut waiting), waiting.closed)
+            };
+            if pushes.is_empty() {
+                if closed {
+                    return;
+                }
+                // A push since the look left a permit, so this never sleeps through one.
+                self.shared.pushed.notified().await;
+                continue;
+            }
+            for push in pushes {
+                match push {
+                    Work::Add(groups) => self.add(groups).await,
+                    Work::Control { verb, calls } => self.control(verb, calls).await,
+                    Work::Flush(reply) => drop(reply.send(())),
+                }
+            }
+        }
+    }
+
+    /// Takes what waits, adjacent additions together, adjacent control calls of one verb together.
+    fn take(waiting: &mut Waiting) -> Vec<Work> {
+        let mut works: Vec<Work> = Vec::new();
+        let mut taken = 0;
+        while taken < BATCH_MAX {
+            let Some(push) = waiting.pushes.pop_front() else { break };
+            match (push, works.last_mut()) {
+                (Push::Add { tasks, bytes, ticket }, last) => {
+                    taken += tasks.len();
+                    waiting.tasks -= tasks.len();
+                    waiting.bytes -= bytes;
+                    let group = Group { tasks, ticket };
+                    match last {
+                        Some(Work::Add(groups)) => groups.push(group),
+                        _ => works.push(Work::Add(vec![group])),
+                    }
+                }
+                (Push::Control { verb, id, reply }, Some(Work::Control { verb: last, calls })) if *last == verb => {
+                    taken += 1;
+                    calls.push((id, reply));
+                }
+                (Push::Control { verb, id, reply }, _) => {
+                    taken += 1;
+                    works.push(Work::Control { verb, calls: vec![(id, reply)] });
+                }
+                (Push::Flush(reply), _) => works.push(Work::Flush(reply)),
+            }
+        }
+        works
+    }
+
+    async fn add(&mut self, groups: Vec<Group>) {
+        let mut sizes = Vec::with_capacity(groups.len());
+        let mut tickets = Vec::with_capacity(groups.len());
+        let mut batch: Vec<NewTask> = Vec::with_capacity(groups.iter().map(|group| group.tasks.len()).sum());
+        for group in groups {
+            sizes.push(group.tasks.len());
+            tickets.push(group.ticket);
+            batch.extend(group.tasks);
+        }
+        if !self.aliases.is_empty() {
+            for parent in batch.iter_mut().flat_map(|task| &mut task.parents) {
+                if let Some(alias) = self.aliases.get(parent) {
+                    *parent = *alias;
+                }
+            }
+        }
+        match self.write(&batch).await {
+            Ok(added) => {
+                let mut added = added.into_iter();
+                for (size, ticket) in sizes.into_iter().zip(tickets) {
+                    ticket.settle(Ok(added.by_ref().take(size).collect()));
+                }
+            }
+            Err(error) if tickets.len() == 1 => tickets[0].settle(Err(error)),
+            Err(_) => {
+                let mut rest = batch.as_slice();
+                for (size, ticket) in sizes.into_iter().zip(tickets) {
+                    let (group, after) = rest.split_at(size);
+                    rest = after;
+                    ticket.settle(self.write(group).await);
+                }
+            }
+        }
+    }
+
+    /// Writes one batch, however long the database is away; only a refusal comes back.
+    async fn write(&mut self, batch: &[NewTask]) -> Result<Vec<Added>> {
+        let mut added = self.store.add(batch).await;
+        let mut pause = Duration::from_millis(50);
+        while let Err(error) = &added {
+            if !error.is_transient() {
+                break;
+            }
+            if self.shared.lock().away.replace(error.to_string()).is_none() {
+                tracing::warn!(%error, waiting = batch.len(), "the database is away; additions wait in memory");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
+                () = self.shared.lost.notified() => {
+                    for task in batch {
+                        tracing::error!(task = %task.id, kind = %task.kind, "a task was not written before the shutdown");
+                    }
+                    return Err(error.clone());
+                }
+            }
+            pause = (pause * 2).min(BACKOFF_MAX);
+            added = self.write_again(batch).await;
+        }
+        self.shared.lock().away = None;
+        if let Ok(added) = &added {
+            for (task, added) in batch.iter().zip(added).filter(|(task, added)| task.id != added.id) {
+                if self.aliases.len() >= BATCH_MAX {
+                    self.aliases.clear();
+                }
+                self.aliases.insert(task.id, added.id);
+            }
+        }
+        added
+    }
+
+    /// After a failure whose outcome is unknown: a batch is atomic, so if any of its ids is there it was written, and
+    /// only duplicates of unique keys are missing.
+    async fn write_again(&self, batch: &[NewTask]) -> Result<Vec<Added>> {
+        let ids: Vec<TaskId> = batch.iter().map(|task| task.id).collect();
+        let found = self.store.get(&ids).await?;
+        if found.iter().all(Option::is_none) {
+            return self.store.add(batch).await;
+        }
+        let missing: Vec<NewTask> =
+            batch.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(task, _)| task.clone()).collect();
+        let mut again = if missing.is_empty() { Vec::new() } else { self.store.add(&missing).await? }.into_iter();
+        Ok(batch
+            .iter()
+            .zip(found)
+            .map(|(task, found)| match found {
+                Some(_) => Added { id: task.id, existing: false },
+                None => again.next().expect("one answer per missing task"),
+            })
+            .collect())
+    }
+
+    async fn control(&self, verb: Verb, calls: Vec<(TaskId, oneshot::Sender<Result<ControlReply>>)>) {
+        let ids: Vec<TaskId> = calls.iter().map(|(id, _)| self.aliases.get(id).copied().unwrap_or(*id)).collect();
+        let replies = match verb {
+            Verb::Cancel => self.store.cancel(&ids).await,
+            Verb::Stop => self.store.stop(&ids).await,
+            Verb::Retry => self.store.retry(&ids).await,
+        };
+        for (place, (id, sender)) in calls.into_iter().enumerate() {
+            let reply = match &replies {
+                Ok(replies) => Ok(replies[place]),
+                Err(error) => Err(error.clone()),
+            };
+            if let Err(Err(error)) = sender.send(reply) {
+                tracing::error!(task = %id, %error, ?verb, "a control call failed, and nobody awaited it");
+            }
+        }
+    }
+}
+
+enum Work {
+    Add(Vec<Group>),
+    Control { verb: Verb, calls: Vec<(TaskId, oneshot::Sender<Result<ControlReply>>)> },
+    Flush(oneshot::Sender<()>),
+}

@@ -1,0 +1,282 @@
+//! A reference to a task: typed by its result, awaitable.
+
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Poller, Poll};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+
+use super::adder::{Ticket, Verb};
+use super::{Client, refused};
+use crate::store::{ControlReply, Final};
+use crate::task::{Attempt, StoredLogLine, TaskRecord};
+use crate::{Error, Result, TaskId, TaskState};
+
+/// A task that was added, or that is known by its id. `T` is what its function returns.
+///
+/// `reference.await` waits for the result, as [`TaskRef::wait`] does.
+#[derive(Debug)]
+pub struct TaskRef<T = Value> {
+    client: Client,
+    id: TaskId,
+    ticket: Option<(Arc<Ticket>, usize)>,
+    result: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for TaskRef<T> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), id: self.id, ticket: self.ticket.clone(), result: PhantomData }
+    }
+}
+
+/// How far a task says it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Progress {
+    /// Steps done.
+    pub completed: Option<f64>,
+    /// Steps in all.
+    pub total: Option<f64>,
+    /// Percent done.
+    pub percentage: Option<f64>,
+    /// What it is at.
+    pub message: Option<String>,
+}
+
+impl Progress {
+    /// Reads the `progress` entry of a context: a number (percent) or an object.
+    #[must_use]
+    pub fn from_context(context: &Map<String, Value>) -> Option<Self> {
+        match context.get("progress")? {
+            Value::Object(progress) => {
+                let number = |name: &str| progress.get(name).and_then(Value::as_f64);
+                let (completed, total) = (number("completed"), number("total"));
+                let computed = match (completed, total) {
+                    (Some(completed), Some(total)) if total > 0.0 => Some(completed / total * 100.0),
+                    _ => None,
+                };
+                let message = progress.get("message").and_then(Value::as_str).map(str::to_owned);
+                Some(Self { completed, total, percentage: number("percentage").or(computed), message })
+            }
+            value => Some(Self { percentage: Some(value.as_f64()?), ..Self::default() }),
+        }
+    }
+}
+
+impl<T> TaskRef<T> {
+    pub(super) fn added(client: Client, id: TaskId, ticket: Arc<Ticket>, place: usize) -> Self {
+        Self { client, id, ticket: Some((ticket, place)), result: PhantomData }
+    }
+
+    pub(super) fn known(client: Client, id: TaskId) -> Self {
+        Self { client, id, ticket: None, result: PhantomData }
+    }
+
+    /// The same task with another type of result.
+    #[must_use]
+    pub fn typed<U>(self) -> TaskRef<U> {
+        TaskRef { client: self.client, id: self.id, ticket: self.ticket, result: PhantomData }
+    }
+
+    /// The id, at once. Of a duplicate of a unique key it becomes the existing task's once that is known.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        match self.added_as() {
+            Some(Ok(added)) => added.id,
+            _ => self.id,
+        }
+    }
+
+    /// Whether a unique key gave an existing task; known once it is written.
+    #[must_use]
+    pub fn existing(&self) -> bool {
+        matches!(self.added_as(), Some(Ok(added)) if added.existing)
+    }
+
+    fn added_as(&self) -> Option<Result<crate::store::Added>> {
+        let (ticket, place) = self.ticket.as_ref()?;
+        Some(ticket.peek()?.as_ref().map(|added| added[*place]).map_err(Clone::clone))
+    }
+
+    /// The id once the task is durable.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub async fn get_task_id(&self) -> Result<TaskId> {
+        match &self.ticket {
+            None => Ok(self.id),
+            Some((ticket, place)) => {
+                ticket.outcome().await.as_ref().map(|added| added[*place].id).map_err(Clone::clone)
+            }
+        }
+    }
+
+    /// The whole record.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or the database's.
+    pub async fn record(&self) -> Result<TaskRecord> {
+        let id = self.get_task_id().await?;
+        self.client.store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))
+    }
+
+    /// The state.
+    ///
+    /// # Errors
+    /// As [`TaskRef::record`].
+    pub async fn get_state(&self) -> Result<TaskState> {
+        Ok(self.record().await?.state)
+    }
+
+    /// The context.
+    ///
+    /// # Errors
+    /// As [`TaskRef::record`].
+    pub async fn get_context(&self) -> Result<Map<String, Value>> {
+        let id = self.get_task_id().await?;
+        let bytes = self.client.store.context(id).await?.ok_or(Error::NotFound(id))?;
+        Ok(crate::context::Context::from_bytes(&bytes)?.as_map().clone())
+    }
+
+    /// How far it says it is; `None` if it never said.
+    ///
+    /// # Errors
+    /// As [`TaskRef::record`].
+    pub async fn get_progress(&self) -> Result<Option<Progress>> {
+        Ok(Progress::from_context(&self.get_context().await?))
+    }
+
+    /// Its log lines, oldest first (at most 10,000).
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn get_logs(&self) -> Result<Vec<StoredLogLine>> {
+        let id = self.get_task_id().await?;
+        self.client.store.logs(id, 0, 10_000).await
+    }
+
+    /// Its attempts, oldest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn get_attempts(&self) -> Result<Vec<Attempt>> {
+        let id = self.get_task_id().await?;
+        self.client.store.attempts(id).await
+    }
+
+    /// Waits until the task is done, failed, cancelled or stopped; a failure of the task is no error here.
+    ///
+    /// # Errors
+    /// Why the task could not be added; [`Error::NotFound`] for an id that does not exist.
+    pub async fn outcome(&self) -> Result<Final> {
+        let id = match &self.ticket {
+            Some(_) => self.get_task_id().await?,
+            None => self.record().await?.id,
+        };
+        self.client.waiter.wait(id).await.map_err(|_| Error::ShutDown("this client"))
+    }
+
+    /// Cancels the task: at once if it does not run, else its body is interrupted. Carried out in the order of the
+    /// calls, whether the answer is awaited or not.
+    pub fn cancel(&self) -> Control {
+        self.control(Verb::Cancel, "only a task that has not ended can be cancelled")
+    }
+
+    /// Stops the running task and keeps it for a retry.
+    pub fn stop(&self) -> Control {
+        self.control(Verb::Stop, "only a running task can be stopped")
+    }
+
+    /// Runs a failed, cancelled or stopped task again: same row, same id.
+    pub fn retry(&self) -> Control {
+        self.control(Verb::Retry, "only a failed, cancelled or stopped task can be retried")
+    }
+
+    fn control(&self, verb: Verb, why: &'static str) -> Control {
+        let id = self.id();
+        Control { id, why, answer: self.client.adder.control(verb, id) }
+    }
+}
+
+impl<T: DeserializeOwned> TaskRef<T> {
+    /// Waits for the result.
+    ///
+    /// # Errors
+    /// [`Error::TaskFailed`], [`Error::TaskCancelled`], [`Error::TaskStopped`], [`Error::ResultMismatch`], and those
+    /// of [`TaskRef::outcome`].
+    pub async fn wait(&self) -> Result<T> {
+        let found = self.outcome().await?;
+        let id = found.id;
+        match found.state {
+            TaskState::Done => {
+                let bytes = found.result.unwrap_or_else(|| b"null".to_vec());
+                serde_json::from_slice(&bytes).map_err(|error| Error::ResultMismatch {
+                    id,
+                    expected: std::any::type_name::<T>(),
+                    why: error.to_string(),
+                })
+            }
+            TaskState::Cancelled => Err(Error::TaskCancelled(id)),
+            TaskState::Stopped => Err(Error::TaskStopped(id)),
+            _ => {
+                let error = found.error.unwrap_or_else(|| crate::Failure::new("Unknown", "the error was not kept"));
+                Err(Error::TaskFailed {
+                    id,
+                    error_type: error.error_type,
+                    message: error.message,
+                    traceback: error.traceback,
+                })
+            }
+        }
+    }
+
+    /// Waits for the result for at most this long; the task goes on.
+    ///
+    /// # Errors
+    /// As [`TaskRef::wait`], and [`Error::WaitTimeout`].
+    pub async fn wait_timeout(&self, timeout: Duration) -> Result<T> {
+        match tokio::time::timeout(timeout, self.wait()).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::WaitTimeout {
+                id: self.id(),
+                seconds: timeout.as_secs_f64(),
+                state: self.get_state().await?,
+            }),
+        }
+    }
+}
+
+impl<T: DeserializeOwned + 'static> IntoFuture for TaskRef<T> {
+    type Output = Result<T>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.wait().await })
+    }
+}
+
+/// A control call on its way; awaiting it gives the answer, dropping it does not take it back.
+#[derive(Debug)]
+pub struct Control {
+    id: TaskId,
+    why: &'static str,
+    answer: oneshot::Receiver<Result<ControlReply>>,
+}
+
+impl Future for Control {
+    type Output = Result<ControlReply>;
+
+    fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
+        let (id, why) = (self.id, self.why);
+        Pin::new(&mut self.answer).poll(poller).map(|answer| match answer {
+            Ok(Ok(reply)) => refused(id, reply, why),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::ShutDown("this client")),
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! The expansion of `#[task]`.
+//!
+//! The body moves, unchanged, into an inner function; the outer one keeps name, visibility and documentation and only
+//! describes the call. The entry for the servers stands inside as well, so that a task can be declared in any block.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::spanned::Spanned;
+use syn::{FnArg, GenericArgument, Ident, ItemFn, Pat, PathArguments, ReturnType, Type};
+
+use crate::options::Options;
+
+/// One parameter of the function.
+struct Parameter {
+    name: Ident,
+    ty: Type,
+    supplied: bool,
+}
+
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let options: Options = syn::parse2(options)?;
+    let mut function: ItemFn = syn::parse2(item)?;
+    let signature = &function.sig;
+    if !signature.generics.params.is_empty() {
+        return Err(syn::Error::new(
+            signature.generics.span(),
+            "a task cannot be generic: a stored call names one function, not a family of them",
+        ));
+    }
+    let parameters = signature.inputs.iter().map(parameter).collect::<syn::Result<Vec<_>>>()?;
+    let (value, fallible) = output(&signature.output)?;
+
+    let name = signature.ident.clone();
+    let visibility = function.vis.clone();
+    let (shown, kept): (Vec<_>, Vec<_>) = function
+        .attrs
+        .drain(..)
+        .partition(|attribute| attribute.path().is_ident("doc") || attribute.path().is_ident("deprecated"));
+    let is_async = signature.asyncness.is_some();
+    function.attrs = kept;
+    function.vis = syn::Visibility::Inherited;
+    function.sig.ident = format_ident!("__body");
+
+    let arguments: Vec<&Parameter> = parameters.iter().filter(|parameter| !parameter.supplied).collect();
+    let argument_names: Vec<&Ident> = arguments.iter().map(|parameter| &parameter.name).collect();
+    let argument_types: Vec<&Type> = arguments.iter().map(|parameter| &parameter.ty).collect();
+    let argument_texts: Vec<String> = argument_names.iter().map(|name| plain(name)).collect();
+    let (supplied_names, supplied_types): (Vec<&Ident>, Vec<&Type>) = parameters
+        .iter()
+        .filter(|parameter| parameter.supplied)
+        .map(|parameter| (&parameter.name, &parameter.ty))
+        .unzip();
+    let all_names: Vec<&Ident> = parameters.iter().map(|parameter| &parameter.name).collect();
+
+    let decode = quote! {
+        let (#(#argument_names,)*): (#(#argument_types,)*) = __private::decode(&__context, NAMES)?;
+        #(let #supplied_names = <#supplied_types as __private::Supplied>::supply(&__context)?;)*
+    };
+    let finish = if fallible { format_ident!("finish_result") } else { format_ident!("finish_value") };
+    let run = if is_async {
+        quote!(__private::Body::Async(::std::boxed::Box::pin(async move {
+            #decode
+            __private::#finish(__body(#(#all_names),*).await, &__context)
+        })))
+    } else {
+        quote!(__private::Body::Blocking(::std::boxed::Box::new(move || {
+            #decode
+            __private::#finish(__body(#(#all_names),*), &__context)
+        })))
+    };
+    let kind = match &options.kind {
+        Some(kind) => quote!(#kind),
+        None => quote! {{
+            struct Task;
+            __private::kind_of::<Task>("::__kind::Task")
+        }},
+    };
+    let builder = &options.builder;
+    let blocking = !is_async;
+
+    Ok(quote! {
+        #(#shown)*
+        #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
+        #visibility fn #name(#(#argument_names: #argument_types),*) -> ::taskyard::Call<#value> {
+            #[allow(unused_imports)]
+            use ::taskyard::__private;
+
+            #function
+
+            const NAMES: &[&str] = &[#(#argument_texts),*];
+
+            fn __kind() -> &'static str {
+                #kind
+            }
+
+            fn __run(__context: __private::TaskContext) -> __private::Body {
+                #run
+            }
+
+            #[__private::linkme::distributed_slice(__private::TASKS)]
+            #[linkme(crate = ::taskyard::__private::linkme)]
+            static __TASK: __private::TaskDef = __private::TaskDef {
+                kind: __kind,
+                names: NAMES,
+                run: __run,
+                location: ::core::concat!(::core::file!(), ":", ::core::line!()),
+                blocking: #blocking,
+            };
+
+            ::taskyard::Call::<#value>::new(__kind(), &(#(#argument_names,)*)) #builder
+        }
+    })
+}
+
+fn parameter(input: &FnArg) -> syn::Result<Parameter> {
+    let FnArg::Typed(typed) = input else {
+        return Err(syn::Error::new(
+            input.span(),
+            "a method cannot be a task, because its object is not stored: write a function that takes what it needs",
+        ));
+    };
+    let Pat::Ident(pattern) = typed.pat.as_ref() else {
+        return Err(syn::Error::new(
+            typed.pat.span(),
+            "a task's parameter needs a plain name: other languages call it by that",
+        ));
+    };
+    if let Type::Reference(reference) = typed.ty.as_ref() {
+        return Err(syn::Error::new(
+            reference.span(),
+            "a task's parameter is stored and must own its data: take String for &str, Vec<T> for &[T]",
+        ));
+    }
+    let supplied = matches!(typed.ty.as_ref(), Type::Path(path)
+        if path.path.segments.last().is_some_and(|last| last.ident == "TaskContext" || last.ident == "State"));
+    Ok(Parameter { name: pattern.ident.clone(), ty: typed.ty.as_ref().clone(), supplied })
+}
+
+/// The type of the value, and whether the function returns it in a `Result`.
+fn output(output: &ReturnType) -> syn::Result<(Type, bool)> {
+    let ReturnType::Type(_, ty) = output else { return Ok((syn::parse_quote!(()), false)) };
+    match ty.as_ref() {
+        Type::ImplTrait(other) => {
+            Err(syn::Error::new(other.span(), "a task's result is stored and needs a named type"))
+        }
+        Type::Path(path) => {
+            let last = path.path.segments.last().expect("a path has a segment");
+            if !last.ident.to_string().ends_with("Result") {
+                return Ok((ty.as_ref().clone(), false));
+            }
+            let value = match &last.arguments {
+                PathArguments::AngleBracketed(arguments) => arguments.args.iter().find_map(|argument| match argument {
+                    GenericArgument::Type(ty) => Some(ty.clone()),
+                    _ => None,
+                }),
+                _ => None,
+            };
+            Ok((value.unwrap_or_else(|| syn::parse_quote!(())), true))
+        }
+        other => Ok((other.clone(), false)),
+    }
+}
+
+/// A name as people write it, without `r#`.
+pub(crate) fn plain(name: &Ident) -> String {
+    let text = name.to_string();
+    text.strip_prefix("r#").map_or(text.clone(), str::to_owned)
+}

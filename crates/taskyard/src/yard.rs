@@ -1,0 +1,167 @@
+//! Client and server of one program, bound together.
+
+use std::any::Any;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use taskyard_core::client::{Call, Client, ClientConfig};
+use taskyard_core::settings::Settings;
+use taskyard_core::{Result, Store};
+use taskyard_server::{BodyResult, Registry, Server, ServerConfig, ServerHandle, TaskContext, TaskError};
+
+/// The queue: everything that [`Client`] does, and servers in this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Taskyard {
+    client: Client,
+    settings: Arc<Settings>,
+    registry: Registry,
+}
+
+impl std::fmt::Debug for Taskyard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Taskyard").field("store", self.client.store()).finish_non_exhaustive()
+    }
+}
+
+impl Deref for Taskyard {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// A value that a task takes from its server: declared as a parameter, given with [`Taskyard::state`].
+#[derive(Clone, Debug)]
+pub struct State<T>(pub T);
+
+impl Taskyard {
+    /// Opens the database at an address (see [`crate::open`]), with default settings.
+    ///
+    /// # Errors
+    /// Why the database cannot be used.
+    pub async fn connect(address: &str) -> Result<Self> {
+        Self::with_settings(Settings { database: Some(address.to_owned()), ..Settings::default() }).await
+    }
+
+    /// Opens the database of the settings.
+    ///
+    /// # Errors
+    /// Why the database cannot be used.
+    pub async fn with_settings(settings: Settings) -> Result<Self> {
+        let store = crate::open(&settings).await?;
+        Ok(Self::on(store, settings))
+    }
+
+    /// On a store that is open.
+    #[must_use]
+    pub fn on(store: Arc<dyn Store>, settings: Settings) -> Self {
+        let client = Client::new(store, client_config(&settings));
+        Self { client, settings: Arc::new(settings), registry: crate::__private::registry() }
+    }
+
+    /// Supplies tasks of servers started from now on with a value, by its type.
+    #[must_use]
+    pub fn state<T: Any + Clone + Send + Sync>(mut self, value: T) -> Self {
+        self.registry = self.registry.state(value);
+        self
+    }
+
+    /// The functions that servers of this program know.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The settings it was opened with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What a server of these settings looks like, to be changed and handed to [`Taskyard::serve_with`].
+    #[must_use]
+    pub fn server_config(&self) -> ServerConfig {
+        server_config(&self.settings)
+    }
+
+    /// Starts a server in this process that runs this program's tasks.
+    ///
+    /// # Errors
+    /// Two functions of one kind, or the database's.
+    pub fn serve(&self) -> Result<ServerHandle> {
+        self.serve_with(self.server_config())
+    }
+
+    /// Starts a server with a configuration of its own.
+    ///
+    /// # Errors
+    /// As [`Taskyard::serve`].
+    pub fn serve_with(&self, config: ServerConfig) -> Result<ServerHandle> {
+        Server::start(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone(), config)
+    }
+
+    /// Runs a call's body here and now, without storing it: for tests.
+    ///
+    /// # Errors
+    /// What the body says.
+    pub async fn run_inline<T: serde::de::DeserializeOwned>(&self, call: Call<T>) -> std::result::Result<T, TaskError> {
+        let task = call.into_task(&self.client.config()).map_err(TaskError::from)?;
+        let result: BodyResult = taskyard_server::run_inline(&self.registry, &self.client, task).await;
+        serde_json::from_slice(&result?).map_err(TaskError::from)
+    }
+
+    /// Runs what is runnable in this process until nothing is left, and says how many attempts that took: for tests.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn drain(&self) -> Result<usize> {
+        self.client.flush().await?;
+        taskyard_server::drain(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone()).await
+    }
+}
+
+/// How a client of these settings behaves.
+fn client_config(settings: &Settings) -> ClientConfig {
+    ClientConfig {
+        limits: settings.limits,
+        max_retries: settings.max_retries,
+        timeout: settings.task_timeout,
+        poll: settings.polling_interval,
+        fallback_poll: settings.fallback_polling_interval,
+        ..ClientConfig::default()
+    }
+}
+
+/// How a server of these settings behaves.
+fn server_config(settings: &Settings) -> ServerConfig {
+    let defaults = ServerConfig::default();
+    ServerConfig {
+        name: settings.server_name.clone().unwrap_or(defaults.name.clone()),
+        workers: settings.max_workers,
+        concurrency: settings.concurrency,
+        queues: (!settings.queues.is_empty()).then(|| settings.queues.clone()),
+        lease: settings.lease,
+        beat: settings.heartbeat_interval,
+        scan: settings.rescue_interval,
+        poll: settings.polling_interval,
+        fallback_poll: settings.fallback_polling_interval,
+        shutdown_grace: settings.shutdown_grace,
+        cancel_grace: settings.cancel_grace,
+        worker_idle_timeout: settings.worker_idle_timeout,
+        retention: settings.retention,
+        limits: settings.limits,
+        ..defaults
+    }
+}
+
+impl<T: Any + Clone + Send + Sync> crate::__private::Supplied for State<T> {
+    fn supply(context: &TaskContext) -> std::result::Result<Self, TaskError> {
+        context.state::<T>().map(State).ok_or_else(|| {
+            TaskError::fail(format!(
+                "the task takes State<{}>, and this server was given none: call `.state(value)` before `serve`",
+                std::any::type_name::<T>()
+            ))
+        })
+    }
+}
