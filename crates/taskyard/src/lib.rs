@@ -28,9 +28,9 @@ mod yard;
 
 pub use address::{open, redacted};
 pub use taskyard_core::client::{Call, Client, ClientConfig, Control, Progress, TaskRef};
-pub use taskyard_core::settings::{SETTINGS, Setting, Settings};
+pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};
 pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};
-pub use taskyard_core::store::{ControlReply, Final, ParentResult, Store};
+pub use taskyard_core::store::{self, ControlReply, Final, ParentResult, Store, TaskFilter};
 pub use taskyard_core::task::{Attempt, Failure, NewTask, StoredLogLine, TaskRecord, Unique, UniqueHold};
 pub use taskyard_core::{Error, Limits, Result, RetryPolicy, ServerId, TaskId, Timestamp, Token};
 pub use taskyard_macros::{local, task};

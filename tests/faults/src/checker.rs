@@ -1,0 +1,96 @@
+//! Compares ledgers and rows in linear time.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use taskyard::{Result, Store, TaskId, TaskState};
+
+use crate::ledger::{Event, read_all};
+use crate::tasks::Proof;
+
+/// What the ledgers and the database disagree about. All must be zero but `runs_repeated`, which is what "at least
+/// once" means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Acknowledged additions.
+    pub added: usize,
+    /// Runs that started.
+    pub started: usize,
+    /// Runs beyond the first of their tasks.
+    pub runs_repeated: usize,
+    /// Acknowledged, and not in the database.
+    pub lost: usize,
+    /// In the database or run, and never added by anyone.
+    pub invented: usize,
+    /// Not in a final state at the end.
+    pub unfinished: usize,
+    /// A final state or result that an observer saw and that is another one now, or two ends of one task.
+    pub decided_twice: usize,
+    /// A result that was not made by the task's last claimed run.
+    pub stale_accepted: usize,
+}
+
+impl Verdict {
+    /// Panics unless nothing was lost, invented, decided twice or accepted from a stale run.
+    pub fn assert_clean(&self) {
+        let faults = [self.lost, self.invented, self.unfinished, self.decided_twice, self.stale_accepted];
+        assert_eq!(faults, [0; 5], "{self:?}");
+    }
+}
+
+/// Checks a database against the ledgers in a directory.
+///
+/// # Errors
+/// The database's.
+pub async fn check(store: &dyn Store, directory: &Path) -> Result<Verdict> {
+    let events = read_all(directory).map_err(|error| taskyard::Error::Database(error.to_string()))?;
+    let mut verdict = Verdict::default();
+    let (mut adding, mut added) = (HashSet::new(), Vec::new());
+    let mut observed: HashMap<TaskId, (String, Option<String>)> = HashMap::new();
+    let mut runs: HashMap<TaskId, HashSet<String>> = HashMap::new();
+    for event in events {
+        match event {
+            Event::Adding { task } => drop(adding.insert(task)),
+            Event::Added { task } => added.push(task),
+            Event::Started { task, token, .. } => {
+                verdict.started += 1;
+                if !runs.entry(task).or_default().insert(token) {
+                    // One claim, two starts: a token must never begin a second run.
+                    verdict.decided_twice += 1;
+                }
+            }
+            Event::Observed { task, state, result } => {
+                if let Some(before) = observed.insert(task, (state.clone(), result.clone())) {
+                    verdict.decided_twice += usize::from(before != (state, result));
+                }
+            }
+            Event::Ended { .. } => {}
+        }
+    }
+    verdict.added = added.len();
+    verdict.runs_repeated = runs.values().map(|tokens| tokens.len() - 1).sum();
+    verdict.invented = runs.keys().filter(|task| !adding.contains(task)).count();
+    for chunk in added.chunks(1_000) {
+        for (id, record) in chunk.iter().zip(store.get(chunk).await?) {
+            let Some(record) = record else {
+                verdict.lost += 1;
+                continue;
+            };
+            if !record.state.is_final() {
+                verdict.unfinished += 1;
+                continue;
+            }
+            let result = record.result.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            if let Some(seen) = observed.get(id) {
+                verdict.decided_twice += usize::from(*seen != (record.state.to_string(), result.clone()));
+            }
+            if record.state == TaskState::Done {
+                let proof: Option<Proof> = result.as_deref().and_then(|text| serde_json::from_str(text).ok());
+                verdict.stale_accepted += usize::from(proof.is_some_and(|proof| {
+                    proof.attempt != record.attempt || !runs.get(id).is_some_and(|runs| runs.contains(&proof.token))
+                }));
+            }
+        }
+    }
+    Ok(verdict)
+}

@@ -1,0 +1,62 @@
+//! The tasks whose bodies write ledgers, die, block, or refuse to end.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use taskyard::{TaskContext, task};
+
+use crate::ledger::{Event, Ledger};
+
+/// Where the bodies of this process write.
+pub static LEDGER_DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+
+fn ledger() -> &'static Ledger {
+    static LEDGER: OnceLock<Ledger> = OnceLock::new();
+    LEDGER.get_or_init(|| {
+        let directory = LEDGER_DIRECTORY.get().expect("the program set it before it started a server");
+        Ledger::open(directory, &format!("bodies-{}", std::process::id())).expect("the ledger can be opened")
+    })
+}
+
+/// Which run made a result.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Proof {
+    /// The attempt's number.
+    pub attempt: u32,
+    /// The attempt's token.
+    pub token: String,
+    /// The process.
+    pub process: u32,
+}
+
+/// Writes "started", takes `millis`, writes "ended", and answers which run it was.
+#[task(max_retries = 0, timeout = "0s")]
+pub async fn work(millis: u64, context: TaskContext) -> Proof {
+    let (task, token, process) = (context.id(), context.token().to_string(), std::process::id());
+    ledger().write(&[Event::Started { task, attempt: context.attempt(), token: token.clone(), process }]);
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    ledger().write(&[Event::Ended { task, token: token.clone(), process }]);
+    Proof { attempt: context.attempt(), token, process }
+}
+
+/// Aborts its process each time.
+#[task(max_retries = 0)]
+pub async fn abort(context: TaskContext) -> bool {
+    let (task, token) = (context.id(), context.token().to_string());
+    ledger().write(&[Event::Started { task, attempt: context.attempt(), token, process: std::process::id() }]);
+    std::process::abort()
+}
+
+/// Does nothing.
+#[task(max_retries = 0)]
+pub async fn noop(number: u64) -> u64 {
+    number
+}
+
+/// Fails.
+#[task(max_retries = 0)]
+pub async fn fail(message: String) -> Result<(), String> {
+    Err(message)
+}

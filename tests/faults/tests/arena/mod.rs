@@ -1,0 +1,180 @@
+//! A database, ledgers and server processes for one fault test, on either backend.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use taskyard::settings::Settings;
+use taskyard::{Taskyard, TaskId, TaskRef, TaskState};
+use taskyard_faults::checker::{self, Verdict};
+use taskyard_faults::ledger::{Event, Ledger, read_all};
+use taskyard_faults::tasks::{Proof, work};
+
+/// Short leases, so that a minute shows what production shows in ten.
+pub const LEASE: Duration = Duration::from_secs(2);
+pub const SCAN: Duration = Duration::from_millis(500);
+
+pub struct Arena {
+    pub directory: tempfile::TempDir,
+    pub database: String,
+    pub queue: Taskyard,
+    ledger: Arc<Ledger>,
+    observers: tokio::task::JoinSet<()>,
+}
+
+/// A server process; killed when dropped.
+pub struct ServerProcess(Child);
+
+impl ServerProcess {
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn signal(&self, signal: i32) {
+        let id = i32::try_from(self.0.id()).unwrap();
+        // SAFETY-free: the system call is made by the `kill` program, on a process that we started.
+        assert!(Command::new("kill").args([format!("-{signal}"), id.to_string()]).status().unwrap().success());
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    pub fn has_exited(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Arena {
+    pub async fn sqlite() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("queue.db").to_str().unwrap().to_owned();
+        Self::on(directory, database).await
+    }
+
+    pub async fn postgres(cluster: &taskyard_testkit::postgres::Cluster) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let database = cluster.create_database();
+        Self::on(directory, database).await
+    }
+
+    async fn on(directory: tempfile::TempDir, database: String) -> Self {
+        let settings = Settings { database: Some(database.clone()), ..Settings::default() };
+        let queue = Taskyard::with_settings(settings).await.unwrap();
+        let ledger = Arc::new(Ledger::open(directory.path(), "producer").unwrap());
+        Self { directory, database, queue, ledger, observers: tokio::task::JoinSet::new() }
+    }
+
+    pub fn ledgers(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts a server process and waits until it serves.
+    pub fn start_server(&self) -> ServerProcess {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_faults-server"))
+            .arg(&self.database)
+            .arg(self.ledgers())
+            .env("TASKYARD_LEASE", format!("{}", LEASE.as_secs_f64()))
+            .env("TASKYARD_HEARTBEAT_INTERVAL", "0.4")
+            .env("TASKYARD_RESCUE_INTERVAL", format!("{}", SCAN.as_secs_f64()))
+            .env("QUEUE_MAX_WORKERS", "2")
+            .env("TASKYARD_CONCURRENCY", "40")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "ready");
+        ServerProcess(child)
+    }
+
+    /// Adds ledgered tasks in groups, each acknowledged before it is written down as added, and observes their ends.
+    pub async fn produce(&mut self, count: usize, millis: impl Fn(usize) -> u64) -> Vec<TaskRef<Proof>> {
+        let mut all = Vec::with_capacity(count);
+        for first in (0..count).step_by(500) {
+            let calls: Vec<_> = (first..(first + 500).min(count)).map(|at| work(millis(at)).id(TaskId::generate())).collect();
+            let ids: Vec<TaskId> = calls.iter().map(|call| call.task().unwrap().id).collect();
+            self.ledger.write(&ids.iter().map(|task| Event::Adding { task: *task }).collect::<Vec<_>>());
+            let refs = self.queue.add_tasks(calls).unwrap();
+            refs.last().unwrap().get_task_id().await.unwrap();
+            self.ledger.write(&ids.iter().map(|task| Event::Added { task: *task }).collect::<Vec<_>>());
+            for reference in &refs {
+                let (reference, ledger) = (reference.clone(), Arc::clone(&self.ledger));
+                self.observers.spawn(async move {
+                    let found = reference.outcome().await.unwrap();
+                    let result = found.result.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                    ledger.write(&[Event::Observed { task: found.id, state: found.state.to_string(), result }]);
+                });
+            }
+            all.extend(refs);
+        }
+        all
+    }
+
+    /// Waits until every produced task was seen to end, then checks ledgers and rows.
+    pub async fn verdict(&mut self, bound: Duration) -> Verdict {
+        let all = async { while self.observers.join_next().await.is_some() {} };
+        if tokio::time::timeout(bound, all).await.is_err() {
+            let status = self.queue.store().status().await.unwrap();
+            panic!("{} tasks did not end within {bound:?}: {status:?}", self.observers.len());
+        }
+        checker::check(self.queue.store().as_ref(), self.ledgers()).await.unwrap()
+    }
+
+    /// The tasks that a process has started and not ended, by its ledger.
+    pub fn in_flight(&self, process: u32) -> HashSet<TaskId> {
+        let mut tasks = HashSet::new();
+        for event in read_all(self.ledgers()).unwrap() {
+            match event {
+                Event::Started { task, process: by, .. } if by == process => drop(tasks.insert(task)),
+                Event::Ended { task, process: by, .. } if by == process => drop(tasks.remove(&task)),
+                _ => {}
+            }
+        }
+        tasks
+    }
+
+    /// Waits until a process has this many bodies in flight.
+    pub async fn until_in_flight(&self, process: u32, count: usize) {
+        self.until("bodies are in flight", || self.in_flight(process).len() >= count).await;
+    }
+
+    pub async fn until(&self, what: &str, condition: impl Fn() -> bool) {
+        let started = Instant::now();
+        while !condition() {
+            assert!(started.elapsed() < Duration::from_secs(60), "{what}: not within 60 s");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until so many tasks are in a state.
+    pub async fn until_state(&self, state: TaskState, count: u64, bound: Duration) {
+        let started = Instant::now();
+        loop {
+            let status = self.queue.store().status().await.unwrap();
+            if status.by_state[state as usize] >= count {
+                return;
+            }
+            assert!(started.elapsed() < bound, "{count} {state}: not within {bound:?}: {status:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+pub fn path_of(arena: &Arena) -> PathBuf {
+    arena.ledgers().to_owned()
+}

@@ -1,0 +1,58 @@
+//! The database that goes away: PostgreSQL crashes and loses its backends under load; nothing of ours restarts.
+
+mod arena;
+
+use std::time::{Duration, Instant};
+
+use arena::Arena;
+use taskyard_testkit::postgres::{Cluster, ClusterOptions};
+
+fn durable() -> Cluster {
+    Cluster::start_with(&ClusterOptions { durable: true, settings: Vec::new() })
+}
+
+/// `pg_ctl stop -m immediate` under load, three times: additions go on in memory, servers reconnect.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_immediate_stop_under_load_loses_nothing() {
+    let cluster = durable();
+    let mut arena = Arena::postgres(&cluster).await;
+    let mut server = arena.start_server();
+    arena.produce(1_000, |_| 10).await;
+    for _ in 0..3 {
+        arena.until_in_flight(server.id(), 10).await;
+        cluster.stop_immediate();
+        cluster.start_again();
+        // A producer that was there before the crash adds on the same client.
+        arena.produce(1_000, |_| 10).await;
+    }
+    let verdict = arena.verdict(Duration::from_secs(120)).await;
+    verdict.assert_clean();
+    assert_eq!(verdict.added, 4_000);
+    assert!(!server.has_exited(), "the server had to restart");
+}
+
+/// Every backend is terminated in turn while tasks run: each connection is replaced, nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_backend_terminated_in_turn_loses_nothing() {
+    let cluster = durable();
+    let mut arena = Arena::postgres(&cluster).await;
+    let mut server = arena.start_server();
+    arena.produce(3_000, |_| 10).await;
+    let started = Instant::now();
+    let mut terminated = 0;
+    while started.elapsed() < Duration::from_secs(5) {
+        let killed = cluster.psql(
+            "select count(pg_terminate_backend(pid)) from (select pid from pg_stat_activity \
+             where backend_type = 'client backend' and pid <> pg_backend_pid() and datname <> 'postgres' \
+             order by random() limit 1) one",
+        );
+        terminated += killed.trim().parse::<u32>().unwrap_or(0);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(terminated >= 20, "only {terminated} backends were terminated");
+    arena.produce(200, |_| 1).await;
+    let verdict = arena.verdict(Duration::from_secs(120)).await;
+    verdict.assert_clean();
+    assert_eq!(verdict.added, 3_200);
+    assert!(!server.has_exited(), "the server had to restart");
+}
