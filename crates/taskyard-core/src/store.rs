@@ -36,12 +36,14 @@
 //! 11. **Nothing is deleted** but by retention, auto_remove, and a purge that someone asked for.
 
 mod messages;
+mod rows;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use messages::*;
+pub use rows::{Rows, begins_reading};
 
 use crate::state::Runtime;
 use crate::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
@@ -211,6 +213,15 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Deletes finished tasks older than the retention; resumes where the last call stopped.
     async fn prune(&self, retention: &Retention) -> Result<StepReport>;
+
+    /// Runs one reading SQL statement for a person, and nothing that writes; at most `limit` rows.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a statement that writes or for several; `Database` with what the database says of it.
+    async fn query(&self, sql: &str, limit: usize) -> Result<Rows> {
+        let _ = (sql, limit);
+        Err(crate::Error::Database("this store does not run queries".into()))
+    }
 
     /// Flushes and closes connections; later calls fail with `ShutDown`.
     async fn close(&self);

@@ -1,1 +1,41 @@
-//! Part of Taskyard.
+//! The process that runs tasks: claim, execute, complete, heartbeat, rescue, timers, pruning, stopping.
+//!
+//! It is generic over [`taskyard_core::Store`]; there is no SQL and no argument parsing here. Rust tasks run in this
+//! process: async bodies on lanes, blocking ones on threads of their own.
+//!
+//! # What must hold
+//! - Every end of an attempt goes through the store's fenced writes; what this process believes never decides.
+//! - A task is claimed only if it can start soon; what did not start within a second is given back, uncharged.
+//! - No loop ends because the database is away.
+//!
+//! Read [`Server`] for the life of a server, `executor` for how bodies run, `completer` for how ends are written.
+
+mod attempt;
+mod backoff;
+mod clock;
+mod completer;
+mod config;
+mod engine;
+mod executor;
+mod fetcher;
+mod heartbeat;
+mod inline;
+mod log_layer;
+mod panics;
+mod recorder;
+mod registry;
+mod server;
+mod state;
+mod task_context;
+mod task_def;
+mod task_error;
+mod upkeep;
+
+pub use config::{ServerConfig, Settings};
+pub use inline::{drain, run_inline};
+pub use log_layer::TaskLogLayer;
+pub use registry::{Registry, kind_of_reason, parked_reason};
+pub use server::{ExitReason, Server, ServerExit, ServerHandle, ServerStatus};
+pub use task_context::TaskContext;
+pub use task_def::{AsyncBody, BlockingBody, Body, BodyResult, TaskDef};
+pub use task_error::TaskError;

@@ -55,7 +55,7 @@ pub fn decode<A: DeserializeOwned>(context: &TaskContext, names: &[&str]) -> Res
 /// A value that cannot be stored.
 pub fn finish_value<T: Serialize>(value: T, context: &TaskContext) -> BodyResult {
     use taskyard_core::Error;
-    taskyard_core::payload::encode_result(&value, context.limits()).map_err(|error| {
+    taskyard_core::payload::encode_result(&value, &context.limits()).map_err(|error| {
         let name = if matches!(error, Error::OverLimit { .. }) { "ResultTooLarge" } else { "ResultNotRepresentable" };
         TaskError::fail(error.to_string()).with_type(name)
     })

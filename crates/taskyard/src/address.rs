@@ -78,7 +78,8 @@ pub fn redacted(address: &str) -> String {
 
 #[cfg(feature = "sqlite")]
 async fn open_sqlite(path: &str, settings: &Settings) -> Result<Arc<dyn Store>> {
-    let options = taskyard_sqlite::Options { views: settings.views, ..taskyard_sqlite::Options::default() };
+    let mut options = taskyard_sqlite::Options::default();
+    options.views = settings.views;
     Ok(taskyard_sqlite::SqliteStore::open_with(path, options).await?)
 }
 

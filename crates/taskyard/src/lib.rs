@@ -10,7 +10,7 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let queue = Taskyard::connect("postgresql://localhost/shop").await?;
-//! let server = queue.serve()?; // or `taskyard queue start` elsewhere
+//! let server = queue.serve().await?; // or `taskyard queue start` elsewhere
 //! let reference = queue.add(send_welcome("ada@example.org".into()))?;
 //! println!("{} is {} long", reference.id(), reference.clone().await?);
 //! server.stop();

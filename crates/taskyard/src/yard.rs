@@ -89,16 +89,16 @@ impl Taskyard {
     ///
     /// # Errors
     /// Two functions of one kind, or the database's.
-    pub fn serve(&self) -> Result<ServerHandle> {
-        self.serve_with(self.server_config())
+    pub async fn serve(&self) -> Result<ServerHandle> {
+        self.serve_with(self.server_config()).await
     }
 
     /// Starts a server with a configuration of its own.
     ///
     /// # Errors
     /// As [`Taskyard::serve`].
-    pub fn serve_with(&self, config: ServerConfig) -> Result<ServerHandle> {
-        Server::start(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone(), config)
+    pub async fn serve_with(&self, config: ServerConfig) -> Result<ServerHandle> {
+        Server::start(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone(), config).await
     }
 
     /// Runs a call's body here and now, without storing it: for tests.
@@ -107,7 +107,7 @@ impl Taskyard {
     /// What the body says.
     pub async fn run_inline<T: serde::de::DeserializeOwned>(&self, call: Call<T>) -> std::result::Result<T, TaskError> {
         let task = call.into_task(&self.client.config()).map_err(TaskError::from)?;
-        let result: BodyResult = taskyard_server::run_inline(&self.registry, &self.client, task).await;
+        let result: BodyResult = taskyard_server::run_inline(&Arc::new(self.registry.clone()), &task).await;
         serde_json::from_slice(&result?).map_err(TaskError::from)
     }
 

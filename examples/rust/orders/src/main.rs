@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let database = arguments.next().unwrap_or_else(|| "orders.db".into());
     let port: u16 = arguments.next().unwrap_or_else(|| "8000".into()).parse()?;
     let queue = Taskyard::connect(&database).await?.state(PriceList { cents_per_item: 250 });
-    let server = queue.serve()?;
+    let server = queue.serve().await?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("listening on http://{}", listener.local_addr()?);
     axum::serve(listener, router(queue.clone()))

@@ -14,7 +14,7 @@ struct Shop {
 
 async fn open(database: &str) -> Shop {
     let queue = Taskyard::connect(database).await.unwrap().state(PriceList { cents_per_item: 250 });
-    let server = queue.serve().unwrap();
+    let server = queue.serve().await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router(queue)).await });

@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let environment = Layer { place: "the environment".into(), values: std::env::vars().collect(), strict: false };
     let flags = Layer { place: "the command line".into(), values: vec![("database".into(), database)], strict: true };
     let queue = Taskyard::with_settings(Settings::from_layers(&[environment, flags])?).await?;
-    let server = queue.serve()?;
+    let server = queue.serve().await?;
     println!("ready");
     let mut line = String::new();
     tokio::select! {

@@ -1,0 +1,169 @@
+//! One running attempt inside this process: its claim, whether it was asked to end, and what it wants stored.
+//!
+//! An attempt is decided exactly once here ([`Attempt::conclude`]): by its body's end, by the watchdog that gave its
+//! thread up, or by the shutdown that released it. Whoever comes later is ignored, as the database would ignore it.
+
+mod live;
+mod verdict;
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+
+use taskyard_core::store::{Claimed, Finish, Outcome};
+use taskyard_core::{ClaimId, TaskId};
+use tokio::sync::Notify;
+
+pub(crate) use live::{Live, line_bytes};
+pub(crate) use verdict::{End, judge};
+
+use crate::engine::{Ended, Engine, lock};
+
+/// Why a running attempt is to end early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Interrupt {
+    /// Someone asked to cancel or stop it.
+    Asked = 1,
+    /// The server stops, or its lease is over: the task goes back uncharged.
+    Release = 2,
+    /// A blocking body's time is over.
+    Timeout = 3,
+}
+
+pub(crate) struct Attempt {
+    pub claimed: Claimed,
+    pub claim: ClaimId,
+    pub engine: Arc<Engine>,
+    decided: AtomicBool,
+    interrupt: AtomicU8,
+    interrupted_at: OnceLock<Instant>,
+    bell: Notify,
+    /// Rings when a record of this attempt was written.
+    recorded: Notify,
+    /// Whether `live` was ever used: an attempt that neither logs nor sets context takes no lock at its end.
+    touched: AtomicBool,
+    live: Mutex<Live>,
+}
+
+impl Attempt {
+    pub fn new(claimed: Claimed, claim: ClaimId, engine: Arc<Engine>) -> Arc<Self> {
+        Arc::new(Self {
+            claimed,
+            claim,
+            engine,
+            decided: AtomicBool::new(false),
+            interrupt: AtomicU8::new(0),
+            interrupted_at: OnceLock::new(),
+            bell: Notify::new(),
+            recorded: Notify::new(),
+            touched: AtomicBool::new(false),
+            live: Mutex::default(),
+        })
+    }
+
+    pub fn id(&self) -> TaskId {
+        self.claimed.id
+    }
+
+    /// Asks the body to end; the first reason counts.
+    pub fn interrupt(&self, why: Interrupt) {
+        if self.interrupt.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            let _ = self.interrupted_at.set(Instant::now());
+            self.bell.notify_waiters();
+        }
+    }
+
+    /// Why it is to end, if it is.
+    pub fn interrupted(&self) -> Option<Interrupt> {
+        match self.interrupt.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Interrupt::Asked),
+            2 => Some(Interrupt::Release),
+            _ => Some(Interrupt::Timeout),
+        }
+    }
+
+    pub fn interrupted_at(&self) -> Option<Instant> {
+        self.interrupted_at.get().copied()
+    }
+
+    /// Waits until it is to end.
+    pub async fn until_interrupted(&self) -> Interrupt {
+        loop {
+            let notified = self.bell.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if let Some(why) = self.interrupted() {
+                return why;
+            }
+            notified.await;
+        }
+    }
+
+    pub fn is_decided(&self) -> bool {
+        self.decided.load(Ordering::Acquire)
+    }
+
+    /// Runs `f` on what the attempt wants stored.
+    pub fn live<T>(&self, f: impl FnOnce(&mut Live) -> T) -> T {
+        self.touched.store(true, Ordering::Release);
+        f(&mut lock(&self.live))
+    }
+
+    /// Puts the attempt before the recorder, once.
+    pub fn offer(self: &Arc<Self>) {
+        if self.engine.store.is_some() && !self.live(|live| std::mem::replace(&mut live.queued, true)) {
+            self.engine.records.push(self.clone());
+        }
+    }
+
+    /// Returns at the next record of this attempt that was written, or at its end.
+    pub fn recorded(&self) -> tokio::sync::futures::Notified<'_> {
+        self.recorded.notified()
+    }
+
+    /// A record of this attempt was answered.
+    pub fn ring_recorded(&self) {
+        self.recorded.notify_waiters();
+    }
+
+    /// Decides the attempt. `None` if it was decided before, or if its end must wait for a record in flight (the
+    /// recorder then sends it).
+    pub fn conclude(&self, outcome: Outcome) -> Option<Ended> {
+        if self.decided.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let finish =
+            Finish { id: self.claimed.id, token: self.claimed.token, outcome, context: None, logs: Vec::new() };
+        let mut ended = Ended { finish, claim: self.claim };
+        if self.touched.load(Ordering::Acquire) {
+            let mut live = lock(&self.live);
+            self.recorded.notify_waiters();
+            if live.recording {
+                self.engine.parting.fetch_add(1, Ordering::AcqRel);
+                live.parting = Some(ended);
+                return None;
+            }
+            live.part(&mut ended.finish, &self.engine.limits());
+        }
+        Some(ended)
+    }
+
+    /// Decides the attempt and sends its end on its way.
+    pub fn end(&self, outcome: Outcome) {
+        if let Some(ended) = self.conclude(outcome) {
+            self.engine.ends.push(ended);
+        }
+    }
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempt")
+            .field("id", &self.claimed.id)
+            .field("kind", &self.claimed.kind)
+            .field("attempt", &self.claimed.attempt)
+            .finish_non_exhaustive()
+    }
+}

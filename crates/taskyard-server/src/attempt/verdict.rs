@@ -1,0 +1,76 @@
+//! From how a body ended to what is written: retry or dead letter, snooze, release. The only place of that policy.
+
+use taskyard_core::Failure;
+use taskyard_core::store::{Claimed, Outcome};
+
+use super::{Attempt, Interrupt};
+use crate::task_error::Wish;
+use crate::{BodyResult, TaskError};
+
+/// How a body ended, as its executor saw it.
+pub(crate) enum End {
+    /// It returned.
+    Returned(BodyResult),
+    /// It panicked; the message, and where if that is known.
+    Panicked(Failure),
+    /// It was given up at its time limit.
+    TimedOut,
+    /// It was dropped because it was asked to end.
+    Interrupted(Interrupt),
+}
+
+/// What the database is to be told.
+pub(crate) fn judge(attempt: &Attempt, end: End) -> Outcome {
+    let claimed = &attempt.claimed;
+    match end {
+        End::Returned(Ok(result)) => accept(attempt, result),
+        End::Returned(Err(error)) => refuse(attempt, error),
+        End::Panicked(failure) => retry_or_fail(claimed, failure),
+        End::TimedOut | End::Interrupted(Interrupt::Timeout) => retry_or_fail(claimed, timed_out(claimed)),
+        End::Interrupted(Interrupt::Asked) => Outcome::Interrupted,
+        End::Interrupted(Interrupt::Release) => Outcome::Released,
+    }
+}
+
+fn accept(attempt: &Attempt, result: Vec<u8>) -> Outcome {
+    let max = attempt.engine.limits().result_bytes_max;
+    if result.len() > max {
+        let message = format!(
+            "the result takes {} bytes, over the limit of {max} (setting result_bytes_max): store it elsewhere and \
+             return its place, or raise the setting",
+            result.len()
+        );
+        return Outcome::Failed(Failure::new("ResultTooLarge", message));
+    }
+    Outcome::Done { result }
+}
+
+fn refuse(attempt: &Attempt, error: TaskError) -> Outcome {
+    let claimed = &attempt.claimed;
+    match error.wish {
+        Wish::Policy => retry_or_fail(claimed, error.into_failure()),
+        Wish::Never => Outcome::Failed(error.into_failure()),
+        Wish::Snooze(after) => Outcome::Snooze { after },
+        Wish::After(after) if claimed.failures < claimed.retry.max_retries => {
+            Outcome::Retry { after, error: error.into_failure() }
+        }
+        Wish::After(_) => Outcome::Failed(error.into_failure()),
+        // The body saw the request and ended by itself.
+        Wish::Cancelled => match attempt.interrupted() {
+            Some(why) => judge(attempt, End::Interrupted(why)),
+            None => retry_or_fail(claimed, error.into_failure()),
+        },
+    }
+}
+
+pub(super) fn retry_or_fail(claimed: &Claimed, error: Failure) -> Outcome {
+    match claimed.retry.next_pause(claimed.failures.saturating_add(1), &error.error_type, rand::random::<f64>()) {
+        Some(after) => Outcome::Retry { after, error },
+        None => Outcome::Failed(error),
+    }
+}
+
+fn timed_out(claimed: &Claimed) -> Failure {
+    let limit = claimed.timeout.map_or(0.0, |timeout| timeout.as_secs_f64());
+    Failure::new("TimeoutError", format!("the task did not end within its timeout of {limit} s"))
+}

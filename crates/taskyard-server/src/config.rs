@@ -1,0 +1,120 @@
+//! A server's settings, and the handle by which they change while it runs.
+//!
+//! Names, environment variables and files are the caller's; here are only values. Every loop reads the settings anew
+//! on each turn, so a change is in force at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskyard_core::Limits;
+use taskyard_core::store::Retention;
+use tokio::sync::watch;
+
+/// How a server runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerConfig {
+    /// A label for people; two servers may share it.
+    pub name: String,
+    /// The most lanes for async tasks, and the most blocking bodies at once (default: the number of CPUs).
+    pub workers: usize,
+    /// Lanes that stay even when idle (default 0).
+    pub workers_min: usize,
+    /// Async tasks that one lane runs at once (default 10).
+    pub concurrency: usize,
+    /// Serve these queues only; all if `None`.
+    pub queues: Option<Vec<String>>,
+    /// How long one beat keeps this server's claims (default 30 s).
+    pub lease: Duration,
+    /// Time between beats (default 5 s).
+    pub beat: Duration,
+    /// Time between looks at other servers (default 5 s).
+    pub scan: Duration,
+    /// Time between looks for work while other processes cannot be heard (default 2 s).
+    pub poll: Duration,
+    /// Time between looks for work while they can (default 30 s).
+    pub fallback_poll: Duration,
+    /// Trust notifications (default); else poll every `poll`.
+    pub use_notify: bool,
+    /// How long running tasks may go on after a stop (default 25 s).
+    pub shutdown_grace: Duration,
+    /// How long a cancelled blocking body may go on before its thread is given up (default 30 s).
+    pub cancel_grace: Duration,
+    /// How long a body may overstay its timeout before its thread is given up (default 2 s).
+    pub timeout_grace: Duration,
+    /// How long an idle lane stays (default 60 s).
+    pub worker_idle_timeout: Duration,
+    /// At this many threads given up, the server drains and exits (default 8).
+    pub abandoned_max: usize,
+    /// How long finished tasks are kept.
+    pub retention: Retention,
+    /// Time between prunings (default 60 s).
+    pub prune_every: Duration,
+    /// Sizes that results, contexts and log lines may have.
+    pub limits: Limits,
+    /// The most tasks one claim takes (default 1,000).
+    pub claim_max: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            name: host_name(),
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            workers_min: 0,
+            concurrency: 10,
+            queues: None,
+            lease: Duration::from_secs(30),
+            beat: Duration::from_secs(5),
+            scan: Duration::from_secs(5),
+            poll: Duration::from_secs(2),
+            fallback_poll: Duration::from_secs(30),
+            use_notify: true,
+            shutdown_grace: Duration::from_secs(25),
+            cancel_grace: Duration::from_secs(30),
+            timeout_grace: Duration::from_secs(2),
+            worker_idle_timeout: Duration::from_secs(60),
+            abandoned_max: 8,
+            retention: Retention::default(),
+            prune_every: Duration::from_secs(60),
+            limits: Limits::default(),
+            claim_max: 1_000,
+        }
+    }
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".into())
+}
+
+/// The settings of one running server; clones share them.
+#[derive(Clone, Debug)]
+pub struct Settings(Arc<watch::Sender<Arc<ServerConfig>>>);
+
+impl Settings {
+    /// Shares these settings.
+    #[must_use]
+    pub fn new(config: ServerConfig) -> Self {
+        Self(Arc::new(watch::Sender::new(Arc::new(config))))
+    }
+
+    /// The settings now.
+    #[must_use]
+    pub fn get(&self) -> Arc<ServerConfig> {
+        self.0.borrow().clone()
+    }
+
+    /// Changes them. `name`, `queues`, `lease` and `limits` take effect with the next claim, beat or write.
+    pub fn update(&self, change: impl FnOnce(&mut ServerConfig)) {
+        self.0.send_modify(|config| change(Arc::make_mut(config)));
+    }
+
+    /// Hears of changes.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<ServerConfig>> {
+        self.0.subscribe()
+    }
+}

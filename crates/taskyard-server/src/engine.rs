@@ -1,0 +1,122 @@
+//! What every attempt of one server can reach: the registry, the settings, the store, and the two ways out (records
+//! while it runs, its end when it is over).
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+
+use taskyard_core::store::{Finish, Outcome, Store};
+use taskyard_core::{ClaimId, Client, Limits};
+use tokio::sync::Notify;
+
+use crate::attempt::Attempt;
+use crate::{Registry, Settings};
+
+/// Shared by everything that runs tasks. Without a store (inline runs) records and ends go nowhere.
+pub(crate) struct Engine {
+    pub registry: Arc<Registry>,
+    pub settings: Settings,
+    pub store: Option<Arc<dyn Store>>,
+    pub client: Option<Client>,
+    /// Attempts with something to record.
+    pub records: Tray<Arc<Attempt>>,
+    /// Attempts that ended.
+    pub ends: Tray<Ended>,
+    /// Ends that wait for a record in flight.
+    pub parting: AtomicUsize,
+}
+
+/// The end of an attempt, on its way to the database.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub finish: Finish,
+    pub claim: ClaimId,
+}
+
+impl Ended {
+    /// Roughly its size in a statement.
+    pub fn weight(&self) -> usize {
+        let outcome = match &self.finish.outcome {
+            Outcome::Done { result } => result.len(),
+            Outcome::Failed(error) | Outcome::Retry { error, .. } | Outcome::Crashed(error) => {
+                error.message.len() + error.traceback.as_ref().map_or(0, String::len)
+            }
+            _ => 0,
+        };
+        let logs: usize = self.finish.logs.iter().map(crate::attempt::line_bytes).sum();
+        64 + outcome + logs + self.finish.context.as_ref().map_or(0, Vec::len)
+    }
+}
+
+impl Engine {
+    pub fn new(
+        registry: Arc<Registry>,
+        settings: Settings,
+        store: Option<Arc<dyn Store>>,
+        client: Option<Client>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            registry,
+            settings,
+            store,
+            client,
+            records: Tray::default(),
+            ends: Tray::default(),
+            parting: AtomicUsize::new(0),
+        })
+    }
+
+    pub fn limits(&self) -> Limits {
+        self.settings.get().limits
+    }
+}
+
+/// A pile that any thread may add to and one loop empties: one lock and one wake for a whole batch.
+#[derive(Debug)]
+pub(crate) struct Tray<T> {
+    items: Mutex<Vec<T>>,
+    bell: Notify,
+}
+
+impl<T> Default for Tray<T> {
+    fn default() -> Self {
+        Self { items: Mutex::default(), bell: Notify::new() }
+    }
+}
+
+impl<T> Tray<T> {
+    pub fn push(&self, item: T) {
+        lock(&self.items).push(item);
+        self.bell.notify_one();
+    }
+
+    pub fn append(&self, items: &mut Vec<T>) {
+        if items.is_empty() {
+            return;
+        }
+        lock(&self.items).append(items);
+        self.bell.notify_one();
+    }
+
+    pub fn take(&self) -> Vec<T> {
+        std::mem::take(&mut *lock(&self.items))
+    }
+
+    /// Wakes the loop although nothing was put in.
+    pub fn ring(&self) {
+        self.bell.notify_one();
+    }
+
+    pub fn len(&self) -> usize {
+        lock(&self.items).len()
+    }
+
+    /// Returns when something was put in since the last return.
+    pub async fn filled(&self) {
+        self.bell.notified().await;
+    }
+}
+
+/// Locks; a panic elsewhere while it was held does not matter, because no lock of ours is held across foreign code.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

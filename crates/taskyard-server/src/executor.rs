@@ -1,0 +1,80 @@
+//! The seam between claiming and running: an executor takes claimed tasks of one runtime and reports each one's end
+//! through [`crate::attempt::Attempt::end`].
+//!
+//! What must hold: a task that was accepted is ended exactly once; one that has not started can be taken back at any
+//! time; nothing here waits for the database.
+
+mod blocking;
+mod lane;
+mod pending;
+mod pool;
+mod room;
+mod running;
+mod watchdog;
+
+use std::time::{Duration, Instant};
+
+use taskyard_core::ClaimId;
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{Claimed, Signal};
+use tokio::sync::Notify;
+
+pub(crate) use pool::Pool;
+
+use crate::TaskDef;
+use crate::attempt::Interrupt;
+
+/// A claimed task that waits for its turn.
+pub(crate) struct Queued {
+    pub claimed: Claimed,
+    pub claim: ClaimId,
+    pub def: &'static TaskDef,
+    /// When it was claimed.
+    pub since: Instant,
+}
+
+/// What an executor does now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub workers_active: usize,
+    pub workers_idle: usize,
+    pub running: usize,
+    pub unstarted: usize,
+    pub abandoned: usize,
+}
+
+/// Runs the tasks of one runtime.
+pub(crate) trait Executor: Send + Sync {
+    /// Which tasks.
+    fn runtime(&self) -> Runtime;
+
+    /// How many more could start soon; 0 = claim nothing.
+    fn room(&self) -> usize;
+
+    /// Rings (for one listener) when room may have come up or something ended.
+    fn changed(&self) -> &Notify;
+
+    /// Takes tasks, to be started in this order.
+    fn accept(&self, tasks: Vec<Queued>);
+
+    /// Gives back what has not started within `patience`.
+    fn take_unstarted(&self, patience: Duration) -> Vec<Queued>;
+
+    /// Passes requests to cancel or stop on to the attempts meant; unknown ones are of no concern.
+    fn signal(&self, signals: &[Signal]);
+
+    /// Asks everything that runs to end.
+    fn interrupt_all(&self, why: Interrupt);
+
+    /// Ends, as released, whatever is still running; its thread's later word does not count.
+    fn release_running(&self);
+
+    /// Looks for bodies that do not yield; to be called several times a second.
+    fn watch(&self, now: Instant);
+
+    /// What it does now.
+    fn figures(&self) -> Figures;
+
+    /// Ends its threads; bodies that still run are dropped.
+    fn close(&self);
+}

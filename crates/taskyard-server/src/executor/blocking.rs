@@ -1,0 +1,214 @@
+//! Blocking bodies: at most `workers` at once, each on a thread that is used again. They see a cancel only by asking;
+//! a thread whose body overstays is given up by the watchdog and another takes its place.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use taskyard_core::{TaskId, Token};
+
+use super::Queued;
+use super::pool::Pool;
+use super::room::Pace;
+use super::running::{Place, Running};
+use crate::attempt::{Attempt, End, judge};
+use crate::engine::lock;
+use crate::{BlockingBody, Body, BodyResult, TaskContext, panics, task_context};
+
+enum Job {
+    Task(Box<Queued>),
+    /// A body that a lane made, its definition notwithstanding.
+    Made(Arc<Attempt>, BlockingBody),
+}
+
+#[derive(Default)]
+struct State {
+    line: VecDeque<Job>,
+    /// Threads that count: not given up.
+    threads: usize,
+    busy: usize,
+    number: u64,
+    closing: bool,
+}
+
+pub(super) struct Blocking {
+    state: Mutex<State>,
+    changed: Condvar,
+    pub pace: Pace,
+    handle: tokio::runtime::Handle,
+}
+
+impl Blocking {
+    pub fn new(handle: tokio::runtime::Handle) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), pace: Pace::default(), handle }
+    }
+
+    pub fn waiting(&self) -> usize {
+        lock(&self.state).line.len()
+    }
+
+    pub fn busy(&self) -> usize {
+        lock(&self.state).busy
+    }
+
+    pub fn threads(&self) -> usize {
+        lock(&self.state).threads
+    }
+
+    pub fn accept(&self, pool: &Arc<Pool>, tasks: Vec<Queued>) {
+        lock(&self.state).line.extend(tasks.into_iter().map(|queued| Job::Task(Box::new(queued))));
+        self.stir(pool);
+    }
+
+    pub fn accept_body(&self, pool: &Arc<Pool>, attempt: Arc<Attempt>, body: BlockingBody) {
+        lock(&self.state).line.push_back(Job::Made(attempt, body));
+        self.stir(pool);
+    }
+
+    /// Wakes threads, and starts some if too few are idle.
+    pub fn stir(&self, pool: &Arc<Pool>) {
+        let workers = pool.config().workers.max(1);
+        let mut state = lock(&self.state);
+        let idle = state.threads - state.busy;
+        let missing = state.line.len().saturating_sub(idle).min(workers.saturating_sub(state.threads));
+        for _ in 0..missing {
+            state.number += 1;
+            state.threads += 1;
+            let (number, pool) = (state.number, pool.clone());
+            let thread = std::thread::Builder::new().name(format!("taskyard-blocking-{number}"));
+            if let Err(error) = thread.spawn(move || work(&pool)) {
+                state.threads -= 1;
+                tracing::error!(%error, "cannot start a thread for a blocking task");
+                break;
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    pub fn take_unstarted(&self, now: Instant, patience: Duration) -> Vec<Queued> {
+        let due = |since: Instant| now.saturating_duration_since(since) >= patience;
+        let mut state = lock(&self.state);
+        let mut taken = Vec::new();
+        for job in std::mem::take(&mut state.line) {
+            match job {
+                Job::Task(task) if due(task.since) => taken.push(*task),
+                other => state.line.push_back(other),
+            }
+        }
+        taken
+    }
+
+    /// Takes out the tasks that someone asked to cancel or stop.
+    pub fn take_meant(&self, meant: &mut HashSet<(TaskId, Token)>) -> Vec<Queued> {
+        let mut state = lock(&self.state);
+        let mut taken = Vec::new();
+        for job in std::mem::take(&mut state.line) {
+            match job {
+                Job::Task(task) if meant.remove(&(task.claimed.id, task.claimed.token)) => taken.push(*task),
+                other => state.line.push_back(other),
+            }
+        }
+        taken
+    }
+
+    /// One thread's body is given up: the thread does not count any more.
+    pub fn give_up(&self) {
+        let mut state = lock(&self.state);
+        state.threads -= 1;
+        state.busy -= 1;
+    }
+
+    pub fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closing = true;
+        state.line.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// The next job, or `None` when the thread is to end (and is counted out).
+    fn next(&self, pool: &Pool) -> Option<Job> {
+        let mut state = lock(&self.state);
+        loop {
+            let config = pool.config();
+            let workers = config.workers.max(1);
+            if state.closing || state.threads > workers {
+                state.threads -= 1;
+                return None;
+            }
+            if state.busy < workers
+                && let Some(job) = state.line.pop_front()
+            {
+                state.busy += 1;
+                return Some(job);
+            }
+            let (next, waited) = self
+                .changed
+                .wait_timeout(state, config.worker_idle_timeout)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = next;
+            if waited.timed_out() && state.line.is_empty() {
+                state.threads -= 1;
+                return None;
+            }
+        }
+    }
+}
+
+fn work(pool: &Arc<Pool>) {
+    let blocking = &pool.blocking;
+    while let Some(job) = blocking.next(pool) {
+        let (attempt, body) = match job {
+            Job::Task(task) => {
+                let run = task.def.run;
+                let attempt = Attempt::new(task.claimed, task.claim, pool.engine.clone());
+                let context = TaskContext(attempt.clone());
+                (attempt, Make::Run(Box::new(move || run(context))))
+            }
+            Job::Made(attempt, body) => (attempt, Make::Body(body)),
+        };
+        let running = Running::new(attempt, Instant::now(), Place::Thread);
+        pool.table.insert(running.clone());
+        let end = run(&running.attempt, body, &blocking.handle);
+        blocking.pace.note(running.started.elapsed(), 1);
+        pool.table.remove(&running);
+        if !running.abandon() {
+            // It was given up and came back after all; another thread has its place.
+            pool.abandoned.fetch_sub(1, Ordering::AcqRel);
+            return;
+        }
+        running.attempt.end(judge(&running.attempt, end));
+        lock(&blocking.state).busy -= 1;
+        pool.changed.notify_one();
+    }
+    pool.changed.notify_one();
+}
+
+enum Make {
+    Run(Box<dyn FnOnce() -> Body>),
+    Body(BlockingBody),
+}
+
+/// Runs a body to its end on this thread.
+fn run(attempt: &Arc<Attempt>, body: Make, handle: &tokio::runtime::Handle) -> End {
+    let _runtime = handle.enter();
+    let _entered = task_context::enter(&TaskContext(attempt.clone()));
+    let ended = panics::catch(|| match body {
+        Make::Body(body) => body(),
+        Make::Run(make) => match make() {
+            Body::Blocking(body) => body(),
+            Body::Async(body) => block_on(body),
+        },
+    });
+    ended.map_or_else(End::Panicked, End::Returned)
+}
+
+/// An async body whose definition promised a blocking one: it gets a runtime of its own here.
+fn block_on(body: crate::AsyncBody) -> BodyResult {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = tokio::task::LocalSet::new().block_on(&runtime, body);
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,195 @@
+//! Claims work for one executor: one claim at a time, only as much as can start soon.
+//!
+//! It looks when something rings, when room comes up after a full claim, and by polling, which is the net under lost
+//! notifications. While claims come back full it goes on where the last one stopped, but starts from the head again
+//! at least every 100 ms: order numbers commit out of order, and an older task may have become visible.
+
+mod alone;
+mod claim;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use taskyard_core::store::ClaimPlace;
+use taskyard_core::wake::Listener;
+use tokio::sync::watch;
+
+use crate::attempt::Attempt;
+use crate::executor::{Executor, Queued};
+use crate::parked_reason;
+use crate::state::{Phase, State};
+use claim::Got;
+
+/// How long a place is followed before the next claim starts from the head.
+const PLACE_AGE: Duration = Duration::from_millis(100);
+/// A claimed task that has not started by then is given back.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// After a short claim, ends that are written may have freed a place in a limited queue: the shortest time between
+/// two looks for that.
+const RECHECK: Duration = Duration::from_millis(50);
+/// Ends that wait for the database, in claims: beyond that claiming waits too.
+const UNWRITTEN_CLAIMS: usize = 4;
+
+pub(crate) struct Fetcher {
+    state: Arc<State>,
+    executor: usize,
+    work: Listener,
+    /// There may be more to claim now.
+    hungry: bool,
+    place: Option<(ClaimPlace, Instant)>,
+    looked: Instant,
+    asked: watch::Receiver<u64>,
+    written: watch::Receiver<u64>,
+    /// Ends were written since the last look.
+    recheck_at: Option<Instant>,
+}
+
+impl Fetcher {
+    /// A fetcher for one of the state's executors.
+    pub fn new(state: Arc<State>, executor: usize) -> Self {
+        let work = state.store.bells().work.listen();
+        let (asked, written) = (state.look_now.subscribe(), state.written.subscribe());
+        Self {
+            state,
+            executor,
+            work,
+            hungry: true,
+            place: None,
+            looked: Instant::now(),
+            asked,
+            written,
+            recheck_at: None,
+        }
+    }
+
+    fn executor(&self) -> &dyn Executor {
+        self.state.executors[self.executor].as_ref()
+    }
+
+    /// Runs until the server stops.
+    pub async fn run(mut self) {
+        while self.state.phase() == Phase::Running {
+            if self.hungry && self.state.may_claim() && self.has_capacity() {
+                let room = self.executor().room().min(self.state.config().claim_max.max(1));
+                if room > 0 {
+                    self.look(room).await;
+                    continue;
+                }
+            }
+            self.wait().await;
+        }
+    }
+
+    fn has_capacity(&self) -> bool {
+        self.state.unwritten() < self.state.config().claim_max.max(1) * UNWRITTEN_CLAIMS
+    }
+
+    /// One claim and what follows from it.
+    async fn look(&mut self, room: usize) {
+        // What rings from here on may be missed by this claim and asks for another.
+        self.work.take();
+        self.asked.mark_unchanged();
+        self.written.mark_unchanged();
+        self.recheck_at = None;
+        self.looked = Instant::now();
+        let place = self.place.filter(|(_, since)| since.elapsed() < PLACE_AGE);
+        match self.claim(room, false, place.map(|(place, _)| place)).await {
+            Got::Reply { claim, reply } => {
+                let count = reply.tasks.len();
+                self.hungry = count >= room || place.is_some();
+                self.place = match (reply.place, place) {
+                    (Some(next), Some((_, since))) if count >= room => Some((next, since)),
+                    (Some(next), None) if count >= room => Some((next, Instant::now())),
+                    _ => None,
+                };
+                self.dispatch(claim, reply.tasks);
+                if reply.alone_waiting {
+                    self.run_alone().await;
+                }
+            }
+            Got::Dead => {
+                // Another server declared this one dead; the heartbeat finds out and enters anew.
+                self.place = None;
+                self.state.beat_now.notify_one();
+                let mut identity = self.state.identity.subscribe();
+                tokio::select! {
+                    _ = identity.changed() => {}
+                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                    () = self.state.reached(Phase::Draining) => {}
+                }
+            }
+            Got::Nothing => self.place = None,
+        }
+    }
+
+    /// Waits until it may be worth a claim.
+    async fn wait(&mut self) {
+        let (state, executor) = (self.state.clone(), self.executor);
+        let config = state.config();
+        let hears = state.store.hears_others() && config.use_notify;
+        let poll = crate::backoff::jittered(if hears { config.fallback_poll } else { config.poll });
+        let recheck = match self.recheck_at {
+            // Who is hungry already waits for room only.
+            Some(at) if !self.hungry => at.saturating_duration_since(Instant::now()).min(poll),
+            _ => poll,
+        };
+        let (mut lease, mut settings) = (state.lease.subscribe(), state.engine.settings.watch());
+        let wants_room = self.hungry && state.may_claim();
+        tokio::select! {
+            () = self.work.heard() => self.hungry = true,
+            _ = self.asked.changed() => self.hungry = true,
+            () = tokio::time::sleep(recheck) => self.hungry = true,
+            () = state.executors[executor].changed().notified(), if wants_room => {}
+            _ = self.written.changed() => {
+                self.recheck_at.get_or_insert(self.looked + RECHECK);
+            }
+            _ = lease.changed() => self.hungry = true,
+            _ = settings.changed() => self.hungry = true,
+            () = state.reached(Phase::Draining) => {}
+        }
+    }
+
+    /// Sends tasks to the executor; what cannot run here is decided at once.
+    fn dispatch(&self, claim: taskyard_core::ClaimId, tasks: Vec<taskyard_core::store::Claimed>) {
+        use taskyard_core::store::Outcome;
+        if tasks.is_empty() {
+            return;
+        }
+        let state = &self.state;
+        state.claims.open(claim, tasks.len());
+        state.counters.claims.fetch_add(1, Ordering::Relaxed);
+        state.counters.claimed.fetch_add(tasks.len() as u64, Ordering::Relaxed);
+        let since = Instant::now();
+        let keep = state.phase() == Phase::Running;
+        let (mut ready, mut ends) = (Vec::with_capacity(tasks.len()), Vec::new());
+        for claimed in tasks {
+            let outcome = if !keep {
+                Outcome::Released
+            } else if claimed.expired {
+                Outcome::Expired
+            } else if let Some(def) = state.engine.registry.get(&claimed.kind) {
+                ready.push(Queued { claimed, claim, def, since });
+                continue;
+            } else {
+                Outcome::Parked { reason: parked_reason(&claimed.kind) }
+            };
+            ends.extend(Attempt::new(claimed, claim, state.engine.clone()).conclude(outcome));
+        }
+        state.engine.ends.append(&mut ends);
+        if !ready.is_empty() {
+            self.executor().accept(ready);
+        }
+    }
+}
+
+/// Gives back what was claimed and could not start soon: another server may have a place for it.
+pub(crate) fn give_back_late(state: &State) {
+    for executor in &state.executors {
+        let late = executor.take_unstarted(PATIENCE);
+        if !late.is_empty() {
+            tracing::debug!(count = late.len(), "giving back tasks that could not start soon");
+            state.give_back(late);
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Tasks that must run with nothing beside them: those that were there when a server was lost, until the one that
+//! kills is known. What runs is let finish, nothing else is claimed meanwhile, then normal work goes on.
+
+use std::time::Duration;
+
+use super::Fetcher;
+use super::claim::Got;
+use crate::state::Phase;
+
+impl Fetcher {
+    pub(super) async fn run_alone(&mut self) {
+        if !self.until_idle().await {
+            return;
+        }
+        if let Got::Reply { claim, reply } = self.claim(1, true, None).await {
+            self.dispatch(claim, reply.tasks);
+            self.until_idle().await;
+        }
+        self.place = None;
+        self.hungry = true;
+    }
+
+    /// Returns when nothing of this server runs; `false` if it stops first.
+    async fn until_idle(&self) -> bool {
+        loop {
+            if !self.state.may_claim() {
+                return false;
+            }
+            let figures = self.state.figures();
+            if figures.running + figures.unstarted == 0 {
+                return true;
+            }
+            tokio::select! {
+                () = self.executor().changed().notified() => {}
+                // Another executor's tasks end without ringing here.
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                () = self.state.reached(Phase::Draining) => return false,
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! One claim, with an answer that is known in the end: a claim whose reply was lost is read back by its id.
+
+use std::time::Duration;
+
+use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest};
+use taskyard_core::{ClaimId, Error};
+
+use super::Fetcher;
+use crate::backoff::Backoff;
+use crate::state::Phase;
+
+/// A claim that has not answered by then is taken for lost on the way.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
+
+pub(super) enum Got {
+    Reply {
+        claim: ClaimId,
+        reply: ClaimReply,
+    },
+    /// The server's lease is over.
+    Dead,
+    /// The database is away, or the server stops.
+    Nothing,
+}
+
+impl Fetcher {
+    pub(super) async fn claim(&self, limit: usize, alone: bool, place: Option<ClaimPlace>) -> Got {
+        let state = &self.state;
+        let config = state.config();
+        let request = ClaimRequest {
+            server: state.id(),
+            claim: ClaimId::generate(),
+            runtime: self.executor().runtime(),
+            queues: config.queues.clone(),
+            limit,
+            alone,
+            place,
+        };
+        let error = match tokio::time::timeout(ANSWER_MAX, state.store.claim(&request)).await {
+            Ok(Ok(reply)) if reply.dead => return Got::Dead,
+            Ok(Ok(reply)) => return Got::Reply { claim: request.claim, reply },
+            Ok(Err(error)) => error,
+            Err(_) => Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs())),
+        };
+        tracing::warn!(%error, "cannot claim tasks; trying again");
+        self.read_back(&request).await
+    }
+
+    /// The outcome of that claim is unknown: asks until the database tells what it did.
+    async fn read_back(&self, request: &ClaimRequest) -> Got {
+        let state = &self.state;
+        let mut backoff = Backoff::default();
+        loop {
+            tokio::select! {
+                () = backoff.pause() => {}
+                () = state.reached(Phase::Draining) => return Got::Nothing,
+            }
+            match tokio::time::timeout(ANSWER_MAX, state.store.claimed(request.claim)).await {
+                Ok(Ok(tasks)) if state.id() == request.server => {
+                    return Got::Reply { claim: request.claim, reply: ClaimReply { tasks, ..ClaimReply::default() } };
+                }
+                // Claimed under an id that was declared dead since: the rescuer frees them.
+                Ok(Ok(_)) => return Got::Nothing,
+                Ok(Err(error)) if backoff.tries() % 10 == 0 => {
+                    tracing::warn!(%error, "the database is still away");
+                }
+                _ => {}
+            }
+        }
+    }
+}

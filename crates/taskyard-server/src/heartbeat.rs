@@ -1,0 +1,191 @@
+//! Keeps the lease, on a thread of its own: a busy process must not be taken for a dead one.
+//!
+//! Safety never depends on what happens here; the tokens see to that. When no beat succeeds, the server stops claiming
+//! while its lease may still be alive, and stops running shortly before it must be over, so that hardly anything runs
+//! twice. When it hears that it was declared dead it drops its work and enters again under a new id.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use taskyard_core::store::{Beat, BeatReply, NewServer};
+use taskyard_core::{Error, ServerId};
+
+use crate::attempt::Interrupt;
+use crate::backoff::{Backoff, jittered};
+use crate::state::{Lease, Phase, State};
+use crate::{ServerConfig, clock};
+
+/// Starts the thread. It ends when the phase says so, or when `stop` is told to.
+pub(crate) fn spawn(state: Arc<State>, stop: tokio::sync::watch::Receiver<bool>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("taskyard-heartbeat".into()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "cannot start the heartbeat");
+                state.advance(Phase::Draining);
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let mut stop = stop;
+            tokio::select! {
+                () = beat_on(&state) => {}
+                () = fence(&state) => {}
+                () = state.reached(Phase::Aborted) => {}
+                _ = stop.wait_for(|stop| *stop) => {}
+            }
+        });
+        runtime.shutdown_background();
+        state.beat_ended.send_replace(true);
+    })?;
+    Ok(())
+}
+
+/// What a server says of itself when it enters.
+pub(crate) fn newcomer(id: ServerId, config: &ServerConfig) -> NewServer {
+    NewServer {
+        id,
+        name: config.name.clone(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        lease: config.lease,
+        workers_max: count(config.workers),
+    }
+}
+
+fn count(figure: usize) -> u32 {
+    u32::try_from(figure).unwrap_or(u32::MAX)
+}
+
+async fn beat_on(state: &State) {
+    let mut signal = state.store.bells().signal.listen();
+    let mut backoff = Backoff::default();
+    let mut next = first_pause(&state.config());
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(next) => {}
+            () = signal.heard() => {}
+            () = state.beat_now.notified() => {}
+        }
+        signal.take();
+        let config = state.config();
+        match beat_once(state, &config).await {
+            Ok(reply) if reply.dead => {
+                rise_again(state).await;
+                next = first_pause(&config);
+            }
+            Ok(reply) => {
+                backoff = Backoff::default();
+                for executor in &state.executors {
+                    executor.signal(&reply.signals);
+                }
+                next = first_pause(&config);
+            }
+            Err(error) => {
+                if backoff.tries() % 5 == 0 {
+                    tracing::warn!(%error, "a heartbeat failed; trying again");
+                }
+                next = backoff.next().min(config.beat);
+            }
+        }
+    }
+}
+
+/// Never rarer than a third of the lease.
+fn first_pause(config: &ServerConfig) -> Duration {
+    jittered(config.beat.min(config.lease / 3)).min(config.beat)
+}
+
+async fn beat_once(state: &State, config: &ServerConfig) -> Result<BeatReply, Error> {
+    let figures = state.figures();
+    let beat = Beat {
+        server: state.id(),
+        lease: config.lease,
+        workers_max: count(config.workers),
+        workers_active: count(figures.workers_active),
+        workers_idle: count(figures.workers_idle),
+        tasks_running: count(figures.running),
+    };
+    // The lease runs at least from the moment before the beat was sent.
+    let sent = clock::elapsed();
+    let patience = config.beat.min(config.lease / 3).max(Duration::from_millis(200));
+    let reply = tokio::time::timeout(patience, state.store.server_beat(&beat))
+        .await
+        .map_err(|_| Error::Connection(format!("no answer within {patience:?}")))??;
+    if !reply.dead {
+        state.set_last_beat(sent);
+        set_lease(state, Lease::Good);
+    }
+    Ok(reply)
+}
+
+fn set_lease(state: &State, to: Lease) -> bool {
+    state.lease.send_if_modified(|lease| {
+        let changed = *lease != to;
+        *lease = to;
+        changed
+    })
+}
+
+/// Stops claiming, then running, as the lease runs out.
+async fn fence(state: &State) {
+    loop {
+        let config = state.config();
+        let age = clock::elapsed().saturating_sub(state.last_beat());
+        let (doubt, end) = thresholds(config.lease);
+        if age >= end {
+            if set_lease(state, Lease::Over) {
+                tracing::error!("no heartbeat for {age:?}: the lease may be over; dropping what runs");
+                state.drop_work(Interrupt::Release);
+            }
+        } else if age >= doubt && *state.lease.borrow() == Lease::Good && set_lease(state, Lease::Doubtful) {
+            tracing::warn!("no heartbeat for {age:?}: claiming nothing");
+        }
+        let next = [doubt, end].into_iter().find(|at| *at > age).map_or(end, |at| at - age);
+        // In short steps: a suspended machine's time does not count in a sleep.
+        tokio::time::sleep(next.clamp(Duration::from_millis(5), Duration::from_secs(1))).await;
+    }
+}
+
+/// The ages of the last good beat at which claiming and running stop: 20 s and 28 s of a lease of 30 s.
+fn thresholds(lease: Duration) -> (Duration, Duration) {
+    (lease * 2 / 3, lease.saturating_sub(Duration::from_secs(2).min(lease / 10)))
+}
+
+/// Declared dead: everything is dropped, and the server enters anew.
+async fn rise_again(state: &State) {
+    tracing::error!(server = %state.id(), "this server was declared dead; it drops its work and enters again");
+    set_lease(state, Lease::Over);
+    state.drop_work(Interrupt::Release);
+    let mut backoff = Backoff::default();
+    loop {
+        // A new id for each try: the row of one whose answer was lost lapses by itself.
+        let (id, sent) = (ServerId::generate(), clock::elapsed());
+        match state.store.server_enter(&newcomer(id, &state.config())).await {
+            Ok(()) => {
+                state.set_last_beat(sent);
+                state.identity.send_replace(id);
+                state.counters.reborn.fetch_add(1, Ordering::Relaxed);
+                set_lease(state, Lease::Good);
+                state.look();
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "cannot enter again; trying again"),
+        }
+        backoff.pause().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claiming_stops_well_before_running_and_running_before_the_lease() {
+        let (doubt, end) = thresholds(Duration::from_secs(30));
+        assert_eq!((doubt, end), (Duration::from_secs(20), Duration::from_secs(28)));
+        let (doubt, end) = thresholds(Duration::from_secs(1));
+        assert!(doubt < end && end < Duration::from_secs(1));
+    }
+}

@@ -1,0 +1,60 @@
+//! Running a body in the calling process: without a database, for a test of one function; or against a database until
+//! it has nothing runnable left, for a test of an application. Neither is a server: no lanes, no rescue.
+
+mod drain;
+mod drive;
+
+use std::sync::Arc;
+
+use taskyard_core::store::Claimed;
+use taskyard_core::{ClaimId, NewTask, Token};
+
+pub use drain::drain;
+
+use crate::attempt::{Attempt, End};
+use crate::engine::Engine;
+use crate::{BodyResult, Registry, ServerConfig, Settings, TaskError};
+
+/// Runs a task's function here, once, without a database: what it sets and logs stays in memory, and it has no client.
+///
+/// # Errors
+/// What the body returned; a panic as an error of type `Panicked`; `UnknownKind` if the registry does not know it.
+pub async fn run_inline(registry: &Arc<Registry>, task: &NewTask) -> BodyResult {
+    crate::panics::watch_places();
+    let Some(def) = registry.get(&task.kind) else {
+        return Err(TaskError::new("UnknownKind", format!("no function of kind `{}` is registered", task.kind)));
+    };
+    let engine = Engine::new(registry.clone(), Settings::new(ServerConfig::default()), None, None);
+    let attempt = Attempt::new(claimed(task), ClaimId::generate(), engine);
+    match drive::drive(&attempt, def, None).await {
+        End::Returned(result) => result,
+        End::Panicked(failure) => {
+            let error = TaskError::new(failure.error_type, failure.message);
+            Err(match failure.traceback {
+                Some(traceback) => error.with_traceback(traceback),
+                None => error,
+            })
+        }
+        End::TimedOut | End::Interrupted(_) => Err(TaskError::cancelled()),
+    }
+}
+
+/// The task as its first claim would bring it.
+fn claimed(task: &NewTask) -> Claimed {
+    Claimed {
+        id: task.id,
+        token: Token::generate(),
+        kind: task.kind.clone(),
+        name: task.name.clone(),
+        queue: task.queue.clone(),
+        payload: task.payload.clone(),
+        context: task.context.clone(),
+        attempt: 1,
+        failures: 0,
+        retry: task.retry.clone(),
+        timeout: task.timeout,
+        has_parents: !task.parents.is_empty(),
+        expired: false,
+        alone: false,
+    }
+}

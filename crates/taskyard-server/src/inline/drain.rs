@@ -1,0 +1,186 @@
+//! Runs everything runnable until the queue is empty, then returns: what a test wants instead of a server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{Beat, ClaimRequest, Claimed, Outcome, StepReport, Store};
+use taskyard_core::{ClaimId, Client, Error, Result, ServerId, TaskId};
+
+use super::drive::drive;
+use crate::attempt::{Attempt, Interrupt, judge};
+use crate::engine::{Ended, Engine};
+use crate::heartbeat::newcomer;
+use crate::{Registry, ServerConfig, Settings, TaskDef, parked_reason, recorder};
+
+/// A test that runs longer than this has other troubles.
+const LEASE: Duration = Duration::from_secs(3_600);
+/// Tasks that run at once: some may wait for others.
+const AT_ONCE: usize = 100;
+/// Between two looks while something runs.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Runs every task that is runnable or due, and what these make runnable, and returns how many attempts ran. Tasks
+/// that wait for a later time, and those whose kind the registry does not know, are left.
+///
+/// The bodies run on a thread of their own, so the caller may be on any runtime.
+///
+/// # Errors
+/// Of the registry, or the database's.
+pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Arc<Registry>>) -> Result<usize> {
+    let registry = registry.into();
+    registry.check()?;
+    crate::panics::watch_places();
+    let (send, receive) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("taskyard-drain".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let drained = runtime.map_err(|error| refused(&error)).and_then(|runtime| {
+            let local = tokio::task::LocalSet::new();
+            let drained = local.block_on(&runtime, run(store, client, registry));
+            drop(local);
+            runtime.shutdown_background();
+            drained
+        });
+        let _ = send.send(drained);
+    });
+    thread.map_err(|error| refused(&error))?;
+    receive.await.unwrap_or(Err(Error::ShutDown("the drain's thread")))
+}
+
+fn refused(error: &std::io::Error) -> Error {
+    Error::InvalidArgument { what: "drain", why: format!("the system refuses a thread: {error}") }
+}
+
+struct Drain {
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    server: ServerId,
+    client: Client,
+    running: HashMap<TaskId, Arc<Attempt>>,
+    ran: usize,
+}
+
+async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>) -> Result<usize> {
+    let config = ServerConfig { name: "drain".into(), lease: LEASE, ..ServerConfig::default() };
+    let server = ServerId::generate();
+    store.server_enter(&newcomer(server, &config)).await?;
+    let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client.clone()));
+    let records = tokio::task::spawn_local(recorder::run(engine.clone(), store.clone()));
+    let mut drain = Drain { engine, store, server, client, running: HashMap::new(), ran: 0 };
+    let ran = drain.run_out().await;
+    records.abort();
+    drain.store.server_leave(server).await?;
+    ran
+}
+
+impl Drain {
+    async fn run_out(&mut self) -> Result<usize> {
+        let mut signal = self.store.bells().signal.listen();
+        loop {
+            // What tasks have added is part of the queue.
+            self.client.flush().await?;
+            self.upkeep().await?;
+            let (claim, mut tasks, alone_waiting) =
+                self.claim(AT_ONCE - self.running.len().min(AT_ONCE), false).await?;
+            if tasks.is_empty() && self.running.is_empty() && alone_waiting {
+                let (claim, alone, _) = self.claim(1, true).await?;
+                self.start(claim, alone);
+            } else if tasks.is_empty() && self.running.is_empty() && self.engine.ends.len() == 0 {
+                return Ok(self.ran);
+            }
+            self.start(claim, std::mem::take(&mut tasks));
+            if !self.running.is_empty() {
+                tokio::select! {
+                    () = self.engine.ends.filled() => {}
+                    () = signal.heard() => self.pass_signals_on().await?,
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+            }
+            self.write().await?;
+        }
+    }
+
+    async fn upkeep(&self) -> Result<()> {
+        while self.store.promote().await?.more {}
+        while more(self.store.cascade().await?) {}
+        while more(self.store.settle().await?) {}
+        Ok(())
+    }
+
+    async fn claim(&self, limit: usize, alone: bool) -> Result<(ClaimId, Vec<Claimed>, bool)> {
+        let claim = ClaimId::generate();
+        if limit == 0 {
+            return Ok((claim, Vec::new(), false));
+        }
+        let request = ClaimRequest {
+            server: self.server,
+            claim,
+            runtime: Runtime::Rust,
+            queues: None,
+            limit,
+            alone,
+            place: None,
+        };
+        let reply = self.store.claim(&request).await?;
+        Ok((claim, reply.tasks, reply.alone_waiting))
+    }
+
+    fn start(&mut self, claim: ClaimId, tasks: Vec<Claimed>) {
+        for claimed in tasks {
+            let attempt = Attempt::new(claimed, claim, self.engine.clone());
+            let kind = &attempt.claimed.kind;
+            if attempt.claimed.expired {
+                attempt.end(Outcome::Expired);
+            } else if let Some(def) = self.engine.registry.get(kind) {
+                self.running.insert(attempt.id(), attempt.clone());
+                self.ran += 1;
+                tokio::task::spawn_local(one(attempt, def));
+            } else {
+                let reason = parked_reason(kind);
+                attempt.end(Outcome::Parked { reason });
+            }
+        }
+    }
+
+    async fn pass_signals_on(&self) -> Result<()> {
+        let beat = Beat {
+            server: self.server,
+            lease: LEASE,
+            workers_max: 1,
+            workers_active: 1,
+            workers_idle: 0,
+            tasks_running: u32::try_from(self.running.len()).unwrap_or(u32::MAX),
+        };
+        for signal in self.store.server_beat(&beat).await?.signals {
+            if let Some(attempt) = self.running.get(&signal.id).filter(|it| it.claimed.token == signal.token) {
+                attempt.interrupt(Interrupt::Asked);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        let mut ends: Vec<Ended> = self.engine.ends.take();
+        ends.sort_unstable_by_key(|ended| ended.finish.id);
+        if ends.is_empty() {
+            return Ok(());
+        }
+        for ended in &ends {
+            self.running.remove(&ended.finish.id);
+        }
+        let finishes: Vec<_> = ends.into_iter().map(|ended| ended.finish).collect();
+        self.store.finish(&finishes, &[]).await?;
+        Ok(())
+    }
+}
+
+fn more(step: StepReport) -> bool {
+    step.more
+}
+
+async fn one(attempt: Arc<Attempt>, def: &'static TaskDef) {
+    let limit = attempt.claimed.timeout;
+    let end = drive(&attempt, def, limit).await;
+    attempt.end(judge(&attempt, end));
+}

@@ -1,0 +1,149 @@
+//! The functions that a server may run, and the application's state that they can reach.
+//!
+//! A row in the database never loads or calls anything that is not in here. What a registry does not know is parked
+//! with the reason that [`parked_reason`] writes; a server that knows the kind finds it by the same text.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use taskyard_core::{Error, Result};
+
+use crate::TaskDef;
+
+/// Which kinds there are, by name, and the state that is injected.
+#[derive(Clone, Default)]
+pub struct Registry {
+    defs: HashMap<&'static str, &'static TaskDef>,
+    states: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
+    conflict: Option<String>,
+}
+
+impl Registry {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a function. The same one may be added twice; two functions of one kind are refused by [`Self::check`].
+    #[must_use]
+    pub fn register(mut self, def: &'static TaskDef) -> Self {
+        let kind = def.kind();
+        match self.defs.get(kind) {
+            Some(known) if known.location != def.location => {
+                let text = format!("two functions have the kind `{kind}`: {} and {}", known.location, def.location);
+                self.conflict.get_or_insert(text);
+            }
+            Some(_) => {}
+            None => {
+                self.defs.insert(kind, def);
+            }
+        }
+        self
+    }
+
+    /// Adds many.
+    #[must_use]
+    pub fn extend(self, defs: impl IntoIterator<Item = &'static TaskDef>) -> Self {
+        defs.into_iter().fold(self, Self::register)
+    }
+
+    /// Gives every task a clone of this value through [`crate::TaskContext::state`]; one value per type, the last wins.
+    #[must_use]
+    pub fn state<T: Any + Send + Sync + Clone>(mut self, value: T) -> Self {
+        self.states.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
+        self
+    }
+
+    /// Refuses what cannot be right.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if two different functions have one kind; it names both places.
+    pub fn check(&self) -> Result<()> {
+        match &self.conflict {
+            Some(why) => Err(Error::InvalidArgument { what: "task", why: why.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The function of a kind.
+    #[must_use]
+    pub fn get(&self, kind: &str) -> Option<&'static TaskDef> {
+        self.defs.get(kind).copied()
+    }
+
+    /// All kinds, sorted.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let mut kinds: Vec<_> = self.defs.keys().copied().collect();
+        kinds.sort_unstable();
+        kinds
+    }
+
+    /// Whether a parked task's reason is something that this registry knows.
+    #[must_use]
+    pub fn knows_reason(&self, reason: &str) -> bool {
+        kind_of_reason(reason).is_some_and(|kind| self.defs.contains_key(kind))
+    }
+
+    pub(crate) fn state_of<T: Any + Clone>(&self) -> Option<T> {
+        self.states.get(&TypeId::of::<T>()).and_then(|(_, value)| value.downcast_ref::<T>()).cloned()
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let states: Vec<_> = self.states.values().map(|(name, _)| *name).collect();
+        f.debug_struct("Registry").field("kinds", &self.kinds()).field("states", &states).finish()
+    }
+}
+
+/// The reason under which a task of an unknown kind is parked. Its text is part of the protocol between servers.
+#[must_use]
+pub fn parked_reason(kind: &str) -> String {
+    format!("kind `{kind}`")
+}
+
+/// The kind that such a reason names.
+#[must_use]
+pub fn kind_of_reason(reason: &str) -> Option<&str> {
+    reason.strip_prefix("kind `")?.strip_suffix('`')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Body;
+
+    const fn def(location: &'static str) -> TaskDef {
+        TaskDef {
+            kind: || "app::send",
+            names: &[],
+            run: |_| Body::Async(Box::pin(async { Ok(b"null".to_vec()) })),
+            location,
+            blocking: false,
+        }
+    }
+    static FIRST: TaskDef = def("src/a.rs:1");
+    static SECOND: TaskDef = def("src/b.rs:2");
+
+    #[test]
+    fn two_functions_of_one_kind_are_refused_with_both_places() {
+        Registry::new().register(&FIRST).register(&FIRST).check().unwrap();
+        let error = Registry::new().extend([&FIRST, &SECOND]).check().unwrap_err().to_string();
+        assert!(error.contains("src/a.rs:1") && error.contains("src/b.rs:2"), "{error}");
+    }
+
+    #[test]
+    fn a_reason_finds_its_kind_again() {
+        let registry = Registry::new().register(&FIRST).state(7_u32);
+        assert_eq!(kind_of_reason(&parked_reason("a`b")), Some("a`b"));
+        assert!(registry.knows_reason("kind `app::send`"));
+        assert!(!registry.knows_reason("kind `app::other`"));
+        assert!(!registry.knows_reason("key ab12"));
+        assert_eq!(registry.state_of::<u32>(), Some(7));
+        assert_eq!(registry.state_of::<u64>(), None);
+    }
+}

@@ -1,0 +1,223 @@
+//! The life of a server: enter, run, drain, leave.
+//!
+//! # Threads
+//! One for the loops (fetcher, completer, recorder, upkeep, watchdog), one for the heartbeat, and those of the
+//! executors. None of them is the caller's, so a web process may be busy without harm.
+//!
+//! # Stopping
+//! [`ServerHandle::stop`] ends claiming at once, gives back what has not started, lets what runs go on for the grace
+//! period, then releases the rest uncharged, and leaves. The exit is on time even if the database does not answer:
+//! the last writes are bounded, and what they could not say is settled by the lease.
+
+mod drain;
+mod exit;
+mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use taskyard_core::store::Store;
+use taskyard_core::{Client, Error, Result, ServerId};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+pub use exit::{ExitReason, ServerExit};
+pub use status::ServerStatus;
+
+use crate::backoff::Backoff;
+use crate::engine::Engine;
+use crate::executor::Pool;
+use crate::fetcher::{self, Fetcher};
+use crate::state::{Phase, State};
+use crate::{Registry, ServerConfig, Settings, completer, heartbeat, panics, recorder, upkeep};
+
+/// How often bodies are looked at from outside.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+/// How long a server tries to enter before it says that the database is away.
+const ENTER_MAX: Duration = Duration::from_secs(10);
+
+/// Runs tasks; made by [`Server::start`].
+#[derive(Debug)]
+pub struct Server;
+
+impl Server {
+    /// Enters the database and starts running tasks.
+    ///
+    /// # Errors
+    /// Of the registry ([`Registry::check`]), of the database if it cannot be entered within ten seconds, or of the
+    /// system if no thread can be started.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        client: Client,
+        registry: impl Into<Arc<Registry>>,
+        config: ServerConfig,
+    ) -> Result<ServerHandle> {
+        let registry = registry.into();
+        registry.check()?;
+        panics::watch_places();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| thread_error(&error))?;
+        let id = ServerId::generate();
+        enter(store.as_ref(), id, &config).await?;
+        let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client));
+        let pool = Pool::new(engine.clone(), runtime.handle().clone());
+        let state = Arc::new(State::new(engine, store, vec![Box::new(pool)], id));
+        let (exit_tx, exit) = watch::channel(None);
+        let (stop_beat, beat_stopped) = watch::channel(false);
+        heartbeat::spawn(state.clone(), beat_stopped).map_err(|error| thread_error(&error))?;
+        let loops = state.clone();
+        std::thread::Builder::new()
+            .name("taskyard-server".into())
+            .spawn(move || {
+                let exit = runtime.block_on(live(&loops, &stop_beat));
+                stop_beat.send_replace(true);
+                for executor in &loops.executors {
+                    executor.close();
+                }
+                loops.engine.records.take();
+                loops.engine.ends.take();
+                runtime.shutdown_background();
+                exit_tx.send_replace(Some(exit));
+            })
+            .map_err(|error| thread_error(&error))?;
+        tracing::info!(server = %id, "the server is running");
+        Ok(ServerHandle { state, exit })
+    }
+}
+
+fn thread_error(error: &std::io::Error) -> Error {
+    Error::InvalidArgument { what: "server", why: format!("the system refuses a thread: {error}") }
+}
+
+async fn enter(store: &dyn Store, id: ServerId, config: &ServerConfig) -> Result<()> {
+    let (began, mut backoff) = (Instant::now(), Backoff::default());
+    loop {
+        match store.server_enter(&heartbeat::newcomer(id, config)).await {
+            // An answer that was lost: the row is there.
+            Ok(()) | Err(Error::DuplicateId(_)) => return Ok(()),
+            Err(error) if error.is_transient() && began.elapsed() < ENTER_MAX => {
+                tracing::warn!(%error, "cannot enter the database; trying again");
+                backoff.pause().await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// All loops until the end.
+async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit {
+    let (mut fetchers, mut loops) = (JoinSet::new(), JoinSet::new());
+    for executor in 0..state.executors.len() {
+        fetchers.spawn(Fetcher::new(state.clone(), executor).run());
+    }
+    loops.spawn(completer::run(state.clone()));
+    loops.spawn(recorder::run(state.engine.clone(), state.store.clone()));
+    loops.spawn(watch_bodies(state.clone()));
+    loops.spawn(upkeep::run(state.clone()));
+    let reason = tokio::select! {
+        () = state.reached(Phase::Aborted) => return ServerExit::new(ExitReason::Aborted, state),
+        () = state.reached(Phase::Draining) => ExitReason::Stopped,
+        why = broken(&mut loops, &mut fetchers) => {
+            tracing::error!(why, "a loop of the server broke; it drains and exits");
+            state.advance(Phase::Draining);
+            ExitReason::Broken
+        }
+    };
+    tokio::select! {
+        () = state.reached(Phase::Aborted) => ServerExit::new(ExitReason::Aborted, state),
+        () = drain::drain(state, &mut fetchers, stop_beat) => {
+            let worn_out = state.worn_out.load(std::sync::atomic::Ordering::Acquire);
+            ServerExit::new(if worn_out { ExitReason::Abandoned } else { reason }, state)
+        }
+    }
+}
+
+/// Returns when a loop panicked: none of them ends by itself before the server stops.
+async fn broken(loops: &mut JoinSet<()>, fetchers: &mut JoinSet<()>) -> String {
+    loop {
+        let ended = tokio::select! {
+            Some(ended) = loops.join_next() => ended,
+            Some(ended) = fetchers.join_next() => ended,
+            else => std::future::pending().await,
+        };
+        if let Err(error) = ended {
+            return error.to_string();
+        }
+    }
+}
+
+/// Looks after bodies from outside, and counts the threads given up.
+async fn watch_bodies(state: Arc<State>) {
+    loop {
+        tokio::time::sleep(WATCH_EVERY).await;
+        let now = Instant::now();
+        for executor in &state.executors {
+            executor.watch(now);
+        }
+        fetcher::give_back_late(&state);
+        let (abandoned, max) = (state.figures().abandoned, state.config().abandoned_max);
+        if max > 0 && abandoned >= max && state.phase() == Phase::Running {
+            tracing::error!(abandoned, "too many threads had to be given up: the server drains and exits");
+            state.worn_out.store(true, std::sync::atomic::Ordering::Release);
+            state.advance(Phase::Draining);
+        }
+    }
+}
+
+/// A running server; clones mean the same one. Dropping it does not stop the server.
+#[derive(Clone)]
+pub struct ServerHandle {
+    state: Arc<State>,
+    exit: watch::Receiver<Option<ServerExit>>,
+}
+
+impl ServerHandle {
+    /// Its id now; it changes if another server declares it dead.
+    #[must_use]
+    pub fn id(&self) -> ServerId {
+        self.state.id()
+    }
+
+    /// Its settings, to read and to change while it runs.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        self.state.engine.settings.clone()
+    }
+
+    /// Begins a graceful stop: see the module.
+    pub fn stop(&self) {
+        self.state.advance(Phase::Draining);
+    }
+
+    /// Cuts the grace period short (the second signal).
+    pub fn hasten(&self) {
+        self.state.advance(Phase::Hastened);
+    }
+
+    /// Drops everything without a write, as a kill would; for tests.
+    pub fn abort(&self) {
+        self.state.advance(Phase::Aborted);
+    }
+
+    /// Waits until the server has ended.
+    pub async fn wait(&self) -> ServerExit {
+        let mut exit = self.exit.clone();
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.clone().unwrap_or_else(|| ServerExit::new(ExitReason::Broken, &self.state)),
+            // The thread is gone without a word.
+            Err(_) => ServerExit::new(ExitReason::Broken, &self.state),
+        }
+    }
+
+    /// What it does now, and has done.
+    #[must_use]
+    pub fn status(&self) -> ServerStatus {
+        status::status(&self.state)
+    }
+}
+
+impl std::fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerHandle").field("id", &self.id()).field("status", &self.status()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! A graceful end, on time whatever the database does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::attempt::Interrupt;
+use crate::state::{Phase, State};
+
+/// How long dropped bodies may take to go.
+const DROP_MAX: Duration = Duration::from_millis(300);
+/// The last writes, in all.
+const WRITE_MAX: Duration = Duration::from_millis(1_000);
+/// The goodbye.
+const LEAVE_MAX: Duration = Duration::from_millis(400);
+/// Between two looks.
+const STEP: Duration = Duration::from_millis(5);
+
+pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_beat: &watch::Sender<bool>) {
+    let grace = state.config().shutdown_grace;
+    tracing::info!(running = state.figures().running, ?grace, "the server stops: it claims nothing more");
+    give_back(state);
+    tokio::select! {
+        () = ended(state) => {}
+        () = tokio::time::sleep(grace) => {}
+        () = state.reached(Phase::Hastened) => {}
+    }
+    if state.figures().running > 0 {
+        state.drop_work(Interrupt::Release);
+        let _ = tokio::time::timeout(DROP_MAX, ended(state)).await;
+        for executor in &state.executors {
+            executor.release_running();
+        }
+    }
+    let last = Instant::now() + WRITE_MAX;
+    // A claim that is still under way may yet bring tasks, which must be given back.
+    let quiet = timeout_at(last, async {
+        while fetchers.join_next().await.is_some() {}
+        while state.unwritten() > 0 {
+            tokio::time::sleep(STEP).await;
+        }
+    });
+    let all_written = quiet.await.is_ok();
+    stop_beat.send_replace(true);
+    if !all_written {
+        tracing::warn!(
+            unwritten = state.unwritten(),
+            "the database did not take the last writes in time; the lease settles what they would have said"
+        );
+        return;
+    }
+    // Only with clean hands: what leaves holds nothing.
+    let left = async {
+        let mut ended = state.beat_ended.subscribe();
+        let _ = ended.wait_for(|ended| *ended).await;
+        state.store.server_leave(state.id()).await
+    };
+    match tokio::time::timeout(LEAVE_MAX, left).await {
+        Ok(Ok(())) => tracing::info!("the server has left"),
+        Ok(Err(error)) => tracing::warn!(%error, "the server could not say goodbye; its lease will run out"),
+        Err(_) => tracing::warn!("the server could not say goodbye in time; its lease will run out"),
+    }
+}
+
+fn give_back(state: &State) {
+    for executor in &state.executors {
+        state.give_back(executor.take_unstarted(Duration::ZERO));
+    }
+}
+
+/// Returns when nothing runs any more.
+async fn ended(state: &State) {
+    loop {
+        give_back(state);
+        if state.figures().running == 0 {
+            return;
+        }
+        tokio::time::sleep(STEP).await;
+    }
+}

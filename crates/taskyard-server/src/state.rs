@@ -1,0 +1,188 @@
+//! What a server's loops share: who the server is, whether it may claim, whether it is stopping, and its figures.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use taskyard_core::store::Store;
+use taskyard_core::{ServerId, TaskState};
+use tokio::sync::{Notify, watch};
+
+use crate::attempt::{Attempt, Interrupt};
+use crate::completer::Claims;
+use crate::engine::Engine;
+use crate::executor::{Executor, Figures, Queued};
+use crate::{ServerConfig, clock};
+
+/// Where a server is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    /// It claims and runs.
+    Running,
+    /// It claims nothing more; what runs may go on for the grace period.
+    Draining,
+    /// The grace period is cut short.
+    Hastened,
+    /// It drops everything, as if it were killed.
+    Aborted,
+}
+
+/// What the heartbeat knows about the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lease {
+    /// Alive.
+    Good,
+    /// No good beat for long: nothing is claimed.
+    Doubtful,
+    /// It may be over: nothing runs.
+    Over,
+}
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub by_state: [AtomicU64; 7],
+    pub lost: AtomicU64,
+    pub claims: AtomicU64,
+    pub claimed: AtomicU64,
+    pub writes: AtomicU64,
+    pub given_back: AtomicU64,
+    pub rescued: AtomicU64,
+    pub reborn: AtomicU64,
+}
+
+impl Counters {
+    pub fn ended(&self, state: TaskState) {
+        let index = TaskState::ALL.iter().position(|other| *other == state).unwrap_or(0);
+        self.by_state[index].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(crate) struct State {
+    pub engine: Arc<Engine>,
+    pub store: Arc<dyn Store>,
+    pub executors: Vec<Box<dyn Executor>>,
+    pub claims: Claims,
+    pub counters: Counters,
+    /// Changes when the server was declared dead and entered anew.
+    pub identity: watch::Sender<ServerId>,
+    pub phase: watch::Sender<Phase>,
+    pub lease: watch::Sender<Lease>,
+    /// Asks the heartbeat for a beat now.
+    pub beat_now: Notify,
+    /// Asks fetchers to look for work now.
+    pub look_now: watch::Sender<u64>,
+    /// Ends that are not written yet.
+    pub unwritten: AtomicUsize,
+    /// Rings when ends were written.
+    pub written: watch::Sender<u64>,
+    /// Too many threads were given up.
+    pub worn_out: AtomicBool,
+    /// The heartbeat has ended; the lease is not renewed any more.
+    pub beat_ended: watch::Sender<bool>,
+    last_beat: Mutex<Duration>,
+}
+
+impl State {
+    pub fn new(engine: Arc<Engine>, store: Arc<dyn Store>, executors: Vec<Box<dyn Executor>>, id: ServerId) -> Self {
+        Self {
+            engine,
+            store,
+            executors,
+            claims: Claims::default(),
+            counters: Counters::default(),
+            identity: watch::Sender::new(id),
+            phase: watch::Sender::new(Phase::Running),
+            lease: watch::Sender::new(Lease::Good),
+            beat_now: Notify::new(),
+            look_now: watch::Sender::new(0),
+            unwritten: AtomicUsize::new(0),
+            written: watch::Sender::new(0),
+            worn_out: AtomicBool::new(false),
+            beat_ended: watch::Sender::new(false),
+            last_beat: Mutex::new(clock::elapsed()),
+        }
+    }
+
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.engine.settings.get()
+    }
+
+    pub fn id(&self) -> ServerId {
+        *self.identity.borrow()
+    }
+
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Moves on to a later phase; never back.
+    pub fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let forward = to > *phase;
+            if forward {
+                *phase = to;
+            }
+            forward
+        });
+    }
+
+    /// Returns once the phase is this one or a later one.
+    pub async fn reached(&self, phase: Phase) {
+        let mut watch = self.phase.subscribe();
+        // The sender lives in `self`.
+        let _ = watch.wait_for(|now| *now >= phase).await;
+    }
+
+    pub fn may_claim(&self) -> bool {
+        self.phase() == Phase::Running && *self.lease.borrow() == Lease::Good
+    }
+
+    /// The host's time at which the last good beat was sent.
+    pub fn last_beat(&self) -> Duration {
+        *crate::engine::lock(&self.last_beat)
+    }
+
+    pub fn set_last_beat(&self, at: Duration) {
+        *crate::engine::lock(&self.last_beat) = at;
+    }
+
+    pub fn look(&self) {
+        self.look_now.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Gives tasks that have not started back, uncharged.
+    pub fn give_back(&self, tasks: Vec<Queued>) {
+        self.counters.given_back.fetch_add(tasks.len() as u64, Ordering::Relaxed);
+        let mut ends = Vec::with_capacity(tasks.len());
+        for queued in tasks {
+            let attempt = Attempt::new(queued.claimed, queued.claim, self.engine.clone());
+            ends.extend(attempt.conclude(taskyard_core::store::Outcome::Released));
+        }
+        self.engine.ends.append(&mut ends);
+    }
+
+    /// Gives back all that has not started, and asks what runs to end.
+    pub fn drop_work(&self, why: Interrupt) {
+        for executor in &self.executors {
+            self.give_back(executor.take_unstarted(Duration::ZERO));
+            executor.interrupt_all(why);
+        }
+    }
+
+    /// All executors together.
+    pub fn figures(&self) -> Figures {
+        self.executors.iter().map(|executor| executor.figures()).fold(Figures::default(), |sum, one| Figures {
+            workers_active: sum.workers_active + one.workers_active,
+            workers_idle: sum.workers_idle + one.workers_idle,
+            running: sum.running + one.running,
+            unstarted: sum.unstarted + one.unstarted,
+            abandoned: sum.abandoned + one.abandoned,
+        })
+    }
+
+    /// Ends on their way to the database.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten.load(Ordering::Acquire) + self.engine.ends.len() + self.engine.parting.load(Ordering::Acquire)
+    }
+}

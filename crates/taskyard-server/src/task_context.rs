@@ -1,0 +1,164 @@
+//! What a running task can ask and say: its identity, its context, progress, logs, parents, and the request to end.
+//!
+//! A `TaskContext` is a cheap handle; clones may go to other threads and outlive the attempt (their writes are then
+//! dropped, because the attempt's token is gone). All calls but the async ones return at once; writing to the
+//! database happens behind them, coalesced and in order, and is over before the task's final state is written.
+
+mod current;
+mod stored;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use taskyard_core::store::ParentResult;
+use taskyard_core::{Client, Result, TaskId, Token};
+
+pub(crate) use current::enter;
+
+use crate::TaskError;
+use crate::attempt::Attempt;
+
+/// The handle of one running attempt.
+#[derive(Clone)]
+pub struct TaskContext(pub(crate) Arc<Attempt>);
+
+impl TaskContext {
+    /// The attempt that the calling code belongs to, if it runs inside one (async body or blocking thread).
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        current::current()
+    }
+
+    /// The task's id.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.0.claimed.id
+    }
+
+    /// The number of this attempt, from 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.0.claimed.attempt
+    }
+
+    /// The function's full path.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.0.claimed.kind
+    }
+
+    /// The queue it came from.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.0.claimed.queue
+    }
+
+    /// The label, the kind if none was given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.claimed.name.as_deref().unwrap_or(&self.0.claimed.kind)
+    }
+
+    /// The arguments' exact bytes.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.0.claimed.payload
+    }
+
+    /// The sizes that results, context and log lines may have.
+    #[must_use]
+    pub fn limits(&self) -> taskyard_core::Limits {
+        self.0.engine.limits()
+    }
+
+    /// This attempt's token: a fence for systems that accept one. Every attempt has another.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.0.claimed.token
+    }
+
+    /// The same text in every attempt of this task: for effects in other systems that must happen once.
+    #[must_use]
+    pub fn idempotency_key(&self) -> String {
+        self.0.claimed.id.to_string()
+    }
+
+    /// Whether this attempt was asked to end: cancelled, stopped, out of time, or the server stops.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.interrupted().is_some()
+    }
+
+    /// Ends the body with `?` once it was asked to end.
+    ///
+    /// # Errors
+    /// If [`Self::is_cancelled`].
+    pub fn check_cancelled(&self) -> std::result::Result<(), TaskError> {
+        if self.is_cancelled() { Err(TaskError::cancelled()) } else { Ok(()) }
+    }
+
+    /// Returns once this attempt is asked to end. An async body is dropped then and need not wait for it.
+    pub async fn cancelled(&self) {
+        self.0.until_interrupted().await;
+    }
+
+    /// The parents' states and results, in the order in which they were given; empty without parents.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn parent_results(&self) -> Result<Vec<ParentResult>> {
+        match &self.0.engine.store {
+            Some(store) if self.0.claimed.has_parents => store.parent_results(self.id()).await,
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// The application's value of this type, if the registry was given one.
+    #[must_use]
+    pub fn state<T: Any + Clone>(&self) -> Option<T> {
+        self.0.engine.registry.state_of()
+    }
+
+    /// The application's value of this type.
+    ///
+    /// # Errors
+    /// Fails the task for good if the registry was given none: no retry would help.
+    pub fn require_state<T: Any + Clone>(&self) -> std::result::Result<T, TaskError> {
+        self.state().ok_or_else(|| {
+            let name = std::any::type_name::<T>();
+            TaskError::fail(format!("no state of type `{name}` was registered with this server")).with_type("NoState")
+        })
+    }
+
+    /// The client of this server, to add, await and control other tasks.
+    ///
+    /// # Panics
+    /// In a run without a database ([`crate::run_inline`]); see [`Self::try_client`].
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        self.try_client().expect("a task that is run inline, without a database, has no client")
+    }
+
+    /// The client, `None` in a run without a database.
+    #[must_use]
+    pub fn try_client(&self) -> Option<&Client> {
+        self.0.engine.client.as_ref()
+    }
+
+    /// Runs `f` as part of this task: on a thread of the task's own, [`Self::current`] and logs work in it.
+    pub fn scope<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _entered = enter(self);
+        f()
+    }
+}
+
+impl fmt::Debug for TaskContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskContext")
+            .field("id", &self.id())
+            .field("kind", &self.kind())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}

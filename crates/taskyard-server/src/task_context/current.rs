@@ -1,0 +1,30 @@
+//! Which attempt the calling thread works for at this moment. Set around each poll of an async body and around the
+//! whole of a blocking one; never left set when other code runs on the thread.
+
+use std::cell::RefCell;
+
+use super::TaskContext;
+
+thread_local! {
+    static CURRENT: RefCell<Option<TaskContext>> = const { RefCell::new(None) };
+}
+
+pub(super) fn current() -> Option<TaskContext> {
+    CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone())).ok().flatten()
+}
+
+/// Restores what was current before.
+pub(crate) struct Entered(Option<TaskContext>);
+
+/// Makes an attempt current until the guard goes.
+pub(crate) fn enter(context: &TaskContext) -> Entered {
+    Entered(CURRENT.with(|current| current.replace(Some(context.clone()))))
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        // The replaced handle may be the last one: it is dropped after the borrow has ended.
+        let _gone = CURRENT.try_with(|current| current.replace(before));
+    }
+}

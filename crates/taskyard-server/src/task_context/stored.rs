@@ -1,0 +1,209 @@
+//! The part of a running task that is stored while it runs: context, progress, log lines.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use taskyard_core::context::Context;
+use taskyard_core::task::LogLine;
+use taskyard_core::{Error, Limits, Result, payload};
+
+use super::TaskContext;
+use crate::attempt::Live;
+
+impl TaskContext {
+    /// Sets the value at a dotted path; it is stored soon, and with the task's end at the latest.
+    ///
+    /// # Errors
+    /// [`Error::NotRepresentable`], [`Error::OverLimit`], [`Error::InvalidArgument`] for a path with an empty segment.
+    /// Nothing was changed then.
+    pub fn set_context(&self, path: &str, value: impl Serialize) -> Result<()> {
+        let limits = self.0.engine.limits();
+        let value = to_value(&value, &limits)?;
+        self.change(|live| set(live, path, value, &limits))
+    }
+
+    /// The value at a dotted path.
+    ///
+    /// # Errors
+    /// [`Error::NotRepresentable`] if it is there but is no `T`.
+    pub fn get_context<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+        let value = self.with_context(|context| context.get(path).cloned())?;
+        value.map(serde_json::from_value).transpose().map_err(|error| Error::NotRepresentable {
+            what: format!("context value `{}`", path.escape_debug()),
+            why: error.to_string(),
+        })
+    }
+
+    /// The whole context.
+    ///
+    /// # Errors
+    /// [`Error::NotRepresentable`] if what is stored is no JSON object.
+    pub fn context_map(&self) -> Result<Map<String, Value>> {
+        self.with_context(|context| context.as_map().clone())
+    }
+
+    /// Replaces the whole context; an empty map clears it.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`]; nothing was changed then.
+    pub fn replace_context(&self, map: Map<String, Value>) -> Result<()> {
+        let limits = self.0.engine.limits();
+        let mut context = Context::default();
+        for (name, value) in &map {
+            let depth = 1 + taskyard_core::context::depth(value);
+            Limits::check_size("context", "nesting_max", depth, limits.nesting_max)?;
+            let _ = name;
+        }
+        context.replace(map);
+        let size = context.to_bytes(&limits)?.len();
+        self.change(|live| {
+            live.context = Some(context);
+            live.size_bound = size;
+            Ok(())
+        })
+    }
+
+    /// Returns when every change made so far is durable.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`] if another attempt may run already; the change was not stored.
+    pub async fn save_context(&self) -> Result<()> {
+        if self.0.engine.store.is_none() {
+            return Ok(());
+        }
+        let wanted = self.0.live(|live| {
+            live.urgent = true;
+            live.changed
+        });
+        self.0.offer();
+        // It may be held back already, to be coalesced.
+        self.0.engine.records.ring();
+        loop {
+            let recorded = self.0.recorded();
+            tokio::pin!(recorded);
+            recorded.as_mut().enable();
+            if self.0.live(|live| live.lost) || self.0.is_decided() {
+                return Err(Error::LeaseLost(self.id()));
+            }
+            if self.0.live(|live| live.stored >= wanted) {
+                return Ok(());
+            }
+            recorded.await;
+        }
+    }
+
+    /// Sets `progress.total`, `progress.completed` and `progress.percentage` (0 to 100) in the context. Cheap: any
+    /// number of calls become a few writes, and the last one is always stored.
+    pub fn progress(&self, completed: u64, total: u64) {
+        let percentage = if total == 0 { 100.0 } else { (completed as f64 * 100.0 / total as f64).min(100.0) };
+        let limits = self.0.engine.limits();
+        let changed = self.change(|live| {
+            set(live, "progress.total", total.into(), &limits)?;
+            set(live, "progress.completed", completed.into(), &limits)?;
+            set(live, "progress.percentage", percentage.into(), &limits)
+        });
+        if let Err(error) = changed {
+            // Progress is no reason to fail a task; only a context that fills its limit already leads here.
+            tracing::warn!(task = %self.id(), %error, "progress cannot be stored");
+        }
+    }
+
+    /// Logs one line under the task's kind. Levels: 10 debug, 20 info, 30 warning, 40 error, 50 critical.
+    pub fn log(&self, level: i16, message: impl Into<String>) {
+        let (logger, message) = (self.kind().to_owned(), message.into());
+        self.log_line(LogLine { level, logger, message, fields: None, traceback: None });
+    }
+
+    /// Logs a whole line. One over the limit is replaced by a line that says so, with its logger and level.
+    pub fn log_line(&self, mut line: LogLine) {
+        if self.0.engine.store.is_none() || self.0.is_decided() {
+            return;
+        }
+        let (size, max) = (crate::attempt::line_bytes(&line), self.0.engine.limits().log_line_bytes_max);
+        if size > max {
+            let message =
+                format!("a log line of {size} bytes was refused: over the limit of {max} (setting log_line_bytes_max)");
+            let logger = line.logger.chars().take(100).collect();
+            line = LogLine { level: line.level, logger, message, fields: None, traceback: None };
+        }
+        self.0.live(|live| live.push_line(line));
+        self.0.offer();
+    }
+
+    fn with_context<T>(&self, f: impl FnOnce(&Context) -> T) -> Result<T> {
+        self.0.live(|live| Ok(f(self.load(live)?)))
+    }
+
+    fn change(&self, f: impl FnOnce(&mut Live) -> Result<()>) -> Result<()> {
+        self.0.live(|live| {
+            self.load(live)?;
+            let before = live.changed;
+            live.changed += 1;
+            let done = f(live);
+            if done.is_err() {
+                live.changed = before;
+            }
+            done
+        })?;
+        self.0.offer();
+        Ok(())
+    }
+
+    /// Reads the stored context on first use.
+    fn load<'a>(&self, live: &'a mut Live) -> Result<&'a mut Context> {
+        if live.context.is_none() {
+            live.context = Some(match &self.0.claimed.context {
+                Some(bytes) => {
+                    live.size_bound = bytes.len();
+                    Context::from_bytes(bytes)?
+                }
+                None => Context::default(),
+            });
+        }
+        Ok(live.context.as_mut().expect("just set"))
+    }
+}
+
+/// Sets one value if the whole still fits. The size is counted exactly only when a cheap upper bound reaches the limit.
+fn set(live: &mut Live, path: &str, value: Value, limits: &Limits) -> Result<()> {
+    // Each segment may become an object of its own, and control characters are written six bytes long.
+    let added = path.len() * 6 + path.split('.').count() * 6 + bound(&value);
+    let context = live.context.as_mut().expect("loaded before a change");
+    if live.size_bound + added + 2 > limits.context_bytes_max {
+        let mut next = context.clone();
+        next.set(path, value, limits)?;
+        live.size_bound = next.to_bytes(limits)?.len();
+        *context = next;
+    } else {
+        // A counter that is set again and again makes the bound grow; it is counted anew when it reaches the limit.
+        context.set(path, value, limits)?;
+        live.size_bound += added;
+    }
+    Ok(())
+}
+
+/// At most this many bytes encoded.
+fn bound(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(_) => 32,
+        Value::String(text) => text.len() * 6 + 2,
+        Value::Array(items) => 2 + items.iter().map(|item| bound(item) + 1).sum::<usize>(),
+        Value::Object(map) => 2 + map.iter().map(|(name, item)| name.len() * 6 + 4 + bound(item)).sum::<usize>(),
+    }
+}
+
+/// The value as JSON, refused if it would change on the way.
+fn to_value<T: Serialize>(value: &T, limits: &Limits) -> Result<Value> {
+    let limits = Limits { result_bytes_max: limits.context_bytes_max, ..*limits };
+    payload::encode_result(value, &limits).map_err(|error| match error {
+        Error::NotRepresentable { why, .. } => Error::NotRepresentable { what: "context value".into(), why },
+        Error::OverLimit { setting, size, max, .. } => {
+            let setting = if setting == "result_bytes_max" { "context_bytes_max" } else { setting };
+            Error::OverLimit { what: "context value", setting, size, max }
+        }
+        other => other,
+    })?;
+    serde_json::to_value(value)
+        .map_err(|error| Error::NotRepresentable { what: "context value".into(), why: error.to_string() })
+}

@@ -1,0 +1,188 @@
+//! How a body says that its attempt went wrong, and what it wishes to happen next.
+//!
+//! Any error converts with `?`; its type's name is kept, because retry policies name types, and its chain of causes
+//! becomes the traceback text. [`TaskError`] is no `std::error::Error` itself, or the blanket conversion could not be.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use taskyard_core::Failure;
+
+/// Why an attempt did not return a result.
+pub struct TaskError {
+    pub(crate) wish: Wish,
+    failure: Failure,
+}
+
+/// What the body wants done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Whatever the task's retry policy says.
+    Policy,
+    /// Run it again after this pause, if a retry is left.
+    After(Duration),
+    /// No retry.
+    Never,
+    /// Run it later, at no cost.
+    Snooze(Duration),
+    /// It saw that it was asked to end.
+    Cancelled,
+}
+
+impl TaskError {
+    /// Fails the attempt; the task runs again after this pause if a retry is left.
+    #[must_use]
+    pub fn retry_after(pause: Duration, message: impl Into<String>) -> Self {
+        Self { wish: Wish::After(pause), failure: Failure::new("Retry", message) }
+    }
+
+    /// Fails the task for good, whatever retries are left.
+    #[must_use]
+    pub fn fail(message: impl Into<String>) -> Self {
+        Self { wish: Wish::Never, failure: Failure::new("Fail", message) }
+    }
+
+    /// Runs the task again after this pause; costs no retry.
+    #[must_use]
+    pub fn snooze(pause: Duration) -> Self {
+        Self { wish: Wish::Snooze(pause), failure: Failure::new("Snooze", format!("snoozed for {pause:?}")) }
+    }
+
+    /// Fails the attempt with this type's name and message; the retry policy decides what follows.
+    #[must_use]
+    pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { wish: Wish::Policy, failure: Failure::new(error_type, message) }
+    }
+
+    /// Replaces the name of the error's type, by which retry policies choose.
+    #[must_use]
+    pub fn with_type(mut self, error_type: impl Into<String>) -> Self {
+        self.failure.error_type = error_type.into();
+        self
+    }
+
+    /// Replaces the traceback text.
+    #[must_use]
+    pub fn with_traceback(mut self, traceback: impl Into<String>) -> Self {
+        self.failure.traceback = Some(traceback.into());
+        self
+    }
+
+    /// The name of the error's type.
+    #[must_use]
+    pub fn error_type(&self) -> &str {
+        &self.failure.error_type
+    }
+
+    /// One line for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.failure.message
+    }
+
+    /// The chain of causes or the backtrace.
+    #[must_use]
+    pub fn traceback(&self) -> Option<&str> {
+        self.failure.traceback.as_deref()
+    }
+
+    pub(crate) fn cancelled() -> Self {
+        Self { wish: Wish::Cancelled, failure: Failure::new("Cancelled", "the task was asked to end") }
+    }
+
+    pub(crate) fn into_failure(self) -> Failure {
+        self.failure
+    }
+}
+
+impl<E> From<E> for TaskError
+where
+    E: Into<Box<dyn StdError + Send + Sync + 'static>>,
+{
+    fn from(error: E) -> Self {
+        let name = type_name(std::any::type_name::<E>());
+        let error: Box<dyn StdError + Send + Sync> = error.into();
+        let traceback = chain(error.as_ref());
+        let failure = Failure { error_type: name.to_owned(), message: error.to_string(), traceback };
+        Self { wish: Wish::Policy, failure }
+    }
+}
+
+/// A text or a boxed error has no type worth naming.
+fn type_name(name: &'static str) -> &'static str {
+    let nameless = name.starts_with('&') || name.contains("dyn ") || name.ends_with("String") || name.contains("Cow<");
+    if nameless { "Error" } else { name }
+}
+
+fn chain(error: &dyn StdError) -> Option<String> {
+    use fmt::Write as _;
+    let mut cause = error.source()?;
+    let mut text = error.to_string();
+    // A chain that loops back would never end; no honest one is this long.
+    for _ in 0..100 {
+        let _ = write!(text, "\ncaused by: {cause}");
+        match cause.source() {
+            Some(next) => cause = next,
+            None => break,
+        }
+    }
+    Some(text)
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.failure.error_type, self.failure.message)
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")?;
+        if let Some(traceback) = &self.failure.traceback {
+            write!(f, "\n{traceback}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse() -> Result<i32, TaskError> {
+        Ok("x".parse::<i32>()?)
+    }
+
+    fn text() -> Result<(), TaskError> {
+        Err("no such user")?
+    }
+
+    #[test]
+    fn any_error_converts_and_keeps_its_name() {
+        let error = parse().unwrap_err();
+        assert_eq!(error.error_type(), "core::num::error::ParseIntError");
+        assert_eq!(error.message(), "invalid digit found in string");
+        let error = text().unwrap_err();
+        assert_eq!((error.error_type(), error.message()), ("Error", "no such user"));
+        assert_eq!(error.with_type("NoUser").error_type(), "NoUser");
+    }
+
+    #[test]
+    fn the_chain_of_causes_is_the_traceback() {
+        #[derive(Debug)]
+        struct Outer(std::num::ParseIntError);
+        impl fmt::Display for Outer {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("cannot read the port")
+            }
+        }
+        impl StdError for Outer {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let error = TaskError::from(Outer("x".parse::<i32>().unwrap_err()));
+        assert_eq!(error.traceback(), Some("cannot read the port\ncaused by: invalid digit found in string"));
+    }
+}

@@ -1,0 +1,47 @@
+//! Releases parked tasks that this server can run: at the start, and now and then, because during a rolling deploy an
+//! older server may still be parking what this one knows.
+
+use std::time::Duration;
+
+use super::exhaust;
+use crate::backoff::{Backoff, jittered};
+use crate::state::State;
+
+/// Time between looks after the first.
+const EVERY: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(state: &State) {
+    let mut backoff = Backoff::default();
+    loop {
+        if release(state).await {
+            tokio::time::sleep(jittered(EVERY)).await;
+            backoff = Backoff::default();
+        } else {
+            backoff.pause().await;
+        }
+    }
+}
+
+/// Whether the database answered.
+async fn release(state: &State) -> bool {
+    for executor in &state.executors {
+        let runtime = executor.runtime();
+        let reasons = match state.store.parked(runtime).await {
+            Ok(reasons) => reasons,
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for parked tasks; trying again");
+                return false;
+            }
+        };
+        for parked in reasons.iter().filter(|parked| state.engine.registry.knows_reason(&parked.reason)) {
+            match exhaust("unpark", || state.store.unpark(runtime, &parked.reason)).await {
+                Some(tasks) => {
+                    tracing::info!(reason = parked.reason, tasks, "released parked tasks that this server knows");
+                    state.look();
+                }
+                None => return false,
+            }
+        }
+    }
+    true
+}

@@ -1,0 +1,139 @@
+//! Frees the tasks of servers that are gone.
+//!
+//! Two clocks must agree. A server is suspect when the database says that its lease is over, or when its beat counter
+//! has not moved for longer than a lease on our own clock (the database's clock may have been set back). A suspect is
+//! rescued only if its counter has also stood still here for a grace: if the database's clock jumps ahead, every lease
+//! seems over at once, but the servers go on beating.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use taskyard_core::ServerId;
+use taskyard_core::store::BeatSeen;
+
+use super::exhaust;
+use crate::backoff::jittered;
+use crate::state::State;
+use crate::{ServerConfig, clock};
+
+/// What this rescuer saw of one server.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    beat: i64,
+    /// When, on our clock, the counter was first seen at this value.
+    since: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Alive,
+    /// Look again after this time.
+    Suspect(Duration),
+    /// Gone; `overdue` if only our own clock says so.
+    Gone {
+        overdue: bool,
+    },
+}
+
+pub(super) async fn run(state: &State) {
+    let mut watched = HashMap::new();
+    loop {
+        let pause = scan(state, &mut watched).await;
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// One look at all servers. How long until the next.
+async fn scan(state: &State, watched: &mut HashMap<ServerId, Watched>) -> Duration {
+    let config = state.config();
+    let mut pause = jittered(config.scan);
+    let beats = match state.store.beats().await {
+        Ok(beats) => beats,
+        Err(error) => {
+            tracing::warn!(%error, "cannot look at the other servers; trying again");
+            return pause;
+        }
+    };
+    let now = clock::elapsed();
+    watched.retain(|server, _| beats.iter().any(|seen| seen.server == *server));
+    let own = state.id();
+    for seen in beats.iter().filter(|seen| seen.server != own) {
+        match judge(watched, seen, &config, now) {
+            Verdict::Alive => {}
+            Verdict::Suspect(wait) => pause = pause.min(wait + Duration::from_millis(5)),
+            Verdict::Gone { overdue } => rescue(state, seen, overdue).await,
+        }
+    }
+    pause
+}
+
+fn judge(watched: &mut HashMap<ServerId, Watched>, seen: &BeatSeen, config: &ServerConfig, now: Duration) -> Verdict {
+    let entry = watched.entry(seen.server).or_insert(Watched { beat: seen.beat, since: now });
+    if entry.beat != seen.beat {
+        *entry = Watched { beat: seen.beat, since: now };
+    }
+    if seen.dead {
+        return Verdict::Gone { overdue: false };
+    }
+    let still = now.saturating_sub(entry.since);
+    // Longer than any healthy server is silent, however its clock is set.
+    let grace = config.scan.max(seen.lease / 3);
+    if seen.lapsed {
+        return if still >= grace { Verdict::Gone { overdue: false } } else { Verdict::Suspect(grace - still) };
+    }
+    if still >= seen.lease + config.scan { Verdict::Gone { overdue: true } } else { Verdict::Alive }
+}
+
+async fn rescue(state: &State, seen: &BeatSeen, overdue: bool) {
+    let freed = exhaust("rescue", || state.store.rescue(seen.server, seen.beat, overdue)).await;
+    let tasks = freed.unwrap_or(0);
+    if tasks > 0 {
+        tracing::warn!(server = %seen.server, tasks, "a server was lost; its tasks are free again");
+        state.counters.rescued.fetch_add(tasks as u64, Ordering::Relaxed);
+        state.look();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn seen(server: ServerId, beat: i64, lapsed: bool) -> BeatSeen {
+        BeatSeen { server, beat, lapsed, dead: false, lease: 30 * SECOND }
+    }
+
+    #[test]
+    fn a_jump_of_the_database_clock_condemns_nobody_who_beats() {
+        let (mut watched, config, server) = (HashMap::new(), ServerConfig::default(), ServerId::generate());
+        for second in 0..60_u32 {
+            let beat = i64::from(second / 5);
+            let verdict = judge(&mut watched, &seen(server, beat, second > 3), &config, SECOND * second);
+            assert!(!matches!(verdict, Verdict::Gone { .. }), "at {second} s: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_died_is_gone_as_soon_as_its_lease_is_over() {
+        let (mut watched, config, server) = (HashMap::new(), ServerConfig::default(), ServerId::generate());
+        assert_eq!(judge(&mut watched, &seen(server, 7, false), &config, SECOND), Verdict::Alive);
+        assert_eq!(judge(&mut watched, &seen(server, 7, true), &config, 31 * SECOND), Verdict::Gone { overdue: false });
+    }
+
+    #[test]
+    fn a_rescuer_that_has_just_started_watches_first() {
+        let (mut watched, config, server) = (HashMap::new(), ServerConfig::default(), ServerId::generate());
+        assert_eq!(judge(&mut watched, &seen(server, 7, true), &config, SECOND), Verdict::Suspect(10 * SECOND));
+        assert_eq!(judge(&mut watched, &seen(server, 7, true), &config, 11 * SECOND), Verdict::Gone { overdue: false });
+    }
+
+    #[test]
+    fn a_database_clock_set_back_keeps_no_one_alive() {
+        let (mut watched, config, server) = (HashMap::new(), ServerConfig::default(), ServerId::generate());
+        assert_eq!(judge(&mut watched, &seen(server, 7, false), &config, Duration::ZERO), Verdict::Alive);
+        assert_eq!(judge(&mut watched, &seen(server, 7, false), &config, 34 * SECOND), Verdict::Alive);
+        assert_eq!(judge(&mut watched, &seen(server, 7, false), &config, 35 * SECOND), Verdict::Gone { overdue: true });
+    }
+}

@@ -1,0 +1,91 @@
+//! Start times, backoffs, expiries: moved when they are due, to the millisecond that the store names. And what other
+//! commits left to do: cascades, unsettled children.
+//!
+//! A ring may mean a nearer due time, so the store is asked again; under load at most every 50 ms, which keeps a
+//! delayed task within 100 ms of its time without a query per commit.
+
+use std::time::Duration;
+
+use taskyard_core::store::PromoteReport;
+
+use super::exhaust;
+use crate::backoff::{Backoff, jittered};
+use crate::state::State;
+
+/// A ring is left for a moment to the claim that it is meant for.
+const AFTER_RING: Duration = Duration::from_millis(10);
+/// The shortest time between two looks.
+const GAP: Duration = Duration::from_millis(50);
+/// The same for a time that has come while we looked.
+const GAP_MIN: Duration = Duration::from_millis(2);
+/// The same for cascades, which are rare.
+const CASCADE_GAP: Duration = Duration::from_millis(100);
+
+fn poll(state: &State) -> Duration {
+    let config = state.config();
+    // Due times are known exactly; only what other processes add unheard needs the shorter interval.
+    if state.store.hears_others() && config.use_notify {
+        config.fallback_poll.min(config.poll * 5)
+    } else {
+        config.poll
+    }
+}
+
+pub(super) async fn promote(state: &State) {
+    let mut work = state.store.bells().work.listen();
+    let mut backoff = Backoff::default();
+    loop {
+        work.take();
+        let pause = match promote_all(state).await {
+            Ok(next_due) => {
+                backoff = Backoff::default();
+                let poll = jittered(poll(state));
+                next_due.map_or(poll, |due| due.clamp(GAP_MIN, poll.max(GAP_MIN)))
+            }
+            Err(error) => {
+                if backoff.tries() % 10 == 0 {
+                    tracing::warn!(%error, "cannot look for due tasks; trying again");
+                }
+                backoff.next()
+            }
+        };
+        let _ = exhaust("settle", || state.store.settle()).await;
+        let gap = tokio::time::Instant::now() + GAP.min(pause);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => continue,
+            () = work.heard() => tokio::time::sleep(AFTER_RING).await,
+        }
+        tokio::time::sleep_until(gap).await;
+    }
+}
+
+/// Moves all that is due; says when the next is.
+async fn promote_all(state: &State) -> taskyard_core::Result<Option<Duration>> {
+    loop {
+        let PromoteReport { enqueued, more, next_due, .. } = state.store.promote().await?;
+        if enqueued > 0 {
+            state.look();
+        }
+        if !more {
+            return Ok(next_due);
+        }
+    }
+}
+
+pub(super) async fn cascade(state: &State) {
+    let mut finished = state.store.bells().finished.listen();
+    let mut work = state.store.bells().work.listen();
+    loop {
+        finished.take();
+        work.take();
+        if exhaust("cascade", || state.store.cascade()).await.is_some_and(|tasks| tasks > 0) {
+            state.look();
+        }
+        tokio::time::sleep(CASCADE_GAP).await;
+        tokio::select! {
+            () = tokio::time::sleep(jittered(poll(state))) => {}
+            () = finished.heard() => {}
+            () = work.heard() => {}
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The functions that the tests run, and the stage on which tests and bodies meet.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use taskyard_core::payload::decode_args;
+use taskyard_server::{Body, Registry, TaskContext, TaskDef, TaskError};
+use tokio::sync::watch;
+
+use crate::world::PATIENCE;
+
+/// Counts what bodies did, by name, and holds a gate that they wait at.
+#[derive(Clone, Default)]
+pub struct Stage(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    counts: watch::Sender<HashMap<String, usize>>,
+    open: Mutex<bool>,
+    opened: Condvar,
+    gate: watch::Sender<bool>,
+}
+
+impl Stage {
+    pub fn note(&self, what: &str) {
+        self.0.counts.send_modify(|counts| *counts.entry(what.to_owned()).or_default() += 1);
+    }
+
+    pub fn count(&self, what: &str) -> usize {
+        self.0.counts.borrow().get(what).copied().unwrap_or(0)
+    }
+
+    /// Waits until something was noted so many times.
+    pub async fn seen(&self, what: &str, times: usize) {
+        let mut counts = self.0.counts.subscribe();
+        let enough = counts.wait_for(|counts| counts.get(what).copied().unwrap_or(0) >= times);
+        assert!(tokio::time::timeout(PATIENCE, enough).await.is_ok(), "not seen {times} times: {what}");
+    }
+
+    pub fn open(&self) {
+        *self.0.open.lock().unwrap() = true;
+        self.0.opened.notify_all();
+        self.0.gate.send_replace(true);
+    }
+
+    async fn gate(&self) {
+        let _ = self.0.gate.subscribe().wait_for(|open| *open).await;
+    }
+
+    /// Blocks the thread until the gate opens.
+    fn block(&self) {
+        let open = self.0.open.lock().unwrap();
+        drop(self.0.opened.wait_timeout_while(open, 2 * PATIENCE, |open| !*open).unwrap());
+    }
+}
+
+/// Notes when it goes: what a dropped body leaves behind.
+struct Dropped(Stage);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.note("dropped");
+    }
+}
+
+fn stage(context: &TaskContext) -> Stage {
+    context.state().unwrap()
+}
+
+fn json(value: impl serde::Serialize) -> Result<Vec<u8>, TaskError> {
+    Ok(serde_json::to_vec(&value)?)
+}
+
+macro_rules! tasks {
+    ($($name:ident, $kind:literal, $blocking:literal, $run:expr;)*) => {
+        $(static $name: TaskDef = TaskDef {
+            kind: || $kind,
+            names: &[],
+            run: $run,
+            location: concat!(file!(), ":", line!()),
+            blocking: $blocking,
+        };)*
+
+        pub fn registry(stage: &Stage) -> Registry {
+            Registry::new().extend([$(&$name),*]).state(stage.clone())
+        }
+    };
+}
+
+fn now(f: impl Future<Output = Result<Vec<u8>, TaskError>> + 'static) -> Body {
+    Body::Async(Box::pin(f))
+}
+
+fn blocking(f: impl FnOnce() -> Result<Vec<u8>, TaskError> + Send + 'static) -> Body {
+    Body::Blocking(Box::new(f))
+}
+
+tasks! {
+    ECHO, "echo", false, |context| now(async move {
+        let (value,): (serde_json::Value,) = decode_args(context.payload(), &["value"])?;
+        stage(&context).note("echo");
+        json(value)
+    });
+    CURRENT, "current", false, |context| now(async move {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let found = TaskContext::current().is_some_and(|current| current.id() == context.id());
+        json((found, context.idempotency_key(), context.attempt()))
+    });
+    CURRENT_BLOCKING, "current_blocking", true, |context| blocking(move || {
+        json(TaskContext::current().is_some_and(|current| current.id() == context.id()))
+    });
+    PARENTS, "parents", false, |context| now(async move {
+        let mut sum = 0;
+        for parent in context.parent_results().await? {
+            sum += serde_json::from_slice::<i64>(&parent.result.ok_or("no result")?)?;
+        }
+        json(sum)
+    });
+    FAIL, "fail", false, |context| now(async move {
+        stage(&context).note("fail");
+        Err(TaskError::from("boom").with_type("Boom"))
+    });
+    FAIL_ONCE, "fail_once", false, |context| now(async move {
+        if context.attempt() == 1 { Err(std::io::Error::other("first").into()) } else { json("second") }
+    });
+    FAIL_HARD, "fail_hard", false, |_| now(async { Err(TaskError::fail("never again")) });
+    RETRY_AFTER, "retry_after", false, |_| now(async {
+        Err(TaskError::retry_after(Duration::from_millis(1), "later"))
+    });
+    SNOOZE, "snooze", false, |context| now(async move {
+        let stage = stage(&context);
+        stage.note("snooze");
+        if stage.count("snooze") < 3 { Err(TaskError::snooze(Duration::from_millis(1))) } else { json("awake") }
+    });
+    PANIC, "panic", false, |_| now(async { panic!("no way {}", 1 + 1) });
+    PANIC_BLOCKING, "panic_blocking", true, |_| blocking(|| panic!("not here either"));
+    LARGE, "large", false, |_| now(async { json("x".repeat(2 << 20)) });
+    HOLD, "hold", false, |context| now(async move {
+        let stage = stage(&context);
+        let dropped = Dropped(stage.clone());
+        stage.note("hold");
+        stage.gate().await;
+        std::mem::forget(dropped);
+        json(context.attempt())
+    });
+    HOLD_BLOCKING, "hold_blocking", true, |context| blocking(move || {
+        let stage = stage(&context);
+        stage.note("hold_blocking");
+        stage.block();
+        stage.note("left");
+        json("held")
+    });
+    POLITE_BLOCKING, "polite_blocking", true, |context| blocking(move || {
+        stage(&context).note("polite");
+        loop {
+            context.check_cancelled()?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    STUCK, "stuck", false, |context| now(async move {
+        let stage = stage(&context);
+        stage.note("stuck");
+        stage.block();
+        stage.note("left");
+        json("late")
+    });
+    CONTEXT, "context", false, |context| now(async move {
+        context.set_context("a.b", vec![1, 2])?;
+        context.progress(1, 4);
+        context.log(20, "half way");
+        context.save_context().await?;
+        stage(&context).note("saved");
+        stage(&context).gate().await;
+        let before: Vec<i32> = context.get_context("a.b")?.ok_or("gone")?;
+        context.set_context("a.c", before.len())?;
+        context.progress(4, 4);
+        context.log(30, "the end");
+        json("ok")
+    });
+    BAD_VALUES, "bad_values", false, |context| now(async move {
+        context.set_context("good", 1)?;
+        let refused = [
+            context.set_context("bad", f64::NAN).is_err(),
+            context.set_context("big", "x".repeat(300 << 10)).is_err(),
+            context.set_context("a..b", 1).is_err(),
+            context.set_context("wide", u128::MAX).is_err(),
+        ];
+        context.set_context("after", 2)?;
+        context.log(20, "y".repeat(70 << 10));
+        json(refused)
+    });
+    REMEMBER, "remember", false, |context| now(async move {
+        let runs: u32 = context.get_context("runs")?.unwrap_or(0);
+        context.set_context("runs", runs + 1)?;
+        context.log(20, format!("run {runs}"));
+        if runs < 2 { Err("again".into()) } else { json(runs) }
+    });
+    TRACED, "traced", false, |context| now(async move {
+        tracing::warn!(target: "app::mail", user = 7, name = "x", ratio = 0.5, "sent {}", 1);
+        tokio::task::yield_now().await;
+        tracing::info!("from {}", context.kind());
+        json(())
+    });
+    PARENT_OF_MANY, "adds", false, |context| now(async move {
+        let child = context.client().add::<i64>(taskyard_core::client::Call::new("echo", &(41,)))?;
+        json(child.wait().await? + 1)
+    });
+}

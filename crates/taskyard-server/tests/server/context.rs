@@ -1,0 +1,51 @@
+//! Context, progress and logs: visible while the task runs, complete when it has ended.
+
+use taskyard_core::{RetryPolicy, TaskRef};
+
+use crate::world::{World, within};
+
+#[tokio::test]
+async fn context_progress_and_logs_are_visible_while_it_runs() {
+    let world = World::new().await;
+    let _server = world.server(|_| {}).await;
+    let task: TaskRef<String> = world.add("context", &(), |call| call.context(&serde_json::json!({"given": true})));
+    world.stage.seen("saved", 1).await;
+    let context = task.get_context().await.unwrap();
+    assert_eq!(context["a"], serde_json::json!({"b": [1, 2]}));
+    assert_eq!(context["given"], true);
+    let progress = task.get_progress().await.unwrap().unwrap();
+    assert_eq!((progress.completed, progress.total, progress.percentage), (Some(1.0), Some(4.0), Some(25.0)));
+    world.stage.open();
+    within("the end", task.wait()).await.unwrap();
+    let context = task.get_context().await.unwrap();
+    assert_eq!(context["a"], serde_json::json!({"b": [1, 2], "c": 2}));
+    assert_eq!(context["progress"]["percentage"], 100.0);
+    let logs = task.get_logs().await.unwrap();
+    let lines: Vec<_> = logs.iter().map(|stored| (stored.line.level, stored.line.message.as_str())).collect();
+    assert_eq!(lines, [(20, "half way"), (30, "the end")]);
+}
+
+#[tokio::test]
+async fn a_bad_value_is_refused_at_the_call_and_spoils_nothing() {
+    let world = World::new().await;
+    let _server = world.server(|_| {}).await;
+    let task: TaskRef<[bool; 4]> = world.add("bad_values", &(), |call| call);
+    assert_eq!(within("the end", task.wait()).await.unwrap(), [true; 4]);
+    let context = task.get_context().await.unwrap();
+    assert_eq!(serde_json::Value::Object(context), serde_json::json!({"good": 1, "after": 2}));
+    let logs = task.get_logs().await.unwrap();
+    assert_eq!(logs.len(), 1);
+    assert!(logs[0].line.message.contains("log_line_bytes_max"), "{}", logs[0].line.message);
+}
+
+#[tokio::test]
+async fn context_is_kept_across_retries() {
+    let world = World::new().await;
+    let _server = world.server(|_| {}).await;
+    let policy = RetryPolicy { backoff_ms: 1, ..RetryPolicy::default() };
+    let task: TaskRef<u32> = world.add("remember", &(), |call| call.retry(policy));
+    assert_eq!(within("the end", task.wait()).await.unwrap(), 2);
+    let logs = task.get_logs().await.unwrap();
+    let lines: Vec<_> = logs.iter().map(|stored| (stored.attempt, stored.line.message.as_str())).collect();
+    assert_eq!(lines, [(1, "run 0"), (2, "run 1"), (3, "run 2")]);
+}

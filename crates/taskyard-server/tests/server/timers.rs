@@ -1,0 +1,55 @@
+//! Delays, and wake-ups.
+
+use std::time::{Duration, Instant};
+
+use taskyard_core::{RetryPolicy, TaskRef};
+
+use crate::world::{World, within};
+
+#[tokio::test]
+async fn delayed_tasks_start_within_100_ms_of_their_time() {
+    let world = World::new().await;
+    let _server = world.server(|config| config.poll = Duration::from_secs(60)).await;
+    let delays = [150_u64, 400, 420, 700];
+    let tasks: Vec<TaskRef<u64>> = delays
+        .iter()
+        .map(|delay| world.add("echo", &(delay,), |call| call.delay(Duration::from_millis(*delay))))
+        .collect();
+    for task in &tasks {
+        within("a delayed task", task.wait()).await.unwrap();
+        let record = world.record(task).await;
+        let (due, started) = (record.run_at.unwrap(), record.started_at.unwrap());
+        let late = started.duration_since(due).as_millis();
+        assert!((0..100).contains(&late), "{late} ms late");
+    }
+}
+
+#[tokio::test]
+async fn a_backoff_ends_on_time_too() {
+    let world = World::new().await;
+    let _server = world.server(|config| config.poll = Duration::from_secs(60)).await;
+    let policy = RetryPolicy { backoff_ms: 300, jitter: false, ..RetryPolicy::default() };
+    let began = Instant::now();
+    let task: TaskRef<String> = world.add("fail_once", &(), |call| call.retry(policy));
+    within("the retry", task.wait()).await.unwrap();
+    let took = began.elapsed().as_millis();
+    assert!((300..600).contains(&took), "{took} ms");
+}
+
+#[tokio::test]
+async fn an_idle_server_picks_up_at_once() {
+    let world = World::new().await;
+    let _server = world.server(|config| config.poll = Duration::from_secs(60)).await;
+    let warm: TaskRef<i64> = world.add("echo", &(0,), |call| call);
+    within("the first", warm.wait()).await.unwrap();
+    let mut took = Vec::new();
+    for n in 0..20_i64 {
+        let began = Instant::now();
+        let task: TaskRef<i64> = world.add("echo", &(n,), |call| call);
+        within("a task", task.wait()).await.unwrap();
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    // From the call to the awaited result, on a machine that is doing other things too.
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
+}

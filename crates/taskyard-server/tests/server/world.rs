@@ -1,0 +1,85 @@
+//! A fresh database, a client, and servers with short times; and waiting for a thing with a bounded deadline.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use taskyard_core::client::{Call, ClientConfig};
+use taskyard_core::{Client, Store, TaskRecord, TaskRef};
+use taskyard_server::{Server, ServerConfig, ServerHandle};
+use taskyard_sqlite::SqliteStore;
+use tempfile::TempDir;
+
+use crate::bodies::{Stage, registry};
+
+/// The longest a test waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct World {
+    pub store: Arc<dyn Store>,
+    pub client: Client,
+    pub stage: Stage,
+    pub path: PathBuf,
+    _dir: TempDir,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("queue.db");
+        let store: Arc<dyn Store> = SqliteStore::open(&path).await.unwrap();
+        store.migrate().await.unwrap();
+        let client = Client::new(store.clone(), ClientConfig::default());
+        Self { store, client, stage: Stage::default(), path, _dir: dir }
+    }
+
+    pub async fn server(&self, change: impl FnOnce(&mut ServerConfig)) -> ServerHandle {
+        let mut config = quick();
+        change(&mut config);
+        Server::start(self.store.clone(), self.client.clone(), registry(&self.stage), config).await.unwrap()
+    }
+
+    pub fn add<A: Serialize, T>(&self, kind: &str, args: &A, options: impl FnOnce(Call<T>) -> Call<T>) -> TaskRef<T> {
+        self.client.add(options(Call::new(kind, args))).unwrap()
+    }
+
+    pub async fn record<T>(&self, task: &TaskRef<T>) -> TaskRecord {
+        task.record().await.unwrap()
+    }
+}
+
+/// Short times, so that a test shows in a second what takes a minute.
+pub fn quick() -> ServerConfig {
+    ServerConfig {
+        name: "test".into(),
+        workers: 2,
+        concurrency: 10,
+        lease: Duration::from_secs(2),
+        beat: Duration::from_millis(200),
+        scan: Duration::from_millis(200),
+        poll: Duration::from_millis(200),
+        shutdown_grace: Duration::from_secs(5),
+        timeout_grace: Duration::from_millis(300),
+        cancel_grace: Duration::from_millis(300),
+        ..ServerConfig::default()
+    }
+}
+
+/// Waits until something holds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Bounds a wait.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within {PATIENCE:?}: {what}"),
+    }
+}

@@ -1,0 +1,99 @@
+//! From what SQLite says to the errors that callers see.
+//!
+//! Operations work with [`Fault`], so that `?` takes both SQLite's errors and answers of ours; [`Place::error`] turns
+//! it into an [`Error`] that names the file. No message carries SQL or values.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+use taskyard_core::Error;
+
+/// Why an operation did not go through.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// SQLite's error.
+    Sqlite(rusqlite::Error),
+    /// An answer of ours, for example that a parent is unknown.
+    Answer(Error),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Answer(error)
+    }
+}
+
+/// What operations return.
+pub(crate) type Outcome<T> = Result<T, Fault>;
+
+impl Fault {
+    /// Whether another connection holds the lock: trying again later may succeed.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Sqlite(error)
+                if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+        )
+    }
+
+    /// Whether the schema is not there.
+    pub(crate) fn is_no_table(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.to_string().contains("no such table"))
+    }
+}
+
+/// Where the database lies: what its errors name.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The file, absolute.
+    pub(crate) path: PathBuf,
+}
+
+impl Place {
+    /// The error that the caller sees.
+    pub(crate) fn error(&self, fault: Fault) -> Error {
+        let error = match fault {
+            Fault::Answer(error) => return error,
+            Fault::Sqlite(error) => error,
+        };
+        let path = self.path.display().to_string();
+        let why = sentence(&error);
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Error::Full(format!("{path}: {why}")),
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Error::CorruptFile { path, why },
+            Some(ErrorCode::SystemIoFailure) if self.is_full() => Error::Full(format!("{path}: {why}")),
+            Some(
+                ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::SystemIoFailure,
+            ) => Error::File { path, why },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Error::Connection(format!("{path} is locked by another program for longer than 30 s"))
+            }
+            _ => Error::Database(format!("{path}: {why}")),
+        }
+    }
+
+    /// Whether hardly anything fits on the file system any more: SQLite reports some of that as an I/O error.
+    fn is_full(&self) -> bool {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        rustix::fs::statvfs(directory).is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < 256 << 10)
+    }
+}
+
+/// SQLite's message and its extended code.
+fn sentence(error: &rusqlite::Error) -> String {
+    match error {
+        rusqlite::Error::SqliteFailure(code, message) => {
+            let text = message.clone().unwrap_or_else(|| code.to_string());
+            format!("{text} (SQLite {})", code.extended_code)
+        }
+        // The variant that carries the whole statement.
+        rusqlite::Error::SqlInputError { error, msg, .. } => format!("{msg} (SQLite {})", error.extended_code),
+        other => other.to_string(),
+    }
+}

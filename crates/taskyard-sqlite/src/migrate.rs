@@ -1,0 +1,236 @@
+//! The schema's versions: numbered files, applied in order in one transaction, each with its checksum.
+//!
+//! Many processes may start at once: the write lock makes one the winner, the others find nothing to do. One that is
+//! killed in the middle leaves nothing behind. A relation that is not ours is never touched.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+use taskyard_core::store::{MigrationReport, SchemaStatus};
+use taskyard_core::{Error, Result};
+
+use crate::connection;
+use crate::fault::{Fault, Outcome};
+use crate::sql::sql;
+use crate::thread::patience::Patience;
+use crate::thread::writer::Writer;
+
+/// One step of the schema.
+struct Migration {
+    version: i64,
+    name: &'static str,
+    sql: &'static str,
+}
+
+const MIGRATIONS: [Migration; 1] =
+    [Migration { version: 1, name: "0001_initial", sql: include_str!("migrations/0001_initial.sql") }];
+
+/// The version of this program.
+pub(crate) const KNOWN: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+/// Read-only views for people, beside the tables. They carry no data: they are replaced when their text changes.
+const VIEWS: [(&str, &str); 3] = [
+    ("queued_tasks", sql!("views/queued_tasks")),
+    ("queued_task_logs", sql!("views/queued_task_logs")),
+    ("queued_task_workers", sql!("views/queued_task_workers")),
+];
+/// What makes a view ours.
+const VIEW_MARK: &str = "/* taskyard */";
+
+/// Files up to this size are checked page by page when they are opened, for at most so long.
+const LOOK_OVER_BYTES_MAX: u64 = 16 << 20;
+const LOOK_OVER_TIME_MAX: Duration = Duration::from_millis(150);
+
+/// The schema is not this program's.
+pub(crate) fn missing(found: i64) -> Fault {
+    Fault::Answer(Error::SchemaTooOld { found, needed: KNOWN })
+}
+
+/// The version in the file; 0 if there is none.
+pub(crate) fn version(connection: &Connection) -> Outcome<i64> {
+    match connection.query_row(sql!("schema/version"), [], |row| row.get(0)).map_err(Fault::from) {
+        Err(fault) if fault.is_no_table() => Ok(0),
+        version => version,
+    }
+}
+
+/// Makes sure that the schema is this program's.
+pub(crate) fn check(connection: &Connection) -> Outcome<()> {
+    match version(connection)? {
+        KNOWN => Ok(()),
+        found if found > KNOWN => Err(Error::SchemaTooNew { found, known: KNOWN }.into()),
+        found => Err(missing(found)),
+    }
+}
+
+/// Looks a file over that was just opened: is it sound, as far as that is quickly said?
+pub(crate) fn look_over(connection: &mut Connection, path: &Path) -> Outcome<()> {
+    connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
+    if std::fs::metadata(path).map_or(0, |found| found.len()) > LOOK_OVER_BYTES_MAX {
+        return Ok(());
+    }
+    let until = Instant::now() + LOOK_OVER_TIME_MAX;
+    connection.progress_handler(10_000, Some(move || Instant::now() >= until))?;
+    let found = connection.query_row("pragma quick_check(1)", [], |row| row.get::<_, String>(0));
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    match found {
+        Ok(found) if found == "ok" => Ok(()),
+        Ok(why) => Err(Error::CorruptFile { path: path.display().to_string(), why }.into()),
+        // It was too large for the time, or someone writes: that says nothing against it.
+        Err(error) => match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(()),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// What is there and what is known.
+pub(crate) fn status(writer: &mut Writer) -> Result<SchemaStatus> {
+    let found = patiently(writer, |writer| {
+        writer.open(false)?;
+        writer.connection.as_ref().map_or(Ok(0), version)
+    })?;
+    let pending = MIGRATIONS.iter().filter(|step| step.version > found).map(|step| step.name.to_owned()).collect();
+    Ok(SchemaStatus { found, known: KNOWN, pending })
+}
+
+/// Brings the file to this program's version.
+pub(crate) fn run(writer: &mut Writer, views: bool) -> Result<MigrationReport> {
+    let report = patiently(writer, |writer| {
+        writer.open(true)?;
+        let connection = writer.connection.as_ref().expect("opened");
+        apply(connection, views)
+    })?;
+    writer.become_ready();
+    Ok(report)
+}
+
+/// Again and again while another process holds the lock.
+fn patiently<T>(writer: &mut Writer, mut work: impl FnMut(&mut Writer) -> Outcome<T>) -> Result<T> {
+    let mut patience = Patience::since(Instant::now());
+    loop {
+        match work(writer) {
+            Err(fault) if fault.is_busy() && patience.pause() => {}
+            outcome => return outcome.map_err(|fault| writer.place.error(fault)),
+        }
+    }
+}
+
+fn apply(connection: &Connection, views: bool) -> Outcome<MigrationReport> {
+    let found = version(connection)?;
+    if found > KNOWN {
+        return Err(Error::SchemaTooNew { found, known: KNOWN }.into());
+    }
+    if views {
+        refuse_foreign_views(connection)?;
+    }
+    if found == 0 {
+        refuse_foreign_tables(connection)?;
+    }
+    connection::set_wal(connection)?;
+    if found == KNOWN && (!views || views_are_current(connection)?) {
+        return Ok(MigrationReport { from: found, to: found, applied: Vec::new() });
+    }
+    connection.execute_batch("begin immediate")?;
+    let outcome = apply_locked(connection, views);
+    let end = if outcome.is_ok() { "commit" } else { "rollback" };
+    if !connection.is_autocommit() {
+        connection.execute_batch(end)?;
+    }
+    outcome
+}
+
+/// With the write lock held: another process may have been here since we looked.
+fn apply_locked(connection: &Connection, views: bool) -> Outcome<MigrationReport> {
+    let from = version(connection)?;
+    if from > KNOWN {
+        return Err(Error::SchemaTooNew { found: from, known: KNOWN }.into());
+    }
+    if from == 0 {
+        refuse_foreign_tables(connection)?;
+    }
+    connection.execute_batch(sql!("schema/table"))?;
+    check_applied(connection)?;
+    let mut applied = Vec::new();
+    for step in MIGRATIONS.iter().filter(|step| step.version > from) {
+        connection.execute_batch(step.sql)?;
+        connection.execute(sql!("schema/add"), params![step.version, step.name, checksum(step.sql)])?;
+        applied.push(step.name.to_owned());
+    }
+    if views {
+        refuse_foreign_views(connection)?;
+        make_views(connection)?;
+    }
+    Ok(MigrationReport { from, to: KNOWN, applied })
+}
+
+/// What was applied before must be what this program knows under that number.
+fn check_applied(connection: &Connection) -> Outcome<()> {
+    let mut statement = connection.prepare(sql!("schema/applied"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (version, found): (i64, String) = (row.get(0)?, row.get(1)?);
+        let known = MIGRATIONS.iter().find(|step| step.version == version);
+        if known.is_some_and(|step| checksum(step.sql) != found) {
+            return Err(Error::Database(format!("migration {version} was applied with another text")).into());
+        }
+    }
+    Ok(())
+}
+
+fn checksum(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Tables of our names in a file without our schema are someone else's.
+fn refuse_foreign_tables(connection: &Connection) -> Outcome<()> {
+    let found: Option<String> = connection.query_row(sql!("schema/foreign"), [], |row| row.get(0)).optional()?;
+    found.map_or(Ok(()), |name| Err(Error::ForeignRelation(name).into()))
+}
+
+fn refuse_foreign_views(connection: &Connection) -> Outcome<()> {
+    for (name, _) in VIEWS {
+        if let Some(text) = relation(connection, name)?
+            && !text.contains(VIEW_MARK)
+        {
+            return Err(Error::ForeignRelation(name.into()).into());
+        }
+    }
+    Ok(())
+}
+
+fn views_are_current(connection: &Connection) -> Outcome<bool> {
+    for (name, sql) in VIEWS {
+        if relation(connection, name)?.as_deref().map(normal) != Some(normal(sql)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// SQLite stores the text as it was given, but for the first words.
+fn normal(sql: &str) -> String {
+    sql.trim().trim_start_matches(|letter: char| letter.is_alphabetic() || letter == ' ').to_owned()
+}
+
+fn make_views(connection: &Connection) -> Outcome<()> {
+    for (name, sql) in VIEWS {
+        // The name is one of the three above, not input.
+        let drop = match name {
+            "queued_tasks" => "drop view if exists queued_tasks",
+            "queued_task_logs" => "drop view if exists queued_task_logs",
+            _ => "drop view if exists queued_task_workers",
+        };
+        connection.execute_batch(drop)?;
+        connection.execute_batch(sql)?;
+    }
+    Ok(())
+}
+
+/// The text of a table or view of this name; empty if it has none.
+fn relation(connection: &Connection, name: &str) -> Outcome<Option<String>> {
+    let read = |row: &rusqlite::Row<'_>| row.get::<_, Option<String>>(1).map(Option::unwrap_or_default);
+    Ok(connection.query_row(sql!("schema/relation"), [name], read).optional()?)
+}

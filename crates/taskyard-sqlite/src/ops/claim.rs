@@ -1,0 +1,210 @@
+//! Claiming: what is runnable now, by priority and age, under a live lease; and reading a lost claim back.
+
+use rusqlite::{OptionalExtension, params};
+use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed};
+use taskyard_core::{ClaimId, RetryPolicy, TaskId, TaskState, Token};
+use uuid::Uuid;
+
+use super::pick::{Candidate, Picker};
+use super::set_aside;
+use crate::codec::{self, Bits, bits, bytes, count, flag, id_bits, opt_int, opt_text, random_bits};
+use crate::fault::Outcome;
+use crate::sql::sql;
+use crate::task::row::HOLD_STARTED;
+use crate::thread::tx::{QueueNo, Tx};
+
+/// A task as it is read for a claim.
+struct Runnable {
+    task: Claimed,
+    queue: QueueNo,
+    has_context: bool,
+    unique_key: Option<(String, i64)>,
+    server: Option<Bits>,
+}
+
+/// What reading a row for a claim gave.
+enum Judged {
+    /// It can run.
+    Sound(Box<Runnable>),
+    /// It is enqueued, but cannot be understood.
+    Corrupt(String),
+    /// It is not enqueued; the state it is in.
+    Elsewhere(i64),
+    /// There is none.
+    Missing,
+}
+
+/// Claims up to `limit` tasks.
+pub(crate) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Outcome<ClaimReply> {
+    let server = request.server.0.into_bytes();
+    if !tx.any(sql!("server/alive"), params![server, tx.now])? {
+        return Ok(ClaimReply { dead: true, ..ClaimReply::default() });
+    }
+    let mut picker = Picker::new(tx, request);
+    if tx.any(sql!("claim/get"), [request.claim.0.into_bytes()])? {
+        // The same claim again: what it has claimed, and no more.
+        let tasks = claimed(tx, request.claim)?;
+        return Ok(ClaimReply { tasks, alone_waiting: picker.alone_waiting(tx)?, ..ClaimReply::default() });
+    }
+    let limit = if request.alone { request.limit.min(1) } else { request.limit };
+    let mut tasks: Vec<Claimed> = Vec::new();
+    let mut orders: Vec<u8> = Vec::new();
+    let mut last = None;
+    while tasks.len() < limit {
+        let wanted = limit - tasks.len();
+        let found = picker.pick(tx, wanted)?;
+        start(tx, server, &found, &mut tasks, &mut orders)?;
+        last = found.last().copied().or(last);
+        if found.len() < wanted {
+            break;
+        }
+    }
+    if !tasks.is_empty() {
+        tx.run(sql!("claim/add"), params![request.claim.0.into_bytes(), server, tx.now, orders])?;
+    }
+    let more = picker.cut || (limit > 0 && tasks.len() == limit);
+    tx.memory.rings.work |= picker.cut;
+    Ok(ClaimReply {
+        tasks,
+        place: last.filter(|_| more).map(place_of),
+        alone_waiting: picker.alone_waiting(tx)?,
+        dead: false,
+    })
+}
+
+fn place_of(candidate: Candidate) -> ClaimPlace {
+    let priority = i32::try_from(-candidate.rank).unwrap_or(if candidate.rank > 0 { i32::MIN } else { i32::MAX });
+    ClaimPlace { priority, order: candidate.order }
+}
+
+/// Starts what can be started of these, sets aside what cannot.
+fn start(
+    tx: &mut Tx<'_>,
+    server: Bits,
+    found: &[Candidate],
+    tasks: &mut Vec<Claimed>,
+    orders: &mut Vec<u8>,
+) -> Outcome<()> {
+    let mut read = tx.sql(sql!("task/claimable"))?;
+    let mut update = tx.sql(sql!("task/start"))?;
+    let mut delete = tx.sql(sql!("ready/delete"))?;
+    for candidate in found {
+        let judged = read
+            .query_row([candidate.order], |row| Ok(judge(tx, row, TaskState::Enqueued)))
+            .optional()?
+            .unwrap_or(Judged::Missing);
+        delete.execute(params![candidate.lane, candidate.rank, candidate.order])?;
+        let mut runnable = match judged {
+            Judged::Sound(runnable) => runnable,
+            Judged::Corrupt(why) => {
+                set_aside::park(tx, candidate.order, &why)?;
+                continue;
+            }
+            Judged::Elsewhere(state) => {
+                set_aside::leave(tx, candidate.order, state)?;
+                continue;
+            }
+            Judged::Missing => continue,
+        };
+        let token = random_bits();
+        update.execute(params![candidate.order, token, server, tx.now])?;
+        tx.counted(runnable.queue, TaskState::Enqueued, -1);
+        tx.counted(runnable.queue, TaskState::Doing, 1);
+        runnable.task.token = Token(Uuid::from_bytes(token));
+        runnable.task.attempt += 1;
+        if runnable.has_context {
+            runnable.task.context = context(tx, candidate.order)?;
+        }
+        if let Some((key, HOLD_STARTED)) = &runnable.unique_key {
+            tx.run(sql!("unique_key/release"), params![key, id_bits(runnable.task.id)])?;
+        }
+        orders.extend_from_slice(&candidate.order.to_le_bytes());
+        tasks.push(runnable.task);
+    }
+    Ok(())
+}
+
+fn context(tx: &Tx<'_>, order: i64) -> Outcome<Option<Vec<u8>>> {
+    Ok(tx.sql(sql!("context/get"))?.query_row([order], |row| Ok(bytes(row, 0))).optional()?.flatten())
+}
+
+/// Reads a row strictly: whoever runs a task must be able to trust what it is given.
+fn judge(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>, expected: TaskState) -> Judged {
+    let code = opt_int(row, 0).unwrap_or(-1);
+    if code != i64::from(expected.code()) {
+        return Judged::Elsewhere(code);
+    }
+    match read_runnable(tx, row) {
+        Ok(runnable) => Judged::Sound(Box::new(runnable)),
+        Err(why) => Judged::Corrupt(why),
+    }
+}
+
+fn read_runnable(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>) -> Result<Runnable, String> {
+    let id: TaskId = codec::id(row, 1).ok_or("its id is no UUID")?;
+    let kind = row.get::<_, String>(2).ok().filter(|kind| !kind.is_empty()).ok_or("its kind is no text")?;
+    let queue = row.get::<_, String>(4).map_err(|_| "its queue is no text")?;
+    let payload = bytes(row, 5).ok_or("its payload is no text or bytes")?;
+    let retry = match opt_text(row, 8) {
+        None => RetryPolicy::default(),
+        Some(policy) => serde_json::from_str(&policy).map_err(|error| format!("its retry policy: {error}"))?,
+    };
+    let timeout = match opt_int(row, 9) {
+        Some(ms) => Some(u64::try_from(ms).map_err(|_| "its timeout is negative")?),
+        None if row.get_ref(9).is_ok_and(|value| value != rusqlite::types::ValueRef::Null) => {
+            return Err("its timeout is no number".into());
+        }
+        None => None,
+    };
+    let number = tx.queue(&queue);
+    Ok(Runnable {
+        queue: number,
+        has_context: flag(row, 10),
+        unique_key: opt_text(row, 14).zip(opt_int(row, 15)),
+        server: bits(row, 18),
+        task: Claimed {
+            id,
+            token: Token(Uuid::from_bytes(bits(row, 17).unwrap_or_default())),
+            kind,
+            name: opt_text(row, 3),
+            queue,
+            payload,
+            context: None,
+            attempt: count(row, 6),
+            failures: count(row, 7),
+            retry,
+            timeout: timeout.map(std::time::Duration::from_millis),
+            has_parents: flag(row, 11),
+            expired: opt_int(row, 13).is_some_and(|at| at <= tx.now),
+            alone: flag(row, 12),
+        },
+    })
+}
+
+/// What a claim has claimed and still holds.
+pub(crate) fn claimed(tx: &mut Tx<'_>, claim: ClaimId) -> Outcome<Vec<Claimed>> {
+    let found: Option<(Bits, Vec<u8>)> = tx
+        .sql(sql!("claim/get"))?
+        .query_row([claim.0.into_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((server, orders)) = found else { return Ok(Vec::new()) };
+    let mut read = tx.sql(sql!("task/claimable"))?;
+    let mut tasks = Vec::new();
+    for order in orders_of(&orders) {
+        let judged = read.query_row([order], |row| Ok(judge(tx, row, TaskState::Doing))).optional()?;
+        if let Some(Judged::Sound(mut runnable)) = judged
+            && runnable.server == Some(server)
+        {
+            if runnable.has_context {
+                runnable.task.context = context(tx, order)?;
+            }
+            tasks.push(runnable.task);
+        }
+    }
+    Ok(tasks)
+}
+
+/// The order numbers that a claim's row holds.
+pub(crate) fn orders_of(bytes: &[u8]) -> impl Iterator<Item = i64> + '_ {
+    bytes.chunks_exact(8).map(|part| i64::from_le_bytes(part.try_into().expect("eight bytes each")))
+}

@@ -1,0 +1,203 @@
+//! Ending attempts, fenced by the token: applied, applied before, or lost.
+//!
+//! The plain success is one statement on the task's row; everything else goes the general way: change the row in
+//! memory, move it, save it.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, params};
+use taskyard_core::store::{CASCADE_INLINE_MAX, CRASHES_MAX, Finish, Outcome as End, WriteReply};
+use taskyard_core::task::{AttemptOutcome, Failure};
+use taskyard_core::{ClaimId, TaskState, Token, WaitReason};
+
+use super::claim::orders_of;
+use super::log;
+use crate::codec::{Bits, later};
+use crate::fault::Outcome;
+use crate::sql::sql;
+use crate::task::family::{end_and_tell, tell_of};
+use crate::task::history::keep_attempt;
+use crate::task::moves;
+use crate::task::row::Row;
+use crate::thread::tx::Tx;
+
+/// Edges told for a whole batch at most, however many tasks it ends.
+const BATCH_EDGES_MAX: usize = 10 * CASCADE_INLINE_MAX;
+
+/// Ends each attempt, or says that its lease is over; forgets claims of which nothing runs any more.
+pub(crate) fn finish(tx: &mut Tx<'_>, batch: &[Finish], closed: &[ClaimId]) -> Outcome<Vec<WriteReply>> {
+    let mut find = tx.sql(sql!("task/find"))?;
+    let mut edges = BATCH_EDGES_MAX;
+    let mut replies = Vec::with_capacity(batch.len());
+    for item in batch {
+        let row = Row::find_with(tx, &mut find, [item.id.0.into_bytes()])?;
+        replies.push(match fence(row, item.token) {
+            Ok(mut row) => {
+                let mut budget = edges.min(CASCADE_INLINE_MAX);
+                let before = budget;
+                finish_one(tx, &mut row, item, &mut budget)?;
+                edges -= before - budget;
+                WriteReply::Applied(row.state())
+            }
+            Err(reply) => reply,
+        });
+    }
+    for claim in closed {
+        close(tx, *claim)?;
+    }
+    Ok(replies)
+}
+
+/// The row if this token may write it now, else the answer.
+pub(crate) fn fence(row: Option<Row>, token: Token) -> Result<Row, WriteReply> {
+    match row {
+        Some(row) if row.token == Some(token.0.into_bytes()) => match row.state() {
+            TaskState::Doing => Ok(row),
+            state => Err(WriteReply::AlreadyApplied(state)),
+        },
+        _ => Err(WriteReply::Lost),
+    }
+}
+
+fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize) -> Outcome<()> {
+    if let Some(context) = &item.context {
+        row.set_context(tx, context)?;
+    }
+    log::add(tx, row.order, row.attempt, &item.logs)?;
+    if let End::Done { result } = &item.outcome {
+        return done(tx, row, result, budget);
+    }
+    let (cancel, stop) = (row.cancel_requested, row.stop_requested);
+    moves::clear_requests(tx, row)?;
+    if cancel || stop {
+        return give_way(tx, row, cancel, budget);
+    }
+    match &item.outcome {
+        End::Done { .. } => Ok(()),
+        End::Interrupted => give_way(tx, row, true, budget),
+        End::Failed(error) => {
+            row.failures += 1;
+            row.ended = Some(AttemptOutcome::Failed);
+            row.blame(tx, error)?;
+            end_and_tell(tx, row, TaskState::Failed, budget)
+        }
+        End::Expired => {
+            uncount(row);
+            row.blame(tx, &expired())?;
+            end_and_tell(tx, row, TaskState::Cancelled, budget)
+        }
+        End::Retry { after, error } => {
+            row.failures += 1;
+            row.blame(tx, error)?;
+            keep_attempt(tx, row, AttemptOutcome::Failed, tx.now, Some(error))?;
+            pause(tx, row, *after)
+        }
+        End::Snooze { after } => {
+            keep_attempt(tx, row, AttemptOutcome::Snoozed, tx.now, None)?;
+            pause(tx, row, *after)
+        }
+        End::Released => {
+            uncount(row);
+            moves::enqueue(tx, row)?;
+            row.save(tx)
+        }
+        End::Parked { reason } => {
+            uncount(row);
+            moves::wait(tx, row, WaitReason::Parked, None, Some(reason))?;
+            row.save(tx)
+        }
+        End::Crashed(error) => {
+            row.crashes += 1;
+            died(tx, row, AttemptOutcome::Crashed, Some(error), budget)
+        }
+        End::Beside => died(tx, row, AttemptOutcome::Lost, None, budget),
+    }
+}
+
+/// The body returned: the way that nearly all tasks go.
+fn done(tx: &mut Tx<'_>, row: &mut Row, result: &[u8], budget: &mut usize) -> Outcome<()> {
+    moves::clear_requests(tx, row)?;
+    tx.run(sql!("task/done"), params![row.order, result, tx.now])?;
+    row.enter(tx, TaskState::Done);
+    row.finished_at = Some(tx.now);
+    moves::settle_end(tx, row)?;
+    tell_of(tx, row, budget)
+}
+
+/// A person asked for it, or the body was interrupted.
+fn give_way(tx: &mut Tx<'_>, row: &mut Row, cancel: bool, budget: &mut usize) -> Outcome<()> {
+    let (ended, state) = if cancel {
+        (AttemptOutcome::Cancelled, TaskState::Cancelled)
+    } else {
+        (AttemptOutcome::Stopped, TaskState::Stopped)
+    };
+    row.ended = Some(ended);
+    end_and_tell(tx, row, state, budget)
+}
+
+/// The attempt does not count: it never started.
+fn uncount(row: &mut Row) {
+    row.attempt = row.attempt.saturating_sub(1);
+    row.started_at = None;
+}
+
+/// Backs off, or starts again at once.
+fn pause(tx: &mut Tx<'_>, row: &mut Row, after: Duration) -> Outcome<()> {
+    let run_at = later(tx.now, after);
+    if run_at > tx.now {
+        row.run_at = Some(run_at);
+        moves::wait(tx, row, WaitReason::Retry, Some(run_at), None)?;
+    } else {
+        row.run_at = None;
+        moves::enqueue(tx, row)?;
+    }
+    row.save(tx)
+}
+
+/// The attempt's worker died: a dead letter, or once more with nothing beside it.
+fn died(
+    tx: &mut Tx<'_>,
+    row: &mut Row,
+    outcome: AttemptOutcome,
+    error: Option<&Failure>,
+    budget: &mut usize,
+) -> Outcome<()> {
+    row.alone = true;
+    if row.at_most_once || row.crashes >= CRASHES_MAX {
+        row.ended = Some(outcome);
+        row.blame(tx, &worker_died(row.at_most_once, error.and_then(|error| error.traceback.clone())))?;
+        return end_and_tell(tx, row, TaskState::Failed, budget);
+    }
+    keep_attempt(tx, row, outcome, tx.now, error)?;
+    moves::enqueue(tx, row)?;
+    row.save(tx)
+}
+
+/// The verdict on a task that killed its worker too often.
+pub(crate) fn worker_died(at_most_once: bool, traceback: Option<String>) -> Failure {
+    let message =
+        if at_most_once { "worker died and the task may run only once" } else { "worker died 3 times" };
+    Failure { traceback, ..Failure::new("WorkerDied", message) }
+}
+
+/// The error of a task that did not start in time.
+pub(crate) fn expired() -> Failure {
+    Failure::new("Expired", "the task expired before it started")
+}
+
+/// Forgets a claim, unless something of it runs after all: a rescue would not find that any more.
+fn close(tx: &Tx<'_>, claim: ClaimId) -> Outcome<()> {
+    let found: Option<(Bits, Vec<u8>, i64)> = tx
+        .sql(sql!("claim/get"))?
+        .query_row([claim.0.into_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((server, orders, at)) = found else { return Ok(()) };
+    let mut holder = tx.sql(sql!("task/holder"))?;
+    for order in orders_of(&orders) {
+        if holder.exists(params![order, server, at])? {
+            return Ok(());
+        }
+    }
+    tx.run(sql!("claim/delete"), [claim.0.into_bytes()])?;
+    Ok(())
+}

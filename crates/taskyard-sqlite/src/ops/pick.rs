@@ -1,0 +1,213 @@
+//! Which runnable tasks a claim takes, in their order.
+//!
+//! The common lane is read in order and stops as soon as enough is found: its cost does not depend on how many tasks
+//! or queues there are. A task there whose queue was paused or limited meanwhile is moved to that queue's own lane the
+//! first time a claim meets it, so pausing a queue with a million tasks costs nothing. Own lanes are visited only
+//! where something stands in them; a queue that was freed drains from its own lane, merged by order.
+
+use std::collections::HashSet;
+
+use rusqlite::{OptionalExtension, Rows, params};
+use taskyard_core::store::{ClaimPlace, ClaimRequest};
+use taskyard_core::TaskState;
+
+use crate::codec::int;
+use crate::fault::Outcome;
+use crate::sql::sql;
+use crate::task::moves::alone_lane;
+use crate::thread::tx::{QueueNo, Tx};
+
+/// Rows that one claim moves to their own lanes at most: some 20 ms.
+const MOVED_MAX: usize = 5_000;
+/// Own lanes begin here.
+const OWN_LANE_MIN: i64 = 4;
+
+/// A runnable task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Candidate {
+    /// The priority, negated.
+    pub(crate) rank: i64,
+    pub(crate) order: i64,
+    pub(crate) lane: i64,
+}
+
+/// One walk along the common lane.
+struct Scan {
+    wanted: usize,
+    found: Vec<Candidate>,
+    /// Tasks whose queue was paused or limited since they came here.
+    moves: Vec<(Candidate, QueueNo)>,
+    /// Where the walk began before it went back to the head.
+    until: Option<(i64, i64)>,
+}
+
+/// What a claim may take.
+pub(crate) struct Picker {
+    runtime: i64,
+    alone: bool,
+    queues: Option<HashSet<QueueNo>>,
+    place: Option<ClaimPlace>,
+    /// Something was left unread: another claim may find more.
+    pub(crate) cut: bool,
+}
+
+impl Picker {
+    /// For a request.
+    pub(crate) fn new(tx: &mut Tx<'_>, request: &ClaimRequest) -> Self {
+        let queues = request.queues.as_ref().map(|names| names.iter().map(|name| tx.queue(name)).collect());
+        Self {
+            runtime: i64::from(request.runtime.code()),
+            alone: request.alone,
+            // Without a filter the head of the range is as near as any place in it.
+            place: request.place.filter(|_| queues.is_some()),
+            queues,
+            cut: false,
+        }
+    }
+
+    /// The next `wanted` tasks.
+    pub(crate) fn pick(&mut self, tx: &mut Tx<'_>, wanted: usize) -> Outcome<Vec<Candidate>> {
+        if self.alone {
+            let first = self.first_alone(tx, true)?;
+            return Ok(first.into_iter().take(wanted).collect());
+        }
+        let mut found = self.common(tx, wanted)?;
+        let common = found.len();
+        self.own_lanes(tx, wanted, &mut found)?;
+        if found.len() > common {
+            found.sort_unstable();
+            found.truncate(wanted);
+        }
+        Ok(found)
+    }
+
+    /// Whether a task that must run alone is waiting.
+    pub(crate) fn alone_waiting(&self, tx: &mut Tx<'_>) -> Outcome<bool> {
+        Ok(self.first_alone(tx, false)?.is_some())
+    }
+
+    fn wants(&self, queue: QueueNo) -> bool {
+        self.queues.as_ref().is_none_or(|queues| queues.contains(&queue))
+    }
+
+    fn first_alone(&self, tx: &mut Tx<'_>, within_limit: bool) -> Outcome<Option<Candidate>> {
+        let lane = alone_lane(self.runtime);
+        let mut scan = tx.sql(sql!("ready/scan"))?;
+        let mut rows = scan.query([lane])?;
+        while let Some(row) = rows.next()? {
+            let queue = tx.queue(&crate::codec::text(row, 2));
+            let config = tx.config(queue);
+            if !self.wants(queue) || config.is_some_and(|config| config.paused) {
+                continue;
+            }
+            if within_limit
+                && let Some(max) = config.and_then(|config| config.running_max)
+                && tx.count(queue, TaskState::Doing)? >= max
+            {
+                continue;
+            }
+            return Ok(Some(Candidate { rank: int(row, 0), order: int(row, 1), lane }));
+        }
+        Ok(None)
+    }
+
+    /// From the common lane: from the place on, and from the head if that is not enough.
+    fn common(&mut self, tx: &mut Tx<'_>, wanted: usize) -> Outcome<Vec<Candidate>> {
+        let mut scan = Scan { wanted, found: Vec::with_capacity(wanted.min(1_024)), moves: Vec::new(), until: None };
+        let lane = self.runtime;
+        if let Some(place) = self.place {
+            let place = (-i64::from(place.priority), place.order);
+            let mut statement = tx.sql(sql!("ready/scan_after"))?;
+            self.scan(tx, statement.query(params![lane, place.0, place.1])?, &mut scan)?;
+            scan.until = Some(place);
+        }
+        if scan.found.len() < wanted {
+            let mut statement = tx.sql(sql!("ready/scan"))?;
+            self.scan(tx, statement.query([lane])?, &mut scan)?;
+            if scan.until.is_some() {
+                scan.found.sort_unstable();
+            }
+        }
+        for (candidate, queue) in scan.moves {
+            move_to_own(tx, candidate, queue, lane)?;
+        }
+        Ok(scan.found)
+    }
+
+    fn scan(&mut self, tx: &mut Tx<'_>, mut rows: Rows<'_>, scan: &mut Scan) -> Outcome<()> {
+        while scan.found.len() < scan.wanted {
+            let Some(row) = rows.next()? else { break };
+            let candidate = Candidate { rank: int(row, 0), order: int(row, 1), lane: self.runtime };
+            if scan.until.is_some_and(|until| (candidate.rank, candidate.order) > until) {
+                break;
+            }
+            let queue = tx.queue(row.get_ref(2)?.as_str().unwrap_or_default());
+            if tx.config(queue).is_some_and(|config| config.restricted()) {
+                scan.moves.push((candidate, queue));
+                if scan.moves.len() >= MOVED_MAX {
+                    self.cut = true;
+                    break;
+                }
+            } else if self.wants(queue) {
+                scan.found.push(candidate);
+            }
+        }
+        Ok(())
+    }
+
+    fn own_lanes(&mut self, tx: &mut Tx<'_>, wanted: usize, found: &mut Vec<Candidate>) -> Outcome<()> {
+        let mut next = tx.sql(sql!("ready/next_lane"))?;
+        let mut lane = OWN_LANE_MIN - 1;
+        loop {
+            let following: Option<i64> = next.query_row([lane], |row| row.get(0)).optional()?;
+            let Some(following) = following else { return Ok(()) };
+            lane = following;
+            if lane & 1 != self.runtime {
+                continue;
+            }
+            let mut scan = tx.sql(sql!("ready/scan"))?;
+            let mut rows = scan.query([lane])?;
+            let mut left = wanted;
+            let mut first = true;
+            while left > 0 {
+                let Some(row) = rows.next()? else { break };
+                if first {
+                    first = false;
+                    let queue = tx.queue(row.get_ref(2)?.as_str().unwrap_or_default());
+                    left = self.allowance(tx, queue, wanted)?;
+                    if left == 0 {
+                        break;
+                    }
+                }
+                left -= 1;
+                found.push(Candidate { rank: int(row, 0), order: int(row, 1), lane });
+            }
+        }
+    }
+
+    /// How many tasks of a queue may be taken now.
+    fn allowance(&self, tx: &Tx<'_>, queue: QueueNo, wanted: usize) -> Outcome<usize> {
+        if !self.wants(queue) {
+            return Ok(0);
+        }
+        match tx.config(queue) {
+            Some(config) if config.paused => Ok(0),
+            Some(config) => match config.running_max {
+                Some(max) => {
+                    let free = max - tx.count(queue, TaskState::Doing)?;
+                    Ok(usize::try_from(free).unwrap_or(0).min(wanted))
+                }
+                None => Ok(wanted),
+            },
+            None => Ok(wanted),
+        }
+    }
+}
+
+fn move_to_own(tx: &mut Tx<'_>, candidate: Candidate, queue: QueueNo, runtime: i64) -> Outcome<()> {
+    let Some(config) = tx.config(queue) else { return Ok(()) };
+    let name = tx.queue_name(queue);
+    tx.run(sql!("ready/delete"), params![candidate.lane, candidate.rank, candidate.order])?;
+    tx.run(sql!("ready/add"), params![config.lane(runtime), candidate.rank, candidate.order, &*name])?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! What has become due: start times and backoffs, expiry, removal.
+
+use rusqlite::params;
+use taskyard_core::TaskState;
+use taskyard_core::store::{AUTO_REMOVE_AFTER, CASCADE_INLINE_MAX, PromoteReport, STEP_ROWS_MAX};
+
+use super::finish::expired;
+use super::prune::{is_removable, remove};
+use crate::codec::{duration, int, later};
+use crate::fault::Outcome;
+use crate::sql::sql;
+use crate::task::family::end_and_tell;
+use crate::task::moves::{self, DEADLINE_EXPIRE};
+use crate::task::row::Row;
+use crate::thread::tx::Tx;
+
+/// One step.
+pub(crate) fn promote(tx: &mut Tx<'_>) -> Outcome<PromoteReport> {
+    let mut report = PromoteReport::default();
+    start_due(tx, &mut report)?;
+    let mut due = deadlines(tx)?;
+    report.more |= due.len() == STEP_ROWS_MAX;
+    // As they were set: parents before their children.
+    due.sort_unstable();
+    let (expire, removal): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, _, what)| *what == DEADLINE_EXPIRE);
+    let mut edges = CASCADE_INLINE_MAX;
+    for (sequence, order, _) in expire {
+        tx.run(sql!("deadline/delete"), [sequence])?;
+        report.expired += usize::from(expire_one(tx, order, &mut edges)?);
+    }
+    for (sequence, order, _) in removal {
+        report.removed += usize::from(remove_one(tx, sequence, order)?);
+    }
+    let next: Option<i64> = tx.sql(sql!("waiting/next_due"))?.query_row([], |row| row.get(0))?;
+    report.next_due = next.map(|at| duration(at - tx.now));
+    Ok(report)
+}
+
+fn start_due(tx: &mut Tx<'_>, report: &mut PromoteReport) -> Outcome<()> {
+    let mut orders = Vec::new();
+    {
+        let mut statement = tx.sql(sql!("waiting/due"))?;
+        let mut rows = statement.query(params![tx.now, STEP_ROWS_MAX as i64])?;
+        while let Some(row) = rows.next()? {
+            orders.push(int(row, 0));
+        }
+    }
+    for order in &orders {
+        match Row::find_by_order(tx, *order)? {
+            Some(mut row) if row.state() == TaskState::Waiting => {
+                moves::enqueue(tx, &mut row)?;
+                row.save(tx)?;
+                report.enqueued += 1;
+            }
+            // A row edited by hand: its task is not waiting, or gone.
+            _ => {
+                tx.run(sql!("waiting/delete"), [order])?;
+            }
+        }
+    }
+    report.more = orders.len() == STEP_ROWS_MAX;
+    Ok(())
+}
+
+fn deadlines(tx: &Tx<'_>) -> Outcome<Vec<(i64, i64, i64)>> {
+    let mut statement = tx.sql(sql!("deadline/due"))?;
+    let mut rows = statement.query(params![tx.now, STEP_ROWS_MAX as i64])?;
+    let mut due = Vec::new();
+    while let Some(row) = rows.next()? {
+        due.push((int(row, 0), int(row, 1), int(row, 2)));
+    }
+    Ok(due)
+}
+
+/// One that runs has started in time; should it be released, the next claim sees that it has expired.
+fn expire_one(tx: &mut Tx<'_>, order: i64, edges: &mut usize) -> Outcome<bool> {
+    let Some(mut row) = Row::find_by_order(tx, order)? else { return Ok(false) };
+    if !matches!(row.state(), TaskState::Waiting | TaskState::Enqueued) {
+        return Ok(false);
+    }
+    row.blame(tx, &expired())?;
+    end_and_tell(tx, &mut row, TaskState::Cancelled, edges)?;
+    Ok(true)
+}
+
+fn remove_one(tx: &mut Tx<'_>, sequence: i64, order: i64) -> Outcome<bool> {
+    let Some(row) = Row::find_by_order(tx, order)? else {
+        tx.run(sql!("deadline/delete"), [sequence])?;
+        return Ok(false);
+    };
+    if is_removable(tx, &row)? {
+        remove(tx, &row)?;
+        return Ok(true);
+    }
+    tx.run(sql!("deadline/move"), params![sequence, later(tx.now, AUTO_REMOVE_AFTER)])?;
+    Ok(false)
+}

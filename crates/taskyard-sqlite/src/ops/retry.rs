@@ -1,0 +1,66 @@
+//! Retry by a person: the same row starts afresh, and what fell with it stands again.
+
+use taskyard_core::store::{CASCADE_INLINE_MAX, ControlReply};
+use taskyard_core::task::AttemptOutcome;
+use taskyard_core::{TaskId, TaskState};
+
+use super::cascade;
+use crate::codec::id_bits;
+use crate::fault::Outcome;
+use crate::sql::sql;
+use crate::task::family::{self, Fate, Tell};
+use crate::task::history::keep_attempt;
+use crate::task::moves;
+use crate::task::row::Row;
+use crate::thread::tx::Tx;
+
+/// Retries each of these tasks.
+pub(crate) fn retry(tx: &mut Tx<'_>, ids: &[TaskId]) -> Outcome<Vec<ControlReply>> {
+    ids.iter().map(|id| retry_one(tx, *id)).collect()
+}
+
+fn retry_one(tx: &mut Tx<'_>, id: TaskId) -> Outcome<ControlReply> {
+    match Row::find(tx, id)? {
+        None => return Ok(ControlReply::NotFound),
+        Some(row) if !is_retriable(row.state()) => return Ok(ControlReply::Refused(row.state())),
+        Some(_) => {}
+    }
+    // What fell with it may still be on its way down; afterwards the row may look different.
+    cascade::all(tx)?;
+    let Some(mut row) = Row::find(tx, id)? else { return Ok(ControlReply::NotFound) };
+    keep_last_attempt(tx, &mut row)?;
+    moves::stand_up(tx, &mut row)?;
+    tx.run(sql!("task/forget"), [row.order])?;
+    row.failures = 0;
+    row.lost = 0;
+    row.crashes = 0;
+    row.alone = false;
+    row.token = None;
+    row.fallen_from = None;
+    row.expires_at = None;
+    row.run_at = None;
+    match family::fallen_parent(tx, &row, None)? {
+        Some((state, root)) => family::fall(tx, &mut row, state, root)?,
+        None => {
+            moves::settle_start(tx, &mut row)?;
+            row.save(tx)?;
+        }
+    }
+    if row.has_children {
+        let told = Tell { parent: row.order, fate: Fate::Revived, root: Some(id_bits(id)), after: i64::MIN };
+        family::tell(tx, told, &mut CASCADE_INLINE_MAX.clone())?;
+    }
+    Ok(ControlReply::Applied(row.state()))
+}
+
+fn is_retriable(state: TaskState) -> bool {
+    matches!(state, TaskState::Failed | TaskState::Cancelled | TaskState::Stopped)
+}
+
+/// The attempt that ended the task has not ended it after all: it gets a row of its own.
+fn keep_last_attempt(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
+    let Some(outcome) = row.ended.take() else { return Ok(()) };
+    let blamed = matches!(outcome, AttemptOutcome::Failed | AttemptOutcome::Crashed);
+    let error = if blamed { row.error(tx)? } else { None };
+    keep_attempt(tx, row, outcome, row.finished_at.unwrap_or(tx.now), error.as_ref())
+}

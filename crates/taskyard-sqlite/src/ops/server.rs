@@ -1,0 +1,140 @@
+//! Servers: entering, beating, leaving, and what people see of them.
+
+use rusqlite::params;
+use taskyard_core::store::{Beat, BeatReply, BeatSeen, NewServer, ServerRecord, Signal};
+use taskyard_core::{ServerId, TaskId, TaskState, Timestamp, Token};
+
+use super::claim::orders_of;
+use super::rescue::claims;
+use crate::codec::{count, duration, flag, id, instant, int, micros, text};
+use crate::fault::Outcome;
+use crate::sql::sql;
+use crate::task::family::end_and_tell;
+use crate::task::moves;
+use crate::task::row::Row;
+use crate::thread::reader::Read;
+use crate::thread::tx::Tx;
+
+/// A dead server is shown for so long.
+const SHOWN_US: i64 = 86_400 * 1_000_000;
+
+/// Enters a server with a first lease.
+pub(crate) fn enter(tx: &mut Tx<'_>, server: &NewServer) -> Outcome<()> {
+    tx.run(sql!("server/forget"), [tx.now - SHOWN_US])?;
+    tx.run(
+        sql!("server/enter"),
+        params![
+            server.id.0.into_bytes(),
+            server.name,
+            server.pid,
+            server.version,
+            tx.now,
+            micros(server.lease),
+            server.workers_max
+        ],
+    )?;
+    Ok(())
+}
+
+/// Renews the lease and fetches requests.
+pub(crate) fn beat(tx: &mut Tx<'_>, beat: &Beat) -> Outcome<BeatReply> {
+    let server = beat.server.0.into_bytes();
+    let renewed = tx.run(
+        sql!("server/beat"),
+        params![
+            server,
+            tx.now,
+            micros(beat.lease),
+            beat.workers_max,
+            beat.workers_active,
+            beat.workers_idle,
+            beat.tasks_running
+        ],
+    )?;
+    if renewed == 0 {
+        return Ok(BeatReply { dead: true, signals: Vec::new() });
+    }
+    let mut signals = Vec::new();
+    let mut statement = tx.sql(sql!("signal/of_server"))?;
+    let mut rows = statement.query([server])?;
+    while let Some(row) = rows.next()? {
+        if let (Some(id), Some(token)) = (id::<TaskId>(row, 0), id::<Token>(row, 1)) {
+            signals.push(Signal { id, token, cancel: flag(row, 2) });
+        }
+    }
+    Ok(BeatReply { dead: false, signals })
+}
+
+/// Leaves. It should hold nothing any more; what it holds by mistake is released, so that nothing is in limbo.
+pub(crate) fn leave(tx: &mut Tx<'_>, server: ServerId) -> Outcome<()> {
+    let id = server.0.into_bytes();
+    for (claim, orders) in claims(tx, id)? {
+        for order in orders_of(&orders) {
+            if let Some(mut row) = Row::find_by_order(tx, order)?
+                && row.state() == TaskState::Doing
+                && row.server == Some(id)
+            {
+                release(tx, &mut row)?;
+            }
+        }
+        tx.run(sql!("claim/delete"), [claim])?;
+    }
+    tx.run(sql!("server/delete"), [id])?;
+    Ok(())
+}
+
+fn release(tx: &mut Tx<'_>, row: &mut Row) -> Outcome<()> {
+    let (cancel, stop) = (row.cancel_requested, row.stop_requested);
+    moves::clear_requests(tx, row)?;
+    row.token = None;
+    if cancel || stop {
+        let state = if cancel { TaskState::Cancelled } else { TaskState::Stopped };
+        return end_and_tell(tx, row, state, &mut taskyard_core::store::CASCADE_INLINE_MAX.clone());
+    }
+    row.attempt = row.attempt.saturating_sub(1);
+    row.started_at = None;
+    moves::enqueue(tx, row)?;
+    row.save(tx)
+}
+
+/// All servers that are alive, or died within the last day.
+pub(crate) fn list(read: &Read<'_>) -> Outcome<Vec<ServerRecord>> {
+    let mut statement = read.sql(sql!("server/list"))?;
+    let mut rows = statement.query([read.now, read.now - SHOWN_US])?;
+    let mut servers = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(id) = id(row, 0) else { continue };
+        servers.push(ServerRecord {
+            id,
+            name: text(row, 1),
+            pid: count(row, 2),
+            version: text(row, 3),
+            is_running: flag(row, 4),
+            workers_max: count(row, 5),
+            workers_active: count(row, 6),
+            workers_idle: count(row, 7),
+            tasks_running: count(row, 8),
+            started_at: instant(row, 9).unwrap_or(Timestamp::UNIX_EPOCH),
+            last_heartbeat_at: instant(row, 10).unwrap_or(Timestamp::UNIX_EPOCH),
+        });
+    }
+    Ok(servers)
+}
+
+/// Servers as the rescuer sees them: those not declared dead, and dead ones that still hold something.
+pub(crate) fn beats(read: &Read<'_>) -> Outcome<Vec<BeatSeen>> {
+    let mut statement = read.sql(sql!("server/beats"))?;
+    let mut rows = statement.query([read.now])?;
+    let mut seen = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(server) = id(row, 0) else { continue };
+        seen.push(BeatSeen {
+            server,
+            beat: int(row, 1),
+            lapsed: flag(row, 2),
+            dead: flag(row, 3),
+            lease: duration(int(row, 4)),
+        });
+    }
+    Ok(seen)
+}

@@ -1,0 +1,41 @@
+//! Rows that cannot be understood: someone edited them by hand. The claim goes on; nothing is lost or deleted.
+//!
+//! A task whose columns make no sense is parked with a reason that says which. A runnable row whose task is not
+//! enqueued is dropped, for the task's own row is what counts.
+
+use taskyard_core::{TaskState, WaitReason};
+
+use crate::codec;
+use crate::fault::Outcome;
+use crate::task::moves;
+use crate::task::row::Row;
+use crate::thread::tx::Tx;
+
+/// Parks an enqueued task whose runnable row is gone already.
+pub(crate) fn park(tx: &mut Tx<'_>, order: i64, why: &str) -> Outcome<()> {
+    let Some(mut row) = Row::find_by_order(tx, order)? else { return Ok(()) };
+    tracing::warn!(task = %row.id, why, "a task's row cannot be understood; it is parked");
+    moves::wait(tx, &mut row, WaitReason::Parked, None, Some(&format!("corrupt: {why}")))?;
+    row.save(tx)
+}
+
+/// A runnable row pointed to a task that is not enqueued.
+pub(crate) fn leave(tx: &mut Tx<'_>, order: i64, state_code: i64) -> Outcome<()> {
+    let Some(mut row) = Row::find_by_order(tx, order)? else { return Ok(()) };
+    // The counts still have it among the enqueued ones.
+    tx.counted(row.queue, TaskState::Enqueued, -1);
+    match codec::state(state_code) {
+        Some(state) => {
+            tracing::warn!(task = %row.id, %state, "a task stood among the runnable ones though it is not enqueued");
+            tx.counted(row.queue, state, 1);
+            Ok(())
+        }
+        None => {
+            let why = format!("corrupt: its state is {state_code}, which is none");
+            tracing::warn!(task = %row.id, why, "a task's row cannot be understood; it is parked");
+            tx.counted(row.queue, TaskState::Waiting, 1);
+            moves::wait(tx, &mut row, WaitReason::Parked, None, Some(&why))?;
+            row.save(tx)
+        }
+    }
+}

@@ -1,0 +1,1 @@
+delete from ty_attempt where order_number = ?1

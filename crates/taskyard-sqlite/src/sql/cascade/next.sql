@@ -1,0 +1,1 @@
+select parent, fate, root, after from ty_cascade limit 1

@@ -1,0 +1,1 @@
+select tasks from ty_claim

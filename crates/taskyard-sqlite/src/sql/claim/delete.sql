@@ -1,0 +1,1 @@
+delete from ty_claim where id = ?1

@@ -1,0 +1,1 @@
+update ty_claim set tasks = ?2 where id = ?1

@@ -1,0 +1,1 @@
+delete from ty_dead where order_number = ?1

@@ -1,0 +1,1 @@
+delete from ty_deadline where sequence = ?1

@@ -1,0 +1,1 @@
+delete from ty_deadline where order_number = ?1

@@ -1,0 +1,1 @@
+select child from ty_edge where parent = ?1 and child > ?2 order by child limit ?3

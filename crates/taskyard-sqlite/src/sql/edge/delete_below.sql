@@ -1,0 +1,1 @@
+delete from ty_edge where parent = ?1

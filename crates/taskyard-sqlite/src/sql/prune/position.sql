@@ -1,0 +1,1 @@
+select position from ty_prune

@@ -1,0 +1,1 @@
+update ty_prune set position = ?1

@@ -1,0 +1,1 @@
+select id, name, paused, running_max from ty_queue

@@ -1,0 +1,1 @@
+select tasks from ty_queue_count where queue = ?1 and state = ?2

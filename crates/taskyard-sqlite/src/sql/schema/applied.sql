@@ -1,0 +1,1 @@
+select version, checksum from ty_migration order by version

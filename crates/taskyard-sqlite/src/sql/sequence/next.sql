@@ -1,0 +1,1 @@
+update ty_sequence set batch = batch + ?1 returning batch

@@ -1,0 +1,1 @@
+update ty_sequence set queues = queues + 1

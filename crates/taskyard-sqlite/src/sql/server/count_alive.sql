@@ -1,0 +1,1 @@
+select count(*) from ty_server where dead_at is null and lease_until > ?1

@@ -1,0 +1,1 @@
+delete from ty_server where id = ?1

@@ -1,0 +1,1 @@
+select beat, lease_until, dead_at from ty_server where id = ?1

@@ -1,0 +1,1 @@
+delete from ty_signal where task = ?1

@@ -1,0 +1,1 @@
+select count(*) from ty_waiting where reason = 3

@@ -1,0 +1,1 @@
+delete from ty_task where order_number = ?1

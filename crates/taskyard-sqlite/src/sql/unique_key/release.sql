@@ -1,0 +1,1 @@
+delete from ty_unique_key where key = ?1 and task = ?2 and until is null

@@ -1,0 +1,1 @@
+delete from ty_waiting where order_number = ?1

@@ -1,0 +1,1 @@
+select order_number from ty_waiting

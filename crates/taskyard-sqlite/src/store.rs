@@ -1,0 +1,283 @@
+//! [`SqliteStore`]: every method of the [`Store`] seam, each one operation handed to a thread of the database.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use taskyard_core::state::Runtime;
+use taskyard_core::store::*;
+use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
+use taskyard_core::wake::Bells;
+use taskyard_core::{ClaimId, Error, Result, ServerId, Store, TaskId, Timestamp};
+
+use crate::ops;
+use crate::options::Options;
+use crate::thread::reader::Readers;
+use crate::thread::writer::{self, WriterHandle};
+use crate::wake::Wake;
+use crate::{file, migrate};
+
+/// Tasks in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    options: Options,
+    bells: Arc<Bells>,
+    wake: Arc<Mutex<Option<Wake>>>,
+    writer: WriterHandle,
+    readers: Readers,
+}
+
+impl SqliteStore {
+    /// Opens a file with the default options. It is not migrated: every call but `migrate` and `schema` answers
+    /// `SchemaTooOld` until it is. A file that does not exist is made by `migrate`.
+    ///
+    /// # Errors
+    /// `File`, `CorruptFile`, `Full`, `SchemaTooNew`; what lies at the path was left as it was.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
+        Self::open_with(path, Options::default()).await
+    }
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::open`].
+    pub async fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>> {
+        let path = path.as_ref().to_path_buf();
+        let network = options.network;
+        let locate = move || {
+            let path = file::locate(&path, network)?;
+            file::inspect(&path)?;
+            Ok::<_, Error>(path)
+        };
+        let path = tokio::task::spawn_blocking(locate)
+            .await
+            .map_err(|error| Error::Database(format!("opening the file was given up: {error}")))??;
+        let bells = Arc::<Bells>::default();
+        let wake = Arc::<Mutex<Option<Wake>>>::default();
+        let writer = writer::start(path.clone(), Arc::clone(&bells), Arc::clone(&wake))?;
+        let readers = Readers::new(path.clone());
+        let store = Self { path, options, bells, wake, writer, readers };
+        let check = store.writer.chore(|writer| {
+            let checked = writer.open(false).and_then(|()| writer.prepare());
+            checked.map_err(|fault| writer.place.error(fault))
+        });
+        match check.await {
+            // Not migrated yet; a lock is no reason to refuse either.
+            Ok(()) | Err(Error::SchemaTooOld { .. } | Error::Connection(_)) => Ok(Arc::new(store)),
+            Err(error) => {
+                store.writer.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The file, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn backend(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn address(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn bells(&self) -> &Bells {
+        &self.bells
+    }
+
+    fn hears_others(&self) -> bool {
+        self.wake.lock().is_ok_and(|wake| wake.as_ref().is_some_and(Wake::hears))
+    }
+
+    async fn migrate(&self) -> Result<MigrationReport> {
+        let views = self.options.views;
+        self.writer.chore(move |writer| migrate::run(writer, views)).await
+    }
+
+    async fn schema(&self) -> Result<SchemaStatus> {
+        self.writer.chore(migrate::status).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.readers.read(|read| Ok(taskyard_core::time::from_micros(read.now).unwrap_or(Timestamp::MAX))).await
+    }
+
+    async fn set_clock(&self, clock: TestClock) -> Result<()> {
+        self.writer.write(move |tx| ops::clock::set(tx, clock)).await
+    }
+
+    async fn add(&self, batch: &[NewTask]) -> Result<Vec<Added>> {
+        let batch = batch.to_vec();
+        self.writer.write(move |tx| ops::add::add(tx, &batch)).await
+    }
+
+    async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>> {
+        let ids = ids.to_vec();
+        self.readers.read(move |read| ops::get::get(read, &ids)).await
+    }
+
+    async fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
+        let filter = filter.clone();
+        self.readers.read(move |read| ops::list::list(read, &filter)).await
+    }
+
+    async fn finals(&self, ids: &[TaskId]) -> Result<Vec<Final>> {
+        let ids = ids.to_vec();
+        self.readers.read(move |read| ops::get::finals(read, &ids)).await
+    }
+
+    async fn attempts(&self, id: TaskId) -> Result<Vec<Attempt>> {
+        self.readers.read(move |read| ops::history::attempts(read, id)).await
+    }
+
+    async fn context(&self, id: TaskId) -> Result<Option<Vec<u8>>> {
+        self.readers.read(move |read| ops::history::context(read, id)).await
+    }
+
+    async fn logs(&self, id: TaskId, after: i64, limit: usize) -> Result<Vec<StoredLogLine>> {
+        self.readers.read(move |read| ops::history::logs(read, id, after, limit)).await
+    }
+
+    async fn parent_results(&self, id: TaskId) -> Result<Vec<ParentResult>> {
+        self.readers.read(move |read| ops::get::parent_results(read, id)).await
+    }
+
+    async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>> {
+        self.readers.read(move |read| ops::get::children(read, id, limit)).await
+    }
+
+    async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        let ids = ids.to_vec();
+        self.writer.write(move |tx| ops::control::cancel(tx, &ids)).await
+    }
+
+    async fn stop(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        let ids = ids.to_vec();
+        self.writer.write(move |tx| ops::control::stop(tx, &ids)).await
+    }
+
+    async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        // In steps first, so that no transaction is long; what is left then is worked off by the retry itself.
+        while self.cascade().await?.more {}
+        let ids = ids.to_vec();
+        self.writer.write(move |tx| ops::retry::retry(tx, &ids)).await
+    }
+
+    async fn select(&self, filter: &TaskFilter, after: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>> {
+        let filter = filter.clone();
+        self.readers.read(move |read| ops::list::select(read, &filter, after, limit)).await
+    }
+
+    async fn purge(&self, ids: &[TaskId]) -> Result<usize> {
+        let ids = ids.to_vec();
+        self.writer.write(move |tx| ops::prune::purge(tx, &ids)).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueStatus>> {
+        self.readers.read(ops::status::queues).await
+    }
+
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
+        let queue = queue.to_owned();
+        self.writer.write(move |tx| ops::queue::set_paused(tx, &queue, paused)).await
+    }
+
+    async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
+        let queue = queue.to_owned();
+        self.writer.write(move |tx| ops::queue::set_concurrency(tx, &queue, running_max)).await
+    }
+
+    async fn status(&self) -> Result<StoreStatus> {
+        self.readers.read(ops::status::status).await
+    }
+
+    async fn server_enter(&self, server: &NewServer) -> Result<()> {
+        let server = server.clone();
+        self.writer.write(move |tx| ops::server::enter(tx, &server)).await
+    }
+
+    async fn server_beat(&self, beat: &Beat) -> Result<BeatReply> {
+        let beat = *beat;
+        self.writer.write(move |tx| ops::server::beat(tx, &beat)).await
+    }
+
+    async fn server_leave(&self, server: ServerId) -> Result<()> {
+        self.writer.write(move |tx| ops::server::leave(tx, server)).await
+    }
+
+    async fn servers(&self) -> Result<Vec<ServerRecord>> {
+        self.readers.read(ops::server::list).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<ClaimReply> {
+        let request = request.clone();
+        self.writer.write(move |tx| ops::claim::claim(tx, &request)).await
+    }
+
+    async fn claimed(&self, claim: ClaimId) -> Result<Vec<Claimed>> {
+        // By the writer: a claim that is still on its way is answered before this.
+        self.writer.write(move |tx| ops::claim::claimed(tx, claim)).await
+    }
+
+    async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {
+        let (batch, closed) = (batch.to_vec(), closed.to_vec());
+        self.writer.write(move |tx| ops::finish::finish(tx, &batch, &closed)).await
+    }
+
+    async fn record(&self, batch: &[Record]) -> Result<Vec<WriteReply>> {
+        let batch = batch.to_vec();
+        self.writer.write(move |tx| ops::record::record(tx, &batch)).await
+    }
+
+    async fn promote(&self) -> Result<PromoteReport> {
+        self.writer.write(ops::promote::promote).await
+    }
+
+    async fn beats(&self) -> Result<Vec<BeatSeen>> {
+        self.readers.read(ops::server::beats).await
+    }
+
+    async fn rescue(&self, server: ServerId, beat: i64, overdue: bool) -> Result<StepReport> {
+        self.writer.write(move |tx| ops::rescue::rescue(tx, server, beat, overdue)).await
+    }
+
+    async fn cascade(&self) -> Result<StepReport> {
+        self.writer.write(ops::cascade::step).await
+    }
+
+    async fn settle(&self) -> Result<StepReport> {
+        // Nothing is ever added inside a caller's transaction: only this library writes the file.
+        Ok(StepReport::default())
+    }
+
+    async fn parked(&self, runtime: Runtime) -> Result<Vec<ParkedReason>> {
+        self.readers.read(move |read| ops::parked::reasons(read, runtime)).await
+    }
+
+    async fn unpark(&self, runtime: Runtime, reason: &str) -> Result<StepReport> {
+        let reason = reason.to_owned();
+        self.writer.write(move |tx| ops::parked::release(tx, runtime, &reason)).await
+    }
+
+    async fn prune(&self, retention: &Retention) -> Result<StepReport> {
+        let retention = *retention;
+        self.writer.write(move |tx| ops::prune::prune(tx, &retention)).await
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}

@@ -1,0 +1,249 @@
+//! Parents and children: what a child is told when its parent ends or is retried.
+//!
+//! Telling goes edge by edge, never deeper by recursion, until all are told or the budget is spent; what is left is
+//! written as cascade rows, with the place reached, and worked off by [`crate::ops::cascade`]. Telling is idempotent.
+
+use std::collections::VecDeque;
+
+use rusqlite::{OptionalExtension, params};
+use taskyard_core::state::OnParentFailure;
+use taskyard_core::task::Failure;
+use taskyard_core::{TaskState, WaitReason};
+use uuid::Uuid;
+
+use super::moves;
+use super::row::Row;
+use crate::codec::{Bits, bits, id_bits, int, state};
+use crate::fault::Outcome;
+use crate::sql::sql;
+use crate::thread::tx::Tx;
+
+/// Edges read at a time.
+const CHUNK: usize = 256;
+
+/// What children are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The parent is done.
+    Done,
+    /// It failed.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+    /// It, or the ancestor it fell with, was retried.
+    Revived,
+}
+
+impl Fate {
+    /// The number stored.
+    pub(crate) const fn code(self) -> i64 {
+        self as i64
+    }
+
+    /// The fate of a stored number.
+    pub(crate) fn from_code(code: i64) -> Option<Self> {
+        [Self::Done, Self::Failed, Self::Cancelled, Self::Revived].into_iter().find(|fate| fate.code() == code)
+    }
+
+    /// What children are told of a parent that entered this state.
+    fn of(state: TaskState) -> Option<Self> {
+        match state {
+            TaskState::Done => Some(Self::Done),
+            TaskState::Failed => Some(Self::Failed),
+            TaskState::Cancelled => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+
+/// Children to be told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tell {
+    /// The parent's order number.
+    pub(crate) parent: i64,
+    /// What they are told.
+    pub(crate) fate: Fate,
+    /// The ancestor to be named.
+    pub(crate) root: Option<Bits>,
+    /// Children up to this order number were told.
+    pub(crate) after: i64,
+}
+
+/// Brings a task into a final state and tells its children, as many as fit. The row is saved.
+pub(crate) fn end_and_tell(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, budget: &mut usize) -> Outcome<()> {
+    moves::end(tx, row, state)?;
+    row.save(tx)?;
+    tell_of(tx, row, budget)
+}
+
+/// Tells the children of a task that has just become final.
+pub(crate) fn tell_of(tx: &mut Tx<'_>, row: &Row, budget: &mut usize) -> Outcome<()> {
+    let Some(fate) = Fate::of(row.state()).filter(|_| row.has_children) else {
+        return Ok(());
+    };
+    let root = (fate != Fate::Done).then(|| row.root());
+    tell(tx, Tell { parent: row.order, fate, root, after: i64::MIN }, budget)?;
+    Ok(())
+}
+
+/// Tells children until all are told or the budget is spent; the rest is left in cascade rows. How many were told.
+pub(crate) fn tell(tx: &mut Tx<'_>, first: Tell, budget: &mut usize) -> Outcome<usize> {
+    let before = *budget;
+    let mut work = VecDeque::from([first]);
+    while let Some(job) = work.pop_front() {
+        if let Some(rest) = tell_children(tx, job, &mut work, budget)? {
+            tx.run(sql!("cascade/add"), params![rest.parent, rest.fate.code(), rest.root, rest.after])?;
+            tx.memory.rings.work = true;
+        }
+    }
+    Ok(before - *budget)
+}
+
+/// Tells the children of one task; what is left of it when the budget is spent.
+fn tell_children(
+    tx: &mut Tx<'_>,
+    mut job: Tell,
+    work: &mut VecDeque<Tell>,
+    budget: &mut usize,
+) -> Outcome<Option<Tell>> {
+    if job.fate == Fate::Revived && !root_stands(tx, job.root)? {
+        return Ok(None);
+    }
+    let text = if job.fate == Fate::Revived { sql!("edge/all") } else { sql!("edge/untold") };
+    let mut children: Vec<i64> = Vec::new();
+    loop {
+        // One more than may be told, to know whether anything is left.
+        let chunk = CHUNK.min(*budget + 1);
+        children.clear();
+        {
+            let mut statement = tx.sql(text)?;
+            let mut rows = statement.query(params![job.parent, job.after, chunk as i64])?;
+            while let Some(row) = rows.next()? {
+                children.push(int(row, 0));
+            }
+        }
+        for child in &children {
+            if *budget == 0 {
+                return Ok(Some(job));
+            }
+            *budget -= 1;
+            tell_one(tx, job, *child, work)?;
+            job.after = *child;
+        }
+        if children.len() < chunk {
+            return Ok(None);
+        }
+    }
+}
+
+/// Whoever is to be revived has fallen with this root, which must stand again.
+fn root_stands(tx: &Tx<'_>, root: Option<Bits>) -> Outcome<bool> {
+    match root {
+        Some(root) => tx.any(sql!("cascade/root_stands"), [root]),
+        None => Ok(false),
+    }
+}
+
+fn tell_one(tx: &mut Tx<'_>, job: Tell, child: i64, work: &mut VecDeque<Tell>) -> Outcome<()> {
+    if job.fate == Fate::Done {
+        return close_edge(tx, job.parent, child);
+    }
+    let Some(mut row) = Row::find_by_order(tx, child)? else {
+        return Ok(());
+    };
+    if job.fate == Fate::Revived {
+        return match job.root {
+            Some(root) if row.fallen_from == Some(root) && row.is_fallen() => revive(tx, row, root, work),
+            _ => Ok(()),
+        };
+    }
+    match row.on_parent_failure {
+        OnParentFailure::Run => close_edge(tx, job.parent, child),
+        OnParentFailure::Wait => Ok(()),
+        OnParentFailure::Fail if row.state() != TaskState::Waiting => Ok(()),
+        OnParentFailure::Fail => {
+            let state = if job.fate == Fate::Failed { TaskState::Failed } else { TaskState::Cancelled };
+            let root = job.root.unwrap_or(id_bits(row.id));
+            fall(tx, &mut row, state, root)?;
+            if row.has_children {
+                work.push_back(Tell { parent: child, after: i64::MIN, ..job });
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The parent is no longer waited for; with the last one the child starts, or waits for its time.
+fn close_edge(tx: &mut Tx<'_>, parent: i64, child: i64) -> Outcome<()> {
+    tx.run(sql!("edge/close"), [parent, child])?;
+    let left: Option<i64> =
+        tx.sql(sql!("waiting/close_parent"))?.query_row([child], |row| row.get(0)).optional()?;
+    if left.is_none_or(|left| left > 0) {
+        return Ok(());
+    }
+    let Some(mut row) = Row::find_by_order(tx, child)? else {
+        return Ok(());
+    };
+    match row.run_at {
+        Some(at) if at > tx.now => moves::wait(tx, &mut row, WaitReason::Time, Some(at), None)?,
+        _ => moves::enqueue(tx, &mut row)?,
+    }
+    row.save(tx)
+}
+
+/// What a task's error says when it fell with an ancestor.
+pub(crate) fn fall_error(state: TaskState, root: Bits) -> Failure {
+    let root = Uuid::from_bytes(root);
+    match state {
+        TaskState::Failed => Failure::new("ParentTaskFailed", format!("parent task {root} failed")),
+        _ => Failure::new("ParentTaskCancelled", format!("parent task {root} was cancelled")),
+    }
+}
+
+/// A task falls with an ancestor; its children are not told yet. The row is saved.
+pub(crate) fn fall(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, root: Bits) -> Outcome<()> {
+    row.fallen_from = Some(root);
+    moves::end(tx, row, state)?;
+    row.blame(tx, &fall_error(state, root))?;
+    row.save(tx)
+}
+
+/// The first open parent, in the order given, that is failed or cancelled and takes this task along. Parents that
+/// fell with `ignore` will stand again, too.
+pub(crate) fn fallen_parent(tx: &Tx<'_>, row: &Row, ignore: Option<Bits>) -> Outcome<Option<(TaskState, Bits)>> {
+    if !row.has_parents || row.on_parent_failure != OnParentFailure::Fail {
+        return Ok(None);
+    }
+    let mut statement = tx.sql(sql!("edge/fallen_parents"))?;
+    let mut rows = statement.query([row.order])?;
+    while let Some(row) = rows.next()? {
+        let (Some(fallen), Some(id)) = (state(int(row, 0)), bits(row, 1)) else { continue };
+        let fallen_from = bits(row, 2);
+        if ignore.is_none() || fallen_from != ignore {
+            return Ok(Some((fallen, fallen_from.unwrap_or(id))));
+        }
+    }
+    Ok(None)
+}
+
+/// A fallen task stands again with its root, unless another parent holds it down.
+fn revive(tx: &mut Tx<'_>, mut row: Row, root: Bits, work: &mut VecDeque<Tell>) -> Outcome<()> {
+    moves::stand_up(tx, &mut row)?;
+    row.fallen_from = None;
+    let told = Tell { parent: row.order, fate: Fate::Revived, root: Some(root), after: i64::MIN };
+    match fallen_parent(tx, &row, Some(root))? {
+        Some((state, root)) => {
+            fall(tx, &mut row, state, root)?;
+            // Its children of other paths are waiting already if an earlier step revived them.
+            let fate = if state == TaskState::Failed { Fate::Failed } else { Fate::Cancelled };
+            work.push_back(Tell { fate, root: Some(root), ..told });
+        }
+        None => {
+            tx.run(sql!("task/forget"), [row.order])?;
+            moves::settle_start(tx, &mut row)?;
+            row.save(tx)?;
+        }
+    }
+    work.push_back(told);
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Moving a task from one state to another: the row in memory, and the small tables that hold the ranges.
+//!
+//! A move leaves the range it was in (`ty_ready`, `ty_waiting`) and enters the next; the caller saves the row once.
+//! state = enqueued <=> one row in `ty_ready`; state = waiting <=> one row in `ty_waiting`.
+
+use rusqlite::{OptionalExtension, params};
+use taskyard_core::store::AUTO_REMOVE_AFTER;
+use taskyard_core::{TaskState, WaitReason};
+
+use super::row::{HOLD_FINISHED, HOLD_FOR, Row};
+use crate::codec::{self, Bits, id_bits};
+use crate::fault::Outcome;
+use crate::sql::sql;
+use crate::thread::tx::Tx;
+
+/// The task is cancelled at this deadline unless it has started.
+pub(crate) const DEADLINE_EXPIRE: i64 = 0;
+/// The finished task is removed at this deadline.
+pub(crate) const DEADLINE_REMOVE: i64 = 1;
+
+/// The lane of tasks that run with nothing beside them.
+pub(crate) fn alone_lane(runtime: i64) -> i64 {
+    -1 - runtime
+}
+
+/// The lane that a task's queue and alone flag say now.
+fn lane(tx: &Tx<'_>, row: &Row) -> i64 {
+    if row.alone {
+        return alone_lane(row.runtime);
+    }
+    match tx.config(row.queue) {
+        Some(config) if config.restricted() => config.lane(row.runtime),
+        _ => row.runtime,
+    }
+}
+
+/// Takes a task out of the range it is in.
+pub(crate) fn leave_range(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
+    match row.state() {
+        TaskState::Waiting => {
+            tx.run(sql!("waiting/delete"), [row.order])?;
+        }
+        TaskState::Enqueued => {
+            // In a lane of its own it may have stayed since its queue was freed; in the common one since it was limited.
+            let own = tx.config(row.queue).map(|config| config.lane(row.runtime));
+            let lanes = [Some(lane(tx, row)), Some(row.runtime), own, Some(alone_lane(row.runtime))];
+            for lane in lanes.into_iter().flatten() {
+                if tx.run(sql!("ready/delete"), params![lane, -row.priority, row.order])? > 0 {
+                    break;
+                }
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Makes a task runnable.
+pub(crate) fn enqueue(tx: &mut Tx<'_>, row: &mut Row) -> Outcome<()> {
+    leave_range(tx, row)?;
+    row.enter(tx, TaskState::Enqueued);
+    let queue = tx.queue_name(row.queue);
+    tx.run(sql!("ready/add"), params![lane(tx, row), -row.priority, row.order, &*queue])?;
+    tx.memory.rings.work = true;
+    Ok(())
+}
+
+/// Makes a task wait.
+pub(crate) fn wait(
+    tx: &mut Tx<'_>,
+    row: &mut Row,
+    reason: WaitReason,
+    run_at: Option<i64>,
+    parked: Option<&str>,
+) -> Outcome<()> {
+    leave_range(tx, row)?;
+    row.enter(tx, TaskState::Waiting);
+    let open = open_parents(tx, row)?;
+    tx.run(sql!("waiting/add"), params![row.order, reason.code(), open, run_at, parked, row.runtime])?;
+    // A timer may have come nearer.
+    tx.memory.rings.work |= run_at.is_some();
+    Ok(())
+}
+
+fn open_parents(tx: &Tx<'_>, row: &Row) -> Outcome<i64> {
+    if !row.has_parents {
+        return Ok(0);
+    }
+    Ok(tx.sql(sql!("edge/open_count"))?.query_row([row.order], |row| row.get(0))?)
+}
+
+/// Puts a task without an unfinished attempt where its parents and its start time say.
+pub(crate) fn settle_start(tx: &mut Tx<'_>, row: &mut Row) -> Outcome<()> {
+    let run_at = row.run_at;
+    if open_parents(tx, row)? > 0 {
+        wait(tx, row, WaitReason::Parents, run_at, None)
+    } else if run_at.is_some_and(|at| at > tx.now) {
+        wait(tx, row, WaitReason::Time, run_at, None)
+    } else {
+        enqueue(tx, row)
+    }
+}
+
+/// Brings a task into a final state. The children are not told here.
+pub(crate) fn end(tx: &mut Tx<'_>, row: &mut Row, state: TaskState) -> Outcome<()> {
+    leave_range(tx, row)?;
+    settle_end(tx, row)?;
+    row.enter(tx, state);
+    row.finished_at = Some(tx.now);
+    if state == TaskState::Failed {
+        tx.run(sql!("dead/add"), params![row.order, tx.now])?;
+    }
+    Ok(())
+}
+
+/// What a final state leaves in other tables: the key is released, the deadlines go, removal is set.
+pub(crate) fn settle_end(tx: &mut Tx<'_>, row: &Row) -> Outcome<()> {
+    if let (Some(key), Some(hold)) = (&row.unique_key, row.unique_hold)
+        && hold != HOLD_FOR
+    {
+        tx.run(sql!("unique_key/release"), params![key, id_bits(row.id)])?;
+    }
+    if row.expires_at.is_some() || row.auto_remove {
+        tx.run(sql!("deadline/delete_task"), [row.order])?;
+    }
+    if row.auto_remove {
+        let at = codec::later(tx.now, AUTO_REMOVE_AFTER);
+        tx.run(sql!("deadline/add"), params![at, row.order, DEADLINE_REMOVE])?;
+    }
+    tx.memory.rings.finished = true;
+    Ok(())
+}
+
+/// An attempt is over: its requests with it.
+pub(crate) fn clear_requests(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
+    if row.cancel_requested || row.stop_requested {
+        tx.run(sql!("signal/delete"), [id_bits(row.id)])?;
+        row.cancel_requested = false;
+        row.stop_requested = false;
+    }
+    Ok(())
+}
+
+/// Takes back what the end of a task left: the finish time, the dead letter, the removal; the key if it is free.
+pub(crate) fn stand_up(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
+    if row.state() == TaskState::Failed {
+        tx.run(sql!("dead/delete"), [row.order])?;
+    }
+    row.finished_at = None;
+    if row.expires_at.is_some() || row.auto_remove {
+        tx.run(sql!("deadline/delete_task"), [row.order])?;
+    }
+    if let (Some(key), Some(hold)) = (&row.unique_key, row.unique_hold)
+        && hold != HOLD_FOR
+        && key_holder(tx, key)?.is_none()
+    {
+        debug_assert!(hold >= HOLD_FINISHED);
+        tx.run(sql!("unique_key/take"), params![key, id_bits(row.id), None::<i64>])?;
+    }
+    Ok(())
+}
+
+/// Who holds a key now.
+pub(crate) fn key_holder(tx: &Tx<'_>, key: &str) -> Outcome<Option<Bits>> {
+    let holder = tx.sql(sql!("unique_key/holder"))?.query_row(params![key, tx.now], |row| row.get(0));
+    Ok(holder.optional()?)
+}

@@ -1,0 +1,209 @@
+//! What an operation sees of a write transaction: the connection, the time, and what is remembered until the commit.
+//!
+//! The time is read once per operation. Counts of tasks by queue and state, and the bells to ring, are collected here
+//! and written (or rung) once per transaction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use taskyard_core::TaskState;
+
+use crate::fault::Outcome;
+use crate::sql::sql;
+
+/// Names of queues remembered between transactions; more are forgotten all at once.
+const NAMES_MAX: usize = 50_000;
+
+/// A queue's name as a small number, valid within one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct QueueNo(u32);
+
+/// A queue that someone configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueConfig {
+    /// The row's number; its lanes are `2 * id + 2` and the next.
+    pub(crate) id: i64,
+    /// Claims pass it by.
+    pub(crate) paused: bool,
+    /// The most tasks that run at once.
+    pub(crate) running_max: Option<i64>,
+}
+
+impl QueueConfig {
+    /// Whether its tasks stand in a lane of their own.
+    pub(crate) fn restricted(self) -> bool {
+        self.paused || self.running_max.is_some()
+    }
+
+    /// Its own lane.
+    pub(crate) fn lane(self, runtime: i64) -> i64 {
+        2 * self.id + 2 + runtime
+    }
+}
+
+/// Which bells ring after the commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rings {
+    /// Something became claimable, or a timer came nearer.
+    pub(crate) work: bool,
+    /// A task became final.
+    pub(crate) finished: bool,
+    /// A running task is to be cancelled or stopped.
+    pub(crate) signal: bool,
+}
+
+impl Rings {
+    /// Both.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.work |= other.work;
+        self.finished |= other.finished;
+        self.signal |= other.signal;
+    }
+
+    /// Whether any rings.
+    pub(crate) fn any(self) -> bool {
+        self.work || self.finished || self.signal
+    }
+}
+
+/// What the writer remembers: queue names and their configuration between transactions, changes until the commit.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    numbers: HashMap<Arc<str>, QueueNo>,
+    names: Vec<Arc<str>>,
+    configs: HashMap<QueueNo, QueueConfig>,
+    configs_version: Option<i64>,
+    /// Changes of `ty_queue_count`.
+    pub(crate) counts: HashMap<(QueueNo, u8), i64>,
+    /// Bells to ring.
+    pub(crate) rings: Rings,
+}
+
+impl Memory {
+    /// A transaction begins.
+    pub(crate) fn begin(&mut self, connection: &Connection, configs_version: i64) -> Outcome<()> {
+        self.counts.clear();
+        self.rings = Rings::default();
+        if self.names.len() > NAMES_MAX {
+            self.numbers.clear();
+            self.names.clear();
+            self.configs_version = None;
+        }
+        if self.configs_version != Some(configs_version) {
+            self.load_configs(connection)?;
+            self.configs_version = Some(configs_version);
+        }
+        Ok(())
+    }
+
+    /// The transaction did not commit: what was read in it may not be so.
+    pub(crate) fn forget(&mut self) {
+        self.counts.clear();
+        self.rings = Rings::default();
+        self.configs_version = None;
+    }
+
+    fn load_configs(&mut self, connection: &Connection) -> Outcome<()> {
+        self.configs.clear();
+        let mut statement = connection.prepare_cached(sql!("queue/all"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (id, name): (i64, String) = (row.get(0)?, row.get(1)?);
+            let config = QueueConfig { id, paused: row.get(2)?, running_max: row.get(3)? };
+            let number = self.number(&name);
+            self.configs.insert(number, config);
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, name: &str) -> QueueNo {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = QueueNo(u32::try_from(self.names.len()).expect("names are forgotten long before"));
+        let name: Arc<str> = name.into();
+        self.names.push(Arc::clone(&name));
+        self.numbers.insert(name, number);
+        number
+    }
+}
+
+/// A write transaction as an operation sees it.
+pub(crate) struct Tx<'a> {
+    /// The connection.
+    pub(crate) connection: &'a Connection,
+    /// The database's time, in microseconds.
+    pub(crate) now: i64,
+    /// What is remembered.
+    pub(crate) memory: &'a mut Memory,
+}
+
+impl<'a> Tx<'a> {
+    /// A statement, prepared once per connection.
+    pub(crate) fn sql(&self, text: &'static str) -> Outcome<CachedStatement<'a>> {
+        Ok(self.connection.prepare_cached(text)?)
+    }
+
+    /// Runs a statement that returns no rows; how many it changed.
+    pub(crate) fn run(&self, text: &'static str, params: impl rusqlite::Params) -> Outcome<usize> {
+        Ok(self.sql(text)?.execute(params)?)
+    }
+
+    /// Whether a statement returns a row.
+    pub(crate) fn any(&self, text: &'static str, params: impl rusqlite::Params) -> Outcome<bool> {
+        Ok(self.sql(text)?.exists(params)?)
+    }
+
+    /// The number of a queue's name.
+    pub(crate) fn queue(&mut self, name: &str) -> QueueNo {
+        self.memory.number(name)
+    }
+
+    /// A queue's name.
+    pub(crate) fn queue_name(&self, queue: QueueNo) -> Arc<str> {
+        Arc::clone(&self.memory.names[queue.0 as usize])
+    }
+
+    /// A queue's configuration, if someone configured it.
+    pub(crate) fn config(&self, queue: QueueNo) -> Option<QueueConfig> {
+        self.memory.configs.get(&queue).copied()
+    }
+
+    /// The table of queues was changed by this operation.
+    pub(crate) fn queues_changed(&mut self) -> Outcome<()> {
+        self.run(sql!("sequence/queues_changed"), [])?;
+        self.memory.load_configs(self.connection)?;
+        // The next transaction reads the new version number and loads once more.
+        self.memory.configs_version = None;
+        Ok(())
+    }
+
+    /// A task of a queue left a state or entered one.
+    pub(crate) fn counted(&mut self, queue: QueueNo, state: TaskState, by: i64) {
+        let code = u8::try_from(state.code()).expect("codes are small");
+        *self.memory.counts.entry((queue, code)).or_default() += by;
+    }
+
+    /// How many tasks of a queue are in a state.
+    pub(crate) fn count(&self, queue: QueueNo, state: TaskState) -> Outcome<i64> {
+        let code = u8::try_from(state.code()).expect("codes are small");
+        let stored: Option<i64> = self
+            .sql(sql!("queue/count_get"))?
+            .query_row(params![&*self.queue_name(queue), code], |row| row.get(0))
+            .optional()?;
+        Ok(stored.unwrap_or(0) + self.memory.counts.get(&(queue, code)).copied().unwrap_or(0))
+    }
+
+    /// Writes the counts: the last thing before the commit.
+    pub(crate) fn write_counts(&mut self) -> Outcome<()> {
+        if self.memory.counts.is_empty() {
+            return Ok(());
+        }
+        let mut statement = self.sql(sql!("queue/count_add"))?;
+        for ((queue, state), by) in self.memory.counts.drain().filter(|(_, by)| *by != 0) {
+            statement.execute(params![&*self.memory.names[queue.0 as usize], state, by])?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,500 @@
+//! The one thread that writes.
+//!
+//! It takes operations from a channel. All that are waiting when it wakes run in one transaction, each in a savepoint
+//! of its own, so that one that fails is undone alone; then COMMIT; then every caller is answered, never before. A
+//! single operation waits for nothing. The transaction always begins IMMEDIATE: one that began as a reader could not
+//! become a writer while another process writes, whatever the busy timeout.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use taskyard_core::wake::Bells;
+use taskyard_core::{Error, Result};
+use tokio::sync::oneshot;
+
+use super::patience::Patience;
+use super::tx::{Memory, QueueNo, Rings, Tx};
+use crate::clock::Clock;
+use crate::connection::{self, Role};
+use crate::fault::{Fault, Outcome, Place};
+use crate::file::{self, Identity};
+use crate::migrate;
+use crate::sql::sql;
+use crate::wake::Wake;
+
+/// Operations in one transaction at most.
+const GROUP_MAX: usize = 1_000;
+/// No further operation joins a transaction that is this old.
+const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
+/// After so long a time of transactions without a gap, one is left for other processes that write.
+const HOG_MAX: Duration = Duration::from_millis(50);
+/// The gap: longer than the longest pause of one that waits.
+const GAP: Duration = Duration::from_millis(3);
+/// How often the file's identity and the size of its WAL are looked at, while something is written.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A WAL of this size is cut back as soon as no reader needs it.
+const WAL_CUT_BYTES: u64 = 64 << 20;
+/// A WAL of this size is worth a warning.
+const WAL_WARN_BYTES: u64 = 256 << 20;
+
+/// An operation that waits for its turn.
+trait Job: Send {
+    fn run(&mut self, tx: &mut Tx<'_>) -> Outcome<()>;
+    fn answer(self: Box<Self>, error: Option<Error>);
+}
+
+struct Operation<T, F> {
+    work: Option<F>,
+    result: Option<T>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Outcome<T> + Send> Job for Operation<T, F> {
+    fn run(&mut self, tx: &mut Tx<'_>) -> Outcome<()> {
+        let work = self.work.take().expect("an operation runs once");
+        let panicked = || Fault::Answer(Error::Database("an operation panicked; it changed nothing".into()));
+        self.result = Some(catch_unwind(AssertUnwindSafe(|| work(tx))).map_err(|_| panicked())??);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, error: Option<Error>) {
+        let answer = match (error, self.result) {
+            (None, Some(result)) => Ok(result),
+            (Some(error), _) => Err(error),
+            (None, None) => Err(Error::Database("an operation was not run".into())),
+        };
+        // Nobody may be waiting any more: the work was done all the same.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// Something done outside transactions of the writer, with its connection.
+type Chore = Box<dyn FnOnce(&mut Writer) + Send>;
+
+enum Message {
+    Run(Box<dyn Job>, Instant),
+    Chore(Chore),
+    Close(oneshot::Sender<()>),
+}
+
+/// The way to the writer.
+#[derive(Clone)]
+pub(crate) struct WriterHandle(Sender<Message>);
+
+impl std::fmt::Debug for WriterHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WriterHandle")
+    }
+}
+
+const SHUT_DOWN: Error = Error::ShutDown("the database");
+
+impl WriterHandle {
+    /// Runs an operation in a transaction and answers after its commit.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Outcome<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Operation { work: Some(work), result: None, reply });
+        self.0.send(Message::Run(job, Instant::now())).map_err(|_| SHUT_DOWN)?;
+        answer.await.map_err(|_| SHUT_DOWN)?
+    }
+
+    /// Does something with the writer itself.
+    pub(crate) async fn chore<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let chore: Chore = Box::new(move |writer| {
+            let _ = reply.send(work(writer));
+        });
+        self.0.send(Message::Chore(chore)).map_err(|_| SHUT_DOWN)?;
+        answer.await.map_err(|_| SHUT_DOWN)?
+    }
+
+    /// Runs what is waiting, writes the WAL back and closes the file.
+    pub(crate) async fn close(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.0.send(Message::Close(reply)).is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+/// What the writer thread owns.
+pub(crate) struct Writer {
+    pub(crate) place: Place,
+    pub(crate) connection: Option<Connection>,
+    pub(crate) clock: Clock,
+    pub(crate) wake: Arc<Mutex<Option<Wake>>>,
+    bells: Arc<Bells>,
+    memory: Memory,
+    /// The schema was found to be this program's.
+    ready: bool,
+    identity: Option<Identity>,
+    looked_at: Instant,
+    warned: bool,
+    wal_large: bool,
+    busy_since: Instant,
+    data_version: i64,
+    receiver: Receiver<Message>,
+    next: Option<Message>,
+}
+
+/// Starts the thread.
+pub(crate) fn start(path: PathBuf, bells: Arc<Bells>, wake: Arc<Mutex<Option<Wake>>>) -> Result<WriterHandle> {
+    let (sender, receiver) = channel();
+    let now = Instant::now();
+    let mut writer = Writer {
+        place: Place { path },
+        connection: None,
+        clock: Clock::default(),
+        wake,
+        bells,
+        memory: Memory::default(),
+        ready: false,
+        identity: None,
+        looked_at: now,
+        warned: false,
+        wal_large: false,
+        busy_since: now,
+        data_version: 0,
+        receiver,
+        next: None,
+    };
+    std::thread::Builder::new()
+        .name("taskyard-writer".into())
+        .spawn(move || writer.serve())
+        .map_err(|error| Error::Database(format!("no thread for the database: {error}")))?;
+    Ok(WriterHandle(sender))
+}
+
+impl Writer {
+    fn serve(&mut self) {
+        while let Some(message) = self.receive() {
+            match message {
+                Message::Run(job, since) => self.group(job, since),
+                Message::Chore(chore) => chore(self),
+                Message::Close(reply) => {
+                    self.shut();
+                    let _ = reply.send(());
+                    return;
+                }
+            }
+        }
+        self.shut();
+    }
+
+    /// The next message; `None` when the store is gone. While something is still to be told or cut it looks up.
+    fn receive(&mut self) -> Option<Message> {
+        if let Some(message) = self.next.take().or_else(|| self.receiver.try_recv().ok()) {
+            return Some(message);
+        }
+        loop {
+            self.busy_since = Instant::now();
+            let pending = self.wake.lock().ok().and_then(|mut wake| wake.as_mut().and_then(Wake::flush));
+            let wait = match (pending, self.wal_large) {
+                (Some(wait), _) => wait,
+                (None, true) => LOOK_EVERY,
+                (None, false) => return self.receiver.recv().ok(),
+            };
+            match self.receiver.recv_timeout(wait) {
+                Ok(message) => return Some(message),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.cut_wal(),
+            }
+        }
+    }
+
+    fn shut(&mut self) {
+        if let Some(mut wake) = self.wake.lock().ok().and_then(|mut wake| wake.take()) {
+            wake.flush();
+        }
+        self.connection = None;
+    }
+
+    /// Runs this operation and whatever else is waiting in one transaction.
+    fn group(&mut self, first: Box<dyn Job>, since: Instant) {
+        self.leave_gap();
+        if let Err(fault) = self.begin(since) {
+            first.answer(Some(self.place.error(fault)));
+            return;
+        }
+        let begun = Instant::now();
+        let mut done: Vec<Box<dyn Job>> = Vec::new();
+        let mut job = first;
+        loop {
+            match self.run_one(job.as_mut(), !done.is_empty()) {
+                Ok(()) => done.push(job),
+                Err(fault) => {
+                    job.answer(Some(self.place.error(fault)));
+                    if self.is_rolled_back() {
+                        // It was the first; or the file system failed, and what had run before it is undone.
+                        self.answer_undone(done);
+                        return;
+                    }
+                }
+            }
+            if done.len() >= GROUP_MAX || begun.elapsed() >= GROUP_TIME_MAX {
+                break;
+            }
+            match self.receiver.try_recv() {
+                Ok(Message::Run(next, _)) => job = next,
+                Ok(other) => {
+                    self.next = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        self.commit(done);
+    }
+
+    /// One operation; on its failure nothing of it is left.
+    fn run_one(&mut self, job: &mut dyn Job, beside_others: bool) -> Outcome<()> {
+        let connection = self.connection.as_ref().expect("a transaction has begun");
+        // The first one needs no savepoint: until another one has run, the savepoint is the transaction.
+        let counts: HashMap<(QueueNo, u8), i64> =
+            if beside_others { self.memory.counts.clone() } else { HashMap::new() };
+        let rings = self.memory.rings;
+        if beside_others {
+            connection.prepare_cached("savepoint operation")?.execute([])?;
+        }
+        let mut tx = Tx { connection, now: self.clock.now(), memory: &mut self.memory };
+        let outcome = job.run(&mut tx);
+        if beside_others {
+            if outcome.is_err() && !connection.is_autocommit() {
+                connection.prepare_cached("rollback to operation")?.execute([])?;
+            }
+            if !connection.is_autocommit() {
+                connection.prepare_cached("release operation")?.execute([])?;
+            }
+        } else if outcome.is_err() && !connection.is_autocommit() {
+            // Nothing else has run in this transaction: the group ends with it.
+            connection.prepare_cached("rollback")?.execute([])?;
+        }
+        if outcome.is_err() {
+            self.memory.forget();
+            self.memory.counts = counts;
+            self.memory.rings = rings;
+        }
+        outcome
+    }
+
+    fn is_rolled_back(&self) -> bool {
+        self.connection.as_ref().is_none_or(Connection::is_autocommit)
+    }
+
+    fn answer_undone(&mut self, done: Vec<Box<dyn Job>>) {
+        self.memory.forget();
+        for job in done {
+            job.answer(Some(Error::Database(format!(
+                "{}: the transaction was undone because writing failed; nothing was changed",
+                self.place.path.display()
+            ))));
+        }
+    }
+
+    /// Begins a transaction on a file whose schema is ours.
+    fn begin(&mut self, since: Instant) -> Outcome<()> {
+        let mut patience = Patience::since(since);
+        loop {
+            match self.try_begin() {
+                Err(fault) if fault.is_busy() => {
+                    if !patience.pause() {
+                        return Err(fault);
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn try_begin(&mut self) -> Outcome<()> {
+        self.look()?;
+        self.prepare()?;
+        let connection = self.connection.as_ref().expect("prepared");
+        connection.prepare_cached("begin immediate")?.execute([])?;
+        let read = (|| {
+            let row = connection
+                .prepare_cached(sql!("clock/begin"))?
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+            let (offset, frozen, queues): (i64, Option<i64>, i64) = match row {
+                Err(rusqlite::Error::QueryReturnedNoRows) => (0, None, 0),
+                row => row?,
+            };
+            self.clock.set(offset, frozen);
+            self.memory.begin(connection, queues)
+        })();
+        if read.is_err() && !connection.is_autocommit() {
+            connection.prepare_cached("rollback")?.execute([])?;
+        }
+        read
+    }
+
+    /// Opens the file if it is there, and makes sure that the schema is this program's.
+    pub(crate) fn prepare(&mut self) -> Outcome<()> {
+        self.open(false)?;
+        if self.ready {
+            return Ok(());
+        }
+        let connection = self.connection.as_ref().ok_or_else(|| migrate::missing(0))?;
+        migrate::check(connection)?;
+        connection::set_wal(connection)?;
+        self.become_ready();
+        Ok(())
+    }
+
+    /// The schema is this program's.
+    pub(crate) fn become_ready(&mut self) {
+        self.ready = true;
+        let mut wake = self.wake.lock().expect("nobody panics while holding it");
+        if wake.is_none() {
+            *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
+        }
+    }
+
+    /// Opens the connection; without `create` only if there is a file.
+    pub(crate) fn open(&mut self, create: bool) -> Outcome<()> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        let path = &self.place.path;
+        let found = file::inspect(path)?;
+        if !path.exists() {
+            if !create {
+                return Ok(());
+            }
+            file::make_private(path)?;
+        }
+        let mut connection = connection::open(path, Role::Writer, false, &self.clock)?;
+        if connection.is_readonly("main")? {
+            return Err(file::file_error(path, "it can only be read").into());
+        }
+        if found == file::Found::Database {
+            migrate::look_over(&mut connection, path)?;
+        }
+        connection::settle(&connection)?;
+        self.identity = file::identity(path);
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Commits, tells other processes, answers.
+    fn commit(&mut self, done: Vec<Box<dyn Job>>) {
+        let connection = self.connection.as_ref().expect("a transaction has begun");
+        let mut tx = Tx { connection, now: 0, memory: &mut self.memory };
+        let committed = tx
+            .write_counts()
+            .and_then(|()| Ok(connection.prepare_cached("commit").and_then(|mut commit| commit.execute([]))?));
+        if let Err(fault) = committed {
+            if !connection.is_autocommit() {
+                let _ = connection.execute_batch("rollback");
+            }
+            self.memory.forget();
+            let error = self.place.error(fault);
+            for job in done {
+                job.answer(Some(error.clone()));
+            }
+            return;
+        }
+        let rings = std::mem::take(&mut self.memory.rings);
+        self.ring(rings);
+        for job in done {
+            job.answer(None);
+        }
+    }
+
+    pub(crate) fn ring(&mut self, rings: Rings) {
+        if rings.work {
+            self.bells.work.ring();
+        }
+        if rings.finished {
+            self.bells.finished.ring();
+        }
+        if rings.signal {
+            self.bells.signal.ring();
+        }
+        if rings.any()
+            && let Ok(mut wake) = self.wake.lock()
+            && let Some(wake) = wake.as_mut()
+        {
+            wake.tell(rings);
+        }
+    }
+
+    /// Once a second: is the file still the one that was opened, how large is its WAL, are the others heard?
+    fn look(&mut self) -> Outcome<()> {
+        if self.looked_at.elapsed() < LOOK_EVERY || self.connection.is_none() {
+            return Ok(());
+        }
+        self.looked_at = Instant::now();
+        let path = &self.place.path;
+        if file::identity(path) != self.identity {
+            // A new file of that name is another database; writing to the old one would be lost with it.
+            return Err(file::file_error(path, "it was moved, deleted or replaced while it was open").into());
+        }
+        self.watch_wal();
+        if self.ready
+            && let Ok(mut wake) = self.wake.lock()
+            && wake.as_ref().is_none_or(|wake| !wake.hears())
+        {
+            *wake = None;
+            *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
+        }
+        Ok(())
+    }
+
+    fn watch_wal(&mut self) {
+        let bytes = file::wal_bytes(&self.place.path);
+        self.wal_large = bytes > WAL_CUT_BYTES;
+        if bytes > WAL_WARN_BYTES && !self.warned {
+            tracing::warn!(
+                path = %self.place.path.display(),
+                wal_mib = bytes >> 20,
+                "the write-ahead log is large: a reader has kept its snapshot open for long, so it cannot be written back"
+            );
+        }
+        self.warned = bytes > WAL_WARN_BYTES;
+        if self.wal_large {
+            self.cut_wal();
+        }
+    }
+
+    /// Writes the WAL back and cuts it, unless someone still reads it.
+    fn cut_wal(&mut self) {
+        if !self.wal_large {
+            return;
+        }
+        if let Some(connection) = &self.connection {
+            let _ = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
+        }
+        self.wal_large = file::wal_bytes(&self.place.path) > WAL_CUT_BYTES;
+    }
+
+    /// If other processes write too, leaves them a gap from time to time: they wait by looking again and again, and
+    /// between two transactions of ours there are but microseconds.
+    fn leave_gap(&mut self) {
+        if self.busy_since.elapsed() < HOG_MAX {
+            return;
+        }
+        self.busy_since = Instant::now();
+        let Some(connection) = &self.connection else { return };
+        // Changes with the commits of other connections only.
+        let version = connection
+            .prepare_cached("pragma data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .unwrap_or(0_i64);
+        if version != self.data_version {
+            self.data_version = version;
+            std::thread::sleep(GAP);
+        }
+    }
+}

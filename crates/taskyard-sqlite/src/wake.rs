@@ -1,0 +1,201 @@
+//! How processes of one host that share a file wake each other: a small file beside it, `<file>-wake`.
+//!
+//! Every store writes to a slot of its own there after a commit of interest (at most once per millisecond) and hears
+//! of the others' writes from the system (inotify on Linux), so a store at rest costs nothing. A slot holds a counter
+//! per bell, so that a commit that only finished tasks does not send everyone looking for work. What is written here
+//! is a hint: it may be lost, doubled or cut short; whoever is woken reads the database, and polls as a net.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use taskyard_core::wake::Bells;
+
+use crate::file;
+use crate::thread::tx::Rings;
+
+const SLOT_BYTES: usize = 16;
+const SLOTS: usize = 256;
+/// Writes are at least so far apart.
+const WRITE_EVERY: Duration = Duration::from_millis(1);
+
+/// The store's mark, and how often it rang work, finished and signal.
+type Slot = [u32; 4];
+
+/// What the writer and the watcher share.
+#[derive(Debug)]
+struct Shared {
+    file: File,
+    at: usize,
+    mine: Slot,
+    seen: Vec<Slot>,
+}
+
+/// A store's ear and voice.
+pub(crate) struct Wake {
+    shared: Arc<Mutex<Shared>>,
+    hears: Arc<AtomicBool>,
+    pending: bool,
+    written_at: Instant,
+    _watcher: RecommendedWatcher,
+}
+
+impl std::fmt::Debug for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wake").field("hears", &self.hears()).finish_non_exhaustive()
+    }
+}
+
+impl Wake {
+    /// Makes the file if need be and listens; `None` if that is not possible here.
+    pub(crate) fn start(database: &Path, bells: Arc<Bells>) -> Option<Self> {
+        match Self::try_start(database, bells) {
+            Ok(wake) => Some(wake),
+            Err(error) => {
+                tracing::warn!(path = %database.display(), %error, "cannot listen for other processes; polling instead");
+                None
+            }
+        }
+    }
+
+    fn try_start(database: &Path, bells: Arc<Bells>) -> notify::Result<Self> {
+        let path = file::beside(database, "-wake");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let bytes = (SLOTS * SLOT_BYTES) as u64;
+        if file.metadata()?.len() < bytes {
+            file.set_len(bytes)?;
+        }
+        let at = rand::random_range(0..SLOTS);
+        let mine = [rand::random::<u32>() | 1, 0, 0, 0];
+        let mut shared = Shared { file, at, mine, seen: vec![[0; 4]; SLOTS] };
+        shared.seen = shared.read()?;
+        shared.seen[at] = mine;
+        shared.write()?;
+        let shared = Arc::new(Mutex::new(shared));
+        let hears = Arc::new(AtomicBool::new(true));
+        let (inner, hearing) = (Arc::clone(&shared), Arc::clone(&hears));
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let lost = match &event {
+                Ok(event) => matches!(event.kind, EventKind::Remove(_)) || event.need_rescan(),
+                Err(_) => true,
+            };
+            if lost {
+                hearing.store(false, Ordering::Relaxed);
+            }
+            let rings = if lost { all() } else { inner.lock().map_or_else(|_| all(), |mut shared| shared.look()) };
+            ring(&bells, rings);
+        })?;
+        watcher.watch(&path, RecursiveMode::NonRecursive)?;
+        Ok(Self { shared, hears, pending: false, written_at: Instant::now(), _watcher: watcher })
+    }
+
+    /// Whether other processes are heard now.
+    pub(crate) fn hears(&self) -> bool {
+        self.hears.load(Ordering::Relaxed)
+    }
+
+    /// Tells the others, now or within a millisecond (with [`Wake::flush`]).
+    pub(crate) fn tell(&mut self, rings: Rings) {
+        if let Ok(mut shared) = self.shared.lock() {
+            for (at, rung) in [rings.work, rings.finished, rings.signal].into_iter().enumerate() {
+                shared.mine[at + 1] = shared.mine[at + 1].wrapping_add(u32::from(rung));
+            }
+        }
+        self.pending = true;
+        if self.written_at.elapsed() >= WRITE_EVERY {
+            self.write();
+        }
+    }
+
+    /// Writes what is still to be told if its time has come; else how long to wait. `None`: nothing is to be told.
+    pub(crate) fn flush(&mut self) -> Option<Duration> {
+        if !self.pending {
+            return None;
+        }
+        let wait = WRITE_EVERY.saturating_sub(self.written_at.elapsed());
+        if !wait.is_zero() {
+            return Some(wait);
+        }
+        self.write();
+        None
+    }
+
+    fn write(&mut self) {
+        self.pending = false;
+        self.written_at = Instant::now();
+        if let Ok(mut shared) = self.shared.lock()
+            && let Err(error) = shared.write()
+        {
+            tracing::debug!(%error, "other processes could not be woken; they poll");
+        }
+    }
+}
+
+impl Shared {
+    fn write(&mut self) -> std::io::Result<()> {
+        let mut bytes = [0_u8; SLOT_BYTES];
+        for (part, number) in bytes.chunks_exact_mut(4).zip(self.mine) {
+            part.copy_from_slice(&number.to_le_bytes());
+        }
+        self.seen[self.at] = self.mine;
+        self.file.write_all_at(&bytes, (self.at * SLOT_BYTES) as u64)
+    }
+
+    fn read(&self) -> std::io::Result<Vec<Slot>> {
+        let mut bytes = [0_u8; SLOTS * SLOT_BYTES];
+        let mut read = 0;
+        while read < bytes.len() {
+            match self.file.read_at(&mut bytes[read..], read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let number = |part: &[u8]| u32::from_le_bytes([part[0], part[1], part[2], part[3]]);
+        let slot = |part: &[u8]| std::array::from_fn(|at| number(&part[at * 4..]));
+        Ok(bytes.chunks_exact(SLOT_BYTES).map(slot).collect())
+    }
+
+    /// What others have rung since the last look.
+    fn look(&mut self) -> Rings {
+        let Ok(found) = self.read() else { return all() };
+        let mut rings = Rings::default();
+        for (at, (new, old)) in found.iter().zip(&self.seen).enumerate() {
+            if new == old {
+                continue;
+            }
+            if new[0] != old[0] {
+                // Another store took this slot. If it is ours as well, another one is chosen for the next write.
+                rings.add(all());
+            } else {
+                rings.add(Rings { work: new[1] != old[1], finished: new[2] != old[2], signal: new[3] != old[3] });
+            }
+            if at == self.at {
+                self.at = rand::random_range(0..SLOTS);
+            }
+        }
+        self.seen = found;
+        rings
+    }
+}
+
+fn all() -> Rings {
+    Rings { work: true, finished: true, signal: true }
+}
+
+fn ring(bells: &Bells, rings: Rings) {
+    if rings.work {
+        bells.work.ring();
+    }
+    if rings.finished {
+        bells.finished.ring();
+    }
+    if rings.signal {
+        bells.signal.ring();
+    }
+}
