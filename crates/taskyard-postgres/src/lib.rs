@@ -1,1 +1,35 @@
-//! Part of Taskyard.
+//! The store on PostgreSQL 13 and newer.
+//!
+//! The protocol is a set of functions in the schema `taskyard`, one per file `sql/<entity>/<verb>.sql`, installed by
+//! [`taskyard_core::Store::migrate`]: their plans are kept in the backend, so that an unnamed statement costs little and
+//! a pooler in transaction mode may stand in between. This crate encodes batches as arrays, decodes rows, and keeps the
+//! few connections ([`pool`](self)); it holds no policy.
+//!
+//! Where to read next: `migrations/0001_tables.sql` (what is stored), `sql/task/claim.sql`, `sql/task/finish.sql`,
+//! `sql/cascade/run.sql` (what happens), `pool.rs` (how it is called).
+
+mod add;
+mod address;
+mod ask;
+mod claim;
+mod connect;
+mod control;
+mod embed;
+mod failure;
+mod finish;
+mod functions;
+mod listen;
+mod migrate;
+mod notify;
+mod options;
+mod pool;
+mod row;
+mod servers;
+mod store;
+mod text;
+mod tls;
+mod upkeep;
+
+pub use embed::{complete_in, enqueue_in};
+pub use options::Options;
+pub use store::PostgresStore;

@@ -63,14 +63,13 @@ async fn the_exit_is_on_time_with_a_database_that_does_not_answer() {
     let task: TaskRef<u32> = world.add("hold", &(), |call| call);
     world.stage.seen("hold", 1).await;
     // Whoever wants to write waits from here on.
-    let lock = rusqlite::Connection::open(&world.path).unwrap();
-    lock.execute_batch("begin exclusive").unwrap();
+    let blocked = world.database.block().await;
     let began = Instant::now();
     server.stop();
     let exit = within("the exit", server.wait()).await;
     assert!(began.elapsed() < Duration::from_millis(2_100), "{:?}", began.elapsed());
     assert_eq!((exit.reason, exit.unwritten), (ExitReason::Stopped, 1));
-    lock.execute_batch("rollback").unwrap();
+    drop(blocked);
     // The lease settles what could not be written.
     world.stage.open();
     let _next = world.server(|_| {}).await;
@@ -83,11 +82,10 @@ async fn work_goes_on_after_the_database_was_away() {
     let server = world.server(|config| config.lease = Duration::from_secs(30)).await;
     let task: TaskRef<u32> = world.add("hold", &(), |call| call);
     world.stage.seen("hold", 1).await;
-    let lock = rusqlite::Connection::open(&world.path).unwrap();
-    lock.execute_batch("begin exclusive").unwrap();
+    let blocked = world.database.block().await;
     world.stage.open();
     eventually("the end waits for the database", async || server.status().ends_unwritten == 1).await;
-    lock.execute_batch("rollback").unwrap();
+    drop(blocked);
     assert_eq!(within("the end", task.wait()).await.unwrap(), 1);
     let next: TaskRef<i64> = world.add("echo", &(2,), |call| call);
     assert_eq!(within("the next", next.wait()).await.unwrap(), 2);

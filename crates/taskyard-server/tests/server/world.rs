@@ -1,7 +1,6 @@
 //! A fresh database, a client, and servers with short times; and waiting for a thing with a bounded deadline.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,10 +8,9 @@ use serde::Serialize;
 use taskyard_core::client::{Call, ClientConfig};
 use taskyard_core::{Client, Store, TaskRecord, TaskRef};
 use taskyard_server::{Server, ServerConfig, ServerHandle};
-use taskyard_sqlite::SqliteStore;
-use tempfile::TempDir;
 
 use crate::bodies::{Stage, registry};
+use crate::database::Database;
 
 /// The longest a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,18 +19,16 @@ pub struct World {
     pub store: Arc<dyn Store>,
     pub client: Client,
     pub stage: Stage,
-    pub path: PathBuf,
-    _dir: TempDir,
+    pub database: Database,
 }
 
 impl World {
     pub async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("queue.db");
-        let store: Arc<dyn Store> = SqliteStore::open(&path).await.unwrap();
+        let database = Database::new();
+        let store = database.open().await;
         store.migrate().await.unwrap();
         let client = Client::new(store.clone(), ClientConfig::default());
-        Self { store, client, stage: Stage::default(), path, _dir: dir }
+        Self { store, client, stage: Stage::default(), database }
     }
 
     pub async fn server(&self, change: impl FnOnce(&mut ServerConfig)) -> ServerHandle {

@@ -5,7 +5,6 @@ use taskyard_core::task::AttemptOutcome;
 use taskyard_core::{TaskId, TaskState};
 
 use super::cascade;
-use crate::codec::id_bits;
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::task::family::{self, Fate, Tell};
@@ -39,7 +38,7 @@ fn retry_one(tx: &mut Tx<'_>, id: TaskId) -> Outcome<ControlReply> {
     row.fallen_from = None;
     row.expires_at = None;
     row.run_at = None;
-    match family::fallen_parent(tx, &row, None)? {
+    match family::fallen_parent(tx, &row)? {
         Some((state, root)) => family::fall(tx, &mut row, state, root)?,
         None => {
             moves::settle_start(tx, &mut row)?;
@@ -47,7 +46,7 @@ fn retry_one(tx: &mut Tx<'_>, id: TaskId) -> Outcome<ControlReply> {
         }
     }
     if row.has_children {
-        let told = Tell { parent: row.order, fate: Fate::Revived, root: Some(id_bits(id)), after: i64::MIN };
+        let told = Tell { parent: row.order, fate: Fate::Revived, root: None, after: i64::MIN };
         family::tell(tx, told, &mut CASCADE_INLINE_MAX.clone())?;
     }
     Ok(ControlReply::Applied(row.state()))

@@ -30,7 +30,7 @@ pub(crate) enum Fate {
     Failed,
     /// It was cancelled.
     Cancelled,
-    /// It, or the ancestor it fell with, was retried.
+    /// It stands again, or fell with another ancestor than before.
     Revived,
 }
 
@@ -106,9 +106,6 @@ fn tell_children(
     work: &mut VecDeque<Tell>,
     budget: &mut usize,
 ) -> Outcome<Option<Tell>> {
-    if job.fate == Fate::Revived && !root_stands(tx, job.root)? {
-        return Ok(None);
-    }
     let text = if job.fate == Fate::Revived { sql!("edge/all") } else { sql!("edge/untold") };
     let mut children: Vec<i64> = Vec::new();
     loop {
@@ -136,14 +133,6 @@ fn tell_children(
     }
 }
 
-/// Whoever is to be revived has fallen with this root, which must stand again.
-fn root_stands(tx: &Tx<'_>, root: Option<Bits>) -> Outcome<bool> {
-    match root {
-        Some(root) => tx.any(sql!("cascade/root_stands"), [root]),
-        None => Ok(false),
-    }
-}
-
 fn tell_one(tx: &mut Tx<'_>, job: Tell, child: i64, work: &mut VecDeque<Tell>) -> Outcome<()> {
     if job.fate == Fate::Done {
         return close_edge(tx, job.parent, child);
@@ -152,10 +141,7 @@ fn tell_one(tx: &mut Tx<'_>, job: Tell, child: i64, work: &mut VecDeque<Tell>) -
         return Ok(());
     };
     if job.fate == Fate::Revived {
-        return match job.root {
-            Some(root) if row.fallen_from == Some(root) && row.is_fallen() => revive(tx, row, root, work),
-            _ => Ok(()),
-        };
+        return if is_held_down(tx, &row)? { Ok(()) } else { revive(tx, row, work) };
     }
     match row.on_parent_failure {
         OnParentFailure::Run => close_edge(tx, job.parent, child),
@@ -208,42 +194,52 @@ pub(crate) fn fall(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, root: Bits)
     row.save(tx)
 }
 
-/// The first open parent, in the order given, that is failed or cancelled and takes this task along. Parents that
-/// fell with `ignore` will stand again, too.
-pub(crate) fn fallen_parent(tx: &Tx<'_>, row: &Row, ignore: Option<Bits>) -> Outcome<Option<(TaskState, Bits)>> {
-    if !row.has_parents || row.on_parent_failure != OnParentFailure::Fail {
-        return Ok(None);
+/// The open parents that are failed or cancelled, in the order given: state, and the ancestor to be named.
+fn fallen_parents(tx: &Tx<'_>, row: &Row) -> Outcome<Vec<(TaskState, Bits)>> {
+    if !row.has_parents {
+        return Ok(Vec::new());
     }
     let mut statement = tx.sql(sql!("edge/fallen_parents"))?;
     let mut rows = statement.query([row.order])?;
+    let mut parents = Vec::new();
     while let Some(row) = rows.next()? {
-        let (Some(fallen), Some(id)) = (state(int(row, 0)), bits(row, 1)) else { continue };
-        let fallen_from = bits(row, 2);
-        if ignore.is_none() || fallen_from != ignore {
-            return Ok(Some((fallen, fallen_from.unwrap_or(id))));
-        }
+        let named = bits(row, 2).or_else(|| bits(row, 1));
+        parents.extend(state(int(row, 0)).zip(named));
     }
-    Ok(None)
+    Ok(parents)
 }
 
-/// A fallen task stands again with its root, unless another parent holds it down.
-fn revive(tx: &mut Tx<'_>, mut row: Row, root: Bits, work: &mut VecDeque<Tell>) -> Outcome<()> {
+/// The first open parent that is failed or cancelled and takes this task along.
+pub(crate) fn fallen_parent(tx: &Tx<'_>, row: &Row) -> Outcome<Option<(TaskState, Bits)>> {
+    if row.on_parent_failure != OnParentFailure::Fail {
+        return Ok(None);
+    }
+    Ok(fallen_parents(tx, row)?.first().copied())
+}
+
+/// Whether a task did not fall, or still lies rightly: an open parent is down with (or is) the ancestor that it names.
+/// If not, it is to be looked at again, and it will be: whenever a task stands up or falls with another ancestor than
+/// before, its children are. So nobody has to remember whose retry it was.
+fn is_held_down(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
+    let Some(named) = row.fallen_from.filter(|_| row.is_fallen()) else { return Ok(true) };
+    Ok(fallen_parents(tx, row)?.iter().any(|(_, root)| *root == named))
+}
+
+/// A fallen task stands again, unless a parent that is down with another ancestor holds it: then it names that one.
+/// Either way its own children are looked at next.
+fn revive(tx: &mut Tx<'_>, mut row: Row, work: &mut VecDeque<Tell>) -> Outcome<()> {
     moves::stand_up(tx, &mut row)?;
     row.fallen_from = None;
-    let told = Tell { parent: row.order, fate: Fate::Revived, root: Some(root), after: i64::MIN };
-    match fallen_parent(tx, &row, Some(root))? {
-        Some((state, root)) => {
-            fall(tx, &mut row, state, root)?;
-            // Its children of other paths are waiting already if an earlier step revived them.
-            let fate = if state == TaskState::Failed { Fate::Failed } else { Fate::Cancelled };
-            work.push_back(Tell { fate, root: Some(root), ..told });
-        }
+    match fallen_parent(tx, &row)? {
+        Some((state, root)) => fall(tx, &mut row, state, root)?,
         None => {
             tx.run(sql!("task/forget"), [row.order])?;
             moves::settle_start(tx, &mut row)?;
             row.save(tx)?;
         }
     }
-    work.push_back(told);
+    if row.has_children {
+        work.push_back(Tell { parent: row.order, fate: Fate::Revived, root: None, after: i64::MIN });
+    }
     Ok(())
 }

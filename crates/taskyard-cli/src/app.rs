@@ -1,0 +1,211 @@
+//! From arguments to a command, and from its end to an exit code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use taskyard::Taskyard;
+
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::session::Session;
+use crate::settings::{self, Flags};
+use crate::{bench, commands, demo, logging};
+
+/// Background tasks in the database that the application already has
+#[derive(Debug, Parser)]
+#[command(name = "taskyard", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Top,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The database: postgresql://user:password@host:5432/name, or a SQLite file
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
+    /// Print JSON for programs on stdout, everything else on stderr
+    #[arg(long, global = true)]
+    json: bool,
+    /// Set any setting, as --set name=value (see --help for their names)
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.trim().to_owned(), value.to_owned()))
+        .ok_or_else(|| "write it as name=value".into())
+}
+
+#[derive(Debug, Subcommand)]
+enum Top {
+    /// Servers and queues: start, status, stats, servers, retry, clear, pause, resume, limit, drain, purge
+    #[command(subcommand)]
+    Queue(commands::queue::Queue),
+    /// Single tasks: list, show, logs, cancel, stop, retry, wait, add
+    #[command(subcommand)]
+    Task(commands::task::Task),
+    /// Dead letters: tasks whose retries are spent
+    #[command(subcommand)]
+    Dead(commands::dead::Dead),
+    /// The database: migrate, status, query
+    #[command(subcommand)]
+    Db(commands::db::Db),
+    /// Run real tasks over the files of a directory and report on them
+    Demo(demo::Demo),
+    /// Print the completions of a shell
+    Completions(commands::completions::Completions),
+}
+
+/// Changes the queue before a server starts on it: states, further functions.
+type Configure = dyn Fn(Taskyard) -> Taskyard + Send + Sync;
+
+/// The commands, to be run by a program's `main`.
+#[derive(Clone)]
+pub struct Commands {
+    configure: Arc<Configure>,
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Commands {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Commands")
+    }
+}
+
+impl Commands {
+    /// With the tasks that are linked into this program.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { configure: Arc::new(|taskyard| taskyard) }
+    }
+
+    /// Prepares the queue before `queue start` serves it, for example `|yard| yard.state(mailer.clone())`.
+    #[must_use]
+    pub fn configure(self, configure: impl Fn(Taskyard) -> Taskyard + Send + Sync + 'static) -> Self {
+        let before = self.configure;
+        Self { configure: Arc::new(move |taskyard| configure(before(taskyard))) }
+    }
+
+    /// Runs the command line of this process.
+    #[must_use]
+    pub fn main(&self) -> ExitCode {
+        self.run(std::env::args_os())
+    }
+
+    /// Runs a command line; the first argument is the program's name.
+    #[must_use]
+    pub fn run<I, T>(&self, arguments: I) -> ExitCode
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        let matches = match command().try_get_matches_from(arguments) {
+            Ok(matches) => matches,
+            Err(error) => {
+                // Help and version go to stdout and are no error; a closed pipe is not either.
+                let _ = error.print();
+                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            }
+        };
+        match self.dispatch(&matches) {
+            Ok(exit) => ExitCode::from(exit),
+            Err(failure) => {
+                failure.print();
+                ExitCode::from(failure.exit_code())
+            }
+        }
+    }
+
+    fn dispatch(&self, matches: &clap::ArgMatches) -> Result<u8, Failure> {
+        let wrong = |error: clap::Error| Failure::usage(error.to_string());
+        let global = Global::from_arg_matches(matches).map_err(wrong)?;
+        let mut flags = Flags { database: global.database, values: global.settings };
+        let out = Out::new(global.json);
+        let bench = matches.subcommand().filter(|(name, _)| *name == bench::NAME);
+        if let Some((_, matches)) = bench {
+            logging::start("warn")?;
+            return self.on_runtime(out, &flags, async |session| bench::run(session, matches).await);
+        }
+        let command = Top::from_arg_matches(matches).map_err(wrong)?;
+        if let Top::Completions(shell) = &command {
+            return shell.print(&mut self::command());
+        }
+        logging::start(match &command {
+            Top::Queue(queue) if queue.is_server() => "info",
+            // A file that cannot be read is in the report; the bars are not to be torn by it.
+            Top::Demo(_) => "error",
+            _ => "warn",
+        })?;
+        if let Top::Queue(queue) = &command {
+            flags.values.extend(queue.flags());
+        }
+        self.on_runtime(out, &flags, async |session| match &command {
+            Top::Queue(queue) => queue.run(session).await,
+            Top::Task(task) => task.run(session).await,
+            Top::Dead(dead) => dead.run(session).await,
+            Top::Db(db) => db.run(session).await,
+            Top::Demo(demo) => demo.run(session).await,
+            Top::Completions(_) => Ok(0),
+        })
+    }
+
+    fn on_runtime(
+        &self,
+        out: Out,
+        flags: &Flags,
+        body: impl AsyncFnOnce(&Session) -> Result<u8, Failure>,
+    ) -> Result<u8, Failure> {
+        let session = Session::new(out, settings::find(flags)?, flags.clone(), Arc::clone(&self.configure));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::work(format!("cannot start threads: {error}")))?;
+        let end = runtime.block_on(async {
+            let end = body(&session).await;
+            session.close().await;
+            end
+        });
+        // A thread that a task's body does not give back must not keep the command from ending.
+        runtime.shutdown_background();
+        end
+    }
+}
+
+/// The whole command line, with what the long help adds.
+fn command() -> clap::Command {
+    let command =
+        Cli::command().after_help("`taskyard --help` also lists every setting").after_long_help(settings::table());
+    match bench::command() {
+        Some(bench) => command.subcommand(bench),
+        None => command,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_long_help_names_every_setting() {
+        let help = command().render_long_help().to_string();
+        for setting in taskyard::SETTINGS {
+            assert!(help.contains(setting.env) && help.contains(setting.name), "{}", setting.name);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `taskyard bench`: figures of this database on this machine.
+//!
+//! Every rate ends with a durable write: an addition counts when it is acknowledged, a drained task when its result
+//! is. The raw figures (`raw`) are SQL alone over one connection, so that ratios come from one run on one machine. The
+//! bench leaves its tasks behind: give it a database of its own.
+
+mod add;
+mod drain;
+mod pickup;
+mod postgres;
+mod raw;
+mod report;
+mod tasks;
+
+use std::time::Duration;
+
+use clap::{Args, FromArgMatches as _};
+use taskyard::Error;
+
+use crate::failure::Failure;
+use crate::out::remark;
+use crate::session::{Access, Session};
+use report::Figures;
+
+/// The subcommand's name.
+pub(crate) const NAME: &str = "bench";
+
+const PARTS: [&str; 6] = ["add", "bulk", "drain", "pickup", "rest", "raw"];
+
+/// What to measure.
+#[derive(Args, Clone, Debug)]
+struct BenchArgs {
+    /// Tasks to add in bulk and to drain
+    #[arg(long, default_value_t = 200_000)]
+    tasks: usize,
+    /// Seconds for each of the awaited additions and raw figures
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Pick-up samples
+    #[arg(long, default_value_t = 5_000)]
+    samples: usize,
+    /// Only these parts
+    #[arg(long, value_delimiter = ',', value_parser = PARTS)]
+    only: Vec<String>,
+    /// Workers of the draining server (default: the CPU count)
+    #[arg(long)]
+    workers: Option<usize>,
+    /// What lies in the database meanwhile and must not slow it: blocked, future, parked, finished or queues, as
+    /// future=1000000
+    #[arg(long, value_name = "KIND=N", value_delimiter = ',')]
+    beside: Vec<String>,
+    /// The other process of the pick-up
+    #[arg(long, hide = true)]
+    serve: bool,
+}
+
+/// The subcommand's arguments.
+pub(crate) fn command() -> Option<clap::Command> {
+    Some(BenchArgs::augment_args(clap::Command::new(NAME).about("Figures of a database of its own: rates, latency, bill")))
+}
+
+/// Runs it; answers the exit code.
+///
+/// # Errors
+/// Why it could not measure.
+pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result<u8, Failure> {
+    let args = BenchArgs::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
+    let queue = session.taskyard(Access::Create).await?;
+    if args.serve {
+        pickup::serve(&queue).await?;
+        return Ok(0);
+    }
+    let address = session.settings().database.clone().unwrap_or_default();
+    let observer = postgres::Observer::connect(&address).await?;
+    let mut figures = Figures::new(&queue, observer.as_ref()).await?;
+    let wants = |part: &str| args.only.is_empty() || args.only.iter().any(|name| name == part);
+    let seconds = Duration::from_secs(args.seconds);
+
+    for beside in &args.beside {
+        remark(format!("bench: adding what lies beside: {beside}"));
+        figures.beside.push(add::beside(&queue, beside).await?);
+    }
+    if let (true, Some(observer)) = (wants("raw"), &observer) {
+        remark("bench: raw figures by SQL alone");
+        figures.raw = Some(raw::measure(observer, seconds).await?);
+    }
+    if wants("add") {
+        remark("bench: awaited additions");
+        figures.add_one = Some(add::awaited(&queue, 1, seconds).await?);
+        figures.add_hundred = Some(add::awaited(&queue, 100, seconds).await?);
+        add::clear(&queue).await?;
+    }
+    if wants("bulk") || wants("drain") {
+        remark("bench: bulk");
+        figures.bulk = Some(add::bulk(&queue, args.tasks).await?);
+    }
+    if wants("drain") {
+        remark("bench: drain");
+        figures.drain = Some(drain::measure(&queue, observer.as_ref(), args.tasks, args.workers).await?);
+    }
+    if wants("pickup") {
+        remark("bench: pick-up latency");
+        figures.pickup = Some(pickup::measure(&queue, &address, args.samples).await?);
+    }
+    if wants("rest") {
+        remark("bench: a server at rest");
+        figures.rest = Some(pickup::at_rest(&address, Duration::from_secs(20)).await?);
+    }
+    queue.close(Duration::from_secs(10)).await?;
+    if session.out().is_json() {
+        session.out().json(&figures)?;
+    } else {
+        figures.print();
+    }
+    Ok(0)
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> Error {
+    Error::Database(format!("{what}: {error}"))
+}

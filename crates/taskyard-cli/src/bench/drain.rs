@@ -1,0 +1,61 @@
+//! A drain: from the start of a server until the last result is durable.
+
+use std::time::{Duration, Instant};
+
+use taskyard::{Result, Taskyard, TaskState};
+
+use super::postgres::Observer;
+use super::report::{Drain, Rate};
+
+/// Drains `tasks` no-op tasks that are enqueued already.
+pub(super) async fn measure(
+    queue: &Taskyard,
+    observer: Option<&Observer>,
+    tasks: usize,
+    workers: Option<usize>,
+) -> Result<Drain> {
+    let done = || async { Ok::<u64, taskyard::Error>(queue.store().status().await?.by_state[TaskState::Done as usize]) };
+    let before = done().await?;
+    let bill = match observer {
+        Some(observer) => Some(observer.bill().await?),
+        None => None,
+    };
+    let mut config = queue.server_config();
+    config.queues = None;
+    config.workers = workers.unwrap_or(config.workers);
+    let started = Instant::now();
+    let server = queue.serve_with(config).await?;
+    while (server.status().ended(TaskState::Done) as usize) < tasks {
+        if started.elapsed() > Duration::from_secs(600) {
+            return Err(taskyard::Error::Database(format!("only {} of {tasks} were done after 600 s", server.status().ended(TaskState::Done))));
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let rate = Rate::new(tasks as u64, started.elapsed());
+    let connections = match observer {
+        Some(observer) => Some(observer.connections().await?),
+        None => None,
+    };
+    let spent = match (observer, bill) {
+        (Some(observer), Some(bill)) => Some(observer.bill().await?.since(&bill, tasks)),
+        _ => None,
+    };
+    server.stop();
+    server.wait().await;
+    let now = done().await?;
+    if now - before < tasks as u64 {
+        return Err(taskyard::Error::Database(format!("{} of {tasks} tasks are done in the database", now - before)));
+    }
+    Ok(Drain { rate, bill: spent, connections, peak_memory_mib: peak_memory_mib() })
+}
+
+/// The most memory that this process ever held, in MiB.
+pub(super) fn peak_memory_mib() -> f64 {
+    status_field(std::process::id(), "VmHWM:").unwrap_or(0.0) / 1024.0
+}
+
+/// A field in kB of a process's status.
+pub(super) fn status_field(process: u32, field: &str) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find(|line| line.starts_with(field))?.split_whitespace().nth(1)?.parse().ok()
+}

@@ -1,0 +1,93 @@
+//! Pick-up: client and server in two processes, on an idle queue, from the call to the body's first instruction.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use taskyard::{Result, TaskRef, Taskyard};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::failed;
+use super::report::{Latency, Rest};
+use super::tasks::{monotonic, stamp};
+
+/// Measures `samples` pick-ups with random gaps of 5 to 50 ms.
+pub(super) async fn measure(queue: &Taskyard, address: &str, samples: usize) -> Result<Latency> {
+    let server = start(address).await?;
+    let mut refs: Vec<TaskRef<u64>> = Vec::with_capacity(samples);
+    for _ in 0..20 {
+        queue.add(stamp(monotonic()))?.await?;
+    }
+    for _ in 0..samples {
+        tokio::time::sleep(Duration::from_micros(rand::random_range(5_000..50_000))).await;
+        let reference = queue.add(stamp(monotonic()))?;
+        reference.get_task_id().await?;
+        refs.push(reference);
+    }
+    let mut nanoseconds = Vec::with_capacity(samples);
+    for reference in refs {
+        nanoseconds.push(reference.await?);
+    }
+    stop(server).await?;
+    Ok(Latency::new(nanoseconds))
+}
+
+/// What a server costs that has nothing to do.
+pub(super) async fn at_rest(address: &str, watch: Duration) -> Result<Rest> {
+    let server = start(address).await?;
+    let process = server.id().unwrap_or(0);
+    // Its first look around (rescue, pruning, parked tasks) belongs to the start.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = cpu_seconds(process);
+    tokio::time::sleep(watch).await;
+    let cpu_percent = (cpu_seconds(process) - before) / watch.as_secs_f64() * 100.0;
+    let memory_mib = super::drain::status_field(process, "VmRSS:").unwrap_or(0.0) / 1024.0;
+    stop(server).await?;
+    Ok(Rest { cpu_percent, memory_mib })
+}
+
+/// The server's side, in the other process: runs until its standard input ends.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn serve(queue: &Taskyard) -> Result<()> {
+    let server = queue.serve().await?;
+    println!("ready");
+    let mut line = String::new();
+    let _ = BufReader::new(tokio::io::stdin()).read_line(&mut line).await;
+    server.stop();
+    server.wait().await;
+    Ok(())
+}
+
+async fn start(address: &str) -> Result<Child> {
+    let refused = |error: std::io::Error| failed("cannot start the other process", error);
+    let program = std::env::current_exe().map_err(refused)?;
+    let mut child = Command::new(program)
+        .args(["bench", "--serve", "--database", address])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(refused)?;
+    let mut ready = String::new();
+    let output = child.stdout.take().ok_or_else(|| failed("the other process", "no output"))?;
+    BufReader::new(output).read_line(&mut ready).await.map_err(refused)?;
+    if ready.trim() != "ready" {
+        return Err(failed("the other process", "it did not start"));
+    }
+    Ok(child)
+}
+
+async fn stop(mut child: Child) -> Result<()> {
+    drop(child.stdin.take());
+    child.wait().await.map(drop).map_err(|error| failed("the other process", error))
+}
+
+/// User and system time of a process; in ticks of 10 ms, which every Linux has.
+fn cpu_seconds(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}

@@ -1,0 +1,13 @@
+//! The commands: one file each, a folder for each group.
+
+pub(crate) mod completions;
+pub(crate) mod db;
+pub(crate) mod dead;
+pub(crate) mod queue;
+pub(crate) mod task;
+
+mod bulk;
+mod filter;
+mod interrupt;
+
+pub(crate) use interrupt::Interrupts;

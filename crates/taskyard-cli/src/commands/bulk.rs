@@ -1,0 +1,134 @@
+//! One verb over many tasks: named ones, or page by page everything that a filter means.
+
+use taskyard::{ControlReply, Store, TaskId};
+use taskyard_core::store::TaskFilter;
+
+use crate::failure::Failure;
+use crate::out::Out;
+
+/// Tasks in one statement.
+pub(crate) const PAGE: usize = 1_000;
+
+/// What is done to each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Cancel,
+    Stop,
+    Retry,
+}
+
+impl Verb {
+    async fn call(self, store: &dyn Store, ids: &[TaskId]) -> Result<Vec<ControlReply>, Failure> {
+        Ok(match self {
+            Self::Cancel => store.cancel(ids).await?,
+            Self::Stop => store.stop(ids).await?,
+            Self::Retry => store.retry(ids).await?,
+        })
+    }
+
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancelled",
+            Self::Stop => "stopped",
+            Self::Retry => "retried",
+        }
+    }
+
+    const fn asked(self) -> &'static str {
+        match self {
+            Self::Cancel => "its server was asked to cancel it",
+            Self::Stop => "its server was asked to stop it",
+            Self::Retry => "its retry was asked for",
+        }
+    }
+
+    const fn needed(self) -> &'static str {
+        match self {
+            Self::Cancel => "only a task that has not ended can be cancelled",
+            Self::Stop => "only a running task can be stopped",
+            Self::Retry => "only a failed, cancelled or stopped task can be retried",
+        }
+    }
+}
+
+/// How many of them it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Carried out.
+    pub(crate) applied: u64,
+    /// Their servers were asked.
+    pub(crate) requested: u64,
+    /// Changed by someone else in the meantime.
+    pub(crate) refused: u64,
+}
+
+/// Calls the verb on everything that the filter means, until a whole pass is through.
+///
+/// # Errors
+/// The database's; what was done until then stays done.
+pub(crate) async fn over(store: &dyn Store, verb: Verb, filter: &TaskFilter) -> Result<Count, Failure> {
+    let mut count = Count::default();
+    let mut after = None;
+    loop {
+        let ids = store.select(filter, after, PAGE).await?;
+        let Some(last) = ids.last() else { return Ok(count) };
+        after = Some(*last);
+        for reply in verb.call(store, &ids).await? {
+            match reply {
+                ControlReply::Applied(_) => count.applied += 1,
+                ControlReply::Requested => count.requested += 1,
+                ControlReply::Refused(_) | ControlReply::NotFound => count.refused += 1,
+            }
+        }
+    }
+}
+
+/// Deletes everything final that the filter means; parents only once their children are final. Answers how many.
+///
+/// # Errors
+/// The database's; what was deleted until then stays deleted.
+pub(crate) async fn purge(store: &dyn Store, filter: &TaskFilter) -> Result<u64, Failure> {
+    let mut deleted = 0;
+    let mut after = None;
+    loop {
+        let ids = store.select(filter, after, PAGE).await?;
+        let Some(last) = ids.last() else { return Ok(deleted) };
+        after = Some(*last);
+        deleted += store.purge(&ids).await? as u64;
+    }
+}
+
+/// Calls the verb on named tasks and says what became of each; exit code 4 if any was refused.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn named(out: Out, store: &dyn Store, verb: Verb, ids: &[TaskId]) -> Result<u8, Failure> {
+    let mut replies = Vec::with_capacity(ids.len());
+    for page in ids.chunks(PAGE) {
+        replies.extend(verb.call(store, page).await?);
+    }
+    if out.is_json() {
+        let rows: Vec<_> =
+            ids.iter().zip(&replies).map(|(id, reply)| serde_json::json!({"id": id, "reply": reply})).collect();
+        out.json(&rows)?;
+    }
+    let mut exit = 0;
+    for (id, reply) in ids.iter().zip(&replies) {
+        match reply {
+            ControlReply::Applied(_) if out.is_json() => {}
+            ControlReply::Requested if out.is_json() => {}
+            ControlReply::Applied(state) => out.line(format_args!("{id} {}: it is {state} now", verb.done()))?,
+            ControlReply::Requested => out.line(format_args!("{id} runs: {}", verb.asked()))?,
+            ControlReply::Refused(state) => {
+                let error = taskyard::Error::WrongState { id: *id, state: *state, why: verb.needed() };
+                Failure::from(error).print();
+                exit = 4;
+            }
+            ControlReply::NotFound => {
+                Failure::from(taskyard::Error::NotFound(*id)).print();
+                exit = 4;
+            }
+        }
+    }
+    Ok(exit)
+}

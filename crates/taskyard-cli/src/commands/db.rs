@@ -1,0 +1,37 @@
+//! `db …`: the schema, and a person's own questions to the database.
+
+mod query;
+mod schema;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+use crate::out::remark;
+use crate::session::Session;
+
+/// The database
+#[derive(Debug, Subcommand)]
+pub(crate) enum Db {
+    /// Bring the schema to this program's version
+    Migrate,
+    /// Show the schema's version; exit code 1 if migrations are pending
+    Status,
+    /// Run one reading SQL statement and print its rows
+    Query(query::Query),
+    /// Accepted for those who know it from elsewhere: migrations ship with Taskyard
+    Makemigrations,
+}
+
+impl Db {
+    pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        match self {
+            Self::Migrate => schema::migrate(session).await,
+            Self::Status => schema::status(session).await,
+            Self::Query(query) => query.run(session).await,
+            Self::Makemigrations => {
+                remark("nothing to make: migrations ship with Taskyard; `taskyard db migrate` applies them");
+                Ok(0)
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The filters that commands over many tasks share.
+
+use std::time::Duration;
+
+use clap::Args;
+use taskyard::{Store, TaskState};
+use taskyard_core::settings::duration;
+use taskyard_core::store::TaskFilter;
+
+use crate::failure::Failure;
+
+/// Which tasks, by what they are.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct By {
+    /// Only of this queue
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+    /// Only of this kind (the function's path)
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only with this tag
+    #[arg(long)]
+    pub(crate) tag: Option<String>,
+}
+
+impl By {
+    /// A store's filter with these states.
+    pub(crate) fn states(&self, states: &[TaskState]) -> TaskFilter {
+        TaskFilter {
+            states: states.to_vec(),
+            queue: self.queue.clone(),
+            kind: self.kind.clone(),
+            tag: self.tag.clone(),
+            ..TaskFilter::default()
+        }
+    }
+
+    /// ` of queue x and kind y`, empty without a filter.
+    pub(crate) fn words(&self) -> String {
+        let parts: Vec<String> = [("queue", &self.queue), ("kind", &self.kind), ("tag", &self.tag)]
+            .into_iter()
+            .filter_map(|(word, value)| value.as_ref().map(|value| format!("{word} `{value}`")))
+            .collect();
+        if parts.is_empty() { String::new() } else { format!(" of {}", parts.join(" and ")) }
+    }
+}
+
+/// For flags that take a state.
+pub(crate) fn state(text: &str) -> Result<TaskState, String> {
+    text.parse().map_err(|error: taskyard::Error| error.to_string())
+}
+
+/// For flags that take a duration: `30` (seconds), `250ms`, `5m`, `2h`, `7d`.
+pub(crate) fn span(text: &str) -> Result<Duration, String> {
+    duration(text)
+}
+
+/// The instant this long ago, by the database's clock.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn ago(store: &dyn Store, age: Option<Duration>) -> Result<Option<taskyard::Timestamp>, Failure> {
+    let Some(age) = age else { return Ok(None) };
+    let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+    let then = store.now().await?.as_microsecond().saturating_sub(micros);
+    Ok(taskyard_core::time::from_micros(then))
+}

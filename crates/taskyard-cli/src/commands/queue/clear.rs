@@ -1,0 +1,42 @@
+//! `queue clear`: cancels what is waiting and enqueued, in pages; deletes nothing.
+
+use clap::Args;
+use taskyard::TaskState;
+
+use crate::commands::bulk::{self, Verb};
+use crate::commands::filter::By;
+use crate::confirm::confirm;
+use crate::failure::Failure;
+use crate::moment;
+use crate::session::{Access, Session};
+
+/// Cancel what is waiting and enqueued
+#[derive(Debug, Args)]
+pub(crate) struct Clear {
+    #[command(flatten)]
+    by: By,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl Clear {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        let store = session.store(Access::Existing).await?;
+        let address = session.address();
+        confirm(self.yes, &format!("Cancel every waiting and enqueued task{} in {address}?", self.by.words()))?;
+        let filter = self.by.states(&[TaskState::Waiting, TaskState::Enqueued]);
+        let count = bulk::over(store.as_ref(), Verb::Cancel, &filter).await?;
+        let out = session.out();
+        if out.is_json() {
+            out.json(&serde_json::json!({"cancelled": count.applied, "requested": count.requested}))?;
+        } else {
+            let started = match count.requested {
+                0 => String::new(),
+                some => format!("; {} had just started, and their servers were asked", moment::number(some)),
+            };
+            out.line(format_args!("{} tasks cancelled{started}", moment::number(count.applied)))?;
+        }
+        Ok(0)
+    }
+}

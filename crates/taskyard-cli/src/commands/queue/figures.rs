@@ -1,0 +1,83 @@
+//! `queue stats` and `queue servers`.
+
+use crate::failure::Failure;
+use crate::grid::Grid;
+use crate::moment;
+use crate::session::{Access, Session};
+
+pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
+    let store = session.store(Access::Existing).await?;
+    let queues = store.queues().await?;
+    let out = session.out();
+    if out.is_json() {
+        let rows: Vec<_> = queues
+            .iter()
+            .map(|queue| {
+                serde_json::json!({
+                    "name": queue.name,
+                    "paused": queue.paused,
+                    "running_max": queue.running_max,
+                    "enqueued": queue.enqueued,
+                    "waiting": queue.waiting,
+                    "doing": queue.doing,
+                    "oldest_enqueued_seconds": queue.oldest_enqueued.map(|age| age.as_secs_f64()),
+                })
+            })
+            .collect();
+        out.json(&rows)?;
+        return Ok(0);
+    }
+    let mut grid = Grid::new(["QUEUE", "STATE", ">LIMIT", ">ENQUEUED", ">WAITING", ">DOING", ">OLDEST"]);
+    for queue in &queues {
+        grid.row([
+            queue.name.as_str(),
+            if queue.paused { "paused" } else { "running" },
+            &queue.running_max.map_or_else(|| "-".into(), |max| max.to_string()),
+            &moment::number(queue.enqueued),
+            &moment::number(queue.waiting),
+            &moment::number(queue.doing),
+            &queue.oldest_enqueued.map_or_else(|| "-".into(), moment::span),
+        ]);
+    }
+    out.grid(grid)?;
+    Ok(0)
+}
+
+pub(super) async fn servers(session: &Session) -> Result<u8, Failure> {
+    let store = session.store(Access::Existing).await?;
+    let servers = store.servers().await?;
+    let out = session.out();
+    if out.is_json() {
+        out.json(&servers)?;
+        return Ok(0);
+    }
+    let now = store.now().await?;
+    let mut grid = Grid::new([
+        "SERVER",
+        "NAME",
+        ">PID",
+        "VERSION",
+        "STATE",
+        ">WORKERS",
+        ">ACTIVE",
+        ">IDLE",
+        ">TASKS",
+        "LAST BEAT",
+    ]);
+    for server in &servers {
+        grid.row([
+            server.id.to_string(),
+            server.name.clone(),
+            server.pid.to_string(),
+            server.version.clone(),
+            if server.is_running { "alive" } else { "gone" }.to_owned(),
+            server.workers_max.to_string(),
+            server.workers_active.to_string(),
+            server.workers_idle.to_string(),
+            server.tasks_running.to_string(),
+            moment::ago(now, server.last_heartbeat_at),
+        ]);
+    }
+    out.grid(grid)?;
+    Ok(0)
+}

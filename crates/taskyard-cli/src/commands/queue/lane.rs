@@ -1,0 +1,75 @@
+//! `queue pause`, `queue resume`, `queue limit`: what is kept about one queue.
+
+use clap::Args;
+use taskyard::Limits;
+
+use crate::failure::Failure;
+use crate::session::{Access, Session};
+
+/// One queue
+#[derive(Debug, Args)]
+pub(crate) struct Lane {
+    /// The queue's name
+    queue: String,
+}
+
+/// Limit a queue
+#[derive(Debug, Args)]
+pub(crate) struct Limit {
+    /// The queue's name
+    queue: String,
+    /// Tasks at once over all servers, or `none`
+    #[arg(value_name = "N|none", value_parser = running_max)]
+    running_max: RunningMax,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RunningMax(Option<u32>);
+
+fn running_max(text: &str) -> Result<RunningMax, String> {
+    match text {
+        "none" => Ok(RunningMax(None)),
+        _ => match text.parse::<u32>() {
+            Ok(0) => Err("0 would stop it: use `queue pause`".into()),
+            Ok(number) => Ok(RunningMax(Some(number))),
+            Err(_) => Err("a whole number from 1, or `none`".into()),
+        },
+    }
+}
+
+fn check(name: &str) -> Result<(), Failure> {
+    Ok(Limits::default().check_name("queue", name)?)
+}
+
+impl Lane {
+    pub(super) async fn pause(&self, session: &Session, paused: bool) -> Result<u8, Failure> {
+        check(&self.queue)?;
+        let store = session.store(Access::Create).await?;
+        store.set_paused(&self.queue, paused).await?;
+        let out = session.out();
+        if out.is_json() {
+            out.json(&serde_json::json!({"queue": self.queue, "paused": paused}))?;
+        } else if paused {
+            out.line(format_args!("queue `{}` is paused: what runs goes on, nothing else of it starts", self.queue))?;
+        } else {
+            out.line(format_args!("queue `{}` runs", self.queue))?;
+        }
+        Ok(0)
+    }
+}
+
+impl Limit {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        check(&self.queue)?;
+        let store = session.store(Access::Create).await?;
+        store.set_concurrency(&self.queue, self.running_max.0).await?;
+        let out = session.out();
+        if out.is_json() {
+            out.json(&serde_json::json!({"queue": self.queue, "running_max": self.running_max.0}))?;
+        } else {
+            let limit = self.running_max.0.map_or_else(|| "any number".into(), |max| format!("at most {max}"));
+            out.line(format_args!("of queue `{}`, {limit} run at once over all servers", self.queue))?;
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,64 @@
+//! `queue purge`: deletes finished tasks by filter. Dead letters and stopped tasks only if they are named.
+
+use std::time::Duration;
+
+use clap::Args;
+use taskyard::TaskState;
+
+use crate::commands::bulk;
+use crate::commands::filter::{By, ago, span, state};
+use crate::confirm::confirm;
+use crate::failure::Failure;
+use crate::moment;
+use crate::session::{Access, Session};
+
+/// Delete finished tasks
+#[derive(Debug, Args)]
+pub(crate) struct Purge {
+    #[command(flatten)]
+    by: By,
+    /// In these states (done, cancelled, failed, stopped), separated by commas
+    #[arg(long, value_name = "STATE", value_parser = state, value_delimiter = ',', default_value = "done,cancelled")]
+    state: Vec<TaskState>,
+    /// Finished at least this long ago (30, 5m, 2h, 7d)
+    #[arg(long, value_name = "AGE", value_parser = span)]
+    older_than: Option<Duration>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl Purge {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        if let Some(state) = self.state.iter().find(|state| !state.is_final()) {
+            return Err(Failure::usage(format!("a task that is {state} has not finished and is never deleted"))
+                .with_hint("`taskyard queue clear` cancels what waits"));
+        }
+        run(session, &self.by, &self.state, self.older_than, self.yes).await
+    }
+}
+
+/// Also what `dead purge` does.
+pub(crate) async fn run(
+    session: &Session,
+    by: &By,
+    states: &[TaskState],
+    older_than: Option<Duration>,
+    yes: bool,
+) -> Result<u8, Failure> {
+    let store = session.store(Access::Existing).await?;
+    let words: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    let age = older_than.map_or(String::new(), |age| format!(" that ended over {} ago", moment::span(age)));
+    let what = format!("{} tasks{}{age}", words.join(", "), by.words());
+    confirm(yes, &format!("Delete all {what} from {}?", session.address()))?;
+    let mut filter = by.states(states);
+    filter.finished_before = ago(store.as_ref(), older_than).await?;
+    let deleted = bulk::purge(store.as_ref(), &filter).await?;
+    let out = session.out();
+    if out.is_json() {
+        out.json(&serde_json::json!({"deleted": deleted}))?;
+    } else {
+        out.line(format_args!("{} tasks deleted", moment::number(deleted)))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,53 @@
+//! `task …`: what is asked and done about single tasks.
+
+mod add;
+mod control;
+mod list;
+mod logs;
+pub(crate) mod show;
+mod tree;
+mod wait;
+
+use clap::Subcommand;
+
+use crate::commands::bulk::Verb;
+use crate::failure::Failure;
+use crate::session::Session;
+
+pub(crate) use list::page;
+
+/// Single tasks
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// List tasks, the newest first
+    List(list::List),
+    /// Show everything about a task: record, attempts, context, children
+    Show(show::Show),
+    /// Show what a task logged
+    Logs(logs::Logs),
+    /// Cancel tasks; a running one is interrupted
+    Cancel(control::Ids),
+    /// Stop running tasks and keep them for a retry
+    Stop(control::Ids),
+    /// Retry failed, cancelled or stopped tasks
+    Retry(control::Ids),
+    /// Wait for a task and print its result
+    Wait(wait::Wait),
+    /// Add a task by its kind
+    Add(add::Add),
+}
+
+impl Task {
+    pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        match self {
+            Self::List(list) => list.run(session).await,
+            Self::Show(show) => show.run(session).await,
+            Self::Logs(logs) => logs.run(session).await,
+            Self::Cancel(ids) => ids.run(session, Verb::Cancel).await,
+            Self::Stop(ids) => ids.run(session, Verb::Stop).await,
+            Self::Retry(ids) => ids.run(session, Verb::Retry).await,
+            Self::Wait(wait) => wait.run(session).await,
+            Self::Add(add) => add.run(session).await,
+        }
+    }
+}

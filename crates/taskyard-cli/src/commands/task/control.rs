@@ -1,0 +1,23 @@
+//! `task cancel`, `task stop`, `task retry`.
+
+use clap::Args;
+use taskyard::TaskId;
+
+use crate::commands::bulk::{self, Verb};
+use crate::failure::Failure;
+use crate::session::{Access, Session};
+
+/// Which tasks
+#[derive(Debug, Args)]
+pub(crate) struct Ids {
+    /// The tasks' ids
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<TaskId>,
+}
+
+impl Ids {
+    pub(super) async fn run(&self, session: &Session, verb: Verb) -> Result<u8, Failure> {
+        let store = session.store(Access::Existing).await?;
+        bulk::named(session.out(), store.as_ref(), verb, &self.ids).await
+    }
+}

@@ -1,0 +1,89 @@
+//! `task logs ID [-f]`: what a task logged, and with `-f` what it goes on to log until it ends.
+
+use std::time::Duration;
+
+use clap::Args;
+use taskyard::{Error, Store, StoredLogLine, TaskId};
+
+use crate::failure::Failure;
+use crate::moment;
+use crate::out::Out;
+use crate::session::{Access, Session};
+
+/// Lines in one read.
+const PAGE: usize = 1_000;
+/// Between two looks while following.
+const POLL: Duration = Duration::from_millis(300);
+
+/// Show what a task logged
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The task's id
+    id: TaskId,
+    /// Go on until the task ends
+    #[arg(short, long)]
+    follow: bool,
+}
+
+impl Logs {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        let store = session.store(Access::Existing).await?;
+        let store = store.as_ref();
+        let mut after = 0;
+        loop {
+            // The state is read before the lines: a task's last lines are stored with its end.
+            let state = state(store, self.id).await?;
+            loop {
+                let lines = store.logs(self.id, after, PAGE).await?;
+                let Some(last) = lines.last() else { break };
+                after = last.sequence;
+                for line in &lines {
+                    print(session.out(), line)?;
+                }
+            }
+            if !self.follow || state.is_final() {
+                return Ok(0);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+async fn state(store: &dyn Store, id: TaskId) -> Result<taskyard::TaskState, Failure> {
+    let record = store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
+    Ok(record.state)
+}
+
+/// One line for people; for programs one JSON object a line, so that a follower can be read while it runs.
+fn print(out: Out, stored: &StoredLogLine) -> Result<(), Failure> {
+    let fields = stored.line.fields.as_deref().map(String::from_utf8_lossy);
+    if out.is_json() {
+        let fields: Option<serde_json::Value> = fields.and_then(|fields| serde_json::from_str(&fields).ok());
+        return out.json(&serde_json::json!({
+            "sequence": stored.sequence, "attempt": stored.attempt, "created_at": stored.created_at,
+            "level": stored.line.level, "logger": stored.line.logger, "message": stored.line.message,
+            "fields": fields, "traceback": stored.line.traceback,
+        }));
+    }
+    let fields = fields.map_or_else(String::new, |fields| format!(" {fields}"));
+    out.line(format_args!(
+        "{} {:<8} [{}] {}: {}{fields}",
+        moment::instant(stored.created_at),
+        level(stored.line.level),
+        stored.attempt,
+        stored.line.logger,
+        stored.line.message
+    ))?;
+    stored.line.traceback.as_deref().map_or(Ok(()), |traceback| out.text("    ", traceback))
+}
+
+const fn level(number: i16) -> &'static str {
+    match number {
+        i16::MIN..10 => "TRACE",
+        10..20 => "DEBUG",
+        20..30 => "INFO",
+        30..40 => "WARNING",
+        40..50 => "ERROR",
+        _ => "CRITICAL",
+    }
+}

@@ -1,0 +1,154 @@
+//! `task show ID`: everything that is stored about one task.
+
+use clap::Args;
+use taskyard::{Attempt, Error, Failure as TaskFailure, Store, TaskId, TaskRecord};
+
+use super::tree;
+use crate::failure::Failure;
+use crate::grid::Grid;
+use crate::moment;
+use crate::out::Out;
+use crate::session::{Access, Session};
+
+/// Children that are listed; the tree shows more.
+const CHILDREN_MAX: usize = 100;
+
+/// Show everything about a task
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The task's id
+    id: TaskId,
+    /// Show its descendants as a tree
+    #[arg(long)]
+    tree: bool,
+}
+
+impl Show {
+    pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        let store = session.store(Access::Existing).await?;
+        let record = store.get(&[self.id]).await?.pop().flatten().ok_or(Error::NotFound(self.id))?;
+        if self.tree {
+            return tree::print(session.out(), store.as_ref(), record).await;
+        }
+        print(session.out(), store.as_ref(), &record).await
+    }
+}
+
+async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, Failure> {
+    let attempts = store.attempts(record.id).await?;
+    let context = store.context(record.id).await?.unwrap_or_default();
+    let children = store.children(record.id, CHILDREN_MAX).await?;
+    if out.is_json() {
+        let context: serde_json::Value = match context.as_slice() {
+            [] => serde_json::json!({}),
+            bytes => serde_json::from_slice(bytes)
+                .unwrap_or_else(|_| serde_json::Value::String(String::from_utf8_lossy(bytes).into_owned())),
+        };
+        out.json(&serde_json::json!({
+            "task": record, "attempts": attempts, "context": context, "children": children,
+        }))?;
+        return Ok(0);
+    }
+    let mut grid = Grid::new(["", ""]);
+    for (name, value) in facts(record) {
+        grid.row([name, &value]);
+    }
+    out.grid(grid)?;
+    section(out, "arguments", &text(&record.payload))?;
+    if let Some(result) = &record.result {
+        section(out, "result", &text(result))?;
+    }
+    if !context.is_empty() && context != b"{}" {
+        section(out, "context", &text(&context))?;
+    }
+    if let Some(error) = &record.error {
+        section(out, "error", &failure(error))?;
+    }
+    section(out, "parents", &ids(&record.parents, record.parents.len()))?;
+    section(out, "children", &ids(&children, children.len()))?;
+    for attempt in &attempts {
+        section(out, &format!("attempt {}", attempt.number), &of_attempt(attempt))?;
+    }
+    Ok(0)
+}
+
+fn facts(record: &TaskRecord) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("id", record.id.to_string()),
+        ("name", record.name.clone()),
+        ("kind", format!("{} ({})", record.kind, record.runtime.as_str())),
+        ("state", record.state.to_string()),
+    ];
+    let mut put = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+    put("waits", record.wait_reason.map(|reason| reason.as_str().to_owned()));
+    put("waiting for", record.waiting_for.clone());
+    put("asked", record.cancel_requested.then(|| "to cancel".to_owned()));
+    put("asked", record.stop_requested.then(|| "to stop".to_owned()));
+    put("fell with", record.fallen_from.map(|id| id.to_string()));
+    put("queue", Some(record.queue.clone()));
+    put("priority", Some(record.priority.to_string()));
+    put(
+        "counters",
+        Some(format!(
+            "attempt {}, failures {} of {}, lost {}, crashes {}",
+            record.attempt,
+            record.failures,
+            record.retry.max_retries.saturating_add(1),
+            record.lost,
+            record.crashes
+        )),
+    );
+    put("next runs alone", record.alone.then(|| "yes".to_owned()));
+    put("time limit", record.timeout_ms.map(|millis| moment::span(std::time::Duration::from_millis(millis))));
+    put("unique key", record.unique_key.clone());
+    put("tags", (!record.tags.is_empty()).then(|| record.tags.join(", ")));
+    put("added", Some(moment::instant(record.created_at)));
+    put("starts at", record.run_at.map(moment::instant));
+    put("expires", record.expires_at.map(moment::instant));
+    put("started", record.started_at.map(moment::instant));
+    put("finished", record.finished_at.map(moment::instant));
+    put("server", record.server.map(|id| id.to_string()));
+    facts
+}
+
+fn of_attempt(attempt: &Attempt) -> String {
+    let server = attempt.server.map_or_else(String::new, |server| format!(" on server {server}"));
+    let mut text = format!(
+        "{}{server}, {} to {}",
+        attempt.outcome.as_str(),
+        moment::maybe(attempt.started_at),
+        moment::maybe(attempt.ended_at)
+    );
+    if let Some(error) = &attempt.error {
+        text.push('\n');
+        text.push_str(&failure(error));
+    }
+    text
+}
+
+fn failure(error: &TaskFailure) -> String {
+    let traceback = error.traceback.as_deref().map_or_else(String::new, |traceback| format!("\n{traceback}"));
+    format!("{}: {}{traceback}", error.error_type, error.message)
+}
+
+fn ids(ids: &[TaskId], count: usize) -> String {
+    let mut lines: Vec<String> = ids.iter().take(CHILDREN_MAX).map(ToString::to_string).collect();
+    if count > CHILDREN_MAX {
+        lines.push(format!("and {} more", moment::number((count - CHILDREN_MAX) as u64)));
+    } else if count == CHILDREN_MAX {
+        lines.push("and perhaps more".into());
+    }
+    lines.join("\n")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn section(out: Out, title: &str, text: &str) -> Result<(), Failure> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    out.line(title)?;
+    out.text("  ", text)
+}

@@ -1,0 +1,46 @@
+//! `task show --tree`: a task's descendants, each once, bounded.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+use taskyard::{Store, TaskRecord};
+
+use crate::failure::Failure;
+use crate::out::Out;
+
+/// Tasks shown in all.
+const TASKS_MAX: usize = 1_000;
+/// Children asked for at once.
+const CHILDREN_MAX: usize = 200;
+
+/// Depth first, without recursion: a chain may be 10,000 long.
+pub(super) async fn print(out: Out, store: &dyn Store, root: TaskRecord) -> Result<u8, Failure> {
+    let mut rows: Vec<Value> = Vec::new();
+    let mut seen = HashSet::from([root.id]);
+    let mut stack = vec![(0_usize, root)];
+    let mut shown = 0;
+    while let Some((depth, record)) = stack.pop() {
+        shown += 1;
+        if out.is_json() {
+            rows.push(json!({
+                "id": record.id, "depth": depth, "name": record.name, "state": record.state, "parents": record.parents,
+            }));
+        } else {
+            out.line(format_args!("{}{} {} {}", "  ".repeat(depth.min(40)), record.id, record.state, record.name))?;
+        }
+        if shown + stack.len() >= TASKS_MAX {
+            continue;
+        }
+        let children = store.children(record.id, CHILDREN_MAX).await?;
+        let fresh: Vec<_> = children.into_iter().filter(|id| seen.insert(*id)).collect();
+        let mut records: Vec<TaskRecord> = store.get(&fresh).await?.into_iter().flatten().collect();
+        records.reverse();
+        stack.extend(records.into_iter().map(|record| (depth + 1, record)));
+    }
+    if out.is_json() {
+        out.json(&rows)?;
+    } else if shown >= TASKS_MAX {
+        out.line(format_args!("… the first {shown} tasks; `task show` on one of them goes on"))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,30 @@
+//! The question before a bulk command that cannot be taken back.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use crate::escape;
+use crate::failure::Failure;
+
+/// Goes on with `yes`, asks on a terminal, refuses otherwise.
+///
+/// # Errors
+/// Wrong usage without a terminal to ask on; a quiet end when the answer is no.
+pub(crate) fn confirm(yes: bool, question: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::usage("this changes many tasks at once and there is no terminal to ask on")
+            .with_hint("add --yes if you mean it"));
+    }
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{} [y/N] ", escape::line(question))?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::work("nothing was changed"))
+    }
+}

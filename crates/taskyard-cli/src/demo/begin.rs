@@ -1,0 +1,135 @@
+//! The beginning of a run: an unfinished one is found again by its joining task, else a new one is added.
+//!
+//! The joining task is added last, with all files as its parents. So files without one belong to a run that was killed
+//! while it was being added; nothing of it had been claimed here, and it makes room for a new one.
+
+use std::path::Path;
+
+use taskyard::{Call, ControlReply, OnParentFailure, RetryPolicy, Store, TaskId, TaskRef, TaskState, Taskyard};
+use taskyard_core::store::{Final, TaskFilter};
+use tokio::sync::mpsc;
+
+use super::exact::Exact;
+use super::home::Home;
+use super::report::Summary;
+use super::tasks::{self, Figures, REPORT_KIND};
+use super::walk;
+use crate::failure::Failure;
+use crate::moment::number;
+use crate::out::remark;
+
+/// Ids in one statement.
+pub(super) const PAGE: usize = 1_000;
+
+/// One run.
+pub(super) struct Run {
+    /// The joining task.
+    pub(super) report: TaskRef<Summary>,
+    /// One task for each file, in their order.
+    pub(super) files: Vec<TaskId>,
+    /// What of them had ended before this process began.
+    pub(super) before: Vec<Final>,
+}
+
+/// Finds the run of this directory or adds one.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn run(taskyard: &Taskyard, root: &Path, home: &Home) -> Result<Run, Failure> {
+    let tag = format!("demo:{}", home.key);
+    if let Some(run) = resumed(taskyard, &tag).await? {
+        return Ok(run);
+    }
+    clear(taskyard.store().as_ref(), &tag).await?;
+    added(taskyard, root, home, &tag).await
+}
+
+/// The unfinished run. What someone stopped by hand is retried: the joining task waits for it.
+async fn resumed(taskyard: &Taskyard, tag: &str) -> Result<Option<Run>, Failure> {
+    let store = taskyard.store();
+    let filter = TaskFilter {
+        states: vec![TaskState::Waiting, TaskState::Enqueued, TaskState::Doing, TaskState::Stopped],
+        kind: Some(REPORT_KIND.into()),
+        tag: Some(tag.into()),
+        limit: 1,
+        ..TaskFilter::default()
+    };
+    let Some(report) = store.list(&filter).await?.pop() else { return Ok(None) };
+    let mut before = Vec::new();
+    let mut stopped = Vec::new();
+    for page in report.parents.chunks(PAGE) {
+        for found in store.finals(page).await? {
+            if found.state == TaskState::Stopped { stopped.push(found.id) } else { before.push(found) }
+        }
+    }
+    if report.state == TaskState::Stopped {
+        stopped.push(report.id);
+    }
+    for page in stopped.chunks(PAGE) {
+        store.retry(page).await?;
+    }
+    let (done, all) = (before.len() as u64, report.parents.len() as u64);
+    remark(format_args!("going on with an unfinished run: {} of {} files are done", number(done), number(all)));
+    Ok(Some(Run { report: taskyard.get(report.id), files: report.parents, before }))
+}
+
+/// Deletes what earlier runs on this directory left.
+async fn clear(store: &dyn Store, tag: &str) -> Result<(), Failure> {
+    let filter = TaskFilter { tag: Some(tag.into()), ..TaskFilter::default() };
+    let mut after = None;
+    loop {
+        let ids = store.select(&filter, after, PAGE).await?;
+        let Some(last) = ids.last() else { return Ok(()) };
+        if after.is_none() {
+            remark("deleting the tasks of the last run");
+        }
+        after = Some(*last);
+        if store.purge(&ids).await? < ids.len() {
+            let replies = store.cancel(&ids).await?;
+            if replies.iter().any(|reply| matches!(reply, ControlReply::Applied(_))) {
+                store.purge(&ids).await?;
+            }
+        }
+    }
+}
+
+/// Adds a task for each file, in groups while the directory is still being walked, then the joining one.
+async fn added(taskyard: &Taskyard, root: &Path, home: &Home, tag: &str) -> Result<Run, Failure> {
+    let (sender, mut groups) = mpsc::channel(2);
+    let walked = root.to_owned();
+    let walking = tokio::task::spawn_blocking(move || walk::walk(&walked, &sender));
+    let mut files = Vec::new();
+    while let Some(group) = groups.recv().await {
+        let calls = group.iter().map(|path| call(root, path, tag));
+        let refs = taskyard.add_tasks(calls)?;
+        for task in &refs {
+            files.push(task.get_task_id().await?);
+        }
+    }
+    let beside = walking.await.map_err(|error| Failure::work(format!("the directory cannot be walked: {error}")))?;
+    remark(format_args!("{} files under {}", number(files.len() as u64), root.display()));
+    let call = tasks::report(Exact::from(root), Exact(home.report_path()), beside)
+        .name("report")
+        .tag(tag)
+        .priority(1)
+        .retry(policy())
+        .on_parent_failure(OnParentFailure::Run);
+    let call = files.iter().copied().fold(call, Call::parent_id);
+    let report = taskyard.add(call)?;
+    report.get_task_id().await?;
+    Ok(Run { report, files, before: Vec::new() })
+}
+
+fn call(root: &Path, path: &Path, tag: &str) -> Call<Figures> {
+    let call = tasks::file(Exact::from(root), Exact::from(path)).tag(tag).retry(policy());
+    // A label for people, where it fits into one.
+    match path.to_str().filter(|name| name.len() <= 255 && !name.chars().any(char::is_control)) {
+        Some(name) => call.name(name),
+        None => call,
+    }
+}
+
+/// One quick retry: a file that changes twice is in use.
+fn policy() -> RetryPolicy {
+    RetryPolicy { max_retries: 1, backoff_ms: 200, jitter: false, ..RetryPolicy::default() }
+}

@@ -1,0 +1,111 @@
+//! Where the demo keeps its database, its report and its lock: `.taskyard` in the directory itself or, if that cannot be
+//! written, a directory of this user that is named after it.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::failure::Failure;
+use crate::project;
+
+/// The place, held by this process alone until it is dropped.
+#[derive(Debug)]
+pub(super) struct Home {
+    directory: PathBuf,
+    /// Names the directory that the demo is about, on this host.
+    pub(super) key: String,
+    /// Whether it lies outside that directory.
+    pub(super) is_elsewhere: bool,
+    _lock: File,
+}
+
+impl Home {
+    /// Finds and locks it.
+    ///
+    /// # Errors
+    /// Another demo runs on the same directory; neither place can be written.
+    pub(super) fn find(root: &Path) -> Result<Self, Failure> {
+        let key = key(root);
+        let own = root.join(project::DIRECTORY);
+        match open(&own) {
+            Ok(lock) => return Self { directory: own, key, is_elsewhere: false, _lock: lock }.locked(root),
+            Err(error) if is_readonly(&error) => {}
+            Err(error) => return Err(project::file_error(&own, &error)),
+        }
+        let Some(state) = state_directory() else {
+            return Err(Failure::usage(format!(
+                "{} cannot be written, and there is no home directory",
+                root.display()
+            ))
+            .with_hint("set XDG_STATE_HOME to a directory that can be written"));
+        };
+        let directory = state.join("taskyard").join(format!("demo-{key}"));
+        let lock = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory.parent().unwrap_or(&state))
+            .and_then(|()| open(&directory))
+            .map_err(|error| project::file_error(&directory, &error))?;
+        Self { directory, key, is_elsewhere: true, _lock: lock }.locked(root)
+    }
+
+    fn locked(self, root: &Path) -> Result<Self, Failure> {
+        match self._lock.try_lock() {
+            Ok(()) => Ok(self),
+            Err(TryLockError::WouldBlock) => {
+                Err(Failure::work(format!("another `taskyard demo` runs on {}", root.display()))
+                    .with_exit(4)
+                    .with_hint("wait for it, or stop it with Ctrl-C"))
+            }
+            Err(TryLockError::Error(error)) => Err(project::file_error(&self.directory, &error)),
+        }
+    }
+
+    /// The demo's own database.
+    pub(super) fn database_path(&self) -> PathBuf {
+        self.directory.join("demo.db")
+    }
+
+    /// The report of the last finished run.
+    pub(super) fn report_path(&self) -> PathBuf {
+        self.directory.join("demo-report.json")
+    }
+}
+
+/// The directory's lock file. A directory that is a link may lead anywhere and is not ours.
+fn open(directory: &Path) -> io::Result<File> {
+    project::make_private(directory)?;
+    if directory.symlink_metadata()?.is_symlink() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(directory.join("demo.lock"))
+}
+
+fn is_readonly(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotADirectory
+    ) || (error.kind() == io::ErrorKind::AlreadyExists)
+}
+
+fn state_directory() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))
+}
+
+/// The same directory on another host is another one: a database may be shared.
+fn key(root: &Path) -> String {
+    let host = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+    let digest =
+        Sha256::new().chain_update(host).chain_update([0]).chain_update(root.as_os_str().as_bytes()).finalize();
+    super::read::hex(&digest[..8])
+}

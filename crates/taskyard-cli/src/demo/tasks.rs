@@ -1,0 +1,83 @@
+//! The two functions that run as tasks. Their kinds are part of what is stored; they never change.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use taskyard::{TaskContext, TaskError, task};
+
+use super::exact::Exact;
+use super::meter::METER;
+use super::read::{self, Problem};
+use super::report::{self, Summary};
+use super::walk::Beside;
+
+/// The queue that the demo's tasks are in.
+pub(super) const QUEUE: &str = "demo";
+/// The joining task's kind.
+pub(super) const REPORT_KIND: &str = "taskyard::demo::report";
+/// The least time between two writes of a task's progress.
+const PROGRESS_GAP: Duration = Duration::from_millis(250);
+
+/// What a file's task returns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Figures {
+    /// Its path, from the root.
+    pub(super) path: Exact,
+    /// SHA-256 in hexadecimal.
+    pub(super) sha256: String,
+    /// Its size.
+    pub(super) bytes: u64,
+    /// Its line feeds.
+    pub(super) lines: u64,
+    /// Its size under gzip.
+    pub(super) gzip_bytes: u64,
+}
+
+/// Reads one file. A long one says how far it is, and ends at once when the server stops.
+#[task(kind = "taskyard::demo::file", queue = "demo", timeout = "0s")]
+pub(super) fn file(root: Exact, path: Exact, context: TaskContext) -> Result<Figures, TaskError> {
+    let reading = METER.enter(context.id(), path.lossy());
+    let mut said_at = Instant::now();
+    let step = |read, total| {
+        reading.advance(read, total);
+        if said_at.elapsed() >= PROGRESS_GAP {
+            said_at = Instant::now();
+            context.progress(read, total);
+        }
+        !context.is_cancelled()
+    };
+    let measured = read::measure(&root.0.join(&path.0), step).map_err(|problem| match problem {
+        Problem::Interrupted => context.check_cancelled().err().unwrap_or_else(|| TaskError::snooze(Duration::ZERO)),
+        problem => {
+            tracing::warn!(error = problem.name(), "{problem}");
+            let error = TaskError::new(problem.name(), problem.to_string());
+            if problem.is_worth_a_retry() {
+                error
+            } else {
+                TaskError::fail(problem.to_string()).with_type(problem.name())
+            }
+        }
+    })?;
+    context.progress(measured.bytes, measured.bytes);
+    tracing::info!(bytes = measured.bytes, lines = measured.lines, gzip_bytes = measured.gzip_bytes, "read");
+    reading.done();
+    let read::Measured { sha256, bytes, lines, gzip_bytes } = measured;
+    Ok(Figures { path, sha256, bytes, lines, gzip_bytes })
+}
+
+/// Writes the report over all files, whatever became of them; returns its summary.
+#[task(kind = "taskyard::demo::report", queue = "demo", timeout = "0s")]
+pub(super) async fn report(
+    root: Exact,
+    report: Exact,
+    beside: Beside,
+    context: TaskContext,
+) -> Result<Summary, TaskError> {
+    let _ = &root;
+    let parents = context.parent_results().await?;
+    let store = context.client().store();
+    let summary = report::write(store.as_ref(), parents, beside, &PathBuf::from(&report.0)).await?;
+    tracing::info!(files = summary.files, failed = summary.failed, duplicates = summary.duplicates, "report written");
+    Ok(summary)
+}

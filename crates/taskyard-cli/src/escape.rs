@@ -1,0 +1,73 @@
+//! Text from elsewhere (rows, file names, messages) made fit for a terminal.
+//!
+//! What could move the cursor, change colours, forge a line or reorder what is read is shown as an escape: C0 and C1
+//! controls with ESC, DEL, line and paragraph separators, and the bidirectional controls. Nothing else is touched.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Whether a terminal or a reader could be misled by it.
+const fn is_unsafe(char: char) -> bool {
+    matches!(char,
+        '\0'..='\x1f' | '\x7f'..='\u{9f}'
+        | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// One line for a terminal: `\n` becomes `\n` in words, ESC `\u{1b}`.
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        if is_unsafe(char) { shown.extend(char.escape_default()) } else { shown.push(char) }
+    }
+    Cow::Owned(shown)
+}
+
+/// Several lines for a terminal: the line feeds stay, everything else as in [`line`].
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    text.trim_end_matches('\n').split('\n').map(|part| line(part.strip_suffix('\r').unwrap_or(part)))
+}
+
+/// JSON text with the same characters written as `\uXXXX`: it means the same to a program and nothing to a terminal.
+///
+/// Serialised JSON holds line feeds and tabs only between tokens (inside strings they are escaped already).
+pub(crate) fn json(text: &str) -> Cow<'_, str> {
+    let outside = |char: char| is_unsafe(char) && char != '\n';
+    if !text.chars().any(outside) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for char in text.chars() {
+        if outside(char) {
+            // All of them lie in the basic plane, so one unit says each.
+            let _ = write!(shown, "\\u{:04x}", u32::from(char));
+        } else {
+            shown.push(char);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_mislead_is_shown() {
+        assert_eq!(line("plain ß 漢 🎈"), "plain ß 漢 🎈");
+        assert_eq!(line("a\x1b[2Jb\nc\td"), "a\\u{1b}[2Jb\\nc\\td");
+        assert_eq!(line("\u{9b}31m\u{202e}x\u{2066}\u{7f}"), "\\u{9b}31m\\u{202e}x\\u{2066}\\u{7f}");
+        assert_eq!(lines("a\r\nb\x07\n").collect::<Vec<_>>(), ["a", "b\\u{7}"]);
+    }
+
+    #[test]
+    fn json_means_the_same() {
+        let value = serde_json::json!({"a\u{202e}": "x\x1b\u{9b}\n\u{7f}", "b": [1, null]});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = json(&text);
+        assert!(shown.chars().all(|char| char == '\n' || !is_unsafe(char)), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
+}

@@ -1,0 +1,83 @@
+//! Times and sizes in words that people read at a glance.
+
+use std::time::Duration;
+
+use taskyard_core::Timestamp;
+
+/// `850ms`, `4.2s`, `3m 20s`, `5h 12m`, `9d 3h`.
+pub(crate) fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{}ms", duration.as_millis()),
+        1..=9 => format!("{:.1}s", duration.as_secs_f64()),
+        10..=59 => format!("{seconds}s"),
+        60..=3_599 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3_600..=86_399 => format!("{}h {}m", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
+}
+
+/// How long ago an instant was, by the database's clock.
+pub(crate) fn ago(now: Timestamp, then: Timestamp) -> String {
+    let micros = now.as_microsecond().saturating_sub(then.as_microsecond());
+    match u64::try_from(micros) {
+        Ok(micros) => format!("{} ago", span(Duration::from_micros(micros))),
+        Err(_) => format!("in {}", span(Duration::from_micros(micros.unsigned_abs()))),
+    }
+}
+
+/// UTC to the millisecond.
+pub(crate) fn instant(timestamp: Timestamp) -> String {
+    format!("{timestamp:.3}")
+}
+
+/// The same, or a dash.
+pub(crate) fn maybe(timestamp: Option<Timestamp>) -> String {
+    timestamp.map_or_else(|| "-".into(), instant)
+}
+
+/// `12 B`, `3.4 KiB`, `1.2 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1_024 {
+        return format!("{bytes} B");
+    }
+    let mut amount = bytes as f64 / 1_024.0;
+    let mut unit = 0;
+    while amount >= 1_023.95 && unit + 1 < UNITS.len() {
+        amount /= 1_024.0;
+        unit += 1;
+    }
+    format!("{amount:.1} {}", UNITS[unit])
+}
+
+/// `1,234,567`.
+pub(crate) fn number(value: u64) -> String {
+    let digits = value.to_string();
+    let mut shown = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_people() {
+        assert_eq!(span(Duration::from_millis(850)), "850ms");
+        assert_eq!(span(Duration::from_secs(200)), "3m 20s");
+        assert_eq!(span(Duration::from_secs(9 * 86_400 + 3 * 3_600)), "9d 3h");
+        assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0, 1_023, 1_536, 1_048_575].map(size), ["0 B", "1023 B", "1.5 KiB", "1.0 MiB"]);
+        let then = Timestamp::from_second(100).unwrap();
+        assert_eq!(ago(Timestamp::from_second(105).unwrap(), then), "5.0s ago");
+        assert_eq!(ago(then, Timestamp::from_second(120).unwrap()), "in 20s");
+        assert_eq!(instant(then), "1970-01-01T00:01:40.000Z");
+    }
+}

@@ -1,0 +1,147 @@
+//! What one run of a command works with: the settings in force, where its answer goes, and the database once it is
+//! opened. Everything that was opened here is closed at the command's end, in bounded time.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use taskyard::{Store, Taskyard};
+use taskyard_core::settings::Settings;
+
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::project;
+use crate::settings::{Flags, Found, Place, place_of};
+
+/// The longest that closing may take.
+const CLOSE_BOUND: Duration = Duration::from_secs(5);
+
+/// Whether a command may make the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It only makes sense on one that is there.
+    Existing,
+    /// It makes a missing SQLite file.
+    Create,
+}
+
+type Configure = dyn Fn(Taskyard) -> Taskyard + Send + Sync;
+
+/// One run of a command.
+pub(crate) struct Session {
+    out: Out,
+    found: Found,
+    flags: Flags,
+    configure: Arc<Configure>,
+    opened: Mutex<Vec<Arc<dyn Store>>>,
+}
+
+impl Session {
+    pub(crate) fn new(out: Out, found: Found, flags: Flags, configure: Arc<Configure>) -> Self {
+        Self { out, found, flags, configure, opened: Mutex::default() }
+    }
+
+    /// Where the answer goes.
+    pub(crate) fn out(&self) -> Out {
+        self.out
+    }
+
+    /// The settings in force.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.found.settings
+    }
+
+    /// The database that the command line names, and nothing else does.
+    pub(crate) fn database_flag(&self) -> Option<&str> {
+        self.flags.database.as_deref()
+    }
+
+    /// The database's address for people: absolute, without a password.
+    pub(crate) fn address(&self) -> String {
+        shown(self.found.settings.database.as_deref().unwrap_or_default())
+    }
+
+    /// Opens the database of the settings.
+    ///
+    /// # Errors
+    /// There is none yet (with [`Access::Existing`]), or why it cannot be used.
+    pub(crate) async fn store(&self, access: Access) -> Result<Arc<dyn Store>, Failure> {
+        Ok(self.store_with(&self.found.settings, access).await??)
+    }
+
+    /// The same with other settings on the same database; what the database itself says stays apart.
+    ///
+    /// # Errors
+    /// As [`Session::store`]; the inner error is the database's.
+    pub(crate) async fn store_with(
+        &self,
+        settings: &Settings,
+        access: Access,
+    ) -> Result<taskyard::Result<Arc<dyn Store>>, Failure> {
+        if let Place::File(path) = place_of(settings.database.as_deref().unwrap_or_default()) {
+            self.prepare(&path, access)?;
+        }
+        Ok(self.try_open(settings).await)
+    }
+
+    /// Opens the database of the settings, as a queue that this program's tasks run on.
+    ///
+    /// # Errors
+    /// As [`Session::store`].
+    pub(crate) async fn taskyard(&self, access: Access) -> Result<Taskyard, Failure> {
+        Ok(self.bind(self.store(access).await?, self.found.settings.clone()))
+    }
+
+    /// Opens the database of other settings than the command's.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(crate) async fn open(&self, settings: &Settings) -> Result<Arc<dyn Store>, Failure> {
+        Ok(self.try_open(settings).await?)
+    }
+
+    async fn try_open(&self, settings: &Settings) -> taskyard::Result<Arc<dyn Store>> {
+        let store = taskyard::open(settings).await?;
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&store));
+        Ok(store)
+    }
+
+    /// Client and servers on a store, with what the application added.
+    pub(crate) fn bind(&self, store: Arc<dyn Store>, settings: Settings) -> Taskyard {
+        (self.configure)(Taskyard::on(store, settings))
+    }
+
+    fn prepare(&self, path: &Path, access: Access) -> Result<(), Failure> {
+        match access {
+            Access::Existing if !path.exists() => {
+                Err(Failure::usage(format!("there is no database yet at {}", absolute(path))).with_exit(3).with_hint(
+                    "`taskyard queue start` or `taskyard db migrate` makes it; --database names another one",
+                ))
+            }
+            Access::Create if self.found.is_default_database => project::make_directory(&self.found.root).map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes what was opened.
+    pub(crate) async fn close(&self) {
+        let opened = std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner));
+        for store in opened {
+            if tokio::time::timeout(CLOSE_BOUND, store.close()).await.is_err() {
+                tracing::warn!("the database's connections did not close in time");
+            }
+        }
+    }
+}
+
+/// An address for people: a file absolute, a server without its password.
+pub(crate) fn shown(address: &str) -> String {
+    match place_of(address) {
+        Place::File(path) => absolute(&path),
+        Place::Server => taskyard::redacted(address),
+    }
+}
+
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}

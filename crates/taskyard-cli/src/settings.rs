@@ -1,0 +1,197 @@
+//! Settings from their places, in rising order: `taskyard.toml`, `[tool.taskyard]` in pyproject.toml, `.env` (all three
+//! in the project's root), the environment, flags. What the names mean is the table in [`taskyard_core::settings`].
+
+mod database;
+mod dotenv;
+mod file;
+mod help;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use taskyard_core::Error;
+use taskyard_core::settings::{Layer, Settings};
+
+pub(crate) use database::{Place, place_of};
+pub(crate) use help::table;
+
+use crate::failure::Failure;
+use crate::project;
+
+/// What the command line says about settings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// `--database`.
+    pub(crate) database: Option<String>,
+    /// Names of the table and values, from flags of single commands and from `--set`.
+    pub(crate) values: Vec<(String, String)>,
+}
+
+/// The settings in force, and where the project is.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// The settings; `database` is decided.
+    pub(crate) settings: Settings,
+    /// The project's root.
+    pub(crate) root: PathBuf,
+    /// Whether nobody chose a database and it is the project's own file.
+    pub(crate) is_default_database: bool,
+}
+
+/// Reads every place, starting from the working directory.
+///
+/// # Errors
+/// A file that cannot be read, a name or value that is wrong (with its place).
+pub(crate) fn find(flags: &Flags) -> Result<Found, Failure> {
+    let root = project::root_of(&project::working_directory()?);
+    find_in(root, std::env::vars_os(), flags)
+}
+
+fn find_in(
+    root: PathBuf,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+    flags: &Flags,
+) -> Result<Found, Failure> {
+    let dotenv = dotenv::read(&root.join(".env"))?;
+    let environment = environment_of(environment)?;
+    let application = [&environment, &dotenv]
+        .into_iter()
+        .find_map(|values| values.iter().find(|(name, value)| name == "DATABASE_URL" && !value.is_empty()))
+        .map(|(_, value)| value.clone());
+
+    let mut layers = file::layers(&root)?;
+    layers.push(Layer { place: root.join(".env").display().to_string(), values: dotenv, strict: false });
+    for layer in &mut layers {
+        database::from_root(&mut layer.values, &root);
+    }
+    layers.push(Layer { place: "the environment".into(), values: environment, strict: false });
+    let mut values = flags.values.clone();
+    values.extend(flags.database.clone().map(|address| ("database".to_owned(), address)));
+    layers.push(Layer { place: "the command line".into(), values, strict: true });
+
+    let mut settings = Settings::from_layers(&layers)?;
+    let is_default_database = database::decide(&mut settings, application.as_deref(), &root);
+    Ok(Found { settings, root, is_default_database })
+}
+
+/// What of the environment is ours. The table's own lower-case names are too common to be read from there.
+fn is_ours(name: &str) -> bool {
+    name == "DATABASE_URL" || ["TASKYARD_", "QUEUE_", "QUEUED_TASK_"].iter().any(|prefix| name.starts_with(prefix))
+}
+
+fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, Failure> {
+    let mut ours = Vec::new();
+    for (name, value) in variables {
+        let Some(name) = name.to_str().filter(|name| is_ours(name)) else { continue };
+        let value = value.into_string().map_err(|_| Error::Setting {
+            name: format!("{name} (the environment)"),
+            why: "its value is not UTF-8".into(),
+        })?;
+        ours.push((name.to_owned(), value));
+    }
+    // `QUEUE_…` after `QUEUED_TASK_…`, whatever order the system keeps: the documented name wins.
+    ours.sort_by_key(|(name, _)| !name.starts_with("QUEUED_TASK_"));
+    Ok(ours)
+}
+
+/// Reads a text file that may be missing.
+fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::Setting { name: path.display().to_string(), why: project::plain(&error) }.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find_with(files: &[(&str, &str)], environment: &[(&str, &str)], flags: &Flags) -> Result<Found, Failure> {
+        let root = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(root.path().join(name), text).unwrap();
+        }
+        let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        find_in(root.path().to_owned(), environment, flags)
+    }
+
+    #[test]
+    fn each_place_wins_over_the_one_before() {
+        let files = [
+            (
+                "taskyard.toml",
+                "max_retries = 1\nmax_workers = 1\nconcurrency = 1\nlease = \"20\"\nserver_name = \"toml\"\n",
+            ),
+            (
+                "pyproject.toml",
+                "[tool.taskyard]\napp = \"web:app\"\nmax_retries = 2\nmax_workers = 2\nconcurrency = 2\nlease = 21\n",
+            ),
+            (
+                ".env",
+                "QUEUE_MAX_RETRIES=3\nexport QUEUE_MAX_WORKERS='3'\nTASKYARD_CONCURRENCY=\"3\" # why\nOTHER=${x}\n",
+            ),
+        ];
+        let environment =
+            [("QUEUE_MAX_RETRIES", "4"), ("QUEUED_TASK_MAX_WORKERS", "4"), ("HOME", "/"), ("lease", "99")];
+        let flags = Flags { database: None, values: vec![("max_retries".into(), "5".into())] };
+        let settings = find_with(&files, &environment, &flags).unwrap().settings;
+        assert_eq!(settings.max_retries, 5);
+        assert_eq!(settings.max_workers, 4);
+        assert_eq!(settings.concurrency, 3);
+        assert_eq!(settings.lease.as_secs(), 21);
+        assert_eq!(settings.server_name.as_deref(), Some("toml"));
+    }
+
+    #[test]
+    fn the_original_names_win_over_the_newer_prefix() {
+        for order in
+            [["QUEUE_MAX_RETRIES", "QUEUED_TASK_MAX_RETRIES"], ["QUEUED_TASK_MAX_RETRIES", "QUEUE_MAX_RETRIES"]]
+        {
+            let environment = order.map(|name| (name, if name == "QUEUE_MAX_RETRIES" { "7" } else { "8" }));
+            assert_eq!(find_with(&[], &environment, &Flags::default()).unwrap().settings.max_retries, 7);
+        }
+    }
+
+    #[test]
+    fn wrong_files_and_values_name_their_place() {
+        for (files, environment, part) in [
+            (&[("taskyard.toml", "max_workers = [")][..], &[][..], "taskyard.toml"),
+            (&[("taskyard.toml", "no_such = 1")], &[], "no_such"),
+            (&[("pyproject.toml", "[tool.taskyard]\nlimits = {a = 1}")], &[], "limits"),
+            (&[(".env", "QUEUE_MAX_WORKERS=many")], &[], ".env"),
+            (&[], &[("QUEUE_POLLING_INTERVAL", "0")], "the environment"),
+        ] {
+            let failure = find_with(files, environment, &Flags::default()).unwrap_err();
+            assert!(failure.to_string().contains(part), "{failure}");
+            assert_eq!(failure.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn the_database_is_the_first_that_someone_chose() {
+        let found = |files: &[(&str, &str)], environment: &[(&str, &str)], flag: Option<&str>| {
+            let flags = Flags { database: flag.map(str::to_owned), values: Vec::new() };
+            find_with(files, environment, &flags).unwrap()
+        };
+        let toml = [("taskyard.toml", "database = \"jobs/a.db\"")];
+        let ours = ("TASKYARD_DATABASE_URL", "postgres://h/ours");
+        let application = ("DATABASE_URL", "postgresql+asyncpg://h/application");
+        let chosen = |found: &Found| found.settings.database.clone().unwrap();
+
+        assert_eq!(chosen(&found(&toml, &[ours, application], Some("flag.db"))), "flag.db");
+        assert_eq!(chosen(&found(&toml, &[ours, application], None)), ours.1);
+        assert_eq!(chosen(&found(&[], &[application], None)), application.1);
+        assert_eq!(chosen(&found(&[(".env", "DATABASE_URL=postgres://h/dotenv")], &[], None)), "postgres://h/dotenv");
+
+        // A path in a file of the project is meant from its root.
+        let in_file = found(&toml, &[application], None);
+        assert_eq!(Path::new(&chosen(&in_file)), in_file.root.join("jobs/a.db"));
+
+        for environment in [&[][..], &[("DATABASE_URL", "sqlite:///app.db")], &[("DATABASE_URL", "mysql://h/d")]] {
+            let own = found(&[], environment, None);
+            assert!(own.is_default_database);
+            assert_eq!(Path::new(&chosen(&own)), own.root.join(".taskyard/queue.db"));
+        }
+    }
+}

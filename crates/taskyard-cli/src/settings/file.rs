@@ -1,0 +1,68 @@
+//! `taskyard.toml`, and `[tool.taskyard]` in pyproject.toml: names of the table with plain values or lists.
+
+use std::path::Path;
+
+use taskyard_core::Error;
+use taskyard_core::settings::Layer;
+use toml::{Table, Value};
+
+use crate::failure::Failure;
+
+/// Names that stand beside the settings there and belong to others: the Python side reads them.
+const OTHERS: [&str; 2] = ["app", "include"];
+
+/// One layer for each file that there is, in rising order.
+pub(super) fn layers(root: &Path) -> Result<Vec<Layer>, Failure> {
+    let mut layers = Vec::new();
+    for (name, section) in [("taskyard.toml", &[][..]), ("pyproject.toml", &["tool", "taskyard"])] {
+        let path = root.join(name);
+        let Some(text) = super::read_optional(&path)? else { continue };
+        let place = path.display().to_string();
+        match text.parse::<Table>() {
+            Ok(table) => {
+                let Some(table) = at(&table, section) else { continue };
+                layers.push(Layer { values: values(table, &place)?, place, strict: true });
+            }
+            Err(error) => {
+                let at = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+                let line = at.map_or(String::new(), |line| format!("line {line}: "));
+                return Err(Error::Setting { name: place, why: format!("{line}{}", error.message()) }.into());
+            }
+        }
+    }
+    Ok(layers)
+}
+
+fn at<'a>(table: &'a Table, section: &[&str]) -> Option<&'a Table> {
+    section.iter().try_fold(table, |table, name| table.get(*name)?.as_table())
+}
+
+fn values(table: &Table, place: &str) -> Result<Vec<(String, String)>, Failure> {
+    table
+        .iter()
+        .filter(|(name, _)| !OTHERS.contains(&name.as_str()))
+        .map(|(name, value)| match plain(value) {
+            Some(text) => Ok((name.clone(), text)),
+            None => Err(Error::Setting {
+                name: format!("{name} ({place})"),
+                why: "a text, a number, true, false or a list of texts is expected".into(),
+            }
+            .into()),
+        })
+        .collect()
+}
+
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Boolean(flag) => Some(flag.to_string()),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect::<Option<Vec<_>>>()
+            .map(|items| items.join(",")),
+        _ => None,
+    }
+}

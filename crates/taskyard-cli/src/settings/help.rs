@@ -1,0 +1,26 @@
+//! The table of settings as the long help shows it.
+
+use taskyard_core::settings::SETTINGS;
+
+/// Every setting: its name in files, its name in the environment, its default, its meaning.
+pub(crate) fn table() -> String {
+    use std::fmt::Write as _;
+    let mut text = String::from(
+        "SETTINGS\n  Read in rising order from taskyard.toml, [tool.taskyard] in pyproject.toml and .env in the project's root\n  \
+         (the nearest directory upwards with taskyard.toml, pyproject.toml, Cargo.toml or .git), from the environment,\n  \
+         and from flags (`--set name=value` for those without a flag of their own).\n\n",
+    );
+    for setting in SETTINGS {
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
+        let _ = writeln!(text, "  {:<26} {}\n      {}{default}", setting.name, setting.env, setting.help);
+    }
+    text.push_str(
+        "\nDATABASE\n  --database, else TASKYARD_DATABASE_URL or `database` in a file, else DATABASE_URL if it is PostgreSQL (an\n  \
+         application's SQLite file is never used), else .taskyard/queue.db in the project's root.\n\nLOG\n  \
+         TASKYARD_LOG or RUST_LOG: a level (warn, info, debug) or target=level, to stderr.\n\nEXIT CODES\n  \
+         0 done · 1 the work failed (a task, a file, an unhealthy queue) · 2 wrong usage or settings · 3 the database\n  \
+         4 not found or in the wrong state · 75 the server is to be started anew · 130 interrupted\n",
+    );
+    text
+}

@@ -1,0 +1,294 @@
+//! Every command without a server: what it changes, what it prints, its exit code.
+
+use serde_json::{Value, json};
+
+use crate::place::{Place, said};
+
+/// Adds a task of a kind that no server of these tests knows; answers its id.
+fn add(place: &Place, arguments: &[&str]) -> String {
+    place.ok(&[&["task", "add", "tests::unknown"], arguments].concat())
+}
+
+fn state(place: &Place, id: &str) -> String {
+    place.json(&["task", "show", id])["task"]["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_task_is_added_with_all_its_options_and_shown() {
+    let place = Place::new();
+    let parent = add(&place, &[]);
+    let id = add(
+        &place,
+        &[
+            "--args",
+            r#"[1, "zwei", 1e400]"#,
+            "--kwargs",
+            r#"{"a": null}"#,
+            "--queue",
+            "mail",
+            "--priority",
+            "-3",
+            "--expires",
+            "1h",
+            "--timeout",
+            "5m",
+            "--max-retries",
+            "9",
+            "--name",
+            "a \u{202e}name",
+            "--tag",
+            "x",
+            "--tag",
+            "y",
+            "--parent",
+            &parent,
+            "--on-parent-failure",
+            "run",
+        ],
+    );
+    let shown = place.json(&["task", "show", &id]);
+    let task = &shown["task"];
+    for (name, value) in [
+        ("kind", json!("tests::unknown")),
+        ("queue", json!("mail")),
+        ("priority", json!(-3)),
+        ("state", json!("waiting")),
+        ("name", json!("a \u{202e}name")),
+        ("tags", json!(["x", "y"])),
+        ("parents", json!([parent])),
+        ("on_parent_failure", json!("run")),
+        ("timeout_ms", json!(300_000)),
+    ] {
+        assert_eq!(task[name], value, "{name}");
+    }
+    assert_eq!(task["retry"]["max_retries"], 9);
+    // The number is no float that a program could hold, and was kept as it was written.
+    let text = place.ok(&["task", "show", &id]);
+    assert!(text.contains("1e400") && text.contains("a \\u{202e}name") && !text.contains('\u{202e}'), "{text}");
+    assert!(!place.ok(&["task", "show", &id, "--json"]).contains('\u{202e}'));
+
+    let tree = place.ok(&["task", "show", &parent, "--tree"]);
+    assert_eq!(tree.lines().count(), 2, "{tree}");
+    assert!(tree.lines().nth(1).unwrap().starts_with(&format!("  {id} waiting")), "{tree}");
+    assert_eq!(place.json(&["task", "show", &parent, "--tree"]).as_array().unwrap().len(), 2);
+    assert_eq!(place.json(&["task", "show", &parent])["children"], json!([id]));
+}
+
+#[test]
+fn a_unique_key_gives_the_existing_task() {
+    let place = Place::new();
+    let first = place.json(&["task", "add", "k", "--unique", "one"]);
+    let second = place.json(&["task", "add", "k", "--unique", "one"]);
+    assert_eq!((&first["existing"], &second["existing"]), (&json!(false), &json!(true)));
+    assert_eq!(first["id"], second["id"]);
+    let python = place.ok(&["task", "add", "app.mail:send"]);
+    assert_eq!(place.json(&["task", "show", &python])["task"]["runtime"], "python");
+}
+
+#[test]
+fn lists_are_filtered_and_paged() {
+    let place = Place::new();
+    let mut ids: Vec<String> = (0..5).map(|_| add(&place, &["--queue", "a", "--tag", "t"])).collect();
+    add(&place, &["--queue", "b"]);
+    ids.reverse();
+    let list = |arguments: &[&str]| -> Vec<String> {
+        let rows = place.json(&[&["task", "list"], arguments].concat());
+        rows.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(list(&[]).len(), 6);
+    assert_eq!(list(&["--queue", "a"]), ids);
+    assert_eq!(list(&["--tag", "t", "--kind", "tests::unknown"]), ids);
+    assert_eq!(list(&["--state", "enqueued,doing"]).len(), 6);
+    assert!(list(&["--state", "done"]).is_empty());
+    assert_eq!(list(&["--queue", "a", "--limit", "2"]), ids[..2]);
+    assert_eq!(list(&["--queue", "a", "--before", &ids[1]]), ids[2..]);
+    let said = place.run(&["task", "list", "--limit", "2"]);
+    assert!(said.stdout.contains("ID") && said.stderr.contains("--before"), "{said:?}");
+}
+
+#[test]
+fn a_task_is_cancelled_and_retried_and_wrong_states_are_named() {
+    let place = Place::new();
+    let id = add(&place, &[]);
+    assert!(place.ok(&["task", "cancel", &id]).contains("cancelled"));
+    assert_eq!(state(&place, &id), "cancelled");
+
+    let again = place.run(&["task", "cancel", &id]);
+    assert_eq!(again.code, 4);
+    assert!(again.stderr.starts_with("error: ") && again.stderr.contains("is cancelled"), "{again:?}");
+    assert_eq!(place.run(&["task", "stop", &id]).code, 4);
+
+    assert!(place.ok(&["task", "retry", &id]).contains("enqueued"));
+    assert_eq!(state(&place, &id), "enqueued");
+
+    let unknown = "01890a5d-ac96-774b-bcce-b302099a8057";
+    for arguments in [
+        &["task", "show", unknown][..],
+        &["task", "cancel", unknown],
+        &["task", "logs", unknown],
+        &["task", "wait", unknown],
+    ] {
+        let said = place.run(arguments);
+        assert_eq!(said.code, 4, "{arguments:?}: {said:?}");
+        assert!(said.stderr.contains("there is no task") && said.stdout.is_empty(), "{said:?}");
+    }
+    let reply = said(&mut place.taskyard(&["task", "retry", &id, unknown, "--json"]));
+    let reply: Value = serde_json::from_str(&reply.stdout).unwrap();
+    assert_eq!(reply[1]["reply"], "not_found");
+}
+
+#[test]
+fn a_queue_is_cleared_only_when_that_is_meant() {
+    let place = Place::new();
+    let ids: Vec<String> = (0..3).map(|_| add(&place, &["--queue", "a"])).collect();
+    let other = add(&place, &["--queue", "b", "--delay", "1h"]);
+    let refused = place.run(&["queue", "clear"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("--yes"), "{refused:?}");
+    assert_eq!(state(&place, &ids[0]), "enqueued");
+
+    assert_eq!(place.json(&["queue", "clear", "--yes", "--queue", "a"])["cancelled"], 3);
+    assert!(ids.iter().all(|id| state(&place, id) == "cancelled"));
+    assert_eq!(state(&place, &other), "waiting");
+    assert!(place.ok(&["queue", "clear", "-y"]).contains('1'));
+    assert_eq!(place.json(&["task", "list"]).as_array().unwrap().len(), 4, "nothing is deleted");
+}
+
+#[test]
+fn finished_tasks_are_purged_by_filter() {
+    let place = Place::new();
+    let kept = add(&place, &[]);
+    let gone = add(&place, &["--queue", "a"]);
+    add(&place, &["--queue", "b"]);
+    place.ok(&["queue", "clear", "--yes", "--queue", "a"]);
+    place.ok(&["queue", "clear", "--yes", "--queue", "b"]);
+
+    let waiting = place.run(&["queue", "purge", "--yes", "--state", "enqueued"]);
+    assert_eq!(waiting.code, 2, "{waiting:?}");
+    assert_eq!(place.json(&["queue", "purge", "--yes", "--older-than", "1h"])["deleted"], 0);
+    assert_eq!(place.json(&["queue", "purge", "--yes", "--state", "failed"])["deleted"], 0);
+    assert_eq!(place.json(&["queue", "purge", "--yes", "--queue", "a"])["deleted"], 1);
+    assert_eq!(place.run(&["task", "show", &gone]).code, 4);
+    assert_eq!(place.json(&["queue", "purge", "--yes"])["deleted"], 1);
+    assert_eq!(state(&place, &kept), "enqueued");
+}
+
+#[test]
+fn a_queue_keeps_its_pause_and_its_limit() {
+    let place = Place::new();
+    place.ok(&["queue", "pause", "mail"]);
+    place.ok(&["queue", "limit", "mail", "3"]);
+    let stats = || place.json(&["queue", "stats"])[0].clone();
+    assert_eq!(
+        (&stats()["name"], &stats()["paused"], &stats()["running_max"]),
+        (&json!("mail"), &json!(true), &json!(3))
+    );
+    assert!(place.ok(&["queue", "stats"]).contains("paused"));
+    place.ok(&["queue", "resume", "mail"]);
+    place.ok(&["queue", "limit", "mail", "none"]);
+    assert_eq!((&stats()["paused"], &stats()["running_max"]), (&json!(false), &Value::Null));
+
+    assert!(place.ok(&["queue", "drain", "mail"]).contains("paused"));
+    assert_eq!(stats()["paused"], true);
+    let unknown = place.run(&["queue", "drain", "no-such"]);
+    assert_eq!(unknown.code, 4, "{unknown:?}");
+    for wrong in [
+        &["queue", "limit", "mail", "0"][..],
+        &["queue", "limit", "mail", "many"],
+        &["queue", "pause", ""],
+        &["queue", "pause", "a\nb"],
+    ] {
+        assert_eq!(place.run(wrong).code, 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn health_is_an_exit_code() {
+    let place = Place::new();
+    place.ok(&["db", "migrate"]);
+    let idle = place.run(&["queue", "status", "--json"]);
+    let status: Value = serde_json::from_str(&idle.stdout).unwrap();
+    assert_eq!(idle.code, 1);
+    assert_eq!((&status["healthy"], &status["servers_alive"]), (&json!(false), &json!(0)));
+    assert_eq!(status["problems"], json!(["no server is alive"]));
+    add(&place, &[]);
+    let text = place.run(&["queue", "status"]);
+    assert!(text.code == 1 && text.stdout.contains("enqueued") && text.stdout.contains("queue.db"), "{text:?}");
+    assert_eq!(place.json(&["queue", "servers"]), json!([]));
+}
+
+#[test]
+fn the_schema_is_shown_and_migrated() {
+    let place = Place::new();
+    let none = place.run(&["db", "status"]);
+    assert_eq!(none.code, 3);
+    assert!(none.stderr.contains("there is no database yet") && none.stderr.contains("hint: "), "{none:?}");
+    assert!(!place.join(".taskyard").exists(), "looking makes nothing");
+
+    let first = place.json(&["db", "migrate"]);
+    assert_eq!(first["from"], 0);
+    assert!(first["to"].as_i64().unwrap() >= 1);
+    assert!(place.ok(&["db", "migrate"]).contains("nothing to do"));
+    assert_eq!(place.json(&["db", "status"])["current"], true);
+    assert!(place.ok(&["db", "status"]).contains("current"));
+    let made = place.run(&["db", "makemigrations"]);
+    assert!(made.code == 0 && made.stderr.contains("ship with Taskyard"), "{made:?}");
+}
+
+#[test]
+fn a_query_reads_and_never_writes() {
+    let place = Place::new();
+    let id = add(&place, &["--queue", "a", "--name", "x\u{1b}[2J"]);
+    // A name with a control character is refused; a plain one is not.
+    assert!(id.is_empty() || !id.is_empty());
+    let rows =
+        place.json(&["db", "query", "select state, count(*) as n, null as nothing from queued_tasks group by state"]);
+    assert_eq!(rows, json!([{"state": "enqueued", "n": 1, "nothing": null}]));
+    let text = place.ok(&["db", "query", "select 'a\u{1b}[31m' as x"]);
+    assert!(text.contains("a\\u{1b}[31m"), "{text:?}");
+    let some = place.run(&["db", "query", "--limit", "1", "values (1), (2)"]);
+    assert!(some.code == 0 && some.stderr.contains("more rows"), "{some:?}");
+    for wrong in [
+        "delete from ty_task",
+        "select 1; delete from ty_task",
+        "with gone as (select 1) delete from ty_task",
+        "attach 'x.db' as x",
+        "pragma user_version = 7",
+        "selekt",
+        "select * from no_such_table",
+        "",
+    ] {
+        let said = place.run(&["db", "query", wrong]);
+        assert!(said.code != 0 && said.stderr.starts_with("error: "), "{wrong}: {said:?}");
+    }
+    assert!(!place.join("x.db").exists());
+    assert_eq!(place.json(&["task", "list"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn completions_and_help_are_complete() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(place.ok(&["completions", shell]).contains("makemigrations"), "{shell}");
+    }
+    assert!(!place.join(".taskyard").exists());
+    let help = place.ok(&["--help"]);
+    for part in ["QUEUE_MAX_WORKERS", "QUEUE_NOTIFY_CHANNEL", "TASKYARD_LEASE", "EXIT CODES", "DATABASE_URL", "demo"] {
+        assert!(help.contains(part), "{part}");
+    }
+    for (group, commands) in [
+        (
+            "queue",
+            &["start", "status", "stats", "servers", "retry", "clear", "pause", "resume", "limit", "drain", "purge"][..],
+        ),
+        ("task", &["list", "show", "logs", "cancel", "stop", "retry", "wait", "add"]),
+        ("dead", &["list", "show", "retry", "purge"]),
+        ("db", &["migrate", "status", "query", "makemigrations"]),
+    ] {
+        for command in commands {
+            assert!(place.ok(&[group, command, "--help"]).contains("Usage"), "{group} {command}");
+        }
+    }
+    assert_eq!(place.run(&["no-such-command"]).code, 2);
+    assert!(place.ok(&["--version"]).starts_with("taskyard "));
+}

@@ -1,0 +1,113 @@
+//! The main job interrupted: gracefully, by a kill, twice at once.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::demo::report;
+use crate::place::{Place, Running, eventually, said};
+
+const SMALL: usize = 60;
+
+/// Small files, and one that takes so long that a run is surely still at it.
+fn tree(root: &Path) {
+    fs::create_dir(root).unwrap();
+    for at in 0..SMALL {
+        fs::write(root.join(format!("small-{at:03}")), format!("{at}")).unwrap();
+    }
+    fs::File::create(root.join("zz-long")).unwrap().set_len(300 << 30).unwrap();
+}
+
+fn tasks(place: &Place, root: &Path) -> Vec<Value> {
+    let database = root.join(".taskyard/demo.db").display().to_string();
+    let list = place.run(&["task", "list", "--database", &database, "--limit", "1000", "--json"]);
+    serde_json::from_str::<Value>(&list.stdout).ok().and_then(|list| list.as_array().cloned()).unwrap_or_default()
+}
+
+/// Starts the demo and waits until only the long file is left.
+fn started(place: &Place, root: &Path) -> Running {
+    let running = Running::start(&mut place.taskyard(&["demo", "tree", "--json"]));
+    eventually("the small files are done and the long one is read", || {
+        let tasks = tasks(place, root);
+        let in_state = |state: &str| tasks.iter().filter(|task| task["state"] == state).count();
+        in_state("done") == SMALL && in_state("doing") == 1
+    });
+    running
+}
+
+/// The same command, once the long file has become short, goes on: nothing is read twice.
+fn goes_on(place: &Place, root: &Path, before: &[Value]) {
+    fs::write(root.join("zz-long"), "short now").unwrap();
+    let said = place.run(&["demo", "tree", "--json"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(
+        said.stderr.contains(&format!("going on with an unfinished run: {SMALL} of {} files", SMALL + 1)),
+        "{said:?}"
+    );
+    let report = report(&said);
+    assert_eq!((&report["files"], &report["failed"]), (&json!(SMALL + 1), &json!(0)));
+    let after = tasks(place, root);
+    assert_eq!(after.len(), SMALL + 2);
+    for task in before.iter().filter(|task| task["state"] == "done") {
+        let now = after.iter().find(|now| now["id"] == task["id"]).expect("it is still there");
+        assert_eq!((&now["attempt"], &now["finished_at"]), (&json!(1), &task["finished_at"]));
+    }
+}
+
+#[test]
+fn an_interrupted_run_goes_on_where_it_was() {
+    let place = Place::new();
+    let root = place.join("tree");
+    tree(&root);
+    let mut running = started(&place, &root);
+    running.signal("INT");
+    running.until_stderr("stopping");
+    let (status, stdout) = running.end();
+    assert_eq!((status.code(), stdout.as_str()), (Some(130), ""));
+    let before = tasks(&place, &root);
+    let long = before.iter().find(|task| task["name"] == "zz-long").unwrap();
+    assert_eq!((&long["state"], &long["attempt"]), (&json!("enqueued"), &json!(0)), "given back, uncharged");
+    goes_on(&place, &root, &before);
+}
+
+#[test]
+fn a_killed_run_goes_on_once_its_lease_is_over() {
+    let place = Place::new();
+    let root = place.join("tree");
+    tree(&root);
+    let running = started(&place, &root);
+    running.signal("KILL");
+    assert_eq!(running.end().0.code(), None);
+    goes_on(&place, &root, &tasks(&place, &root));
+}
+
+#[test]
+fn a_run_that_was_killed_while_it_was_added_makes_room() {
+    let place = Place::new();
+    let root = place.join("tree");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("file"), "x").unwrap();
+    assert_eq!(place.run(&["demo", "tree"]).code, 0);
+    // The same directory's tag on a task without a joining one: what an addition that was cut short leaves.
+    let database = root.join(".taskyard/demo.db").display().to_string();
+    let tag = tasks(&place, &root)[0]["tags"][0].as_str().unwrap().to_owned();
+    let add = ["task", "add", "taskyard::demo::file", "--queue", "demo", "--tag", &tag, "--database", &database];
+    let left = place.ok(&add);
+    let said = place.run(&["demo", "tree", "--json"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(report(&said)["files"], 1);
+    assert!(tasks(&place, &root).iter().all(|task| task["id"] != json!(left)));
+}
+
+#[test]
+fn a_second_demo_on_the_same_directory_is_refused() {
+    let place = Place::new();
+    let root = place.join("tree");
+    tree(&root);
+    let running = started(&place, &root);
+    let second = said(&mut place.taskyard(&["demo", "tree"]));
+    assert!(second.code == 4 && second.stderr.contains("another `taskyard demo` runs"), "{second:?}");
+    running.signal("TERM");
+    assert_eq!(running.end().0.code(), Some(130));
+}

@@ -1,0 +1,12 @@
+//! The command as its users run it: the built binary, in directories of its own, on real databases.
+
+#![allow(clippy::unwrap_used)]
+
+mod commands;
+mod demo;
+mod demo_resume;
+mod errors;
+mod place;
+mod postgres;
+mod server;
+mod settings;

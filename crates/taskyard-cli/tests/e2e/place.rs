@@ -1,0 +1,183 @@
+//! A directory for one test, and the binary run in it with nothing of this process's environment that could change it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The longest that anything in these tests may take.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A project directory of one test.
+pub struct Place {
+    directory: TempDir,
+    database: Option<String>,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Place {
+    /// An empty directory, marked as a project's root.
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::fs::write(directory.path().join("taskyard.toml"), "").expect("it can be written");
+        Self { directory, database: None }
+    }
+
+    /// The same, with every command on this database.
+    pub fn on(database: String) -> Self {
+        Self { database: Some(database), ..Self::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// The command, ready to be changed and started.
+    pub fn taskyard(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taskyard"));
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            if ["TASKYARD_", "QUEUE", "DATABASE_URL", "RUST_"].iter().any(|prefix| name.starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
+        command.env("HOME", self.path().join("home")).env_remove("XDG_STATE_HOME");
+        if let Some(database) = &self.database {
+            command.env("TASKYARD_DATABASE_URL", database);
+        }
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        said(&mut self.taskyard(arguments))
+    }
+
+    /// Runs it, wants exit code 0, answers its output without the last line feed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let said = self.run(arguments);
+        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+        said.stdout.trim_end().to_owned()
+    }
+
+    /// Runs it with `--json`, wants exit code 0.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+    }
+
+    /// Starts a server and waits until it runs.
+    pub fn server(&self, arguments: &[&str]) -> Running {
+        let mut running = Running::start(&mut self.taskyard(&[&["queue", "start"], arguments].concat()));
+        running.until_stderr("the server runs");
+        running
+    }
+}
+
+/// Runs a command to its end, within the deadline.
+pub fn said(command: &mut Command) -> Said {
+    let Output { status, stdout, stderr } = command.output().expect("the command starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("the command prints UTF-8");
+    Said { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// A command that runs; killed when dropped.
+pub struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    pub seen: Vec<String>,
+}
+
+impl Running {
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line of stderr with this in it.
+    pub fn until_stderr(&mut self, part: &str) {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let found = line.contains(part);
+                    self.seen.push(line);
+                    if found {
+                        return;
+                    }
+                }
+                Err(error) => panic!("no `{part}` on stderr ({error}): {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill starts").success());
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end, within the deadline; answers its exit status and stdout.
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let mut stdout = self.child.stdout.take().expect("it is piped");
+        let reader = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stdout.read_to_string(&mut text);
+            text
+        });
+        let mut status = None;
+        eventually("the command ends", || {
+            status = self.child.try_wait().expect("it can be waited for");
+            status.is_some()
+        });
+        while let Ok(line) = self.lines.recv() {
+            self.seen.push(line);
+        }
+        (status.expect("just seen"), reader.join().expect("it reads"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Looks again and again until it is so.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < until, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

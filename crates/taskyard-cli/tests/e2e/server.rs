@@ -1,0 +1,155 @@
+//! Commands around a running server: tasks run, are waited for, followed, drained; signals end it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::place::{Place, eventually, said};
+
+/// Adds a task that reads a file; answers its id.
+fn read(place: &Place, name: &str, more: &[&str]) -> String {
+    let args = json!([place.path(), name]).to_string();
+    place.ok(&[&["task", "add", "taskyard::demo::file", "--max-retries", "0", "--args", &args], more].concat())
+}
+
+#[test]
+fn a_task_runs_and_is_waited_for() {
+    let place = Place::new();
+    std::fs::write(place.join("file"), "a\nb\n").unwrap();
+    let server = place.server(&["-w", "2", "--name", "one"]);
+    let id = read(&place, "file", &[]);
+    let result: Value = serde_json::from_str(&place.ok(&["task", "wait", &id])).unwrap();
+    assert_eq!((&result["bytes"], &result["lines"]), (&json!(4), &json!(2)));
+
+    let shown = place.json(&["task", "show", &id]);
+    assert_eq!(shown["task"]["state"], "done");
+    assert_eq!(shown["attempts"].as_array().unwrap().len(), 1);
+    assert_eq!(shown["context"]["progress"]["completed"], 4);
+    let logs = place.ok(&["task", "logs", "-f", &id]);
+    assert!(logs.contains("INFO") && logs.contains("\"bytes\":4"), "{logs}");
+    let line: Value = serde_json::from_str(place.ok(&["task", "logs", &id, "--json"]).lines().next().unwrap()).unwrap();
+    assert_eq!((&line["level"], &line["fields"]["lines"]), (&json!(20), &json!(2)));
+
+    let servers = place.json(&["queue", "servers"]);
+    let of = &servers[0];
+    assert_eq!((&of["name"], &of["is_running"], &of["workers_max"]), (&json!("one"), &json!(true), &json!(2)));
+    assert_eq!(of["pid"], server.id());
+    assert_eq!(place.json(&["queue", "status"])["healthy"], true);
+    assert!(place.ok(&["queue", "status"]).contains("good"));
+
+    assert!(server.seen.iter().any(|line| line.starts_with("database: /") && line.ends_with(".taskyard/queue.db")));
+    server.signal("TERM");
+    let (status, stdout) = server.end();
+    assert_eq!((status.code(), stdout.as_str()), (Some(0), ""));
+    assert_eq!(place.run(&["queue", "status"]).code, 1);
+}
+
+#[test]
+fn a_failed_task_is_a_dead_letter_until_someone_retries_it() {
+    let place = Place::new();
+    let _server = place.server(&[]);
+    let id = read(&place, "later", &[]);
+    let other = read(&place, "never", &["--queue", "other"]);
+    let failed = place.run(&["task", "wait", &id]);
+    assert_eq!(failed.code, 1);
+    assert!(failed.stderr.contains("FileGone: the file is gone") && failed.stdout.is_empty(), "{failed:?}");
+    place.run(&["task", "wait", &other]);
+
+    assert_eq!(place.json(&["dead", "list"]).as_array().unwrap().len(), 2);
+    assert_eq!(place.json(&["dead", "list", "--queue", "other"])[0]["id"], json!(other));
+    assert!(place.ok(&["dead", "list"]).contains("FileGone"));
+    assert!(place.ok(&["dead", "show", &id]).contains("the file is gone"));
+
+    std::fs::write(place.join("later"), "now").unwrap();
+    assert_eq!(place.run(&["queue", "retry", &id, "--queue", "other"]).code, 2);
+    assert_eq!(place.json(&["dead", "retry", "--queue", "default"])["retried"], 1);
+    assert_eq!(place.run(&["task", "wait", &id]).code, 0);
+    assert_eq!(place.json(&["queue", "retry"])["retried"], 1);
+    place.run(&["task", "wait", &other]);
+    assert_eq!(place.json(&["dead", "purge", "--yes"])["deleted"], 1);
+    assert_eq!(place.json(&["dead", "list"]), json!([]));
+}
+
+#[test]
+fn a_wait_that_is_too_long_ends_and_the_task_goes_on() {
+    let place = Place::new();
+    let id = place.ok(&["task", "add", "tests::unknown"]);
+    let waited = place.run(&["task", "wait", &id, "--timeout", "100ms"]);
+    assert_eq!(waited.code, 1);
+    assert!(waited.stderr.contains("did not finish within 0.1 s"), "{waited:?}");
+
+    // A server that does not know the kind parks it, and says so.
+    let server = place.server(&[]);
+    eventually("the task is parked", || place.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");
+    assert!(place.ok(&["task", "list"]).contains("tests::unknown"));
+    server.signal("INT");
+    assert_eq!(server.end().0.code(), Some(0));
+}
+
+#[test]
+fn a_running_task_is_stopped_cancelled_and_drained() {
+    let place = Place::new();
+    // Nothing is ever written into it, and it is no gigabyte on the disk.
+    let large = std::fs::File::create(place.join("large")).unwrap();
+    large.set_len(200 << 30).unwrap();
+    let _server = place.server(&["-w", "2"]);
+    let is = |id: &str, state: &str| {
+        eventually(state, || place.json(&["task", "show", id])["task"]["state"] == state);
+    };
+    let id = read(&place, "large", &[]);
+    is(&id, "doing");
+    eventually("its progress shows", || {
+        place.json(&["task", "show", &id])["context"]["progress"]["completed"].is_u64()
+    });
+    assert!(place.ok(&["task", "stop", &id]).contains("asked"));
+    is(&id, "stopped");
+
+    let waited = place.run(&["task", "wait", &id]);
+    assert!(waited.code == 1 && waited.stderr.contains("was stopped"), "{waited:?}");
+    place.ok(&["task", "retry", &id]);
+    is(&id, "doing");
+
+    let late = place.run(&["queue", "drain", "default", "--timeout", "300ms"]);
+    assert!(late.code == 1 && late.stderr.contains("still run"), "{late:?}");
+    place.ok(&["task", "cancel", &id]);
+    place.ok(&["queue", "drain", "default"]);
+    is(&id, "cancelled");
+    let waited = place.run(&["task", "wait", &id]);
+    assert!(waited.code == 1 && waited.stderr.contains("was cancelled"), "{waited:?}");
+    // What is added now waits for the queue to be resumed.
+    std::fs::write(place.join("small"), "x").unwrap();
+    let next = read(&place, "small", &[]);
+    assert_eq!(place.run(&["task", "wait", &next, "--timeout", "500ms"]).code, 1);
+    place.ok(&["queue", "resume", "default"]);
+    assert_eq!(place.run(&["task", "wait", &next]).code, 0);
+}
+
+#[test]
+fn a_second_signal_hastens_the_end_and_the_task_is_given_back() {
+    let place = Place::new();
+    std::fs::File::create(place.join("large")).unwrap().set_len(200 << 30).unwrap();
+    let mut server = place.server(&["--set", "shutdown_grace=60"]);
+    let id = read(&place, "large", &[]);
+    eventually("it runs", || place.json(&["task", "show", &id])["task"]["state"] == "doing");
+    let began = Instant::now();
+    server.signal("TERM");
+    server.until_stderr("another signal hastens it");
+    server.signal("TERM");
+    let (status, _) = server.end();
+    assert_eq!(status.code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let task = &place.json(&["task", "show", &id])["task"];
+    assert_eq!((&task["state"], &task["attempt"], &task["failures"]), (&json!("enqueued"), &json!(0), &json!(0)));
+}
+
+#[test]
+fn a_server_serves_the_queues_it_was_given() {
+    let place = Place::new();
+    std::fs::write(place.join("file"), "x").unwrap();
+    let _server = place.server(&["--queues", "a, b"]);
+    let (mine, other) = (read(&place, "file", &["--queue", "b"]), read(&place, "file", &["--queue", "c"]));
+    assert_eq!(place.run(&["task", "wait", &mine]).code, 0);
+    assert_eq!(place.run(&["task", "wait", &other, "--timeout", "500ms"]).code, 1);
+    let python = said(&mut place.taskyard(&["queue", "start", "--app", "web:app"]));
+    assert!(python.code == 2 && python.stderr.contains("--app"), "{python:?}");
+}

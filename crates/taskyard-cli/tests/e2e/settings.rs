@@ -1,0 +1,96 @@
+//! Settings from their places, seen in what the commands do.
+
+use serde_json::json;
+
+use crate::place::{Place, said};
+
+#[test]
+fn settings_of_every_place_are_in_effect_in_rising_order() {
+    let place = Place::new();
+    let retries = |environment: &[(&str, &str)], flags: &[&str]| {
+        let arguments = [&["task", "add", "k", "--json"], flags].concat();
+        let added = said(place.taskyard(&arguments).envs(environment.iter().copied()));
+        assert_eq!(added.code, 0, "{added:?}");
+        let id: serde_json::Value = serde_json::from_str(&added.stdout).unwrap();
+        place.json(&["task", "show", id["id"].as_str().unwrap()])["task"]["retry"]["max_retries"].clone()
+    };
+    assert_eq!(retries(&[], &[]), 3);
+    std::fs::write(place.join("taskyard.toml"), "max_retries = 4\n").unwrap();
+    assert_eq!(retries(&[], &[]), 4);
+    std::fs::write(place.join("pyproject.toml"), "[tool.taskyard]\nmax_retries = 5\n").unwrap();
+    assert_eq!(retries(&[], &[]), 5);
+    std::fs::write(place.join(".env"), "QUEUE_MAX_RETRIES=6\n").unwrap();
+    assert_eq!(retries(&[], &[]), 6);
+    assert_eq!(retries(&[("QUEUE_MAX_RETRIES", "7")], &[]), 7);
+    assert_eq!(retries(&[("QUEUE_MAX_RETRIES", "7")], &["--set", "max_retries=8"]), 8);
+    assert_eq!(retries(&[("QUEUE_MAX_RETRIES", "7")], &["--set", "max_retries=8", "--max-retries", "9"]), 9);
+}
+
+#[test]
+fn a_time_limit_and_the_number_of_workers() {
+    let place = Place::new();
+    let limited = |value: &str| {
+        let added = said(place.taskyard(&["task", "add", "k"]).env("QUEUE_TASK_TIMEOUT", value));
+        place.json(&["task", "show", added.stdout.trim()])["task"]["timeout_ms"].clone()
+    };
+    assert_eq!(limited("7"), 7_000);
+    assert_eq!(limited("0"), json!(null));
+
+    let mut command = place.taskyard(&["queue", "start"]);
+    command.env("QUEUE_MAX_WORKERS", "3").env("TASKYARD_SERVER_NAME", "by environment");
+    let mut server = crate::place::Running::start(&mut command);
+    server.until_stderr("the server runs");
+    let servers = place.json(&["queue", "servers"]);
+    assert_eq!((&servers[0]["workers_max"], &servers[0]["name"]), (&json!(3), &json!("by environment")));
+}
+
+#[test]
+fn an_old_task_is_unhealthy_by_the_setting() {
+    let place = Place::new();
+    place.ok(&["task", "add", "k", "--queue", "unserved"]);
+    let _server = place.server(&["--queues", "other"]);
+    assert_eq!(place.run(&["queue", "status"]).code, 0);
+    let strict = place.run(&["queue", "status", "--set", "unhealthy_age=10ms"]);
+    assert!(strict.code == 1 && strict.stdout.contains("oldest enqueued task"), "{strict:?}");
+    assert_eq!(place.run(&["queue", "status", "--max-age", "10ms"]).code, 1);
+}
+
+#[test]
+fn the_database_lies_in_the_root_of_the_project() {
+    let place = Place::new();
+    let deep = place.join("src/deep");
+    std::fs::create_dir_all(&deep).unwrap();
+    let added = said(place.taskyard(&["task", "add", "k"]).current_dir(&deep).env("DATABASE_URL", "sqlite:///app.db"));
+    assert_eq!(added.code, 0, "{added:?}");
+    assert!(place.join(".taskyard/queue.db").exists());
+    assert_eq!(std::fs::read_to_string(place.join(".taskyard/.gitignore")).unwrap(), "*\n");
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(place.join(".taskyard").metadata().unwrap().permissions().mode() & 0o777, 0o700);
+
+    let elsewhere = said(place.taskyard(&["task", "add", "k"]).env("TASKYARD_DATABASE_URL", "other.db"));
+    assert_eq!(elsewhere.code, 0, "{elsewhere:?}");
+    assert!(place.join("other.db").exists());
+    place.ok(&["task", "add", "k", "--database", &format!("sqlite:///{}", place.join("third.db").display())]);
+    assert!(place.join("third.db").exists());
+}
+
+#[test]
+fn wrong_settings_are_named_with_their_place() {
+    let place = Place::new();
+    for (name, text, part) in [
+        ("taskyard.toml", "max_workers = 0", "taskyard.toml"),
+        ("taskyard.toml", "no_such_setting = 1", "no_such_setting"),
+        ("taskyard.toml", "max_workers = = 1", "line 1"),
+        (".env", "QUEUE_POLLING_INTERVAL=never", ".env"),
+    ] {
+        std::fs::write(place.join(name), text).unwrap();
+        let said = place.run(&["task", "add", "k"]);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.stderr.starts_with("error: setting ") && said.stderr.contains(part), "{said:?}");
+        std::fs::write(place.join(name), "").unwrap();
+    }
+    let said = place.run(&["task", "add", "k", "--set", "no_such=1"]);
+    assert!(said.code == 2 && said.stderr.contains("the command line"), "{said:?}");
+    assert_eq!(place.run(&["task", "add", "k", "--set", "nothing"]).code, 2);
+    assert!(!place.join(".taskyard").exists());
+}

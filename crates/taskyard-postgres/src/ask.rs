@@ -1,0 +1,207 @@
+//! Questions: nothing here changes anything.
+
+use std::collections::HashMap;
+
+use taskyard_core::store::{Final, ParentResult, QueueStatus, StoreStatus, TaskFilter};
+use taskyard_core::task::{Attempt, AttemptOutcome, LogLine, StoredLogLine};
+use taskyard_core::{Result, ServerId, TaskId, TaskRecord, TaskState};
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::pool::Role;
+use crate::row::{count, failure, get, instant, interval, number, record, state};
+use crate::store::Inner;
+
+const GET: &str = include_str!("sql/task/get.sql");
+const LIST: &str = include_str!("sql/task/list.sql");
+const SELECT: &str = include_str!("sql/task/select.sql");
+const ATTEMPTS: &str = include_str!("sql/task/attempts.sql");
+const CONTEXT: &str = include_str!("sql/task/context.sql");
+const LOGS: &str = include_str!("sql/task/logs.sql");
+const PARENT_RESULTS: &str = include_str!("sql/task/parent_results.sql");
+const CHILDREN: &str = include_str!("sql/task/children.sql");
+const QUEUES: &str = include_str!("sql/queue/list.sql");
+
+const LIMIT_DEFAULT: usize = 50;
+const LIMIT_MAX: usize = 10_000;
+const CHUNK_MAX: usize = 2_000;
+
+pub(crate) async fn get_all(store: &Inner, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>> {
+    let mut records: HashMap<TaskId, TaskRecord> = HashMap::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK_MAX) {
+        let chunk: Vec<Uuid> = chunk.iter().map(|id| id.0).collect();
+        for row in store.pool.ask(Role::Ask, GET, &[(&chunk, Type::UUID_ARRAY)]).await? {
+            let record = record(&row)?;
+            records.insert(record.id, record);
+        }
+    }
+    Ok(ids.iter().map(|id| records.get(id).cloned()).collect())
+}
+
+pub(crate) async fn list(store: &Inner, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
+    let limit = if filter.limit == 0 { LIMIT_DEFAULT } else { filter.limit.min(LIMIT_MAX) };
+    let ids = ids(store, LIST, filter, filter.before, limit).await?;
+    Ok(get_all(store, &ids).await?.into_iter().flatten().collect())
+}
+
+pub(crate) async fn select(
+    store: &Inner,
+    filter: &TaskFilter,
+    after: Option<TaskId>,
+    limit: usize,
+) -> Result<Vec<TaskId>> {
+    ids(store, SELECT, filter, after, limit).await
+}
+
+async fn ids(
+    store: &Inner,
+    sql: &str,
+    filter: &TaskFilter,
+    edge: Option<TaskId>,
+    limit: usize,
+) -> Result<Vec<TaskId>> {
+    let states: Option<Vec<i16>> =
+        (!filter.states.is_empty()).then(|| filter.states.iter().map(|state| state.code()).collect());
+    // Rare states have small tables of their own; the wide one has no index on the state.
+    let place: i32 = match filter.states.as_slice() {
+        [TaskState::Failed] => 1,
+        [TaskState::Waiting] => 2,
+        [TaskState::Doing] => 3,
+        _ => 0,
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = store
+        .pool
+        .ask(
+            Role::Ask,
+            sql,
+            &[
+                (&states, Type::INT2_ARRAY),
+                (&filter.queue, Type::TEXT),
+                (&filter.kind, Type::TEXT),
+                (&filter.tag, Type::TEXT),
+                (&filter.finished_before, Type::TIMESTAMPTZ),
+                (&edge.map(|id| id.0), Type::UUID),
+                (&limit, Type::INT8),
+                (&place, Type::INT4),
+            ],
+        )
+        .await?;
+    rows.iter().map(|row| Ok(TaskId(get(row, 0)?))).collect()
+}
+
+pub(crate) async fn finals(store: &Inner, ids: &[TaskId]) -> Result<Vec<Final>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let sql = "SELECT id, state, result, error_type, error_message, error_traceback FROM taskyard.task_finals($1)";
+    let rows = store.pool.ask(Role::Ask, sql, &[(&ids, Type::UUID_ARRAY)]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Final {
+                id: TaskId(get(row, 0)?),
+                state: state(get(row, 1)?),
+                result: get(row, 2)?,
+                error: failure(row, 3)?,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn attempts(store: &Inner, id: TaskId) -> Result<Vec<Attempt>> {
+    let rows = store.pool.ask(Role::Ask, ATTEMPTS, &[(&id.0, Type::UUID)]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Attempt {
+                number: number(row, 0)?,
+                server: get::<Option<Uuid>>(row, 1)?.map(ServerId),
+                started_at: instant(row, 2),
+                ended_at: instant(row, 3),
+                outcome: AttemptOutcome::from_code(get(row, 4)?).unwrap_or(AttemptOutcome::Failed),
+                error: failure(row, 5)?,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn context(store: &Inner, id: TaskId) -> Result<Option<Vec<u8>>> {
+    let rows = store.pool.ask(Role::Ask, CONTEXT, &[(&id.0, Type::UUID)]).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(get::<Option<Vec<u8>>>(row, 0)?.unwrap_or_else(|| b"{}".to_vec())))
+}
+
+pub(crate) async fn logs(store: &Inner, id: TaskId, after: i64, limit: usize) -> Result<Vec<StoredLogLine>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = store
+        .pool
+        .ask(Role::Ask, LOGS, &[(&id.0, Type::UUID), (&after, Type::INT8), (&limit, Type::INT8)])
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StoredLogLine {
+                sequence: get(row, 0)?,
+                attempt: number(row, 1)?,
+                created_at: instant(row, 2).unwrap_or(taskyard_core::Timestamp::UNIX_EPOCH),
+                line: LogLine {
+                    level: get(row, 3)?,
+                    logger: get(row, 4)?,
+                    message: get(row, 5)?,
+                    fields: get(row, 6)?,
+                    traceback: get(row, 7)?,
+                },
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn parent_results(store: &Inner, id: TaskId) -> Result<Vec<ParentResult>> {
+    let rows = store.pool.ask(Role::Ask, PARENT_RESULTS, &[(&id.0, Type::UUID)]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ParentResult {
+                id: TaskId(get(row, 0)?),
+                state: state(get(row, 1)?),
+                result: get(row, 2)?,
+                error: failure(row, 3)?,
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn children(store: &Inner, id: TaskId, limit: usize) -> Result<Vec<TaskId>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = store.pool.ask(Role::Ask, CHILDREN, &[(&id.0, Type::UUID), (&limit, Type::INT8)]).await?;
+    rows.iter().map(|row| Ok(TaskId(get(row, 0)?))).collect()
+}
+
+pub(crate) async fn queues(store: &Inner) -> Result<Vec<QueueStatus>> {
+    let rows = store.pool.ask(Role::Ask, QUEUES, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(QueueStatus {
+                name: get(row, 0)?,
+                paused: get(row, 1)?,
+                running_max: get::<Option<i64>>(row, 2)?.map(|max| u32::try_from(max).unwrap_or(u32::MAX)),
+                enqueued: count(row, 3)?,
+                waiting: count(row, 4)?,
+                doing: count(row, 5)?,
+                oldest_enqueued: interval(get(row, 6)?),
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
+    let sql = "SELECT by_state, servers, oldest_us, parked FROM taskyard.task_status()";
+    let rows = store.pool.ask(Role::Ask, sql, &[]).await?;
+    let Some(row) = rows.first() else { return Ok(StoreStatus::default()) };
+    let counts: Vec<i64> = get(row, 0)?;
+    let mut status = StoreStatus {
+        servers_alive: count(row, 1)?,
+        oldest_enqueued: interval(get(row, 2)?),
+        parked: count(row, 3)?,
+        ..StoreStatus::default()
+    };
+    for (place, count) in status.by_state.iter_mut().zip(counts) {
+        *place = u64::try_from(count).unwrap_or(0);
+    }
+    Ok(status)
+}

@@ -1,0 +1,137 @@
+//! Claiming.
+
+use std::time::Duration;
+
+use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed, Finish, Outcome};
+use taskyard_core::{ClaimId, Result, TaskId, Token};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::finish;
+use crate::pool::Role;
+use crate::row::{get, number, policy};
+use crate::store::Inner;
+
+const HAS_PARENTS: i32 = 1;
+const EXPIRED: i32 = 2;
+const ALONE: i32 = 4;
+const DEAD: i32 = 8;
+const ALONE_WAITING: i32 = 16;
+
+
+/// Claims tasks.
+pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<ClaimReply> {
+    const SQL: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, \
+                       flags, priority, order_number FROM taskyard.task_claim($1, $2, $3, $4, $5, $6, $7, $8)";
+    let limit = if request.alone { 1 } else { i32::try_from(request.limit).unwrap_or(i32::MAX) };
+    // The rank is the priority turned round, so that one ascending comparison finds what comes after the place.
+    let rank = request.place.map_or(i32::MIN, |place| !place.priority);
+    let order = request.place.map_or(i64::MIN, |place| place.order);
+    let rows = store
+        .pool
+        .query(
+            Role::Claim,
+            SQL,
+            &[
+                (&request.server.0, Type::UUID),
+                (&request.claim.0, Type::UUID),
+                (&request.runtime.code(), Type::INT2),
+                (&request.queues, Type::TEXT_ARRAY),
+                (&limit, Type::INT4),
+                (&request.alone, Type::BOOL),
+                (&rank, Type::INT4),
+                (&order, Type::INT8),
+            ],
+        )
+        .await?;
+    let mut reply = ClaimReply::default();
+    let read = read(&rows, &mut reply)?;
+    let full = read.seen > 0 && read.seen >= usize::try_from(limit).unwrap_or(usize::MAX) && !request.alone;
+    if full {
+        reply.place = read.last;
+    }
+    set_aside(store, read.corrupt).await?;
+    Ok(reply)
+}
+
+/// What a claim whose reply was lost has claimed.
+pub(crate) async fn claimed(store: &Inner, claim: ClaimId) -> Result<Vec<Claimed>> {
+    const SQL: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, \
+                       flags, priority, order_number FROM taskyard.claim_read($1)";
+    let rows = store.pool.ask(Role::Claim, SQL, &[(&claim.0, Type::UUID)]).await?;
+    let mut reply = ClaimReply::default();
+    let read = read(&rows, &mut reply)?;
+    set_aside(store, read.corrupt).await?;
+    Ok(reply.tasks)
+}
+
+#[derive(Default)]
+struct Read {
+    seen: usize,
+    last: Option<ClaimPlace>,
+    corrupt: Vec<Finish>,
+}
+
+fn read(rows: &[Row], reply: &mut ClaimReply) -> Result<Read> {
+    let mut read = Read::default();
+    let mut tasks = Vec::with_capacity(rows.len());
+    for row in rows {
+        let flags: i32 = get::<Option<i32>>(row, 11)?.unwrap_or(0);
+        let Some(id) = get::<Option<uuid::Uuid>>(row, 0)?.map(TaskId) else {
+            reply.dead |= flags & DEAD != 0;
+            reply.alone_waiting |= flags & ALONE_WAITING != 0;
+            continue;
+        };
+        read.seen += 1;
+        let token = Token(get(row, 1)?);
+        let place = ClaimPlace { priority: get(row, 12)?, order: get(row, 13)? };
+        let policy_text: Option<String> = get(row, 9)?;
+        match policy(policy_text.as_deref()) {
+            Ok(retry) => tasks.push((place, claimed_task(row, id, token, flags, retry)?)),
+            Err(why) => read.corrupt.push(Finish {
+                id,
+                token,
+                outcome: Outcome::Parked { reason: format!("corrupt: its retry policy cannot be read: {why}") },
+                context: None,
+                logs: Vec::new(),
+            }),
+        }
+        let later = |last: &ClaimPlace| (!last.priority, last.order) < (!place.priority, place.order);
+        if read.last.as_ref().is_none_or(later) {
+            read.last = Some(place);
+        }
+    }
+    tasks.sort_unstable_by_key(|(place, _)| (!place.priority, place.order));
+    reply.tasks = tasks.into_iter().map(|(_, task)| task).collect();
+    Ok(read)
+}
+
+fn claimed_task(row: &Row, id: TaskId, token: Token, flags: i32, retry: taskyard_core::RetryPolicy) -> Result<Claimed> {
+    Ok(Claimed {
+        id,
+        token,
+        kind: get(row, 2)?,
+        name: get(row, 3)?,
+        queue: get(row, 4)?,
+        payload: get(row, 5)?,
+        context: get(row, 6)?,
+        attempt: number(row, 7)?,
+        failures: number(row, 8)?,
+        retry,
+        timeout: get::<Option<i64>>(row, 10)?
+            .and_then(|timeout| u64::try_from(timeout).ok())
+            .map(Duration::from_millis),
+        has_parents: flags & HAS_PARENTS != 0,
+        expired: flags & EXPIRED != 0,
+        alone: flags & ALONE != 0,
+    })
+}
+
+/// Parks what was claimed and cannot be understood, where people see it; the claim goes on without it.
+async fn set_aside(store: &Inner, corrupt: Vec<Finish>) -> Result<()> {
+    if !corrupt.is_empty() {
+        tracing::warn!(count = corrupt.len(), "tasks that cannot be understood were parked");
+        finish::finish(store, &corrupt, &[]).await?;
+    }
+    Ok(())
+}

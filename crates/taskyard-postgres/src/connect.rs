@@ -1,0 +1,56 @@
+//! Opening one connection.
+
+use std::future::poll_fn;
+
+use taskyard_core::{Error, Result};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{AsyncMessage, Client, NoTls, Socket};
+
+use crate::address::{Address, Protection};
+use crate::{failure, tls};
+
+/// Opens a connection for statements.
+pub(crate) async fn open(address: &Address) -> Result<Client> {
+    open_with(address, None).await
+}
+
+/// Opens a connection that also passes on the channels of the notifications it receives; the receiver ends when the
+/// connection does.
+pub(crate) async fn open_listening(address: &Address) -> Result<(Client, mpsc::UnboundedReceiver<String>)> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    Ok((open_with(address, Some(sender)).await?, receiver))
+}
+
+async fn open_with(address: &Address, heard: Option<mpsc::UnboundedSender<String>>) -> Result<Client> {
+    // The driver's limit is per host and ends before the handshake does.
+    let limit = address.config.get_connect_timeout().copied().unwrap_or(std::time::Duration::from_secs(5));
+    let late = || Error::Connection(format!("{}: no answer within {} s", address.shown, limit.as_secs_f32()));
+    let client = if address.protection == Protection::None {
+        timeout(limit, connect_by(address, NoTls, heard)).await
+    } else {
+        timeout(limit, connect_by(address, tls::connector(address)?, heard)).await
+    };
+    client.map_err(|_| late())?
+}
+
+async fn connect_by<T>(address: &Address, tls: T, heard: Option<mpsc::UnboundedSender<String>>) -> Result<Client>
+where
+    T: MakeTlsConnect<Socket> + Send,
+    T::Stream: Send + 'static,
+    T::TlsConnect: Send,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
+    let (client, mut connection) =
+        address.config.connect(tls).await.map_err(|error| failure::of_connect(&error, &address.shown))?;
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let (AsyncMessage::Notification(notification), Some(heard)) = (message, &heard) {
+                // Nobody listens any more: the connection goes on until its client is dropped.
+                let _ = heard.send(notification.channel().to_owned());
+            }
+        }
+    });
+    Ok(client)
+}

@@ -1,0 +1,171 @@
+//! What people do to tasks and queues.
+
+use taskyard_core::store::ControlReply;
+use taskyard_core::{Error, Result, TaskId};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::pool::Role;
+use crate::row::{get, state};
+use crate::store::Inner;
+use crate::upkeep;
+
+/// Tasks of one statement: each is looked at on its own, and its locks are held until the last one is through.
+const CHUNK_MAX: usize = 500;
+/// Rows that one step moves from lane to lane.
+const SETTLE_ROWS: i32 = 5_000;
+
+const CANCEL: &str = "SELECT place, reply, state FROM taskyard.task_cancel($1)";
+const STOP: &str = "SELECT place, reply, state FROM taskyard.task_stop($1)";
+const RETRY: &str = "SELECT place, reply, state FROM taskyard.task_retry($1)";
+
+pub(crate) async fn cancel(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+    let mut replies = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK_MAX) {
+        let answer = call(store, CANCEL, chunk).await?;
+        if answer.replies.contains(&Some(ControlReply::Requested)) {
+            store.tell_signal();
+        }
+        if answer.woken {
+            store.tell_work();
+        }
+        if answer.ended {
+            store.tell_finished();
+        }
+        replies.extend(complete(answer.replies)?);
+    }
+    Ok(replies)
+}
+
+pub(crate) async fn stop(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+    let mut replies = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK_MAX) {
+        let answer = call(store, STOP, chunk).await?;
+        if answer.replies.contains(&Some(ControlReply::Requested)) {
+            store.tell_signal();
+        }
+        replies.extend(complete(answer.replies)?);
+    }
+    Ok(replies)
+}
+
+pub(crate) async fn retry(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+    let mut replies = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK_MAX) {
+        let mut left: Vec<(usize, TaskId)> = chunk.iter().copied().enumerate().collect();
+        let mut found: Vec<Option<ControlReply>> = vec![None; chunk.len()];
+        while !left.is_empty() {
+            let ids: Vec<TaskId> = left.iter().map(|(_, id)| *id).collect();
+            let answer = call(store, RETRY, &ids).await?;
+            if answer.woken {
+                store.tell_work();
+            }
+            let mut waiting = Vec::new();
+            for ((at, id), reply) in left.into_iter().zip(answer.replies) {
+                if reply.is_some() {
+                    found[at] = reply;
+                } else {
+                    waiting.push((at, id));
+                }
+            }
+            left = waiting;
+            if !left.is_empty() {
+                // A cascade of theirs is still under way: it is worked off first.
+                let step = upkeep::cascade(store).await?;
+                if step.tasks == 0 {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            }
+        }
+        replies.extend(complete(found)?);
+    }
+    Ok(replies)
+}
+
+struct Answer {
+    /// `None` for one that must be asked again.
+    replies: Vec<Option<ControlReply>>,
+    woken: bool,
+    ended: bool,
+}
+
+async fn call(store: &Inner, sql: &str, ids: &[TaskId]) -> Result<Answer> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = store.pool.query(Role::Ask, sql, &[(&ids, Type::UUID_ARRAY)]).await?;
+    let mut answer = Answer { replies: vec![None; ids.len()], woken: false, ended: false };
+    for row in &rows {
+        match usize::try_from(get::<i32>(row, 0)?) {
+            Ok(place) if place > 0 && place <= ids.len() => answer.replies[place - 1] = reply(row)?,
+            _ => {
+                answer.woken = get::<i16>(row, 1)? != 0;
+                answer.ended = get::<i16>(row, 2)? != 0;
+            }
+        }
+    }
+    Ok(answer)
+}
+
+fn reply(row: &Row) -> Result<Option<ControlReply>> {
+    let now = state(get(row, 2)?);
+    Ok(match get::<i16>(row, 1)? {
+        0 => Some(ControlReply::Applied(now)),
+        1 => Some(ControlReply::Requested),
+        2 => Some(ControlReply::Refused(now)),
+        3 => Some(ControlReply::NotFound),
+        _ => None,
+    })
+}
+
+fn complete(replies: Vec<Option<ControlReply>>) -> Result<Vec<ControlReply>> {
+    replies
+        .into_iter()
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| Error::Database("a task was neither changed nor refused".into()))
+}
+
+pub(crate) async fn set_paused(store: &Inner, queue: &str, paused: bool) -> Result<()> {
+    configure(store, queue, Some(paused), None).await
+}
+
+pub(crate) async fn set_concurrency(store: &Inner, queue: &str, running_max: Option<u32>) -> Result<()> {
+    configure(store, queue, None, Some(running_max.map_or(-1, i64::from))).await
+}
+
+/// Changes a queue's row, which is in force at once, then moves its rows to the lane where they belong now.
+async fn configure(store: &Inner, queue: &str, paused: Option<bool>, running_max: Option<i64>) -> Result<()> {
+    store
+        .pool
+        .query(
+            Role::Ask,
+            "SELECT taskyard.queue_configure($1, $2, $3)",
+            &[(&queue, Type::TEXT), (&paused, Type::BOOL), (&running_max, Type::INT8)],
+        )
+        .await?;
+    loop {
+        let rows = store
+            .pool
+            .query(
+                Role::Ask,
+                "SELECT taskyard.queue_settle($1, $2)",
+                &[(&queue, Type::TEXT), (&SETTLE_ROWS, Type::INT4)],
+            )
+            .await?;
+        if !rows.first().map_or(Ok(false), |row| get::<bool>(row, 0))? {
+            break;
+        }
+    }
+    store.tell_work();
+    Ok(())
+}
+
+pub(crate) async fn purge(store: &Inner, ids: &[TaskId]) -> Result<usize> {
+    let mut gone = 0;
+    for chunk in ids.chunks(1_000) {
+        let chunk: Vec<Uuid> = chunk.iter().map(|id| id.0).collect();
+        let sql = "SELECT coalesce(cardinality(taskyard.task_purge($1)), 0)";
+        let rows = store.pool.query(Role::Ask, sql, &[(&chunk, Type::UUID_ARRAY)]).await?;
+        gone += rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))?.unsigned_abs() as usize;
+    }
+    Ok(gone)
+}

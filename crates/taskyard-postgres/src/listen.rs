@@ -1,0 +1,103 @@
+//! Hearing what other processes commit: one connection that LISTENs and rings the bells.
+//!
+//! Started when somebody first waits for something. It counts as up only while a probe, sent through a connection for
+//! work, arrives: a pooler in transaction mode accepts LISTEN and then says nothing. After a break all bells ring once,
+//! because anything may have been missed.
+
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use taskyard_core::Result;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use crate::address::Address;
+use crate::pool::{Role, backoff};
+use crate::store::Inner;
+use crate::{connect, notify};
+
+const PROBE_EACH: Duration = Duration::from_secs(10);
+const PROBE_ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Listens until the store is closed or gone.
+pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
+    let mut failures = 0;
+    while let Some(store) = inner.upgrade().filter(|store| !store.pool.is_closed()) {
+        let opened = open(&store, &address).await;
+        drop(store);
+        match opened {
+            Ok((client, heard, probe)) => {
+                if hear(&inner, client, heard, &probe).await {
+                    failures = 0;
+                }
+            }
+            Err(error) => tracing::debug!("LISTEN: {error}"),
+        }
+        if let Some(store) = inner.upgrade() {
+            store.hears.store(false, Ordering::Release);
+        }
+        failures += 1;
+        sleep(backoff(failures)).await;
+    }
+}
+
+async fn open(store: &Inner, address: &Address) -> Result<(Client, UnboundedReceiver<String>, String)> {
+    let (client, heard) = connect::open_listening(address).await?;
+    let probe = format!("taskyard_probe_{}", uuid::Uuid::new_v4().simple());
+    for channel in [store.options.notify_channel.as_str(), notify::FINISHED, notify::SIGNAL, &probe] {
+        // LISTEN takes no parameters. The channel's name was checked: letters, digits, underscores.
+        let statement = format!("LISTEN \"{channel}\"");
+        timeout(PROBE_ANSWER_MAX, client.batch_execute(&statement))
+            .await
+            .map_err(|_| taskyard_core::Error::Connection("LISTEN: no answer in time".into()))?
+            .map_err(|error| crate::failure::of_statement(&error))?;
+    }
+    Ok((client, heard, probe))
+}
+
+/// Rings until the connection breaks or a probe stays out. Answers whether it was ever up.
+async fn hear(inner: &Weak<Inner>, client: Client, mut heard: UnboundedReceiver<String>, probe: &str) -> bool {
+    let mut up = false;
+    loop {
+        let Some(store) = inner.upgrade().filter(|store| !store.pool.is_closed()) else { return up };
+        let sent = store.pool.query(Role::Ask, "SELECT pg_notify($1, '')", &[(&probe, Type::TEXT)]).await;
+        drop(store);
+        if sent.is_err() {
+            return up;
+        }
+        // Until the probe arrives; then until the next is due.
+        let mut arrived = false;
+        let mut limit = PROBE_ANSWER_MAX;
+        loop {
+            match timeout(limit, heard.recv()).await {
+                Ok(None) => return up,
+                Err(_) if arrived => break,
+                Err(_) => return up,
+                Ok(Some(channel)) => {
+                    let Some(store) = inner.upgrade() else { return up };
+                    if channel == probe {
+                        arrived = true;
+                        limit = PROBE_EACH;
+                        if !up {
+                            up = true;
+                            store.hears.store(true, Ordering::Release);
+                            store.ring_all();
+                        }
+                    } else if channel == notify::FINISHED {
+                        store.bells.finished.ring();
+                    } else if channel == notify::SIGNAL {
+                        store.bells.signal.ring();
+                    } else {
+                        store.bells.work.ring();
+                    }
+                    if client.is_closed() || store.pool.is_closed() {
+                        return up;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What a store can be told besides its address.
+
+use std::time::Duration;
+
+/// Settings of one [`crate::PostgresStore`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether `migrate` makes the views `queued_tasks` and so on in the first schema of the search path (default yes).
+    pub views: bool,
+    /// Whether commits are announced with NOTIFY and those of others heard with LISTEN (default yes).
+    pub notify: bool,
+    /// The channel on which new work is announced: letters, digits, underscores (default `queue_new_task`).
+    pub notify_channel: String,
+    /// A direct address for LISTEN, if the other one goes through a pooler in transaction mode.
+    pub listen_url: Option<String>,
+    /// The most connections for work (default 3); one more is for LISTEN. Each is opened on first use.
+    pub pool_size: usize,
+    /// How long one attempt to connect may take (default 5 s).
+    pub connect_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            views: true,
+            notify: true,
+            notify_channel: "queue_new_task".into(),
+            listen_url: None,
+            pool_size: 3,
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+}

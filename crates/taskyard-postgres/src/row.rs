@@ -1,0 +1,118 @@
+//! Rows on their way out of the database.
+//!
+//! A row that someone edited by hand never fails a whole call: what cannot be read is shown as its nearest valid value.
+
+use std::time::Duration;
+
+use taskyard_core::state::{OnParentFailure, Runtime};
+use taskyard_core::task::Failure;
+use taskyard_core::{
+    Error, Result, RetryPolicy, ServerId, TaskId, TaskRecord, TaskState, Timestamp, WaitReason,
+};
+use tokio_postgres::Row;
+use tokio_postgres::types::FromSqlOwned;
+use uuid::Uuid;
+
+/// A column's value.
+pub(crate) fn get<T: FromSqlOwned>(row: &Row, column: usize) -> Result<T> {
+    row.try_get(column).map_err(|error| Error::Database(format!("column {column} cannot be read: {error}")))
+}
+
+/// A count that the database keeps signed.
+pub(crate) fn count(row: &Row, column: usize) -> Result<u64> {
+    Ok(u64::try_from(get::<i64>(row, column)?).unwrap_or(0))
+}
+
+/// A small count that the database keeps signed.
+pub(crate) fn number(row: &Row, column: usize) -> Result<u32> {
+    Ok(u32::try_from(get::<i32>(row, column)?).unwrap_or(0))
+}
+
+/// An interval in microseconds.
+pub(crate) fn interval(micros: Option<i64>) -> Option<Duration> {
+    micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+}
+
+/// An instant; none if there is none, or one outside of what our calendar knows (`infinity`).
+pub(crate) fn instant(row: &Row, column: usize) -> Option<Timestamp> {
+    row.try_get::<_, Option<Timestamp>>(column).ok().flatten()
+}
+
+/// The state of a stored number. One that does not exist shows as waiting: it is parked as soon as a claim meets it.
+pub(crate) fn state(code: i16) -> TaskState {
+    TaskState::from_code(code).unwrap_or(TaskState::Waiting)
+}
+
+/// An error from three columns.
+pub(crate) fn failure(row: &Row, column: usize) -> Result<Option<Failure>> {
+    let error_type: Option<String> = get(row, column)?;
+    let message: Option<String> = get(row, column + 1)?;
+    let traceback = get(row, column + 2)?;
+    Ok(error_type.map(|error_type| Failure { error_type, message: message.unwrap_or_default(), traceback }))
+}
+
+/// The retry policy, or why it cannot be read.
+pub(crate) fn policy(stored: Option<&str>) -> Result<RetryPolicy, String> {
+    stored.map_or(Ok(RetryPolicy::default()), |text| serde_json::from_str(text).map_err(|error| error.to_string()))
+}
+
+/// A record, from a row of `sql/task/get.sql`.
+pub(crate) fn record(row: &Row) -> Result<TaskRecord> {
+    let kind: String = get(row, 1)?;
+    let code: i16 = get(row, 6)?;
+    let known = TaskState::from_code(code);
+    let reason: Option<i16> = get(row, 7)?;
+    let wait_reason = match known {
+        Some(TaskState::Waiting) => reason.and_then(WaitReason::from_code),
+        Some(_) => None,
+        None => Some(WaitReason::Parked),
+    };
+    let parent_state: Option<i16> = get(row, 36)?;
+    let waiting_for = match (known, wait_reason) {
+        (None, _) => Some(format!("corrupt: state {code}")),
+        (_, None) => None,
+        (_, Some(WaitReason::Parked)) => get(row, 8)?,
+        (_, Some(WaitReason::Parents)) => Some(parent_state.map_or_else(
+            || WaitReason::Parents.as_str().to_owned(),
+            |parent| format!("parent {}", state(parent)),
+        )),
+        (_, Some(reason)) => Some(reason.as_str().to_owned()),
+    };
+    let policy_text: Option<String> = get(row, 24)?;
+    Ok(TaskRecord {
+        id: TaskId(get(row, 0)?),
+        runtime: Runtime::from_code(get(row, 2)?).unwrap_or_default(),
+        name: get::<Option<String>>(row, 3)?.unwrap_or_else(|| kind.clone()),
+        kind,
+        queue: get(row, 4)?,
+        priority: get(row, 5)?,
+        state: state(code),
+        wait_reason,
+        waiting_for,
+        attempt: number(row, 9)?,
+        failures: number(row, 10)?,
+        lost: number(row, 11)?,
+        crashes: number(row, 12)?,
+        alone: get(row, 13)?,
+        cancel_requested: get(row, 14)?,
+        stop_requested: get(row, 15)?,
+        payload: get(row, 16)?,
+        result: get(row, 17)?,
+        error: failure(row, 18)?,
+        parents: get::<Option<Vec<Uuid>>>(row, 21)?.unwrap_or_default().into_iter().map(TaskId).collect(),
+        on_parent_failure: OnParentFailure::from_code(get(row, 22)?).unwrap_or_default(),
+        fallen_from: get::<Option<Uuid>>(row, 23)?.map(TaskId),
+        retry: policy(policy_text.as_deref()).unwrap_or_default(),
+        timeout_ms: get::<Option<i64>>(row, 25)?.and_then(|timeout| u64::try_from(timeout).ok()),
+        tags: get::<Option<Vec<String>>>(row, 26)?.unwrap_or_default(),
+        auto_remove: get(row, 27)?,
+        at_most_once: get(row, 28)?,
+        unique_key: get(row, 29)?,
+        created_at: instant(row, 30).unwrap_or(Timestamp::UNIX_EPOCH),
+        run_at: instant(row, 31),
+        expires_at: instant(row, 32),
+        started_at: instant(row, 33),
+        finished_at: instant(row, 34),
+        server: get::<Option<Uuid>>(row, 35)?.map(ServerId),
+    })
+}

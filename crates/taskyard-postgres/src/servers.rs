@@ -1,0 +1,110 @@
+//! Servers: entering, beating, leaving, being seen.
+
+use std::time::Duration;
+
+use taskyard_core::store::{Beat, BeatReply, BeatSeen, NewServer, ServerRecord, Signal};
+use taskyard_core::{Result, ServerId, TaskId, Timestamp, Token};
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::pool::Role;
+use crate::row::{count, get, instant};
+use crate::store::Inner;
+use crate::text::{clean, millis};
+
+const LIST: &str = include_str!("sql/server/list.sql");
+const BEATS: &str = include_str!("sql/server/beats.sql");
+
+/// A beat that takes longer is of no use: the next one is due.
+const BEAT_ANSWER_MAX: Duration = Duration::from_secs(4);
+
+pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
+    store
+        .pool
+        .ask(
+            Role::Attempt,
+            "SELECT taskyard.server_enter($1, $2, $3, $4, $5, $6)",
+            &[
+                (&server.id.0, Type::UUID),
+                (&clean(&server.name), Type::TEXT),
+                (&i64::from(server.pid), Type::INT8),
+                (&clean(&server.version), Type::TEXT),
+                (&millis(server.lease), Type::INT8),
+                (&i64::from(server.workers_max), Type::INT8),
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn beat(store: &Inner, beat: &Beat) -> Result<BeatReply> {
+    // Beating twice does no harm.
+    let rows = store
+        .pool
+        .query_within(
+            Role::Attempt,
+            BEAT_ANSWER_MAX,
+            true,
+            "SELECT task_id, token, cancel FROM taskyard.server_beat($1, $2, $3, $4, $5, $6)",
+            &[
+                (&beat.server.0, Type::UUID),
+                (&millis(beat.lease), Type::INT8),
+                (&i64::from(beat.workers_max), Type::INT8),
+                (&i64::from(beat.workers_active), Type::INT8),
+                (&i64::from(beat.workers_idle), Type::INT8),
+                (&i64::from(beat.tasks_running), Type::INT8),
+            ],
+        )
+        .await?;
+    let mut reply = BeatReply { dead: rows.is_empty(), signals: Vec::new() };
+    for row in &rows {
+        if let Some(id) = get::<Option<Uuid>>(row, 0)? {
+            reply.signals.push(Signal { id: TaskId(id), token: Token(get(row, 1)?), cancel: get(row, 2)? });
+        }
+    }
+    Ok(reply)
+}
+
+pub(crate) async fn leave(store: &Inner, server: ServerId) -> Result<()> {
+    store.pool.ask(Role::Attempt, "SELECT taskyard.server_leave($1)", &[(&server.0, Type::UUID)]).await?;
+    Ok(())
+}
+
+pub(crate) async fn list(store: &Inner) -> Result<Vec<ServerRecord>> {
+    let small = |row: &tokio_postgres::Row, column| -> Result<u32> {
+        Ok(u32::try_from(get::<i64>(row, column)?).unwrap_or(0))
+    };
+    let rows = store.pool.ask(Role::Ask, LIST, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ServerRecord {
+                id: ServerId(get(row, 0)?),
+                name: get(row, 1)?,
+                pid: small(row, 2)?,
+                version: get(row, 3)?,
+                is_running: get(row, 4)?,
+                workers_max: small(row, 5)?,
+                workers_active: small(row, 6)?,
+                workers_idle: small(row, 7)?,
+                tasks_running: small(row, 8)?,
+                started_at: instant(row, 9).unwrap_or(Timestamp::UNIX_EPOCH),
+                last_heartbeat_at: instant(row, 10).unwrap_or(Timestamp::UNIX_EPOCH),
+            })
+        })
+        .collect()
+}
+
+pub(crate) async fn beats(store: &Inner) -> Result<Vec<BeatSeen>> {
+    let rows = store.pool.ask(Role::Claim, BEATS, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(BeatSeen {
+                server: ServerId(get(row, 0)?),
+                beat: get(row, 1)?,
+                lapsed: get(row, 2)?,
+                dead: get(row, 3)?,
+                lease: Duration::from_millis(count(row, 4)?),
+            })
+        })
+        .collect()
+}

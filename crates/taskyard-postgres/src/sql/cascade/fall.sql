@@ -1,0 +1,22 @@
+-- Takes waiting tasks down with a parent that failed (p_state 5) or was cancelled (6); answers those that fell.
+CREATE OR REPLACE FUNCTION taskyard.cascade_fall(p_ids uuid[], p_state smallint, p_root uuid, p_now timestamptz)
+RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+    v_fallen uuid[];
+BEGIN
+    WITH w AS (
+        DELETE FROM taskyard.waiting w WHERE w.task_id = ANY(p_ids) AND w.reason = 0 RETURNING w.task_id
+    )
+    SELECT array_agg(w.task_id ORDER BY w.task_id) INTO v_fallen FROM w;
+    IF v_fallen IS NULL THEN
+        RETURN '{}';
+    END IF;
+    UPDATE taskyard.task t SET state = p_state, fallen_from = p_root, finished_at = p_now,
+        error_type = CASE p_state WHEN 5 THEN 'ParentTaskFailed' ELSE 'ParentTaskCancelled' END,
+        error_message = 'parent task ' || p_root || CASE p_state WHEN 5 THEN ' failed' ELSE ' was cancelled' END,
+        error_traceback = NULL
+    WHERE t.id = ANY(v_fallen);
+    PERFORM taskyard.task_ended(v_fallen, p_now);
+    RETURN v_fallen;
+END
+$$;

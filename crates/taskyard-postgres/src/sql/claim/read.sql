@@ -1,0 +1,19 @@
+-- What a claim whose reply was lost has claimed and still holds.
+CREATE OR REPLACE FUNCTION taskyard.claim_read(p_claim uuid)
+RETURNS TABLE (id uuid, token uuid, kind text, name text, queue text, payload bytea, context bytea, attempt int,
+    failures int, policy text, timeout_ms bigint, flags int, priority int, order_number bigint)
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := taskyard.now();
+BEGIN
+    RETURN QUERY SELECT t.id, t.token, t.kind, t.name, t.queue, t.payload,
+        CASE WHEN t.has_context THEN (SELECT x.context FROM taskyard.task_context x WHERE x.task_id = t.id) END,
+        t.attempt, t.failures, t.policy, t.timeout_ms,
+        t.has_parents::int + CASE WHEN t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4, t.priority,
+        t.order_number
+    FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id) JOIN taskyard.task t ON t.id = i.id
+    WHERE k.id = p_claim AND t.state = 2 AND t.server_id = k.server_id
+    ORDER BY t.priority DESC, t.order_number;
+END
+$$;

@@ -1,0 +1,21 @@
+-- Queues that have a row or tasks that are not finished, with their figures.
+WITH n AS (SELECT taskyard.now() AS now),
+e AS (SELECT r.queue, count(*) AS enqueued, min(r.order_number) AS first FROM taskyard.ready r GROUP BY r.queue),
+w AS (SELECT w.queue, count(*) AS waiting FROM taskyard.waiting w GROUP BY w.queue),
+d AS (
+    SELECT t.queue, count(*) AS doing FROM (
+        SELECT DISTINCT i.id FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)) i
+        JOIN taskyard.task t ON t.id = i.id AND t.state = 2
+    GROUP BY t.queue
+),
+a AS (
+    SELECT q.name FROM taskyard.queue q UNION SELECT e.queue FROM e UNION SELECT w.queue FROM w UNION SELECT d.queue FROM d
+)
+SELECT a.name, coalesce(q.paused, false), q.running_max, coalesce(e.enqueued, 0), coalesce(w.waiting, 0),
+    coalesce(d.doing, 0),
+    (extract(epoch FROM n.now - (
+        SELECT min(t.created_at) FROM taskyard.ready r JOIN taskyard.task t ON t.id = r.task_id
+        WHERE r.queue = e.queue AND r.order_number = e.first)) * 1000000)::bigint
+FROM n CROSS JOIN a LEFT JOIN taskyard.queue q ON q.name = a.name LEFT JOIN e ON e.queue = a.name
+    LEFT JOIN w ON w.queue = a.name LEFT JOIN d ON d.queue = a.name
+ORDER BY a.name

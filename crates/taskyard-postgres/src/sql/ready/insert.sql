@@ -1,0 +1,22 @@
+-- Puts tasks that have just become enqueued into the lane that their queue and their alone flag say now.
+--
+-- The row of a queue with a lane of its own is locked with KEY SHARE until the end of the transaction: only when nobody
+-- holds it may the queue stop reading that lane, so no row is ever left in a lane that nobody reads.
+CREATE OR REPLACE FUNCTION taskyard.ready_insert(p_ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    v_names text[];
+    v_lanes int[];
+BEGIN
+    IF EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
+        SELECT array_agg(l.name), array_agg(l.lane) INTO v_names, v_lanes FROM (
+            SELECT q.name, q.lane FROM taskyard.queue q
+            WHERE q.lane <> 0 AND q.name IN (SELECT t.queue FROM taskyard.task t WHERE t.id = ANY(p_ids))
+            FOR KEY SHARE OF q) l;
+    END IF;
+    INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue)
+    SELECT t.order_number, t.id,
+        CASE WHEN t.alone THEN -1 - t.runtime ELSE coalesce(l.lane, 0) + t.runtime END, ~t.priority, t.queue
+    FROM taskyard.task t LEFT JOIN unnest(v_names, v_lanes) AS l(name, lane) ON l.name = t.queue
+    WHERE t.id = ANY(p_ids);
+END
+$$;

@@ -1,0 +1,88 @@
+-- Declares a server dead if its counter still stands at p_beat and its lease is over (or p_overdue), and frees up to
+-- 1,000 of its tasks. The lock on its row keeps its own claims and beats out: none slips in behind the declaration.
+CREATE OR REPLACE FUNCTION taskyard.server_rescue(p_id uuid, p_beat bigint, p_overdue boolean,
+    OUT tasks int, OUT more boolean, OUT woken int, OUT ended int)
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_now timestamptz := taskyard.now();
+    v_server taskyard.server;
+    v_ids uuid[];
+    v_ready uuid[];
+    v_ended uuid[];
+    v_parents uuid[];
+    v_kinds smallint[];
+    v_woken int;
+BEGIN
+    tasks := 0;
+    more := false;
+    woken := 0;
+    ended := 0;
+    SELECT s.* INTO v_server FROM taskyard.server s WHERE s.id = p_id FOR UPDATE;
+    IF NOT FOUND OR (v_server.dead_at IS NULL
+            AND (v_server.beat <> p_beat OR NOT (v_server.lease_until <= v_now OR p_overdue))) THEN
+        RETURN;
+    END IF;
+    IF v_server.dead_at IS NULL THEN
+        UPDATE taskyard.server s SET dead_at = v_now WHERE s.id = p_id;
+    END IF;
+    SELECT array_agg(l.id) INTO v_ids FROM (
+        SELECT DISTINCT t.id FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)
+            JOIN taskyard.task t ON t.id = i.id AND t.state = 2 AND t.server_id = p_id
+        WHERE k.server_id = p_id LIMIT 1001) l;
+    IF coalesce(cardinality(v_ids), 0) <= 1000 THEN
+        DELETE FROM taskyard.claim k WHERE k.server_id = p_id;
+    ELSE
+        more := true;
+        v_ids := v_ids[1:1000];
+    END IF;
+    IF v_ids IS NULL THEN
+        DELETE FROM taskyard.signal s WHERE s.server_id = p_id;
+        RETURN;
+    END IF;
+    WITH x AS MATERIALIZED (
+        SELECT t.id, t.order_number, t.attempt, t.started_at, t.alone, t.cancel_requested OR t.stop_requested AS asked,
+            CASE WHEN t.cancel_requested THEN 6 WHEN t.stop_requested THEN 3
+                WHEN t.at_most_once OR (t.alone AND t.crashes >= 2) THEN 5 ELSE 1 END::smallint AS target
+        FROM taskyard.task t WHERE t.id = ANY(v_ids) AND t.state = 2 AND t.server_id = p_id
+        ORDER BY t.id FOR NO KEY UPDATE
+    ), h AS (
+        INSERT INTO taskyard.attempt (task_id, server_id, started_at, ended_at, number, outcome, error_type, error_message)
+        SELECT x.id, p_id, x.started_at, v_now, x.attempt, CASE WHEN x.alone THEN 4 ELSE 3 END, 'ServerLost',
+            'server ' || p_id || ' was lost'
+        FROM x WHERE NOT x.asked ORDER BY x.order_number
+    ), u AS (
+        UPDATE taskyard.task t SET state = x.target, token = NULL, cancel_requested = false, stop_requested = false,
+            finished_at = CASE WHEN x.target >= 3 THEN v_now END,
+            lost = t.lost + (NOT x.asked AND NOT x.alone)::int,
+            crashes = t.crashes + (NOT x.asked AND x.alone)::int,
+            alone = t.alone OR (x.target = 1 AND t.lost >= 2),
+            error_type = CASE WHEN x.target <> 5 THEN t.error_type WHEN x.alone THEN 'WorkerDied' ELSE 'ServerLost' END,
+            error_message = CASE WHEN x.target <> 5 THEN t.error_message
+                WHEN NOT x.alone THEN 'server was lost and the task may run only once'
+                WHEN t.crashes >= 2 THEN 'worker died 3 times'
+                ELSE 'worker died and the task may run only once' END,
+            error_traceback = CASE WHEN x.target <> 5 THEN t.error_traceback END
+        FROM x WHERE t.id = x.id
+        RETURNING t.id, x.target, x.order_number, t.has_children
+    )
+    SELECT count(*), array_agg(u.id) FILTER (WHERE u.target = 1), array_agg(u.id) FILTER (WHERE u.target >= 3),
+        array_agg(u.id ORDER BY u.order_number) FILTER (WHERE u.target >= 4 AND u.has_children),
+        array_agg((u.target - 4)::smallint ORDER BY u.order_number) FILTER (WHERE u.target >= 4 AND u.has_children)
+    INTO tasks, v_ready, v_ended, v_parents, v_kinds FROM u;
+    DELETE FROM taskyard.signal s WHERE s.server_id = p_id AND (NOT more OR s.task_id = ANY(v_ids));
+    IF v_ready IS NOT NULL THEN
+        PERFORM taskyard.ready_insert(v_ready);
+        woken := cardinality(v_ready);
+    END IF;
+    IF v_ended IS NOT NULL THEN
+        PERFORM taskyard.task_ended(v_ended, v_now);
+        ended := cardinality(v_ended);
+    END IF;
+    IF v_parents IS NOT NULL THEN
+        SELECT c.woken INTO v_woken FROM taskyard.cascade_run(v_parents, v_kinds, NULL, NULL, 1000, v_now) c;
+        woken := woken + v_woken;
+    END IF;
+END
+$$;

@@ -1,0 +1,53 @@
+-- The common end: every item is done, with nothing else to write. Ids without doubles, sorted. The answer is empty if
+-- all were applied; else one row per item that was not (place from 1; reply 1 = applied earlier, 2 = lost). A row with
+-- place 0 says that children became runnable.
+CREATE OR REPLACE FUNCTION taskyard.task_finish_done(
+    p_ids uuid[], p_tokens uuid[], p_results bytea[], p_closed uuid[]
+) RETURNS TABLE (place int, reply smallint, state smallint) LANGUAGE plpgsql ROWS 10
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+    v_now timestamptz := taskyard.now();
+    v_applied uuid[];
+    v_parents uuid[];
+    v_more uuid[];
+    v_woken int;
+BEGIN
+    WITH u AS (
+        UPDATE taskyard.task t SET state = 4, result = n.result, finished_at = v_now, cancel_requested = false,
+            stop_requested = false
+        FROM unnest(p_ids, p_tokens, p_results) AS n(id, token, result)
+        WHERE t.id = n.id AND t.token = n.token AND t.state = 2
+        RETURNING t.id, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL AS more
+    )
+    SELECT array_agg(u.id), array_agg(u.id) FILTER (WHERE u.has_children), array_agg(u.id) FILTER (WHERE u.more)
+    INTO v_applied, v_parents, v_more FROM u;
+    DELETE FROM taskyard.claim k WHERE k.id = ANY(p_closed);
+    IF EXISTS (SELECT FROM taskyard.signal) THEN
+        DELETE FROM taskyard.signal s WHERE s.task_id = ANY(v_applied) AND s.token = ANY(p_tokens);
+    END IF;
+    IF v_more IS NOT NULL THEN
+        PERFORM taskyard.task_ended(v_more, v_now);
+    END IF;
+    IF v_parents IS NOT NULL THEN
+        -- A statement of its own, with a snapshot of its own: a child that was added while this call waited for its
+        -- parent's lock is seen here.
+        SELECT c.woken INTO v_woken
+        FROM taskyard.cascade_run(v_parents, array_fill(0::smallint, ARRAY[cardinality(v_parents)]), NULL, NULL, 1000,
+            v_now) c;
+        IF v_woken > 0 THEN
+            place := 0;
+            reply := 0;
+            state := 0;
+            RETURN NEXT;
+        END IF;
+    END IF;
+    IF coalesce(cardinality(v_applied), 0) < cardinality(p_ids) THEN
+        RETURN QUERY SELECT n.place::int,
+            CASE WHEN t.token = n.token AND t.state <> 2 THEN 1 ELSE 2 END::smallint, coalesce(t.state, 0::smallint)
+        FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS n(id, token, place) LEFT JOIN taskyard.task t ON t.id = n.id
+        WHERE n.id NOT IN (SELECT unnest(v_applied));
+    END IF;
+END
+$$;

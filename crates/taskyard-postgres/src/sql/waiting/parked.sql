@@ -1,0 +1,16 @@
+-- The distinct reasons for which tasks of a runtime are parked, each found by one step through the index; their counts
+-- stop at 10,000.
+CREATE OR REPLACE FUNCTION taskyard.waiting_parked(p_runtime smallint) RETURNS TABLE (reason text, count bigint)
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+#variable_conflict use_column
+BEGIN
+    SELECT min(w.parked) INTO reason FROM taskyard.waiting w WHERE w.reason = 3 AND w.runtime = p_runtime;
+    WHILE reason IS NOT NULL LOOP
+        SELECT count(*) INTO count FROM (
+            SELECT FROM taskyard.waiting w WHERE w.reason = 3 AND w.runtime = p_runtime AND w.parked = reason LIMIT 10000) l;
+        RETURN NEXT;
+        SELECT min(w.parked) INTO reason FROM taskyard.waiting w
+        WHERE w.reason = 3 AND w.runtime = p_runtime AND w.parked > reason;
+    END LOOP;
+END
+$$;

@@ -1,0 +1,362 @@
+//! [`PostgresStore`]: the seam, each method handed to the file of its subject.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{
+    Added, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Final, Finish, MigrationReport,
+    NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus, Record, Retention, SchemaStatus, ServerRecord,
+    StepReport, Store, StoreStatus, TaskFilter, TestClock, WriteReply,
+};
+use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
+use taskyard_core::wake::Bells;
+use taskyard_core::{ClaimId, Error, Result, ServerId, TaskId, Timestamp};
+use tokio::task::AbortHandle;
+use tokio_postgres::types::Type;
+
+use crate::address::Address;
+use crate::notify::{News, Notifier};
+use crate::options::Options;
+use crate::pool::{Pool, Role};
+use crate::row::get;
+use crate::{add, ask, claim, control, finish, listen, migrate, notify, servers, upkeep};
+
+/// The store on PostgreSQL. Made by [`PostgresStore::connect`]; give it out as `Arc<dyn Store>`.
+#[derive(Debug)]
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+}
+
+/// What the store and its two background tasks share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub pool: Pool,
+    pub options: Options,
+    pub bells: Bells,
+    /// Whether LISTEN works now.
+    pub hears: AtomicBool,
+    pub notifier: Notifier,
+    listen_address: Address,
+    listening: AtomicBool,
+    telling: AtomicBool,
+    background: Mutex<Vec<AbortHandle>>,
+}
+
+impl Inner {
+    /// There is work: wakes those who wait here at once, and others through NOTIFY.
+    pub fn tell_work(self: &Inner) {
+        self.bells.work.ring();
+        self.tell(News::Work);
+    }
+
+    pub fn tell_finished(&self) {
+        self.bells.finished.ring();
+        self.tell(News::Finished);
+    }
+
+    pub fn tell_signal(&self) {
+        self.bells.signal.ring();
+        self.tell(News::Signal);
+    }
+
+    pub fn ring_all(&self) {
+        self.bells.work.ring();
+        self.bells.finished.ring();
+        self.bells.signal.ring();
+    }
+
+    fn tell(&self, news: News) {
+        if self.options.notify {
+            self.notifier.tell(news);
+        }
+    }
+
+    fn keep(&self, handle: AbortHandle) {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
+    }
+
+    fn stop_background(&self) {
+        for handle in self.background.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            handle.abort();
+        }
+        self.hears.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop_background();
+    }
+}
+
+impl PostgresStore {
+    /// Connects to a database; the schema is not touched, see [`Store::migrate`].
+    ///
+    /// # Errors
+    /// `InvalidUrl`, `Connection`, `Refused`, `Setting`, each one sentence without the password.
+    pub async fn connect(url: &str, options: Options) -> Result<Arc<Self>> {
+        let address = Address::parse(url, options.connect_timeout)?;
+        let listen_address = match &options.listen_url {
+            Some(url) => Address::parse(url, options.connect_timeout)?,
+            None => address.clone(),
+        };
+        let channel = options.notify_channel.as_bytes();
+        if channel.is_empty()
+            || channel.len() > 63
+            || !channel.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        {
+            return Err(Error::Setting {
+                name: "notify_channel".into(),
+                why: "a channel's name has 1 to 63 letters, digits and underscores".into(),
+            });
+        }
+        let inner = Arc::new(Inner {
+            pool: Pool::new(address, options.pool_size),
+            options,
+            bells: Bells::default(),
+            hears: AtomicBool::new(false),
+            notifier: Notifier::default(),
+            listen_address,
+            listening: AtomicBool::new(false),
+            telling: AtomicBool::new(false),
+            background: Mutex::new(Vec::new()),
+        });
+        // A wrong address is told now, not at the first use.
+        let rows = inner.pool.ask(Role::Ask, "SELECT pg_is_in_recovery(), current_setting('synchronous_commit')", &[]).await?;
+        if let Some(row) = rows.first() {
+            if get::<bool>(row, 0)? {
+                return Err(Error::Connection(format!(
+                    "{}: the server is a read-only standby",
+                    inner.pool.address().shown
+                )));
+            }
+            if get::<String>(row, 1)? == "off" {
+                tracing::warn!("synchronous_commit is off: the last additions before a crash of the server may be lost");
+            }
+        }
+        Ok(Arc::new(Self { inner }))
+    }
+
+    /// Starts telling others, once there is something to tell.
+    fn tell_others(&self) {
+        if self.inner.options.notify && !self.inner.telling.swap(true, Ordering::AcqRel) {
+            self.inner.keep(tokio::spawn(notify::run(Arc::downgrade(&self.inner))).abort_handle());
+        }
+    }
+
+    /// Starts listening, once somebody waits for something.
+    fn listen(&self) {
+        self.tell_others();
+        if self.inner.options.notify && !self.inner.listening.swap(true, Ordering::AcqRel) {
+            let address = self.inner.listen_address.clone();
+            self.inner.keep(tokio::spawn(listen::run(Arc::downgrade(&self.inner), address)).abort_handle());
+        }
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn backend(&self) -> &'static str {
+        "postgresql"
+    }
+
+    fn address(&self) -> String {
+        self.inner.pool.address().shown.clone()
+    }
+
+    fn bells(&self) -> &Bells {
+        &self.inner.bells
+    }
+
+    fn hears_others(&self) -> bool {
+        self.inner.hears.load(Ordering::Acquire)
+    }
+
+    async fn migrate(&self) -> Result<MigrationReport> {
+        self.inner.pool.check_open()?;
+        migrate::run(&self.inner).await
+    }
+
+    async fn schema(&self) -> Result<SchemaStatus> {
+        migrate::status(&self.inner).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        let rows = self.inner.pool.ask(Role::Ask, "SELECT taskyard.now()", &[]).await?;
+        rows.first().map_or_else(|| Err(Error::Database("the clock answered nothing".into())), |row| get(row, 0))
+    }
+
+    async fn set_clock(&self, clock: TestClock) -> Result<()> {
+        let (offset, frozen) = match clock {
+            TestClock::Real => (0, None),
+            TestClock::Offset(offset) => (offset, None),
+            TestClock::Frozen(at) => (0, Some(at)),
+        };
+        let params = [(&offset as _, Type::INT8), (&frozen as _, Type::TIMESTAMPTZ)];
+        self.inner.pool.ask(Role::Ask, "SELECT taskyard.clock_set($1, $2)", &params).await?;
+        Ok(())
+    }
+
+    async fn add(&self, batch: &[NewTask]) -> Result<Vec<Added>> {
+        self.tell_others();
+        add::add(&self.inner, batch).await
+    }
+
+    async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>> {
+        ask::get_all(&self.inner, ids).await
+    }
+
+    async fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
+        ask::list(&self.inner, filter).await
+    }
+
+    async fn finals(&self, ids: &[TaskId]) -> Result<Vec<Final>> {
+        self.listen();
+        ask::finals(&self.inner, ids).await
+    }
+
+    async fn attempts(&self, id: TaskId) -> Result<Vec<Attempt>> {
+        ask::attempts(&self.inner, id).await
+    }
+
+    async fn context(&self, id: TaskId) -> Result<Option<Vec<u8>>> {
+        ask::context(&self.inner, id).await
+    }
+
+    async fn logs(&self, id: TaskId, after: i64, limit: usize) -> Result<Vec<StoredLogLine>> {
+        ask::logs(&self.inner, id, after, limit).await
+    }
+
+    async fn parent_results(&self, id: TaskId) -> Result<Vec<ParentResult>> {
+        ask::parent_results(&self.inner, id).await
+    }
+
+    async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>> {
+        ask::children(&self.inner, id, limit).await
+    }
+
+    async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        self.tell_others();
+        control::cancel(&self.inner, ids).await
+    }
+
+    async fn stop(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        self.tell_others();
+        control::stop(&self.inner, ids).await
+    }
+
+    async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        self.tell_others();
+        control::retry(&self.inner, ids).await
+    }
+
+    async fn select(&self, filter: &TaskFilter, after: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>> {
+        ask::select(&self.inner, filter, after, limit).await
+    }
+
+    async fn purge(&self, ids: &[TaskId]) -> Result<usize> {
+        control::purge(&self.inner, ids).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueStatus>> {
+        ask::queues(&self.inner).await
+    }
+
+    async fn set_paused(&self, queue: &str, paused: bool) -> Result<()> {
+        self.tell_others();
+        control::set_paused(&self.inner, queue, paused).await
+    }
+
+    async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
+        self.tell_others();
+        control::set_concurrency(&self.inner, queue, running_max).await
+    }
+
+    async fn status(&self) -> Result<StoreStatus> {
+        ask::status(&self.inner).await
+    }
+
+    async fn server_enter(&self, server: &NewServer) -> Result<()> {
+        self.listen();
+        servers::enter(&self.inner, server).await
+    }
+
+    async fn server_beat(&self, beat: &Beat) -> Result<BeatReply> {
+        servers::beat(&self.inner, beat).await
+    }
+
+    async fn server_leave(&self, server: ServerId) -> Result<()> {
+        servers::leave(&self.inner, server).await
+    }
+
+    async fn servers(&self) -> Result<Vec<ServerRecord>> {
+        servers::list(&self.inner).await
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<ClaimReply> {
+        self.listen();
+        claim::claim(&self.inner, request).await
+    }
+
+    async fn claimed(&self, claim: ClaimId) -> Result<Vec<Claimed>> {
+        claim::claimed(&self.inner, claim).await
+    }
+
+    async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {
+        self.tell_others();
+        finish::finish(&self.inner, batch, closed).await
+    }
+
+    async fn record(&self, batch: &[Record]) -> Result<Vec<WriteReply>> {
+        finish::record(&self.inner, batch).await
+    }
+
+    async fn promote(&self) -> Result<PromoteReport> {
+        self.tell_others();
+        upkeep::promote(&self.inner).await
+    }
+
+    async fn beats(&self) -> Result<Vec<BeatSeen>> {
+        servers::beats(&self.inner).await
+    }
+
+    async fn rescue(&self, server: ServerId, beat: i64, overdue: bool) -> Result<StepReport> {
+        self.tell_others();
+        upkeep::rescue(&self.inner, server, beat, overdue).await
+    }
+
+    async fn cascade(&self) -> Result<StepReport> {
+        self.tell_others();
+        upkeep::cascade(&self.inner).await
+    }
+
+    async fn settle(&self) -> Result<StepReport> {
+        self.tell_others();
+        upkeep::settle(&self.inner).await
+    }
+
+    async fn parked(&self, runtime: Runtime) -> Result<Vec<ParkedReason>> {
+        upkeep::parked(&self.inner, runtime).await
+    }
+
+    async fn unpark(&self, runtime: Runtime, reason: &str) -> Result<StepReport> {
+        self.tell_others();
+        upkeep::unpark(&self.inner, runtime, reason).await
+    }
+
+    async fn prune(&self, retention: &Retention) -> Result<StepReport> {
+        upkeep::prune(&self.inner, retention).await
+    }
+
+    async fn close(&self) {
+        if self.inner.options.notify && !self.inner.pool.is_closed() {
+            notify::flush(&self.inner).await;
+        }
+        self.inner.stop_background();
+        self.inner.pool.close().await;
+        // Whoever waits for a ring looks, and learns that the store is closed.
+        self.inner.ring_all();
+    }
+}

@@ -1,0 +1,87 @@
+//! Encryption of connections, with rustls.
+//!
+//! `verify-full` (the default for hosts that are not local) checks the certificate against the system's, or the file
+//! named by `sslrootcert`, and its name against the host. `require` encrypts and checks nothing, as libpq does.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use taskyard_core::{Error, Result};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::address::{Address, Protection};
+
+/// What makes encrypted connections to this address.
+pub(crate) fn connector(address: &Address) -> Result<MakeRustlsConnect> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Connection(format!("TLS cannot be set up: {error}")))?;
+    let config = if address.protection == Protection::Verified {
+        builder.with_root_certificates(roots(address)?).with_no_client_auth()
+    } else {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
+            .with_no_client_auth()
+    };
+    Ok(MakeRustlsConnect::new(config))
+}
+
+fn roots(address: &Address) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    if let Some(path) = &address.root_certificates {
+        let file = |why: String| Error::File { path: path.clone(), why };
+        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| file(error.to_string()))? {
+            let certificate = certificate.map_err(|error| file(error.to_string()))?;
+            store.add(certificate).map_err(|error| file(error.to_string()))?;
+        }
+    } else {
+        // One that cannot be read leaves the others; with none at all, no server is trusted.
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    Ok(store)
+}
+
+/// Encrypts without knowing to whom: only for an explicit `sslmode=require` or `prefer`.
+#[derive(Debug)]
+struct Unchecked(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

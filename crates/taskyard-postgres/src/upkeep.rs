@@ -1,0 +1,91 @@
+//! Upkeep, in steps: what has become due, what a dead server held, what cascades left, what is parked, what is old.
+
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{ParkedReason, PromoteReport, Retention, StepReport};
+use taskyard_core::{Result, ServerId};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use crate::pool::Role;
+use crate::row::{count, get, interval};
+use crate::store::Inner;
+use crate::text::micros;
+
+fn size(row: &Row, column: usize) -> Result<usize> {
+    Ok(usize::try_from(get::<i32>(row, column)?).unwrap_or(0))
+}
+
+pub(crate) async fn promote(store: &Inner) -> Result<PromoteReport> {
+    let sql = "SELECT enqueued, expired, removed, more, due_us FROM taskyard.task_promote()";
+    let rows = store.pool.query(Role::Claim, sql, &[]).await?;
+    let Some(row) = rows.first() else { return Ok(PromoteReport::default()) };
+    let report = PromoteReport {
+        enqueued: size(row, 0)?,
+        expired: size(row, 1)?,
+        removed: size(row, 2)?,
+        more: get(row, 3)?,
+        next_due: interval(get(row, 4)?),
+    };
+    if report.enqueued > 0 || report.expired > 0 {
+        store.tell_work();
+    }
+    if report.expired > 0 {
+        store.tell_finished();
+    }
+    Ok(report)
+}
+
+pub(crate) async fn rescue(store: &Inner, server: ServerId, beat: i64, overdue: bool) -> Result<StepReport> {
+    let sql = "SELECT tasks, more, woken, ended FROM taskyard.server_rescue($1, $2, $3)";
+    let params = [(&server.0 as _, Type::UUID), (&beat as _, Type::INT8), (&overdue as _, Type::BOOL)];
+    let rows = store.pool.query(Role::Claim, sql, &params).await?;
+    step(store, &rows)
+}
+
+pub(crate) async fn cascade(store: &Inner) -> Result<StepReport> {
+    let sql = "SELECT tasks, more, woken, ended FROM taskyard.cascade_step()";
+    step(store, &store.pool.query(Role::Claim, sql, &[]).await?)
+}
+
+pub(crate) async fn settle(store: &Inner) -> Result<StepReport> {
+    let sql = "SELECT tasks, more, woken, ended FROM taskyard.waiting_settle()";
+    step(store, &store.pool.query(Role::Claim, sql, &[]).await?)
+}
+
+fn step(store: &Inner, rows: &[Row]) -> Result<StepReport> {
+    let Some(row) = rows.first() else { return Ok(StepReport::default()) };
+    if size(row, 2)? > 0 {
+        store.tell_work();
+    }
+    if size(row, 3)? > 0 {
+        store.tell_finished();
+    }
+    Ok(StepReport { tasks: size(row, 0)?, more: get(row, 1)? })
+}
+
+pub(crate) async fn parked(store: &Inner, runtime: Runtime) -> Result<Vec<ParkedReason>> {
+    let sql = "SELECT reason, count FROM taskyard.waiting_parked($1)";
+    let rows = store.pool.ask(Role::Claim, sql, &[(&runtime.code(), Type::INT2)]).await?;
+    rows.iter().map(|row| Ok(ParkedReason { reason: get(row, 0)?, count: count(row, 1)? })).collect()
+}
+
+pub(crate) async fn unpark(store: &Inner, runtime: Runtime, reason: &str) -> Result<StepReport> {
+    let sql = "SELECT tasks, more FROM taskyard.waiting_unpark($1, $2)";
+    let reason = crate::text::reason(reason);
+    let params = [(&runtime.code() as _, Type::INT2), (&reason as _, Type::TEXT)];
+    let rows = store.pool.query(Role::Claim, sql, &params).await?;
+    let Some(row) = rows.first() else { return Ok(StepReport::default()) };
+    let report = StepReport { tasks: size(row, 0)?, more: get(row, 1)? };
+    if report.tasks > 0 {
+        store.tell_work();
+    }
+    Ok(report)
+}
+
+pub(crate) async fn prune(store: &Inner, retention: &Retention) -> Result<StepReport> {
+    let sql = "SELECT tasks, more FROM taskyard.task_prune($1, $2)";
+    let params = [(&micros(retention.done) as _, Type::INT8), (&micros(retention.failed) as _, Type::INT8)];
+    let rows = store.pool.query(Role::Claim, sql, &params).await?;
+    let Some(row) = rows.first() else { return Ok(StepReport::default()) };
+    Ok(StepReport { tasks: size(row, 0)?, more: get(row, 1)? })
+}

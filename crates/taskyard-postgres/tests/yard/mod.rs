@@ -1,0 +1,48 @@
+//! Fresh databases for the tests of this crate: each a copy of one that was migrated once.
+#![allow(dead_code, reason = "each test file takes what it needs")]
+
+use std::sync::Arc;
+
+use taskyard_core::Store;
+use taskyard_postgres::{Options, PostgresStore};
+use taskyard_testkit::postgres::shared;
+use tokio::sync::OnceCell;
+
+static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+
+/// The address of a fresh, migrated database.
+pub async fn database() -> String {
+    let template = TEMPLATE
+        .get_or_init(|| async {
+            let url = shared().create_database();
+            let name = url.rsplit('/').next().unwrap().to_owned();
+            let store = open(&url).await;
+            store.migrate().await.unwrap();
+            store.close().await;
+            drop(store);
+            // A copy is refused while anybody is connected; the server ends a session a moment after its client left.
+            let connected = format!("select count(*) from pg_stat_activity where datname = '{name}'");
+            while shared().psql(&connected) != "0" {
+                tokio::task::yield_now().await;
+            }
+            name
+        })
+        .await;
+    shared().create_database_from(template)
+}
+
+/// A store on a fresh, migrated database.
+pub async fn fresh() -> Arc<PostgresStore> {
+    fresh_with_address().await.0
+}
+
+/// A store on a fresh, migrated database, and its address.
+pub async fn fresh_with_address() -> (Arc<PostgresStore>, String) {
+    let url = database().await;
+    (open(&url).await, url)
+}
+
+/// Another store on this database.
+pub async fn open(url: &str) -> Arc<PostgresStore> {
+    PostgresStore::connect(url, Options::default()).await.unwrap()
+}

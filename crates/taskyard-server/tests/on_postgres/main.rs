@@ -1,0 +1,30 @@
+//! A server on PostgreSQL, from claim to exit. One binary, so that it links once; the tests are in `../server`.
+
+mod database;
+
+#[path = "../server/bodies.rs"]
+mod bodies;
+#[path = "../server/context.rs"]
+mod context;
+#[path = "../server/control.rs"]
+mod control;
+#[path = "../server/ends.rs"]
+mod ends;
+#[path = "../server/identity.rs"]
+mod identity;
+#[path = "../server/inline.rs"]
+mod inline;
+#[path = "../server/log.rs"]
+mod log;
+#[path = "../server/rescue.rs"]
+mod rescue;
+#[path = "../server/stopping.rs"]
+mod stopping;
+#[path = "../server/time_limits.rs"]
+mod time_limits;
+#[path = "../server/timers.rs"]
+mod timers;
+#[path = "../server/workers.rs"]
+mod workers;
+#[path = "../server/world.rs"]
+mod world;

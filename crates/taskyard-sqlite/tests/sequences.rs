@@ -1,0 +1,17 @@
+//! Random sequences of operations: the file and the model of the protocol must agree after every step.
+
+use taskyard_core::Store;
+use taskyard_sqlite::SqliteStore;
+use taskyard_testkit::conformance::Fixture;
+
+async fn fresh() -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(directory.path().join("queue.db")).await.unwrap();
+    store.migrate().await.unwrap();
+    Fixture::new(store, directory)
+}
+
+#[test]
+fn the_model_and_the_file_agree() {
+    taskyard_testkit::sequences::check(400, 40, fresh);
+}

@@ -1,0 +1,130 @@
+//! The one suite that every store passes: the protocol of [`taskyard_core::store`], case by case.
+//!
+//! A store's crate runs it with a few lines in `tests/conformance.rs`:
+//!
+//! ```ignore
+//! use std::sync::Arc;
+//! use taskyard_testkit::conformance::Fixture;
+//!
+//! async fn fresh() -> Fixture {
+//!     let directory = tempfile::tempdir().unwrap();
+//!     let store = SqliteStore::open(&directory.path().join("queue.db")).await.unwrap();
+//!     store.migrate().await.unwrap();
+//!     Fixture::new(Arc::new(store), directory)
+//! }
+//!
+//! taskyard_testkit::conformance!(fresh);
+//! ```
+//!
+//! Every case is a test of its own (`conformance::rescue::...`) on a fresh store, and ends with
+//! [`check_invariants`]. No case waits for time to pass: the store's test clock stands still and is moved. A case
+//! lives in the file of its subject and is named once more in `list.rs`; one that is missing there is a warning.
+
+#![allow(clippy::unwrap_used, reason = "the cases are tests: what they unwrap is what they assert")]
+
+mod invariants;
+mod yard;
+
+mod adding;
+mod attempts;
+mod bells;
+mod claiming;
+mod clock;
+mod context;
+mod control;
+mod counters;
+mod expiry;
+mod fencing;
+mod graphs;
+mod listing;
+mod logs;
+mod parents_added;
+mod parents_finish;
+mod parking;
+mod payloads;
+mod queues;
+mod removal;
+mod requests;
+mod rescue;
+mod retrying;
+mod schema;
+mod servers;
+mod status;
+mod timers;
+mod unique;
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskyard_core::Store;
+
+pub use invariants::check_invariants;
+pub use yard::{TestServer, Yard};
+
+/// No case takes longer: one that waits for what never comes fails instead of hanging.
+const CASE_SECONDS_MAX: u64 = 180;
+
+/// A fresh, migrated store of its own, and whatever must live as long as it does.
+pub struct Fixture {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Its directory or database, for example; dropped after the case.
+    pub keep: Box<dyn Any + Send>,
+}
+
+impl Fixture {
+    /// A store and what must outlive it (`()` if nothing).
+    pub fn new(store: Arc<dyn Store>, keep: impl Any + Send) -> Self {
+        Self { store, keep: Box::new(keep) }
+    }
+}
+
+impl std::fmt::Debug for Fixture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Fixture").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Runs one case on a fresh store, then [`check_invariants`]. [`conformance!`] calls it.
+///
+/// # Panics
+/// When the store breaks the protocol.
+pub fn run<Making>(subject: &str, case: &str, factory: impl FnOnce() -> Making)
+where
+    Making: Future<Output = Fixture>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime can be started");
+    runtime.block_on(async {
+        let fixture = factory().await;
+        let all = async {
+            dispatch(subject, case, Yard::new(Arc::clone(&fixture.store))).await;
+            // The one case that closes its store has looked before.
+            if !matches!(fixture.store.status().await, Err(taskyard_core::Error::ShutDown(_))) {
+                check_invariants(&fixture.store).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(CASE_SECONDS_MAX), all).await.is_err() {
+            panic!("{subject}::{case} did not end within {CASE_SECONDS_MAX} s");
+        }
+        fixture.store.close().await;
+        drop(fixture);
+    });
+}
+
+macro_rules! dispatch_by_name {
+    ([] $($subject:ident { $($case:ident)* })*) => {
+        async fn dispatch(subject: &str, case: &str, yard: Yard) {
+            match (subject, case) {
+                $($((stringify!($subject), stringify!($case)) => Box::pin($subject::$case(yard)).await,)*)*
+                _ => unreachable!("the list names {subject}::{case}"),
+            }
+        }
+    };
+}
+
+__conformance_list! { [dispatch_by_name] [] }

@@ -1,0 +1,190 @@
+//! Adding: all or none, in the order given, and every option read back as it was.
+
+use std::time::Duration;
+
+use taskyard_core::state::{OnParentFailure, Runtime};
+use taskyard_core::task::{NewTask, Start, Unique, UniqueHold};
+use taskyard_core::{Error, RetryPolicy, TaskId, TaskState};
+
+use super::Yard;
+use crate::factory::{child_of, ids, of_priority, task, tasks};
+
+pub(super) async fn an_empty_batch_adds_nothing(yard: Yard) {
+    assert!(yard.store.add(&[]).await.unwrap().is_empty());
+    assert_eq!(yard.store.status().await.unwrap().by_state, [0; 7]);
+}
+
+pub(super) async fn a_batch_is_claimed_in_the_order_given(yard: Yard) {
+    let batch = tasks(100);
+    yard.add_all(&batch).await;
+    let server = yard.server().await;
+    let claimed: Vec<TaskId> = server.claim(100).await.iter().map(|task| task.id).collect();
+    assert_eq!(claimed, ids(&batch));
+}
+
+/// The database's sequence decides, not the id: here the ids run backwards.
+pub(super) async fn order_does_not_come_from_the_ids(yard: Yard) {
+    let mut batch = tasks(10);
+    batch.reverse();
+    for task in &batch {
+        yard.add(task.clone()).await;
+    }
+    let server = yard.server().await;
+    let claimed: Vec<TaskId> = server.claim(10).await.iter().map(|task| task.id).collect();
+    assert_eq!(claimed, ids(&batch));
+}
+
+pub(super) async fn defaults_read_back(yard: Yard) {
+    let now = yard.freeze().await;
+    let new = task();
+    let record = yard.record(yard.add(new.clone()).await).await;
+    assert_eq!(record.kind, new.kind);
+    assert_eq!(record.name, new.kind, "the label is the kind");
+    assert_eq!((record.queue.as_str(), record.priority, record.runtime), ("default", 0, Runtime::Rust));
+    assert_eq!((record.state, record.wait_reason), (TaskState::Enqueued, None));
+    assert_eq!((record.attempt, record.failures, record.lost, record.crashes), (0, 0, 0, 0));
+    assert_eq!(record.payload, new.payload);
+    assert_eq!((record.result, record.error, record.fallen_from), (None, None, None));
+    assert_eq!(record.retry, RetryPolicy::default());
+    assert_eq!(record.timeout_ms, Some(300_000));
+    assert_eq!(record.created_at, now);
+    assert_eq!((record.run_at, record.expires_at, record.started_at, record.finished_at), (None, None, None, None));
+    assert_eq!((record.server, record.unique_key), (None, None));
+    assert!(record.parents.is_empty() && record.tags.is_empty());
+    assert!(!record.auto_remove && !record.at_most_once && !record.alone);
+}
+
+pub(super) async fn every_option_reads_back(yard: Yard) {
+    let now = yard.freeze().await;
+    let parent = yard.add(task()).await;
+    let run_at = now + Duration::from_secs(60);
+    let new = NewTask {
+        runtime: Runtime::Python,
+        name: Some("Ünïcode “name” with 'quotes', \"more\", {braces}, and a , comma".into()),
+        queue: "mails".into(),
+        priority: -7,
+        context: Some(br#"{"user": {"id": 7}}"#.to_vec()),
+        on_parent_failure: OnParentFailure::Wait,
+        start: Start::At(run_at),
+        expires: Some(Duration::from_secs(3_600)),
+        retry: RetryPolicy {
+            max_retries: 9,
+            backoff_ms: 1,
+            factor: 1.5,
+            cap_ms: 77,
+            jitter: false,
+            only: vec!["IoError".into()],
+            never: vec!["ValueError".into(), "it's".into()],
+        },
+        timeout: Some(Duration::from_millis(1_500)),
+        unique: Some(Unique { key: "mail:7".into(), hold: UniqueHold::UntilFinished }),
+        auto_remove: true,
+        at_most_once: true,
+        tags: vec!["a".into(), "b, c".into(), "{\"d\"}".into()],
+        ..child_of(&[parent])
+    };
+    let record = yard.record(yard.add(new.clone()).await).await;
+    assert_eq!(Some(record.name), new.name);
+    assert_eq!((record.runtime, record.queue, record.priority), (new.runtime, new.queue, new.priority));
+    assert_eq!(record.parents, new.parents);
+    assert_eq!(record.on_parent_failure, new.on_parent_failure);
+    assert_eq!(record.retry, new.retry);
+    assert_eq!(record.timeout_ms, Some(1_500));
+    assert_eq!(record.unique_key.as_deref(), Some("mail:7"));
+    assert_eq!(record.tags, new.tags);
+    assert!(record.auto_remove && record.at_most_once);
+    assert_eq!(record.run_at, Some(run_at));
+    assert_eq!(record.expires_at, Some(now + Duration::from_secs(3_600)));
+    assert_eq!(yard.store.context(new.id).await.unwrap(), new.context);
+}
+
+pub(super) async fn no_timeout_reads_back_as_none(yard: Yard) {
+    let id = yard.add(NewTask { timeout: None, ..task() }).await;
+    assert_eq!(yard.record(id).await.timeout_ms, None);
+}
+
+pub(super) async fn extreme_priorities_are_kept_and_ordered(yard: Yard) {
+    let batch = [of_priority(i32::MIN), of_priority(0), of_priority(i32::MAX), of_priority(-1), of_priority(1)];
+    yard.add_all(&batch).await;
+    let server = yard.server().await;
+    let claimed: Vec<TaskId> = server.claim(10).await.iter().map(|task| task.id).collect();
+    assert_eq!(claimed, [2, 4, 1, 3, 0].map(|at: usize| batch[at].id));
+}
+
+pub(super) async fn a_taken_id_refuses_the_whole_batch(yard: Yard) {
+    let old = yard.add(task()).await;
+    let fresh = task();
+    let error = yard.store.add(&[fresh.clone(), NewTask { id: old, ..task() }]).await.unwrap_err();
+    assert_eq!(error, Error::DuplicateId(old));
+    assert!(!yard.exists(fresh.id).await, "nothing of the batch was added");
+}
+
+pub(super) async fn an_id_twice_in_a_batch_refuses_it(yard: Yard) {
+    let new = task();
+    let error = yard.store.add(&[new.clone(), task(), new.clone()]).await.unwrap_err();
+    assert_eq!(error, Error::DuplicateId(new.id));
+    assert_eq!(yard.store.status().await.unwrap().by_state, [0; 7]);
+}
+
+pub(super) async fn an_unknown_parent_refuses_the_whole_batch(yard: Yard) {
+    let stranger = TaskId::generate();
+    let child = child_of(&[stranger]);
+    let error = yard.store.add(&[task(), child.clone(), task()]).await.unwrap_err();
+    assert_eq!(error, Error::UnknownParent { task: child.id, parent: stranger });
+    assert_eq!(yard.store.status().await.unwrap().by_state, [0; 7]);
+}
+
+pub(super) async fn a_refused_batch_can_be_added_after_it_was_mended(yard: Yard) {
+    let parent = task();
+    let child = child_of(&[parent.id]);
+    yard.store.add(std::slice::from_ref(&child)).await.unwrap_err();
+    yard.add_all(&[parent, child]).await;
+}
+
+pub(super) async fn a_large_batch_is_one_batch(yard: Yard) {
+    let batch = tasks(5_000);
+    yard.add_all(&batch).await;
+    assert_eq!(yard.count(&ids(&batch), TaskState::Enqueued).await, 5_000);
+    let server = yard.server().await;
+    let mut claimed = Vec::new();
+    while claimed.len() < 5_000 {
+        let part = server.claim(1_000).await;
+        assert!(!part.is_empty());
+        claimed.extend(part.iter().map(|task| task.id));
+    }
+    assert_eq!(claimed, ids(&batch));
+}
+
+pub(super) async fn records_come_in_the_order_asked_for(yard: Yard) {
+    let added = yard.add_all(&tasks(3)).await;
+    let stranger = TaskId::generate();
+    let asked = [added[2], stranger, added[0], added[2]];
+    let found = yard.store.get(&asked).await.unwrap();
+    let found: Vec<Option<TaskId>> = found.into_iter().map(|record| record.map(|record| record.id)).collect();
+    assert_eq!(found, [Some(added[2]), None, Some(added[0]), Some(added[2])]);
+    assert!(yard.store.get(&[]).await.unwrap().is_empty());
+}
+
+pub(super) async fn what_does_not_exist_has_nothing(yard: Yard) {
+    let stranger = TaskId::generate();
+    assert_eq!(yard.store.context(stranger).await.unwrap(), None);
+    assert!(yard.store.finals(&[stranger]).await.unwrap().is_empty());
+    assert!(yard.attempts(stranger).await.is_empty());
+    assert!(yard.store.logs(stranger, 0, 10).await.unwrap().is_empty());
+    assert!(yard.store.parent_results(stranger).await.unwrap().is_empty());
+    assert!(yard.store.children(stranger, 10).await.unwrap().is_empty());
+}
+
+pub(super) async fn concurrent_batches_are_each_whole(yard: Yard) {
+    let mut adders = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let yard = yard.clone();
+        adders.spawn(async move {
+            for _ in 0..10 {
+                yard.add_all(&tasks(20)).await;
+            }
+        });
+    }
+    adders.join_all().await;
+    assert_eq!(yard.store.status().await.unwrap().by_state[1], 1_600);
+}

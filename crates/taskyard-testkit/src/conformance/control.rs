@@ -1,0 +1,183 @@
+//! Cancel, stop and retry in every state: what they answer and what they change.
+
+use std::time::Duration;
+
+use taskyard_core::state::TaskState::{Cancelled, Doing, Done, Enqueued, Failed, Stopped, Waiting};
+use taskyard_core::store::ControlReply::{Applied, NotFound, Refused, Requested};
+use taskyard_core::store::{Outcome, WriteReply};
+use taskyard_core::{TaskId, TaskState};
+
+use super::{TestServer, Yard};
+use crate::factory::{child_of, delayed, failure, task, tasks};
+
+/// A task in each state, in the order of [`TaskState::ALL`].
+async fn one_in_each(yard: &Yard, server: &TestServer) -> Vec<TaskId> {
+    let mut ids = Vec::new();
+    for state in [Stopped, Done, Failed, Cancelled] {
+        ids.push(yard.ended(server, state).await);
+    }
+    ids.insert(0, yard.add(delayed(Duration::from_secs(3_600))).await);
+    ids.insert(1, yard.start(server, task()).await.id);
+    ids.insert(1, yard.add(task()).await);
+    for (id, state) in ids.iter().zip(TaskState::ALL) {
+        yard.assert_state(*id, state).await;
+    }
+    ids
+}
+
+pub(super) async fn cancel_in_every_state(yard: Yard) {
+    let server = yard.server().await;
+    let ids = one_in_each(&yard, &server).await;
+    let replies = yard.store.cancel(&ids).await.unwrap();
+    let expected = [
+        Applied(Cancelled),
+        Applied(Cancelled),
+        Requested,
+        Applied(Cancelled),
+        Refused(Done),
+        Refused(Failed),
+        Refused(Cancelled),
+    ];
+    assert_eq!(replies, expected);
+    let after = [Cancelled, Cancelled, Doing, Cancelled, Done, Failed, Cancelled];
+    for (id, state) in ids.iter().zip(after) {
+        yard.assert_state(*id, state).await;
+    }
+    assert!(server.claim(10).await.is_empty(), "a cancelled task is not claimable");
+}
+
+pub(super) async fn stop_in_every_state(yard: Yard) {
+    let server = yard.server().await;
+    let ids = one_in_each(&yard, &server).await;
+    let before = yard.store.get(&ids).await.unwrap();
+    let replies = yard.store.stop(&ids).await.unwrap();
+    for (at, (reply, state)) in replies.iter().zip(TaskState::ALL).enumerate() {
+        if state == Doing {
+            assert_eq!(*reply, Requested);
+        } else {
+            assert_eq!(*reply, Refused(state));
+            assert_eq!(yard.record(ids[at]).await, before[at].clone().unwrap(), "a refusal changes nothing");
+        }
+    }
+}
+
+pub(super) async fn retry_in_every_state(yard: Yard) {
+    let server = yard.server().await;
+    let ids = one_in_each(&yard, &server).await;
+    let replies = yard.store.retry(&ids).await.unwrap();
+    let expected = [
+        Refused(Waiting),
+        Refused(Enqueued),
+        Refused(Doing),
+        Applied(Enqueued),
+        Refused(Done),
+        Applied(Enqueued),
+        Applied(Enqueued),
+    ];
+    assert_eq!(replies, expected);
+    // The enqueued one and the three retried.
+    assert_eq!(server.claim(10).await.len(), 4);
+}
+
+pub(super) async fn what_does_not_exist_is_not_found(yard: Yard) {
+    let ids = [TaskId::generate(), TaskId::generate()];
+    assert_eq!(yard.store.cancel(&ids).await.unwrap(), [NotFound; 2]);
+    assert_eq!(yard.store.stop(&ids).await.unwrap(), [NotFound; 2]);
+    assert_eq!(yard.store.retry(&ids).await.unwrap(), [NotFound; 2]);
+    assert!(yard.store.cancel(&[]).await.unwrap().is_empty());
+}
+
+pub(super) async fn answers_come_in_the_order_asked(yard: Yard) {
+    let server = yard.server().await;
+    let done = yard.ended(&server, Done).await;
+    let waiting = yard.add(delayed(Duration::from_secs(60))).await;
+    let stranger = TaskId::generate();
+    let enqueued = yard.add(task()).await;
+    let replies = yard.store.cancel(&[stranger, enqueued, done, waiting]).await.unwrap();
+    assert_eq!(replies, [NotFound, Applied(Cancelled), Refused(Done), Applied(Cancelled)]);
+}
+
+pub(super) async fn a_cancelled_task_says_when(yard: Yard) {
+    let now = yard.freeze().await;
+    let id = yard.add(task()).await;
+    yard.cancel(id).await;
+    let record = yard.record(id).await;
+    assert_eq!((record.state, record.finished_at, record.fallen_from), (Cancelled, Some(now), None));
+    assert_eq!((record.attempt, record.started_at), (0, None));
+}
+
+pub(super) async fn a_cancelled_wait_does_not_come_due(yard: Yard) {
+    yard.freeze().await;
+    let server = yard.server().await;
+    let delayed = yard.add(delayed(Duration::from_secs(10))).await;
+    let claimed = yard.start(&server, task()).await;
+    server.fail_and_retry(&claimed, Duration::from_secs(10), failure("once")).await;
+    yard.cancel(delayed).await;
+    yard.cancel(claimed.id).await;
+    yard.advance(Duration::from_secs(11)).await;
+    let report = yard.promote().await;
+    assert_eq!((report.enqueued, report.next_due), (0, None));
+    yard.assert_state(delayed, Cancelled).await;
+    yard.assert_state(claimed.id, Cancelled).await;
+}
+
+pub(super) async fn cancelling_a_parent_cancels_its_descendants(yard: Yard) {
+    let parent = yard.add(task()).await;
+    let child = yard.add(child_of(&[parent])).await;
+    let grandchild = yard.add(child_of(&[child])).await;
+    assert_eq!(yard.cancel(parent).await, Applied(Cancelled));
+    yard.cascade().await;
+    for id in [child, grandchild] {
+        let record = yard.record(id).await;
+        assert_eq!((record.state, record.fallen_from), (Cancelled, Some(parent)));
+        let error = record.error.expect("it says why");
+        let expected = ("ParentTaskCancelled".into(), format!("parent task {parent} was cancelled"));
+        assert_eq!((error.error_type, error.message), expected);
+        assert!(record.finished_at.is_some());
+    }
+}
+
+pub(super) async fn cancelling_a_stopped_parent_cancels_its_children(yard: Yard) {
+    let server = yard.server().await;
+    let parent = yard.ended(&server, Stopped).await;
+    let child = yard.add(child_of(&[parent])).await;
+    yard.assert_state(child, Waiting).await;
+    yard.cancel(parent).await;
+    yard.assert_state(child, Cancelled).await;
+}
+
+pub(super) async fn cancelling_a_parent_and_its_child_in_one_call(yard: Yard) {
+    let parent = yard.add(task()).await;
+    let child = yard.add(child_of(&[parent])).await;
+    let replies = yard.store.cancel(&[parent, child]).await.unwrap();
+    assert_eq!(replies[0], Applied(Cancelled));
+    assert!(matches!(replies[1], Applied(Cancelled) | Refused(Cancelled)), "{replies:?}");
+    yard.assert_state(child, Cancelled).await;
+}
+
+pub(super) async fn thousands_are_cancelled_in_one_call(yard: Yard) {
+    let ids = yard.add_many(&tasks(3_000)).await;
+    let replies = yard.store.cancel(&ids).await.unwrap();
+    assert!(replies.iter().all(|reply| *reply == Applied(Cancelled)));
+    assert_eq!(yard.count(&ids, Cancelled).await, 3_000);
+}
+
+pub(super) async fn a_claim_and_a_cancel_at_once_agree(yard: Yard) {
+    let server = yard.server().await;
+    for _ in 0..25 {
+        let id = yard.add(task()).await;
+        let (reply, claimed) = tokio::join!(yard.cancel(id), server.claim(1));
+        match reply {
+            Applied(state) => {
+                assert_eq!(state, Cancelled);
+                assert!(claimed.is_empty(), "cancelled and claimed");
+                yard.assert_state(id, Cancelled).await;
+            }
+            Requested => {
+                let reply = server.finish(&claimed[0], Outcome::Interrupted).await;
+                assert_eq!(reply, WriteReply::Applied(Cancelled));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

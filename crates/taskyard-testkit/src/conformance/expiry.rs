@@ -1,0 +1,107 @@
+//! Expiry: a task that has not started in time is cancelled, and says so.
+
+use std::time::Duration;
+
+use taskyard_core::store::{Outcome, WriteReply};
+use taskyard_core::task::NewTask;
+use taskyard_core::{TaskId, TaskState};
+
+use super::Yard;
+use crate::factory::{child_of, expiring, task};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn assert_expired(yard: &Yard, id: TaskId) {
+    let record = yard.record(id).await;
+    assert_eq!((record.state, record.attempt, record.fallen_from), (TaskState::Cancelled, 0, None));
+    let error = record.error.expect("it says why");
+    let expected = ("Expired", "the task expired before it started");
+    assert_eq!((error.error_type.as_str(), error.message.as_str()), expected);
+    assert!(record.finished_at.is_some());
+}
+
+pub(super) async fn an_enqueued_task_expires(yard: Yard) {
+    let now = yard.freeze().await;
+    let server = yard.server().await;
+    let id = yard.add(expiring(LIMIT)).await;
+    assert_eq!(yard.record(id).await.expires_at, Some(now + LIMIT));
+    yard.advance(LIMIT - Duration::from_micros(1)).await;
+    assert_eq!(yard.promote().await.expired, 0);
+    yard.advance(Duration::from_micros(1)).await;
+    assert_eq!(yard.promote().await.expired, 1);
+    assert_expired(&yard, id).await;
+    assert!(server.claim(1).await.is_empty());
+}
+
+pub(super) async fn a_waiting_task_expires(yard: Yard) {
+    yard.freeze().await;
+    let parent = yard.add(task()).await;
+    let child = yard.add(NewTask { parents: vec![parent], ..expiring(LIMIT) }).await;
+    let delayed = NewTask { expires: Some(LIMIT), ..crate::factory::delayed(10 * LIMIT) };
+    let delayed = yard.add(delayed).await;
+    yard.advance(LIMIT).await;
+    assert_eq!(yard.promote().await.expired, 2);
+    assert_expired(&yard, child).await;
+    assert_expired(&yard, delayed).await;
+    yard.assert_state(parent, TaskState::Enqueued).await;
+}
+
+pub(super) async fn its_children_are_cancelled_with_it(yard: Yard) {
+    yard.freeze().await;
+    let parent = yard.add(expiring(LIMIT)).await;
+    let child = yard.add(child_of(&[parent])).await;
+    yard.advance(LIMIT).await;
+    yard.promote().await;
+    yard.cascade().await;
+    let record = yard.record(child).await;
+    assert_eq!((record.state, record.fallen_from), (TaskState::Cancelled, Some(parent)));
+}
+
+pub(super) async fn a_running_task_does_not_expire(yard: Yard) {
+    yard.freeze().await;
+    let server = yard.server().await;
+    let claimed = yard.start(&server, expiring(LIMIT)).await;
+    yard.advance(2 * LIMIT).await;
+    assert_eq!(yard.promote().await.expired, 0);
+    server.done(&claimed).await;
+}
+
+/// Claimed after its time, before anyone promoted: the server ends it.
+pub(super) async fn a_claimed_one_is_ended_uncounted(yard: Yard) {
+    yard.freeze().await;
+    let server = yard.server().await;
+    let id = yard.add(expiring(LIMIT)).await;
+    let child = yard.add(child_of(&[id])).await;
+    yard.advance(LIMIT).await;
+    server.beat().await;
+    let claimed = server.claim_one().await;
+    assert!(claimed.expired);
+    let reply = server.finish(&claimed, Outcome::Expired).await;
+    assert_eq!(reply, WriteReply::Applied(TaskState::Cancelled));
+    assert_expired(&yard, id).await;
+    assert!(yard.attempts(id).await.is_empty(), "it never ran");
+    yard.assert_state(child, TaskState::Cancelled).await;
+}
+
+pub(super) async fn a_finished_one_does_not_expire(yard: Yard) {
+    yard.freeze().await;
+    let server = yard.server().await;
+    let claimed = yard.start(&server, expiring(LIMIT)).await;
+    server.done(&claimed).await;
+    let cancelled = yard.add(expiring(LIMIT)).await;
+    yard.cancel(cancelled).await;
+    yard.advance(2 * LIMIT).await;
+    assert_eq!(yard.promote().await.expired, 0);
+    yard.assert_state(claimed.id, TaskState::Done).await;
+}
+
+pub(super) async fn thousands_expire_in_bounded_steps(yard: Yard) {
+    yard.freeze().await;
+    let batch: Vec<NewTask> = (0..2_200).map(|_| expiring(LIMIT)).collect();
+    let ids = yard.add_many(&batch).await;
+    yard.advance(LIMIT).await;
+    let first = yard.store.promote().await.unwrap();
+    assert!(first.more && first.expired <= 1_000, "{first:?}");
+    assert_eq!(first.expired + yard.promote().await.expired, 2_200);
+    assert_eq!(yard.count(&ids, TaskState::Cancelled).await, 2_200);
+}

@@ -1,0 +1,152 @@
+//! Bytes in, the same bytes out: whatever arguments, results and errors hold, nothing is changed and nothing breaks.
+
+use std::time::Duration;
+
+use taskyard_core::store::{Outcome, WriteReply};
+use taskyard_core::task::{Failure, NewTask};
+use taskyard_core::{TaskId, TaskState};
+
+use super::Yard;
+use crate::factory::{child_of, task};
+
+/// What databases and languages are known to change, refuse or cut.
+fn hostile() -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = [
+        r#"{"args": [], "kwargs": {}}"#,
+        r#"  { "args" : [ 1 ,2 ] }  "#,
+        r#"{"nul": "a\u0000b"}"#,
+        r#"{"lone": "\ud800", "turned": "\udc00\ud800", "pair": "\ud83d\ude00"}"#,
+        r#"[1e400, -1e400, 1e200000, 0.1, 1.0, 1.10, -0.0, 1E5]"#,
+        r#"[123456789012345678901234567890, -9223372036854775809, 18446744073709551616]"#,
+        r#"{"a": 1, "a": 2, "b": 3, "a": 4}"#,
+        r#"{"z": 1, "a": 2, "ä": 3, "": 4}"#,
+        r#"{"quotes": "'; drop table task; --", "percent": "%s %_ \\ \/ $1 ?1 :x {0}"}"#,
+        "{\"text\": \"“ünïcode” \u{10ffff}\u{feff}\u{202e}\u{2028}\"}",
+        "NaN",
+        "not JSON at all",
+        "",
+        "\n\t\r\n",
+    ]
+    .into_iter()
+    .map(|text| text.as_bytes().to_vec())
+    .collect();
+    all.push(vec![0]);
+    all.push((0..=255).collect());
+    all.push(vec![0xff, 0xfe, 0xc0, 0x80, 0xed, 0xa0, 0x80]);
+    all.push(b"\\x00".to_vec());
+    all.push(format!("{}1{}", "[".repeat(64), "]".repeat(64)).into_bytes());
+    all.push(format!("[{}]", "9".repeat(5_000)).into_bytes());
+    all
+}
+
+/// A mebibyte that does not compress to nothing.
+fn mebibyte(seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    })
+    .take(1 << 20)
+    .collect()
+}
+
+pub(super) async fn arguments_are_exact(yard: Yard) {
+    let server = yard.server().await;
+    let batch: Vec<NewTask> = hostile().into_iter().map(|payload| NewTask { payload, ..task() }).collect();
+    yard.add_all(&batch).await;
+    for task in &batch {
+        assert_eq!(yard.record(task.id).await.payload, task.payload);
+    }
+    for (claimed, task) in server.claim(batch.len()).await.iter().zip(&batch) {
+        assert_eq!((claimed.id, &claimed.payload), (task.id, &task.payload));
+    }
+}
+
+/// Alone in its batch a task may take another way into the database than among many.
+pub(super) async fn arguments_are_exact_one_by_one(yard: Yard) {
+    for payload in hostile() {
+        let id = yard.add(NewTask { payload: payload.clone(), ..task() }).await;
+        assert_eq!(yard.record(id).await.payload, payload);
+        let parent = yard.add(NewTask { payload: payload.clone(), ..child_of(&[id]) }).await;
+        assert_eq!(yard.record(parent).await.payload, payload);
+    }
+}
+
+pub(super) async fn results_are_exact(yard: Yard) {
+    let server = yard.server().await;
+    for result in hostile() {
+        let claimed = yard.start(&server, task()).await;
+        let child = yard.add(child_of(&[claimed.id])).await;
+        let reply = server.finish(&claimed, Outcome::Done { result: result.clone() }).await;
+        assert_eq!(reply, WriteReply::Applied(TaskState::Done));
+        assert_eq!(yard.record(claimed.id).await.result, Some(result.clone()));
+        assert_eq!(yard.store.finals(&[claimed.id]).await.unwrap()[0].result, Some(result.clone()));
+        assert_eq!(yard.store.parent_results(child).await.unwrap()[0].result, Some(result));
+        server.done(&server.claim_one().await).await;
+    }
+}
+
+pub(super) async fn a_mebibyte_each_way(yard: Yard) {
+    let server = yard.server().await;
+    let batch: Vec<NewTask> = (1..=4).map(|seed| NewTask { payload: mebibyte(seed), ..task() }).collect();
+    yard.add_all(&batch).await;
+    for (at, claimed) in server.claim(4).await.iter().enumerate() {
+        assert!(claimed.payload == batch[at].payload, "the arguments came back changed");
+        let result = mebibyte(at as u64 + 100);
+        server.finish(claimed, Outcome::Done { result: result.clone() }).await;
+        assert!(yard.record(claimed.id).await.result == Some(result), "the result came back changed");
+    }
+}
+
+pub(super) async fn error_texts_are_kept(yard: Yard) {
+    let server = yard.server().await;
+    let error = Failure {
+        error_type: "app::Größe<'a>".into(),
+        message: "it's “broken”\n{\"a\": 1} \\x00 %s $1".into(),
+        traceback: Some(format!("first\n{}\nlast", "deep\n".repeat(2_000))),
+    };
+    let claimed = yard.start(&server, task()).await;
+    server.finish(&claimed, Outcome::Failed(error.clone())).await;
+    assert_eq!(yard.record(claimed.id).await.error, Some(error.clone()));
+    assert_eq!(yard.store.finals(&[claimed.id]).await.unwrap()[0].error, Some(error.clone()));
+    assert_eq!(yard.attempts(claimed.id).await[0].error, Some(error));
+}
+
+/// A text with NUL is no text to PostgreSQL; the task must end all the same.
+pub(super) async fn a_nul_in_an_error_stops_nothing(yard: Yard) {
+    let server = yard.server().await;
+    let error =
+        Failure { error_type: "a\0b".into(), message: "before\0after".into(), traceback: Some("before\0after".into()) };
+    for outcome in [
+        Outcome::Failed(error.clone()),
+        Outcome::Retry { after: Duration::from_secs(60), error: error.clone() },
+        Outcome::Crashed(error.clone()),
+        Outcome::Parked { reason: "before\0after".into() },
+    ] {
+        let queue = TaskId::generate().to_string();
+        yard.add(crate::factory::in_queue(&queue)).await;
+        let claimed = server.claim_queue(&queue, 1).await.remove(0);
+        let reply = server.finish(&claimed, outcome.clone()).await;
+        assert!(matches!(reply, WriteReply::Applied(_)), "{outcome:?}: {reply:?}");
+        if let Some(error) = yard.record(claimed.id).await.error {
+            assert!(error.message.starts_with("before") && error.message.ends_with("after"), "{error:?}");
+        }
+    }
+}
+
+/// Names with NUL are refused by the client's limits; a store that is given one all the same must not break.
+pub(super) async fn a_nul_in_a_name_is_stored_or_refused(yard: Yard) {
+    for new in [
+        NewTask { kind: "a\0b".into(), ..task() },
+        NewTask { queue: "a\0b".into(), ..task() },
+        NewTask { name: Some("a\0b".into()), ..task() },
+        NewTask { tags: vec!["a\0b".into()], ..task() },
+    ] {
+        if yard.store.add(std::slice::from_ref(&new)).await.is_err() {
+            assert!(!yard.exists(new.id).await);
+        }
+    }
+    yard.add(task()).await;
+}

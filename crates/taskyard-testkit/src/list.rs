@@ -1,0 +1,400 @@
+//! The one list of the conformance suite's cases, by the file they live in, and the macro that makes tests of them.
+
+/// Hands the list to another macro. Not for use by anyone but this crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_list {
+    ([$($then:tt)+] [$($arguments:tt)*]) => {
+        $($then)+! {
+            [$($arguments)*]
+            adding {
+                an_empty_batch_adds_nothing
+                a_batch_is_claimed_in_the_order_given
+                order_does_not_come_from_the_ids
+                defaults_read_back
+                every_option_reads_back
+                no_timeout_reads_back_as_none
+                extreme_priorities_are_kept_and_ordered
+                a_taken_id_refuses_the_whole_batch
+                an_id_twice_in_a_batch_refuses_it
+                an_unknown_parent_refuses_the_whole_batch
+                a_refused_batch_can_be_added_after_it_was_mended
+                a_large_batch_is_one_batch
+                records_come_in_the_order_asked_for
+                what_does_not_exist_has_nothing
+                concurrent_batches_are_each_whole
+            }
+            unique {
+                a_held_key_gives_the_existing_task
+                twins_in_one_batch_are_one_task
+                until_finished_holds_through_run_and_retry
+                every_final_state_frees_it
+                a_fall_with_the_parent_frees_it
+                until_started_is_free_once_it_runs
+                until_started_is_free_once_it_is_cancelled
+                for_a_time_holds_whatever_becomes_of_it
+                the_existing_one_stands_in_as_a_parent
+                a_retry_takes_the_key_again
+                a_retry_goes_without_a_key_that_is_taken
+                of_concurrent_adders_one_wins
+                a_purged_holder_frees_a_timed_key
+            }
+            claiming {
+                an_empty_store_has_nothing
+                priority_first_then_first_in_first_out
+                the_limit_is_kept
+                each_runtime_gets_its_own
+                a_queue_filter_takes_only_its_queues
+                a_queue_filter_sees_past_a_backlog
+                a_claim_carries_all_that_running_needs
+                a_plain_claim_has_no_parents_context_or_limit
+                the_row_says_who_runs_it_since_when
+                every_claim_has_tokens_of_its_own
+                a_claim_is_read_back_by_its_id
+                a_failed_task_tells_its_failures
+                a_lapsed_lease_claims_nothing
+                a_beat_keeps_the_lease
+                a_stranger_claims_nothing
+                a_task_past_its_time_is_marked
+                a_place_never_hides_a_task_for_good
+                a_place_keeps_the_order
+                two_servers_never_get_the_same_task
+                a_released_task_keeps_its_place_in_the_order
+                what_is_not_enqueued_is_not_claimed
+            }
+            fencing {
+                every_outcome_is_applied_once
+                every_outcome_with_a_wrong_token_is_lost
+                every_outcome_of_an_earlier_attempt_is_lost
+                an_unclaimed_task_takes_no_write
+                a_zombie_changes_nothing
+                a_lapsed_server_that_nobody_rescued_may_finish
+                a_retry_by_a_person_clears_the_token
+                a_batch_applies_what_it_can
+                a_mixed_batch_applies_each_its_own
+                a_write_twice_in_a_batch_counts_once
+                of_concurrent_ends_one_decides
+                records_are_fenced_too
+                closing_a_claim_leaves_nothing_to_rescue
+            }
+            counters {
+                a_claim_counts_an_attempt
+                a_retry_counts_a_failure_and_waits
+                failures_add_up_over_attempts
+                a_dead_letter_keeps_the_failure
+                a_result_is_stored_with_its_time
+                a_snooze_costs_nothing_but_the_attempt
+                a_release_costs_nothing
+                crashes_make_it_run_alone_then_dead
+                a_death_beside_others_blames_nobody
+                at_most_once_dies_of_its_first_crash
+                at_most_once_dies_of_a_death_beside_others
+                at_most_once_may_be_released
+                alone_lasts_until_it_ends
+                an_interruption_without_a_request_cancels
+                a_zero_pause_is_enqueued_at_once
+            }
+            attempts {
+                one_that_never_ran_has_none
+                the_running_one_is_shown
+                every_end_is_kept
+                released_and_parked_ones_leave_none
+                final_ones_say_how_they_ended
+                a_retry_by_a_person_keeps_them
+                a_cancel_between_two_attempts_adds_none
+                a_lost_one_names_its_server
+                a_death_beside_others_is_kept_as_lost
+                a_dead_letter_by_crashes_has_three
+            }
+            rescue {
+                a_lost_task_runs_again_unblamed
+                a_rescued_task_comes_before_younger_ones
+                a_live_server_keeps_its_tasks
+                a_beat_since_the_suspicion_saves_it
+                an_overdue_server_needs_no_lapsed_lease
+                a_dead_server_is_told_and_claims_no_more
+                an_idle_server_dies_too
+                a_stranger_cannot_be_rescued
+                a_rescue_twice_counts_once
+                what_another_server_runs_is_left_alone
+                thousands_are_freed_in_bounded_steps
+                a_rescue_half_done_is_carried_on
+                finished_ones_stay_finished
+                a_task_that_moved_on_is_not_taken
+                from_the_third_loss_it_runs_alone
+                one_that_kills_its_server_alone_is_a_crash
+                at_most_once_dies_of_its_first_loss
+                a_death_by_rescue_takes_the_children_along
+                requests_outlive_the_server
+                a_new_boot_of_the_same_host_is_another_server
+            }
+            servers {
+                a_server_is_shown_as_it_entered
+                a_beat_is_shown
+                a_lapsed_one_is_not_running
+                a_late_beat_revives_an_undeclared_one
+                a_beat_may_change_the_lease
+                one_that_left_is_gone
+                a_stranger_beats_in_vain
+                a_dead_one_is_shown_for_a_day
+                leaving_with_a_running_task_frees_it
+            }
+            requests {
+                a_cancel_reaches_the_server_with_every_beat
+                a_stop_reaches_the_server
+                every_end_but_success_is_cancelled
+                every_end_but_success_is_stopped
+                a_success_wins_over_both
+                a_cancel_after_the_success_loses
+                cancel_wins_over_stop
+                asking_twice_is_asking_once
+                a_request_dies_with_its_attempt
+                the_history_says_cancelled
+                a_cancelled_run_cancels_its_children
+                a_stopped_run_leaves_its_children_waiting
+                a_cancel_and_a_success_at_once_agree
+            }
+            control {
+                cancel_in_every_state
+                stop_in_every_state
+                retry_in_every_state
+                what_does_not_exist_is_not_found
+                answers_come_in_the_order_asked
+                a_cancelled_task_says_when
+                a_cancelled_wait_does_not_come_due
+                cancelling_a_parent_cancels_its_descendants
+                cancelling_a_stopped_parent_cancels_its_children
+                cancelling_a_parent_and_its_child_in_one_call
+                thousands_are_cancelled_in_one_call
+                a_claim_and_a_cancel_at_once_agree
+            }
+            retrying {
+                it_starts_afresh
+                it_comes_before_younger_ones
+                the_context_stays
+                times_do_not_apply_again
+                fallen_descendants_wait_again
+                cancelled_descendants_wait_again
+                they_fall_again_with_a_second_failure
+                one_cancelled_by_a_person_stays_down
+                a_fallen_child_falls_again_while_its_parent_is_down
+                a_child_waits_for_an_unfinished_parent_again
+                a_parent_done_meanwhile_is_no_longer_waited_for
+                a_parent_failed_meanwhile_lets_a_clean_up_run
+                a_second_parent_still_down_takes_it_again
+                a_done_parent_stays_done_for_those_that_get_up
+                a_child_with_a_delay_waits_for_its_parent_only
+                a_wide_fall_gets_up_as_a_whole
+                a_retried_dead_letter_is_no_longer_listed_as_one
+            }
+            parents_added {
+                a_child_waits_for_its_parent
+                parents_of_the_same_batch
+                a_child_before_its_parent_in_the_batch
+                a_batch_and_the_store_at_once
+                a_done_parent_is_no_reason_to_wait
+                a_fallen_parent_takes_it_at_once
+                the_policies_under_a_fallen_parent
+                a_child_of_a_fallen_one_names_the_first_ancestor
+                a_whole_batch_under_a_fallen_parent_falls
+                unfinished_and_stopped_parents_are_waited_for
+                a_delay_counts_from_the_addition
+                a_due_time_does_not_overrule_a_parent
+                results_come_in_the_order_given
+                added_while_the_parent_finishes
+                added_while_the_parent_fails
+            }
+            parents_finish {
+                all_parents_must_be_done
+                all_at_once_in_one_batch
+                the_last_two_at_the_same_moment
+                a_retry_of_the_parent_is_no_failure_yet
+                a_failure_takes_every_generation
+                each_policy_under_a_failure
+                a_clean_up_waits_for_all_parents_to_end
+                a_clean_up_in_the_middle_stops_the_fall
+                a_patient_child_runs_after_the_retry
+                a_diamond_joins_once
+                a_diamond_falls_once
+                the_first_of_two_failures_is_named
+                children_are_told_of_a_cancelled_wait
+                children_follow_their_own_priority
+            }
+            graphs {
+                a_long_chain_is_done_link_by_link
+                a_failure_runs_down_a_long_chain
+                a_long_chain_gets_up_again
+                a_cancel_runs_down_a_long_chain
+                a_wide_fan_is_released
+                a_wide_fan_falls
+                a_cascade_is_worked_off_by_another_server
+                a_cascade_goes_in_bounded_steps
+                a_child_added_during_a_cascade_is_not_lost
+                a_wide_join_fires_once
+                dense_layers_go_through
+            }
+            parking {
+                a_parked_task_waits_with_its_reason
+                reasons_are_counted
+                unparking_frees_one_reason_of_one_runtime
+                thousands_are_unparked_in_bounded_steps
+                a_parked_task_can_be_cancelled
+                a_parked_task_may_expire
+                any_text_is_a_reason
+            }
+            timers {
+                a_delayed_task_waits_for_its_time
+                an_instant_is_as_good_as_a_delay
+                a_time_that_is_past_starts_at_once
+                the_next_due_time_is_told
+                a_backoff_is_a_due_time
+                thousands_become_due_in_bounded_steps
+                a_promoted_task_goes_where_it_belongs
+                concurrent_promoters_move_each_once
+                a_far_future_is_no_trouble
+            }
+            expiry {
+                an_enqueued_task_expires
+                a_waiting_task_expires
+                its_children_are_cancelled_with_it
+                a_running_task_does_not_expire
+                a_claimed_one_is_ended_uncounted
+                a_finished_one_does_not_expire
+                thousands_expire_in_bounded_steps
+            }
+            removal {
+                auto_remove_keeps_it_for_a_minute
+                auto_remove_waits_for_the_children
+                a_retry_takes_the_removal_back
+                an_unfinished_one_is_never_removed
+                retention_differs_by_state
+                retention_spares_what_is_unfinished
+                retention_goes_in_bounded_steps
+                retention_comes_back_for_what_it_passed
+                purge_takes_final_tasks_only
+                purge_spares_a_parent_of_the_unfinished
+                purge_leaves_nothing_of_a_task
+            }
+            queues {
+                a_paused_queue_is_passed_by
+                a_resumed_queue_goes_on_in_order
+                every_way_in_keeps_to_the_pause
+                a_task_that_must_run_alone_keeps_to_the_pause
+                what_runs_goes_on_in_a_paused_queue
+                a_new_queue_can_be_configured
+                a_limit_holds_over_two_servers
+                a_limit_holds_under_concurrent_claims
+                every_end_makes_room
+                a_full_queue_holds_up_no_other
+                a_lifted_limit_frees_all
+                a_lowered_limit_ends_nothing
+                a_limit_is_shared_by_both_runtimes
+                pause_and_limit_together
+                priority_holds_over_lanes
+                a_filter_by_queue_keeps_to_the_limit
+                figures_of_a_queue
+                any_text_is_a_queue
+            }
+            context {
+                none_is_an_empty_object
+                it_is_written_while_it_runs
+                it_is_kept_over_attempts
+                the_end_writes_the_last_one
+                an_end_without_one_leaves_it
+                a_lost_attempt_writes_nothing
+                a_batch_writes_each_its_own
+                its_bytes_are_exact
+            }
+            logs {
+                a_line_reads_back_whole
+                lines_keep_their_order
+                reading_resumes_after_any_line
+                each_task_has_its_own
+                lines_name_their_attempt
+                a_lost_attempt_writes_none
+                a_repeated_end_writes_them_once
+                a_nul_in_a_line_stops_nothing
+            }
+            payloads {
+                arguments_are_exact
+                arguments_are_exact_one_by_one
+                results_are_exact
+                a_mebibyte_each_way
+                error_texts_are_kept
+                a_nul_in_an_error_stops_nothing
+                a_nul_in_a_name_is_stored_or_refused
+            }
+            listing {
+                pages_go_from_the_newest_to_the_oldest
+                filters_narrow_the_list
+                finished_before_an_instant
+                a_selection_is_paged_in_id_order
+                a_selection_takes_every_filter
+                filters_are_no_patterns
+                finals_are_those_that_ended
+                finals_of_thousands
+                children_are_listed_up_to_a_limit
+            }
+            status {
+                an_empty_database
+                states_are_counted
+                the_oldest_enqueued_ages
+                a_paused_queue_does_not_age
+                servers_and_parked_are_counted
+            }
+            clock {
+                it_runs_by_itself
+                it_can_be_moved_and_reset
+                it_can_stand_still
+                a_skewed_host_changes_nothing
+                a_jump_ahead_makes_things_due
+            }
+            schema {
+                migrating_again_does_nothing
+                many_may_migrate_at_once
+                it_says_what_and_where_it_is
+                a_closed_store_says_so
+            }
+            bells {
+                work_rings_when_something_can_be_claimed
+                work_rings_for_children_timers_and_queues
+                work_rings_when_a_timer_came_nearer
+                finished_rings_for_waiters
+                signal_rings_for_servers
+            }
+        }
+    };
+}
+
+/// Makes one test per case of the conformance suite, each on a fresh store.
+///
+/// Takes a function (or closure) without arguments whose future is a
+/// [`Fixture`](crate::conformance::Fixture) with a migrated store; see [`crate::conformance`] for a whole example.
+#[macro_export]
+macro_rules! conformance {
+    ($factory:expr $(,)?) => {
+        fn __conformance_fixture() -> impl ::std::future::Future<Output = $crate::conformance::Fixture> {
+            ($factory)()
+        }
+
+        $crate::__conformance_list! { [$crate::__conformance_tests] [] }
+    };
+}
+
+/// Makes the tests. Not for use by anyone but this crate.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    ([] $($subject:ident { $($case:ident)* })*) => {
+        $(
+            mod $subject {
+                $(
+                    #[test]
+                    fn $case() {
+                        $crate::conformance::run(stringify!($subject), stringify!($case), super::__conformance_fixture);
+                    }
+                )*
+            }
+        )*
+    };
+}

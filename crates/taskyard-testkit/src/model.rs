@@ -1,0 +1,46 @@
+//! The protocol as a pure state machine: what `taskyard_core::store` promises, without a database.
+//!
+//! [`Db`] is the database: rows and transitions, one method per method of the `Store` seam, every method atomic.
+//! [`World`] puts servers around it whose beliefs may be wrong: replies get lost, leases lapse, processes die or stand
+//! still, a fail-over forgets the last commits. [`explore`] walks through every state that a small [`Setup`] can
+//! reach and checks each of them; [`Rules`] can break the protocol in nine known ways, so that the walk shows that it
+//! would notice. The same [`Db`] is what random sequences against the real stores are compared with
+//! ([`crate::sequences`]).
+//!
+//! Everything here is numbers: a task is a [`TaskNo`], a token a [`Token`], time whole seconds. Nothing is drawn at
+//! random; two worlds that differ only in the names of tokens, claims and servers are one state.
+
+mod add;
+mod canonical;
+mod checks;
+mod claim;
+mod control;
+mod db;
+mod explore;
+mod family;
+mod finish;
+mod invariants;
+mod names;
+mod queues;
+mod rules;
+mod servers;
+mod setups;
+mod upkeep;
+mod world;
+
+pub use add::{AddError, Addition, Hold, Start};
+pub use claim::{ClaimAnswer, ClaimAsk, ClaimedTask};
+pub use control::Control;
+pub use db::{
+    AttemptRow, Cascade, Claim, Db, Deadline, DeadlineWhat, Edge, Fate, Key, Lane, Queue, Ready, Server, Signal, Task,
+    Waiting,
+};
+pub use explore::{Report, Trace, explore};
+pub use finish::{Outcome, Reply, Writer};
+pub use names::{Blame, ClaimNo, KeyNo, QueueNo, ServerNo, TaskNo, Token};
+pub use queues::QueueFigures;
+pub use rules::{Guard, Rules};
+pub use servers::BeatAnswer;
+pub use setups::{Setup, sound_setups};
+pub use upkeep::Promoted;
+pub use world::{Action, Budget, Proc, Run, World};

@@ -1,0 +1,131 @@
+//! What people ask for: cancel, stop, retry, purge.
+
+use taskyard_core::TaskState;
+use taskyard_core::task::AttemptOutcome;
+
+use super::db::{Cascade, Db, Fate, Signal};
+use super::names::TaskNo;
+use super::rules::Rules;
+
+/// What cancel, stop or retry did to one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Control {
+    /// Carried out; the state now.
+    Applied(TaskState),
+    /// Its server was asked.
+    Requested,
+    /// It is in this state; nothing was changed.
+    Refused(TaskState),
+    /// There is no such task.
+    NotFound,
+}
+
+impl Db {
+    /// Cancels a task, or asks its server to.
+    pub fn cancel(&mut self, id: TaskNo, rules: &Rules) -> Control {
+        let Some(task) = self.task(id) else {
+            return Control::NotFound;
+        };
+        match task.state {
+            TaskState::Waiting | TaskState::Enqueued | TaskState::Stopped => {
+                self.end_and_tell(id, TaskState::Cancelled, &mut { rules.inline_max });
+                Control::Applied(TaskState::Cancelled)
+            }
+            TaskState::Doing => {
+                self.row(id).cancel_requested = true;
+                self.signal(id);
+                Control::Requested
+            }
+            state => Control::Refused(state),
+        }
+    }
+
+    /// Asks the server of a running task to stop it.
+    pub fn stop(&mut self, id: TaskNo) -> Control {
+        let Some(task) = self.task(id) else {
+            return Control::NotFound;
+        };
+        if task.state != TaskState::Doing {
+            return Control::Refused(task.state);
+        }
+        self.row(id).stop_requested = true;
+        self.signal(id);
+        Control::Requested
+    }
+
+    /// One signal per running task; a cancel wins over a stop.
+    fn signal(&mut self, id: TaskNo) {
+        self.signals.retain(|row| row.task != id);
+        let task = self.row(id);
+        let signal = Signal {
+            server: task.server.expect("a running task has a server"),
+            task: id,
+            token: task.token.expect("a running task has a token"),
+            cancel: task.cancel_requested,
+        };
+        self.signals.push(signal);
+    }
+
+    /// Retries a failed, cancelled or stopped task, and puts back those that fell with it.
+    pub fn retry(&mut self, id: TaskNo, rules: &Rules) -> Control {
+        let Some(task) = self.task(id) else {
+            return Control::NotFound;
+        };
+        if !matches!(task.state, TaskState::Failed | TaskState::Cancelled | TaskState::Stopped) {
+            return Control::Refused(task.state);
+        }
+        if !rules.retry_beside_cascade {
+            while self.cascade(rules.inline_max.max(1)) {}
+        }
+        let task = self.row(id);
+        if let Some(outcome) = task.ended.take() {
+            let error =
+                if outcome == AttemptOutcome::Failed || outcome == AttemptOutcome::Crashed { task.error } else { None };
+            task.keep_attempt(outcome, error);
+        }
+        task.failures = 0;
+        task.lost = 0;
+        task.crashes = 0;
+        task.alone = false;
+        task.token = None;
+        task.decided_by = None;
+        task.result = None;
+        task.error = None;
+        task.fallen_from = None;
+        task.expires_at = None;
+        task.run_at = None;
+        self.stand_up(id);
+        match self.fallen_parent(id) {
+            Some((state, root)) => self.fall(id, state, root),
+            None => self.settle_start(id),
+        }
+        self.tell(Cascade { task: id, fate: Fate::Revived, root: None }, &mut { rules.inline_max });
+        Control::Applied(self.state(id))
+    }
+
+    /// Deletes tasks that are final and whose children are; how many.
+    pub fn purge(&mut self, ids: &[TaskNo]) -> usize {
+        let gone: Vec<TaskNo> = ids.iter().copied().filter(|id| self.removable(*id)).collect();
+        for id in &gone {
+            self.remove(*id);
+        }
+        gone.len()
+    }
+
+    /// Whether a task and all its children are final.
+    pub(super) fn removable(&self, id: TaskNo) -> bool {
+        self.task(id).is_some_and(|task| task.state.is_final())
+            && self.edges.iter().filter(|edge| edge.parent == id).all(|edge| self.state(edge.child).is_final())
+    }
+
+    /// Deletes a task with all its rows.
+    pub(super) fn remove(&mut self, id: TaskNo) {
+        self.tasks.retain(|row| row.id != id);
+        self.edges.retain(|row| row.parent != id && row.child != id);
+        self.cascades.retain(|row| row.task != id);
+        self.deadlines.retain(|row| row.task != id);
+        self.dead.retain(|row| *row != id);
+        // Also one that is held for a time: whoever meets it must be answered with a task that exists.
+        self.keys.retain(|row| row.task != id);
+    }
+}

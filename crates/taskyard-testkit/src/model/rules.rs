@@ -1,0 +1,50 @@
+//! How the protocol is kept, and the nine ways of breaking it that a walk must notice.
+
+/// By what a write of a running attempt is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// By id, state and random token: the protocol.
+    #[default]
+    Token,
+    /// Broken: by id only.
+    Id,
+    /// Broken: by id and state.
+    IdState,
+    /// Broken: by id, state and server.
+    IdStateServer,
+    /// Broken after a fail-over: by id, state and the attempt's number, which is rolled back with the row.
+    AttemptNumber,
+}
+
+/// The protocol's switches; the default is the protocol as it is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// How writes are fenced.
+    pub guard: Guard,
+    /// Broken: a rescue reads the tasks first and frees them by id afterwards.
+    pub rescue_in_two_steps: bool,
+    /// Broken: a terminal write clears the token, so that its repetition is not recognised.
+    pub token_cleared_at_end: bool,
+    /// Broken: an addition looks at the parents' states without locking them.
+    pub parents_unlocked: bool,
+    /// Broken: a release forgets that a cancel was asked for.
+    pub flag_lost_at_release: bool,
+    /// Broken: a person's retry does not wait for the cascade in progress.
+    pub retry_beside_cascade: bool,
+    /// Edges told within one transaction; what is more is left to a cascade row.
+    pub inline_max: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            guard: Guard::Token,
+            rescue_in_two_steps: false,
+            token_cleared_at_end: false,
+            parents_unlocked: false,
+            flag_lost_at_release: false,
+            retry_beside_cascade: false,
+            inline_max: taskyard_core::store::CASCADE_INLINE_MAX,
+        }
+    }
+}

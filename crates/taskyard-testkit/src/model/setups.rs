@@ -1,0 +1,263 @@
+//! The small worlds that are walked through: few tasks, few servers, and every fault at every moment.
+
+use taskyard_core::state::OnParentFailure;
+
+use super::add::{Addition, Start};
+use super::finish::Outcome;
+use super::names::{QueueNo, TaskNo};
+use super::rules::Rules;
+use super::world::Budget;
+
+/// One small world and what may happen in it.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What it is about.
+    pub name: &'static str,
+    /// How the protocol is kept.
+    pub rules: Rules,
+    /// Servers.
+    pub servers: usize,
+    /// Attempts that one server runs at once.
+    pub slots: usize,
+    /// Tasks that one claim takes at most.
+    pub claim_max: usize,
+    /// What clients add, each batch at any moment after the parents it names.
+    pub batches: Vec<Vec<Addition>>,
+    /// How attempts may end besides `Done`.
+    pub ends: Vec<Outcome>,
+    /// Whether attempts record while they run.
+    pub records: bool,
+    /// A queue with a limit of running tasks.
+    pub limited: Option<(QueueNo, usize)>,
+    /// What may go wrong, and how often.
+    pub budget: Budget,
+    /// Commits that a fail-over may forget.
+    pub forgets_max: usize,
+}
+
+const RETRY: Outcome = Outcome::Retry { after: 0, error: 1 };
+const FAILED: Outcome = Outcome::Failed(1);
+
+/// A task with parents.
+fn task(id: u16, parents: &[u16], on_parent_failure: OnParentFailure) -> Addition {
+    Addition { parents: parents.iter().copied().map(TaskNo).collect(), on_parent_failure, ..Addition::new(TaskNo(id)) }
+}
+
+impl Setup {
+    /// Two servers and one task.
+    #[must_use]
+    pub fn one_task() -> Self {
+        Self {
+            name: "one task",
+            rules: Rules::default(),
+            servers: 2,
+            slots: 2,
+            claim_max: 2,
+            batches: vec![vec![Addition::new(TaskNo(0))]],
+            ends: vec![RETRY, FAILED, Outcome::Released],
+            records: true,
+            limited: None,
+            budget: Budget {
+                lost_adds: 1,
+                lost_claims: 1,
+                lost_writes: 1,
+                lapses: 2,
+                cancels: 1,
+                ends: 2,
+                ..Budget::default()
+            },
+            forgets_max: 0,
+        }
+    }
+
+    /// One task and one asynchronous fail-over that forgets the last commits.
+    #[must_use]
+    pub fn fail_over() -> Self {
+        Self {
+            name: "fail-over",
+            budget: Budget {
+                failovers: 1,
+                lost_adds: 1,
+                lost_writes: 1,
+                lapses: 1,
+                cancels: 1,
+                ends: 1,
+                ..Budget::default()
+            },
+            ends: vec![RETRY, FAILED, Outcome::Released],
+            records: false,
+            forgets_max: 2,
+            ..Self::one_task()
+        }
+    }
+
+    /// A task that kills its server or worker again and again.
+    #[must_use]
+    pub fn killer() -> Self {
+        Self {
+            name: "killer",
+            slots: 1,
+            ends: vec![Outcome::Crashed(1), Outcome::Beside],
+            records: false,
+            budget: Budget { lapses: 2, deaths: 1, freezes: 1, ends: 3, ..Budget::default() },
+            ..Self::one_task()
+        }
+    }
+
+    /// One task that people cancel, stop and retry while its writes get lost.
+    #[must_use]
+    pub fn people() -> Self {
+        Self {
+            name: "people",
+            ends: vec![RETRY, FAILED, Outcome::Released],
+            records: false,
+            budget: Budget {
+                lost_writes: 1,
+                lapses: 1,
+                cancels: 2,
+                stops: 1,
+                retries: 2,
+                ends: 1,
+                ..Budget::default()
+            },
+            ..Self::one_task()
+        }
+    }
+
+    /// A parent and a child that is added at any moment.
+    #[must_use]
+    pub fn family() -> Self {
+        Self {
+            name: "family",
+            batches: vec![vec![task(0, &[], OnParentFailure::Fail)], vec![task(1, &[0], OnParentFailure::Fail)]],
+            ends: vec![FAILED, RETRY, Outcome::Released],
+            records: false,
+            budget: Budget {
+                lost_writes: 1,
+                lapses: 1,
+                cancels: 1,
+                stops: 1,
+                retries: 1,
+                ends: 2,
+                ..Budget::default()
+            },
+            ..Self::one_task()
+        }
+    }
+
+    /// A parent with a child of every policy and a grandchild; a transaction tells only one edge.
+    #[must_use]
+    pub fn cascade() -> Self {
+        Self {
+            name: "cascade",
+            rules: Rules { inline_max: 1, ..Rules::default() },
+            servers: 1,
+            batches: vec![
+                vec![
+                    task(0, &[], OnParentFailure::Fail),
+                    task(1, &[0], OnParentFailure::Fail),
+                    task(2, &[0], OnParentFailure::Run),
+                    task(3, &[0, 1], OnParentFailure::Fail),
+                ],
+                vec![task(4, &[0], OnParentFailure::Wait)],
+                vec![task(5, &[3], OnParentFailure::Fail)],
+            ],
+            ends: vec![FAILED],
+            records: false,
+            budget: Budget { cancels: 1, retries: 2, ends: 2, ..Budget::default() },
+            ..Self::one_task()
+        }
+    }
+
+    /// Two parents, a child of both, a grandchild.
+    #[must_use]
+    pub fn diamond() -> Self {
+        Self {
+            name: "diamond",
+            rules: Rules { inline_max: 1, ..Rules::default() },
+            servers: 1,
+            batches: vec![
+                vec![
+                    task(0, &[], OnParentFailure::Fail),
+                    task(1, &[], OnParentFailure::Fail),
+                    task(2, &[0, 1], OnParentFailure::Fail),
+                ],
+                vec![task(3, &[2, 1], OnParentFailure::Fail)],
+            ],
+            ends: vec![FAILED],
+            records: false,
+            budget: Budget { cancels: 2, stops: 1, retries: 3, ends: 3, ..Budget::default() },
+            ..Self::one_task()
+        }
+    }
+
+    /// Three tasks in a queue that runs one at a time and is paused now and then.
+    #[must_use]
+    pub fn limited() -> Self {
+        let batch = (0..3).map(|id| Addition { priority: i8::from(id == 2), ..Addition::new(TaskNo(id)) });
+        Self {
+            name: "limited queue",
+            batches: vec![batch.collect()],
+            limited: Some((QueueNo(0), 1)),
+            ends: vec![Outcome::Released, RETRY],
+            records: false,
+            budget: Budget {
+                lost_claims: 1,
+                lapses: 1,
+                deaths: 1,
+                pauses: 1,
+                cancels: 1,
+                ends: 1,
+                ..Budget::default()
+            },
+            ..Self::one_task()
+        }
+    }
+
+    /// Start times, backoffs, expiry, parking, tasks that run at most once.
+    #[must_use]
+    pub fn timed() -> Self {
+        Self {
+            name: "times and parking",
+            servers: 1,
+            batches: vec![
+                vec![
+                    Addition { start: Start::After(5), at_most_once: true, ..Addition::new(TaskNo(0)) },
+                    Addition { expires: Some(7), ..Addition::new(TaskNo(1)) },
+                ],
+                vec![Addition { start: Start::After(3), ..task(2, &[1], OnParentFailure::Run) }],
+            ],
+            ends: vec![
+                Outcome::Snooze { after: 4 },
+                Outcome::Parked(1),
+                Outcome::Crashed(1),
+                Outcome::Retry { after: 9, error: 1 },
+            ],
+            records: false,
+            budget: Budget { lapses: 1, cancels: 1, ends: 2, ..Budget::default() },
+            ..Self::one_task()
+        }
+    }
+
+    /// The same world under other rules.
+    #[must_use]
+    pub fn with(self, rules: Rules) -> Self {
+        Self { rules: Rules { inline_max: self.rules.inline_max, ..rules }, ..self }
+    }
+}
+
+/// All worlds, with the protocol as it is meant.
+#[must_use]
+pub fn sound_setups() -> Vec<Setup> {
+    vec![
+        Setup::one_task(),
+        Setup::fail_over(),
+        Setup::killer(),
+        Setup::people(),
+        Setup::family(),
+        Setup::cascade(),
+        Setup::diamond(),
+        Setup::limited(),
+        Setup::timed(),
+    ]
+}

@@ -1,0 +1,615 @@
+//! The database with servers around it whose beliefs may be wrong, and everything that may happen next.
+//!
+//! A server that stands still simply does nothing for a while; whatever the others do meanwhile comes between two of
+//! its steps. What faults may happen at all is bounded by a [`Budget`], so that the walk ends; what carries work
+//! forward is never bounded.
+
+use taskyard_core::TaskState;
+
+use super::add::Addition;
+use super::checks;
+use super::claim::ClaimAsk;
+use super::db::Db;
+use super::finish::{Outcome, Reply, Writer};
+use super::names::{ClaimNo, QueueNo, ServerNo, TaskNo, Token};
+use super::rules::Rules;
+use super::setups::Setup;
+
+/// A lease that does not end by itself: its end is an action of its own.
+pub(super) const LEASE: i64 = 1_000_000;
+
+/// How often each fault, and each thing a person does, may still happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[allow(missing_docs, reason = "one name per fault")]
+pub struct Budget {
+    pub lost_adds: u8,
+    pub lost_claims: u8,
+    pub lost_writes: u8,
+    pub lapses: u8,
+    pub deaths: u8,
+    pub freezes: u8,
+    pub failovers: u8,
+    pub cancels: u8,
+    pub stops: u8,
+    pub retries: u8,
+    pub pauses: u8,
+    /// Ends of attempts other than `Done`, together.
+    pub ends: u8,
+}
+
+/// One attempt that a server believes to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// What its writes show.
+    pub writer: Writer,
+    /// The claim it came with.
+    pub claim: ClaimNo,
+    /// A write whose reply was lost, to be written again.
+    pub sent: Option<Outcome>,
+    /// Whether the server was asked to cancel or stop it.
+    pub signalled: bool,
+}
+
+/// One server process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Proc {
+    /// Its id of this boot.
+    pub server: ServerNo,
+    /// Whether the process exists.
+    pub alive: bool,
+    /// Whether it stands still (SIGSTOP).
+    pub frozen: bool,
+    /// Whether it has to notice that the database was replaced by a standby that knows less.
+    pub outdated: bool,
+    /// What it believes to run.
+    pub runs: Vec<Run>,
+    /// Claims whose replies were lost.
+    pub lost_claims: Vec<ClaimNo>,
+}
+
+impl Proc {
+    /// Kills whatever runs.
+    fn forget(&mut self) {
+        self.frozen = false;
+        self.outdated = false;
+        self.runs.clear();
+        self.lost_claims.clear();
+    }
+}
+
+/// How far an addition has come, as the client sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Asked {
+    /// Not sent.
+    No,
+    /// Sent, applied, the answer lost.
+    InDoubt,
+    /// Broken variant only: the parents were looked at, nothing is stored yet.
+    Looked(Vec4),
+    /// Acknowledged.
+    Yes,
+    /// Acknowledged, and forgotten by a fail-over: counted.
+    Forgotten,
+}
+
+/// The states of up to four parents, as they were seen.
+pub(super) type Vec4 = [Option<TaskState>; 4];
+
+/// One thing that may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each variant says what happens")]
+pub enum Action {
+    Add { batch: usize, reply_lost: bool },
+    LookAtParents { batch: usize },
+    Claim { proc: usize, alone: bool, reply_lost: bool },
+    ReadBack { proc: usize, claim: ClaimNo },
+    Beat { proc: usize },
+    Lapse { server: ServerNo },
+    Rescue { server: ServerNo },
+    RescueReads { server: ServerNo },
+    RescueWrites,
+    Finish { proc: usize, run: usize, outcome: Outcome, reply_lost: bool },
+    WriteAgain { proc: usize, run: usize },
+    Record { proc: usize, run: usize },
+    Cancel { task: TaskNo },
+    Stop { task: TaskNo },
+    Retry { task: TaskNo },
+    Pause { queue: QueueNo },
+    Resume { queue: QueueNo },
+    Unpark { reason: u8 },
+    Promote,
+    Cascade,
+    Die { proc: usize },
+    Restart { proc: usize },
+    Freeze { proc: usize },
+    Thaw { proc: usize },
+    Reenter { proc: usize },
+    FailOver { commits: usize },
+}
+
+impl Action {
+    /// Whether it carries work forward by itself: neither a fault nor a person's wish.
+    pub(super) fn is_progress(self, world: &World) -> bool {
+        match self {
+            Self::Add { reply_lost, .. } | Self::Claim { reply_lost, .. } | Self::Finish { reply_lost, .. } => {
+                !reply_lost
+            }
+            // The lease of a process that is gone ends; that of a living one is renewed.
+            Self::Lapse { server } => !world.procs.iter().any(|proc| proc.alive && proc.server == server),
+            Self::Cancel { .. } | Self::Stop { .. } | Self::Retry { .. } | Self::Pause { .. } => false,
+            Self::Die { .. } | Self::Freeze { .. } | Self::FailOver { .. } => false,
+            _ => true,
+        }
+    }
+}
+
+/// The database and what everyone around it believes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World {
+    /// The database.
+    pub db: Db,
+    /// What it was before the last commits, newest last; kept while a fail-over may happen.
+    pub past: Vec<Db>,
+    /// The servers.
+    pub procs: Vec<Proc>,
+    pub(super) asked: Vec<Asked>,
+    /// Broken variant only: what a rescue has read and will free.
+    pub(super) rescuing: Option<Vec<TaskNo>>,
+    /// What may still go wrong.
+    pub budget: Budget,
+    pub(super) next_token: Token,
+    pub(super) next_claim: ClaimNo,
+    pub(super) next_server: ServerNo,
+}
+
+impl World {
+    /// The world before anything happened: the servers have entered.
+    #[must_use]
+    pub fn new(setup: &Setup) -> Self {
+        let mut world = Self {
+            db: Db::default(),
+            past: Vec::new(),
+            procs: Vec::new(),
+            asked: vec![Asked::No; setup.batches.len()],
+            rescuing: None,
+            budget: setup.budget,
+            next_token: Token(0),
+            next_claim: ClaimNo(0),
+            next_server: ServerNo(0),
+        };
+        if let Some((queue, max)) = setup.limited {
+            world.db.set_concurrency(queue, Some(max));
+        }
+        for _ in 0..setup.servers {
+            let server = world.enter();
+            world.procs.push(Proc {
+                server,
+                alive: true,
+                frozen: false,
+                outdated: false,
+                runs: Vec::new(),
+                lost_claims: Vec::new(),
+            });
+        }
+        world.canonicalise();
+        world
+    }
+
+    fn enter(&mut self) -> ServerNo {
+        let server = self.next_server;
+        self.next_server.0 += 1;
+        self.db.enter(server, LEASE);
+        server
+    }
+
+    /// Everything that may happen now.
+    #[must_use]
+    pub fn actions(&self, setup: &Setup) -> Vec<Action> {
+        let mut next = Vec::with_capacity(32);
+        self.client_actions(setup, &mut next);
+        for proc in 0..self.procs.len() {
+            self.proc_actions(setup, proc, &mut next);
+        }
+        self.upkeep_actions(setup, &mut next);
+        self.person_actions(setup, &mut next);
+        next
+    }
+
+    fn client_actions(&self, setup: &Setup, next: &mut Vec<Action>) {
+        for (batch, asked) in self.asked.iter().enumerate() {
+            let parents_there = setup.batches[batch].iter().all(|new| {
+                new.parents
+                    .iter()
+                    .all(|id| self.db.task(*id).is_some() || setup.batches[batch].iter().any(|other| other.id == *id))
+            });
+            match asked {
+                Asked::No if parents_there => {
+                    if setup.rules.parents_unlocked && !setup.batches[batch][0].parents.is_empty() {
+                        next.push(Action::LookAtParents { batch });
+                    } else {
+                        next.push(Action::Add { batch, reply_lost: false });
+                        if self.budget.lost_adds > 0 {
+                            next.push(Action::Add { batch, reply_lost: true });
+                        }
+                    }
+                }
+                Asked::Looked(_) | Asked::InDoubt => next.push(Action::Add { batch, reply_lost: false }),
+                _ => {}
+            }
+        }
+    }
+
+    fn proc_actions(&self, setup: &Setup, at: usize, next: &mut Vec<Action>) {
+        let proc = &self.procs[at];
+        if !proc.alive {
+            next.push(Action::Restart { proc: at });
+            return;
+        }
+        if self.budget.deaths > 0 {
+            next.push(Action::Die { proc: at });
+        }
+        if proc.frozen {
+            next.push(Action::Thaw { proc: at });
+            return;
+        }
+        if proc.outdated {
+            next.push(Action::Reenter { proc: at });
+        }
+        if self.budget.freezes > 0 && !proc.runs.is_empty() {
+            next.push(Action::Freeze { proc: at });
+        }
+        let row = self.db.servers.iter().find(|row| row.id == proc.server && !row.dead);
+        let live = row.is_some_and(|row| row.lease_until > self.db.now);
+        let news = self.db.signals.iter().any(|row| {
+            row.server == proc.server && proc.runs.iter().any(|run| run.writer.token == row.token && !run.signalled)
+        });
+        if !live || news {
+            next.push(Action::Beat { proc: at });
+        }
+        if live && proc.runs.len() < setup.slots && !self.db.ready.is_empty() {
+            let runs_alone = self.db.ready.iter().any(|row| row.lane == super::db::Lane::Alone);
+            for alone in [false, true] {
+                if !alone || (runs_alone && proc.runs.is_empty() && proc.lost_claims.is_empty()) {
+                    next.push(Action::Claim { proc: at, alone, reply_lost: false });
+                    if self.budget.lost_claims > 0 {
+                        next.push(Action::Claim { proc: at, alone, reply_lost: true });
+                    }
+                }
+            }
+        }
+        next.extend(proc.lost_claims.iter().map(|claim| Action::ReadBack { proc: at, claim: *claim }));
+        for (run, believed) in proc.runs.iter().enumerate() {
+            if believed.sent.is_some() {
+                next.push(Action::WriteAgain { proc: at, run });
+                continue;
+            }
+            if setup.records {
+                next.push(Action::Record { proc: at, run });
+            }
+            self.ends(setup, believed, &mut |outcome| {
+                next.push(Action::Finish { proc: at, run, outcome, reply_lost: false });
+                if self.budget.lost_writes > 0 {
+                    next.push(Action::Finish { proc: at, run, outcome, reply_lost: true });
+                }
+            });
+        }
+    }
+
+    /// The ways in which a run may end now.
+    fn ends(&self, setup: &Setup, run: &Run, push: &mut dyn FnMut(Outcome)) {
+        push(Outcome::Done(0));
+        if run.signalled {
+            push(Outcome::Interrupted);
+        }
+        if self.budget.ends > 0 {
+            setup.ends.iter().for_each(|outcome| push(*outcome));
+        }
+    }
+
+    fn upkeep_actions(&self, setup: &Setup, next: &mut Vec<Action>) {
+        for row in &self.db.servers {
+            let lapsed = row.lease_until <= self.db.now;
+            let living = self.procs.iter().any(|proc| proc.alive && proc.server == row.id);
+            if !lapsed && !row.dead && (self.budget.lapses > 0 || !living) {
+                next.push(Action::Lapse { server: row.id });
+            }
+            let holds = self.db.claims.iter().any(|claim| claim.server == row.id);
+            if (lapsed && !row.dead) || (row.dead && holds) {
+                if setup.rules.rescue_in_two_steps {
+                    if self.rescuing.is_none() {
+                        next.push(Action::RescueReads { server: row.id });
+                    }
+                } else {
+                    next.push(Action::Rescue { server: row.id });
+                }
+            }
+        }
+        if self.rescuing.is_some() {
+            next.push(Action::RescueWrites);
+        }
+        if self.next_due().is_some() {
+            next.push(Action::Promote);
+        }
+        if !self.db.cascades.is_empty() {
+            next.push(Action::Cascade);
+        }
+        next.extend(self.db.parked(false).into_iter().map(|(reason, _)| Action::Unpark { reason }));
+        if self.budget.failovers > 0 {
+            next.extend((1..=self.past.len()).map(|commits| Action::FailOver { commits }));
+        }
+    }
+
+    fn person_actions(&self, setup: &Setup, next: &mut Vec<Action>) {
+        let budget = &self.budget;
+        for task in &self.db.tasks {
+            let id = task.id;
+            let cancellable = !matches!(task.state, TaskState::Done | TaskState::Failed | TaskState::Cancelled);
+            if budget.cancels > 0 && cancellable && !task.cancel_requested {
+                next.push(Action::Cancel { task: id });
+            }
+            if budget.stops > 0 && task.state == TaskState::Doing && !task.stop_requested {
+                next.push(Action::Stop { task: id });
+            }
+            if budget.retries > 0 && task.state.is_final() && task.state != TaskState::Done {
+                next.push(Action::Retry { task: id });
+            }
+        }
+        let paused = self.db.queues.iter().find(|row| row.paused);
+        match paused {
+            Some(row) => next.push(Action::Resume { queue: row.id }),
+            None if budget.pauses > 0 && setup.servers > 0 => next.push(Action::Pause { queue: QueueNo(0) }),
+            None => {}
+        }
+    }
+
+    /// When the next start time, backoff or expiry comes.
+    fn next_due(&self) -> Option<i64> {
+        let starts = self.db.waiting.iter().filter_map(|row| row.run_at.filter(|_| row.open_parents == 0));
+        starts.chain(self.db.deadlines.iter().map(|row| row.at)).min()
+    }
+
+    /// Does it, and checks what it did.
+    ///
+    /// # Errors
+    /// The rule that was broken, in words.
+    pub fn apply(&mut self, action: Action, setup: &Setup) -> Result<(), String> {
+        let before = self.db.clone();
+        self.act(action, setup)?;
+        if setup.budget.failovers > 0 {
+            self.remember(action, &before, setup);
+        }
+        if !matches!(action, Action::FailOver { .. }) {
+            checks::step(&before, action, &self.db)?;
+        }
+        self.db.check()?;
+        checks::acknowledged(self, setup)?;
+        self.canonicalise();
+        Ok(())
+    }
+
+    /// Keeps the last commits as long as a fail-over may forget them.
+    fn remember(&mut self, action: Action, before: &Db, setup: &Setup) {
+        if self.budget.failovers == 0 {
+            self.past.clear();
+        } else if self.db != *before && !matches!(action, Action::FailOver { .. }) {
+            self.past.push(before.clone());
+            if self.past.len() > setup.forgets_max {
+                self.past.remove(0);
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action, setup: &Setup) -> Result<(), String> {
+        let rules = &setup.rules;
+        match action {
+            Action::Add { batch, reply_lost } => self.add(batch, reply_lost, setup)?,
+            Action::LookAtParents { batch } => {
+                let mut seen: Vec4 = [None; 4];
+                let states = self.db.parent_states(&setup.batches[batch][0].parents);
+                seen.iter_mut().zip(states).for_each(|(seen, state)| *seen = Some(state));
+                self.asked[batch] = Asked::Looked(seen);
+            }
+            Action::Claim { proc, alone, reply_lost } => self.claim(proc, alone, reply_lost, setup),
+            Action::ReadBack { proc, claim } => {
+                let got = self.db.claimed(claim);
+                self.procs[proc].lost_claims.retain(|lost| *lost != claim);
+                self.believe(proc, claim, &got);
+            }
+            Action::Beat { proc } => self.beat(proc),
+            Action::Lapse { server } => {
+                if self.procs.iter().any(|proc| proc.alive && proc.server == server) {
+                    self.budget.lapses -= 1;
+                }
+                let now = self.db.now;
+                self.db.servers.iter_mut().filter(|row| row.id == server).for_each(|row| row.lease_until = now);
+            }
+            Action::Rescue { server } => {
+                let beat = self.db.servers.iter().find(|row| row.id == server).map_or(0, |row| row.beat);
+                self.db.rescue(server, beat, false, rules);
+            }
+            Action::RescueReads { server } => {
+                self.rescuing = Some(self.db.held_by(server));
+                self.db.bury(server);
+                // The rows are named in the rescuer's memory only; the claim rows go with the second step.
+                self.db.claims.extend(
+                    self.rescuing.iter().filter(|held| !held.is_empty()).map(|held| super::db::Claim {
+                        id: self.next_claim,
+                        server,
+                        tasks: held.clone(),
+                    }),
+                );
+                self.next_claim.0 += 1;
+            }
+            Action::RescueWrites => {
+                let mut budget = rules.inline_max;
+                for task in self.rescuing.take().unwrap_or_default() {
+                    self.db.claims.retain(|row| !row.tasks.contains(&task));
+                    self.db.free_one(task, &mut budget);
+                }
+            }
+            Action::Finish { proc, run, outcome, reply_lost } => {
+                if !matches!(outcome, Outcome::Done(_) | Outcome::Interrupted) {
+                    self.budget.ends -= 1;
+                }
+                self.budget.lost_writes -= u8::from(reply_lost);
+                self.write(proc, run, outcome, reply_lost, rules)?;
+            }
+            Action::WriteAgain { proc, run } => {
+                let outcome = self.procs[proc].runs[run].sent.expect("only what was sent is written again");
+                self.write(proc, run, outcome, false, rules)?;
+            }
+            Action::Record { proc, run } => {
+                let writer = self.procs[proc].runs[run].writer;
+                let before = self.db.task(writer.task).cloned();
+                let reply = self.db.record(&writer, None, 0, rules);
+                checks::record(before.as_ref(), &writer, reply)?;
+                if !matches!(reply, Reply::Applied(_)) {
+                    self.procs[proc].runs.remove(run);
+                }
+            }
+            Action::Cancel { task } => {
+                self.budget.cancels -= 1;
+                self.db.cancel(task, rules);
+            }
+            Action::Stop { task } => {
+                self.budget.stops -= 1;
+                self.db.stop(task);
+            }
+            Action::Retry { task } => {
+                self.budget.retries -= 1;
+                self.db.retry(task, rules);
+            }
+            Action::Pause { queue } => {
+                self.budget.pauses -= 1;
+                self.db.set_paused(queue, true);
+            }
+            Action::Resume { queue } => self.db.set_paused(queue, false),
+            Action::Unpark { reason } => {
+                self.db.unpark(false, reason);
+            }
+            Action::Promote => {
+                self.db.now = self.db.now.max(self.next_due().unwrap_or(self.db.now));
+                self.db.promote(rules);
+            }
+            Action::Cascade => {
+                self.db.cascade(rules.inline_max.max(1));
+            }
+            Action::Die { proc } => {
+                self.budget.deaths -= 1;
+                let proc = &mut self.procs[proc];
+                proc.alive = false;
+                proc.forget();
+            }
+            Action::Restart { proc } => {
+                self.procs[proc].server = self.enter();
+                self.procs[proc].alive = true;
+            }
+            Action::Reenter { proc } => {
+                self.procs[proc].forget();
+                self.procs[proc].server = self.enter();
+            }
+            Action::Freeze { proc } => {
+                self.budget.freezes -= 1;
+                self.procs[proc].frozen = true;
+            }
+            Action::Thaw { proc } => self.procs[proc].frozen = false,
+            Action::FailOver { commits } => self.fail_over(commits, setup),
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, batch: usize, reply_lost: bool, setup: &Setup) -> Result<(), String> {
+        self.budget.lost_adds -= u8::from(reply_lost);
+        let news: &[Addition] = &setup.batches[batch];
+        if let Asked::Looked(seen) = self.asked[batch] {
+            for new in news {
+                let states: Vec<TaskState> = seen.iter().flatten().copied().collect();
+                self.db.next_order += 1;
+                self.db.insert(self.db.next_order, new, &states);
+            }
+            self.asked[batch] = Asked::Yes;
+            return Ok(());
+        }
+        let known = news.iter().all(|new| self.db.task(new.id).is_some());
+        match self.db.add(news) {
+            Ok(_) => {}
+            // The client asks again after a lost reply and learns that it is there.
+            Err(super::add::AddError::Duplicate(_)) if known && self.asked[batch] == Asked::InDoubt => {}
+            Err(error) => return Err(format!("an addition was refused: {error:?}")),
+        }
+        self.asked[batch] = if reply_lost { Asked::InDoubt } else { Asked::Yes };
+        Ok(())
+    }
+
+    fn claim(&mut self, proc: usize, alone: bool, reply_lost: bool, setup: &Setup) {
+        self.budget.lost_claims -= u8::from(reply_lost);
+        let claim = self.next_claim;
+        self.next_claim.0 += 1;
+        let limit = setup.claim_max.min(setup.slots - self.procs[proc].runs.len());
+        let ask = ClaimAsk { server: self.procs[proc].server, claim, python: false, queues: None, limit, alone };
+        let got = self.db.claim(&ask, &mut self.next_token);
+        if reply_lost {
+            self.procs[proc].lost_claims.push(claim);
+        } else {
+            self.believe(proc, claim, &got.tasks);
+        }
+    }
+
+    fn believe(&mut self, proc: usize, claim: ClaimNo, got: &[super::claim::ClaimedTask]) {
+        let server = self.procs[proc].server;
+        self.procs[proc].runs.extend(got.iter().map(|task| Run {
+            writer: Writer { task: task.task, token: task.token, server, attempt: task.attempt },
+            claim,
+            sent: task.expired.then_some(Outcome::Expired),
+            signalled: false,
+        }));
+    }
+
+    fn beat(&mut self, at: usize) {
+        let answer = self.db.beat(self.procs[at].server, LEASE);
+        if answer.dead {
+            // Whatever runs is killed, and the process goes on under a new id.
+            self.procs[at].forget();
+            self.procs[at].server = self.enter();
+            return;
+        }
+        for run in &mut self.procs[at].runs {
+            run.signalled |= answer.signals.iter().any(|row| row.token == run.writer.token);
+        }
+    }
+
+    fn write(&mut self, proc: usize, run: usize, outcome: Outcome, lost: bool, rules: &Rules) -> Result<(), String> {
+        let believed = self.procs[proc].runs[run];
+        let others = self.procs[proc].runs.iter().enumerate();
+        let last = !others.filter(|(at, _)| *at != run).any(|(_, other)| other.claim == believed.claim);
+        let closed: Vec<ClaimNo> = last.then_some(believed.claim).into_iter().collect();
+        let before = self.db.task(believed.writer.task).cloned();
+        let reply = self.db.finish(&[(believed.writer, outcome)], &closed, rules)[0];
+        checks::write(before.as_ref(), &believed.writer, outcome, reply, self.db.task(believed.writer.task))?;
+        if lost {
+            self.procs[proc].runs[run].sent = Some(outcome);
+        } else {
+            self.procs[proc].runs.remove(run);
+        }
+        Ok(())
+    }
+
+    /// The standby that takes over has not seen the last commits. What it holds for a server and the server has ended
+    /// is known to neither: so a server that notices the new timeline goes on under a new id, and the old one lapses.
+    fn fail_over(&mut self, commits: usize, setup: &Setup) {
+        self.budget.failovers -= 1;
+        let at = self.past.len() - commits;
+        self.db = self.past.swap_remove(at);
+        self.past.clear();
+        self.procs.iter_mut().for_each(|proc| proc.outdated = proc.alive);
+        for (batch, asked) in self.asked.iter_mut().enumerate() {
+            let there = setup.batches[batch].iter().all(|new| self.db.task(new.id).is_some());
+            match asked {
+                Asked::Yes if !there => *asked = Asked::Forgotten,
+                // The client's second try finds nothing and adds it again.
+                Asked::InDoubt if !there => *asked = Asked::No,
+                _ => {}
+            }
+        }
+    }
+}

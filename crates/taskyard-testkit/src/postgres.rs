@@ -1,0 +1,235 @@
+//! A throw-away PostgreSQL for tests: its own `initdb`, its own directory, its own port on the loopback.
+//!
+//! [`Cluster::start`] makes one, [`shared`] keeps one per test process. Every test takes a database of its own with
+//! [`Cluster::create_database`], so tests run side by side. Nothing is left behind: a watchdog process stops the
+//! server and deletes the directory as soon as its end of a pipe closes, whether the test process dropped the cluster,
+//! exited, or was killed.
+//!
+//! What must hold: never a connection to a PostgreSQL that was there before; a missing PostgreSQL is a panic that says
+//! what to install, never a skipped test. All calls block; they are short.
+
+mod binaries;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use binaries::Binaries;
+use watchdog::Watchdog;
+
+/// How a cluster is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterOptions {
+    /// Write through to the disk (`fsync`), as production does. Off by default: only crash tests need it.
+    pub durable: bool,
+    /// Further lines of postgresql.conf; they win over ours.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A running PostgreSQL server of our own; gone when dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    binaries: Binaries,
+    directory: PathBuf,
+    port: u16,
+    databases: AtomicU32,
+    // Last: dropped after everything else, it removes the directory.
+    _watchdog: Watchdog,
+}
+
+/// The one cluster of this test process, started at first use.
+///
+/// # Panics
+/// As [`Cluster::start`].
+pub fn shared() -> &'static Cluster {
+    static SHARED: OnceLock<Cluster> = OnceLock::new();
+    SHARED.get_or_init(Cluster::start)
+}
+
+impl Cluster {
+    /// Makes and starts one for ordinary tests (no `fsync`).
+    ///
+    /// # Panics
+    /// If PostgreSQL is not installed or does not start; the message names what to install, or holds its log.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&ClusterOptions::default())
+    }
+
+    /// Makes and starts one.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    #[must_use]
+    pub fn start_with(options: &ClusterOptions) -> Self {
+        let binaries = Binaries::find().unwrap_or_else(|problem| panic!("{problem}"));
+        let directory = binaries.make_directory();
+        let watchdog = Watchdog::over(&directory);
+        let data = directory.join("data");
+        let mut initdb = binaries.command("initdb");
+        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]);
+        if !options.durable {
+            initdb.arg("--no-sync");
+        }
+        run(initdb.arg("-D").arg(&data), "initdb");
+
+        let mut cluster = Self { binaries, directory, port: 0, databases: AtomicU32::new(0), _watchdog: watchdog };
+        let pristine = read(&data.join("postgresql.conf"));
+        // Another process may take the free port before the server does: try another one then.
+        for attempt in 1.. {
+            cluster.port = free_port();
+            let settings = cluster.settings(options);
+            std::fs::write(data.join("postgresql.conf"), format!("{pristine}\n{settings}"))
+                .expect("the directory of the test cluster can be written");
+            match cluster.try_start() {
+                Ok(()) => break,
+                Err(why) if attempt >= 5 => panic!("the test PostgreSQL does not start: {why}"),
+                Err(_) => {}
+            }
+        }
+        cluster
+    }
+
+    /// The address of a database of this cluster, over TCP on the loopback.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// The same over the unix socket.
+    #[must_use]
+    pub fn socket_url(&self, database: &str) -> String {
+        let directory = self.directory.display().to_string().replace('/', "%2F");
+        format!("postgresql://postgres@{directory}:{}/{database}", self.port)
+    }
+
+    /// The TCP port on 127.0.0.1; it stays the same over [`Cluster::start_again`].
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Makes an empty database with a new name and answers its address.
+    pub fn create_database(&self) -> String {
+        self.url(&self.create_database_named_from("template0"))
+    }
+
+    /// Makes a copy of a database of this cluster to which nobody is connected: quicker than migrating each anew.
+    pub fn create_database_from(&self, template: &str) -> String {
+        self.url(&self.create_database_named_from(template))
+    }
+
+    fn create_database_named_from(&self, template: &str) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.psql(&format!("create database \"{name}\" template \"{template}\""));
+        name
+    }
+
+    /// Runs SQL in the database `postgres`; answers the rows, unaligned, one a line.
+    ///
+    /// # Panics
+    /// If the server is away or refuses the SQL.
+    pub fn psql(&self, sql: &str) -> String {
+        self.psql_in("postgres", sql)
+    }
+
+    /// Runs SQL in a database, named plainly or by its address from this cluster.
+    ///
+    /// # Panics
+    /// If the server is away or refuses the SQL.
+    pub fn psql_in(&self, database: &str, sql: &str) -> String {
+        let name = database.rsplit('/').next().unwrap_or(database);
+        let mut psql = self.binaries.command("psql");
+        psql.args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--set=ON_ERROR_STOP=1",
+            "--username=postgres",
+        ])
+        .arg(format!("--host={}", self.directory.display()))
+        .arg(format!("--port={}", self.port))
+        .arg(format!("--dbname={name}"))
+        .args(["--command", sql]);
+        let output = run(&mut psql, "psql");
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// Ends every other session of a database, as an administrator would; answers how many there were.
+    pub fn terminate_backends(&self, database: &str) -> usize {
+        let name = database.rsplit('/').next().unwrap_or(database);
+        let count = self.psql(&format!(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = '{name}' and pid <> pg_backend_pid()"
+        ));
+        count.parse().expect("a count is a number")
+    }
+
+    /// Kills the server without a checkpoint, as a power cut would end it; returns when it is gone.
+    pub fn stop_immediate(&self) {
+        let mut stop = self.binaries.command("pg_ctl");
+        run(stop.args(["stop", "--mode=immediate", "--silent", "-D"]).arg(self.directory.join("data")), "pg_ctl stop");
+    }
+
+    /// Starts it again on the same port, after [`Cluster::stop_immediate`]; returns when it answers.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start_again(&self) {
+        self.try_start().unwrap_or_else(|why| panic!("the test PostgreSQL does not start again: {why}"));
+    }
+
+    fn try_start(&self) -> Result<(), String> {
+        let log = self.directory.join("log");
+        let mut start = self.binaries.command("pg_ctl");
+        start
+            .args(["start", "--wait", "--timeout=60", "--silent", "-D"])
+            .arg(self.directory.join("data"))
+            .arg("-l")
+            .arg(&log)
+            // The server inherits them and would hold the pipe of whoever reads this process's output open for ever.
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        let status = start.status().map_err(|error| format!("pg_ctl: {error}"))?;
+        if status.success() { Ok(()) } else { Err(read(&log)) }
+    }
+
+    fn settings(&self, options: &ClusterOptions) -> String {
+        let mut lines = vec![
+            "listen_addresses = '127.0.0.1'".to_owned(),
+            format!("port = {}", self.port),
+            format!("unix_socket_directories = '{}'", self.directory.display()),
+            "max_connections = 300".into(),
+            "shared_buffers = '64MB'".into(),
+            "jit = off".into(),
+            "max_wal_size = '2GB'".into(),
+            "log_min_messages = warning".into(),
+            "timezone = 'UTC'".into(),
+        ];
+        if !options.durable {
+            lines.extend(["fsync = off".into(), "full_page_writes = off".into()]);
+        }
+        lines.extend(options.settings.iter().map(|(name, value)| format!("{name} = '{}'", value.replace('\'', "''"))));
+        lines.join("\n") + "\n"
+    }
+}
+
+fn run(command: &mut Command, what: &str) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(output.status.success(), "{what} failed: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    output
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
