@@ -135,7 +135,10 @@ async fn retries_and_dead_letters() {
     let third = queue.add(fails_until(3).retry(quick.clone())).unwrap();
     assert_eq!(third.wait().await.unwrap(), 3);
     let attempts = third.get_attempts().await.unwrap();
-    assert_eq!(attempts.iter().map(|attempt| attempt.outcome.as_str()).collect::<Vec<_>>(), ["failed", "failed", "done"]);
+    assert_eq!(
+        attempts.iter().map(|attempt| attempt.outcome.as_str()).collect::<Vec<_>>(),
+        ["failed", "failed", "done"]
+    );
 
     counter.store(0, Ordering::SeqCst);
     let never = queue.add(fails_until(9).retry(quick)).unwrap();
@@ -143,7 +146,9 @@ async fn retries_and_dead_letters() {
     let cleaner = queue.add(nothing().parent(&never).on_parent_failure(OnParentFailure::Run)).unwrap();
     let error = never.wait().await.unwrap_err();
     assert!(matches!(&error, Error::TaskFailed { message, .. } if message == "run 3"), "{error}");
-    assert!(matches!(child.wait().await.unwrap_err(), Error::TaskFailed { error_type, .. } if error_type == "ParentTaskFailed"));
+    assert!(
+        matches!(child.wait().await.unwrap_err(), Error::TaskFailed { error_type, .. } if error_type == "ParentTaskFailed")
+    );
     cleaner.wait().await.unwrap();
 
     // A person retries the dead letter: same id, and the child that fell with it runs too.

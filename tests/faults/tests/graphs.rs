@@ -16,7 +16,12 @@ async fn chain(arena: &Arena, head: Call<()>) -> Vec<TaskRef<()>> {
     let mut calls = vec![head.id(taskyard::TaskId::generate())];
     for number in 1..10_000_u64 {
         let before = calls.last().unwrap().task().unwrap().id;
-        calls.push(Call::new(noop(0).task().unwrap().kind.as_str(), &(number,)).max_retries(0).parent_id(before).id(taskyard::TaskId::generate()));
+        calls.push(
+            Call::new(noop(0).task().unwrap().kind.as_str(), &(number,))
+                .max_retries(0)
+                .parent_id(before)
+                .id(taskyard::TaskId::generate()),
+        );
     }
     let refs = arena.queue.add_tasks(calls).unwrap();
     refs[0].get_task_id().await.unwrap();
@@ -129,8 +134,7 @@ async fn races_on_postgresql() {
 async fn a_late_commit_is_not_passed_by() {
     let cluster = shared();
     let arena = Arena::postgres(cluster).await;
-    let (mut client, connection) =
-        tokio_postgres::connect(&arena.database, tokio_postgres::NoTls).await.unwrap();
+    let (mut client, connection) = tokio_postgres::connect(&arena.database, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     let transaction = client.transaction().await.unwrap();
     let task = noop(7).into_task(&arena.queue.config()).unwrap();

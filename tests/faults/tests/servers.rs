@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arena::{Arena, LEASE, SCAN};
 use taskyard::{Error, TaskState};
 use taskyard_faults::ledger::{Event, read_all};
-use taskyard_faults::tasks::{abort, work};
+use taskyard_faults::tasks::abort;
 use taskyard_testkit::postgres::shared;
 
 /// A server dies with `kill -9` amid 10,000 tasks, five times, with at least 30 started bodies each time; all of them
@@ -17,11 +17,18 @@ async fn kill_nine(mut arena: Arena) {
     let mut survivor = arena.start_server();
     for round in 0..5 {
         let mut victim = survivor;
-        arena.until_in_flight(victim.id(), 30).await;
+        // Frozen first, so that what is counted is what the kill hits.
+        let hit = loop {
+            arena.until_in_flight(victim.id(), 30).await;
+            victim.signal(19);
+            let hit = arena.in_flight(victim.id());
+            if hit.len() >= 30 {
+                break hit;
+            }
+            victim.signal(18);
+        };
         victim.kill();
         let killed = Instant::now();
-        let hit = arena.in_flight(victim.id());
-        assert!(hit.len() >= 30, "round {round}: only {} bodies were hit", hit.len());
         survivor = arena.start_server();
         let process = survivor.id();
         arena
@@ -116,7 +123,11 @@ async fn poison(mut arena: Arena) {
         assert_eq!(neighbour.record().await.unwrap().crashes, 0);
     }
     let verdict = arena.verdict(Duration::from_secs(30)).await;
-    assert_eq!((verdict.lost, verdict.unfinished, verdict.decided_twice, verdict.stale_accepted), (0, 0, 0, 0), "{verdict:?}");
+    assert_eq!(
+        (verdict.lost, verdict.unfinished, verdict.decided_twice, verdict.stale_accepted),
+        (0, 0, 0, 0),
+        "{verdict:?}"
+    );
     drop(server);
 }
 
@@ -141,5 +152,4 @@ async fn a_graceful_end_costs_nothing() {
     let verdict = arena.verdict(Duration::from_secs(60)).await;
     verdict.assert_clean();
     assert_eq!((verdict.added, verdict.runs_repeated), (refs.len(), 0), "{verdict:?}");
-    let _ = work;
 }

@@ -10,7 +10,7 @@ pub struct Database(String);
 
 impl Database {
     pub fn new() -> Self {
-        Self(shared().url(&shared().create_database()))
+        Self(shared().create_database())
     }
 
     pub async fn open(&self) -> Arc<dyn Store> {
@@ -21,10 +21,7 @@ impl Database {
     pub async fn block(&self) -> Blocked {
         let (client, connection) = tokio_postgres::connect(&self.0, tokio_postgres::NoTls).await.unwrap();
         let driver = tokio::spawn(async move { connection.await.unwrap_or(()) });
-        client
-            .batch_execute("begin; lock table taskyard.task, taskyard.server, taskyard.ready in access exclusive mode")
-            .await
-            .unwrap();
+        client.batch_execute("begin; lock table taskyard.task in access exclusive mode").await.unwrap();
         Blocked { _client: client, _driver: driver }
     }
 }

@@ -1,5 +1,8 @@
 //! A server on SQLite, from claim to exit. One binary, so that it links once; the tests are in `../server`.
 
+// Tests may panic; clippy only knows those in `#[test]` functions themselves.
+#![allow(clippy::unwrap_used)]
+
 mod database;
 
 #[path = "../server/bodies.rs"]

@@ -53,8 +53,10 @@ async fn process(order: Order, context: TaskContext, prices: State<PriceList>) -
 #[task(queue = "mail")]
 async fn confirm(email: String, context: TaskContext) -> Result<String, Error> {
     let parents = context.parent_results().await?;
-    let bill: Option<Bill> =
-        parents.first().and_then(|parent| parent.result.as_deref()).and_then(|bytes| serde_json::from_slice(bytes).ok());
+    let bill: Option<Bill> = parents
+        .first()
+        .and_then(|parent| parent.result.as_deref())
+        .and_then(|bytes| serde_json::from_slice(bytes).ok());
     let cents = bill.map_or(0, |bill| bill.cents);
     Ok(format!("to {email}: your order costs {cents} cents"))
 }

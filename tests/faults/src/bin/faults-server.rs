@@ -1,9 +1,9 @@
 //! A server of the ledger tasks, to be killed: `faults-server DATABASE LEDGERS`. Settings come from the environment.
 //!
-//! It says `ready` on standard output and stops when standard input ends.
+//! It says `ready` on standard output and stops gracefully on SIGTERM, or when standard input ends.
 
-use taskyard::settings::{Layer, Settings};
 use taskyard::Taskyard;
+use taskyard::settings::{Layer, Settings};
 use taskyard_faults::tasks::LEDGER_DIRECTORY;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -20,7 +20,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = queue.serve().await?;
     println!("ready");
     let mut line = String::new();
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
+        _ = terminate.recv() => server.stop(),
         _ = async { BufReader::new(tokio::io::stdin()).read_line(&mut line).await } => server.stop(),
         _ = server.wait() => {}
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taskyard::settings::Settings;
-use taskyard::{Taskyard, TaskId, TaskRef, TaskState};
+use taskyard::{TaskId, TaskRef, TaskState, Taskyard};
 use taskyard_faults::checker::{self, Verdict};
 use taskyard_faults::ledger::{Event, Ledger, read_all};
 use taskyard_faults::tasks::{Proof, work};
@@ -106,7 +106,8 @@ impl Arena {
     pub async fn produce(&mut self, count: usize, millis: impl Fn(usize) -> u64) -> Vec<TaskRef<Proof>> {
         let mut all = Vec::with_capacity(count);
         for first in (0..count).step_by(500) {
-            let calls: Vec<_> = (first..(first + 500).min(count)).map(|at| work(millis(at)).id(TaskId::generate())).collect();
+            let calls: Vec<_> =
+                (first..(first + 500).min(count)).map(|at| work(millis(at)).id(TaskId::generate())).collect();
             let ids: Vec<TaskId> = calls.iter().map(|call| call.task().unwrap().id).collect();
             self.ledger.write(&ids.iter().map(|task| Event::Adding { task: *task }).collect::<Vec<_>>());
             let refs = self.queue.add_tasks(calls).unwrap();
