@@ -1,4 +1,5 @@
 //! Task functions as applications write them: options, states, results, closures, outcomes; on SQLite.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

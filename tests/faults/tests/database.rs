@@ -1,4 +1,5 @@
 //! The database that goes away: PostgreSQL crashes and loses its backends under load; nothing of ours restarts.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod arena;
 

@@ -1,4 +1,5 @@
 //! Chains, fans, joins, the race between "child added" and "parent finishes", and a late commit, with real servers.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod arena;
 

@@ -1,4 +1,5 @@
 //! Servers that are killed, frozen, or killed by their own tasks.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod arena;
 

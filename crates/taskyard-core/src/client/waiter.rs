@@ -72,6 +72,7 @@ impl Waiter {
         let mut pause = Duration::from_millis(50);
         loop {
             let rang = finished.take();
+            let looked = tokio::time::Instant::now();
             let ids: Vec<TaskId> = {
                 let mut board = self.lock();
                 board.waiting.retain(|_, senders| {
@@ -111,7 +112,7 @@ impl Waiter {
             };
             tokio::select! {
                 () = self.asked.notified() => {}
-                () = async { finished.clone().heard().await; tokio::time::sleep(LOOK_GAP).await } => {}
+                () = async { finished.clone().heard().await; tokio::time::sleep_until(looked + LOOK_GAP).await } => {}
                 () = tokio::time::sleep(poll) => {}
             }
         }

@@ -42,7 +42,9 @@ mod tests {
 
     #[test]
     fn only_reading_statements_begin_so() {
-        for sql in ["select 1", " -- a\n /* b */ ( SELECT 1)", "With a as (select 1) table a", "explain select 1", "show x"] {
+        for sql in
+            ["select 1", " -- a\n /* b */ ( SELECT 1)", "With a as (select 1) table a", "explain select 1", "show x"]
+        {
             assert!(begins_reading(sql), "{sql}");
         }
         for sql in ["", "--", "copy t to program 'x'", "attach 'x' as y", "selectx", "delete from t", "/* select"] {
