@@ -17,10 +17,11 @@ use step::{Steps, cargo};
 /// Name, arguments, what it does, how.
 type Row = (&'static str, &'static str, &'static str, fn(&[String]) -> Result<(), String>);
 
-const COMMANDS: [Row; 7] = [
+const COMMANDS: [Row; 8] = [
     ("run", "[ARGS]", "build and run the `taskyard` command", run),
     ("test", "[--only PART,..]", "everything that must hold: the machine, lint, all tests", parts::test),
     ("lint", "", "format, clippy, documentation and the repository's rules; changes nothing", lint),
+    ("tidy", "", "the repository's own rules alone: no build, at once", |_| tidy::check()),
     ("fix", "", "format, and apply what clippy can mend by itself", fix),
     ("bench", "[ARGS]", "`taskyard bench` in a release build", bench),
     ("docs", "[--open]", "build the documentation of all crates", docs),

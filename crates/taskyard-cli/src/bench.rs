@@ -56,7 +56,9 @@ struct BenchArgs {
 
 /// The subcommand's arguments.
 pub(crate) fn command() -> Option<clap::Command> {
-    Some(BenchArgs::augment_args(clap::Command::new(NAME).about("Figures of a database of its own: rates, latency, bill")))
+    Some(BenchArgs::augment_args(
+        clap::Command::new(NAME).about("Figures of a database of its own: rates, latency, bill"),
+    ))
 }
 
 /// Runs it; answers the exit code.

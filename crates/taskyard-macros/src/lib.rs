@@ -22,12 +22,19 @@ use proc_macro::TokenStream;
 /// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `timeout = "30s"` (`ms`, `s`, `m`, `h`; `"0s"` = no
 /// limit), `kind = "stable::name"` (instead of the path), `at_most_once`, `auto_remove`.
 ///
-/// ```ignore
+/// ```no_run
+/// use taskyard::{TaskContext, Taskyard, task};
+///
 /// #[task(queue = "mail", max_retries = 5)]
 /// async fn send(to: String, context: TaskContext) -> Result<usize, std::io::Error> {
 ///     Ok(to.len() + context.attempt() as usize)
 /// }
-/// let length = client.add(send("ada@example.org".into()).priority(3))?.await?;
+///
+/// # async fn example(queue: Taskyard) -> taskyard::Result<()> {
+/// let length = queue.add(send("ada@example.org".into()).priority(3))?.await?;
+/// # let _: usize = length;
+/// # Ok(())
+/// # }
 /// ```
 #[proc_macro_attribute]
 pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {

@@ -24,6 +24,7 @@ mod notify;
 mod options;
 mod pool;
 mod row;
+mod rows;
 mod servers;
 mod store;
 mod text;

@@ -350,6 +350,10 @@ impl Store for PostgresStore {
         upkeep::prune(&self.inner, retention).await
     }
 
+    async fn query(&self, sql: &str, limit: usize) -> Result<taskyard_core::store::Rows> {
+        crate::rows::rows(&self.inner, sql, limit).await
+    }
+
     async fn close(&self) {
         if self.inner.options.notify && !self.inner.pool.is_closed() {
             notify::flush(&self.inner).await;

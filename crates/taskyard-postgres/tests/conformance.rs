@@ -5,7 +5,8 @@ use taskyard_testkit::conformance::Fixture;
 mod yard;
 
 async fn fresh() -> Fixture {
-    Fixture::new(yard::fresh().await, ())
+    let (store, url) = yard::fresh_with_address().await;
+    Fixture::new(store, yard::Gone(url))
 }
 
 taskyard_testkit::conformance!(fresh);

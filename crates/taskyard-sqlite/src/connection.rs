@@ -63,6 +63,12 @@ pub(crate) fn settle(connection: &Connection) -> Outcome<()> {
     Ok(())
 }
 
+/// The opposite of [`settle`]: the file may be damaged.
+pub(crate) fn unsettle(connection: &Connection) -> Outcome<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
+}
+
 /// Switches WAL on, which is kept in the file's header.
 pub(crate) fn set_wal(connection: &Connection) -> Outcome<()> {
     let mode: String =
@@ -84,4 +90,26 @@ fn assert_version() -> Outcome<()> {
         ))));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_acknowledged_is_on_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        for role in [Role::Writer, Role::Reader] {
+            let connection = open(&directory.path().join("queue.db"), role, true, &Clock::default()).unwrap();
+            if role == Role::Writer {
+                set_wal(&connection).unwrap();
+            }
+            let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!(number("pragma synchronous"), 2, "FULL");
+            assert_eq!(number("pragma foreign_keys"), 0);
+            assert_eq!(number("pragma query_only"), i64::from(role == Role::Reader));
+            let mode: String = connection.query_row("pragma journal_mode", [], |row| row.get(0)).unwrap();
+            assert_eq!(mode, "wal");
+        }
+    }
 }

@@ -42,6 +42,21 @@ impl Fault {
         )
     }
 
+    /// Whether the file, or the way to it, is damaged.
+    pub(crate) fn is_damage(&self) -> bool {
+        let Self::Sqlite(error) = self else { return false };
+        matches!(
+            error.sqlite_error_code(),
+            Some(
+                ErrorCode::DatabaseCorrupt
+                    | ErrorCode::NotADatabase
+                    | ErrorCode::SystemIoFailure
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::ReadOnly
+            )
+        )
+    }
+
     /// Whether the schema is not there.
     pub(crate) fn is_no_table(&self) -> bool {
         matches!(self, Self::Sqlite(error) if error.to_string().contains("no such table"))

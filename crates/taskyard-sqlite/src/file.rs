@@ -1,27 +1,27 @@
 //! The file before SQLite touches it: where it lies, whether it can be a database of ours, and whether it is still the
 //! one that was opened.
 //!
-//! Every check only reads. The one thing ever made here is a directory called `.taskyard`.
+//! The database file itself is never opened here, only looked at by its name: closing any handle of it would drop the
+//! locks that SQLite holds on it in this process (POSIX), and another process would take the file for unused. What is
+//! in the file is checked through SQLite. The one directory ever made here is called `.taskyard`.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use taskyard_core::{Error, Result};
 
-/// The first 16 bytes of every SQLite database.
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-const HEADER_BYTES: usize = 100;
+/// No page, so no database, is smaller.
+const PAGE_BYTES_MIN: u64 = 512;
 
 /// What was found at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Nothing, or an empty file that nobody used yet.
     Nothing,
-    /// A SQLite database, by its header.
-    Database,
+    /// A file with content.
+    Content,
 }
 
 /// Makes the path absolute, follows links, and checks its directory and file system.
@@ -46,7 +46,7 @@ pub(crate) fn locate(path: &Path, network: bool) -> Result<PathBuf> {
     Ok(located)
 }
 
-/// Looks at the file's header and size.
+/// Looks at the file from outside: its kind, its rights, whether it is empty.
 pub(crate) fn inspect(path: &Path) -> Result<Found> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let found = match std::fs::metadata(path) {
@@ -68,58 +68,20 @@ pub(crate) fn inspect(path: &Path) -> Result<Found> {
         };
         return Err(file_error(path, what));
     }
-    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            file_error(path, &format!("it cannot be written ({error})"))
-        }
-        _ => file_error(path, &error.to_string()),
+    let rights = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
+    rustix::fs::access(path, rights).map_err(|error| {
+        let why = std::io::Error::from(error);
+        file_error(path, &format!("it cannot be written ({why})"))
     })?;
     check_directory(directory)?;
-    if found.len() == 0 {
-        return if was_used(path) { Err(corrupt(path, "it is empty, though it was in use before")) } else { Ok(Found::Nothing) };
+    let corrupt = |why: &str| Error::CorruptFile { path: path.display().to_string(), why: why.into() };
+    match found.len() {
+        0 if was_used(path) => Err(corrupt("it is empty, though it was in use before")),
+        0 => Ok(Found::Nothing),
+        // SQLite itself takes a file of one byte for an empty one.
+        bytes if bytes < PAGE_BYTES_MIN => Err(corrupt("it is smaller than any SQLite database")),
+        _ => Ok(Found::Content),
     }
-    let mut why = String::new();
-    // Another process may be writing its WAL back at this moment: look again before calling it damaged.
-    for _ in 0..4 {
-        match check_header(&mut file, path)? {
-            None => return Ok(Found::Database),
-            Some(found) => why = found,
-        }
-        std::thread::sleep(Duration::from_millis(25));
-    }
-    Err(corrupt(path, &why))
-}
-
-/// What is wrong with the header, if anything.
-fn check_header(file: &mut File, path: &Path) -> Result<Option<String>> {
-    use std::os::unix::fs::FileExt;
-    let mut header = [0_u8; HEADER_BYTES];
-    let length = file.metadata().map_err(|error| file_error(path, &error.to_string()))?.len();
-    let mut read = 0;
-    while read < HEADER_BYTES {
-        match file.read_at(&mut header[read..], read as u64) {
-            Ok(0) => break,
-            Ok(count) => read += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(file_error(path, &error.to_string())),
-        }
-    }
-    if read < HEADER_BYTES || &header[..16] != MAGIC {
-        return Ok(Some("it does not begin as a SQLite database does".into()));
-    }
-    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let page_size = match u16::from_be_bytes([header[16], header[17]]) {
-        1 => 65_536_u64,
-        size if size >= 512 && size.is_power_of_two() => u64::from(size),
-        size => return Ok(Some(format!("its header gives the page size {size}"))),
-    };
-    // The page count is valid if the change counter says so. A WAL may hold pages that are not yet in the file.
-    let counted = number(24) == number(92);
-    let expected = u64::from(number(28)) * page_size;
-    if counted && length < expected && !wal_has_content(path) {
-        return Ok(Some(format!("it was cut off: {length} of {expected} bytes are left")));
-    }
-    Ok(None)
 }
 
 /// The name of a file beside the database.
@@ -157,15 +119,19 @@ pub(crate) fn identity(path: &Path) -> Option<Identity> {
 
 /// Makes a new, empty file that only its owner can read, unless there is one.
 pub(crate) fn make_private(path: &Path) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-            Err(Error::Full(format!("{}: {error}", path.display())))
-        }
-        Err(error) => Err(file_error(path, &error.to_string())),
-    }
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::Full(format!("{}: {error}", path.display())),
+        _ => file_error(path, &error.to_string()),
+    };
+    let made = |error: std::io::Error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) };
+    let make = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop);
+    // Under another name first: no handle of ours is ever closed on a file that SQLite may have opened meanwhile.
+    let draft = beside(path, &format!("-new-{:016x}", rand::random::<u64>()));
+    make(&draft).map_err(failed)?;
+    let linked = std::fs::hard_link(&draft, path).or_else(made);
+    let removed = std::fs::remove_file(&draft);
+    // Not every file system has links.
+    linked.or_else(|_| make(path).or_else(made)).and(removed).map_err(failed)
 }
 
 /// `.taskyard/` is ours: made if the directory around it is there. No other directory is.
@@ -197,18 +163,8 @@ fn refuse_network(path: &Path, directory: &Path) -> Result<()> {
         return Ok(());
     };
     // Only the low 32 bits count; the field is signed on some machines.
-    let name = match magic as u32 {
-        0x6969 => "NFS",
-        0x517b => "SMB",
-        0xff53_4d42 => "CIFS",
-        0xfe53_4d42 => "SMB2",
-        0x0102_1997 => "9p",
-        0x6573_5546 => "FUSE",
-        0x5346_414f => "AFS",
-        0x00c3_6400 => "CephFS",
-        0x0bd0_0bd0 => "Lustre",
-        0x4750_4653 => "GPFS",
-        _ => return Ok(()),
+    let Some(name) = network_name(magic as u32) else {
+        return Ok(());
     };
     Err(file_error(
         path,
@@ -219,6 +175,24 @@ fn refuse_network(path: &Path, directory: &Path) -> Result<()> {
     ))
 }
 
+/// The network file systems' numbers, from Linux's `magic.h`.
+#[cfg(target_os = "linux")]
+fn network_name(magic: u32) -> Option<&'static str> {
+    match magic {
+        0x6969 => Some("NFS"),
+        0x517b => Some("SMB"),
+        0xff53_4d42 => Some("CIFS"),
+        0xfe53_4d42 => Some("SMB2"),
+        0x0102_1997 => Some("9p"),
+        0x6573_5546 => Some("FUSE"),
+        0x5346_414f => Some("AFS"),
+        0x00c3_6400 => Some("CephFS"),
+        0x0bd0_0bd0 => Some("Lustre"),
+        0x4750_4653 => Some("GPFS"),
+        _ => None,
+    }
+}
+
 #[cfg(not(target_os = "linux"))]
 fn refuse_network(_path: &Path, _directory: &Path) -> Result<()> {
     Ok(())
@@ -227,10 +201,6 @@ fn refuse_network(_path: &Path, _directory: &Path) -> Result<()> {
 /// An error that names a path.
 pub(crate) fn file_error(path: &Path, why: &str) -> Error {
     Error::File { path: path.display().to_string(), why: why.into() }
-}
-
-fn corrupt(path: &Path, why: &str) -> Error {
-    Error::CorruptFile { path: path.display().to_string(), why: why.into() }
 }
 
 #[cfg(test)]
@@ -248,12 +218,23 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_no_database() {
+    fn network_file_systems_are_known() {
+        assert_eq!(network_name(0x6969), Some("NFS"));
+        assert_eq!(network_name(0xff53_4d42), Some("CIFS"));
+        // ext4, tmpfs, xfs, btrfs, overlay.
+        for local in [0xef53, 0x0102_1994, 0x5846_5342, 0x9123_683e, 0x794c_7630] {
+            assert_eq!(network_name(local), None);
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_new_unless_it_was_used() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("queue.db");
-        std::fs::write(&path, "x".repeat(5_000)).unwrap();
-        assert!(matches!(inspect(&path), Err(Error::CorruptFile { .. })));
+        assert_eq!(inspect(&path), Ok(Found::Nothing));
         std::fs::write(&path, "").unwrap();
         assert_eq!(inspect(&path), Ok(Found::Nothing));
+        std::fs::write(beside(&path, "-wake"), "").unwrap();
+        assert!(matches!(inspect(&path), Err(Error::CorruptFile { .. })));
     }
 }

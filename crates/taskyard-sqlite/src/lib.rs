@@ -23,7 +23,7 @@ mod file;
 mod migrate;
 mod ops;
 mod options;
-mod query;
+mod rows;
 mod sql;
 mod store;
 mod task;
@@ -31,5 +31,4 @@ mod thread;
 mod wake;
 
 pub use options::Options;
-pub use query::QueryAnswer;
 pub use store::SqliteStore;

@@ -13,6 +13,7 @@ use taskyard_core::{Error, Result};
 
 use crate::connection;
 use crate::fault::{Fault, Outcome};
+use crate::file;
 use crate::sql::sql;
 use crate::thread::patience::Patience;
 use crate::thread::writer::Writer;
@@ -68,6 +69,16 @@ pub(crate) fn check(connection: &Connection) -> Outcome<()> {
 /// Looks a file over that was just opened: is it sound, as far as that is quickly said?
 pub(crate) fn look_over(connection: &mut Connection, path: &Path) -> Outcome<()> {
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
+    let corrupt = |why: String| Err(Error::CorruptFile { path: path.display().to_string(), why }.into());
+    let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+    let expected = number("pragma page_count")? * number("pragma page_size")?;
+    // What is in the log need not be in the file yet; SQLite itself overlooks the loss of a part of the last page.
+    if file::wal_bytes(path) == 0 {
+        let bytes = std::fs::metadata(path).map_or(0, |found| i64::try_from(found.len()).unwrap_or(i64::MAX));
+        if bytes < expected {
+            return corrupt(format!("it was cut off: {bytes} of {expected} bytes are left"));
+        }
+    }
     if std::fs::metadata(path).map_or(0, |found| found.len()) > LOOK_OVER_BYTES_MAX {
         return Ok(());
     }
@@ -77,7 +88,7 @@ pub(crate) fn look_over(connection: &mut Connection, path: &Path) -> Outcome<()>
     connection.progress_handler(0, None::<fn() -> bool>)?;
     match found {
         Ok(found) if found == "ok" => Ok(()),
-        Ok(why) => Err(Error::CorruptFile { path: path.display().to_string(), why }.into()),
+        Ok(why) => corrupt(why),
         // It was too large for the time, or someone writes: that says nothing against it.
         Err(error) => match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(()),
@@ -119,16 +130,11 @@ fn patiently<T>(writer: &mut Writer, mut work: impl FnMut(&mut Writer) -> Outcom
 }
 
 fn apply(connection: &Connection, views: bool) -> Outcome<MigrationReport> {
-    let found = version(connection)?;
-    if found > KNOWN {
-        return Err(Error::SchemaTooNew { found, known: KNOWN }.into());
-    }
-    if views {
-        refuse_foreign_views(connection)?;
-    }
-    if found == 0 {
-        refuse_foreign_tables(connection)?;
-    }
+    // In one transaction: another process may commit its migration between two looks.
+    connection.execute_batch("begin")?;
+    let found = look(connection, views);
+    connection.execute_batch("rollback")?;
+    let found = found?;
     connection::set_wal(connection)?;
     if found == KNOWN && (!views || views_are_current(connection)?) {
         return Ok(MigrationReport { from: found, to: found, applied: Vec::new() });
@@ -140,6 +146,21 @@ fn apply(connection: &Connection, views: bool) -> Outcome<MigrationReport> {
         connection.execute_batch(end)?;
     }
     outcome
+}
+
+/// What is there, before anything is touched.
+fn look(connection: &Connection, views: bool) -> Outcome<i64> {
+    let found = version(connection)?;
+    if found > KNOWN {
+        return Err(Error::SchemaTooNew { found, known: KNOWN }.into());
+    }
+    if views {
+        refuse_foreign_views(connection)?;
+    }
+    if found == 0 {
+        refuse_foreign_tables(connection)?;
+    }
+    Ok(found)
 }
 
 /// With the write lock held: another process may have been here since we looked.

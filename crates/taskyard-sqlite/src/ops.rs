@@ -21,6 +21,7 @@ pub(crate) mod prune;
 pub(crate) mod queue;
 pub(crate) mod record;
 pub(crate) mod rescue;
+pub(crate) mod resolve;
 pub(crate) mod retry;
 pub(crate) mod server;
 pub(crate) mod set_aside;

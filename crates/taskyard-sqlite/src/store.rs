@@ -276,6 +276,10 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::prune::prune(tx, &retention)).await
     }
 
+    async fn query(&self, sql: &str, limit: usize) -> Result<Rows> {
+        crate::rows::rows(self, sql, limit).await
+    }
+
     async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;

@@ -1,5 +1,7 @@
 //! The suite that every store passes, on a fresh file per case.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use taskyard_core::Store;
 use taskyard_sqlite::SqliteStore;
 use taskyard_testkit::conformance::Fixture;

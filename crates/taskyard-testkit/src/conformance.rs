@@ -42,6 +42,7 @@ mod parents_added;
 mod parents_finish;
 mod parking;
 mod payloads;
+mod query;
 mod queues;
 mod removal;
 mod requests;

@@ -355,6 +355,14 @@ macro_rules! __conformance_list {
                 it_says_what_and_where_it_is
                 a_closed_store_says_so
             }
+            query {
+                columns_and_values_come_back
+                a_limit_says_that_there_is_more
+                the_documents_views_are_there
+                odd_bytes_do_not_break_the_views
+                nothing_that_writes_is_run
+                a_wrong_statement_is_a_sentence
+            }
             bells {
                 work_rings_when_something_can_be_claimed
                 work_rings_for_children_timers_and_queues
@@ -369,7 +377,7 @@ macro_rules! __conformance_list {
 /// Makes one test per case of the conformance suite, each on a fresh store.
 ///
 /// Takes a function (or closure) without arguments whose future is a
-/// [`Fixture`](crate::conformance::Fixture) with a migrated store; see [`crate::conformance`] for a whole example.
+/// [`Fixture`](crate::conformance::Fixture) with a migrated store; see [`mod@crate::conformance`] for a whole example.
 #[macro_export]
 macro_rules! conformance {
     ($factory:expr $(,)?) => {

@@ -14,62 +14,159 @@ mod running;
 mod steps;
 mod upkeep;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use taskyard_core::Store;
 
 use crate::conformance::Fixture;
+use crate::model::Rules;
 pub use steps::{End, NewStep, Step, steps};
+
+/// How often each change of a task's state and each kind of answer was seen: a suite that never sees one proves nothing
+/// about it.
+pub type Tally = BTreeMap<String, u64>;
 
 /// Applies these steps to a store without tasks and to the model.
 ///
 /// # Errors
 /// The first difference, in words, with the step before it.
 pub async fn run(store: Arc<dyn Store>, steps: &[Step]) -> Result<(), String> {
-    let mut pair = pair::Pair::new(store).await?;
+    run_with(store, steps, Rules::default()).await.map(drop)
+}
+
+/// As [`run`], with a model that may keep the protocol in a broken way: then a difference must be found.
+///
+/// # Errors
+/// The first difference, in words, with the step before it.
+pub async fn run_with(store: Arc<dyn Store>, steps: &[Step], rules: Rules) -> Result<Tally, String> {
+    let mut pair = pair::Pair::new(store, rules).await?;
     for (number, step) in steps.iter().enumerate() {
         pair.step(step).await.map_err(|what| format!("step {}, {step:?}: {what}", number + 1))?;
     }
-    pair.compare_everything().await.map_err(|what| format!("at the end: {what}"))
+    pair.compare_everything().await.map_err(|what| format!("at the end: {what}"))?;
+    Ok(pair.tally)
 }
 
-/// Runs `cases` sequences of up to `length` steps, each on a fresh store.
+/// Runs `cases` sequences of `length` steps, each on a fresh store, as many at once as there are processors.
 ///
 /// `TASKYARD_SEQUENCES` multiplies the number of cases, `TASKYARD_SEED` (a number) draws others.
 ///
 /// # Panics
-/// When a store differs from the model: with the shortest sequence found and the difference.
-pub fn check<Making>(cases: u32, length: usize, fresh: impl Fn() -> Making)
+/// When a store differs from the model: with the shortest sequence found and the difference. When no sequence has seen
+/// one of the changes that matter.
+pub fn check<Making>(cases: u32, length: usize, fresh: impl Fn() -> Making + Sync)
 where
     Making: Future<Output = Fixture>,
 {
-    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     let cases = cases * number("TASKYARD_SEQUENCES").unwrap_or(1);
     let seed = number("TASKYARD_SEED").unwrap_or(0);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 4_000, ..Config::default() };
+    match search(cases, length, seed, Rules::default(), 2_000, &fresh) {
+        Ok(tally) => {
+            println!("{cases} sequences of {length} steps, seed {seed}: equal");
+            tally.iter().for_each(|(what, count)| println!("{count:8} {what}"));
+            let missed: Vec<&str> = MUST_BE_SEEN.into_iter().filter(|what| !tally.contains_key(*what)).collect();
+            assert!(missed.is_empty(), "never seen: {missed:?}");
+        }
+        Err(difference) => panic!("{difference}"),
+    }
+}
+
+/// Whether a model that keeps the protocol in this broken way is told from a store within so many sequences; how.
+pub fn tells_apart<Making>(cases: u32, length: usize, rules: Rules, fresh: impl Fn() -> Making + Sync) -> Option<String>
+where
+    Making: Future<Output = Fixture>,
+{
+    search(cases, length, 0, rules, 0, &fresh).err()
+}
+
+/// Changes without which the sequences would not be worth much.
+const MUST_BE_SEEN: [&str; 12] = [
+    "doing became done",
+    "doing became failed",
+    "doing became cancelled",
+    "doing became stopped",
+    "doing became waiting",
+    "doing became enqueued",
+    "waiting became failed",
+    "waiting became enqueued",
+    "failed became waiting",
+    "stopped became enqueued",
+    "a write was lost",
+    "a write had been applied",
+];
+
+fn number(name: &str) -> Option<u32> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+fn search<Making>(
+    cases: u32,
+    length: usize,
+    seed: u32,
+    rules: Rules,
+    shrinks_max: u32,
+    fresh: &(impl Fn() -> Making + Sync),
+) -> Result<Tally, String>
+where
+    Making: Future<Output = Fixture>,
+{
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8) as u32;
+    let tally = Mutex::new(Tally::new());
+    let share = |thread: u32| cases / threads + u32::from(thread < cases % threads);
+    let outcomes: Vec<Result<(), String>> = std::thread::scope(|scope| {
+        let tally = &tally;
+        let search =
+            |thread| move || search_alone(share(thread), length, [seed, thread], (rules, shrinks_max), fresh, tally);
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(search(thread))).collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| Err("a sequence has panicked".into())))
+            .collect()
+    });
+    outcomes.into_iter().collect::<Result<(), String>>()?;
+    Ok(tally.into_inner().unwrap_or_default())
+}
+
+fn search_alone<Making>(
+    cases: u32,
+    length: usize,
+    seed: [u32; 2],
+    (rules, shrinks_max): (Rules, u32),
+    fresh: &impl Fn() -> Making,
+    tally: &Mutex<Tally>,
+) -> Result<(), String>
+where
+    Making: Future<Output = Fixture>,
+{
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: shrinks_max, ..Config::default() };
     let mut bytes = [0; 32];
-    bytes[..4].copy_from_slice(&seed.to_le_bytes());
+    bytes[..4].copy_from_slice(&seed[0].to_le_bytes());
+    bytes[4..8].copy_from_slice(&seed[1].to_le_bytes());
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .enable_all()
         .build()
         .expect("a runtime can be started");
     let outcome = runner.run(&steps(length), |steps| {
         runtime.block_on(async {
             let fixture = fresh().await;
-            let outcome = run(Arc::clone(&fixture.store), &steps).await;
+            let outcome = run_with(Arc::clone(&fixture.store), &steps, rules).await;
             fixture.store.close().await;
-            outcome.map_err(TestCaseError::fail)
+            let seen = outcome.map_err(TestCaseError::fail)?;
+            let mut tally = tally.lock().map_err(|_| TestCaseError::fail("another sequence has panicked"))?;
+            seen.into_iter().for_each(|(what, count)| *tally.entry(what).or_default() += count);
+            Ok(())
         })
     });
     match outcome {
-        Ok(()) => println!("{cases} sequences of up to {length} steps, seed {seed}: equal"),
+        Ok(()) => Ok(()),
         Err(TestError::Fail(why, steps)) => {
             let listed: Vec<String> = steps.iter().map(|step| format!("    {step:?},\n")).collect();
-            panic!("seed {seed}: {}\nthe shortest sequence:\n[\n{}]", why.message(), listed.concat());
+            Err(format!("seed {seed:?}: {}\nthe shortest sequence:\n[\n{}]", why.message(), listed.concat()))
         }
-        Err(TestError::Abort(why)) => panic!("given up: {}", why.message()),
+        Err(TestError::Abort(why)) => Err(format!("given up: {}", why.message())),
     }
 }

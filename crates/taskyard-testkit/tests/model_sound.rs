@@ -16,14 +16,14 @@ fn reports(setups: Vec<Setup>) -> Vec<Report> {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let Some(setup) = todo.lock().unwrap().pop() else { return };
+                    let Some(setup) = todo.lock().expect("no walk panics").pop() else { return };
                     let report = explore(&setup);
-                    done.lock().unwrap().push(report);
+                    done.lock().expect("no walk panics").push(report);
                 }
             });
         }
     });
-    done.into_inner().unwrap()
+    done.into_inner().expect("no walk panics")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use taskyard::{Call, Result, Taskyard, TaskState};
+use taskyard::{Call, Result, TaskState, Taskyard};
 
 use super::report::Rate;
 use super::tasks::noop;
@@ -87,7 +87,15 @@ pub(super) async fn beside(queue: &Taskyard, what: &str) -> Result<String> {
             fill(queue, count, |_, number| Call::new(name, &(number as i64,)).queue("bench")).await?;
             let server = queue.serve().await?;
             let states = [TaskState::Enqueued.code(), TaskState::Doing.code()];
-            while queue.store().status().await?.by_state.iter().zip(0_i16..).any(|(count, state)| *count > 0 && states.contains(&state)) {
+            while queue
+                .store()
+                .status()
+                .await?
+                .by_state
+                .iter()
+                .zip(0_i16..)
+                .any(|(count, state)| *count > 0 && states.contains(&state))
+            {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             server.stop();

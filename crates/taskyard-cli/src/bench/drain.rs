@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use taskyard::{Result, Taskyard, TaskState};
+use taskyard::{Result, TaskState, Taskyard};
 
 use super::postgres::Observer;
 use super::report::{Drain, Rate};
@@ -14,7 +14,8 @@ pub(super) async fn measure(
     tasks: usize,
     workers: Option<usize>,
 ) -> Result<Drain> {
-    let done = || async { Ok::<u64, taskyard::Error>(queue.store().status().await?.by_state[TaskState::Done as usize]) };
+    let done =
+        || async { Ok::<u64, taskyard::Error>(queue.store().status().await?.by_state[TaskState::Done as usize]) };
     let before = done().await?;
     let bill = match observer {
         Some(observer) => Some(observer.bill().await?),
@@ -27,7 +28,10 @@ pub(super) async fn measure(
     let server = queue.serve_with(config).await?;
     while (server.status().ended(TaskState::Done) as usize) < tasks {
         if started.elapsed() > Duration::from_secs(600) {
-            return Err(taskyard::Error::Database(format!("only {} of {tasks} were done after 600 s", server.status().ended(TaskState::Done))));
+            return Err(taskyard::Error::Database(format!(
+                "only {} of {tasks} were done after 600 s",
+                server.status().ended(TaskState::Done)
+            )));
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }

@@ -35,7 +35,10 @@ impl Reading {
 }
 
 pub(super) fn failed(error: tokio_postgres::Error) -> Error {
-    super::failed("the observing connection", error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string))
+    super::failed(
+        "the observing connection",
+        error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string),
+    )
 }
 
 impl Observer {

@@ -70,7 +70,8 @@ const OURS: Table = Table {
              {{\"args\":[{number}],\"kwargs\":{{}}}}\t2026-01-01\n"
         )
     },
-    claim: "update taskyard_bench.jobs set state = 2, attempt = attempt + 1, token = gen_random_uuid(), started_at = now()
+    claim:
+        "update taskyard_bench.jobs set state = 2, attempt = attempt + 1, token = gen_random_uuid(), started_at = now()
         where id in (select id from taskyard_bench.jobs where queue = 'bench' and state = 1
             order by priority desc, order_number for update skip locked limit 1000)
         returning id, kind, payload, attempt",
@@ -80,7 +81,10 @@ const OURS: Table = Table {
 
 pub(super) async fn measure(observer: &Observer, seconds: Duration) -> Result<Raw> {
     let client = &observer.client;
-    client.batch_execute("drop schema if exists taskyard_bench cascade; create schema taskyard_bench").await.map_err(failed)?;
+    client
+        .batch_execute("drop schema if exists taskyard_bench cascade; create schema taskyard_bench")
+        .await
+        .map_err(failed)?;
     let plain = limits::<i64>(client, &PLAIN, seconds).await?;
     let ours = limits::<Uuid>(client, &OURS, seconds).await?;
     client.batch_execute("drop schema taskyard_bench cascade").await.map_err(failed)?;
@@ -143,11 +147,17 @@ impl Raw {
                 &format!("raw SQL, {name}"),
                 format!(
                     "claim {:.0} /s   complete {:.0} /s   drain limit {:.0} /s   COPY {:.0} /s",
-                    limits.claim_per_second, limits.complete_per_second, limits.drain_per_second, limits.copy_per_second
+                    limits.claim_per_second,
+                    limits.complete_per_second,
+                    limits.drain_per_second,
+                    limits.copy_per_second
                 ),
             );
             if let Some(drain) = drain {
-                line("  our drain is", format!("{:>10.0} % of its drain limit", drain / limits.drain_per_second * 100.0));
+                line(
+                    "  our drain is",
+                    format!("{:>10.0} % of its drain limit", drain / limits.drain_per_second * 100.0),
+                );
             }
             if let Some(bulk) = bulk {
                 line("  our bulk is", format!("{:>10.0} % of its COPY", bulk / limits.copy_per_second * 100.0));

@@ -19,5 +19,6 @@ pub(super) async fn stamp(sent: u64) -> u64 {
 /// The system's monotonic clock in nanoseconds: one clock for all processes of a machine.
 pub(super) fn monotonic() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    u64::try_from(Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32).as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32).as_nanos())
+        .unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@
 //! while it was being added; nothing of it had been claimed here, and it makes room for a new one.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use taskyard::{Call, ControlReply, OnParentFailure, RetryPolicy, Store, TaskId, TaskRef, TaskState, Taskyard};
 use taskyard_core::store::{Final, TaskFilter};
@@ -20,6 +21,8 @@ use crate::out::remark;
 
 /// Ids in one statement.
 pub(super) const PAGE: usize = 1_000;
+/// Between two lines about a directory that is large.
+const SAY_GAP: Duration = Duration::from_secs(2);
 
 /// One run.
 pub(super) struct Run {
@@ -99,11 +102,16 @@ async fn added(taskyard: &Taskyard, root: &Path, home: &Home, tag: &str) -> Resu
     let walked = root.to_owned();
     let walking = tokio::task::spawn_blocking(move || walk::walk(&walked, &sender));
     let mut files = Vec::new();
+    let mut said_at = Instant::now();
     while let Some(group) = groups.recv().await {
         let calls = group.iter().map(|path| call(root, path, tag));
         let refs = taskyard.add_tasks(calls)?;
         for task in &refs {
             files.push(task.get_task_id().await?);
+        }
+        if said_at.elapsed() >= SAY_GAP {
+            said_at = Instant::now();
+            remark(format_args!("{} files found so far", number(files.len() as u64)));
         }
     }
     let beside = walking.await.map_err(|error| Failure::work(format!("the directory cannot be walked: {error}")))?;

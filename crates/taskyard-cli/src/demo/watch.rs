@@ -159,7 +159,7 @@ impl<'a> Watch<'a> {
             }
         }
         if let Some(bars) = self.bars.take() {
-            let _ = bars.all.clear();
+            bars.clear();
         }
     }
 }
@@ -167,7 +167,7 @@ impl<'a> Watch<'a> {
 struct Bars {
     all: MultiProgress,
     total: ProgressBar,
-    files: Vec<ProgressBar>,
+    files: Vec<(TaskId, ProgressBar)>,
 }
 
 fn style(template: &str) -> ProgressStyle {
@@ -178,15 +178,8 @@ impl Bars {
     fn new(files: u64) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let total = all.add(ProgressBar::new(files));
-        total.set_style(style("{bar:40} {human_pos}/{human_len} files  {msg}  {per_sec}  {elapsed}, {eta} left"));
-        let files = (0..BARS)
-            .map(|_| {
-                let bar = all.add(ProgressBar::new(0));
-                bar.set_style(style("{bar:40} {bytes}/{total_bytes}  {msg}"));
-                bar
-            })
-            .collect();
-        Self { all, total, files }
+        total.set_style(style("{bar:30} {human_pos}/{human_len} files  {msg}  {per_sec}  {elapsed}, {eta} left"));
+        Self { all, total, files: Vec::new() }
     }
 
     fn draw(&mut self, done: u64, failed: u64, bytes: u64) {
@@ -194,20 +187,34 @@ impl Bars {
         self.total.set_position(done + failed);
         self.total.set_message(format!("{}{failed_words}", size(bytes)));
         let open = METER.open();
-        let mut large = open.iter().filter(|(_, reading)| reading.total.load(Ordering::Relaxed) >= BAR_BYTES);
-        for bar in &self.files {
-            match large.next() {
-                Some((_, reading)) => {
-                    bar.set_length(reading.total.load(Ordering::Relaxed));
-                    bar.set_position(reading.read.load(Ordering::Relaxed));
+        let (kept, gone): (Vec<_>, Vec<_>) =
+            self.files.drain(..).partition(|(id, _)| open.iter().any(|(other, _)| other == id));
+        self.files = kept;
+        for (_, bar) in gone {
+            bar.finish_and_clear();
+            self.all.remove(&bar);
+        }
+        for (id, reading) in &open {
+            let (read, total) = (reading.read.load(Ordering::Relaxed), reading.total.load(Ordering::Relaxed));
+            match self.files.iter().find(|(other, _)| other == id) {
+                Some((_, bar)) => bar.set_position(read),
+                None if total >= BAR_BYTES && self.files.len() < BARS => {
+                    let bar = self.all.add(ProgressBar::new(total));
+                    bar.set_style(style("{bar:30} {bytes}/{total_bytes}  {wide_msg}"));
                     bar.set_message(escape::line(&reading.name).into_owned());
+                    bar.set_position(read);
+                    self.files.push((*id, bar));
                 }
-                None => {
-                    bar.set_length(0);
-                    bar.set_position(0);
-                    bar.set_message("");
-                }
+                None => {}
             }
         }
+    }
+
+    fn clear(self) {
+        for (_, bar) in &self.files {
+            bar.finish_and_clear();
+        }
+        self.total.finish_and_clear();
+        let _ = self.all.clear();
     }
 }

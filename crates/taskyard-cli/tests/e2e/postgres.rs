@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use taskyard_testkit::postgres::shared;
 
 use crate::demo::report;
-use crate::place::{Place, Running, eventually, said};
+use crate::place::{Place, Running, said};
 
 #[test]
 fn tasks_go_their_way() {
@@ -95,15 +95,37 @@ fn a_wrong_address_is_one_clear_sentence() {
 }
 
 #[test]
-fn settings_of_a_server_show_in_the_database() {
-    let database = shared().create_database();
-    let place = Place::on(database.clone());
+fn the_channel_and_the_polling_of_the_settings_are_used() {
+    let place = Place::on(shared().create_database());
+    let file = json!([place.path(), "taskyard.toml"]).to_string();
     let mut command = place.taskyard(&["queue", "start"]);
-    command.env("QUEUE_NOTIFY_CHANNEL", "another_channel");
+    command.env("QUEUE_NOTIFY_CHANNEL", "another_channel").env("QUEUE_FALLBACK_POLLING_INTERVAL", "3600");
     let mut server = Running::start(&mut command);
     server.until_stderr("the server runs");
-    let listening = "select count(*) from pg_stat_activity where query ilike 'listen%another_channel%' and datname = current_database()";
-    eventually("it listens there", || shared().psql_in(&database, listening) != "0");
+    let add = |channel: &str| {
+        let mut command = place.taskyard(&["task", "add", "taskyard::demo::file", "--args", &file]);
+        let added = said(command.env("QUEUE_NOTIFY_CHANNEL", channel));
+        assert_eq!(added.code, 0, "{added:?}");
+        added.stdout.trim().to_owned()
+    };
+    let is_done = |id: &str| place.run(&["task", "wait", id, "--timeout", "20s"]).code == 0;
+    assert!(is_done(&add("another_channel")), "the server listens");
+    // Whoever says it elsewhere is not heard, and an hour is long.
+    let unheard = add("queue_new_task");
+    assert_eq!(place.run(&["task", "wait", &unheard, "--timeout", "700ms"]).code, 1);
+    assert!(is_done(&add("another_channel")) && is_done(&unheard));
+}
+
+#[test]
+fn without_notifications_a_server_polls_as_often_as_it_is_told() {
+    let place = Place::on(shared().create_database());
+    let file = json!([place.path(), "taskyard.toml"]).to_string();
+    let settings =
+        "QUEUE_USE_POSTGRESQL_NOTIFY=false\nQUEUE_POLLING_INTERVAL=0.1\nQUEUE_FALLBACK_POLLING_INTERVAL=3600\n";
+    std::fs::write(place.join(".env"), settings).unwrap();
+    let _server = place.server(&[]);
+    let id = place.ok(&["task", "add", "taskyard::demo::file", "--args", &file]);
+    assert_eq!(place.run(&["task", "wait", &id, "--timeout", "20s"]).code, 0);
 }
 
 #[test]

@@ -194,6 +194,7 @@ CREATE INDEX cascade_root ON taskyard.cascade (root);
 -- what: 0 expire, 1 remove.
 CREATE TABLE taskyard.deadline (at timestamptz NOT NULL, task_id uuid NOT NULL, what smallint NOT NULL);
 CREATE INDEX deadline_at ON taskyard.deadline (at);
+CREATE INDEX deadline_task ON taskyard.deadline (task_id);
 
 -- One row per task in state failed.
 CREATE TABLE taskyard.dead (task_id uuid PRIMARY KEY, at timestamptz NOT NULL);

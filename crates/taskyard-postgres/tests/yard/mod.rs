@@ -46,3 +46,13 @@ pub async fn fresh_with_address() -> (Arc<PostgresStore>, String) {
 pub async fn open(url: &str) -> Arc<PostgresStore> {
     PostgresStore::connect(url, Options::default()).await.unwrap()
 }
+
+/// Deletes a database when it is dropped: thousands of them would slow their server down.
+pub struct Gone(pub String);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let name = self.0.rsplit('/').next().unwrap_or_default();
+        shared().psql(&format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"));
+    }
+}

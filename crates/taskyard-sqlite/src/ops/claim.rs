@@ -62,14 +62,10 @@ pub(crate) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Outcome<ClaimRep
     if !tasks.is_empty() {
         tx.run(sql!("claim/add"), params![request.claim.0.into_bytes(), server, tx.now, orders])?;
     }
-    let more = picker.cut || (limit > 0 && tasks.len() == limit);
-    tx.memory.rings.work |= picker.cut;
-    Ok(ClaimReply {
-        tasks,
-        place: last.filter(|_| more).map(place_of),
-        alone_waiting: picker.alone_waiting(tx)?,
-        dead: false,
-    })
+    // Whoever got nothing because of tasks that were only moved out of the way is to look again.
+    tx.memory.rings.work |= picker.cut.is_some();
+    let place = if tasks.len() == limit { last } else { picker.cut };
+    Ok(ClaimReply { tasks, place: place.map(place_of), alone_waiting: picker.alone_waiting(tx)?, dead: false })
 }
 
 fn place_of(candidate: Candidate) -> ClaimPlace {

@@ -175,8 +175,7 @@ fn died(
 
 /// The verdict on a task that killed its worker too often.
 pub(crate) fn worker_died(at_most_once: bool, traceback: Option<String>) -> Failure {
-    let message =
-        if at_most_once { "worker died and the task may run only once" } else { "worker died 3 times" };
+    let message = if at_most_once { "worker died and the task may run only once" } else { "worker died 3 times" };
     Failure { traceback, ..Failure::new("WorkerDied", message) }
 }
 

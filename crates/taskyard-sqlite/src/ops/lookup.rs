@@ -101,10 +101,8 @@ pub(crate) fn complete(read: &Read<'_>, found: Found) -> Outcome<TaskRecord> {
         }
     }
     if record.state == TaskState::Waiting && record.wait_reason.is_none() {
-        let waiting = read
-            .sql(sql!("waiting/get"))?
-            .query_row([order], |row| Ok((int(row, 0), opt_text(row, 2))))
-            .optional()?;
+        let waiting =
+            read.sql(sql!("waiting/get"))?.query_row([order], |row| Ok((int(row, 0), opt_text(row, 2)))).optional()?;
         let (reason, parked) = waiting.unwrap_or((i64::from(WaitReason::Parked.code()), None));
         let reason = i16::try_from(reason).ok().and_then(WaitReason::from_code).unwrap_or(WaitReason::Parked);
         record.wait_reason = Some(reason);

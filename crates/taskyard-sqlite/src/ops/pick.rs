@@ -8,8 +8,8 @@
 use std::collections::HashSet;
 
 use rusqlite::{OptionalExtension, Rows, params};
-use taskyard_core::store::{ClaimPlace, ClaimRequest};
 use taskyard_core::TaskState;
+use taskyard_core::store::{ClaimPlace, ClaimRequest};
 
 use crate::codec::int;
 use crate::fault::Outcome;
@@ -47,8 +47,8 @@ pub(crate) struct Picker {
     alone: bool,
     queues: Option<HashSet<QueueNo>>,
     place: Option<ClaimPlace>,
-    /// Something was left unread: another claim may find more.
-    pub(crate) cut: bool,
+    /// Where the walk was broken off: another claim may find more.
+    pub(crate) cut: Option<Candidate>,
 }
 
 impl Picker {
@@ -61,7 +61,7 @@ impl Picker {
             // Without a filter the head of the range is as near as any place in it.
             place: request.place.filter(|_| queues.is_some()),
             queues,
-            cut: false,
+            cut: None,
         }
     }
 
@@ -145,7 +145,7 @@ impl Picker {
             if tx.config(queue).is_some_and(|config| config.restricted()) {
                 scan.moves.push((candidate, queue));
                 if scan.moves.len() >= MOVED_MAX {
-                    self.cut = true;
+                    self.cut = Some(candidate);
                     break;
                 }
             } else if self.wants(queue) {

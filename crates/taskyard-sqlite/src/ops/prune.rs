@@ -111,8 +111,11 @@ pub(crate) fn prune(tx: &mut Tx<'_>, retention: &Retention) -> Outcome<StepRepor
     Ok(StepReport { tasks, more: false })
 }
 
-/// The next tasks in their order: order number, state, end.
-fn page(tx: &Tx<'_>, after: i64, limit: usize) -> Outcome<Vec<(i64, Option<TaskState>, Option<i64>)>> {
+/// A task's order number, state and end.
+type Prunable = (i64, Option<TaskState>, Option<i64>);
+
+/// The next tasks in their order.
+fn page(tx: &Tx<'_>, after: i64, limit: usize) -> Outcome<Vec<Prunable>> {
     let mut statement = tx.sql(sql!("task/prunable"))?;
     let mut rows = statement.query(params![after, limit as i64])?;
     let mut page = Vec::with_capacity(limit);

@@ -13,8 +13,7 @@ use crate::thread::reader::Read;
 
 /// All queues that have a row or unfinished tasks.
 pub(crate) fn queues(read: &Read<'_>) -> Outcome<Vec<QueueStatus>> {
-    let oldest: HashMap<String, Duration> =
-        oldest(read)?.into_iter().map(|(queue, _, age)| (queue, age)).collect();
+    let oldest: HashMap<String, Duration> = oldest(read)?.into_iter().map(|(queue, _, age)| (queue, age)).collect();
     let mut statement = read.sql(sql!("queue/figures"))?;
     let mut rows = statement.query([])?;
     let mut queues = Vec::new();
@@ -45,8 +44,7 @@ pub(crate) fn status(read: &Read<'_>) -> Outcome<StoreStatus> {
     }
     status.servers_alive = figure(read.sql(sql!("server/count_alive"))?.query_row([read.now], |row| row.get(0))?);
     status.parked = figure(read.sql(sql!("status/parked"))?.query_row([], |row| row.get(0))?);
-    status.oldest_enqueued =
-        oldest(read)?.into_iter().filter(|(_, paused, _)| !paused).map(|(_, _, age)| age).max();
+    status.oldest_enqueued = oldest(read)?.into_iter().filter(|(_, paused, _)| !paused).map(|(_, _, age)| age).max();
     Ok(status)
 }
 

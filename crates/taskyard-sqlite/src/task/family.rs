@@ -162,8 +162,7 @@ fn tell_one(tx: &mut Tx<'_>, job: Tell, child: i64, work: &mut VecDeque<Tell>) -
 /// The parent is no longer waited for; with the last one the child starts, or waits for its time.
 fn close_edge(tx: &mut Tx<'_>, parent: i64, child: i64) -> Outcome<()> {
     tx.run(sql!("edge/close"), [parent, child])?;
-    let left: Option<i64> =
-        tx.sql(sql!("waiting/close_parent"))?.query_row([child], |row| row.get(0)).optional()?;
+    let left: Option<i64> = tx.sql(sql!("waiting/close_parent"))?.query_row([child], |row| row.get(0)).optional()?;
     if left.is_none_or(|left| left > 0) {
         return Ok(());
     }

@@ -14,6 +14,7 @@ use taskyard_core::{Error, Result};
 use tokio::sync::oneshot;
 
 use super::patience::Patience;
+use super::writer::REPLACED;
 use crate::clock::Clock;
 use crate::connection::{self, Role};
 use crate::fault::{Fault, Outcome, Place};
@@ -93,10 +94,11 @@ impl Readers {
         (0..THREADS).all(|_| {
             let receiver = Arc::clone(&self.receiver);
             let running = Arc::clone(&self.running);
-            let mut reader =
-                Reader { place: Place { path: self.path.clone() }, clock: Clock::default(), connection: None };
+            let reader = Reader { place: Place { path: self.path.clone() }, clock: Clock::default(), connection: None };
             let serve = move || {
+                // Dropped in the reverse order: the connection is closed before `close` hears of it.
                 let _running = running;
+                let mut reader = reader;
                 loop {
                     // One thread waits in the channel, the other for this lock.
                     let job = receiver.lock().ok().and_then(|receiver| receiver.recv().ok());
@@ -186,7 +188,7 @@ impl Reader {
             if file::identity(path) == *identity {
                 return Ok(());
             }
-            return Err(file::file_error(path, "it was moved, deleted or replaced while it was open").into());
+            return Err(file::file_error(path, REPLACED).into());
         }
         if file::inspect(path)? == file::Found::Nothing {
             return Err(migrate::missing(0));

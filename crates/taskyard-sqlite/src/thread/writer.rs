@@ -6,7 +6,6 @@
 //! become a writer while another process writes, whatever the busy timeout.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -17,13 +16,13 @@ use taskyard_core::wake::Bells;
 use taskyard_core::{Error, Result};
 use tokio::sync::oneshot;
 
+use super::job::{Job, Operation};
+use super::keep::LOOK_EVERY;
 use super::patience::Patience;
 use super::tx::{Memory, QueueNo, Rings, Tx};
 use crate::clock::Clock;
-use crate::connection::{self, Role};
-use crate::fault::{Fault, Outcome, Place};
-use crate::file::{self, Identity};
-use crate::migrate;
+use crate::fault::{Outcome, Place};
+use crate::file::Identity;
 use crate::sql::sql;
 use crate::wake::Wake;
 
@@ -35,44 +34,6 @@ const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
 const HOG_MAX: Duration = Duration::from_millis(50);
 /// The gap: longer than the longest pause of one that waits.
 const GAP: Duration = Duration::from_millis(3);
-/// How often the file's identity and the size of its WAL are looked at, while something is written.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A WAL of this size is cut back as soon as no reader needs it.
-const WAL_CUT_BYTES: u64 = 64 << 20;
-/// A WAL of this size is worth a warning.
-const WAL_WARN_BYTES: u64 = 256 << 20;
-
-/// An operation that waits for its turn.
-trait Job: Send {
-    fn run(&mut self, tx: &mut Tx<'_>) -> Outcome<()>;
-    fn answer(self: Box<Self>, error: Option<Error>);
-}
-
-struct Operation<T, F> {
-    work: Option<F>,
-    result: Option<T>,
-    reply: oneshot::Sender<Result<T>>,
-}
-
-impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Outcome<T> + Send> Job for Operation<T, F> {
-    fn run(&mut self, tx: &mut Tx<'_>) -> Outcome<()> {
-        let work = self.work.take().expect("an operation runs once");
-        let panicked = || Fault::Answer(Error::Database("an operation panicked; it changed nothing".into()));
-        self.result = Some(catch_unwind(AssertUnwindSafe(|| work(tx))).map_err(|_| panicked())??);
-        Ok(())
-    }
-
-    fn answer(self: Box<Self>, error: Option<Error>) {
-        let answer = match (error, self.result) {
-            (None, Some(result)) => Ok(result),
-            (Some(error), _) => Err(error),
-            (None, None) => Err(Error::Database("an operation was not run".into())),
-        };
-        // Nobody may be waiting any more: the work was done all the same.
-        let _ = self.reply.send(answer);
-    }
-}
-
 /// Something done outside transactions of the writer, with its connection.
 type Chore = Box<dyn FnOnce(&mut Writer) + Send>;
 
@@ -91,6 +52,9 @@ impl std::fmt::Debug for WriterHandle {
         f.write_str("WriterHandle")
     }
 }
+
+/// What is said of a file that is no longer the one that was opened.
+pub(crate) const REPLACED: &str = "it was moved, deleted or replaced while it was open";
 
 const SHUT_DOWN: Error = Error::ShutDown("the database");
 
@@ -134,14 +98,14 @@ pub(crate) struct Writer {
     pub(crate) connection: Option<Connection>,
     pub(crate) clock: Clock,
     pub(crate) wake: Arc<Mutex<Option<Wake>>>,
-    bells: Arc<Bells>,
-    memory: Memory,
+    pub(super) bells: Arc<Bells>,
+    pub(super) memory: Memory,
     /// The schema was found to be this program's.
-    ready: bool,
-    identity: Option<Identity>,
-    looked_at: Instant,
-    warned: bool,
-    wal_large: bool,
+    pub(super) ready: bool,
+    pub(super) identity: Option<Identity>,
+    pub(super) looked_at: Instant,
+    pub(super) warned: bool,
+    pub(super) wal_large: bool,
     busy_since: Instant,
     data_version: i64,
     receiver: Receiver<Message>,
@@ -224,6 +188,7 @@ impl Writer {
     fn group(&mut self, first: Box<dyn Job>, since: Instant) {
         self.leave_gap();
         if let Err(fault) = self.begin(since) {
+            self.distrust(&fault);
             first.answer(Some(self.place.error(fault)));
             return;
         }
@@ -234,12 +199,19 @@ impl Writer {
             match self.run_one(job.as_mut(), !done.is_empty()) {
                 Ok(()) => done.push(job),
                 Err(fault) => {
-                    job.answer(Some(self.place.error(fault)));
-                    if self.is_rolled_back() {
-                        // It was the first; or the file system failed, and what had run before it is undone.
-                        self.answer_undone(done);
+                    let undone = self.is_rolled_back();
+                    if undone {
+                        self.distrust(&fault);
+                    }
+                    let error = self.place.error(fault);
+                    if undone {
+                        // It was the first; or the file system failed, and what had run before it is undone, too.
+                        self.memory.forget();
+                        done.into_iter().for_each(|other| other.answer(Some(error.clone())));
+                        job.answer(Some(error));
                         return;
                     }
+                    job.answer(Some(error));
                 }
             }
             if done.len() >= GROUP_MAX || begun.elapsed() >= GROUP_TIME_MAX {
@@ -292,16 +264,6 @@ impl Writer {
         self.connection.as_ref().is_none_or(Connection::is_autocommit)
     }
 
-    fn answer_undone(&mut self, done: Vec<Box<dyn Job>>) {
-        self.memory.forget();
-        for job in done {
-            job.answer(Some(Error::Database(format!(
-                "{}: the transaction was undone because writing failed; nothing was changed",
-                self.place.path.display()
-            ))));
-        }
-    }
-
     /// Begins a transaction on a file whose schema is ours.
     fn begin(&mut self, since: Instant) -> Outcome<()> {
         let mut patience = Patience::since(since);
@@ -339,54 +301,6 @@ impl Writer {
         read
     }
 
-    /// Opens the file if it is there, and makes sure that the schema is this program's.
-    pub(crate) fn prepare(&mut self) -> Outcome<()> {
-        self.open(false)?;
-        if self.ready {
-            return Ok(());
-        }
-        let connection = self.connection.as_ref().ok_or_else(|| migrate::missing(0))?;
-        migrate::check(connection)?;
-        connection::set_wal(connection)?;
-        self.become_ready();
-        Ok(())
-    }
-
-    /// The schema is this program's.
-    pub(crate) fn become_ready(&mut self) {
-        self.ready = true;
-        let mut wake = self.wake.lock().expect("nobody panics while holding it");
-        if wake.is_none() {
-            *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
-        }
-    }
-
-    /// Opens the connection; without `create` only if there is a file.
-    pub(crate) fn open(&mut self, create: bool) -> Outcome<()> {
-        if self.connection.is_some() {
-            return Ok(());
-        }
-        let path = &self.place.path;
-        let found = file::inspect(path)?;
-        if !path.exists() {
-            if !create {
-                return Ok(());
-            }
-            file::make_private(path)?;
-        }
-        let mut connection = connection::open(path, Role::Writer, false, &self.clock)?;
-        if connection.is_readonly("main")? {
-            return Err(file::file_error(path, "it can only be read").into());
-        }
-        if found == file::Found::Database {
-            migrate::look_over(&mut connection, path)?;
-        }
-        connection::settle(&connection)?;
-        self.identity = file::identity(path);
-        self.connection = Some(connection);
-        Ok(())
-    }
-
     /// Commits, tells other processes, answers.
     fn commit(&mut self, done: Vec<Box<dyn Job>>) {
         let connection = self.connection.as_ref().expect("a transaction has begun");
@@ -399,6 +313,7 @@ impl Writer {
                 let _ = connection.execute_batch("rollback");
             }
             self.memory.forget();
+            self.distrust(&fault);
             let error = self.place.error(fault);
             for job in done {
                 job.answer(Some(error.clone()));
@@ -428,55 +343,6 @@ impl Writer {
         {
             wake.tell(rings);
         }
-    }
-
-    /// Once a second: is the file still the one that was opened, how large is its WAL, are the others heard?
-    fn look(&mut self) -> Outcome<()> {
-        if self.looked_at.elapsed() < LOOK_EVERY || self.connection.is_none() {
-            return Ok(());
-        }
-        self.looked_at = Instant::now();
-        let path = &self.place.path;
-        if file::identity(path) != self.identity {
-            // A new file of that name is another database; writing to the old one would be lost with it.
-            return Err(file::file_error(path, "it was moved, deleted or replaced while it was open").into());
-        }
-        self.watch_wal();
-        if self.ready
-            && let Ok(mut wake) = self.wake.lock()
-            && wake.as_ref().is_none_or(|wake| !wake.hears())
-        {
-            *wake = None;
-            *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
-        }
-        Ok(())
-    }
-
-    fn watch_wal(&mut self) {
-        let bytes = file::wal_bytes(&self.place.path);
-        self.wal_large = bytes > WAL_CUT_BYTES;
-        if bytes > WAL_WARN_BYTES && !self.warned {
-            tracing::warn!(
-                path = %self.place.path.display(),
-                wal_mib = bytes >> 20,
-                "the write-ahead log is large: a reader has kept its snapshot open for long, so it cannot be written back"
-            );
-        }
-        self.warned = bytes > WAL_WARN_BYTES;
-        if self.wal_large {
-            self.cut_wal();
-        }
-    }
-
-    /// Writes the WAL back and cuts it, unless someone still reads it.
-    fn cut_wal(&mut self) {
-        if !self.wal_large {
-            return;
-        }
-        if let Some(connection) = &self.connection {
-            let _ = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
-        }
-        self.wal_large = file::wal_bytes(&self.place.path) > WAL_CUT_BYTES;
     }
 
     /// If other processes write too, leaves them a gap from time to time: they wait by looking again and again, and

@@ -10,7 +10,7 @@ use super::Yard;
 use crate::factory::{child_of, task};
 
 /// What databases and languages are known to change, refuse or cut.
-fn hostile() -> Vec<Vec<u8>> {
+pub(super) fn hostile() -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = [
         r#"{"args": [], "kwargs": {}}"#,
         r#"  { "args" : [ 1 ,2 ] }  "#,

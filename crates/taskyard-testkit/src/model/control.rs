@@ -120,6 +120,7 @@ impl Db {
 
     /// Deletes a task with all its rows.
     pub(super) fn remove(&mut self, id: TaskNo) {
+        self.thinned = true;
         self.tasks.retain(|row| row.id != id);
         self.edges.retain(|row| row.parent != id && row.child != id);
         self.cascades.retain(|row| row.task != id);

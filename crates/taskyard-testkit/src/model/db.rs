@@ -214,6 +214,8 @@ pub struct Db {
     pub deadlines: Vec<Deadline>,
     pub dead: Vec<TaskNo>,
     pub signals: Vec<Signal>,
+    /// Not a table: whether a task was ever removed. What fell along one that is gone is not found by a retry.
+    pub thinned: bool,
 }
 
 impl Db {

@@ -185,6 +185,18 @@ impl Db {
         })
     }
 
+    /// Lets a fallen task name this ancestor instead, if an open parent is down with it in this state: of several parents
+    /// that end in one transaction any may be the first.
+    pub fn falls_with(&mut self, id: TaskNo, state: TaskState, root: TaskNo) -> bool {
+        let mut parents = self.edges.iter().filter(|edge| edge.child == id && edge.open).map(|edge| edge.parent);
+        let held = parents.any(|parent| self.state(parent) == state && self.root_of(parent) == root);
+        let fallen = self.task(id).is_some_and(|task| task.fallen_from.is_some());
+        if held && fallen {
+            self.fall(id, state, root);
+        }
+        held && fallen
+    }
+
     /// Works off cascade rows, up to `budget` edges; whether more is left.
     pub fn cascade(&mut self, mut budget: usize) -> bool {
         let jobs = std::mem::take(&mut self.cascades);

@@ -100,7 +100,7 @@ impl Db {
         let id = task.id;
         must!(fallen(task.state), "{id:?} is {} and names {root:?} as what it fell with", task.state);
         let down = self.task(root).is_none_or(|root| fallen(root.state));
-        must!(down || self.reviving(), "{id:?} lies fallen with {root:?}, which stands again");
+        must!(down || self.reviving() || self.thinned, "{id:?} lies fallen with {root:?}, which stands again");
         Ok(())
     }
 

@@ -11,8 +11,10 @@ use crate::model::{Db, Task, TaskNo};
 
 impl Pair {
     /// After a step: every task's row, the figures, and the history of those that the step has touched.
-    pub(super) async fn compare(&self, before: &Db) -> Result<(), String> {
-        self.compare_rows().await?;
+    pub(super) async fn compare(&mut self, before: &Db) -> Result<(), String> {
+        let records = works("get", self.store.get(&self.names.tasks).await)?;
+        self.agree_on_falls(before, &records);
+        self.compare_rows(&records)?;
         self.compare_figures().await?;
         for task in self.db.tasks.iter().filter(|task| before.task(task.id) != Some(task)) {
             self.compare_history(task).await?;
@@ -22,7 +24,8 @@ impl Pair {
 
     /// At the end: the history of all tasks, too, and what their children and waiters see.
     pub(super) async fn compare_everything(&self) -> Result<(), String> {
-        self.compare_rows().await?;
+        let records = works("get", self.store.get(&self.names.tasks).await)?;
+        self.compare_rows(&records)?;
         for task in &self.db.tasks {
             self.compare_history(task).await?;
             self.compare_family(task).await?;
@@ -30,8 +33,20 @@ impl Pair {
         self.compare_finals().await
     }
 
-    async fn compare_rows(&self) -> Result<(), String> {
-        let records = works("get", self.store.get(&self.names.tasks).await)?;
+    /// Which of several parents that ended in this one step took a child along is the store's choice.
+    fn agree_on_falls(&mut self, before: &Db, records: &[Option<TaskRecord>]) {
+        for (at, record) in records.iter().enumerate() {
+            let (number, Some(record)) = (TaskNo(at as u16), record) else { continue };
+            let Some(root) = record.fallen_from.and_then(|root| self.names.task_number(root)) else { continue };
+            let of = |db: &Db| db.task(number).map(|task| (task.state, task.fallen_from));
+            let differs = of(&self.db) != Some((record.state, Some(root)));
+            if differs && of(&self.db) != of(before) && self.db.falls_with(number, record.state, root) {
+                self.count("another of several parents was named".into());
+            }
+        }
+    }
+
+    fn compare_rows(&self, records: &[Option<TaskRecord>]) -> Result<(), String> {
         for (at, record) in records.iter().enumerate() {
             let number = TaskNo(at as u16);
             match (self.db.task(number), record) {

@@ -167,6 +167,13 @@ impl Pair {
                 task.logs += u32::from(*logs);
             }
         }
+        for reply in &model {
+            match reply {
+                Reply::Applied(_) => self.count("a write was applied".into()),
+                Reply::AlreadyApplied(_) => self.count("a write had been applied".into()),
+                Reply::Lost => self.count("a write was lost".into()),
+            }
+        }
         same("finish", model.into_iter().map(real_reply).collect::<Vec<_>>(), replies)
     }
 

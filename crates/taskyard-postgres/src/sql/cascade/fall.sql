@@ -11,7 +11,7 @@ BEGIN
     IF v_fallen IS NULL THEN
         RETURN '{}';
     END IF;
-    UPDATE taskyard.task t SET state = p_state, fallen_from = p_root, finished_at = p_now,
+    UPDATE taskyard.task t SET state = p_state, fallen_from = p_root, finished_at = greatest(p_now, t.created_at),
         error_type = CASE p_state WHEN 5 THEN 'ParentTaskFailed' ELSE 'ParentTaskCancelled' END,
         error_message = 'parent task ' || p_root || CASE p_state WHEN 5 THEN ' failed' ELSE ' was cancelled' END,
         error_traceback = NULL

@@ -68,13 +68,19 @@ BEGIN
             CONTINUE;
         END IF;
         IF v_kind = 3 THEN
+            -- Those that have fallen and that no open parent holds down any more: none that is down with, or is, the
+            -- ancestor they name. Whenever a task stands up or falls with another ancestor, its children are looked at
+            -- again, so nobody has to remember whose retry it was.
             SELECT array_agg(l.id) INTO v_next FROM (
                 SELECT t.id FROM taskyard.task t
-                WHERE t.id = ANY(v_children) AND t.fallen_from = v_root AND t.state IN (5, 6) ORDER BY t.id
-                FOR NO KEY UPDATE) l;
+                WHERE t.id = ANY(v_children) AND t.fallen_from IS NOT NULL AND t.state IN (5, 6) AND NOT EXISTS (
+                    SELECT FROM taskyard.edge e JOIN taskyard.task p ON p.id = e.parent_id
+                    WHERE e.child_id = t.id AND e.open AND p.state IN (5, 6)
+                        AND coalesce(p.fallen_from, p.id) = t.fallen_from)
+                ORDER BY t.id FOR NO KEY UPDATE OF t) l;
             IF v_next IS NOT NULL THEN
                 SELECT woken + count(*) INTO woken
-                FROM unnest(taskyard.cascade_revive(v_next, v_root, false, p_now)) AS s(state) WHERE s.state = 1;
+                FROM unnest(taskyard.cascade_revive(v_next, p_now)) AS s(state) WHERE s.state = 1;
             END IF;
         ELSE
             v_run := v_children;

@@ -61,8 +61,8 @@ BEGIN
             error_type = CASE WHEN x.target <> 5 THEN t.error_type WHEN x.alone THEN 'WorkerDied' ELSE 'ServerLost' END,
             error_message = CASE WHEN x.target <> 5 THEN t.error_message
                 WHEN NOT x.alone THEN 'server was lost and the task may run only once'
-                WHEN t.crashes >= 2 THEN 'worker died 3 times'
-                ELSE 'worker died and the task may run only once' END,
+                WHEN t.at_most_once THEN 'worker died and the task may run only once'
+                ELSE 'worker died 3 times' END,
             error_traceback = CASE WHEN x.target <> 5 THEN t.error_traceback END
         FROM x WHERE t.id = x.id
         RETURNING t.id, x.target, x.order_number, t.has_children

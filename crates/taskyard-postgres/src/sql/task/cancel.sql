@@ -19,7 +19,7 @@ BEGIN
         v_id := p_ids[v_place];
         -- Whoever takes the row out of `ready` or `waiting` decides; who comes too late looks again.
         FOR v_try IN 1..1000 LOOP
-            SELECT t.state, t.has_children INTO v_task FROM taskyard.task t WHERE t.id = v_id;
+            SELECT t.state, t.finished_at INTO v_task FROM taskyard.task t WHERE t.id = v_id;
             place := v_place;
             state := coalesce(v_task.state, 0);
             IF v_task.state IS NULL THEN
@@ -41,6 +41,13 @@ BEGIN
                     UPDATE taskyard.task t SET state = 6, finished_at = v_now
                     WHERE t.id = v_id AND t.state IN (0, 1, 3);
                     v_got := FOUND;
+                    IF v_got AND v_task.state = 3 THEN
+                        -- The attempt was stopped, whatever its task is now.
+                        INSERT INTO taskyard.attempt (task_id, server_id, started_at, ended_at, number, outcome)
+                        SELECT v_id, t.server_id, t.started_at, v_task.finished_at, t.attempt, 6 FROM taskyard.task t
+                        WHERE t.id = v_id AND t.attempt > 0 AND NOT EXISTS (
+                            SELECT FROM taskyard.attempt a WHERE a.task_id = v_id AND a.number = t.attempt);
+                    END IF;
                 ELSE
                     v_got := cardinality(taskyard.task_detach(ARRAY[v_id])) > 0;
                     UPDATE taskyard.task t SET state = 6, finished_at = v_now WHERE v_got AND t.id = v_id;

@@ -1,6 +1,6 @@
 -- Claims up to p_limit tasks that are runnable now, in order of rank (= ~priority) and order number after the place
--- (p_rank, p_order). The first row, if its id is null, is a notice: flags 8 = this server's lease is over, 16 = a task
--- that must run alone is waiting. In the others: 1 has parents, 2 expired, 4 alone.
+-- (p_rank, p_order). A row whose id is null is a notice: flags 8 = this server's lease is over, 16 = a task that must
+-- run alone is waiting. In the others: 1 has parents, 2 expired, 4 alone.
 --
 -- Rejected: claiming from a partial index on the wide row's state (44,000 tasks/s against 48,000, and a third more WAL).
 -- The settings: a plan that is kept must not be one that was made while the tables were empty.
@@ -29,20 +29,8 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
-    IF NOT p_alone AND EXISTS (
-        SELECT FROM taskyard.ready r LEFT JOIN taskyard.queue q ON q.name = r.queue
-        WHERE r.lane = -1 - p_runtime AND (p_queues IS NULL OR r.queue = ANY(p_queues))
-            AND coalesce(NOT q.paused, true) AND (q.running_max IS NULL OR q.running_max > 0)
-    ) THEN
-        flags := 16;
-        RETURN NEXT;
-    END IF;
-
     IF p_alone OR EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
         v_chosen := taskyard.ready_choose(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order);
-        IF v_chosen IS NULL THEN
-            RETURN;
-        END IF;
         RETURN QUERY WITH c AS MATERIALIZED (SELECT * FROM unnest(v_chosen)
         ), d AS (
             DELETE FROM taskyard.ready r USING c
@@ -98,6 +86,14 @@ BEGIN
     IF v_size <> v_count THEN
         PERFORM taskyard.task_set_aside((SELECT array_agg(i) FROM taskyard.claim k, unnest(k.task_ids) i
             WHERE k.id = p_claim));
+    END IF;
+    IF EXISTS (
+        SELECT FROM taskyard.ready r LEFT JOIN taskyard.queue q ON q.name = r.queue
+        WHERE r.lane = -1 - p_runtime AND (p_queues IS NULL OR r.queue = ANY(p_queues)) AND NOT coalesce(q.paused, false)
+    ) THEN
+        id := NULL;
+        flags := 16;
+        RETURN NEXT;
     END IF;
 END
 $$;

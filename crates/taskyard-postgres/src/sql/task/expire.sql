@@ -2,27 +2,43 @@
 CREATE OR REPLACE FUNCTION taskyard.task_expire(p_ids uuid[], p_now timestamptz) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_due uuid[];
-    v_parents uuid[];
+    v_id uuid;
+    v_linked boolean;
+    v_count int := 0;
+    v_budget int := 1000;
+    v_cascade record;
 BEGIN
-    SELECT array_agg(t.id) INTO v_due FROM taskyard.task t
-    WHERE t.id = ANY(p_ids) AND t.state IN (0, 1) AND t.expires_at <= p_now;
+    SELECT array_agg(t.id ORDER BY t.has_parents, t.order_number), bool_or(t.has_children) INTO v_due, v_linked
+    FROM taskyard.task t WHERE t.id = ANY(p_ids) AND t.state IN (0, 1) AND t.expires_at <= p_now;
     IF v_due IS NULL THEN
         RETURN 0;
     END IF;
-    v_due := taskyard.task_detach(v_due);
-    IF cardinality(v_due) = 0 THEN
-        RETURN 0;
+    IF NOT v_linked THEN
+        RETURN cardinality(taskyard.task_expire_these(v_due, p_now));
     END IF;
+    -- One after the other: a child that falls with its parent has not expired.
+    FOREACH v_id IN ARRAY v_due LOOP
+        CONTINUE WHEN cardinality(taskyard.task_expire_these(ARRAY[v_id], p_now)) = 0;
+        v_count := v_count + 1;
+        IF (SELECT t.has_children FROM taskyard.task t WHERE t.id = v_id) THEN
+            SELECT c.* INTO v_cascade FROM taskyard.cascade_run(ARRAY[v_id], ARRAY[2::smallint], NULL, NULL, v_budget,
+                p_now) c;
+            v_budget := greatest(v_budget - v_cascade.edges, 0);
+        END IF;
+    END LOOP;
+    RETURN v_count;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION taskyard.task_expire_these(p_ids uuid[], p_now timestamptz) RETURNS uuid[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_ids uuid[] := taskyard.task_detach(p_ids);
+BEGIN
     UPDATE taskyard.task t SET state = 6, finished_at = p_now, error_type = 'Expired',
         error_message = 'the task expired before it started', error_traceback = NULL
-    WHERE t.id = ANY(v_due);
-    PERFORM taskyard.task_ended(v_due, p_now);
-    SELECT array_agg(t.id ORDER BY t.order_number) INTO v_parents FROM taskyard.task t
-    WHERE t.id = ANY(v_due) AND t.has_children;
-    IF v_parents IS NOT NULL THEN
-        PERFORM taskyard.cascade_run(v_parents, array_fill(2::smallint, ARRAY[cardinality(v_parents)]), NULL, NULL, 1000,
-            p_now);
-    END IF;
-    RETURN cardinality(v_due);
+    WHERE t.id = ANY(v_ids);
+    PERFORM taskyard.task_ended(v_ids, p_now);
+    RETURN v_ids;
 END
 $$;

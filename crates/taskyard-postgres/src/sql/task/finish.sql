@@ -35,7 +35,7 @@ BEGIN
                 WITH ORDINALITY AS n(id, token, code, result, after_us, type, message, trace, place)
             JOIN taskyard.task t ON t.id = n.id AND t.token = n.token AND t.state = 2
         ORDER BY t.id FOR NO KEY UPDATE OF t
-    ), y AS MATERIALIZED (
+    ), j AS (
         -- A request that was made before this write wins over everything but a success.
         SELECT x.*, x.code <> 0 AND (x.cancel_requested OR x.stop_requested) AS asked,
             CASE WHEN x.code = 0 THEN 4
@@ -47,14 +47,24 @@ BEGIN
                 WHEN x.code = 5 THEN 0
                 WHEN x.code = 6 THEN CASE WHEN x.crashes >= 2 OR x.at_most_once THEN 5 ELSE 1 END
                 WHEN x.code = 7 THEN CASE WHEN x.at_most_once THEN 5 ELSE 1 END
-                ELSE 6 END::smallint AS target
+                ELSE 6 END::smallint AS target,
+            CASE WHEN x.at_most_once THEN 'worker died and the task may run only once'
+                ELSE 'worker died 3 times' END AS verdict
         FROM x
+    ), y AS MATERIALIZED (
+        -- What the row says went wrong: 1 what is given, 2 expired, 3 its worker died, 0 as before.
+        SELECT j.*, CASE WHEN j.asked THEN 0 WHEN j.code IN (1, 2) THEN 1 WHEN j.code = 9 THEN 2
+            WHEN j.code IN (6, 7) AND j.target = 5 THEN 3 ELSE 0 END AS blame
+        FROM j
     ), h AS (
+        -- Also of a death that ends the task: its row says `failed`, the attempt's says how.
         INSERT INTO taskyard.attempt (task_id, server_id, started_at, ended_at, number, outcome, error_type,
             error_message, error_traceback)
         SELECT y.id, y.server_id, y.started_at, v_now, y.attempt,
-            CASE y.code WHEN 2 THEN 2 WHEN 3 THEN 5 WHEN 6 THEN 4 ELSE 3 END, y.type, y.message, y.trace
-        FROM y WHERE NOT y.asked AND y.code IN (2, 3, 6, 7) AND y.target IN (0, 1) ORDER BY y.place
+            CASE y.code WHEN 2 THEN 2 WHEN 3 THEN 5 WHEN 6 THEN 4 ELSE 3 END,
+            CASE WHEN y.code = 6 AND y.target = 5 THEN 'WorkerDied' ELSE y.type END,
+            CASE WHEN y.code = 6 AND y.target = 5 THEN y.verdict ELSE y.message END, y.trace
+        FROM y WHERE NOT y.asked AND y.code IN (2, 3, 6, 7) ORDER BY y.place
     ), w AS (
         INSERT INTO taskyard.waiting (task_id, run_at, reason, runtime, queue, parked)
         SELECT y.id, CASE WHEN y.code <> 5 THEN v_now + y.after_us * interval '1 microsecond' END,
@@ -69,25 +79,15 @@ BEGIN
             failures = t.failures + (NOT y.asked AND y.code IN (1, 2))::int,
             crashes = t.crashes + (NOT y.asked AND y.code = 6)::int,
             alone = t.alone OR (NOT y.asked AND y.code IN (6, 7)),
-            run_at = CASE WHEN y.target = 0 AND y.code IN (2, 3) THEN v_now + y.after_us * interval '1 microsecond'
-                ELSE t.run_at END,
-            error_type = CASE WHEN y.asked OR y.code IN (0, 3, 4, 5, 8) THEN t.error_type
-                WHEN y.code = 9 THEN 'Expired'
-                WHEN y.code IN (6, 7) THEN CASE WHEN y.target = 5 THEN 'WorkerDied' ELSE coalesce(y.type, t.error_type) END
-                ELSE y.type END,
-            error_message = CASE WHEN y.asked OR y.code IN (0, 3, 4, 5, 8) THEN t.error_message
-                WHEN y.code = 9 THEN 'the task expired before it started'
-                WHEN y.code IN (6, 7) THEN CASE
-                    WHEN y.target <> 5 THEN CASE WHEN y.type IS NULL THEN t.error_message ELSE y.message END
-                    WHEN y.crashes >= 2 AND y.code = 6 THEN 'worker died 3 times'
-                    ELSE 'worker died and the task may run only once' END
-                ELSE y.message END,
-            error_traceback = CASE WHEN y.asked OR y.code IN (0, 3, 4, 5, 8) THEN t.error_traceback
-                WHEN y.code = 9 THEN NULL
-                WHEN y.code IN (6, 7) AND y.type IS NULL AND y.target <> 5 THEN t.error_traceback
-                ELSE y.trace END
+            run_at = CASE WHEN y.asked OR y.code NOT IN (2, 3) THEN t.run_at
+                WHEN y.target = 0 THEN v_now + y.after_us * interval '1 microsecond' END,
+            error_type = CASE y.blame WHEN 1 THEN y.type WHEN 2 THEN 'Expired' WHEN 3 THEN 'WorkerDied'
+                ELSE t.error_type END,
+            error_message = CASE y.blame WHEN 1 THEN y.message WHEN 2 THEN 'the task expired before it started'
+                WHEN 3 THEN y.verdict ELSE t.error_message END,
+            error_traceback = CASE WHEN y.blame > 0 THEN y.trace ELSE t.error_traceback END
         FROM y WHERE t.id = y.id
-        RETURNING t.id, y.place, y.target, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL AS more
+        RETURNING t.id, y.place, y.target, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL OR t.expires_at IS NOT NULL AS more
     )
     SELECT array_agg(u.id ORDER BY u.place), array_agg(u.target ORDER BY u.place),
         array_agg(u.id ORDER BY u.place) FILTER (WHERE u.target >= 3),
@@ -110,7 +110,7 @@ BEGIN
         SELECT c.woken INTO v_woken FROM taskyard.cascade_run(v_parents, v_kinds, NULL, NULL, 1000, v_now) c;
     END IF;
     place := 0;
-    reply := (v_ready IS NOT NULL OR v_woken > 0 OR 0 = ANY(v_states))::int;
+    reply := (v_ready IS NOT NULL OR v_woken > 0 OR coalesce(0 = ANY(v_states), false))::int;
     state := (v_ended IS NOT NULL)::int;
     RETURN NEXT;
     RETURN QUERY SELECT n.place::int,

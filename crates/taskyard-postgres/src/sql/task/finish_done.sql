@@ -19,7 +19,7 @@ BEGIN
             stop_requested = false
         FROM unnest(p_ids, p_tokens, p_results) AS n(id, token, result)
         WHERE t.id = n.id AND t.token = n.token AND t.state = 2
-        RETURNING t.id, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL AS more
+        RETURNING t.id, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL OR t.expires_at IS NOT NULL AS more
     )
     SELECT array_agg(u.id), array_agg(u.id) FILTER (WHERE u.has_children), array_agg(u.id) FILTER (WHERE u.more)
     INTO v_applied, v_parents, v_more FROM u;

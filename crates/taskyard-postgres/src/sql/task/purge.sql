@@ -1,5 +1,5 @@
 -- Deletes those of these tasks that are final and whose children all are, with everything that belongs to them; answers
--- their ids. A unique key that is held for a time stays held.
+-- their ids.
 CREATE OR REPLACE FUNCTION taskyard.task_purge(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
 DECLARE
@@ -25,6 +25,8 @@ BEGIN
     DELETE FROM taskyard.attempt a WHERE a.task_id = ANY(v_ids);
     DELETE FROM taskyard.edge e WHERE e.parent_id = ANY(v_ids);
     DELETE FROM taskyard.edge e WHERE e.child_id = ANY(v_ids);
+    DELETE FROM taskyard.unique_key k USING taskyard.task t
+    WHERE t.id = ANY(v_ids) AND k.key = t.unique_key AND k.task_id = t.id;
     DELETE FROM taskyard.dead d WHERE d.task_id = ANY(v_ids);
     DELETE FROM taskyard.task t WHERE t.id = ANY(v_ids);
     RETURN v_ids;

@@ -38,17 +38,16 @@ BEGIN
                     CASE WHEN v_task.state = 5 THEN v_task.error_traceback END);
             END IF;
             UPDATE taskyard.task t SET failures = 0, lost = 0, crashes = 0, alone = false, token = NULL, result = NULL,
-                expires_at = NULL, fallen_from = NULL, cancel_requested = false, stop_requested = false
+                run_at = NULL, expires_at = NULL, cancel_requested = false, stop_requested = false
             WHERE t.id = v_id;
-            IF v_task.unique_hold IN (0, 1) THEN
-                INSERT INTO taskyard.unique_key AS k (key, task_id) VALUES (v_task.unique_key, v_id)
-                ON CONFLICT (key) DO UPDATE SET task_id = excluded.task_id, until = NULL WHERE k.until <= v_now;
+            IF v_task.expires_at IS NOT NULL THEN
+                DELETE FROM taskyard.deadline d WHERE d.task_id = v_id;
             END IF;
             reply := 0;
-            state := (taskyard.cascade_revive(ARRAY[v_id], NULL, true, v_now))[1];
+            state := (taskyard.cascade_revive(ARRAY[v_id], v_now))[1];
             v_woken := v_woken + (state = 1)::int;
             IF v_task.has_children THEN
-                SELECT c.* INTO v_cascade FROM taskyard.cascade_run(ARRAY[v_id], ARRAY[3::smallint], ARRAY[v_id], NULL,
+                SELECT c.* INTO v_cascade FROM taskyard.cascade_run(ARRAY[v_id], ARRAY[3::smallint], NULL, NULL,
                     v_budget, v_now) c;
                 v_budget := greatest(v_budget - v_cascade.edges, 0);
                 v_woken := v_woken + v_cascade.woken;

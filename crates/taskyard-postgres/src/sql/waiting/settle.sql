@@ -53,9 +53,11 @@ BEGIN
             v_message := 'it names a parent that does not exist: ' || v_unknown;
         ELSIF EXISTS (SELECT FROM taskyard.edge e WHERE e.parent_id = v_id) AND EXISTS (
             WITH RECURSIVE above AS (
-                SELECT e.parent_id FROM taskyard.edge e WHERE e.child_id = v_id AND e.open
+                SELECT e.parent_id FROM taskyard.edge e JOIN taskyard.task p ON p.id = e.parent_id AND p.state = 0
+                WHERE e.child_id = v_id AND e.open
                 UNION
                 SELECT e.parent_id FROM above a JOIN taskyard.edge e ON e.child_id = a.parent_id AND e.open
+                    JOIN taskyard.task p ON p.id = e.parent_id AND p.state = 0
             )
             SELECT FROM above a WHERE a.parent_id = v_id
         ) THEN

@@ -1,0 +1,84 @@
+//! A person's own query (`taskyard db query`): one statement in a read-only transaction of a connection of its own.
+//!
+//! The statement is first prepared, which the server does for one statement only and which tells the columns' types,
+//! and then run as it stands, which gives every type as text. The connection is closed afterwards, whatever the
+//! statement did to its session.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use taskyard_core::store::{Rows, begins_reading};
+use taskyard_core::{Error, Result};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::store::Inner;
+use crate::{connect, failure};
+
+/// A person waits; a statement that takes longer is better run by `psql`.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Runs it.
+///
+/// # Errors
+/// `InvalidArgument` for what does not only read, the server's otherwise.
+pub(crate) async fn rows(store: &Inner, sql: &str, limit: usize) -> Result<Rows> {
+    if !begins_reading(sql) {
+        return Err(refused("only a statement that reads is run here".into()));
+    }
+    let client = connect::open(store.pool.address()).await?;
+    match tokio::time::timeout(DEADLINE, run(&client, sql, limit)).await {
+        Ok(rows) => rows,
+        Err(_) => Err(Error::Database(format!("the query took longer than {} s", DEADLINE.as_secs()))),
+    }
+}
+
+fn refused(why: String) -> Error {
+    Error::InvalidArgument { what: "query", why }
+}
+
+/// What the server says of a person's own statement is about the statement.
+fn wrong(error: &tokio_postgres::Error) -> Error {
+    match error.as_db_error() {
+        Some(database) if !failure::is_broken(error) => refused(database.message().to_owned()),
+        _ => failure::of_statement(error),
+    }
+}
+
+async fn run(client: &Client, sql: &str, limit: usize) -> Result<Rows> {
+    let begin = "begin transaction read only; set local statement_timeout = '60s'";
+    client.batch_execute(begin).await.map_err(|error| failure::of_statement(&error))?;
+    let statement = client.prepare(sql).await.map_err(|error| wrong(&error))?;
+    if !statement.params().is_empty() {
+        return Err(refused("it has parameters ($1), and there is nothing to put there".into()));
+    }
+    let types: Vec<Type> = statement.columns().iter().map(|column| column.type_().clone()).collect();
+    let columns = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+    let mut answer = Rows { columns, ..Rows::default() };
+    let mut messages = pin!(client.simple_query_raw(sql).await.map_err(|error| wrong(&error))?);
+    while let Some(message) = messages.next().await {
+        let SimpleQueryMessage::Row(row) = message.map_err(|error| wrong(&error))? else { continue };
+        if answer.rows.len() == limit {
+            answer.more = true;
+            break;
+        }
+        answer.rows.push(types.iter().enumerate().map(|(at, kind)| value(kind, row.get(at))).collect());
+    }
+    Ok(answer)
+}
+
+fn value(kind: &Type, text: Option<&str>) -> Value {
+    let Some(text) = text else { return Value::Null };
+    let typed = match *kind {
+        Type::BOOL => Some(Value::Bool(text == "t")),
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => text.parse::<i64>().ok().map(Value::from),
+        Type::FLOAT4 | Type::FLOAT8 => {
+            text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number)
+        }
+        Type::JSON | Type::JSONB => serde_json::from_str(text).ok(),
+        _ => None,
+    };
+    typed.unwrap_or_else(|| Value::String(text.to_owned()))
+}

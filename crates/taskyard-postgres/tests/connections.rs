@@ -1,0 +1,211 @@
+//! Wrong addresses, lost connections, missing rights: one clear sentence, and the next call works.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use taskyard_core::store::Store;
+use taskyard_core::{Error, TaskState};
+use taskyard_postgres::{Options, PostgresStore};
+use taskyard_testkit::factory::{beat, request, server, task};
+use taskyard_testkit::postgres::{Cluster, shared};
+use tokio_postgres::NoTls;
+use uuid::Uuid;
+
+mod yard;
+
+async fn refused(url: &str) -> Error {
+    let options = Options { connect_timeout: Duration::from_secs(2), ..Options::default() };
+    let error = PostgresStore::connect(url, options).await.map(|_| ()).unwrap_err();
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+    error
+}
+
+#[tokio::test]
+async fn wrong_addresses_say_what_is_wrong_without_the_password() {
+    let port = shared().port();
+    let error = refused("postgresql://app:s3cret@127.0.0.1:1/db").await;
+    assert!(matches!(&error, Error::Connection(why) if why.contains("127.0.0.1:1") && why.contains("refused")), "{error}");
+    let error = refused("postgresql://app:s3cret@no.such.host.invalid/db").await;
+    assert!(matches!(&error, Error::Connection(why) if why.contains("no.such.host.invalid")), "{error}");
+    let error = refused(&format!("postgresql://postgres:s3cret@127.0.0.1:{port}/no_such_database")).await;
+    assert!(matches!(&error, Error::Refused(why) if why.contains("no_such_database")), "{error}");
+    let error = refused(&format!("postgresql://nobody:s3cret@127.0.0.1:{port}/postgres")).await;
+    assert!(matches!(&error, Error::Refused(why) if why.contains("nobody")), "{error}");
+    assert!(matches!(refused("redis://:s3cret@127.0.0.1").await, Error::InvalidUrl(_)));
+    // The server speaks no TLS: never in clear text when encryption was asked for.
+    let error = refused(&format!("postgresql://postgres:s3cret@127.0.0.1:{port}/postgres?sslmode=require")).await;
+    assert!(matches!(error, Error::Connection(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let began = Instant::now();
+    let error = refused(&format!("postgresql://app:s3cret@127.0.0.1:{port}/db")).await;
+    assert!(matches!(error, Error::Connection(_)), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused() {
+    let settings = Vec::new();
+    let cluster = Cluster::start_with(&taskyard_testkit::postgres::ClusterOptions { durable: false, settings });
+    cluster.psql("CREATE ROLE app LOGIN PASSWORD 'right'");
+    let hba = cluster.psql("SHOW hba_file");
+    let rules = "host all app 127.0.0.1/32 scram-sha-256\nlocal all all trust\nhost all postgres 127.0.0.1/32 trust\n";
+    std::fs::write(&hba, rules).unwrap();
+    cluster.psql("SELECT pg_reload_conf()");
+    let url = |password: &str| format!("postgresql://app:{password}@127.0.0.1:{}/postgres", cluster.port());
+    // The reload takes a moment.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match PostgresStore::connect(&url("s3cret"), Options::default()).await {
+            Err(Error::Refused(why)) => {
+                assert!(why.contains("password authentication failed") && !why.contains("s3cret"), "{why}");
+                break;
+            }
+            other => assert!(Instant::now() < deadline, "{other:?}"),
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(matches!(
+        PostgresStore::connect(&format!("postgresql://app@127.0.0.1:{}/postgres", cluster.port()), Options::default()).await,
+        Err(Error::Refused(_))
+    ));
+    PostgresStore::connect(&url("right"), Options::default()).await.unwrap().close().await;
+}
+
+#[tokio::test]
+async fn without_a_schema_every_call_says_so() {
+    let store = yard::open(&shared().create_database()).await;
+    assert_eq!(store.schema().await.unwrap().found, 0);
+    assert!(matches!(store.add(&[task()]).await, Err(Error::SchemaTooOld { found: 0, .. })));
+    assert!(matches!(store.get(&[task().id]).await, Err(Error::SchemaTooOld { .. })));
+    assert!(matches!(store.claim(&request(server().id, 1)).await, Err(Error::SchemaTooOld { .. })));
+}
+
+#[tokio::test]
+async fn a_role_without_rights_is_refused() {
+    let (_store, url) = yard::fresh_with_address().await;
+    let role = format!("nobody_{}", Uuid::new_v4().simple());
+    shared().psql(&format!("CREATE ROLE {role} LOGIN"));
+    let own = url.replace("postgres@", &format!("{role}@"));
+    let store = yard::open(&own).await;
+    assert!(matches!(store.add(&[task()]).await, Err(Error::Refused(_))));
+    let fresh = shared().create_database().replace("postgres@", &format!("{role}@"));
+    let error = yard::open(&fresh).await.migrate().await.unwrap_err();
+    assert!(matches!(error, Error::Refused(_)), "{error}");
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_closed_store_refuses() {
+    let store = yard::fresh().await;
+    store.close().await;
+    assert_eq!(store.add(&[task()]).await, Err(Error::ShutDown("the store")));
+}
+
+/// Whatever each connection is for, when it is ended the next calls work.
+#[tokio::test]
+async fn every_connection_may_be_ended() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    for _ in 0..5 {
+        let id = store.add(&[task()]).await.unwrap()[0].id;
+        heard(&store).await;
+        assert!(shared().terminate_backends(&url) >= 3, "three for work, one that listens");
+        gone(&url).await;
+        // The end of a session reaches its client a moment later: a call may still meet it, the next one may not.
+        let claimed = match store.claim(&request(host.id, 10)).await {
+            Err(Error::Connection(_)) => store.claim(&request(host.id, 10)).await.unwrap(),
+            other => other.unwrap(),
+        };
+        assert_eq!(claimed.tasks.len(), 1);
+        assert!(!store.server_beat(&beat(host.id)).await.unwrap().dead);
+        let finished = taskyard_core::store::Finish {
+            id,
+            token: claimed.tasks[0].token,
+            outcome: taskyard_core::store::Outcome::Done { result: b"1".to_vec() },
+            context: None,
+            logs: Vec::new(),
+        };
+        store.finish(&[finished], &[]).await.unwrap();
+        assert_eq!(store.get(&[id]).await.unwrap()[0].as_ref().unwrap().state, TaskState::Done);
+    }
+    store.close().await;
+}
+
+async fn gone(url: &str) {
+    let name = url.rsplit('/').next().unwrap();
+    while shared().psql(&format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")) != "0" {
+        tokio::task::yield_now().await;
+        if shared().psql(&format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND backend_start < now() - interval '10 ms'")) == "0" {
+            return;
+        }
+    }
+}
+
+async fn heard(store: &Arc<PostgresStore>) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !store.hears_others() {
+        assert!(Instant::now() < deadline, "LISTEN came up");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// One process adds, another hears it.
+#[tokio::test]
+async fn others_are_heard_and_told() {
+    let (adder, url) = yard::fresh_with_address().await;
+    let hearer = yard::open(&url).await;
+    hearer.server_enter(&server()).await.unwrap();
+    heard(&hearer).await;
+    let mut work = hearer.bells().work.listen();
+    work.take();
+    adder.add(&[task()]).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), work.heard()).await.expect("told by NOTIFY");
+    // From SQL, too.
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    work.take();
+    client.batch_execute("SELECT taskyard.enqueue('k')").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), work.heard()).await.expect("told by enqueue()");
+    // Broken, it comes back and rings once.
+    shared().terminate_backends(&url);
+    tokio::time::timeout(Duration::from_secs(20), work.heard()).await.expect("rung after the break");
+    heard(&hearer).await;
+}
+
+#[tokio::test]
+async fn without_notify_nothing_listens_and_nothing_is_sent() {
+    let url = yard::database().await;
+    let quiet = PostgresStore::connect(&url, Options { notify: false, ..Options::default() }).await.unwrap();
+    let hearer = yard::open(&url).await;
+    hearer.server_enter(&server()).await.unwrap();
+    heard(&hearer).await;
+    let mut work = hearer.bells().work.listen();
+    work.take();
+    quiet.add(&[task()]).await.unwrap();
+    let host = server();
+    quiet.server_enter(&host).await.unwrap();
+    assert_eq!(quiet.claim(&request(host.id, 1)).await.unwrap().tasks.len(), 1);
+    assert!(!quiet.hears_others());
+    // A notification that was sent would have arrived before this one of another session.
+    let mut finished = hearer.bells().finished.listen();
+    finished.take();
+    shared().psql_in(&url, "NOTIFY taskyard_finished");
+    tokio::time::timeout(Duration::from_secs(5), finished.heard()).await.expect("the later one arrived");
+    assert!(!work.take(), "no NOTIFY was sent");
+}
+
+/// A channel is an identifier in a statement that takes no parameters.
+#[tokio::test]
+async fn a_channel_is_checked() {
+    let url = shared().url("postgres");
+    for channel in ["", "a b", "x\"; drop table t; --", &"c".repeat(64)] {
+        let options = Options { notify_channel: channel.into(), ..Options::default() };
+        assert!(matches!(PostgresStore::connect(&url, options).await, Err(Error::Setting { .. })), "{channel}");
+    }
+}

@@ -1,0 +1,291 @@
+//! Adding and ending inside the caller's own transaction, from SQL and from Rust.
+
+use taskyard_core::state::{OnParentFailure, Runtime};
+use taskyard_core::store::{Claimed, Finish, Outcome, Store};
+use taskyard_core::task::{Unique, UniqueHold};
+use taskyard_core::{Error, NewTask, ServerId, TaskId, TaskState, WaitReason};
+use taskyard_postgres::{PostgresStore, complete_in, enqueue_in};
+use taskyard_testkit::factory::{child_of, failure, of_kind, request, server, task};
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+mod yard;
+
+async fn client(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn enter(store: &PostgresStore) -> ServerId {
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    host.id
+}
+
+async fn claim(store: &PostgresStore, host: ServerId) -> Vec<Claimed> {
+    store.claim(&request(host, 100)).await.unwrap().tasks
+}
+
+async fn state(store: &PostgresStore, id: TaskId) -> TaskState {
+    store.get(&[id]).await.unwrap()[0].as_ref().unwrap().state
+}
+
+async fn settle(store: &PostgresStore) {
+    while store.settle().await.unwrap().more {}
+}
+
+async fn enqueue(client: &Client, call: &str) -> TaskId {
+    TaskId(client.query_one(&format!("SELECT taskyard.enqueue({call})"), &[]).await.unwrap().get(0))
+}
+
+#[tokio::test]
+async fn a_task_exists_only_if_its_transaction_commits() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = enter(&store).await;
+    let mut client = client(&url).await;
+    let transaction = client.transaction().await.unwrap();
+    let kept = NewTask { payload: b"{\"args\":[1.0]}".to_vec(), priority: 3, ..of_kind("app::kept") };
+    assert_eq!(enqueue_in(&transaction, &kept).await.unwrap(), kept.id);
+    assert!(claim(&store, host).await.is_empty(), "not before the commit");
+    transaction.commit().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    enqueue_in(&transaction, &of_kind("app::undone")).await.unwrap();
+    transaction.rollback().await.unwrap();
+    let claimed = claim(&store, host).await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!((claimed[0].id, claimed[0].payload.as_slice()), (kept.id, &b"{\"args\":[1.0]}"[..]));
+}
+
+#[tokio::test]
+async fn every_option_of_the_sql_function_is_stored() {
+    let (store, url) = yard::fresh_with_address().await;
+    let client = client(&url).await;
+    let id = enqueue(
+        &client,
+        r#"'app:send', '["a", 1]', '{"b": true}', queue => 'mail', priority => 7, delay => '10 s', max_retries => 5,
+           timeout => '1 min', unique_key => 'k', runtime => 'python', name => 'Send', context => '{"x": 1}',
+           on_parent_failure => 'run', expires => '1 h', tags => '{red,"green blue"}', auto_remove => true,
+           at_most_once => true"#,
+    )
+    .await;
+    let record = store.get(&[id]).await.unwrap().remove(0).unwrap();
+    assert_eq!(record.payload, br#"{"args":["a", 1],"kwargs":{"b": true}}"#);
+    assert_eq!((record.kind.as_str(), record.name.as_str(), record.queue.as_str()), ("app:send", "Send", "mail"));
+    assert_eq!((record.priority, record.retry.max_retries, record.timeout_ms), (7, 5, Some(60_000)));
+    assert_eq!((record.runtime, record.on_parent_failure), (Runtime::Python, OnParentFailure::Run));
+    assert_eq!((record.state, record.wait_reason), (TaskState::Waiting, Some(WaitReason::Time)));
+    assert_eq!(record.tags, ["red", "green blue"]);
+    assert!(record.auto_remove && record.at_most_once && record.expires_at.is_some());
+    assert_eq!(store.context(id).await.unwrap(), Some(br#"{"x": 1}"#.to_vec()));
+    // The key is held: the same call gives the existing task.
+    assert_eq!(enqueue(&client, "'app:send', unique_key => 'k'").await, id);
+    let plain = enqueue(&client, "'app:plain'").await;
+    let record = store.get(&[plain]).await.unwrap().remove(0).unwrap();
+    assert_eq!((record.timeout_ms, record.retry.max_retries), (Some(300_000), 3));
+    assert_eq!(record.id.0.get_version_num(), 7);
+}
+
+#[tokio::test]
+async fn bad_calls_are_refused_with_a_sentence() {
+    let (store, url) = yard::fresh_with_address().await;
+    let client = client(&url).await;
+    let deep = format!("'k', '{}1{}'", "[".repeat(70), "]".repeat(70));
+    let large = format!("'k', '[\"{}\"]'", "x".repeat(1 << 20));
+    for (call, why) in [
+        ("''", "kind is empty"),
+        ("E'a\\nb'", "control character"),
+        ("'k', '{}'", "args is no JSON list"),
+        ("'k', '[]', '[]'", "kwargs is no JSON object"),
+        ("'k', context => '3'", "context is no JSON object"),
+        ("'k', runtime => 'java'", "neither rust nor python"),
+        ("'k', on_parent_failure => 'x'", "none of fail, run, wait"),
+        ("'k', max_retries => -1", "negative"),
+        ("repeat('k', 256)", "over the limit of 255"),
+        (&deep, "deeper than 64"),
+        (&large, "over the limit of 1048576"),
+    ] {
+        let error = client.query(&format!("SELECT taskyard.enqueue({call})"), &[]).await.unwrap_err();
+        let message = error.as_db_error().unwrap().message().to_owned();
+        assert!(message.contains(why), "{message}");
+    }
+    assert_eq!(store.status().await.unwrap().by_state.iter().sum::<u64>(), 0);
+    let mut twice = task();
+    twice.id = enqueue(&client, "'k'").await;
+    assert_eq!(enqueue_in(&client, &twice).await, Err(Error::DuplicateId(twice.id)));
+}
+
+#[tokio::test]
+async fn a_trigger_enqueues() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = enter(&store).await;
+    let client = client(&url).await;
+    client
+        .batch_execute(
+            "CREATE TABLE orders (id int);
+             CREATE FUNCTION order_made() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 PERFORM taskyard.enqueue('app:confirm', json_build_array(NEW.id)); RETURN NEW;
+             END $$;
+             CREATE TRIGGER order_made AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION order_made();
+             INSERT INTO orders SELECT generate_series(1, 3);",
+        )
+        .await
+        .unwrap();
+    let claimed = claim(&store, host).await;
+    let payloads: Vec<&[u8]> = claimed.iter().map(|task| task.payload.as_slice()).collect();
+    assert_eq!(payloads, [br#"{"args":[1],"kwargs":{}}"#, br#"{"args":[2],"kwargs":{}}"#, br#"{"args":[3],"kwargs":{}}"#]);
+}
+
+#[tokio::test]
+async fn children_are_settled_after_the_commit() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = enter(&store).await;
+    let mut client = client(&url).await;
+    let parents = [task(), task(), task()];
+    store.add(&parents).await.unwrap();
+    let claimed = claim(&store, host).await;
+    let end = |at: usize, outcome| Finish {
+        id: claimed[at].id,
+        token: claimed[at].token,
+        outcome,
+        context: None,
+        logs: Vec::new(),
+    };
+    let transaction = client.transaction().await.unwrap();
+    let children: Vec<NewTask> = parents.iter().map(|parent| child_of(&[parent.id])).collect();
+    let clean_up = NewTask { on_parent_failure: OnParentFailure::Run, ..child_of(&[parents[1].id]) };
+    let grandchild = child_of(&[children[0].id]);
+    for new in children.iter().chain([&clean_up, &grandchild]) {
+        enqueue_in(&transaction, new).await.unwrap();
+    }
+    // The parents end while the transaction is open: no lock of it is in their way.
+    store
+        .finish(&[end(0, Outcome::Done { result: b"1".to_vec() }), end(1, Outcome::Failed(failure("x")))], &[])
+        .await
+        .unwrap();
+    settle(&store).await;
+    transaction.commit().await.unwrap();
+    assert_eq!(store.get(&[children[0].id]).await.unwrap()[0].as_ref().unwrap().wait_reason, Some(WaitReason::Unsettled));
+    assert!(claim(&store, host).await.is_empty());
+    settle(&store).await;
+    assert_eq!(state(&store, children[0].id).await, TaskState::Enqueued);
+    assert_eq!(state(&store, children[1].id).await, TaskState::Failed);
+    assert_eq!(state(&store, children[2].id).await, TaskState::Waiting);
+    assert_eq!(state(&store, clean_up.id).await, TaskState::Enqueued);
+    assert_eq!(state(&store, grandchild.id).await, TaskState::Waiting);
+    store.finish(&[end(2, Outcome::Done { result: b"1".to_vec() })], &[]).await.unwrap();
+    assert_eq!(state(&store, children[2].id).await, TaskState::Enqueued);
+}
+
+#[tokio::test]
+async fn unknown_parents_and_cycles_across_transactions_fail_when_settled() {
+    let (store, url) = yard::fresh_with_address().await;
+    let (mut one, mut two) = (client(&url).await, client(&url).await);
+    let (mut a, mut b) = (task(), task());
+    a.parents = vec![b.id];
+    b.parents = vec![a.id];
+    let orphan = child_of(&[TaskId::generate()]);
+    let below = child_of(&[a.id]);
+    let (first, second) = (one.transaction().await.unwrap(), two.transaction().await.unwrap());
+    enqueue_in(&first, &a).await.unwrap();
+    enqueue_in(&second, &b).await.unwrap();
+    enqueue_in(&first, &below).await.unwrap();
+    enqueue_in(&first, &orphan).await.unwrap();
+    first.commit().await.unwrap();
+    second.commit().await.unwrap();
+    settle(&store).await;
+    let error = |id: TaskId| {
+        let store = &store;
+        async move {
+            let record = store.get(&[id]).await.unwrap().remove(0).unwrap();
+            (record.state, record.error.map(|error| error.error_type).unwrap_or_default())
+        }
+    };
+    assert_eq!(error(orphan.id).await, (TaskState::Failed, "UnknownParent".into()));
+    let (a, b) = (error(a.id).await, error(b.id).await);
+    let types = [a.1.as_str(), b.1.as_str()];
+    assert!(types.contains(&"ParentCycle") && types.contains(&"ParentTaskFailed"), "{types:?}");
+    assert_eq!(error(below.id).await, (TaskState::Failed, "ParentTaskFailed".into()));
+}
+
+#[tokio::test]
+async fn an_attempt_ends_with_the_callers_transaction_or_not_at_all() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = enter(&store).await;
+    let mut client = client(&url).await;
+    client.batch_execute("CREATE TABLE effect (task uuid)").await.unwrap();
+    store.add(&[task(), task()]).await.unwrap();
+    let claimed = claim(&store, host).await;
+    let (kept, lost) = (&claimed[0], &claimed[1]);
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("INSERT INTO effect VALUES ($1)", &[&kept.id.0]).await.unwrap();
+    complete_in(&transaction, kept.id, kept.token, b"[1]").await.unwrap();
+    assert_eq!(state(&store, kept.id).await, TaskState::Doing);
+    transaction.commit().await.unwrap();
+    let record = store.get(&[kept.id]).await.unwrap().remove(0).unwrap();
+    assert_eq!((record.state, record.result.as_deref()), (TaskState::Done, Some(&b"[1]"[..])));
+
+    // The lease is lost: the effect goes with it.
+    let end = Finish { id: lost.id, token: lost.token, outcome: Outcome::Released, context: None, logs: Vec::new() };
+    store.finish(&[end], &[]).await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("INSERT INTO effect VALUES ($1)", &[&lost.id.0]).await.unwrap();
+    let error = complete_in(&transaction, lost.id, lost.token, b"1").await.unwrap_err();
+    assert_eq!(error, Error::LeaseLost(lost.id));
+    transaction.rollback().await.unwrap();
+    let error = client
+        .query("SELECT taskyard.complete_in($1, $2, '{}')", &[&lost.id.0, &lost.token.0])
+        .await
+        .unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "TY001");
+    let effects: i64 = client.query_one("SELECT count(*) FROM effect", &[]).await.unwrap().get(0);
+    assert_eq!(effects, 1);
+}
+
+#[tokio::test]
+async fn a_held_key_answers_inside_a_transaction_too() {
+    let (store, url) = yard::fresh_with_address().await;
+    let client = client(&url).await;
+    let unique = |hold| NewTask { unique: Some(Unique { key: "k".into(), hold }), ..task() };
+    let first = unique(UniqueHold::UntilFinished);
+    assert_eq!(enqueue_in(&client, &first).await, Ok(first.id));
+    assert_eq!(enqueue_in(&client, &unique(UniqueHold::UntilStarted)).await, Ok(first.id));
+    store.cancel(&[first.id]).await.unwrap();
+    let second = unique(UniqueHold::UntilStarted);
+    assert_eq!(enqueue_in(&client, &second).await, Ok(second.id));
+}
+
+#[tokio::test]
+async fn a_role_that_only_adds_can_only_add() {
+    let (store, url) = yard::fresh_with_address().await;
+    let admin = client(&url).await;
+    let role = format!("producer_{}", Uuid::new_v4().simple());
+    admin
+        .batch_execute(&format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA taskyard TO {role};
+             GRANT EXECUTE ON FUNCTION taskyard.enqueue TO {role};"
+        ))
+        .await
+        .unwrap();
+    let producer = client(&url.replace("postgres@", &format!("{role}@"))).await;
+    let id = enqueue(&producer, "'app:x', '[1]'").await;
+    assert_eq!(state(&store, id).await, TaskState::Enqueued);
+    for statement in [
+        "SELECT * FROM taskyard.task",
+        "DELETE FROM taskyard.ready",
+        "UPDATE taskyard.task SET state = 4",
+        "SELECT taskyard.task_cancel('{}')",
+        "SELECT taskyard.complete_in(gen_random_uuid(), gen_random_uuid())",
+        "SELECT taskyard.clock_set(1, NULL)",
+        "CREATE TABLE taskyard.mine (a int)",
+        "TRUNCATE taskyard.task",
+        "SELECT * FROM queued_tasks",
+    ] {
+        let error = producer.batch_execute(statement).await.unwrap_err();
+        assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
+    }
+    // A table of the caller's with our name must not be taken for ours.
+    producer.batch_execute("CREATE TEMP TABLE task (LIKE pg_class); CREATE TEMP TABLE ready (a int)").await.unwrap();
+    enqueue(&producer, "'app:x'").await;
+    admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}

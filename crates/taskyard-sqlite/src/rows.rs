@@ -1,0 +1,75 @@
+//! A person's own query (`taskyard db query`), on a reader that cannot write: one statement, at most so many rows.
+
+use rusqlite::fallible_iterator::FallibleIterator as _;
+use rusqlite::types::ValueRef;
+use serde_json::Value;
+use taskyard_core::store::{Rows, begins_reading};
+use taskyard_core::{Error, Result};
+use uuid::Uuid;
+
+use crate::SqliteStore;
+use crate::fault::Outcome;
+use crate::thread::reader::Read;
+
+/// Runs it.
+///
+/// # Errors
+/// `InvalidArgument` for what does not only read, SQLite's own otherwise.
+pub(crate) async fn rows(store: &SqliteStore, sql: &str, limit: usize) -> Result<Rows> {
+    let sql = sql.to_owned();
+    store.readers().read(move |read| run(read, &sql, limit)).await
+}
+
+fn refused(why: &str) -> Error {
+    Error::InvalidArgument { what: "query", why: why.into() }
+}
+
+fn run(read: &Read<'_>, sql: &str, limit: usize) -> Outcome<Rows> {
+    if !begins_reading(sql) {
+        return Err(refused("only a statement that reads is run here").into());
+    }
+    let mut batch = rusqlite::Batch::new(read.connection, sql);
+    // SQLite's own words stand for themselves: nothing is wrong with the file.
+    let wrong = |error: rusqlite::Error| match error {
+        rusqlite::Error::SqlInputError { msg, .. } => refused(&msg),
+        rusqlite::Error::SqliteFailure(_, Some(message)) => refused(&message),
+        other => refused(&other.to_string()),
+    };
+    let Some(mut statement) = batch.next().map_err(wrong)? else {
+        return Err(refused("there is no statement").into());
+    };
+    if !matches!(batch.next(), Ok(None)) {
+        return Err(refused("one statement at a time").into());
+    }
+    if !statement.readonly() {
+        return Err(refused("only a statement that reads is run here").into());
+    }
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    let mut answer = Rows { columns, ..Rows::default() };
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next().map_err(wrong)? {
+        if answer.rows.len() == limit {
+            answer.more = true;
+            break;
+        }
+        let values: rusqlite::Result<Vec<Value>> =
+            (0..answer.columns.len()).map(|at| row.get_ref(at).map(value)).collect();
+        answer.rows.push(values?);
+    }
+    Ok(answer)
+}
+
+/// Ids (16 bytes) are shown as UUIDs, other bytes as text if they are text, else in hexadecimal digits.
+fn value(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => number.into(),
+        ValueRef::Real(number) => serde_json::Number::from_f64(number).map_or(Value::Null, Value::Number),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into(),
+        ValueRef::Blob(bytes) => match (Uuid::from_slice(bytes), std::str::from_utf8(bytes)) {
+            (Ok(id), _) => id.to_string().into(),
+            (_, Ok(text)) => text.into(),
+            _ => bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+        },
+    }
+}

@@ -1,0 +1,134 @@
+//! The writer's file: opening it, making sure that it is ours and still the one that was opened, keeping its log short.
+//!
+//! Nothing is written to a file that may be damaged: what is in its log stays there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::writer::{REPLACED, Writer};
+use crate::connection::{self, Role};
+use crate::fault::{Fault, Outcome};
+use crate::wake::Wake;
+use crate::{file, migrate};
+
+/// How often the file's identity and the size of its WAL are looked at, while something is written.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A WAL of this size is cut back as soon as no reader needs it.
+const WAL_CUT_BYTES: u64 = 64 << 20;
+/// A WAL of this size is worth a warning.
+const WAL_WARN_BYTES: u64 = 256 << 20;
+
+impl Writer {
+    /// After damage or an I/O error nothing that the connection holds is relied on: the next operation opens the file
+    /// anew and looks it over. What is in the log stays there: nothing is written to a file that may be damaged.
+    pub(super) fn distrust(&mut self, fault: &Fault) {
+        if !fault.is_damage() {
+            return;
+        }
+        if let Some(connection) = self.connection.take() {
+            let _ = connection::unsettle(&connection);
+        }
+        self.ready = false;
+        self.memory.forget();
+    }
+
+    /// Opens the file if it is there, and makes sure that the schema is this program's.
+    pub(crate) fn prepare(&mut self) -> Outcome<()> {
+        self.open(false)?;
+        if self.ready {
+            return Ok(());
+        }
+        let connection = self.connection.as_ref().ok_or_else(|| migrate::missing(0))?;
+        migrate::check(connection)?;
+        connection::set_wal(connection)?;
+        self.become_ready();
+        Ok(())
+    }
+
+    /// The schema is this program's.
+    pub(crate) fn become_ready(&mut self) {
+        self.ready = true;
+        let mut wake = self.wake.lock().expect("nobody panics while holding it");
+        if wake.is_none() {
+            *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
+        }
+    }
+
+    /// Opens the connection; without `create` only if there is a file.
+    pub(crate) fn open(&mut self, create: bool) -> Outcome<()> {
+        if self.connection.is_some() {
+            return Ok(());
+        }
+        let path = &self.place.path;
+        if self.identity.is_some() && self.identity != file::identity(path) {
+            return Err(file::file_error(path, REPLACED).into());
+        }
+        let found = file::inspect(path)?;
+        if !path.exists() {
+            if !create {
+                return Ok(());
+            }
+            file::make_private(path)?;
+        }
+        let mut connection = connection::open(path, Role::Writer, false, &self.clock)?;
+        if connection.is_readonly("main")? {
+            return Err(file::file_error(path, "it can only be read").into());
+        }
+        if found == file::Found::Content {
+            migrate::look_over(&mut connection, path)?;
+        }
+        connection::settle(&connection)?;
+        self.identity = file::identity(path);
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Once a second: is the file still the one that was opened, how large is its WAL, are the others heard?
+    pub(super) fn look(&mut self) -> Outcome<()> {
+        if self.looked_at.elapsed() < LOOK_EVERY || self.connection.is_none() {
+            return Ok(());
+        }
+        self.looked_at = Instant::now();
+        let path = &self.place.path;
+        if file::identity(path) != self.identity {
+            // A new file of that name is another database; writing to the old one would be lost with it.
+            return Err(file::file_error(path, REPLACED).into());
+        }
+        self.watch_wal();
+        if self.ready
+            && let Ok(mut wake) = self.wake.lock()
+            && wake.as_ref().is_none_or(|wake| !wake.hears())
+        {
+            *wake = None;
+            *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
+        }
+        Ok(())
+    }
+
+    fn watch_wal(&mut self) {
+        let bytes = file::wal_bytes(&self.place.path);
+        self.wal_large = bytes > WAL_CUT_BYTES;
+        if bytes > WAL_WARN_BYTES && !self.warned {
+            tracing::warn!(
+                path = %self.place.path.display(),
+                wal_mib = bytes >> 20,
+                "the write-ahead log is large: a reader has kept its snapshot open for long, so it cannot be written back"
+            );
+        }
+        self.warned = bytes > WAL_WARN_BYTES;
+        if self.wal_large {
+            self.cut_wal();
+        }
+    }
+
+    /// Writes the WAL back and cuts it, unless someone still reads it.
+    pub(super) fn cut_wal(&mut self) {
+        if !self.wal_large {
+            return;
+        }
+        if let Some(connection) = &self.connection {
+            let _ = connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
+        }
+        self.wal_large = file::wal_bytes(&self.place.path) > WAL_CUT_BYTES;
+    }
+}

@@ -1,0 +1,93 @@
+//! Many writers on one file: nobody is ever told that it is locked, short of 30 s.
+
+use std::io::{BufRead, BufReader};
+use std::time::{Duration, Instant};
+
+use taskyard_core::Store;
+
+use crate::child;
+use crate::place::{Place, add, task};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_storm_of_stores_with_readers() {
+    let place = Place::new();
+    place.store().await;
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = place.store().await;
+        writers.spawn(async move {
+            for _ in 0..100 {
+                add(&store, task()).await;
+                store.status().await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    assert_eq!(place.store().await.status().await.unwrap().by_state[1], 800);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_processes() {
+    let place = Place::new();
+    let store = place.store().await;
+    let children: Vec<_> = (0..3).map(|_| child::spawn("storm", &place.file())).collect();
+    let mut own = 0;
+    for mut child in children {
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let read = std::thread::spawn(move || {
+            lines.map_while(Result::ok).find_map(|line| line.split("failed=").nth(1)?.parse::<u32>().ok())
+        });
+        while !read.is_finished() {
+            add(&store, task()).await;
+            own += 1;
+        }
+        assert_eq!(read.join().unwrap(), Some(0));
+        child.wait().unwrap();
+    }
+    assert_eq!(store.status().await.unwrap().by_state[1], 3_000 + own);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exclusive_lock_of_another_program_is_waited_for() {
+    let place = Place::new();
+    let store = place.store().await;
+    let raw = place.raw();
+    raw.execute_batch("begin exclusive").unwrap();
+    let start = Instant::now();
+    let held = Duration::from_millis(1_500);
+    let release = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(held);
+        raw.execute_batch("commit").unwrap();
+    });
+    // Reading goes on meanwhile.
+    store.status().await.unwrap();
+    assert!(start.elapsed() < held, "a reader waits for no writer");
+    add(&store, task()).await;
+    assert!(start.elapsed() >= held);
+    release.await.unwrap();
+}
+
+/// While one store writes without a pause, another one's write comes through.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_busy_writer_starves_nobody() {
+    let place = Place::new();
+    let (busy, other) = (place.store().await, place.store().await);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut hogs = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (busy, stopped) = (busy.clone(), stopped.clone());
+        hogs.spawn(async move {
+            while !*stopped.borrow() {
+                add(&busy, task()).await;
+            }
+        });
+    }
+    let start = Instant::now();
+    for _ in 0..20 {
+        add(&other, task()).await;
+    }
+    let each = start.elapsed() / 20;
+    stop.send(true).unwrap();
+    hogs.join_all().await;
+    assert!(each < Duration::from_secs(1), "{each:?} for one write");
+}

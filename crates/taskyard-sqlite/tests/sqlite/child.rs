@@ -1,0 +1,104 @@
+//! Other processes: this test program starts itself again, to run one named part.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use taskyard_core::Store;
+use taskyard_sqlite::SqliteStore;
+
+use crate::place::{add, task};
+
+const PART: &str = "TASKYARD_TEST_PART";
+const FILE: &str = "TASKYARD_TEST_FILE";
+
+fn command(program: &Path, part: &str, file: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env(PART, part).env(FILE, file).args(["--exact", "child::part", "--ignored", "--nocapture"]);
+    command
+}
+
+/// Starts a part in a process of its own; its lines come through the pipe.
+pub fn spawn(part: &str, file: &Path) -> Child {
+    let program = std::env::current_exe().unwrap();
+    command(&program, part, file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Runs a part as the user nobody; what it printed. `None` if this is not root or has no setpriv: then rights are
+/// not what is tested.
+pub fn as_nobody(part: &str, file: &Path) -> Option<String> {
+    static COPIES: AtomicU32 = AtomicU32::new(0);
+    if std::fs::metadata("/proc/self").map(|found| std::os::unix::fs::MetadataExt::uid(&found)).ok()? != 0 {
+        return None;
+    }
+    // The build's directory may be closed to others.
+    let number = COPIES.fetch_add(1, Ordering::Relaxed);
+    let program = std::env::temp_dir().join(format!("taskyard-test-{}-{number}", std::process::id()));
+    std::fs::copy(std::env::current_exe().ok()?, &program).ok()?;
+    let inner = command(&program, part, file);
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env(PART, part)
+        .env(FILE, file)
+        .output();
+    let _ = std::fs::remove_file(&program);
+    let output = output.ok()?;
+    Some(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Not a test: what the other process does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a part that other tests start in a process of its own"]
+async fn part() {
+    let (Ok(part), Ok(file)) = (std::env::var(PART), std::env::var(FILE)) else { return };
+    let say = |line: String| {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}").unwrap();
+        out.flush().unwrap();
+    };
+    let store = match SqliteStore::open(&file).await {
+        Ok(store) => store,
+        Err(error) => return say(format!("code={} {error}", error.code())),
+    };
+    match part.as_str() {
+        "migrate" => {
+            let report = store.migrate().await;
+            say(format!("applied={}", report.map_or(99, |report| report.applied.len())));
+        }
+        // Adds for ever; every line is an addition that was acknowledged.
+        "add" => {
+            store.migrate().await.unwrap();
+            loop {
+                say(format!("added={}", add(&store, task()).await));
+            }
+        }
+        // Adds this many, each awaited.
+        "storm" => {
+            let mut failed = 0;
+            for _ in 0..1_000 {
+                failed += u32::from(store.add(&[task()]).await.is_err());
+            }
+            say(format!("failed={failed}"));
+        }
+        // Rests for a second; says how many clock ticks that has cost.
+        "rest" => {
+            store.migrate().await.unwrap();
+            add(&store, task()).await;
+            store.status().await.unwrap();
+            let before = ticks();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            say(format!("ticks={}", ticks() - before));
+        }
+        other => say(format!("opened {other}")),
+    }
+}
+
+/// The processor time that this process has used, in ticks of 10 ms.
+fn ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}

@@ -1,0 +1,140 @@
+//! Files that are damaged or someone else's: refused with a sentence, and left as they were, byte for byte.
+
+use taskyard_core::{Error, Store};
+use taskyard_sqlite::SqliteStore;
+
+use crate::place::{Place, add, snapshot, task};
+
+/// A closed database with some content.
+async fn sound() -> Place {
+    let place = Place::new();
+    let store = place.store().await;
+    let batch: Vec<_> = (0..500).map(|_| task()).collect();
+    store.add(&batch).await.unwrap();
+    store.close().await;
+    place
+}
+
+async fn assert_refused(place: &Place, what: &str) {
+    let before = snapshot(place.directory.path());
+    let error = match SqliteStore::open(place.file()).await {
+        Err(error) => error,
+        Ok(store) => {
+            let error = store.migrate().await.expect_err(what);
+            store.close().await;
+            error
+        }
+    };
+    let Error::CorruptFile { path, why } = &error else { panic!("{what}: {error:?}") };
+    assert!(path.ends_with("queue.db") && !why.is_empty(), "{what}: {error}");
+    let after = snapshot(place.directory.path());
+    for (path, bytes) in &before {
+        let now = after.iter().find(|(other, _)| other == path).map(|(_, bytes)| bytes);
+        assert!(now == Some(bytes), "{what}: {} was touched", path.display());
+    }
+    // Looking into a file in WAL mode makes the two files beside it; they stay without content.
+    for (path, bytes) in after.iter().filter(|(path, _)| !before.iter().any(|(other, _)| other == path)) {
+        let name = path.to_string_lossy();
+        assert!(name.ends_with("-shm") || (name.ends_with("-wal") && bytes.is_empty()), "{what}: {name} was made");
+    }
+}
+
+#[tokio::test]
+async fn a_text_file() {
+    let place = Place::new();
+    std::fs::write(place.file(), "To be or not to be, that is the question.\n".repeat(500)).unwrap();
+    assert_refused(&place, "a text file").await;
+    for bytes in [1, 2, 99, 100, 511, 512, 513, 4_095, 4_096] {
+        std::fs::write(place.file(), "x".repeat(bytes)).unwrap();
+        assert_refused(&place, &format!("{bytes} bytes")).await;
+    }
+}
+
+#[tokio::test]
+async fn zero_bytes_over_the_header() {
+    let place = sound().await;
+    let mut bytes = std::fs::read(place.file()).unwrap();
+    bytes[..4096].fill(0);
+    std::fs::write(place.file(), &bytes).unwrap();
+    assert_refused(&place, "a zeroed first page").await;
+    bytes.fill(0);
+    std::fs::write(place.file(), &bytes).unwrap();
+    assert_refused(&place, "zeros").await;
+}
+
+#[tokio::test]
+async fn a_file_cut_to_nothing() {
+    let place = sound().await;
+    std::fs::write(place.file(), "").unwrap();
+    assert_refused(&place, "cut to nothing").await;
+}
+
+#[tokio::test]
+async fn a_file_cut_short() {
+    let place = sound().await;
+    let bytes = std::fs::read(place.file()).unwrap();
+    for left in [50, 4096, bytes.len() / 2, bytes.len() - 4096, bytes.len() - 1] {
+        std::fs::write(place.file(), &bytes[..left]).unwrap();
+        assert_refused(&place, &format!("{left} of {} bytes", bytes.len())).await;
+    }
+}
+
+#[tokio::test]
+async fn flipped_bits_in_every_page() {
+    let place = sound().await;
+    let sound = std::fs::read(place.file()).unwrap();
+    let mut refused = 0;
+    let pages = sound.len() / 4096;
+    for page in 1..pages {
+        let mut bytes = sound.clone();
+        // The page's kind and cell pointers: what holds the tree together.
+        for byte in &mut bytes[page * 4096..page * 4096 + 16] {
+            *byte ^= 0xff;
+        }
+        std::fs::write(place.file(), &bytes).unwrap();
+        if let Err(error) = SqliteStore::open(place.file()).await {
+            assert!(matches!(error, Error::CorruptFile { .. }), "page {page}: {error:?}");
+            assert!(std::fs::read(place.file()).unwrap() == bytes, "page {page} was touched");
+            refused += 1;
+        }
+    }
+    // Free pages carry nothing.
+    assert!(refused * 10 >= (pages - 1) * 9, "{refused} of {pages} pages");
+}
+
+#[tokio::test]
+async fn a_new_empty_file_is_as_good_as_none() {
+    let place = Place::new();
+    std::fs::write(place.file(), "").unwrap();
+    let store = SqliteStore::open(place.file()).await.unwrap();
+    assert!(matches!(store.add(&[task()]).await, Err(Error::SchemaTooOld { found: 0, .. })));
+    store.migrate().await.unwrap();
+    add(&store, task()).await;
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let place = sound().await;
+    place.raw().execute("insert into ty_migration values (99, '0099_future', 'x', 0)", []).unwrap();
+    let before = std::fs::read(place.file()).unwrap();
+    let error = SqliteStore::open(place.file()).await.unwrap_err();
+    assert_eq!(error, Error::SchemaTooNew { found: 99, known: 1 });
+    assert!(std::fs::read(place.file()).unwrap() == before, "the file was touched");
+}
+
+#[tokio::test]
+async fn another_programs_database_is_not_changed_by_opening() {
+    let place = Place::new();
+    let raw = place.raw();
+    raw.execute_batch(
+        "create table customers (id integer primary key, name text); insert into customers values (1, 'Ann')",
+    )
+    .unwrap();
+    drop(raw);
+    let before = std::fs::read(place.file()).unwrap();
+    let store = SqliteStore::open(place.file()).await.unwrap();
+    assert!(matches!(store.add(&[task()]).await, Err(Error::SchemaTooOld { found: 0, .. })));
+    assert!(matches!(store.queues().await, Err(Error::SchemaTooOld { found: 0, .. })));
+    store.close().await;
+    assert!(std::fs::read(place.file()).unwrap() == before, "the file was touched");
+}

@@ -1,0 +1,18 @@
+//! What only this store has: one file, several processes on it, and whatever can happen to a file.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod busy;
+mod child;
+mod damage;
+mod full;
+mod kill;
+mod lanes;
+mod migration;
+mod opening;
+mod place;
+mod rows;
+mod speed;
+mod views;
+mod wake;
+mod wal;

@@ -1,0 +1,136 @@
+//! A person's own SQL: it reads the views of the documents, and nothing else happens.
+
+use taskyard_core::store::{Outcome, Rows};
+use taskyard_core::task::NewTask;
+use taskyard_core::{Error, TaskState};
+
+use super::Yard;
+use super::payloads::hostile;
+use crate::factory::{child_of, failure, line, task, tasks};
+
+async fn rows(yard: &Yard, sql: &str) -> Rows {
+    yard.store.query(sql, 1_000).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+}
+
+/// The first column of every row as text.
+async fn texts(yard: &Yard, sql: &str) -> Vec<String> {
+    let text = |value: &_| format!("{value}").trim_matches('"').to_owned();
+    rows(yard, sql).await.rows.iter().map(|row| text(&row[0])).collect()
+}
+
+pub(super) async fn columns_and_values_come_back(yard: Yard) {
+    let answer = rows(&yard, "select 7 as number, 'it''s' as word, null as absent").await;
+    assert_eq!(answer.columns, ["number", "word", "absent"]);
+    assert_eq!(answer.rows.len(), 1);
+    let shown: Vec<String> = answer.rows[0].iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["7", "\"it's\"", "null"]);
+    assert!(!answer.more);
+}
+
+pub(super) async fn a_limit_says_that_there_is_more(yard: Yard) {
+    yard.add_all(&tasks(5)).await;
+    for (limit, more) in [(3, true), (5, false), (9, false)] {
+        let answer = yard.store.query("select id from queued_tasks", limit).await.unwrap();
+        assert_eq!((answer.rows.len(), answer.more), (limit.min(5), more));
+    }
+}
+
+pub(super) async fn the_documents_views_are_there(yard: Yard) {
+    let server = yard.server().await;
+    let parent = yard.start(&server, NewTask { name: Some("parent".into()), ..task() }).await;
+    let child = yard.add(child_of(&[parent.id])).await;
+    let record = taskyard_core::store::Record {
+        id: parent.id,
+        token: parent.token,
+        context: Some(b"{\"progress\": 1}".to_vec()),
+        logs: vec![line("hello")],
+    };
+    server.record(record).await;
+    let columns = "id, name, state, parent_task, date_enqueued, date_started, date_done, queue, priority, args, context, \
+                   result, error, waiting_for";
+    assert_eq!(rows(&yard, &format!("select {columns} from queued_tasks")).await.rows.len(), 2);
+    let by_id = |id| format!("select state from queued_tasks where id = '{id}'");
+    assert_eq!(texts(&yard, &by_id(parent.id)).await, ["doing"]);
+    assert_eq!(texts(&yard, &by_id(child)).await, ["waiting"]);
+    let sql = format!("select parent_task from queued_tasks where id = '{child}'");
+    assert_eq!(texts(&yard, &sql).await, [parent.id.to_string()]);
+    let sql = format!("select waiting_for from queued_tasks where id = '{child}'");
+    assert!(texts(&yard, &sql).await[0].contains("parent"));
+    let sql =
+        "select message from queued_task_logs where type = 'info' and name = 'testkit' and date_created is not null";
+    assert_eq!(texts(&yard, sql).await, ["hello"]);
+    let sql = "select server_name from queued_task_workers where is_running and max_workers = 4 and last_heartbeat \
+               is not null and active_workers is not null and idle_workers is not null";
+    assert_eq!(texts(&yard, sql).await, ["testkit"]);
+    server.fail(&parent).await;
+    let sql = "select error from queued_tasks where name = 'parent' and date_done is not null";
+    assert!(texts(&yard, sql).await[0].contains(&failure("it broke").message));
+    assert_eq!(texts(&yard, "select count(*) from queued_tasks where date_enqueued is null").await, ["0"]);
+}
+
+/// No argument, result, context or log line, however odd, makes the views fail.
+pub(super) async fn odd_bytes_do_not_break_the_views(yard: Yard) {
+    let server = yard.server().await;
+    for bytes in hostile() {
+        let new = NewTask { payload: bytes.clone(), context: Some(bytes.clone()), ..task() };
+        let claimed = yard.start(&server, new).await;
+        let mut odd = line("odd");
+        odd.fields = Some(bytes.clone());
+        let record =
+            taskyard_core::store::Record { id: claimed.id, token: claimed.token, context: None, logs: vec![odd] };
+        server.record(record).await;
+        server.finish(&claimed, Outcome::Done { result: bytes }).await;
+    }
+    let count = hostile().len();
+    assert_eq!(rows(&yard, "select * from queued_tasks").await.rows.len(), count);
+    assert_eq!(rows(&yard, "select * from queued_task_logs").await.rows.len(), count);
+}
+
+pub(super) async fn nothing_that_writes_is_run(yard: Yard) {
+    let id = yard.add(task()).await;
+    let table = if yard.store.backend() == "sqlite" { "ty_task" } else { "taskyard.task" };
+    for sql in [
+        format!("delete from {table}"),
+        format!("update {table} set priority = 9"),
+        format!("drop table {table}"),
+        format!("alter table {table} rename to gone"),
+        format!("with gone as (delete from {table} returning id) select * from gone"),
+        format!("explain analyze delete from {table}"),
+        format!("select 1; delete from {table}"),
+        format!("select 1 ; /* two */ select 2; drop table {table}"),
+        format!("commit; delete from {table}"),
+        format!("-- only a comment\ndelete from {table}"),
+        "delete from queued_tasks".to_owned(),
+        "create table extra (n int)".to_owned(),
+        "create temporary table extra (n int)".to_owned(),
+        "select 1 into extra".to_owned(),
+        "vacuum".to_owned(),
+        "begin".to_owned(),
+        "pragma user_version = 9".to_owned(),
+        "attach ':memory:' as other".to_owned(),
+        "set transaction read write".to_owned(),
+        "copy (select 1) to program 'true'".to_owned(),
+        "do $$ begin null; end $$".to_owned(),
+        String::new(),
+        ";".to_owned(),
+        "-- nothing".to_owned(),
+    ] {
+        let error = yard.store.query(&sql, 10).await.expect_err(&sql);
+        assert!(matches!(error, Error::InvalidArgument { .. } | Error::Database(_)), "{sql}: {error:?}");
+    }
+    let record = yard.record(id).await;
+    assert_eq!((record.state, record.priority), (TaskState::Enqueued, 0));
+}
+
+pub(super) async fn a_wrong_statement_is_a_sentence(yard: Yard) {
+    for sql in
+        ["select nothing_such from queued_tasks", "select", "select * from no_such_table", "select $1", "select ?1"]
+    {
+        // SQLite gives an unbound parameter the value null; nothing is wrong with that.
+        if let Err(error) = yard.store.query(sql, 10).await {
+            assert!(!error.to_string().is_empty() && !error.is_transient(), "{sql}: {error:?}");
+        }
+    }
+    assert!(yard.store.query("select * from no_such_table", 10).await.is_err());
+    assert_eq!(texts(&yard, "select count(*) from queued_tasks").await, ["0"], "and the store goes on");
+}

@@ -1,0 +1,149 @@
+//! The two stores are twins where a reader would look for it: in their tables.
+//!
+//! Both hold the same tables, and the table of tasks the same columns; `one_sided.txt` names the exceptions and why.
+//! Their statements are no twins by design: PostgreSQL works in sets, one function per verb, SQLite row by row under
+//! the one writer. But every SQL file must be used: a statement that nobody runs is a lie about what the store does.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const STORES: [&str; 2] = ["sqlite", "postgres"];
+
+/// A line for each breach.
+pub fn check() -> std::io::Result<Vec<String>> {
+    let [sqlite, postgres] = STORES.map(|store| {
+        let mut text = String::new();
+        for path in files(&source(store).join("migrations"), "sql")? {
+            text += &fs::read_to_string(path)?;
+        }
+        std::io::Result::Ok(shape(&text))
+    });
+    let mut problems = one_sided(&sqlite?, &postgres?, include_str!("one_sided.txt"));
+    for store in STORES {
+        problems.extend(unused(store)?);
+    }
+    Ok(problems)
+}
+
+fn source(store: &str) -> PathBuf {
+    PathBuf::from(format!("crates/taskyard-{store}/src"))
+}
+
+fn files(directory: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path, extension)?);
+        } else if path.extension().is_some_and(|known| known == extension) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// `table NAME` for every table, `column task.NAME` for the columns of the table of tasks.
+fn shape(migrations: &str) -> BTreeSet<String> {
+    let lines = migrations.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let text = lines.collect::<Vec<_>>().join(" ").to_lowercase();
+    let mut shape = BTreeSet::new();
+    for (at, _) in text.match_indices("create table ") {
+        let rest = text[at + "create table ".len()..].trim_start().trim_start_matches("if not exists ");
+        let Some((name, rest)) = rest.split_once('(') else { continue };
+        let name = name.trim().trim_start_matches("taskyard.").trim_start_matches("ty_").to_owned();
+        if name == "task" {
+            shape.extend(columns(rest).map(|column| format!("column task.{column}")));
+        }
+        shape.insert(format!("table {name}"));
+    }
+    for words in text.split(';').map(|statement| statement.split_whitespace().collect::<Vec<_>>()) {
+        if let ["alter", "table", "ty_task" | "taskyard.task", "add", "column", column, ..] = words[..] {
+            shape.insert(format!("column task.{column}"));
+        }
+    }
+    shape
+}
+
+/// The first words of a table's definitions, up to the parenthesis that closes it.
+fn columns(body: &str) -> impl Iterator<Item = String> {
+    let (mut depth, mut definitions, mut current) = (1, Vec::new(), String::new());
+    for letter in body.chars() {
+        depth += i32::from(letter == '(') - i32::from(letter == ')');
+        if depth == 0 {
+            break;
+        }
+        if letter == ',' && depth == 1 {
+            definitions.push(std::mem::take(&mut current));
+        } else {
+            current.push(letter);
+        }
+    }
+    definitions.push(current);
+    let firsts = definitions.into_iter().filter_map(|definition| definition.split_whitespace().next().map(Into::into));
+    firsts.filter(|word: &String| !["primary", "unique", "check", "foreign", "constraint"].contains(&word.as_str()))
+}
+
+/// What only one store has and is not listed, and what is listed but on both sides, or gone.
+fn one_sided(sqlite: &BTreeSet<String>, postgres: &BTreeSet<String>, listed: &str) -> Vec<String> {
+    let mut actual: BTreeSet<String> =
+        sqlite.difference(postgres).map(|item| format!("{} {item}", STORES[0])).collect();
+    actual.extend(postgres.difference(sqlite).map(|item| format!("{} {item}", STORES[1])));
+    let entries = listed.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let listed: BTreeSet<String> = entries.filter(|entry| !entry.is_empty()).map(Into::into).collect();
+    let missing = actual.difference(&listed).map(|entry| {
+        format!("xtask/src/tidy/one_sided.txt: `{entry}` has no twin in the other store and is not listed")
+    });
+    let stale = listed
+        .difference(&actual)
+        .map(|entry| format!("xtask/src/tidy/one_sided.txt: `{entry}` is listed but has a twin, or is gone"));
+    missing.chain(stale).collect()
+}
+
+/// SQL files of a store that none of its Rust files includes.
+fn unused(store: &str) -> std::io::Result<Vec<String>> {
+    let mut code = String::new();
+    for path in files(&source(store), "rs")? {
+        code += &fs::read_to_string(path)?;
+    }
+    let root = source(store).join("sql");
+    let mut problems = Vec::new();
+    for path in files(&root, "sql")? {
+        let relative = path.strip_prefix(&root).unwrap_or(&path).to_string_lossy().into_owned();
+        let name = relative.trim_end_matches(".sql");
+        if !code.contains(&format!("\"{name}\"")) && !code.contains(&relative) {
+            problems.push(format!("{}: no Rust file of this store includes it", path.display()));
+        }
+    }
+    Ok(problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(items: &[&str]) -> BTreeSet<String> {
+        items.iter().map(|&item| item.to_owned()).collect()
+    }
+
+    #[test]
+    fn tables_and_columns_are_read_from_either_dialect() {
+        let sqlite = "create table ty_task (\n  id blob not null unique, -- key, of course\n  n integer check (n in (1, 2)),
+            primary key (id, n)\n) without rowid;\ncreate table ty_edge (a int);\nalter table ty_task add column m text;";
+        let postgres =
+            "CREATE TABLE IF NOT EXISTS taskyard.task (id uuid PRIMARY KEY, n int, m text) WITH (fillfactor = 40);
+            CREATE TABLE taskyard.edge (a int);";
+        let expected = set(&["column task.id", "column task.m", "column task.n", "table edge", "table task"]);
+        assert_eq!(shape(sqlite), expected);
+        assert_eq!(shape(postgres), expected);
+    }
+
+    #[test]
+    fn they_are_compared_both_ways() {
+        let (sqlite, postgres) = (set(&["table a", "table b"]), set(&["table a", "table c"]));
+        assert_eq!(one_sided(&sqlite, &postgres, "").len(), 2);
+        assert!(one_sided(&sqlite, &postgres, "sqlite table b # why\n\npostgres table c").is_empty());
+        assert_eq!(one_sided(&sqlite, &sqlite, "sqlite table b").len(), 1);
+    }
+}
