@@ -76,7 +76,11 @@ impl Address {
                 name if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
                     return Err(Error::InvalidUrl(format!("the parameter `{name}` is not supported")));
                 }
-                _ => return Err(invalid("its parameters cannot be read (is a `?` in the password not escaped as %3F?)")),
+                _ => {
+                    return Err(invalid(
+                        "its parameters cannot be read (is a `?` in the password not escaped as %3F?)",
+                    ));
+                }
             }
         }
         let mut text = format!("postgresql://{place}");

@@ -53,13 +53,7 @@ pub(crate) async fn select(
     ids(store, SELECT, filter, after, limit).await
 }
 
-async fn ids(
-    store: &Inner,
-    sql: &str,
-    filter: &TaskFilter,
-    edge: Option<TaskId>,
-    limit: usize,
-) -> Result<Vec<TaskId>> {
+async fn ids(store: &Inner, sql: &str, filter: &TaskFilter, edge: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>> {
     let states: Option<Vec<i16>> =
         (!filter.states.is_empty()).then(|| filter.states.iter().map(|state| state.code()).collect());
     // Rare states have small tables of their own; the wide one has no index on the state.
@@ -130,10 +124,8 @@ pub(crate) async fn context(store: &Inner, id: TaskId) -> Result<Option<Vec<u8>>
 
 pub(crate) async fn logs(store: &Inner, id: TaskId, after: i64, limit: usize) -> Result<Vec<StoredLogLine>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = store
-        .pool
-        .ask(Role::Ask, LOGS, &[(&id.0, Type::UUID), (&after, Type::INT8), (&limit, Type::INT8)])
-        .await?;
+    let rows =
+        store.pool.ask(Role::Ask, LOGS, &[(&id.0, Type::UUID), (&after, Type::INT8), (&limit, Type::INT8)]).await?;
     rows.iter()
         .map(|row| {
             Ok(StoredLogLine {

@@ -18,7 +18,6 @@ const ALONE: i32 = 4;
 const DEAD: i32 = 8;
 const ALONE_WAITING: i32 = 16;
 
-
 /// Claims tasks.
 pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<ClaimReply> {
     const SQL: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, \

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::failure;
 use crate::row::get;
-use crate::text::{micros, millis};
+use crate::text::{micros, millis, start};
 
 /// Adds a task in the transaction of `client`; answers its id, or that of the task that holds its unique key.
 ///
@@ -22,7 +22,7 @@ pub async fn enqueue_in(client: &impl GenericClient, task: &NewTask) -> Result<T
     let (after_us, run_at) = match task.start {
         Start::Now => (None, None),
         Start::After(after) => (Some(micros(after)), None),
-        Start::At(at) => (None, Some(at)),
+        Start::At(at) => (None, Some(start(at))),
     };
     let (hold, key_for) = match task.unique.as_ref().map(|unique| unique.hold) {
         None => (None, None),
@@ -64,10 +64,7 @@ pub async fn enqueue_in(client: &impl GenericClient, task: &NewTask) -> Result<T
         )
         .await
         .map_err(|error| failure::of_statement(&error))?;
-    row.first().map_or_else(
-        || Err(Error::Database("enqueue answered nothing".into())),
-        |row| Ok(TaskId(get(row, 0)?)),
-    )
+    row.first().map_or_else(|| Err(Error::Database("enqueue answered nothing".into())), |row| Ok(TaskId(get(row, 0)?)))
 }
 
 /// Ends an attempt as done in the transaction of `client`; `result` is JSON. Do it last: the task's row stays locked
@@ -82,8 +79,10 @@ pub async fn complete_in(client: &impl GenericClient, id: TaskId, token: Token, 
             &[(&id.0, Type::UUID), (&token.0, Type::UUID), (&result, Type::BYTEA)],
         )
         .await
-        .map_err(|error| {
-            if failure::is_lease_lost(&error) { Error::LeaseLost(id) } else { failure::of_statement(&error) }
-        })?;
+        .map_err(
+            |error| {
+                if failure::is_lease_lost(&error) { Error::LeaseLost(id) } else { failure::of_statement(&error) }
+            },
+        )?;
     Ok(())
 }

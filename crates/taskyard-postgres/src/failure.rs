@@ -17,14 +17,26 @@ pub(crate) fn may_rerun(error: &tokio_postgres::Error) -> bool {
 pub(crate) fn is_broken(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error() {
         Some(error) => ["08", "57P"].iter().any(|class| error.code().code().starts_with(class)),
-        None => true,
+        None => !is_parameter(error),
     }
+}
+
+/// Whether the next call had better go through another connection: this one is broken, or its server has become a
+/// standby and another one writes now.
+pub(crate) fn wants_another(error: &tokio_postgres::Error) -> bool {
+    is_broken(error) || error.code().is_some_and(|code| code.code() == "25006")
+}
+
+/// Whether a value could not even be sent. The driver tells it by its text only.
+fn is_parameter(error: &tokio_postgres::Error) -> bool {
+    error.to_string().starts_with("error serializing parameter")
 }
 
 /// An error of a statement.
 pub(crate) fn of_statement(error: &tokio_postgres::Error) -> Error {
     match error.as_db_error() {
         Some(error) => of_database(error),
+        None if is_parameter(error) => Error::InvalidArgument { what: "value", why: cause(error) },
         None => Error::Connection(cause(error)),
     }
 }

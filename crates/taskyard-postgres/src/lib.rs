@@ -3,7 +3,7 @@
 //! The protocol is a set of functions in the schema `taskyard`, one per file `sql/<entity>/<verb>.sql`, installed by
 //! [`taskyard_core::Store::migrate`]: their plans are kept in the backend, so that an unnamed statement costs little and
 //! a pooler in transaction mode may stand in between. This crate encodes batches as arrays, decodes rows, and keeps the
-//! few connections ([`pool`](self)); it holds no policy.
+//! few connections; it holds no policy.
 //!
 //! Where to read next: `migrations/0001_tables.sql` (what is stored), `sql/task/claim.sql`, `sql/task/finish.sql`,
 //! `sql/cascade/run.sql` (what happens), `pool.rs` (how it is called).

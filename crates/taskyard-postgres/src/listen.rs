@@ -21,26 +21,40 @@ use crate::{connect, notify};
 
 const PROBE_EACH: Duration = Duration::from_secs(10);
 const PROBE_ANSWER_MAX: Duration = Duration::from_secs(5);
+/// A pooler that swallows notifications will go on doing so; now and then it is asked all the same.
+const DEAF_PAUSE: Duration = Duration::from_secs(30);
 
 /// Listens until the store is closed or gone.
 pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
     let mut failures = 0;
+    let mut warned = false;
     while let Some(store) = inner.upgrade().filter(|store| !store.pool.is_closed()) {
         let opened = open(&store, &address).await;
         drop(store);
+        let mut pause = backoff(failures);
+        let mut why = "the connection ended".to_owned();
         match opened {
             Ok((client, heard, probe)) => {
                 if hear(&inner, client, heard, &probe).await {
                     failures = 0;
+                } else {
+                    why = "no notification arrives (a pooler in transaction mode?)".into();
+                    pause = DEAF_PAUSE;
                 }
             }
-            Err(error) => tracing::debug!("LISTEN: {error}"),
+            Err(error) => why = error.to_string(),
         }
-        if let Some(store) = inner.upgrade() {
-            store.hears.store(false, Ordering::Release);
+        let Some(store) = inner.upgrade() else { return };
+        store.hears.store(false, Ordering::Release);
+        drop(store);
+        if warned {
+            tracing::debug!("LISTEN: {why}");
+        } else {
+            tracing::warn!("other processes are not heard, polling goes on: {why}");
         }
+        warned = true;
         failures += 1;
-        sleep(backoff(failures)).await;
+        sleep(pause).await;
     }
 }
 

@@ -29,9 +29,9 @@ pub(crate) fn known() -> i64 {
 
 /// FNV-1a: to notice that a file was changed after it was applied, by mistake and not by an attacker.
 fn checksum(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     format!("{hash:016x}")
 }
 
@@ -75,10 +75,7 @@ pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
 
 async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
     let failed = |error: tokio_postgres::Error| failure::of_statement(&error);
-    client
-        .query_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)])
-        .await
-        .map_err(failed)?;
+    client.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await.map_err(failed)?;
     client.batch_execute(BASE).await.map_err(failed)?;
     let rows = client
         .query_typed("SELECT version, checksum FROM taskyard.migration ORDER BY version", &[])
@@ -118,10 +115,7 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
         .execute_typed(
             "INSERT INTO taskyard.setting (name, value) VALUES ('notify_channel', $1), ('views', $2)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            &[
-                (&options.notify_channel, Type::TEXT),
-                (&if options.views { "on" } else { "off" }, Type::TEXT),
-            ],
+            &[(&options.notify_channel, Type::TEXT), (&if options.views { "on" } else { "off" }, Type::TEXT)],
         )
         .await
         .map_err(failed)?;

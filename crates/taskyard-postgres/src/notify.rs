@@ -57,21 +57,18 @@ impl Notifier {
 /// Tells what is pending; nothing if nothing is.
 pub(crate) async fn flush(store: &Inner) {
     let pending = store.notifier.take();
-    let channels: Vec<&str> = [
-        (News::Work, store.options.notify_channel.as_str()),
-        (News::Finished, FINISHED),
-        (News::Signal, SIGNAL),
-    ]
-    .into_iter()
-    .filter(|(news, _)| pending & *news as u8 != 0)
-    .map(|(_, channel)| channel)
-    .collect();
+    let channels: Vec<&str> =
+        [(News::Work, store.options.notify_channel.as_str()), (News::Finished, FINISHED), (News::Signal, SIGNAL)]
+            .into_iter()
+            .filter(|(news, _)| pending & *news as u8 != 0)
+            .map(|(_, channel)| channel)
+            .collect();
     // A connection that is there already; a process that only adds has this one.
     let role = if pending == News::Work as u8 { Role::Ask } else { Role::Attempt };
-    if !channels.is_empty() {
-        if let Err(error) = store.pool.query(role, SQL, &[(&channels, Type::TEXT_ARRAY)]).await {
-            tracing::debug!("NOTIFY: {error}");
-        }
+    if !channels.is_empty()
+        && let Err(error) = store.pool.query(role, SQL, &[(&channels, Type::TEXT_ARRAY)]).await
+    {
+        tracing::debug!("NOTIFY: {error}");
     }
 }
 

@@ -8,16 +8,19 @@
 //! connection is dropped. Only unnamed statements are used and no session state is left, so that a pooler in
 //! transaction mode may stand in between.
 
+mod transaction;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use taskyard_core::{Error, Result};
-use tokio::sync::{Mutex, RwLock, RwLockWriteGuard};
+use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
+pub(crate) use self::transaction::{Interrupted, Transaction, rerunning};
 use crate::address::Address;
 use crate::{connect, failure};
 
@@ -192,7 +195,7 @@ impl Pool {
                     reruns += 1;
                     rerun_pause(reruns).await;
                 }
-                Ok(Err(error)) if failure::is_broken(&error) => {
+                Ok(Err(error)) if failure::wants_another(&error) => {
                     slot.forget(&client).await;
                     if !harmless || reruns >= 1 {
                         return Err(failure::of_statement(&error));
@@ -218,11 +221,12 @@ impl Pool {
             let Ok(turn) = timeout_at(deadline, slot.turn.write()).await else { return Err(late()) };
             let Ok(client) = timeout_at(deadline, slot.client(&self.address)).await else { return Err(late()) };
             let client = client?;
-            let transaction = Transaction { slot, client, deadline, _turn: turn, ended: false, shown: &self.address.shown };
+            let transaction =
+                Transaction { slot, client, deadline, _turn: turn, ended: false, shown: &self.address.shown };
             match timeout_at(deadline, transaction.client.batch_execute("BEGIN")).await {
                 Ok(Ok(())) => return Ok(transaction),
                 // An idle connection that had been ended: nothing was done on it.
-                Ok(Err(error)) if failure::is_broken(&error) && !last => {
+                Ok(Err(error)) if failure::wants_another(&error) && !last => {
                     slot.forget(&transaction.client).await;
                 }
                 Ok(Err(error)) => return Err(failure::of_statement(&error)),
@@ -230,90 +234,5 @@ impl Pool {
             }
         }
         Err(late())
-    }
-}
-
-/// A transaction. Dropped before its end, it takes its connection with it, and the server rolls back.
-#[derive(Debug)]
-pub(crate) struct Transaction<'a> {
-    slot: &'a Slot,
-    client: Arc<Client>,
-    deadline: Instant,
-    _turn: RwLockWriteGuard<'a, ()>,
-    ended: bool,
-    shown: &'a str,
-}
-
-/// An error of a statement in a transaction, and whether the whole may be run again.
-#[derive(Debug)]
-pub(crate) struct Interrupted {
-    pub error: Error,
-    pub rerun: bool,
-}
-
-impl From<Error> for Interrupted {
-    fn from(error: Error) -> Self {
-        Self { error, rerun: false }
-    }
-}
-
-impl Transaction<'_> {
-    pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Interrupted> {
-        self.answer(self.client.query_typed(sql, params)).await
-    }
-
-    async fn answer<T>(
-        &self,
-        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Interrupted> {
-        match timeout_at(self.deadline, call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                Err(Interrupted { rerun: failure::may_rerun(&error), error: failure::of_statement(&error) })
-            }
-            Err(_) => Err(Error::Connection(format!("{}: no answer in time", self.shown)).into()),
-        }
-    }
-
-    pub async fn commit(mut self) -> Result<(), Interrupted> {
-        self.answer(self.client.batch_execute("COMMIT")).await?;
-        self.ended = true;
-        Ok(())
-    }
-
-    pub async fn rollback(mut self) {
-        self.ended = self.answer(self.client.batch_execute("ROLLBACK")).await.is_ok();
-    }
-}
-
-impl Drop for Transaction<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            // The turn is still held: nobody else uses the connection. If the lock is taken, someone is looking at it
-            // and waits for the turn; closing it by hand is not possible, so the slot forgets it when it can.
-            if let Ok(mut link) = self.slot.link.try_lock() {
-                if link.client.as_ref().is_some_and(|known| Arc::ptr_eq(known, &self.client)) {
-                    link.client = None;
-                }
-            }
-        }
-    }
-}
-
-/// Runs a transaction again after a deadlock or a serialization failure.
-pub(crate) async fn rerunning<T, Run>(mut run: impl FnMut() -> Run) -> Result<T>
-where
-    Run: Future<Output = Result<T, Interrupted>>,
-{
-    let mut reruns = 0;
-    loop {
-        match run().await {
-            Ok(value) => return Ok(value),
-            Err(interrupted) if interrupted.rerun && reruns < RERUNS_MAX => {
-                reruns += 1;
-                rerun_pause(reruns).await;
-            }
-            Err(interrupted) => return Err(interrupted.error),
-        }
     }
 }

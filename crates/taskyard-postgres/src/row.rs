@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use taskyard_core::state::{OnParentFailure, Runtime};
 use taskyard_core::task::Failure;
-use taskyard_core::{
-    Error, Result, RetryPolicy, ServerId, TaskId, TaskRecord, TaskState, Timestamp, WaitReason,
-};
+use taskyard_core::{Error, Result, RetryPolicy, ServerId, TaskId, TaskRecord, TaskState, Timestamp, WaitReason};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSqlOwned;
 use uuid::Uuid;
@@ -72,10 +70,10 @@ pub(crate) fn record(row: &Row) -> Result<TaskRecord> {
         (None, _) => Some(format!("corrupt: state {code}")),
         (_, None) => None,
         (_, Some(WaitReason::Parked)) => get(row, 8)?,
-        (_, Some(WaitReason::Parents)) => Some(parent_state.map_or_else(
-            || WaitReason::Parents.as_str().to_owned(),
-            |parent| format!("parent {}", state(parent)),
-        )),
+        (_, Some(WaitReason::Parents)) => Some(
+            parent_state
+                .map_or_else(|| WaitReason::Parents.as_str().to_owned(), |parent| format!("parent {}", state(parent))),
+        ),
         (_, Some(reason)) => Some(reason.as_str().to_owned()),
     };
     let policy_text: Option<String> = get(row, 24)?;

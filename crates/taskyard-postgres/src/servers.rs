@@ -71,9 +71,8 @@ pub(crate) async fn leave(store: &Inner, server: ServerId) -> Result<()> {
 }
 
 pub(crate) async fn list(store: &Inner) -> Result<Vec<ServerRecord>> {
-    let small = |row: &tokio_postgres::Row, column| -> Result<u32> {
-        Ok(u32::try_from(get::<i64>(row, column)?).unwrap_or(0))
-    };
+    let small =
+        |row: &tokio_postgres::Row, column| -> Result<u32> { Ok(u32::try_from(get::<i64>(row, column)?).unwrap_or(0)) };
     let rows = store.pool.ask(Role::Ask, LIST, &[]).await?;
     rows.iter()
         .map(|row| {

@@ -46,7 +46,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     /// There is work: wakes those who wait here at once, and others through NOTIFY.
-    pub fn tell_work(self: &Inner) {
+    pub fn tell_work(&self) {
         self.bells.work.ring();
         self.tell(News::Work);
     }
@@ -124,7 +124,8 @@ impl PostgresStore {
             background: Mutex::new(Vec::new()),
         });
         // A wrong address is told now, not at the first use.
-        let rows = inner.pool.ask(Role::Ask, "SELECT pg_is_in_recovery(), current_setting('synchronous_commit')", &[]).await?;
+        let rows =
+            inner.pool.ask(Role::Ask, "SELECT pg_is_in_recovery(), current_setting('synchronous_commit')", &[]).await?;
         if let Some(row) = rows.first() {
             if get::<bool>(row, 0)? {
                 return Err(Error::Connection(format!(
@@ -133,7 +134,9 @@ impl PostgresStore {
                 )));
             }
             if get::<String>(row, 1)? == "off" {
-                tracing::warn!("synchronous_commit is off: the last additions before a crash of the server may be lost");
+                tracing::warn!(
+                    "synchronous_commit is off: the last additions before a crash of the server may be lost"
+                );
             }
         }
         Ok(Arc::new(Self { inner }))

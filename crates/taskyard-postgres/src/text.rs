@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use taskyard_core::Timestamp;
+
 /// No interval is longer: 5,000 years, so that no sum of one and the present leaves the range of instants.
 const MICROS_MAX: i64 = 5_000 * 366 * 86_400 * 1_000_000;
 
@@ -14,6 +16,12 @@ pub(crate) fn micros(duration: Duration) -> i64 {
 /// An interval in milliseconds.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(MICROS_MAX / 1_000).min(MICROS_MAX / 1_000)
+}
+
+/// A start time; one before PostgreSQL's calendar begins (4713 BC) is as past as any other.
+pub(crate) fn start(at: Timestamp) -> Timestamp {
+    const EARLIEST_SECOND: i64 = -180_000_000_000;
+    Timestamp::from_second(EARLIEST_SECOND).map_or(at, |earliest| at.max(earliest))
 }
 
 /// Text for people as PostgreSQL can hold it: it has no NUL, which becomes U+FFFD. Payloads are bytes and stay exact.

@@ -24,10 +24,7 @@ pub(crate) fn connector(address: &Address) -> Result<MakeRustlsConnect> {
     let config = if address.protection == Protection::Verified {
         builder.with_root_certificates(roots(address)?).with_no_client_auth()
     } else {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
-            .with_no_client_auth()
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider))).with_no_client_auth()
     };
     Ok(MakeRustlsConnect::new(config))
 }

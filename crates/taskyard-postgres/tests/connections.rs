@@ -1,4 +1,5 @@
 //! Wrong addresses, lost connections, missing rights: one clear sentence, and the next call works.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +25,10 @@ async fn refused(url: &str) -> Error {
 async fn wrong_addresses_say_what_is_wrong_without_the_password() {
     let port = shared().port();
     let error = refused("postgresql://app:s3cret@127.0.0.1:1/db").await;
-    assert!(matches!(&error, Error::Connection(why) if why.contains("127.0.0.1:1") && why.contains("refused")), "{error}");
+    assert!(
+        matches!(&error, Error::Connection(why) if why.contains("127.0.0.1:1") && why.contains("refused")),
+        "{error}"
+    );
     let error = refused("postgresql://app:s3cret@no.such.host.invalid/db").await;
     assert!(matches!(&error, Error::Connection(why) if why.contains("no.such.host.invalid")), "{error}");
     let error = refused(&format!("postgresql://postgres:s3cret@127.0.0.1:{port}/no_such_database")).await;
@@ -70,7 +74,8 @@ async fn a_wrong_password_is_refused() {
         tokio::task::yield_now().await;
     }
     assert!(matches!(
-        PostgresStore::connect(&format!("postgresql://app@127.0.0.1:{}/postgres", cluster.port()), Options::default()).await,
+        PostgresStore::connect(&format!("postgresql://app@127.0.0.1:{}/postgres", cluster.port()), Options::default())
+            .await,
         Err(Error::Refused(_))
     ));
     PostgresStore::connect(&url("right"), Options::default()).await.unwrap().close().await;

@@ -1,4 +1,5 @@
 //! The SQL that the documents show, unchanged, on the views; and what those views must bear.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::store::{Finish, Outcome, Store};
 use taskyard_core::task::LogLine;
@@ -98,15 +99,17 @@ async fn the_documents_queries_are_right() {
     assert_eq!(rows[2].get::<_, &str>(1), "    testkit::body");
 
     let row = client
-        .query_one("SELECT args::text, kwargs::text, context::text, result::text, error FROM queued_tasks WHERE id = $1", &[
-            &parent.id.0,
-        ])
+        .query_one(
+            "SELECT args::text, kwargs::text, context::text, result::text, error FROM queued_tasks WHERE id = $1",
+            &[&parent.id.0],
+        )
         .await
         .unwrap();
     let shown: Vec<Option<String>> = (0..5).map(|column| row.get(column)).collect();
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(shown, [text("[]"), text("{}"), text(r#"{"progress":100}"#), text(r#"{"sent":true}"#), None]);
-    let row = client.query_one("SELECT waiting_for FROM queued_tasks WHERE id = $1", &[&grandchild.id.0]).await.unwrap();
+    let row =
+        client.query_one("SELECT waiting_for FROM queued_tasks WHERE id = $1", &[&grandchild.id.0]).await.unwrap();
     assert_eq!(row.get::<_, Option<&str>>(0), Some("parent enqueued"));
     let count: i64 = client.query_one("SELECT count(*) FROM queued_task_attempts", &[]).await.unwrap().get(0);
     assert_eq!(count, 1);
@@ -126,16 +129,13 @@ async fn what_is_no_json_is_shown_as_text_and_rows_edited_by_hand_stop_nothing()
     store.add(&[bad_policy.clone(), bad_state.clone(), good.clone()]).await.unwrap();
 
     let client = client(&url).await;
-    assert_eq!(client.query("SELECT args::text, kwargs::text, context, result FROM queued_tasks", &[]).await.unwrap().len(), 6);
-    client
-        .execute("UPDATE taskyard.task SET policy = 'no json' WHERE id = $1", &[&bad_policy.id.0])
-        .await
-        .unwrap();
+    assert_eq!(
+        client.query("SELECT args::text, kwargs::text, context, result FROM queued_tasks", &[]).await.unwrap().len(),
+        6
+    );
+    client.execute("UPDATE taskyard.task SET policy = 'no json' WHERE id = $1", &[&bad_policy.id.0]).await.unwrap();
     client.execute("UPDATE taskyard.task SET state = 99 WHERE id = $1", &[&bad_state.id.0]).await.unwrap();
-    client
-        .execute("UPDATE taskyard.task SET created_at = '-infinity' WHERE id = $1", &[&good.id.0])
-        .await
-        .unwrap();
+    client.execute("UPDATE taskyard.task SET created_at = '-infinity' WHERE id = $1", &[&good.id.0]).await.unwrap();
 
     // The claim goes on without the two; they are set aside and shown.
     let claimed = store.claim(&request(host.id, 100)).await.unwrap().tasks;

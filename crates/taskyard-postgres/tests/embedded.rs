@@ -1,4 +1,5 @@
 //! Adding and ending inside the caller's own transaction, from SQL and from Rust.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::state::{OnParentFailure, Runtime};
 use taskyard_core::store::{Claimed, Finish, Outcome, Store};
@@ -133,7 +134,10 @@ async fn a_trigger_enqueues() {
         .unwrap();
     let claimed = claim(&store, host).await;
     let payloads: Vec<&[u8]> = claimed.iter().map(|task| task.payload.as_slice()).collect();
-    assert_eq!(payloads, [br#"{"args":[1],"kwargs":{}}"#, br#"{"args":[2],"kwargs":{}}"#, br#"{"args":[3],"kwargs":{}}"#]);
+    assert_eq!(
+        payloads,
+        [br#"{"args":[1],"kwargs":{}}"#, br#"{"args":[2],"kwargs":{}}"#, br#"{"args":[3],"kwargs":{}}"#]
+    );
 }
 
 #[tokio::test]
@@ -165,7 +169,10 @@ async fn children_are_settled_after_the_commit() {
         .unwrap();
     settle(&store).await;
     transaction.commit().await.unwrap();
-    assert_eq!(store.get(&[children[0].id]).await.unwrap()[0].as_ref().unwrap().wait_reason, Some(WaitReason::Unsettled));
+    assert_eq!(
+        store.get(&[children[0].id]).await.unwrap()[0].as_ref().unwrap().wait_reason,
+        Some(WaitReason::Unsettled)
+    );
     assert!(claim(&store, host).await.is_empty());
     settle(&store).await;
     assert_eq!(state(&store, children[0].id).await, TaskState::Enqueued);
@@ -233,10 +240,8 @@ async fn an_attempt_ends_with_the_callers_transaction_or_not_at_all() {
     let error = complete_in(&transaction, lost.id, lost.token, b"1").await.unwrap_err();
     assert_eq!(error, Error::LeaseLost(lost.id));
     transaction.rollback().await.unwrap();
-    let error = client
-        .query("SELECT taskyard.complete_in($1, $2, '{}')", &[&lost.id.0, &lost.token.0])
-        .await
-        .unwrap_err();
+    let error =
+        client.query("SELECT taskyard.complete_in($1, $2, '{}')", &[&lost.id.0, &lost.token.0]).await.unwrap_err();
     assert_eq!(error.code().unwrap().code(), "TY001");
     let effects: i64 = client.query_one("SELECT count(*) FROM effect", &[]).await.unwrap().get(0);
     assert_eq!(effects, 1);
@@ -284,6 +289,10 @@ async fn a_role_that_only_adds_can_only_add() {
         let error = producer.batch_execute(statement).await.unwrap_err();
         assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
     }
+    // One that only reads, with the views alone.
+    admin.batch_execute(&format!("GRANT SELECT ON queued_tasks, queued_task_workers TO {role}")).await.unwrap();
+    assert_eq!(producer.query("SELECT args::text, state FROM queued_tasks", &[]).await.unwrap().len(), 1);
+    producer.query("SELECT is_running FROM queued_task_workers", &[]).await.unwrap();
     // A table of the caller's with our name must not be taken for ours.
     producer.batch_execute("CREATE TEMP TABLE task (LIKE pg_class); CREATE TEMP TABLE ready (a int)").await.unwrap();
     enqueue(&producer, "'app:x'").await;

@@ -1,4 +1,5 @@
 //! Migrating: many at once, foreign relations, newer and changed schemas, and the views as a choice.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::Error;
 use taskyard_core::store::Store;

@@ -150,6 +150,8 @@ fn apply(connection: &Connection, views: bool) -> Outcome<MigrationReport> {
 
 /// What is there, before anything is touched.
 fn look(connection: &Connection, views: bool) -> Outcome<i64> {
+    // The transaction sees the moment of its first read; a statement that fails to be prepared is none.
+    connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
     let found = version(connection)?;
     if found > KNOWN {
         return Err(Error::SchemaTooNew { found, known: KNOWN }.into());

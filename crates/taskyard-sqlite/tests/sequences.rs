@@ -15,5 +15,5 @@ async fn fresh() -> Fixture {
 
 #[test]
 fn the_model_and_the_file_agree() {
-    taskyard_testkit::sequences::check(150, 40, fresh);
+    taskyard_testkit::sequences::check(3_000, 40, fresh);
 }

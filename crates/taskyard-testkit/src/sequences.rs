@@ -8,6 +8,7 @@
 
 mod compare;
 mod control;
+mod minimise;
 mod names;
 mod pair;
 mod running;
@@ -28,24 +29,35 @@ pub use steps::{End, NewStep, Step, steps};
 /// about it.
 pub type Tally = BTreeMap<String, u64>;
 
+/// Where a store and the model part.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// After how many steps.
+    pub at: usize,
+    /// In words.
+    pub what: String,
+}
+
 /// Applies these steps to a store without tasks and to the model.
 ///
 /// # Errors
 /// The first difference, in words, with the step before it.
 pub async fn run(store: Arc<dyn Store>, steps: &[Step]) -> Result<(), String> {
-    run_with(store, steps, Rules::default()).await.map(drop)
+    run_with(store, steps, Rules::default()).await.map(drop).map_err(|difference| difference.what)
 }
 
 /// As [`run`], with a model that may keep the protocol in a broken way: then a difference must be found.
 ///
 /// # Errors
 /// The first difference, in words, with the step before it.
-pub async fn run_with(store: Arc<dyn Store>, steps: &[Step], rules: Rules) -> Result<Tally, String> {
-    let mut pair = pair::Pair::new(store, rules).await?;
+pub async fn run_with(store: Arc<dyn Store>, steps: &[Step], rules: Rules) -> Result<Tally, Difference> {
+    let mut pair = pair::Pair::new(store, rules).await.map_err(|what| Difference { at: 0, what })?;
     for (number, step) in steps.iter().enumerate() {
-        pair.step(step).await.map_err(|what| format!("step {}, {step:?}: {what}", number + 1))?;
+        let what = |what| Difference { at: number + 1, what: format!("step {}, {step:?}: {what}", number + 1) };
+        pair.step(step).await.map_err(what)?;
     }
-    pair.compare_everything().await.map_err(|what| format!("at the end: {what}"))?;
+    let what = |what| Difference { at: steps.len(), what: format!("at the end: {what}") };
+    pair.compare_everything().await.map_err(what)?;
     Ok(pair.tally)
 }
 
@@ -62,7 +74,7 @@ where
 {
     let cases = cases * number("TASKYARD_SEQUENCES").unwrap_or(1);
     let seed = number("TASKYARD_SEED").unwrap_or(0);
-    match search(cases, length, seed, Rules::default(), 2_000, &fresh) {
+    match search(cases, length, seed, Rules::default(), &fresh) {
         Ok(tally) => {
             println!("{cases} sequences of {length} steps, seed {seed}: equal");
             tally.iter().for_each(|(what, count)| println!("{count:8} {what}"));
@@ -78,11 +90,11 @@ pub fn tells_apart<Making>(cases: u32, length: usize, rules: Rules, fresh: impl 
 where
     Making: Future<Output = Fixture>,
 {
-    search(cases, length, 0, rules, 0, &fresh).err()
+    search(cases, length, 0, rules, &fresh).err()
 }
 
 /// Changes without which the sequences would not be worth much.
-const MUST_BE_SEEN: [&str; 12] = [
+const MUST_BE_SEEN: [&str; 18] = [
     "doing became done",
     "doing became failed",
     "doing became cancelled",
@@ -95,6 +107,12 @@ const MUST_BE_SEEN: [&str; 12] = [
     "stopped became enqueued",
     "a write was lost",
     "a write had been applied",
+    "an attempt was kept as lost",
+    "an attempt was kept as crashed",
+    "an attempt was kept as failed",
+    "an attempt was kept as snoozed",
+    "one was claimed alone",
+    "one was removed",
 ];
 
 fn number(name: &str) -> Option<u32> {
@@ -106,7 +124,6 @@ fn search<Making>(
     length: usize,
     seed: u32,
     rules: Rules,
-    shrinks_max: u32,
     fresh: &(impl Fn() -> Making + Sync),
 ) -> Result<Tally, String>
 where
@@ -117,8 +134,7 @@ where
     let share = |thread: u32| cases / threads + u32::from(thread < cases % threads);
     let outcomes: Vec<Result<(), String>> = std::thread::scope(|scope| {
         let tally = &tally;
-        let search =
-            |thread| move || search_alone(share(thread), length, [seed, thread], (rules, shrinks_max), fresh, tally);
+        let search = |thread| move || search_alone(share(thread), length, [seed, thread], rules, fresh, tally);
         let running: Vec<_> = (0..threads).map(|thread| scope.spawn(search(thread))).collect();
         running
             .into_iter()
@@ -133,14 +149,15 @@ fn search_alone<Making>(
     cases: u32,
     length: usize,
     seed: [u32; 2],
-    (rules, shrinks_max): (Rules, u32),
+    rules: Rules,
     fresh: &impl Fn() -> Making,
     tally: &Mutex<Tally>,
 ) -> Result<(), String>
 where
     Making: Future<Output = Fixture>,
 {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: shrinks_max, ..Config::default() };
+    // proptest draws the sequences; shrinking is ours (`minimise.rs`).
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&seed[0].to_le_bytes());
     bytes[4..8].copy_from_slice(&seed[1].to_le_bytes());
@@ -150,23 +167,36 @@ where
         .enable_all()
         .build()
         .expect("a runtime can be started");
+    let one = async |steps: &[Step]| {
+        let fixture = fresh().await;
+        let outcome = run_with(Arc::clone(&fixture.store), steps, rules).await;
+        fixture.store.close().await;
+        outcome
+    };
+    let first: Mutex<Option<Difference>> = Mutex::new(None);
     let outcome = runner.run(&steps(length), |steps| {
-        runtime.block_on(async {
-            let fixture = fresh().await;
-            let outcome = run_with(Arc::clone(&fixture.store), &steps, rules).await;
-            fixture.store.close().await;
-            let seen = outcome.map_err(TestCaseError::fail)?;
-            let mut tally = tally.lock().map_err(|_| TestCaseError::fail("another sequence has panicked"))?;
-            seen.into_iter().for_each(|(what, count)| *tally.entry(what).or_default() += count);
-            Ok(())
-        })
-    });
-    match outcome {
-        Ok(()) => Ok(()),
-        Err(TestError::Fail(why, steps)) => {
-            let listed: Vec<String> = steps.iter().map(|step| format!("    {step:?},\n")).collect();
-            Err(format!("seed {seed:?}: {}\nthe shortest sequence:\n[\n{}]", why.message(), listed.concat()))
+        let poisoned = |_| TestCaseError::fail("another sequence has panicked");
+        match runtime.block_on(one(&steps)) {
+            Ok(seen) => {
+                let mut tally = tally.lock().map_err(|_| poisoned(()))?;
+                seen.into_iter().for_each(|(what, count)| *tally.entry(what).or_default() += count);
+                Ok(())
+            }
+            Err(difference) => {
+                first.lock().map_err(|_| poisoned(()))?.get_or_insert(difference);
+                Err(TestCaseError::fail("it differs"))
+            }
         }
-        Err(TestError::Abort(why)) => Err(format!("given up: {}", why.message())),
+    });
+    match (outcome, first.into_inner()) {
+        (Ok(()), _) => Ok(()),
+        (Err(TestError::Fail(_, steps)), Ok(Some(difference))) => {
+            eprintln!("seed {seed:?}, to be shortened: {}", difference.what);
+            let differs = async |steps: &[Step]| one(steps).await.err();
+            let (steps, difference) = runtime.block_on(minimise::minimise(steps, difference, differs));
+            let listed: Vec<String> = steps.iter().map(|step| format!("    {step:?},\n")).collect();
+            Err(format!("seed {seed:?}: {}\na short sequence:\n[\n{}]", difference.what, listed.concat()))
+        }
+        (Err(error), _) => Err(format!("given up: {error}")),
     }
 }

@@ -178,7 +178,7 @@ impl Bars {
     fn new(files: u64) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let total = all.add(ProgressBar::new(files));
-        total.set_style(style("{bar:30} {human_pos}/{human_len} files  {msg}  {per_sec}  {elapsed}, {eta} left"));
+        total.set_style(style("{bar:30} {human_pos}/{human_len} files  {msg}  {elapsed}, {eta} left"));
         Self { all, total, files: Vec::new() }
     }
 

@@ -247,21 +247,37 @@ fn an_empty_directory_and_one_that_is_none() {
     }
 }
 
-#[test]
-fn many_small_files_in_more_than_one_group() {
-    let place = Place::new();
-    let root = place.join("many");
-    for at in 0..4_500 {
-        let directory = root.join(format!("{}", at % 7));
-        if at < 7 {
+/// A directory with this many small files; every thousandth has the same content.
+fn many(root: &Path, files: usize) {
+    for at in 0..files {
+        let directory = root.join(format!("{}", at % 100));
+        if at < 100 {
             fs::create_dir_all(&directory).unwrap();
         }
         fs::write(directory.join(format!("{at}")), format!("{}\n", at % 1_000)).unwrap();
     }
-    let said = place.run(&["demo", "many", "--json"]);
+}
+
+fn reads_all(said: &Said, files: usize) {
     assert_eq!(said.code, 0, "{}", said.stderr);
-    let report = report(&said);
-    assert_eq!((&report["files"], &report["failed"]), (&json!(4_500), &json!(0)));
-    assert_eq!(report["items"].as_array().unwrap().len(), 4_500);
+    let report = report(said);
+    assert_eq!((&report["files"], &report["failed"]), (&json!(files), &json!(0)));
+    assert_eq!(report["items"].as_array().unwrap().len(), files);
     assert_eq!(report["duplicates"].as_array().unwrap().len(), 1_000);
+}
+
+#[test]
+fn many_small_files_in_more_than_one_group() {
+    let place = Place::new();
+    many(&place.join("many"), 4_500);
+    reads_all(&place.run(&["demo", "many", "--json"]), 4_500);
+}
+
+#[test]
+fn a_hundred_thousand_small_files_on_both_databases() {
+    let place = Place::new();
+    many(&place.join("many"), 100_000);
+    reads_all(&place.run(&["demo", "many", "--json"]), 100_000);
+    let database = taskyard_testkit::postgres::shared().create_database();
+    reads_all(&place.run(&["demo", "many", "--json", "--database", &database]), 100_000);
 }

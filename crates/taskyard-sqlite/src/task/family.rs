@@ -229,6 +229,8 @@ fn is_held_down(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
 fn revive(tx: &mut Tx<'_>, mut row: Row, work: &mut VecDeque<Tell>) -> Outcome<()> {
     moves::stand_up(tx, &mut row)?;
     row.fallen_from = None;
+    // As for the task that was retried: its time to start was of the first try.
+    row.expires_at = None;
     match fallen_parent(tx, &row)? {
         Some((state, root)) => fall(tx, &mut row, state, root)?,
         None => {

@@ -12,7 +12,6 @@ mod migration;
 mod opening;
 mod place;
 mod rows;
-mod speed;
 mod views;
 mod wake;
 mod wal;

@@ -10,7 +10,7 @@ use crate::place::{Place, add, task};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_twenty_stores_one_wins() {
-    for _ in 0..3 {
+    for _ in 0..10 {
         let place = Place::new();
         let mut starts = tokio::task::JoinSet::new();
         for _ in 0..20 {

@@ -138,6 +138,8 @@ impl Db {
         let task = self.row(id);
         task.fallen_from = None;
         task.error = None;
+        // As for the task that was retried: its time to start was of the first try.
+        task.expires_at = None;
         self.stand_up(id);
         match self.fallen_parent(id) {
             Some((state, root)) => self.fall(id, state, root),

@@ -112,6 +112,10 @@ impl Pair {
                 None => self.count("one was removed".into()),
                 Some(_) => {}
             }
+            let kept = self.db.task(was.id).and_then(|is| is.history.get(was.history.len()));
+            if let Some(kept) = kept.map(|kept| kept.outcome) {
+                self.count(format!("an attempt was kept as {}", kept.as_str()));
+            }
         }
         self.compare(&before).await
     }
@@ -140,7 +144,7 @@ impl Pair {
     /// The server that a number means: mostly one that is not dead.
     pub(super) fn server(&self, number: u8) -> ServerNo {
         let living: Vec<ServerNo> = self.db.servers.iter().filter(|row| !row.dead).map(|row| row.id).collect();
-        if living.is_empty() || number.is_multiple_of(16) {
+        if living.is_empty() || number.is_multiple_of(32) {
             ServerNo(u16::from(number) % self.names.servers.len() as u16)
         } else {
             living[usize::from(number) % living.len()]

@@ -41,6 +41,9 @@ impl Pair {
         let model = self.db.claim(&ask, &mut self.next_token);
         let reply = works("claim", self.store.claim(&request).await)?;
         same("claim: dead", model.dead, reply.dead)?;
+        if alone && !model.tasks.is_empty() {
+            self.count("one was claimed alone".into());
+        }
         if reply_lost {
             let count = |of: usize| format!("{of} claimed");
             same("claim whose reply is lost", count(model.tasks.len()), count(reply.tasks.len()))?;

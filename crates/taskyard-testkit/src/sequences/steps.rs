@@ -72,28 +72,28 @@ pub fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        18 => vec(new_step(), 1..4).prop_map(Step::Add),
+        15 => vec(new_step(), 1..4).prop_map(Step::Add),
         1 => any::<u8>().prop_map(|task| Step::AddTaken { task }),
         1 => Just(Step::AddOrphan),
-        20 => claim(),
+        26 => claim(),
         2 => any::<u8>().prop_map(|claim| Step::ReadBack { claim }),
-        22 => vec(end(), 1..4).prop_map(Step::Finish),
-        3 => any::<u8>().prop_map(|write| Step::WriteAgain { write }),
+        26 => vec(end(), 1..4).prop_map(Step::Finish),
+        4 => any::<u8>().prop_map(|write| Step::WriteAgain { write }),
         3 => (any::<u8>(), few(), proptest::option::of(0_u8..9), 0_u8..3)
             .prop_map(|(run, any, context, logs)| Step::Record { run, any, context, logs }),
         2 => any::<u8>().prop_map(|server| Step::Beat { server }),
-        5 => (any::<u8>(), few()).prop_map(|(server, stale)| Step::Rescue { server, stale }),
+        4 => (any::<u8>(), few()).prop_map(|(server, stale)| Step::Rescue { server, stale }),
         3 => Just(Step::Enter),
         1 => any::<u8>().prop_map(|server| Step::Leave { server }),
-        6 => some_tasks().prop_map(Step::Cancel),
+        2 => some_tasks().prop_map(Step::Cancel),
         3 => some_tasks().prop_map(Step::Stop),
         8 => some_tasks().prop_map(Step::Retry),
-        2 => some_tasks().prop_map(Step::Purge),
-        2 => (0_u8..3, any::<bool>()).prop_map(|(queue, paused)| Step::Pause { queue, paused }),
-        2 => (0_u8..3, proptest::option::of(0_usize..3))
+        1 => some_tasks().prop_map(Step::Purge),
+        2 => (0_u8..3, proptest::bool::weighted(0.3)).prop_map(|(queue, paused)| Step::Pause { queue, paused }),
+        2 => (0_u8..3, proptest::option::of(prop_oneof![1 => Just(0_usize), 9 => 1_usize..4]))
             .prop_map(|(queue, running_max)| Step::Limit { queue, running_max }),
         2 => (few(), 0_u8..2).prop_map(|(python, reason)| Step::Unpark { python, reason }),
-        8 => prop_oneof![Just(0_i64), 1_i64..6, 5_i64..30, Just(60), Just(100)]
+        7 => prop_oneof![2 => Just(0_i64), 6 => 1_i64..6, 3 => 5_i64..30, 1 => Just(60), 1 => Just(100)]
             .prop_map(|seconds| Step::Promote { seconds }),
         1 => Just(Step::Cascade),
     ]
@@ -101,7 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Seldom true.
 fn few() -> impl Strategy<Value = bool> {
-    proptest::bool::weighted(0.15)
+    proptest::bool::weighted(0.1)
 }
 
 fn some_tasks() -> impl Strategy<Value = Vec<u8>> {
@@ -123,7 +123,7 @@ fn new_step() -> impl Strategy<Value = NewStep> {
     let parents = prop_oneof![2 => Just(Vec::new()), 2 => vec(0_u8..8, 1..2), 1 => vec(0_u8..8, 2..4)];
     let first = (parents, policy, 0_u8..3, -1_i8..2, few(), start);
     let second = (
-        proptest::option::weighted(0.15, 1_i64..30),
+        proptest::option::weighted(0.1, 1_i64..60),
         proptest::option::weighted(0.2, (0_u8..3, hold)),
         few(),
         few(),
@@ -149,8 +149,8 @@ fn new_step() -> impl Strategy<Value = NewStep> {
 }
 
 fn claim() -> impl Strategy<Value = Step> {
-    let queues = proptest::option::weighted(0.2, vec(0_u8..3, 1..3));
-    (any::<u8>(), few(), queues, 1_usize..5, proptest::bool::weighted(0.25), few()).prop_map(
+    let queues = proptest::option::weighted(0.12, vec(0_u8..3, 1..3));
+    (any::<u8>(), few(), queues, 1_usize..5, proptest::bool::weighted(0.15), few()).prop_map(
         |(server, python, queues, limit, alone, reply_lost)| Step::Claim {
             server,
             python,

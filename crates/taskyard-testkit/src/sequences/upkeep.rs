@@ -32,7 +32,13 @@ impl Pair {
             return Ok(());
         }
         self.db.leave(server);
-        works("server_leave", self.store.server_leave(self.names.server(server)).await)
+        works("server_leave", self.store.server_leave(self.names.server(server)).await)?;
+        self.never_without_server().await
+    }
+
+    /// Most steps mean nothing without a server.
+    async fn never_without_server(&mut self) -> Result<(), String> {
+        if self.db.servers.iter().all(|row| row.dead) { self.enter().await } else { Ok(()) }
     }
 
     pub(super) async fn beat(&mut self, number: u8) -> Result<(), String> {
@@ -86,7 +92,8 @@ impl Pair {
         let (beat, model_beat) = if stale { (seen.beat - 1, row.beat.wrapping_sub(1)) } else { (seen.beat, row.beat) };
         let report = works("rescue", self.store.rescue(self.names.server(server), beat, !lapsed).await)?;
         let freed = self.db.rescue(server, model_beat, !lapsed, &self.rules);
-        same("rescue", StepReport { tasks: freed, more: false }, report)
+        same("rescue", StepReport { tasks: freed, more: false }, report)?;
+        self.never_without_server().await
     }
 
     pub(super) async fn unpark(&mut self, python: bool, reason: u8) -> Result<(), String> {

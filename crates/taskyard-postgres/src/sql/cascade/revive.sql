@@ -16,8 +16,8 @@ BEGIN
     PERFORM FROM taskyard.edge e WHERE e.child_id = ANY(p_ids) AND e.open ORDER BY e.parent_id, e.child_id FOR SHARE;
     DELETE FROM taskyard.dead d WHERE d.task_id = ANY(p_ids);
     FOREACH v_id IN ARRAY p_ids LOOP
-        UPDATE taskyard.task t SET state = 0, fallen_from = NULL, finished_at = NULL, error_type = NULL,
-            error_message = NULL, error_traceback = NULL
+        UPDATE taskyard.task t SET state = 0, fallen_from = NULL, finished_at = NULL, expires_at = NULL,
+            error_type = NULL, error_message = NULL, error_traceback = NULL
         WHERE t.id = v_id
         RETURNING t.on_parent_failure, t.runtime, t.queue, t.run_at, t.auto_remove, t.unique_hold, t.unique_key
         INTO v_task;

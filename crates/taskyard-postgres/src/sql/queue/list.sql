@@ -8,14 +8,18 @@ d AS (
         JOIN taskyard.task t ON t.id = i.id AND t.state = 2
     GROUP BY t.queue
 ),
+o AS (
+    SELECT r.queue, min(t.created_at) AS created_at
+    FROM e JOIN taskyard.ready r ON r.queue = e.queue AND r.order_number = e.first
+        JOIN taskyard.task t ON t.id = r.task_id
+    GROUP BY r.queue
+),
 a AS (
     SELECT q.name FROM taskyard.queue q UNION SELECT e.queue FROM e UNION SELECT w.queue FROM w UNION SELECT d.queue FROM d
 )
 SELECT a.name, coalesce(q.paused, false), q.running_max, coalesce(e.enqueued, 0), coalesce(w.waiting, 0),
     coalesce(d.doing, 0),
-    (extract(epoch FROM n.now - (
-        SELECT min(t.created_at) FROM taskyard.ready r JOIN taskyard.task t ON t.id = r.task_id
-        WHERE r.queue = e.queue AND r.order_number = e.first)) * 1000000)::bigint
+    (extract(epoch FROM n.now - o.created_at) * 1000000)::bigint
 FROM n CROSS JOIN a LEFT JOIN taskyard.queue q ON q.name = a.name LEFT JOIN e ON e.queue = a.name
-    LEFT JOIN w ON w.queue = a.name LEFT JOIN d ON d.queue = a.name
+    LEFT JOIN w ON w.queue = a.name LEFT JOIN d ON d.queue = a.name LEFT JOIN o ON o.queue = a.name
 ORDER BY a.name

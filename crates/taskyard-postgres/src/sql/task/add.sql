@@ -80,8 +80,9 @@ BEGIN
     END IF;
     IF p_expires_us IS NOT NULL THEN
         INSERT INTO taskyard.deadline (at, task_id, what)
-        SELECT v_now + u.expires * interval '1 microsecond', u.id, 0 FROM unnest(p_ids, p_expires_us) AS u(id, expires)
-        WHERE u.expires IS NOT NULL;
+        SELECT v_now + u.expires * interval '1 microsecond', u.id, 0
+        FROM unnest(p_ids, p_expires_us, p_initial) AS u(id, expires, initial)
+        WHERE u.expires IS NOT NULL AND coalesce(u.initial, 0) NOT IN (5, 6);
     END IF;
     IF p_contexts IS NOT NULL THEN
         INSERT INTO taskyard.task_context (task_id, context)

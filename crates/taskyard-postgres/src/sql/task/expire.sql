@@ -8,7 +8,7 @@ DECLARE
     v_budget int := 1000;
     v_cascade record;
 BEGIN
-    SELECT array_agg(t.id ORDER BY t.has_parents, t.order_number), bool_or(t.has_children) INTO v_due, v_linked
+    SELECT array_agg(t.id ORDER BY t.order_number), bool_or(t.has_children) INTO v_due, v_linked
     FROM taskyard.task t WHERE t.id = ANY(p_ids) AND t.state IN (0, 1) AND t.expires_at <= p_now;
     IF v_due IS NULL THEN
         RETURN 0;

@@ -1,0 +1,174 @@
+//! What a claim costs, and that it misses nothing: a million rows, late commits, the place as a hint only.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::{Duration, Instant};
+
+use taskyard_core::store::{ClaimRequest, Store};
+use taskyard_core::{ClaimId, NewTask, TaskId};
+use taskyard_postgres::enqueue_in;
+use taskyard_testkit::factory::{request, server, task, tasks};
+use tokio_postgres::{Client, NoTls};
+
+mod yard;
+
+async fn client(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Rows that one claim of ten reads by scanning, and through indexes, in `ready` and `task`.
+async fn cost(client: &mut Client, server: uuid::Uuid) -> (i64, i64) {
+    let transaction = client.transaction().await.unwrap();
+    let claimed: i64 = transaction
+        .query_one(
+            "SELECT count(*) FROM taskyard.task_claim($1, gen_random_uuid(), 0::smallint, NULL, 10, false, \
+             -2147483648, -9223372036854775808)",
+            &[&server],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(claimed, 10);
+    let read = transaction
+        .query_one(
+            "SELECT sum(seq_tup_read)::bigint, sum(idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables
+             WHERE schemaname = 'taskyard' AND relname IN ('ready', 'task', 'claim')",
+            &[],
+        )
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    (read.get(0), read.get(1))
+}
+
+#[tokio::test]
+async fn a_claim_reads_what_it_takes_of_a_million() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    let mut planned_empty = client(&url).await;
+    // Statistics stay as they were while the tables were empty: the worst that a plan can be made from.
+    planned_empty
+        .batch_execute(
+            "ALTER TABLE taskyard.task SET (autovacuum_enabled = false, fillfactor = 100);
+             ALTER TABLE taskyard.ready SET (autovacuum_enabled = false);",
+        )
+        .await
+        .unwrap();
+    store.add(&tasks(60)).await.unwrap();
+    for _ in 0..6 {
+        // A plan is kept from here on.
+        cost(&mut planned_empty, host.id.0).await;
+    }
+    planned_empty
+        .batch_execute(
+            "INSERT INTO taskyard.task (id, order_number, created_at, runtime, state, kind, queue, payload)
+             SELECT taskyard.uuid7(), (1::bigint << 40) + i, taskyard.now(), 0, CASE WHEN i % 2 = 0 THEN 1 ELSE 4 END, 'k',
+                 'default', '{}' FROM generate_series(1, 1000000) i;
+             INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue)
+             SELECT t.order_number, t.id, 0, ~t.priority, t.queue FROM taskyard.task t
+             WHERE t.order_number > (1::bigint << 40) AND t.state = 1;
+             INSERT INTO taskyard.waiting (task_id, reason, runtime, queue, open_parents)
+             SELECT gen_random_uuid(), 0, 0, 'default', 1 FROM generate_series(1, 100000);",
+        )
+        .await
+        .unwrap();
+    let mut planned_full = client(&url).await;
+    for client in [&mut planned_empty, &mut planned_full] {
+        for _ in 0..3 {
+            let began = Instant::now();
+            let (scanned, fetched) = cost(client, host.id.0).await;
+            assert_eq!(scanned, 0, "no table is scanned");
+            assert!(fetched <= 120, "{fetched} rows were fetched for ten tasks");
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        }
+    }
+    store.close().await;
+    drop(yard::Gone(url));
+}
+
+/// A task that was added in a transaction which commits after later ones have been claimed.
+#[tokio::test]
+async fn a_late_commit_is_claimed_next() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    let mut client = client(&url).await;
+    let transaction = client.transaction().await.unwrap();
+    let late = task();
+    enqueue_in(&transaction, &late).await.unwrap();
+    store.add(&tasks(3_000)).await.unwrap();
+    let mut place = None;
+    for _ in 0..2 {
+        let reply = store.claim(&ClaimRequest { place, ..request(host.id, 1_000) }).await.unwrap();
+        assert_eq!(reply.tasks.len(), 1_000);
+        place = reply.place;
+        assert!(place.is_some());
+    }
+    transaction.commit().await.unwrap();
+    // The place is a hint: with it the late one is passed by, without it the late one comes first.
+    let reply = store.claim(&ClaimRequest { place, ..request(host.id, 500) }).await.unwrap();
+    assert_eq!(reply.tasks.len(), 500);
+    assert!(reply.tasks.iter().all(|task| task.id != late.id));
+    let reply = store.claim(&request(host.id, 500)).await.unwrap();
+    assert_eq!(reply.tasks[0].id, late.id);
+    assert_eq!(reply.tasks.len(), 500);
+}
+
+/// With places from claim to claim everything is claimed once, in order, whatever the priorities.
+#[tokio::test]
+async fn places_lead_through_all_priorities() {
+    let (store, _url) = yard::fresh_with_address().await;
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    let batch: Vec<NewTask> =
+        (0..2_500).map(|number| NewTask { priority: [0, i32::MAX, -7, i32::MIN, 3][number % 5], ..task() }).collect();
+    store.add(&batch).await.unwrap();
+    let mut expected: Vec<&NewTask> = batch.iter().collect();
+    expected.sort_by_key(|task| std::cmp::Reverse(task.priority));
+    let expected: Vec<TaskId> = expected.iter().map(|task| task.id).collect();
+    let mut claimed = Vec::new();
+    let mut place = None;
+    loop {
+        let reply = store.claim(&ClaimRequest { place, ..request(host.id, 300) }).await.unwrap();
+        claimed.extend(reply.tasks.iter().map(|task| task.id));
+        place = reply.place;
+        if place.is_none() {
+            break;
+        }
+    }
+    assert_eq!(claimed, expected);
+}
+
+/// Many at once take every task once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claims_of_many_servers_share_the_tasks() {
+    let (store, url) = yard::fresh_with_address().await;
+    store.add(&tasks(4_000)).await.unwrap();
+    let mut servers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let url = url.clone();
+        servers.spawn(async move {
+            let store = yard::open(&url).await;
+            let host = server();
+            store.server_enter(&host).await.unwrap();
+            let mut claimed: Vec<TaskId> = Vec::new();
+            loop {
+                let ask = ClaimRequest { claim: ClaimId::generate(), ..request(host.id, 70) };
+                let reply = store.claim(&ask).await.unwrap();
+                if reply.tasks.is_empty() {
+                    return claimed;
+                }
+                let read_back = store.claimed(ask.claim).await.unwrap();
+                assert_eq!(read_back, reply.tasks);
+                claimed.extend(reply.tasks.iter().map(|task| task.id));
+            }
+        });
+    }
+    let mut all: Vec<TaskId> = servers.join_all().await.into_iter().flatten().collect();
+    all.sort();
+    let count = all.len();
+    all.dedup();
+    assert_eq!((count, all.len()), (4_000, 4_000));
+}
