@@ -76,11 +76,7 @@ impl<'a> Watch<'a> {
     /// Waits a moment, looks, shows.
     pub(super) async fn look(&mut self, store: &dyn Store) -> Seen {
         tokio::time::sleep(LOOK_GAP).await;
-        for id in METER.take_done() {
-            if self.open.remove(&id) {
-                self.done += 1;
-            }
-        }
+        self.take_own();
         if self.looked_at.elapsed() >= STORE_GAP {
             self.looked_at = Instant::now();
             self.ask(store).await;
@@ -94,6 +90,15 @@ impl<'a> Watch<'a> {
             None => {}
         }
         if self.open.is_empty() && !self.stopped.is_empty() { Seen::Stuck } else { Seen::Going }
+    }
+
+    /// Counts what this process's bodies have returned.
+    fn take_own(&mut self) {
+        for id in METER.take_done() {
+            if self.open.remove(&id) {
+                self.done += 1;
+            }
+        }
     }
 
     /// Looks at a page of open tasks; goes on while most of a page had ended, for others may be fast.
@@ -111,6 +116,8 @@ impl<'a> Watch<'a> {
             }
             // The next look tries again; the server says what is wrong with the database.
             let Ok(finals) = store.finals(&page).await else { return };
+            // A body says that it returns before its end is stored: its bytes are in the meter already.
+            self.take_own();
             for found in &finals {
                 self.bytes += self.count(found);
             }
@@ -153,11 +160,7 @@ impl<'a> Watch<'a> {
 
     /// Takes the bars away.
     pub(super) fn end(&mut self) {
-        for id in METER.take_done() {
-            if self.open.remove(&id) {
-                self.done += 1;
-            }
-        }
+        self.take_own();
         if let Some(bars) = self.bars.take() {
             bars.clear();
         }

@@ -6,9 +6,9 @@ use taskyard_core::settings::SETTINGS;
 pub(crate) fn table() -> String {
     use std::fmt::Write as _;
     let mut text = String::from(
-        "SETTINGS\n  Read in rising order from taskyard.toml, [tool.taskyard] in pyproject.toml and .env in the project's root\n  \
-         (the nearest directory upwards with taskyard.toml, pyproject.toml, Cargo.toml or .git), from the environment,\n  \
-         and from flags (`--set name=value` for those without a flag of their own).\n\n",
+        "SETTINGS\n  Read in rising order from taskyard.toml, [tool.taskyard] in pyproject.toml and .env, all\n  \
+         in the project's root (the nearest directory upwards with taskyard.toml, pyproject.toml,\n  \
+         Cargo.toml or .git), from the environment, and from flags (--set name=value).\n\n",
     );
     for setting in SETTINGS {
         let default =
@@ -16,11 +16,15 @@ pub(crate) fn table() -> String {
         let _ = writeln!(text, "  {:<26} {}\n      {}{default}", setting.name, setting.env, setting.help);
     }
     text.push_str(
-        "\nDATABASE\n  --database, else TASKYARD_DATABASE_URL or `database` in a file, else DATABASE_URL if it is PostgreSQL (an\n  \
-         application's SQLite file is never used), else .taskyard/queue.db in the project's root.\n\nLOG\n  \
+        "\nDATABASE\n  --database, else TASKYARD_DATABASE_URL or `database` in a file, else DATABASE_URL if it\n  \
+         is PostgreSQL (an application's SQLite file is never used), else .taskyard/queue.db in\n  \
+         the project's root. `demo` has its own: DIR/.taskyard/demo.db, unless --database says\n  \
+         otherwise.\n\nLOG\n  \
          TASKYARD_LOG or RUST_LOG: a level (warn, info, debug) or target=level, to stderr.\n\nEXIT CODES\n  \
-         0 done · 1 the work failed (a task, a file, an unhealthy queue) · 2 wrong usage or settings · 3 the database\n  \
-         4 not found or in the wrong state · 75 the server is to be started anew · 130 interrupted\n",
+         0 done                             1 the work failed (a task, a file, a sick queue)\n  \
+         2 wrong usage or settings          3 the database\n  \
+         4 not found or in the wrong state  75 the server is to be started anew\n  \
+         130 interrupted\n",
     );
     text
 }

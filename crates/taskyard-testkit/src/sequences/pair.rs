@@ -75,6 +75,7 @@ impl Pair {
     /// Does one step on both and compares all that can be seen.
     pub(super) async fn step(&mut self, step: &Step) -> Result<(), String> {
         let before = self.db.clone();
+        self.count(step.name().into());
         match step {
             Step::Add(news) => self.add(news).await?,
             Step::AddTaken { task } => self.add_taken(*task).await?,

@@ -41,6 +41,16 @@ impl Pair {
         let model = self.db.claim(&ask, &mut self.next_token);
         let reply = works("claim", self.store.claim(&request).await)?;
         same("claim: dead", model.dead, reply.dead)?;
+        if model.tasks.is_empty() {
+            let why = if model.dead {
+                "dead"
+            } else if self.db.ready.is_empty() {
+                "nothing ready"
+            } else {
+                "not for it"
+            };
+            self.count(format!("an empty claim: {why}"));
+        }
         if alone && !model.tasks.is_empty() {
             self.count("one was claimed alone".into());
         }

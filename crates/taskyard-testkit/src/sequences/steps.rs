@@ -65,6 +65,21 @@ pub enum Step {
     Cascade,
 }
 
+impl Step {
+    /// What it is called in the tally.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Add(_) | Self::AddTaken { .. } | Self::AddOrphan => "step: add",
+            Self::Claim { .. } | Self::ReadBack { .. } => "step: claim",
+            Self::Finish(_) | Self::WriteAgain { .. } | Self::Record { .. } => "step: write",
+            Self::Beat { .. } | Self::Rescue { .. } | Self::Enter | Self::Leave { .. } => "step: server",
+            Self::Cancel(_) | Self::Stop(_) | Self::Retry(_) | Self::Purge(_) => "step: control",
+            Self::Pause { .. } | Self::Limit { .. } => "step: queue",
+            Self::Unpark { .. } | Self::Promote { .. } | Self::Cascade => "step: upkeep",
+        }
+    }
+}
+
 /// Lists of `length` steps, seldom a few less; shrinking leaves out whatever is not needed.
 pub fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
     vec(proptest::option::weighted(0.99, step()), length).prop_map(|steps| steps.into_iter().flatten().collect())
@@ -72,12 +87,12 @@ pub fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        15 => vec(new_step(), 1..4).prop_map(Step::Add),
+        19 => vec(new_step(), 1..4).prop_map(Step::Add),
         1 => any::<u8>().prop_map(|task| Step::AddTaken { task }),
         1 => Just(Step::AddOrphan),
         26 => claim(),
         2 => any::<u8>().prop_map(|claim| Step::ReadBack { claim }),
-        26 => vec(end(), 1..4).prop_map(Step::Finish),
+        24 => vec(end(), 1..4).prop_map(Step::Finish),
         4 => any::<u8>().prop_map(|write| Step::WriteAgain { write }),
         3 => (any::<u8>(), few(), proptest::option::of(0_u8..9), 0_u8..3)
             .prop_map(|(run, any, context, logs)| Step::Record { run, any, context, logs }),
@@ -120,7 +135,7 @@ fn new_step() -> impl Strategy<Value = NewStep> {
         1 => (0_i64..60).prop_map(Start::At),
     ];
     let hold = prop_oneof![Just(Hold::Finished), Just(Hold::Started), (1_i64..40).prop_map(Hold::For)];
-    let parents = prop_oneof![2 => Just(Vec::new()), 2 => vec(0_u8..8, 1..2), 1 => vec(0_u8..8, 2..4)];
+    let parents = prop_oneof![5 => Just(Vec::new()), 2 => vec(0_u8..8, 1..2), 1 => vec(0_u8..8, 2..4)];
     let first = (parents, policy, 0_u8..3, -1_i8..2, few(), start);
     let second = (
         proptest::option::weighted(0.1, 1_i64..60),

@@ -12,8 +12,12 @@ BEGIN
         t.attempt, t.failures, t.policy, t.timeout_ms,
         t.has_parents::int + CASE WHEN t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4, t.priority,
         t.order_number
-    FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id) JOIN taskyard.task t ON t.id = i.id
-    WHERE k.id = p_claim AND t.state = 2 AND t.server_id = k.server_id
+    FROM (
+        -- A queue that was limited since has rows of its own for what it runs: each task once.
+        SELECT DISTINCT i.id, k.server_id FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)
+        WHERE k.id = p_claim
+    ) h JOIN taskyard.task t ON t.id = h.id
+    WHERE t.state = 2 AND t.server_id = h.server_id
     ORDER BY t.priority DESC, t.order_number;
 END
 $$;

@@ -15,13 +15,13 @@ SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_ids uuid[];
+    v_places bigint[];
     v_states smallint[];
     v_ended uuid[];
     v_ready uuid[];
     v_parents uuid[];
     v_kinds smallint[];
     v_more boolean;
-    v_tokens uuid[];
     v_woken int := 0;
 BEGIN
     IF p_contexts IS NOT NULL OR p_log_ids IS NOT NULL THEN
@@ -89,13 +89,13 @@ BEGIN
         FROM y WHERE t.id = y.id
         RETURNING t.id, y.place, y.target, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL OR t.expires_at IS NOT NULL AS more
     )
-    SELECT array_agg(u.id ORDER BY u.place), array_agg(u.target ORDER BY u.place),
+    SELECT array_agg(u.id ORDER BY u.place), array_agg(u.place ORDER BY u.place), array_agg(u.target ORDER BY u.place),
         array_agg(u.id ORDER BY u.place) FILTER (WHERE u.target >= 3),
         array_agg(u.id ORDER BY u.place) FILTER (WHERE u.target = 1),
         array_agg(u.id ORDER BY u.place) FILTER (WHERE u.target >= 4 AND u.has_children),
         array_agg((u.target - 4)::smallint ORDER BY u.place) FILTER (WHERE u.target >= 4 AND u.has_children),
         bool_or(u.target >= 3 AND (u.more OR u.target = 5))
-    INTO v_ids, v_states, v_ended, v_ready, v_parents, v_kinds, v_more FROM u;
+    INTO v_ids, v_places, v_states, v_ended, v_ready, v_parents, v_kinds, v_more FROM u;
     DELETE FROM taskyard.claim k WHERE k.id = ANY(p_closed);
     IF EXISTS (SELECT FROM taskyard.signal) THEN
         DELETE FROM taskyard.signal s WHERE s.task_id = ANY(v_ids) AND s.token = ANY(p_tokens);
@@ -113,11 +113,12 @@ BEGIN
     reply := (v_ready IS NOT NULL OR v_woken > 0 OR coalesce(0 = ANY(v_states), false))::int;
     state := (v_ended IS NOT NULL)::int;
     RETURN NEXT;
-    RETURN QUERY SELECT n.place::int,
-        CASE WHEN a.id IS NOT NULL THEN 0 WHEN t.token = n.token AND t.state <> 2 THEN 1 ELSE 2 END::smallint,
-        coalesce(a.state, t.state, 0::smallint)
-    FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS n(id, token, place)
-        LEFT JOIN taskyard.task t ON t.id = n.id
-        LEFT JOIN LATERAL (SELECT n.id, v_states[array_position(v_ids, n.id)] AS state WHERE n.id = ANY(v_ids)) a ON true;
+    RETURN QUERY SELECT a.place::int, 0::smallint, a.state FROM unnest(v_places, v_states) AS a(place, state);
+    IF coalesce(cardinality(v_places), 0) < cardinality(p_ids) THEN
+        RETURN QUERY SELECT n.place::int, CASE WHEN t.token = n.token AND t.state <> 2 THEN 1 ELSE 2 END::smallint,
+            coalesce(t.state, 0::smallint)
+        FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS n(id, token, place) LEFT JOIN taskyard.task t ON t.id = n.id
+        WHERE n.place NOT IN (SELECT unnest(v_places));
+    END IF;
 END
 $$;

@@ -1,4 +1,4 @@
-//! Everything that may happen next: clients, servers, upkeep, people. What each of them does is in the world itself.
+//! Everything that may happen next: clients, servers, upkeep, people. What each of them does is in `act.rs`.
 
 use super::*;
 
