@@ -15,10 +15,11 @@ use taskyard_core::store::ClaimPlace;
 use taskyard_core::wake::Listener;
 use tokio::sync::watch;
 
+use crate::ServerConfig;
 use crate::attempt::Attempt;
 use crate::executor::{Executor, Queued};
 use crate::parked_reason;
-use crate::state::{Phase, State};
+use crate::state::{Lease, Phase, State};
 use claim::Got;
 
 /// How long a place is followed before the next claim starts from the head.
@@ -41,6 +42,9 @@ pub(crate) struct Fetcher {
     looked: Instant,
     asked: watch::Receiver<u64>,
     written: watch::Receiver<u64>,
+    // Kept from look to look, or a change between the look and the wait would be slept through.
+    lease: watch::Receiver<Lease>,
+    settings: watch::Receiver<Arc<ServerConfig>>,
     /// Ends were written since the last look.
     recheck_at: Option<Instant>,
 }
@@ -50,6 +54,7 @@ impl Fetcher {
     pub fn new(state: Arc<State>, executor: usize) -> Self {
         let work = state.store.bells().work.listen();
         let (asked, written) = (state.look_now.subscribe(), state.written.subscribe());
+        let (lease, settings) = (state.lease.subscribe(), state.engine.settings.watch());
         Self {
             state,
             executor,
@@ -59,6 +64,8 @@ impl Fetcher {
             looked: Instant::now(),
             asked,
             written,
+            lease,
+            settings,
             recheck_at: None,
         }
     }
@@ -134,7 +141,6 @@ impl Fetcher {
             Some(at) if !self.hungry => at.saturating_duration_since(Instant::now()).min(poll),
             _ => poll,
         };
-        let (mut lease, mut settings) = (state.lease.subscribe(), state.engine.settings.watch());
         let wants_room = self.hungry && state.may_claim();
         tokio::select! {
             () = self.work.heard() => self.hungry = true,
@@ -144,8 +150,8 @@ impl Fetcher {
             _ = self.written.changed() => {
                 self.recheck_at.get_or_insert(self.looked + RECHECK);
             }
-            _ = lease.changed() => self.hungry = true,
-            _ = settings.changed() => self.hungry = true,
+            _ = self.lease.changed() => self.hungry = true,
+            _ = self.settings.changed() => self.hungry = true,
             () = state.reached(Phase::Draining) => {}
         }
     }

@@ -48,6 +48,10 @@ impl LaneFace {
         self.tasks.load(Ordering::Acquire)
     }
 
+    pub fn take_task(&self) {
+        self.tasks.fetch_add(1, Ordering::AcqRel);
+    }
+
     pub fn is_idle(&self) -> bool {
         self.tasks() == 0
     }
@@ -223,8 +227,7 @@ async fn start_row(lane: &Rc<Lane>, ends: &mut Vec<Ended>) {
     let mut spent = Duration::ZERO;
     let mut last = Instant::now();
     while lane.face.tasks() < concurrency && !lane.is_leaving() {
-        let Some(queued) = pool.pop() else { break };
-        lane.face.tasks.fetch_add(1, Ordering::AcqRel);
+        let Some(queued) = pool.pop(&lane.face) else { break };
         let at_once = start(lane, queued, ends).await;
         let now = Instant::now();
         if at_once {

@@ -72,13 +72,16 @@ impl Pool {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// The next async task to start.
-    pub(super) fn pop(&self) -> Option<Queued> {
+    /// The next async task to start. The lane counts it before the line does not: whoever looks meanwhile sees it.
+    pub(super) fn pop(&self, lane: &LaneFace) -> Option<Queued> {
         if self.line_len.load(Ordering::Acquire) == 0 {
             return None;
         }
         let mut line = lock(&self.line);
         let next = line.pop_front();
+        if next.is_some() {
+            lane.take_task();
+        }
         self.line_len.store(line.len(), Ordering::Release);
         // A line that runs short is the moment to claim the next batch: before it is empty.
         if next.is_some() && line.len().is_multiple_of(64) {
@@ -249,15 +252,18 @@ impl Executor for Arc<Pool> {
     }
 
     fn figures(&self) -> Figures {
+        // In the order in which tasks move, so that one that moves meanwhile is counted at least once.
+        let line = self.line_len.load(Ordering::Acquire);
         let lanes = lock(&self.lanes);
-        let running: usize = lanes.iter().map(|lane| lane.tasks()).sum();
         let idle = lanes.iter().filter(|lane| lane.is_idle()).count();
+        let running: usize = lanes.iter().map(|lane| lane.tasks()).sum();
+        let waiting = self.blocking.waiting();
         let (threads, busy) = (self.blocking.threads(), self.blocking.busy());
         Figures {
             workers_active: lanes.len() - idle + busy,
             workers_idle: idle + threads.saturating_sub(busy),
             running: running + busy,
-            unstarted: self.line_len.load(Ordering::Acquire) + self.blocking.waiting(),
+            unstarted: line + waiting,
             abandoned: self.abandoned.load(Ordering::Acquire),
         }
     }
