@@ -176,8 +176,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// lease is over.
     async fn claim(&self, request: &ClaimRequest) -> Result<ClaimReply>;
 
-    /// What a claim whose reply was lost has claimed; empty if it did nothing.
-    async fn claimed(&self, claim: ClaimId) -> Result<Vec<Claimed>>;
+    /// What a claim of this server whose reply was lost has claimed; empty if it did nothing, and it never will: should
+    /// it arrive later, it claims nothing.
+    async fn claimed(&self, server: ServerId, claim: ClaimId) -> Result<Vec<Claimed>>;
 
     /// Ends attempts, fenced; one answer each, in order. `closed` names claims of which nothing runs any more.
     async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>>;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed, Finish, Outcome};
-use taskyard_core::{ClaimId, Result, TaskId, Token};
+use taskyard_core::{ClaimId, Result, ServerId, TaskId, Token};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -54,10 +54,10 @@ pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<Claim
 }
 
 /// What a claim whose reply was lost has claimed.
-pub(crate) async fn claimed(store: &Inner, claim: ClaimId) -> Result<Vec<Claimed>> {
+pub(crate) async fn claimed(store: &Inner, server: ServerId, claim: ClaimId) -> Result<Vec<Claimed>> {
     const SQL: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, \
-                       flags, priority, order_number FROM taskyard.claim_read($1)";
-    let rows = store.pool.ask(Role::Claim, SQL, &[(&claim.0, Type::UUID)]).await?;
+                       flags, priority, order_number FROM taskyard.claim_read($1, $2)";
+    let rows = store.pool.ask(Role::Claim, SQL, &[(&server.0, Type::UUID), (&claim.0, Type::UUID)]).await?;
     let mut reply = ClaimReply::default();
     let read = read(&rows, &mut reply)?;
     set_aside(store, read.corrupt).await?;

@@ -37,6 +37,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/task/promote.sql"),
     include_str!("sql/task/finals.sql"),
     include_str!("sql/task/status.sql"),
+    include_str!("sql/server/timeline.sql"),
     include_str!("sql/server/enter.sql"),
     include_str!("sql/server/beat.sql"),
     include_str!("sql/server/leave.sql"),

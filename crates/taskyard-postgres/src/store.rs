@@ -303,8 +303,8 @@ impl Store for PostgresStore {
         claim::claim(&self.inner, request).await
     }
 
-    async fn claimed(&self, claim: ClaimId) -> Result<Vec<Claimed>> {
-        claim::claimed(&self.inner, claim).await
+    async fn claimed(&self, server: ServerId, claim: ClaimId) -> Result<Vec<Claimed>> {
+        claim::claimed(&self.inner, server, claim).await
     }
 
     async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {

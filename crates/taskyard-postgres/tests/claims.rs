@@ -160,7 +160,7 @@ async fn claims_of_many_servers_share_the_tasks() {
                 if reply.tasks.is_empty() {
                     return claimed;
                 }
-                let read_back = store.claimed(ask.claim).await.unwrap();
+                let read_back = store.claimed(host.id, ask.claim).await.unwrap();
                 assert_eq!(read_back, reply.tasks);
                 claimed.extend(reply.tasks.iter().map(|task| task.id));
             }
@@ -171,4 +171,34 @@ async fn claims_of_many_servers_share_the_tasks() {
     let count = all.len();
     all.dedup();
     assert_eq!((count, all.len()), (4_000, 4_000));
+}
+
+/// A claim that comes through after its server has asked what became of it claims nothing: nobody would know of it.
+#[tokio::test]
+async fn a_claim_that_arrives_after_it_was_asked_back_does_nothing() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    store.add(&tasks(10)).await.unwrap();
+    let late = request(host.id, 10);
+    assert!(store.claimed(host.id, late.claim).await.unwrap().is_empty());
+    assert!(store.claim(&late).await.unwrap().tasks.is_empty());
+    // One that is under way is waited for.
+    let slow = request(host.id, 4);
+    let mut other = client(&url).await;
+    let under_way = other.transaction().await.unwrap();
+    let sql = "SELECT FROM taskyard.task_claim($1, $2, 0::smallint, NULL, 4, false, -2147483648, 0)";
+    assert_eq!(under_way.query(sql, &[&host.id.0, &slow.claim.0]).await.unwrap().len(), 4);
+    let asked = tokio::spawn({
+        let store = store.clone();
+        async move { store.claimed(host.id, slow.claim).await.unwrap() }
+    });
+    let watcher = client(&url).await;
+    let waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while watcher.query(waiting, &[]).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    under_way.commit().await.unwrap();
+    assert_eq!(asked.await.unwrap().len(), 4);
+    assert_eq!(store.claim(&request(host.id, 10)).await.unwrap().tasks.len(), 6);
 }

@@ -226,7 +226,7 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::claim::claim(tx, &request)).await
     }
 
-    async fn claimed(&self, claim: ClaimId) -> Result<Vec<Claimed>> {
+    async fn claimed(&self, _server: ServerId, claim: ClaimId) -> Result<Vec<Claimed>> {
         // By the writer: a claim that is still on its way is answered before this.
         self.writer.write(move |tx| ops::claim::claimed(tx, claim)).await
     }

@@ -184,6 +184,37 @@ impl Cluster {
         self.try_start().unwrap_or_else(|why| panic!("the test PostgreSQL does not start again: {why}"));
     }
 
+    /// Makes a standby that has seen everything until now and receives nothing more, as one whose link is cut.
+    pub fn back_up(&self) {
+        let mut backup = self.binaries.command("pg_basebackup");
+        backup
+            .args(["--checkpoint=fast", "--no-sync", "--username=postgres"])
+            .arg(format!("--host={}", self.directory.display()))
+            .arg(format!("--port={}", self.port))
+            .arg("-D")
+            .arg(self.directory.join("standby"));
+        run(&mut backup, "pg_basebackup");
+    }
+
+    /// Kills the server and lets the standby of [`Cluster::back_up`] take over at the same address, without what was
+    /// committed since.
+    ///
+    /// # Panics
+    /// If there is no standby, or it does not come up.
+    pub fn fail_over(&self) {
+        self.stop_immediate();
+        let data = self.directory.join("data");
+        let switch = || -> std::io::Result<()> {
+            std::fs::rename(&data, self.directory.join("lost"))?;
+            std::fs::rename(self.directory.join("standby"), &data)?;
+            std::fs::write(data.join("standby.signal"), "")
+        };
+        switch().expect("there is a standby");
+        self.start_again();
+        let mut promote = self.binaries.command("pg_ctl");
+        run(promote.args(["promote", "--wait", "--silent", "-D"]).arg(&data), "pg_ctl promote");
+    }
+
     fn try_start(&self) -> Result<(), String> {
         let log = self.directory.join("log");
         let mut start = self.binaries.command("pg_ctl");

@@ -6,6 +6,7 @@ mod arena;
 use std::time::{Duration, Instant};
 
 use arena::Arena;
+use taskyard::TaskState;
 use taskyard_testkit::postgres::{Cluster, ClusterOptions};
 
 fn durable() -> Cluster {
@@ -55,5 +56,31 @@ async fn every_backend_terminated_in_turn_loses_nothing() {
     let verdict = arena.verdict(Duration::from_secs(120)).await;
     verdict.assert_clean();
     assert_eq!(verdict.added, 3_200);
+    assert!(!server.has_exited(), "the server had to restart");
+}
+
+/// A standby takes over that has not seen the last ends. What it holds as running the server has ended: nobody would
+/// ever run it again, if the server did not notice and enter anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_missed_the_last_ends_has_them_done_again() {
+    let cluster = durable();
+    let mut arena = Arena::postgres(&cluster).await;
+    let mut server = arena.start_server();
+    let refs = arena.produce(20, |_| 4_000).await;
+    arena.until_in_flight(server.id(), refs.len()).await;
+    cluster.back_up();
+    assert_eq!(arena.in_flight(server.id()).len(), refs.len(), "the standby saw an end");
+    for reference in &refs {
+        reference.wait().await.unwrap();
+    }
+    cluster.fail_over();
+    arena.until_state(TaskState::Done, refs.len() as u64, Duration::from_secs(60)).await;
+    for reference in &refs {
+        let record = reference.record().await.unwrap();
+        assert_eq!((record.attempt, record.lost), (2, 1), "{record:?}");
+    }
+    arena.produce(200, |_| 1).await;
+    let verdict = arena.verdict(Duration::from_secs(60)).await;
+    assert_eq!((verdict.lost, verdict.unfinished, verdict.stale_accepted), (0, 0, 0), "{verdict:?}");
     assert!(!server.has_exited(), "the server had to restart");
 }

@@ -148,6 +148,8 @@ CREATE TABLE taskyard.server (
     started_at timestamptz NOT NULL,
     last_beat_at timestamptz NOT NULL,
     pid bigint NOT NULL,
+    -- The history that the database was writing when the server entered: a standby that takes over begins another.
+    timeline text NOT NULL,
     workers_max bigint NOT NULL,
     workers_active bigint NOT NULL DEFAULT 0,
     workers_idle bigint NOT NULL DEFAULT 0,

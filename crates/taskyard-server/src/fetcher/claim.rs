@@ -55,7 +55,7 @@ impl Fetcher {
                 () = backoff.pause() => {}
                 () = state.reached(Phase::Draining) => return Got::Nothing,
             }
-            match tokio::time::timeout(ANSWER_MAX, state.store.claimed(request.claim)).await {
+            match tokio::time::timeout(ANSWER_MAX, state.store.claimed(request.server, request.claim)).await {
                 Ok(Ok(tasks)) if state.id() == request.server => {
                     return Got::Reply { claim: request.claim, reply: ClaimReply { tasks, ..ClaimReply::default() } };
                 }

@@ -131,9 +131,9 @@ pub(super) async fn a_claim_is_read_back_by_its_id(yard: Yard) {
     let got = server.claim_with(&first).await.tasks;
     server.claim_with(&second).await;
     assert_eq!(got.len(), 15);
-    assert_eq!(yard.store.claimed(first.claim).await.unwrap(), got);
-    assert_eq!(yard.store.claimed(second.claim).await.unwrap().len(), 5);
-    assert!(yard.store.claimed(ClaimId::generate()).await.unwrap().is_empty());
+    assert_eq!(yard.store.claimed(server.id, first.claim).await.unwrap(), got);
+    assert_eq!(yard.store.claimed(server.id, second.claim).await.unwrap().len(), 5);
+    assert!(yard.store.claimed(server.id, ClaimId::generate()).await.unwrap().is_empty());
 }
 
 pub(super) async fn a_failed_task_tells_its_failures(yard: Yard) {

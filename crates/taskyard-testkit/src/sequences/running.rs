@@ -108,7 +108,7 @@ impl Pair {
         let claim = self.lost_claims.remove(at);
         let server = self.db.claims.iter().find(|row| row.id == claim).map_or(ServerNo(0), |row| row.server);
         let mut model = self.db.claimed(claim);
-        let mut reply = works("claimed", self.store.claimed(self.names.claim(claim)).await)?;
+        let mut reply = works("claimed", self.store.claimed(self.names.server(server), self.names.claim(claim)).await)?;
         model.sort_by_key(|row| self.names.task(row.task));
         reply.sort_by_key(|row| row.id);
         self.believe(server, claim, &model, &reply)

@@ -1,5 +1,6 @@
--- What a claim whose reply was lost has claimed and still holds.
-CREATE OR REPLACE FUNCTION taskyard.claim_read(p_claim uuid)
+-- What a claim whose reply was lost has claimed and still holds. The lock on the server's row waits for a claim that is
+-- under way; one that is still on the road finds an empty row in its place and claims nothing.
+CREATE OR REPLACE FUNCTION taskyard.claim_read(p_server uuid, p_claim uuid)
 RETURNS TABLE (id uuid, token uuid, kind text, name text, queue text, payload bytea, context bytea, attempt int,
     failures int, policy text, timeout_ms bigint, flags int, priority int, order_number bigint)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
@@ -7,6 +8,11 @@ LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_m
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN
+    PERFORM FROM taskyard.server s WHERE s.id = p_server FOR UPDATE;
+    IF FOUND AND NOT EXISTS (SELECT FROM taskyard.claim k WHERE k.id = p_claim) THEN
+        INSERT INTO taskyard.claim (id, server_id, size, task_ids) VALUES (p_claim, p_server, 0, '{}');
+        RETURN;
+    END IF;
     RETURN QUERY SELECT t.id, t.token, t.kind, t.name, t.queue, t.payload,
         CASE WHEN t.has_context THEN (SELECT x.context FROM taskyard.task_context x WHERE x.task_id = t.id) END,
         t.attempt, t.failures, t.policy, t.timeout_ms,

@@ -5,9 +5,10 @@ CREATE OR REPLACE FUNCTION taskyard.server_enter(
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN
-    INSERT INTO taskyard.server (id, name, pid, version, lease_ms, lease_until, workers_max, started_at, last_beat_at)
-    VALUES (p_id, p_name, p_pid, p_version, p_lease_ms, v_now + p_lease_ms * interval '1 millisecond', p_workers_max,
-        v_now, v_now)
+    INSERT INTO taskyard.server (id, name, pid, version, timeline, lease_ms, lease_until, workers_max, started_at,
+        last_beat_at)
+    VALUES (p_id, p_name, p_pid, p_version, taskyard.timeline(), p_lease_ms,
+        v_now + p_lease_ms * interval '1 millisecond', p_workers_max, v_now, v_now)
     ON CONFLICT (id) DO NOTHING;
 END
 $$;

@@ -29,6 +29,10 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
+    -- Asked back before it came here: its server goes on without it.
+    IF EXISTS (SELECT FROM taskyard.claim k WHERE k.id = p_claim) THEN
+        RETURN;
+    END IF;
     IF p_alone OR EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
         v_chosen := taskyard.ready_choose(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order);
         RETURN QUERY WITH c AS MATERIALIZED (SELECT * FROM unnest(v_chosen)
