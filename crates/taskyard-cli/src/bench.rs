@@ -6,6 +6,7 @@
 
 mod add;
 mod drain;
+mod held;
 mod pickup;
 mod postgres;
 mod raw;
@@ -45,8 +46,8 @@ struct BenchArgs {
     /// Workers of the draining server (default: the CPU count)
     #[arg(long)]
     workers: Option<usize>,
-    /// What lies in the database meanwhile and must not slow it: blocked, future, parked, finished or queues, as
-    /// future=1000000
+    /// What is there meanwhile and must not slow it: blocked, future, parked, finished or queues, as future=1000000;
+    /// held=600 is another session's transaction, held open during that many seconds of load and from then on
     #[arg(long, value_name = "KIND=N", value_delimiter = ',')]
     beside: Vec<String>,
     /// The other process of the pick-up
@@ -78,7 +79,16 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
     let wants = |part: &str| args.only.is_empty() || args.only.iter().any(|name| name == part);
     let seconds = Duration::from_secs(args.seconds);
 
+    let mut held = Vec::new();
     for beside in &args.beside {
+        if let Some(length) = beside.strip_prefix("held=") {
+            let wrong = |_| Failure::usage(format!("--beside: `{beside}`: write the seconds, as held=600"));
+            let length = Duration::from_secs(length.parse().map_err(wrong)?);
+            held.push(held::Held::open(&address).await?);
+            held::load(&queue, length, args.tasks, args.workers).await?;
+            figures.beside.push(beside.clone());
+            continue;
+        }
         remark(format!("bench: adding what lies beside: {beside}"));
         figures.beside.push(add::beside(&queue, beside).await?);
     }
@@ -108,6 +118,7 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
         remark("bench: a server at rest");
         figures.rest = Some(pickup::at_rest(&address, Duration::from_secs(20)).await?);
     }
+    drop(held);
     queue.close(Duration::from_secs(10)).await?;
     if session.out().is_json() {
         session.out().json(&figures)?;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use taskyard_core::state::Runtime;
@@ -41,6 +42,8 @@ pub(crate) struct Inner {
     listen_address: Address,
     listening: AtomicBool,
     telling: AtomicBool,
+    /// When the parts of `ready` were last looked at.
+    pub turned: Mutex<Option<Instant>>,
     background: Mutex<Vec<AbortHandle>>,
 }
 
@@ -121,6 +124,7 @@ impl PostgresStore {
             listen_address,
             listening: AtomicBool::new(false),
             telling: AtomicBool::new(false),
+            turned: Mutex::new(None),
             background: Mutex::new(Vec::new()),
         });
         // A wrong address is told now, not at the first use.

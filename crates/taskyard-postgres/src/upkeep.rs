@@ -1,5 +1,7 @@
 //! Upkeep, in steps: what has become due, what a dead server held, what cascades left, what is parked, what is old.
 
+use std::time::{Duration, Instant};
+
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{ParkedReason, PromoteReport, Retention, StepReport};
 use taskyard_core::{Result, ServerId};
@@ -32,7 +34,34 @@ pub(crate) async fn promote(store: &Inner) -> Result<PromoteReport> {
     if report.expired > 0 {
         store.tell_finished();
     }
+    turn_over(store).await?;
     Ok(report)
+}
+
+/// From this size on a part of `ready` takes no more rows, in bytes: some 100,000 rows.
+const READY_PART_MAX: i64 = 8 << 20;
+/// The shortest time between two looks at the parts.
+const TURN_GAP: Duration = Duration::from_secs(1);
+
+/// Lets the parts of `ready` take turns.
+async fn turn_over(store: &Inner) -> Result<()> {
+    {
+        let mut last = store.turned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.is_some_and(|last| last.elapsed() < TURN_GAP) {
+            return Ok(());
+        }
+        *last = Some(Instant::now());
+    }
+    let sql = "SELECT taskyard.ready_turn_over($1)";
+    // Ten steps are ten thousand stragglers.
+    for _ in 0..10 {
+        let rows = store.pool.query(Role::Claim, sql, &[(&READY_PART_MAX, Type::INT8)]).await?;
+        match rows.first() {
+            Some(row) if get::<bool>(row, 0)? => store.tell_work(),
+            _ => break,
+        }
+    }
+    Ok(())
 }
 
 pub(crate) async fn rescue(store: &Inner, server: ServerId, beat: i64, overdue: bool) -> Result<StepReport> {

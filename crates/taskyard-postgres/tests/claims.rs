@@ -33,7 +33,7 @@ async fn cost(client: &mut Client, server: uuid::Uuid) -> (i64, i64) {
     let read = transaction
         .query_one(
             "SELECT sum(seq_tup_read)::bigint, sum(idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables
-             WHERE schemaname = 'taskyard' AND relname IN ('ready', 'task', 'claim')",
+             WHERE schemaname = 'taskyard' AND relname IN ('ready_0', 'ready_1', 'task', 'claim')",
             &[],
         )
         .await
@@ -52,7 +52,7 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
     planned_empty
         .batch_execute(
             "ALTER TABLE taskyard.task SET (autovacuum_enabled = false, fillfactor = 100);
-             ALTER TABLE taskyard.ready SET (autovacuum_enabled = false);",
+             ALTER TABLE taskyard.ready_0 SET (autovacuum_enabled = false);",
         )
         .await
         .unwrap();
@@ -66,8 +66,8 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
             "INSERT INTO taskyard.task (id, order_number, created_at, runtime, state, kind, queue, payload)
              SELECT taskyard.uuid7(), (1::bigint << 40) + i, taskyard.now(), 0, CASE WHEN i % 2 = 0 THEN 1 ELSE 4 END, 'k',
                  'default', '{}' FROM generate_series(1, 1000000) i;
-             INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue)
-             SELECT t.order_number, t.id, 0, ~t.priority, t.queue FROM taskyard.task t
+             INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
+             SELECT t.order_number, t.id, 0, ~t.priority, t.queue, 0 FROM taskyard.task t
              WHERE t.order_number > (1::bigint << 40) AND t.state = 1;
              INSERT INTO taskyard.waiting (task_id, reason, runtime, queue, open_parents)
              SELECT gen_random_uuid(), 0, 0, 'default', 1 FROM generate_series(1, 100000);",

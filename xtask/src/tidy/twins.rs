@@ -52,7 +52,9 @@ fn shape(migrations: &str) -> BTreeSet<String> {
     for (at, _) in text.match_indices("create table ") {
         let rest = text[at + "create table ".len()..].trim_start().trim_start_matches("if not exists ");
         let Some((name, rest)) = rest.split_once('(') else { continue };
-        let name = name.trim().trim_start_matches("taskyard.").trim_start_matches("ty_").to_owned();
+        // Of `a partition of b for …` the name alone.
+        let name = name.split_whitespace().next().unwrap_or_default();
+        let name = name.trim_start_matches("taskyard.").trim_start_matches("ty_").to_owned();
         if name == "task" {
             shape.extend(columns(rest).map(|column| format!("column task.{column}")));
         }

@@ -101,7 +101,7 @@ pub(super) async fn beside(queue: &Taskyard, what: &str) -> Result<String> {
             server.stop();
             server.wait().await;
         }
-        _ => return Err(wrong("it is none of future, blocked, parked, finished, queues")),
+        _ => return Err(wrong("it is none of future, blocked, parked, finished, queues, held")),
     }
     Ok(what.to_owned())
 }

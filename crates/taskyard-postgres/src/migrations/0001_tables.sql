@@ -62,15 +62,31 @@ CREATE TABLE taskyard.task (
 -- state = enqueued <=> exactly one row here. rank = ~priority, so that one ascending row comparison starts a claim where
 -- the last one stopped. Lanes: 0 Rust and 1 Python are shared; 2 * queue.id + 2 + runtime belongs to a paused or
 -- limited queue; -1 Rust and -2 Python hold what must run alone.
+--
+-- Two parts that take turns: new rows go into one while the other empties and is truncated. Vacuum alone would not do:
+-- while some session keeps an old snapshot it removes nothing, and every claim from the head reads all that was claimed
+-- since (half the rate after a minute of load). See sql/ready/turn.sql.
 CREATE TABLE taskyard.ready (
     order_number bigint NOT NULL,
     task_id uuid NOT NULL,
     lane int NOT NULL,
     rank int NOT NULL,
+    turn smallint NOT NULL,
     queue text NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
-        autovacuum_vacuum_insert_threshold = -1);
+) PARTITION BY LIST (turn);
+CREATE TABLE taskyard.ready_0 PARTITION OF taskyard.ready FOR VALUES IN (0)
+WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
+    autovacuum_vacuum_insert_threshold = -1);
+CREATE TABLE taskyard.ready_1 PARTITION OF taskyard.ready FOR VALUES IN (1)
+WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
+    autovacuum_vacuum_insert_threshold = -1);
 CREATE INDEX ready_order ON taskyard.ready (lane, rank, order_number);
+
+-- One row: the part that takes new rows.
+CREATE TABLE taskyard.ready_turn (
+    turn smallint NOT NULL CHECK (turn IN (0, 1))
+);
+INSERT INTO taskyard.ready_turn VALUES (0);
 
 -- state = waiting <=> exactly one row here. reason: 0 parents, 1 time, 2 retry, 3 parked, 4 unsettled.
 CREATE TABLE taskyard.waiting (

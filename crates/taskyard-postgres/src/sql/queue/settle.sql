@@ -12,18 +12,18 @@ BEGIN
     IF v_queue.lane <> 0 THEN
         -- Claims move what they meet; this only spares them. A scan of the shared lanes, for that needs no index.
         WITH c AS MATERIALIZED (
-            SELECT r.ctid AS place FROM taskyard.ready r WHERE r.lane IN (0, 1) AND r.queue = p_queue
+            SELECT r.turn, r.ctid AS place FROM taskyard.ready r WHERE r.lane IN (0, 1) AND r.queue = p_queue
             LIMIT p_limit FOR UPDATE SKIP LOCKED
         )
-        UPDATE taskyard.ready r SET lane = v_queue.lane + r.lane FROM c WHERE r.ctid = c.place;
+        UPDATE taskyard.ready r SET lane = v_queue.lane + r.lane FROM c WHERE r.turn = c.turn AND r.ctid = c.place;
         GET DIAGNOSTICS v_moved = ROW_COUNT;
         RETURN v_moved >= p_limit;
     END IF;
     WITH c AS MATERIALIZED (
-        SELECT r.ctid AS place FROM taskyard.ready r WHERE r.lane IN (2 * v_queue.id + 2, 2 * v_queue.id + 3)
+        SELECT r.turn, r.ctid AS place FROM taskyard.ready r WHERE r.lane IN (2 * v_queue.id + 2, 2 * v_queue.id + 3)
         LIMIT p_limit FOR UPDATE SKIP LOCKED
     )
-    UPDATE taskyard.ready r SET lane = r.lane - (2 * v_queue.id + 2) FROM c WHERE r.ctid = c.place;
+    UPDATE taskyard.ready r SET lane = r.lane - (2 * v_queue.id + 2) FROM c WHERE r.turn = c.turn AND r.ctid = c.place;
     GET DIAGNOSTICS v_moved = ROW_COUNT;
     IF v_moved < p_limit THEN
         PERFORM FROM taskyard.queue q WHERE q.name = p_queue AND q.draining FOR UPDATE SKIP LOCKED;

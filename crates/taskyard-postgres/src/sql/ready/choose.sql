@@ -37,7 +37,7 @@ BEGIN
         EXIT WHEN v_stray IS NULL;
         UPDATE taskyard.ready r SET lane = q.lane + p_runtime
         FROM unnest(v_stray) s JOIN taskyard.queue q ON q.name = s.queue
-        WHERE q.lane <> 0 AND r.lane = s.lane AND r.rank = s.rank AND r.order_number = s.order_number
+        WHERE q.lane <> 0 AND r.turn = s.turn AND r.lane = s.lane AND r.rank = s.rank AND r.order_number = s.order_number
             AND r.task_id = s.task_id;
     END LOOP;
     IF v_stray IS NULL THEN

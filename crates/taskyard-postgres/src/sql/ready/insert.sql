@@ -13,9 +13,10 @@ BEGIN
             WHERE q.lane <> 0 AND q.name IN (SELECT t.queue FROM taskyard.task t WHERE t.id = ANY(p_ids))
             FOR KEY SHARE OF q) l;
     END IF;
-    INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue)
+    INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
     SELECT t.order_number, t.id,
-        CASE WHEN t.alone THEN -1 - t.runtime ELSE coalesce(l.lane, 0) + t.runtime END, ~t.priority, t.queue
+        CASE WHEN t.alone THEN -1 - t.runtime ELSE coalesce(l.lane, 0) + t.runtime END, ~t.priority, t.queue,
+        (SELECT o.turn FROM taskyard.ready_turn o)
     FROM taskyard.task t LEFT JOIN unnest(v_names, v_lanes) AS l(name, lane) ON l.name = t.queue
     WHERE t.id = ANY(p_ids);
 END

@@ -35,8 +35,9 @@ BEGIN
                 p_timeouts, p_expires_us, p_keys, p_holds, p_flags, p_tags, p_on_failures)
             WITH ORDINALITY AS u(id, kind, runtime, name, queue, priority, payload, context, policy, timeout, expires,
                 key, hold, flags, tags, on_failure, place);
-        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue)
-        SELECT v_base + u.place, u.id, coalesce(l.lane, 0) + u.runtime, ~u.priority, u.queue
+        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
+        SELECT v_base + u.place, u.id, coalesce(l.lane, 0) + u.runtime, ~u.priority, u.queue,
+            (SELECT o.turn FROM taskyard.ready_turn o)
         FROM unnest(p_ids, p_runtimes, p_priorities, p_queues) WITH ORDINALITY AS u(id, runtime, priority, queue, place)
             LEFT JOIN unnest(v_names, v_lanes) AS l(name, lane) ON l.name = u.queue;
     ELSE
@@ -65,8 +66,9 @@ BEGIN
                     WHEN 6 THEN 'parent task ' || n.fallen || ' was cancelled' END
             FROM n
         ), r AS (
-            INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue)
-            SELECT v_base + n.place, n.id, coalesce(l.lane, 0) + n.runtime, ~n.priority, n.queue
+            INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
+            SELECT v_base + n.place, n.id, coalesce(l.lane, 0) + n.runtime, ~n.priority, n.queue,
+                (SELECT o.turn FROM taskyard.ready_turn o)
             FROM n LEFT JOIN unnest(v_names, v_lanes) AS l(name, lane) ON l.name = n.queue WHERE n.state = 1
         ), d AS (
             INSERT INTO taskyard.dead (task_id, at) SELECT n.id, v_now FROM n WHERE n.state = 5

@@ -38,7 +38,7 @@ BEGIN
         RETURN QUERY WITH c AS MATERIALIZED (SELECT * FROM unnest(v_chosen)
         ), d AS (
             DELETE FROM taskyard.ready r USING c
-            WHERE r.lane = c.lane AND r.rank = c.rank AND r.order_number = c.order_number AND r.task_id = c.task_id
+            WHERE r.turn = c.turn AND r.lane = c.lane AND r.rank = c.rank AND r.order_number = c.order_number AND r.task_id = c.task_id
             RETURNING r.task_id, r.queue
         ), k AS (
             INSERT INTO taskyard.claim (id, server_id, queue, size, task_ids)
@@ -60,12 +60,12 @@ BEGIN
             u.attempt, u.failures, u.policy, u.timeout_ms, u.flags, u.priority, u.order_number FROM u;
     ELSE
         RETURN QUERY WITH c AS MATERIALIZED (
-            SELECT r.ctid AS place FROM taskyard.ready r
+            SELECT r.turn, r.ctid AS place FROM taskyard.ready r
             WHERE r.lane = p_runtime AND (r.rank, r.order_number) > (p_rank, p_order)
                 AND (p_queues IS NULL OR r.queue = ANY(p_queues))
             ORDER BY r.lane, r.rank, r.order_number LIMIT p_limit FOR UPDATE SKIP LOCKED
         ), d AS (
-            DELETE FROM taskyard.ready r USING c WHERE r.ctid = c.place RETURNING r.task_id
+            DELETE FROM taskyard.ready r USING c WHERE r.turn = c.turn AND r.ctid = c.place RETURNING r.task_id
         ), k AS (
             INSERT INTO taskyard.claim (id, server_id, size, task_ids)
             SELECT p_claim, p_server, count(*), array_agg(d.task_id) FROM d HAVING count(*) > 0

@@ -87,8 +87,9 @@ BEGIN
         p_queue, p_key, p_policy, nullif(p_tags, '{}'), p_payload);
     IF v_state = 1 THEN
         SELECT q.lane INTO v_lane FROM taskyard.queue q WHERE q.name = p_queue AND q.lane <> 0 FOR KEY SHARE;
-        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue)
-        VALUES (v_order, p_id, coalesce(v_lane, 0) + p_runtime, ~p_priority, p_queue);
+        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
+        VALUES (v_order, p_id, coalesce(v_lane, 0) + p_runtime, ~p_priority, p_queue,
+            (SELECT o.turn FROM taskyard.ready_turn o));
     ELSE
         INSERT INTO taskyard.waiting (task_id, run_at, reason, runtime, queue)
         VALUES (p_id, v_run_at, CASE WHEN v_parents IS NOT NULL THEN 4 ELSE 1 END, p_runtime, p_queue);

@@ -1,0 +1,44 @@
+//! Another session's transaction, held open: the database may not clear away a dead row that it could still see.
+
+use std::time::{Duration, Instant};
+
+use taskyard::{Result, Taskyard};
+
+use super::postgres::{Observer, failed};
+use super::{add, drain};
+use crate::out::remark;
+
+/// The session with its transaction; both end when it is dropped.
+pub(super) struct Held {
+    _session: Observer,
+}
+
+impl Held {
+    /// Takes a snapshot, and a transaction number as a session that has written.
+    pub(super) async fn open(address: &str) -> Result<Self> {
+        let Some(session) = Observer::connect(address).await? else {
+            let why = "held=SECONDS is for PostgreSQL, where sessions keep snapshots".to_owned();
+            return Err(taskyard::Error::InvalidArgument { what: "--beside", why });
+        };
+        let sql =
+            "begin isolation level repeatable read; select pg_current_xact_id(); select count(*) from taskyard.server";
+        session.client.batch_execute(sql).await.map_err(failed)?;
+        Ok(Self { _session: session })
+    }
+}
+
+/// Adds and drains for this long.
+pub(super) async fn load(queue: &Taskyard, seconds: Duration, tasks: usize, workers: Option<usize>) -> Result<()> {
+    let started = Instant::now();
+    while started.elapsed() < seconds {
+        let bulk = add::bulk(queue, tasks).await?;
+        let drain = drain::measure(queue, None, tasks, workers).await?;
+        remark(format!(
+            "bench: {:>4.0} s of load: bulk {:.0}/s, drain {:.0}/s",
+            started.elapsed().as_secs_f64(),
+            bulk.per_second,
+            drain.rate.per_second
+        ));
+    }
+    Ok(())
+}
