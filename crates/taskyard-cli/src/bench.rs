@@ -46,8 +46,8 @@ struct BenchArgs {
     /// Workers of the draining server (default: the CPU count)
     #[arg(long)]
     workers: Option<usize>,
-    /// What is there meanwhile and must not slow it: blocked, future, parked, finished or queues, as future=1000000;
-    /// held=600 is another session's transaction, held open during that many seconds of load and from then on
+    /// What is there meanwhile and must not slow it: blocked, future, parked, finished, queues or elsewhere, as
+    /// future=1000000; held=600 is another session's transaction, held open during that many seconds of load and from then on
     #[arg(long, value_name = "KIND=N", value_delimiter = ',')]
     beside: Vec<String>,
     /// The other process of the pick-up
@@ -79,18 +79,24 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
     let wants = |part: &str| args.only.is_empty() || args.only.iter().any(|name| name == part);
     let seconds = Duration::from_secs(args.seconds);
 
+    let elsewhere = args.beside.iter().any(|beside| beside.starts_with("elsewhere="));
+    let load =
+        drain::Load { tasks: args.tasks, workers: args.workers, queues: elsewhere.then(|| vec!["bench".to_owned()]) };
     let mut held = Vec::new();
     for beside in &args.beside {
         if let Some(length) = beside.strip_prefix("held=") {
             let wrong = |_| Failure::usage(format!("--beside: `{beside}`: write the seconds, as held=600"));
             let length = Duration::from_secs(length.parse().map_err(wrong)?);
             held.push(held::Held::open(&address).await?);
-            held::load(&queue, length, args.tasks, args.workers).await?;
+            held::load(&queue, length, &load).await?;
             figures.beside.push(beside.clone());
             continue;
         }
         remark(format!("bench: adding what lies beside: {beside}"));
         figures.beside.push(add::beside(&queue, beside).await?);
+        if let Some(observer) = &observer {
+            observer.tidy().await;
+        }
     }
     if let (true, Some(observer)) = (wants("raw"), &observer) {
         remark("bench: raw figures by SQL alone");
@@ -108,7 +114,7 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
     }
     if wants("drain") {
         remark("bench: drain");
-        figures.drain = Some(drain::measure(&queue, observer.as_ref(), args.tasks, args.workers).await?);
+        figures.drain = Some(drain::measure(&queue, observer.as_ref(), &load).await?);
     }
     if wants("pickup") {
         remark("bench: pick-up latency");

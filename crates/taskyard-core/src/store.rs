@@ -13,7 +13,8 @@
 //! 4. **Ready range.** A claim reads rows that are runnable now and nothing else. Blocked, future, parked and finished
 //!    tasks are not in that range. Order: priority descending, then the order number from the database's sequence,
 //!    which a task keeps for life (a retried or rescued one is older, so it comes first).
-//! 5. **Lanes.** Tasks of a paused or limited queue, and tasks that must run alone, are not in the common range.
+//! 5. **Lanes.** Tasks of a queue that is paused, limited or set apart, and tasks that must run alone, are not in the
+//!    common range.
 //! 6. **Parents.** A batch of new tasks locks the parents it names in id order, then looks at their states. The
 //!    finishing transaction applies up to [`CASCADE_INLINE_MAX`] edges; what is more is left in a durable cascade row
 //!    that any server works off. An edge is open until its parent is done (or fell and the child's policy is `run`).
@@ -152,6 +153,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Limits how many tasks of a queue run at once over all servers; `None` lifts it.
     async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()>;
+
+    /// Sets these queues apart for good (made if new): a lane of their own, so that the claims of a server that serves
+    /// only them read nothing else. In bounded steps; a server that serves only some queues calls
+    /// it while `more`, and again now and then: an addition that was under way may still have come to the common range.
+    async fn set_apart(&self, queues: &[String]) -> Result<StepReport>;
 
     /// Tasks by state, the oldest enqueued, and servers: what `queue status` shows.
     async fn status(&self) -> Result<StoreStatus>;

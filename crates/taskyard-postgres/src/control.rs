@@ -1,6 +1,6 @@
 //! What people do to tasks and queues.
 
-use taskyard_core::store::ControlReply;
+use taskyard_core::store::{ControlReply, StepReport};
 use taskyard_core::{Error, Result, TaskId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -15,6 +15,8 @@ use crate::upkeep;
 const CHUNK_MAX: usize = 500;
 /// Rows that one step moves from lane to lane.
 const SETTLE_ROWS: i32 = 5_000;
+/// The same for a queue that is set apart: claims pass by what is locked, and each step looks through all of the range.
+const APART_ROWS: i32 = 20_000;
 
 const CANCEL: &str = "SELECT place, reply, state FROM taskyard.task_cancel($1)";
 const STOP: &str = "SELECT place, reply, state FROM taskyard.task_stop($1)";
@@ -138,7 +140,7 @@ async fn configure(store: &Inner, queue: &str, paused: Option<bool>, running_max
         .pool
         .query(
             Role::Ask,
-            "SELECT taskyard.queue_configure($1, $2, $3)",
+            "SELECT taskyard.queue_configure($1, $2, $3, false)",
             &[(&queue, Type::TEXT), (&paused, Type::BOOL), (&running_max, Type::INT8)],
         )
         .await?;
@@ -151,12 +153,30 @@ async fn configure(store: &Inner, queue: &str, paused: Option<bool>, running_max
                 &[(&queue, Type::TEXT), (&SETTLE_ROWS, Type::INT4)],
             )
             .await?;
-        if !rows.first().map_or(Ok(false), |row| get::<bool>(row, 0))? {
+        if rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))? < SETTLE_ROWS {
             break;
         }
     }
     store.tell_work();
     Ok(())
+}
+
+pub(crate) async fn set_apart(store: &Inner, queues: &[String]) -> Result<StepReport> {
+    let rows = store
+        .pool
+        .query(
+            Role::Ask,
+            "SELECT moved, more FROM taskyard.queue_set_apart($1, $2)",
+            &[(&queues, Type::TEXT_ARRAY), (&APART_ROWS, Type::INT4)],
+        )
+        .await?;
+    let Some(row) = rows.first() else { return Ok(StepReport::default()) };
+    let report = StepReport { tasks: get::<i32>(row, 0)?.unsigned_abs() as usize, more: get(row, 1)? };
+    if report.tasks > 0 {
+        // A claim may have passed by what was on its way.
+        store.tell_work();
+    }
+    Ok(report)
 }
 
 pub(crate) async fn purge(store: &Inner, ids: &[TaskId]) -> Result<usize> {

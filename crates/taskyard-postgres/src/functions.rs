@@ -34,6 +34,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/task/purge.sql"),
     include_str!("sql/task/prune.sql"),
     include_str!("sql/queue/settle.sql"),
+    include_str!("sql/queue/set_apart.sql"),
     include_str!("sql/queue/configure.sql"),
     include_str!("sql/task/promote.sql"),
     include_str!("sql/task/finals.sql"),

@@ -281,6 +281,10 @@ impl Store for PostgresStore {
         control::set_concurrency(&self.inner, queue, running_max).await
     }
 
+    async fn set_apart(&self, queues: &[String]) -> Result<StepReport> {
+        control::set_apart(&self.inner, queues).await
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         ask::status(&self.inner).await
     }

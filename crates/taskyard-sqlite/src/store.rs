@@ -199,6 +199,11 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::queue::set_concurrency(tx, &queue, running_max)).await
     }
 
+    async fn set_apart(&self, queues: &[String]) -> Result<StepReport> {
+        let queues = queues.to_owned();
+        self.writer.write(move |tx| ops::queue::set_apart(tx, &queues)).await
+    }
+
     async fn status(&self) -> Result<StoreStatus> {
         self.readers.read(ops::status::status).await
     }

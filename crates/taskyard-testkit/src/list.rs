@@ -258,6 +258,7 @@ macro_rules! __conformance_list {
                 a_waiting_task_expires
                 its_children_are_cancelled_with_it
                 a_running_task_does_not_expire
+                one_that_has_started_is_retried_all_the_same
                 a_claimed_one_is_ended_uncounted
                 a_finished_one_does_not_expire
                 thousands_expire_in_bounded_steps
@@ -292,6 +293,9 @@ macro_rules! __conformance_list {
                 pause_and_limit_together
                 priority_holds_over_lanes
                 a_filter_by_queue_keeps_to_the_limit
+                a_queue_set_apart_is_claimed_as_before
+                a_queue_set_apart_can_be_paused_and_limited
+                thousands_are_set_apart_in_steps
                 figures_of_a_queue
                 any_text_is_a_queue
             }

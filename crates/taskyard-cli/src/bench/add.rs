@@ -67,8 +67,8 @@ pub(super) async fn clear(queue: &Taskyard) -> Result<()> {
     }
 }
 
-/// Fills the database with tasks that a claim must not notice: `future=1000000`, `blocked=…`, `parked=…`,
-/// `finished=…`, or `queues=5000` (one future task each).
+/// Fills the database with tasks that a claim must not notice: `future=1000000`, `blocked=…`, `parked=…`, `finished=…`,
+/// `queues=5000` (one task in each), or `elsewhere=1000000` (runnable, in a queue that the server does not serve).
 pub(super) async fn beside(queue: &Taskyard, what: &str) -> Result<String> {
     let wrong = |why: &str| taskyard::Error::InvalidArgument { what: "--beside", why: format!("`{what}`: {why}") };
     let (kind, count) = what.split_once('=').ok_or_else(|| wrong("write for example future=1000000"))?;
@@ -76,6 +76,11 @@ pub(super) async fn beside(queue: &Taskyard, what: &str) -> Result<String> {
     let far = Duration::from_secs(30 * 86_400);
     match kind {
         "future" => fill(queue, count, |call, _| call.delay(far)).await?,
+        "elsewhere" => {
+            fill(queue, count, |call, _| call.queue("bench-elsewhere")).await?;
+            // As it is once a server has served it for a while.
+            while queue.store().set_apart(&["bench".to_owned()]).await?.more {}
+        }
         "queues" => fill(queue, count, |call, number| call.queue(format!("bench-{number}"))).await?,
         "blocked" => {
             let parent = queue.add(noop(-1).delay(far))?;
@@ -101,7 +106,7 @@ pub(super) async fn beside(queue: &Taskyard, what: &str) -> Result<String> {
             server.stop();
             server.wait().await;
         }
-        _ => return Err(wrong("it is none of future, blocked, parked, finished, queues, held")),
+        _ => return Err(wrong("it is none of future, blocked, parked, finished, queues, elsewhere, held")),
     }
     Ok(what.to_owned())
 }

@@ -7,21 +7,27 @@ use taskyard::{Result, TaskState, Taskyard};
 use super::postgres::Observer;
 use super::report::{Drain, Rate};
 
-/// Drains `tasks` no-op tasks that are enqueued already.
-pub(super) async fn measure(
-    queue: &Taskyard,
-    observer: Option<&Observer>,
-    tasks: usize,
-    workers: Option<usize>,
-) -> Result<Drain> {
+/// What is drained, and by whom.
+pub(super) struct Load {
+    /// How many no-op tasks.
+    pub tasks: usize,
+    /// The server's workers; the CPU count if `None`.
+    pub workers: Option<usize>,
+    /// The queues that the server serves; all if `None`.
+    pub queues: Option<Vec<String>>,
+}
+
+/// Drains no-op tasks that are enqueued already.
+pub(super) async fn measure(queue: &Taskyard, observer: Option<&Observer>, load: &Load) -> Result<Drain> {
+    let tasks = load.tasks;
     let before = done(queue).await?;
     let bill = match observer {
         Some(observer) => Some(observer.bill().await?),
         None => None,
     };
     let mut config = queue.server_config();
-    config.queues = None;
-    config.workers = workers.unwrap_or(config.workers);
+    config.queues.clone_from(&load.queues);
+    config.workers = load.workers.unwrap_or(config.workers);
     let started = Instant::now();
     let server = queue.serve_with(config).await?;
     while (server.status().ended(TaskState::Done) as usize) < tasks {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use taskyard::{Result, Taskyard};
 
+use super::drain::Load;
 use super::postgres::{Observer, failed};
 use super::{add, drain};
 use crate::out::remark;
@@ -28,11 +29,11 @@ impl Held {
 }
 
 /// Adds and drains for this long.
-pub(super) async fn load(queue: &Taskyard, seconds: Duration, tasks: usize, workers: Option<usize>) -> Result<()> {
+pub(super) async fn load(queue: &Taskyard, seconds: Duration, load: &Load) -> Result<()> {
     let started = Instant::now();
     while started.elapsed() < seconds {
-        let bulk = add::bulk(queue, tasks).await?;
-        let drain = drain::measure(queue, None, tasks, workers).await?;
+        let bulk = add::bulk(queue, load.tasks).await?;
+        let drain = drain::measure(queue, None, load).await?;
         remark(format!(
             "bench: {:>4.0} s of load: bulk {:.0}/s, drain {:.0}/s",
             started.elapsed().as_secs_f64(),

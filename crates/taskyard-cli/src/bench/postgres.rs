@@ -79,6 +79,13 @@ impl Observer {
         Ok(Reading { wal: row.get(0), statements })
     }
 
+    /// Does at once what the database would do by and by about the rows just written, so that what lies beside is measured
+    /// and not what became of adding it. Left to the database where the role may not.
+    pub(super) async fn tidy(&self) {
+        let _ = self.client.batch_execute("vacuum (analyze)").await;
+        let _ = self.client.batch_execute("checkpoint").await;
+    }
+
     /// Connections of this database but our own.
     pub(super) async fn connections(&self) -> Result<i64> {
         let row = self

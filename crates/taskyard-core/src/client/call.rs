@@ -129,7 +129,7 @@ impl<T> Call<T> {
         self.with(|task| task.start = Start::At(at))
     }
 
-    /// Cancelled if it has not started this long after it was added.
+    /// Cancelled if no attempt has started this long after it was added; one that has is retried and rescued as any other.
     pub fn expires(self, after: Duration) -> Self {
         self.with(|task| task.expires = Some(after))
     }

@@ -290,7 +290,7 @@ pub struct Claimed {
     pub timeout: Option<Duration>,
     /// Whether it has parents whose results it may ask for.
     pub has_parents: bool,
-    /// Its time to start has passed: end it as [`Outcome::Expired`].
+    /// Its time to start passed before its first attempt: end it as [`Outcome::Expired`].
     pub expired: bool,
     /// It must run with nothing beside it.
     pub alone: bool,

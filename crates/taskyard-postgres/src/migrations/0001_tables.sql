@@ -82,6 +82,9 @@ WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, au
     autovacuum_vacuum_insert_threshold = -1);
 CREATE INDEX ready_order ON taskyard.ready (lane, rank, order_number);
 
+-- A row of it that a claim considers.
+CREATE TYPE taskyard.candidate AS (rank int, order_number bigint, turn smallint, place tid, queue text);
+
 -- One row: the part that takes new rows.
 CREATE TABLE taskyard.ready_turn (
     turn smallint NOT NULL CHECK (turn IN (0, 1))
@@ -190,7 +193,8 @@ CREATE TABLE taskyard.queue (
     paused boolean NOT NULL DEFAULT false,
     draining boolean NOT NULL DEFAULT false,
     lane int NOT NULL DEFAULT 0,
-    running_max bigint
+    running_max bigint,
+    apart smallint NOT NULL DEFAULT 0
 );
 CREATE INDEX queue_own ON taskyard.queue (id) WHERE lane <> 0 OR draining;
 

@@ -152,12 +152,14 @@ create table ty_signal (
 ) without rowid;
 create index ty_signal_server on ty_signal (server_id);
 
--- Queues that someone paused or limited, once at least.
+-- Queues that someone paused or limited, or a server served apart, once at least. apart: 1 its tasks are being moved to a
+-- lane of its own, 2 they are all there.
 create table ty_queue (
     id integer primary key,
     name text not null unique,
     paused integer not null default 0,
-    running_max integer
+    running_max integer,
+    apart integer not null default 0
 );
 
 -- How many tasks of a queue are in a state, kept by every transaction that moves one.

@@ -131,7 +131,7 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
     match state {
         TaskState::Enqueued => {
             let runtime = i64::from(task.runtime.code());
-            let lane = tx.config(queue).filter(|config| config.restricted()).map_or(runtime, |own| own.lane(runtime));
+            let lane = tx.config(queue).filter(|config| config.has_lane()).map_or(runtime, |own| own.lane(runtime));
             tx.run(sql!("ready/add"), params![lane, -i64::from(task.priority), order, task.queue])?;
             tx.memory.rings.work = true;
         }

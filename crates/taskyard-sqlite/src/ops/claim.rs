@@ -108,6 +108,7 @@ fn start(
         tx.counted(runnable.queue, TaskState::Doing, 1);
         runnable.task.token = Token(Uuid::from_bytes(token));
         runnable.task.attempt += 1;
+        only_the_first_expires(&mut runnable.task);
         if runnable.has_context {
             runnable.task.context = context(tx, candidate.order)?;
         }
@@ -194,10 +195,16 @@ pub(crate) fn claimed(tx: &mut Tx<'_>, claim: ClaimId) -> Outcome<Vec<Claimed>> 
             if runnable.has_context {
                 runnable.task.context = context(tx, order)?;
             }
+            only_the_first_expires(&mut runnable.task);
             tasks.push(runnable.task);
         }
     }
     Ok(tasks)
+}
+
+/// What has been started once was started in time, whatever came of that attempt.
+fn only_the_first_expires(task: &mut Claimed) {
+    task.expired &= task.attempt == 1;
 }
 
 /// The order numbers that a claim's row holds.

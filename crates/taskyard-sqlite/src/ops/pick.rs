@@ -15,10 +15,10 @@ use crate::codec::int;
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::task::moves::alone_lane;
-use crate::thread::tx::{QueueNo, Tx};
+use crate::thread::tx::{Apart, QueueNo, Tx};
 
-/// Rows that one claim moves to their own lanes at most: some 20 ms.
-const MOVED_MAX: usize = 5_000;
+/// Rows that one step moves to their own lanes at most: some 20 ms.
+pub(crate) const MOVED_MAX: usize = 5_000;
 /// Own lanes begin here.
 const OWN_LANE_MIN: i64 = 4;
 
@@ -71,7 +71,7 @@ impl Picker {
             let first = self.first_alone(tx, true)?;
             return Ok(first.into_iter().take(wanted).collect());
         }
-        let mut found = self.common(tx, wanted)?;
+        let mut found = if self.all_apart(tx) { Vec::new() } else { self.common(tx, wanted)? };
         let common = found.len();
         self.own_lanes(tx, wanted, &mut found)?;
         if found.len() > common {
@@ -88,6 +88,12 @@ impl Picker {
 
     fn wants(&self, queue: QueueNo) -> bool {
         self.queues.as_ref().is_none_or(|queues| queues.contains(&queue))
+    }
+
+    /// Whether nothing of what is wanted can stand in the common lane.
+    fn all_apart(&self, tx: &Tx<'_>) -> bool {
+        let apart = |queue| tx.config(queue).is_some_and(|config| config.apart == Apart::Moved);
+        self.queues.as_ref().is_some_and(|queues| queues.iter().all(|queue| apart(*queue)))
     }
 
     fn first_alone(&self, tx: &mut Tx<'_>, within_limit: bool) -> Outcome<Option<Candidate>> {
@@ -204,7 +210,8 @@ impl Picker {
     }
 }
 
-fn move_to_own(tx: &mut Tx<'_>, candidate: Candidate, queue: QueueNo, runtime: i64) -> Outcome<()> {
+/// Moves a task from the common lane of a runtime to its queue's own.
+pub(crate) fn move_to_own(tx: &mut Tx<'_>, candidate: Candidate, queue: QueueNo, runtime: i64) -> Outcome<()> {
     let Some(config) = tx.config(queue) else { return Ok(()) };
     let name = tx.queue_name(queue);
     tx.run(sql!("ready/delete"), params![candidate.lane, candidate.rank, candidate.order])?;

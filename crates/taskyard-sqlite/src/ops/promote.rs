@@ -72,10 +72,10 @@ fn deadlines(tx: &Tx<'_>) -> Outcome<Vec<(i64, i64, i64)>> {
     Ok(due)
 }
 
-/// One that runs has started in time; should it be released, the next claim sees that it has expired.
+/// One that has started, now or ever, has done so in time; should it be released, the next claim sees that it has expired.
 fn expire_one(tx: &mut Tx<'_>, order: i64, edges: &mut usize) -> Outcome<bool> {
     let Some(mut row) = Row::find_by_order(tx, order)? else { return Ok(false) };
-    if !matches!(row.state(), TaskState::Waiting | TaskState::Enqueued) {
+    if !matches!(row.state(), TaskState::Waiting | TaskState::Enqueued) || row.attempt > 0 {
         return Ok(false);
     }
     row.blame(tx, &expired())?;

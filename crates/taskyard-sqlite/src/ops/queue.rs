@@ -1,10 +1,14 @@
-//! Pausing and limiting queues. What stands in the lanes is not touched here: claims move it when they meet it.
+//! Pausing and limiting queues, where what stands in the lanes is not touched: claims move it when they meet it; and
+//! setting queues apart, where it is, because later claims do not look for it.
 
 use rusqlite::params;
+use taskyard_core::store::StepReport;
 
+use super::pick::{Candidate, MOVED_MAX, move_to_own};
+use crate::codec::int;
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::thread::tx::Tx;
+use crate::thread::tx::{Apart, QueueNo, Tx};
 
 /// Pauses or resumes a queue.
 pub(crate) fn set_paused(tx: &mut Tx<'_>, queue: &str, paused: bool) -> Outcome<()> {
@@ -16,6 +20,45 @@ pub(crate) fn set_paused(tx: &mut Tx<'_>, queue: &str, paused: bool) -> Outcome<
 pub(crate) fn set_concurrency(tx: &mut Tx<'_>, queue: &str, running_max: Option<u32>) -> Outcome<()> {
     tx.run(sql!("queue/limit"), params![queue, running_max])?;
     changed(tx)
+}
+
+/// One step of setting queues apart. Once all is moved nothing comes to the common lane again: there is one writer.
+pub(crate) fn set_apart(tx: &mut Tx<'_>, queues: &[String]) -> Outcome<StepReport> {
+    let mut report = StepReport::default();
+    for name in queues {
+        let queue = tx.queue(name);
+        let apart = tx.config(queue).map_or(Apart::No, |config| config.apart);
+        if apart == Apart::Moved {
+            continue;
+        }
+        if apart == Apart::No {
+            tx.run(sql!("queue/set_apart"), params![name, 1])?;
+            tx.queues_changed()?;
+        }
+        let left = MOVED_MAX - report.tasks;
+        report.tasks += move_some(tx, queue, name, left)?;
+        if report.tasks >= MOVED_MAX {
+            report.more = true;
+            return Ok(report);
+        }
+        tx.run(sql!("queue/set_apart"), params![name, 2])?;
+        tx.queues_changed()?;
+    }
+    Ok(report)
+}
+
+fn move_some(tx: &mut Tx<'_>, queue: QueueNo, name: &str, limit: usize) -> Outcome<usize> {
+    let found = {
+        let mut statement = tx.sql(sql!("ready/of_queue"))?;
+        let rows = statement.query_map(params![name, limit as i64], |row| {
+            Ok(Candidate { lane: int(row, 0), rank: int(row, 1), order: int(row, 2) })
+        })?;
+        rows.collect::<Result<Vec<_>, _>>()?
+    };
+    for candidate in &found {
+        move_to_own(tx, *candidate, queue, candidate.lane)?;
+    }
+    Ok(found.len())
 }
 
 fn changed(tx: &mut Tx<'_>) -> Outcome<()> {

@@ -29,7 +29,7 @@ fn lane(tx: &Tx<'_>, row: &Row) -> i64 {
         return alone_lane(row.runtime);
     }
     match tx.config(row.queue) {
-        Some(config) if config.restricted() => config.lane(row.runtime),
+        Some(config) if config.has_lane() => config.lane(row.runtime),
         _ => row.runtime,
     }
 }

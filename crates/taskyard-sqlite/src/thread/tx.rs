@@ -28,10 +28,28 @@ pub(crate) struct QueueConfig {
     pub(crate) paused: bool,
     /// The most tasks that run at once.
     pub(crate) running_max: Option<i64>,
+    /// Whether a server has served it apart from others.
+    pub(crate) apart: Apart,
+}
+
+/// How far a queue has come to a lane of its own for servers that serve only some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Apart {
+    /// It never was set apart.
+    No,
+    /// What is added goes to its own lane; what was there before is being moved.
+    Moving,
+    /// Nothing of it is in the common lane.
+    Moved,
 }
 
 impl QueueConfig {
     /// Whether its tasks stand in a lane of their own.
+    pub(crate) fn has_lane(self) -> bool {
+        self.restricted() || self.apart != Apart::No
+    }
+
+    /// Whether its tasks may be taken only with regard to others.
     pub(crate) fn restricted(self) -> bool {
         self.paused || self.running_max.is_some()
     }
@@ -110,7 +128,12 @@ impl Memory {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let (id, name): (i64, String) = (row.get(0)?, row.get(1)?);
-            let config = QueueConfig { id, paused: row.get(2)?, running_max: row.get(3)? };
+            let apart = match row.get::<_, i64>(4)? {
+                0 => Apart::No,
+                1 => Apart::Moving,
+                _ => Apart::Moved,
+            };
+            let config = QueueConfig { id, paused: row.get(2)?, running_max: row.get(3)?, apart };
             let number = self.number(&name);
             self.configs.insert(number, config);
         }

@@ -7,7 +7,7 @@ use taskyard_core::task::NewTask;
 use taskyard_core::{TaskId, TaskState};
 
 use super::Yard;
-use crate::factory::{child_of, expiring, task};
+use crate::factory::{child_of, expiring, failure, task};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -64,6 +64,28 @@ pub(super) async fn a_running_task_does_not_expire(yard: Yard) {
     yard.advance(2 * LIMIT).await;
     assert_eq!(yard.promote().await.expired, 0);
     server.done(&claimed).await;
+}
+
+/// Neither the timer nor a claim ends what was started in time once and is to run again.
+pub(super) async fn one_that_has_started_is_retried_all_the_same(yard: Yard) {
+    yard.freeze().await;
+    let server = yard.server().await;
+    let failed = yard.start(&server, expiring(LIMIT)).await;
+    server.finish(&failed, Outcome::Retry { after: 2 * LIMIT, error: failure("once") }).await;
+    let released = yard.start(&server, expiring(LIMIT)).await;
+    yard.advance(LIMIT).await;
+    server.beat().await;
+    assert_eq!(yard.promote().await.expired, 0);
+    yard.advance(LIMIT).await;
+    server.beat().await;
+    assert_eq!(yard.promote().await.enqueued, 1);
+    let again = server.claim_one().await;
+    assert_eq!((again.id, again.attempt, again.expired), (failed.id, 2, false));
+    server.done(&again).await;
+    // One whose only attempt was given back has not started.
+    server.finish(&released, Outcome::Released).await;
+    let late = server.claim_one().await;
+    assert_eq!((late.id, late.attempt, late.expired), (released.id, 1, true));
 }
 
 /// Claimed after its time, before anyone promoted: the server ends it.

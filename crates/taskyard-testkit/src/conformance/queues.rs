@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use taskyard_core::TaskState;
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{ClaimRequest, Outcome, QueueStatus};
+use taskyard_core::store::{ClaimRequest, Claimed, Outcome, QueueStatus};
 use taskyard_core::task::NewTask;
 
 use super::Yard;
-use crate::factory::{LEASE, delayed, failure, in_queue, request, task};
+use crate::factory::{LEASE, delayed, failure, in_queue, request, task, tasks};
 
 fn mails(count: usize) -> Vec<NewTask> {
     (0..count).map(|_| in_queue("mails")).collect()
@@ -233,6 +233,66 @@ pub(super) async fn a_filter_by_queue_keeps_to_the_limit(yard: Yard) {
     let reply = server.claim_with(&ClaimRequest { queues, ..request(server.id, 10) }).await;
     assert_eq!(reply.tasks.len(), 1);
     assert!(server.claim_queue("mails", 10).await.is_empty());
+}
+
+async fn set_apart(yard: &Yard, queues: &[&str]) -> usize {
+    let queues: Vec<String> = queues.iter().map(|queue| (*queue).to_owned()).collect();
+    let mut steps = 1;
+    while yard.store.set_apart(&queues).await.unwrap().more {
+        steps += 1;
+    }
+    steps
+}
+
+pub(super) async fn a_queue_set_apart_is_claimed_as_before(yard: Yard) {
+    let server = yard.server().await;
+    let order = |claimed: Vec<Claimed>| claimed.iter().map(|task| task.id).collect::<Vec<_>>();
+    let before = yard.add_all(&mails(2)).await;
+    let plain = yard.add(task()).await;
+    set_apart(&yard, &["mails"]).await;
+    set_apart(&yard, &["mails", "unheard of"]).await;
+    let after = yard.add_all(&mails(2)).await;
+    let urgent = yard.add(NewTask { priority: 1, ..in_queue("mails") }).await;
+    let other = yard.add(task()).await;
+    // Who serves all gets all, in one order; who serves it, it alone; and who serves two, both.
+    assert_eq!(order(server.claim(2).await), [urgent, before[0]]);
+    assert_eq!(order(server.claim_queue("mails", 2).await), [before[1], after[0]]);
+    let both = ClaimRequest { queues: Some(vec!["mails".into(), "default".into()]), ..request(server.id, 10) };
+    assert_eq!(order(server.claim_with(&both).await.tasks), [plain, after[1], other]);
+    assert!(server.claim_queue("unheard of", 1).await.is_empty());
+    let status = status(&yard, "mails").await;
+    assert_eq!((status.paused, status.running_max, status.enqueued, status.doing), (false, None, 0, 5));
+}
+
+pub(super) async fn a_queue_set_apart_can_be_paused_and_limited(yard: Yard) {
+    let server = yard.server().await;
+    yard.add_all(&mails(4)).await;
+    set_apart(&yard, &["mails"]).await;
+    yard.store.set_paused("mails", true).await.unwrap();
+    assert!(server.claim(10).await.is_empty());
+    assert!(server.claim_queue("mails", 10).await.is_empty());
+    yard.store.set_concurrency("mails", Some(1)).await.unwrap();
+    yard.store.set_paused("mails", false).await.unwrap();
+    let claimed = server.claim_queue("mails", 10).await;
+    assert_eq!(claimed.len(), 1);
+    assert!(server.claim(10).await.is_empty());
+    yard.store.set_concurrency("mails", None).await.unwrap();
+    assert_eq!(server.claim_queue("mails", 2).await.len(), 2);
+    server.finish(&claimed[0], Outcome::Released).await;
+    assert_eq!(server.claim_queue("mails", 10).await.len(), 2);
+}
+
+pub(super) async fn thousands_are_set_apart_in_steps(yard: Yard) {
+    let server = yard.server().await;
+    yard.add_all(&mails(21_000)).await;
+    yard.add_all(&tasks(10)).await;
+    // Between two steps some lie here and some there: who claims gets them all the same.
+    let queues = ["mails".to_owned()];
+    assert!(yard.store.set_apart(&queues).await.unwrap().more);
+    assert_eq!(server.claim_queue("mails", 500).await.len(), 500);
+    assert!(set_apart(&yard, &["mails"]).await >= 2);
+    assert_eq!(server.claim_queue("mails", 30_000).await.len(), 20_500);
+    assert_eq!(server.claim(3_000).await.len(), 10);
 }
 
 pub(super) async fn figures_of_a_queue(yard: Yard) {

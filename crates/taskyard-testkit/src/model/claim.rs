@@ -101,7 +101,7 @@ impl Db {
             token,
             attempt: task.attempt,
             failures: task.failures,
-            expired: task.expires_at.is_some_and(|at| at <= now),
+            expired: task.attempt == 1 && task.expires_at.is_some_and(|at| at <= now),
             alone: task.alone,
         };
         if matches!(task.unique, Some((_, Hold::Started))) {
@@ -123,7 +123,7 @@ impl Db {
                 token: task.token.expect("a running task has a token"),
                 attempt: task.attempt,
                 failures: task.failures,
-                expired: task.expires_at.is_some_and(|at| at <= self.now),
+                expired: task.attempt == 1 && task.expires_at.is_some_and(|at| at <= self.now),
                 alone: task.alone,
             })
             .collect()

@@ -68,7 +68,7 @@ pub struct AttemptRow {
 pub enum Lane {
     /// The common one.
     Shared,
-    /// Of a queue that is paused or limited.
+    /// Of a queue that is paused, limited or set apart.
     Own(QueueNo),
     /// Of tasks that run with nothing beside them.
     Alone,
@@ -135,6 +135,7 @@ pub struct Queue {
     pub id: QueueNo,
     pub paused: bool,
     pub running_max: Option<usize>,
+    pub apart: bool,
 }
 
 /// A unique key that is held.
@@ -258,7 +259,7 @@ impl Db {
             return Lane::Alone;
         }
         match self.queues.iter().find(|row| row.id == queue) {
-            Some(row) if row.paused || row.running_max.is_some() => Lane::Own(queue),
+            Some(row) if row.paused || row.running_max.is_some() || row.apart => Lane::Own(queue),
             _ => Lane::Shared,
         }
     }

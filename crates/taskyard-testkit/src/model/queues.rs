@@ -30,9 +30,15 @@ impl Db {
         self.move_lane(queue);
     }
 
+    /// Gives a queue a lane of its own for good.
+    pub fn set_apart(&mut self, queue: QueueNo) {
+        self.queue_row(queue).apart = true;
+        self.move_lane(queue);
+    }
+
     fn queue_row(&mut self, queue: QueueNo) -> &mut Queue {
         let at = self.queues.iter().position(|row| row.id == queue).unwrap_or_else(|| {
-            self.queues.push(Queue { id: queue, paused: false, running_max: None });
+            self.queues.push(Queue { id: queue, paused: false, running_max: None, apart: false });
             self.queues.len() - 1
         });
         &mut self.queues[at]

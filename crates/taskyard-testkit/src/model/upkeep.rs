@@ -33,8 +33,10 @@ impl Db {
         self.deadlines = later;
         let due: Vec<super::db::Deadline> = due;
         for row in due.iter().filter(|row| row.what == DeadlineWhat::Expire) {
-            // One that runs has started in time; should it be released, the next claim sees that it has expired.
-            if matches!(self.state(row.task), TaskState::Waiting | TaskState::Enqueued) {
+            // One that has started, now or ever, has done so in time; should it be released, the next claim sees that it has expired.
+            if matches!(self.state(row.task), TaskState::Waiting | TaskState::Enqueued)
+                && self.row(row.task).attempt == 0
+            {
                 self.row(row.task).error = Some(Blame::Expired);
                 self.end_and_tell(row.task, TaskState::Cancelled, &mut budget);
                 report.expired += 1;

@@ -68,4 +68,12 @@ impl Pair {
         let max = running_max.map(|max| max as u32);
         works("set_concurrency", self.store.set_concurrency(&names::queue(queue), max).await)
     }
+
+    pub(super) async fn apart(&mut self, queue: u8) -> Result<(), String> {
+        let queue = QueueNo(queue);
+        self.db.set_apart(queue);
+        let queues = [names::queue(queue)];
+        while works("set_apart", self.store.set_apart(&queues).await)?.more {}
+        Ok(())
+    }
 }

@@ -95,6 +95,7 @@ impl Pair {
             Step::Stop(tasks) => self.stop(tasks).await?,
             Step::Retry(tasks) => self.retry(tasks).await?,
             Step::Purge(tasks) => self.purge(tasks).await?,
+            Step::Apart { queue } => self.apart(*queue).await?,
             Step::Pause { queue, paused } => self.pause(*queue, *paused).await?,
             Step::Limit { queue, running_max } => self.limit(*queue, *running_max).await?,
             Step::Unpark { python, reason } => self.unpark(*python, *reason).await?,

@@ -60,6 +60,7 @@ pub enum Step {
     Purge(Vec<u8>),
     Pause { queue: u8, paused: bool },
     Limit { queue: u8, running_max: Option<usize> },
+    Apart { queue: u8 },
     Unpark { python: bool, reason: u8 },
     Promote { seconds: i64 },
     Cascade,
@@ -74,7 +75,7 @@ impl Step {
             Self::Finish(_) | Self::WriteAgain { .. } | Self::Record { .. } => "step: write",
             Self::Beat { .. } | Self::Rescue { .. } | Self::Enter | Self::Leave { .. } => "step: server",
             Self::Cancel(_) | Self::Stop(_) | Self::Retry(_) | Self::Purge(_) => "step: control",
-            Self::Pause { .. } | Self::Limit { .. } => "step: queue",
+            Self::Pause { .. } | Self::Limit { .. } | Self::Apart { .. } => "step: queue",
             Self::Unpark { .. } | Self::Promote { .. } | Self::Cascade => "step: upkeep",
         }
     }
@@ -107,6 +108,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0_u8..3, proptest::bool::weighted(0.3)).prop_map(|(queue, paused)| Step::Pause { queue, paused }),
         2 => (0_u8..3, proptest::option::of(prop_oneof![1 => Just(0_usize), 9 => 1_usize..4]))
             .prop_map(|(queue, running_max)| Step::Limit { queue, running_max }),
+        1 => (0_u8..3).prop_map(|queue| Step::Apart { queue }),
         2 => (few(), 0_u8..2).prop_map(|(python, reason)| Step::Unpark { python, reason }),
         7 => prop_oneof![2 => Just(0_i64), 6 => 1_i64..6, 3 => 5_i64..30, 1 => Just(60), 1 => Just(100)]
             .prop_map(|seconds| Step::Promote { seconds }),

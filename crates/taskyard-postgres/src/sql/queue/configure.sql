@@ -1,6 +1,7 @@
--- Pauses or resumes a queue (p_paused not null) or sets its limit (p_limit: -1 lifts it), making its row if it is new.
+-- Pauses or resumes a queue (p_paused not null), sets its limit (p_limit: -1 lifts it) or sets it apart (p_apart), making
+-- its row if it is new.
 -- In force for every claim after the commit; the rows that lie in the wrong lane are moved by queue_settle later.
-CREATE OR REPLACE FUNCTION taskyard.queue_configure(p_queue text, p_paused boolean, p_limit bigint) RETURNS void
+CREATE OR REPLACE FUNCTION taskyard.queue_configure(p_queue text, p_paused boolean, p_limit bigint, p_apart boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     v_queue taskyard.queue;
@@ -12,8 +13,8 @@ BEGIN
     SELECT q.* INTO v_queue FROM taskyard.queue q WHERE q.name = p_queue FOR NO KEY UPDATE;
     v_paused := coalesce(p_paused, v_queue.paused);
     v_max := CASE WHEN p_limit IS NULL THEN v_queue.running_max WHEN p_limit >= 0 THEN p_limit END;
-    v_own := v_paused OR v_max IS NOT NULL;
-    UPDATE taskyard.queue q SET paused = v_paused, running_max = v_max,
+    v_own := v_paused OR v_max IS NOT NULL OR v_queue.apart > 0 OR p_apart;
+    UPDATE taskyard.queue q SET paused = v_paused, running_max = v_max, apart = greatest(q.apart, p_apart::int),
         lane = CASE WHEN v_own THEN 2 * q.id + 2 ELSE 0 END,
         draining = NOT v_own AND (q.lane <> 0 OR q.draining)
     WHERE q.id = v_queue.id;

@@ -1,13 +1,14 @@
 -- Moves up to p_limit rows to the lane that the queue says now; once nothing is left in its own lane, and nobody who read
--- that lane is still writing (they hold KEY SHARE), claims stop looking there. Answers whether more may be left.
-CREATE OR REPLACE FUNCTION taskyard.queue_settle(p_queue text, p_limit int) RETURNS boolean LANGUAGE plpgsql AS $$
+-- that lane is still writing (they hold KEY SHARE), claims stop looking there. Answers how many were moved: p_limit if more
+-- may be left.
+CREATE OR REPLACE FUNCTION taskyard.queue_settle(p_queue text, p_limit int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_queue taskyard.queue;
     v_moved int;
 BEGIN
     SELECT q.* INTO v_queue FROM taskyard.queue q WHERE q.name = p_queue FOR KEY SHARE;
     IF NOT FOUND THEN
-        RETURN false;
+        RETURN 0;
     END IF;
     IF v_queue.lane <> 0 THEN
         -- Claims move what they meet; this only spares them. A scan of the shared lanes, for that needs no index.
@@ -17,7 +18,7 @@ BEGIN
         )
         UPDATE taskyard.ready r SET lane = v_queue.lane + r.lane FROM c WHERE r.turn = c.turn AND r.ctid = c.place;
         GET DIAGNOSTICS v_moved = ROW_COUNT;
-        RETURN v_moved >= p_limit;
+        RETURN v_moved;
     END IF;
     WITH c AS MATERIALIZED (
         SELECT r.turn, r.ctid AS place FROM taskyard.ready r WHERE r.lane IN (2 * v_queue.id + 2, 2 * v_queue.id + 3)
@@ -33,6 +34,6 @@ BEGIN
                 SELECT FROM taskyard.ready r WHERE r.lane IN (2 * q.id + 2, 2 * q.id + 3));
         END IF;
     END IF;
-    RETURN v_moved >= p_limit;
+    RETURN v_moved;
 END
 $$;

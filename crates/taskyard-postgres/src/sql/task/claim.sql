@@ -15,7 +15,8 @@ SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();
-    v_chosen taskyard.ready[];
+    v_chosen taskyard.candidate[];
+    v_limited text[];
     v_count int;
     v_size int;
 BEGIN
@@ -35,21 +36,23 @@ BEGIN
     END IF;
     IF p_alone OR EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
         v_chosen := taskyard.ready_choose(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order);
-        RETURN QUERY WITH c AS MATERIALIZED (SELECT * FROM unnest(v_chosen)
+        v_limited := array(SELECT q.name FROM taskyard.queue q WHERE q.running_max IS NOT NULL);
+        RETURN QUERY WITH c AS MATERIALIZED (
+            SELECT l.turn, l.place FROM unnest(v_chosen) l
         ), d AS (
-            DELETE FROM taskyard.ready r USING c
-            WHERE r.turn = c.turn AND r.lane = c.lane AND r.rank = c.rank AND r.order_number = c.order_number AND r.task_id = c.task_id
+            DELETE FROM taskyard.ready r USING c WHERE r.turn = c.turn AND r.ctid = c.place
             RETURNING r.task_id, r.queue
         ), k AS (
             INSERT INTO taskyard.claim (id, server_id, queue, size, task_ids)
-            SELECT p_claim, p_server, coalesce(q.name, ''), count(*), array_agg(d.task_id)
-            FROM d LEFT JOIN taskyard.queue q ON q.name = d.queue AND q.running_max IS NOT NULL GROUP BY 3
+            SELECT p_claim, p_server, CASE WHEN d.queue = ANY(v_limited) THEN d.queue ELSE '' END, count(*),
+                array_agg(d.task_id)
+            FROM d GROUP BY 3
         ), u AS (
             UPDATE taskyard.task t SET state = 2, attempt = t.attempt + 1, token = gen_random_uuid(),
                 server_id = p_server, started_at = v_now
             FROM (SELECT d.task_id FROM d ORDER BY d.task_id) o WHERE t.id = o.task_id AND t.state = 1
             RETURNING t.id, t.token, t.kind, t.name, t.queue, t.payload, t.has_context, t.attempt, t.failures, t.policy,
-                t.timeout_ms, (t.has_parents::int + CASE WHEN t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4)
+                t.timeout_ms, (t.has_parents::int + CASE WHEN t.attempt = 1 AND t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4)
                 AS flags, t.priority, t.order_number, t.unique_hold, t.unique_key
         ), f AS (
             DELETE FROM taskyard.unique_key y USING u
@@ -75,7 +78,7 @@ BEGIN
                 server_id = p_server, started_at = v_now
             FROM (SELECT d.task_id FROM d ORDER BY d.task_id) o WHERE t.id = o.task_id AND t.state = 1
             RETURNING t.id, t.token, t.kind, t.name, t.queue, t.payload, t.has_context, t.attempt, t.failures, t.policy,
-                t.timeout_ms, (t.has_parents::int + CASE WHEN t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4)
+                t.timeout_ms, (t.has_parents::int + CASE WHEN t.attempt = 1 AND t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4)
                 AS flags, t.priority, t.order_number, t.unique_hold, t.unique_key
         ), f AS (
             DELETE FROM taskyard.unique_key y USING u

@@ -1,4 +1,4 @@
--- Cancels waiting and enqueued tasks whose time to start has passed, and tells their children; answers how many.
+-- Cancels tasks that no attempt has started and whose time to start has passed, and tells their children; answers how many.
 CREATE OR REPLACE FUNCTION taskyard.task_expire(p_ids uuid[], p_now timestamptz) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
     v_due uuid[];
@@ -9,7 +9,7 @@ DECLARE
     v_cascade record;
 BEGIN
     SELECT array_agg(t.id ORDER BY t.order_number), bool_or(t.has_children) INTO v_due, v_linked
-    FROM taskyard.task t WHERE t.id = ANY(p_ids) AND t.state IN (0, 1) AND t.expires_at <= p_now;
+    FROM taskyard.task t WHERE t.id = ANY(p_ids) AND t.state IN (0, 1) AND t.attempt = 0 AND t.expires_at <= p_now;
     IF v_due IS NULL THEN
         RETURN 0;
     END IF;
