@@ -17,7 +17,8 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use self::arrays::Arrays;
-use crate::pool::{Interrupted, Role, Transaction, rerunning};
+use crate::notify;
+use crate::pool::{Interrupted, Params, Role, Transaction, rerunning};
 use crate::store::Inner;
 
 const SQL: &str = "SELECT taskyard.task_add($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
@@ -34,22 +35,33 @@ pub(crate) async fn add(store: &Inner, batch: &[NewTask]) -> Result<Vec<Added>> 
         return Ok(Vec::new());
     }
     let plain = batch.iter().all(|task| task.parents.is_empty() && task.unique.is_none());
-    let added = if plain {
-        add_plain(store, batch).await?;
-        batch.iter().map(|task| Added { id: task.id, existing: false }).collect()
-    } else {
-        rerunning(|| add_linked(store, batch)).await?
-    };
+    if plain {
+        let told = add_plain(store, batch).await?;
+        if told {
+            store.bells.work.ring()
+        } else {
+            store.tell_work()
+        }
+        return Ok(batch.iter().map(|task| Added { id: task.id, existing: false }).collect());
+    }
+    let added = rerunning(|| add_linked(store, batch)).await?;
     store.tell_work();
     Ok(added)
 }
 
-async fn add_plain(store: &Inner, batch: &[NewTask]) -> Result<()> {
+/// Answers whether others have been told.
+async fn add_plain(store: &Inner, batch: &[NewTask]) -> Result<bool> {
     let chunks = chunks(batch.iter());
     if let [chunk] = chunks.as_slice() {
         let arrays = Arrays::of(chunk, None);
-        store.pool.query(Role::Ask, SQL, &arrays.params()).await?;
-        return Ok(());
+        if !(store.options.notify && store.notifier.may_tell_work()) {
+            store.pool.query(Role::Ask, SQL, &arrays.params()).await?;
+            return Ok(false);
+        }
+        let channels = [store.options.notify_channel.as_str()];
+        let behind: Params<'_> = &[(&channels.as_slice(), Type::TEXT_ARRAY)];
+        store.pool.query_and_send(Role::Ask, SQL, &arrays.params(), (notify::SQL, behind)).await?;
+        return Ok(true);
     }
     rerunning(|| async {
         let transaction = store.pool.begin(Role::Ask).await?;
@@ -62,7 +74,8 @@ async fn add_plain(store: &Inner, batch: &[NewTask]) -> Result<()> {
         }
         transaction.commit().await
     })
-    .await
+    .await?;
+    Ok(false)
 }
 
 fn chunks<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Vec<&'a NewTask>> {

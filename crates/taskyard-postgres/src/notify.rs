@@ -1,12 +1,13 @@
-//! Telling other processes what was committed: NOTIFY as a statement of its own, right behind the commit.
+//! Telling other processes what was committed: NOTIFY as a statement of its own, right behind the commit; behind an
+//! addition it is on its way before the addition is answered.
 //!
 //! Coalesced: at most one per channel in [`EACH`], and always one after the last commit. Without payload. It waits for
 //! no disk: a lost one costs the polling interval, never a task. (Inside every commit it would cost two thirds of the
 //! throughput at 16 clients: all commits that notify are serialised.)
 
-use std::sync::Weak;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -21,7 +22,9 @@ pub(crate) const FINISHED: &str = "taskyard_finished";
 pub(crate) const SIGNAL: &str = "taskyard_signal";
 
 const EACH: Duration = Duration::from_millis(2);
-const SQL: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify(c, '') FROM unnest($1) AS c";
+/// Tells of what is to be told on these channels.
+pub(crate) const SQL: &str =
+    "SELECT set_config('synchronous_commit', 'off', true), pg_notify(c, '') FROM unnest($1) AS c";
 
 /// What is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub(crate) enum News {
 pub(crate) struct Notifier {
     pending: AtomicU8,
     poked: Notify,
+    /// When work was last told of.
+    told: Mutex<Option<Instant>>,
 }
 
 impl Notifier {
@@ -50,7 +55,25 @@ impl Notifier {
     }
 
     fn take(&self) -> u8 {
-        self.pending.swap(0, Ordering::AcqRel)
+        let pending = self.pending.swap(0, Ordering::AcqRel);
+        if pending & News::Work as u8 != 0 {
+            *self.told() = Some(Instant::now());
+        }
+        pending
+    }
+
+    /// Whether work may be told of now, out of turn; then it counts as told.
+    pub fn may_tell_work(&self) -> bool {
+        let mut told = self.told();
+        let may = told.is_none_or(|told| told.elapsed() >= EACH);
+        if may {
+            *told = Some(Instant::now());
+        }
+        may
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

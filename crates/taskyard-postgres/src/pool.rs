@@ -129,6 +129,25 @@ async fn rerun_pause(rerun: u32) {
     sleep(Duration::from_millis(2_u64.pow(rerun.min(6))).mul_f64(rand::random_range(0.5..1.5))).await;
 }
 
+/// The answer to a statement. What is sent behind it is run by the server as soon as it is through: no round trip, and no
+/// task here that would have to wake up first.
+async fn answer(
+    client: &Client,
+    sql: &str,
+    params: Params<'_>,
+    behind: Option<(&str, Params<'_>)>,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let Some((next, next_params)) = behind else { return client.query_typed(sql, params).await };
+    tokio::select! {
+        biased;
+        answer = client.query_typed(sql, params) => answer,
+        never = async {
+            let _ = client.query_typed(next, next_params).await;
+            std::future::pending().await
+        } => never,
+    }
+}
+
 impl Pool {
     pub fn new(address: Address, size: usize) -> Self {
         Self {
@@ -166,6 +185,17 @@ impl Pool {
         self.query_within(role, role.deadline(), false, sql, params).await
     }
 
+    /// Runs one statement, and sends another one right behind it whose outcome nobody needs.
+    pub async fn query_and_send(
+        &self,
+        role: Role,
+        sql: &str,
+        params: Params<'_>,
+        behind: (&str, Params<'_>),
+    ) -> Result<Vec<Row>> {
+        self.run(role, role.deadline(), false, sql, params, Some(behind)).await
+    }
+
     /// Runs one statement that may be run twice without harm: a connection that turns out to be gone is replaced.
     pub async fn ask(&self, role: Role, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
         self.query_within(role, role.deadline(), true, sql, params).await
@@ -180,6 +210,18 @@ impl Pool {
         sql: &str,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
+        self.run(role, deadline, harmless, sql, params, None).await
+    }
+
+    async fn run(
+        &self,
+        role: Role,
+        deadline: Duration,
+        harmless: bool,
+        sql: &str,
+        params: Params<'_>,
+        behind: Option<(&str, Params<'_>)>,
+    ) -> Result<Vec<Row>> {
         let deadline = Instant::now() + deadline;
         let slot = self.slot(role);
         let mut reruns = 0;
@@ -189,7 +231,7 @@ impl Pool {
             let Ok(_turn) = timeout_at(deadline, slot.turn.read()).await else { return Err(late()) };
             let Ok(client) = timeout_at(deadline, slot.client(&self.address)).await else { return Err(late()) };
             let client = client?;
-            match timeout_at(deadline, client.query_typed(sql, params)).await {
+            match timeout_at(deadline, answer(&client, sql, params, behind)).await {
                 Ok(Ok(rows)) => return Ok(rows),
                 Ok(Err(error)) if failure::may_rerun(&error) && reruns < RERUNS_MAX => {
                     reruns += 1;

@@ -1,0 +1,73 @@
+//! Encrypted connections: to whom the certificate says, or not at all.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use taskyard_core::{Error, Store as _};
+use taskyard_postgres::{Options, PostgresStore};
+use taskyard_testkit::postgres::Cluster;
+
+/// An authority of its own.
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// Lets the cluster speak TLS, with a certificate for these names.
+fn certify(cluster: &Cluster, authority: &CertifiedIssuer<'static, KeyPair>, names: &[&str]) {
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let certificate = CertificateParams::new(names).unwrap().signed_by(&key, authority).unwrap();
+    // Written by the database's server itself, in its own directory: it must be the owner.
+    for (file, text) in [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())] {
+        let lines = text.trim().replace("\r\n", "\n");
+        cluster.psql(&format!(
+            "COPY (SELECT unnest(string_to_array('{lines}', chr(10)))) TO PROGRAM 'cat > {file} && chmod 600 {file}'"
+        ));
+    }
+    cluster.psql("ALTER SYSTEM SET ssl = on");
+    cluster.stop_immediate();
+    cluster.start_again();
+}
+
+async fn connect(url: &str) -> Result<bool, Error> {
+    let store = PostgresStore::connect(url, Options::default()).await?;
+    let rows = store.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", 1).await?;
+    store.close().await;
+    Ok(rows.rows[0][0] == true)
+}
+
+#[tokio::test]
+async fn certificates_are_checked_unless_the_address_says_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, authority: &CertifiedIssuer<'static, KeyPair>| -> PathBuf {
+        let path = directory.path().join(name);
+        std::fs::write(&path, authority.pem()).unwrap();
+        path
+    };
+    let (ours, theirs) = (authority(), authority());
+    let (our_file, their_file) = (file("ours.pem", &ours), file("theirs.pem", &theirs));
+    let cluster = Cluster::start();
+    certify(&cluster, &ours, &["127.0.0.1"]);
+    let url = |parameters: &str| format!("{}?{parameters}", cluster.url("postgres"));
+    let verified = |file: &PathBuf| url(&format!("sslmode=verify-full&sslrootcert={}", file.display()));
+
+    assert!(connect(&verified(&our_file)).await.unwrap(), "encrypted, and known");
+    for (parameters, encrypted) in [("sslmode=require", true), ("sslmode=prefer", true), ("sslmode=disable", false)] {
+        assert_eq!(connect(&url(parameters)).await.unwrap(), encrypted, "{parameters}");
+    }
+    let unknown = connect(&verified(&their_file)).await.unwrap_err();
+    assert!(matches!(&unknown, Error::Connection(why) if why.contains("certificate")), "{unknown}");
+    // Not by those whom the system trusts either.
+    let unknown = connect(&url("sslmode=verify-full")).await.unwrap_err();
+    assert!(matches!(&unknown, Error::Connection(why) if why.contains("certificate")), "{unknown}");
+    let missing = connect(&verified(&directory.path().join("missing.pem"))).await.unwrap_err();
+    assert!(matches!(&missing, Error::File { path, .. } if path.contains("missing.pem")), "{missing}");
+
+    // The right authority, and another name.
+    certify(&cluster, &ours, &["db.example.org"]);
+    let other = connect(&verified(&our_file)).await.unwrap_err();
+    assert!(matches!(&other, Error::Connection(why) if why.contains("certificate")), "{other}");
+}
