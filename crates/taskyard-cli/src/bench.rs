@@ -47,7 +47,8 @@ struct BenchArgs {
     #[arg(long)]
     workers: Option<usize>,
     /// What is there meanwhile and must not slow it: blocked, future, parked, finished, queues or elsewhere, as
-    /// future=1000000; held=600 is another session's transaction, held open during that many seconds of load and from then on
+    /// future=1000000; load=600 is that many seconds of load before, held=600 the same with another session's
+    /// transaction held open from its beginning to the end
     #[arg(long, value_name = "KIND=N", value_delimiter = ',')]
     beside: Vec<String>,
     /// The other process of the pick-up
@@ -84,10 +85,12 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
         drain::Load { tasks: args.tasks, workers: args.workers, queues: elsewhere.then(|| vec!["bench".to_owned()]) };
     let mut held = Vec::new();
     for beside in &args.beside {
-        if let Some(length) = beside.strip_prefix("held=") {
-            let wrong = |_| Failure::usage(format!("--beside: `{beside}`: write the seconds, as held=600"));
+        if let Some((kind @ ("held" | "load"), length)) = beside.split_once('=') {
+            let wrong = |_| Failure::usage(format!("--beside: `{beside}`: write the seconds, as {kind}=600"));
             let length = Duration::from_secs(length.parse().map_err(wrong)?);
-            held.push(held::Held::open(&address).await?);
+            if kind == "held" {
+                held.push(held::Held::open(&address).await?);
+            }
             held::load(&queue, length, &load).await?;
             figures.beside.push(beside.clone());
             continue;

@@ -165,7 +165,7 @@ pub(crate) async fn set_apart(store: &Inner, queues: &[String]) -> Result<StepRe
     let rows = store
         .pool
         .query(
-            Role::Ask,
+            Role::Claim,
             "SELECT moved, more FROM taskyard.queue_set_apart($1, $2)",
             &[(&queues, Type::TEXT_ARRAY), (&APART_ROWS, Type::INT4)],
         )

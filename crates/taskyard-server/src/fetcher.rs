@@ -2,7 +2,8 @@
 //!
 //! It looks when something rings, when room comes up after a full claim, and by polling, which is the net under lost
 //! notifications. While claims come back full it goes on where the last one stopped, but starts from the head again
-//! at least every 100 ms: order numbers commit out of order, and an older task may have become visible.
+//! every 100 ms: order numbers commit out of order, and an older task may have become visible. Where an old snapshot
+//! keeps what was claimed from being cleared away, the way from the head is long: then every second at the latest.
 
 mod alone;
 mod claim;
@@ -22,8 +23,11 @@ use crate::parked_reason;
 use crate::state::{Lease, Phase, State};
 use claim::Got;
 
-/// How long a place is followed before the next claim starts from the head.
+/// How long a place is followed before the next claim starts from the head: at least, and at most.
 const PLACE_AGE: Duration = Duration::from_millis(100);
+const PLACE_AGE_MAX: Duration = Duration::from_secs(1);
+/// The share of the time that looks from the head may cost beyond what a claim costs anyway: one part of so many.
+const HEAD_SHARE: u32 = 50;
 /// A claimed task that has not started by then is given back.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// After a short claim, ends that are written may have freed a place in a limited queue: the shortest time between
@@ -39,6 +43,8 @@ pub(crate) struct Fetcher {
     /// There may be more to claim now.
     hungry: bool,
     place: Option<(ClaimPlace, Instant)>,
+    /// How long the last full claim took: from the head, and from a place.
+    took: [Duration; 2],
     looked: Instant,
     asked: watch::Receiver<u64>,
     written: watch::Receiver<u64>,
@@ -61,6 +67,7 @@ impl Fetcher {
             work,
             hungry: true,
             place: None,
+            took: [Duration::ZERO; 2],
             looked: Instant::now(),
             asked,
             written,
@@ -88,6 +95,11 @@ impl Fetcher {
         }
     }
 
+    fn place_age(&self) -> Duration {
+        let [head, place] = self.took;
+        (head.saturating_sub(place) * HEAD_SHARE).clamp(PLACE_AGE, PLACE_AGE_MAX)
+    }
+
     fn has_capacity(&self) -> bool {
         self.state.unwritten() < self.state.config().claim_max.max(1) * UNWRITTEN_CLAIMS
     }
@@ -100,11 +112,15 @@ impl Fetcher {
         self.written.mark_unchanged();
         self.recheck_at = None;
         self.looked = Instant::now();
-        let place = self.place.filter(|(_, since)| since.elapsed() < PLACE_AGE);
+        let place = self.place.filter(|(_, since)| since.elapsed() < self.place_age());
         match self.claim(room, false, place.map(|(place, _)| place)).await {
             Got::Reply { claim, reply } => {
                 let count = reply.tasks.len();
                 self.hungry = count >= room || place.is_some();
+                // Only large claims are alike enough to be compared.
+                if count >= room && room * 2 >= self.state.config().claim_max {
+                    self.took[usize::from(place.is_some())] = self.looked.elapsed();
+                }
                 self.place = match (reply.place, place) {
                     (Some(next), Some((_, since))) if count >= room => Some((next, since)),
                     (Some(next), None) if count >= room => Some((next, Instant::now())),

@@ -106,7 +106,7 @@ pub(super) async fn beside(queue: &Taskyard, what: &str) -> Result<String> {
             server.stop();
             server.wait().await;
         }
-        _ => return Err(wrong("it is none of future, blocked, parked, finished, queues, elsewhere, held")),
+        _ => return Err(wrong("it is none of future, blocked, parked, finished, queues, elsewhere, load, held")),
     }
     Ok(what.to_owned())
 }

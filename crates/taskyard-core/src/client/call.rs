@@ -129,7 +129,8 @@ impl<T> Call<T> {
         self.with(|task| task.start = Start::At(at))
     }
 
-    /// Cancelled if no attempt has started this long after it was added; one that has is retried and rescued as any other.
+    /// Cancelled if it has not started this long after it was added. One that has is retried and rescued as any other; one
+    /// that a stopping server gave back counts as not started.
     pub fn expires(self, after: Duration) -> Self {
         self.with(|task| task.expires = Some(after))
     }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use super::exhaust;
+use taskyard_core::store::StepReport;
+
 use crate::backoff::{Backoff, jittered};
 use crate::state::State;
 
 /// Time between looks for what still came to the common range.
 const EVERY: Duration = Duration::from_secs(10);
+/// The same while some of them are passed by.
+const PASSED_BY: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(state: &State) {
     let mut settings = state.engine.settings.watch();
@@ -15,13 +18,23 @@ pub(super) async fn run(state: &State) {
     loop {
         let queues = settings.borrow_and_update().queues.clone();
         let queues = queues.filter(|queues| !queues.is_empty());
-        let done = match &queues {
-            Some(queues) => exhaust("setting queues apart", || state.store.set_apart(queues)).await.is_some(),
-            None => true,
+        let step = match &queues {
+            Some(queues) => state.store.set_apart(queues).await,
+            None => Ok(StepReport::default()),
         };
-        if !done {
-            backoff.pause().await;
-            continue;
+        match step {
+            Ok(StepReport { more: false, .. }) => {}
+            // What somebody else holds just now is passed by.
+            Ok(StepReport { tasks: 0, .. }) => {
+                tokio::time::sleep(jittered(PASSED_BY)).await;
+                continue;
+            }
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "cannot set the served queues apart; trying again");
+                backoff.pause().await;
+                continue;
+            }
         }
         backoff = Backoff::default();
         tokio::select! {

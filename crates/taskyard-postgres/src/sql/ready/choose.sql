@@ -14,6 +14,8 @@ DECLARE
     v_row taskyard.candidate;
     v_queue record;
     v_free int;
+    v_rank int;
+    v_order bigint;
 BEGIN
     IF p_alone THEN
         FOR v_row IN
@@ -52,14 +54,18 @@ BEGIN
         SELECT q.id, q.name, q.running_max FROM taskyard.queue q
         WHERE (q.lane <> 0 OR q.draining) AND NOT q.paused AND (p_queues IS NULL OR q.name = ANY(p_queues))
             -- One probe for each: as EXISTS, it would be planned as one look through all of the range.
-            AND (SELECT 1 FROM taskyard.ready r WHERE r.lane = 2 * q.id + 2 + p_runtime LIMIT 1) IS NOT NULL
+            AND (SELECT 1 FROM taskyard.ready r WHERE r.lane = 2 * q.id + 2 + p_runtime
+                AND (q.running_max IS NOT NULL OR (r.rank, r.order_number) > (p_rank, p_order)) LIMIT 1) IS NOT NULL
         ORDER BY q.id
     LOOP
         v_free := coalesce(taskyard.queue_free(v_queue.name), p_limit);
         CONTINUE WHEN v_free <= 0;
+        -- A limited queue leaves tasks behind the place for want of room.
+        v_rank := CASE WHEN v_queue.running_max IS NULL THEN p_rank ELSE -2147483648 END;
+        v_order := CASE WHEN v_queue.running_max IS NULL THEN p_order ELSE -9223372036854775808 END;
         SELECT array_agg(l::taskyard.candidate) INTO v_more FROM (
             SELECT r.rank, r.order_number, r.turn, r.ctid, r.queue FROM taskyard.ready r
-            WHERE r.lane = 2 * v_queue.id + 2 + p_runtime
+            WHERE r.lane = 2 * v_queue.id + 2 + p_runtime AND (r.rank, r.order_number) > (v_rank, v_order)
             ORDER BY r.lane, r.rank, r.order_number LIMIT least(p_limit, v_free) FOR UPDATE SKIP LOCKED) l;
         v_rows := v_rows || v_more;
     END LOOP;
