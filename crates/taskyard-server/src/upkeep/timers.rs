@@ -84,8 +84,8 @@ pub(super) async fn cascade(state: &State) {
         tokio::time::sleep(CASCADE_GAP).await;
         tokio::select! {
             () = tokio::time::sleep(jittered(poll(state))) => {}
-            () = finished.heard() => {}
-            () = work.heard() => {}
+            () = finished.heard() => tokio::time::sleep(AFTER_RING).await,
+            () = work.heard() => tokio::time::sleep(AFTER_RING).await,
         }
     }
 }
