@@ -10,6 +10,8 @@ use taskyard_core::Limits;
 use taskyard_core::store::Retention;
 use tokio::sync::watch;
 
+use crate::children::ChildCommand;
+
 /// How a server runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
@@ -53,6 +55,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// The most tasks one claim takes (default 1,000).
     pub claim_max: usize,
+    /// How child processes are started that run Python's tasks; none if `None`. Takes effect at the start.
+    pub children: Option<ChildCommand>,
 }
 
 impl Default for ServerConfig {
@@ -78,6 +82,7 @@ impl Default for ServerConfig {
             prune_every: Duration::from_secs(60),
             limits: Limits::default(),
             claim_max: 1_000,
+            children: None,
         }
     }
 }

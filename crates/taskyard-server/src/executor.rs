@@ -8,7 +8,7 @@ mod blocking;
 mod lane;
 mod pending;
 mod pool;
-mod room;
+pub(crate) mod room;
 mod running;
 mod watchdog;
 
@@ -28,9 +28,17 @@ use crate::attempt::Interrupt;
 pub(crate) struct Queued {
     pub claimed: Claimed,
     pub claim: ClaimId,
-    pub def: &'static TaskDef,
+    /// Its function, if it is one of this process.
+    pub def: Option<&'static TaskDef>,
     /// When it was claimed.
     pub since: Instant,
+}
+
+impl Queued {
+    /// Its function, where only tasks of this process come.
+    pub fn function(&self) -> &'static TaskDef {
+        self.def.expect("the fetcher looked it up")
+    }
 }
 
 /// What an executor does now.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use taskyard_core::state::Runtime;
 use taskyard_core::store::ClaimPlace;
 use taskyard_core::wake::Listener;
 use tokio::sync::watch;
@@ -184,16 +185,20 @@ impl Fetcher {
         state.counters.claimed.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         let since = Instant::now();
         let keep = state.phase() == Phase::Running;
+        let here = self.executor().runtime() == Runtime::Rust;
         let (mut ready, mut ends) = (Vec::with_capacity(tasks.len()), Vec::new());
         for claimed in tasks {
             let outcome = if !keep {
                 Outcome::Released
             } else if claimed.expired {
                 Outcome::Expired
-            } else if let Some(def) = state.engine.registry.get(&claimed.kind) {
-                ready.push(Queued { claimed, claim, def, since });
-                continue;
             } else {
+                // Children know for themselves what they can run.
+                let def = state.engine.registry.get(&claimed.kind).filter(|_| here);
+                if def.is_some() || !here {
+                    ready.push(Queued { claimed, claim, def, since });
+                    continue;
+                }
                 Outcome::Parked { reason: parked_reason(&claimed.kind) }
             };
             ends.extend(Attempt::new(claimed, claim, state.engine.clone()).conclude(outcome));

@@ -1,7 +1,7 @@
 //! The process that runs tasks: claim, execute, complete, heartbeat, rescue, timers, pruning, stopping.
 //!
 //! It is generic over [`taskyard_core::Store`]; there is no SQL and no argument parsing here. Rust tasks run in this
-//! process: async bodies on lanes, blocking ones on threads of their own.
+//! process: async bodies on lanes, blocking ones on threads of their own. Others run in child processes ([`children`]).
 //!
 //! # What must hold
 //! - Every end of an attempt goes through the store's fenced writes; what this process believes never decides.
@@ -12,6 +12,7 @@
 
 mod attempt;
 mod backoff;
+pub mod children;
 mod clock;
 mod completer;
 mod config;

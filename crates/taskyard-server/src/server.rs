@@ -25,8 +25,9 @@ pub use exit::{ExitReason, ServerExit};
 pub use status::ServerStatus;
 
 use crate::backoff::Backoff;
+use crate::children::Children;
 use crate::engine::Engine;
-use crate::executor::Pool;
+use crate::executor::{Executor, Pool};
 use crate::fetcher::{self, Fetcher};
 use crate::state::{Phase, State};
 use crate::{Registry, ServerConfig, Settings, completer, heartbeat, panics, recorder, upkeep};
@@ -60,8 +61,11 @@ impl Server {
         let id = ServerId::generate();
         enter(store.as_ref(), id, &config).await?;
         let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client));
-        let pool = Pool::new(engine.clone(), runtime.handle().clone());
-        let state = Arc::new(State::new(engine, store, vec![Box::new(pool)], id));
+        let mut executors: Vec<Box<dyn Executor>> = vec![Box::new(Pool::new(engine.clone(), runtime.handle().clone()))];
+        if let Some(command) = engine.settings.get().children.clone() {
+            executors.push(Box::new(Children::new(engine.clone(), command, runtime.handle().clone())));
+        }
+        let state = Arc::new(State::new(engine, store, executors, id));
         let (exit_tx, exit) = watch::channel(None);
         let (stop_beat, beat_stopped) = watch::channel(false);
         heartbeat::spawn(state.clone(), beat_stopped).map_err(|error| thread_error(&error))?;

@@ -87,6 +87,16 @@ impl TaskError {
         self.failure.traceback.as_deref()
     }
 
+    /// Fails the attempt with this; the retry policy decides what follows.
+    pub(crate) fn of(failure: Failure) -> Self {
+        Self { wish: Wish::Policy, failure }
+    }
+
+    /// The same, with another wish.
+    pub(crate) fn wishing(self, wish: Wish) -> Self {
+        Self { wish, ..self }
+    }
+
     pub(crate) fn cancelled() -> Self {
         Self { wish: Wish::Cancelled, failure: Failure::new("Cancelled", "the task was asked to end") }
     }

@@ -162,7 +162,7 @@ fn work(pool: &Arc<Pool>) {
     while let Some(job) = blocking.next(pool) {
         let (attempt, body) = match job {
             Job::Task(task) => {
-                let run = task.def.run;
+                let run = task.function().run;
                 let attempt = Attempt::new(task.claimed, task.claim, pool.engine.clone());
                 let context = TaskContext(attempt.clone());
                 (attempt, Make::Run(Box::new(move || run(context))))

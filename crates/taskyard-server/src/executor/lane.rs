@@ -257,7 +257,7 @@ fn hand_over(lane: &Lane, ends: &mut Vec<Ended>, spent: Duration, ended: u32) {
 
 /// Makes a body and polls it once. Whether it ended at once.
 async fn start(lane: &Rc<Lane>, queued: Queued, ends: &mut Vec<Ended>) -> bool {
-    let def = queued.def;
+    let def = queued.function();
     let attempt = Attempt::new(queued.claimed, queued.claim, lane.pool.engine.clone());
     let first = std::future::poll_fn(|cx| {
         Poll::Ready(lane.guard(&attempt, || match (def.run)(TaskContext(attempt.clone())) {

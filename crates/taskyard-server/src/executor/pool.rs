@@ -159,7 +159,7 @@ impl Executor for Arc<Pool> {
     }
 
     fn accept(&self, tasks: Vec<Queued>) {
-        let (blocking, plain): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|queued| queued.def.blocking);
+        let (blocking, plain): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|queued| queued.function().blocking);
         self.blocks.store(blocking.len() > plain.len(), Ordering::Release);
         if !plain.is_empty() {
             let mut line = lock(&self.line);

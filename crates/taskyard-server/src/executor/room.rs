@@ -15,7 +15,7 @@ const SLOW_NS: u64 = 1_000_000_000;
 
 /// How long one task keeps one worker busy: a moving average in nanoseconds, 0 = unknown.
 #[derive(Debug, Default)]
-pub(super) struct Pace(AtomicU64);
+pub(crate) struct Pace(AtomicU64);
 
 impl Pace {
     /// `count` tasks took `spent` of a worker's time. Racing updates may lose one; it is an estimate.
@@ -49,7 +49,7 @@ impl Pace {
 }
 
 /// How many to claim: `free` places, `prefetch` beyond them, `waiting` in hand already.
-pub(super) fn room(free: usize, prefetch: usize, waiting: usize) -> usize {
+pub(crate) fn room(free: usize, prefetch: usize, waiting: usize) -> usize {
     let wanted = free.saturating_add(prefetch).saturating_sub(waiting);
     let worth_it = (prefetch / 2).max(1);
     if wanted >= worth_it { wanted } else { 0 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use taskyard_core::state::Runtime;
+
 use super::exhaust;
 use crate::backoff::{Backoff, jittered};
 use crate::state::State;
@@ -24,7 +26,8 @@ pub(super) async fn run(state: &State) {
 
 /// Whether the database answered.
 async fn release(state: &State) -> bool {
-    for executor in &state.executors {
+    // What children cannot run they know themselves.
+    for executor in state.executors.iter().filter(|executor| executor.runtime() == Runtime::Rust) {
         let runtime = executor.runtime();
         let reasons = match state.store.parked(runtime).await {
             Ok(reasons) => reasons,

@@ -7,6 +7,10 @@ mod database;
 
 #[path = "../server/bodies.rs"]
 mod bodies;
+#[path = "../server/child.rs"]
+mod child;
+#[path = "../server/children.rs"]
+mod children;
 #[path = "../server/context.rs"]
 mod context;
 #[path = "../server/control.rs"]

@@ -1,0 +1,236 @@
+//! The executor of tasks that run in child processes: one line of unstarted tasks, and children that take from it.
+//!
+//! A child is joined by a socket, its standard input, and speaks [`frame`]; it never touches the database. Children
+//! start when there is more to do than those that run can take, up to `workers`; each runs up to `concurrency` tasks
+//! at once and holds some more ready. They leave when idle, after many tasks, or when they have grown.
+//!
+//! # What must hold
+//! - A task is ended exactly once, whatever its child says or does; what has not started goes back to the line.
+//! - A body whose end was written does not run any more: what does not yield in time is ended with its process, after
+//!   its neighbours had their time. They are released, for they are innocent.
+//! - A child that died by itself is to blame: its only started task for a crash; of several, each is to run alone. A
+//!   child says that a body begins before it begins.
+//! - No child outlives this process: its socket ends, and the system kills it with the thread that started it.
+
+mod child;
+pub mod frame;
+mod heard;
+mod process;
+mod watch;
+mod yard;
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{Outcome, Signal};
+use taskyard_core::{TaskId, Token};
+use tokio::sync::Notify;
+
+use crate::ServerConfig;
+use crate::attempt::{Attempt, Interrupt};
+use crate::engine::{Engine, lock};
+use crate::executor::room::{self, Pace};
+use crate::executor::{Executor, Figures, Queued};
+use child::{Flight, Recall};
+use frame::Why;
+use yard::Yard;
+
+/// How child processes are started and when they are replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildCommand {
+    /// The program.
+    pub program: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables of its environment besides this process's own.
+    pub env: Vec<(OsString, OsString)>,
+    /// A child that has run so many tasks leaves, and another takes its place (default 10,000; 0 = never).
+    pub tasks_max: u64,
+    /// A child that occupies so many bytes leaves when it can (default `None` = never).
+    pub memory_bytes_max: Option<u64>,
+}
+
+impl ChildCommand {
+    /// A program with its arguments.
+    pub fn new(program: impl Into<OsString>, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self {
+            program: program.into(),
+            args: args.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            tasks_max: 10_000,
+            memory_bytes_max: None,
+        }
+    }
+}
+
+/// Runs the tasks of one runtime in children.
+pub(crate) struct Children {
+    engine: Arc<Engine>,
+    command: ChildCommand,
+    handle: tokio::runtime::Handle,
+    yard: Mutex<Yard>,
+    changed: Notify,
+    pace: Pace,
+    closing: AtomicBool,
+}
+
+impl Children {
+    /// Children are attended on `handle`, whose thread must live as long as they do.
+    pub fn new(engine: Arc<Engine>, command: ChildCommand, handle: tokio::runtime::Handle) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            command,
+            handle,
+            yard: Mutex::default(),
+            changed: Notify::new(),
+            pace: Pace::default(),
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    fn config(&self) -> Arc<ServerConfig> {
+        self.engine.settings.get()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn end_unstarted(&self, queued: Queued, outcome: Outcome) {
+        Attempt::new(queued.claimed, queued.claim, self.engine.clone()).end(outcome);
+    }
+
+    /// Hands out what is in the line, and starts another child if those that run cannot take it all.
+    fn feed(self: &Arc<Self>, yard: &mut Yard) {
+        let config = self.config();
+        let ahead = self.pace.prefetch(1).min(config.claim_max);
+        yard.hand_out(config.concurrency.max(1), ahead);
+        if self.is_closing() || !yard.wants_another(config.workers.max(1), Instant::now()) {
+            return;
+        }
+        if let Err(error) = process::start(self, yard, &config) {
+            tracing::error!(%error, program = ?self.command.program, "cannot start a child process; trying again");
+            yard.start_failed(Instant::now());
+        }
+    }
+}
+
+impl Executor for Arc<Children> {
+    fn runtime(&self) -> Runtime {
+        Runtime::Python
+    }
+
+    fn room(&self) -> usize {
+        let config = self.config();
+        let workers = config.workers.max(1);
+        let yard = lock(&self.yard);
+        // Nothing is claimed for children that do not come up: another server may have some that do.
+        if yard.is_broken() {
+            return 0;
+        }
+        let counts = yard.counts();
+        let free = (workers * config.concurrency.max(1)).saturating_sub(counts.running);
+        let ahead = self.pace.prefetch(workers).min(config.claim_max * 2);
+        room::room(free, ahead, counts.unstarted)
+    }
+
+    fn changed(&self) -> &Notify {
+        &self.changed
+    }
+
+    fn accept(&self, tasks: Vec<Queued>) {
+        let mut yard = lock(&self.yard);
+        yard.line.extend(tasks);
+        self.feed(&mut yard);
+    }
+
+    fn take_unstarted(&self, patience: Duration) -> Vec<Queued> {
+        let now = Instant::now();
+        let late = |queued: &Queued| now.saturating_duration_since(queued.since) >= patience;
+        let mut yard = lock(&self.yard);
+        let mut taken = Vec::new();
+        while yard.line.front().is_some_and(late) {
+            taken.extend(yard.line.pop_front());
+        }
+        let recalled = yard.recall(Recall::GiveBack, late);
+        if !taken.is_empty() || recalled > 0 {
+            self.pace.is_slow();
+        }
+        taken
+    }
+
+    fn signal(&self, signals: &[Signal]) {
+        let meant: HashSet<(TaskId, Token)> = signals.iter().map(|signal| (signal.id, signal.token)).collect();
+        if meant.is_empty() {
+            return;
+        }
+        let is_meant = |queued: &Queued| meant.contains(&(queued.claimed.id, queued.claimed.token));
+        let mut yard = lock(&self.yard);
+        let (unstarted, line): (Vec<_>, Vec<_>) = std::mem::take(&mut yard.line).into_iter().partition(&is_meant);
+        yard.line = line.into();
+        yard.recall(Recall::Asked, is_meant);
+        yard.interrupt(Interrupt::Asked, |attempt| meant.contains(&(attempt.claimed.id, attempt.claimed.token)));
+        drop(yard);
+        for queued in unstarted {
+            self.end_unstarted(queued, Outcome::Interrupted);
+        }
+    }
+
+    fn interrupt_all(&self, why: Interrupt) {
+        lock(&self.yard).interrupt(why, |_| true);
+    }
+
+    fn release_running(&self) {
+        for child in lock(&self.yard).children.values() {
+            let mut ran = false;
+            for flight in child.flights.values() {
+                if let Flight::Started { attempt, .. } = flight {
+                    ran = true;
+                    attempt.interrupt(Interrupt::Release);
+                    attempt.end(Outcome::Released);
+                }
+            }
+            // The task may run elsewhere at once: here it must not go on.
+            if ran {
+                child.kill();
+            }
+        }
+    }
+
+    fn watch(&self, now: Instant) {
+        watch::watch(self, now);
+    }
+
+    fn figures(&self) -> Figures {
+        let counts = lock(&self.yard).counts();
+        Figures {
+            workers_active: counts.active,
+            workers_idle: counts.idle,
+            running: counts.running,
+            unstarted: counts.unstarted,
+            abandoned: 0,
+        }
+    }
+
+    fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        let mut yard = lock(&self.yard);
+        yard.line.clear();
+        for child in yard.children.values() {
+            child.kill();
+        }
+    }
+}
+
+/// The word for a reason that crosses to a child.
+fn why(interrupt: Interrupt) -> Why {
+    match interrupt {
+        Interrupt::Asked => Why::Asked,
+        Interrupt::Release => Why::Release,
+        Interrupt::Timeout => Why::Timeout,
+    }
+}

@@ -1,0 +1,161 @@
+//! What the server knows of one child: its process, how it stands, and what it was given.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_bytes::ByteBuf;
+use taskyard_core::store::Outcome;
+use tokio::sync::mpsc;
+
+use super::frame::{Run, ToChild};
+use crate::attempt::Attempt;
+use crate::executor::Queued;
+
+/// What becomes of an attempt that was asked back and had not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recall {
+    /// Other servers get it.
+    GiveBack,
+    /// Another child gets it.
+    Line,
+    /// It was to be cancelled or stopped.
+    Asked,
+}
+
+/// An attempt that was sent to a child.
+pub(super) enum Flight {
+    /// It waits for its turn there.
+    Sent { queued: Queued, recall: Option<Recall> },
+    /// Its body runs.
+    Started {
+        attempt: Arc<Attempt>,
+        at: Instant,
+        /// How it is to end when its process is ended because of it.
+        verdict: Option<Outcome>,
+    },
+}
+
+pub(super) struct Child {
+    pub pid: Pid,
+    outbox: mpsc::UnboundedSender<ToChild>,
+    /// In the order in which they were sent.
+    pub flights: BTreeMap<u64, Flight>,
+    pub born: Instant,
+    pub ready: bool,
+    /// It was told to leave, or is to be ended.
+    pub leaving: Option<Instant>,
+    /// A body of it does not yield: it is ended when its neighbours have ended, or had their time.
+    pub condemned: Option<Instant>,
+    /// Since when nothing is in flight.
+    pub idle_since: Instant,
+    /// Since when it works on what it has, for its pace.
+    pub busy_since: Instant,
+    /// Tasks it was given.
+    pub taken: u64,
+}
+
+impl Child {
+    pub fn new(pid: Pid, outbox: mpsc::UnboundedSender<ToChild>) -> Self {
+        let now = Instant::now();
+        Self {
+            pid,
+            outbox,
+            flights: BTreeMap::new(),
+            born: now,
+            ready: false,
+            leaving: None,
+            condemned: None,
+            idle_since: now,
+            busy_since: now,
+            taken: 0,
+        }
+    }
+
+    /// Whether it counts as one of the workers: it takes tasks, or will.
+    pub fn stays(&self) -> bool {
+        self.leaving.is_none() && self.condemned.is_none()
+    }
+
+    pub fn takes(&self) -> bool {
+        self.ready && self.stays()
+    }
+
+    /// Sends; to one that is gone nothing needs to be said.
+    pub fn send(&self, message: ToChild) {
+        let _ = self.outbox.send(message);
+    }
+
+    /// Ends its process and all that it started.
+    pub fn kill(&self) {
+        let _ = kill_process_group(self.pid, Signal::KILL);
+    }
+
+    pub fn running(&self) -> usize {
+        self.flights.values().filter(|flight| matches!(flight, Flight::Started { .. })).count()
+    }
+
+    /// Gives it these, under the slots from `slot` on.
+    pub fn give(&mut self, tasks: impl IntoIterator<Item = Queued>, slot: &mut u64) {
+        let mut runs = Vec::new();
+        if self.flights.is_empty() {
+            self.busy_since = Instant::now();
+        }
+        for queued in tasks {
+            *slot += 1;
+            runs.push(run(*slot, &queued));
+            self.flights.insert(*slot, Flight::Sent { queued, recall: None });
+        }
+        self.taken += runs.len() as u64;
+        self.send(ToChild::Run(runs));
+    }
+
+    /// Tells it to leave when it has nothing left to do; what it has not started goes elsewhere.
+    pub fn tell_to_leave(&mut self, now: Instant) {
+        if self.leaving.is_none() {
+            self.leaving = Some(now);
+            self.recall(Recall::Line, |_| true);
+            self.send(ToChild::Leave);
+        }
+    }
+
+    /// Asks back what has not started; answers how many were asked for anew.
+    pub fn recall(&mut self, why: Recall, meant: impl Fn(&Queued) -> bool) -> usize {
+        let mut slots = Vec::new();
+        for (slot, flight) in &mut self.flights {
+            if let Flight::Sent { queued, recall } = flight
+                && meant(queued)
+            {
+                if recall.is_none() {
+                    slots.push(*slot);
+                }
+                // A request of a person counts more than where it is to run.
+                if *recall != Some(Recall::Asked) {
+                    *recall = Some(why);
+                }
+            }
+        }
+        let count = slots.len();
+        if count > 0 {
+            self.send(ToChild::Recall(slots));
+        }
+        count
+    }
+}
+
+fn run(slot: u64, queued: &Queued) -> Run {
+    let claimed = &queued.claimed;
+    Run {
+        slot,
+        id: claimed.id,
+        kind: claimed.kind.clone(),
+        name: claimed.name.clone(),
+        queue: claimed.queue.clone(),
+        payload: ByteBuf::from(claimed.payload.clone()),
+        context: claimed.context.clone().map(ByteBuf::from),
+        attempt: claimed.attempt,
+        timeout_ms: claimed.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        has_parents: claimed.has_parents,
+    }
+}

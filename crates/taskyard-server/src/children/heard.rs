@@ -1,0 +1,160 @@
+//! What a child says, and what follows from it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use taskyard_core::Failure;
+use taskyard_core::context::Context;
+use taskyard_core::store::Outcome;
+use taskyard_core::task::LogLine;
+
+use super::Children;
+use super::child::{Child, Flight, Recall};
+use super::frame::{End, FromChild, Line, Note, ToChild, Why, Wish};
+use super::yard::Yard;
+use crate::TaskError;
+use crate::attempt::{self, Attempt, Interrupt, judge};
+use crate::engine::lock;
+use crate::task_error;
+
+/// Takes a message of a child.
+pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
+    let mut yard = lock(&children.yard);
+    let yard = &mut *yard;
+    let Some(child) = yard.children.get_mut(&number) else { return };
+    match message {
+        FromChild::Ready => {
+            child.ready = true;
+            child.idle_since = Instant::now();
+            yard.start_succeeded();
+            children.feed(yard);
+            children.changed.notify_one();
+        }
+        FromChild::Started(slots) => {
+            for slot in slots {
+                started(children, child, slot);
+            }
+        }
+        FromChild::Noted(notes) => {
+            for note in notes {
+                if let Some(Flight::Started { attempt, .. }) = child.flights.get(&note.slot) {
+                    noted(attempt, note);
+                }
+            }
+        }
+        FromChild::Ended(ends) => ended(children, yard, number, ends),
+    }
+}
+
+fn started(children: &Children, child: &mut Child, slot: u64) {
+    let Some(flight) = child.flights.remove(&slot) else { return };
+    let Flight::Sent { queued, recall } = flight else {
+        child.flights.insert(slot, flight);
+        return;
+    };
+    let attempt = Attempt::new(queued.claimed, queued.claim, children.engine.clone());
+    if recall == Some(Recall::Asked) {
+        attempt.interrupt(Interrupt::Asked);
+        child.send(ToChild::Interrupt(vec![(slot, Why::Asked)]));
+    }
+    child.flights.insert(slot, Flight::Started { attempt, at: Instant::now(), verdict: None });
+}
+
+fn noted(attempt: &Arc<Attempt>, note: Note) {
+    let limits = attempt.engine.limits();
+    attempt.live(|live| {
+        for line in note.lines {
+            live.push_line(stored(line));
+        }
+        if let Some(bytes) = note.context {
+            match Context::from_bytes(&bytes).and_then(|context| context.to_bytes(&limits).map(|_| context)) {
+                Ok(context) => {
+                    live.context = Some(context);
+                    live.changed += 1;
+                }
+                // The child checks at the call; only a limit that was lowered since can lead here.
+                Err(error) => tracing::error!(task = %attempt.id(), %error, "a context cannot be stored"),
+            }
+        }
+    });
+    attempt.offer();
+}
+
+fn stored(line: Line) -> LogLine {
+    LogLine {
+        level: line.level,
+        logger: line.logger,
+        message: line.message,
+        fields: line.fields.map(serde_bytes::ByteBuf::into_vec),
+        traceback: line.traceback,
+    }
+}
+
+fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64, End)>) {
+    let Some(child) = yard.children.get_mut(&number) else { return };
+    let now = Instant::now();
+    let (mut outcomes, mut back, mut count) = (Vec::with_capacity(ends.len()), Vec::new(), 0);
+    for (slot, end) in ends {
+        match (child.flights.remove(&slot), end) {
+            (None, _) => {}
+            (Some(Flight::Sent { queued, recall }), End::Recalled) => match recall {
+                Some(Recall::Line) => back.push(queued),
+                Some(Recall::Asked) => outcomes.push((unstarted(children, queued), Outcome::Interrupted)),
+                _ => outcomes.push((unstarted(children, queued), Outcome::Released)),
+            },
+            (Some(Flight::Sent { queued, .. }), end) => {
+                // It ended before it began, or both words came at once.
+                let attempt = unstarted(children, queued);
+                let outcome = outcome(&attempt, end);
+                outcomes.push((attempt, outcome));
+            }
+            (Some(Flight::Started { attempt, verdict, .. }), end) => {
+                count += 1;
+                let outcome = verdict.unwrap_or_else(|| outcome(&attempt, end));
+                outcomes.push((attempt, outcome));
+            }
+        }
+    }
+    if count > 0 {
+        children.pace.note(now.saturating_duration_since(child.busy_since), count);
+        child.busy_since = now;
+    }
+    if child.flights.is_empty() {
+        child.idle_since = now;
+    }
+    for queued in back.into_iter().rev() {
+        yard.line.push_front(queued);
+    }
+    let mut written: Vec<_> = outcomes.into_iter().filter_map(|(attempt, outcome)| attempt.conclude(outcome)).collect();
+    children.engine.ends.append(&mut written);
+    children.feed(yard);
+    children.changed.notify_one();
+}
+
+fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attempt> {
+    Attempt::new(queued.claimed, queued.claim, children.engine.clone())
+}
+
+/// What is to be written of an end.
+fn outcome(attempt: &Attempt, end: End) -> Outcome {
+    match end {
+        End::Returned(result) => judge(attempt, attempt::End::Returned(Ok(result.into_vec()))),
+        End::Raised { error_type, message, traceback, wish } => {
+            let failure = Failure { error_type, message, traceback };
+            let wish = match wish {
+                Wish::Policy => task_error::Wish::Policy,
+                Wish::Never => task_error::Wish::Never,
+                Wish::After(pause) => task_error::Wish::After(Duration::from_millis(pause)),
+                Wish::Snooze(pause) => task_error::Wish::Snooze(Duration::from_millis(pause)),
+            };
+            let error = TaskError::of(failure).wishing(wish);
+            judge(attempt, attempt::End::Returned(Err(error)))
+        }
+        End::Interrupted => match attempt.interrupted() {
+            Some(why) => judge(attempt, attempt::End::Interrupted(why)),
+            None => Outcome::Interrupted,
+        },
+        End::Parked(reason) => Outcome::Parked { reason },
+        End::Recalled => Outcome::Released,
+    }
+}

@@ -1,0 +1,181 @@
+//! A child's process: starting it, listening to it, and what follows from its end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Socket;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use taskyard_core::Failure;
+use taskyard_core::store::Outcome;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::process::{Child as Process, Command};
+use tokio::sync::mpsc;
+
+use super::child::{Child, Flight, Recall};
+use super::frame::{self, FromChild, ToChild};
+use super::yard::Yard;
+use super::{Children, heard};
+use crate::ServerConfig;
+use crate::attempt::{Attempt, Interrupt};
+use crate::engine::lock;
+
+/// What a dead child said before may still be on its way so long.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// One that has closed its socket may take so long to exit by itself.
+const EXIT_MAX: Duration = Duration::from_secs(1);
+
+/// Starts one more child.
+pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerConfig) -> io::Result<()> {
+    let (ours, theirs) = Socket::pair()?;
+    ours.set_nonblocking(true)?;
+    let _entered = children.handle.enter();
+    let stream = UnixStream::from_std(ours)?;
+    let mut command = Command::new(&children.command.program);
+    command
+        .args(&children.command.args)
+        .envs(children.command.env.iter().map(|(name, value)| (name, value)))
+        .stdin(OwnedFd::from(theirs))
+        // A group of its own: a Ctrl-C on the terminal is the server's to pass on, and what it starts ends with it.
+        .process_group(0)
+        .kill_on_drop(true);
+    let process = command.spawn()?;
+    let pid = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    let pid = pid.ok_or_else(|| io::Error::other("the process has no id"))?;
+    let (outbox, inbox) = mpsc::unbounded_channel();
+    let child = Child::new(pid, outbox);
+    child.send(ToChild::Begin {
+        concurrency: config.concurrency.max(1),
+        result_bytes_max: config.limits.result_bytes_max,
+    });
+    yard.last_child += 1;
+    let number = yard.last_child;
+    yard.children.insert(number, child);
+    children.handle.spawn(attend(children.clone(), number, process, stream, inbox));
+    Ok(())
+}
+
+/// Listens to a child until its end.
+async fn attend(
+    children: Arc<Children>,
+    number: u64,
+    mut process: Process,
+    stream: UnixStream,
+    inbox: mpsc::UnboundedReceiver<ToChild>,
+) {
+    let (mut input, output) = stream.into_split();
+    let writing = children.handle.spawn(write_all(output, inbox));
+    let mut complaint = None;
+    {
+        let reading = async {
+            loop {
+                match frame::read::<FromChild>(&mut input).await {
+                    Ok(Some(message)) => heard::heard(&children, number, message),
+                    Ok(None) => return None,
+                    Err(error) => return Some(error),
+                }
+            }
+        };
+        tokio::pin!(reading);
+        tokio::select! {
+            end = &mut reading => complaint = end,
+            // Something that it started may hold its socket open.
+            _ = process.wait() => {
+                let _ = tokio::time::timeout(LAST_WORDS, &mut reading).await;
+            }
+        }
+    }
+    let status = match tokio::time::timeout(EXIT_MAX, process.wait()).await {
+        Ok(status) => status,
+        Err(_) => {
+            let _ = process.start_kill();
+            process.wait().await
+        }
+    };
+    writing.abort();
+    if let Some(error) = complaint {
+        tracing::error!(%error, child = number, "a child process said something that cannot be understood");
+    }
+    gone(&children, number, status.ok());
+}
+
+async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceiver<ToChild>) {
+    let mut bytes = Vec::new();
+    while let Some(message) = inbox.recv().await {
+        bytes.clear();
+        let mut next = Some(message);
+        while let Some(message) = next {
+            if let Err(error) = frame::write(&message, &mut bytes) {
+                tracing::error!(%error, "a message to a child process cannot be sent");
+            }
+            next = if bytes.len() < 1 << 20 { inbox.try_recv().ok() } else { None };
+        }
+        if output.write_all(&bytes).await.is_err() {
+            // The reader sees the end too.
+            return;
+        }
+    }
+}
+
+/// A child is no more: decides what it ran, takes back what it had not started.
+fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
+    let mut yard = lock(&children.yard);
+    let Some(child) = yard.children.remove(&number) else { return };
+    // What it started may be left.
+    child.kill();
+    let died = status.map_or_else(|| "its process is gone".to_owned(), |status| format!("its process ended: {status}"));
+    let expected = child.condemned.is_some() || child.leaving.is_some() || children.is_closing();
+    if !child.ready && !expected {
+        tracing::error!(child = number, "a child process did not come up: {died}");
+        yard.start_failed(Instant::now());
+    }
+    let (mut started, mut unstarted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+    for flight in child.flights.into_values() {
+        match flight {
+            Flight::Started { attempt, verdict, .. } => started.push((attempt, verdict)),
+            Flight::Sent { queued, recall: Some(Recall::Asked) } => asked.push(queued),
+            Flight::Sent { queued, .. } => unstarted.push(queued),
+        }
+    }
+    if started.is_empty() && child.ready && !expected {
+        // It did not live to say what it had begun: one of those whose turn it was.
+        let suspects = children.config().concurrency.max(1).min(unstarted.len());
+        for queued in unstarted.drain(..suspects) {
+            started.push((Attempt::new(queued.claimed, queued.claim, children.engine.clone()), None));
+        }
+    }
+    // In front, in their order: they were there first.
+    for queued in unstarted.into_iter().rev() {
+        yard.line.push_front(queued);
+    }
+    if children.is_closing() {
+        return;
+    }
+    children.feed(&mut yard);
+    drop(yard);
+    for queued in asked {
+        children.end_unstarted(queued, Outcome::Interrupted);
+    }
+    let alone = started.len() == 1;
+    for (attempt, verdict) in started {
+        let outcome = verdict.unwrap_or_else(|| blame(&attempt, child.condemned.is_some(), alone, &died));
+        attempt.end(outcome);
+    }
+    children.changed.notify_one();
+}
+
+/// How an attempt ends whose child is no more.
+fn blame(attempt: &Attempt, condemned: bool, alone: bool, died: &str) -> Outcome {
+    if condemned || attempt.interrupted() == Some(Interrupt::Release) {
+        // Another body was to blame, or the server.
+        Outcome::Released
+    } else if alone {
+        Outcome::Crashed(Failure::new("WorkerDied", format!("the worker died while it ran this task: {died}")))
+    } else {
+        Outcome::Beside
+    }
+}

@@ -1,0 +1,97 @@
+//! Looks after children from outside: time limits, bodies that do not yield, children that are idle, worn or stuck.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use taskyard_core::store::Outcome;
+
+use super::child::{Child, Flight, Recall};
+use super::frame::{ToChild, Why};
+use super::{ChildCommand, Children};
+use crate::ServerConfig;
+use crate::attempt::{Attempt, End, Interrupt, judge};
+use crate::engine::lock;
+
+/// A child that is not ready by then is ended.
+const START_MAX: Duration = Duration::from_secs(60);
+/// One that was told to leave and has nothing left to do may take so long.
+const LEAVE_MAX: Duration = Duration::from_secs(10);
+
+pub(super) fn watch(children: &Arc<Children>, now: Instant) {
+    let config = children.config();
+    let mut yard = lock(&children.yard);
+    let staying = yard.children.values().filter(|child| child.stays()).count();
+    let mut spare = staying.saturating_sub(config.workers_min);
+    for (number, child) in &mut yard.children {
+        watch_bodies(child, &config, now);
+        if let Some(since) = child.condemned {
+            let innocent = child.flights.values().any(|flight| matches!(flight, Flight::Started { verdict: None, .. }));
+            if !innocent || now.saturating_duration_since(since) >= config.cancel_grace {
+                tracing::warn!(child = number, "a child process runs a task that does not yield: it is ended");
+                child.kill();
+            }
+        } else if child.leaving.is_some_and(|at| now.saturating_duration_since(at) >= LEAVE_MAX)
+            && child.flights.is_empty()
+            || !child.ready && now.saturating_duration_since(child.born) >= START_MAX
+        {
+            tracing::warn!(child = number, "a child process is stuck: it is ended");
+            child.kill();
+        } else if child.takes() {
+            let idle = child.flights.is_empty()
+                && now.saturating_duration_since(child.idle_since) >= config.worker_idle_timeout;
+            if idle && spare > 0 {
+                spare -= 1;
+                child.tell_to_leave(now);
+            } else if is_worn(child, &children.command) {
+                child.tell_to_leave(now);
+            }
+        }
+    }
+    children.feed(&mut yard);
+}
+
+fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
+    let mut late = Vec::new();
+    let mut stubborn = false;
+    for (slot, flight) in &mut child.flights {
+        let Flight::Started { attempt, at, verdict } = flight else { continue };
+        let over = attempt.claimed.timeout.is_some_and(|timeout| now.saturating_duration_since(*at) >= timeout);
+        if over && attempt.interrupted().is_none() {
+            attempt.interrupt(Interrupt::Timeout);
+            late.push((*slot, Why::Timeout));
+        }
+        let asked_for = attempt.interrupted_at().map(|at| now.saturating_duration_since(at));
+        if asked_for.is_some_and(|time| time >= config.timeout_grace) {
+            stubborn = true;
+            verdict.get_or_insert_with(|| verdict_of(attempt));
+        }
+    }
+    if !late.is_empty() {
+        child.send(ToChild::Interrupt(late));
+    }
+    if stubborn && child.condemned.is_none() {
+        child.condemned = Some(now);
+        child.recall(Recall::Line, |_| true);
+    }
+}
+
+fn verdict_of(attempt: &Attempt) -> Outcome {
+    match attempt.interrupted() {
+        Some(Interrupt::Asked) => Outcome::Interrupted,
+        Some(Interrupt::Release) => Outcome::Released,
+        _ => judge(attempt, End::TimedOut),
+    }
+}
+
+/// Whether it has run or grown enough.
+fn is_worn(child: &Child, command: &ChildCommand) -> bool {
+    let tasks = command.tasks_max > 0 && child.taken >= command.tasks_max;
+    tasks || command.memory_bytes_max.is_some_and(|max| resident(child).is_some_and(|bytes| bytes >= max))
+}
+
+/// The bytes of memory that its process occupies.
+fn resident(child: &Child) -> Option<u64> {
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", child.pid.as_raw_nonzero())).ok()?;
+    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}

@@ -1,0 +1,184 @@
+//! A child process in Rust: this very test program, started again. It speaks the frames that Python's children speak.
+//!
+//! What a task does is its kind; `hold` and `stubborn` go on until the file that is their argument exists.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream as Socket;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_bytes::ByteBuf;
+use serde_json::Value;
+use taskyard_server::children::ChildCommand;
+use taskyard_server::children::frame::{self, End, FromChild, Line, Note, Run, ToChild, Why, Wish};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, watch};
+
+const MARK: &str = "TASKYARD_TEST_CHILD";
+
+/// This program as a child.
+pub fn command() -> ChildCommand {
+    let mut command = ChildCommand::new(std::env::current_exe().unwrap(), ["child::this_is_the_child", "--exact"]);
+    command.env.push((OsString::from(MARK), OsString::from("1")));
+    command
+}
+
+/// The child's beginning; and as a test, that it leaves when its server is gone.
+#[test]
+fn this_is_the_child() {
+    if std::env::var_os(MARK).is_none() {
+        let (_, theirs) = Socket::pair().unwrap();
+        let ours = command();
+        let mut child = std::process::Command::new(ours.program);
+        let status = child.args(ours.args).envs(ours.env).stdin(OwnedFd::from(theirs)).status().unwrap();
+        assert!(status.success(), "{status}");
+    } else {
+        if std::env::var_os("TASKYARD_TEST_CHILD_FAILS").is_some_and(|path| !std::path::Path::new(&path).exists()) {
+            std::process::exit(4);
+        }
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(live());
+    }
+}
+
+/// Why an attempt is to end, once it is.
+type Asked = watch::Sender<Option<Why>>;
+
+/// Writes at once: what is said before a body begins must be out when it dies.
+#[derive(Clone)]
+struct Say(Arc<Mutex<Socket>>);
+
+impl Say {
+    fn send(&self, message: FromChild) {
+        let mut bytes = Vec::new();
+        frame::write(&message, &mut bytes).unwrap();
+        let mut socket = self.0.lock().unwrap();
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            match socket.write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                Err(_) => std::process::exit(1),
+            }
+        }
+    }
+}
+
+struct Slots {
+    /// Those that wait; false = asked back.
+    waiting: Mutex<HashMap<u64, bool>>,
+    running: Mutex<HashMap<u64, Asked>>,
+}
+
+async fn live() {
+    let socket = Socket::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    socket.set_nonblocking(true).unwrap();
+    let say = Say(Arc::new(Mutex::new(socket.try_clone().unwrap())));
+    let mut input = UnixStream::from_std(socket).unwrap();
+    let slots = Arc::new(Slots { waiting: Mutex::default(), running: Mutex::default() });
+    let mut places = Arc::new(Semaphore::new(0));
+    let mut leaving = false;
+    while let Ok(Some(message)) = frame::read::<ToChild>(&mut input).await {
+        match message {
+            ToChild::Begin { concurrency, .. } => {
+                places = Arc::new(Semaphore::new(concurrency));
+                say.send(FromChild::Ready);
+            }
+            ToChild::Run(runs) => {
+                for run in runs {
+                    slots.waiting.lock().unwrap().insert(run.slot, true);
+                    let (slots, places, say) = (slots.clone(), places.clone(), say.clone());
+                    tokio::spawn(async move {
+                        let _place = places.acquire().await.unwrap();
+                        one(run, &slots, &say).await;
+                    });
+                }
+            }
+            ToChild::Recall(asked) => {
+                for slot in asked {
+                    if let Some(wanted) = slots.waiting.lock().unwrap().get_mut(&slot) {
+                        *wanted = false;
+                        say.send(FromChild::Ended(vec![(slot, End::Recalled)]));
+                    }
+                }
+            }
+            ToChild::Interrupt(asked) => {
+                for (slot, why) in asked {
+                    if let Some(asked) = slots.running.lock().unwrap().get(&slot) {
+                        asked.send_replace(Some(why));
+                    }
+                }
+            }
+            ToChild::Leave => leaving = true,
+        }
+        if leaving && slots.running.lock().unwrap().is_empty() {
+            break;
+        }
+    }
+    std::process::exit(0);
+}
+
+async fn one(run: Run, slots: &Slots, say: &Say) {
+    if slots.waiting.lock().unwrap().remove(&run.slot) != Some(true) {
+        return;
+    }
+    let (asked, mut interrupted) = watch::channel(None);
+    slots.running.lock().unwrap().insert(run.slot, asked);
+    say.send(FromChild::Started(vec![run.slot]));
+    let end = tokio::select! {
+        end = body(&run, say) => end,
+        _ = interrupted.changed(), if run.kind != "stubborn" => End::Interrupted,
+    };
+    slots.running.lock().unwrap().remove(&run.slot);
+    say.send(FromChild::Ended(vec![(run.slot, end)]));
+}
+
+async fn body(run: &Run, say: &Say) -> End {
+    let payload: Value = serde_json::from_slice(&run.payload).unwrap();
+    let argument = payload["args"][0].clone();
+    let result = |value: &Value| End::Returned(ByteBuf::from(serde_json::to_vec(value).unwrap()));
+    let raised = |wish| End::Raised {
+        error_type: "builtins.ValueError".into(),
+        message: "no".into(),
+        traceback: Some("Traceback …".into()),
+        wish,
+    };
+    match run.kind.as_str() {
+        "echo" => result(&argument),
+        "who" => result(&std::process::id().into()),
+        "hold" | "stubborn" => {
+            while !std::path::Path::new(argument.as_str().unwrap()).exists() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            result(&std::process::id().into())
+        }
+        "abort" => std::process::abort(),
+        "exit" => std::process::exit(0),
+        "raise" => raised(Wish::Policy),
+        "fail" => raised(Wish::Never),
+        "again" if run.attempt == 1 => raised(Wish::After(1)),
+        "snooze" if argument == run.attempt => raised(Wish::Snooze(1)),
+        "again" | "snooze" => result(&run.attempt.into()),
+        "note" => {
+            let line = Line {
+                level: 30,
+                logger: "app".into(),
+                message: "look".into(),
+                fields: Some(ByteBuf::from(b"{\"n\":1}".to_vec())),
+                traceback: None,
+            };
+            let context = Some(ByteBuf::from(b"{\"step\":2}".to_vec()));
+            say.send(FromChild::Noted(vec![Note { slot: run.slot, context, lines: vec![line] }]));
+            result(&Value::Null)
+        }
+        "junk" => {
+            // Into the socket, past the frames.
+            let socket = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+            (&socket).write_all(b"print('hello')\n").unwrap();
+            std::future::pending().await
+        }
+        kind => End::Parked(format!("kind `{kind}`")),
+    }
+}
