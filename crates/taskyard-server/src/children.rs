@@ -185,19 +185,26 @@ impl Executor for Arc<Children> {
     }
 
     fn release_running(&self) {
-        for child in lock(&self.yard).children.values() {
-            let mut ran = false;
-            for flight in child.flights.values() {
-                if let Flight::Started { attempt, .. } = flight {
-                    ran = true;
-                    attempt.interrupt(Interrupt::Release);
-                    attempt.end(Outcome::Released);
-                }
-            }
-            // The task may run elsewhere at once: here it must not go on.
-            if ran {
+        let mut yard = lock(&self.yard);
+        let mut unstarted: Vec<Queued> = yard.line.drain(..).collect();
+        for child in yard.children.values_mut() {
+            // What it has may run elsewhere at once: here it must not go on, or begin.
+            if !child.flights.is_empty() {
                 child.kill();
             }
+            for flight in std::mem::take(&mut child.flights).into_values() {
+                match flight {
+                    Flight::Sent { queued, .. } => unstarted.push(queued),
+                    Flight::Started { attempt, .. } => {
+                        attempt.interrupt(Interrupt::Release);
+                        attempt.end(Outcome::Released);
+                    }
+                }
+            }
+        }
+        drop(yard);
+        for queued in unstarted {
+            self.end_unstarted(queued, Outcome::Released);
         }
     }
 

@@ -133,11 +133,12 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
         tracing::error!(child = number, "a child process did not come up: {died}");
         yard.start_failed(Instant::now());
     }
-    let (mut started, mut unstarted, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut started, mut unstarted, mut decided) = (Vec::new(), Vec::new(), Vec::new());
     for flight in child.flights.into_values() {
         match flight {
             Flight::Started { attempt, verdict, .. } => started.push((attempt, verdict)),
-            Flight::Sent { queued, recall: Some(Recall::Asked) } => asked.push(queued),
+            Flight::Sent { queued, recall: Some(Recall::Asked) } => decided.push((queued, Outcome::Interrupted)),
+            Flight::Sent { queued, recall: Some(Recall::GiveBack) } => decided.push((queued, Outcome::Released)),
             Flight::Sent { queued, .. } => unstarted.push(queued),
         }
     }
@@ -157,8 +158,8 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     }
     children.feed(&mut yard);
     drop(yard);
-    for queued in asked {
-        children.end_unstarted(queued, Outcome::Interrupted);
+    for (queued, outcome) in decided {
+        children.end_unstarted(queued, outcome);
     }
     let alone = started.len() == 1;
     for (attempt, verdict) in started {
