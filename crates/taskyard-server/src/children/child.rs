@@ -92,8 +92,9 @@ impl Child {
         let _ = kill_process_group(self.pid, Signal::KILL);
     }
 
+    /// What runs, or was asked back and has not been answered: it may have begun.
     pub fn running(&self) -> usize {
-        self.flights.values().filter(|flight| matches!(flight, Flight::Started { .. })).count()
+        self.flights.values().filter(|flight| !matches!(flight, Flight::Sent { recall: None, .. })).count()
     }
 
     /// Gives it these, under the slots from `slot` on.
