@@ -40,6 +40,10 @@ pub const CLIPPY: Need =
 pub const C_COMPILER: Need =
     Need { name: "a C compiler (cc)", present: has_c_compiler, source: Source::Apt("build-essential") };
 
+/// For the Python package's environment.
+pub const PYTHON: Need =
+    Need { name: "Python 3.10 or newer with venv", present: has_python, source: Source::Apt("python3-venv") };
+
 /// The server's programs; the tests start servers of their own in temporary directories.
 pub const POSTGRES: Need = Need {
     name: "PostgreSQL's server programs (initdb, pg_ctl, psql)",
@@ -116,6 +120,10 @@ fn quietly(command: &mut Command) -> Result<(), String> {
 
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn has_python() -> bool {
+    succeeds("python3", &["-c", "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))"])
 }
 
 fn has_c_compiler() -> bool {

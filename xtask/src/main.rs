@@ -6,6 +6,7 @@
 
 mod machine;
 mod parts;
+mod python;
 mod step;
 mod tidy;
 
@@ -99,7 +100,7 @@ mod tests {
         for (name, ..) in super::COMMANDS {
             assert!(help.contains(&format!("\n  {name} ")), "{name}");
         }
-        for name in ["lint", "unit", "sqlite", "postgres", "model", "server", "e2e", "examples", "faults"] {
+        for name in ["lint", "unit", "sqlite", "postgres", "model", "server", "e2e", "examples", "python", "faults"] {
             assert!(help.contains(name), "{name}");
         }
     }

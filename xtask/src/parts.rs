@@ -1,17 +1,18 @@
 //! The parts of the tests: a table from names to the cargo commands that run them.
 //!
-//! All of them together are `lint` and one `cargo test --workspace`, which builds once and misses nothing. The other
+//! All of them together are `lint`, one `cargo test --workspace`, which builds once and misses nothing, and `python`. The other
 //! rows are cuts through the same tests for a quick answer; a new suite is a row more here, not a new way to run it.
 
 use crate::machine::{self, Need};
+use crate::python;
 use crate::step::{Steps, cargo};
 use crate::tidy;
 
 /// Cargo's arguments for one run of tests.
 type Run = &'static [&'static str];
 
-/// Name, what it shows, the runs (none: it is `lint`).
-const PARTS: [(&str, &str, &[Run]); 9] = [
+/// Name, what it shows, the runs (none: it has steps of its own).
+const PARTS: [(&str, &str, &[Run]); 10] = [
     ("lint", "format, clippy, documentation, the repository's rules", &[]),
     ("unit", "the tests beside the code, of all crates", &[&["--workspace", "--lib", "--bins"]]),
     ("sqlite", "the SQLite store: conformance and its own tests", &[&["--package", "taskyard-sqlite"]]),
@@ -28,10 +29,11 @@ const PARTS: [(&str, &str, &[Run]); 9] = [
         "the examples, and the samples of the documentation",
         &[&["--package", "*-example"], &["--workspace", "--doc"]],
     ),
+    ("python", "the Python package: its wheel, lint, types and tests", &[]),
     ("faults", "killed processes, restarted databases, lost connections", &[&["--package", "taskyard-faults"]]),
 ];
 
-const NEEDS: [Need; 4] = [machine::C_COMPILER, machine::RUSTFMT, machine::CLIPPY, machine::POSTGRES];
+const NEEDS: [Need; 5] = [machine::C_COMPILER, machine::RUSTFMT, machine::CLIPPY, machine::POSTGRES, machine::PYTHON];
 
 /// The table for people.
 pub fn help() -> String {
@@ -46,11 +48,14 @@ pub fn test(arguments: &[String]) -> Result<(), String> {
     if wanted.is_empty() {
         lint(&mut steps);
         run_tests(&mut steps, "tests", &["--workspace"]);
+        python::run(&mut steps);
         return steps.finish();
     }
     for (name, _, runs) in PARTS.iter().filter(|(name, ..)| wanted.iter().any(|wanted| wanted == name)) {
-        if runs.is_empty() {
-            lint(&mut steps);
+        match *name {
+            "lint" => lint(&mut steps),
+            "python" => python::run(&mut steps),
+            _ => {}
         }
         for run in *runs {
             run_tests(&mut steps, name, run);

@@ -9,6 +9,7 @@ use taskyard::Taskyard;
 
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::python::Python;
 use crate::session::Session;
 use crate::settings::{self, Flags};
 use crate::{bench, commands, demo, logging};
@@ -56,6 +57,8 @@ enum Top {
     /// The database: migrate, status, query
     #[command(subcommand)]
     Db(commands::db::Db),
+    /// Serve a Python web application, with --workers also its tasks
+    Serve(commands::serve::Serve),
     /// Run real tasks over the files of a directory and report on them
     Demo(demo::Demo),
     /// Print the completions of a shell
@@ -69,6 +72,7 @@ type Configure = dyn Fn(Taskyard) -> Taskyard + Send + Sync;
 #[derive(Clone)]
 pub struct Commands {
     configure: Arc<Configure>,
+    python: Option<Python>,
 }
 
 impl Default for Commands {
@@ -87,14 +91,20 @@ impl Commands {
     /// With the tasks that are linked into this program.
     #[must_use]
     pub fn new() -> Self {
-        Self { configure: Arc::new(|taskyard| taskyard) }
+        Self { configure: Arc::new(|taskyard| taskyard), python: None }
     }
 
     /// Prepares the queue before `queue start` serves it, for example `|yard| yard.state(mailer.clone())`.
     #[must_use]
     pub fn configure(self, configure: impl Fn(Taskyard) -> Taskyard + Send + Sync + 'static) -> Self {
         let before = self.configure;
-        Self { configure: Arc::new(move |taskyard| configure(before(taskyard))) }
+        Self { configure: Arc::new(move |taskyard| configure(before(taskyard))), python: self.python }
+    }
+
+    /// Makes servers run a Python application's tasks, in processes started so, instead of this program's own.
+    #[must_use]
+    pub fn python(self, python: Python) -> Self {
+        Self { python: Some(python), ..self }
     }
 
     /// Runs the command line of this process.
@@ -110,21 +120,28 @@ impl Commands {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
+        ExitCode::from(self.exit_code(arguments))
+    }
+
+    /// Runs a command line; answers the exit code as a number, for a program that is not Rust.
+    #[must_use]
+    pub fn exit_code<I, T>(&self, arguments: I) -> u8
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
         let matches = match command().try_get_matches_from(arguments) {
             Ok(matches) => matches,
             Err(error) => {
                 // Help and version go to stdout and are no error; a closed pipe is not either.
                 let _ = error.print();
-                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+                return u8::try_from(error.exit_code()).unwrap_or(2);
             }
         };
-        match self.dispatch(&matches) {
-            Ok(exit) => ExitCode::from(exit),
-            Err(failure) => {
-                failure.print();
-                ExitCode::from(failure.exit_code())
-            }
-        }
+        self.dispatch(&matches).unwrap_or_else(|failure| {
+            failure.print();
+            failure.exit_code()
+        })
     }
 
     fn dispatch(&self, matches: &clap::ArgMatches) -> Result<u8, Failure> {
@@ -143,6 +160,7 @@ impl Commands {
         }
         logging::start(match &command {
             Top::Queue(queue) if queue.is_server() => "info",
+            Top::Serve(_) => "info",
             // A file that cannot be read is in the report; the bars are not to be torn by it.
             Top::Demo(_) => "error",
             _ => "warn",
@@ -150,11 +168,15 @@ impl Commands {
         if let Top::Queue(queue) = &command {
             flags.values.extend(queue.flags());
         }
+        if let Top::Serve(serve) = &command {
+            flags.values.extend(serve.flags());
+        }
         self.on_runtime(out, &flags, async |session| match &command {
             Top::Queue(queue) => queue.run(session).await,
             Top::Task(task) => task.run(session).await,
             Top::Dead(dead) => dead.run(session).await,
             Top::Db(db) => db.run(session).await,
+            Top::Serve(serve) => serve.run(session).await,
             Top::Demo(demo) => demo.run(session).await,
             Top::Completions(_) => Ok(0),
         })
@@ -166,7 +188,8 @@ impl Commands {
         flags: &Flags,
         body: impl AsyncFnOnce(&Session) -> Result<u8, Failure>,
     ) -> Result<u8, Failure> {
-        let session = Session::new(out, settings::find(flags)?, flags.clone(), Arc::clone(&self.configure));
+        let session =
+            Session::new(out, settings::find(flags)?, flags.clone(), Arc::clone(&self.configure), self.python.clone());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

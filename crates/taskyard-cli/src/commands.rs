@@ -4,10 +4,12 @@ pub(crate) mod completions;
 pub(crate) mod db;
 pub(crate) mod dead;
 pub(crate) mod queue;
+pub(crate) mod serve;
 pub(crate) mod task;
 
 mod bulk;
 mod filter;
 mod interrupt;
+mod run;
 
 pub(crate) use interrupt::Interrupts;

@@ -26,7 +26,10 @@ mod grid;
 mod logging;
 mod moment;
 mod out;
+pub mod place;
 mod project;
+mod python;
+mod secret;
 mod session;
 mod settings;
 
@@ -34,6 +37,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use app::Commands;
+pub use python::Python;
 
 /// Runs the command line of this process.
 #[must_use]

@@ -11,6 +11,8 @@ use taskyard_core::settings::Settings;
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::project;
+use crate::python::Python;
+use crate::secret::ProjectKeys;
 use crate::settings::{Flags, Found, Place, place_of};
 
 /// The longest that closing may take.
@@ -33,12 +35,18 @@ pub(crate) struct Session {
     found: Found,
     flags: Flags,
     configure: Arc<Configure>,
+    python: Option<Python>,
     opened: Mutex<Vec<Arc<dyn Store>>>,
 }
 
 impl Session {
-    pub(crate) fn new(out: Out, found: Found, flags: Flags, configure: Arc<Configure>) -> Self {
-        Self { out, found, flags, configure, opened: Mutex::default() }
+    pub(crate) fn new(out: Out, found: Found, flags: Flags, configure: Arc<Configure>, python: Option<Python>) -> Self {
+        Self { out, found, flags, configure, python, opened: Mutex::default() }
+    }
+
+    /// How Python is started, if this is the command of the Python package.
+    pub(crate) fn python(&self) -> Option<&Python> {
+        self.python.as_ref()
     }
 
     /// Where the answer goes.
@@ -89,7 +97,8 @@ impl Session {
     /// # Errors
     /// As [`Session::store`].
     pub(crate) async fn taskyard(&self, access: Access) -> Result<Taskyard, Failure> {
-        Ok(self.bind(self.store(access).await?, self.found.settings.clone()))
+        let keys = ProjectKeys::new(&self.found.settings, self.found.root.join(project::DIRECTORY))?;
+        Ok(self.bind(self.store(access).await?, self.found.settings.clone()).keys(Arc::new(keys)))
     }
 
     /// Opens the database of other settings than the command's.
@@ -132,6 +141,15 @@ impl Session {
             }
         }
     }
+}
+
+/// The address as it is, absolute, for a process that this one starts.
+pub(crate) fn address_for_child(session: &Session) -> Option<String> {
+    let address = session.settings().database.as_deref()?;
+    Some(match place_of(address) {
+        Place::File(path) => absolute(&path),
+        Place::Server => address.to_owned(),
+    })
 }
 
 /// An address for people: a file absolute, a server without its password.

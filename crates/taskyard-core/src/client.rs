@@ -6,6 +6,7 @@
 //! the order of the calls.
 
 mod adder;
+mod ask;
 mod call;
 mod reference;
 mod waiter;
@@ -13,9 +14,11 @@ mod waiter;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+pub use ask::{Answering, Ask, Draft};
 pub use call::Call;
 pub use reference::{Control, Progress, TaskRef};
 
+use crate::seal::{Keys, NoKeys};
 use crate::store::{ControlReply, Store};
 use crate::task::NewTask;
 use crate::{Error, Limits, Result, TaskId};
@@ -62,6 +65,7 @@ pub struct Client {
     config: Arc<RwLock<ClientConfig>>,
     adder: Arc<Adder>,
     waiter: Arc<Waiter>,
+    keys: Arc<dyn Keys>,
 }
 
 impl Client {
@@ -75,7 +79,20 @@ impl Client {
         let runtime = tokio::runtime::Handle::current();
         let adder = Adder::start(Arc::clone(&store), Arc::clone(&config), &runtime);
         let waiter = Waiter::new(Arc::clone(&store), Arc::clone(&config), runtime);
-        Self { store, config, adder, waiter }
+        Self { store, config, adder, waiter, keys: Arc::new(NoKeys) }
+    }
+
+    /// The same with keys for payloads that another language's serialiser made.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Arc<dyn Keys>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// The keys it signs with, and its server verifies with.
+    #[must_use]
+    pub fn keys(&self) -> &Arc<dyn Keys> {
+        &self.keys
     }
 
     /// The store underneath.
@@ -118,6 +135,10 @@ impl Client {
             let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             calls.into_iter().map(|call| call.into_task(&config)).collect::<Result<Vec<NewTask>>>()?
         };
+        self.push_tasks(tasks)
+    }
+
+    fn push_tasks<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
         crate::graph::check_cycles(&tasks)?;
         let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
         let ticket = self.adder.push(tasks)?;

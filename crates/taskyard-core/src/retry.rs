@@ -24,7 +24,7 @@ pub struct RetryPolicy {
     pub jitter: bool,
     /// Error types that are retried; empty (default) means all.
     pub only: Vec<String>,
-    /// Error types that are never retried; they win over `only`.
+    /// Error types that are never retried; of one that both name, it is not.
     pub never: Vec<String>,
 }
 
@@ -51,11 +51,15 @@ impl RetryPolicy {
 
     /// The pause before the next attempt, or `None` when the task is a dead letter.
     ///
-    /// `failures` counts the body's failures with this one; `draw` is a random number in `0.0..1.0`.
+    /// `failures` counts the body's failures with this one; `error_types` are the names by which the policy may mean
+    /// the error, the closest first: the one that it names decides. `draw` is a random number in `0.0..1.0`.
     #[must_use]
-    pub fn next_pause(&self, failures: u32, error_type: &str, draw: f64) -> Option<Duration> {
-        let refused = self.never.iter().any(|name| name == error_type)
-            || !(self.only.is_empty() || self.only.iter().any(|name| name == error_type));
+    pub fn next_pause(&self, failures: u32, error_types: &[&str], draw: f64) -> Option<Duration> {
+        let place = |names: &[String]| error_types.iter().position(|error| names.iter().any(|name| name == error));
+        let refused = match (place(&self.never), place(&self.only)) {
+            (Some(never), Some(only)) => never <= only,
+            (never, only) => never.is_some() || (only.is_none() && !self.only.is_empty()),
+        };
         if refused || failures > self.max_retries {
             return None;
         }
@@ -73,7 +77,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_cap() {
         let policy = RetryPolicy { jitter: false, max_retries: 20, ..RetryPolicy::default() };
-        let pause = |failures| policy.next_pause(failures, "E", 0.5).map(|pause| pause.as_secs());
+        let pause = |failures| policy.next_pause(failures, &["E"], 0.5).map(|pause| pause.as_secs());
         assert_eq!([1, 2, 3, 9, 10, 20].map(pause), [2, 4, 8, 512, 600, 600].map(Some));
         assert_eq!(pause(21), None);
     }
@@ -81,16 +85,19 @@ mod tests {
     #[test]
     fn jitter_draws_from_zero_to_the_longest() {
         let policy = RetryPolicy::default();
-        assert_eq!(policy.next_pause(1, "E", 0.0), Some(Duration::ZERO));
-        assert_eq!(policy.next_pause(2, "E", 0.5), Some(Duration::from_secs(2)));
+        assert_eq!(policy.next_pause(1, &["E"], 0.0), Some(Duration::ZERO));
+        assert_eq!(policy.next_pause(2, &["E"], 0.5), Some(Duration::from_secs(2)));
     }
 
     #[test]
     fn error_types_decide_first() {
         let policy = RetryPolicy { only: vec!["Io".into()], never: vec!["Fatal".into()], ..RetryPolicy::default() };
-        assert!(policy.next_pause(1, "Io", 0.0).is_some());
-        assert_eq!(policy.next_pause(1, "Fatal", 0.0), None);
-        assert_eq!(policy.next_pause(1, "Other", 0.0), None);
-        assert_eq!(RetryPolicy::none().next_pause(1, "Io", 0.0), None);
+        assert!(policy.next_pause(1, &["Io"], 0.0).is_some());
+        assert_eq!(policy.next_pause(1, &["Fatal"], 0.0), None);
+        assert_eq!(policy.next_pause(1, &["Other"], 0.0), None);
+        assert!(policy.next_pause(1, &["Timeout", "Io"], 0.0).is_some(), "a kind of Io");
+        assert_eq!(policy.next_pause(1, &["Fatal", "Io"], 0.0), None, "the closer name decides");
+        assert!(policy.next_pause(1, &["Io", "Fatal"], 0.0).is_some());
+        assert_eq!(RetryPolicy::none().next_pause(1, &["Io"], 0.0), None);
     }
 }

@@ -30,8 +30,22 @@ pub struct Settings {
     pub database: Option<String>,
     /// A direct address for notifications when the database's goes through a pooler.
     pub listen_url: Option<String>,
+    /// The application whose functions workers run: `module:attribute` (Python).
+    pub app: Option<String>,
+    /// Further modules whose functions may run, `package.*` with all below (Python).
+    pub include: Vec<String>,
+    /// What serialised functions and values are signed with; `None` = the project's own secret.
+    pub secret: Option<String>,
+    /// Secrets that were used before, whose signatures are still accepted.
+    pub secrets_accepted: Vec<String>,
     /// The most workers of a server.
     pub max_workers: usize,
+    /// Workers that stay when idle.
+    pub min_workers: usize,
+    /// A worker process that has run so many tasks is replaced; 0 = never.
+    pub worker_tasks_max: u64,
+    /// A worker process that occupies so many bytes is replaced; 0 = never.
+    pub worker_memory_max: u64,
     /// Tasks that one worker runs at once.
     pub concurrency: usize,
     /// The queues served; all if empty.
@@ -90,14 +104,51 @@ pub const SETTINGS: &[Setting] = &[
         "direct PostgreSQL address for notifications behind a pooler",
         |s, v| put(&mut s.listen_url, Some(v.to_owned())),
     ),
+    row("app", "TASKYARD_APP", "", "the Python application whose functions workers run: module:attribute", |s, v| {
+        put(&mut s.app, Some(v.to_owned()))
+    }),
+    row(
+        "include",
+        "TASKYARD_INCLUDE",
+        "",
+        "further Python modules whose functions may run, separated by commas (`mails.*` with all below)",
+        |s, v| put(&mut s.include, words(v)),
+    ),
+    row("secret", "TASKYARD_SECRET", "", "what serialised functions are signed with; else .taskyard/secret", |s, v| {
+        put(&mut s.secret, Some(v.to_owned()))
+    }),
+    row(
+        "secrets_accepted",
+        "TASKYARD_SECRETS_ACCEPTED",
+        "",
+        "former secrets whose signatures still count, separated by commas",
+        |s, v| put(&mut s.secrets_accepted, words(v)),
+    ),
     row("max_workers", "QUEUE_MAX_WORKERS", "CPU count", "workers of a server at most", |s, v| {
         put(&mut s.max_workers, count(v, 1, 4_096)?)
     }),
+    row("min_workers", "QUEUE_MIN_WORKERS", "0", "workers that stay when idle", |s, v| {
+        put(&mut s.min_workers, count(v, 0, 4_096)?)
+    }),
+    row(
+        "worker_tasks_max",
+        "TASKYARD_WORKER_TASKS_MAX",
+        "10000",
+        "tasks until a worker process is replaced (0 = never)",
+        |s, v| put(&mut s.worker_tasks_max, count(v, 0, usize::MAX)? as u64),
+    ),
+    row(
+        "worker_memory_max",
+        "TASKYARD_WORKER_MEMORY_MAX",
+        "0",
+        "bytes at which a worker process is replaced (0 = never)",
+        |s, v| put(&mut s.worker_memory_max, count(v, 0, usize::MAX)? as u64),
+    ),
     row("concurrency", "TASKYARD_CONCURRENCY", "10", "async tasks that one worker runs at once", |s, v| {
         put(&mut s.concurrency, count(v, 1, 100_000)?)
     }),
     row("queues", "TASKYARD_QUEUES", "", "queues served, separated by commas; all without it", |s, v| {
-        put(&mut s.queues, v.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect())
+        put(&mut s.queues, words(v))
     }),
     row("server_name", "TASKYARD_SERVER_NAME", "host name", "the server's label", |s, v| {
         put(&mut s.server_name, Some(v.to_owned()))
@@ -204,7 +255,14 @@ impl Default for Settings {
         Self {
             database: None,
             listen_url: None,
+            app: None,
+            include: Vec::new(),
+            secret: None,
+            secrets_accepted: Vec::new(),
             max_workers: std::thread::available_parallelism().map_or(1, usize::from),
+            min_workers: 0,
+            worker_tasks_max: 10_000,
+            worker_memory_max: 0,
             concurrency: 10,
             queues: Vec::new(),
             server_name: None,
@@ -287,6 +345,11 @@ impl Setting {
         let name = older.as_deref().unwrap_or(name);
         SETTINGS.iter().find(|setting| setting.name == name || setting.env == name)
     }
+}
+
+/// A list of names, separated by commas.
+fn words(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn put<T>(place: &mut T, value: T) -> Result<(), String> {

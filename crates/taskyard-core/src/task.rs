@@ -9,7 +9,7 @@ use crate::state::{OnParentFailure, Runtime};
 use crate::{ServerId, TaskId, TaskState, Timestamp, WaitReason};
 
 /// When a task may start.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Start {
     /// As soon as its parents are done.
     #[default]
@@ -21,7 +21,7 @@ pub enum Start {
 }
 
 /// How long a unique key is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UniqueHold {
     /// Until the task is done, failed, cancelled or stopped.
     UntilFinished,
@@ -32,7 +32,7 @@ pub enum UniqueHold {
 }
 
 /// While the key is held, adding another task with it gives the existing one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unique {
     /// The key (at most 255 bytes); the caller scopes it.
     pub key: String,
@@ -41,7 +41,7 @@ pub struct Unique {
 }
 
 /// A task to be added. Every field is decided: defaults were filled in by the process that adds it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewTask {
     /// Made by the client.
     pub id: TaskId,
@@ -56,8 +56,10 @@ pub struct NewTask {
     /// Higher first; first in, first out within one.
     pub priority: i32,
     /// JSON `{"args": [...], "kwargs": {...}}`, kept as these exact bytes.
+    #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
     /// The first context, a JSON object.
+    #[serde(with = "serde_bytes")]
     pub context: Option<Vec<u8>>,
     /// Tasks that must be done first, without doubles.
     pub parents: Vec<TaskId>,

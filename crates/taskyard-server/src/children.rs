@@ -12,10 +12,14 @@
 //!   child says that a body begins before it begins.
 //! - No child outlives this process: its socket ends, and the system kills it with the thread that started it.
 
+mod asked;
 mod child;
+mod embedded;
 pub mod frame;
 mod heard;
+mod knowing;
 mod process;
+mod signed;
 mod watch;
 mod yard;
 
@@ -25,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use taskyard_core::seal::Keys;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{Outcome, Signal};
 use taskyard_core::{TaskId, Token};
@@ -36,6 +41,7 @@ use crate::engine::{Engine, lock};
 use crate::executor::room::{self, Pace};
 use crate::executor::{Executor, Figures, Queued};
 use child::{Flight, Recall};
+pub use embedded::Embedded;
 use frame::Why;
 use yard::Yard;
 
@@ -48,6 +54,10 @@ pub struct ChildCommand {
     pub args: Vec<OsString>,
     /// Variables of its environment besides this process's own.
     pub env: Vec<(OsString, OsString)>,
+    /// Variables of this process that it must not see.
+    pub env_hidden: Vec<OsString>,
+    /// Runs children within this process instead of the program.
+    pub embedded: Option<Embedded>,
     /// A child that has run so many tasks leaves, and another takes its place (default 10,000; 0 = never).
     pub tasks_max: u64,
     /// A child that occupies so many bytes leaves when it can (default `None` = never).
@@ -61,6 +71,8 @@ impl ChildCommand {
             program: program.into(),
             args: args.into_iter().map(Into::into).collect(),
             env: Vec::new(),
+            env_hidden: Vec::new(),
+            embedded: None,
             tasks_max: 10_000,
             memory_bytes_max: None,
         }
@@ -96,6 +108,10 @@ impl Children {
         self.engine.settings.get()
     }
 
+    fn keys(&self) -> Option<&dyn Keys> {
+        self.engine.client.as_ref().map(|client| client.keys().as_ref())
+    }
+
     fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
@@ -108,7 +124,7 @@ impl Children {
     fn feed(self: &Arc<Self>, yard: &mut Yard) {
         let config = self.config();
         let ahead = self.pace.prefetch(1).min(config.claim_max);
-        yard.hand_out(config.concurrency.max(1), ahead);
+        yard.hand_out(config.concurrency.max(1), ahead, self.keys());
         if self.is_closing() || !yard.wants_another(config.workers.max(1), Instant::now()) {
             return;
         }
@@ -143,9 +159,14 @@ impl Executor for Arc<Children> {
     }
 
     fn accept(&self, tasks: Vec<Queued>) {
+        let tasks = self.verified(tasks);
         let mut yard = lock(&self.yard);
         yard.line.extend(tasks);
         self.feed(&mut yard);
+    }
+
+    fn known(&self, reasons: &[String]) -> Vec<String> {
+        self.known_of(reasons)
     }
 
     fn take_unstarted(&self, patience: Duration) -> Vec<Queued> {

@@ -55,6 +55,8 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// The most tasks one claim takes (default 1,000).
     pub claim_max: usize,
+    /// Whether this process runs Rust tasks (default). Takes effect at the start.
+    pub lanes: bool,
     /// How child processes are started that run Python's tasks; none if `None`. Takes effect at the start.
     pub children: Option<ChildCommand>,
 }
@@ -82,6 +84,7 @@ impl Default for ServerConfig {
             prune_every: Duration::from_secs(60),
             limits: Limits::default(),
             claim_max: 1_000,
+            lanes: true,
             children: None,
         }
     }

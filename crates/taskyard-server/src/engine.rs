@@ -23,6 +23,8 @@ pub(crate) struct Engine {
     pub ends: Tray<Ended>,
     /// Ends that wait for a record in flight.
     pub parting: AtomicUsize,
+    /// Rings when an executor has found out what it can run.
+    pub learned: Notify,
 }
 
 /// The end of an attempt, on its way to the database.
@@ -62,6 +64,7 @@ impl Engine {
             records: Tray::default(),
             ends: Tray::default(),
             parting: AtomicUsize::new(0),
+            learned: Notify::new(),
         })
     }
 

@@ -71,6 +71,10 @@ pub(crate) trait Executor: Send + Sync {
     /// Passes requests to cancel or stop on to the attempts meant; unknown ones are of no concern.
     fn signal(&self, signals: &[Signal]);
 
+    /// Which of these reasons, for which tasks are parked, do not hold here, as far as is known by now. What must be
+    /// found out first rings [`crate::engine::Engine::learned`].
+    fn known(&self, reasons: &[String]) -> Vec<String>;
+
     /// Asks everything that runs to end.
     fn interrupt_all(&self, why: Interrupt);
 

@@ -61,7 +61,10 @@ impl Server {
         let id = ServerId::generate();
         enter(store.as_ref(), id, &config).await?;
         let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client));
-        let mut executors: Vec<Box<dyn Executor>> = vec![Box::new(Pool::new(engine.clone(), runtime.handle().clone()))];
+        let mut executors: Vec<Box<dyn Executor>> = Vec::new();
+        if engine.settings.get().lanes {
+            executors.push(Box::new(Pool::new(engine.clone(), runtime.handle().clone())));
+        }
         if let Some(command) = engine.settings.get().children.clone() {
             executors.push(Box::new(Children::new(engine.clone(), command, runtime.handle().clone())));
         }

@@ -13,6 +13,8 @@ use taskyard_core::Failure;
 pub struct TaskError {
     pub(crate) wish: Wish,
     failure: Failure,
+    /// Further names by which retry policies may mean it.
+    also: Vec<String>,
 }
 
 /// What the body wants done about it.
@@ -34,25 +36,29 @@ impl TaskError {
     /// Fails the attempt; the task runs again after this pause if a retry is left.
     #[must_use]
     pub fn retry_after(pause: Duration, message: impl Into<String>) -> Self {
-        Self { wish: Wish::After(pause), failure: Failure::new("Retry", message) }
+        Self { wish: Wish::After(pause), failure: Failure::new("Retry", message), also: Vec::new() }
     }
 
     /// Fails the task for good, whatever retries are left.
     #[must_use]
     pub fn fail(message: impl Into<String>) -> Self {
-        Self { wish: Wish::Never, failure: Failure::new("Fail", message) }
+        Self { wish: Wish::Never, failure: Failure::new("Fail", message), also: Vec::new() }
     }
 
     /// Runs the task again after this pause; costs no retry.
     #[must_use]
     pub fn snooze(pause: Duration) -> Self {
-        Self { wish: Wish::Snooze(pause), failure: Failure::new("Snooze", format!("snoozed for {pause:?}")) }
+        Self {
+            wish: Wish::Snooze(pause),
+            failure: Failure::new("Snooze", format!("snoozed for {pause:?}")),
+            also: Vec::new(),
+        }
     }
 
     /// Fails the attempt with this type's name and message; the retry policy decides what follows.
     #[must_use]
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { wish: Wish::Policy, failure: Failure::new(error_type, message) }
+        Self { wish: Wish::Policy, failure: Failure::new(error_type, message), also: Vec::new() }
     }
 
     /// Replaces the name of the error's type, by which retry policies choose.
@@ -89,7 +95,7 @@ impl TaskError {
 
     /// Fails the attempt with this; the retry policy decides what follows.
     pub(crate) fn of(failure: Failure) -> Self {
-        Self { wish: Wish::Policy, failure }
+        Self { wish: Wish::Policy, failure, also: Vec::new() }
     }
 
     /// The same, with another wish.
@@ -98,7 +104,21 @@ impl TaskError {
     }
 
     pub(crate) fn cancelled() -> Self {
-        Self { wish: Wish::Cancelled, failure: Failure::new("Cancelled", "the task was asked to end") }
+        Self {
+            wish: Wish::Cancelled,
+            failure: Failure::new("Cancelled", "the task was asked to end"),
+            also: Vec::new(),
+        }
+    }
+
+    /// The same, of these types too.
+    pub(crate) fn being_also(self, also: Vec<String>) -> Self {
+        Self { also, ..self }
+    }
+
+    /// Every name of its type, the closest first.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        std::iter::once(self.failure.error_type.as_str()).chain(self.also.iter().map(String::as_str)).collect()
     }
 
     pub(crate) fn into_failure(self) -> Failure {
@@ -115,7 +135,7 @@ where
         let error: Box<dyn StdError + Send + Sync> = error.into();
         let traceback = chain(error.as_ref());
         let failure = Failure { error_type: name.to_owned(), message: error.to_string(), traceback };
-        Self { wish: Wish::Policy, failure }
+        Self { wish: Wish::Policy, failure, also: Vec::new() }
     }
 }
 

@@ -60,6 +60,13 @@ impl Taskyard {
         Self { client, settings: Arc::new(settings), registry: crate::__private::registry() }
     }
 
+    /// Signs, and verifies in its servers, what another language's serialiser made.
+    #[must_use]
+    pub fn keys(mut self, keys: Arc<dyn taskyard_core::seal::Keys>) -> Self {
+        self.client = self.client.with_keys(keys);
+        self
+    }
+
     /// Supplies tasks of servers started from now on with a value, by its type.
     #[must_use]
     pub fn state<T: Any + Clone + Send + Sync>(mut self, value: T) -> Self {
@@ -139,6 +146,7 @@ fn server_config(settings: &Settings) -> ServerConfig {
     ServerConfig {
         name: settings.server_name.clone().unwrap_or(defaults.name.clone()),
         workers: settings.max_workers,
+        workers_min: settings.min_workers,
         concurrency: settings.concurrency,
         queues: (!settings.queues.is_empty()).then(|| settings.queues.clone()),
         lease: settings.lease,

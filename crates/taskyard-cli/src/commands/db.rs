@@ -19,7 +19,11 @@ pub(crate) enum Db {
     /// Run one reading SQL statement and print its rows
     Query(query::Query),
     /// Accepted for those who know it from elsewhere: migrations ship with Taskyard
-    Makemigrations,
+    Makemigrations {
+        /// What it would be called
+        #[arg(short, long, value_name = "TEXT")]
+        message: Option<String>,
+    },
 }
 
 impl Db {
@@ -28,7 +32,7 @@ impl Db {
             Self::Migrate => schema::migrate(session).await,
             Self::Status => schema::status(session).await,
             Self::Query(query) => query.run(session).await,
-            Self::Makemigrations => {
+            Self::Makemigrations { message: _ } => {
                 remark("nothing to make: migrations ship with Taskyard; `taskyard db migrate` applies them");
                 Ok(0)
             }

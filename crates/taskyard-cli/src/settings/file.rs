@@ -8,9 +8,6 @@ use toml::{Table, Value};
 
 use crate::failure::Failure;
 
-/// Names that stand beside the settings there and belong to others: the Python side reads them.
-const OTHERS: [&str; 2] = ["app", "include"];
-
 /// One layer for each file that there is, in rising order.
 pub(super) fn layers(root: &Path) -> Result<Vec<Layer>, Failure> {
     let mut layers = Vec::new();
@@ -40,7 +37,6 @@ fn at<'a>(table: &'a Table, section: &[&str]) -> Option<&'a Table> {
 fn values(table: &Table, place: &str) -> Result<Vec<(String, String)>, Failure> {
     table
         .iter()
-        .filter(|(name, _)| !OTHERS.contains(&name.as_str()))
         .map(|(name, value)| match plain(value) {
             Some(text) => Ok((name.clone(), text)),
             None => Err(Error::Setting {

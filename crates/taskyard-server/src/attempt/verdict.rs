@@ -25,8 +25,10 @@ pub(crate) fn judge(attempt: &Attempt, end: End) -> Outcome {
     match end {
         End::Returned(Ok(result)) => accept(attempt, result),
         End::Returned(Err(error)) => refuse(attempt, error),
-        End::Panicked(failure) => retry_or_fail(claimed, failure),
-        End::TimedOut | End::Interrupted(Interrupt::Timeout) => retry_or_fail(claimed, timed_out(claimed)),
+        End::Panicked(failure) => retry_or_fail(claimed, TaskError::of(failure)),
+        End::TimedOut | End::Interrupted(Interrupt::Timeout) => {
+            retry_or_fail(claimed, TaskError::of(timed_out(claimed)))
+        }
         End::Interrupted(Interrupt::Asked) => Outcome::Interrupted,
         End::Interrupted(Interrupt::Release) => Outcome::Released,
     }
@@ -48,7 +50,7 @@ fn accept(attempt: &Attempt, result: Vec<u8>) -> Outcome {
 fn refuse(attempt: &Attempt, error: TaskError) -> Outcome {
     let claimed = &attempt.claimed;
     match error.wish {
-        Wish::Policy => retry_or_fail(claimed, error.into_failure()),
+        Wish::Policy => retry_or_fail(claimed, error),
         Wish::Never => Outcome::Failed(error.into_failure()),
         Wish::Snooze(after) => Outcome::Snooze { after },
         Wish::After(after) if claimed.failures < claimed.retry.max_retries => {
@@ -58,13 +60,15 @@ fn refuse(attempt: &Attempt, error: TaskError) -> Outcome {
         // The body saw the request and ended by itself.
         Wish::Cancelled => match attempt.interrupted() {
             Some(why) => judge(attempt, End::Interrupted(why)),
-            None => retry_or_fail(claimed, error.into_failure()),
+            None => retry_or_fail(claimed, error),
         },
     }
 }
 
-pub(super) fn retry_or_fail(claimed: &Claimed, error: Failure) -> Outcome {
-    match claimed.retry.next_pause(claimed.failures.saturating_add(1), &error.error_type, rand::random::<f64>()) {
+pub(super) fn retry_or_fail(claimed: &Claimed, error: TaskError) -> Outcome {
+    let pause = claimed.retry.next_pause(claimed.failures.saturating_add(1), &error.names(), rand::random::<f64>());
+    let error = error.into_failure();
+    match pause {
         Some(after) => Outcome::Retry { after, error },
         None => Outcome::Failed(error),
     }

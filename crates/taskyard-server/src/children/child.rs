@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_bytes::ByteBuf;
+use taskyard_core::seal::Keys;
 use taskyard_core::store::Outcome;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::frame::{Run, ToChild};
 use crate::attempt::Attempt;
@@ -38,7 +39,10 @@ pub(super) enum Flight {
 }
 
 pub(super) struct Child {
-    pub pid: Pid,
+    /// None if it lives in this process.
+    pub pid: Option<Pid>,
+    /// Ends the conversation.
+    pub hang_up: Arc<Notify>,
     outbox: mpsc::UnboundedSender<ToChild>,
     /// In the order in which they were sent.
     pub flights: BTreeMap<u64, Flight>,
@@ -57,10 +61,11 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub fn new(pid: Pid, outbox: mpsc::UnboundedSender<ToChild>) -> Self {
+    pub fn new(pid: Option<Pid>, outbox: mpsc::UnboundedSender<ToChild>) -> Self {
         let now = Instant::now();
         Self {
             pid,
+            hang_up: Arc::new(Notify::new()),
             outbox,
             flights: BTreeMap::new(),
             born: now,
@@ -87,9 +92,14 @@ impl Child {
         let _ = self.outbox.send(message);
     }
 
-    /// Ends its process and all that it started.
+    /// Ends its process and all that it started; one that lives in this process is not listened to any more.
     pub fn kill(&self) {
-        let _ = kill_process_group(self.pid, Signal::KILL);
+        match self.pid {
+            Some(pid) => {
+                let _ = kill_process_group(pid, Signal::KILL);
+            }
+            None => self.hang_up.notify_one(),
+        }
     }
 
     /// What runs, or was asked back and has not been answered: it may have begun.
@@ -98,14 +108,14 @@ impl Child {
     }
 
     /// Gives it these, under the slots from `slot` on.
-    pub fn give(&mut self, tasks: impl IntoIterator<Item = Queued>, slot: &mut u64) {
+    pub fn give(&mut self, tasks: impl IntoIterator<Item = Queued>, slot: &mut u64, keys: Option<&dyn Keys>) {
         let mut runs = Vec::new();
         if self.flights.is_empty() {
             self.busy_since = Instant::now();
         }
         for queued in tasks {
             *slot += 1;
-            runs.push(run(*slot, &queued));
+            runs.push(run(*slot, &queued, keys));
             self.flights.insert(*slot, Flight::Sent { queued, recall: None });
         }
         self.taken += runs.len() as u64;
@@ -145,7 +155,7 @@ impl Child {
     }
 }
 
-fn run(slot: u64, queued: &Queued) -> Run {
+fn run(slot: u64, queued: &Queued, keys: Option<&dyn Keys>) -> Run {
     let claimed = &queued.claimed;
     Run {
         slot,
@@ -158,5 +168,7 @@ fn run(slot: u64, queued: &Queued) -> Run {
         attempt: claimed.attempt,
         timeout_ms: claimed.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         has_parents: claimed.has_parents,
+        // It was verified when it was claimed; a key that is gone since leaves it unopened, which the child refuses.
+        opened: keys.and_then(|keys| super::signed::opened(claimed, keys).ok()).unwrap_or_default(),
     }
 }

@@ -8,7 +8,9 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
-use taskyard_core::TaskId;
+use taskyard_core::client::Ask;
+use taskyard_core::seal::Opened;
+use taskyard_core::{Error, Limits, TaskId};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// The longest message (64 MiB); what is longer was written by someone else, and ends the child.
@@ -21,8 +23,12 @@ pub enum ToChild {
     Begin {
         /// Tasks at once; what is sent beyond waits its turn.
         concurrency: usize,
-        /// Results over this are refused by the child, so that they need not cross.
-        result_bytes_max: usize,
+        /// Sizes that the child refuses, so that what is too large need not cross.
+        limits: Limits,
+        /// Retries of tasks added here that do not say.
+        max_retries: u32,
+        /// The longest attempt of tasks added here that do not say, in milliseconds.
+        timeout_ms: Option<u64>,
     },
     /// Run these, in this order.
     Run(Vec<Run>),
@@ -30,6 +36,10 @@ pub enum ToChild {
     Interrupt(Vec<(u64, Why)>),
     /// Give these back if they have not started: each is answered with `Started` (it has) or [`End::Recalled`].
     Recall(Vec<u64>),
+    /// Answers to what was asked, by the child's numbers: JSON, or why not.
+    Answers(Vec<(u64, Result<ByteBuf, Refusal>)>),
+    /// Which of these reasons, for which tasks are parked, do not hold here?
+    Knows(Vec<String>),
     /// Take nothing more, and leave when all has ended.
     Leave,
 }
@@ -57,6 +67,36 @@ pub struct Run {
     pub timeout_ms: Option<u64>,
     /// Whether it has parents whose results it may ask for.
     pub has_parents: bool,
+    /// Serialised values of the payload whose signatures were verified; no others may be opened.
+    pub opened: Vec<Opened>,
+}
+
+/// Why something that a child asked was not done.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Refusal {
+    /// The error's stable code.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl From<&Error> for Refusal {
+    fn from(error: &Error) -> Self {
+        Self { code: error.code().into(), message: error.to_string(), hint: error.hint().map(Into::into) }
+    }
+}
+
+/// What a child asks of its server.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub enum Asked {
+    /// An operation of the server's client.
+    Client(Ask),
+    /// Answers `null` once everything noted for this attempt is durable.
+    Saved(u64),
+    /// Answers this attempt's token once everything noted for it is durable: to end it in a transaction of its own.
+    Token(u64),
 }
 
 /// Why an attempt is to end.
@@ -81,6 +121,10 @@ pub enum FromChild {
     Noted(Vec<Note>),
     /// These attempts have ended.
     Ended(Vec<(u64, End)>),
+    /// Questions, by numbers of the child's own.
+    Asks(Vec<(u64, Asked)>),
+    /// Of the reasons it was asked about, those that do not hold here.
+    Known(Vec<String>),
 }
 
 /// What a running attempt wants stored.
@@ -118,6 +162,8 @@ pub enum End {
     Raised {
         /// The error's type by its full name.
         error_type: String,
+        /// The types it descends from, which retry policies may name too.
+        also: Vec<String>,
         /// One line for people.
         message: String,
         /// The traceback's text.
@@ -208,9 +254,10 @@ mod tests {
             attempt: 2,
             timeout_ms: Some(300_000),
             has_parents: false,
+            opened: Vec::new(),
         };
         let messages = [
-            ToChild::Begin { concurrency: 10, result_bytes_max: 1 << 20 },
+            ToChild::Begin { concurrency: 10, limits: Limits::default(), max_retries: 3, timeout_ms: None },
             ToChild::Run(vec![run]),
             ToChild::Interrupt(vec![(7, Why::Timeout)]),
             ToChild::Leave,

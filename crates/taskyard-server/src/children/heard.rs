@@ -26,6 +26,7 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
         FromChild::Ready => {
             child.ready = true;
             child.idle_since = Instant::now();
+            yard.knowing.ask(child);
             yard.start_succeeded();
             children.feed(yard);
             children.changed.notify_one();
@@ -43,6 +44,11 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
             }
         }
         FromChild::Ended(ends) => ended(children, yard, number, ends),
+        FromChild::Asks(asks) => super::asked::asked(children, child, number, asks),
+        FromChild::Known(reasons) => {
+            yard.knowing.learn(reasons);
+            children.engine.learned.notify_one();
+        }
     }
 }
 
@@ -139,7 +145,7 @@ fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attemp
 fn outcome(attempt: &Attempt, end: End) -> Outcome {
     match end {
         End::Returned(result) => judge(attempt, attempt::End::Returned(Ok(result.into_vec()))),
-        End::Raised { error_type, message, traceback, wish } => {
+        End::Raised { error_type, also, message, traceback, wish } => {
             let failure = Failure { error_type, message, traceback };
             let wish = match wish {
                 Wish::Policy => task_error::Wish::Policy,
@@ -147,7 +153,7 @@ fn outcome(attempt: &Attempt, end: End) -> Outcome {
                 Wish::After(pause) => task_error::Wish::After(Duration::from_millis(pause)),
                 Wish::Snooze(pause) => task_error::Wish::Snooze(Duration::from_millis(pause)),
             };
-            let error = TaskError::of(failure).wishing(wish);
+            let error = TaskError::of(failure).being_also(also).wishing(wish);
             judge(attempt, attempt::End::Returned(Err(error)))
         }
         End::Interrupted => match attempt.interrupted() {

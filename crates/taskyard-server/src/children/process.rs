@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::{Child as Process, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::child::{Child, Flight, Recall};
 use super::frame::{self, FromChild, ToChild};
@@ -35,6 +35,32 @@ pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerCo
     ours.set_nonblocking(true)?;
     let _entered = children.handle.enter();
     let stream = UnixStream::from_std(ours)?;
+    let process = match &children.command.embedded {
+        Some(embedded) => {
+            embedded.begin(OwnedFd::from(theirs))?;
+            None
+        }
+        None => Some(spawn(children, theirs)?),
+    };
+    let pid = process.as_ref().map(|(_, pid)| *pid);
+    let (outbox, inbox) = mpsc::unbounded_channel();
+    let child = Child::new(pid, outbox);
+    let defaults = children.engine.client.as_ref().map(taskyard_core::Client::config).unwrap_or_default();
+    child.send(ToChild::Begin {
+        concurrency: config.concurrency.max(1),
+        limits: config.limits,
+        max_retries: defaults.max_retries,
+        timeout_ms: defaults.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+    });
+    yard.last_child += 1;
+    let number = yard.last_child;
+    let life = Life { process: process.map(|(process, _)| process), hang_up: child.hang_up.clone() };
+    yard.children.insert(number, child);
+    children.handle.spawn(attend(children.clone(), number, life, stream, inbox));
+    Ok(())
+}
+
+fn spawn(children: &Children, theirs: Socket) -> io::Result<(Process, Pid)> {
     let mut command = Command::new(&children.command.program);
     command
         .args(&children.command.args)
@@ -43,27 +69,49 @@ pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerCo
         // A group of its own: a Ctrl-C on the terminal is the server's to pass on, and what it starts ends with it.
         .process_group(0)
         .kill_on_drop(true);
+    for name in &children.command.env_hidden {
+        command.env_remove(name);
+    }
     let process = command.spawn()?;
     let pid = process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     let pid = pid.ok_or_else(|| io::Error::other("the process has no id"))?;
-    let (outbox, inbox) = mpsc::unbounded_channel();
-    let child = Child::new(pid, outbox);
-    child.send(ToChild::Begin {
-        concurrency: config.concurrency.max(1),
-        result_bytes_max: config.limits.result_bytes_max,
-    });
-    yard.last_child += 1;
-    let number = yard.last_child;
-    yard.children.insert(number, child);
-    children.handle.spawn(attend(children.clone(), number, process, stream, inbox));
-    Ok(())
+    Ok((process, pid))
+}
+
+/// What ends a child.
+struct Life {
+    /// None if it lives in this process.
+    process: Option<Process>,
+    hang_up: Arc<Notify>,
+}
+
+impl Life {
+    /// Returns when its process has ended, or it is not to be listened to any more.
+    async fn ended(&mut self) {
+        match &mut self.process {
+            Some(process) => {
+                let _ = process.wait().await;
+            }
+            None => self.hang_up.notified().await,
+        }
+    }
+
+    /// How its process ended; `None` if it has none.
+    async fn status(&mut self) -> Option<ExitStatus> {
+        let process = self.process.as_mut()?;
+        if let Ok(status) = tokio::time::timeout(EXIT_MAX, process.wait()).await {
+            return status.ok();
+        }
+        let _ = process.start_kill();
+        process.wait().await.ok()
+    }
 }
 
 /// Listens to a child until its end.
 async fn attend(
     children: Arc<Children>,
     number: u64,
-    mut process: Process,
+    mut life: Life,
     stream: UnixStream,
     inbox: mpsc::UnboundedReceiver<ToChild>,
 ) {
@@ -84,23 +132,17 @@ async fn attend(
         tokio::select! {
             end = &mut reading => complaint = end,
             // Something that it started may hold its socket open.
-            _ = process.wait() => {
+            () = life.ended() => {
                 let _ = tokio::time::timeout(LAST_WORDS, &mut reading).await;
             }
         }
     }
-    let status = match tokio::time::timeout(EXIT_MAX, process.wait()).await {
-        Ok(status) => status,
-        Err(_) => {
-            let _ = process.start_kill();
-            process.wait().await
-        }
-    };
+    let status = life.status().await;
     writing.abort();
     if let Some(error) = complaint {
         tracing::error!(%error, child = number, "a child process said something that cannot be understood");
     }
-    gone(&children, number, status.ok());
+    gone(&children, number, status);
 }
 
 async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceiver<ToChild>) {

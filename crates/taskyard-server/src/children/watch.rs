@@ -91,7 +91,7 @@ fn is_worn(child: &Child, command: &ChildCommand) -> bool {
 
 /// The bytes of memory that its process occupies.
 fn resident(child: &Child) -> Option<u64> {
-    let statm = std::fs::read_to_string(format!("/proc/{}/statm", child.pid.as_raw_nonzero())).ok()?;
+    let statm = std::fs::read_to_string(format!("/proc/{}/statm", child.pid?.as_raw_nonzero())).ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     Some(pages * rustix::param::page_size() as u64)
 }

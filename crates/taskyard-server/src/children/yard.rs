@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::child::{Child, Flight, Recall};
 use super::frame::ToChild;
+use super::knowing::Knowing;
 use crate::attempt::{Attempt, Interrupt};
 use crate::executor::Queued;
+use taskyard_core::seal::Keys;
 
 /// The longest pause before another start is tried.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -18,6 +20,8 @@ pub(super) struct Yard {
     pub children: BTreeMap<u64, Child>,
     pub last_child: u64,
     pub last_slot: u64,
+    /// Which reasons for parking do not hold in the children, as far as they said.
+    pub knowing: Knowing,
     /// Starts in a row that came to nothing.
     failures: u32,
     /// No start before then.
@@ -35,20 +39,25 @@ pub(super) struct Counts {
 
 impl Yard {
     /// Gives tasks to the children that have the fewest, each up to `concurrency` and `ahead` more.
-    pub fn hand_out(&mut self, concurrency: usize, ahead: usize) {
+    pub fn hand_out(&mut self, concurrency: usize, ahead: usize, keys: Option<&dyn Keys>) {
         while !self.line.is_empty() {
             let takers = self.children.values().filter(|child| child.takes()).count().max(1);
             let limit = concurrency + ahead;
             let next = self.children.values_mut().filter(|child| child.takes() && child.flights.len() < limit);
             let Some(child) = next.min_by_key(|child| child.flights.len()) else { return };
             let share = self.line.len().div_ceil(takers).min(limit - child.flights.len());
-            child.give(self.line.drain(..share), &mut self.last_slot);
+            child.give(self.line.drain(..share), &mut self.last_slot, keys);
         }
+    }
+
+    /// Whether the next start has to wait, after one that failed.
+    pub fn is_pausing(&self, now: Instant) -> bool {
+        self.not_before.is_some_and(|at| now < at)
     }
 
     /// Whether one more child should be started now.
     pub fn wants_another(&self, workers: usize, now: Instant) -> bool {
-        if self.not_before.is_some_and(|at| now < at) {
+        if self.is_pausing(now) {
             return false;
         }
         let staying = self.children.values().filter(|child| child.stays());
@@ -56,7 +65,8 @@ impl Yard {
             staying.fold((0, false), |(count, starting), child| (count + 1, starting || !child.ready));
         // One at a time: the next is started when this one is ready and there still is a line. After failures one is
         // tried although nothing is claimed for it.
-        !starting && count < workers && (!self.line.is_empty() || (self.failures > 0 && count == 0))
+        let asked_for = !self.line.is_empty() || (count == 0 && (self.failures > 0 || self.knowing.is_wanted()));
+        !starting && count < workers && asked_for
     }
 
     /// A child did not come up.

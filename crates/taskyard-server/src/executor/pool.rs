@@ -225,6 +225,10 @@ impl Executor for Arc<Pool> {
         }
     }
 
+    fn known(&self, reasons: &[String]) -> Vec<String> {
+        reasons.iter().filter(|reason| self.engine.registry.knows_reason(reason)).cloned().collect()
+    }
+
     fn interrupt_all(&self, why: Interrupt) {
         for running in self.table.all() {
             running.attempt.interrupt(why);

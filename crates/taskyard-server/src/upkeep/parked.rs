@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use taskyard_core::state::Runtime;
-
 use super::exhaust;
 use crate::backoff::{Backoff, jittered};
 use crate::state::State;
@@ -16,7 +14,10 @@ pub(super) async fn run(state: &State) {
     let mut backoff = Backoff::default();
     loop {
         if release(state).await {
-            tokio::time::sleep(jittered(EVERY)).await;
+            tokio::select! {
+                () = tokio::time::sleep(jittered(EVERY)) => {}
+                () = state.engine.learned.notified() => {}
+            }
             backoff = Backoff::default();
         } else {
             backoff.pause().await;
@@ -26,8 +27,7 @@ pub(super) async fn run(state: &State) {
 
 /// Whether the database answered.
 async fn release(state: &State) -> bool {
-    // What children cannot run they know themselves.
-    for executor in state.executors.iter().filter(|executor| executor.runtime() == Runtime::Rust) {
+    for executor in &state.executors {
         let runtime = executor.runtime();
         let reasons = match state.store.parked(runtime).await {
             Ok(reasons) => reasons,
@@ -36,10 +36,14 @@ async fn release(state: &State) -> bool {
                 return false;
             }
         };
-        for parked in reasons.iter().filter(|parked| state.engine.registry.knows_reason(&parked.reason)) {
-            match exhaust("unpark", || state.store.unpark(runtime, &parked.reason)).await {
+        if reasons.is_empty() {
+            continue;
+        }
+        let reasons: Vec<String> = reasons.into_iter().map(|parked| parked.reason).collect();
+        for reason in executor.known(&reasons) {
+            match exhaust("unpark", || state.store.unpark(runtime, &reason)).await {
                 Some(tasks) => {
-                    tracing::info!(reason = parked.reason, tasks, "released parked tasks that this server knows");
+                    tracing::info!(reason, tasks, "released parked tasks that this server knows");
                     state.look();
                 }
                 None => return false,

@@ -111,6 +111,11 @@ async fn live() {
                     }
                 }
             }
+            ToChild::Answers(_) => {}
+            ToChild::Knows(reasons) => {
+                let known = reasons.into_iter().filter(|reason| reason == "kind `known`").collect();
+                say.send(FromChild::Known(known));
+            }
             ToChild::Leave => leaving = true,
         }
         if leaving && slots.running.lock().unwrap().is_empty() {
@@ -140,7 +145,8 @@ async fn body(run: &Run, say: &Say) -> End {
     let argument = payload["args"][0].clone();
     let result = |value: &Value| End::Returned(ByteBuf::from(serde_json::to_vec(value).unwrap()));
     let raised = |wish| End::Raised {
-        error_type: "builtins.ValueError".into(),
+        error_type: "ValueError".into(),
+        also: vec!["Exception".into()],
         message: "no".into(),
         traceback: Some("Traceback …".into()),
         wish,

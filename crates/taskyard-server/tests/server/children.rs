@@ -80,10 +80,7 @@ async fn every_end_is_what_the_child_says() {
         within("its end", task.outcome()).await.unwrap();
         let record = world.record(task).await;
         let error = record.error.unwrap();
-        assert_eq!(
-            (record.state, record.failures, error.error_type.as_str()),
-            (TaskState::Failed, 1, "builtins.ValueError")
-        );
+        assert_eq!((record.state, record.failures, error.error_type.as_str()), (TaskState::Failed, 1, "ValueError"));
         assert_eq!(error.traceback.as_deref(), Some("Traceback …"));
     }
     eventually("it is parked", async || world.record(&unknown).await.waiting_for.is_some()).await;

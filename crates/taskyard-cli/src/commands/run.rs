@@ -1,0 +1,194 @@
+//! What runs until it is told to stop: a server, a web application, or both.
+//!
+//! The first SIGTERM or SIGINT stops it gracefully, a second one hastens it; both end with exit code 0. Exit code 75
+//! asks a supervisor for a new process: too many bodies held on to their threads. If the web application ends, the
+//! server ends with it, and its exit code is the command's.
+
+use std::process::ExitStatus;
+
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
+use taskyard_server::ServerHandle;
+use tokio::process::Child;
+
+use crate::commands::Interrupts;
+use crate::failure::Failure;
+use crate::out::remark;
+use crate::python;
+use crate::session::{Access, Session};
+
+/// `EX_TEMPFAIL` of sysexits.h: the same call may succeed.
+const EXIT_AGAIN: u8 = 75;
+
+/// How many workers, and which tasks.
+#[derive(Debug, Args)]
+pub(crate) struct Workers {
+    /// Workers at most [default: CPU count]
+    #[arg(short = 'w', long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Async tasks that one worker runs at once [default: 10]
+    #[arg(long, value_name = "N")]
+    concurrency: Option<usize>,
+    /// Serve these queues only, separated by commas [default: all]
+    #[arg(long, value_name = "A,B")]
+    queues: Option<String>,
+    /// The server's label [default: host name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Workers {
+    /// The settings that these flags say.
+    pub(crate) fn flags(&self) -> Vec<(String, String)> {
+        [
+            ("max_workers", self.workers.map(|number| number.to_string())),
+            ("concurrency", self.concurrency.map(|number| number.to_string())),
+            ("queues", self.queues.clone()),
+            ("server_name", self.name.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+    }
+}
+
+/// What runs.
+pub(crate) struct Run {
+    interrupts: Interrupts,
+    server: Option<ServerHandle>,
+    web: Option<Child>,
+}
+
+impl Run {
+    /// Signals are heard from here on.
+    ///
+    /// # Errors
+    /// The system has no room for a handler.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        Ok(Self { interrupts: Interrupts::listen()?, server: None, web: None })
+    }
+
+    /// Adds a server; `app` is what the command line names.
+    ///
+    /// # Errors
+    /// The database's, or the application's.
+    pub(crate) async fn server(&mut self, session: &Session, app: Option<&str>) -> Result<(), Failure> {
+        let taskyard = session.taskyard(Access::Create).await?;
+        remark(format_args!("database: {}", session.address()));
+        let mut config = taskyard.server_config();
+        let kinds = taskyard.registry().kinds().len();
+        if let Some(python) = session.python() {
+            let app = python::application(app, session);
+            match &app {
+                Some(app) => remark(format_args!("application: {app}")),
+                None if session.settings().include.is_empty() => {
+                    return Err(Failure::usage("there is no application to run tasks of").with_hint(
+                        "name it: --app module:attribute, TASKYARD_APP, or app = \"…\" under [tool.taskyard] in pyproject.toml",
+                    ));
+                }
+                None => {}
+            }
+            let worker = python.worker(app.as_deref(), session);
+            tokio::select! {
+                checked = python.check(&worker) => checked?,
+                _ = self.interrupts.next() => return Err(Failure::quiet(130)),
+            }
+            config.children = Some(worker);
+            config.lanes = false;
+        } else if app.is_some() {
+            return Err(Failure::usage("--app names a Python application, and this program runs Rust tasks only")
+                .with_hint("start the server with the `taskyard` command of the Python package"));
+        }
+        let server = taskyard.serve_with(config).await?;
+        tracing::info!(
+            server = %server.id(),
+            workers = session.settings().max_workers,
+            kinds,
+            "the server runs; SIGTERM or Ctrl-C stops it"
+        );
+        self.server = Some(server);
+        Ok(())
+    }
+
+    /// Adds the web application's process.
+    pub(crate) fn web(&mut self, process: Child) {
+        self.web = Some(process);
+    }
+
+    /// Waits for the end of it all; answers the exit code.
+    ///
+    /// # Errors
+    /// What exit code 75 means, in words.
+    pub(crate) async fn until_ended(mut self, session: &Session) -> Result<u8, Failure> {
+        let mut asked = 0_u32;
+        let (mut exit, mut web_exit) = (None, None);
+        while self.server.is_some() || self.web.is_some() {
+            tokio::select! {
+                ended = ended(self.server.as_ref()) => {
+                    exit = Some(ended.exit_code());
+                    self.server = None;
+                    self.stop_web();
+                }
+                status = exited(self.web.as_mut()) => {
+                    self.web = None;
+                    web_exit = Some(status);
+                    if asked == 0 {
+                        tracing::error!(%status, "the web application has ended; the server stops too");
+                    }
+                    self.server.iter().for_each(ServerHandle::stop);
+                }
+                name = self.interrupts.next() => {
+                    asked += 1;
+                    self.asked(session, name, asked);
+                }
+            }
+        }
+        match (exit, web_exit) {
+            (Some(EXIT_AGAIN), _) => {
+                Err(Failure::work("the server gave its work back and ended: it needs a fresh process")
+                    .with_exit(EXIT_AGAIN)
+                    .with_hint("start it again; `taskyard dead list` names tasks that held on to their threads"))
+            }
+            (_, Some(status)) if asked == 0 && !status.success() => Ok(status.code().map_or(1, |code| code as u8)),
+            (exit, _) => Ok(exit.unwrap_or(0)),
+        }
+    }
+
+    fn asked(&self, session: &Session, signal: &'static str, times: u32) {
+        if times == 1 {
+            let grace = session.settings().shutdown_grace;
+            tracing::info!(
+                signal,
+                ?grace,
+                "stopping: nothing new starts, what runs may end; another signal hastens it"
+            );
+            self.server.iter().for_each(ServerHandle::stop);
+        } else {
+            tracing::info!(signal, "hastening: what runs is given back now");
+            self.server.iter().for_each(ServerHandle::hasten);
+        }
+        self.stop_web();
+    }
+
+    /// Passes a SIGTERM on: uvicorn then answers what it has begun.
+    fn stop_web(&self) {
+        let id = self.web.as_ref().and_then(Child::id).and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(id) = id {
+            let _ = kill_process(id, Signal::TERM);
+        }
+    }
+}
+
+async fn ended(server: Option<&ServerHandle>) -> taskyard::ServerExit {
+    match server {
+        Some(server) => server.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn exited(web: Option<&mut Child>) -> ExitStatus {
+    match web {
+        Some(web) => web.wait().await.unwrap_or_default(),
+        None => std::future::pending().await,
+    }
+}

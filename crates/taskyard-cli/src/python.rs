@@ -1,0 +1,105 @@
+//! What the `taskyard` command of the Python package adds: workers and the web application are Python processes.
+//!
+//! How they are started is said by the package ([`Python`]); which application they load is found here, the same for
+//! `queue start` and `serve`.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use taskyard_server::children::ChildCommand;
+use tokio::process::Command;
+
+use crate::failure::Failure;
+use crate::session::Session;
+
+/// What a Python process that the command starts must not see.
+const HIDDEN: [&str; 2] = ["TASKYARD_SECRET", "TASKYARD_SECRETS_ACCEPTED"];
+
+/// How Python is started.
+#[derive(Clone, Debug)]
+pub struct Python {
+    /// The interpreter.
+    pub program: OsString,
+}
+
+impl Python {
+    /// How a worker process is started that runs the functions of `app`, if there is one, and of what is included.
+    pub(crate) fn worker(&self, app: Option<&str>, session: &Session) -> ChildCommand {
+        let settings = session.settings();
+        let mut args = vec!["-m".to_owned(), "taskyard.worker".to_owned()];
+        if let Some(app) = app {
+            args.extend(["--app".to_owned(), app.to_owned()]);
+        }
+        for include in &settings.include {
+            args.extend(["--include".to_owned(), include.clone()]);
+        }
+        let mut command = ChildCommand::new(&self.program, args);
+        command.tasks_max = settings.worker_tasks_max;
+        command.memory_bytes_max = (settings.worker_memory_max > 0).then_some(settings.worker_memory_max);
+        command.env_hidden = HIDDEN.iter().map(OsString::from).collect();
+        command
+    }
+
+    /// Loads the application once, so that what is wrong with it shows at the start and not at the first task.
+    ///
+    /// # Errors
+    /// It cannot be loaded; the interpreter has said why.
+    pub(crate) async fn check(&self, worker: &ChildCommand) -> Result<(), Failure> {
+        let mut command = Command::new(&worker.program);
+        command.args(&worker.args).arg("--check").stdin(std::process::Stdio::null()).kill_on_drop(true);
+        for name in HIDDEN {
+            command.env_remove(name);
+        }
+        let status = command
+            .status()
+            .await
+            .map_err(|error| Failure::work(format!("cannot start {}: {error}", worker.program.to_string_lossy())))?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(Failure::work(format!("the application cannot be loaded ({status}); its own words are above"))
+            .with_hint("--app is module:attribute, as for uvicorn; it is imported from the working directory"))
+    }
+
+    /// The web application's process.
+    pub(crate) fn web(&self, app: &str, arguments: &[String]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["-m", "uvicorn", app]).args(arguments).kill_on_drop(true);
+        command
+    }
+}
+
+/// The application that the command line or the settings name, else the one that stands where such stand.
+pub(crate) fn application(given: Option<&str>, session: &Session) -> Option<String> {
+    given.map(str::to_owned).or_else(|| session.settings().app.clone()).or_else(|| find(Path::new(".")))
+}
+
+/// The places in which FastAPI's own command looks, too.
+const PLACES: [&str; 6] = ["main", "app", "api", "app/main", "app/app", "app/api"];
+
+fn find(directory: &Path) -> Option<String> {
+    let place = PLACES.iter().find(|place| directory.join(format!("{place}.py")).is_file())?;
+    let text = std::fs::read_to_string(directory.join(format!("{place}.py"))).ok()?;
+    let defines = |name: &str| {
+        text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with([':', '='])))
+    };
+    let attribute = ["app", "api"].into_iter().find(|name| defines(name));
+    let module = place.replace('/', ".");
+    Some(attribute.map_or(module.clone(), |attribute| format!("{module}:{attribute}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    fn the_application_is_found_where_such_stand() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(find(directory.path()), None);
+        std::fs::create_dir(directory.path().join("app")).unwrap();
+        std::fs::write(directory.path().join("app/main.py"), "from x import y\napi: FastAPI = make()\n").unwrap();
+        assert_eq!(find(directory.path()).as_deref(), Some("app.main:api"));
+        std::fs::write(directory.path().join("main.py"), "import tasks\n").unwrap();
+        assert_eq!(find(directory.path()).as_deref(), Some("main"));
+    }
+}

@@ -1,0 +1,125 @@
+//! The project's secret: `TASKYARD_SECRET`, else a file in the project's `.taskyard` directory, made on first need.
+//!
+//! The file is read anew while it is not there, because another process of the project may make it at any time.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use taskyard_core::seal::{Key, Keys};
+use taskyard_core::settings::Settings;
+use taskyard_core::{Error, Result};
+
+use crate::project;
+
+/// The keys of one project on this host.
+#[derive(Debug)]
+pub struct ProjectKeys {
+    accepted: Vec<Key>,
+    directory: PathBuf,
+    /// What it signs with, once that is known.
+    own: Mutex<Option<Key>>,
+}
+
+impl ProjectKeys {
+    /// The keys of `settings`; `directory` is the project's `.taskyard`, which is made if a secret must be kept there.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a secret that is too short.
+    pub fn new(settings: &Settings, directory: impl Into<PathBuf>) -> Result<Self> {
+        let active = settings.secret.as_deref().map(Key::new).transpose()?;
+        let accepted = settings.secrets_accepted.iter().map(|secret| Key::new(secret)).collect::<Result<_>>()?;
+        Ok(Self { accepted, directory: directory.into(), own: Mutex::new(active) })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join("secret")
+    }
+
+    /// The file's key, if there is one by now.
+    fn kept(&self) -> Result<Option<Key>> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.is_none() {
+            *own = match std::fs::read_to_string(self.path()) {
+                Ok(secret) => Some(Key::new(&secret)?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(file_error(&self.path(), &error)),
+            };
+        }
+        Ok(own.clone())
+    }
+
+    /// Makes the file, whole or not at all; whoever is first wins.
+    fn make(&self) -> io::Result<()> {
+        project::make_private(&self.directory)?;
+        let draft = self.directory.join(format!("secret.{}", uuid::Uuid::new_v4()));
+        let secret = format!("{}{}\n", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(secret.as_bytes())?;
+        file.sync_all()?;
+        let linked = std::fs::hard_link(&draft, self.path());
+        std::fs::remove_file(&draft)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Keys for ProjectKeys {
+    fn active(&self) -> Result<Key> {
+        if let Some(key) = self.kept()? {
+            return Ok(key);
+        }
+        self.make().map_err(|error| file_error(&self.path(), &error))?;
+        self.kept()?.ok_or_else(|| file_error(&self.path(), &io::ErrorKind::NotFound.into()))
+    }
+
+    fn find(&self, id: &str) -> Option<Key> {
+        let kept =
+            || self.kept().inspect_err(|error| tracing::error!(%error, "the secret cannot be read")).ok().flatten();
+        kept().filter(|key| key.id() == id).or_else(|| self.accepted.iter().find(|key| key.id() == id).cloned())
+    }
+}
+
+fn file_error(path: &Path, error: &io::Error) -> Error {
+    Error::File { path: path.display().to_string(), why: project::plain(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_secret_is_made_once_and_shared() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join(".taskyard");
+        let keys = || ProjectKeys::new(&Settings::default(), &directory).unwrap();
+        let (early, first, second) = (keys(), keys(), keys());
+        assert!(early.find("0000000000000000").is_none() && !directory.exists(), "looking makes nothing");
+        let key = first.active().unwrap();
+        assert_eq!(second.active().unwrap(), key);
+        assert_eq!(early.find(&key.id()), Some(key), "found although it was made later");
+        let mode = std::fs::metadata(directory.join("secret")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2, "no draft is left");
+    }
+
+    #[test]
+    fn a_given_secret_signs_and_former_ones_are_accepted() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            secret: Some("the secret of today".into()),
+            secrets_accepted: vec!["the secret of yesterday".into()],
+            ..Settings::default()
+        };
+        let keys = ProjectKeys::new(&settings, root.path().join(".taskyard")).unwrap();
+        assert_eq!(keys.active().unwrap(), Key::new("the secret of today").unwrap());
+        assert!(keys.find(&Key::new("the secret of yesterday").unwrap().id()).is_some());
+        assert!(!root.path().join(".taskyard").exists());
+        assert!(ProjectKeys::new(&Settings { secret: Some("short".into()), ..settings }, root.path()).is_err());
+    }
+}

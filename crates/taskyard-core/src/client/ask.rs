@@ -1,0 +1,204 @@
+//! A client's operations as data, for callers that are not Rust: Python in this process, and child processes.
+//!
+//! [`Client::ask`] takes an operation and answers JSON. What must keep the order of the calls (additions, cancel, stop,
+//! retry) is pushed before it returns; only the answer is awaited.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::{Client, TaskRef};
+use crate::seal::{Blob, Keys, seal};
+use crate::store::{Final, TaskFilter};
+use crate::task::NewTask;
+use crate::{Error, Result, TaskId, TaskState};
+
+/// A task to be added whose serialised parts are not sealed yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    /// The task; every default is decided.
+    pub task: NewTask,
+    /// What is to be signed and put into its payload.
+    pub blobs: Vec<Blob>,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Adds all or none; answers `[[id, existing], ..]` once they are durable.
+    Add(Vec<Draft>),
+    /// Answers how it ended: `{"id", "state", "result", "error"}`.
+    Wait(TaskId),
+    /// Answers the record.
+    Record(TaskId),
+    /// Answers the context, an object.
+    Context(TaskId),
+    /// Answers the log lines, oldest first.
+    Logs(TaskId),
+    /// Answers the attempts, oldest first.
+    Attempts(TaskId),
+    /// Answers what became of it.
+    Cancel(TaskId),
+    /// Answers what became of it.
+    Stop(TaskId),
+    /// Answers what became of it.
+    Retry(TaskId),
+    /// Answers the results of a task's parents.
+    ParentResults(TaskId),
+    /// Answers records, newest first.
+    List {
+        /// In these states; all if empty.
+        states: Vec<TaskState>,
+        /// In this queue.
+        queue: Option<String>,
+        /// Of this kind.
+        kind: Option<String>,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Answers `null` once everything pushed before is written.
+    Flush,
+}
+
+/// JSON, on its way.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + Send>>;
+
+impl Client {
+    /// Carries out one operation.
+    ///
+    /// # Errors
+    /// What is refused at the call: arguments, limits, cycles, a full memory. The rest comes with the answer.
+    pub fn ask(&self, ask: Ask) -> Result<Answering> {
+        let client = self.clone();
+        let known = |id: TaskId| client.get::<serde_json::Value>(id);
+        Ok(match ask {
+            Ask::Add(drafts) => {
+                let refs = self.add_settled(self.settle_drafts(drafts)?)?;
+                Box::pin(async move {
+                    let mut added = Vec::with_capacity(refs.len());
+                    for task in &refs {
+                        added.push((task.get_task_id().await?, task.existing()));
+                    }
+                    encode(&added)
+                })
+            }
+            Ask::Wait(id) => {
+                let task = known(id);
+                Box::pin(async move { ended(&task.outcome().await?) })
+            }
+            Ask::Record(id) => {
+                let task = known(id);
+                Box::pin(async move { encode(&task.record().await?) })
+            }
+            Ask::Context(id) => {
+                let task = known(id);
+                Box::pin(async move { encode(&task.get_context().await?) })
+            }
+            Ask::Logs(id) => {
+                let task = known(id);
+                Box::pin(async move { encode(&task.get_logs().await?.into_iter().map(line).collect::<Vec<_>>()) })
+            }
+            Ask::Attempts(id) => {
+                let task = known(id);
+                Box::pin(async move { encode(&task.get_attempts().await?) })
+            }
+            Ask::Cancel(id) => control(known(id).cancel()),
+            Ask::Stop(id) => control(known(id).stop()),
+            Ask::Retry(id) => control(known(id).retry()),
+            Ask::ParentResults(id) => Box::pin(async move {
+                let parents = client.store.parent_results(id).await?;
+                encode(&parents.iter().map(parent).collect::<Result<Vec<_>>>()?)
+            }),
+            Ask::List { states, queue, kind, limit } => {
+                let filter = TaskFilter { states, queue, kind, limit, ..TaskFilter::default() };
+                Box::pin(async move { encode(&client.store.list(&filter).await?) })
+            }
+            Ask::Flush => Box::pin(async move {
+                client.flush().await?;
+                encode(&())
+            }),
+        })
+    }
+
+    /// Adds all of these or none, each settled before ([`Draft::settle`]).
+    ///
+    /// # Errors
+    /// [`Error::Cycle`], [`Error::QueueUnavailable`].
+    pub fn add_settled(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef>> {
+        self.push_tasks(tasks)
+    }
+
+    fn settle_drafts(&self, drafts: Vec<Draft>) -> Result<Vec<NewTask>> {
+        let limits = self.config().limits;
+        drafts.into_iter().map(|draft| draft.settle(&limits, self.keys.as_ref())).collect()
+    }
+}
+
+impl Draft {
+    /// Seals and checks it.
+    ///
+    /// # Errors
+    /// What cannot be stored, and that there is no key.
+    pub fn settle(self, limits: &crate::Limits, keys: &dyn Keys) -> Result<NewTask> {
+        let mut task = self.task;
+        if !self.blobs.is_empty() {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            seal(&mut task, &self.blobs, keys, now.map_or(0, |now| now.as_secs()))?;
+        }
+        super::call::check(&mut task, limits)?;
+        Ok(task)
+    }
+}
+
+fn control(control: super::Control) -> Answering {
+    Box::pin(async move { encode(&control.await?) })
+}
+
+fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::Database(format!("an answer cannot be encoded: {error}")))
+}
+
+/// Stored JSON as it is; what is none becomes an error that says so.
+fn raw(bytes: Option<&[u8]>) -> Result<Box<RawValue>> {
+    let text = String::from_utf8(bytes.unwrap_or(b"null").to_vec()).map_err(|error| not_json(&error))?;
+    RawValue::from_string(text).map_err(|error| not_json(&error))
+}
+
+fn not_json(error: &dyn std::fmt::Display) -> Error {
+    Error::NotRepresentable { what: "a stored result".into(), why: error.to_string() }
+}
+
+#[derive(Serialize)]
+struct Ended<'a> {
+    id: TaskId,
+    state: TaskState,
+    result: Option<Box<RawValue>>,
+    error: &'a Option<crate::Failure>,
+}
+
+fn ended(found: &Final) -> Result<Vec<u8>> {
+    let result = found.result.as_deref().map(|bytes| raw(Some(bytes))).transpose()?;
+    encode(&Ended { id: found.id, state: found.state, result, error: &found.error })
+}
+
+fn parent(parent: &crate::store::ParentResult) -> Result<Box<RawValue>> {
+    let result = parent.result.as_deref().map(|bytes| raw(Some(bytes))).transpose()?;
+    raw(Some(&encode(&Ended { id: parent.id, state: parent.state, result, error: &parent.error })?))
+}
+
+fn line(line: crate::task::StoredLogLine) -> serde_json::Value {
+    let fields = line.line.fields.as_deref().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(bytes).ok());
+    json!({
+        "sequence": line.sequence,
+        "attempt": line.attempt,
+        "created_at": line.created_at,
+        "level": line.line.level,
+        "logger": line.line.logger,
+        "message": line.line.message,
+        "fields": fields,
+        "traceback": line.line.traceback,
+    })
+}

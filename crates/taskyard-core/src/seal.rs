@@ -1,0 +1,298 @@
+//! Bytes that a language's own serialiser made (Python's dill), signed so that a row alone can never make a worker run code.
+//!
+//! A payload holds such bytes as `{"$dill": "<envelope in base64>"}`. The envelope is, in this order: `TY`, version 1,
+//! codec, key id (8 bytes), Python's major and minor version, seconds since the epoch (u64, big endian), the body, and
+//! a MAC of 32 bytes: HMAC-SHA-256 over all before it, the task's id and its kind. So it fits one task only. The queue
+//! may change and is not covered.
+//!
+//! The signing key is derived from the secret by HKDF; its id is derived from it too, and tells nothing about it. The
+//! process that verifies hands on what it verified: no one else may take bytes from the JSON text itself.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::Sha256;
+
+use crate::task::NewTask;
+use crate::{Error, Result, TaskId};
+
+/// The name under which an envelope stands in JSON.
+pub const TAG: &str = "$dill";
+const MAGIC: [u8; 3] = *b"TY\x01";
+const HEADER: usize = 3 + 1 + 8 + 2 + 8;
+const MAC: usize = 32;
+
+/// Serialised bytes of a task that is not sealed yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    /// Where in the payload the envelope's text goes, between its quotes.
+    pub at: usize,
+    /// Python's version that made it.
+    pub python: (u8, u8),
+    /// What the serialiser made.
+    #[serde(with = "serde_bytes")]
+    pub body: Vec<u8>,
+}
+
+/// A verified envelope: the text that stood in the payload, and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// The base64 text.
+    pub text: String,
+    /// Python's version that made it.
+    pub python: (u8, u8),
+    /// What the serialiser made.
+    #[serde(with = "serde_bytes")]
+    pub body: Vec<u8>,
+}
+
+/// A secret's signing key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    id: [u8; 8],
+    signing: [u8; 32],
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Key({})", self.id())
+    }
+}
+
+impl Key {
+    /// The key of a secret.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for one under 16 bytes: it could be guessed.
+    pub fn new(secret: &str) -> Result<Self> {
+        let secret = secret.trim();
+        if secret.len() < 16 {
+            return Err(Error::Setting { name: "secret (TASKYARD_SECRET)".into(), why: "it is under 16 bytes".into() });
+        }
+        let derived = Hkdf::<Sha256>::new(Some(b"taskyard"), secret.as_bytes());
+        let (mut id, mut signing) = ([0; 8], [0; 32]);
+        derived.expand(b"key id", &mut id).expect("8 bytes are not too many");
+        derived.expand(b"sign", &mut signing).expect("32 bytes are not too many");
+        Ok(Self { id, signing })
+    }
+
+    /// Its public name.
+    #[must_use]
+    pub fn id(&self) -> String {
+        hex(&self.id)
+    }
+
+    fn mac(&self, head: &[u8], id: TaskId, kind: &str) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.signing).expect("any length will do");
+        mac.update(head);
+        mac.update(id.0.as_bytes());
+        mac.update(kind.as_bytes());
+        mac
+    }
+}
+
+/// Where keys come from; asked again each time, for a key may appear while a server runs.
+pub trait Keys: Send + Sync + std::fmt::Debug {
+    /// The key to sign with.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn active(&self) -> Result<Key>;
+
+    /// The key with this id, if this process has it.
+    fn find(&self, id: &str) -> Option<Key>;
+}
+
+/// No key at all.
+#[derive(Debug)]
+pub(crate) struct NoKeys;
+
+impl Keys for NoKeys {
+    fn active(&self) -> Result<Key> {
+        Err(Error::Setting { name: "secret (TASKYARD_SECRET)".into(), why: "this program was given none".into() })
+    }
+
+    fn find(&self, _: &str) -> Option<Key> {
+        None
+    }
+}
+
+/// The reason under which a task is parked whose key a server lacks; its text is part of the protocol between servers.
+#[must_use]
+pub fn parked_reason(key_id: &str) -> String {
+    format!("key {key_id} (TASKYARD_SECRET)")
+}
+
+/// The key's id that such a reason names.
+#[must_use]
+pub fn key_of_reason(reason: &str) -> Option<&str> {
+    reason.strip_prefix("key ")?.strip_suffix(" (TASKYARD_SECRET)")
+}
+
+/// Why an envelope does not open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unopened {
+    /// It was signed with a key that is not here.
+    UnknownKey(String),
+    /// It is not what was signed for this task.
+    Forged(&'static str),
+}
+
+/// Signs the blobs of a task and puts them into its payload.
+///
+/// # Errors
+/// There is no key, or a blob's place is none.
+pub fn seal(task: &mut NewTask, blobs: &[Blob], keys: &dyn Keys, now_s: u64) -> Result<()> {
+    if blobs.is_empty() {
+        return Ok(());
+    }
+    let key = keys.active()?;
+    for blob in blobs.iter().rev() {
+        if blob.at > task.payload.len() {
+            return Err(Error::InvalidArgument { what: "payload", why: "a blob lies outside of it".into() });
+        }
+        let mut envelope = Vec::with_capacity(HEADER + blob.body.len() + MAC);
+        envelope.extend_from_slice(&MAGIC);
+        envelope.push(1);
+        envelope.extend_from_slice(&key.id);
+        envelope.extend_from_slice(&[blob.python.0, blob.python.1]);
+        envelope.extend_from_slice(&now_s.to_be_bytes());
+        envelope.extend_from_slice(&blob.body);
+        let mac = key.mac(&envelope, task.id, &task.kind).finalize().into_bytes();
+        envelope.extend_from_slice(&mac);
+        task.payload.splice(blob.at..blob.at, BASE64.encode(envelope).into_bytes());
+    }
+    Ok(())
+}
+
+/// Verifies every envelope in a payload; one that does not verify spoils all.
+///
+/// # Errors
+/// [`Unopened`].
+pub fn open(payload: &[u8], id: TaskId, kind: &str, keys: &dyn Keys) -> std::result::Result<Vec<Opened>, Unopened> {
+    if !may_hold(payload) {
+        return Ok(Vec::new());
+    }
+    let Ok(value) = serde_json::from_slice::<Value>(payload) else {
+        // What cannot be read is refused as such later.
+        return Ok(Vec::new());
+    };
+    let mut texts = Vec::new();
+    collect(&value, &mut texts);
+    texts.sort_unstable();
+    texts.dedup();
+    texts.into_iter().map(|text| open_one(text, id, kind, keys)).collect()
+}
+
+/// The tag, as it is written or with any of its characters escaped.
+fn may_hold(payload: &[u8]) -> bool {
+    let holds = |part: &[u8]| payload.windows(part.len()).any(|window| window == part);
+    holds(TAG.as_bytes()) || holds(b"\\u")
+}
+
+fn collect<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect(item, texts)),
+        Value::Object(map) => {
+            if let Some(Value::String(text)) = map.get(TAG) {
+                texts.push(text);
+            }
+            map.values().for_each(|item| collect(item, texts));
+        }
+        _ => {}
+    }
+}
+
+fn open_one(text: &str, id: TaskId, kind: &str, keys: &dyn Keys) -> std::result::Result<Opened, Unopened> {
+    let forged = Unopened::Forged;
+    let bytes = BASE64.decode(text).map_err(|_| forged("it is no base64"))?;
+    if bytes.len() < HEADER + MAC || bytes[..3] != MAGIC || bytes[3] != 1 {
+        return Err(forged("it is no envelope of this version"));
+    }
+    let key_id = hex(&bytes[4..12]);
+    let key = keys.find(&key_id).ok_or(Unopened::UnknownKey(key_id))?;
+    let (head, mac) = bytes.split_at(bytes.len() - MAC);
+    key.mac(head, id, kind).verify_slice(mac).map_err(|_| forged("its signature does not fit this task"))?;
+    Ok(Opened { text: text.to_owned(), python: (bytes[12], bytes[13]), body: head[HEADER..].to_vec() })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Ring(Vec<Key>);
+
+    impl Keys for Ring {
+        fn active(&self) -> Result<Key> {
+            self.0.first().cloned().ok_or(Error::ShutDown("no key"))
+        }
+
+        fn find(&self, id: &str) -> Option<Key> {
+            self.0.iter().find(|key| key.id() == id).cloned()
+        }
+    }
+
+    fn ring(secret: &str) -> Ring {
+        Ring(vec![Key::new(secret).unwrap()])
+    }
+
+    fn sealed(keys: &Ring) -> NewTask {
+        let payload = br#"{"args":[{"$dill":""},1,{"$dill":""}],"kwargs":{}}"#.to_vec();
+        let mut task = NewTask::new("app:<lambda>", payload);
+        let blobs = [19, 33].map(|at| Blob { at, python: (3, 11), body: vec![at as u8; 5] });
+        seal(&mut task, &blobs, keys, 1).unwrap();
+        task
+    }
+
+    #[test]
+    fn what_was_sealed_opens_for_its_task_alone() {
+        let keys = ring("0123456789abcdef");
+        let task = sealed(&keys);
+        let opened = open(&task.payload, task.id, &task.kind, &keys).unwrap();
+        let mut bodies: Vec<_> = opened.iter().map(|opened| opened.body.clone()).collect();
+        bodies.sort();
+        assert_eq!(bodies, [vec![19; 5], vec![33; 5]]);
+        let value: Value = serde_json::from_slice(&task.payload).unwrap();
+        assert!(opened.iter().any(|opened| value["args"][0][TAG] == opened.text));
+
+        let forged = |result| assert!(matches!(result, Err(Unopened::Forged(_))), "{result:?}");
+        forged(open(&task.payload, TaskId::generate(), &task.kind, &keys));
+        forged(open(&task.payload, task.id, "app:other", &keys));
+        let unknown = open(&task.payload, task.id, &task.kind, &ring("another secret of mine"));
+        assert_eq!(unknown, Err(Unopened::UnknownKey(keys.0[0].id())));
+    }
+
+    #[test]
+    fn no_byte_can_be_altered() {
+        let keys = ring("0123456789abcdef");
+        let task = sealed(&keys);
+        let value: Value = serde_json::from_slice(&task.payload).unwrap();
+        let envelope = BASE64.decode(value["args"][0][TAG].as_str().unwrap()).unwrap();
+        for at in 0..envelope.len() {
+            let mut altered = envelope.clone();
+            altered[at] ^= 1;
+            let payload = format!(r#"{{"args":[{{"{TAG}":"{}"}}]}}"#, BASE64.encode(altered));
+            assert!(open(payload.as_bytes(), task.id, &task.kind, &keys).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn an_escaped_name_is_no_way_around() {
+        let payload = br#"{"args":[{"\u0024dill":"AAAA"}]}"#;
+        let keys = ring("0123456789abcdef");
+        assert!(matches!(open(payload, TaskId::generate(), "k", &keys), Err(Unopened::Forged(_))));
+    }
+
+    #[test]
+    fn short_secrets_are_refused() {
+        assert!(Key::new("secret").is_err());
+    }
+}

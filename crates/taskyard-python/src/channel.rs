@@ -1,0 +1,268 @@
+//! A worker's side of the socket to its server.
+//!
+//! The worker's event loop reads (`receive`, which never waits); any of its threads may write. A write waits until the
+//! system has taken it: what was said before a body begins is out, whatever the body does then.
+
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use serde_bytes::ByteBuf;
+use taskyard_core::client::Ask;
+use taskyard_server::children::frame::{self, Asked, End, FromChild, Line, Note, ToChild, Wish};
+
+use crate::draft::draft;
+use crate::message::message;
+use crate::question::question;
+use crate::reply::{Addition, Cell, Reply};
+
+/// Read at once at most.
+const READ_MAX: usize = 256 << 10;
+
+/// What waits to be said at the end of this turn of the loop.
+#[derive(Default)]
+struct Outbox {
+    notes: Vec<Note>,
+    ends: Vec<(u64, End)>,
+}
+
+/// A worker's side of the socket to its server.
+#[pyclass(frozen, module = "taskyard._core")]
+pub struct Channel {
+    socket: OwnedFd,
+    unread: Mutex<Vec<u8>>,
+    outbox: Mutex<Outbox>,
+    /// One frame at a time.
+    writing: Mutex<()>,
+    calls: AtomicU64,
+    asked: Mutex<HashMap<u64, Arc<Cell>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Channel {
+    fn say(&self, py: Python<'_>, said: &FromChild) -> PyResult<()> {
+        let mut bytes = Vec::with_capacity(256);
+        frame::write(said, &mut bytes)?;
+        py.detach(|| self.write(&bytes))
+    }
+
+    fn write(&self, bytes: &[u8]) -> PyResult<()> {
+        let _writing = lock(&self.writing);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(PyOSError::new_err(format!("the server is gone: {error}"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn question(&self, py: Python<'_>, what: &str, asked: Asked) -> PyResult<Arc<Cell>> {
+        let cell = Cell::new(what);
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        lock(&self.asked).insert(call, cell.clone());
+        self.say(py, &FromChild::Asks(vec![(call, asked)]))?;
+        Ok(cell)
+    }
+
+    /// Reads what is there; false at the end.
+    fn read(&self, unread: &mut Vec<u8>) -> PyResult<bool> {
+        loop {
+            let begin = unread.len();
+            unread.resize(begin + READ_MAX, 0);
+            let got = rustix::net::recv(&self.socket, &mut unread[begin..], RecvFlags::DONTWAIT);
+            let count = got.as_ref().map_or(0, |(count, _)| *count);
+            unread.truncate(begin + count);
+            match got {
+                Ok(_) if count == 0 => return Ok(false),
+                Ok(_) if count == READ_MAX => {}
+                Ok(_) | Err(Errno::AGAIN) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(Errno::CONNRESET) => return Ok(false),
+                Err(error) => return Err(PyOSError::new_err(error.to_string())),
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Channel {
+    /// Takes the descriptor over.
+    #[new]
+    fn new(descriptor: i32) -> PyResult<Self> {
+        if descriptor < 0 {
+            return Err(PyValueError::new_err("no descriptor"));
+        }
+        // SAFETY: the caller gives the descriptor away; it is closed here and nowhere else.
+        #[allow(unsafe_code)]
+        let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        Ok(Self {
+            socket,
+            unread: Mutex::default(),
+            outbox: Mutex::default(),
+            writing: Mutex::default(),
+            calls: AtomicU64::new(1),
+            asked: Mutex::default(),
+        })
+    }
+
+    /// What the loop watches.
+    fn fileno(&self) -> i32 {
+        self.socket.as_raw_fd()
+    }
+
+    /// What the server has said, without waiting: tuples that begin with a word. Raises `EOFError` once it is gone.
+    fn receive<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let mut unread = lock(&self.unread);
+        let alive = self.read(&mut unread)?;
+        let said = PyList::empty(py);
+        let mut rest = unread.as_slice();
+        while let Some((length, after)) = rest.split_first_chunk::<4>() {
+            let length = u32::from_le_bytes(*length) as usize;
+            let Some(body) = after.get(..length) else { break };
+            let one: ToChild = rmp_serde::from_slice(body).map_err(|error| PyValueError::new_err(error.to_string()))?;
+            rest = &after[length..];
+            if let ToChild::Answers(answers) = one {
+                let mut asked = lock(&self.asked);
+                for (call, answer) in answers {
+                    if let Some(cell) = asked.remove(&call) {
+                        cell.settle(answer.map(ByteBuf::into_vec));
+                    }
+                }
+            } else if let Some(tuple) = message(py, one)? {
+                said.append(tuple)?;
+            }
+        }
+        let done = unread.len() - rest.len();
+        unread.drain(..done);
+        if !alive && said.is_empty() {
+            return Err(PyEOFError::new_err("the server is gone"));
+        }
+        Ok(said)
+    }
+
+    /// Ready to run tasks.
+    fn ready(&self, py: Python<'_>) -> PyResult<()> {
+        self.say(py, &FromChild::Ready)
+    }
+
+    /// Of the reasons it was asked about, those that do not hold here.
+    fn known(&self, py: Python<'_>, reasons: Vec<String>) -> PyResult<()> {
+        self.say(py, &FromChild::Known(reasons))
+    }
+
+    /// These attempts are about to begin; returns when that is out.
+    fn started(&self, py: Python<'_>, slots: Vec<u64>) -> PyResult<()> {
+        self.say(py, &FromChild::Started(slots))
+    }
+
+    /// A context (JSON) and log lines `(level, logger, message, fields as JSON, traceback)`, for the next `flush`.
+    fn note(&self, slot: u64, context: Option<&[u8]>, lines: &Bound<'_, PyList>) -> PyResult<()> {
+        let lines = lines
+            .iter()
+            .map(|line| {
+                let line = line.cast_into::<PyTuple>()?;
+                let (level, logger, message, fields, traceback): (i16, String, String, Option<String>, Option<String>) =
+                    line.extract()?;
+                let fields = fields.map(|fields| ByteBuf::from(fields.into_bytes()));
+                Ok(Line { level, logger, message, fields, traceback })
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        let context = context.map(|context| ByteBuf::from(context.to_vec()));
+        lock(&self.outbox).notes.push(Note { slot, context, lines });
+        Ok(())
+    }
+
+    /// It returned this, JSON.
+    fn returned(&self, slot: u64, result: &[u8]) {
+        lock(&self.outbox).ends.push((slot, End::Returned(ByteBuf::from(result.to_vec()))));
+    }
+
+    /// It raised. `wish` is `policy`, `never`, `after` or `snooze`, the latter two with seconds.
+    #[pyo3(signature = (slot, error_type, also, message, traceback, wish, seconds))]
+    #[allow(clippy::too_many_arguments, reason = "one place for each part of an error")]
+    fn raised(
+        &self,
+        slot: u64,
+        error_type: String,
+        also: Vec<String>,
+        message: String,
+        traceback: Option<String>,
+        wish: &str,
+        seconds: f64,
+    ) -> PyResult<()> {
+        let pause = (seconds.clamp(0.0, 4e9) * 1_000.0) as u64;
+        let wish = match wish {
+            "policy" => Wish::Policy,
+            "never" => Wish::Never,
+            "after" => Wish::After(pause),
+            "snooze" => Wish::Snooze(pause),
+            other => return Err(PyValueError::new_err(format!("there is no wish `{other}`"))),
+        };
+        lock(&self.outbox).ends.push((slot, End::Raised { error_type, also, message, traceback, wish }));
+        Ok(())
+    }
+
+    /// It ended because it was interrupted.
+    fn interrupted(&self, slot: u64) {
+        lock(&self.outbox).ends.push((slot, End::Interrupted));
+    }
+
+    /// It cannot run here.
+    fn parked(&self, slot: u64, reason: String) {
+        lock(&self.outbox).ends.push((slot, End::Parked(reason)));
+    }
+
+    /// It had not started, and was asked back.
+    fn recalled(&self, slot: u64) {
+        lock(&self.outbox).ends.push((slot, End::Recalled));
+    }
+
+    /// Says all notes and ends since the last call.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let Outbox { notes, ends } = std::mem::take(&mut *lock(&self.outbox));
+        if !notes.is_empty() {
+            self.say(py, &FromChild::Noted(notes))?;
+        }
+        if !ends.is_empty() {
+            self.say(py, &FromChild::Ended(ends))?;
+        }
+        Ok(())
+    }
+
+    /// Adds all of these or none, each a dict.
+    fn add(&self, py: Python<'_>, tasks: &Bound<'_, PyList>) -> PyResult<Addition> {
+        let drafts = tasks.iter().map(|task| draft(py, task.cast::<PyDict>()?)).collect::<PyResult<Vec<_>>>()?;
+        Ok(Addition::there(self.question(py, "an addition", Asked::Client(Ask::Add(drafts)))?))
+    }
+
+    /// Asks about a task, or does something to it.
+    #[pyo3(signature = (verb, id=None, filter=None))]
+    fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
+        let ask = question(py, verb, id, filter)?;
+        Ok(Reply(self.question(py, verb, Asked::Client(ask))?))
+    }
+
+    /// The answer comes once all notes about this attempt so far are durable.
+    fn saved(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
+        self.flush(py)?;
+        Ok(Reply(self.question(py, "saving the context", Asked::Saved(slot))?))
+    }
+
+    /// The answer is this attempt's token, once all notes about it so far are durable.
+    fn token(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
+        self.flush(py)?;
+        Ok(Reply(self.question(py, "the token", Asked::Token(slot))?))
+    }
+}

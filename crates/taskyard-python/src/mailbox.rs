@@ -1,0 +1,74 @@
+//! How an event loop hears of answers: a socket that becomes readable, and the tokens of what has been answered.
+//!
+//! One byte wakes the loop for any number of tokens. Ringing takes no lock of Python's: under a busy interpreter a
+//! call into its loop would hold an engine thread for milliseconds.
+
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+#[derive(Default)]
+struct Letters {
+    tokens: Vec<u64>,
+    /// A byte is on its way.
+    rung: bool,
+}
+
+/// The mailbox of one event loop.
+#[pyclass(frozen, module = "taskyard._core")]
+pub struct Mailbox(Arc<Post>);
+
+/// Its side for the engine.
+pub struct Post {
+    letters: Mutex<Letters>,
+    ring: UnixStream,
+    heard: UnixStream,
+}
+
+impl Post {
+    /// Puts a token in, and wakes the loop if it is not awake.
+    pub fn put(&self, token: u64) {
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.tokens.push(token);
+        let ring = !std::mem::replace(&mut letters.rung, true);
+        drop(letters);
+        if ring {
+            // A full or closed socket: the loop is awake, or gone.
+            let _ = (&self.ring).write(&[1]);
+        }
+    }
+}
+
+impl Mailbox {
+    pub fn post(&self) -> Arc<Post> {
+        self.0.clone()
+    }
+}
+
+#[pymethods]
+impl Mailbox {
+    #[new]
+    fn new() -> PyResult<Self> {
+        let (ring, heard) = UnixStream::pair()?;
+        ring.set_nonblocking(true)?;
+        heard.set_nonblocking(true)?;
+        Ok(Self(Arc::new(Post { letters: Mutex::default(), ring, heard })))
+    }
+
+    /// What the loop watches.
+    fn fileno(&self) -> i32 {
+        self.0.heard.as_raw_fd()
+    }
+
+    /// The tokens of what was answered since the last call.
+    fn drain(&self) -> Vec<u64> {
+        let mut bytes = [0; 64];
+        let _ = (&self.0.heard).read(&mut bytes);
+        let mut letters = self.0.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        letters.rung = false;
+        std::mem::take(&mut letters.tokens)
+    }
+}

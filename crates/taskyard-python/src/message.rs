@@ -1,0 +1,72 @@
+//! What a server says to a worker, as Python sees it: tuples that begin with a word.
+
+use pyo3::IntoPyObjectExt as _;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use taskyard_server::children::frame::{Run, ToChild, Why};
+
+/// The tuple of a message that Python is to see.
+pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    Ok(Some(match said {
+        ToChild::Begin { concurrency, limits, max_retries, timeout_ms } => {
+            let settings = PyDict::new(py);
+            settings.set_item("concurrency", concurrency)?;
+            settings.set_item("max_retries", max_retries)?;
+            settings.set_item("task_timeout", timeout_ms.map_or(0.0, |timeout| timeout as f64 / 1_000.0))?;
+            settings.set_item("arguments_bytes_max", limits.arguments_bytes_max)?;
+            settings.set_item("result_bytes_max", limits.result_bytes_max)?;
+            settings.set_item("context_bytes_max", limits.context_bytes_max)?;
+            settings.set_item("log_line_bytes_max", limits.log_line_bytes_max)?;
+            settings.set_item("nesting_max", limits.nesting_max)?;
+            ("begin", settings).into_pyobject(py)?
+        }
+        ToChild::Run(runs) => {
+            let list = PyList::empty(py);
+            for one in runs {
+                list.append(run(py, one)?)?;
+            }
+            ("run", list).into_pyobject(py)?
+        }
+        ToChild::Interrupt(slots) => {
+            let slots: Vec<(u64, &str)> = slots.into_iter().map(|(slot, why)| (slot, word(why))).collect();
+            ("interrupt", slots).into_pyobject(py)?
+        }
+        ToChild::Recall(slots) => ("recall", slots).into_pyobject(py)?,
+        ToChild::Knows(reasons) => ("knows", reasons).into_pyobject(py)?,
+        ToChild::Leave => ("leave", py.None()).into_pyobject(py)?,
+        // They have gone where they were awaited.
+        ToChild::Answers(_) => return Ok(None),
+    }))
+}
+
+fn word(why: Why) -> &'static str {
+    match why {
+        Why::Asked => "asked",
+        Why::Release => "release",
+        Why::Timeout => "timeout",
+    }
+}
+
+/// `(slot, id, kind, name, queue, payload, context, attempt, timeout, has_parents, {text: (python, body)})`.
+fn run<'py>(py: Python<'py>, run: Run) -> PyResult<Bound<'py, PyTuple>> {
+    let opened = PyDict::new(py);
+    for value in run.opened {
+        opened.set_item(value.text, (value.python, PyBytes::new(py, &value.body)))?;
+    }
+    PyTuple::new(
+        py,
+        [
+            run.slot.into_bound_py_any(py)?,
+            run.id.to_string().into_bound_py_any(py)?,
+            run.kind.into_bound_py_any(py)?,
+            run.name.into_bound_py_any(py)?,
+            run.queue.into_bound_py_any(py)?,
+            PyBytes::new(py, &run.payload).into_any(),
+            run.context.map(|context| PyBytes::new(py, &context)).into_bound_py_any(py)?,
+            run.attempt.into_bound_py_any(py)?,
+            run.timeout_ms.map(|timeout| timeout as f64 / 1_000.0).into_bound_py_any(py)?,
+            run.has_parents.into_bound_py_any(py)?,
+            opened.into_any(),
+        ],
+    )
+}

@@ -1,0 +1,57 @@
+//! From a word and its arguments to a question for the engine: the same words for the engine here and for a server.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use taskyard_core::client::Ask;
+use taskyard_core::{TaskId, TaskState};
+
+use crate::errors;
+
+/// Reads an id.
+pub fn id_of(py: Python<'_>, text: &str) -> PyResult<TaskId> {
+    text.parse().map_err(|error| errors::raised(py, &error))
+}
+
+/// The question that `verb` asks about the task with this id.
+pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+    let id = || id_of(py, id.unwrap_or_default());
+    Ok(match verb {
+        "wait" => Ask::Wait(id()?),
+        "record" => Ask::Record(id()?),
+        "context" => Ask::Context(id()?),
+        "logs" => Ask::Logs(id()?),
+        "attempts" => Ask::Attempts(id()?),
+        "cancel" => Ask::Cancel(id()?),
+        "stop" => Ask::Stop(id()?),
+        "retry" => Ask::Retry(id()?),
+        "parent_results" => Ask::ParentResults(id()?),
+        "flush" => Ask::Flush,
+        "list" => list(py, filter)?,
+        other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
+    })
+}
+
+fn list(py: Python<'_>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+    let get = |name: &str| match filter {
+        Some(filter) => filter.get_item(name),
+        None => Ok(None),
+    };
+    let text = |name: &str| -> PyResult<Option<String>> {
+        get(name)?.map_or(Ok(None), |value| value.extract::<Option<String>>())
+    };
+    let states = match get("states")? {
+        Some(states) => states.extract::<Vec<String>>()?,
+        None => Vec::new(),
+    };
+    let states = states
+        .iter()
+        .map(|state| {
+            let found = TaskState::ALL.into_iter().find(|known| known.as_str() == state);
+            found.ok_or_else(|| PyValueError::new_err(format!("there is no state `{state}`")))
+        })
+        .collect::<PyResult<_>>()?;
+    let limit = get("limit")?.map_or(Ok(50), |limit| limit.extract())?;
+    let _ = py;
+    Ok(Ask::List { states, queue: text("queue")?, kind: text("kind")?, limit })
+}

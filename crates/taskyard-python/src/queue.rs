@@ -1,0 +1,280 @@
+//! The engine in this process: opened in the background on first use, so that nothing an event loop calls ever waits.
+//!
+//! While the database is being opened, calls are kept in their order. If it cannot be opened at all they fail, and the
+//! next call tries anew.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use taskyard::Taskyard;
+use taskyard_cli::place::Place;
+use taskyard_core::client::{Ask, Draft};
+use taskyard_core::task::NewTask;
+use taskyard_core::{Error, Result};
+use taskyard_server::children::frame::Refusal;
+
+use crate::draft::draft;
+use crate::guard::Guard;
+use crate::question::question;
+use crate::reply::{Addition, Cell, Reply};
+use crate::{errors, runtime};
+
+/// The longest pause between two tries to open a database that is away.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What to do once the database is open, or is known not to be.
+type Then = Box<dyn FnOnce(Result<&Taskyard>) + Send>;
+
+enum State {
+    Closed,
+    /// With what waits for it, and how many of these are additions.
+    Opening(Vec<Then>, usize),
+    Open(Taskyard),
+}
+
+pub struct Inner {
+    place: Place,
+    state: Mutex<State>,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries `then` out in its turn, with the queue or why there is none.
+    pub fn with(self: &Arc<Self>, additions: usize, then: Then) -> PyResult<Result<()>> {
+        let mut state = self.lock();
+        match &mut *state {
+            State::Open(taskyard) => then(Ok(taskyard)),
+            State::Opening(waiting, count) => {
+                let max = taskyard::ClientConfig::default().waiting_max;
+                if *count + additions > max {
+                    let cause = "it has not answered yet".into();
+                    return Ok(Err(Error::QueueUnavailable { waiting: *count, bytes: 0, cause }));
+                }
+                *count += additions;
+                waiting.push(then);
+            }
+            State::Closed => {
+                *state = State::Opening(vec![then], additions);
+                drop(state);
+                let inner = self.clone();
+                runtime::handle()?.spawn(async move { inner.open().await });
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn open(self: Arc<Self>) {
+        let mut pause = Duration::from_millis(50);
+        let opened = loop {
+            match self.place.prepare() {
+                Err(error) => break Err(error),
+                Ok(()) => match taskyard::open(&self.place.settings).await {
+                    Err(error) if error.is_transient() => {
+                        tracing::warn!(%error, "cannot open the queue's database; trying again");
+                    }
+                    opened => break opened,
+                },
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        };
+        let opened = opened.map(|store| Taskyard::on(store, self.place.settings.clone()).keys(self.place.keys.clone()));
+        // What waits is carried out before anything that comes after, for the lock is held.
+        let mut state = self.lock();
+        let waiting = match std::mem::replace(&mut *state, State::Closed) {
+            State::Opening(waiting, _) => waiting,
+            other => {
+                *state = other;
+                return;
+            }
+        };
+        for then in waiting {
+            then(opened.as_ref().map_err(Clone::clone));
+        }
+        if let Ok(taskyard) = opened {
+            *state = State::Open(taskyard);
+        }
+    }
+
+    /// Asks, and lets the answer arrive in `cell`.
+    fn ask(self: &Arc<Self>, ask: Ask, cell: &Arc<Cell>) -> PyResult<Result<()>> {
+        let handle = runtime::handle()?;
+        let cell = cell.clone();
+        let then: Then = Box::new(move |taskyard| match taskyard.and_then(|taskyard| taskyard.ask(ask)) {
+            Ok(answering) => {
+                handle.spawn(async move {
+                    let answer = answering.await;
+                    cell.settle(answer.map_err(|error| Refusal::from(&error)));
+                });
+            }
+            Err(error) => cell.settle(Err(Refusal::from(&error))),
+        });
+        self.with(0, then)
+    }
+
+    fn add(self: &Arc<Self>, tasks: Vec<NewTask>) -> PyResult<Result<Addition>> {
+        if let State::Open(taskyard) = &*self.lock() {
+            return Ok(taskyard.add_settled(tasks).map(Addition::here));
+        }
+        let (cell, count) = (Cell::new("an addition"), tasks.len());
+        let (arrived, handle) = (cell.clone(), runtime::handle()?);
+        let then: Then = Box::new(move |taskyard| {
+            let drafts = tasks.into_iter().map(|task| Draft { task, blobs: Vec::new() }).collect();
+            match taskyard.and_then(|taskyard| taskyard.ask(Ask::Add(drafts))) {
+                Ok(answering) => {
+                    handle.spawn(async move {
+                        let answer = answering.await;
+                        arrived.settle(answer.map_err(|error| Refusal::from(&error)));
+                    });
+                }
+                Err(error) => arrived.settle(Err(Refusal::from(&error))),
+            }
+        });
+        Ok(self.with(count, then)?.map(|()| Addition::there(cell)))
+    }
+}
+
+/// The queue of one database, in this process.
+#[pyclass(frozen, module = "taskyard._core")]
+pub struct Queue(Guard<Arc<Inner>>);
+
+impl Queue {
+    pub fn inner(&self) -> PyResult<Arc<Inner>> {
+        if self.0.is_home() {
+            Ok(Arc::clone(&self.0))
+        } else {
+            Err(PyRuntimeError::new_err("this queue was opened before a fork; open it anew in this process"))
+        }
+    }
+
+    /// Seals and checks a task, without adding it.
+    pub fn settle(&self, py: Python<'_>, draft: Draft) -> PyResult<NewTask> {
+        let inner = self.inner()?;
+        draft
+            .settle(&inner.place.settings.limits, inner.place.keys.as_ref())
+            .map_err(|error| errors::raised(py, &error))
+    }
+}
+
+#[pymethods]
+impl Queue {
+    /// Finds the project's settings; `settings` are names and values that count more. Opens nothing yet.
+    #[new]
+    #[pyo3(signature = (database=None, settings=None))]
+    fn new(py: Python<'_>, database: Option<String>, settings: Option<Vec<(String, String)>>) -> PyResult<Self> {
+        let place = Place::find(database, settings.unwrap_or_default()).map_err(|error| errors::raised(py, &error))?;
+        Ok(Self(Guard::new(Arc::new(Inner { place, state: Mutex::new(State::Closed) }))))
+    }
+
+    /// The settings in force that Python needs: a dict.
+    fn settings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let inner = self.inner()?;
+        let settings = &inner.place.settings;
+        let dict = PyDict::new(py);
+        dict.set_item("database", settings.database.as_deref().map(taskyard::redacted))?;
+        dict.set_item("app", &settings.app)?;
+        dict.set_item("include", &settings.include)?;
+        dict.set_item("max_workers", settings.max_workers)?;
+        dict.set_item("concurrency", settings.concurrency)?;
+        dict.set_item("worker_idle_timeout", settings.worker_idle_timeout.as_secs_f64())?;
+        dict.set_item("polling_interval", settings.polling_interval.as_secs_f64())?;
+        dict.set_item("fallback_polling_interval", settings.fallback_polling_interval.as_secs_f64())?;
+        dict.set_item("task_timeout", settings.task_timeout.map_or(0.0, |timeout| timeout.as_secs_f64()))?;
+        dict.set_item("max_retries", settings.max_retries)?;
+        dict.set_item("use_postgresql_notify", settings.use_postgresql_notify)?;
+        dict.set_item("notify_channel", &settings.notify_channel)?;
+        dict.set_item("shutdown_grace", settings.shutdown_grace.as_secs_f64())?;
+        let limits = &settings.limits;
+        dict.set_item("arguments_bytes_max", limits.arguments_bytes_max)?;
+        dict.set_item("result_bytes_max", limits.result_bytes_max)?;
+        dict.set_item("context_bytes_max", limits.context_bytes_max)?;
+        dict.set_item("log_line_bytes_max", limits.log_line_bytes_max)?;
+        dict.set_item("nesting_max", limits.nesting_max)?;
+        Ok(dict)
+    }
+
+    /// Adds all of these or none, each a dict; raises what is refused at the call.
+    fn add(&self, py: Python<'_>, tasks: &Bound<'_, PyList>) -> PyResult<Addition> {
+        let inner = self.inner()?;
+        let mut settled = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            settled.push(self.settle(py, draft(py, task.cast::<PyDict>()?)?)?);
+        }
+        inner.add(settled)?.map_err(|error| errors::raised(py, &error))
+    }
+
+    /// Asks about a task, or does something to it.
+    #[pyo3(signature = (verb, id=None, filter=None))]
+    fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
+        let ask = question(py, verb, id, filter)?;
+        let cell = Cell::new(verb);
+        self.inner()?.ask(ask, &cell)?.map_err(|error| errors::raised(py, &error))?;
+        Ok(Reply(cell))
+    }
+
+    /// Opens the database if it is not open; the answer says whether that worked.
+    fn open(&self, py: Python<'_>) -> PyResult<Reply> {
+        let cell = Cell::new("opening the queue's database");
+        let arrived = cell.clone();
+        let then: Then = Box::new(move |taskyard| {
+            arrived.settle(taskyard.map(|_| b"null".to_vec()).map_err(|error| Refusal::from(&error)));
+        });
+        self.inner()?.with(0, then)?.map_err(|error| errors::raised(py, &error))?;
+        Ok(Reply(cell))
+    }
+
+    /// Writes what was added, for `bound` seconds at most, then lets go of the database.
+    fn close(&self, bound: f64) -> PyResult<Reply> {
+        let inner = self.inner()?;
+        let cell = Cell::new("closing the queue");
+        let arrived = cell.clone();
+        let bound = Duration::from_secs_f64(bound.clamp(0.0, 3600.0));
+        let handle = runtime::handle()?;
+        let closing = handle.clone();
+        let close = move |taskyard: Option<Taskyard>| {
+            closing.spawn(async move {
+                let closed = match taskyard {
+                    Some(taskyard) => {
+                        let closed = taskyard.close(bound).await;
+                        let _ = tokio::time::timeout(Duration::from_secs(1), taskyard.store().close()).await;
+                        closed
+                    }
+                    None => Ok(()),
+                };
+                arrived.settle(closed.map(|()| b"null".to_vec()).map_err(|error| Refusal::from(&error)));
+            });
+        };
+        let mut state = inner.lock();
+        match std::mem::replace(&mut *state, State::Closed) {
+            State::Open(taskyard) => close(Some(taskyard)),
+            State::Closed => close(None),
+            State::Opening(waiting, _) => {
+                if !waiting.is_empty() {
+                    tracing::error!(calls = waiting.len(), "the queue is closed before its database was reached");
+                }
+                for then in waiting {
+                    then(Err(Error::ShutDown("this queue")));
+                }
+                close(None);
+            }
+        }
+        Ok(Reply(cell))
+    }
+
+    /// Changes defaults of tasks added from here on: `max_retries`, `task_timeout` in seconds (0 = none).
+    fn configure(&self, py: Python<'_>, max_retries: u32, task_timeout: f64) -> PyResult<()> {
+        let timeout = Duration::try_from_secs_f64(task_timeout).ok().filter(|timeout| !timeout.is_zero());
+        let then: Then = Box::new(move |taskyard| {
+            if let Ok(taskyard) = taskyard {
+                taskyard.configure(|config| (config.max_retries, config.timeout) = (max_retries, timeout));
+            }
+        });
+        self.inner()?.with(0, then)?.map_err(|error| errors::raised(py, &error))
+    }
+}

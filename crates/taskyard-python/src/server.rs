@@ -1,0 +1,133 @@
+//! A server in this process whose workers live in it, too: for development, tests and small applications.
+
+use std::os::fd::IntoRawFd as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use taskyard_server::children::{ChildCommand, Embedded, frame::Refusal};
+use taskyard_server::{ServerHandle, Settings};
+
+use crate::mailbox::Mailbox;
+use crate::queue::Queue;
+use crate::reply::{Cell, Reply};
+use crate::{errors, runtime};
+
+#[derive(Default)]
+struct Shared {
+    handle: Option<ServerHandle>,
+    /// Sockets for which workers are wanted.
+    sockets: Vec<i32>,
+    stopped: bool,
+}
+
+/// A server in this process.
+#[pyclass(frozen, module = "taskyard._core")]
+pub struct Server {
+    shared: Arc<Mutex<Shared>>,
+    started: Arc<Cell>,
+}
+
+impl Server {
+    fn handle(&self) -> Option<ServerHandle> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).handle.clone()
+    }
+}
+
+#[pymethods]
+impl Server {
+    /// Starts one. When it wants a worker, it puts `token` into the mailbox.
+    #[new]
+    fn new(
+        py: Python<'_>,
+        queue: &Queue,
+        mailbox: &Mailbox,
+        token: u64,
+        workers: usize,
+        concurrency: usize,
+    ) -> PyResult<Self> {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let started = Cell::new("starting the server");
+        let runtime = runtime::handle()?;
+        let (cell, inner, post) = (started.clone(), shared.clone(), mailbox.post());
+        let sockets = shared.clone();
+        let embedded = Embedded::new(move |socket| {
+            sockets.lock().unwrap_or_else(PoisonError::into_inner).sockets.push(socket.into_raw_fd());
+            post.put(token);
+            Ok(())
+        });
+        let then = Box::new(move |taskyard: taskyard::Result<&taskyard::Taskyard>| {
+            let taskyard = match taskyard {
+                Ok(taskyard) => taskyard.clone(),
+                Err(error) => return cell.settle(Err(Refusal::from(&error))),
+            };
+            runtime.spawn(async move {
+                let mut config = taskyard.server_config();
+                let mut command = ChildCommand::new("", [""; 0]);
+                command.embedded = Some(embedded);
+                command.tasks_max = 0;
+                config.children = Some(command);
+                config.lanes = false;
+                (config.workers, config.concurrency) = (workers.max(1), concurrency.max(1));
+                match taskyard.serve_with(config).await {
+                    Ok(handle) => {
+                        let mut shared = inner.lock().unwrap_or_else(PoisonError::into_inner);
+                        if shared.stopped {
+                            handle.stop();
+                        }
+                        shared.handle = Some(handle);
+                        drop(shared);
+                        cell.settle(Ok(b"null".to_vec()));
+                    }
+                    Err(error) => cell.settle(Err(Refusal::from(&error))),
+                }
+            });
+        });
+        queue.inner()?.with(0, then)?.map_err(|error| errors::raised(py, &error))?;
+        Ok(Self { shared, started })
+    }
+
+    /// The answer comes when it runs.
+    fn started(&self) -> Reply {
+        Reply(self.started.clone())
+    }
+
+    /// Descriptors of sockets for which a worker is wanted; they belong to the caller.
+    fn take_sockets(&self) -> Vec<i32> {
+        std::mem::take(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner).sockets)
+    }
+
+    /// Stops it, with `grace` seconds for what runs; the answer comes when it has ended.
+    fn stop(&self, grace: f64) -> PyResult<Reply> {
+        let cell = Cell::new("stopping the server");
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
+        match self.handle() {
+            None => cell.settle(Ok(b"null".to_vec())),
+            Some(handle) => {
+                let grace = Duration::from_secs_f64(grace.clamp(0.0, 3600.0));
+                handle.settings().update(|config| config.shutdown_grace = grace);
+                handle.stop();
+                let arrived = cell.clone();
+                runtime::handle()?.spawn(async move {
+                    handle.wait().await;
+                    arrived.settle(Ok(b"null".to_vec()));
+                });
+            }
+        }
+        Ok(Reply(cell))
+    }
+
+    /// Changes limits while it runs: seconds and counts.
+    fn configure(&self, workers: usize, worker_idle_timeout: f64, polling_interval: f64, fallback: f64) {
+        let Some(settings) = self.handle().map(|handle: ServerHandle| -> Settings { handle.settings() }) else {
+            return;
+        };
+        let seconds = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.01, 1e8));
+        settings.update(|config| {
+            config.workers = workers.max(1);
+            config.worker_idle_timeout = seconds(worker_idle_timeout);
+            config.poll = seconds(polling_interval);
+            config.fallback_poll = seconds(fallback);
+        });
+    }
+}

@@ -1,0 +1,113 @@
+"""Background tasks for web applications, in the database the application already has.
+
+    from fastapi import FastAPI
+    from taskyard import QueuedTasks, TasksDep
+
+    queue = QueuedTasks()
+    app = FastAPI(lifespan=queue.lifespan())
+
+    async def send_welcome(to: str) -> str:
+        return f"sent to {to}"
+
+    @app.post("/users")
+    async def register(email: str, tasks: TasksDep) -> dict[str, str]:
+        return {"task": await tasks.add_task(send_welcome, email).get_task_id()}
+
+``taskyard serve main:app --workers 2`` runs the application and its tasks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._codec import register_serializer
+from ._core import __version__
+from ._options import RetryPolicy, Unique
+from ._task import Task, task
+from .dependencies import INJECTED, Inject, get_service, register_service, unregister_service
+from .errors import (
+    Fail,
+    FunctionRefused,
+    InvalidArgument,
+    LeaseLost,
+    NotSerializable,
+    OverLimit,
+    ParentTaskFailed,
+    QueueUnavailable,
+    Retry,
+    Snooze,
+    TaskCancelled,
+    TaskFailed,
+    TaskNotFound,
+    TaskStopped,
+    TaskyardError,
+    WaitTimeout,
+    WrongState,
+)
+from .queued_task import (
+    QueuedTaskConfig,
+    QueuedTaskState,
+    get_current_task,
+    getLogger,
+    on_post_create,
+    on_post_run,
+    on_pre_create,
+    on_pre_run,
+)
+from .queued_tasks import Call, Outcome, QueuedTaskRef, QueuedTasks
+
+if TYPE_CHECKING:
+    from .fastapi import TasksDep
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TasksDep":
+        from .fastapi import TasksDep
+
+        return TasksDep
+    raise AttributeError(f"module `taskyard` has no `{name}`")
+
+
+__all__ = [
+    "INJECTED",
+    "Call",
+    "Fail",
+    "FunctionRefused",
+    "Inject",
+    "InvalidArgument",
+    "LeaseLost",
+    "NotSerializable",
+    "Outcome",
+    "OverLimit",
+    "ParentTaskFailed",
+    "QueueUnavailable",
+    "QueuedTaskConfig",
+    "QueuedTaskRef",
+    "QueuedTaskState",
+    "QueuedTasks",
+    "Retry",
+    "RetryPolicy",
+    "Snooze",
+    "Task",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskNotFound",
+    "TaskStopped",
+    "TaskyardError",
+    "TasksDep",
+    "Unique",
+    "WaitTimeout",
+    "WrongState",
+    "__version__",
+    "getLogger",
+    "get_current_task",
+    "get_service",
+    "on_post_create",
+    "on_post_run",
+    "on_pre_create",
+    "on_pre_run",
+    "register_serializer",
+    "register_service",
+    "task",
+    "unregister_service",
+]

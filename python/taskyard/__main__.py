@@ -1,0 +1,5 @@
+"""``python -m taskyard``: the ``taskyard`` command."""
+
+from ._command import main
+
+main()

@@ -1,0 +1,138 @@
+"""A function with its arguments and options, made ready for the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import _codec, _core, _identity, _port
+from ._options import OPTIONS, describe, merge
+from .errors import NotSerializable, OptionConflict, OverLimit
+
+
+class Call:
+    """A function with its arguments and options, for ``add_tasks``."""
+
+    __slots__ = ("args", "function", "id", "kwargs", "options")
+
+    def __init__(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any] | None = None
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.options = options or {}
+        #: Its id, so that calls of one ``add_tasks`` may name each other as parents.
+        self.id = _core.new_id()
+
+    def using(self, **options: Any) -> Call:
+        """The same call with further options."""
+        self.options = merge(self.options, options)
+        return self
+
+
+def parents_of(options: dict[str, Any]) -> list[Any]:
+    """All parents that options name."""
+    found: list[Any] = []
+    for name in ("parent", "parents"):
+        given = options.get(name)
+        if given is not None:
+            found.extend(given if isinstance(given, (list, tuple, set)) else [given])
+    return found
+
+
+def id_text(id: Any) -> str:
+    found = getattr(id, "id", id)
+    return found if isinstance(found, str) else str(found)
+
+
+def split_options(function: Any, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The function's own keywords, and the options."""
+    given = OPTIONS.intersection(kwargs)
+    if not given:
+        return kwargs, {}
+    if not isinstance(function, str):
+        own = given.intersection(_identity.shape(_identity.unwrap(function)).names)
+        if own:
+            names = ", ".join(f"`{name}`" for name in sorted(own))
+            raise OptionConflict(
+                f"{names}: an option of add_task, and a parameter of {function!r}",
+                hint="give options by tasks.using(...), and the function's parameters by place or by "
+                "tasks.using(...).add_task(...)",
+            )
+    return (
+        {name: value for name, value in kwargs.items() if name not in given},
+        {name: kwargs[name] for name in given},
+    )
+
+
+def encode_context(port: _port.Port, context: dict[str, Any]) -> bytes:
+    encoder = _codec.Encoder("the context of a task", nesting_max=port.defaults["nesting_max"])
+    return encoder.finish({name: encoder.value(value, f"context `{name}`", 1) for name, value in context.items()})[0]
+
+
+def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
+    """What the engine needs of a call; raises what can never be stored."""
+    defaults = port.defaults
+    function, options = call.function, call.options
+    draft: dict[str, Any] = {
+        "id": call.id,
+        "max_retries": defaults["max_retries"],
+        "timeout": defaults["task_timeout"],
+    }
+    if isinstance(function, str):
+        draft["kind"] = function
+        draft["runtime"] = options.get("runtime", "rust")
+        draft["payload"] = _codec.encode_plain(call.args, call.kwargs)
+    else:
+        plain = _identity.unwrap(function)
+        declared = getattr(function, "options", None)
+        if declared:
+            options = merge(declared, options)
+        kind, is_global = _identity.identify(plain)
+        found = _identity.shape(plain)
+        _identity.check_call(plain, found, call.args, call.kwargs)
+        _identity.FUNCTIONS.known.setdefault(kind, plain) if is_global else None
+        draft["kind"] = kind
+        payload, blobs = _codec.encode_call(
+            call.args,
+            call.kwargs,
+            found.names,
+            nesting_max=defaults["nesting_max"],
+            dill=options.get("serializer") == "dill",
+            function=None if is_global else serialize_function(plain),
+        )
+        size = len(payload) + sum(len(blob.body) for blob in blobs)
+        if size > defaults["arguments_bytes_max"]:
+            raise OverLimit(
+                f"the arguments take {size} bytes, over the limit of {defaults['arguments_bytes_max']} "
+                "(setting arguments_bytes_max)",
+                hint="store large data elsewhere and pass its place, or raise the setting",
+            )
+        draft["payload"] = payload
+        if blobs:
+            draft["blobs"] = blobs
+    if options:
+        describe(draft, options, parents_of(options), id_text)
+        if options.get("context"):
+            draft["context"] = encode_context(port, options["context"])
+    return draft
+
+
+def serialize_function(function: Any) -> bytes:
+    """A local function, as dill makes it."""
+    try:
+        import dill
+    except ImportError:
+        raise NotSerializable(
+            f"{function!r} is not at the top of a module, and dill, which would serialise it, is not installed",
+            hint="pip install dill, or define the function at the top of a module",
+        ) from None
+    try:
+        # What is defined in the program's own file would refer to another program in a worker.
+        body: bytes = dill.dumps(function, recurse=function.__module__ == "__main__")
+    except Exception as error:
+        raise NotSerializable(
+            f"{function!r} cannot be serialised with what it refers to: {error}",
+            hint="pass what it needs as arguments, or define it at the top of a module",
+        ) from error
+    return body

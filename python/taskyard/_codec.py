@@ -1,0 +1,486 @@
+"""Arguments, results and context as JSON that people and other languages can read, exact or refused.
+
+What JSON lacks is an object with one key that begins with ``$``: ``{"$tuple": [1, 2]}``, ``{"$datetime": "..."}``. An
+object whose own keys begin so, or are no text, is written as ``{"$dict": [[key, value], ..]}``. Nothing is converted on
+the way: what would come back different is refused, with its place, its class, and what to do.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import json
+import math
+import pathlib
+import sys
+import uuid
+import zoneinfo
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid
+
+DEFAULT_NESTING = 64
+_PLAIN = frozenset({str, int, bool, type(None)})
+_PATH = type(pathlib.Path())
+
+
+class Blob(NamedTuple):
+    """Bytes of dill: to be signed by the engine, and put into the JSON at ``at``."""
+
+    at: int
+    python: tuple[int, int]
+    body: bytes
+
+
+class _Serializer(NamedTuple):
+    name: str
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+_serializers: dict[type, _Serializer] = {}
+_serializers_by_name: dict[str, tuple[type, _Serializer]] = {}
+
+
+def class_name(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def register_serializer(
+    cls: type, encode: Callable[[Any], Any], decode: Callable[[Any], Any], *, name: str | None = None
+) -> None:
+    """Teaches arguments and results a class of yours, and its subclasses no more than others.
+
+    ``encode(value)`` gives something that can be stored (also with further classes that are known); ``decode`` takes it
+    back. Register it in every process, that is in a module that all of them import. ``name`` is what is stored (default
+    ``module:qualname``); keep it when you move the class.
+    """
+    serializer = _Serializer(name or class_name(cls), encode, decode)
+    _serializers[cls] = serializer
+    _serializers_by_name[serializer.name] = (cls, serializer)
+
+
+# ---------------------------------------------------------------------------------------------------------- encoding
+
+
+class Encoder:
+    """Encodes one payload; ``what`` names it in errors. With ``dill`` other objects travel serialised and signed."""
+
+    def __init__(self, what: str, *, nesting_max: int = DEFAULT_NESTING, dill: bool = False) -> None:
+        self.what = what
+        self.nesting_max = nesting_max
+        self.dill = dill
+        self.blobs: list[bytes] = []
+        self._mark = ""
+
+    def value(self, value: Any, path: str, depth: int = 0) -> Any:
+        """The value as what ``json`` writes exactly."""
+        cls = type(value)
+        if cls in _PLAIN:
+            if cls is str and not value.isascii():
+                self._check_text(value, path)
+            return value
+        if cls is float:
+            return value if math.isfinite(value) else {"$float": repr(value)}
+        if depth >= self.nesting_max:
+            raise OverLimit(
+                f"{path} is nested deeper than {self.nesting_max} levels (setting nesting_max), or contains itself",
+                hint="store large data elsewhere and pass its place, or raise the setting",
+            )
+        if cls is list:
+            return [self.value(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]
+        if cls is dict:
+            return self._dict(value, path, depth)
+        if cls is tuple:
+            return {"$tuple": [self.value(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]}
+        return self._other(value, cls, path, depth)
+
+    def _check_text(self, text: str, path: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise NotSerializable(
+                f"{path} holds half of a surrogate pair at {error.start}, which no UTF-8 text can hold",
+                hint="decode the bytes it came from with errors='replace', or pass them as bytes",
+            ) from None
+
+    def _dict(self, value: dict[Any, Any], path: str, depth: int) -> Any:
+        if all(type(key) is str and not key.startswith("$") for key in value):
+            for key in value:
+                if not key.isascii():
+                    self._check_text(key, f"a key of {path}")
+            return {key: self.value(item, f"{path}[{key!r}]", depth + 1) for key, item in value.items()}
+        return {
+            "$dict": [
+                [self.value(key, f"a key of {path}", depth + 2), self.value(item, f"{path}[{key!r}]", depth + 2)]
+                for key, item in value.items()
+            ]
+        }
+
+    def _other(self, value: Any, cls: type, path: str, depth: int) -> Any:
+        serializer = _serializers.get(cls)
+        if serializer is not None:
+            return {"$object": [serializer.name, self.value(serializer.encode(value), path, depth + 2)]}
+        simple = _SIMPLE.get(cls)
+        if simple is not None:
+            return simple(value, path)
+        if cls is set or cls is frozenset:
+            return {f"${cls.__name__}": [self.value(item, f"an item of {path}", depth + 1) for item in value]}
+        if isinstance(value, enum.Enum):
+            return self._enum(value, cls, path)
+        if isinstance(value, tuple) and hasattr(cls, "_fields") and cls.__bases__ == (tuple,):
+            items = [self.value(item, f"{path}.{field}", depth + 2) for field, item in zip(cls._fields, value, strict=True)]
+            return {"$namedtuple": [self._findable(cls, path), items]}
+        if dataclasses.is_dataclass(cls):
+            return self._dataclass(value, cls, path, depth)
+        if _is_pydantic(cls):
+            return self._pydantic(value, cls, path, depth)
+        if isinstance(value, zoneinfo.ZoneInfo) and cls is zoneinfo.ZoneInfo and value.key:
+            return {"$zone": value.key}
+        if self.dill:
+            return self._dill(value, path)
+        raise NotSerializable(
+            f"{path} is a {class_name(cls).replace(':', '.')}, which {self.what} cannot hold exactly",
+            hint="teach it with taskyard.register_serializer(cls, encode, decode), or let it travel as dill makes it, "
+            'signed: tasks.using(serializer="dill").add_task(...)',
+        )
+
+    def _enum(self, value: enum.Enum, cls: type, path: str) -> Any:
+        name = value.name
+        # A combination of flags has no name of its own.
+        if name is None or cls.__members__.get(name) is not value:  # type: ignore[attr-defined]
+            return {"$enum": [self._findable(cls, path), {"value": self.value(value.value, path, 1)}]}
+        return {"$enum": [self._findable(cls, path), name]}
+
+    def _dataclass(self, value: Any, cls: type, path: str, depth: int) -> Any:
+        names = [field.name for field in dataclasses.fields(value)]
+        further = set(getattr(value, "__dict__", ())) - set(names)
+        if further:
+            raise NotSerializable(f"{path} has attributes that are no fields of its class: {', '.join(sorted(further))}")
+        fields = {name: self.value(getattr(value, name), f"{path}.{name}", depth + 2) for name in names}
+        return {"$dataclass": [self._findable(cls, path), fields]}
+
+    def _pydantic(self, value: Any, cls: type, path: str, depth: int) -> Any:
+        if getattr(value, "__pydantic_private__", None):
+            raise NotSerializable(
+                f"{path} has private attributes, which would be lost",
+                hint="teach the class with taskyard.register_serializer(cls, encode, decode)",
+            )
+        given = dict(value.__dict__)
+        given.update(value.__pydantic_extra__ or {})
+        fields = {name: self.value(item, f"{path}.{name}", depth + 2) for name, item in given.items()}
+        return {"$pydantic": [self._findable(cls, path), fields, sorted(value.__pydantic_fields_set__)]}
+
+    def _findable(self, cls: type, path: str) -> str:
+        if "<locals>" in cls.__qualname__ or find_class(class_name(cls)) is not cls:
+            raise NotSerializable(
+                f"{path} is a {class_name(cls).replace(':', '.')}, a class that a worker could not find by its name",
+                hint="define the class at the top of a module",
+            )
+        return class_name(cls)
+
+    def _dill(self, value: Any, path: str) -> Any:
+        try:
+            import dill
+        except ImportError:
+            raise NotSerializable(f"{path}: dill is not installed", hint="pip install dill") from None
+        try:
+            body = dill.dumps(value)
+        except Exception as error:
+            raise NotSerializable(f"{path} cannot be serialised by dill: {error}") from error
+        return self.blob(body)
+
+    def blob(self, body: bytes) -> Any:
+        """The place of bytes that the engine will sign."""
+        if not self._mark:
+            self._mark = f"blob-{uuid.uuid4().hex}-"
+        self.blobs.append(body)
+        return {"$dill": f"{self._mark}{len(self.blobs) - 1}"}
+
+    def finish(self, value: Any) -> tuple[bytes, list[Blob]]:
+        """JSON bytes without the blobs, and where these go."""
+        data = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        blobs = []
+        for number, body in enumerate(self.blobs):
+            mark = f'"{self._mark}{number}"'.encode()
+            at = data.index(mark)
+            data = data[: at + 1] + data[at + len(mark) - 1 :]
+            blobs.append(Blob(at + 1, sys.version_info[:2], body))
+        return data, blobs
+
+
+def _simple(tag: str, text: Callable[[Any], Any]) -> Callable[[Any, str], Any]:
+    return lambda value, path: {tag: text(value)}
+
+
+def _zone(zone: dt.tzinfo | None, path: str) -> Any:
+    """None for a zone that the text itself tells; else what it is to be found by."""
+    if zone is None:
+        return None
+    if type(zone) is zoneinfo.ZoneInfo and zone.key:
+        return zone.key
+    if type(zone) is dt.timezone and zone.tzname(None) == dt.timezone(zone.utcoffset(None)).tzname(None):
+        return None
+    raise NotSerializable(
+        f"{path} has a time zone of the class {class_name(type(zone)).replace(':', '.')}, which would be lost",
+        hint="use zoneinfo.ZoneInfo, or convert it: value.astimezone(datetime.timezone.utc)",
+    )
+
+
+def _moment(tag: str) -> Callable[[Any, str], Any]:
+    def encode(value: Any, path: str) -> Any:
+        zone = _zone(value.tzinfo, path)
+        text = value.isoformat() if zone is None else value.replace(tzinfo=None).isoformat()
+        return {tag: text if zone is None and not value.fold else [text, zone, value.fold]}
+
+    return encode
+
+
+_SIMPLE: dict[type, Callable[[Any, str], Any]] = {
+    bytes: _simple("$bytes", lambda value: base64.b64encode(value).decode()),
+    bytearray: _simple("$bytearray", lambda value: base64.b64encode(value).decode()),
+    dt.datetime: _moment("$datetime"),
+    dt.time: _moment("$time"),
+    dt.date: _simple("$date", dt.date.isoformat),
+    dt.timedelta: _simple("$timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
+    uuid.UUID: _simple("$uuid", str),
+    decimal.Decimal: _simple("$decimal", str),
+    complex: _simple("$complex", lambda value: [repr(value.real), repr(value.imag)]),
+    range: _simple("$range", lambda value: [value.start, value.stop, value.step]),
+    _PATH: _simple("$path", str),
+    pathlib.PurePosixPath: _simple("$purepath", str),
+}
+
+
+def _is_pydantic(cls: type) -> bool:
+    base = sys.modules.get("pydantic")
+    return base is not None and isinstance(cls, type) and issubclass(cls, base.BaseModel)
+
+
+# ---------------------------------------------------------------------------------------------------------- decoding
+
+
+def find_class(name: str) -> type | None:
+    """A class by its name, in a module that is loaded; nothing is ever imported."""
+    module, _, qualname = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    return found if isinstance(found, type) and class_name(found) == name else None
+
+
+#: Verified values by the text that stands for them: Python's version and dill's bytes.
+Opened = dict[str, tuple[tuple[int, int], bytes]]
+
+
+class Decoder:
+    """Decodes what an :class:`Encoder` made; ``opened`` holds the verified dill values, and no others are opened."""
+
+    def __init__(self, opened: Opened | None = None) -> None:
+        self.opened = opened or {}
+
+    def value(self, value: Any) -> Any:
+        if type(value) is list:
+            return [self.value(item) for item in value]
+        if type(value) is not dict:
+            return value
+        if len(value) == 1:
+            (tag, item) = next(iter(value.items()))
+            if tag.startswith("$"):
+                decode = _TAGS.get(tag)
+                if decode is None:
+                    raise InvalidArgument(f"a stored value has the unknown tag `{tag}`")
+                return decode(self, item)
+        return {key: self.value(item) for key, item in value.items()}
+
+    def _class(self, name: Any, test: Callable[[type], bool], what: str) -> Any:
+        cls = find_class(name) if isinstance(name, str) else None
+        if cls is None or not test(cls):
+            raise InvalidArgument(
+                f"a stored value is of the {what} `{name}`, which is not loaded in this process",
+                hint="import its module in the application",
+            )
+        return cls
+
+    def _enum(self, item: Any) -> Any:
+        cls = self._class(item[0], lambda cls: issubclass(cls, enum.Enum), "enum")
+        return cls(self.value(item[1]["value"])) if isinstance(item[1], dict) else cls[item[1]]
+
+    def _namedtuple(self, item: Any) -> Any:
+        cls = self._class(item[0], lambda cls: issubclass(cls, tuple), "named tuple")
+        return tuple.__new__(cls, [self.value(each) for each in item[1]])
+
+    def _dataclass(self, item: Any) -> Any:
+        cls = self._class(item[0], dataclasses.is_dataclass, "dataclass")
+        made = object.__new__(cls)
+        for name, each in item[1].items():
+            object.__setattr__(made, name, self.value(each))
+        return made
+
+    def _pydantic(self, item: Any) -> Any:
+        cls = self._class(item[0], _is_pydantic, "model")
+        fields = {name: self.value(each) for name, each in item[1].items()}
+        return cls.model_construct(_fields_set=set(item[2]), **fields)
+
+    def _object(self, item: Any) -> Any:
+        found = _serializers_by_name.get(item[0])
+        if found is None:
+            raise InvalidArgument(
+                f"a stored value is of `{item[0]}`, for which this process has no serializer",
+                hint="call taskyard.register_serializer in a module that every process imports",
+            )
+        return found[1].decode(self.value(item[1]))
+
+    def _dill(self, text: Any) -> Any:
+        found = self.opened.get(text) if isinstance(text, str) else None
+        if found is None:
+            raise SignatureInvalid("a serialised value that nobody verified is not opened")
+        import dill
+
+        return dill.loads(found[1])
+
+    def _moment(self, item: Any, cls: Any) -> Any:
+        if isinstance(item, str):
+            return cls.fromisoformat(item)
+        made = cls.fromisoformat(item[0])
+        return made.replace(tzinfo=zoneinfo.ZoneInfo(item[1]) if item[1] else made.tzinfo, fold=item[2])
+
+
+_TAGS: dict[str, Callable[[Decoder, Any], Any]] = {
+    "$tuple": lambda self, item: tuple(self.value(each) for each in item),
+    "$set": lambda self, item: {self.value(each) for each in item},
+    "$frozenset": lambda self, item: frozenset(self.value(each) for each in item),
+    "$dict": lambda self, item: {self.value(key): self.value(each) for key, each in item},
+    "$float": lambda self, item: float(item),
+    "$bytes": lambda self, item: base64.b64decode(item, validate=True),
+    "$bytearray": lambda self, item: bytearray(base64.b64decode(item, validate=True)),
+    "$datetime": lambda self, item: self._moment(item, dt.datetime),
+    "$time": lambda self, item: self._moment(item, dt.time),
+    "$date": lambda self, item: dt.date.fromisoformat(item),
+    "$timedelta": lambda self, item: dt.timedelta(item[0], item[1], item[2]),
+    "$zone": lambda self, item: zoneinfo.ZoneInfo(item),
+    "$uuid": lambda self, item: uuid.UUID(item),
+    "$decimal": lambda self, item: decimal.Decimal(item),
+    "$complex": lambda self, item: complex(float(item[0]), float(item[1])),
+    "$range": lambda self, item: range(*item),
+    "$path": lambda self, item: pathlib.Path(item),
+    "$purepath": lambda self, item: pathlib.PurePosixPath(item),
+    "$enum": Decoder._enum,
+    "$namedtuple": Decoder._namedtuple,
+    "$dataclass": Decoder._dataclass,
+    "$pydantic": Decoder._pydantic,
+    "$object": Decoder._object,
+    "$dill": Decoder._dill,
+}
+
+
+# ---------------------------------------------------------------------------------------------------------- payloads
+
+
+def encode_call(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    names: tuple[str, ...],
+    *,
+    nesting_max: int = DEFAULT_NESTING,
+    dill: bool = False,
+    function: bytes | None = None,
+) -> tuple[bytes, list[Blob]]:
+    """A call's payload. ``names`` are the parameters' names for errors; ``function`` is a local one, serialised."""
+    encoder = Encoder("the arguments of a task", nesting_max=nesting_max, dill=dill)
+    payload: dict[str, Any] = {
+        "args": [
+            encoder.value(value, f"argument `{names[place]}`" if place < len(names) else f"argument {place + 1}", 1)
+            for place, value in enumerate(args)
+        ],
+        "kwargs": {name: encoder.value(value, f"argument `{name}`", 1) for name, value in kwargs.items()},
+        "lang": "python",
+    }
+    if function is not None:
+        payload["fn"] = encoder.blob(function)
+    return encoder.finish(payload)
+
+
+def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    """A payload for a function in another language: JSON alone; what JSON lacks is refused."""
+    for place, value in enumerate(args):
+        _check_plain(value, f"argument {place + 1}")
+    for name, value in kwargs.items():
+        _check_plain(value, f"argument `{name}`")
+    data = json.dumps({"args": list(args), "kwargs": kwargs}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return data.encode()
+
+
+def _check_plain(value: Any, path: str) -> None:
+    cls = type(value)
+    if cls is list:
+        for place, item in enumerate(value):
+            _check_plain(item, f"{path}[{place}]")
+    elif cls is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise NotSerializable(f"a key of {path} is no text, and a function in another language takes JSON")
+            _check_plain(item, f"{path}[{key!r}]")
+    elif cls not in _PLAIN and not (cls is float and math.isfinite(value)):
+        raise NotSerializable(
+            f"{path} is a {class_name(cls).replace(':', '.')}, and a function in another language takes plain JSON",
+            hint="pass text, numbers, true, false, null, lists and objects",
+        )
+
+
+class Payload(NamedTuple):
+    """A payload that was read."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    #: Made by this package: values are exact. Otherwise plain JSON, to be fitted to the function's annotations.
+    ours: bool
+    #: A local function, serialised.
+    function: Any
+
+
+def decode_call(data: bytes, opened: Opened) -> Payload:
+    """Reads a payload."""
+    try:
+        payload = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"the payload is no JSON: {error}") from None
+    if not isinstance(payload, dict):
+        raise InvalidArgument("the payload is no object with `args` and `kwargs`")
+    args, kwargs = payload.get("args") or [], payload.get("kwargs") or {}
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise InvalidArgument("in the payload `args` must be a list and `kwargs` an object")
+    decoder = Decoder(opened)
+    try:
+        return Payload(
+            [decoder.value(item) for item in args],
+            {name: decoder.value(item) for name, item in kwargs.items()},
+            payload.get("lang") == "python",
+            payload.get("fn"),
+        )
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, binascii.Error) as error:
+        if isinstance(error, InvalidArgument):
+            raise
+        raise InvalidArgument(f"the payload's arguments cannot be read: {type(error).__name__}: {error}") from error
+
+
+def encode_result(value: Any, *, bytes_max: int, nesting_max: int = DEFAULT_NESTING) -> bytes:
+    """A result's JSON."""
+    encoder = Encoder("a result", nesting_max=nesting_max)
+    data, _ = encoder.finish(encoder.value(value, "the result"))
+    if len(data) > bytes_max:
+        raise OverLimit(
+            f"the result takes {len(data)} bytes, over the limit of {bytes_max} (setting result_bytes_max)",
+            hint="store it elsewhere and return its place, or raise the setting",
+        )
+    return data
+
+
+def decode(value: Any) -> Any:
+    """A result or context that was read from JSON."""
+    return Decoder().value(value)

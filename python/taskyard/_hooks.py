@@ -1,0 +1,136 @@
+"""Hooks around tasks: registered by decorating, called in that order, sync or async."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+log = logging.getLogger("queued_task")
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+pre_create: list[Callable[..., Any]] = []
+post_create: list[Callable[..., Any]] = []
+pre_run: list[Callable[..., Any]] = []
+post_run: list[Callable[..., Any]] = []
+
+
+def _register(hooks: list[Callable[..., Any]], hook: Hook) -> Hook:
+    if hook not in hooks:
+        hooks.append(hook)
+    return hook
+
+
+def on_pre_create(hook: Hook) -> Hook:
+    """``hook(task)`` runs in the caller's own context before a task is stored, and may change ``task.context``.
+
+    If it raises, the task is refused: ``add_task`` raises, or (of a hook that had to wait) ``get_task_id()``.
+    """
+    return _register(pre_create, hook)
+
+
+def on_post_create(hook: Hook) -> Hook:
+    """``hook(task)`` runs in the caller's own context once the task is durable. Its error is logged."""
+    return _register(post_create, hook)
+
+
+def on_pre_run(hook: Hook) -> Hook:
+    """``hook(task)`` runs before the body, in its context: contextvars that it sets are seen there.
+
+    If it raises, the attempt has failed as if the body had raised.
+    """
+    return _register(pre_run, hook)
+
+
+def on_post_run(hook: Hook) -> Hook:
+    """``hook(task, result=None, error=None)`` runs once after each attempt; it may take fewer of these.
+
+    Its own error is logged and changes nothing.
+    """
+    return _register(post_run, hook)
+
+
+def clear() -> None:
+    """Forgets all hooks; for tests."""
+    for hooks in (pre_create, post_create, pre_run, post_run):
+        hooks.clear()
+
+
+class _Resumed:
+    """Goes on with a coroutine that was begun by hand and waits for something."""
+
+    def __init__(self, coroutine: Any, first: Any) -> None:
+        self.coroutine = coroutine
+        self.first = first
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waits_for, given = self.first, None
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:
+                go_on, given = self.coroutine.throw, error
+            else:
+                go_on, given = self.coroutine.send, sent
+            try:
+                waits_for = go_on(given)
+            except StopIteration as end:
+                return end.value
+
+
+def begin(hooks: list[Callable[..., Any]], task: Any) -> Any:
+    """Runs hooks as far as they go without waiting. None if that was to their end, else an awaitable for the rest."""
+    for place, hook in enumerate(hooks):
+        called = hook(task)
+        if not inspect.isawaitable(called):
+            continue
+        coroutine = called if inspect.iscoroutine(called) else _awaiting(called)
+        try:
+            first = coroutine.send(None)
+        except StopIteration:
+            continue
+        return _rest(_Resumed(coroutine, first), hooks[place + 1 :], task)
+    return None
+
+
+async def _awaiting(awaitable: Any) -> Any:
+    return await awaitable
+
+
+async def _rest(resumed: _Resumed, hooks: list[Callable[..., Any]], task: Any) -> None:
+    await resumed
+    await run(hooks, task)
+
+
+async def run(hooks: list[Callable[..., Any]], task: Any) -> None:
+    """Runs hooks; the first error ends it."""
+    for hook in hooks:
+        called = hook(task)
+        if inspect.isawaitable(called):
+            await called
+
+
+async def run_after(task: Any, result: Any, error: BaseException | None) -> None:
+    """Runs the hooks after an attempt; what they raise is logged."""
+    for hook in list(post_run):
+        try:
+            called = hook(task, **_wanted(hook, {"result": result, "error": error}))
+            if inspect.isawaitable(called):
+                await called
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("the hook %r failed after task %s", getattr(hook, "__qualname__", hook), task.id)
+
+
+def _wanted(hook: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
+    try:
+        parameters = inspect.signature(hook).parameters
+    except (TypeError, ValueError):
+        return values
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return values
+    return {name: value for name, value in values.items() if name in parameters}

@@ -1,0 +1,267 @@
+"""Which function a task names, and which functions a name may mean.
+
+A function is named ``module:qualname``. Whether it is module-level is decided by identity: the name, looked up, must give
+the very function. Others (nested, lambdas, closures) travel serialised. A name from a row is looked up in modules of the
+application only, and never causes an import.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import pathlib
+import sys
+import sysconfig
+import types
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from .errors import FunctionRefused
+
+
+class Identity(NamedTuple):
+    """A function as a task names it."""
+
+    kind: str
+    #: It can be found by its name; otherwise it travels serialised.
+    is_global: bool
+
+
+class Shape(NamedTuple):
+    """What a call of a function must know of it."""
+
+    signature: inspect.Signature | None
+    names: tuple[str, ...]
+    #: Positional arguments that a call without keywords may have.
+    least: int
+    most: int
+
+
+_main_name: str | None = None
+
+
+def main_module() -> str | None:
+    """The name under which a worker finds what is defined in ``__main__``; None if it cannot."""
+    global _main_name
+    if _main_name is None:
+        main = sys.modules.get("__main__")
+        spec = getattr(main, "__spec__", None)
+        file = getattr(main, "__file__", None)
+        if spec is not None and spec.name not in ("__main__", ""):
+            _main_name = spec.name.removesuffix(".__main__")
+        elif file is not None:
+            path = pathlib.Path(file).resolve()
+            for root in (pathlib.Path.cwd(), path.parent):
+                if path.is_relative_to(root) and path.suffix == ".py":
+                    _main_name = ".".join(path.relative_to(root).with_suffix("").parts)
+                    break
+    return _main_name
+
+
+def _walk(module: Any, qualname: str) -> Any:
+    found = module
+    for part in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+        if isinstance(found, (staticmethod, classmethod)):
+            found = found.__func__
+    return unwrap(found)
+
+
+def unwrap(function: Any) -> Any:
+    """The plain function of a ``@task`` object."""
+    return getattr(function, "__taskyard_function__", function)
+
+
+def refuse(function: Any, why: str, hint: str) -> FunctionRefused:
+    return FunctionRefused(f"{function!r} cannot be a task: {why}", hint=hint)
+
+
+_identities: weakref.WeakKeyDictionary[Any, Identity] = weakref.WeakKeyDictionary()
+
+
+def identify(function: Any) -> Identity:
+    """How a task names this function."""
+    try:
+        found = _identities.get(function)
+    except TypeError:
+        found = None
+    if found is None:
+        found = _identify(function)
+        try:
+            _identities[function] = found
+        except TypeError:
+            pass
+    return found
+
+
+def _identify(function: Any) -> Identity:
+    if not callable(function):
+        raise refuse(function, "it is not callable", "pass the function itself: add_task(send_email, address)")
+    if inspect.iscoroutine(function):
+        raise refuse(function, "it is a coroutine", "pass the function and its arguments apart: add_task(f, x)")
+    if isinstance(function, types.MethodType):
+        raise refuse(
+            function,
+            "it is a bound method, whose object would have to travel with it",
+            "pass a function that takes what it needs: an id to load the object by, for example",
+        )
+    if isinstance(function, functools.partial):
+        raise refuse(function, "it is a partial", "pass the function and all its arguments to add_task")
+    if inspect.isclass(function):
+        raise refuse(function, "it is a class", "pass a function")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise refuse(function, "it is a generator function, whose body a call does not run", "pass a function")
+    module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not module or not qualname:
+        raise refuse(function, "it has no name to be found by", "pass a function defined with def")
+    shown = module
+    if module == "__main__":
+        name = main_module()
+        if name is None:
+            raise refuse(function, "it is defined in a program that no worker can import", "define it in a module's file")
+        shown = name
+    kind = f"{shown}:{qualname}"
+    if "<" not in qualname and _walk(sys.modules.get(module), qualname) is function:
+        return Identity(kind, True)
+    if isinstance(function, types.FunctionType):
+        return Identity(kind, False)
+    raise refuse(
+        function,
+        f"`{kind}` does not lead back to it",
+        "define it with def at the top of a module, under the name that it has there",
+    )
+
+
+_shapes: weakref.WeakKeyDictionary[Any, Shape] = weakref.WeakKeyDictionary()
+
+
+def shape(function: Any) -> Shape:
+    """What a call must know of a function's parameters. Injected ones are not the caller's."""
+    found = _shapes.get(function)
+    if found is not None:
+        return found
+    from ._resolve import injected
+
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        made = Shape(None, (), 0, sys.maxsize)
+    else:
+        own = set(injected(function))
+        parameters = [p for p in signature.parameters.values() if p.name not in own]
+        places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        needs_names = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
+        many = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        # Parameters after an injected one can only be given by name; `bind` says so.
+        plain = not needs_names and not any(p.name in own for p in list(signature.parameters.values())[: len(places)])
+        least = sum(p.default is p.empty for p in places)
+        made = Shape(
+            signature.replace(parameters=_ordered(parameters)),
+            tuple(signature.parameters),
+            least if plain else sys.maxsize,
+            (sys.maxsize if many else len(places)) if plain else -1,
+        )
+    _shapes[function] = made
+    return made
+
+
+def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Without the injected ones a parameter that has a default may stand before one that has none."""
+    seen = False
+    ordered = []
+    for parameter in parameters:
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            if parameter.default is not parameter.empty:
+                seen = True
+            elif seen:
+                parameter = parameter.replace(kind=parameter.KEYWORD_ONLY)
+        ordered.append(parameter)
+    return sorted(ordered, key=lambda parameter: parameter.kind)
+
+
+def check_call(function: Any, found: Shape, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raises ``TypeError`` if the function cannot be called so."""
+    if found.signature is None or (not kwargs and found.least <= len(args) <= found.most):
+        return
+    try:
+        found.signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(f"{function.__qualname__}: {error}") from None
+
+
+# ------------------------------------------------------------------------------------------- from a name to a function
+
+
+class Functions:
+    """The functions that names from rows may mean, in this process."""
+
+    def __init__(self, app: str | None = None, include: Iterable[str] = ()) -> None:
+        self.app = app.split(":")[0] if app else None
+        self.include = tuple(include)
+        self.roots: set[str] = set()
+        #: Functions that this process itself made tasks of, or that `@task` declares.
+        self.known: dict[str, Callable[..., Any]] = {}
+
+    def add_root(self, directory: str | os.PathLike[str]) -> None:
+        """Modules below this directory are the application's, unless they were installed."""
+        self.roots.add(os.path.realpath(directory))
+
+    def find(self, kind: str) -> Callable[..., Any] | None:
+        """The function of a kind; None if there is none that may run."""
+        known = self.known.get(kind)
+        if known is not None:
+            return known
+        module_name, _, qualname = kind.partition(":")
+        if not qualname or any(part.startswith("__") or not part.isidentifier() for part in qualname.split(".")):
+            return None
+        for name in self._names(module_name):
+            module = sys.modules.get(name)
+            if module is None or not self.is_ours(module_name, module):
+                continue
+            function = _walk(module, qualname)
+            if (
+                callable(function)
+                and not inspect.isclass(function)
+                and not isinstance(function, types.BuiltinFunctionType)
+                and getattr(function, "__qualname__", None) == qualname
+                and getattr(function, "__module__", None) == name
+            ):
+                return function  # type: ignore[no-any-return]
+        return None
+
+    def _names(self, module: str) -> tuple[str, ...]:
+        # The program's own file, under the name by which others know it.
+        return (module, "__main__") if module == main_module() else (module,)
+
+    def is_ours(self, name: str, module: types.ModuleType) -> bool:
+        """Whether a loaded module belongs to the application or is listed."""
+        if self.app is not None and name.split(".")[0] == self.app.split(".")[0]:
+            return True
+        for pattern in self.include:
+            if name == pattern.removesuffix(".*") or (pattern.endswith(".*") and name.startswith(pattern[:-1])):
+                return True
+        file = getattr(module, "__file__", None)
+        if file is None:
+            return False
+        file = os.path.realpath(file)
+        return any(_is_below(file, root) for root in self.roots) and not any(
+            _is_below(file, place) for place in _installed()
+        )
+
+
+@functools.cache
+def _installed() -> frozenset[str]:
+    """Where the interpreter keeps what is not the application's."""
+    places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    places |= {path for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
+    return frozenset(os.path.realpath(place) for place in places if place)
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
+
+
+#: Those of this process. A worker fills in its application; a web process knows what it has queued itself.
+FUNCTIONS = Functions()

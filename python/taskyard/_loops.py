@@ -1,0 +1,97 @@
+"""How an event loop waits for the engine's answers: one mailbox for each loop, which wakes it once for many."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import weakref
+from typing import Any
+
+from . import _core
+from .errors import WaitTimeout
+
+
+class Box:
+    """The mailbox of one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.core = _core.Mailbox()
+        self._loop = weakref.ref(loop)
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._handlers: dict[int, Any] = {}
+        self._last = 0
+        loop.add_reader(self.core.fileno(), self._drain)
+
+    def token(self) -> int:
+        self._last += 1
+        return self._last
+
+    def on(self, handler: Any) -> int:
+        """A token that calls ``handler`` each time it arrives."""
+        token = self.token()
+        self._handlers[token] = handler
+        return token
+
+    def off(self, token: int) -> None:
+        self._handlers.pop(token, None)
+
+    def _drain(self) -> None:
+        for token in self.core.drain():
+            future = self._waiting.pop(token, None)
+            if future is not None:
+                if not future.done():
+                    future.set_result(None)
+            elif token in self._handlers:
+                self._handlers[token]()
+
+    async def wait(self, reply: _core.Reply) -> None:
+        loop = self._loop()
+        assert loop is not None, "the loop that runs this exists"
+        future: asyncio.Future[None] = loop.create_future()
+        token = self.token()
+        self._waiting[token] = future
+        try:
+            if reply.notify(self.core, token):
+                await future
+        finally:
+            self._waiting.pop(token, None)
+
+
+_boxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Box] = weakref.WeakKeyDictionary()
+
+
+def box() -> Box:
+    """The mailbox of the running loop."""
+    loop = asyncio.get_running_loop()
+    found = _boxes.get(loop)
+    if found is None:
+        found = _boxes[loop] = Box(loop)
+    return found
+
+
+def forget() -> None:
+    """After a fork: the loops of the parent are not this process's."""
+    _boxes.clear()
+
+
+async def answer(reply: _core.Reply) -> Any:
+    """The answer, once it is there; raises what was refused."""
+    if not reply.done():
+        await box().wait(reply)
+    return json.loads(reply.take())
+
+
+def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "the answer") -> Any:
+    """The answer, waited for by this thread."""
+    if not reply.block(timeout):
+        raise WaitTimeout(f"{what} did not come within {timeout} s")
+    return json.loads(reply.take())
+
+
+def is_in_loop() -> bool:
+    """Whether the calling code runs on an event loop, which must not be blocked."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,186 @@
+"""The options of a task, and how they are told to the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .errors import InvalidArgument
+
+#: Names that ``add_task`` takes besides the function's own arguments.
+OPTIONS = frozenset(
+    {
+        "at_most_once",
+        "auto_remove",
+        "connection",
+        "context",
+        "delay",
+        "expires",
+        "max_retries",
+        "name",
+        "on_parent_failure",
+        "parent",
+        "parents",
+        "priority",
+        "queue",
+        "retry",
+        "run_at",
+        "runtime",
+        "serializer",
+        "tags",
+        "timeout",
+        "unique",
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RetryPolicy:
+    """When a failed attempt runs again.
+
+    The pause before retry *n* (from 1) is drawn evenly from 0 to ``min(cap, backoff * factor ** (n - 1))`` seconds
+    (full jitter: Brooker, "Exponential Backoff And Jitter", AWS 2015); with ``jitter=False`` it is that time.
+    ``on`` are exception classes (or their names) that are retried, ``never`` those that are not, each with its
+    subclasses; of an exception that both mean, the closer class decides.
+    """
+
+    max_retries: int | None = None
+    backoff: float = 2.0
+    factor: float = 2.0
+    cap: float = 600.0
+    jitter: bool = True
+    on: tuple[type[BaseException] | str, ...] = ()
+    never: tuple[type[BaseException] | str, ...] = ()
+
+    def to_json(self) -> str:
+        policy: dict[str, Any] = {
+            "backoff_ms": _milliseconds("backoff", self.backoff),
+            "factor": float(self.factor),
+            "cap_ms": _milliseconds("cap", self.cap),
+            "jitter": bool(self.jitter),
+            "only": [error_name(error) for error in _several(self.on)],
+            "never": [error_name(error) for error in _several(self.never)],
+        }
+        if self.max_retries is not None:
+            policy["max_retries"] = _count("max_retries", self.max_retries)
+        return json.dumps(policy)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unique:
+    """At most one task at a time with this key; another one gives the existing task.
+
+    ``hold`` is ``"until_finished"``, ``"until_started"``, or a time (seconds or timedelta) from the addition on.
+    """
+
+    key: str
+    hold: str | float | dt.timedelta = "until_finished"
+
+
+def error_name(error: type[BaseException] | str) -> str:
+    """The name of an exception class, as failures carry it: ``ValueError``, or ``app.mails.SmtpError``."""
+    if isinstance(error, str):
+        return error
+    if not (isinstance(error, type) and issubclass(error, BaseException)):
+        raise InvalidArgument(f"retry: {error!r} is no exception class")
+    return error.__qualname__ if error.__module__ == "builtins" else f"{error.__module__}.{error.__qualname__}"
+
+
+def _several(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+
+
+def seconds(what: str, value: Any) -> float:
+    """A number of seconds, from a number or a timedelta."""
+    if isinstance(value, dt.timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise InvalidArgument(f"{what}: {value!r} is no time from 0 up: give seconds or a timedelta")
+    return float(value)
+
+
+def _milliseconds(what: str, value: Any) -> int:
+    return round(seconds(what, value) * 1_000)
+
+
+def _count(what: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidArgument(f"{what}: {value!r} is no whole number from {least} to {most}")
+    return value
+
+
+def _text(what: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{what}: {value!r} is no text")
+    return value
+
+
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+
+
+def _instant(value: Any) -> int:
+    if not isinstance(value, dt.datetime):
+        raise InvalidArgument(f"run_at: {value!r} is no datetime", hint="for a time from now on use delay=seconds")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidArgument(
+            f"run_at: {value!r} has no time zone, so it could mean another instant elsewhere",
+            hint="use datetime.now(timezone.utc) + ..., or delay=seconds",
+        )
+    return (value - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def merge(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
+    """Options with further ones over them; parents and tags add up."""
+    if not first or not then:
+        return then or first
+    merged = {**first, **then}
+    if "tags" in first and "tags" in then:
+        merged["tags"] = [*_several(first["tags"]), *_several(then["tags"])]
+    return merged
+
+
+def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any], id_of: Callable[[Any], str]) -> None:
+    """Writes options into a draft for the engine; raises what can never be right."""
+    if "delay" in options and "run_at" in options:
+        raise InvalidArgument("delay and run_at are two start times: give one")
+    if parents:
+        draft["parents"] = [id_of(parent) for parent in parents]
+    for name, value in options.items():
+        if value is None and name not in ("timeout",):
+            continue
+        if name == "priority":
+            draft[name] = _count(name, value, -(2**31))
+        elif name == "max_retries":
+            draft[name] = _count(name, value)
+        elif name in ("queue", "name", "runtime", "on_parent_failure"):
+            draft[name] = _text(name, value)
+        elif name in ("delay", "expires", "timeout"):
+            draft[name] = None if value is None else seconds(name, value)
+        elif name == "run_at":
+            draft[name] = _instant(value)
+        elif name in ("auto_remove", "at_most_once"):
+            draft[name] = bool(value)
+        elif name == "tags":
+            draft[name] = [_text("tags", tag) for tag in _several(value)]
+        elif name == "unique":
+            unique = value if isinstance(value, Unique) else Unique(_text("unique", value))
+            draft["unique"] = unique.key
+            hold = unique.hold
+            draft["unique_hold"] = hold if isinstance(hold, str) else seconds("unique", hold)
+        elif name == "context":
+            if not isinstance(value, dict) or any(type(key) is not str for key in value):
+                raise InvalidArgument("context: a dict whose keys are texts is expected")
+        elif name == "serializer":
+            if value not in ("json", "dill"):
+                raise InvalidArgument(f"serializer: {value!r} is neither 'json' nor 'dill'")
+        elif name == "retry":
+            if not isinstance(value, RetryPolicy):
+                raise InvalidArgument(f"retry: {value!r} is no RetryPolicy", hint="taskyard.RetryPolicy(max_retries=5)")
+    # After max_retries, whichever came first: a policy that names no number leaves it.
+    if options.get("retry") is not None:
+        if options["retry"].max_retries is not None and "max_retries" not in options:
+            draft["max_retries"] = options["retry"].max_retries
+        draft["retry"] = dataclasses.replace(options["retry"], max_retries=draft["max_retries"]).to_json()

@@ -1,0 +1,147 @@
+"""Where questions go: the engine in this process, or, in a worker process, the server through its socket.
+
+Both sides have ``add(tasks)`` and ``ask(verb, id, filter)``. The default one of a process is opened on first use; what
+was made before a fork is forgotten after it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from typing import Any, Protocol
+
+from . import _core, _loops
+
+log = logging.getLogger("taskyard")
+
+
+class Settings:
+    """What Python must know of the settings; of a worker, its server's."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+
+class Port(Protocol):
+    """Adds tasks and asks about them."""
+
+    defaults: dict[str, Any]
+
+    def add(self, tasks: list[dict[str, Any]]) -> _core.Addition: ...
+
+    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply: ...
+
+
+class Engine:
+    """The engine in this process, on one database."""
+
+    def __init__(self, database: str | None = None, settings: dict[str, Any] | None = None) -> None:
+        self._given = (database, [(name, _text(value)) for name, value in (settings or {}).items()])
+        self._process = -1
+        self._core: _core.Queue
+        self.defaults: dict[str, Any] = {}
+        self.core()
+
+    def core(self) -> _core.Queue:
+        """The engine's queue of this process."""
+        process = os.getpid()
+        if self._process != process:
+            _start_logging()
+            self._core = _core.Queue(*self._given)
+            self._process = process
+            self.defaults = self._core.settings()
+            _engines.append(self)
+        return self._core
+
+    def add(self, tasks: list[dict[str, Any]]) -> _core.Addition:
+        return self.core().add(tasks)
+
+    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
+        return self.core().ask(verb, id, filter)
+
+    def close(self, bound: float = 5.0) -> _core.Reply:
+        """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""
+        return self.core().close(bound)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ",".join(value) if isinstance(value, (list, tuple)) else str(value)
+
+
+_engines: list[Engine] = []
+_default: Port | None = None
+_lock = threading.Lock()
+
+
+def default() -> Port:
+    """The port of this process: a worker's server, or the engine on the project's database."""
+    global _default
+    found = _default
+    if found is None:
+        with _lock:
+            found = _default
+            if found is None:
+                found = _default = Engine()
+    return found
+
+
+def use(port: Port | None) -> Port | None:
+    """Makes this the port of the process; answers the one before."""
+    global _default
+    before, _default = _default, port
+    return before
+
+
+# ------------------------------------------------------------------------------------------------------------ the log
+
+_logging: threading.Thread | None = None
+
+
+def _start_logging() -> None:
+    """A thread hands the engine's words to ``logging``: no thread of the engine ever waits for the interpreter."""
+    global _logging
+    if _logging is None:
+        _logging = threading.Thread(target=_log, name="taskyard-log", daemon=True)
+        _logging.start()
+
+
+def _log() -> None:
+    while (lines := _core.next_logs(3600.0)) is not None:
+        for level, logger, text in lines:
+            logging.getLogger(logger).log(level, "%s", text)
+
+
+def _close_all() -> None:
+    """At the end of the process: what was added is written, in bounded time."""
+    process = os.getpid()
+    for engine in _engines:
+        if engine._process == process:
+            try:
+                engine.close().block(6.0)
+            except Exception as error:  # the process ends in any case
+                log.error("closing the queue failed: %s", error)
+    _engines.clear()
+    _core.end_logs()
+    if _logging is not None and _logging.is_alive():
+        _logging.join(1.0)
+
+
+atexit.register(_close_all)
+
+
+def _forked() -> None:
+    global _logging, _lock
+    _lock = threading.Lock()
+    _logging = None
+    _loops.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

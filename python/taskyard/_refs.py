@@ -1,0 +1,243 @@
+"""References to tasks: what can be asked about one, and done to it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from typing import Any, Generic, TypeVar
+
+from . import _codec, _core, _loops, _port
+from ._state import QueuedTaskState
+from .errors import ParentTaskFailed, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
+
+R = TypeVar("R")
+
+
+class Outcome(Generic[R]):
+    """How a task ended: ``state``, ``result`` if it is done, ``error`` if it failed."""
+
+    def __init__(self, id: str, state: QueuedTaskState, result: R | None, error: BaseException | None) -> None:
+        self.id = id
+        self.state = state
+        self.result = result
+        self.error = error
+
+    @property
+    def ok(self) -> bool:
+        return self.state is QueuedTaskState.done
+
+    def __repr__(self) -> str:
+        return f"<outcome of {self.id}: {self.state}>"
+
+
+class Control:
+    """A cancel, stop or retry on its way. Awaiting it answers the state; a refusal that nobody awaits is logged."""
+
+    def __init__(self, reply: Any) -> None:
+        self._reply = reply
+
+    def __await__(self) -> Any:
+        return self._wait().__await__()
+
+    async def _wait(self) -> QueuedTaskState | None:
+        reply = await self._reply if inspect.isawaitable(self._reply) else self._reply
+        return _control_state(await _loops.answer(reply))
+
+    def result(self, timeout: float | None = None) -> QueuedTaskState | None:
+        """Waits in this thread; the state, or None while its server has been asked and the body is being ended."""
+        return _control_state(_loops.answer_now(self._reply, timeout))
+
+
+def _control_state(answer: Any) -> QueuedTaskState | None:
+    return QueuedTaskState(answer["applied"]) if isinstance(answer, dict) else None
+
+
+class QueuedTaskRef(Generic[R]):
+    """A task that was added, or is known by its id. ``await ref`` is ``await ref.wait()``."""
+
+    def __init__(
+        self,
+        port: _port.Port,
+        id: str,
+        addition: _core.Addition | None = None,
+        place: int = 0,
+        pending: asyncio.Task[None] | None = None,
+    ) -> None:
+        self._port = port
+        self._id = id
+        self._addition = addition
+        self._place = place
+        #: Hooks that had to wait stand before the addition.
+        self._pending = pending
+        self._existing = False
+        self._known = addition is None and pending is None
+
+    @property
+    def id(self) -> str:
+        """The id (UUIDv7), at once. Of a duplicate of a unique key it becomes the existing task's once that is known."""
+        self._peek()
+        return self._id
+
+    @property
+    def existing(self) -> bool:
+        """Whether a unique key gave a task that was there already; known once it is written."""
+        self._peek()
+        return self._existing
+
+    def __repr__(self) -> str:
+        return f"<QueuedTaskRef {self._id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, QueuedTaskRef) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def _peek(self) -> None:
+        if self._known or self._addition is None:
+            return
+        reply = self._addition.reply()
+        if reply.done():
+            try:
+                self._learn(json.loads(reply.take()))
+            except Exception:
+                pass  # it is raised where it is asked for
+
+    def _learn(self, added: list[list[Any]]) -> None:
+        self._id, self._existing = added[self._place]
+        self._known = True
+
+    async def get_task_id(self) -> str:
+        """The id once the task is durable; raises why it could not be stored."""
+        if not self._known:
+            if self._pending is not None:
+                await asyncio.shield(self._pending)
+            if self._addition is not None:
+                self._learn(await _loops.answer(self._addition.reply()))
+        return self._id
+
+    def _id_now(self, timeout: float | None = None) -> str:
+        if not self._known and self._addition is not None:
+            self._learn(_loops.answer_now(self._addition.reply(), timeout, f"task {self._id}"))
+        return self._id
+
+    async def _ask(self, verb: str) -> Any:
+        return await _loops.answer(self._port.ask(verb, await self.get_task_id()))
+
+    async def record(self) -> dict[str, Any]:
+        """Everything that is stored of the task, as plain values."""
+        found: dict[str, Any] = await self._ask("record")
+        return found
+
+    async def get_state(self) -> QueuedTaskState:
+        """The state; equal to its word."""
+        return QueuedTaskState((await self.record())["state"])
+
+    async def get_context(self) -> dict[str, Any]:
+        """The context, also while the task runs."""
+        return _context(await self._ask("context"))
+
+    async def get_progress(self) -> dict[str, Any] | None:
+        """How far it says it is: ``completed``, ``total``, ``percentage``, ``message``; None if it never said."""
+        return _progress(await self.get_context())
+
+    async def get_logs(self) -> list[dict[str, Any]]:
+        """Its log lines, oldest first: ``level``, ``logger``, ``message``, ``fields``, ``traceback``, ``created_at``."""
+        lines: list[dict[str, Any]] = await self._ask("logs")
+        return lines
+
+    async def get_attempts(self) -> list[dict[str, Any]]:
+        """Its attempts, oldest first, each with its outcome and error."""
+        attempts: list[dict[str, Any]] = await self._ask("attempts")
+        return attempts
+
+    async def outcome(self, timeout: float | None = None) -> Outcome[R]:
+        """Waits until the task has ended; its failure is in the answer and is not raised.
+
+        Raises why it could not be stored, and ``WaitTimeout``; the task goes on then.
+        """
+        if timeout is None:
+            return self._outcome(await self._ask("wait"))
+        try:
+            return self._outcome(await asyncio.wait_for(self._ask("wait"), timeout))
+        except asyncio.TimeoutError:
+            raise WaitTimeout(f"task {self._id} did not end within {timeout} s") from None
+
+    async def wait(self, timeout: float | None = None) -> R:
+        """The task's result.
+
+        Raises ``TaskFailed`` with the original's type name, message and traceback, ``TaskCancelled`` (an
+        ``asyncio.CancelledError``), ``TaskStopped``, ``WaitTimeout``.
+        """
+        return _result(await self.outcome(timeout))
+
+    def __await__(self) -> Any:
+        return self.wait().__await__()
+
+    def result(self, timeout: float | None = None) -> R:
+        """Like :meth:`wait`, in a thread without an event loop. ``timeout`` in seconds."""
+        if _loops.is_in_loop():
+            raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
+        id = self._id_now(timeout)
+        return _result(self._outcome(_loops.answer_now(self._port.ask("wait", id), timeout, f"the end of task {id}")))
+
+    def _outcome(self, found: dict[str, Any]) -> Outcome[R]:
+        state, id = QueuedTaskState(found["state"]), found["id"]
+        if state is QueuedTaskState.done:
+            return Outcome(id, state, _codec.decode(found["result"]), None)
+        error: BaseException
+        if state is QueuedTaskState.cancelled:
+            error = TaskCancelled(id)
+        elif state is QueuedTaskState.stopped:
+            error = TaskStopped(id)
+        else:
+            why = found["error"] or {"type": "Unknown", "message": "the error was not kept", "traceback": None}
+            cls = ParentTaskFailed if why["type"] == "ParentTaskFailed" else TaskFailed
+            error = cls(id, why["type"], why["message"], why["traceback"])
+        return Outcome(id, state, None, error)
+
+    def _control(self, verb: str) -> Control:
+        if self._pending is not None and not self._pending.done():
+            return Control(asyncio.ensure_future(self._after_pending(verb)))
+        return Control(self._port.ask(verb, self.id))
+
+    async def _after_pending(self, verb: str) -> _core.Reply:
+        await self.get_task_id()
+        return self._port.ask(verb, self._id)
+
+    def cancel(self) -> Control:
+        """Cancels the task: at once if it does not run, else its body is interrupted. Carried out whether the answer
+        is awaited or not, after the task's own addition."""
+        return self._control("cancel")
+
+    def stop(self) -> Control:
+        """Stops the running task and keeps it for a retry. Of one that does not run the answer raises ``WrongState``."""
+        return self._control("stop")
+
+    def retry(self) -> Control:
+        """Runs a failed, cancelled or stopped task again: same row, same id."""
+        return self._control("retry")
+
+
+def _context(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: _codec.decode(value) for name, value in found.items()}
+
+
+def _progress(context: dict[str, Any]) -> dict[str, Any] | None:
+    progress = context.get("progress")
+    if isinstance(progress, dict):
+        completed, total = progress.get("completed"), progress.get("total")
+        percentage = progress.get("percentage")
+        if percentage is None and isinstance(completed, (int, float)) and isinstance(total, (int, float)) and total > 0:
+            percentage = completed / total * 100
+        return {"completed": completed, "total": total, "percentage": percentage, "message": progress.get("message")}
+    if isinstance(progress, (int, float)):
+        return {"completed": None, "total": None, "percentage": progress, "message": None}
+    return None
+
+
+def _result(outcome: Outcome[R]) -> R:
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.result  # type: ignore[return-value]

@@ -1,0 +1,269 @@
+"""One running attempt in this process: what it may say about itself, and what it wants stored."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import traceback
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from . import _codec
+from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+log = logging.getLogger("queued_task")
+
+#: The shortest time between two notes of one task's context, in seconds; its server groups further.
+CONTEXT_EVERY = 0.1
+
+current: ContextVar[Running | None] = ContextVar("taskyard_task", default=None)
+
+
+class Running:
+    """A running attempt; what ``get_current_task()`` and hooks see.
+
+    ``context`` is the task's own dict: what is changed in it is stored with the next ``set_context`` or the end.
+    """
+
+    def __init__(self, worker: Worker | None, run: tuple[Any, ...]) -> None:
+        (self.slot, self.id, self.kind, name, self.queue, self.payload, context, self.attempt, self.timeout) = run[:9]
+        self.has_parents: bool = run[9]
+        self.opened: _codec.Opened = run[10]
+        self.name: str = name or self.kind
+        self.worker = worker
+        self.limits = worker.settings if worker is not None else DEFAULT_LIMITS
+        self.context: dict[str, Any] = _codec.decode(json.loads(context)) if context else {}
+        self.state = "doing"
+        self._stored = context or b"{}"
+        self._bound = len(self._stored)
+        self._lock = threading.RLock()
+        self._dirty = False
+        self._lines: list[tuple[int, str, str, str | None, str | None]] = []
+        self._noted_at = 0.0
+        #: Why it is to end: asked, release or timeout.
+        self.interrupted: str | None = None
+        self.task: asyncio.Task[Any] | None = None
+        self.over = False
+        #: A thread runs its code now, which cannot be interrupted.
+        self.on_thread = False
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same text in every attempt of this task: for effects elsewhere that must happen once."""
+        return str(self.id)
+
+    def __repr__(self) -> str:
+        return f"<task {self.id} {self.name}, attempt {self.attempt}>"
+
+    # ---------------------------------------------------------------------------------------------------- context
+
+    def set(self, path: str, value: Any, auto_commit: bool = True) -> None:
+        segments = _segments(path)
+        encoder = _codec.Encoder("the context of a task", nesting_max=self.limits["nesting_max"] - len(segments))
+        encoded = encoder.value(value, f"context `{path}`")
+        size = len(json.dumps(encoded, ensure_ascii=False)) * 2 + len(path) * 6 + 16
+        with self._lock:
+            if self._bound + size > self.limits["context_bytes_max"]:
+                self._check_size(segments, encoded)
+            else:
+                self._bound += size
+            # A copy: what the caller does with its value later is not the context's.
+            _put(self.context, segments, _codec.decode(encoded))
+        if auto_commit:
+            self.changed()
+
+    def _check_size(self, segments: list[str], encoded: Any) -> None:
+        whole = json.loads(self._encoded())
+        _put(whole, segments, encoded)
+        size, most = len(_json(whole)), self.limits["context_bytes_max"]
+        if size > most:
+            raise OverLimit(
+                f"the context would take {size} bytes, over the limit of {most} (setting context_bytes_max)",
+                hint="store large data elsewhere and keep its place in the context, or raise the setting",
+            )
+        self._bound = size
+
+    def get(self, path: str, default: Any = None) -> Any:
+        found: Any = self.context
+        with self._lock:
+            for segment in _segments(path):
+                if not isinstance(found, dict) or segment not in found:
+                    return default
+                found = found[segment]
+            return found
+
+    def replace(self, context: dict[str, Any], auto_commit: bool = True) -> None:
+        if not isinstance(context, dict) or any(type(name) is not str for name in context):
+            raise InvalidArgument("the context is a dict whose keys are texts")
+        encoder = _codec.Encoder("the context of a task", nesting_max=self.limits["nesting_max"])
+        encoded = {name: encoder.value(value, f"context `{name}`", 1) for name, value in context.items()}
+        size, most = len(_json(encoded)), self.limits["context_bytes_max"]
+        if size > most:
+            raise OverLimit(f"the context takes {size} bytes, over the limit of {most} (setting context_bytes_max)")
+        with self._lock:
+            copy = _codec.decode(encoded) if encoded else {}
+            self.context.clear()
+            self.context.update(copy)
+            self._bound = size
+        if auto_commit:
+            self.changed()
+
+    def changed(self) -> None:
+        """The context is to be stored soon."""
+        with self._lock:
+            self._dirty = True
+        if self.worker is not None and not self.over:
+            self.worker.wants_note(self)
+
+    def _encoded(self) -> bytes:
+        """The context's JSON. What a direct change put there that cannot be stored is left out, loudly."""
+        encoder = _codec.Encoder("the context of a task", nesting_max=self.limits["nesting_max"])
+        encoded = {}
+        for name, value in list(self.context.items()):
+            try:
+                encoded[name] = encoder.value(value, f"context `{name}`", 1)
+            except Exception as error:
+                log.error("task %s: `%s` was put into the context and cannot be stored: %s", self.id, name, error)
+                del self.context[name]
+        return _json(encoded)
+
+    def note(self) -> None:
+        """Hands what is to be stored to the channel."""
+        if self.worker is None:
+            return
+        with self._lock:
+            context = None
+            # Also without a word from `set`: hooks and bodies may change the dict itself.
+            encoded = self._encoded()
+            if encoded != self._stored:
+                context = self._stored = encoded
+            self._dirty = False
+            lines, self._lines = self._lines, []
+        if context is not None or lines:
+            self.worker.channel.note(self.slot, context, lines)
+
+    def touched(self) -> bool:
+        """Whether there may be something to store: the context was ever looked at, or something was logged."""
+        return self._dirty or bool(self._lines) or bool(self.context) or self._stored != b"{}"
+
+    # ------------------------------------------------------------------------------------------------------- log
+
+    def push_line(self, level: int, logger: str, message: str, fields: str | None, trace: str | None) -> None:
+        if self.over:
+            return
+        size = len(logger) + len(message) + len(fields or "") + len(trace or "")
+        most = self.limits["log_line_bytes_max"]
+        if size * 4 > most:
+            size = sum(len(part.encode(errors="replace")) for part in (logger, message, fields or "", trace or ""))
+            if size > most:
+                message = f"a log line of {size} bytes was refused: over the limit of {most} (setting log_line_bytes_max)"
+                logger, fields, trace = logger[:100], None, None
+        with self._lock:
+            self._lines.append((level, logger, _clean(message), fields, None if trace is None else _clean(trace)))
+        if self.worker is not None:
+            self.worker.wants_note(self)
+
+    # ---------------------------------------------------------------------------------------------------- asking
+
+    def is_cancelled(self) -> bool:
+        return self.interrupted is not None
+
+    def check_cancelled(self) -> None:
+        if self.interrupted is not None:
+            raise TaskCancelled(self.id)
+
+
+DEFAULT_LIMITS: dict[str, Any] = {
+    "nesting_max": _codec.DEFAULT_NESTING,
+    "context_bytes_max": 256 << 10,
+    "log_line_bytes_max": 64 << 10,
+    "result_bytes_max": 1 << 20,
+    "arguments_bytes_max": 1 << 20,
+    "max_retries": 3,
+    "task_timeout": 300.0,
+    "concurrency": 10,
+}
+
+
+def _clean(text: str) -> str:
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _segments(path: str) -> list[str]:
+    if type(path) is not str:
+        raise InvalidArgument(f"a context path is a text such as 'progress.total', not {path!r}")
+    segments = path.split(".")
+    if "" in segments:
+        raise InvalidArgument(f"the context path {path!r} has an empty segment")
+    if any(segment.startswith("$") for segment in segments):
+        raise InvalidArgument(f"in the context path {path!r} a segment begins with `$`, which is kept for stored types")
+    return segments
+
+
+def _put(root: dict[str, Any], segments: list[str], value: Any) -> None:
+    at = root
+    for segment in segments[:-1]:
+        below = at.get(segment)
+        if type(below) is not dict:
+            below = at[segment] = {}
+        at = below
+    at[segments[-1]] = value
+
+
+def require() -> Running:
+    """The running attempt; raises outside of a task."""
+    running = current.get()
+    if running is None:
+        raise NotInTask("this works inside a task only", hint="call it from the task's function or what it calls")
+    return running
+
+
+# ---------------------------------------------------------------------------------------------------------------- log
+
+_STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
+
+
+class TaskLogHandler(logging.Handler):
+    """Puts the lines of a task's code into the task's log. Outside of a task it does nothing."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not _has_console(record.name):
+            _CONSOLE.handle(record)
+        running = current.get()
+        if running is None or getattr(record, "_taskyard", None) == running.slot:
+            return
+        # Two loggers of a family may both have the handler.
+        record._taskyard = running.slot
+        try:
+            extra = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+            extra.pop("_taskyard", None)
+            fields = json.dumps(extra, ensure_ascii=False, default=str) if extra else None
+            trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
+            running.push_line(record.levelno, record.name, record.getMessage(), fields, trace)
+        except Exception:
+            self.handleError(record)
+
+
+HANDLER = TaskLogHandler()
+_CONSOLE = logging.StreamHandler()
+_CONSOLE.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+
+
+def _has_console(name: str) -> bool:
+    """Whether the application's logging takes the line somewhere; if not, the console would stay silent."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        if any(handler is not HANDLER for handler in logger.handlers):
+            return True
+        # The first of ours on the way speaks for all: a line is shown once.
+        logger = logger.parent if logger.propagate else None
+    return False

@@ -1,0 +1,61 @@
+"""``@task``: a function with the options of its tasks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from ._identity import FUNCTIONS
+from ._options import OPTIONS, merge
+from .errors import InvalidArgument
+
+
+class Task:
+    """A function that is called as before, and knows how to be queued: ``send.enqueue(to)``, ``send.using(delay=5)``."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self.__taskyard_function__ = function
+        self.options = options
+        self.__qualname__: str = function.__qualname__
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__taskyard_function__(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<task {self.__module__}:{self.__qualname__}>"
+
+    def using(self, **options: Any) -> Task:
+        """The same function with further options for its tasks."""
+        return Task(self.__taskyard_function__, merge(self.options, _checked(options)))
+
+    def enqueue(self, *args: Any, **kwargs: Any) -> Any:
+        """Adds a task to the process's queue; answers its reference at once."""
+        from .dependencies import get_service
+        from .queued_tasks import QueuedTasks
+
+        return get_service(QueuedTasks).using(**self.options).add_task(self.__taskyard_function__, *args, **kwargs)
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    unknown = set(options) - OPTIONS
+    if unknown:
+        raise InvalidArgument(f"@task: there is no option {', '.join(f'`{name}`' for name in sorted(unknown))}")
+    return options
+
+
+def task(function: Any = None, /, **options: Any) -> Any:
+    """``@task`` or ``@task(queue="mail", max_retries=5)``: defaults for the tasks of a function.
+
+    A function needs no decorator to be queued; one that has it may run wherever its module was imported.
+    """
+    _checked(options)
+
+    def decorate(function: Callable[..., Any]) -> Task:
+        made = Task(function, options)
+        if "<" not in function.__qualname__:
+            FUNCTIONS.known[f"{function.__module__}:{function.__qualname__}"] = function
+        return made
+
+    return decorate(function) if function is not None else decorate

@@ -1,0 +1,206 @@
+"""Inside the caller's own transaction: adding a task, and ending the running one.
+
+Both are one statement on the caller's connection, so they happen if and only if its transaction commits.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from . import _codec, _core, _loops, _port, _running
+from ._calls import Call, prepare
+from ._refs import QueuedTaskRef
+from .errors import InvalidArgument, LeaseLost
+
+if TYPE_CHECKING:
+    from .queued_tasks import QueuedTasks
+
+_TYPES = (
+    "uuid text bytea bytea smallint text text integer text bigint bigint timestamptz bigint uuid[] smallint text "
+    "smallint bigint text[] boolean boolean"
+).split()
+
+
+def _statement(placeholder: str) -> str:
+    values = ", ".join(f"{placeholder.format(n)}::{cls}" for n, cls in enumerate(_TYPES, 1))
+    return f"SELECT taskyard.enqueue_payload({values})"
+
+
+def _kind(connection: Any) -> str:
+    """Which driver a connection is of; drivers are never imported here."""
+    for cls in type(connection).__mro__:
+        package = cls.__module__.split(".")[0]
+        if package in ("psycopg", "asyncpg", "sqlalchemy"):
+            return package
+        if package == "sqlmodel":
+            return "sqlalchemy"
+    raise InvalidArgument(
+        f"connection: a {type(connection).__module__}.{type(connection).__qualname__} is none of psycopg 3, asyncpg, "
+        "SQLAlchemy",
+        hint="on other connections call the SQL function taskyard.enqueue(...)",
+    )
+
+
+def _run(connection: Any, statement: Any, values: tuple[Any, ...]) -> Any:
+    """Runs one statement; answers the first value, or an awaitable of it."""
+    kind = _kind(connection)
+    if kind == "asyncpg":
+        text = statement("${}")
+        return connection.fetchval(text, *_native(values))
+    if kind == "psycopg":
+        return _psycopg(connection, statement("%s"), values)
+    from sqlalchemy import text as sql
+
+    return _sqlalchemy(connection, sql, statement, {f"v{n}": value for n, value in enumerate(values, 1)})
+
+
+def _sqlalchemy(connection: Any, sql: Any, statement: Any, named: dict[str, Any]) -> Any:
+    driver = _driver(connection)
+    text = statement(":v{}").replace("::", "\\:\\:")
+    if driver == "asyncpg":
+        named = dict(zip(named, _native(tuple(named.values())), strict=True))
+    done = connection.execute(sql(text), named)
+    if not inspect.isawaitable(done):
+        return done.scalar()
+
+    async def scalar() -> Any:
+        return (await done).scalar()
+
+    return scalar()
+
+
+def _driver(connection: Any) -> str:
+    bind = connection.get_bind() if hasattr(connection, "get_bind") else connection
+    return str(getattr(getattr(bind, "dialect", None), "driver", ""))
+
+
+def _psycopg(connection: Any, text: str, values: tuple[Any, ...]) -> Any:
+    done = connection.execute(text, values)
+    if not inspect.isawaitable(done):
+        return done.fetchone()[0]
+
+    async def first() -> Any:
+        return (await (await done).fetchone())[0]
+
+    return first()
+
+
+def _native(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """asyncpg takes instants as datetimes, and no text for them."""
+    import datetime as dt
+
+    return (
+        tuple(
+            dt.datetime.fromisoformat(value.replace("Z", "+00:00")) if cls == "timestamptz" and value is not None else value
+            for cls, value in zip(_TYPES, values, strict=True)
+        )
+        if len(values) == len(_TYPES)
+        else values
+    )
+
+
+class PendingRef(QueuedTaskRef[Any]):
+    """A task in a transaction of an async connection: await it, or ``get_task_id()``, before the commit."""
+
+    def __init__(self, port: _port.Port, id: str, adding: Any) -> None:
+        super().__init__(port, id)
+        self._adding = adding
+
+    async def get_task_id(self) -> str:
+        """Runs the statement if it has not run; the id. The task exists once the transaction commits."""
+        adding, self._adding = self._adding, None
+        if adding is not None:
+            found = str(await adding)
+            self._existing = found != self._id
+            self._id = found
+        return self._id
+
+    def __await__(self) -> Any:
+        async def added() -> PendingRef:
+            await self.get_task_id()
+            return self
+
+        return added().__await__()
+
+
+def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
+    """Adds a task in the transaction of ``call.options["connection"]``."""
+    options = dict(call.options)
+    connection = options.pop("connection")
+    port = tasks._via
+    call = _with(call, options)
+    draft = prepare(port, call)
+    core = port.core() if isinstance(port, _port.Engine) else _settings_only()
+    values = _core.enqueue_values(core, draft)
+    done = _run(connection, _statement, values)
+    if inspect.isawaitable(done):
+        return PendingRef(port, call.id, done)
+    ref: QueuedTaskRef[Any] = QueuedTaskRef(port, str(done))
+    ref._existing = str(done) != call.id
+    return ref
+
+
+def _with(call: Call, options: dict[str, Any]) -> Call:
+    made = Call(call.function, call.args, call.kwargs, options)
+    made.id = call.id
+    return made
+
+
+_core_of_worker: _core.Queue | None = None
+
+
+def _settings_only() -> _core.Queue:
+    """In a worker: the project's settings, for checks. It opens nothing."""
+    global _core_of_worker
+    if _core_of_worker is None:
+        _core_of_worker = _core.Queue()
+    return _core_of_worker
+
+
+def complete_in(connection: Any, result: Any) -> Any:
+    """See :func:`taskyard.queued_task.complete_in`."""
+    running = _running.require()
+    if running.worker is None:
+        raise InvalidArgument("complete_in: this task runs without a database")
+    data = _codec.encode_result(result, bytes_max=running.limits["result_bytes_max"])
+    running.note()
+    reply = running.worker.channel.token(running.slot)
+
+    def statement(placeholder: str) -> str:
+        values = ", ".join(f"{placeholder.format(n)}::{cls}" for n, cls in enumerate(("uuid", "uuid", "bytea"), 1))
+        return f"SELECT taskyard.complete_in_payload({values})"
+
+    def values(token: str) -> tuple[Any, ...]:
+        return (uuid.UUID(running.id), uuid.UUID(token), data)
+
+    if not _loops.is_in_loop():
+        return _lease(running, lambda: _run(connection, statement, values(_loops.answer_now(reply))))
+
+    async def complete() -> None:
+        token = await _loops.answer(reply)
+        try:
+            done = _run(connection, statement, values(token))
+            if inspect.isawaitable(done):
+                await done
+        except Exception as error:
+            raise _lost(running, error) from error
+
+    return complete()
+
+
+def _lease(running: Any, run: Any) -> None:
+    try:
+        run()
+    except Exception as error:
+        raise _lost(running, error) from error
+
+
+def _lost(running: Any, error: Exception) -> Exception:
+    """What the database says of a lost lease, as ours; other errors as they are."""
+    if "lease" in str(error).lower():
+        return LeaseLost(
+            f"this attempt of task {running.id} has lost its lease; its write changed nothing", hint="roll back"
+        )
+    return error

@@ -1,0 +1,173 @@
+"""Services by their class: ``Inject`` in signatures, ``get_service`` in code; registered for good or for a test."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+from unittest import mock
+
+from . import _port
+from ._config import QueuedTaskConfig
+from ._resolve import INJECTED, Injected
+from .errors import InvalidArgument, ServiceNotFound
+from .queued_tasks import QueuedTasks
+
+__all__ = ["INJECTED", "Inject", "get_service", "register_service", "unregister_service"]
+
+T = TypeVar("T")
+
+_services: dict[Any, Any] = {}
+_factories: dict[Any, Callable[[], Any]] = {}
+_lock = threading.RLock()
+
+
+def _config() -> QueuedTaskConfig:
+    port = _port.default()
+    names = (
+        "max_workers",
+        "worker_idle_timeout",
+        "polling_interval",
+        "fallback_polling_interval",
+        "task_timeout",
+        "max_retries",
+        "use_postgresql_notify",
+        "notify_channel",
+    )
+    config = QueuedTaskConfig({name: port.defaults[name] for name in names if name in port.defaults})
+    defaults = _Defaults(port)
+    config.listen(defaults)
+    # Kept as long as the configuration, which listens weakly.
+    object.__setattr__(config, "_defaults", defaults)
+    return config
+
+
+class _Defaults:
+    """Makes changed settings the defaults of tasks that this process adds."""
+
+    def __init__(self, port: _port.Port) -> None:
+        self.port = port
+
+    def configured(self, config: QueuedTaskConfig) -> None:
+        self.port.defaults["max_retries"] = config.max_retries
+        self.port.defaults["task_timeout"] = config.task_timeout
+
+
+_BUILT_IN: dict[Any, Callable[[], Any]] = {QueuedTasks: QueuedTasks, QueuedTaskConfig: _config}
+
+
+def register_service(service: Any, cls: Any = None, *, force: bool = False) -> None:
+    """Makes ``service`` what ``Inject(cls)`` and ``get_service(cls)`` give; ``cls`` defaults to its class.
+
+    A function or class that is given instead of an instance is called on first use. One that is registered already is
+    only replaced with ``force=True``. A bare ``Mock`` or ``AsyncMock`` gets plain methods where the class has them, so
+    that ``mock.add_task(...)`` answers at once, as the real one does.
+    """
+    key = cls if cls is not None else type(service)
+    with _lock:
+        if not force and (key in _services or key in _factories):
+            raise InvalidArgument(
+                f"a service is registered for {_name(key)} already", hint="register_service(..., force=True) replaces it"
+            )
+        _services.pop(key, None)
+        _factories.pop(key, None)
+        if isinstance(service, mock.NonCallableMock):
+            _services[key] = _plain_methods(service, key)
+        elif inspect.isclass(service) or inspect.isfunction(service):
+            _factories[key] = service
+        else:
+            _services[key] = service
+
+
+def _plain_methods(double: Any, cls: Any) -> Any:
+    """Of a double that answers every call with a coroutine: plain mocks where the class has a plain function."""
+    if not inspect.isclass(cls):
+        return double
+    for name, function in inspect.getmembers(cls, inspect.isfunction):
+        if name.startswith("_") or inspect.iscoroutinefunction(function):
+            continue
+        child = getattr(double, name, None)
+        if isinstance(child, mock.AsyncMock):
+            plain = mock.MagicMock(name=name, return_value=child.return_value, side_effect=child.side_effect)
+            setattr(double, name, plain)
+    return double
+
+
+def unregister_service(cls: Any) -> None:
+    """Forgets what was registered; the built-in services come back. Of a class that was not registered nothing happens."""
+    with _lock:
+        _services.pop(cls, None)
+        _factories.pop(cls, None)
+
+
+def get_service(cls: type[T] | Callable[..., T]) -> T:
+    """The service of a class: what was registered, else the process's ``QueuedTasks`` or ``QueuedTaskConfig``."""
+    with _lock:
+        if cls in _services:
+            return cast("T", _services[cls])
+        factory = _factories.get(cls) or _BUILT_IN.get(cls)
+        if factory is None:
+            raise ServiceNotFound(
+                f"no service is registered for {_name(cls)}", hint="register_service(instance, cls) at the start"
+            )
+        service = factory()
+        # The queue of a process may change (a test's, a worker's); a handle of it is made anew each time.
+        if cls is not QueuedTasks or cls in _factories:
+            _services[cls] = service
+        return cast("T", service)
+
+
+def _name(cls: Any) -> str:
+    return getattr(cls, "__qualname__", None) or repr(cls)
+
+
+def is_registered(cls: Any) -> bool:
+    """Whether someone registered a service in place of a built-in one."""
+    return cls in _services or cls in _factories
+
+
+def Inject(cls: Any, *, use_cache: bool = True) -> Any:
+    """A parameter's default that is filled with a service: ``tasks: QueuedTasks = Inject(QueuedTasks)``.
+
+    In FastAPI endpoints it is a ``Depends``; in task functions the worker fills it. A function is called as with
+    ``Depends``, with its own dependencies.
+    """
+    provide = _provider(cls)
+    try:
+        from fastapi import Depends
+    except ImportError:
+        return Injected(provide, use_cache=use_cache)
+    return Depends(provide, use_cache=use_cache)
+
+
+@functools.cache
+def _provider(cls: Any) -> Callable[..., Any]:
+    """What provides a service: one function for each class, so that it is provided once, and can be overridden."""
+    if inspect.isclass(cls) and issubclass(cls, QueuedTasks):
+        return _tasks_provider(cls)
+    if inspect.isclass(cls):
+
+        def provide() -> Any:
+            return get_service(cls)
+
+        provide.__name__ = f"inject_{cls.__name__}"
+        return provide
+    return cast("Callable[..., Any]", cls)
+
+
+def _tasks_provider(cls: Any) -> Callable[..., Any]:
+    def provide(connection: Any = None) -> Any:
+        if is_registered(cls) or connection is None:
+            return get_service(cls)
+        return cls(connection=connection)
+
+    try:
+        from starlette.requests import HTTPConnection
+    except ImportError:
+        return provide
+    parameter = inspect.Parameter("connection", inspect.Parameter.KEYWORD_ONLY, annotation=HTTPConnection)
+    provide.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
+    provide.__taskyard_service__ = cls  # type: ignore[attr-defined]
+    return provide

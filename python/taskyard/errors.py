@@ -1,0 +1,242 @@
+"""Everything that Taskyard raises. Each class carries the stable code of the engine's table of errors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class TaskyardError(Exception):
+    """The base of all. ``code`` is stable; ``hint`` says what to do, if there is something."""
+
+    code: str = "error"
+    hint: str | None = None
+
+    def __init__(self, message: str = "", *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if hint is not None:
+            self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class InvalidArgument(TaskyardError, ValueError):
+    """A value that can never be right."""
+
+    code = "invalid_argument"
+
+
+class OptionConflict(InvalidArgument, TypeError):
+    """A name that is an option of the call and a parameter of the function."""
+
+    code = "option_conflict"
+
+
+class OverLimit(TaskyardError, ValueError):
+    """Too large; the message names the limit and its setting."""
+
+    code = "over_limit"
+
+
+class NotSerializable(TaskyardError, TypeError):
+    """A value that would not survive the trip exactly."""
+
+    code = "not_representable"
+
+
+class FunctionRefused(TaskyardError, TypeError):
+    """A callable that cannot be a task."""
+
+    code = "function_refused"
+
+
+class UnknownParent(TaskyardError):
+    """A parent that does not exist."""
+
+    code = "unknown_parent"
+
+
+class Cycle(TaskyardError):
+    """Tasks that would wait for each other."""
+
+    code = "cycle"
+
+
+class DuplicateId(TaskyardError):
+    """The id is taken."""
+
+    code = "duplicate_id"
+
+
+class TaskNotFound(TaskyardError, LookupError):
+    """No such task."""
+
+    code = "not_found"
+
+
+class WrongState(TaskyardError):
+    """The operation does not fit the task's state; nothing was changed."""
+
+    code = "wrong_state"
+
+
+class UnknownQueue(TaskyardError, LookupError):
+    """No such queue."""
+
+    code = "unknown_queue"
+
+
+class QueueUnavailable(TaskyardError, ConnectionError):
+    """The database is away and too much waits in memory, or it cannot be reached at all."""
+
+    code = "queue_unavailable"
+
+
+class DatabaseError(TaskyardError):
+    """The database refused or failed."""
+
+    code = "database"
+
+
+class SettingError(TaskyardError, ValueError):
+    """Settings that cannot be read."""
+
+    code = "setting"
+
+
+class ShutDown(TaskyardError, RuntimeError):
+    """The queue was closed."""
+
+    code = "shut_down"
+
+
+class LeaseLost(TaskyardError):
+    """Another attempt may run already; this one's write changed nothing."""
+
+    code = "lease_lost"
+
+
+class ServiceNotFound(TaskyardError, LookupError):
+    """``get_service`` was asked for something that nobody registered."""
+
+    code = "service_not_found"
+
+
+class NotInTask(TaskyardError, RuntimeError):
+    """Called outside of a task."""
+
+    code = "not_in_task"
+
+
+class SignatureInvalid(TaskyardError):
+    """A serialised value that was not signed for this task."""
+
+    code = "signature_invalid"
+
+
+class TaskFailed(TaskyardError):
+    """The awaited task failed.
+
+    ``error_type`` is the original's type by name, ``error`` its message, ``remote_traceback`` its traceback's text.
+    """
+
+    code = "task_failed"
+
+    def __init__(self, task_id: str, error_type: str, error: str, remote_traceback: str | None) -> None:
+        super().__init__(f"task {task_id} failed: {error_type}: {error}")
+        self.task_id = task_id
+        self.error_type = error_type
+        self.error = error
+        self.remote_traceback = remote_traceback
+
+    def __str__(self) -> str:
+        return f"{self.message}\n\n{self.remote_traceback}" if self.remote_traceback else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.task_id, self.error_type, self.error, self.remote_traceback)
+
+
+class ParentTaskFailed(TaskFailed):
+    """An ancestor of the awaited task failed, and took it down."""
+
+    code = "parent_task_failed"
+
+
+class TaskCancelled(asyncio.CancelledError):
+    """The awaited task was cancelled. ``except asyncio.CancelledError`` catches it.
+
+    Within an ``asyncio.TaskGroup`` a ``CancelledError`` is swallowed; use ``await ref.outcome()`` there.
+    """
+
+    code = "task_cancelled"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"task {task_id} was cancelled")
+        self.task_id = task_id
+
+
+class TaskStopped(TaskyardError):
+    """The awaited task was stopped by a person, and may be retried."""
+
+    code = "task_stopped"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"task {task_id} was stopped", hint=f"`taskyard task retry {task_id}` runs it again")
+        self.task_id = task_id
+
+
+class WaitTimeout(TaskyardError, TimeoutError):
+    """The wait ended before the task did; the task goes on."""
+
+    code = "wait_timeout"
+
+
+class Retry(Exception):
+    """Raise it in a task: this attempt failed, run it again ``after`` seconds if a retry is left."""
+
+    def __init__(self, message: str = "", *, after: float | None = None) -> None:
+        super().__init__(message or "the task asked for another try")
+        self.after = after
+
+
+class Fail(Exception):
+    """Raise it in a task: it has failed for good, whatever retries are left."""
+
+
+class Snooze(Exception):
+    """Raise it in a task: run it again after so many seconds; that costs no retry."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"snoozed for {seconds} s")
+        self.seconds = seconds
+
+
+_BY_CODE: dict[str, type[TaskyardError]] = {
+    cls.code: cls
+    for cls in (
+        InvalidArgument,
+        OverLimit,
+        NotSerializable,
+        UnknownParent,
+        Cycle,
+        DuplicateId,
+        TaskNotFound,
+        WrongState,
+        UnknownQueue,
+        QueueUnavailable,
+        SettingError,
+        ShutDown,
+        LeaseLost,
+    )
+}
+_BY_CODE["connection"] = QueueUnavailable
+
+
+def make(code: str, message: str, hint: str | None = None) -> TaskyardError:
+    """The error of a code of the engine's table (`taskyard_core::Error`)."""
+    cls = _BY_CODE.get(code, DatabaseError)
+    error = cls(message, hint=hint)
+    error.code = code
+    return error

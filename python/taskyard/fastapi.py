@@ -1,0 +1,189 @@
+"""For FastAPI and Starlette: no success before the tasks are durable, the queue's life in the application's, its routes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from .errors import TaskyardError
+from .queued_tasks import QueuedTaskRef, QueuedTasks
+
+log = logging.getLogger("taskyard")
+
+if TYPE_CHECKING:
+    TasksDep = Annotated[QueuedTasks, Any]
+else:
+    try:
+        from fastapi import Depends
+
+        #: ``async def endpoint(tasks: TasksDep): ...``
+        TasksDep = Annotated[QueuedTasks, Depends()]
+    except ImportError:  # pragma: no cover - depends on what is installed
+        TasksDep = QueuedTasks
+
+#: Where the middleware keeps what is to be flushed, in the connection's scope.
+_SCOPE = "taskyard.unflushed"
+
+
+def before_response(connection: Any) -> list[QueuedTaskRef[Any]]:
+    """A list whose references are durable before the connection's response begins."""
+    scope = connection.scope
+    unflushed: list[QueuedTaskRef[Any]] | None = scope.get(_SCOPE)
+    if unflushed is not None:
+        return unflushed
+    unflushed = scope[_SCOPE] = []
+    # FastAPI leaves this stack after the endpoint has returned and before anything is sent.
+    stack = scope.get("fastapi_function_astack")
+    if stack is not None:
+        stack.push_async_callback(_flush_or_refuse, unflushed)
+        return unflushed
+    if not scope.get("taskyard.middleware"):
+        log.warning(
+            "this version of FastAPI or Starlette sends responses before dependencies have ended: add "
+            "taskyard.fastapi.FlushMiddleware, or responses will not wait for their tasks to be durable"
+        )
+    return unflushed
+
+
+async def flush(unflushed: list[QueuedTaskRef[Any]]) -> None:
+    """Returns once all of these are durable; raises why one of them is not."""
+    while unflushed:
+        ref = unflushed.pop()
+        await ref.get_task_id()
+
+
+async def _flush_or_refuse(unflushed: list[QueuedTaskRef[Any]]) -> None:
+    from starlette.exceptions import HTTPException
+
+    try:
+        await flush(unflushed)
+    except TaskyardError as error:
+        raise HTTPException(503, f"the task could not be queued: {error.message}") from error
+
+
+class FlushMiddleware:
+    """Makes every response wait until the tasks of its request are durable; a 503 is sent if one cannot be stored.
+
+    For plain Starlette, and FastAPI before 0.121; newer ones need it not.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["taskyard.middleware"] = True
+        refused = False
+
+        async def send_after(message: Any) -> None:
+            nonlocal refused
+            if refused:
+                return
+            if message["type"] == "http.response.start":
+                try:
+                    await flush(scope.get(_SCOPE) or [])
+                except TaskyardError as error:
+                    refused = True
+                    from starlette.responses import JSONResponse
+
+                    detail = {"detail": f"the task could not be queued: {error.message}"}
+                    await JSONResponse(detail, 503)(scope, receive, send)
+                    return
+            await send(message)
+
+        await self.app(scope, receive, send_after)
+
+
+Lifespan = Callable[[Any], contextlib.AbstractAsyncContextManager[Any]]
+
+
+def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurrency: int | None) -> Lifespan:
+    """See :meth:`QueuedTasks.lifespan`."""
+
+    @contextlib.asynccontextmanager
+    async def live(app: Any) -> AsyncIterator[dict[str, Any]]:
+        async with contextlib.AsyncExitStack() as stack:
+            opening = asyncio.ensure_future(tasks.__aenter__())
+            # An application starts although the database is away: what it adds waits in memory, in its order.
+            await asyncio.wait([opening], timeout=OPEN_MAX)
+            if opening.done():
+                opening.result()
+            else:
+                log.warning("the queue's database is not open yet; tasks wait in memory")
+            stack.push_async_callback(_close, tasks, opening)
+            if workers:
+                from .worker import Embedded
+
+                await stack.enter_async_context(Embedded(tasks, workers, concurrency, app))
+            with contextlib.suppress(AttributeError):
+                app.state.tasks = tasks
+            state: dict[str, Any] = {"tasks": tasks}
+            if inner is not None:
+                state.update(await stack.enter_async_context(inner(app)) or {})
+            yield state
+
+    return live
+
+
+#: How long an application's start waits for the database, in seconds.
+OPEN_MAX = 5.0
+
+
+async def _close(tasks: QueuedTasks, opening: asyncio.Future[Any]) -> None:
+    opening.cancel()
+    try:
+        await tasks.__aexit__(None, None, None)
+    except TaskyardError as error:
+        log.error("closing the queue failed: %s", error)
+
+
+def router(tasks: QueuedTasks | None = None, **options: Any) -> Any:
+    """Routes to look at tasks and to control them: ``app.include_router(taskyard.fastapi.router(), prefix="/tasks")``.
+
+    ``GET /{id}``, ``GET /{id}/logs``, ``POST /{id}/cancel``, ``POST /{id}/retry``. They ask for no credentials:
+    give ``dependencies=[Depends(...)]`` that do.
+    """
+    from fastapi import APIRouter, HTTPException
+
+    from .errors import TaskNotFound, WrongState
+
+    routes = APIRouter(**options)
+
+    def ref(id: str) -> QueuedTaskRef[Any]:
+        return (tasks or QueuedTasks()).get(id)
+
+    async def answer(awaitable: Any) -> Any:
+        try:
+            return await awaitable
+        except TaskNotFound as error:
+            raise HTTPException(404, error.message) from None
+        except WrongState as error:
+            raise HTTPException(409, error.message) from None
+        except TaskyardError as error:
+            raise HTTPException(503 if error.code == "queue_unavailable" else 400, error.message) from None
+
+    @routes.get("/{id}")
+    async def show(id: str) -> dict[str, Any]:
+        found = await answer(ref(id).record())
+        found["progress"] = await answer(ref(id).get_progress())
+        return {name: found[name] for name in ("id", "name", "state", "queue", "attempt", "progress", "error")}
+
+    @routes.get("/{id}/logs")
+    async def logs(id: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await answer(ref(id).get_logs())
+        return found
+
+    @routes.post("/{id}/cancel")
+    async def cancel(id: str) -> dict[str, Any]:
+        return {"state": await answer(ref(id).cancel())}
+
+    @routes.post("/{id}/retry")
+    async def retry(id: str) -> dict[str, Any]:
+        return {"state": await answer(ref(id).retry())}
+
+    return routes

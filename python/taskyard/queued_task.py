@@ -1,0 +1,213 @@
+"""Inside a task: its context, its log, who it is, its parents; and hooks, settings and states.
+
+The functions work the same in async code, in ``asyncio.gather`` branches and in sync functions on their threads.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from . import _codec, _loops, _running
+from ._config import QueuedTaskConfig
+from ._hooks import on_post_create, on_post_run, on_pre_create, on_pre_run
+from ._running import Running
+from ._state import QueuedTaskState
+from .errors import Fail, Retry, Snooze, TaskFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+__all__ = [
+    "Fail",
+    "QueuedTaskConfig",
+    "QueuedTaskState",
+    "Retry",
+    "Snooze",
+    "TaskContext",
+    "check_cancelled",
+    "clear_context",
+    "complete_in",
+    "getLogger",
+    "get_context",
+    "get_current_task",
+    "get_full_context",
+    "get_parent_results",
+    "is_cancelled",
+    "on_post_create",
+    "on_post_run",
+    "on_pre_create",
+    "on_pre_run",
+    "save_context",
+    "set_context",
+    "set_full_context",
+]
+
+
+def get_current_task() -> Running:
+    """The running task: ``id``, ``attempt``, ``name``, ``queue``, ``context`` (a dict), ``idempotency_key``.
+
+    Raises ``NotInTask`` outside of one.
+    """
+    return _running.require()
+
+
+def set_context(path: str, value: Any, auto_commit: bool = True) -> None:
+    """Sets a value of the running task's context at a dotted path: ``set_context("progress.total", 10)``.
+
+    It is stored soon, in the order of the calls, and with the task's end at the latest; with ``auto_commit=False`` only
+    with the next committing call, :func:`save_context`, or the end. A value that cannot be stored raises here.
+    """
+    _running.require().set(path, value, auto_commit)
+
+
+def get_context(path: str, default: Any = None) -> Any:
+    """The value at a dotted path of the running task's context; ``default`` if there is none."""
+    return _running.require().get(path, default)
+
+
+def get_full_context() -> dict[str, Any]:
+    """A copy of the running task's whole context."""
+    running = _running.require()
+    encoder = _codec.Encoder("the context of a task")
+    copy: dict[str, Any] = _codec.decode({name: encoder.value(value, name, 1) for name, value in running.context.items()})
+    return copy
+
+
+def set_full_context(context: dict[str, Any], auto_commit: bool = True) -> None:
+    """Replaces the running task's whole context."""
+    _running.require().replace(context, auto_commit)
+
+
+def clear_context(auto_commit: bool = True) -> None:
+    """Empties the running task's context."""
+    _running.require().replace({}, auto_commit)
+
+
+def save_context() -> _Waiter:
+    """Stores the context now. ``await save_context()`` returns when it is durable; in a sync task it waits by itself."""
+    running = _running.require()
+    worker = running.worker
+    if worker is None:
+        return _Waiter(None)
+    running.note()
+    reply = worker.channel.saved(running.slot)
+    if not _loops.is_in_loop():
+        _loops.answer_now(reply)
+        return _Waiter(None)
+    return _Waiter(reply)
+
+
+class _Waiter:
+    """Awaiting it waits; not awaiting it is fine."""
+
+    def __init__(self, reply: Any) -> None:
+        self._reply = reply
+
+    def __await__(self) -> Any:
+        async def wait() -> None:
+            if self._reply is not None:
+                await _loops.answer(self._reply)
+
+        return wait().__await__()
+
+
+class TaskContext:
+    """The running task's context as an object: ``ctx["a.b"] = 1``, ``ctx.get("a.b")``."""
+
+    def __getitem__(self, path: str) -> Any:
+        missing = object()
+        found = get_context(path, missing)
+        if found is missing:
+            raise KeyError(path)
+        return found
+
+    def __setitem__(self, path: str, value: Any) -> None:
+        set_context(path, value)
+
+    def __contains__(self, path: object) -> bool:
+        missing = object()
+        return isinstance(path, str) and get_context(path, missing) is not missing
+
+    def get(self, path: str, default: Any = None) -> Any:
+        return get_context(path, default)
+
+    def set(self, path: str, value: Any, auto_commit: bool = True) -> None:
+        set_context(path, value, auto_commit)
+
+    def to_dict(self) -> dict[str, Any]:
+        return get_full_context()
+
+    def clear(self) -> None:
+        clear_context()
+
+
+def is_cancelled() -> bool:
+    """Whether the running task was asked to end: cancelled, stopped, out of time, or the server stops."""
+    return _running.require().is_cancelled()
+
+
+def check_cancelled() -> None:
+    """Ends the task by raising if it was asked to end; for sync functions with long loops."""
+    _running.require().check_cancelled()
+
+
+class ParentResults(list[Any]):
+    """The parents' results, in the order in which they were given. Awaiting it gives it itself."""
+
+    def __await__(self) -> Any:
+        async def same() -> ParentResults:
+            return self
+
+        return same().__await__()
+
+
+def get_parent_results() -> Awaitable[list[Any]] | Any:
+    """The results of the running task's parents, in the order given.
+
+    ``await get_parent_results()`` in async code; in a sync function the call itself returns the list. A parent that
+    failed (with ``on_parent_failure="run"``) is there as the ``TaskFailed`` it would raise.
+    """
+    running = _running.require()
+    if running.worker is None or not running.has_parents:
+        return ParentResults()
+    reply = running.worker.channel.ask("parent_results", running.id)
+    if not _loops.is_in_loop():
+        return ParentResults(_outcome(parent) for parent in _loops.answer_now(reply))
+
+    async def wait() -> list[Any]:
+        return [_outcome(parent) for parent in await _loops.answer(reply)]
+
+    return wait()
+
+
+def _outcome(parent: dict[str, Any]) -> Any:
+    if parent["state"] == "done":
+        return _codec.decode(parent["result"])
+    error = parent["error"] or {"type": parent["state"], "message": f"the parent is {parent['state']}", "traceback": None}
+    return TaskFailed(parent["id"], error["type"], error["message"], error["traceback"])
+
+
+def complete_in(connection: Any, result: Any = None) -> Any:
+    """Ends the running task inside a transaction of yours on the queue's PostgreSQL database.
+
+    The task is done if and only if that transaction commits: exactly-once effects. Call it last, commit, and return;
+    what the function returns does not count then. ``connection`` is one of psycopg 3, asyncpg or SQLAlchemy; await the
+    call for async ones. Raises ``LeaseLost`` if another attempt may run already: roll back then.
+    """
+    from . import _transaction
+
+    return _transaction.complete_in(connection, result)
+
+
+def getLogger(name: str | None = None) -> logging.Logger:
+    """A logger whose lines go to the console and, inside a task, to the task's log in the database.
+
+    It shows INFO and above unless it or the application's configuration says otherwise.
+    """
+    logger = logging.getLogger(name or "queued_task")
+    if _running.HANDLER not in logger.handlers:
+        logger.addHandler(_running.HANDLER)
+    if logger.level == logging.NOTSET and not logger.isEnabledFor(logging.INFO):
+        logger.setLevel(logging.INFO)
+    return logger

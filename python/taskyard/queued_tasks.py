@@ -1,0 +1,331 @@
+"""Adding tasks, and references to them.
+
+``add_task`` is synchronous: it answers a reference at once, never waits, and never blocks an event loop. What needs the
+database is awaited on the reference. In code without a loop, ``ref.result()`` and ``tasks.flush()`` wait by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from . import _core, _hooks, _identity, _loops, _port
+from ._calls import Call, encode_context, id_text, parents_of, prepare, split_options
+from ._options import OPTIONS, RetryPolicy, Unique, merge
+from ._refs import Outcome, QueuedTaskRef
+from .errors import InvalidArgument
+
+__all__ = ["Call", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Unique"]
+
+log = logging.getLogger("queued_task")
+
+
+class NewTask:
+    """A task that is about to be stored, as the create hooks see it; ``context`` may be changed in ``on_pre_create``."""
+
+    def __init__(self, id: str, kind: str, name: str | None, options: dict[str, Any], function: Any) -> None:
+        self.id = id
+        self.kind = kind
+        self.name = name or kind
+        self.queue: str = options.get("queue", "default")
+        self.context: dict[str, Any] = dict(options.get("context") or {})
+        self.function = function
+        self.attempt = 0
+
+
+class _Meta(type):
+    """Lets FastAPI see one parameter, the connection, which leaks into no OpenAPI."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        try:
+            from starlette.requests import HTTPConnection
+        except ImportError:
+            return inspect.Signature()
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Signature([inspect.Parameter("connection", kind, annotation=HTTPConnection)])
+
+
+class QueuedTasks(metaclass=_Meta):
+    """Adds tasks to the queue.
+
+    ``QueuedTasks()`` is the process's own queue: the database of the project's settings, or, in a worker, its server's.
+    ``QueuedTasks(database="postgresql://...", max_retries=5)`` is another one, with settings by their names.
+
+    In FastAPI it is a dependency: ``tasks: QueuedTasks = Inject(QueuedTasks)``, ``tasks: TasksDep``, or
+    ``Annotated[QueuedTasks, Depends()]``. No response is sent before what was added is durable; if it cannot be stored,
+    the answer is a 503. ``tasks.nowait`` opts out.
+    """
+
+    def __init__(self, *, connection: Any = None, database: str | None = None, **settings: Any) -> None:
+        self._own: _port.Port | None = None
+        if database is not None or settings:
+            self._own = _port.Engine(database, settings)
+        self._defaults: dict[str, Any] = {}
+        #: What must be durable before the response of one request is sent.
+        self._unflushed: list[QueuedTaskRef[Any]] | None = None
+        self._bound: Any = None
+        if connection is not None:
+            from . import fastapi
+
+            self._unflushed = fastapi.before_response(connection)
+
+    @property
+    def _via(self) -> _port.Port:
+        return self._own if self._own is not None else _port.default()
+
+    def _like(self, **changes: Any) -> QueuedTasks:
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made.__dict__.update(changes)
+        return made
+
+    @property
+    def nowait(self) -> QueuedTasks:
+        """The same, without making a response wait for what is added by it."""
+        return self._like(_unflushed=None)
+
+    def using(self, **options: Any) -> QueuedTasks:
+        """The same with options for what is added by it; also those whose names are parameters of the function."""
+        unknown = set(options) - OPTIONS
+        if unknown:
+            raise InvalidArgument(f"there is no option {', '.join(f'`{name}`' for name in sorted(unknown))}")
+        return self._like(_defaults=merge(self._defaults, options))
+
+    def bind(self, connection: Any) -> QueuedTasks:
+        """The same, adding in the transaction of this connection or session (psycopg 3, asyncpg, SQLAlchemy)."""
+        return self._like(_defaults={**self._defaults, "connection": connection})
+
+    # --------------------------------------------------------------------------------------------------- adding
+
+    def add_task(self, function: Any, /, *args: Any, **kwargs: Any) -> QueuedTaskRef[Any]:
+        """Adds a task that runs ``function(*args, **kwargs)``; answers a reference at once.
+
+        Options may stand among the keywords, unless the function has a parameter of the same name (then
+        ``tasks.using(...)``): ``parent``, ``parents``, ``queue``, ``priority``, ``delay`` (seconds or timedelta),
+        ``run_at`` (aware datetime), ``expires``, ``max_retries``, ``retry``, ``timeout`` (seconds; 0 = none), ``unique``,
+        ``auto_remove``, ``at_most_once``, ``context``, ``name``, ``tags``, ``on_parent_failure``, ``serializer``,
+        ``connection``.
+
+        Raises at once what can never be stored (``NotSerializable``, ``OverLimit``, ``FunctionRefused``, ``TypeError``
+        for arguments that do not fit), and ``QueueUnavailable`` when too much waits for a database that is away. What the
+        database says comes from ``await ref.get_task_id()``.
+        """
+        options = self._defaults
+        if kwargs:
+            kwargs, given = split_options(function, kwargs)
+            if given:
+                options = merge(options, given)
+        call = Call(function, args, kwargs, options)
+        if "connection" in options:
+            from . import _transaction
+
+            return _transaction.add(self, call)
+        return self._push([call])[0]
+
+    def add_tasks(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
+        """Adds all of these or none; each is ``tasks.call(f, ...)`` or ``(f, arg, ...)``. Thousands are one write."""
+        made = []
+        for call in calls:
+            if not isinstance(call, Call):
+                call = Call(call[0], tuple(call[1:]), {})
+            call.options = merge(self._defaults, call.options)
+            if "connection" in call.options:
+                raise InvalidArgument("add_tasks writes a transaction of its own; use add_task(..., connection=...)")
+            made.append(call)
+        return self._push(made)
+
+    def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Call:
+        """A call for ``add_tasks``; options as in :meth:`add_task`. It can be a parent of others before it is added."""
+        kwargs, options = split_options(function, kwargs)
+        return Call(function, args, kwargs, options)
+
+    def _push(self, calls: list[Call]) -> list[QueuedTaskRef[Any]]:
+        if not calls:
+            return []
+        port = self._via
+        if _hooks.pre_create or _hooks.post_create or any(_pending(call.options) for call in calls):
+            refs = self._push_with_hooks(port, calls)
+        else:
+            addition = port.add([prepare(port, call) for call in calls])
+            refs = [QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)]
+        if log.isEnabledFor(logging.DEBUG):
+            for call in calls:
+                log.debug("added task %s: %s", call.id, getattr(call.function, "__qualname__", call.function))
+        if self._unflushed is not None:
+            self._unflushed.extend(refs)
+        return refs
+
+    def _push_with_hooks(self, port: _port.Port, calls: list[Call]) -> list[QueuedTaskRef[Any]]:
+        # What can never be stored is refused before any hook has had an effect.
+        drafts = [prepare(port, call) for call in calls]
+        seen = [
+            NewTask(call.id, draft["kind"], draft.get("name"), call.options, call.function)
+            for call, draft in zip(calls, drafts, strict=True)
+        ]
+
+        def store() -> _core.Addition:
+            for draft, task in zip(drafts, seen, strict=True):
+                if task.context:
+                    draft["context"] = encode_context(port, task.context)
+            return port.add(drafts)
+
+        rest = None
+        for task in seen:
+            if rest is None:
+                rest = _hooks.begin(_hooks.pre_create, task)
+                unbegun: list[NewTask] = []
+            else:
+                unbegun.append(task)
+        before = [pending for call in calls for pending in _pending(call.options)]
+        if rest is None and not before:
+            addition = store()
+            refs: list[QueuedTaskRef[Any]] = [
+                QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)
+            ]
+            self._after_create(refs, seen)
+            return refs
+
+        refs = [QueuedTaskRef(port, call.id, None, place) for place, call in enumerate(calls)]
+        for ref in refs:
+            ref._known = False
+
+        async def finish() -> None:
+            if rest is not None:
+                await rest
+                for task in unbegun:
+                    await _hooks.run(_hooks.pre_create, task)
+            for pending in before:
+                await asyncio.wait([pending])
+            addition = store()
+            for ref in refs:
+                ref._addition = addition
+            self._after_create(refs, seen)
+
+        if not _loops.is_in_loop():
+            asyncio.run(finish())
+            return refs
+        pending = _spawn(finish())
+        for ref in refs:
+            ref._pending = pending
+        return refs
+
+    def _after_create(self, refs: list[QueuedTaskRef[Any]], seen: list[NewTask]) -> None:
+        if not _hooks.post_create:
+            return
+
+        async def after() -> None:
+            for ref, task in zip(refs, seen, strict=True):
+                try:
+                    task.id = await ref.get_task_id()
+                    await _hooks.run(_hooks.post_create, task)
+                except Exception:
+                    log.exception("an on_post_create hook failed for task %s", task.id)
+
+        if _loops.is_in_loop():
+            _spawn(after())
+        else:
+            asyncio.run(after())
+
+    # ---------------------------------------------------------------------------------------------------- asking
+
+    def get(self, id: Any) -> QueuedTaskRef[Any]:
+        """A reference to any task by its id; whether it exists shows when it is used."""
+        return QueuedTaskRef(self._via, id_text(id))
+
+    async def list(
+        self,
+        *,
+        states: Iterable[str] = (),
+        queue: str | None = None,
+        function: Any = None,
+        limit: int = 50,
+    ) -> list[dict[str, Any]]:
+        """Records of tasks, newest first (at most 10,000)."""
+        found: list[dict[str, Any]] = await _loops.answer(self._list(states, queue, function, limit))
+        return found
+
+    def _list(self, states: Iterable[str], queue: str | None, function: Any, limit: int) -> _core.Reply:
+        kind = function if function is None or isinstance(function, str) else _identity.identify(function).kind
+        filter = {"states": [str(state) for state in states], "queue": queue, "kind": kind, "limit": limit}
+        return self._via.ask("list", None, filter)
+
+    def flush(self, timeout: float | None = None) -> _Flush:
+        """``await tasks.flush()`` returns once everything added before is written. Without an event loop it waits here."""
+        if _loops.is_in_loop():
+            return _Flush(self, timeout)
+        _loops.answer_now(self._via.ask("flush"), timeout, "the writing of what was added")
+        return _Flush(None, timeout)
+
+    # ------------------------------------------------------------------------------------------------- lifecycle
+
+    async def __aenter__(self) -> QueuedTasks:
+        if isinstance(self._via, _port.Engine):
+            await _loops.answer(self._via.core().open())
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        if isinstance(self._via, _port.Engine):
+            await _loops.answer(self._via.close())
+
+    def __enter__(self) -> QueuedTasks:
+        if isinstance(self._via, _port.Engine):
+            _loops.answer_now(self._via.core().open())
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Writes what was added, for so many seconds at most, and lets go of the database; for code without a loop."""
+        if isinstance(self._via, _port.Engine):
+            _loops.answer_now(self._via.close(timeout))
+
+    def lifespan(self, inner: Any = None, *, workers: int = 0, concurrency: int | None = None) -> Any:
+        """A lifespan for FastAPI and Starlette: opens the queue at the start, writes what was added at the end.
+
+        ``inner`` is your own lifespan. With ``workers`` this process also runs tasks, on its own event loop: for
+        development, tests and small applications.
+        """
+        from . import fastapi
+
+        return fastapi.lifespan(self, inner, workers, concurrency)
+
+
+class _Flush:
+    def __init__(self, tasks: QueuedTasks | None, timeout: float | None) -> None:
+        self._tasks = tasks
+        self._timeout = timeout
+
+    def __await__(self) -> Any:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        if self._tasks is not None:
+            await asyncio.wait_for(_loops.answer(self._tasks._via.ask("flush")), self._timeout)
+
+
+_spawned: set[asyncio.Task[None]] = set()
+
+
+def _spawn(coroutine: Any) -> asyncio.Task[None]:
+    """A task of the loop in a copy of the caller's context, kept until its end; an error that nobody awaits is logged."""
+    task: asyncio.Task[None] = contextvars.copy_context().run(asyncio.get_running_loop().create_task, coroutine)
+    _spawned.add(task)
+    task.add_done_callback(_spawned.discard)
+    return task
+
+
+def _pending(options: dict[str, Any]) -> list[asyncio.Task[None]]:
+    """Additions that parents still wait for."""
+    if "parent" not in options and "parents" not in options:
+        return []
+    return [
+        parent._pending
+        for parent in parents_of(options)
+        if isinstance(parent, QueuedTaskRef) and parent._pending is not None and not parent._pending.done()
+    ]

@@ -1,0 +1,467 @@
+"""Runs tasks in a Python process for a server that claims them; the same code embedded in a web process or a test.
+
+The worker is joined to its server by a socket (``_core.Channel``) and never touches the database. Async functions run on
+its event loop, up to the server's concurrency; sync ones on a thread of its own, in a copied context. It says that a body
+begins before it begins, so that the one that kills the process is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .. import _codec, _core, _hooks, _identity, _loops, _port, _resolve
+from .._running import DEFAULT_LIMITS, Running, current
+from ..errors import InvalidArgument
+from . import _ends, _fit
+from ._threads import Threads
+
+log = logging.getLogger("queued_task")
+
+#: Sync functions that one worker runs at once.
+SYNC_MAX = 1
+PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
+
+
+class WorkerPort:
+    """What a task adds and asks goes through the socket."""
+
+    def __init__(self, channel: _core.Channel, defaults: dict[str, Any]) -> None:
+        self._channel = channel
+        self.defaults = defaults
+
+    def add(self, tasks: list[dict[str, Any]]) -> _core.Addition:
+        return self._channel.add(tasks)
+
+    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
+        return self._channel.ask(verb, id, filter)
+
+
+class Target(NamedTuple):
+    """The function of a kind, and what must be known to run it. Of a local function there is none yet."""
+
+    function: Callable[..., Any] | None
+    is_sync: bool
+    injects: bool
+
+
+_LOCAL = Target(None, False, False)
+
+
+def _target(function: Callable[..., Any]) -> Target:
+    call = inspect.unwrap(function) if inspect.isfunction(function) else function
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+    return Target(function, not is_async, bool(_resolve.dependencies(function)))
+
+
+class Worker:
+    """One worker on the running loop."""
+
+    def __init__(
+        self,
+        channel: _core.Channel,
+        functions: _identity.Functions,
+        app: Any = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        self.channel = channel
+        self.functions = functions
+        self.settings: dict[str, Any] = dict(DEFAULT_LIMITS)
+        self.port: _port.Port = WorkerPort(channel, self.settings)
+        self.loop = asyncio.get_running_loop()
+        self._app = app
+        self._on_end = on_end
+        self._thread = threading.get_ident()
+        # What the application set when it was loaded is there for every task; what a task sets is not.
+        self._context = contextvars.copy_context()
+        self._threads = Threads()
+        self._targets: dict[str, Target] = {}
+        self._unknown: set[str] = set()
+        self._waiting: dict[int, tuple[Any, ...]] = {}
+        self._running: dict[int, Running] = {}
+        self._sync = 0
+        self._sync_place: asyncio.Semaphore = asyncio.Semaphore(SYNC_MAX)
+        self._flushing = False
+        self._notes: dict[int, Running] = {}
+        self._notes_lock = threading.Lock()
+        self._note_timer: Any = None
+        self._noted_at = 0.0
+        self._leaving = False
+        self._ended = False
+        self.loop.add_reader(channel.fileno(), self._read)
+
+    # --------------------------------------------------------------------------------------------- what is heard
+
+    def _read(self) -> None:
+        try:
+            for word, value in self.channel.receive():
+                getattr(self, f"_on_{word}")(value)
+        except (EOFError, OSError, ValueError) as error:
+            if not isinstance(error, EOFError):
+                log.error("the worker's socket broke: %s", error)
+            self._end()
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.loop.remove_reader(self.channel.fileno())
+        for running in list(self._running.values()):
+            running.interrupted = running.interrupted or "release"
+            if running.task is not None and not running.on_thread:
+                running.task.cancel()
+        if self._on_end is not None:
+            self._on_end()
+
+    def _on_begin(self, settings: dict[str, Any]) -> None:
+        self.settings.update(settings)
+        self.channel.ready()
+
+    def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
+        for run in runs:
+            self._waiting[run[0]] = run
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("claimed task %s: %s", run[1], run[2])
+        self._start()
+
+    def _on_recall(self, slots: list[int]) -> None:
+        for slot in slots:
+            if self._waiting.pop(slot, None) is not None:
+                self.channel.recalled(slot)
+        self._flush()
+
+    def _on_interrupt(self, slots: list[tuple[int, str]]) -> None:
+        for slot, why in slots:
+            running = self._running.get(slot)
+            if running is None:
+                continue
+            running.interrupted = running.interrupted or why
+            # A thread cannot be ended: its function may ask, or its process is ended.
+            if running.task is not None and not running.on_thread:
+                running.task.cancel()
+
+    def _on_knows(self, reasons: list[str]) -> None:
+        def holds_not(reason: str) -> bool:
+            if reason.startswith("kind `"):
+                return "<" in reason or self.functions.find(reason[6:-1]) is not None
+            return reason == PYTHON
+
+        self.channel.known([reason for reason in reasons if holds_not(reason)])
+
+    def _on_leave(self, _: Any) -> None:
+        self._leaving = True
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        if self._leaving and not self._running and not self._waiting:
+            self._write()
+            self._end()
+
+    # ------------------------------------------------------------------------------------------------- beginning
+
+    def _find(self, run: tuple[Any, ...]) -> Target | str:
+        """The function to run, or the reason why it cannot be run here."""
+        for python, _ in run[10].values():
+            if python != sys.version_info[:2]:
+                return f"python {python[0]}.{python[1]}"
+        kind: str = run[2]
+        target = self._targets.get(kind)
+        if target is not None:
+            return target
+        if "<" in kind:
+            return _LOCAL
+        function = self.functions.find(kind)
+        if function is None:
+            if kind not in self._unknown:
+                self._unknown.add(kind)
+                log.warning(
+                    "this application has no function `%s`; its tasks wait for a server that has: load it by --app or "
+                    "name its module by --include",
+                    kind,
+                )
+            return f"kind `{kind}`"
+        target = self._targets[kind] = _target(function)
+        return target
+
+    def _start(self) -> None:
+        """Begins what there is a place for."""
+        free = self.settings["concurrency"] - len(self._running)
+        begun: list[tuple[Running, Target]] = []
+        for slot, run in list(self._waiting.items()):
+            if len(begun) >= free:
+                break
+            target = self._find(run)
+            if isinstance(target, str):
+                del self._waiting[slot]
+                self.channel.parked(slot, target)
+                self._flush()
+                continue
+            if target.is_sync:
+                if self._sync >= SYNC_MAX:
+                    continue
+                self._sync += 1
+            del self._waiting[slot]
+            running = Running(self, run)
+            self._running[slot] = running
+            begun.append((running, target))
+        if not begun:
+            return
+        # Out before any of them begins, whatever they do.
+        self.channel.started([running.slot for running, _ in begun])
+        for running, target in begun:
+            self._begin(self._attempt(running, target), running)
+
+    if sys.version_info >= (3, 12):
+
+        def _begin(self, coroutine: Any, running: Running) -> None:
+            running.task = asyncio.Task(coroutine, loop=self.loop, context=self._context.copy(), eager_start=True)
+
+    elif sys.version_info >= (3, 11):
+
+        def _begin(self, coroutine: Any, running: Running) -> None:
+            running.task = self.loop.create_task(coroutine, context=self._context.copy())
+
+    else:
+
+        def _begin(self, coroutine: Any, running: Running) -> None:
+            running.task = self._context.copy().run(self.loop.create_task, coroutine)
+
+    # --------------------------------------------------------------------------------------------------- running
+
+    async def _attempt(self, running: Running, target: Target) -> None:
+        current.set(running)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("started task %s: %s, attempt %d", running.id, running.kind, running.attempt)
+        result, data, error, understood = None, b"null", None, False
+        try:
+            payload = _codec.decode_call(running.payload, running.opened)
+            local = target.function is None
+            if local:
+                target = self._load(running, payload)
+            understood = True
+            if _hooks.pre_run:
+                await _hooks.run(_hooks.pre_run, running)
+            args, kwargs = payload.args, payload.kwargs
+            if not payload.ours:
+                understood = False
+                args, kwargs = _fit.fit(target.function, args, kwargs)
+                understood = True
+            if target.injects:
+                result = await self._injected(running, target, args, kwargs)
+            else:
+                result = await self._call(running, target, args, kwargs, local)
+            data = _codec.encode_result(
+                result, bytes_max=self.settings["result_bytes_max"], nesting_max=self.settings["nesting_max"]
+            )
+        except BaseException as raised:
+            error = raised
+        if _hooks.post_run:
+            try:
+                await _hooks.run_after(running, None if error is not None else result, error)
+            except BaseException as raised:
+                error = error or raised
+        self._report(running, target, data, error, understood)
+
+    def _load(self, running: Running, payload: _codec.Payload) -> Target:
+        """The local function that came with its task; its signature was verified by the server."""
+        function = _codec.Decoder(running.opened).value(payload.function)
+        if not callable(function):
+            raise InvalidArgument(f"task {running.kind} came without its function")
+        return _target(function)
+
+    async def _injected(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        assert target.function is not None
+        _resolve.refuse_requests(target.function, target.function.__qualname__)
+        overrides = getattr(self._app, "dependency_overrides", None)
+        resolver = _resolve.Resolver(overrides, lambda call: self._on_thread(running, call))
+        async with resolver.stack:
+            values = await resolver.resolve(target.function)
+            return await self._call(running, target, args, {**values, **kwargs}, False)
+
+    async def _call(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any], local: bool) -> Any:
+        function = target.function
+        assert function is not None
+        if not target.is_sync:
+            return await function(*args, **kwargs)
+        if local:
+            # That it is sync was not known before it was here.
+            async with self._sync_place:
+                result = await self._on_thread(running, lambda: function(*args, **kwargs))
+        else:
+            result = await self._on_thread(running, lambda: function(*args, **kwargs))
+        # A sync callable may hand out a coroutine, which is the task then.
+        return await result if inspect.isawaitable(result) else result
+
+    async def _on_thread(self, running: Running, call: Callable[[], Any]) -> Any:
+        context = contextvars.copy_context()
+        running.on_thread = True
+        try:
+            return await self._threads.run(self.loop, lambda: context.run(call))
+        finally:
+            running.on_thread = False
+
+    # --------------------------------------------------------------------------------------------------- the end
+
+    def _report(self, running: Running, target: Target, data: bytes, error: BaseException | None, understood: bool) -> None:
+        slot, channel = running.slot, self.channel
+        if self._running.pop(slot, None) is None:
+            return
+        if target.is_sync and target is self._targets.get(running.kind):
+            self._sync -= 1
+        if self._ended:
+            return
+        try:
+            if running.touched():
+                with self._notes_lock:
+                    self._notes.pop(slot, None)
+                running.note()
+        except Exception:
+            log.exception("what task %s wanted stored could not be", running.id)
+        running.over = True
+        if error is None:
+            channel.returned(slot, data)
+        elif running.interrupted is not None and isinstance(error, asyncio.CancelledError):
+            channel.interrupted(slot)
+        else:
+            channel.raised(slot, *_ends.describe(error, understood))
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("finished task %s: %s", running.id, "done" if error is None else type(error).__name__)
+        self._flush()
+
+    def _flush(self) -> None:
+        """One write at the end of this turn of the loop, for all that ended in it."""
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._turn_ended)
+
+    def _turn_ended(self) -> None:
+        self._flushing = False
+        self._write()
+        if not self._ended:
+            self._start()
+            self._leave_if_done()
+
+    def _write(self) -> None:
+        try:
+            self.channel.flush()
+        except OSError:
+            self._end()
+
+    # --------------------------------------------------------------------------------------------------- notes
+
+    def wants_note(self, running: Running) -> None:
+        """A running task has something to store; any thread."""
+        with self._notes_lock:
+            if running.slot in self._notes:
+                return
+            self._notes[running.slot] = running
+        if threading.get_ident() == self._thread:
+            self._note_soon()
+        else:
+            try:
+                self.loop.call_soon_threadsafe(self._note_soon)
+            except RuntimeError:
+                pass  # the loop is closed
+
+    def _note_soon(self) -> None:
+        if self._note_timer is not None or self._ended:
+            return
+        rest = self._noted_at + NOTES_EVERY - self.loop.time()
+        self._note_timer = self.loop.call_later(rest, self._note) if rest > 0 else self.loop.call_soon(self._note)
+
+    def _note(self) -> None:
+        self._note_timer = None
+        self._noted_at = self.loop.time()
+        with self._notes_lock:
+            notes, self._notes = self._notes, {}
+        for running in notes.values():
+            if not running.over:
+                running.note()
+        self._write()
+
+
+#: The shortest time between two writes of contexts and log lines, in seconds; the server groups further.
+NOTES_EVERY = 0.05
+
+
+def load(app: str) -> Any:
+    """The application at ``module:attribute``; the module itself without an attribute."""
+    import importlib
+
+    name, _, attribute = app.partition(":")
+    module = importlib.import_module(name)
+    found: Any = module
+    for part in attribute.split(".") if attribute else ():
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise InvalidArgument(f"--app {app}: the module `{name}` has no `{attribute}`") from None
+    return found
+
+
+class Embedded:
+    """A server within this process, whose workers run on this loop: ``async with Embedded(tasks, workers=1): ...``"""
+
+    def __init__(self, tasks: Any, workers: int = 1, concurrency: int | None = None, app: Any = None) -> None:
+        engine = tasks._via
+        if not isinstance(engine, _port.Engine):
+            raise InvalidArgument("workers within a worker: start them by `taskyard queue start`")
+        self._engine = engine
+        self._tasks = tasks
+        self._count = workers
+        self._concurrency = concurrency or engine.defaults["concurrency"]
+        self._app = app
+        self._workers: list[Worker] = []
+        self._server: _core.Server | None = None
+        self._token = 0
+        self._before: Any = None
+        _identity.FUNCTIONS.add_root(os.getcwd())
+        _identity.FUNCTIONS.include += tuple(engine.defaults.get("include") or ())
+
+    async def __aenter__(self) -> Embedded:
+        box = _loops.box()
+        self._token = box.on(self._wanted)
+        self._server = _core.Server(self._engine.core(), box.core, self._token, self._count, self._concurrency)
+        from ..dependencies import get_service
+        from ..queued_task import QueuedTaskConfig
+
+        try:
+            await _loops.answer(self._server.started())
+            get_service(QueuedTaskConfig).listen(self)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    def configured(self, config: Any) -> None:
+        """The settings of this process were changed."""
+        if self._server is not None:
+            self._server.configure(
+                config.max_workers, config.worker_idle_timeout, config.polling_interval, config.fallback_polling_interval
+            )
+
+    def _wanted(self) -> None:
+        assert self._server is not None
+        for descriptor in self._server.take_sockets():
+            channel = _core.Channel(descriptor)
+            worker = Worker(channel, _identity.FUNCTIONS, self._app)
+            worker._on_end = functools.partial(self._workers.remove, worker)
+            # It adds by the engine that is here.
+            worker.port = self._engine
+            self._workers.append(worker)
+
+    async def __aexit__(self, *_: Any) -> None:
+        assert self._server is not None
+        await _loops.answer(self._server.stop(self._engine.defaults["shutdown_grace"]))
+        _loops.box().off(self._token)
+
+
+__all__ = ["Embedded", "Worker", "load"]

@@ -1,0 +1,98 @@
+"""``python -m taskyard.worker``: one worker process, started by a server with its socket as standard input."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import atexit
+import logging
+import os
+import pathlib
+import signal
+import sys
+import traceback
+from types import ModuleType
+
+from .. import _core, _identity, _port
+from . import Worker, load
+
+#: The application cannot be loaded.
+EXIT_APP = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m taskyard.worker", description="A worker; started by its server.")
+    parser.add_argument("--app", help="the application: module:attribute")
+    parser.add_argument("--include", action="append", default=[], help="a further module whose functions may run")
+    parser.add_argument("--check", action="store_true", help="only load the application")
+    arguments = parser.parse_args()
+    descriptor = -1
+    if not arguments.check:
+        _core.die_with_parent()
+        descriptor = _take_socket()
+    # Ctrl-C on the terminal is the server's to pass on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    functions = _identity.FUNCTIONS
+    functions.__init__(arguments.app, arguments.include)  # type: ignore[misc]
+    sys.path.insert(0, os.getcwd())
+    app = _load(arguments.app, arguments.include)
+    if arguments.check:
+        return
+    asyncio.run(_live(descriptor, app))
+    _leave()
+
+
+def _take_socket() -> int:
+    """Moves the socket away from standard input, which a task may read or close."""
+    descriptor = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return descriptor
+
+
+def _load(app: str | None, include: list[str]) -> object:
+    try:
+        for name in include:
+            load(name.removesuffix(".*"))
+        found = load(app) if app else None
+    except BaseException as error:
+        if not isinstance(error, Exception) and not isinstance(error, SystemExit):
+            raise
+        traceback.print_exc()
+        print(f"taskyard: the application {app or include} cannot be loaded: {error}", file=sys.stderr, flush=True)
+        os._exit(EXIT_APP)
+    for loaded in (app or "", *include):
+        module = sys.modules.get(loaded.partition(":")[0].removesuffix(".*"))
+        if module is not None and getattr(module, "__file__", None):
+            _identity.FUNCTIONS.add_root(_root_of(module))
+    return found
+
+
+def _root_of(module: ModuleType) -> str:
+    """The directory that the module's top package lies in."""
+    file = os.path.realpath(module.__file__ or "")
+    above = module.__name__.count(".") + (os.path.basename(file) == "__init__.py")
+    return os.path.dirname(file) if above == 0 else str(pathlib.Path(file).parents[above])
+
+
+async def _live(descriptor: int, app: object) -> None:
+    ended = asyncio.Event()
+    worker = Worker(_core.Channel(descriptor), _identity.FUNCTIONS, app, ended.set)
+    _port.use(worker.port)
+    await ended.wait()
+
+
+def _leave() -> None:
+    """Ends this process, whatever threads a task has left behind."""
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""How what a body raised is told: its type's names, one line, the traceback, and what it wishes to happen next."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from typing import Any
+
+from .._options import error_name
+from ..errors import Fail, OverLimit, Retry, SignatureInvalid, Snooze
+
+#: Of longer texts the middle is left out, with a word that says so.
+MESSAGE_MAX = 4_000
+TRACEBACK_MAX = 48_000
+
+
+def describe(error: BaseException, understood: bool) -> tuple[Any, ...]:
+    """``(type, further types, message, traceback, wish, seconds)`` for the channel.
+
+    ``understood`` says that the task itself was: one that cannot be read is not tried again.
+    """
+    wish, seconds = "policy", 0.0
+    name = error_name(type(error))
+    also = [error_name(cls) for cls in type(error).__mro__[1:] if cls is not object and issubclass(cls, BaseException)]
+    if isinstance(error, Retry):
+        name = "Retry"
+        if error.after is not None:
+            wish, seconds = "after", _pause(error.after)
+    elif isinstance(error, Snooze):
+        name, wish, seconds = "Snooze", "snooze", _pause(error.seconds)
+    elif isinstance(error, Fail):
+        name, wish = "Fail", "never"
+    elif isinstance(error, SignatureInvalid):
+        name, wish = "SignatureInvalid", "never"
+    elif isinstance(error, OverLimit) and "result" in error.message:
+        name, wish = "ResultTooLarge", "never"
+    elif not understood:
+        wish = "never"
+    return _clean(name, MESSAGE_MAX), also, _message(error), _traceback(error), wish, seconds
+
+
+def _pause(seconds: Any) -> float:
+    try:
+        return max(0.0, float(seconds))
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _message(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except BaseException as second:
+        return f"(its text cannot be shown: __str__ raised {type(second).__name__})"
+    if isinstance(error, SystemExit):
+        return f"the task called sys.exit({text})"
+    if not text and isinstance(error, asyncio.CancelledError):
+        return "the task's code was cancelled from within"
+    return _clean(text, MESSAGE_MAX)
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        # The frames of the worker itself say nothing to anybody.
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_globals.get("__package__", "").startswith("taskyard.worker"):
+            trace = trace.tb_next
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException as second:
+        text = f"{type(error).__name__} (its traceback cannot be shown: {type(second).__name__})"
+    return _clean(text, TRACEBACK_MAX)
+
+
+def _clean(text: str, most: int) -> str:
+    text = text.encode(errors="replace").decode()
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"

@@ -1,0 +1,69 @@
+"""Threads for sync functions: as many as are wanted at once, gone when idle, never waited for at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+#: An idle thread leaves after so many seconds.
+IDLE = 30.0
+
+
+class Threads:
+    """Runs calls on daemon threads; one that hangs keeps nobody from ending."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]]
+        self._calls = queue.SimpleQueue()
+        self._idle = 0
+        self._lock = threading.Lock()
+
+    def run(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Any]) -> asyncio.Future[Any]:
+        """A future of the call's result."""
+        future: asyncio.Future[Any] = loop.create_future()
+        with self._lock:
+            wanted = self._idle == 0
+            if not wanted:
+                self._idle -= 1
+        self._calls.put((loop, future, call))
+        if wanted:
+            threading.Thread(target=self._live, name="taskyard-sync", daemon=True).start()
+        return future
+
+    def _live(self) -> None:
+        while True:
+            try:
+                loop, future, call = self._calls.get(timeout=IDLE)
+            except queue.Empty:
+                with self._lock:
+                    # Someone may have counted on this thread a moment ago.
+                    if self._idle > 0:
+                        self._idle -= 1
+                        return
+                continue
+            try:
+                result, error = call(), None
+            except BaseException as raised:
+                result, error = None, raised
+            with self._lock:
+                self._idle += 1
+            try:
+                loop.call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:
+                return  # the loop is closed
+            del loop, future, call, result, error
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, StopIteration):
+        # A future cannot carry it.
+        future.set_exception(RuntimeError(f"the function raised StopIteration: {error}"))
+    else:
+        future.set_exception(error)

@@ -1,0 +1,85 @@
+//! The Python side of the tests: an environment of its own below `target`, a wheel of the development profile installed
+//! in it, lint and types, and the tests.
+//!
+//! The environment is made once and kept while what it is to hold has not changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::step::{Steps, must, succeeds};
+
+const REQUIREMENTS: &str = "tests/python/requirements.txt";
+const HOME: &str = "target/python";
+
+/// All steps.
+pub fn run(steps: &mut Steps) {
+    let mut ready = false;
+    steps.check("py-setup", || {
+        environment()?;
+        ready = true;
+        Ok(())
+    });
+    if !ready {
+        return;
+    }
+    let mut built = false;
+    steps.check("wheel", || {
+        wheel()?;
+        built = true;
+        Ok(())
+    });
+    if !built {
+        return;
+    }
+    lint(steps);
+    steps.command("pytest", tool("python").args(["-m", "pytest", "-q", "tests/python"]));
+}
+
+/// Format, style and types.
+fn lint(steps: &mut Steps) {
+    steps.command("ruff", tool("ruff").args(["check", "--quiet", "."]));
+    steps.command("ruff-format", tool("ruff").args(["format", "--check", "--quiet", "."]));
+    steps.command("mypy", tool("mypy").args(["python/taskyard"]));
+}
+
+/// A program of the environment.
+fn tool(name: &str) -> Command {
+    let mut command = Command::new(place().join("bin").join(name));
+    // What the repository holds is not what is installed: the module itself is only in the wheel.
+    command.env_remove("PYTHONPATH");
+    command
+}
+
+fn place() -> PathBuf {
+    std::path::absolute(Path::new(HOME).join("venv")).unwrap_or_else(|_| Path::new(HOME).join("venv"))
+}
+
+fn environment() -> Result<(), String> {
+    let wanted = fs::read_to_string(REQUIREMENTS).map_err(|error| format!("{REQUIREMENTS}: {error}"))?;
+    let mark = Path::new(HOME).join("installed.txt");
+    if fs::read_to_string(&mark).is_ok_and(|installed| installed == wanted)
+        && succeeds(&place().join("bin/python").to_string_lossy(), &["-c", "import pytest"])
+    {
+        return Ok(());
+    }
+    fs::create_dir_all(HOME).map_err(|error| format!("{HOME}: {error}"))?;
+    let place = place();
+    must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place))?;
+    must(tool("python").args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS]))?;
+    fs::write(&mark, wanted).map_err(|error| format!("{}: {error}", mark.display()))
+}
+
+fn wheel() -> Result<(), String> {
+    let wheels = Path::new(HOME).join("wheels");
+    let _ = fs::remove_dir_all(&wheels);
+    must(tool("maturin").args(["build", "--quiet", "--profile", "dev", "--strip", "false", "--out"]).arg(&wheels))?;
+    let wheel = fs::read_dir(&wheels)
+        .map_err(|error| format!("{}: {error}", wheels.display()))?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .ok_or("maturin made no wheel")?;
+    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--force-reinstall", "--no-deps"];
+    must(tool("python").args(install).arg(wheel))
+}
