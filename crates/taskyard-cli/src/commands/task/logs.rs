@@ -56,25 +56,36 @@ async fn state(store: &dyn Store, id: TaskId) -> Result<taskyard::TaskState, Fai
 
 /// One line for people; for programs one JSON object a line, so that a follower can be read while it runs.
 fn print(out: Out, stored: &StoredLogLine) -> Result<(), Failure> {
-    let fields = stored.line.fields.as_deref().map(String::from_utf8_lossy);
     if out.is_json() {
-        let fields: Option<serde_json::Value> = fields.and_then(|fields| serde_json::from_str(&fields).ok());
-        return out.json(&serde_json::json!({
-            "sequence": stored.sequence, "attempt": stored.attempt, "created_at": stored.created_at,
-            "level": stored.line.level, "logger": stored.line.logger, "message": stored.line.message,
-            "fields": fields, "traceback": stored.line.traceback,
-        }));
+        return out.json(&as_json(stored));
     }
+    out.line(for_people(stored))?;
+    stored.line.traceback.as_deref().map_or(Ok(()), |traceback| out.text("    ", traceback))
+}
+
+/// A line for programs.
+pub(super) fn as_json(stored: &StoredLogLine) -> serde_json::Value {
+    let fields = stored.line.fields.as_deref();
+    let fields: Option<serde_json::Value> = fields.and_then(|fields| serde_json::from_slice(fields).ok());
+    serde_json::json!({
+        "sequence": stored.sequence, "attempt": stored.attempt, "created_at": stored.created_at,
+        "level": stored.line.level, "logger": stored.line.logger, "message": stored.line.message,
+        "fields": fields, "traceback": stored.line.traceback,
+    })
+}
+
+/// A line for people, without its traceback.
+pub(super) fn for_people(stored: &StoredLogLine) -> String {
+    let fields = stored.line.fields.as_deref().map(String::from_utf8_lossy);
     let fields = fields.map_or_else(String::new, |fields| format!(" {fields}"));
-    out.line(format_args!(
+    format!(
         "{} {:<8} [{}] {}: {}{fields}",
         moment::instant(stored.created_at),
         level(stored.line.level),
         stored.attempt,
         stored.line.logger,
         stored.line.message
-    ))?;
-    stored.line.traceback.as_deref().map_or(Ok(()), |traceback| out.text("    ", traceback))
+    )
 }
 
 const fn level(number: i16) -> &'static str {

@@ -1,9 +1,9 @@
 //! `task show ID`: everything that is stored about one task.
 
 use clap::Args;
-use taskyard::{Attempt, Error, Failure as TaskFailure, Store, TaskId, TaskRecord};
+use taskyard::{Attempt, Error, Failure as TaskFailure, Progress, Store, StoredLogLine, TaskId, TaskRecord};
 
-use super::tree;
+use super::{logs, tree};
 use crate::failure::Failure;
 use crate::grid::Grid;
 use crate::moment;
@@ -12,6 +12,8 @@ use crate::session::{Access, Session};
 
 /// Children that are listed; the tree shows more.
 const CHILDREN_MAX: usize = 100;
+/// Log lines that are shown, the first ones; `task logs` shows all.
+const LINES_MAX: usize = 100;
 
 /// Show everything about a task
 #[derive(Debug, Args)]
@@ -38,6 +40,7 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
     let attempts = store.attempts(record.id).await?;
     let context = store.context(record.id).await?.unwrap_or_default();
     let children = store.children(record.id, CHILDREN_MAX).await?;
+    let lines = store.logs(record.id, 0, LINES_MAX + 1).await?;
     if out.is_json() {
         let context: serde_json::Value = match context.as_slice() {
             [] => serde_json::json!({}),
@@ -46,12 +49,16 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
         };
         out.json(&serde_json::json!({
             "task": record, "attempts": attempts, "context": context, "children": children,
+            "logs": lines.iter().take(LINES_MAX).map(logs::as_json).collect::<Vec<_>>(),
         }))?;
         return Ok(0);
     }
     let mut grid = Grid::new(["", ""]);
     for (name, value) in facts(record) {
         grid.row([name, &value]);
+    }
+    if let Some(progress) = progress(&context) {
+        grid.row(["progress", &progress]);
     }
     out.grid(grid)?;
     section(out, "arguments", &text(&record.payload))?;
@@ -64,6 +71,7 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
     if let Some(error) = &record.error {
         section(out, "error", &failure(error))?;
     }
+    section(out, "logs", &of_lines(&lines))?;
     section(out, "parents", &ids(&record.parents, record.parents.len()))?;
     section(out, "children", &ids(&children, children.len()))?;
     for attempt in &attempts {
@@ -111,6 +119,19 @@ fn facts(record: &TaskRecord) -> Vec<(&'static str, String)> {
     facts
 }
 
+/// How far the task says it is.
+fn progress(context: &[u8]) -> Option<String> {
+    let progress = Progress::from_context(serde_json::from_slice(context).ok().as_ref()?)?;
+    let mut text = progress.percentage.map_or_else(String::new, |percentage| format!("{percentage:.0} %"));
+    if let (Some(completed), Some(total)) = (progress.completed, progress.total) {
+        text.push_str(&format!(" ({completed} of {total})"));
+    }
+    if let Some(message) = progress.message {
+        text.push_str(&format!(" {message}"));
+    }
+    Some(text.trim().to_owned())
+}
+
 fn of_attempt(attempt: &Attempt) -> String {
     let server = attempt.server.map_or_else(String::new, |server| format!(" on server {server}"));
     let mut text = format!(
@@ -124,6 +145,14 @@ fn of_attempt(attempt: &Attempt) -> String {
         text.push_str(&failure(error));
     }
     text
+}
+
+fn of_lines(lines: &[StoredLogLine]) -> String {
+    let mut shown: Vec<String> = lines.iter().take(LINES_MAX).map(logs::for_people).collect();
+    if lines.len() > LINES_MAX {
+        shown.push("and more: `taskyard task logs` shows all".into());
+    }
+    shown.join("\n")
 }
 
 fn failure(error: &TaskFailure) -> String {

@@ -1,0 +1,53 @@
+"""What all tests share: a database of each kind, a project directory, and the command in real processes."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from support.postgres import Cluster
+from support.project import Project
+
+# The tests' own environment must not decide anything.
+for name in list(os.environ):
+    if name.startswith(("TASKYARD_", "QUEUE_", "DATABASE_URL")) and name != "TASKYARD_TEST_POSTGRES_BIN":
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A PostgreSQL cluster of this run's own."""
+    with Cluster(tmp_path_factory.mktemp("postgres")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def postgres(cluster: Cluster) -> str:
+    """The address of a fresh database."""
+    return cluster.create(f"t{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
+    """The address of a fresh database of each kind."""
+    if request.param == "sqlite":
+        return str(tmp_path / "queue.db")
+    address: str = request.getfixturevalue("postgres")
+    return address
+
+
+@pytest.fixture
+def project(tmp_path: pathlib.Path, database: str) -> Iterator[Project]:
+    """A directory with an application, on each kind of database."""
+    with Project(tmp_path, database) as project:
+        yield project
+
+
+@pytest.fixture
+def sqlite_project(tmp_path: pathlib.Path) -> Iterator[Project]:
+    """A directory with an application, on the embedded default."""
+    with Project(tmp_path, None) as project:
+        yield project
