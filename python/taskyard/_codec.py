@@ -75,6 +75,7 @@ class Encoder:
         self.what = what
         self.nesting_max = nesting_max
         self.dill = dill
+        self.otherwise = ""
         self.blobs: list[bytes] = []
         self._mark = ""
 
@@ -146,8 +147,7 @@ class Encoder:
             return self._dill(value, path)
         raise NotSerializable(
             f"{path} is a {class_name(cls).replace(':', '.')}, which {self.what} cannot hold exactly",
-            hint="teach it with taskyard.register_serializer(cls, encode, decode), or let it travel as dill makes it, "
-            'signed: tasks.using(serializer="dill").add_task(...)',
+            hint=f"teach it with taskyard.register_serializer(cls, encode, decode){self.otherwise}",
         )
 
     def _enum(self, value: enum.Enum, cls: type, path: str) -> Any:
@@ -393,6 +393,7 @@ def encode_call(
 ) -> tuple[bytes, list[Blob]]:
     """A call's payload. ``names`` are the parameters' names for errors; ``function`` is a local one, serialised."""
     encoder = Encoder("the arguments of a task", nesting_max=nesting_max, dill=dill)
+    encoder.otherwise = ', or let it travel as dill makes it, signed: tasks.using(serializer="dill").add_task(...)'
     payload: dict[str, Any] = {
         "args": [
             encoder.value(value, f"argument `{names[place]}`" if place < len(names) else f"argument {place + 1}", 1)

@@ -6,7 +6,7 @@ The functions work the same in async code, in ``asyncio.gather`` branches and in
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import _codec, _loops, _running
 from ._config import QueuedTaskConfig
@@ -14,9 +14,6 @@ from ._hooks import on_post_create, on_post_run, on_pre_create, on_pre_run
 from ._running import Running
 from ._state import QueuedTaskState
 from .errors import Fail, Retry, Snooze, TaskFailed
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
 
 __all__ = [
     "Fail",
@@ -152,31 +149,20 @@ def check_cancelled() -> None:
     _running.require().check_cancelled()
 
 
-class ParentResults(list[Any]):
-    """The parents' results, in the order in which they were given. Awaiting it gives it itself."""
-
-    def __await__(self) -> Any:
-        async def same() -> ParentResults:
-            return self
-
-        return same().__await__()
-
-
-def get_parent_results() -> Awaitable[list[Any]] | Any:
+def get_parent_results() -> Any:
     """The results of the running task's parents, in the order given.
 
     ``await get_parent_results()`` in async code; in a sync function the call itself returns the list. A parent that
     failed (with ``on_parent_failure="run"``) is there as the ``TaskFailed`` it would raise.
     """
     running = _running.require()
-    if running.worker is None or not running.has_parents:
-        return ParentResults()
-    reply = running.worker.channel.ask("parent_results", running.id)
+    worker = running.worker if running.has_parents else None
+    reply = worker.channel.ask("parent_results", running.id) if worker is not None else None
     if not _loops.is_in_loop():
-        return ParentResults(_outcome(parent) for parent in _loops.answer_now(reply))
+        return [] if reply is None else [_outcome(parent) for parent in _loops.answer_now(reply)]
 
     async def wait() -> list[Any]:
-        return [_outcome(parent) for parent in await _loops.answer(reply)]
+        return [] if reply is None else [_outcome(parent) for parent in await _loops.answer(reply)]
 
     return wait()
 

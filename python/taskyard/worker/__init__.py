@@ -240,24 +240,25 @@ class Worker:
         current.set(running)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("started task %s: %s, attempt %d", running.id, running.kind, running.attempt)
-        result, data, error, understood = None, b"null", None, False
+        result, data, error, stage = None, b"null", None, "reading"
         try:
             payload = _codec.decode_call(running.payload, running.opened)
             local = target.function is None
             if local:
                 target = self._load(running, payload)
-            understood = True
+            stage = "running"
             if _hooks.pre_run:
                 await _hooks.run(_hooks.pre_run, running)
             args, kwargs = payload.args, payload.kwargs
             if not payload.ours:
-                understood = False
+                stage = "reading"
                 args, kwargs = _fit.fit(target.function, args, kwargs)
-                understood = True
+                stage = "running"
             if target.injects:
                 result = await self._injected(running, target, args, kwargs)
             else:
                 result = await self._call(running, target, args, kwargs, local)
+            stage = "result"
             data = _codec.encode_result(
                 result, bytes_max=self.settings["result_bytes_max"], nesting_max=self.settings["nesting_max"]
             )
@@ -268,7 +269,7 @@ class Worker:
                 await _hooks.run_after(running, None if error is not None else result, error)
             except BaseException as raised:
                 error = error or raised
-        self._report(running, target, data, error, understood)
+        self._report(running, target, data, error, stage)
 
     def _load(self, running: Running, payload: _codec.Payload) -> Target:
         """The local function that came with its task; its signature was verified by the server."""
@@ -310,7 +311,7 @@ class Worker:
 
     # --------------------------------------------------------------------------------------------------- the end
 
-    def _report(self, running: Running, target: Target, data: bytes, error: BaseException | None, understood: bool) -> None:
+    def _report(self, running: Running, target: Target, data: bytes, error: BaseException | None, stage: str) -> None:
         slot, channel = running.slot, self.channel
         if self._running.pop(slot, None) is None:
             return
@@ -331,7 +332,7 @@ class Worker:
         elif running.interrupted is not None and isinstance(error, asyncio.CancelledError):
             channel.interrupted(slot)
         else:
-            channel.raised(slot, *_ends.describe(error, understood))
+            channel.raised(slot, *_ends.describe(error, stage))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("finished task %s: %s", running.id, "done" if error is None else type(error).__name__)
         self._flush()

@@ -14,10 +14,11 @@ MESSAGE_MAX = 4_000
 TRACEBACK_MAX = 48_000
 
 
-def describe(error: BaseException, understood: bool) -> tuple[Any, ...]:
+def describe(error: BaseException, stage: str) -> tuple[Any, ...]:
     """``(type, further types, message, traceback, wish, seconds)`` for the channel.
 
-    ``understood`` says that the task itself was: one that cannot be read is not tried again.
+    ``stage`` is where it was: ``reading`` the task, ``running`` it, or storing its ``result``. Only what failed while it
+    ran is tried again.
     """
     wish, seconds = "policy", 0.0
     name = error_name(type(error))
@@ -32,10 +33,10 @@ def describe(error: BaseException, understood: bool) -> tuple[Any, ...]:
         name, wish = "Fail", "never"
     elif isinstance(error, SignatureInvalid):
         name, wish = "SignatureInvalid", "never"
-    elif isinstance(error, OverLimit) and "result" in error.message:
-        name, wish = "ResultTooLarge", "never"
-    elif not understood:
+    elif stage != "running":
         wish = "never"
+        if stage == "result" and isinstance(error, OverLimit):
+            name = "ResultTooLarge"
     return _clean(name, MESSAGE_MAX), also, _message(error), _traceback(error), wish, seconds
 
 
