@@ -111,6 +111,10 @@ def _identify(function: Any) -> Identity:
         raise refuse(function, "it is a partial", "pass the function and all its arguments to add_task")
     if inspect.isclass(function):
         raise refuse(function, "it is a class", "pass a function")
+    if isinstance(function, types.BuiltinFunctionType):
+        raise refuse(
+            function, "it is built in, and workers run functions of the application only", "wrap it in one of yours"
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise refuse(function, "it is a generator function, whose body a call does not run", "pass a function")
     module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
@@ -126,7 +130,8 @@ def _identify(function: Any) -> Identity:
     if "<" not in qualname and _walk(sys.modules.get(module), qualname) is function:
         return Identity(kind, True)
     if isinstance(function, types.FunctionType):
-        return Identity(kind, False)
+        # Under a name that nothing at the top of a module can have.
+        return Identity(kind if "<" in qualname else f"{shown}:<locals>.{qualname}", False)
     raise refuse(
         function,
         f"`{kind}` does not lead back to it",
