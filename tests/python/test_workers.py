@@ -140,7 +140,7 @@ def test_cancelling_interrupts_async_code_and_its_clean_up_runs(project: Project
 
 def test_a_body_that_does_not_yield_ends_with_its_process_and_its_neighbours_first(project: Project) -> None:
     project.write("app.py", APP)
-    server = project.server("--workers=1", app="app")
+    server = project.server("--workers=1", app="app", TASKYARD_CANCEL_GRACE="5")
     stubborn, neighbour = project.add("app.stubborn, 's'", "app.until, 'n'")
     began(project, "s")
     began(project, "n")
@@ -158,7 +158,7 @@ def test_a_body_that_does_not_yield_ends_with_its_process_and_its_neighbours_fir
 
 def test_a_time_limit_ends_what_blocks(project: Project) -> None:
     project.write("app.py", APP)
-    server = project.server("--workers=1", app="app")
+    server = project.server("--workers=1", app="app", TASKYARD_CANCEL_GRACE="2")
     blocking, waiting = project.add(
         "app.block_until, 'never', timeout=1, max_retries=0", "app.clean, 'w', timeout=1, max_retries=0"
     )

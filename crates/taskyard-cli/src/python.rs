@@ -33,6 +33,9 @@ impl Python {
         for include in &settings.include {
             args.extend(["--include".to_owned(), include.clone()]);
         }
+        if settings.worker_memory_limit > 0 {
+            args.extend(["--memory-limit".to_owned(), settings.worker_memory_limit.to_string()]);
+        }
         let mut command = ChildCommand::new(&self.program, args);
         command.tasks_max = settings.worker_tasks_max;
         command.memory_bytes_max = (settings.worker_memory_max > 0).then_some(settings.worker_memory_max);

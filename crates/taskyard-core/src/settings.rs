@@ -46,6 +46,8 @@ pub struct Settings {
     pub worker_tasks_max: u64,
     /// A worker process that occupies so many bytes is replaced; 0 = never.
     pub worker_memory_max: u64,
+    /// A worker process cannot have more bytes of memory: allocating fails in the task; 0 = no limit.
+    pub worker_memory_limit: u64,
     /// Tasks that one worker runs at once.
     pub concurrency: usize,
     /// The queues served; all if empty.
@@ -143,6 +145,13 @@ pub const SETTINGS: &[Setting] = &[
         "0",
         "bytes at which a worker process is replaced (0 = never)",
         |s, v| put(&mut s.worker_memory_max, count(v, 0, usize::MAX)? as u64),
+    ),
+    row(
+        "worker_memory_limit",
+        "TASKYARD_WORKER_MEMORY_LIMIT",
+        "0",
+        "bytes that a worker process can have at all: more fails in the task (0 = no limit)",
+        |s, v| put(&mut s.worker_memory_limit, count(v, 0, usize::MAX)? as u64),
     ),
     row("concurrency", "TASKYARD_CONCURRENCY", "10", "async tasks that one worker runs at once", |s, v| {
         put(&mut s.concurrency, count(v, 1, 100_000)?)
@@ -263,6 +272,7 @@ impl Default for Settings {
             min_workers: 0,
             worker_tasks_max: 10_000,
             worker_memory_max: 0,
+            worker_memory_limit: 0,
             concurrency: 10,
             queues: Vec::new(),
             server_name: None,

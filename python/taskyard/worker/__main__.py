@@ -8,6 +8,7 @@ import atexit
 import logging
 import os
 import pathlib
+import resource
 import signal
 import sys
 import traceback
@@ -25,7 +26,9 @@ def main() -> None:
     parser.add_argument("--app", help="the application: module:attribute")
     parser.add_argument("--include", action="append", default=[], help="a further module whose functions may run")
     parser.add_argument("--check", action="store_true", help="only load the application")
+    parser.add_argument("--memory-limit", type=int, default=0, help="bytes of memory that it can have at all")
     arguments = parser.parse_args()
+    _limit(arguments.memory_limit)
     descriptor = -1
     if not arguments.check:
         _core.die_with_parent()
@@ -41,6 +44,13 @@ def main() -> None:
         return
     asyncio.run(_live(descriptor, app))
     _leave()
+
+
+def _limit(memory: int) -> None:
+    """A worker that dies leaves no core file, and cannot take all of the machine's memory if it is not to."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if memory > 0:
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def _take_socket() -> int:
