@@ -143,12 +143,13 @@ _shapes: weakref.WeakKeyDictionary[Any, Shape] = weakref.WeakKeyDictionary()
 
 
 def shape(function: Any) -> Shape:
-    """What a call must know of a function's parameters. Injected ones are not the caller's."""
+    """What a call must know of a function's parameters. Injected ones are not the caller's; those of requests are refused."""
     found = _shapes.get(function)
     if found is not None:
         return found
-    from ._resolve import injected
+    from ._resolve import injected, refuse_requests
 
+    refuse_requests(function, getattr(function, "__qualname__", repr(function)))
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

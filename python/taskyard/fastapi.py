@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
-from .errors import TaskyardError
+from .errors import QueueUnavailable, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
 log = logging.getLogger("taskyard")
@@ -48,11 +48,27 @@ def before_response(connection: Any) -> list[QueuedTaskRef[Any]]:
     return unflushed
 
 
+#: How long a response waits for its tasks to be durable, in seconds.
+WAIT_MAX = 5.0
+
+
 async def flush(unflushed: list[QueuedTaskRef[Any]]) -> None:
-    """Returns once all of these are durable; raises why one of them is not."""
-    while unflushed:
-        ref = unflushed.pop()
-        await ref.get_task_id()
+    """Returns once all of these are durable; raises why one of them is not.
+
+    What is not written in time is cancelled, so that a caller who hears of a failure may try again: it is carried out
+    right behind the addition, whenever that is.
+    """
+    refs, unflushed[:] = list(unflushed), []
+    durable = asyncio.gather(*(ref.get_task_id() for ref in refs), return_exceptions=True)
+    try:
+        outcomes = await asyncio.wait_for(durable, WAIT_MAX)
+    except asyncio.TimeoutError:
+        for ref in refs:
+            ref.cancel()
+        raise QueueUnavailable(f"the queue's database has not answered within {WAIT_MAX:g} s") from None
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def _flush_or_refuse(unflushed: list[QueuedTaskRef[Any]]) -> None:

@@ -19,8 +19,7 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from taskyard import FunctionRefused, NotSerializable, OverLimit, QueuedTasks, TaskFailed, register_serializer
-from taskyard import _identity
+from taskyard import FunctionRefused, NotSerializable, OverLimit, QueuedTasks, TaskFailed, _identity, register_serializer
 from taskyard._codec import decode_call, encode_call, encode_result
 from taskyard.worker import Embedded
 
@@ -82,7 +81,9 @@ def same(first: Any, second: Any) -> bool:
     if type(first) is not type(second):
         return False
     if isinstance(first, float):
-        return (math.isnan(first) and math.isnan(second)) or (first == second and math.copysign(1, first) == math.copysign(1, second))
+        return (math.isnan(first) and math.isnan(second)) or (
+            first == second and math.copysign(1, first) == math.copysign(1, second)
+        )
     if isinstance(first, decimal.Decimal):
         return str(first) == str(second)
     if isinstance(first, complex):
@@ -100,7 +101,9 @@ def same(first: Any, second: Any) -> bool:
     return bool(first == second)
 
 
-zones = st.sampled_from([None, dt.timezone.utc, dt.timezone(dt.timedelta(hours=5, minutes=45)), zoneinfo.ZoneInfo("Europe/Paris")])
+zones = st.sampled_from(
+    [None, dt.timezone.utc, dt.timezone(dt.timedelta(hours=5, minutes=45)), zoneinfo.ZoneInfo("Europe/Paris")]
+)
 text = st.text(st.characters(exclude_categories=["Cs"]))
 leaves = st.one_of(
     st.none(),
@@ -333,7 +336,13 @@ async def test_a_result_that_cannot_be_stored_fails_the_task_with_that_reason(ta
 
 
 async def annotated(
-    when: dt.datetime, order: Order, colour: Colour, pair: tuple[int, str], names: set[str], id: uuid.UUID, ratio: float = 0.5
+    when: dt.datetime,
+    order: Order,
+    colour: Colour,
+    pair: tuple[int, str],
+    names: set[str],
+    id: uuid.UUID,
+    ratio: float = 0.5,
 ) -> str:
     assert isinstance(when, dt.datetime) and isinstance(order, Order) and isinstance(colour, Colour)
     assert isinstance(pair, tuple) and isinstance(names, set) and isinstance(id, uuid.UUID) and isinstance(ratio, float)

@@ -145,7 +145,9 @@ async def exactly_once(steal: bool) -> str:
             await connection.execute("INSERT INTO effects VALUES ($1)", get_current_task().attempt)
             if steal:
                 other = await asyncpg.connect(address)
-                await other.execute("UPDATE taskyard.task SET token = gen_random_uuid() WHERE id = $1", get_current_task().id)
+                await other.execute(
+                    "UPDATE taskyard.task SET token = gen_random_uuid() WHERE id = $1", get_current_task().id
+                )
                 await other.close()
             await complete_in(connection, {"sent": 1})
     except LeaseLost:

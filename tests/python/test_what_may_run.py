@@ -343,5 +343,3 @@ def test_identity_decides_and_not_the_name(project: Project) -> None:
     project.server("--workers=1", app="app")
     assert project.ended(outer)["result"] == "the module's"
     assert project.ended(inner)["result"] == "the local one"
-
-

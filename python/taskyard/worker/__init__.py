@@ -280,7 +280,7 @@ class Worker:
 
     async def _injected(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
         assert target.function is not None
-        _resolve.refuse_requests(target.function, target.function.__qualname__)
+        _identity.shape(target.function)
         overrides = getattr(self._app, "dependency_overrides", None)
         resolver = _resolve.Resolver(overrides, lambda call: self._on_thread(running, call))
         async with resolver.stack:

@@ -1,0 +1,352 @@
+"""In FastAPI: three spellings, no success before the tasks are durable, contexts of concurrent requests kept apart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, WebSocket
+from fastapi.testclient import TestClient
+from support.postgres import Cluster
+from taskyard import (
+    INJECTED,
+    FunctionRefused,
+    Inject,
+    QueuedTasks,
+    TasksDep,
+    _hooks,
+    get_service,
+    on_post_create,
+    on_pre_create,
+)
+from taskyard import fastapi as taskyard_fastapi
+from taskyard.dependencies import register_service, unregister_service
+
+
+@pytest.fixture
+def queue(database: str) -> Iterator[QueuedTasks]:
+    """The process's queue is this one."""
+    from taskyard import _port
+
+    queue = QueuedTasks(database=database)
+    before = _port.use(queue._own)
+    yield queue
+    _port.use(before)
+
+
+async def echo(value: Any) -> Any:
+    return value
+
+
+router = APIRouter()
+
+
+@router.post("/annotated")
+async def annotated(tasks: Annotated[QueuedTasks, Depends()]) -> str:
+    return tasks.add_task(echo, "annotated").id
+
+
+@router.post("/inject")
+async def inject(tasks: QueuedTasks = Inject(QueuedTasks)) -> str:
+    return tasks.add_task(echo, "inject").id
+
+
+@router.post("/dep")
+async def dep(tasks: TasksDep) -> str:
+    return tasks.add_task(echo, "dep").id
+
+
+@router.post("/sync")
+def sync(tasks: TasksDep) -> str:
+    return tasks.add_task(echo, "sync").id
+
+
+@router.post("/nowait")
+async def nowait(tasks: TasksDep) -> str:
+    return tasks.nowait.add_task(echo, "nowait", parent=str(uuid.uuid4())).id
+
+
+@router.post("/unknown-parent")
+async def unknown_parent(tasks: TasksDep) -> str:
+    return tasks.add_task(echo, "orphan", parent=str(uuid.uuid4())).id
+
+
+@router.get("/state/{id}")
+async def state(id: str, tasks: TasksDep) -> Any:
+    return await tasks.get(id).wait(20)
+
+
+@router.websocket("/socket")
+async def socket(socket: WebSocket, tasks: TasksDep) -> None:
+    await socket.accept()
+    await socket.send_text(await tasks.add_task(echo, "socket").get_task_id())
+    await socket.close()
+
+
+def application(queue: QueuedTasks, **options: Any) -> FastAPI:
+    app = FastAPI(lifespan=queue.lifespan(**options))
+    app.include_router(router)
+    return app
+
+
+def test_three_spellings_wait_until_the_tasks_are_durable(queue: QueuedTasks) -> None:
+    app = application(queue, workers=1)
+    with TestClient(app) as client:
+        for path in ("annotated", "inject", "dep", "sync"):
+            answer = client.post(f"/{path}")
+            assert answer.status_code == 200, answer.text
+            # It is there: another handle asks the database for it.
+            assert client.get(f"/state/{answer.json()}").json() == path
+        with client.websocket_connect("/socket") as connection:
+            assert uuid.UUID(connection.receive_text())
+
+
+def test_nothing_leaks_into_openapi(queue: QueuedTasks) -> None:
+    paths = application(queue).openapi()["paths"]
+    for path in ("/annotated", "/inject", "/dep", "/sync"):
+        assert "parameters" not in paths[path]["post"] and "requestBody" not in paths[path]["post"]
+
+
+def test_what_cannot_be_stored_is_a_503_with_its_cause(queue: QueuedTasks) -> None:
+    with TestClient(application(queue)) as client:
+        answer = client.post("/unknown-parent")
+        assert answer.status_code == 503
+        assert "names a parent that does not exist" in answer.json()["detail"]
+        assert client.post("/nowait").status_code == 200
+
+
+def test_a_database_that_is_away_is_a_503_and_nothing_runs_later(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taskyard import _port
+
+    monkeypatch.setattr(taskyard_fastapi, "WAIT_MAX", 0.5)
+    with Cluster(tmp_path_factory.mktemp("away")) as cluster:
+        queue = QueuedTasks(database=cluster.create("away"))
+        before = _port.use(queue._own)
+        try:
+            with TestClient(application(queue)) as client:
+                assert client.post("/dep").status_code == 200
+                cluster.stop()
+                answer = client.post("/dep")
+                assert answer.status_code == 503 and "has not answered" in answer.json()["detail"]
+                cluster.start()
+                refused = client.portal.call(queue.list) if client.portal else []  # type: ignore[misc]
+                states = sorted(task["state"] for task in refused)
+                assert states in (["cancelled", "enqueued"], ["enqueued"]), states
+        finally:
+            _port.use(before)
+
+
+who: ContextVar[str] = ContextVar("who", default="nobody")
+
+
+async def test_concurrent_requests_store_their_own_identity(queue: QueuedTasks) -> None:
+    app = application(queue)
+
+    @app.middleware("http")
+    async def identify(request: Request, call_next: Any) -> Any:
+        who.set(request.headers["x-user"])
+        return await call_next(request)
+
+    seen: list[tuple[str, str]] = []
+
+    @on_pre_create
+    async def waits(task: Any) -> None:
+        await asyncio.sleep(0.01 if who.get() != "user-2" else 0)
+        task.context["user"] = who.get()
+
+    @on_pre_create
+    def plain(task: Any) -> None:
+        task.context["second"] = who.get()
+
+    @on_post_create
+    async def stored(task: Any) -> None:
+        seen.append((task.id, who.get()))
+
+    try:
+        async with queue, httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            answers = await asyncio.gather(
+                *(client.post("/dep", headers={"x-user": f"user-{number}"}) for number in range(8))
+            )
+            for number, answer in enumerate(answers):
+                assert answer.status_code == 200, answer.text
+                context = await queue.get(answer.json()).get_context()
+                assert context == {"user": f"user-{number}", "second": f"user-{number}"}
+        assert len(seen) == 8 and {user for _, user in seen} == {f"user-{number}" for number in range(8)}
+    finally:
+        _hooks.clear()
+
+
+async def test_a_failing_pre_create_hook_refuses_the_task(queue: QueuedTasks) -> None:
+    @on_pre_create
+    def refuses(task: Any) -> None:
+        raise PermissionError("not you")
+
+    try:
+        with pytest.raises(PermissionError, match="not you"):
+            queue.add_task(echo, 1)
+        _hooks.clear()
+
+        @on_pre_create
+        async def refuses_later(task: Any) -> None:
+            await asyncio.sleep(0)
+            raise PermissionError("not you either")
+
+        async with queue:
+            ref = queue.add_task(echo, 1)
+            child = queue.add_task(echo, 2, parent=ref)
+            with pytest.raises(PermissionError):
+                await ref.get_task_id()
+            with pytest.raises(Exception, match="not you either|does not exist"):
+                await child.get_task_id()
+            assert await queue.list() == []
+    finally:
+        _hooks.clear()
+
+
+class Session:
+    opened = 0
+    closed = 0
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def settings_of() -> dict[str, str]:
+    return {"name": "real"}
+
+
+def get_session(settings: Annotated[dict[str, str], Depends(settings_of)]) -> Iterator[Session]:
+    Session.opened += 1
+    yield Session(settings["name"])
+    Session.closed += 1
+
+
+async def get_async(session: Session = Depends(get_session)) -> AsyncIterator[str]:
+    try:
+        yield f"async {session.name}"
+    finally:
+        Session.closed += 10
+
+
+async def uses_dependencies(
+    value: int,
+    session: Session = Depends(get_session),
+    other: Annotated[str, Depends(get_async)] = INJECTED,  # type: ignore[assignment]
+    tasks: QueuedTasks = Inject(QueuedTasks),
+) -> list[Any]:
+    further = tasks.add_task(echo, "from within")
+    return [value, session.name, other, await further.wait(20)]
+
+
+def test_dependencies_of_tasks_are_resolved_by_the_worker(queue: QueuedTasks) -> None:
+    Session.opened = Session.closed = 0
+    app = application(queue, workers=1)
+
+    @app.post("/use")
+    async def use(tasks: TasksDep) -> Any:
+        return await tasks.add_task(uses_dependencies, 5).wait(20)
+
+    with TestClient(app) as client:
+        answer = client.post("/use")
+        assert answer.json() == [5, "real", "async real", "from within"]
+        assert (Session.opened, Session.closed) == (1, 11), "cached for the attempt, and closed"
+        app.dependency_overrides[settings_of] = lambda: {"name": "overridden"}
+        assert client.post("/use").json()[1:3] == ["overridden", "async overridden"]
+
+
+def needs_a_request(request: Request) -> str:
+    return str(request.url)
+
+
+def needs_a_header(token: Annotated[str, Header()]) -> str:
+    return token
+
+
+def nested(url: str = Depends(needs_a_request)) -> str:
+    return url
+
+
+async def wants_a_request(url: str = Depends(nested)) -> None: ...
+
+
+async def wants_a_header(token: str = Depends(needs_a_header)) -> None: ...
+
+
+async def test_what_only_a_request_has_is_refused_with_its_path(queue: QueuedTasks) -> None:
+    for function, path in [(wants_a_request, "url -> url"), (wants_a_header, "token")]:
+        with pytest.raises(FunctionRefused, match=path):
+            queue.add_task(function)
+
+
+def test_lifespan_composes_and_mounted_applications_see_the_queue(queue: QueuedTasks) -> None:
+    order = []
+
+    @contextlib.asynccontextmanager
+    async def mine(app: FastAPI) -> AsyncIterator[dict[str, str]]:
+        order.append("begin")
+        yield {"mine": "yes"}
+        order.append("end")
+
+    app = FastAPI(lifespan=queue.lifespan(mine))
+    below = FastAPI()
+
+    @below.get("/")
+    async def look(request: Request) -> list[Any]:
+        return [request.state.mine, isinstance(request.state.tasks, QueuedTasks)]
+
+    app.mount("/below", below)
+    with TestClient(app) as client:
+        assert client.get("/below/").json() == ["yes", True]
+        assert isinstance(app.state.tasks, QueuedTasks)
+    assert order == ["begin", "end"]
+
+
+def test_the_router(queue: QueuedTasks) -> None:
+    app = application(queue, workers=1)
+    app.include_router(taskyard_fastapi.router(), prefix="/tasks")
+    with TestClient(app) as client:
+        id = client.post("/dep").json()
+        client.get(f"/state/{id}")
+        shown = client.get(f"/tasks/{id}").json()
+        assert (shown["id"], shown["state"]) == (id, "done")
+        assert client.get(f"/tasks/{id}/logs").json() == []
+        assert client.post(f"/tasks/{id}/cancel").status_code == 409
+        assert client.get(f"/tasks/{uuid.uuid4()}").status_code == 404
+        assert client.get("/tasks/nonsense").status_code == 400
+
+
+def test_services() -> None:
+    class Mailer:
+        pass
+
+    mailer = Mailer()
+    register_service(mailer)
+    assert get_service(Mailer) is mailer
+    with pytest.raises(Exception, match="registered"):
+        register_service(Mailer())
+    register_service(Mailer, Mailer, force=True)
+    assert get_service(Mailer) is get_service(Mailer) and get_service(Mailer) is not mailer
+    unregister_service(Mailer)
+    with pytest.raises(LookupError, match="Mailer"):
+        get_service(Mailer)
+    unregister_service(Mailer)
+
+    app = FastAPI()
+
+    @app.get("/")
+    async def look(service: Mailer = Inject(Mailer)) -> bool:
+        return service is mailer
+
+    register_service(mailer, Mailer)
+    try:
+        assert TestClient(app).get("/").json() is True
+    finally:
+        unregister_service(Mailer)
