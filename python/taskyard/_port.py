@@ -45,6 +45,10 @@ class Engine:
         self._process = -1
         self._core: _core.Queue
         self.defaults: dict[str, Any] = {}
+        #: For tests: a task counts as stored only when it has ended.
+        self.inline = False
+        #: For tests: how far the database's clock is ahead, in seconds.
+        self.clock = 0.0
         self.core()
 
     def core(self) -> _core.Queue:

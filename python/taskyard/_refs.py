@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
-from . import _codec, _core, _loops, _port
+from . import _codec, _core, _loops, _port, _running
 from ._state import QueuedTaskState
 from .errors import ParentTaskFailed, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
 
@@ -37,7 +38,7 @@ class Control:
     def __init__(self, reply: Any) -> None:
         self._reply = reply
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, None, QueuedTaskState | None]:
         return self._wait().__await__()
 
     async def _wait(self) -> QueuedTaskState | None:
@@ -115,6 +116,8 @@ class QueuedTaskRef(Generic[R]):
                 await asyncio.shield(self._pending)
             if self._addition is not None:
                 self._learn(await _loops.answer(self._addition.reply()))
+                if getattr(self._port, "inline", False) and _running.current.get() is None:
+                    await _loops.answer(self._port.ask("wait", self._id))
         return self._id
 
     def _id_now(self, timeout: float | None = None) -> str:
@@ -172,7 +175,7 @@ class QueuedTaskRef(Generic[R]):
         """
         return _result(await self.outcome(timeout))
 
-    def __await__(self) -> Any:
+    def __await__(self) -> Generator[Any, None, R]:
         return self.wait().__await__()
 
     def result(self, timeout: float | None = None) -> R:

@@ -49,8 +49,13 @@ def _marker(value: Any) -> Any:
     return None
 
 
-class INJECTED:
-    """The default to write for a parameter that ``Annotated[..., Depends(...)]`` fills."""
+class _InjectedValue:
+    def __repr__(self) -> str:
+        return "INJECTED"
+
+
+#: The default to write for a parameter that ``Annotated[..., Depends(...)]`` fills.
+INJECTED: Any = _InjectedValue()
 
 
 _found: weakref.WeakKeyDictionary[Any, tuple[Dependency, ...]] = weakref.WeakKeyDictionary()

@@ -239,7 +239,7 @@ async def get_async(session: Session = Depends(get_session)) -> AsyncIterator[st
 async def uses_dependencies(
     value: int,
     session: Session = Depends(get_session),
-    other: Annotated[str, Depends(get_async)] = INJECTED,  # type: ignore[assignment]
+    other: Annotated[str, Depends(get_async)] = INJECTED,
     tasks: QueuedTasks = Inject(QueuedTasks),
 ) -> list[Any]:
     further = tasks.add_task(echo, "from within")

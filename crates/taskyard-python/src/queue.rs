@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyList};
 use taskyard::Taskyard;
 use taskyard_cli::place::Place;
 use taskyard_core::client::{Ask, Draft};
+use taskyard_core::store::TestClock;
 use taskyard_core::task::NewTask;
 use taskyard_core::{Error, Result};
 use taskyard_server::children::frame::Refusal;
@@ -276,5 +277,25 @@ impl Queue {
             }
         });
         self.inner()?.with(0, then)?.map_err(|error| errors::raised(py, &error))
+    }
+
+    /// For tests: moves the database's clock this many seconds ahead of the host's.
+    fn set_clock(&self, py: Python<'_>, seconds: f64) -> PyResult<Reply> {
+        let micros = (seconds.clamp(-1e12, 1e12) * 1e6) as i64;
+        let clock = if micros == 0 { TestClock::Real } else { TestClock::Offset(micros) };
+        let cell = Cell::new("setting the clock");
+        let (arrived, handle) = (cell.clone(), runtime::handle()?);
+        let then: Then = Box::new(move |taskyard| match taskyard {
+            Ok(taskyard) => {
+                let store = taskyard.store().clone();
+                handle.spawn(async move {
+                    let set = store.set_clock(clock).await;
+                    arrived.settle(set.map(|()| b"null".to_vec()).map_err(|error| Refusal::from(&error)));
+                });
+            }
+            Err(error) => arrived.settle(Err(Refusal::from(&error))),
+        });
+        self.inner()?.with(0, then)?.map_err(|error| errors::raised(py, &error))?;
+        Ok(Reply(cell))
     }
 }

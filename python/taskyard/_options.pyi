@@ -1,0 +1,51 @@
+import dataclasses
+import datetime as dt
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypedDict
+
+OPTIONS: frozenset[str]
+
+Seconds = float | dt.timedelta
+
+class Options(TypedDict, total=False):
+    at_most_once: bool
+    auto_remove: bool
+    connection: Any
+    context: dict[str, Any]
+    delay: Seconds
+    expires: Seconds
+    max_retries: int
+    name: str
+    on_parent_failure: Literal["fail", "run", "wait"]
+    parent: Any
+    parents: Iterable[Any]
+    priority: int
+    queue: str
+    retry: RetryPolicy
+    run_at: dt.datetime
+    runtime: Literal["python", "rust"]
+    serializer: Literal["json", "dill"]
+    tags: Iterable[str]
+    timeout: Seconds | None
+    unique: str | Unique
+
+@dataclasses.dataclass(frozen=True)
+class RetryPolicy:
+    max_retries: int | None = ...
+    backoff: float = ...
+    factor: float = ...
+    cap: float = ...
+    jitter: bool = ...
+    on: type[BaseException] | str | tuple[type[BaseException] | str, ...] = ...
+    never: type[BaseException] | str | tuple[type[BaseException] | str, ...] = ...
+    def to_json(self) -> str: ...
+
+@dataclasses.dataclass(frozen=True)
+class Unique:
+    key: str
+    hold: str | float | dt.timedelta = ...
+
+def error_name(error: type[BaseException] | str) -> str: ...
+def seconds(what: str, value: Any) -> float: ...
+def merge(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]: ...
+def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any], id_of: Callable[[Any], str]) -> None: ...

@@ -1,0 +1,201 @@
+"""For tests of applications: a queue of a test's own, tasks run in place or when asked, assertions, a clock.
+
+With pytest the plugin gives these as fixtures: ``queued_tasks``, ``task_queue``, ``queue_worker``, ``queue_clock``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from . import _codec, _identity, _loops, _port
+from .queued_tasks import QueuedTasks
+from .worker import Embedded
+
+#: Records looked at by assertions.
+LIST_MAX = 10_000
+
+
+@contextmanager
+def as_default(tasks: QueuedTasks) -> Iterator[QueuedTasks]:
+    """Makes this the process's queue: what ``QueuedTasks()``, ``Inject(QueuedTasks)`` and ``TasksDep`` give."""
+    before = _port.use(tasks._via)
+    try:
+        yield tasks
+    finally:
+        _port.use(before)
+        tasks.close()
+
+
+class WorkerThread:
+    """A worker in a thread with an event loop of its own, as a server's process would have."""
+
+    def __init__(self, tasks: QueuedTasks, concurrency: int = 10) -> None:
+        self._tasks = tasks
+        self._concurrency = concurrency
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._running = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._live, name="taskyard-test-worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._running.wait(30)
+        if self._error is not None:
+            raise self._error
+
+    def _live(self) -> None:
+        async def live() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            try:
+                async with Embedded(self._tasks, 1, self._concurrency):
+                    self._running.set()
+                    await self._stop.wait()
+            except BaseException as error:
+                self._error = error
+                self._running.set()
+
+        asyncio.run(live())
+
+    def stop(self) -> None:
+        """Ends it; what runs may end before."""
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(60)
+
+
+class InlineTasks(QueuedTasks):
+    """A queue whose tasks run at once: ``await ref.get_task_id()`` returns when the task has ended.
+
+    So does a response of an application under test that waits for its tasks. A failure is not raised there; it is in
+    ``await ref.outcome()``, as ever.
+    """
+
+    def __init__(self, database: str) -> None:
+        super().__init__(database=database)
+        engine = self._via
+        assert isinstance(engine, _port.Engine)
+        engine.inline = True
+
+
+class ManualTasks(QueuedTasks):
+    """A queue whose tasks run when the test says so: ``await tasks.drain()``."""
+
+    def drain(self, timeout: float = 60.0) -> Any:
+        """Runs what is runnable, and what that adds, until nothing is left; the number of tasks that ended.
+
+        Await it in async code; in sync code the call itself answers. Tasks whose time has not come stay.
+        """
+        if _loops.is_in_loop():
+            return asyncio.wait_for(self._drain(), timeout)
+        return asyncio.run(asyncio.wait_for(self._drain(), timeout))
+
+    async def _drain(self) -> int:
+        before = await self._ended()
+        async with Embedded(self):
+            while await self._is_busy():
+                await asyncio.sleep(0.005)
+        return await self._ended() - before
+
+    async def _is_busy(self) -> bool:
+        if await self.list(states=("enqueued", "doing"), limit=1):
+            return True
+        # What has come due is about to be moved by the server.
+        now = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=getattr(self._via, "clock", 0.0))
+        waiting = await self.list(states=("waiting",), limit=LIST_MAX)
+        return any(task["run_at"] and _instant(task["run_at"]) <= now and task["wait_reason"] in DUE for task in waiting)
+
+    async def _ended(self) -> int:
+        return len(await self.list(states=("done", "failed", "cancelled", "stopped"), limit=LIST_MAX))
+
+
+#: Why a task waits that only its time keeps from running.
+DUE = ("time", "retry")
+
+
+def _instant(text: str) -> dt.datetime:
+    # Python 3.10 reads neither a Z nor fractions of other than three or six digits.
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return dt.datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00")
+
+
+class Clock:
+    """The database's clock, for tests: delayed tasks, retries and expiries come due when it is moved."""
+
+    def __init__(self, tasks: QueuedTasks) -> None:
+        self._tasks = tasks
+        self._seconds = 0.0
+
+    def advance(self, seconds: float) -> None:
+        """Moves it on; at once for all that asks the database."""
+        engine = self._tasks._via
+        assert isinstance(engine, _port.Engine)
+        self._seconds += seconds
+        engine.clock = self._seconds
+        _loops.answer_now(engine.core().set_clock(self._seconds), 30, "the clock")
+
+    def reset(self) -> None:
+        """Back to the host's time."""
+        self.advance(-self._seconds)
+
+
+def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None, **filters: Any) -> list[dict[str, Any]]:
+    """Records of tasks that were added, oldest first: of this function, with these arguments, with these properties.
+
+    ``filters`` are names of the record (``queue``, ``priority``, ``state``, ``tags``, ...); ``kwargs`` are the keyword
+    arguments of the call. Works in sync and in async tests.
+    """
+    tasks = tasks or QueuedTasks()
+    port = tasks._via
+    _loops.answer_now(port.ask("flush"), 30, "the writing of what was added")
+    kwargs = filters.pop("kwargs", None)
+    kind = (
+        function if function is None or isinstance(function, str) else _identity.identify(_identity.unwrap(function)).kind
+    )
+    found = _loops.answer_now(
+        port.ask("list", None, {"states": [], "queue": None, "kind": kind, "limit": LIST_MAX}), 30, "the list of tasks"
+    )
+    return [record for record in reversed(found) if _fits(record, args, kwargs, filters)]
+
+
+def _fits(record: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None, filters: dict[str, Any]) -> bool:
+    decoder = _codec.Decoder()
+    payload = record["payload"]
+    if args and [decoder.value(value) for value in payload["args"]] != list(args):
+        return False
+    if kwargs is not None and {name: decoder.value(value) for name, value in payload["kwargs"].items()} != kwargs:
+        return False
+    return all(record.get(name) == value for name, value in filters.items())
+
+
+def assert_enqueued(function: Any, *args: Any, **filters: Any) -> dict[str, Any]:
+    """Fails unless such a task was added; its record. ``assert_enqueued(send, "ada", queue="mail")``."""
+    found = enqueued(function, *args, **filters)
+    if not found:
+        there = "\n".join(f"  {each['kind']} {each['payload']} {each['queue']} {each['state']}" for each in enqueued())
+        raise AssertionError(f"no task {function!r} {args} {filters or ''} was added; there are:\n{there or '  none'}")
+    return found[0]
+
+
+def refute_enqueued(function: Any, *args: Any, **filters: Any) -> None:
+    """Fails if such a task was added."""
+    found = enqueued(function, *args, **filters)
+    if found:
+        raise AssertionError(f"{len(found)} tasks {function!r} {args} {filters or ''} were added: {found[0]}")
+
+
+__all__ = [
+    "Clock",
+    "InlineTasks",
+    "ManualTasks",
+    "WorkerThread",
+    "as_default",
+    "assert_enqueued",
+    "enqueued",
+    "refute_enqueued",
+]

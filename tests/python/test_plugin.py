@@ -1,0 +1,151 @@
+"""The pytest plugin, as a project that uses it would: by its fixtures, and in a run of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from taskyard import QueuedTasks, QueuedTaskState, TaskFailed, TasksDep, task
+from taskyard.testing import Clock, ManualTasks, assert_enqueued, enqueued, refute_enqueued
+
+pytest_plugins = ["pytester"]
+ran: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_ran() -> None:
+    ran.clear()
+
+
+async def work(value: Any, twice: bool = False) -> Any:
+    await asyncio.sleep(0)
+    ran.append(value)
+    if twice:
+        QueuedTasks().add_task(work, f"{value} again")
+    return value
+
+
+def sync_work(value: Any) -> Any:
+    ran.append(value)
+    return value
+
+
+async def breaks() -> None:
+    raise ValueError("broken")
+
+
+@task(queue="mail", priority=3)
+async def declared(to: str) -> str:
+    return to
+
+
+app = FastAPI()
+
+
+@app.post("/work")
+async def endpoint(tasks: TasksDep) -> dict[str, str]:
+    return {"id": tasks.add_task(work, "from an endpoint").id}
+
+
+async def test_inline_tasks_have_run_when_they_are_stored(queued_tasks: QueuedTasks) -> None:
+    ref = QueuedTasks().add_task(work, 1, twice=True)
+    await ref.get_task_id()
+    assert 1 in ran and await ref.get_state() == QueuedTaskState.done
+    failing = queued_tasks.add_task(breaks, max_retries=0)
+    await failing.get_task_id()
+    with pytest.raises(TaskFailed, match="broken"):
+        await failing.wait()
+
+
+def test_inline_in_a_sync_test(queued_tasks: QueuedTasks) -> None:
+    assert queued_tasks.add_task(sync_work, 5).result(20) == 5
+    assert queued_tasks.add_task(work, 6).result(20) == 6
+    assert threading.current_thread() is threading.main_thread()
+
+
+def test_inline_with_an_application(queued_tasks: QueuedTasks) -> None:
+    with TestClient(app) as client:
+        assert client.post("/work").status_code == 200
+    assert ran == ["from an endpoint"]
+
+
+@pytest.mark.queue(mode="manual")
+def test_assertions_by_marker() -> None:
+    with TestClient(app) as client:
+        client.post("/work")
+    assert ran == []
+    found = assert_enqueued(work, "from an endpoint", queue="default", state="enqueued")
+    assert found["kind"].endswith(":work")
+    refute_enqueued(work, "something else")
+    refute_enqueued(sync_work)
+    with pytest.raises(AssertionError, match="from an endpoint"):
+        assert_enqueued(sync_work)
+    with pytest.raises(AssertionError, match="1 tasks"):
+        refute_enqueued(work)
+    declared.using(priority=9).enqueue("ada")
+    assert_enqueued(declared, "ada", queue="mail", priority=9)
+    assert len(enqueued()) == 2
+
+
+async def test_manual_tasks_run_when_drained(task_queue: ManualTasks) -> None:
+    task_queue.add_task(work, 1, twice=True)
+    await task_queue.flush()
+    assert ran == []
+    assert await task_queue.drain() == 2, "and what it added"
+    assert ran == [1, "1 again"]
+    assert await task_queue.drain() == 0
+
+
+def test_manual_tasks_in_a_sync_test(task_queue: ManualTasks) -> None:
+    task_queue.add_task(sync_work, 1)
+    assert task_queue.drain() == 1 and ran == [1]
+
+
+async def test_the_clock_brings_delayed_tasks_due(task_queue: ManualTasks, queue_clock: Clock) -> None:
+    task_queue.add_task(work, "in a day", delay=86_400)
+    assert await task_queue.drain() == 0 and ran == []
+    queue_clock.advance(86_401)
+    assert await task_queue.drain() == 1 and ran == ["in a day"]
+
+
+def test_a_real_worker(queue_worker: QueuedTasks) -> None:
+    assert queue_worker.add_task(work, 3).result(20) == 3
+    with pytest.raises(TaskFailed):
+        queue_worker.add_task(breaks, max_retries=0).result(20)
+
+
+@pytest.mark.queue("worker")
+async def test_a_real_worker_by_marker() -> None:
+    assert await QueuedTasks().add_task(work, 4).wait(20) == 4
+
+
+def test_in_a_run_of_its_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_users="""
+        import pytest
+        from taskyard import QueuedTasks
+        from taskyard.testing import assert_enqueued
+
+        async def mail(to):
+            return to
+
+        def test_inline(queued_tasks):
+            assert queued_tasks.add_task(mail, "a").result(20) == "a"
+
+        @pytest.mark.queue(mode="manual")
+        def test_manual():
+            QueuedTasks().add_task(mail, "b")
+            assert_enqueued(mail, "b")
+
+        @pytest.mark.queue(mode="sometimes")
+        def test_wrong_mode():
+            pass
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*none of inline, manual, worker*"])

@@ -1,0 +1,30 @@
+"""Calls that both type checkers refuse, each in the line that is marked."""
+
+from taskyard import QueuedTasks, task
+
+
+async def mail(to: str, subject: str) -> int:
+    return len(to)
+
+
+def report(year: int) -> str:
+    return str(year)
+
+
+@task
+async def declared(n: int) -> float:
+    return n / 2
+
+
+async def check(tasks: QueuedTasks) -> None:
+    tasks.add_task(mail, 5, "hello")  # bad: no text
+    tasks.add_task(mail, "ada")  # bad: one too few
+    tasks.add_task(report, 2026, 5)  # bad: one too many
+    tasks.add_task(report, "2026", queue="reports")  # bad: no number
+    tasks.add_task(report, 2026, prioriti=5)  # bad: no such option
+    tasks.add_task(report, year="2026")  # bad: no number
+    tasks.add_task(declared, "5")  # bad: no number
+    tasks.using(dealy=5)  # bad: no such option
+    declared.enqueue("5")  # bad: no number
+    result: str = await tasks.add_task(mail, "ada", "hello").wait()  # bad: it is a number
+    del result

@@ -1,0 +1,63 @@
+"""Calls that both type checkers accept, with the types that they infer."""
+
+import datetime as dt
+from typing import Annotated
+
+from fastapi import Depends
+from taskyard import INJECTED, Inject, QueuedTaskRef, QueuedTasks, RetryPolicy, task
+from typing_extensions import assert_type
+
+
+class Session: ...
+
+
+def get_session() -> Session:
+    return Session()
+
+
+async def mail(to: str, subject: str, urgent: bool = False) -> int:
+    return len(to)
+
+
+def report(year: int) -> str:
+    return str(year)
+
+
+async def injected(value: int, session: Session = Depends(get_session), tasks: QueuedTasks = Inject(QueuedTasks)) -> bytes:
+    return b""
+
+
+async def annotated(value: int, session: Annotated[Session, Depends(get_session)] = INJECTED) -> bytes:
+    return b""
+
+
+@task
+async def declared(n: int) -> float:
+    return n / 2
+
+
+@task(queue="mail", max_retries=5)
+def declared_sync(n: int) -> str:
+    return str(n)
+
+
+async def check(tasks: QueuedTasks) -> None:
+    first = tasks.add_task(mail, "ada", "hello")
+    assert_type(first, QueuedTaskRef[int])
+    assert_type(tasks.add_task(mail, "ada", subject="hello", urgent=True), QueuedTaskRef[int])
+    assert_type(tasks.add_task(report, 2026), QueuedTaskRef[str])
+    assert_type(tasks.add_task(report, 2026, parent=first, delay=5, queue="reports"), QueuedTaskRef[str])
+    assert_type(tasks.add_task(mail, "ada", "hello", True, run_at=dt.datetime.now(dt.timezone.utc)), QueuedTaskRef[int])
+    assert_type(tasks.add_task(injected, 5), QueuedTaskRef[bytes])
+    assert_type(tasks.add_task(annotated, 5), QueuedTaskRef[bytes])
+    assert_type(tasks.add_task(declared, 5), QueuedTaskRef[float])
+    assert_type(
+        tasks.using(parent=first, retry=RetryPolicy(max_retries=2)).add_task(mail, "a", subject="b"), QueuedTaskRef[int]
+    )
+    assert_type(declared.enqueue(5), QueuedTaskRef[float])
+    assert_type(declared_sync.using(priority=3).enqueue(n=5), QueuedTaskRef[str])
+    assert_type(await first.wait(), int)
+    assert_type(await first, int)
+    assert_type(await first.get_task_id(), str)
+    assert_type((await first.outcome()).result, int | None)
+    first.cancel()
