@@ -20,11 +20,13 @@ use taskyard_server::children::frame::Refusal;
 use crate::draft::draft;
 use crate::guard::Guard;
 use crate::question::question;
-use crate::reply::{Addition, Cell, Reply};
+use crate::reply::{Addition, Answer, Cell, Reply};
 use crate::{errors, runtime};
 
 /// The longest pause between two tries to open a database that is away.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// The longest that letting go of the database may take.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// What to do once the database is open, or is known not to be.
 type Then = Box<dyn FnOnce(Result<&Taskyard>) + Send>;
@@ -103,6 +105,34 @@ impl Inner {
         }
     }
 
+    /// Lets go of the open database, once all is written or the time has come.
+    async fn close(&self, until: tokio::time::Instant) -> Answer {
+        let State::Open(taskyard) = std::mem::replace(&mut *self.lock(), State::Closed) else {
+            return Ok(b"null".to_vec());
+        };
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        let closed = taskyard.close(left).await;
+        let _ = tokio::time::timeout(CLOSE_MAX, taskyard.store().close()).await;
+        closed.map(|()| b"null".to_vec()).map_err(|error| Refusal::from(&error))
+    }
+
+    /// The database did not open in time: what waits for it fails.
+    fn give_up(&self) {
+        let mut state = self.lock();
+        if !matches!(*state, State::Opening(..)) {
+            return;
+        }
+        if let State::Opening(waiting, additions) = std::mem::replace(&mut *state, State::Closed) {
+            drop(state);
+            if additions > 0 {
+                tracing::error!(additions, "the queue is closed before its database was reached");
+            }
+            for then in waiting {
+                then(Err(Error::ShutDown("this queue")));
+            }
+        }
+    }
+
     /// Asks, and lets the answer arrive in `cell`.
     fn ask(self: &Arc<Self>, ask: Ask, cell: &Arc<Cell>) -> PyResult<Result<()>> {
         let handle = runtime::handle()?;
@@ -126,6 +156,11 @@ impl Inner {
         let (cell, count) = (Cell::new("an addition"), tasks.len());
         let (arrived, handle) = (cell.clone(), runtime::handle()?);
         let then: Then = Box::new(move |taskyard| {
+            if let Err(error) = &taskyard {
+                for task in &tasks {
+                    tracing::error!(task = %task.id, kind = %task.kind, %error, "a task was not written");
+                }
+            }
             let drafts = tasks.into_iter().map(|task| Draft { task, blobs: Vec::new() }).collect();
             match taskyard.and_then(|taskyard| taskyard.ask(Ask::Add(drafts))) {
                 Ok(answering) => {
@@ -231,40 +266,29 @@ impl Queue {
     }
 
     /// Writes what was added, for `bound` seconds at most, then lets go of the database.
-    fn close(&self, bound: f64) -> PyResult<Reply> {
+    fn close(&self, py: Python<'_>, bound: f64) -> PyResult<Reply> {
         let inner = self.inner()?;
         let cell = Cell::new("closing the queue");
-        let arrived = cell.clone();
         let bound = Duration::from_secs_f64(bound.clamp(0.0, 3600.0));
         let handle = runtime::handle()?;
-        let closing = handle.clone();
-        let close = move |taskyard: Option<Taskyard>| {
-            closing.spawn(async move {
-                let closed = match taskyard {
-                    Some(taskyard) => {
-                        let closed = taskyard.close(bound).await;
-                        let _ = tokio::time::timeout(Duration::from_secs(1), taskyard.store().close()).await;
-                        closed
-                    }
-                    None => Ok(()),
-                };
-                arrived.settle(closed.map(|()| b"null".to_vec()).map_err(|error| Refusal::from(&error)));
-            });
-        };
-        let mut state = inner.lock();
-        match std::mem::replace(&mut *state, State::Closed) {
-            State::Open(taskyard) => close(Some(taskyard)),
-            State::Closed => close(None),
-            State::Opening(waiting, _) => {
-                if !waiting.is_empty() {
-                    tracing::error!(calls = waiting.len(), "the queue is closed before its database was reached");
-                }
-                for then in waiting {
-                    then(Err(Error::ShutDown("this queue")));
-                }
-                close(None);
-            }
+        if matches!(*inner.lock(), State::Closed) {
+            cell.settle(Ok(b"null".to_vec()));
+            return Ok(Reply(cell));
         }
+        let until = tokio::time::Instant::now() + bound;
+        let (closing, arrived) = (inner.clone(), cell.clone());
+        let (spawner, opening) = (handle.clone(), inner.clone());
+        let then: Then = Box::new(move |opened| match opened {
+            Ok(_) => {
+                spawner.spawn(async move { arrived.settle(closing.close(until).await) });
+            }
+            Err(error) => arrived.settle(Err(Refusal::from(&error))),
+        });
+        inner.with(0, then)?.map_err(|error| errors::raised(py, &error))?;
+        handle.spawn(async move {
+            tokio::time::sleep_until(until).await;
+            opening.give_up();
+        });
         Ok(Reply(cell))
     }
 

@@ -1,0 +1,204 @@
+"""What the original gets wrong (spec section 14), each a test. Some stand elsewhere, by their subjects:
+
+cancel, and a task that kills its process: `test_workers`, `test_pills`; identities of concurrent requests: `test_fastapi`;
+contextvars, context writes, tracebacks: `test_inside`; a local function with a module's name: `test_what_may_run`; a
+failing hook: `test_hooks`; commands and settings: `test_commands`. The cost of a claim beside 100,000 blocked children is a
+test of the stores, which counts blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from support.project import Project
+from support.waiting import eventually
+from taskyard import ParentTaskFailed, QueuedTasks, TaskCancelled
+from taskyard.testing import Clock
+from taskyard.worker import Embedded
+
+
+@pytest.fixture
+async def tasks(database: str) -> AsyncIterator[QueuedTasks]:
+    async with QueuedTasks(database=database) as tasks, Embedded(tasks):
+        yield tasks
+
+
+async def gives(value: Any) -> Any:
+    return value
+
+
+def gives_a_coroutine(value: Any) -> Any:
+    return gives(value)
+
+
+async def breaks() -> None:
+    raise ValueError("broken")
+
+
+async def takes(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return "whole"
+
+
+async def test_wait_returns_the_result(tasks: QueuedTasks) -> None:
+    assert await tasks.add_task(gives, {"a": (1, 2)}).wait(20) == {"a": (1, 2)}
+
+
+async def test_a_sync_callable_that_returns_a_coroutine_is_run(tasks: QueuedTasks) -> None:
+    assert await tasks.add_task(gives_a_coroutine, 5).wait(20) == 5
+    assert await tasks.add_task(lambda: gives(6)).wait(20) == 6
+
+
+async def test_children_of_a_failed_parent_fail_at_once(tasks: QueuedTasks) -> None:
+    parent = tasks.add_task(breaks, max_retries=0)
+    child = tasks.add_task(gives, 1, parent=parent)
+    grandchild = tasks.add_task(gives, 2, parent=child)
+    with pytest.raises(ParentTaskFailed) as failed:
+        await grandchild.wait(20)
+    assert parent.id in str(failed.value)
+    cancelled = tasks.add_task(gives, 1, delay=60)
+    below = tasks.add_task(gives, 2, parent=cancelled)
+    cancelled.cancel()
+    with pytest.raises(TaskCancelled):
+        await below.wait(20)
+
+
+async def test_a_chain_of_ten_thousand_falls_with_its_head(tasks: QueuedTasks) -> None:
+    calls = [tasks.call(breaks).using(max_retries=0)]
+    for number in range(9_999):
+        calls.append(tasks.call(gives, number).using(parent=calls[-1]))
+    refs = tasks.add_tasks(calls)
+    outcome = await refs[-1].outcome(60)
+    assert isinstance(outcome.error, ParentTaskFailed) and refs[0].id in str(outcome.error)
+
+
+async def test_a_delay_is_kept(tasks: QueuedTasks) -> None:
+    ref = tasks.add_task(gives, 1, delay=dt.timedelta(seconds=1))
+    await ref.wait(20)
+    record = await ref.record()
+    late = dt.datetime.fromisoformat(record["started_at"][:26].rstrip("Z")) - dt.datetime.fromisoformat(
+        record["run_at"][:26].rstrip("Z")
+    )
+    assert dt.timedelta(0) <= late < dt.timedelta(seconds=1), late
+
+
+async def test_an_application_whose_clock_is_ahead_waits_no_longer(tasks: QueuedTasks) -> None:
+    clock = Clock(tasks)
+    try:
+        clock.advance(-30)
+        began = time.monotonic()
+        assert await tasks.add_task(gives, 1).wait(20) == 1
+        assert await tasks.add_task(gives, 2, delay=0.2).wait(20) == 2
+        assert time.monotonic() - began < 10
+    finally:
+        clock.reset()
+
+
+async def test_no_timeout_means_no_timeout(tasks: QueuedTasks) -> None:
+    ref = tasks.add_task(takes, 2.5, timeout=0)
+    assert await ref.wait(20) == "whole"
+    assert (await ref.record())["attempt"] == 1
+
+
+APP = """
+    import asyncio, os, pathlib
+    from taskyard import get_current_task
+
+    async def until(path):
+        with open(path + ".runs", "a") as runs:
+            runs.write(f"{get_current_task().attempt} {os.getppid()}\\n")
+        while not pathlib.Path(path).exists():
+            await asyncio.sleep(0.005)
+        return get_current_task().attempt
+"""
+
+QUICK = {"TASKYARD_LEASE": "2", "TASKYARD_HEARTBEAT_INTERVAL": "0.5", "TASKYARD_RESCUE_INTERVAL": "0.5"}
+
+
+def runs(project: Project, name: str) -> list[str]:
+    path = project.directory / f"{name}.runs"
+    return path.read_text().split("\n")[:-1] if path.exists() else []
+
+
+def test_two_servers_of_one_name_leave_each_other_alone(project: Project) -> None:
+    project.write("app.py", APP)
+    ids = project.add(*(f"app.until, 'go', name='{number}'" for number in range(6)))
+    servers = [project.server("--workers=1", "--concurrency=3", "--name=same", app="app", **QUICK) for _ in range(2)]
+    eventually(lambda: len(runs(project, "go")) == 6, 20, "all to run")
+    # Long over the lease, under both servers' eyes.
+    time.sleep(4)
+    assert len(runs(project, "go")) == 6, "nothing was stolen"
+    (project.directory / "go").touch()
+    for id in ids:
+        assert project.ended(id)["attempt"] == 1
+    for server in servers:
+        assert server.stop() == 0
+
+
+def test_tasks_of_a_killed_server_resume_under_the_same_name(project: Project) -> None:
+    project.write("app.py", APP)
+    (id,) = project.add("app.until, 'go'")
+    first = project.server("--workers=1", "--name=same", app="app", **QUICK)
+    eventually(lambda: len(runs(project, "go")) == 1)
+    first.kill()
+    project.server("--workers=1", "--name=same", app="app", **QUICK)
+    eventually(lambda: len(runs(project, "go")) == 2, 30, "the second run")
+    (project.directory / "go").touch()
+    assert project.ended(id)["result"] == 2
+
+
+def test_a_zombie_does_not_overwrite_the_newer_run(project: Project) -> None:
+    project.write("app.py", APP)
+    (id,) = project.add("app.until, 'go'")
+    zombie = project.server("--workers=1", app="app", **QUICK)
+    eventually(lambda: len(runs(project, "go")) == 1)
+    worker = zombie.worker()
+    zombie.signal(signal.SIGSTOP)
+    worker.suspend()
+    project.server("--workers=1", app="app", **QUICK)
+    eventually(lambda: len(runs(project, "go")) == 2, 30, "the second run")
+    zombie.signal(signal.SIGCONT)
+    worker.resume()
+    time.sleep(1)
+    (project.directory / "go").touch()
+    found = project.ended(id)
+    assert (found["state"], found["result"]) == ("done", 2), found
+    assert zombie.process.poll() is None, "it goes on"
+
+
+def test_a_task_costs_few_transactions(postgres: str, tmp_path: Any) -> None:
+    with Project(tmp_path, postgres) as project:
+        project.write("app.py", "async def gives(value):\n    return value\n")
+        project.run("db", "migrate")
+        with psycopg.connect(postgres, autocommit=True) as connection:
+
+            def transactions() -> int:
+                connection.execute("SELECT pg_stat_clear_snapshot(), pg_stat_force_next_flush()")
+                row = connection.execute(
+                    "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+                ).fetchone()
+                assert row is not None
+                return int(row[0])
+
+            project.python(
+                """
+                import app
+                from taskyard import QueuedTasks
+                with QueuedTasks() as tasks:
+                    tasks.add_tasks([(app.gives, n) for n in range(2000)])
+                """
+            )
+            before = transactions()
+            server = project.server("--workers=1", app="app")
+            done = "SELECT count(*) FROM queued_tasks WHERE state = 'done'"
+            eventually(lambda: connection.execute(done).fetchone() == (2000,), 60, "all to be done")
+            assert server.stop() == 0
+            # The looks of this test are among them.
+            assert transactions() - before < 2000, "less than one transaction for each task"
