@@ -81,7 +81,8 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
     }
     if isinstance(function, str):
         draft["kind"] = function
-        draft["runtime"] = options.get("runtime", "rust")
+        # A path in Rust has its colons doubled.
+        draft["runtime"] = options.get("runtime") or ("python" if ":" in function.replace("::", "") else "rust")
         draft["payload"] = _codec.encode_plain(call.args, call.kwargs)
     else:
         plain = _identity.unwrap(function)

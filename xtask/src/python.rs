@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::step::{Steps, must, succeeds};
+use crate::step::{Steps, cargo, must, succeeds};
 
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 const HOME: &str = "target/python";
@@ -33,7 +33,12 @@ pub fn run(steps: &mut Steps) {
         return;
     }
     lint(steps);
-    steps.command("pytest", tool("python").args(["-m", "pytest", "-q", "tests/python"]));
+    // The Rust half of the tests in two languages.
+    steps.command("mixed", &mut cargo(&["build", "--quiet", "--package", "mixed-example"]));
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+    let mixed = std::path::absolute(Path::new(&target).join("debug/mixed-example")).unwrap_or_default();
+    let mut tests = tool("python");
+    steps.command("pytest", tests.args(["-m", "pytest", "-q", "tests/python"]).env("TASKYARD_TEST_MIXED", mixed));
 }
 
 /// Format, style and types.
