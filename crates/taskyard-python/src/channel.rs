@@ -162,6 +162,11 @@ impl Channel {
         self.say(py, &FromChild::Known(reasons))
     }
 
+    /// Functions of these kinds run one at a time here.
+    fn singles(&self, py: Python<'_>, kinds: Vec<String>) -> PyResult<()> {
+        self.say(py, &FromChild::Singles(kinds))
+    }
+
     /// These attempts are about to begin; returns when that is out.
     fn started(&self, py: Python<'_>, slots: Vec<u64>) -> PyResult<()> {
         self.say(py, &FromChild::Started(slots))

@@ -108,6 +108,11 @@ impl Children {
         self.engine.settings.get()
     }
 
+    /// Tasks that one child holds ready beyond what it runs.
+    fn ahead(&self) -> usize {
+        self.pace.prefetch(1).min(self.config().claim_max)
+    }
+
     fn keys(&self) -> Option<&dyn Keys> {
         self.engine.client.as_ref().map(|client| client.keys().as_ref())
     }
@@ -123,8 +128,7 @@ impl Children {
     /// Hands out what is in the line, and starts another child if those that run cannot take it all.
     fn feed(self: &Arc<Self>, yard: &mut Yard) {
         let config = self.config();
-        let ahead = self.pace.prefetch(1).min(config.claim_max);
-        yard.hand_out(config.concurrency.max(1), ahead, self.keys());
+        yard.hand_out(config.concurrency.max(1), self.ahead(), self.keys());
         if self.is_closing() || !yard.wants_another(config.workers.max(1), Instant::now()) {
             return;
         }

@@ -85,6 +85,7 @@ class Worker:
         self._threads = Threads()
         self._targets: dict[str, Target] = {}
         self._unknown: set[str] = set()
+        self._singles: set[str] = set()
         self._waiting: dict[int, tuple[Any, ...]] = {}
         self._running: dict[int, Running] = {}
         self._sync = 0
@@ -128,6 +129,8 @@ class Worker:
     def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
         for run in runs:
             self._waiting[run[0]] = run
+            # Known to the server before anything of them begins, so that it gives the rest to others.
+            self._find(run)
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("claimed task %s: %s", run[1], run[2])
         self._start()
@@ -189,6 +192,8 @@ class Worker:
                 )
             return f"kind `{kind}`"
         target = self._targets[kind] = _target(function)
+        if target.is_sync:
+            self.channel.singles([kind])
         return target
 
     def _start(self) -> None:
@@ -246,6 +251,9 @@ class Worker:
             local = target.function is None
             if local:
                 target = self._load(running, payload)
+                if target.is_sync and running.kind not in self._singles:
+                    self._singles.add(running.kind)
+                    self.channel.singles([running.kind])
             stage = "running"
             if _hooks.pre_run:
                 await _hooks.run(_hooks.pre_run, running)

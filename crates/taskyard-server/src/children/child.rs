@@ -1,6 +1,6 @@
 //! What the server knows of one child: its process, how it stands, and what it was given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -46,6 +46,8 @@ pub(super) struct Child {
     outbox: mpsc::UnboundedSender<ToChild>,
     /// In the order in which they were sent.
     pub flights: BTreeMap<u64, Flight>,
+    /// Those of them that run one at a time.
+    pub singles: BTreeSet<u64>,
     pub born: Instant,
     pub ready: bool,
     /// It was told to leave, or is to be ended.
@@ -68,6 +70,7 @@ impl Child {
             hang_up: Arc::new(Notify::new()),
             outbox,
             flights: BTreeMap::new(),
+            singles: BTreeSet::new(),
             born: now,
             ready: false,
             leaving: None,
@@ -107,14 +110,48 @@ impl Child {
         self.flights.values().filter(|flight| !matches!(flight, Flight::Sent { recall: None, .. })).count()
     }
 
-    /// Gives it these, under the slots from `slot` on.
-    pub fn give(&mut self, tasks: impl IntoIterator<Item = Queued>, slot: &mut u64, keys: Option<&dyn Keys>) {
+    /// Takes what it has under this slot.
+    pub fn take(&mut self, slot: u64) -> Option<Flight> {
+        self.singles.remove(&slot);
+        self.flights.remove(&slot)
+    }
+
+    /// Functions of these kinds run one at a time: what it has not started of them beyond `most` goes elsewhere.
+    pub fn has_singles(&mut self, kinds: &HashSet<String>, most: usize) {
+        let mut beyond = Vec::new();
+        for (slot, flight) in &mut self.flights {
+            let (kind, waits) = match flight {
+                Flight::Started { attempt, .. } => (&attempt.claimed.kind, None),
+                Flight::Sent { queued, recall } => (&queued.claimed.kind, Some(recall)),
+            };
+            if !kinds.contains(kind) {
+                continue;
+            }
+            self.singles.insert(*slot);
+            if self.singles.len() > most
+                && let Some(recall) = waits
+                && recall.is_none()
+            {
+                *recall = Some(Recall::Line);
+                beyond.push(*slot);
+            }
+        }
+        if !beyond.is_empty() {
+            self.send(ToChild::Recall(beyond));
+        }
+    }
+
+    /// Gives it these, under the slots from `slot` on; each with whether it runs one at a time.
+    pub fn give(&mut self, tasks: impl IntoIterator<Item = (Queued, bool)>, slot: &mut u64, keys: Option<&dyn Keys>) {
         let mut runs = Vec::new();
         if self.flights.is_empty() {
             self.busy_since = Instant::now();
         }
-        for queued in tasks {
+        for (queued, single) in tasks {
             *slot += 1;
+            if single {
+                self.singles.insert(*slot);
+            }
             runs.push(run(*slot, &queued, keys));
             self.flights.insert(*slot, Flight::Sent { queued, recall: None });
         }

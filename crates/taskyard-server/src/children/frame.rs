@@ -125,6 +125,8 @@ pub enum FromChild {
     Asks(Vec<(u64, Asked)>),
     /// Of the reasons it was asked about, those that do not hold here.
     Known(Vec<String>),
+    /// Functions of these kinds run one at a time in one child.
+    Singles(Vec<String>),
 }
 
 /// What a running attempt wants stored.

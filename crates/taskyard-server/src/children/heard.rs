@@ -45,6 +45,12 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
         }
         FromChild::Ended(ends) => ended(children, yard, number, ends),
         FromChild::Asks(asks) => super::asked::asked(children, child, number, asks),
+        FromChild::Singles(kinds) => {
+            yard.singles.extend(kinds);
+            let most = 1 + children.ahead();
+            child.has_singles(&yard.singles, most);
+            children.feed(yard);
+        }
         FromChild::Known(reasons) => {
             yard.knowing.learn(reasons);
             children.engine.learned.notify_one();
@@ -101,7 +107,7 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
     let now = Instant::now();
     let (mut outcomes, mut back, mut count) = (Vec::with_capacity(ends.len()), Vec::new(), 0);
     for (slot, end) in ends {
-        match (child.flights.remove(&slot), end) {
+        match (child.take(slot), end) {
             (None, _) => {}
             (Some(Flight::Sent { queued, recall }), End::Recalled) => match recall {
                 Some(Recall::Line) => back.push(queued),

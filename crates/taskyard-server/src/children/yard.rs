@@ -1,6 +1,6 @@
 //! The line of unstarted tasks and the children that take from it: who gets what, and when another child is wanted.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::child::{Child, Flight, Recall};
@@ -18,6 +18,8 @@ pub(super) struct Yard {
     pub line: VecDeque<Queued>,
     /// By their numbers.
     pub children: BTreeMap<u64, Child>,
+    /// Kinds of functions that run one at a time in one child.
+    pub singles: HashSet<String>,
     pub last_child: u64,
     pub last_slot: u64,
     /// Which reasons for parking do not hold in the children, as far as they said.
@@ -37,16 +39,55 @@ pub(super) struct Counts {
     pub unstarted: usize,
 }
 
+/// A child that takes tasks, while they are handed out.
+struct Taker {
+    number: u64,
+    count: usize,
+    singles: usize,
+    gift: Vec<(Queued, bool)>,
+}
+
+impl Taker {
+    fn of(number: u64, child: &Child) -> Option<Self> {
+        let (count, singles) = (child.flights.len(), child.singles.len());
+        child.takes().then_some(Self { number, count, singles, gift: Vec::new() })
+    }
+}
+
 impl Yard {
-    /// Gives tasks to the children that have the fewest, each up to `concurrency` and `ahead` more.
+    /// Gives tasks to the children that have the fewest, each up to `concurrency` and `ahead` more; of those that run
+    /// one at a time, one and `ahead` more.
     pub fn hand_out(&mut self, concurrency: usize, ahead: usize, keys: Option<&dyn Keys>) {
-        while !self.line.is_empty() {
-            let takers = self.children.values().filter(|child| child.takes()).count().max(1);
-            let limit = concurrency + ahead;
-            let next = self.children.values_mut().filter(|child| child.takes() && child.flights.len() < limit);
-            let Some(child) = next.min_by_key(|child| child.flights.len()) else { return };
-            let share = self.line.len().div_ceil(takers).min(limit - child.flights.len());
-            child.give(self.line.drain(..share), &mut self.last_slot, keys);
+        let limit = concurrency + ahead;
+        let mut takers: Vec<Taker> =
+            self.children.iter().filter_map(|(number, child)| Taker::of(*number, child)).collect();
+        if takers.is_empty() {
+            return;
+        }
+        let mut stay = VecDeque::new();
+        while let Some(queued) = self.line.pop_front() {
+            let single = self.singles.contains(&queued.claimed.kind);
+            let free = takers.iter_mut().filter(|taker| taker.count < limit && !(single && taker.singles > ahead));
+            match free.min_by_key(|taker| if single { (taker.singles, taker.count) } else { (0, taker.count) }) {
+                Some(taker) => {
+                    taker.count += 1;
+                    taker.singles += usize::from(single);
+                    taker.gift.push((queued, single));
+                }
+                // Others may have a place behind one that must wait for its turn.
+                None if single => stay.push_back(queued),
+                None => {
+                    self.line.push_front(queued);
+                    break;
+                }
+            }
+        }
+        stay.append(&mut self.line);
+        self.line = stay;
+        for Taker { number, gift, .. } in takers.into_iter().filter(|taker| !taker.gift.is_empty()) {
+            if let Some(child) = self.children.get_mut(&number) {
+                child.give(gift, &mut self.last_slot, keys);
+            }
         }
     }
 
