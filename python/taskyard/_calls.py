@@ -45,19 +45,24 @@ def id_text(id: Any) -> str:
     return found if isinstance(found, str) else str(found)
 
 
-def split_options(function: Any, kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The function's own keywords, and the options."""
+def split_options(function: Any, kwargs: dict[str, Any], has_using: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The function's own keywords, and the options.
+
+    A name that is both is refused, unless options were given by ``using(...)``: then it is the function's.
+    """
     given = OPTIONS.intersection(kwargs)
     if not given:
         return kwargs, {}
     if not isinstance(function, str):
         own = given.intersection(_identity.shape(_identity.unwrap(function)).names)
-        if own:
+        if own and has_using:
+            given -= own
+        elif own:
             names = ", ".join(f"`{name}`" for name in sorted(own))
             raise OptionConflict(
                 f"{names}: an option of add_task, and a parameter of {function!r}",
-                hint="give options by tasks.using(...), and the function's parameters by place or by "
-                "tasks.using(...).add_task(...)",
+                hint="give options by tasks.using(...), whose add_task leaves such names to the function: "
+                "tasks.using(priority=5).add_task(f, priority='high')",
             )
     return (
         {name: value for name, value in kwargs.items() if name not in given},
@@ -92,7 +97,9 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         kind, is_global = _identity.identify(plain)
         found = _identity.shape(plain)
         _identity.check_call(plain, found, call.args, call.kwargs)
-        _identity.FUNCTIONS.known.setdefault(kind, plain) if is_global else None
+        if is_global:
+            # What this process itself queues it may run, if it has workers within.
+            _identity.FUNCTIONS.known[kind] = plain
         draft["kind"] = kind
         payload, blobs = _codec.encode_call(
             call.args,

@@ -66,6 +66,7 @@ class QueuedTasks(metaclass=_Meta):
         if database is not None or settings:
             self._own = _port.Engine(database, settings)
         self._defaults: dict[str, Any] = {}
+        self._has_using = False
         #: What must be durable before the response of one request is sent.
         self._unflushed: list[QueuedTaskRef[Any]] | None = None
         self._bound: Any = None
@@ -90,11 +91,12 @@ class QueuedTasks(metaclass=_Meta):
         return self._like(_unflushed=None)
 
     def using(self, **options: Any) -> QueuedTasks:
-        """The same with options for what is added by it; also those whose names are parameters of the function."""
+        """The same with options for what is added by it. Keywords that are options and parameters of the function, too,
+        are the function's then."""
         unknown = set(options) - OPTIONS
         if unknown:
             raise InvalidArgument(f"there is no option {', '.join(f'`{name}`' for name in sorted(unknown))}")
-        return self._like(_defaults=merge(self._defaults, options))
+        return self._like(_defaults=merge(self._defaults, options), _has_using=True)
 
     def bind(self, connection: Any) -> QueuedTasks:
         """The same, adding in the transaction of this connection or session (psycopg 3, asyncpg, SQLAlchemy)."""
@@ -117,7 +119,7 @@ class QueuedTasks(metaclass=_Meta):
         """
         options = self._defaults
         if kwargs:
-            kwargs, given = split_options(function, kwargs)
+            kwargs, given = split_options(function, kwargs, self._has_using)
             if given:
                 options = merge(options, given)
         call = Call(function, args, kwargs, options)
@@ -141,7 +143,7 @@ class QueuedTasks(metaclass=_Meta):
 
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Call:
         """A call for ``add_tasks``; options as in :meth:`add_task`. It can be a parent of others before it is added."""
-        kwargs, options = split_options(function, kwargs)
+        kwargs, options = split_options(function, kwargs, self._has_using)
         return Call(function, args, kwargs, options)
 
     def _push(self, calls: list[Call]) -> list[QueuedTaskRef[Any]]:

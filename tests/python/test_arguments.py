@@ -19,8 +19,19 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from taskyard import FunctionRefused, NotSerializable, OverLimit, QueuedTasks, TaskFailed, _identity, register_serializer
+from taskyard import (
+    FunctionRefused,
+    InvalidArgument,
+    NotSerializable,
+    OverLimit,
+    QueuedTasks,
+    TaskFailed,
+    TaskyardError,
+    _identity,
+    register_serializer,
+)
 from taskyard._codec import decode_call, encode_call, encode_result
+from taskyard.errors import OptionConflict
 from taskyard.worker import Embedded
 
 
@@ -273,6 +284,51 @@ def test_calls_that_do_not_fit_are_refused(tmp_path: pathlib.Path) -> None:
     for args, kwargs in [((), {}), ((1, 2), {}), ((1,), {"value": 2}), ((1,), {"other": 2})]:
         with pytest.raises(TypeError, match="takes_value"):
             tasks.add_task(takes_value, *args, **kwargs)
+
+
+async def has_priority(to: str, priority: str = "normal") -> str:
+    return f"{to} {priority}"
+
+
+async def test_an_option_that_is_a_parameter_too(tasks: QueuedTasks) -> None:
+    with pytest.raises(OptionConflict, match="priority"):
+        tasks.add_task(has_priority, "ada", priority="high")
+    ref = tasks.using(priority=5).add_task(has_priority, "ada", priority="high")
+    assert await ref.wait(20) == "ada high"
+    assert (await ref.record())["priority"] == 5
+    with pytest.raises(InvalidArgument, match="dealy"):
+        tasks.using(dealy=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"delay": -1},
+        {"delay": "5"},
+        {"delay": True},
+        {"delay": 5, "run_at": dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc)},
+        {"run_at": dt.datetime(2026, 1, 1)},
+        {"run_at": 5},
+        {"delay": 10.0**12},
+        {"priority": 2**40},
+        {"priority": "high"},
+        {"max_retries": -1},
+        {"queue": ""},
+        {"queue": "a\nb"},
+        {"tags": 5},
+        {"unique": 5},
+        {"context": [1]},
+        {"context": {1: 2}},
+        {"serializer": "pickle"},
+        {"retry": 3},
+        {"on_parent_failure": "explode"},
+        {"parent": "no id"},
+        {"timeout": float("nan")},
+    ],
+)
+def test_options_that_can_never_be_right(options: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    with pytest.raises((TaskyardError, ValueError)):
+        QueuedTasks(database=str(tmp_path / "q.db")).add_task(takes_value, 1, **options)
 
 
 class Bound:
