@@ -72,6 +72,14 @@ class Engine:
         """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""
         return self.core().close(bound)
 
+    def is_of_server(self) -> bool:
+        """Whether this process is a worker, and this the database of its server, which it never touches itself."""
+        database = self._given[0]
+        if not in_worker:
+            return False
+        served = os.environ.get("TASKYARD_DATABASE_URL", "")
+        return database is None or database == served or os.path.abspath(database) == os.path.abspath(served)
+
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
@@ -79,6 +87,8 @@ def _text(value: Any) -> str:
     return ",".join(value) if isinstance(value, (list, tuple)) else str(value)
 
 
+#: Set in a worker process.
+in_worker = False
 _engines: list[Engine] = []
 _default: Port | None = None
 _lock = threading.Lock()

@@ -89,15 +89,11 @@ def _psycopg(connection: Any, text: str, values: tuple[Any, ...]) -> Any:
 
 def _native(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """asyncpg takes instants as datetimes, and no text for them."""
-    import datetime as dt
-
-    return (
-        tuple(
-            dt.datetime.fromisoformat(value.replace("Z", "+00:00")) if cls == "timestamptz" and value is not None else value
-            for cls, value in zip(_TYPES, values, strict=True)
-        )
-        if len(values) == len(_TYPES)
-        else values
+    if len(values) != len(_TYPES):
+        return values
+    return tuple(
+        _codec.instant(value) if cls == "timestamptz" and value is not None else value
+        for cls, value in zip(_TYPES, values, strict=True)
     )
 
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
+from . import _port
 from .errors import QueueUnavailable, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
@@ -132,6 +133,10 @@ def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurren
             else:
                 log.warning("the queue's database is not open yet; tasks wait in memory")
             stack.push_async_callback(_close, tasks, opening)
+            if tasks._own is not None:
+                # The application's queue is what its endpoints get.
+                before = _port.use(tasks._own)
+                stack.callback(_port.use, before)
             if workers:
                 from .worker import Embedded
 

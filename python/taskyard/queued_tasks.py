@@ -77,7 +77,10 @@ class QueuedTasks(metaclass=_Meta):
 
     @property
     def _via(self) -> _port.Port:
-        return self._own if self._own is not None else _port.default()
+        own = self._own
+        if own is None or (_port.in_worker and isinstance(own, _port.Engine) and own.is_of_server()):
+            return _port.default()
+        return own
 
     def _like(self, **changes: Any) -> QueuedTasks:
         made = object.__new__(type(self))

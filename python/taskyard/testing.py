@@ -108,7 +108,9 @@ class ManualTasks(QueuedTasks):
         # What has come due is about to be moved by the server.
         now = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=getattr(self._via, "clock", 0.0))
         waiting = await self.list(states=("waiting",), limit=LIST_MAX)
-        return any(task["run_at"] and _instant(task["run_at"]) <= now and task["wait_reason"] in DUE for task in waiting)
+        return any(
+            task["run_at"] and _codec.instant(task["run_at"]) <= now and task["wait_reason"] in DUE for task in waiting
+        )
 
     async def _ended(self) -> int:
         return len(await self.list(states=("done", "failed", "cancelled", "stopped"), limit=LIST_MAX))
@@ -116,12 +118,6 @@ class ManualTasks(QueuedTasks):
 
 #: Why a task waits that only its time keeps from running.
 DUE = ("time", "retry")
-
-
-def _instant(text: str) -> dt.datetime:
-    # Python 3.10 reads neither a Z nor fractions of other than three or six digits.
-    whole, _, fraction = text.rstrip("Z").partition(".")
-    return dt.datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00")
 
 
 class Clock:

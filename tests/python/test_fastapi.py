@@ -309,6 +309,15 @@ def test_lifespan_composes_and_mounted_applications_see_the_queue(queue: QueuedT
     assert order == ["begin", "end"]
 
 
+def test_the_lifespans_queue_is_what_endpoints_get(database: str) -> None:
+    queue = QueuedTasks(database=database, max_retries=7)
+    with TestClient(application(queue, workers=1)) as client:
+        id = client.post("/dep").json()
+        assert client.get(f"/state/{id}").json() == "dep"
+        record = client.portal.call(queue.get(id).record) if client.portal else {}  # type: ignore[misc]
+        assert record["retry"]["max_retries"] == 7
+
+
 def test_the_router(queue: QueuedTasks) -> None:
     app = application(queue, workers=1)
     app.include_router(taskyard_fastapi.router(), prefix="/tasks")

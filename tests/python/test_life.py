@@ -301,3 +301,28 @@ def test_gunicorn_with_preload(project: Project) -> None:
     project.server("--workers=1", app="app")
     for id in ids:
         assert project.ended(id)["result"] == "in a worker"
+
+
+def test_a_worker_reaches_its_servers_database_through_it_alone(project: Project) -> None:
+    project.write(
+        "app.py",
+        """
+        import os, psutil
+        from taskyard import QueuedTasks
+        queue = QueuedTasks(database=os.environ["QUEUE_OF_MINE"])
+
+        async def leaf():
+            return "leaf"
+
+        async def root():
+            result = await queue.add_task(leaf).wait(20)
+            files = [file.path for file in psutil.Process().open_files() if ".db" in file.path]
+            return [result, files, len(psutil.Process().net_connections("tcp"))]
+        """,
+    )
+    assert project.database is not None
+    project.env["QUEUE_OF_MINE"] = project.database
+    project.server("--workers=1", app="app")
+    (id,) = project.add("app.root")
+    found = project.ended(id)
+    assert found["result"] == ["leaf", [], 0], found["error"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -74,7 +75,8 @@ async def test_asyncpg(tasks: QueuedTasks, postgres: str) -> None:
     connection = await asyncpg.connect(postgres)
     try:
         async with connection.transaction():
-            kept = await tasks.bind(connection).add_task(echo, 1, **OPTIONS)
+            soon = dt.datetime.now(dt.timezone.utc) + dt.timedelta(milliseconds=10)
+            kept = await tasks.bind(connection).add_task(echo, 1, run_at=soon, **OPTIONS)
             parent = await tasks.add_task(echo, "parent", connection=connection, delay=0.01)
             child = await tasks.add_task(echo, "child", connection=connection, parent=parent)
         with pytest.raises(ZeroDivisionError):

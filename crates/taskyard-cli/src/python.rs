@@ -10,7 +10,7 @@ use taskyard_server::children::ChildCommand;
 use tokio::process::Command;
 
 use crate::failure::Failure;
-use crate::session::Session;
+use crate::session::{Session, environment_for};
 
 /// What a Python process that the command starts must not see.
 const HIDDEN: [&str; 2] = ["TASKYARD_SECRET", "TASKYARD_SECRETS_ACCEPTED"];
@@ -39,6 +39,8 @@ impl Python {
         let mut command = ChildCommand::new(&self.program, args);
         command.tasks_max = settings.worker_tasks_max;
         command.memory_bytes_max = (settings.worker_memory_max > 0).then_some(settings.worker_memory_max);
+        command.env = environment_for(session).into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        command.env.retain(|(name, _)| !HIDDEN.iter().any(|hidden| name == hidden));
         command.env_hidden = HIDDEN.iter().map(OsString::from).collect();
         command
     }
@@ -49,6 +51,7 @@ impl Python {
     /// It cannot be loaded; the interpreter has said why.
     pub(crate) async fn check(&self, worker: &ChildCommand) -> Result<(), Failure> {
         let mut command = Command::new(&worker.program);
+        command.envs(worker.env.iter().map(|(name, value)| (name, value)));
         command.args(&worker.args).arg("--check").stdin(std::process::Stdio::null()).kill_on_drop(true);
         for name in HIDDEN {
             command.env_remove(name);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use taskyard::{Store, Taskyard};
-use taskyard_core::settings::Settings;
+use taskyard_core::settings::{Setting, Settings};
 
 use crate::failure::Failure;
 use crate::out::Out;
@@ -143,13 +143,19 @@ impl Session {
     }
 }
 
-/// The address as it is, absolute, for a process that this one starts.
-pub(crate) fn address_for_child(session: &Session) -> Option<String> {
-    let address = session.settings().database.as_deref()?;
-    Some(match place_of(address) {
+/// What a process that this one starts must have in its environment to find the same database, and the same settings
+/// that the command line says.
+pub(crate) fn environment_for(session: &Session) -> Vec<(String, String)> {
+    let flags = session
+        .flags
+        .values
+        .iter()
+        .filter_map(|(name, value)| Setting::find(name).map(|setting| (setting.env.to_owned(), value.clone())));
+    let database = session.settings().database.as_deref().map(|address| match place_of(address) {
         Place::File(path) => absolute(&path),
         Place::Server => address.to_owned(),
-    })
+    });
+    flags.chain(database.map(|address| ("TASKYARD_DATABASE_URL".to_owned(), address))).collect()
 }
 
 /// An address for people: a file absolute, a server without its password.

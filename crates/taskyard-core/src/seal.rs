@@ -247,7 +247,7 @@ mod tests {
     fn sealed(keys: &Ring) -> NewTask {
         let payload = br#"{"args":[{"$dill":""},1,{"$dill":""}],"kwargs":{}}"#.to_vec();
         let mut task = NewTask::new("app:<lambda>", payload);
-        let blobs = [19, 33].map(|at| Blob { at, python: (3, 11), body: vec![at as u8; 5] });
+        let blobs = [19, 34].map(|at| Blob { at, python: (3, 11), body: vec![at as u8; 5] });
         seal(&mut task, &blobs, keys, 1).unwrap();
         task
     }
@@ -259,7 +259,7 @@ mod tests {
         let opened = open(&task.payload, task.id, &task.kind, &keys).unwrap();
         let mut bodies: Vec<_> = opened.iter().map(|opened| opened.body.clone()).collect();
         bodies.sort();
-        assert_eq!(bodies, [vec![19; 5], vec![33; 5]]);
+        assert_eq!(bodies, [vec![19; 5], vec![34; 5]]);
         let value: Value = serde_json::from_slice(&task.payload).unwrap();
         assert!(opened.iter().any(|opened| value["args"][0][TAG] == opened.text));
 

@@ -91,6 +91,7 @@ async def _live(descriptor: int, app: object) -> None:
     ended = asyncio.Event()
     worker = Worker(_core.Channel(descriptor), _identity.FUNCTIONS, app, ended.set)
     _port.use(worker.port)
+    _port.in_worker = True
     await ended.wait()
 
 

@@ -5,7 +5,7 @@ use clap::Args;
 use super::run::{Run, Workers};
 use crate::failure::Failure;
 use crate::python;
-use crate::session::{Session, address_for_child};
+use crate::session::{Session, environment_for};
 
 /// Serve a Python web application, with `--workers` also its tasks
 #[derive(Debug, Args)]
@@ -63,9 +63,7 @@ impl Serve {
         // A group of its own: a Ctrl-C on the terminal is passed on by this process, once.
         command.process_group(0);
         // The same database for both, whichever way it was chosen.
-        if let Some(database) = address_for_child(session) {
-            command.env("TASKYARD_DATABASE_URL", database);
-        }
+        command.envs(environment_for(session));
         command
             .spawn()
             .map_err(|error| Failure::work(format!("cannot start {}: {error}", python.program.to_string_lossy())))
