@@ -103,14 +103,17 @@ class ManualTasks(QueuedTasks):
         return await self._ended() - before
 
     async def _is_busy(self) -> bool:
-        if await self.list(states=("enqueued", "doing"), limit=1):
-            return True
-        # What has come due is about to be moved by the server.
+        # One look: a task may move from one state to the other at any time.
+        unfinished = await self.list(states=("waiting", "enqueued", "doing"), limit=LIST_MAX)
         now = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=getattr(self._via, "clock", 0.0))
-        waiting = await self.list(states=("waiting",), limit=LIST_MAX)
-        return any(
-            task["run_at"] and _codec.instant(task["run_at"]) <= now and task["wait_reason"] in DUE for task in waiting
-        )
+
+        def is_about_to_run(task: dict[str, Any]) -> bool:
+            if task["state"] != "waiting":
+                return True
+            # What has come due is about to be moved by the server.
+            return bool(task["run_at"]) and task["wait_reason"] in DUE and _codec.instant(task["run_at"]) <= now
+
+        return any(is_about_to_run(task) for task in unfinished)
 
     async def _ended(self) -> int:
         return len(await self.list(states=("done", "failed", "cancelled", "stopped"), limit=LIST_MAX))
