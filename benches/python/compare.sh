@@ -24,7 +24,7 @@ peer() { # NAME TASKS DRIVER
     export BENCH_DSN=$url/compare_$name BENCH_STAMPS=$stamps
     (cd "$here" && "$python" "$driver" setup 0 >/dev/null)
     if [ $what = drain ]; then
-      [ "$name" = celery ] || (cd "$here" && "$python" "$driver" bulk "$tasks" | sed "s/^RESULT/$name bulk/")
+      (cd "$here" && "$python" "$driver" bulk "$tasks" | sed "s/^RESULT/$name bulk/")
       (cd "$here" && "$python" "$driver" drain "$tasks" 2>/dev/null | sed "s/^RESULT/$name drain/")
     else
       (cd "$here" && "$python" "$driver" latency 200 2>/dev/null | sed "s/^RESULT/$name latency/")
