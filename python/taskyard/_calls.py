@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import _codec, _core, _identity, _port
+from . import _codec, _core, _identity, _port, _running
 from ._options import OPTIONS, describe, merge
 from .errors import NotSerializable, OptionConflict, OverLimit
 
@@ -71,6 +71,7 @@ def split_options(function: Any, kwargs: dict[str, Any], has_using: bool = False
 
 
 def encode_context(port: _port.Port, context: dict[str, Any]) -> bytes:
+    _running.check_names(context)
     encoder = _codec.Encoder("the context of a task", nesting_max=port.defaults["nesting_max"])
     return encoder.finish({name: encoder.value(value, f"context `{name}`", 1) for name, value in context.items()})[0]
 
@@ -121,7 +122,7 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
             draft["blobs"] = blobs
     if options:
         describe(draft, options, parents_of(options), id_text)
-        if options.get("context"):
+        if options.get("context") is not None:
             draft["context"] = encode_context(port, options["context"])
     return draft
 

@@ -171,10 +171,12 @@ class Encoder:
                 f"{path} has private attributes, which would be lost",
                 hint="teach the class with taskyard.register_serializer(cls, encode, decode)",
             )
-        given = dict(value.__dict__)
-        given.update(value.__pydantic_extra__ or {})
-        fields = {name: self.value(item, f"{path}.{name}", depth + 2) for name, item in given.items()}
-        return {"$pydantic": [self._findable(cls, path), fields, sorted(value.__pydantic_fields_set__)]}
+        fields, extra = (
+            {name: self.value(item, f"{path}.{name}", depth + 2) for name, item in (given or {}).items()}
+            for given in (value.__dict__, value.__pydantic_extra__)
+        )
+        made = [self._findable(cls, path), fields, sorted(value.__pydantic_fields_set__)]
+        return {"$pydantic": made if value.__pydantic_extra__ is None else [*made, extra]}
 
     def _findable(self, cls: type, path: str) -> str:
         if "<locals>" in cls.__qualname__ or find_class(class_name(cls)) is not cls:
@@ -324,8 +326,14 @@ class Decoder:
 
     def _pydantic(self, item: Any) -> Any:
         cls = self._class(item[0], _is_pydantic, "model")
-        fields = {name: self.value(each) for name, each in item[1].items()}
-        return cls.model_construct(_fields_set=set(item[2]), **fields)
+        made = cls.__new__(cls)
+        extra = {name: self.value(each) for name, each in item[3].items()} if len(item) > 3 else None
+        # Nothing of its own runs: it is put back as it was.
+        object.__setattr__(made, "__dict__", {name: self.value(each) for name, each in item[1].items()})
+        object.__setattr__(made, "__pydantic_fields_set__", set(item[2]))
+        object.__setattr__(made, "__pydantic_extra__", extra)
+        object.__setattr__(made, "__pydantic_private__", None)
+        return made
 
     def _object(self, item: Any) -> Any:
         found = _serializers_by_name.get(item[0])

@@ -46,7 +46,7 @@ class QueuedTaskConfig:
             raise InvalidArgument(f"{name}: {value!r} is no {'whole ' if cls is int else ''}number from {least} up")
         self._values[name] = cls(value)
         for listener in list(self._listeners):
-            listener.configured(self)
+            listener.configured(self, name)
 
     def __dir__(self) -> list[str]:
         return sorted(self._values)
@@ -55,5 +55,5 @@ class QueuedTaskConfig:
         return f"QueuedTaskConfig({', '.join(f'{name}={value!r}' for name, value in sorted(self._values.items()))})"
 
     def listen(self, listener: Any) -> None:
-        """``listener.configured(self)`` is called at each change, as long as it lives."""
+        """``listener.configured(self, name)`` is called at each change, as long as it lives."""
         self._listeners.add(listener)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
@@ -33,7 +35,11 @@ def on_pre_create(hook: Hook) -> Hook:
 
 
 def on_post_create(hook: Hook) -> Hook:
-    """``hook(task)`` runs in the caller's own context once the task is durable. Its error is logged."""
+    """``hook(task)`` runs in the caller's own context once the task is durable. Its error is logged.
+
+    For a task that is added in a caller's transaction (``connection=``) it does not run: only the caller knows whether
+    that commits.
+    """
     return _register(post_create, hook)
 
 
@@ -82,18 +88,44 @@ class _Resumed:
 
 
 def begin(hooks: list[Callable[..., Any]], task: Any) -> Any:
-    """Runs hooks as far as they go without waiting. None if that was to their end, else an awaitable for the rest."""
-    for place, hook in enumerate(hooks):
-        called = hook(task)
-        if not inspect.isawaitable(called):
-            continue
-        coroutine = called if inspect.iscoroutine(called) else _awaiting(called)
-        try:
-            first = coroutine.send(None)
-        except StopIteration:
-            continue
-        return _rest(_Resumed(coroutine, first), hooks[place + 1 :], task)
-    return None
+    """Runs hooks as far as they go without waiting, in the caller's context. None if that was to their end, else an
+    awaitable for the rest. Without an event loop they run to their end here."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        if any(inspect.iscoroutinefunction(hook) for hook in hooks):
+            asyncio.run(run(hooks, task))
+        else:
+            for hook in hooks:
+                hook(task)
+        return None
+    return _begin(hooks, task, loop)
+
+
+if sys.version_info >= (3, 12):
+
+    def _begin(hooks: list[Callable[..., Any]], task: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        # Wholly within a task of their own, so that their time limits and scopes are theirs.
+        running = asyncio.Task(run(hooks, task), loop=loop, context=contextvars.copy_context(), eager_start=True)
+        if not running.done():
+            return running
+        running.result()
+        return None
+
+else:
+
+    def _begin(hooks: list[Callable[..., Any]], task: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        for place, hook in enumerate(hooks):
+            called = hook(task)
+            if not inspect.isawaitable(called):
+                continue
+            coroutine = called if inspect.iscoroutine(called) else _awaiting(called)
+            try:
+                first = coroutine.send(None)
+            except StopIteration:
+                continue
+            return _rest(_Resumed(coroutine, first), hooks[place + 1 :], task)
+        return None
 
 
 async def _awaiting(awaitable: Any) -> Any:

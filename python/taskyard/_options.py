@@ -170,9 +170,6 @@ def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any],
             draft["unique"] = unique.key
             hold = unique.hold
             draft["unique_hold"] = hold if isinstance(hold, str) else seconds("unique", hold)
-        elif name == "context":
-            if not isinstance(value, dict) or any(type(key) is not str for key in value):
-                raise InvalidArgument("context: a dict whose keys are texts is expected")
         elif name == "serializer":
             if value not in ("json", "dill"):
                 raise InvalidArgument(f"serializer: {value!r} is neither 'json' nor 'dill'")

@@ -111,14 +111,24 @@ class QueuedTaskRef(Generic[R]):
 
     async def get_task_id(self) -> str:
         """The id once the task is durable; raises why it could not be stored."""
-        if not self._known:
-            if self._pending is not None:
-                await asyncio.shield(self._pending)
-            if self._addition is not None:
-                self._learn(await _loops.answer(self._addition.reply()))
-                if getattr(self._port, "inline", False) and _running.current.get() is None:
-                    await _loops.answer(self._port.ask("wait", self._id))
+        await self._durable()
+        await self._inline_end()
         return self._id
+
+    async def _durable(self) -> None:
+        if self._known:
+            return
+        if self._pending is not None:
+            await asyncio.shield(self._pending)
+        if self._addition is not None:
+            self._learn(await _loops.answer(self._addition.reply()))
+
+    async def _inline_end(self) -> None:
+        """In the inline mode of tests: once it has run, or waits for its time or a parent."""
+        if not getattr(self._port, "inline", False) or _running.current.get() is not None:
+            return
+        while (await _loops.answer(self._port.ask("record", self._id)))["state"] in ("enqueued", "doing"):
+            await asyncio.sleep(0.002)
 
     def _id_now(self, timeout: float | None = None) -> str:
         if not self._known and self._addition is not None:

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import _codec
-from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled
+from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskyardError
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -37,7 +37,7 @@ class Running:
         self.name: str = name or self.kind
         self.worker = worker
         self.limits = worker.settings if worker is not None else DEFAULT_LIMITS
-        self.context: dict[str, Any] = _codec.decode(json.loads(context)) if context else {}
+        self.context: dict[str, Any] = {}
         self.state = "doing"
         self._stored = context or b"{}"
         self._bound = len(self._stored)
@@ -51,6 +51,11 @@ class Running:
         self.over = False
         #: A thread runs its code now, which cannot be interrupted.
         self.on_thread = False
+
+    def load_context(self) -> None:
+        """Reads the stored context; raises if it holds what this process cannot read."""
+        if self._stored != b"{}":
+            self.context = {name: _codec.decode(value) for name, value in json.loads(self._stored).items()}
 
     @property
     def idempotency_key(self) -> str:
@@ -98,8 +103,7 @@ class Running:
             return found
 
     def replace(self, context: dict[str, Any], auto_commit: bool = True) -> None:
-        if not isinstance(context, dict) or any(type(name) is not str for name in context):
-            raise InvalidArgument("the context is a dict whose keys are texts")
+        check_names(context)
         encoder = _codec.Encoder("the context of a task", nesting_max=self.limits["nesting_max"])
         encoded = {name: encoder.value(value, f"context `{name}`", 1) for name, value in context.items()}
         size, most = len(_json(encoded)), self.limits["context_bytes_max"]
@@ -126,8 +130,9 @@ class Running:
         encoded = {}
         for name, value in list(self.context.items()):
             try:
+                check_names({name: value})
                 encoded[name] = encoder.value(value, f"context `{name}`", 1)
-            except Exception as error:
+            except TaskyardError as error:
                 log.error("task %s: `%s` was put into the context and cannot be stored: %s", self.id, name, error)
                 del self.context[name]
         return _json(encoded)
@@ -137,15 +142,12 @@ class Running:
         if self.worker is None:
             return
         with self._lock:
-            context = None
             # Also without a word from `set`: hooks and bodies may change the dict itself.
             encoded = self._encoded()
-            if encoded != self._stored:
-                context = self._stored = encoded
-            self._dirty = False
-            lines, self._lines = self._lines, []
-        if context is not None or lines:
-            self.worker.channel.note(self.slot, context, lines)
+            context = encoded if encoded != self._stored else None
+            if context is not None or self._lines:
+                self.worker.channel.note(self.slot, context, self._lines)
+            self._stored, self._lines, self._dirty = encoded, [], False
 
     def touched(self) -> bool:
         """Whether there may be something to store: the context was ever looked at, or something was logged."""
@@ -164,7 +166,8 @@ class Running:
                 message = f"a log line of {size} bytes was refused: over the limit of {most} (setting log_line_bytes_max)"
                 logger, fields, trace = logger[:100], None, None
         with self._lock:
-            self._lines.append((level, logger, _clean(message), fields, None if trace is None else _clean(trace)))
+            texts = (None if text is None else _clean(text) for text in (logger, message, fields, trace))
+            self._lines.append((level, *texts))  # type: ignore[arg-type]
         if self.worker is not None:
             self.worker.wants_note(self)
 
@@ -196,6 +199,15 @@ def _clean(text: str) -> str:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def check_names(context: Any) -> None:
+    """Refuses what is no context: its names are texts, and none begins as stored types do."""
+    if not isinstance(context, dict) or any(type(name) is not str for name in context):
+        raise InvalidArgument("the context is a dict whose keys are texts")
+    marked = [name for name in context if name.startswith("$")]
+    if marked:
+        raise InvalidArgument(f"the context's name {marked[0]!r} begins with `$`, which is kept for stored types")
 
 
 def _segments(path: str) -> list[str]:

@@ -6,16 +6,19 @@ Both are one statement on the caller's connection, so they happen if and only if
 from __future__ import annotations
 
 import inspect
+import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from . import _codec, _core, _loops, _port, _running
-from ._calls import Call, prepare
+from . import _codec, _core, _hooks, _loops, _port, _running
+from ._calls import Call, encode_context, prepare
 from ._refs import QueuedTaskRef
 from .errors import InvalidArgument, LeaseLost
 
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
+
+log = logging.getLogger("taskyard")
 
 _TYPES = (
     "uuid text bytea bytea smallint text text integer text bigint bigint timestamptz bigint uuid[] smallint text "
@@ -103,15 +106,21 @@ class PendingRef(QueuedTaskRef[Any]):
     def __init__(self, port: _port.Port, id: str, adding: Any) -> None:
         super().__init__(port, id)
         self._adding = adding
+        self._error: BaseException | None = None
 
-    async def get_task_id(self) -> str:
-        """Runs the statement if it has not run; the id. The task exists once the transaction commits."""
+    async def _durable(self) -> None:
+        """Runs the statement if it has not run. The task exists once the transaction commits."""
         adding, self._adding = self._adding, None
         if adding is not None:
-            found = str(await adding)
+            try:
+                found = str(await adding)
+            except BaseException as error:
+                self._error = error
+                raise
             self._existing = found != self._id
             self._id = found
-        return self._id
+        if self._error is not None:
+            raise self._error
 
     def __await__(self) -> Any:
         async def added() -> PendingRef:
@@ -120,22 +129,53 @@ class PendingRef(QueuedTaskRef[Any]):
 
         return added().__await__()
 
+    def __del__(self) -> None:
+        if self._adding is not None:
+            self._adding.close()
+            log.error("task %s was never added: a task on an async connection must be awaited before the commit", self._id)
+
 
 def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     """Adds a task in the transaction of ``call.options["connection"]``."""
+    from .queued_tasks import NewTask
+
     options = dict(call.options)
     connection = options.pop("connection")
     port = tasks._via
     call = _with(call, options)
     draft = prepare(port, call)
     core = port.core() if isinstance(port, _port.Engine) else _settings_only()
-    values = _core.enqueue_values(core, draft)
-    done = _run(connection, _statement, values)
-    if inspect.isawaitable(done):
-        return PendingRef(port, call.id, done)
+    seen = NewTask(call.id, draft["kind"], draft.get("name"), options, call.function)
+    hooks = list(_hooks.pre_create)
+
+    def store() -> Any:
+        if seen.context:
+            draft["context"] = encode_context(port, seen.context)
+        return _run(connection, _statement, _core.enqueue_values(core, draft))
+
+    if _is_async(connection):
+
+        async def adding() -> Any:
+            await _hooks.run(hooks, seen)
+            return await store()
+
+        return PendingRef(port, call.id, adding())
+    if any(inspect.iscoroutinefunction(hook) for hook in hooks) and _loops.is_in_loop():
+        raise InvalidArgument(
+            "an async on_pre_create hook cannot run before a statement on a sync connection in an event loop",
+            hint="use an async connection here, or a sync hook",
+        )
+    _hooks.begin(hooks, seen)
+    done = store()
     ref: QueuedTaskRef[Any] = QueuedTaskRef(port, str(done))
     ref._existing = str(done) != call.id
     return ref
+
+
+def _is_async(connection: Any) -> bool:
+    if _kind(connection) == "asyncpg":
+        return True
+    return inspect.iscoroutinefunction(inspect.unwrap(type(connection).execute))
 
 
 def _with(call: Call, options: dict[str, Any]) -> Call:
@@ -195,7 +235,7 @@ def _lease(running: Any, run: Any) -> None:
 
 def _lost(running: Any, error: Exception) -> Exception:
     """What the database says of a lost lease, as ours; other errors as they are."""
-    if "lease" in str(error).lower():
+    if "taskyard: lease lost" in str(error):
         return LeaseLost(
             f"this attempt of task {running.id} has lost its lease; its write changed nothing", hint="roll back"
         )

@@ -37,7 +37,7 @@ def _config() -> QueuedTaskConfig:
         "notify_channel",
     )
     config = QueuedTaskConfig({name: port.defaults[name] for name in names if name in port.defaults})
-    defaults = _Defaults(port)
+    defaults = _Defaults()
     config.listen(defaults)
     # Kept as long as the configuration, which listens weakly.
     object.__setattr__(config, "_defaults", defaults)
@@ -47,12 +47,9 @@ def _config() -> QueuedTaskConfig:
 class _Defaults:
     """Makes changed settings the defaults of tasks that this process adds."""
 
-    def __init__(self, port: _port.Port) -> None:
-        self.port = port
-
-    def configured(self, config: QueuedTaskConfig) -> None:
-        self.port.defaults["max_retries"] = config.max_retries
-        self.port.defaults["task_timeout"] = config.task_timeout
+    def configured(self, config: QueuedTaskConfig, name: str) -> None:
+        if name in ("max_retries", "task_timeout"):
+            _port.default().defaults[name] = getattr(config, name)
 
 
 _BUILT_IN: dict[Any, Callable[[], Any]] = {QueuedTasks: QueuedTasks, QueuedTaskConfig: _config}

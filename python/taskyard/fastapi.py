@@ -60,7 +60,7 @@ async def flush(unflushed: list[QueuedTaskRef[Any]]) -> None:
     right behind the addition, whenever that is.
     """
     refs, unflushed[:] = list(unflushed), []
-    durable = asyncio.gather(*(ref.get_task_id() for ref in refs), return_exceptions=True)
+    durable = asyncio.gather(*(ref._durable() for ref in refs), return_exceptions=True)
     try:
         outcomes = await asyncio.wait_for(durable, WAIT_MAX)
     except asyncio.TimeoutError:
@@ -70,6 +70,8 @@ async def flush(unflushed: list[QueuedTaskRef[Any]]) -> None:
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
+    for ref in refs:
+        await ref._inline_end()
 
 
 async def _flush_or_refuse(unflushed: list[QueuedTaskRef[Any]]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import inspect
 import logging
+import threading
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +23,10 @@ from .errors import InvalidArgument
 __all__ = ["Call", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Unique"]
 
 log = logging.getLogger("queued_task")
+
+
+#: The longest that closing a queue waits, in seconds.
+CLOSE_MAX = 5.0
 
 
 class NewTask:
@@ -211,10 +216,9 @@ class QueuedTasks(metaclass=_Meta):
                 ref._addition = addition
             self._after_create(refs, seen)
 
-        if not _loops.is_in_loop():
-            asyncio.run(finish())
-            return refs
         pending = _spawn(finish())
+        _creating.add(pending)
+        pending.add_done_callback(_creating.discard)
         for ref in refs:
             ref._pending = pending
         return refs
@@ -234,7 +238,9 @@ class QueuedTasks(metaclass=_Meta):
         if _loops.is_in_loop():
             _spawn(after())
         else:
-            asyncio.run(after())
+            # Adding never waits, and the hooks are to be called when the task is durable.
+            context = contextvars.copy_context()
+            threading.Thread(target=lambda: context.run(asyncio.run, after()), name="taskyard-hooks", daemon=True).start()
 
     # ---------------------------------------------------------------------------------------------------- asking
 
@@ -275,7 +281,11 @@ class QueuedTasks(metaclass=_Meta):
 
     async def __aexit__(self, *_: Any) -> None:
         if isinstance(self._via, _port.Engine):
-            await _loops.answer(self._via.close())
+            try:
+                await asyncio.wait_for(_created(), CLOSE_MAX)
+            except asyncio.TimeoutError:
+                log.error("%d additions still wait for their on_pre_create hooks: they are not made", len(_creating))
+            await _loops.answer(self._via.close(CLOSE_MAX))
 
     def __enter__(self) -> QueuedTasks:
         if isinstance(self._via, _port.Engine):
@@ -311,9 +321,24 @@ class _Flush:
 
     async def _wait(self) -> None:
         if self._tasks is not None:
-            await asyncio.wait_for(_loops.answer(self._tasks._via.ask("flush")), self._timeout)
+            await asyncio.wait_for(_flush(self._tasks), self._timeout)
 
 
+async def _flush(tasks: QueuedTasks) -> None:
+    await _created()
+    await _loops.answer(tasks._via.ask("flush"))
+
+
+async def _created() -> None:
+    """Returns once the additions of this loop that wait for their hooks have been made."""
+    loop = asyncio.get_running_loop()
+    waiting = [task for task in _creating if task.get_loop() is loop and task is not asyncio.current_task()]
+    if waiting:
+        await asyncio.wait(waiting)
+
+
+#: Additions that wait for hooks.
+_creating: set[asyncio.Task[None]] = set()
 _spawned: set[asyncio.Task[None]] = set()
 
 

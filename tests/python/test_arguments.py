@@ -76,6 +76,20 @@ class User(pydantic.BaseModel):
     extra: dict[str, Any] = {}
 
 
+class Growing(pydantic.BaseModel):
+    model_config = {"extra": "allow"}
+    numbers: list[int]
+
+    def model_post_init(self, _: Any) -> None:
+        self.numbers.append(1)
+
+
+async def test_models_come_back_without_running_anything_again(tasks: QueuedTasks) -> None:
+    model = Growing(numbers=[5], further="kept")
+    assert model.numbers == [5, 1]
+    assert await tasks.add_task(takes_value, model).wait(20) == model
+
+
 class Plain:
     def __init__(self, value: int) -> None:
         self.value = value

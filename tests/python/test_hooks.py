@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from support.waiting import eventually
 from taskyard import QueuedTasks, RetryPolicy, TaskFailed, _hooks, on_post_create, on_post_run, on_pre_create, on_pre_run
 from taskyard import context as who
+from taskyard.errors import InvalidArgument
 from taskyard.http import Request, State
 from taskyard.worker import Embedded
 
@@ -173,3 +176,78 @@ async def test_the_engines_log_shows_a_tasks_way(tasks: QueuedTasks, caplog: pyt
         record.getMessage() for record in caplog.records if record.name == "queued_task" and ref.id in record.getMessage()
     ]
     assert [line.split()[0] for line in lines] == ["added", "claimed", "started", "finished"], lines
+
+
+async def test_flush_and_the_end_wait_for_additions_behind_hooks(database: str) -> None:
+    gate = asyncio.Event()
+
+    @on_pre_create
+    async def waits(task: Any) -> None:
+        await gate.wait()
+
+    async with QueuedTasks(database=database) as tasks:
+        tasks.add_task(body, 1)
+        flushing = asyncio.ensure_future(tasks.flush())
+        await asyncio.sleep(0.05)
+        assert not flushing.done()
+        gate.set()
+        await flushing
+        assert len(await tasks.list()) == 1
+        gate.clear()
+        tasks.add_task(body, 2)
+        asyncio.get_running_loop().call_later(0.05, gate.set)
+    async with QueuedTasks(database=database) as tasks:
+        assert len(await tasks.list()) == 2
+
+
+def test_async_hooks_without_a_loop(database: str) -> None:
+    created: list[str] = []
+
+    @on_pre_create
+    async def waits(task: Any) -> None:
+        await asyncio.sleep(0.001)
+        task.context["by"] = tenant.get()
+
+    @on_post_create
+    async def after(task: Any) -> None:
+        created.append(task.id)
+
+    tenant.set("sync")
+    with QueuedTasks(database=database) as tasks:
+        ref = tasks.add_task(body, 1)
+        tasks.flush()
+        eventually(lambda: created == [ref.id])
+        assert asyncio.run(ref.get_context()) == {"by": "sync"}
+    tenant.set("none")
+
+
+async def test_a_hooks_time_limit_is_its_own(database: str) -> None:
+    @on_pre_create
+    async def limited(task: Any) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(10), 0.01)
+
+    async with QueuedTasks(database=database) as tasks:
+        await asyncio.gather(*(tasks.add_task(body, number).get_task_id() for number in range(5)))
+        assert len(await tasks.list()) == 5
+
+
+async def test_hooks_in_a_transaction(postgres: str) -> None:
+    import asyncpg
+    import psycopg
+
+    @on_pre_create
+    async def identity(task: Any) -> None:
+        await asyncio.sleep(0)
+        task.context["by"] = tenant.get()
+
+    tenant.set("blue")
+    async with QueuedTasks(database=postgres) as tasks:
+        connection = await asyncpg.connect(postgres)
+        async with connection.transaction():
+            ref = await tasks.add_task(body, 1, connection=connection)
+        await connection.close()
+        assert await ref.get_context() == {"by": "blue"}
+        with psycopg.connect(postgres) as sync, pytest.raises(InvalidArgument, match="sync connection"):
+            tasks.add_task(body, 1, connection=sync)
+    tenant.set("none")

@@ -7,10 +7,10 @@ import contextvars
 import logging
 import threading
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from taskyard import Fail, NotSerializable, QueuedTasks, Retry, RetryPolicy, Snooze, TaskFailed, get_current_task
+from taskyard import Fail, Inject, NotSerializable, QueuedTasks, Retry, RetryPolicy, Snooze, TaskFailed, get_current_task
 from taskyard.errors import InvalidArgument, NotInTask, OverLimit
 from taskyard.queued_task import (
     TaskContext,
@@ -323,3 +323,69 @@ async def identity() -> list[Any]:
 async def test_who_it_is(tasks: QueuedTasks) -> None:
     ref = tasks.add_task(identity, queue="special", name="a label", context={"by": "me"})
     assert await ref.wait(20) == [ref.id, 1, ref.id, "a label", "special", {"by": "me"}]
+
+
+def test_contexts_that_could_not_be_read_back_are_refused(tmp_path: Any) -> None:
+    with pytest.raises(InvalidArgument, match="kept for stored types"):
+        QueuedTasks(database=str(tmp_path / "q.db")).add_task(three, context={"$x": 1})
+
+
+async def test_a_context_that_this_process_cannot_read_fails_its_task_alone(postgres: str) -> None:
+    import json
+
+    import psycopg
+
+    async with QueuedTasks(database=postgres) as tasks, Embedded(tasks):
+        neighbours = [tasks.add_task(three) for _ in range(5)]
+        with psycopg.connect(postgres) as connection:
+            row = connection.execute(
+                "SELECT taskyard.enqueue(%s, runtime => 'python', context => %s::json)",
+                (f"{__name__}:three", json.dumps({"a": {"$enum": ["nowhere:Colour", "RED"]}})),
+            ).fetchone()
+        assert row is not None
+        outcome = await tasks.get(row[0]).outcome(20)
+        assert isinstance(outcome.error, TaskFailed) and "nowhere:Colour" in str(outcome.error)
+        assert [await ref.wait(20) for ref in neighbours] == [3] * 5
+
+
+class Rolled:
+    back = False
+
+
+def swallowing() -> Any:
+    try:
+        yield "session"
+    except Exception:
+        Rolled.back = True
+
+
+async def fails_with_a_dependency(session: str = Inject(swallowing)) -> None:
+    raise ValueError("the body's")
+
+
+def injected_first(session: Annotated[str, Inject(swallowing)], order: int, note: str = "none") -> Any:
+    return [session, order, note]
+
+
+async def test_a_dependency_that_handles_the_error_does_not_make_a_success(tasks: QueuedTasks) -> None:
+    with pytest.raises(TaskFailed, match="the body's"):
+        await tasks.add_task(fails_with_a_dependency, max_retries=0).wait(20)
+    assert Rolled.back
+    assert await tasks.add_task(injected_first, 5, note="n").wait(20) == ["session", 5, "n"]  # type: ignore[arg-type,call-arg]
+
+
+async def test_a_line_that_cannot_be_encoded_spoils_no_other(tasks: QueuedTasks) -> None:
+    ref = tasks.add_task(logs_odd_bytes)
+    await ref.wait(20)
+    assert [line["message"] for line in await ref.get_logs()] == ["before", "odd", "after"]
+    assert await ref.get_context() == {"a": 1}
+
+
+async def logs_odd_bytes() -> None:
+    import os
+
+    logger = getLogger("odd")
+    logger.info("before")
+    set_context("a", 1)
+    logger.info("odd", extra={"path": os.fsdecode(b"\xff")})
+    logger.info("after")

@@ -181,7 +181,12 @@ class Worker:
             return target
         if "<" in kind:
             return _LOCAL
-        function = self.functions.find(kind)
+        try:
+            function = self.functions.find(kind)
+        except Exception:
+            # Whatever stands there under this name: it is no function to be run.
+            log.exception("looking for `%s` failed", kind)
+            function = None
         if function is None:
             if kind not in self._unknown:
                 self._unknown.add(kind)
@@ -247,6 +252,7 @@ class Worker:
             log.debug("started task %s: %s, attempt %d", running.id, running.kind, running.attempt)
         result, data, error, stage = None, b"null", None, "reading"
         try:
+            running.load_context()
             payload = _codec.decode_call(running.payload, running.opened)
             local = target.function is None
             if local:
@@ -288,12 +294,25 @@ class Worker:
 
     async def _injected(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
         assert target.function is not None
-        _identity.shape(target.function)
+        parameters = _identity.shape(target.function).signature
         overrides = getattr(self._app, "dependency_overrides", None)
         resolver = _resolve.Resolver(overrides, lambda call: self._on_thread(running, call))
-        async with resolver.stack:
+        result, error = None, None
+        try:
             values = await resolver.resolve(target.function)
-            return await self._call(running, target, args, {**values, **kwargs}, False)
+            self._check(running)
+            args, kwargs = _by_name(parameters, args, kwargs)
+            result = await self._call(running, target, args, {**values, **kwargs}, False)
+        except BaseException as raised:
+            error = raised
+        try:
+            await resolver.stack.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        except BaseException as raised:
+            error = raised
+        # A dependency that handles the body's error does not make it a success.
+        if error is not None:
+            raise error
+        return result
 
     async def _call(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any], local: bool) -> Any:
         function = target.function
@@ -306,8 +325,18 @@ class Worker:
                 result = await self._on_thread(running, lambda: function(*args, **kwargs))
         else:
             result = await self._on_thread(running, lambda: function(*args, **kwargs))
+        if not inspect.isawaitable(result):
+            return result
         # A sync callable may hand out a coroutine, which is the task then.
-        return await result if inspect.isawaitable(result) else result
+        self._check(running, result)
+        return await result
+
+    def _check(self, running: Running, unbegun: Any = None) -> None:
+        """Ends the attempt here if it was interrupted while a thread ran, which could not be."""
+        if running.interrupted is not None:
+            if inspect.iscoroutine(unbegun):
+                unbegun.close()
+            raise asyncio.CancelledError
 
     async def _on_thread(self, running: Running, call: Callable[[], Any]) -> Any:
         context = contextvars.copy_context()
@@ -392,9 +421,24 @@ class Worker:
         with self._notes_lock:
             notes, self._notes = self._notes, {}
         for running in notes.values():
-            if not running.over:
+            if running.over:
+                continue
+            try:
                 running.note()
+            except Exception:
+                # Its end tries again, and says so if it cannot be.
+                log.exception("what task %s wants stored cannot be yet", running.id)
         self._write()
+
+
+def _by_name(
+    signature: inspect.Signature | None, args: list[Any], kwargs: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments by their names: an injected parameter may stand before them."""
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if not args or signature is None or any(p.kind in places for p in signature.parameters.values()):
+        return args, kwargs
+    return [], dict(signature.bind(*args, **kwargs).arguments)
 
 
 #: The shortest time between two writes of contexts and log lines, in seconds; the server groups further.
@@ -450,11 +494,13 @@ class Embedded:
             raise
         return self
 
-    def configured(self, config: Any) -> None:
-        """The settings of this process were changed."""
+    def configured(self, config: Any, name: str) -> None:
+        """A setting of this process was changed."""
+        if name == "max_workers":
+            self._count = config.max_workers
         if self._server is not None:
             self._server.configure(
-                config.max_workers, config.worker_idle_timeout, config.polling_interval, config.fallback_polling_interval
+                self._count, config.worker_idle_timeout, config.polling_interval, config.fallback_polling_interval
             )
 
     def _wanted(self) -> None:

@@ -12,38 +12,45 @@ from typing import Any
 IDLE = 30.0
 
 
+Work = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+
+
 class Threads:
     """Runs calls on daemon threads; one that hangs keeps nobody from ending."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[tuple[asyncio.AbstractEventLoop, asyncio.Future[Any], Callable[[], Any]]]
-        self._calls = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._idle = 0
         self._lock = threading.Lock()
 
     def run(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Any]) -> asyncio.Future[Any]:
         """A future of the call's result."""
         future: asyncio.Future[Any] = loop.create_future()
+        work = (loop, future, call)
         with self._lock:
             wanted = self._idle == 0
             if not wanted:
                 self._idle -= 1
-        self._calls.put((loop, future, call))
         if wanted:
-            threading.Thread(target=self._live, name="taskyard-sync", daemon=True).start()
+            # With its first call in hand: if no thread can be had, nothing is left behind for another to run.
+            threading.Thread(target=self._live, args=(work,), name="taskyard-sync", daemon=True).start()
+        else:
+            self._calls.put(work)
         return future
 
-    def _live(self) -> None:
+    def _live(self, work: Work | None) -> None:
         while True:
-            try:
-                loop, future, call = self._calls.get(timeout=IDLE)
-            except queue.Empty:
-                with self._lock:
-                    # Someone may have counted on this thread a moment ago.
-                    if self._idle > 0:
-                        self._idle -= 1
-                        return
-                continue
+            if work is None:
+                try:
+                    work = self._calls.get(timeout=IDLE)
+                except queue.Empty:
+                    with self._lock:
+                        # Someone may have counted on this thread a moment ago.
+                        if self._idle > 0:
+                            self._idle -= 1
+                            return
+                    continue
+            loop, future, call = work
             try:
                 result, error = call(), None
             except BaseException as raised:
@@ -54,6 +61,7 @@ class Threads:
                 loop.call_soon_threadsafe(_settle, future, result, error)
             except RuntimeError:
                 return  # the loop is closed
+            work = None
             del loop, future, call, result, error
 
 
