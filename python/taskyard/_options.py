@@ -58,7 +58,7 @@ class RetryPolicy:
     def to_json(self) -> str:
         policy: dict[str, Any] = {
             "backoff_ms": _milliseconds("backoff", self.backoff),
-            "factor": float(self.factor),
+            "factor": seconds("factor", self.factor),
             "cap_ms": _milliseconds("cap", self.cap),
             "jitter": bool(self.jitter),
             "only": [error_name(error) for error in _several(self.on)],
@@ -97,7 +97,7 @@ def seconds(what: str, value: Any) -> float:
     """A number of seconds, from a number or a timedelta."""
     if isinstance(value, dt.timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
         raise InvalidArgument(f"{what}: {value!r} is no time from 0 up: give seconds or a timedelta")
     return float(value)
 
@@ -162,7 +162,9 @@ def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any],
         elif name == "run_at":
             draft[name] = _instant(value)
         elif name in ("auto_remove", "at_most_once"):
-            draft[name] = bool(value)
+            if not isinstance(value, bool):
+                raise InvalidArgument(f"{name}: {value!r} is neither True nor False")
+            draft[name] = value
         elif name == "tags":
             draft[name] = [_text("tags", tag) for tag in _several(value)]
         elif name == "unique":

@@ -33,25 +33,31 @@ class Outcome(Generic[R]):
 
 
 class Control:
-    """A cancel, stop or retry on its way. Awaiting it answers the state; a refusal that nobody awaits is logged."""
+    """A cancel, stop or retry on its way. Awaiting it answers the state that came of it: of a running task that is to
+    be cancelled or stopped, once its body has ended. A refusal that nobody awaits is logged."""
 
-    def __init__(self, reply: Any) -> None:
+    def __init__(self, port: _port.Port, id: str, reply: Any) -> None:
+        self._port = port
+        self._id = id
         self._reply = reply
 
-    def __await__(self) -> Generator[Any, None, QueuedTaskState | None]:
+    def __await__(self) -> Generator[Any, None, QueuedTaskState]:
         return self._wait().__await__()
 
-    async def _wait(self) -> QueuedTaskState | None:
+    async def _wait(self) -> QueuedTaskState:
         reply = await self._reply if inspect.isawaitable(self._reply) else self._reply
-        return _control_state(await _loops.answer(reply))
+        answer = await _loops.answer(reply)
+        if answer == "requested":
+            return QueuedTaskState((await _loops.answer(self._port.ask("wait", self._id)))["state"])
+        return QueuedTaskState(answer["applied"])
 
-    def result(self, timeout: float | None = None) -> QueuedTaskState | None:
-        """Waits in this thread; the state, or None while its server has been asked and the body is being ended."""
-        return _control_state(_loops.answer_now(self._reply, timeout))
-
-
-def _control_state(answer: Any) -> QueuedTaskState | None:
-    return QueuedTaskState(answer["applied"]) if isinstance(answer, dict) else None
+    def result(self, timeout: float | None = None) -> QueuedTaskState:
+        """Waits in this thread."""
+        answer = _loops.answer_now(self._reply, timeout)
+        if answer == "requested":
+            found = _loops.answer_now(self._port.ask("wait", self._id), timeout, f"the end of task {self._id}")
+            return QueuedTaskState(found["state"])
+        return QueuedTaskState(answer["applied"])
 
 
 class QueuedTaskRef(Generic[R]):
@@ -212,8 +218,9 @@ class QueuedTaskRef(Generic[R]):
 
     def _control(self, verb: str) -> Control:
         if self._pending is not None and not self._pending.done():
-            return Control(asyncio.ensure_future(self._after_pending(verb)))
-        return Control(self._port.ask(verb, self.id))
+            return Control(self._port, self._id, asyncio.ensure_future(self._after_pending(verb)))
+        id = self.id
+        return Control(self._port, id, self._port.ask(verb, id))
 
     async def _after_pending(self, verb: str) -> _core.Reply:
         await self.get_task_id()

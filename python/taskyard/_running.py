@@ -94,9 +94,13 @@ class Running:
         self._bound = size
 
     def get(self, path: str, default: Any = None) -> Any:
+        segments = _segments(path)
         found: Any = self.context
         with self._lock:
-            for segment in _segments(path):
+            if path in self.context:
+                # Given so, with its dots, when the task was added.
+                return self.context[path]
+            for segment in segments:
                 if not isinstance(found, dict) or segment not in found:
                     return default
                 found = found[segment]
@@ -244,12 +248,19 @@ def require() -> Running:
 _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
 
 
-class TaskLogHandler(logging.Handler):
-    """Puts the lines of a task's code into the task's log. Outside of a task it does nothing."""
+class Console(logging.Handler):
+    """Shows lines on the console if the application's logging takes them nowhere."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not _has_console(record.name):
             _CONSOLE.handle(record)
+
+
+class TaskLogHandler(Console):
+    """Puts the lines of a task's code into the task's log; outside of a task it is the console's only."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
         running = current.get()
         if running is None or getattr(record, "_taskyard", None) == running.slot:
             return
@@ -267,6 +278,8 @@ class TaskLogHandler(logging.Handler):
 
 HANDLER = TaskLogHandler()
 _CONSOLE = logging.StreamHandler()
+# The engine's own words, too: `logging.getLogger("queued_task").setLevel(logging.DEBUG)` is all that it takes.
+log.addHandler(Console())
 _CONSOLE.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
 
 
@@ -274,7 +287,7 @@ def _has_console(name: str) -> bool:
     """Whether the application's logging takes the line somewhere; if not, the console would stay silent."""
     logger: logging.Logger | None = logging.getLogger(name)
     while logger is not None:
-        if any(handler is not HANDLER for handler in logger.handlers):
+        if any(not isinstance(handler, Console) for handler in logger.handlers):
             return True
         # The first of ours on the way speaks for all: a line is shown once.
         logger = logger.parent if logger.propagate else None

@@ -43,7 +43,15 @@ class NewTask:
 
 
 class _Meta(type):
-    """Lets FastAPI see one parameter, the connection, which leaks into no OpenAPI."""
+    """Lets FastAPI see one parameter, the connection, which leaks into no OpenAPI; and gives it what was registered."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("connection") is not None:
+            from .dependencies import get_service, is_registered
+
+            if is_registered(cls):
+                return get_service(cls)
+        return super().__call__(*args, **kwargs)
 
     @property
     def __signature__(cls) -> inspect.Signature:
@@ -141,8 +149,12 @@ class QueuedTasks(metaclass=_Meta):
         """Adds all of these or none; each is ``tasks.call(f, ...)`` or ``(f, arg, ...)``. Thousands are one write."""
         made = []
         for call in calls:
-            if not isinstance(call, Call):
+            if callable(call):
+                call = (call,)
+            if isinstance(call, (tuple, list)) and call:
                 call = Call(call[0], tuple(call[1:]), {})
+            if not isinstance(call, Call):
+                raise InvalidArgument(f"add_tasks: {call!r} is neither tasks.call(f, ...) nor (f, argument, ...)")
             call.options = merge(self._defaults, call.options)
             if "connection" in call.options:
                 raise InvalidArgument("add_tasks writes a transaction of its own; use add_task(..., connection=...)")

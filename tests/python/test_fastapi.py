@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Annotated, Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -330,6 +331,19 @@ def test_the_router(queue: QueuedTasks) -> None:
         assert client.post(f"/tasks/{id}/cancel").status_code == 409
         assert client.get(f"/tasks/{uuid.uuid4()}").status_code == 404
         assert client.get("/tasks/nonsense").status_code == 400
+
+
+def test_a_registered_double_is_what_every_spelling_gets(queue: QueuedTasks) -> None:
+    double = AsyncMock()
+    double.add_task.return_value.id = "test-123"
+    register_service(double, QueuedTasks, force=True)
+    try:
+        client = TestClient(application(queue))
+        for path in ("annotated", "inject", "dep", "sync"):
+            assert client.post(f"/{path}").json() == "test-123"
+        assert double.add_task.call_count == 4
+    finally:
+        unregister_service(QueuedTasks)
 
 
 def test_services() -> None:

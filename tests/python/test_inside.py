@@ -278,6 +278,22 @@ async def test_what_a_body_may_wish(tasks: QueuedTasks) -> None:
     assert (await ref.record())["failures"] == 0
 
 
+def returns(how: str) -> Any:
+    attempt = get_current_task().attempt
+    if how == "fail":
+        return Fail("for good")
+    if attempt == 1:
+        return Retry(after=0) if how == "retry" else Snooze(0)
+    return attempt
+
+
+async def test_returning_a_wish_is_raising_it(tasks: QueuedTasks) -> None:
+    with pytest.raises(TaskFailed, match="for good"):
+        await tasks.add_task(returns, "fail").wait(20)
+    assert await tasks.add_task(returns, "retry").wait(20) == 2
+    assert await tasks.add_task(returns, "snooze").wait(20) == 2
+
+
 class Flaky(ConnectionError):
     """A kind of connection error."""
 

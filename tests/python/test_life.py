@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 import textwrap
 from typing import Any
@@ -64,6 +65,38 @@ async def test_blocking_in_a_loop_is_refused(database: str) -> None:
     async with QueuedTasks(database=database) as tasks:
         with pytest.raises(RuntimeError, match=r"await ref.wait\(\)"):
             tasks.add_task(echo, 1).result()
+
+
+async def test_awaiting_a_cancel_gives_what_came_of_it(database: str) -> None:
+    from taskyard.worker import Embedded
+
+    async with QueuedTasks(database=database) as tasks, Embedded(tasks):
+        cancelled, stopped = tasks.add_task(sleeps), tasks.add_task(sleeps)
+        for ref in (cancelled, stopped):
+            while await ref.get_state() != "doing":
+                await asyncio.sleep(0.005)
+        assert await cancelled.cancel() == "cancelled"
+        assert await stopped.stop() == "stopped"
+        assert await tasks.add_task(sleeps, delay=60).cancel() == "cancelled"
+
+
+def test_debug_mode_of_the_documents_shows_what_is_added(sqlite_project: Project) -> None:
+    project = sqlite_project
+    project.write("app.py", APP)
+    project.write(
+        "debug.py",
+        """
+        import logging, app
+        from taskyard import QueuedTasks
+        logging.getLogger('queued_task').setLevel(logging.DEBUG)
+        with QueuedTasks() as tasks:
+            tasks.add_task(app.echo, 1)
+        """,
+    )
+    done = subprocess.run(
+        [sys.executable, "debug.py"], cwd=project.directory, env=project.env, capture_output=True, text=True, check=True
+    )
+    assert "DEBUG queued_task: added task" in done.stderr
 
 
 async def test_cancel_without_await_and_in_order(database: str) -> None:
@@ -213,7 +246,7 @@ async def test_the_loop_starts_while_the_database_is_away(tmp_path_factory: pyte
 
 def test_wrong_addresses_and_settings_are_said() -> None:
     with pytest.raises(TaskyardError, match="neither postgresql nor sqlite"):
-        QueuedTasks(database="mysql://localhost/x").flush()
+        QueuedTasks(database="mysql://localhost/x")
     with pytest.raises(SettingError, match="max_retries"):
         QueuedTasks(max_retries="many")
     with pytest.raises(SettingError, match="no such setting"):

@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import httpx
+import psutil
 from support.project import Project
 from support.waiting import eventually
 
@@ -24,6 +25,10 @@ def free_port() -> int:
     from support.postgres import _free_port
 
     return _free_port()
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def answers(port: int, path: str) -> bool:
@@ -60,6 +65,18 @@ def test_web_process_and_worker_server_apart(project: Project) -> None:
     check_over_http(project, port)
     assert server.stop() == 0, server.output
     assert web.stop() == 0, web.output
+
+
+def test_nothing_of_serve_outlives_it(sqlite_project: Project) -> None:
+    project = sqlite_project
+    project.write("app.py", quickstart())
+    port = free_port()
+    served = project.start("serve", "app:app", "--workers", "1", "--port", str(port))
+    eventually(lambda: answers(port, "/docs"), 30, "the web application")
+    below = psutil.Process(served.pid).children()
+    assert below
+    served.kill()
+    eventually(lambda: not any(alive(process) for process in below), 10, "all of it to end")
 
 
 def test_the_import_lines_of_the_documents(sqlite_project: Project) -> None:

@@ -138,6 +138,36 @@ def test_cancelling_interrupts_async_code_and_its_clean_up_runs(project: Project
     assert (project.directory / "c.cleaned").exists()
 
 
+def test_a_body_that_returns_after_it_was_cancelled_does_not_win(project: Project) -> None:
+    project.write(
+        "app.py",
+        APP
+        + """
+    async def swallows(path):
+        pathlib.Path(path + ".began").touch()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+        return "swallowed"
+
+    def gives_up(path):
+        pathlib.Path(path + ".began").touch()
+        while not is_cancelled():
+            time.sleep(0.005)
+        return "gave up"
+""",
+    )
+    project.server("--workers=2", app="app")
+    swallows, gives_up = project.add("app.swallows, 'a'", "app.gives_up, 'b'")
+    began(project, "a")
+    began(project, "b")
+    project.run("task", "cancel", swallows)
+    project.run("task", "stop", gives_up)
+    assert project.ended(swallows)["state"] == "cancelled"
+    assert project.ended(gives_up)["state"] == "stopped"
+
+
 def test_a_body_that_does_not_yield_ends_with_its_process_and_its_neighbours_first(project: Project) -> None:
     project.write("app.py", APP)
     server = project.server("--workers=1", app="app", TASKYARD_CANCEL_GRACE="5")

@@ -70,7 +70,7 @@ impl Python {
     /// The web application's process.
     pub(crate) fn web(&self, app: &str, arguments: &[String]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["-m", "uvicorn", app]).args(arguments).kill_on_drop(true);
+        command.args(["-m", "taskyard._web", app]).args(arguments).kill_on_drop(true);
         command
     }
 }

@@ -96,6 +96,54 @@ impl Channel {
     }
 }
 
+/// Gathers items into messages of about [`frame::FRAME_BYTES_AIM`].
+fn in_parts<T>(items: Vec<T>, bytes: impl Fn(&T) -> usize) -> impl Iterator<Item = Vec<T>> {
+    let (mut parts, mut size) = (Vec::<Vec<T>>::new(), 0);
+    for item in items {
+        let more = bytes(&item) + 100;
+        match parts.last_mut() {
+            Some(part) if size + more <= frame::FRAME_BYTES_AIM => part.push(item),
+            _ => {
+                parts.push(vec![item]);
+                size = 0;
+            }
+        }
+        size += more;
+    }
+    parts.into_iter()
+}
+
+fn note_bytes(note: &Note) -> usize {
+    note.context.as_ref().map_or(0, |context| context.len()) + note.lines.iter().map(line_bytes).sum::<usize>()
+}
+
+fn line_bytes(line: &Line) -> usize {
+    let further =
+        line.fields.as_ref().map_or(0, |fields| fields.len()) + line.traceback.as_ref().map_or(0, String::len);
+    100 + line.logger.len() + line.message.len() + further
+}
+
+fn end_bytes((_, end): &(u64, End)) -> usize {
+    match end {
+        End::Returned(result) => result.len(),
+        End::Raised { message, traceback, .. } => message.len() + traceback.as_ref().map_or(0, String::len),
+        _ => 0,
+    }
+}
+
+/// A result that no message can hold is none.
+fn fitting((slot, end): (u64, End)) -> (u64, End) {
+    let place = (slot, end);
+    let size = end_bytes(&place);
+    let (slot, end) = place;
+    if size <= frame::FRAME_BYTES_MAX - (1 << 20) {
+        return (slot, end);
+    }
+    let message = format!("the result takes {size} bytes, more than a worker can hand to its server in one piece");
+    let (error_type, wish) = ("ResultTooLarge".to_owned(), Wish::Never);
+    (slot, End::Raised { error_type, also: Vec::new(), message, traceback: None, wish })
+}
+
 #[pymethods]
 impl Channel {
     /// Takes the descriptor over.
@@ -185,7 +233,10 @@ impl Channel {
             })
             .collect::<PyResult<Vec<_>>>()?;
         let context = context.map(|context| ByteBuf::from(context.to_vec()));
-        lock(&self.outbox).notes.push(Note { slot, context, lines });
+        let mut parts = in_parts(lines, line_bytes);
+        let mut outbox = lock(&self.outbox);
+        outbox.notes.push(Note { slot, context, lines: parts.next().unwrap_or_default() });
+        outbox.notes.extend(parts.map(|lines| Note { slot, context: None, lines }));
         Ok(())
     }
 
@@ -237,12 +288,12 @@ impl Channel {
     /// Says all notes and ends since the last call.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let Outbox { notes, ends } = std::mem::take(&mut *lock(&self.outbox));
-        if !notes.is_empty() {
-            self.say(py, &FromChild::Noted(notes))?;
-        }
-        if !ends.is_empty() {
+        // What is noted must not keep an end from being told.
+        let noted = in_parts(notes, note_bytes).try_for_each(|notes| self.say(py, &FromChild::Noted(notes)));
+        for ends in in_parts(ends.into_iter().map(fitting).collect(), end_bytes) {
             self.say(py, &FromChild::Ended(ends))?;
         }
+        noted?;
         Ok(())
     }
 

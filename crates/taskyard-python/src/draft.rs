@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use taskyard_core::client::Draft;
@@ -11,6 +11,7 @@ use taskyard_core::state::{OnParentFailure, Runtime};
 use taskyard_core::task::{NewTask, Start, Unique, UniqueHold};
 use taskyard_core::{RetryPolicy, TaskId, Timestamp};
 
+use crate::errors;
 use crate::question::id_of;
 
 /// A new task's id (UUIDv7).
@@ -79,7 +80,7 @@ fn runtime(text: &str) -> PyResult<Runtime> {
     match text {
         "python" => Ok(Runtime::Python),
         "rust" => Ok(Runtime::Rust),
-        _ => Err(PyValueError::new_err(format!("runtime: `{text}` is neither python nor rust"))),
+        _ => Err(errors::invalid(format!("runtime: `{text}` is neither python nor rust"))),
     }
 }
 
@@ -88,23 +89,23 @@ fn on_parent_failure(text: &str) -> PyResult<OnParentFailure> {
         "fail" => Ok(OnParentFailure::Fail),
         "run" => Ok(OnParentFailure::Run),
         "wait" => Ok(OnParentFailure::Wait),
-        _ => Err(PyValueError::new_err(format!("on_parent_failure: `{text}` is none of fail, run, wait"))),
+        _ => Err(errors::invalid(format!("on_parent_failure: `{text}` is none of fail, run, wait"))),
     }
 }
 
 fn seconds(what: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
-        .map_err(|_| PyValueError::new_err(format!("{what}: {seconds} is no number of seconds from 0 up")))
+        .map_err(|_| errors::invalid(format!("{what}: {seconds} is no number of seconds from 0 up")))
 }
 
 fn instant(micros: i64) -> PyResult<Timestamp> {
     taskyard_core::time::from_micros(micros)
-        .ok_or_else(|| PyValueError::new_err("run_at: it is outside the years -9999 to 9999"))
+        .ok_or_else(|| errors::invalid("run_at: it is outside the years -9999 to 9999"))
 }
 
 /// A policy as JSON; its own number of retries counts if it names one.
 fn policy(json: &str, max_retries: u32) -> PyResult<RetryPolicy> {
-    let wrong = |error: serde_json::Error| PyValueError::new_err(format!("retry: {error}"));
+    let wrong = |error: serde_json::Error| errors::invalid(format!("retry: {error}"));
     let value: serde_json::Value = serde_json::from_str(json).map_err(wrong)?;
     let named = value.get("max_retries").is_some();
     let mut policy: RetryPolicy = serde_json::from_value(value).map_err(wrong)?;
@@ -119,9 +120,7 @@ fn unique_hold(value: &Bound<'_, PyAny>) -> PyResult<UniqueHold> {
         return match text {
             "until_finished" => Ok(UniqueHold::UntilFinished),
             "until_started" => Ok(UniqueHold::UntilStarted),
-            _ => Err(PyValueError::new_err(format!(
-                "unique: `{text}` is neither until_finished, until_started nor a time"
-            ))),
+            _ => Err(errors::invalid(format!("unique: `{text}` is neither until_finished, until_started nor a time"))),
         };
     }
     Ok(UniqueHold::For(seconds("unique", value.extract()?)?))

@@ -20,3 +20,9 @@ pub fn refused(py: Python<'_>, refusal: &Refusal) -> PyErr {
         Err(error) => error,
     }
 }
+
+/// A value that can never be right.
+pub fn invalid(message: impl Into<String>) -> PyErr {
+    let refusal = Refusal { code: "invalid_argument".into(), message: message.into(), hint: None };
+    Python::attach(|py| refused(py, &refusal))
+}

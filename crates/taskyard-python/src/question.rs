@@ -48,7 +48,7 @@ fn list(py: Python<'_>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
         .iter()
         .map(|state| {
             let found = TaskState::ALL.into_iter().find(|known| known.as_str() == state);
-            found.ok_or_else(|| PyValueError::new_err(format!("there is no state `{state}`")))
+            found.ok_or_else(|| errors::invalid(format!("there is no state `{state}`")))
         })
         .collect::<PyResult<_>>()?;
     let limit = get("limit")?.map_or(Ok(50), |limit| limit.extract())?;

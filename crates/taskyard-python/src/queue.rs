@@ -3,6 +3,7 @@
 //! While the database is being opened, calls are kept in their order. If it cannot be opened at all they fail, and the
 //! next call tries anew.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,12 +34,29 @@ type Then = Box<dyn FnOnce(Result<&Taskyard>) + Send>;
 
 enum State {
     Closed,
-    /// With what waits for it, and how many of these are additions.
-    Opening(Vec<Then>, usize),
+    /// With what waits for it.
+    Opening(Waiting),
     Open(Taskyard),
 }
 
+#[derive(Default)]
+struct Waiting {
+    thens: Vec<Then>,
+    additions: usize,
+    bytes: usize,
+    /// Which opening it is.
+    generation: u64,
+}
+
+/// What the additions of one call weigh while they wait.
+#[derive(Clone, Copy, Default)]
+pub struct Weight {
+    additions: usize,
+    bytes: usize,
+}
+
 pub struct Inner {
+    generation: AtomicU64,
     place: Place,
     state: Mutex<State>,
 }
@@ -49,27 +67,38 @@ impl Inner {
     }
 
     /// Carries `then` out in its turn, with the queue or why there is none.
-    pub fn with(self: &Arc<Self>, additions: usize, then: Then) -> PyResult<Result<()>> {
+    pub fn with(self: &Arc<Self>, weight: Weight, then: Then) -> PyResult<Result<()>> {
         let mut state = self.lock();
-        match &mut *state {
-            State::Open(taskyard) => then(Ok(taskyard)),
-            State::Opening(waiting, count) => {
-                let max = taskyard::ClientConfig::default().waiting_max;
-                if *count + additions > max {
-                    let cause = "it has not answered yet".into();
-                    return Ok(Err(Error::QueueUnavailable { waiting: *count, bytes: 0, cause }));
-                }
-                *count += additions;
-                waiting.push(then);
+        let begin = match &mut *state {
+            State::Open(taskyard) => {
+                then(Ok(taskyard));
+                return Ok(Ok(()));
             }
+            State::Opening(_) => false,
             State::Closed => {
-                *state = State::Opening(vec![then], additions);
-                drop(state);
-                let inner = self.clone();
-                runtime::handle()?.spawn(async move { inner.open().await });
+                let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+                *state = State::Opening(Waiting { generation, ..Waiting::default() });
+                true
             }
+        };
+        let State::Opening(waiting) = &mut *state else { return Ok(Err(Error::ShutDown("this queue"))) };
+        let (additions, bytes) = (waiting.additions + weight.additions, waiting.bytes + weight.bytes);
+        let config = taskyard::ClientConfig::default();
+        let full = additions > config.waiting_max || bytes > config.waiting_bytes_max;
+        let answer = if weight.additions > 0 && full {
+            let cause = "it has not answered yet".into();
+            Err(Error::QueueUnavailable { waiting: waiting.additions, bytes: waiting.bytes, cause })
+        } else {
+            (waiting.additions, waiting.bytes) = (additions, bytes);
+            waiting.thens.push(then);
+            Ok(())
+        };
+        drop(state);
+        if begin {
+            let inner = self.clone();
+            runtime::handle()?.spawn(async move { inner.open().await });
         }
-        Ok(Ok(()))
+        Ok(answer)
     }
 
     async fn open(self: Arc<Self>) {
@@ -91,7 +120,7 @@ impl Inner {
         // What waits is carried out before anything that comes after, for the lock is held.
         let mut state = self.lock();
         let waiting = match std::mem::replace(&mut *state, State::Closed) {
-            State::Opening(waiting, _) => waiting,
+            State::Opening(waiting) => waiting.thens,
             other => {
                 *state = other;
                 return;
@@ -107,8 +136,12 @@ impl Inner {
 
     /// Lets go of the open database, once all is written or the time has come.
     async fn close(&self, until: tokio::time::Instant) -> Answer {
-        let State::Open(taskyard) = std::mem::replace(&mut *self.lock(), State::Closed) else {
-            return Ok(b"null".to_vec());
+        let taskyard = {
+            let mut state = self.lock();
+            let State::Open(taskyard) = &*state else { return Ok(b"null".to_vec()) };
+            let taskyard = taskyard.clone();
+            *state = State::Closed;
+            taskyard
         };
         let left = until.saturating_duration_since(tokio::time::Instant::now());
         let closed = taskyard.close(left).await;
@@ -116,20 +149,21 @@ impl Inner {
         closed.map(|()| b"null".to_vec()).map_err(|error| Refusal::from(&error))
     }
 
-    /// The database did not open in time: what waits for it fails.
-    fn give_up(&self) {
+    /// The database did not open in time: what waits for that opening fails.
+    fn give_up(&self, generation: u64) {
         let mut state = self.lock();
-        if !matches!(*state, State::Opening(..)) {
+        let State::Opening(waiting) = &mut *state else { return };
+        if waiting.generation != generation {
             return;
         }
-        if let State::Opening(waiting, additions) = std::mem::replace(&mut *state, State::Closed) {
-            drop(state);
-            if additions > 0 {
-                tracing::error!(additions, "the queue is closed before its database was reached");
-            }
-            for then in waiting {
-                then(Err(Error::ShutDown("this queue")));
-            }
+        let waiting = std::mem::take(waiting);
+        *state = State::Closed;
+        drop(state);
+        if waiting.additions > 0 {
+            tracing::error!(additions = waiting.additions, "the queue is closed before its database was reached");
+        }
+        for then in waiting.thens {
+            then(Err(Error::ShutDown("this queue")));
         }
     }
 
@@ -146,14 +180,15 @@ impl Inner {
             }
             Err(error) => cell.settle(Err(Refusal::from(&error))),
         });
-        self.with(0, then)
+        self.with(Weight::default(), then)
     }
 
     fn add(self: &Arc<Self>, tasks: Vec<NewTask>) -> PyResult<Result<Addition>> {
         if let State::Open(taskyard) = &*self.lock() {
             return Ok(taskyard.add_settled(tasks).map(Addition::here));
         }
-        let (cell, count) = (Cell::new("an addition"), tasks.len());
+        let cell = Cell::new("an addition");
+        let weight = Weight { additions: tasks.len(), bytes: tasks.iter().map(NewTask::weight).sum() };
         let (arrived, handle) = (cell.clone(), runtime::handle()?);
         let then: Then = Box::new(move |taskyard| {
             if let Err(error) = &taskyard {
@@ -172,7 +207,7 @@ impl Inner {
                 Err(error) => arrived.settle(Err(Refusal::from(&error))),
             }
         });
-        Ok(self.with(count, then)?.map(|()| Addition::there(cell)))
+        Ok(self.with(weight, then)?.map(|()| Addition::there(cell)))
     }
 }
 
@@ -205,7 +240,9 @@ impl Queue {
     #[pyo3(signature = (database=None, settings=None))]
     fn new(py: Python<'_>, database: Option<String>, settings: Option<Vec<(String, String)>>) -> PyResult<Self> {
         let place = Place::find(database, settings.unwrap_or_default()).map_err(|error| errors::raised(py, &error))?;
-        Ok(Self(Guard::new(Arc::new(Inner { place, state: Mutex::new(State::Closed) }))))
+        let address = place.settings.database.as_deref().unwrap_or_default();
+        taskyard::check_address(address).map_err(|error| errors::raised(py, &error))?;
+        Ok(Self(Guard::new(Arc::new(Inner { generation: AtomicU64::new(0), place, state: Mutex::new(State::Closed) }))))
     }
 
     /// The settings in force that Python needs: a dict.
@@ -261,7 +298,7 @@ impl Queue {
         let then: Then = Box::new(move |taskyard| {
             arrived.settle(taskyard.map(|_| b"null".to_vec()).map_err(|error| Refusal::from(&error)));
         });
-        self.inner()?.with(0, then)?.map_err(|error| errors::raised(py, &error))?;
+        self.inner()?.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))?;
         Ok(Reply(cell))
     }
 
@@ -284,10 +321,11 @@ impl Queue {
             }
             Err(error) => arrived.settle(Err(Refusal::from(&error))),
         });
-        inner.with(0, then)?.map_err(|error| errors::raised(py, &error))?;
+        inner.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))?;
+        let generation = inner.generation.load(Ordering::Relaxed);
         handle.spawn(async move {
             tokio::time::sleep_until(until).await;
-            opening.give_up();
+            opening.give_up(generation);
         });
         Ok(Reply(cell))
     }
@@ -300,7 +338,7 @@ impl Queue {
                 taskyard.configure(|config| (config.max_retries, config.timeout) = (max_retries, timeout));
             }
         });
-        self.inner()?.with(0, then)?.map_err(|error| errors::raised(py, &error))
+        self.inner()?.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))
     }
 
     /// For tests: moves the database's clock this many seconds ahead of the host's.
@@ -319,7 +357,7 @@ impl Queue {
             }
             Err(error) => arrived.settle(Err(Refusal::from(&error))),
         });
-        self.inner()?.with(0, then)?.map_err(|error| errors::raised(py, &error))?;
+        self.inner()?.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))?;
         Ok(Reply(cell))
     }
 }

@@ -9,7 +9,7 @@ use taskyard_server::children::{ChildCommand, Embedded, frame::Refusal};
 use taskyard_server::{ServerHandle, Settings};
 
 use crate::mailbox::Mailbox;
-use crate::queue::Queue;
+use crate::queue::{Queue, Weight};
 use crate::reply::{Cell, Reply};
 use crate::{errors, runtime};
 
@@ -83,7 +83,7 @@ impl Server {
                 }
             });
         });
-        queue.inner()?.with(0, then)?.map_err(|error| errors::raised(py, &error))?;
+        queue.inner()?.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))?;
         Ok(Self { shared, started })
     }
 

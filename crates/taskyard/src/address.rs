@@ -19,10 +19,7 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
         Some("sqlite") => open_sqlite(sqlite_path(address), settings).await?,
         Some(scheme) if is_postgres(scheme) => open_postgres(address, settings).await?,
         Some(scheme) => {
-            return Err(Error::InvalidUrl(format!(
-                "`{scheme}` in `{}` is neither postgresql nor sqlite",
-                redacted(address)
-            )));
+            return Err(unknown(scheme, address));
         }
         None => open_sqlite(address, settings).await?,
     };
@@ -38,6 +35,21 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
         }
     }
     Ok(store)
+}
+
+/// Says whether an address could be opened at all, without opening it.
+///
+/// # Errors
+/// [`Error::InvalidUrl`].
+pub fn check_address(address: &str) -> Result<()> {
+    match scheme(address) {
+        Some(scheme) if scheme != "sqlite" && !is_postgres(scheme) => Err(unknown(scheme, address)),
+        _ => Ok(()),
+    }
+}
+
+fn unknown(scheme: &str, address: &str) -> Error {
+    Error::InvalidUrl(format!("`{scheme}` in `{}` is neither postgresql nor sqlite", redacted(address)))
 }
 
 /// The scheme; `None` for a plain path.

@@ -26,7 +26,7 @@ pub mod __private;
 mod address;
 mod yard;
 
-pub use address::{open, redacted};
+pub use address::{check_address, open, redacted};
 pub use taskyard_core::client::{Call, Client, ClientConfig, Control, Progress, TaskRef};
 pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};
 pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};

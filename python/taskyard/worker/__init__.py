@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from .. import _codec, _core, _hooks, _identity, _loops, _port, _resolve
 from .._running import DEFAULT_LIMITS, Running, current
-from ..errors import InvalidArgument
+from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _fit
 from ._threads import Threads
 
@@ -272,6 +272,9 @@ class Worker:
                 result = await self._injected(running, target, args, kwargs)
             else:
                 result = await self._call(running, target, args, kwargs, local)
+            if isinstance(result, (Retry, Fail, Snooze)):
+                # Returning what may be raised means the same.
+                raise result
             stage = "result"
             data = _codec.encode_result(
                 result, bytes_max=self.settings["result_bytes_max"], nesting_max=self.settings["nesting_max"]

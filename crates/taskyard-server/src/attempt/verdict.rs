@@ -23,6 +23,8 @@ pub(crate) enum End {
 pub(crate) fn judge(attempt: &Attempt, end: End) -> Outcome {
     let claimed = &attempt.claimed;
     match end {
+        // A request to cancel or stop loses against nothing but a success that is written.
+        End::Returned(Ok(_)) if attempt.interrupted() == Some(Interrupt::Asked) => Outcome::Interrupted,
         End::Returned(Ok(result)) => accept(attempt, result),
         End::Returned(Err(error)) => refuse(attempt, error),
         End::Panicked(failure) => retry_or_fail(claimed, TaskError::of(failure)),

@@ -9,7 +9,7 @@ use taskyard_core::{Error, Result};
 
 use super::Children;
 use super::child::{Child, Flight};
-use super::frame::{Asked, Refusal, ToChild};
+use super::frame::{Asked, FRAME_BYTES_MAX, Refusal, ToChild};
 use crate::TaskContext;
 use crate::engine::lock;
 
@@ -62,6 +62,12 @@ fn begin(children: &Children, child: &Child, asked: Asked) -> Result<taskyard_co
 
 fn answered(children: &Children, number: u64, call: u64, answer: &Result<Vec<u8>>) {
     let answer = match answer {
+        Ok(json) if json.len() > FRAME_BYTES_MAX - (1 << 20) => Err(Refusal::from(&Error::OverLimit {
+            what: "the answer",
+            setting: "of one message to a worker",
+            size: json.len(),
+            max: FRAME_BYTES_MAX - (1 << 20),
+        })),
         Ok(json) => Ok(ByteBuf::from(json.clone())),
         Err(error) => Err(Refusal::from(error)),
     };

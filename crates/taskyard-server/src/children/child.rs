@@ -10,7 +10,7 @@ use taskyard_core::seal::Keys;
 use taskyard_core::store::Outcome;
 use tokio::sync::{Notify, mpsc};
 
-use super::frame::{Run, ToChild};
+use super::frame::{FRAME_BYTES_AIM, Run, ToChild};
 use crate::attempt::Attempt;
 use crate::executor::Queued;
 
@@ -143,7 +143,7 @@ impl Child {
 
     /// Gives it these, under the slots from `slot` on; each with whether it runs one at a time.
     pub fn give(&mut self, tasks: impl IntoIterator<Item = (Queued, bool)>, slot: &mut u64, keys: Option<&dyn Keys>) {
-        let mut runs = Vec::new();
+        let (mut runs, mut bytes, mut count) = (Vec::new(), 0, 0);
         if self.flights.is_empty() {
             self.busy_since = Instant::now();
         }
@@ -152,11 +152,20 @@ impl Child {
             if single {
                 self.singles.insert(*slot);
             }
-            runs.push(run(*slot, &queued, keys));
+            let run = run(*slot, &queued, keys);
+            bytes += run.payload.len() + run.context.as_ref().map_or(0, |context| context.len()) + 1_000;
+            runs.push(run);
+            count += 1;
+            if bytes >= FRAME_BYTES_AIM {
+                self.send(ToChild::Run(std::mem::take(&mut runs)));
+                bytes = 0;
+            }
             self.flights.insert(*slot, Flight::Sent { queued, recall: None });
         }
-        self.taken += runs.len() as u64;
-        self.send(ToChild::Run(runs));
+        self.taken += count;
+        if !runs.is_empty() {
+            self.send(ToChild::Run(runs));
+        }
     }
 
     /// Tells it to leave when it has nothing left to do; what it has not started goes elsewhere.

@@ -16,6 +16,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 /// The longest message (64 MiB); what is longer was written by someone else, and ends the child.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
+/// What is gathered into one message at most (8 MiB), so that none comes near the longest.
+pub const FRAME_BYTES_AIM: usize = 8 << 20;
+
 /// From the server.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum ToChild {

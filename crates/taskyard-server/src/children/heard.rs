@@ -26,7 +26,7 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
         FromChild::Ready => {
             child.ready = true;
             child.idle_since = Instant::now();
-            yard.knowing.ask(child);
+            yard.knowing.begin(child);
             yard.start_succeeded();
             children.feed(yard);
             children.changed.notify_one();
@@ -52,8 +52,9 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
             children.feed(yard);
         }
         FromChild::Known(reasons) => {
-            yard.knowing.learn(reasons);
-            children.engine.learned.notify_one();
+            if yard.knowing.learn(reasons) {
+                children.engine.learned.notify_one();
+            }
         }
     }
 }

@@ -31,10 +31,12 @@ impl Knowing {
         !self.wanted.is_empty()
     }
 
-    /// A child came up: asks it what nobody was asked, and again what no other knew.
-    pub fn ask(&mut self, child: &Child) {
+    /// A child came up: asks it what nobody has answered, and again what no other knew, for it may have newer code.
+    pub fn begin(&mut self, child: &Child) {
         self.wanted.clear();
-        self.reasons.retain(|_, known| *known != Some(false));
+        for known in self.reasons.values_mut().filter(|known| **known == Some(false)) {
+            *known = None;
+        }
         let open: Vec<String> =
             self.reasons.iter().filter(|(_, known)| known.is_none()).map(|(reason, _)| reason.clone()).collect();
         if !open.is_empty() {
@@ -42,13 +44,24 @@ impl Knowing {
         }
     }
 
-    pub fn learn(&mut self, known: Vec<String>) {
-        for answer in self.reasons.values_mut().filter(|answer| answer.is_none()) {
-            *answer = Some(false);
+    /// Asks a child what nobody has been asked.
+    fn ask(&mut self, child: &Child) {
+        child.send(ToChild::Knows(std::mem::take(&mut self.wanted)));
+    }
+
+    /// Takes an answer: of these the child said that they do not hold there. Whether there is anything new to do.
+    pub fn learn(&mut self, known: Vec<String>) -> bool {
+        let asked = |reason: &String, wanted: &[String]| !wanted.contains(reason);
+        for (reason, answer) in &mut self.reasons {
+            if answer.is_none() && asked(reason, &self.wanted) {
+                *answer = Some(false);
+            }
         }
+        let any = !known.is_empty();
         for reason in known {
             self.reasons.insert(reason, Some(true));
         }
+        any
     }
 
     /// What is known of a reason; new ones are noted.
