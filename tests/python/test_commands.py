@@ -50,7 +50,7 @@ def test_the_documents_commands(project: Project) -> None:
     project.write("app.py", APP)
     assert "migrations ship with Taskyard" in project.run("db", "makemigrations", "-m", "Add queued task system")
     project.run("db", "migrate")
-    assert "no live server" in project.run("queue", "status", code=1).lower() or True
+    assert "no server is alive" in project.run("queue", "status", code=1)
     failed, waiting, enqueued = project.add(
         "app.breaks, max_retries=0", "app.echo, 1, delay=3600", "app.echo, 2, queue='unserved'"
     )
@@ -60,10 +60,11 @@ def test_the_documents_commands(project: Project) -> None:
     stats = {queue["name"]: queue for queue in project.json("queue", "stats")}
     assert stats["unserved"]["enqueued"] == 1
     (listed,) = project.json("queue", "servers")
-    assert listed["workers_max"] == 4 or 4 in listed.values(), listed
+    assert listed["workers_max"] == 4, listed
     (project.directory / "mended").touch()
     project.run("queue", "retry")
     eventually(lambda: project.task(failed)["state"] == "done", 20, "the retry")
+    assert "1 done" in project.run("queue", "stats")
     project.run("queue", "clear", "--yes")
     for id in (waiting, enqueued):
         assert project.task(id)["state"] == "cancelled", "nothing is deleted"

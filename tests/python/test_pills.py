@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import Any
 
 import psutil
-from support.project import Project
+from support.pids import join, limited
+from support.project import COMMAND, Process, Project
 from support.waiting import eventually
 
 APP = """
@@ -174,3 +176,48 @@ def _is_left(process: psutil.Process, project: Project, server: int) -> bool:
         return here and process.status() != psutil.STATUS_ZOMBIE and time.time() - process.create_time() > 1
     except psutil.Error:
         return False
+
+
+BOMB = """
+    import os, time
+
+    def bomb():
+        if "LIMITED" not in os.environ:
+            raise RuntimeError("nothing limits it here")
+        while True:
+            try:
+                os.fork()
+            except OSError:
+                time.sleep(0.01)
+
+    async def neighbour(n):
+        return n
+"""
+
+
+def test_a_fork_bomb_under_a_limit_of_processes(sqlite_project: Project) -> None:
+    project = sqlite_project
+    project.write("app.py", BOMB)
+    with limited(150) as group:
+        if group is not None:
+            project.env["LIMITED"] = "yes"
+        server = Process(
+            [COMMAND, "queue", "start", "--app", "app", "--workers=2"],
+            project.directory,
+            {**project.env, "TASKYARD_CANCEL_GRACE": "2"},
+            None if group is None else functools.partial(join, group),
+        )
+        project._started.append(server)
+        server.says("the server runs")
+        first, bomb, second = project.add("app.neighbour, 1", "app.bomb, timeout=1, max_retries=0", "app.neighbour, 2")
+        found = project.ended(bomb, 60)
+        assert found["state"] == "failed" and found["crashes"] == 0, found
+        if group is not None:
+            assert found["error"]["type"] == "TimeoutError", found
+            eventually(lambda: len((group / "cgroup.procs").read_text().split()) < 10, 20, "the bomb to be gone")
+        for id, result in ((first, 1), (second, 2)):
+            found = project.ended(id)
+            assert (found["result"], found["failures"], found["crashes"], found["lost"]) == (result, 0, 0, 0), found
+        (after,) = project.add("app.neighbour, 3")
+        assert project.ended(after)["result"] == 3
+        assert server.stop() == 0, server.output

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -23,7 +24,9 @@ COMMAND = str(pathlib.Path(sys.executable).parent / "taskyard")
 class Process:
     """A process whose output is read as it comes."""
 
-    def __init__(self, arguments: list[str], cwd: pathlib.Path, env: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: list[str], cwd: pathlib.Path, env: dict[str, str], before: Callable[[], None] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             arguments,
             cwd=cwd,
@@ -33,6 +36,7 @@ class Process:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            preexec_fn=before,
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)

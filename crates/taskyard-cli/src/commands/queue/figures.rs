@@ -1,5 +1,7 @@
 //! `queue stats` and `queue servers`.
 
+use taskyard::TaskState;
+
 use crate::failure::Failure;
 use crate::grid::Grid;
 use crate::moment;
@@ -39,7 +41,16 @@ pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
             &queue.oldest_enqueued.map_or_else(|| "-".into(), moment::span),
         ]);
     }
-    out.grid(grid)?;
+    if queues.is_empty() {
+        out.line("no queue has open tasks, a limit or a pause")?;
+    } else {
+        out.grid(grid)?;
+    }
+    // Finished tasks are counted over all queues: by queue it would take a walk through all of them.
+    let status = store.status().await?;
+    let count = |state: TaskState| format!("{} {state}", moment::number(status.by_state[state.code() as usize]));
+    let all = TaskState::ALL.map(count).join(", ");
+    out.line(format_args!("all queues: {all}"))?;
     Ok(0)
 }
 
