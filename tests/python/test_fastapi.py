@@ -333,6 +333,31 @@ def test_the_router(queue: QueuedTasks) -> None:
         assert client.get("/tasks/nonsense").status_code == 400
 
 
+def test_plain_starlette_waits_by_a_middleware(queue: QueuedTasks) -> None:
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    async def good(request: Request) -> JSONResponse:
+        return JSONResponse(QueuedTasks(connection=request).add_task(echo, 1).id)
+
+    async def bad(request: Request) -> JSONResponse:
+        return JSONResponse(QueuedTasks(connection=request).add_task(echo, 1, parent=str(uuid.uuid4())).id)
+
+    app = Starlette(
+        routes=[Route("/good", good), Route("/bad", bad)],
+        lifespan=queue.lifespan(),
+        middleware=[Middleware(taskyard_fastapi.FlushMiddleware)],
+    )
+    with TestClient(app) as client:
+        id = client.get("/good").json()
+        assert client.portal is not None
+        assert client.portal.call(queue.get(id).record)["id"] == id  # type: ignore[arg-type]
+        answer = client.get("/bad")
+        assert answer.status_code == 503 and "does not exist" in answer.json()["detail"]
+
+
 def test_a_registered_double_is_what_every_spelling_gets(queue: QueuedTasks) -> None:
     double = AsyncMock()
     double.add_task.return_value.id = "test-123"
