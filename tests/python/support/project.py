@@ -154,8 +154,7 @@ class Project:
         server.says("the server runs")
         return server
 
-    def run(self, *arguments: str, code: int = 0, **env: str) -> str:
-        """Runs the command to its end; its output."""
+    def _command(self, *arguments: str, code: int, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [COMMAND, *arguments],
             cwd=self.directory,
@@ -166,21 +165,16 @@ class Project:
             timeout=60,
         )
         assert done.returncode == code, f"exit code {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def run(self, *arguments: str, code: int = 0, **env: str) -> str:
+        """Runs the command to its end; its output."""
+        done = self._command(*arguments, code=code, env=env)
         return done.stdout + done.stderr
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """What the command prints for programs."""
-        done = subprocess.run(
-            [COMMAND, "--json", *arguments],
-            cwd=self.directory,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == code, f"exit code {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout)
+        return json.loads(self._command("--json", *arguments, code=code, env={}).stdout)
 
     def python(self, text: str, code: int = 0, **env: str) -> str:
         """Runs a program in the project; its output."""
