@@ -49,6 +49,8 @@ class Running:
         self.interrupted: str | None = None
         self.task: asyncio.Task[Any] | None = None
         self.over = False
+        #: Its coroutine has taken its first step. Cancelled before, it would end without a word.
+        self.has_begun = False
         #: A thread runs its code now, which cannot be interrupted.
         self.on_thread = False
 
@@ -174,6 +176,16 @@ class Running:
             self._lines.append((level, *texts))  # type: ignore[arg-type]
         if self.worker is not None:
             self.worker.wants_note(self)
+
+    # ---------------------------------------------------------------------------------------------------- ending
+
+    def can_be_cancelled(self) -> bool:
+        """Whether its asyncio task may be cancelled now; otherwise it sees at its next step that it was interrupted."""
+        return self.task is not None and self.has_begun and not self.on_thread
+
+    def cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
 
     # ---------------------------------------------------------------------------------------------------- asking
 

@@ -405,3 +405,24 @@ async def logs_odd_bytes() -> None:
     set_context("a", 1)
     logger.info("odd", extra={"path": os.fsdecode(b"\xff")})
     logger.info("after")
+
+
+async def test_an_interruption_before_the_first_step_is_told(tmp_path: Any) -> None:
+    import socket
+
+    from taskyard import _core, _identity
+    from taskyard.worker import Worker
+
+    ours, theirs = socket.socketpair()
+    worker = Worker(_core.Channel(theirs.detach()), _identity.FUNCTIONS)
+    run = (1, "id", f"{__name__}:three", None, "default", b'{"args":[],"kwargs":{}}', None, 1, None, False, {})
+    _identity.FUNCTIONS.known[f"{__name__}:three"] = three
+    # In one turn of the loop, as two messages that came together.
+    worker._on_run([run])
+    worker._on_interrupt([(1, "asked")])
+    ours.setblocking(False)
+    said = b""
+    while b"Interrupted" not in said and b"Returned" not in said:
+        said += await asyncio.wait_for(asyncio.get_running_loop().sock_recv(ours, 4096), 10)
+    worker._end()
+    ours.close()

@@ -117,8 +117,8 @@ class Worker:
         self.loop.remove_reader(self.channel.fileno())
         for running in list(self._running.values()):
             running.interrupted = running.interrupted or "release"
-            if running.task is not None and not running.on_thread:
-                running.task.cancel()
+            if running.can_be_cancelled():
+                running.cancel()
         if self._on_end is not None:
             self._on_end()
 
@@ -148,8 +148,8 @@ class Worker:
                 continue
             running.interrupted = running.interrupted or why
             # A thread cannot be ended: its function may ask, or its process is ended.
-            if running.task is not None and not running.on_thread:
-                running.task.cancel()
+            if running.can_be_cancelled():
+                running.cancel()
 
     def _on_knows(self, reasons: list[str]) -> None:
         def holds_not(reason: str) -> bool:
@@ -248,10 +248,12 @@ class Worker:
 
     async def _attempt(self, running: Running, target: Target) -> None:
         current.set(running)
+        running.has_begun = True
         if log.isEnabledFor(logging.DEBUG):
             log.debug("started task %s: %s, attempt %d", running.id, running.kind, running.attempt)
         result, data, error, stage = None, b"null", None, "reading"
         try:
+            self._check(running)
             running.load_context()
             payload = _codec.decode_call(running.payload, running.opened)
             local = target.function is None
