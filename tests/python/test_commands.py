@@ -85,7 +85,7 @@ def test_serve_without_http_runs_workers_only(sqlite_project: Project) -> None:
 def test_a_web_application_that_ends_takes_the_workers_with_it(sqlite_project: Project) -> None:
     project = sqlite_project
     project.write("app.py", APP + "\n    app = None\n")
-    project.write("web.py", "import sys\nif 'uvicorn' in ' '.join(sys.orig_argv): sys.exit(7)\napp = 1\n")
+    project.write("web.py", "import sys\nif 'taskyard._web' in ' '.join(sys.orig_argv): sys.exit(7)\napp = 1\n")
     served = project.start("serve", "web:app", "--workers=1")
     assert served.wait() == 7, served.output
 
