@@ -17,16 +17,6 @@ from . import _core, _loops
 log = logging.getLogger("taskyard")
 
 
-class Settings:
-    """What Python must know of the settings; of a worker, its server's."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.values = values
-
-    def __getitem__(self, name: str) -> Any:
-        return self.values[name]
-
-
 class Port(Protocol):
     """Adds tasks and asks about them."""
 

@@ -82,7 +82,6 @@ class QueuedTasks(metaclass=_Meta):
         self._has_using = False
         #: What must be durable before the response of one request is sent.
         self._unflushed: list[QueuedTaskRef[Any]] | None = None
-        self._bound: Any = None
         if connection is not None:
             from . import fastapi
 

@@ -340,3 +340,17 @@ pub struct StoredLogLine {
     #[serde(flatten)]
     pub line: LogLine,
 }
+
+impl StoredLogLine {
+    /// The line for programs: its fields as the object that they are.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let fields = self.line.fields.as_deref();
+        let fields: Option<serde_json::Value> = fields.and_then(|fields| serde_json::from_slice(fields).ok());
+        serde_json::json!({
+            "sequence": self.sequence, "attempt": self.attempt, "created_at": self.created_at,
+            "level": self.line.level, "logger": self.line.logger, "message": self.line.message,
+            "fields": fields, "traceback": self.line.traceback,
+        })
+    }
+}

@@ -3,6 +3,7 @@
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use taskyard_core::Limits;
 use taskyard_server::children::frame::{Run, ToChild, Why};
 
 /// The tuple of a message that Python is to see.
@@ -13,11 +14,7 @@ pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py
             settings.set_item("concurrency", concurrency)?;
             settings.set_item("max_retries", max_retries)?;
             settings.set_item("task_timeout", timeout_ms.map_or(0.0, |timeout| timeout as f64 / 1_000.0))?;
-            settings.set_item("arguments_bytes_max", limits.arguments_bytes_max)?;
-            settings.set_item("result_bytes_max", limits.result_bytes_max)?;
-            settings.set_item("context_bytes_max", limits.context_bytes_max)?;
-            settings.set_item("log_line_bytes_max", limits.log_line_bytes_max)?;
-            settings.set_item("nesting_max", limits.nesting_max)?;
+            put_limits(&settings, &limits)?;
             ("begin", settings).into_pyobject(py)?
         }
         ToChild::Run(runs) => {
@@ -37,6 +34,15 @@ pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py
         // They have gone where they were awaited.
         ToChild::Answers(_) => return Ok(None),
     }))
+}
+
+/// The limits that Python checks itself.
+pub fn put_limits(settings: &Bound<'_, PyDict>, limits: &Limits) -> PyResult<()> {
+    settings.set_item("arguments_bytes_max", limits.arguments_bytes_max)?;
+    settings.set_item("result_bytes_max", limits.result_bytes_max)?;
+    settings.set_item("context_bytes_max", limits.context_bytes_max)?;
+    settings.set_item("log_line_bytes_max", limits.log_line_bytes_max)?;
+    settings.set_item("nesting_max", limits.nesting_max)
 }
 
 fn word(why: Why) -> &'static str {

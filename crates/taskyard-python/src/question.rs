@@ -27,12 +27,12 @@ pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bo
         "retry" => Ask::Retry(id()?),
         "parent_results" => Ask::ParentResults(id()?),
         "flush" => Ask::Flush,
-        "list" => list(py, filter)?,
+        "list" => list(filter)?,
         other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
     })
 }
 
-fn list(py: Python<'_>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+fn list(filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
     let get = |name: &str| match filter {
         Some(filter) => filter.get_item(name),
         None => Ok(None),
@@ -52,6 +52,5 @@ fn list(py: Python<'_>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
         })
         .collect::<PyResult<_>>()?;
     let limit = get("limit")?.map_or(Ok(50), |limit| limit.extract())?;
-    let _ = py;
     Ok(Ask::List { states, queue: text("queue")?, kind: text("kind")?, limit })
 }

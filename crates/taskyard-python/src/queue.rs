@@ -20,6 +20,7 @@ use taskyard_server::children::frame::Refusal;
 
 use crate::draft::draft;
 use crate::guard::Guard;
+use crate::message::put_limits;
 use crate::question::question;
 use crate::reply::{Addition, Answer, Cell, Reply};
 use crate::{errors, runtime};
@@ -263,12 +264,7 @@ impl Queue {
         dict.set_item("use_postgresql_notify", settings.use_postgresql_notify)?;
         dict.set_item("notify_channel", &settings.notify_channel)?;
         dict.set_item("shutdown_grace", settings.shutdown_grace.as_secs_f64())?;
-        let limits = &settings.limits;
-        dict.set_item("arguments_bytes_max", limits.arguments_bytes_max)?;
-        dict.set_item("result_bytes_max", limits.result_bytes_max)?;
-        dict.set_item("context_bytes_max", limits.context_bytes_max)?;
-        dict.set_item("log_line_bytes_max", limits.log_line_bytes_max)?;
-        dict.set_item("nesting_max", limits.nesting_max)?;
+        put_limits(&dict, &settings.limits)?;
         Ok(dict)
     }
 
@@ -328,17 +324,6 @@ impl Queue {
             opening.give_up(generation);
         });
         Ok(Reply(cell))
-    }
-
-    /// Changes defaults of tasks added from here on: `max_retries`, `task_timeout` in seconds (0 = none).
-    fn configure(&self, py: Python<'_>, max_retries: u32, task_timeout: f64) -> PyResult<()> {
-        let timeout = Duration::try_from_secs_f64(task_timeout).ok().filter(|timeout| !timeout.is_zero());
-        let then: Then = Box::new(move |taskyard| {
-            if let Ok(taskyard) = taskyard {
-                taskyard.configure(|config| (config.max_retries, config.timeout) = (max_retries, timeout));
-            }
-        });
-        self.inner()?.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))
     }
 
     /// For tests: moves the database's clock this many seconds ahead of the host's.

@@ -128,7 +128,7 @@ impl Children {
     /// Hands out what is in the line, and starts another child if those that run cannot take it all.
     fn feed(self: &Arc<Self>, yard: &mut Yard) {
         let config = self.config();
-        yard.hand_out(config.concurrency.max(1), self.ahead(), self.keys());
+        yard.hand_out(config.concurrency.max(1), self.ahead());
         if self.is_closing() || !yard.wants_another(config.workers.max(1), Instant::now()) {
             return;
         }
@@ -219,7 +219,7 @@ impl Executor for Arc<Children> {
             }
             for flight in std::mem::take(&mut child.flights).into_values() {
                 match flight {
-                    Flight::Sent { queued, .. } => unstarted.push(queued),
+                    Flight::Sent { queued, .. } => unstarted.push(*queued),
                     Flight::Started { attempt, .. } => {
                         attempt.interrupt(Interrupt::Release);
                         attempt.end(Outcome::Released);

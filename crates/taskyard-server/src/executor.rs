@@ -15,6 +15,7 @@ mod watchdog;
 use std::time::{Duration, Instant};
 
 use taskyard_core::ClaimId;
+use taskyard_core::seal::Opened;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{Claimed, Signal};
 use tokio::sync::Notify;
@@ -32,6 +33,8 @@ pub(crate) struct Queued {
     pub def: Option<&'static TaskDef>,
     /// When it was claimed.
     pub since: Instant,
+    /// Serialised values of its payload whose signatures were verified.
+    pub opened: Vec<Opened>,
 }
 
 impl Queued {

@@ -196,7 +196,7 @@ impl Fetcher {
                 // Children know for themselves what they can run.
                 let def = state.engine.registry.get(&claimed.kind).filter(|_| here);
                 if def.is_some() || !here {
-                    ready.push(Queued { claimed, claim, def, since });
+                    ready.push(Queued { claimed, claim, def, since, opened: Vec::new() });
                     continue;
                 }
                 Outcome::Parked { reason: parked_reason(&claimed.kind) }

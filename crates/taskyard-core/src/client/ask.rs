@@ -7,13 +7,12 @@ use std::future::Future;
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::{Client, TaskRef};
 use crate::seal::{Blob, Keys, seal};
 use crate::store::{Final, TaskFilter};
-use crate::task::NewTask;
+use crate::task::{NewTask, StoredLogLine};
 use crate::{Error, Result, TaskId, TaskState};
 
 /// A task to be added whose serialised parts are not sealed yet.
@@ -99,7 +98,9 @@ impl Client {
             }
             Ask::Logs(id) => {
                 let task = known(id);
-                Box::pin(async move { encode(&task.get_logs().await?.into_iter().map(line).collect::<Vec<_>>()) })
+                Box::pin(async move {
+                    encode(&task.get_logs().await?.iter().map(StoredLogLine::to_json).collect::<Vec<_>>())
+                })
             }
             Ask::Attempts(id) => {
                 let task = known(id);
@@ -162,8 +163,8 @@ fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
 }
 
 /// Stored JSON as it is; what is none becomes an error that says so.
-fn raw(bytes: Option<&[u8]>) -> Result<Box<RawValue>> {
-    let text = String::from_utf8(bytes.unwrap_or(b"null").to_vec()).map_err(|error| not_json(&error))?;
+fn raw(bytes: &[u8]) -> Result<Box<RawValue>> {
+    let text = String::from_utf8(bytes.to_vec()).map_err(|error| not_json(&error))?;
     RawValue::from_string(text).map_err(|error| not_json(&error))
 }
 
@@ -180,25 +181,11 @@ struct Ended<'a> {
 }
 
 fn ended(found: &Final) -> Result<Vec<u8>> {
-    let result = found.result.as_deref().map(|bytes| raw(Some(bytes))).transpose()?;
+    let result = found.result.as_deref().map(raw).transpose()?;
     encode(&Ended { id: found.id, state: found.state, result, error: &found.error })
 }
 
 fn parent(parent: &crate::store::ParentResult) -> Result<Box<RawValue>> {
-    let result = parent.result.as_deref().map(|bytes| raw(Some(bytes))).transpose()?;
-    raw(Some(&encode(&Ended { id: parent.id, state: parent.state, result, error: &parent.error })?))
-}
-
-fn line(line: crate::task::StoredLogLine) -> serde_json::Value {
-    let fields = line.line.fields.as_deref().and_then(|bytes| serde_json::from_slice::<serde_json::Value>(bytes).ok());
-    json!({
-        "sequence": line.sequence,
-        "attempt": line.attempt,
-        "created_at": line.created_at,
-        "level": line.line.level,
-        "logger": line.line.logger,
-        "message": line.line.message,
-        "fields": fields,
-        "traceback": line.line.traceback,
-    })
+    let result = parent.result.as_deref().map(raw).transpose()?;
+    raw(&encode(&Ended { id: parent.id, state: parent.state, result, error: &parent.error })?)
 }

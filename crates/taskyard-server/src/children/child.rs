@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_bytes::ByteBuf;
-use taskyard_core::seal::Keys;
 use taskyard_core::store::Outcome;
 use tokio::sync::{Notify, mpsc};
 
@@ -28,7 +27,7 @@ pub(super) enum Recall {
 /// An attempt that was sent to a child.
 pub(super) enum Flight {
     /// It waits for its turn there.
-    Sent { queued: Queued, recall: Option<Recall> },
+    Sent { queued: Box<Queued>, recall: Option<Recall> },
     /// Its body runs.
     Started {
         attempt: Arc<Attempt>,
@@ -142,7 +141,7 @@ impl Child {
     }
 
     /// Gives it these, under the slots from `slot` on; each with whether it runs one at a time.
-    pub fn give(&mut self, tasks: impl IntoIterator<Item = (Queued, bool)>, slot: &mut u64, keys: Option<&dyn Keys>) {
+    pub fn give(&mut self, tasks: impl IntoIterator<Item = (Queued, bool)>, slot: &mut u64) {
         let (mut runs, mut bytes, mut count) = (Vec::new(), 0, 0);
         if self.flights.is_empty() {
             self.busy_since = Instant::now();
@@ -152,7 +151,7 @@ impl Child {
             if single {
                 self.singles.insert(*slot);
             }
-            let run = run(*slot, &queued, keys);
+            let run = run(*slot, &queued);
             bytes += run.payload.len() + run.context.as_ref().map_or(0, |context| context.len()) + 1_000;
             runs.push(run);
             count += 1;
@@ -160,7 +159,7 @@ impl Child {
                 self.send(ToChild::Run(std::mem::take(&mut runs)));
                 bytes = 0;
             }
-            self.flights.insert(*slot, Flight::Sent { queued, recall: None });
+            self.flights.insert(*slot, Flight::Sent { queued: Box::new(queued), recall: None });
         }
         self.taken += count;
         if !runs.is_empty() {
@@ -201,7 +200,7 @@ impl Child {
     }
 }
 
-fn run(slot: u64, queued: &Queued, keys: Option<&dyn Keys>) -> Run {
+fn run(slot: u64, queued: &Queued) -> Run {
     let claimed = &queued.claimed;
     Run {
         slot,
@@ -214,7 +213,6 @@ fn run(slot: u64, queued: &Queued, keys: Option<&dyn Keys>) -> Run {
         attempt: claimed.attempt,
         timeout_ms: claimed.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         has_parents: claimed.has_parents,
-        // It was verified when it was claimed; a key that is gone since leaves it unopened, which the child refuses.
-        opened: keys.and_then(|keys| super::signed::opened(claimed, keys).ok()).unwrap_or_default(),
+        opened: queued.opened.clone(),
     }
 }

@@ -111,13 +111,13 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
         match (child.take(slot), end) {
             (None, _) => {}
             (Some(Flight::Sent { queued, recall }), End::Recalled) => match recall {
-                Some(Recall::Line) => back.push(queued),
-                Some(Recall::Asked) => outcomes.push((unstarted(children, queued), Outcome::Interrupted)),
-                _ => outcomes.push((unstarted(children, queued), Outcome::Released)),
+                Some(Recall::Line) => back.push(*queued),
+                Some(Recall::Asked) => outcomes.push((unstarted(children, *queued), Outcome::Interrupted)),
+                _ => outcomes.push((unstarted(children, *queued), Outcome::Released)),
             },
             (Some(Flight::Sent { queued, .. }), end) => {
                 // It ended before it began, or both words came at once.
-                let attempt = unstarted(children, queued);
+                let attempt = unstarted(children, *queued);
                 let outcome = outcome(&attempt, end);
                 outcomes.push((attempt, outcome));
             }

@@ -179,9 +179,9 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     for flight in child.flights.into_values() {
         match flight {
             Flight::Started { attempt, verdict, .. } => started.push((attempt, verdict)),
-            Flight::Sent { queued, recall: Some(Recall::Asked) } => decided.push((queued, Outcome::Interrupted)),
-            Flight::Sent { queued, recall: Some(Recall::GiveBack) } => decided.push((queued, Outcome::Released)),
-            Flight::Sent { queued, .. } => unstarted.push(queued),
+            Flight::Sent { queued, recall: Some(Recall::Asked) } => decided.push((*queued, Outcome::Interrupted)),
+            Flight::Sent { queued, recall: Some(Recall::GiveBack) } => decided.push((*queued, Outcome::Released)),
+            Flight::Sent { queued, .. } => unstarted.push(*queued),
         }
     }
     if started.is_empty() && child.ready && !expected {

@@ -3,16 +3,11 @@
 use std::sync::Arc;
 
 use taskyard_core::Failure;
-use taskyard_core::seal::{self, Keys, Opened, Unopened};
-use taskyard_core::store::{Claimed, Outcome};
+use taskyard_core::seal::{self, Unopened};
+use taskyard_core::store::Outcome;
 
 use super::Children;
 use crate::executor::Queued;
-
-/// The verified values of a task's payload.
-pub(super) fn opened(claimed: &Claimed, keys: &dyn Keys) -> Result<Vec<Opened>, Unopened> {
-    seal::open(&claimed.payload, claimed.id, &claimed.kind, keys)
-}
 
 impl Children {
     /// Those whose signatures are right, or that have none. Of the others, a task whose key is not here is parked; one
@@ -21,8 +16,9 @@ impl Children {
         let Some(keys) = self.keys() else { return tasks };
         let mut good = Vec::with_capacity(tasks.len());
         for queued in tasks {
-            match opened(&queued.claimed, keys) {
-                Ok(_) => good.push(queued),
+            let claimed = &queued.claimed;
+            match seal::open(&claimed.payload, claimed.id, &claimed.kind, keys) {
+                Ok(opened) => good.push(Queued { opened, ..queued }),
                 Err(Unopened::UnknownKey(key)) => {
                     self.end_unstarted(queued, Outcome::Parked { reason: seal::parked_reason(&key) });
                 }

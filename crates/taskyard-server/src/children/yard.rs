@@ -8,7 +8,6 @@ use super::frame::ToChild;
 use super::knowing::Knowing;
 use crate::attempt::{Attempt, Interrupt};
 use crate::executor::Queued;
-use taskyard_core::seal::Keys;
 
 /// The longest pause before another start is tried.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -57,7 +56,7 @@ impl Taker {
 impl Yard {
     /// Gives tasks to the children that have the fewest, each up to `concurrency` and `ahead` more; of those that run
     /// one at a time, one and `ahead` more.
-    pub fn hand_out(&mut self, concurrency: usize, ahead: usize, keys: Option<&dyn Keys>) {
+    pub fn hand_out(&mut self, concurrency: usize, ahead: usize) {
         let limit = concurrency + ahead;
         let mut takers: Vec<Taker> =
             self.children.iter().filter_map(|(number, child)| Taker::of(*number, child)).collect();
@@ -86,7 +85,7 @@ impl Yard {
         self.line = stay;
         for Taker { number, gift, .. } in takers.into_iter().filter(|taker| !taker.gift.is_empty()) {
             if let Some(child) = self.children.get_mut(&number) {
-                child.give(gift, &mut self.last_slot, keys);
+                child.give(gift, &mut self.last_slot);
             }
         }
     }

@@ -57,21 +57,10 @@ async fn state(store: &dyn Store, id: TaskId) -> Result<taskyard::TaskState, Fai
 /// One line for people; for programs one JSON object a line, so that a follower can be read while it runs.
 fn print(out: Out, stored: &StoredLogLine) -> Result<(), Failure> {
     if out.is_json() {
-        return out.json(&as_json(stored));
+        return out.json(&stored.to_json());
     }
     out.line(for_people(stored))?;
     stored.line.traceback.as_deref().map_or(Ok(()), |traceback| out.text("    ", traceback))
-}
-
-/// A line for programs.
-pub(super) fn as_json(stored: &StoredLogLine) -> serde_json::Value {
-    let fields = stored.line.fields.as_deref();
-    let fields: Option<serde_json::Value> = fields.and_then(|fields| serde_json::from_slice(fields).ok());
-    serde_json::json!({
-        "sequence": stored.sequence, "attempt": stored.attempt, "created_at": stored.created_at,
-        "level": stored.line.level, "logger": stored.line.logger, "message": stored.line.message,
-        "fields": fields, "traceback": stored.line.traceback,
-    })
 }
 
 /// A line for people, without its traceback.

@@ -49,7 +49,7 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
         };
         out.json(&serde_json::json!({
             "task": record, "attempts": attempts, "context": context, "children": children,
-            "logs": lines.iter().take(LINES_MAX).map(logs::as_json).collect::<Vec<_>>(),
+            "logs": lines.iter().take(LINES_MAX).map(StoredLogLine::to_json).collect::<Vec<_>>(),
         }))?;
         return Ok(0);
     }
