@@ -9,6 +9,7 @@ mod adder;
 mod ask;
 mod call;
 mod reference;
+mod schedules;
 mod waiter;
 
 use std::sync::{Arc, RwLock};
@@ -16,7 +17,9 @@ use std::time::Duration;
 
 pub use ask::{Answering, Ask, Draft};
 pub use call::Call;
+pub(crate) use call::check as check_task;
 pub use reference::{Control, Progress, TaskRef};
+pub use schedules::{Schedule, ScheduleAdded};
 
 use crate::seal::{Keys, NoKeys};
 use crate::store::{ControlReply, Store};

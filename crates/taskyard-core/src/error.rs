@@ -71,6 +71,15 @@ pub enum Error {
     /// No such queue.
     #[error("there is no queue `{0}`")]
     UnknownQueue(String),
+    /// No such schedule.
+    #[error("there is no schedule `{0}`")]
+    UnknownSchedule(String),
+    /// The name is taken.
+    #[error("a schedule with the name `{0}` exists already")]
+    DuplicateSchedule(String),
+    /// A schedule's rule that can never be right; the text names the place.
+    #[error("the rule of the schedule: {0}")]
+    InvalidSchedule(String),
     /// Too much waits in memory for a database that is away.
     #[error("the database is away and {waiting} additions ({bytes} bytes) wait in memory: {cause}")]
     QueueUnavailable {
@@ -234,6 +243,23 @@ impl Error {
             Self::NotFound(_) => ("not_found", 4, false, Some("`taskyard task list` shows what there is")),
             Self::WrongState { .. } => ("wrong_state", 4, false, None),
             Self::UnknownQueue(_) => ("unknown_queue", 4, false, Some("`taskyard queue stats` shows the queues")),
+            Self::UnknownSchedule(_) => {
+                ("unknown_schedule", 4, false, Some("`taskyard schedule list` shows what there is"))
+            }
+            Self::DuplicateSchedule(_) => (
+                "duplicate_schedule",
+                2,
+                false,
+                Some("choose another name, or say that the schedule is to be replaced or kept"),
+            ),
+            Self::InvalidSchedule(_) => (
+                "invalid_schedule",
+                2,
+                false,
+                Some(
+                    "for example `0 3 * * MON-FRI`, `@daily`, `@every 5m`, `@at 2026-12-24T18:00:00+01:00`, `@after 2h`",
+                ),
+            ),
             Self::QueueUnavailable { .. } => (
                 "queue_unavailable",
                 3,

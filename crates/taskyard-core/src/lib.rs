@@ -12,6 +12,7 @@ pub mod id;
 pub mod limits;
 pub mod payload;
 pub mod retry;
+pub mod schedule;
 pub mod seal;
 pub mod settings;
 pub mod state;

@@ -35,6 +35,10 @@
 //!     back to zero, token, result and error cleared, attempt kept; enqueued, or waiting if a parent is still
 //!     unfinished. Descendants with `fallen_from` = it go back to waiting. It waits for a cascade in progress.
 //! 11. **Nothing is deleted** but by retention, auto_remove, and a purge that someone asked for.
+//! 12. **Schedules.** Every write of a schedule's row raises its `version`. Whoever plans it writes all that he decided as
+//!     one [`Tick`], which applies only where the version is the one that he saw, in one transaction with the tasks that it
+//!     adds: each time of a schedule is decided once, by however many servers. A row that changed otherwise is not
+//!     `planned` and is due at once.
 
 mod messages;
 mod rows;
@@ -46,6 +50,7 @@ use async_trait::async_trait;
 pub use messages::*;
 pub use rows::{Rows, begins_reading};
 
+use crate::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use crate::state::Runtime;
 use crate::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use crate::wake::Bells;
@@ -161,6 +166,37 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Tasks by state, the oldest enqueued, and servers: what `queue status` shows.
     async fn status(&self) -> Result<StoreStatus>;
+
+    // ── schedules ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Stores a schedule ([`NewSchedule::check`] was called); answers what there was of that name before.
+    ///
+    /// # Errors
+    /// `DuplicateSchedule` under [`OnConflict::Refuse`].
+    async fn schedule_put(&self, schedule: &NewSchedule, on_conflict: OnConflict) -> Result<SchedulePut>;
+
+    /// Up to `limit` schedules in the order of their names, after `after`, each with its open runs.
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Vec<DueSchedule>>;
+
+    /// One schedule with its open runs.
+    async fn schedule(&self, name: &str) -> Result<Option<DueSchedule>>;
+
+    /// Deletes a schedule with its history; its tasks stay. Whether it was there.
+    async fn schedule_remove(&self, name: &str) -> Result<bool>;
+
+    /// Pauses or resumes a schedule; times that pass meanwhile do not count. Whether it is there.
+    async fn schedule_set_paused(&self, name: &str, paused: bool) -> Result<bool>;
+
+    /// The history of a schedule, newest first, below a row's sequence number.
+    async fn schedule_runs(&self, name: &str, before: Option<i64>, limit: usize) -> Result<Vec<ScheduleRun>>;
+
+    /// Schedules that want something decided: their time has come, their row changed, or a run of theirs ended.
+    async fn schedule_look(&self, limit: usize) -> Result<ScheduleLook>;
+
+    /// Writes what was decided, of each schedule once; one answer each: `None` if it did not apply, else the ids of its
+    /// tasks in the order of [`Tick::tasks`]. A task with a unique key that is held is not added, and the holder's id
+    /// stands for it.
+    async fn schedule_tick(&self, ticks: &[Tick]) -> Result<Vec<Option<Vec<TaskId>>>>;
 
     // ── servers ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -50,7 +50,7 @@ impl Listener {
     }
 }
 
-/// The three things that processes wait for.
+/// What processes wait for.
 #[derive(Debug, Default)]
 pub struct Bells {
     /// Tasks were added, released, or a timer came nearer: servers look for work.
@@ -59,4 +59,6 @@ pub struct Bells {
     pub finished: Bell,
     /// A running task is to be cancelled or stopped: servers beat at once.
     pub signal: Bell,
+    /// Schedules were stored, changed or removed: servers plan anew.
+    pub schedules: Bell,
 }

@@ -108,7 +108,7 @@ async fn add_linked(store: &Inner, batch: &[NewTask]) -> Result<Vec<Added>, Inte
     }
 }
 
-async fn linked(transaction: &Transaction<'_>, batch: &[NewTask]) -> Result<Vec<Added>, Interrupted> {
+pub(crate) async fn linked(transaction: &Transaction<'_>, batch: &[NewTask]) -> Result<Vec<Added>, Interrupted> {
     let holders = keys::take(transaction, batch).await?;
     let stands_in = |id: TaskId| holders.get(&id).copied().unwrap_or(id);
     let added: Vec<Added> =

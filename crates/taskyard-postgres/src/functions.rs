@@ -49,6 +49,10 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/waiting/settle.sql"),
     include_str!("sql/task/enqueue.sql"),
     include_str!("sql/task/complete_in.sql"),
+    include_str!("sql/schedule/changed.sql"),
+    include_str!("sql/schedule/put.sql"),
+    include_str!("sql/schedule/record.sql"),
+    include_str!("sql/schedule/sql.sql"),
 ];
 
 /// Nobody but the owner calls a function of ours, unless granted.

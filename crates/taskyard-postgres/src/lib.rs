@@ -25,6 +25,7 @@ mod options;
 mod pool;
 mod row;
 mod rows;
+mod schedules;
 mod servers;
 mod store;
 mod text;

@@ -61,7 +61,7 @@ pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
 async fn open(store: &Inner, address: &Address) -> Result<(Client, UnboundedReceiver<String>, String)> {
     let (client, heard) = connect::open_listening(address).await?;
     let probe = format!("taskyard_probe_{}", uuid::Uuid::new_v4().simple());
-    for channel in [store.options.notify_channel.as_str(), notify::FINISHED, notify::SIGNAL, &probe] {
+    for channel in [store.options.notify_channel.as_str(), notify::FINISHED, notify::SIGNAL, notify::SCHEDULE, &probe] {
         // LISTEN takes no parameters. The channel's name was checked: letters, digits, underscores.
         let statement = format!("LISTEN \"{channel}\"");
         timeout(PROBE_ANSWER_MAX, client.batch_execute(&statement))
@@ -104,6 +104,8 @@ async fn hear(inner: &Weak<Inner>, client: Client, mut heard: UnboundedReceiver<
                         store.bells.finished.ring();
                     } else if channel == notify::SIGNAL {
                         store.bells.signal.ring();
+                    } else if channel == notify::SCHEDULE {
+                        store.bells.schedules.ring();
                     } else {
                         store.bells.work.ring();
                     }

@@ -16,7 +16,10 @@ use crate::pool::Role;
 use crate::store::Inner;
 use crate::{connect, failure};
 
-const MIGRATIONS: &[(&str, &str)] = &[("0001_tables", include_str!("migrations/0001_tables.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_tables", include_str!("migrations/0001_tables.sql")),
+    ("0002_schedules", include_str!("migrations/0002_schedules.sql")),
+];
 const BASE: &str = include_str!("migrations/base.sql");
 
 /// `taskyard` in ASCII: the key of the lock.

@@ -20,6 +20,8 @@ use crate::store::Inner;
 pub(crate) const FINISHED: &str = "taskyard_finished";
 /// A running task is to be cancelled or stopped.
 pub(crate) const SIGNAL: &str = "taskyard_signal";
+/// A schedule was stored or changed; told by the trigger on its table, whoever wrote it.
+pub(crate) const SCHEDULE: &str = "taskyard_schedule";
 
 const EACH: Duration = Duration::from_millis(2);
 /// Tells of what is to be told on these channels.

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
+use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
     Added, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Final, Finish, MigrationReport,
-    NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus, Record, Retention, SchemaStatus, ServerRecord,
-    StepReport, Store, StoreStatus, TaskFilter, TestClock, WriteReply,
+    NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus, Record, Retention, SchedulePut, SchemaStatus,
+    ServerRecord, StepReport, Store, StoreStatus, TaskFilter, TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
@@ -22,7 +23,7 @@ use crate::notify::{News, Notifier};
 use crate::options::Options;
 use crate::pool::{Pool, Role};
 use crate::row::get;
-use crate::{add, ask, claim, control, finish, listen, migrate, notify, servers, upkeep};
+use crate::{add, ask, claim, control, finish, listen, migrate, notify, schedules, servers, upkeep};
 
 /// The store on PostgreSQL. Made by [`PostgresStore::connect`]; give it out as `Arc<dyn Store>`.
 #[derive(Debug)]
@@ -68,6 +69,7 @@ impl Inner {
         self.bells.work.ring();
         self.bells.finished.ring();
         self.bells.signal.ring();
+        self.bells.schedules.ring();
     }
 
     fn tell(&self, news: News) {
@@ -203,6 +205,10 @@ impl Store for PostgresStore {
         };
         let params = [(&offset as _, Type::INT8), (&frozen as _, Type::TIMESTAMPTZ)];
         self.inner.pool.ask(Role::Ask, "SELECT taskyard.clock_set($1, $2)", &params).await?;
+        // Whoever sleeps until a time looks again.
+        self.tell_others();
+        self.inner.tell_work();
+        schedules::tell(&self.inner).await;
         Ok(())
     }
 
@@ -287,6 +293,40 @@ impl Store for PostgresStore {
 
     async fn status(&self) -> Result<StoreStatus> {
         ask::status(&self.inner).await
+    }
+
+    async fn schedule_put(&self, schedule: &NewSchedule, on_conflict: OnConflict) -> Result<SchedulePut> {
+        schedules::put(&self.inner, schedule, on_conflict).await
+    }
+
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Vec<DueSchedule>> {
+        schedules::page(&self.inner, after, limit).await
+    }
+
+    async fn schedule(&self, name: &str) -> Result<Option<DueSchedule>> {
+        schedules::find(&self.inner, name).await
+    }
+
+    async fn schedule_remove(&self, name: &str) -> Result<bool> {
+        schedules::remove(&self.inner, name).await
+    }
+
+    async fn schedule_set_paused(&self, name: &str, paused: bool) -> Result<bool> {
+        schedules::set_paused(&self.inner, name, paused).await
+    }
+
+    async fn schedule_runs(&self, name: &str, before: Option<i64>, limit: usize) -> Result<Vec<ScheduleRun>> {
+        schedules::runs(&self.inner, name, before, limit).await
+    }
+
+    async fn schedule_look(&self, limit: usize) -> Result<ScheduleLook> {
+        self.listen();
+        schedules::look(&self.inner, limit).await
+    }
+
+    async fn schedule_tick(&self, ticks: &[Tick]) -> Result<Vec<Option<Vec<TaskId>>>> {
+        self.tell_others();
+        schedules::tick(&self.inner, ticks).await
     }
 
     async fn server_enter(&self, server: &NewServer) -> Result<()> {

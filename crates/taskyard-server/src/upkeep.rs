@@ -1,5 +1,5 @@
 //! What any server does for all: moving what has become due, working off cascades, settling children that were added
-//! in callers' transactions, rescuing, pruning, releasing what was parked, and setting queues apart.
+//! in callers' transactions, rescuing, pruning, releasing what was parked, setting queues apart, and schedules.
 //!
 //! Every step is bounded and atomic in the store, and any number of servers may do the same at once. Nothing here runs
 //! a task; it only makes rows claimable.
@@ -8,6 +8,7 @@ mod apart;
 mod parked;
 mod prune;
 mod rescue;
+mod schedules;
 mod timers;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ pub(crate) async fn run(state: Arc<State>) {
         () = prune::run(&state) => {}
         () = parked::run(&state) => {}
         () = apart::run(&state) => {}
+        () = schedules::run(&state) => {}
         // Draining servers leave this to others: every connection is needed for what is ending.
         () = state.reached(Phase::Draining) => {}
     }

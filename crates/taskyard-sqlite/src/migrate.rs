@@ -25,8 +25,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 1] =
-    [Migration { version: 1, name: "0001_initial", sql: include_str!("migrations/0001_initial.sql") }];
+const MIGRATIONS: [Migration; 2] = [
+    Migration { version: 1, name: "0001_initial", sql: include_str!("migrations/0001_initial.sql") },
+    Migration { version: 2, name: "0002_schedules", sql: include_str!("migrations/0002_schedules.sql") },
+];
 
 /// The version of this program.
 pub(crate) const KNOWN: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;

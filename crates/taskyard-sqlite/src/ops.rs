@@ -23,6 +23,7 @@ pub(crate) mod record;
 pub(crate) mod rescue;
 pub(crate) mod resolve;
 pub(crate) mod retry;
+pub(crate) mod schedule;
 pub(crate) mod server;
 pub(crate) mod set_aside;
 pub(crate) mod status;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::*;
 use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
@@ -206,6 +207,45 @@ impl Store for SqliteStore {
 
     async fn status(&self) -> Result<StoreStatus> {
         self.readers.read(ops::status::status).await
+    }
+
+    async fn schedule_put(&self, schedule: &NewSchedule, on_conflict: OnConflict) -> Result<SchedulePut> {
+        let schedule = schedule.clone();
+        self.writer.write(move |tx| ops::schedule::put(tx, &schedule, on_conflict)).await
+    }
+
+    async fn schedules(&self, after: Option<&str>, limit: usize) -> Result<Vec<DueSchedule>> {
+        let after = after.unwrap_or_default().to_owned();
+        self.readers.read(move |read| ops::schedule::page(read, &after, limit)).await
+    }
+
+    async fn schedule(&self, name: &str) -> Result<Option<DueSchedule>> {
+        let name = name.to_owned();
+        self.readers.read(move |read| ops::schedule::find(read, &name)).await
+    }
+
+    async fn schedule_remove(&self, name: &str) -> Result<bool> {
+        let name = name.to_owned();
+        self.writer.write(move |tx| ops::schedule::remove(tx, &name)).await
+    }
+
+    async fn schedule_set_paused(&self, name: &str, paused: bool) -> Result<bool> {
+        let name = name.to_owned();
+        self.writer.write(move |tx| ops::schedule::set_paused(tx, &name, paused)).await
+    }
+
+    async fn schedule_runs(&self, name: &str, before: Option<i64>, limit: usize) -> Result<Vec<ScheduleRun>> {
+        let name = name.to_owned();
+        self.readers.read(move |read| ops::schedule::runs(read, &name, before, limit)).await
+    }
+
+    async fn schedule_look(&self, limit: usize) -> Result<ScheduleLook> {
+        self.readers.read(move |read| ops::schedule::look(read, limit)).await
+    }
+
+    async fn schedule_tick(&self, ticks: &[Tick]) -> Result<Vec<Option<Vec<TaskId>>>> {
+        let ticks = ticks.to_vec();
+        self.writer.write(move |tx| ops::schedule::tick(tx, &ticks)).await
     }
 
     async fn server_enter(&self, server: &NewServer) -> Result<()> {

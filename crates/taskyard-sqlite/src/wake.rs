@@ -18,13 +18,13 @@ use taskyard_core::wake::Bells;
 use crate::file;
 use crate::thread::tx::Rings;
 
-const SLOT_BYTES: usize = 16;
+const SLOT_BYTES: usize = 20;
 const SLOTS: usize = 256;
 /// Writes are at least so far apart.
 const WRITE_EVERY: Duration = Duration::from_millis(1);
 
-/// The store's mark, and how often it rang work, finished and signal.
-type Slot = [u32; 4];
+/// The store's mark, and how often it rang work, finished, signal and schedules.
+type Slot = [u32; 5];
 
 /// What the writer and the watcher share.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Wake {
             file.set_len(bytes)?;
         }
         let at = rand::random_range(0..SLOTS);
-        let mine = [rand::random::<u32>() | 1, 0, 0, 0];
-        let mut shared = Shared { file, at, mine, seen: vec![[0; 4]; SLOTS] };
+        let mine = [rand::random::<u32>() | 1, 0, 0, 0, 0];
+        let mut shared = Shared { file, at, mine, seen: vec![[0; 5]; SLOTS] };
         shared.seen = shared.read()?;
         shared.seen[at] = mine;
         shared.write()?;
@@ -101,7 +101,7 @@ impl Wake {
     /// Tells the others, now or within a millisecond (with [`Wake::flush`]).
     pub(crate) fn tell(&mut self, rings: Rings) {
         if let Ok(mut shared) = self.shared.lock() {
-            for (at, rung) in [rings.work, rings.finished, rings.signal].into_iter().enumerate() {
+            for (at, rung) in [rings.work, rings.finished, rings.signal, rings.schedules].into_iter().enumerate() {
                 shared.mine[at + 1] = shared.mine[at + 1].wrapping_add(u32::from(rung));
             }
         }
@@ -173,7 +173,12 @@ impl Shared {
                 // Another store took this slot. If it is ours as well, another one is chosen for the next write.
                 rings.add(all());
             } else {
-                rings.add(Rings { work: new[1] != old[1], finished: new[2] != old[2], signal: new[3] != old[3] });
+                rings.add(Rings {
+                    work: new[1] != old[1],
+                    finished: new[2] != old[2],
+                    signal: new[3] != old[3],
+                    schedules: new[4] != old[4],
+                });
             }
             if at == self.at {
                 self.at = rand::random_range(0..SLOTS);
@@ -185,7 +190,7 @@ impl Shared {
 }
 
 fn all() -> Rings {
-    Rings { work: true, finished: true, signal: true }
+    Rings { work: true, finished: true, signal: true, schedules: true }
 }
 
 fn ring(bells: &Bells, rings: Rings) {
@@ -197,5 +202,8 @@ fn ring(bells: &Bells, rings: Rings) {
     }
     if rings.signal {
         bells.signal.ring();
+    }
+    if rings.schedules {
+        bells.schedules.ring();
     }
 }

@@ -48,6 +48,7 @@ mod removal;
 mod requests;
 mod rescue;
 mod retrying;
+mod schedules;
 mod schema;
 mod servers;
 mod status;

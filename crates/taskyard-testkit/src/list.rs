@@ -106,6 +106,23 @@ macro_rules! __conformance_list {
                 a_death_beside_others_is_kept_as_lost
                 a_dead_letter_by_crashes_has_three
             }
+            schedules {
+                every_option_reads_back
+                a_name_that_is_taken_is_refused_kept_or_replaced
+                they_are_listed_by_name_in_pages
+                a_look_finds_what_is_due_and_says_when_the_next_is
+                a_tick_adds_its_task_and_its_history
+                a_tick_on_an_older_version_changes_nothing
+                of_concurrent_deciders_one_enqueues
+                a_held_run_begins_when_the_one_before_it_has_ended
+                a_pause_lets_times_pass_and_a_resume_goes_on_from_now
+                a_one_off_is_kept_and_does_not_run_again
+                a_run_asked_for_runs_beside_all_others
+                a_unique_key_gives_the_existing_task
+                a_removed_schedule_leaves_its_tasks
+                history_is_bounded_and_keeps_what_is_open
+                what_changes_rings
+            }
             rescue {
                 a_lost_task_runs_again_unblamed
                 a_rescued_task_comes_before_younger_ones

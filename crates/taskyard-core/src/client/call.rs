@@ -191,7 +191,7 @@ impl<T> Call<T> {
 }
 
 /// Refuses what can never be stored, before it is pushed.
-pub(super) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
+pub(crate) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
     limits.check_name("kind", &task.kind)?;
     limits.check_name("queue", &task.queue)?;
     if let Some(name) = &task.name {

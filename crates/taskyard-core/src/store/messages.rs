@@ -141,6 +141,18 @@ pub struct StoreStatus {
     pub parked: u64,
 }
 
+/// What storing a schedule did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchedulePut {
+    /// It is new.
+    Added,
+    /// It was there and was left as it was.
+    Kept,
+    /// It was there and was brought to the new definition.
+    Replaced,
+}
+
 /// A server that enters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewServer {

@@ -17,6 +17,6 @@ pub(crate) fn set(tx: &mut Tx<'_>, clock: TestClock) -> Outcome<()> {
     };
     tx.run(sql!("clock/set"), params![offset_us, frozen_at])?;
     // Whoever sleeps until a time looks again.
-    tx.memory.rings.add(Rings { work: true, finished: false, signal: false });
+    tx.memory.rings.add(Rings { work: true, schedules: true, ..Rings::default() });
     Ok(())
 }

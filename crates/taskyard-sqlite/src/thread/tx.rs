@@ -69,19 +69,22 @@ pub(crate) struct Rings {
     pub(crate) finished: bool,
     /// A running task is to be cancelled or stopped.
     pub(crate) signal: bool,
+    /// A schedule was stored or changed.
+    pub(crate) schedules: bool,
 }
 
 impl Rings {
-    /// Both.
+    /// All of both.
     pub(crate) fn add(&mut self, other: Self) {
         self.work |= other.work;
         self.finished |= other.finished;
         self.signal |= other.signal;
+        self.schedules |= other.schedules;
     }
 
     /// Whether any rings.
     pub(crate) fn any(self) -> bool {
-        self.work || self.finished || self.signal
+        self.work || self.finished || self.signal || self.schedules
     }
 }
 

@@ -337,6 +337,9 @@ impl Writer {
         if rings.signal {
             self.bells.signal.ring();
         }
+        if rings.schedules {
+            self.bells.schedules.ring();
+        }
         if rings.any()
             && let Ok(mut wake) = self.wake.lock()
             && let Some(wake) = wake.as_mut()

@@ -1,0 +1,334 @@
+//! What is to happen to a schedule now: a pure function of its row, its open runs and the database's time.
+//!
+//! In this order: runs that ended are settled; a held run whose turn has come begins; the times that have passed since
+//! the last look are decided upon, each enqueued, held, skipped or missed; the next time is found. Nothing is written
+//! here, and whoever writes it shows the version that it was planned on.
+
+use std::time::Duration;
+
+use super::rule::{Clock, Rule};
+use super::{
+    CATCH_UP_MAX, CatchUp, DueSchedule, HELD_MAX, ON_TIME_MAX, OpenRun, Overlap, RunOutcome, ScheduleRecord,
+    SettledRun, Tick, TickRun,
+};
+use crate::task::{NewTask, Start};
+use crate::{Result, TaskId, TaskState, Timestamp};
+
+/// Missed times are counted up to here.
+const COUNT_MAX: u32 = 10_000;
+
+/// What is to happen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What is to be written.
+    pub tick: Tick,
+    /// Running tasks to be cancelled first, so that their successor may begin.
+    pub cancel: Vec<TaskId>,
+}
+
+/// Decides about one schedule; `None` if there is nothing to write. `draw` gives random numbers in `0.0..1.0`.
+pub fn plan(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) -> Option<Plan> {
+    let mut planner = Planner::new(due, now, draw);
+    planner.settle();
+    if let Err(error) = planner.look() {
+        planner.tick.problem = Some(error.to_string());
+        planner.tick.next_at = None;
+    }
+    planner.finish()
+}
+
+/// The runs that a server's start means to a schedule (`@reboot`), and what has become of its next time since the rules
+/// of its zone may have changed; `None` if nothing is to be written.
+pub fn plan_start(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) -> Option<Plan> {
+    let record = &due.record;
+    if record.paused || record.ended || record.problem.is_some() || !record.planned {
+        return plan(due, now, draw);
+    }
+    let clock = Clock::of(record).ok()?;
+    let mut planner = Planner::new(due, now, draw);
+    if *clock.rule() == Rule::Reboot {
+        planner.settle();
+        planner.decide(now, false, &clock);
+        return planner.finish();
+    }
+    // What is due already is the next look's.
+    let stored = record.next_at.filter(|next| *next > now)?;
+    let next = match record.last_at {
+        Some(last) => clock.after(last.max(record.planned_from)),
+        None => clock.first(record.planned_from),
+    };
+    if next == Some(stored) {
+        return None;
+    }
+    planner.tick.next_at = next;
+    planner.finish()
+}
+
+/// The run that a person asks for: whatever the rule says, and whatever runs.
+pub fn plan_manual(due: &DueSchedule, now: Timestamp) -> Plan {
+    let mut draw = || 0.0;
+    let mut planner = Planner::new(due, now, &mut draw);
+    planner.settle();
+    let task = task(&due.record, now);
+    let outcome = RunOutcome::Enqueued;
+    planner.tick.runs.push(TickRun { fire_at: now, until: None, count: 1, outcome, manual: true, task: Some(task) });
+    Plan { tick: planner.tick, cancel: Vec::new() }
+}
+
+/// A run's task: the schedule's, with an id of its own and the time in its context.
+fn task(record: &ScheduleRecord, fire_at: Timestamp) -> NewTask {
+    let mut task = NewTask { id: TaskId::generate(), ..record.definition.task.clone() };
+    let stored = task.context.as_deref().unwrap_or(b"{}");
+    if let Ok(mut context) = crate::context::Context::from_bytes(stored) {
+        let mut map = context.as_map().clone();
+        let about = serde_json::json!({ "name": record.definition.name, "fire_at": fire_at.to_string() });
+        map.insert("schedule".into(), about);
+        context.replace(map);
+        task.context = context.to_bytes(&crate::Limits { context_bytes_max: usize::MAX, ..Default::default() }).ok();
+    }
+    task
+}
+
+struct Planner<'a> {
+    record: &'a ScheduleRecord,
+    now: Timestamp,
+    draw: &'a mut dyn FnMut() -> f64,
+    /// Tasks of it that run, this tick's included.
+    running: Vec<Option<TaskId>>,
+    held: Vec<&'a OpenRun>,
+    /// Runs that this tick holds.
+    new_held: usize,
+    open: &'a [OpenRun],
+    tick: Tick,
+    cancel: Vec<TaskId>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(due: &'a DueSchedule, now: Timestamp, draw: &'a mut dyn FnMut() -> f64) -> Self {
+        let record = &due.record;
+        Self {
+            record,
+            now,
+            draw,
+            running: Vec::new(),
+            held: due.open.iter().filter(|run| run.task.is_none()).collect(),
+            new_held: 0,
+            open: &due.open,
+            tick: Tick {
+                name: record.definition.name.clone(),
+                version: record.version,
+                paused: record.paused,
+                ended: record.ended,
+                problem: record.problem.clone(),
+                next_at: record.next_at,
+                last_at: record.last_at,
+                failures: record.failures,
+                last_state: record.last_state,
+                settled: Vec::new(),
+                released: Vec::new(),
+                dropped: Vec::new(),
+                runs: Vec::new(),
+            },
+            cancel: Vec::new(),
+        }
+    }
+
+    /// Whether there is something to write.
+    fn finish(self) -> Option<Plan> {
+        let (record, tick) = (self.record, self.tick);
+        let changed = tick.paused != record.paused
+            || tick.ended != record.ended
+            || tick.problem != record.problem
+            || tick.next_at != record.next_at
+            || tick.last_at != record.last_at
+            || !record.planned
+            || !(tick.settled.is_empty()
+                && tick.released.is_empty()
+                && tick.dropped.is_empty()
+                && tick.runs.is_empty());
+        changed.then_some(Plan { tick, cancel: self.cancel })
+    }
+
+    /// Takes note of what ended.
+    fn settle(&mut self) {
+        for run in self.open.iter().filter(|run| run.task.is_some()) {
+            if !run.is_over() {
+                self.running.push(run.task);
+                continue;
+            }
+            match run.state {
+                Some(TaskState::Failed) => self.tick.failures += 1,
+                Some(TaskState::Done) => self.tick.failures = 0,
+                _ => {}
+            }
+            self.tick.last_state = run.state.or(self.tick.last_state);
+            let OpenRun { sequence, state, finished_at, ref error, .. } = *run;
+            self.tick.settled.push(SettledRun { sequence, state, finished_at, error: error.clone() });
+        }
+        let limit = self.record.definition.pause_after_failures;
+        if !self.tick.settled.is_empty() && limit.is_some_and(|limit| self.tick.failures >= limit) {
+            self.tick.paused = true;
+        }
+    }
+
+    fn look(&mut self) -> Result<()> {
+        if self.tick.paused || self.record.problem.is_some() {
+            return Ok(());
+        }
+        // What is held was due before whatever is due now.
+        self.release();
+        if self.tick.ended {
+            return Ok(());
+        }
+        let clock = Clock::of(self.record)?;
+        let next = match (self.record.planned, self.record.last_at) {
+            (true, _) => self.record.next_at,
+            (false, None) => clock.first(self.record.planned_from),
+            // A one-off that has run does not run again, whenever its row was changed.
+            (false, Some(last)) if clock.rule().is_once() => {
+                clock.first(self.record.planned_from).filter(|at| *at > last)
+            }
+            (false, Some(last)) => clock.after(last.max(self.record.planned_from)),
+        };
+        self.tick.next_at = next;
+        if let Some(next) = next.filter(|next| *next <= self.now) {
+            self.passed(next, &clock);
+        }
+        let ends_at = self.record.definition.ends_at;
+        let is_past = |at: Timestamp| ends_at.is_some_and(|end| at > end);
+        let spent = self.record.definition.runs_max.is_some_and(|most| self.runs() >= u64::from(most));
+        if spent || (*clock.rule() != Rule::Reboot && self.tick.next_at.is_none_or(is_past)) {
+            self.tick.ended = true;
+            self.tick.next_at = None;
+        }
+        Ok(())
+    }
+
+    /// Tasks enqueued by it so far, this tick's included; a held one will be.
+    fn runs(&self) -> u64 {
+        self.record.runs + self.tick.tasks().count() as u64 + (self.held.len() + self.new_held) as u64
+    }
+
+    /// A held run begins once nothing runs any more.
+    fn release(&mut self) {
+        if self.running.is_empty() && !self.held.is_empty() {
+            let run = self.held.remove(0);
+            let task = task(self.record, run.fire_at);
+            self.running.push(None);
+            self.tick.released.push((run.sequence, task));
+        }
+    }
+
+    /// Decides about the times from `next` up to now.
+    fn passed(&mut self, next: Timestamp, clock: &Clock) {
+        let definition = &self.record.definition;
+        let end = definition.ends_at.map_or(self.now, |end| end.min(self.now));
+        if next > end {
+            return;
+        }
+        let last = clock.last_until(end).filter(|last| *last > next).unwrap_or(next);
+        let following = clock.after(last);
+        let late = Duration::try_from(self.now.duration_since(last)).unwrap_or_default();
+        let window = self.now.checked_sub(definition.catch_up_window).unwrap_or(Timestamp::MIN);
+        if definition.catch_up == CatchUp::All && last >= window {
+            self.miss(next, window, clock);
+            let mut at = if next >= window { Some(next) } else { clock.after(before(window)) };
+            let mut decided = 0;
+            while let Some(fire_at) = at.filter(|at| *at <= last && decided < CATCH_UP_MAX) {
+                self.decide(fire_at, true, clock);
+                decided += 1;
+                at = clock.after(fire_at);
+            }
+            // The rest is due at once.
+            self.tick.next_at = at;
+            return;
+        }
+        let runs = match definition.catch_up {
+            CatchUp::Skip => late <= ON_TIME_MAX,
+            CatchUp::One | CatchUp::All => late <= ON_TIME_MAX || last >= window,
+        };
+        self.miss(next, if runs { last } else { after(last) }, clock);
+        if runs {
+            self.decide(last, false, clock);
+        } else {
+            self.tick.last_at = Some(last);
+        }
+        self.tick.next_at = following;
+    }
+
+    /// A row for the times from `first` on that lie before `until`.
+    fn miss(&mut self, first: Timestamp, until: Timestamp, clock: &Clock) {
+        let (mut count, mut last, mut at) = (0, first, Some(first));
+        while let Some(missed) = at.filter(|at| *at < until && count < COUNT_MAX) {
+            (count, last) = (count + 1, missed);
+            at = clock.after(missed);
+        }
+        if count == 0 {
+            return;
+        }
+        if at.is_some_and(|at| at < until) {
+            last = clock.last_until(before(until)).unwrap_or(last);
+        }
+        let (outcome, until) = (RunOutcome::Missed, (count > 1).then_some(last));
+        self.tick.runs.push(TickRun { fire_at: first, until, count, outcome, manual: false, task: None });
+        self.tick.last_at = Some(last);
+    }
+
+    /// Decides about one time.
+    fn decide(&mut self, fire_at: Timestamp, catching_up: bool, clock: &Clock) {
+        let definition = &self.record.definition;
+        self.tick.last_at = Some(fire_at);
+        if definition.runs_max.is_some_and(|most| self.runs() >= u64::from(most)) {
+            return;
+        }
+        let waiting = self.held.len() + self.new_held;
+        let free = self.running.is_empty() && waiting == 0;
+        let outcome = match definition.overlap {
+            Overlap::Allow => RunOutcome::Enqueued,
+            _ if free => RunOutcome::Enqueued,
+            // Each missed run is wanted: they wait for one another.
+            Overlap::Skip if catching_up && waiting < HELD_MAX => RunOutcome::Held,
+            Overlap::Skip => RunOutcome::Skipped,
+            Overlap::QueueOne if waiting == 0 => RunOutcome::Held,
+            Overlap::QueueOne => RunOutcome::Skipped,
+            Overlap::QueueAll if waiting < HELD_MAX => RunOutcome::Held,
+            Overlap::QueueAll => RunOutcome::Skipped,
+            Overlap::CancelRunning => {
+                self.cancel.extend(self.running.iter().flatten());
+                self.tick.dropped.extend(self.held.drain(..).map(|run| run.sequence));
+                let held = self.tick.runs.iter_mut().filter(|run| run.outcome == RunOutcome::Held);
+                held.for_each(|run| run.outcome = RunOutcome::Skipped);
+                self.new_held = 0;
+                RunOutcome::Held
+            }
+        };
+        let enqueued = (outcome == RunOutcome::Enqueued).then(|| self.begin(fire_at, clock));
+        self.new_held += usize::from(outcome == RunOutcome::Held);
+        self.tick.runs.push(TickRun { fire_at, until: None, count: 1, outcome, manual: false, task: enqueued });
+    }
+
+    /// The task of a run that begins, moved by its jitter.
+    fn begin(&mut self, fire_at: Timestamp, clock: &Clock) -> NewTask {
+        self.running.push(None);
+        let mut task = task(self.record, fire_at);
+        let jitter = self.record.definition.jitter;
+        if !jitter.is_zero() {
+            let room = clock.after(fire_at).and_then(|next| Duration::try_from(next.duration_since(fire_at)).ok());
+            // Never up to the next one.
+            let most = room.map_or(jitter, |room| jitter.min(room.saturating_sub(Duration::from_secs(1))));
+            let start = fire_at.checked_add(most.mul_f64((self.draw)().clamp(0.0, 1.0)));
+            task.start = start.map_or(Start::Now, Start::At);
+        }
+        task
+    }
+}
+
+/// The instant just after this one.
+fn after(at: Timestamp) -> Timestamp {
+    at.checked_add(Duration::from_micros(1)).unwrap_or(at)
+}
+
+/// The instant just before this one.
+fn before(at: Timestamp) -> Timestamp {
+    at.checked_sub(Duration::from_micros(1)).unwrap_or(at)
+}

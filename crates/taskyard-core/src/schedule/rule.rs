@@ -1,0 +1,203 @@
+//! When a schedule runs: the text of its rule, and the times that the rule names in the schedule's zone.
+//!
+//! | text | times |
+//! |---|---|
+//! | `0 3 * * MON-FRI`, `@daily`, … | cron, see [`taskyard_cron`] |
+//! | `@every 90s` | a fixed interval from when the schedule was stored (or `starts_at`), without drift |
+//! | `@at 2026-12-24T18:00:00+01:00` | once, at this instant |
+//! | `@after 2h` | once, this long after it was stored |
+//! | `@reboot` | whenever a server starts |
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use taskyard_cron::Cron;
+
+use super::{INTERVAL_MIN, NewSchedule, ScheduleRecord};
+use crate::{Error, Result, Timestamp};
+
+/// When a schedule runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rule {
+    /// By the calendar.
+    Cron(Cron),
+    /// At a fixed interval.
+    Every(Duration),
+    /// Once, at an instant.
+    At(Timestamp),
+    /// Once, this long after it was stored.
+    After(Duration),
+    /// Whenever a server starts.
+    Reboot,
+}
+
+impl Rule {
+    /// Reads a rule. `H` in a cron rule is drawn from the schedule's name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSchedule`]: what is wrong, and where in the text.
+    pub fn parse(text: &str, name: &str) -> Result<Self> {
+        let trimmed = text.trim();
+        if let Some(instant) = trimmed.strip_prefix("@at ") {
+            return instant.trim().parse().map(Self::At).map_err(|error| {
+                Error::InvalidSchedule(format!(
+                    "`{}` is no instant with its offset, as in 2026-12-24T18:00:00+01:00: {error}",
+                    instant.trim().escape_debug()
+                ))
+            });
+        }
+        if let Some(delay) = trimmed.strip_prefix("@after ") {
+            // The same words as an interval's; no delay at all is fine too.
+            return match delay.trim() {
+                "0" | "0s" => Ok(Self::After(Duration::ZERO)),
+                delay => match Self::interval(&format!("@every {delay}"), name)? {
+                    Self::Every(delay) => Ok(Self::After(delay)),
+                    _ => Err(Error::InvalidSchedule(format!("`{}` is no delay", delay.escape_debug()))),
+                },
+            };
+        }
+        let rule = Self::interval(trimmed, name)?;
+        match rule {
+            Self::Every(interval) if interval < INTERVAL_MIN => Err(Error::InvalidSchedule(format!(
+                "`{}`: the shortest interval is {} s",
+                trimmed.escape_debug(),
+                INTERVAL_MIN.as_secs()
+            ))),
+            rule => Ok(rule),
+        }
+    }
+
+    fn interval(text: &str, name: &str) -> Result<Self> {
+        let options = taskyard_cron::Options { hash_seed: Some(name), ..taskyard_cron::Options::default() };
+        match taskyard_cron::Rule::parse_with(text, &options) {
+            Ok(taskyard_cron::Rule::Cron(cron)) => Ok(Self::Cron(cron)),
+            Ok(taskyard_cron::Rule::Every(interval)) => Ok(Self::Every(interval)),
+            Ok(taskyard_cron::Rule::Reboot) => Ok(Self::Reboot),
+            Err(error) => Err(Error::InvalidSchedule(error.to_string())),
+        }
+    }
+
+    /// The zone that the rule itself names.
+    #[must_use]
+    pub fn zone_name(&self) -> Option<&str> {
+        match self {
+            Self::Cron(cron) => cron.zone_name(),
+            _ => None,
+        }
+    }
+
+    /// Whether it names one time only.
+    #[must_use]
+    pub const fn is_once(&self) -> bool {
+        matches!(self, Self::At(_) | Self::After(_))
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cron(cron) => cron.fmt(f),
+            Self::Every(interval) => write!(f, "@every {}", words(*interval)),
+            Self::At(at) => write!(f, "@at {at}"),
+            Self::After(delay) => write!(f, "@after {}", words(*delay)),
+            Self::Reboot => f.write_str("@reboot"),
+        }
+    }
+}
+
+/// `90s`, `1.5s`: what the parser reads back.
+#[must_use]
+pub fn words(duration: Duration) -> String {
+    let (seconds, micros) = (duration.as_secs(), duration.subsec_micros());
+    if micros == 0 {
+        return format!("{seconds}s");
+    }
+    format!("{seconds}.{micros:06}").trim_end_matches('0').to_owned() + "s"
+}
+
+/// The zone of this name.
+///
+/// # Errors
+/// [`Error::InvalidArgument`].
+pub fn zone(name: &str) -> Result<TimeZone> {
+    let unknown = |_| Error::InvalidArgument {
+        what: "zone",
+        why: format!("`{}` is no IANA time zone such as Europe/Berlin, America/New_York or UTC", name.escape_debug()),
+    };
+    jiff::tz::db().get(name).map_err(unknown)
+}
+
+/// A schedule's rule with all that decides its times.
+#[derive(Debug)]
+pub struct Clock {
+    rule: Rule,
+    zone: TimeZone,
+    /// Where intervals are counted from.
+    anchor: Timestamp,
+    starts_at: Option<Timestamp>,
+}
+
+impl Clock {
+    /// The clock of a stored schedule.
+    ///
+    /// # Errors
+    /// [`Error::InvalidSchedule`], [`Error::InvalidArgument`].
+    pub fn of(record: &ScheduleRecord) -> Result<Self> {
+        let NewSchedule { name, rule, zone: zone_name, starts_at, .. } = &record.definition;
+        let anchor = starts_at.unwrap_or(record.created_at);
+        Ok(Self { rule: Rule::parse(rule, name)?, zone: zone(zone_name)?, anchor, starts_at: *starts_at })
+    }
+
+    /// The rule.
+    #[must_use]
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// The first time of a schedule whose times up to `from` do not count.
+    #[must_use]
+    pub fn first(&self, from: Timestamp) -> Option<Timestamp> {
+        match self.rule {
+            Rule::At(at) => Some(at.max(self.starts_at.unwrap_or(at))),
+            Rule::After(delay) => from.checked_add(delay).ok(),
+            _ => self.after(from),
+        }
+    }
+
+    /// The first time after this instant; none for what happens once.
+    #[must_use]
+    pub fn after(&self, from: Timestamp) -> Option<Timestamp> {
+        // A start time counts itself.
+        let just_before = |start: Timestamp| start.checked_sub(Duration::from_micros(1)).unwrap_or(start);
+        let from = self.starts_at.map_or(from, |start| from.max(just_before(start)));
+        match &self.rule {
+            Rule::Cron(cron) => cron.next_after(from, &self.zone),
+            Rule::Every(interval) => self.step(from, *interval, 1),
+            Rule::At(_) | Rule::After(_) | Rule::Reboot => None,
+        }
+    }
+
+    /// The last time up to this instant; none for what happens once.
+    #[must_use]
+    pub fn last_until(&self, until: Timestamp) -> Option<Timestamp> {
+        match &self.rule {
+            Rule::Cron(cron) => cron.previous_before(until.checked_add(Duration::from_micros(1)).ok()?, &self.zone),
+            Rule::Every(interval) => self.step(until, *interval, 0),
+            Rule::At(_) | Rule::After(_) | Rule::Reboot => None,
+        }
+    }
+
+    /// The point of the interval's grid at (0) or after (1) an instant.
+    fn step(&self, from: Timestamp, interval: Duration, ahead: i128) -> Option<Timestamp> {
+        let interval = i128::try_from(interval.as_micros()).ok()?;
+        let (anchor, from) = (i128::from(self.anchor.as_microsecond()), i128::from(from.as_microsecond()));
+        // The grid has no point before its first interval is over, except the start time itself.
+        let first = i128::from(self.starts_at.is_none());
+        let steps = ((from - anchor).div_euclid(interval) + ahead).max(first);
+        if ahead == 0 && anchor + steps * interval > from {
+            return None;
+        }
+        i64::try_from(anchor + steps * interval).ok().and_then(crate::time::from_micros)
+    }
+}

@@ -1,0 +1,98 @@
+//! The task of a schedule, as it is stored: the columns that people read, and one JSON text with its other options.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::client::check_task;
+use crate::state::Runtime;
+use crate::task::{NewTask, Start};
+use crate::{Error, Limits, Result, RetryPolicy, TaskId};
+
+/// What stands in the JSON text.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Options {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<RetryPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique: Option<crate::task::Unique>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    auto_remove: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    at_most_once: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+}
+
+/// Refuses what a scheduled task cannot have.
+pub(super) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
+    let refuse = |what, why: &str| Err(Error::InvalidArgument { what, why: why.into() });
+    if !task.parents.is_empty() {
+        return refuse("parents", "a scheduled task has none: each run is a task of its own");
+    }
+    if task.start != Start::Now {
+        return refuse("delay", "the schedule says when its task starts: put the time into its rule");
+    }
+    check_task(task, limits)
+}
+
+/// The options' text.
+pub(super) fn options(task: &NewTask) -> String {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let context = task.context.as_ref().and_then(|context| String::from_utf8(context.clone()).ok());
+    let options = Options {
+        name: task.name.clone(),
+        context: context.and_then(|context| RawValue::from_string(context).ok()),
+        expires_ms: task.expires.map(millis),
+        retry: (task.retry != RetryPolicy::default()).then(|| task.retry.clone()),
+        timeout_ms: task.timeout.map(millis),
+        unique: task.unique.clone(),
+        auto_remove: task.auto_remove,
+        at_most_once: task.at_most_once,
+        tags: task.tags.clone(),
+    };
+    serde_json::to_string(&options).expect("plain data becomes JSON")
+}
+
+/// The task from its columns and its options' text, and what is wrong with the text if somebody changed it by hand.
+#[must_use]
+pub fn stored_task(
+    kind: String,
+    runtime: Runtime,
+    queue: String,
+    priority: i32,
+    payload: Vec<u8>,
+    options: &str,
+) -> (NewTask, Option<String>) {
+    let (options, problem) = match serde_json::from_str::<Options>(options) {
+        Ok(options) => (options, None),
+        Err(error) => (Options::default(), Some(format!("its options cannot be read: {error}"))),
+    };
+    let task = NewTask {
+        id: TaskId(uuid::Uuid::nil()),
+        runtime,
+        queue,
+        priority,
+        name: options.name,
+        context: options.context.map(|context| context.get().as_bytes().to_vec()),
+        expires: options.expires_ms.map(Duration::from_millis),
+        retry: options.retry.unwrap_or_default(),
+        timeout: options.timeout_ms.map(Duration::from_millis),
+        unique: options.unique,
+        auto_remove: options.auto_remove,
+        at_most_once: options.at_most_once,
+        tags: options.tags,
+        ..NewTask::new(kind, payload)
+    };
+    (task, problem)
+}

@@ -1,0 +1,1 @@
+delete from ty_schedule where name = ?1

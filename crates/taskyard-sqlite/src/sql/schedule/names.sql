@@ -1,0 +1,1 @@
+select name from ty_schedule where name > ?1 order by name limit ?2

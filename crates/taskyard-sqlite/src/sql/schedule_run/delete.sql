@@ -1,0 +1,1 @@
+delete from ty_schedule_run where schedule = ?1
