@@ -54,6 +54,9 @@ enum Top {
     /// Dead letters: tasks whose retries are spent
     #[command(subcommand)]
     Dead(commands::dead::Dead),
+    /// Schedules: list, show, add, remove, pause, resume, run, next
+    #[command(subcommand)]
+    Schedule(commands::schedule::Schedule),
     /// The database: migrate, status, query
     #[command(subcommand)]
     Db(commands::db::Db),
@@ -175,6 +178,7 @@ impl Commands {
             Top::Queue(queue) => queue.run(session).await,
             Top::Task(task) => task.run(session).await,
             Top::Dead(dead) => dead.run(session).await,
+            Top::Schedule(schedule) => schedule.run(session).await,
             Top::Db(db) => db.run(session).await,
             Top::Serve(serve) => serve.run(session).await,
             Top::Demo(demo) => demo.run(session).await,

@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod db;
 pub(crate) mod dead;
 pub(crate) mod queue;
+pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod task;
 
@@ -11,5 +12,6 @@ mod bulk;
 mod filter;
 mod interrupt;
 mod run;
+mod work;
 
 pub(crate) use interrupt::Interrupts;

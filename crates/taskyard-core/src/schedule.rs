@@ -268,6 +268,26 @@ pub struct ScheduleRecord {
 }
 
 impl ScheduleRecord {
+    /// One that was stored at this instant and not planned yet.
+    #[must_use]
+    pub fn unplanned(definition: NewSchedule, created_at: Timestamp) -> Self {
+        Self {
+            definition,
+            version: 1,
+            planned: false,
+            paused: false,
+            ended: false,
+            problem: None,
+            created_at,
+            planned_from: created_at,
+            next_at: None,
+            last_at: None,
+            runs: 0,
+            failures: 0,
+            last_state: None,
+        }
+    }
+
     /// The next times of its rule after `next_at` and that one, while it is neither paused nor ended.
     #[must_use]
     pub fn upcoming(&self, limit: usize) -> Vec<Timestamp> {

@@ -49,21 +49,7 @@ impl Row {
         change(&mut definition);
         definition.check(&Limits::default()).unwrap();
         let now = at("2026-11-02T00:00:00Z");
-        let record = ScheduleRecord {
-            definition,
-            version: 1,
-            planned: false,
-            paused: false,
-            ended: false,
-            problem: None,
-            created_at: now,
-            planned_from: now,
-            next_at: None,
-            last_at: None,
-            runs: 0,
-            failures: 0,
-            last_state: None,
-        };
+        let record = ScheduleRecord::unplanned(definition, now);
         Self { record, runs: Vec::new(), tasks: BTreeMap::new(), now, is_fenced: true }
     }
 

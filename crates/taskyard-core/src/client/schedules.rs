@@ -129,6 +129,8 @@ pub struct ScheduleAdded {
     pub put: SchedulePut,
     /// Its next run, unless it is paused or over.
     pub next_at: Option<Timestamp>,
+    /// What is probably not meant in its rule.
+    pub warnings: Vec<String>,
 }
 
 impl Client {
@@ -153,7 +155,8 @@ impl Client {
         // Planned here and now, so that the answer tells the next run; else the first server to see it would.
         let due = self.planned(&new.name).await?;
         let next_at = due.filter(|due| !due.record.paused).and_then(|due| due.record.next_at);
-        Ok(ScheduleAdded { name: new.name, put, next_at })
+        let warnings = rule::Rule::parse(&new.rule, &new.name)?.warnings();
+        Ok(ScheduleAdded { name: new.name, put, next_at, warnings })
     }
 
     /// The schedule, planned if it was not yet.

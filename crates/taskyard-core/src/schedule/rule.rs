@@ -87,6 +87,15 @@ impl Rule {
         }
     }
 
+    /// What is allowed and probably not meant, in sentences.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Cron(cron) => cron.warnings().iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether it names one time only.
     #[must_use]
     pub const fn is_once(&self) -> bool {

@@ -1,0 +1,153 @@
+//! `schedule …`: rules that enqueue tasks at times.
+
+mod add;
+mod next;
+mod show;
+
+use clap::{Args, Subcommand};
+use taskyard::Error;
+
+use crate::confirm::confirm;
+use crate::failure::Failure;
+use crate::grid::Grid;
+use crate::moment;
+use crate::session::{Access, Session};
+
+/// Schedules
+#[derive(Debug, Subcommand)]
+pub(crate) enum Schedule {
+    /// List all schedules
+    List,
+    /// Show a schedule, its next times and the history of its runs
+    Show(show::Show),
+    /// Add a schedule, or change the one of that name
+    Add(Box<add::Add>),
+    /// Remove schedules with their history; tasks that they enqueued go on
+    Remove(Remove),
+    /// Pause schedules: times that pass meanwhile do not count
+    Pause(Names),
+    /// Resume paused schedules from now on
+    Resume(Names),
+    /// Run a schedule's task now; prints the task's id
+    Run(Name),
+    /// Show when a rule would run, without a database
+    Next(next::Next),
+}
+
+/// One schedule.
+#[derive(Debug, Args)]
+pub(crate) struct Name {
+    /// The schedule's name
+    name: String,
+}
+
+/// Some schedules.
+#[derive(Debug, Args)]
+pub(crate) struct Names {
+    /// The schedules' names
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Remove schedules
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    names: Names,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+impl Schedule {
+    pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        match self {
+            Self::List => list(session).await,
+            Self::Show(show) => show.run(session).await,
+            Self::Add(add) => add.run(session).await,
+            Self::Remove(remove) => {
+                let store = session.store(Access::Existing).await?;
+                confirm(remove.yes, &format!("remove {}, with the history?", remove.names.names.join(", ")))?;
+                remove.names.each(session, "removed", async |name| store.schedule_remove(name).await).await
+            }
+            Self::Pause(names) => {
+                let store = session.store(Access::Existing).await?;
+                names.each(session, "paused", async |name| store.schedule_set_paused(name, true).await).await
+            }
+            Self::Resume(names) => {
+                let store = session.store(Access::Existing).await?;
+                names.each(session, "resumed", async |name| store.schedule_set_paused(name, false).await).await
+            }
+            Self::Run(Name { name }) => {
+                let id = session.taskyard(Access::Existing).await?.run_schedule(name).await?;
+                let out = session.out();
+                if out.is_json() {
+                    out.json(&serde_json::json!({ "schedule": name, "task": id }))?;
+                } else {
+                    out.line(id)?;
+                }
+                Ok(0)
+            }
+            Self::Next(next) => next.run(session.out()),
+        }
+    }
+}
+
+impl Names {
+    /// Does the same to each; the first that is not there ends it, and the error says what was done before.
+    async fn each(
+        &self,
+        session: &Session,
+        done: &str,
+        change: impl AsyncFn(&str) -> taskyard::Result<bool>,
+    ) -> Result<u8, Failure> {
+        let out = session.out();
+        let mut changed = Vec::new();
+        for name in &self.names {
+            if !change(name).await? {
+                return Err(Error::UnknownSchedule(name.clone()).into());
+            }
+            changed.push(name);
+            if !out.is_json() {
+                out.line(format_args!("{done} {name}"))?;
+            }
+        }
+        if out.is_json() {
+            out.json(&serde_json::json!({ done: changed }))?;
+        }
+        Ok(0)
+    }
+}
+
+async fn list(session: &Session) -> Result<u8, Failure> {
+    let taskyard = session.taskyard(Access::Existing).await?;
+    let schedules = taskyard.schedules().await?;
+    let out = session.out();
+    if out.is_json() {
+        out.json(&schedules.iter().map(taskyard::ScheduleRecord::to_json).collect::<Vec<_>>())?;
+        return Ok(0);
+    }
+    if schedules.is_empty() {
+        out.line("there are no schedules; `taskyard schedule add NAME RULE KIND` adds one")?;
+        return Ok(0);
+    }
+    let now = taskyard.store().now().await?;
+    let mut grid = Grid::new(["NAME", "RULE", "ZONE", "KIND", "STATE", "NEXT", "LAST", ">RUNS", ">FAILED", "LAST END"]);
+    for record in &schedules {
+        let new = &record.definition;
+        grid.row([
+            new.name.clone(),
+            new.rule.clone(),
+            new.zone.clone(),
+            new.task.kind.clone(),
+            record.problem.clone().map_or_else(|| record.state().to_owned(), |problem| format!("broken: {problem}")),
+            record.upcoming(1).first().map_or_else(|| "-".into(), |at| moment::ago(now, *at)),
+            record.last_at.map_or_else(|| "-".into(), |at| moment::ago(now, at)),
+            moment::number(record.runs),
+            record.failures.to_string(),
+            record.last_state.map_or_else(|| "-".into(), |state| state.to_string()),
+        ]);
+    }
+    out.grid(grid)?;
+    Ok(0)
+}

@@ -1,0 +1,88 @@
+//! `schedule add NAME RULE KIND`.
+
+use std::time::Duration;
+
+use clap::Args;
+use taskyard::{CatchUp, OnConflict, Overlap, Schedule, Timestamp};
+
+use crate::commands::filter::span;
+use crate::commands::work::Work;
+use crate::failure::Failure;
+use crate::moment;
+use crate::session::{Access, Session};
+
+/// Add a schedule, or change the one of that name
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// The schedule's name
+    schedule: String,
+    /// When: a cron expression in quotes, @daily, "@every 5m", "@at 2026-12-24T18:00:00+01:00", "@after 2h", @reboot
+    rule: String,
+    #[command(flatten)]
+    work: Work,
+    /// The time zone of a cron rule, as Europe/Berlin
+    #[arg(long, default_value = "UTC")]
+    zone: String,
+    /// When an earlier run has not ended: skip, allow, queue_one, queue_all or cancel_running
+    #[arg(long, value_name = "POLICY", default_value_t = Overlap::Skip)]
+    overlap: Overlap,
+    /// When times were missed: skip, one or all
+    #[arg(long, value_name = "POLICY", default_value_t = CatchUp::One)]
+    catch_up: CatchUp,
+    /// How far back missed times are made up for
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = span)]
+    catch_up_window: Duration,
+    /// Start each run up to this much later, drawn anew every time
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = span)]
+    jitter: Duration,
+    /// No run before this instant, with its offset
+    #[arg(long, value_name = "INSTANT")]
+    starts_at: Option<Timestamp>,
+    /// No run after this instant, with its offset
+    #[arg(long, value_name = "INSTANT")]
+    ends_at: Option<Timestamp>,
+    /// End after so many runs
+    #[arg(long, value_name = "N")]
+    runs_max: Option<u32>,
+    /// Pause after so many failed runs in a row
+    #[arg(long, value_name = "N")]
+    pause_after_failures: Option<u32>,
+    /// When there is one of this name: refuse, keep or replace
+    #[arg(long, value_name = "POLICY", default_value_t = OnConflict::Refuse)]
+    on_conflict: OnConflict,
+}
+
+impl Add {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        let mut schedule = Schedule::new(&self.schedule, &self.rule, self.work.call()?)
+            .zone(&self.zone)
+            .overlap(self.overlap)
+            .catch_up(self.catch_up)
+            .catch_up_window(self.catch_up_window)
+            .jitter(self.jitter)
+            .on_conflict(self.on_conflict);
+        schedule = self.starts_at.into_iter().fold(schedule, Schedule::starts_at);
+        schedule = self.ends_at.into_iter().fold(schedule, Schedule::ends_at);
+        schedule = self.runs_max.into_iter().fold(schedule, Schedule::runs_max);
+        schedule = self.pause_after_failures.into_iter().fold(schedule, Schedule::pause_after_failures);
+        let added = session.taskyard(Access::Create).await?.add_schedule(schedule).await?;
+        for warning in &added.warnings {
+            crate::out::remark(format_args!("warning: {warning}"));
+        }
+        let out = session.out();
+        if out.is_json() {
+            out.json(&added)?;
+            return Ok(0);
+        }
+        let put = match added.put {
+            taskyard::SchedulePut::Added => "added",
+            taskyard::SchedulePut::Kept => "unchanged",
+            taskyard::SchedulePut::Replaced => "replaced",
+        };
+        match added.next_at {
+            Some(next) => out.line(format_args!("{put} {}, next run {}", added.name, moment::instant(next)))?,
+            None => out.line(format_args!("{put} {}, no run ahead", added.name))?,
+        }
+        Ok(0)
+    }
+}
