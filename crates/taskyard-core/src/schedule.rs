@@ -6,6 +6,7 @@
 
 pub mod plan;
 pub mod rule;
+mod span;
 mod template;
 
 use std::fmt;
@@ -21,7 +22,7 @@ pub use template::stored_task;
 use crate::task::NewTask;
 use crate::{Error, Failure, Limits, Result, TaskId, TaskState, Timestamp};
 
-/// How late a run may begin and still count as on time: beyond it, or once the next one is due too, it was missed.
+/// How late a time may be decided upon and still be on time; beyond it, it was missed.
 pub const ON_TIME_MAX: Duration = Duration::from_secs(60);
 /// How far back missed runs are made up for, unless a schedule says otherwise.
 pub const CATCH_UP_WINDOW: Duration = Duration::from_secs(86_400);

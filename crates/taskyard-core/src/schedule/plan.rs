@@ -223,37 +223,42 @@ impl<'a> Planner<'a> {
     fn passed(&mut self, next: Timestamp, clock: &Clock) {
         let definition = &self.record.definition;
         let end = definition.ends_at.map_or(self.now, |end| end.min(self.now));
-        if next > end {
-            return;
-        }
-        let last = clock.last_until(end).filter(|last| *last > next).unwrap_or(next);
-        let following = clock.after(last);
-        let late = Duration::try_from(self.now.duration_since(last)).unwrap_or_default();
-        let window = self.now.checked_sub(definition.catch_up_window).unwrap_or(Timestamp::MIN);
-        if definition.catch_up == CatchUp::All && last >= window {
-            self.miss(next, window, clock);
-            let mut at = if next >= window { Some(next) } else { clock.after(before(window)) };
-            let mut decided = 0;
-            while let Some(fire_at) = at.filter(|at| *at <= last && decided < CATCH_UP_MAX) {
-                self.decide(fire_at, true, clock);
-                decided += 1;
-                at = clock.after(fire_at);
+        let on_time = self.now.checked_sub(ON_TIME_MAX).unwrap_or(Timestamp::MIN);
+        let mut decided = 0;
+        let mut at = Some(next);
+        if next < on_time && next <= end {
+            let last = clock.last_until(end.min(before(on_time))).filter(|last| *last > next).unwrap_or(next);
+            let following = clock.after(last);
+            let window = self.now.checked_sub(definition.catch_up_window).unwrap_or(Timestamp::MIN);
+            match definition.catch_up {
+                CatchUp::All if last >= window => {
+                    self.miss(next, window, clock);
+                    at = if next >= window { Some(next) } else { clock.after(before(window)) };
+                    while let Some(fire_at) = at.filter(|at| *at <= last && decided < CATCH_UP_MAX) {
+                        self.decide(fire_at, true, clock);
+                        decided += 1;
+                        at = clock.after(fire_at);
+                    }
+                }
+                // One that is on time stands for them all.
+                CatchUp::One if last >= window && following.is_none_or(|at| at > end) => {
+                    self.miss(next, last, clock);
+                    self.decide(last, false, clock);
+                    at = following;
+                }
+                _ => {
+                    self.miss(next, after(last), clock);
+                    at = following;
+                }
             }
-            // The rest is due at once.
-            self.tick.next_at = at;
-            return;
         }
-        let runs = match definition.catch_up {
-            CatchUp::Skip => late <= ON_TIME_MAX,
-            CatchUp::One | CatchUp::All => late <= ON_TIME_MAX || last >= window,
-        };
-        self.miss(next, if runs { last } else { after(last) }, clock);
-        if runs {
-            self.decide(last, false, clock);
-        } else {
-            self.tick.last_at = Some(last);
+        while let Some(fire_at) = at.filter(|at| *at <= end && decided < CATCH_UP_MAX) {
+            self.decide(fire_at, false, clock);
+            decided += 1;
+            at = clock.after(fire_at);
         }
-        self.tick.next_at = following;
+        // What is left over is due at once.
+        self.tick.next_at = at;
     }
 
     /// A row for the times from `first` on that lie before `until`.

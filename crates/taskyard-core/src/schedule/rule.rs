@@ -3,7 +3,7 @@
 //! | text | times |
 //! |---|---|
 //! | `0 3 * * MON-FRI`, `@daily`, … | cron, see [`taskyard_cron`] |
-//! | `@every 90s` | a fixed interval from when the schedule was stored (or `starts_at`), without drift |
+//! | `@every 90s`, `@every 1h30m` | a fixed interval from when the schedule was stored (or `starts_at`), without drift |
 //! | `@at 2026-12-24T18:00:00+01:00` | once, at this instant |
 //! | `@after 2h` | once, this long after it was stored |
 //! | `@reboot` | whenever a server starts |
@@ -14,7 +14,8 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use taskyard_cron::Cron;
 
-use super::{INTERVAL_MIN, NewSchedule, ScheduleRecord};
+pub use super::span::words;
+use super::{INTERVAL_MIN, NewSchedule, ScheduleRecord, span};
 use crate::{Error, Result, Timestamp};
 
 /// When a schedule runs.
@@ -48,29 +49,18 @@ impl Rule {
             });
         }
         if let Some(delay) = trimmed.strip_prefix("@after ") {
-            // The same words as an interval's; no delay at all is fine too.
-            return match delay.trim() {
-                "0" | "0s" => Ok(Self::After(Duration::ZERO)),
-                delay => match Self::interval(&format!("@every {delay}"), name)? {
-                    Self::Every(delay) => Ok(Self::After(delay)),
-                    _ => Err(Error::InvalidSchedule(format!("`{}` is no delay", delay.escape_debug()))),
-                },
+            return span::parse(delay.trim()).map(Self::After);
+        }
+        if let Some(interval) = trimmed.strip_prefix("@every ") {
+            let interval = span::parse(interval.trim())?;
+            return if interval < INTERVAL_MIN {
+                Err(Error::InvalidSchedule(format!("the shortest interval is {} s", INTERVAL_MIN.as_secs())))
+            } else {
+                Ok(Self::Every(interval))
             };
         }
-        let rule = Self::interval(trimmed, name)?;
-        match rule {
-            Self::Every(interval) if interval < INTERVAL_MIN => Err(Error::InvalidSchedule(format!(
-                "`{}`: the shortest interval is {} s",
-                trimmed.escape_debug(),
-                INTERVAL_MIN.as_secs()
-            ))),
-            rule => Ok(rule),
-        }
-    }
-
-    fn interval(text: &str, name: &str) -> Result<Self> {
         let options = taskyard_cron::Options { hash_seed: Some(name), ..taskyard_cron::Options::default() };
-        match taskyard_cron::Rule::parse_with(text, &options) {
+        match taskyard_cron::Rule::parse_with(trimmed, &options) {
             Ok(taskyard_cron::Rule::Cron(cron)) => Ok(Self::Cron(cron)),
             Ok(taskyard_cron::Rule::Every(interval)) => Ok(Self::Every(interval)),
             Ok(taskyard_cron::Rule::Reboot) => Ok(Self::Reboot),
@@ -113,16 +103,6 @@ impl fmt::Display for Rule {
             Self::Reboot => f.write_str("@reboot"),
         }
     }
-}
-
-/// `90s`, `1.5s`: what the parser reads back.
-#[must_use]
-pub fn words(duration: Duration) -> String {
-    let (seconds, micros) = (duration.as_secs(), duration.subsec_micros());
-    if micros == 0 {
-        return format!("{seconds}s");
-    }
-    format!("{seconds}.{micros:06}").trim_end_matches('0').to_owned() + "s"
 }
 
 /// The zone of this name.
