@@ -9,5 +9,6 @@ mod demo_resume;
 mod errors;
 mod place;
 mod postgres;
+mod schedules;
 mod server;
 mod settings;
