@@ -26,6 +26,8 @@ from ._options import RetryPolicy, Unique
 from ._task import Task, task
 from .dependencies import INJECTED, Inject, get_service, register_service, unregister_service
 from .errors import (
+    CronError,
+    DuplicateSchedule,
     Fail,
     FunctionRefused,
     InvalidArgument,
@@ -41,6 +43,7 @@ from .errors import (
     TaskNotFound,
     TaskStopped,
     TaskyardError,
+    UnknownSchedule,
     WaitTimeout,
     WrongState,
 )
@@ -71,6 +74,8 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "INJECTED",
     "Call",
+    "CronError",
+    "DuplicateSchedule",
     "Fail",
     "FunctionRefused",
     "Inject",
@@ -96,6 +101,7 @@ __all__ = [
     "TaskyardError",
     "TasksDep",
     "Unique",
+    "UnknownSchedule",
     "WaitTimeout",
     "WrongState",
     "__version__",

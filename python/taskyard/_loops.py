@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import weakref
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
 
 from . import _core
 from .errors import WaitTimeout
+
+T = TypeVar("T")
 
 
 class Box:
@@ -86,6 +89,27 @@ def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "th
     if not reply.block(timeout):
         raise WaitTimeout(f"{what} did not come within {timeout} s")
     return json.loads(reply.take())
+
+
+class Answer(Generic[T]):
+    """Something that was asked: awaited, or, in code without an event loop, waited for with :meth:`result`. It is carried
+    out whether anybody waits or not."""
+
+    def __init__(self, reply: _core.Reply, made_of: Callable[[Any], T]) -> None:
+        self._reply = reply
+        self._made_of = made_of
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> T:
+        return self._made_of(await answer(self._reply))
+
+    def result(self, timeout: float | None = None) -> T:
+        """Waits in this thread, for ``timeout`` seconds at most (``WaitTimeout``)."""
+        if is_in_loop():
+            raise RuntimeError("result() would block the event loop: await it here")
+        return self._made_of(answer_now(self._reply, timeout))
 
 
 def is_in_loop() -> bool:

@@ -65,7 +65,7 @@ class RetryPolicy:
             "never": [error_name(error) for error in _several(self.never)],
         }
         if self.max_retries is not None:
-            policy["max_retries"] = _count("max_retries", self.max_retries)
+            policy["max_retries"] = count("max_retries", self.max_retries)
         return json.dumps(policy)
 
 
@@ -106,30 +106,31 @@ def _milliseconds(what: str, value: Any) -> int:
     return round(seconds(what, value) * 1_000)
 
 
-def _count(what: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> int:
+def count(what: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidArgument(f"{what}: {value!r} is no whole number from {least} to {most}")
     return value
 
 
-def _text(what: str, value: Any) -> str:
+def text(what: str, value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidArgument(f"{what}: {value!r} is no text")
     return value
 
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
-def _instant(value: Any) -> int:
+def instant(what: str, value: Any) -> int:
+    """Microseconds since the Unix epoch, from an aware datetime."""
     if not isinstance(value, dt.datetime):
-        raise InvalidArgument(f"run_at: {value!r} is no datetime", hint="for a time from now on use delay=seconds")
+        raise InvalidArgument(f"{what}: {value!r} is no datetime", hint="for a time from now on use delay=seconds")
     if value.tzinfo is None or value.utcoffset() is None:
         raise InvalidArgument(
-            f"run_at: {value!r} has no time zone, so it could mean another instant elsewhere",
+            f"{what}: {value!r} has no time zone, so it could mean another instant elsewhere",
             hint="use datetime.now(timezone.utc) + ..., or delay=seconds",
         )
-    return (value - _EPOCH) // dt.timedelta(microseconds=1)
+    return (value - EPOCH) // dt.timedelta(microseconds=1)
 
 
 def merge(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
@@ -152,23 +153,23 @@ def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any],
         if value is None and name not in ("timeout",):
             continue
         if name == "priority":
-            draft[name] = _count(name, value, -(2**31))
+            draft[name] = count(name, value, -(2**31))
         elif name == "max_retries":
-            draft[name] = _count(name, value)
+            draft[name] = count(name, value)
         elif name in ("queue", "name", "runtime", "on_parent_failure"):
-            draft[name] = _text(name, value)
+            draft[name] = text(name, value)
         elif name in ("delay", "expires", "timeout"):
             draft[name] = None if value is None else seconds(name, value)
         elif name == "run_at":
-            draft[name] = _instant(value)
+            draft[name] = instant(name, value)
         elif name in ("auto_remove", "at_most_once"):
             if not isinstance(value, bool):
                 raise InvalidArgument(f"{name}: {value!r} is neither True nor False")
             draft[name] = value
         elif name == "tags":
-            draft[name] = [_text("tags", tag) for tag in _several(value)]
+            draft[name] = [text("tags", tag) for tag in _several(value)]
         elif name == "unique":
-            unique = value if isinstance(value, Unique) else Unique(_text("unique", value))
+            unique = value if isinstance(value, Unique) else Unique(text("unique", value))
             draft["unique"] = unique.key
             hold = unique.hold
             draft["unique_hold"] = hold if isinstance(hold, str) else seconds("unique", hold)

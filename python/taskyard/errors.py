@@ -28,6 +28,12 @@ class InvalidArgument(TaskyardError, ValueError):
     code = "invalid_argument"
 
 
+class CronError(InvalidArgument):
+    """A rule of a schedule that can never be right; the message names the place in it."""
+
+    code = "invalid_schedule"
+
+
 class OptionConflict(InvalidArgument, TypeError):
     """A name that is an option of the call and a parameter of the function."""
 
@@ -86,6 +92,18 @@ class UnknownQueue(TaskyardError, LookupError):
     """No such queue."""
 
     code = "unknown_queue"
+
+
+class UnknownSchedule(TaskyardError, LookupError):
+    """No such schedule."""
+
+    code = "unknown_schedule"
+
+
+class DuplicateSchedule(TaskyardError, ValueError):
+    """There is a schedule of this name."""
+
+    code = "duplicate_schedule"
 
 
 class QueueUnavailable(TaskyardError, ConnectionError):
@@ -217,6 +235,9 @@ _BY_CODE: dict[str, type[TaskyardError]] = {
     cls.code: cls
     for cls in (
         InvalidArgument,
+        CronError,
+        UnknownSchedule,
+        DuplicateSchedule,
         OverLimit,
         NotSerializable,
         UnknownParent,

@@ -19,6 +19,7 @@ from ._calls import Call, encode_context, id_text, parents_of, prepare, split_op
 from ._options import OPTIONS, RetryPolicy, Unique, merge
 from ._refs import Outcome, QueuedTaskRef
 from .errors import InvalidArgument
+from .schedules import Schedules
 
 __all__ = ["Call", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Unique"]
 
@@ -116,6 +117,11 @@ class QueuedTasks(metaclass=_Meta):
     def bind(self, connection: Any) -> QueuedTasks:
         """The same, adding in the transaction of this connection or session (psycopg 3, asyncpg, SQLAlchemy)."""
         return self._like(_defaults={**self._defaults, "connection": connection})
+
+    @property
+    def schedules(self) -> Schedules:
+        """Rules that enqueue tasks at times."""
+        return Schedules(self)
 
     # --------------------------------------------------------------------------------------------------- adding
 

@@ -15,7 +15,7 @@ mod waiter;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-pub use ask::{Answering, Ask, Draft};
+pub use ask::{Answering, Ask, Draft, ScheduleAsk};
 pub use call::Call;
 pub(crate) use call::check as check_task;
 pub use reference::{Control, Progress, TaskRef};

@@ -145,7 +145,7 @@ words! {
 }
 
 /// A schedule to be stored. Its task is added anew, with an id of its own, for every run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewSchedule {
     /// Its key: 1 to 255 bytes.
     pub name: String,
@@ -292,19 +292,12 @@ impl ScheduleRecord {
     /// The next times of its rule after `next_at` and that one, while it is neither paused nor ended.
     #[must_use]
     pub fn upcoming(&self, limit: usize) -> Vec<Timestamp> {
-        let mut times: Vec<Timestamp> = Vec::new();
         if self.paused || self.ended {
-            return times;
+            return Vec::new();
         }
-        let Ok(clock) = rule::Clock::of(self) else { return times };
-        let mut next = self.next_at;
-        while let Some(at) =
-            next.filter(|at| times.len() < limit && self.definition.ends_at.is_none_or(|end| *at <= end))
-        {
-            times.push(at);
-            next = clock.after(at);
-        }
-        times
+        let Ok(clock) = rule::Clock::of(self) else { return Vec::new() };
+        let times = std::iter::successors(self.next_at, |at| clock.after(*at));
+        times.take_while(|at| self.definition.ends_at.is_none_or(|end| *at <= end)).take(limit).collect()
     }
 
     /// For programs.

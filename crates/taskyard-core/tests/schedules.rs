@@ -497,12 +497,7 @@ fn simulate(seed: u64, is_fenced: bool) -> Result<(), String> {
     }
     row.look();
     let clock = Clock::of(&row.record).unwrap();
-    let mut expected = Vec::new();
-    let mut time = clock.after(begin);
-    while let Some(fire_at) = time.filter(|time| Some(*time) < row.record.next_at) {
-        expected.push(fire_at);
-        time = clock.after(fire_at);
-    }
+    let expected: Vec<Timestamp> = clock.times(begin).take_while(|at| Some(*at) < row.record.next_at).collect();
     let mut decided = Vec::new();
     for run in &row.runs {
         let mut time = Some(run.fire_at);

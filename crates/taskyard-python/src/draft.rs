@@ -43,7 +43,7 @@ pub fn draft(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Draft> {
             }
             "on_parent_failure" => task.on_parent_failure = on_parent_failure(value.extract()?)?,
             "delay" => task.start = Start::After(seconds("delay", value.extract()?)?),
-            "run_at" => task.start = Start::At(instant(value.extract()?)?),
+            "run_at" => task.start = Start::At(instant("run_at", value.extract()?)?),
             "expires" => task.expires = Some(seconds("expires", value.extract()?)?),
             "max_retries" => task.retry.max_retries = value.extract()?,
             "retry" => task.retry = policy(value.extract()?, task.retry.max_retries)?,
@@ -93,14 +93,14 @@ fn on_parent_failure(text: &str) -> PyResult<OnParentFailure> {
     }
 }
 
-fn seconds(what: &str, seconds: f64) -> PyResult<Duration> {
+pub fn seconds(what: &str, seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds)
         .map_err(|_| errors::invalid(format!("{what}: {seconds} is no number of seconds from 0 up")))
 }
 
-fn instant(micros: i64) -> PyResult<Timestamp> {
+pub fn instant(what: &str, micros: i64) -> PyResult<Timestamp> {
     taskyard_core::time::from_micros(micros)
-        .ok_or_else(|| errors::invalid("run_at: it is outside the years -9999 to 9999"))
+        .ok_or_else(|| errors::invalid(format!("{what}: it is outside the years -9999 to 9999")))
 }
 
 /// A policy as JSON; its own number of retries counts if it names one.

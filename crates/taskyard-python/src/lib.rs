@@ -19,6 +19,7 @@ mod question;
 mod queue;
 mod reply;
 mod runtime;
+mod schedule;
 mod server;
 
 use pyo3::prelude::*;
@@ -42,6 +43,8 @@ mod _core {
     use super::queue::Queue;
     #[pymodule_export]
     use super::reply::{Addition, Reply};
+    #[pymodule_export]
+    use super::schedule::{check_rule, next_times};
     #[pymodule_export]
     use super::server::Server;
 

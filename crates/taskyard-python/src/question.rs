@@ -6,15 +6,18 @@ use pyo3::types::PyDict;
 use taskyard_core::client::Ask;
 use taskyard_core::{TaskId, TaskState};
 
-use crate::errors;
+use crate::{errors, schedule};
 
 /// Reads an id.
 pub fn id_of(py: Python<'_>, text: &str) -> PyResult<TaskId> {
     text.parse().map_err(|error| errors::raised(py, &error))
 }
 
-/// The question that `verb` asks about the task with this id.
+/// The question that `verb` asks about the task with this id, or the schedule of this name.
 pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+    if verb.starts_with("schedule") {
+        return schedule::question(py, verb, id.unwrap_or_default(), filter);
+    }
     let id = || id_of(py, id.unwrap_or_default());
     Ok(match verb {
         "wait" => Ask::Wait(id()?),

@@ -93,12 +93,8 @@ async fn weeks(arena: Arena, seed: u64) {
     for (rule, _) in RULES {
         let record = arena.queue.schedule(rule).await.unwrap();
         let clock = Clock::of(&record).unwrap();
-        let mut expected = Vec::new();
-        let mut next = clock.first(record.planned_from);
-        while let Some(at) = next.filter(|at| Some(*at) < record.next_at) {
-            expected.push(at);
-            next = clock.after(at);
-        }
+        let expected: Vec<Timestamp> =
+            clock.times(record.planned_from).take_while(|at| Some(*at) < record.next_at).collect();
         let mut runs = arena.queue.schedule_runs(rule, 10_000).await.unwrap();
         runs.reverse();
         assert!(runs.iter().all(|run| run.outcome == RunOutcome::Enqueued), "{rule}: {runs:#?}");

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Client, TaskRef};
+use crate::schedule::{NewSchedule, OnConflict, ScheduleRecord};
 use crate::seal::{Blob, Keys, seal};
 use crate::store::{Final, TaskFilter};
 use crate::task::{NewTask, StoredLogLine};
@@ -60,6 +61,37 @@ pub enum Ask {
     },
     /// Answers `null` once everything pushed before is written.
     Flush,
+    /// About schedules.
+    Schedules(ScheduleAsk),
+}
+
+/// One operation on schedules.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ScheduleAsk {
+    /// Stores one; answers `{"name", "put", "next_at", "warnings"}`.
+    Put {
+        /// The schedule.
+        schedule: Box<NewSchedule>,
+        /// When there is one of this name.
+        on_conflict: OnConflict,
+    },
+    /// Answers all, by name.
+    List,
+    /// Answers one with its next times (`upcoming`) and its history, newest first.
+    Get {
+        /// Its name.
+        name: String,
+        /// How many of its next times.
+        upcoming: usize,
+        /// How many of its runs.
+        runs: usize,
+    },
+    /// Answers whether it was there.
+    Remove(String),
+    /// Answers whether it is there.
+    SetPaused(String, bool),
+    /// Answers the id of the task.
+    Run(String),
 }
 
 /// JSON, on its way.
@@ -121,7 +153,28 @@ impl Client {
                 client.flush().await?;
                 encode(&())
             }),
+            Ask::Schedules(ask) => Box::pin(async move { client.ask_schedules(ask).await }),
         })
+    }
+
+    async fn ask_schedules(&self, ask: ScheduleAsk) -> Result<Vec<u8>> {
+        match ask {
+            ScheduleAsk::Put { schedule, on_conflict } => encode(&self.put_schedule(*schedule, on_conflict).await?),
+            ScheduleAsk::List => {
+                encode(&self.schedules().await?.iter().map(ScheduleRecord::to_json).collect::<Vec<_>>())
+            }
+            ScheduleAsk::Get { name, upcoming, runs } => {
+                let record = self.schedule(&name).await?;
+                let mut json = record.to_json();
+                json["upcoming"] = serde_json::json!(record.upcoming(upcoming));
+                json["history"] = serde_json::json!(self.schedule_runs(&name, runs).await?);
+                encode(&json)
+            }
+            ScheduleAsk::Remove(name) => encode(&self.remove_schedule(&name).await?),
+            ScheduleAsk::SetPaused(name, true) => encode(&self.pause_schedule(&name).await?),
+            ScheduleAsk::SetPaused(name, false) => encode(&self.resume_schedule(&name).await?),
+            ScheduleAsk::Run(name) => encode(&self.run_schedule(&name).await?),
+        }
     }
 
     /// Adds all of these or none, each settled before ([`Draft::settle`]).

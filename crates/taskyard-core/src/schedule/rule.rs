@@ -128,6 +128,12 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The clock of a rule by itself; intervals are counted from `anchor`.
+    #[must_use]
+    pub fn new(rule: Rule, zone: TimeZone, anchor: Timestamp) -> Self {
+        Self { rule, zone, anchor, starts_at: None }
+    }
+
     /// The clock of a stored schedule.
     ///
     /// # Errors
@@ -152,6 +158,11 @@ impl Clock {
             Rule::After(delay) => from.checked_add(delay).ok(),
             _ => self.after(from),
         }
+    }
+
+    /// All times of a schedule whose times up to `from` do not count.
+    pub fn times(&self, from: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
+        std::iter::successors(self.first(from), |at| self.after(*at))
     }
 
     /// The first time after this instant; none for what happens once.

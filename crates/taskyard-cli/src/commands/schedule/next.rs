@@ -1,9 +1,7 @@
 //! `schedule next RULE`: when a rule would run.
 
 use clap::Args;
-use taskyard::{NewTask, ScheduleRecord, Timestamp};
-use taskyard_core::Limits;
-use taskyard_core::schedule::NewSchedule;
+use taskyard::Timestamp;
 use taskyard_core::schedule::rule::{Clock, Rule, zone};
 
 use crate::failure::Failure;
@@ -31,20 +29,13 @@ pub(crate) struct Next {
 impl Next {
     pub(super) fn run(&self, out: Out) -> Result<u8, Failure> {
         let after = self.after.unwrap_or_else(Timestamp::now);
-        let task = NewTask::new("none", br#"{"args":[],"kwargs":{}}"#.to_vec());
-        let mut new = NewSchedule { zone: self.zone.clone(), ..NewSchedule::new(&self.name, &self.rule, task) };
-        new.check(&Limits::default())?;
-        for warning in Rule::parse(&new.rule, &new.name)?.warnings() {
+        let rule = Rule::parse(&self.rule, &self.name)?;
+        let zone = zone(rule.zone_name().unwrap_or(&self.zone))?;
+        for warning in rule.warnings() {
             remark(format_args!("warning: {warning}"));
         }
-        let zone = zone(&new.zone)?;
-        let clock = Clock::of(&ScheduleRecord::unplanned(new, after))?;
-        let mut times = Vec::new();
-        let mut next = clock.first(after);
-        while let Some(at) = next.filter(|_| times.len() < usize::from(self.count)) {
-            times.push(at);
-            next = clock.after(at);
-        }
+        let clock = Clock::new(rule, zone.clone(), after);
+        let times: Vec<Timestamp> = clock.times(after).take(usize::from(self.count)).collect();
         if out.is_json() {
             out.json(&times)?;
             return Ok(0);

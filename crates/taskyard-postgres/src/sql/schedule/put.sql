@@ -4,12 +4,13 @@ CREATE OR REPLACE FUNCTION taskyard.schedule_put(
     p_options text, p_overlap smallint, p_catch_up smallint, p_catch_up_window_us bigint, p_jitter_us bigint,
     p_starts_at timestamptz, p_ends_at timestamptz, p_runs_max bigint, p_pause_after_failures bigint, p_conflict int
 ) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    v_now timestamptz := taskyard.now();
 BEGIN
     INSERT INTO taskyard.schedule (name, rule, zone, kind, runtime, queue, priority, payload, options, overlap, catch_up,
         catch_up_window_us, jitter_us, starts_at, ends_at, runs_max, pause_after_failures, created_at, planned_from)
     VALUES (p_name, p_rule, p_zone, p_kind, p_runtime, p_queue, p_priority, p_payload, p_options, p_overlap, p_catch_up,
-        p_catch_up_window_us, p_jitter_us, p_starts_at, p_ends_at, p_runs_max, p_pause_after_failures, taskyard.now(),
-        taskyard.now())
+        p_catch_up_window_us, p_jitter_us, p_starts_at, p_ends_at, p_runs_max, p_pause_after_failures, v_now, v_now)
     ON CONFLICT (name) DO NOTHING;
     IF FOUND THEN
         RETURN 0;

@@ -1,0 +1,101 @@
+//! Schedules: from Python's description, a dict, to a question; and rules that are read before anything is stored.
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use taskyard_core::client::{Ask, ScheduleAsk};
+use taskyard_core::schedule::rule::{Clock, Rule, zone};
+use taskyard_core::schedule::{NewSchedule, OnConflict};
+use taskyard_core::task::NewTask;
+use taskyard_core::{Error, Timestamp};
+
+use crate::draft::{draft, instant, seconds};
+use crate::errors;
+
+/// The question that `verb` asks about the schedule of this name.
+pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+    let name = || name.to_owned();
+    let count = |key: &str| match given.map(|given| given.get_item(key)).transpose()?.flatten() {
+        Some(value) => value.extract::<usize>(),
+        None => Ok(0),
+    };
+    Ok(Ask::Schedules(match verb {
+        "schedule_put" => put(py, given.ok_or_else(|| PyValueError::new_err("a schedule is missing"))?)?,
+        "schedules" => ScheduleAsk::List,
+        "schedule" => ScheduleAsk::Get { name: name(), upcoming: count("upcoming")?, runs: count("runs")? },
+        "schedule_remove" => ScheduleAsk::Remove(name()),
+        "schedule_pause" => ScheduleAsk::SetPaused(name(), true),
+        "schedule_resume" => ScheduleAsk::SetPaused(name(), false),
+        "schedule_run" => ScheduleAsk::Run(name()),
+        other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
+    }))
+}
+
+fn put(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<ScheduleAsk> {
+    let mut new = NewSchedule::new("", "", NewTask::new("", Vec::new()));
+    let mut on_conflict = OnConflict::Replace;
+    let wrong = |error: Error| errors::raised(py, &error);
+    for (key, value) in given {
+        match key.cast::<PyString>()?.to_str()? {
+            "name" => new.name = value.extract()?,
+            "rule" => new.rule = value.extract()?,
+            "zone" => new.zone = value.extract()?,
+            "task" => {
+                let draft = draft(py, value.cast::<PyDict>()?)?;
+                if !draft.blobs.is_empty() {
+                    return Err(errors::invalid(
+                        "a schedule: a nested function or a serialised value cannot be scheduled, for its signature is \
+                         one task's; use a function at the top of a module and plain arguments",
+                    ));
+                }
+                new.task = draft.task;
+            }
+            "overlap" => new.overlap = value.extract::<&str>()?.parse().map_err(wrong)?,
+            "catch_up" => new.catch_up = value.extract::<&str>()?.parse().map_err(wrong)?,
+            "catch_up_window" => new.catch_up_window = seconds("catch_up_window", value.extract()?)?,
+            "jitter" => new.jitter = seconds("jitter", value.extract()?)?,
+            "starts_at" => new.starts_at = Some(instant("starts_at", value.extract()?)?),
+            "ends_at" => new.ends_at = Some(instant("ends_at", value.extract()?)?),
+            "runs_max" => new.runs_max = Some(value.extract()?),
+            "pause_after_failures" => new.pause_after_failures = Some(value.extract()?),
+            "on_conflict" => on_conflict = value.extract::<&str>()?.parse().map_err(wrong)?,
+            other => return Err(PyTypeError::new_err(format!("a schedule has no `{other}`"))),
+        }
+    }
+    Ok(ScheduleAsk::Put { schedule: Box::new(new), on_conflict })
+}
+
+/// Reads a rule and its zone; answers what is probably not meant in it.
+///
+/// Raises `CronError`, and `InvalidArgument` for the zone.
+#[pyfunction]
+pub fn check_rule(py: Python<'_>, rule: &str, zone_name: &str, name: &str) -> PyResult<Vec<String>> {
+    let check = || {
+        let rule = Rule::parse(rule, name)?;
+        zone(rule.zone_name().unwrap_or(zone_name))?;
+        Ok(rule.warnings())
+    };
+    check().map_err(|error: Error| errors::raised(py, &error))
+}
+
+/// The next `count` times of a rule after an instant, both in microseconds since the Unix epoch.
+///
+/// Raises as `check_rule`.
+#[pyfunction]
+pub fn next_times(
+    py: Python<'_>,
+    rule: &str,
+    zone_name: &str,
+    name: &str,
+    after: Option<i64>,
+    count: usize,
+) -> PyResult<Vec<i64>> {
+    let after = after.map(|after| instant("after", after)).transpose()?.unwrap_or_else(Timestamp::now);
+    let times = || {
+        let rule = Rule::parse(rule, name)?;
+        let zone = zone(rule.zone_name().unwrap_or(zone_name))?;
+        let clock = Clock::new(rule, zone, after);
+        Ok(clock.times(after).take(count).map(Timestamp::as_microsecond).collect())
+    };
+    times().map_err(|error: Error| errors::raised(py, &error))
+}
