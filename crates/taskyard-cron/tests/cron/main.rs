@@ -1,0 +1,12 @@
+//! Owns nothing but the list of the tests: what the crate does, seen from outside and through other engines.
+
+mod croner;
+mod croniter;
+mod errors;
+mod expression;
+mod oracle;
+mod properties;
+mod random;
+mod rare;
+mod table;
+mod transitions;
