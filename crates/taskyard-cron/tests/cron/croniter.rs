@@ -1,4 +1,4 @@
-//! Owns the comparison with croniter 7.0.0, whose answers stand in `tests/oracles/croniter.txt`; the script beside it
+//! Owns the comparison with croniter 7.0.0, whose answers stand in `tests/oracles/from_croniter.txt`; the script beside it
 //! writes them and tells what is left out.
 
 use jiff::Timestamp;
@@ -7,7 +7,7 @@ use taskyard_cron::Cron;
 
 #[test]
 fn five_thousand_expressions_in_utc() {
-    let lines = include_str!("../oracles/croniter.txt").lines();
+    let lines = include_str!("../oracles/from_croniter.txt").lines();
     let mut compared = 0;
     for line in lines {
         let (text, numbers) = line.split_once('\t').unwrap();

@@ -1,7 +1,7 @@
-"""Writes croniter.txt: random expressions with their next times in UTC as croniter 7.0.0 computes them.
+"""Writes from_croniter.txt: random expressions with their next times in UTC as croniter 7.0.0 computes them.
 
     pip install croniter==7.0.0
-    python croniter.py
+    python from_croniter.py
 
 A line is an expression, a tab, the minute since 1970-01-01 00:00 UTC after which to search, and what is to be added to
 reach the first time, from it the second, and so on, in minutes. The seed is fixed: the file is the same in every run.
@@ -10,6 +10,8 @@ What croniter reads otherwise, and what is therefore not written:
 
 - a range of one value (`1-1`) is the whole field there; a range over the field's end with a step (`22-2/3`) skips
   otherwise; `*` as one item of a list;
+- a day field that lists every value (`0-6`) counts as `*` when the other day field begins with `*` (`*/2`); here it
+  never does;
 - `5#2` and `L5` demand day-of-month too, where both are given; `W` is not combined with day-of-week either;
 - `31W` is moved into shorter months; days over 28 are left out;
 - steps as wide as the field, which we refuse; schedules that never run.
@@ -77,9 +79,18 @@ def expression(rng: random.Random) -> str:
     return " ".join(fields)
 
 
+def lists_every_day(text: str) -> bool:
+    """A day field admits every day without being `*`, beside another one."""
+    words, values = text.split(), croniter.expand(text)[0]
+    full = [words[at] != "*" and (values[at] == ["*"] or len(values[at]) == size) for at, size in ((2, 31), (4, 7))]
+    return any(full) and "*" not in (words[2], words[4])
+
+
 def line(rng: random.Random) -> str | None:
-    """A line of the file; None for a schedule that never runs."""
+    """A line of the file; None for what is left out."""
     text = expression(rng)
+    if lists_every_day(text):
+        return None
     start = rng.randint(26_000_000, 36_000_000)
     at = datetime.fromtimestamp(start * 60, timezone.utc)
     try:
