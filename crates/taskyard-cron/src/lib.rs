@@ -6,6 +6,8 @@ mod cron;
 mod days;
 mod error;
 mod field;
+#[cfg(test)]
+mod fuzz;
 mod options;
 mod parse;
 mod rule;

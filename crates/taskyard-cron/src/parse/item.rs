@@ -61,6 +61,7 @@ impl Reader<'_> {
             }
             Some(b'?') => self.question_mark(),
             Some(b'0'..=b'9') => {
+                self.no_workday()?;
                 let value = self.value()?;
                 match self.word().as_str() {
                     "" => self.after_value(start, value),
@@ -87,6 +88,16 @@ impl Reader<'_> {
         }
     }
 
+    /// `15W` in another field is told before its number is found too large there.
+    fn no_workday(&mut self) -> Result<(), Fault> {
+        let rest = self.text[self.at..self.end].trim_start_matches(|digit: char| digit.is_ascii_digit());
+        if self.set.field == Field::DayOfMonth || !rest.eq_ignore_ascii_case("W") {
+            return Ok(());
+        }
+        let start = std::mem::replace(&mut self.at, self.end);
+        Err(self.error(start, "W stands in the day-of-month field only", self.set.field.values()))
+    }
+
     /// An item that begins with a letter.
     fn worded(&mut self, start: usize) -> Result<(), Fault> {
         let field = self.set.field;
@@ -101,7 +112,7 @@ impl Reader<'_> {
             (Field::DayOfMonth, "L") if self.eat(b'-') => {
                 let at = self.at;
                 let back = self.number().ok_or_else(|| {
-                    self.error(at, "the number of days before the last is missing", "write L-1 to L-30")
+                    self.error(at - 1, "the number of days before the last is missing", "write L-1 to L-30")
                 })?;
                 if !(1..=30).contains(&back) {
                     return Err(self.error(at, "no month has so many days before its last", "write L-1 to L-30"));
@@ -150,7 +161,7 @@ impl Reader<'_> {
                         let word = self.word();
                         field.number_of(&word).ok_or_else(|| self.unknown(at, &word))?
                     }
-                    _ => return Err(self.error(at, "a range without its end", field.values())),
+                    _ => return Err(self.error(at - 1, "a range without its end", field.values())),
                 };
                 if self.peek() == Some(b'#') {
                     self.nth(start, value, last)
@@ -205,7 +216,7 @@ impl Reader<'_> {
         }
         let start = self.at;
         let Some(by) = self.number() else {
-            return Err(self.error(start, "a step without its number", "write */5 or 10-30/5"));
+            return Err(self.error(start - 1, "a step without its number", "write */5 or 10-30/5"));
         };
         if by == 0 {
             return Err(self.error(start, "a step of 0 goes nowhere", "write a step of 1 or more"));
@@ -236,7 +247,10 @@ impl Reader<'_> {
         let at = self.at;
         let week = self.number();
         let Some(week @ 1..=5) = week else {
-            let message = if week.is_some() { "no weekday comes so often in a month" } else { "# without its number" };
+            let (at, message) = match week {
+                Some(_) => (at, "no weekday comes so often in a month"),
+                None => (at - 1, "# without its number"),
+            };
             return Err(self.error(at, message, "write #1 to #5, or L for the last one"));
         };
         let count = self.count(first, last);

@@ -7,6 +7,7 @@ use taskyard_cron::Cron;
 use crate::expression::{Expression, Item};
 use crate::oracle::Window;
 use crate::random::{Dialect, OURS, Random};
+use crate::zones::bundled;
 
 /// A zone, a time shortly before a change, and by how many minutes the clock jumps there.
 pub const CHANGES: [(&str, &str, i64); 33] = [
@@ -54,7 +55,7 @@ pub const CHANGES: [(&str, &str, i64); 33] = [
 ];
 
 /// The change after the given time.
-fn change(zone: &TimeZone, after: &str, minutes: i64) -> i64 {
+pub fn change(zone: &TimeZone, after: &str, minutes: i64) -> i64 {
     let after: Timestamp = after.parse().unwrap();
     let offset = zone.to_offset(after).seconds();
     let change = zone.following(after).find(|change| change.offset().seconds() != offset).expect("a change follows");
@@ -66,7 +67,7 @@ fn change(zone: &TimeZone, after: &str, minutes: i64) -> i64 {
 }
 
 /// An expression whose times are near those that the clock shows around the change.
-fn near(random: &mut Random, dialect: Dialect, zone: &TimeZone, change: i64) -> Expression {
+pub fn near(random: &mut Random, dialect: Dialect, zone: &TimeZone, change: i64) -> Expression {
     let mut expression = dialect.expression(random);
     let shown = |second: i64| zone.to_datetime(Timestamp::from_second(change + second).unwrap());
     let hour = |random: &mut Random| {
@@ -78,7 +79,12 @@ fn near(random: &mut Random, dialect: Dialect, zone: &TimeZone, change: i64) -> 
         let count = random.within(1, 3);
         expression.parts[2].items = (0..count).map(|_| Item::One(hour(random))).collect();
     } else if random.chance(50) {
-        expression.parts[2].items = vec![Item::Range(hour(random), hour(random), random.within(1, 3))];
+        let (mut first, mut last) = (hour(random), hour(random));
+        if !dialect.own {
+            (first, last) = (first.min(last), first.max(last));
+        }
+        let step = if first == last { 1 } else { random.within(1, 3) };
+        expression.parts[2].items = vec![Item::Range(first, last, step)];
     }
     if random.chance(30) {
         expression.parts[1].items = vec![Item::One(random.within(0, 3) * 15)];
@@ -95,7 +101,7 @@ fn near(random: &mut Random, dialect: Dialect, zone: &TimeZone, change: i64) -> 
 }
 
 /// Both directions of the search against the window's oracles.
-fn compare(window: &Window, expression: &Expression) {
+pub fn compare(window: &Window, expression: &Expression) {
     let text = expression.text();
     let cron = match Cron::parse(&text) {
         Ok(cron) => cron,
@@ -124,7 +130,7 @@ fn compare(window: &Window, expression: &Expression) {
 #[test]
 fn seven_hundred_expressions_around_every_change() {
     for (name, after, minutes) in CHANGES {
-        let zone = TimeZone::get(name).unwrap();
+        let zone = bundled(name);
         let change = change(&zone, after, minutes);
         let day = 86_400;
         // Odd to the hour on purpose; full minutes.
@@ -139,7 +145,7 @@ fn seven_hundred_expressions_around_every_change() {
 #[test]
 fn with_seconds_around_every_change() {
     for (name, after, minutes) in CHANGES {
-        let zone = TimeZone::get(name).unwrap();
+        let zone = bundled(name);
         let change = change(&zone, after, minutes);
         let window = Window::new(&zone, change - 6_001, change + 6_001, 1);
         let mut random = Random(change as u64);
