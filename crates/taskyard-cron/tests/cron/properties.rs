@@ -11,7 +11,7 @@ use crate::zones::bundled;
 fn zones() -> Vec<TimeZone> {
     let mut names: Vec<&str> = CHANGES.iter().map(|(name, ..)| *name).collect();
     names.dedup();
-    let mut zones: Vec<TimeZone> = names.into_iter().map(|name| bundled(name)).collect();
+    let mut zones: Vec<TimeZone> = names.into_iter().map(bundled).collect();
     zones.push(TimeZone::UTC);
     zones.push(TimeZone::fixed(Offset::from_seconds(5 * 3_600 + 2_700).unwrap()));
     zones.push(TimeZone::fixed(Offset::from_seconds(-12 * 3_600 + 1).unwrap()));
