@@ -180,7 +180,8 @@ fn zone(text: &str, words: &mut Vec<Range<usize>>) -> Result<Option<Range<usize>
     if name.is_empty() {
         return Err(outside(span, "the time zone's name is missing", help));
     }
-    if TimeZone::get(name).is_err() {
+    // Etc/Unknown is jiff's name for not knowing.
+    if TimeZone::get(name).map_or(true, |zone| zone.is_unknown()) {
         return Err(outside(span, format!("no time zone is called {name}"), help));
     }
     words.remove(0);

@@ -3,7 +3,7 @@
 use taskyard_cron::{Cron, CronError, Options, Rule};
 
 /// A text whose wrong part stands between `[` and `]`, the field, a part of the message.
-const WRONG: [(&str, &str, &str); 74] = [
+const WRONG: [(&str, &str, &str); 75] = [
     ("[]", "", "the schedule is empty"),
     (" \t[]", "", "the schedule is empty"),
     ("* * * *[]", "", "4 fields where five are needed"),
@@ -76,6 +76,7 @@ const WRONG: [(&str, &str, &str); 74] = [
     ("@every 5m[1h]", "", "each unit comes once"),
     ("@every [0s]", "", "an interval of nothing"),
     ("TZ=[Europe/Berln] 0 0 * * *", "", "no time zone is called Europe/Berln"),
+    ("TZ=[Etc/Unknown] 0 0 * * *", "", "no time zone is called Etc/Unknown"),
     ("TZ=[] 0 0 * * *", "", "name is missing"),
     ("TZ=UTC[]", "", "no schedule follows"),
 ];

@@ -2,7 +2,7 @@
 
 use crate::zones::bundled;
 use jiff::Timestamp;
-use jiff::tz::TimeZoneDatabase;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use taskyard_cron::Cron;
 
 /// The schedule's times in the zone after an instant, as the zone's clock shows them.
@@ -95,6 +95,24 @@ fn half_an_hour_two_hours_and_ramadan() {
     let casablanca = |text: &str, after| times(text, "Africa/Casablanca", after, 2);
     assert_eq!(casablanca("30 2 * * *", "2026-02-14T12:00Z"), "15 02:30 +01:00, 16 02:30 +00:00");
     assert_eq!(casablanca("30 2 * * *", "2026-03-21T12:00Z"), "22 03:00 +01:00, 23 02:30 +01:00");
+}
+
+#[test]
+fn two_changes_within_an_hour() {
+    // On 10 April the clock goes from 01:00 back to 00:00, and half an hour later from 00:30 forward to 01:30.
+    let zone = TimeZone::posix("AAA0BBB-1,J100/0:30,J100/1:00").unwrap();
+    let times = |text: &str| {
+        let cron = Cron::parse(text).unwrap();
+        let times = cron.upcoming("2026-04-09T22:00Z".parse().unwrap(), &zone).take(2);
+        let shown: Vec<String> = times.map(|time| time.strftime("%d %H:%M").to_string()).collect();
+        shown.join(", ")
+    };
+    // Shown before the first change, again after it, jumped over by the second: once.
+    assert_eq!(times("15 0 * * *"), "09 23:15, 10 23:15");
+    assert_eq!(times("45 0 * * *"), "09 23:45, 10 23:45");
+    // Never shown, caught up with.
+    assert_eq!(times("15 1 * * *"), "10 00:30, 11 00:15");
+    assert_eq!(times("*/45 0 * * *"), "09 23:00, 09 23:45");
 }
 
 #[test]
