@@ -106,34 +106,24 @@ fn days_of_month(set: &FieldSet, months: u16) -> Vec<Warning> {
 
 /// How day-of-month and day-of-week go together.
 fn day_fields(of_month: &FieldSet, of_week: &FieldSet, days: &Days) -> Vec<Warning> {
-    if of_month.star || of_week.star {
+    if days.both || of_month.star || of_week.star {
         return Vec::new();
     }
     let mut found = Vec::new();
     let mut warn = |set: &FieldSet, message: String| {
         found.push(Warning { field: set.field, span: set.span.clone(), message });
     };
-    if days.both {
-        return found;
-    }
     let mut told = false;
-    for set in [of_month, of_week] {
-        let other = if set.field == Field::DayOfMonth { of_week } else { of_month };
+    for (set, other) in [(of_month, of_week), (of_week, of_month)] {
+        let other = other.field.name();
         if set.bits == set.field.all() {
+            let effect = format!("so the {other} field changes nothing; with * here it alone would decide");
+            warn(set, format!("admits every day, {effect}"));
             told = true;
-            warn(
-                set,
-                format!("admits every day, so the {} field changes nothing; write * for that", other.field.name()),
-            );
         } else if set.begins_with_star {
+            let elsewhere = "Vixie cron, for a field that begins with *, demands both";
+            warn(set, format!("a day is admitted by this field or by the {other} field; {elsewhere}"));
             told = true;
-            let other = other.field.name();
-            warn(
-                set,
-                format!(
-                    "a day is admitted by this field or by the {other} field; Vixie cron, for a field that begins with *, demands both"
-                ),
-            );
         }
     }
     if !days.ever(|month| days.of_month.days(month)) {

@@ -20,6 +20,7 @@ What croniter reads otherwise, and what is therefore not written:
 import random
 from datetime import datetime, timezone
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 from croniter import croniter
@@ -100,7 +101,7 @@ def line(rng: random.Random) -> str | None:
         if "failed to find" not in str(error) and "is not a valid" not in str(error):
             raise RuntimeError(text) from error
         return None
-    return f"{text}\t{start} " + " ".join(str(b - a) for a, b in zip([start, *found], found))
+    return f"{text}\t{start} " + " ".join(str(b - a) for a, b in pairwise([start, *found]))
 
 
 def main() -> None:
