@@ -1,6 +1,7 @@
 //! Owns the arithmetic of the Gregorian calendar on plain integers: days since 1970-01-01, dates, weekdays.
 //!
-//! Integers cannot leave a calendar library's range, so a search near the end of representable time ends by a comparison.
+//! Integers cannot leave a calendar library's range, so a search near the end of representable time ends by a
+//! comparison.
 
 /// Seconds of a civil day.
 pub(crate) const DAY: i64 = 86_400;

@@ -1,5 +1,5 @@
-//! Owns the search on the civil time line, where every day has 86,400 seconds: the next and the previous second that the
-//! fields admit. Time zones are not known here.
+//! Owns the search on the civil time line, where every day has 86,400 seconds: the next and the previous second that
+//! the fields admit. Time zones are not known here.
 
 use crate::calendar::{DAY, date_of, day_number, is_leap, month_length, weekday};
 use crate::days::{Days, Month};

@@ -47,8 +47,8 @@ impl Cron {
 
     /// The first time strictly after the given instant, by the civil time of `zone`.
     ///
-    /// The zone that [`Cron::zone_name`] tells is not applied here: it is the caller's to look up. None when no time comes
-    /// within 40 years or before the end of jiff's time.
+    /// The zone that [`Cron::zone_name`] tells is not applied here: it is the caller's to look up. None when no time
+    /// comes within 40 years or before the end of jiff's time.
     pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         self.search(zone).next(after).0
     }

@@ -53,8 +53,8 @@ impl CronError {
         &self.inner.fault.help
     }
 
-    /// The field that it is in: `second`, `minute`, `hour`, `day-of-month`, `month` or `day-of-week`; none when it is not
-    /// about one field.
+    /// The field that it is in: `second`, `minute`, `hour`, `day-of-month`, `month` or `day-of-week`; none when it is
+    /// not about one field.
     pub fn field(&self) -> Option<&'static str> {
         self.inner.fault.field.map(Field::name)
     }

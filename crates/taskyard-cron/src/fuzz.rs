@@ -1,5 +1,5 @@
-//! Owns the fuzzing: a million texts, no panic, and work that stays within a bound whatever a text says. Steps are counted
-//! because a clock on a busy machine proves nothing about one text; the clock is asked about the average.
+//! Owns the fuzzing: a million texts, no panic, and work that stays within a bound whatever a text says. Steps are
+//! counted because a clock on a busy machine proves nothing about one text; the clock is asked about the average.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 
 use crate::{Cron, Options, Rule};
 
-/// The most that a search may take: every month of 40 years and both changes of offset in each, with room for zones that
-/// change more often.
+/// The most that a search may take: every month of 40 years and both changes of offset in each, with room for zones
+/// that change more often.
 const STEPS: u32 = 1_000;
 
 struct Random(u64);

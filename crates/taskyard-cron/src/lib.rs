@@ -33,34 +33,34 @@
 //! | month | 1-12, `JAN`-`DEC`, `January`-`December` | |
 //! | day-of-week | 0-7, both 0 and 7 are Sunday, `SUN`-`SAT`, `Sunday`-`Saturday` | `5L` `FRIL` `L5` `5#2` `FRI#2` `MON-FRI#2` `?` |
 //!
-//! In every field: `*`, a value, a range `1-5`, steps `*/5`, `1-30/5` and `5/15` (from 5 to the field's end), and lists of
-//! these with commas. A range may go over the field's end: `22-2` is `22-23` and `0-2`, and steps go on over it. Names and
-//! letters are read in any case, names only as whole words. A step of 0 or as wide as the field is an error.
+//! In every field: `*`, a value, a range `1-5`, steps `*/5`, `1-30/5` and `5/15` (from 5 to the field's end), and lists
+//! of these with commas. A range may go over the field's end: `22-2` is `22-23` and `0-2`, and steps go on over it.
+//! Names and letters are read in any case, names only as whole words. A step of 0 or as wide as the field is an error.
 //!
 //! - `L` is the month's last day, `L-3` three days before it, `LW` its last day from Monday to Friday.
 //! - `15W` is the day from Monday to Friday nearest to the 15th, in the same month; a month without the day is skipped.
 //! - `FRIL` is the month's last Friday, `FRI#2` its second one, `MON-FRI#2` the second of each of the five.
 //! - `?` is `*`.
 //! - `H` is a value computed from [`Options::hash_seed`], so that many schedules do not all run at minute 0. `H(0-29)`
-//!   chooses from a range, `H/15` where the steps begin, `H(0-29)/10` both. A day of the month is chosen from 1 to 28. The
-//!   computation never changes.
+//!   chooses from a range, `H/15` where the steps begin, `H(0-29)/10` both. A day of the month is chosen from 1 to 28.
+//!   The computation never changes.
 //!
 //! Instead of fields: `@yearly`, `@annually`, `@monthly`, `@weekly`, `@daily`, `@midnight`, `@hourly`. [`Rule::parse`]
-//! reads `@every 1h30m` and `@reboot` as well. `CRON_TZ=Europe/Berlin` or `TZ=Europe/Berlin` may stand in front of fields
-//! and aliases; [`Cron::zone_name`] tells it, the caller applies it.
+//! reads `@every 1h30m` and `@reboot` as well. `CRON_TZ=Europe/Berlin` or `TZ=Europe/Berlin` may stand in front of
+//! fields and aliases; [`Cron::zone_name`] tells it, the caller applies it.
 //!
 //! # Two day fields
 //!
-//! When day-of-month and day-of-week are both given, a day is admitted by *either*. A field is "not given" when it is `*`
-//! or `?`, nothing else: `*/2` and `1-31` are given. [`Options::day_and`] demands both fields, [`Options::vixie_star`]
-//! takes a field that begins with `*` as not given, and demands both then, as Vixie cron does.
+//! When day-of-month and day-of-week are both given, a day is admitted by *either*. A field is "not given" when it is
+//! `*` or `?`, nothing else: `*/2` and `1-31` are given. [`Options::day_and`] demands both fields,
+//! [`Options::vixie_star`] takes a field that begins with `*` as not given, and demands both then, as Vixie cron does.
 //!
 //! A schedule whose day fields never admit a day in any year is refused, in constant time.
 //!
 //! # When clocks change
 //!
-//! The rule is that of Vixie cron. A schedule is a *wildcard* when its minute or its hour field begins with `*`, otherwise
-//! it is *fixed*; the field for seconds has no say, it only divides minutes.
+//! The rule is that of Vixie cron. A schedule is a *wildcard* when its minute or its hour field begins with `*`,
+//! otherwise it is *fixed*; the field for seconds has no say, it only divides minutes.
 //!
 //! | | wildcard | fixed |
 //! |---|---|---|
@@ -71,8 +71,8 @@
 //! So a job at 02:30 runs once on every day, whatever the zone does to that hour, and one of every 30 minutes keeps its
 //! distance. Times are strictly increasing instants, in full seconds.
 //!
-//! The tz database is part of the program: machines without one need nothing. Where the machine has its own, jiff prefers
-//! that one.
+//! The tz database is part of the program: machines without one need nothing. Where the machine has its own, jiff
+//! prefers that one.
 
 mod calendar;
 mod civil;

@@ -7,7 +7,7 @@ pub struct Options<'a> {
     pub hash_seed: Option<&'a str>,
     /// A day must be admitted by day-of-month *and* day-of-week. By default, when both are given, either is enough.
     pub day_and: bool,
-    /// A day field that only *begins* with `*`, such as `*/2`, counts as `*` when the two day fields are combined, as in
-    /// Vixie cron: then both must admit the day. By default only `*` and `?` themselves do.
+    /// A day field that only *begins* with `*`, such as `*/2`, counts as `*` when the two day fields are combined, as
+    /// in Vixie cron: then both must admit the day. By default only `*` and `?` themselves do.
     pub vixie_star: bool,
 }

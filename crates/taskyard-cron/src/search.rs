@@ -1,8 +1,8 @@
-//! Owns the way from civil times to instants: the rule for gaps and folds, and the walk over the pieces of a time zone in
-//! which the offset stays the same.
+//! Owns the way from civil times to instants: the rule for gaps and folds, and the walk over the pieces of a time zone
+//! in which the offset stays the same.
 //!
-//! Within a piece an instant and its civil time differ by a constant, so the civil search does the work; only the piece's
-//! beginning needs a rule. The rule is that of Vixie cron, told in one sentence for each kind:
+//! Within a piece an instant and its civil time differ by a constant, so the civil search does the work; only the
+//! piece's beginning needs a rule. The rule is that of Vixie cron, told in one sentence for each kind:
 //!
 //! - a *wildcard* schedule fires at every instant whose civil time its fields admit;
 //! - a *fixed* schedule fires at the instant at which the civil clock passes an admitted time that it had not passed

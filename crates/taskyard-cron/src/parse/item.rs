@@ -115,7 +115,8 @@ impl Reader<'_> {
                     self.error(at - 1, "the number of days before the last is missing", "write L-1 to L-30")
                 })?;
                 if !(1..=30).contains(&back) {
-                    return Err(self.error(at, "no month has so many days before its last", "write L-1 to L-30"));
+                    let help = "write L for the last day, L-1 to L-30 for days before it";
+                    return Err(self.error(at, "L goes back by 1 to 30 days", help));
                 }
                 self.set.of_month.from_end |= 1 << back;
                 self.done()
@@ -248,7 +249,7 @@ impl Reader<'_> {
         let week = self.number();
         let Some(week @ 1..=5) = week else {
             let (at, message) = match week {
-                Some(_) => (at, "no weekday comes so often in a month"),
+                Some(_) => (at, "a month has the first to the fifth of a weekday only"),
                 None => (at - 1, "# without its number"),
             };
             return Err(self.error(at, message, "write #1 to #5, or L for the last one"));

@@ -44,8 +44,8 @@ fn six_thousand_expressions_in_utc() {
     assert!(compared > 5_000, "{compared}");
 }
 
-/// A single minute in a single hour is fixed for both, a field with `*` in the minute or hour a wildcard; between the two,
-/// croner calls a list a wildcard and we do not.
+/// A single minute in a single hour is fixed for both, a field with `*` in the minute or hour a wildcard; between the
+/// two, croner calls a list a wildcard and we do not.
 fn kinds_agree(text: &str) -> bool {
     let words: Vec<&str> = text.split(' ').collect();
     let single = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
