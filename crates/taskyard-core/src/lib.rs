@@ -11,6 +11,7 @@ pub mod graph;
 pub mod id;
 pub mod limits;
 pub mod payload;
+pub mod rest;
 pub mod retry;
 pub mod schedule;
 pub mod seal;

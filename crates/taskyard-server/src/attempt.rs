@@ -6,7 +6,7 @@
 mod live;
 mod verdict;
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -44,6 +44,8 @@ pub(crate) struct Attempt {
     /// Whether `live` was ever used: an attempt that neither logs nor sets context takes no lock at its end.
     touched: AtomicBool,
     live: Mutex<Live>,
+    /// How many tasks its body waits for.
+    rests: AtomicUsize,
 }
 
 impl Attempt {
@@ -59,6 +61,7 @@ impl Attempt {
             recorded: Notify::new(),
             touched: AtomicBool::new(false),
             live: Mutex::default(),
+            rests: AtomicUsize::new(0),
         })
     }
 
@@ -99,6 +102,16 @@ impl Attempt {
             }
             notified.await;
         }
+    }
+
+    /// Its body begins to wait for another task; whether it waited for none before.
+    pub fn begin_rest(&self) -> bool {
+        self.rests.fetch_add(1, Ordering::AcqRel) == 0
+    }
+
+    /// Its body has waited; whether it waits for none any more.
+    pub fn end_rest(&self) -> bool {
+        self.rests.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     pub fn is_decided(&self) -> bool {

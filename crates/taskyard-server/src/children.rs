@@ -153,7 +153,7 @@ impl Executor for Arc<Children> {
             return 0;
         }
         let counts = yard.counts();
-        let free = (workers * config.concurrency.max(1)).saturating_sub(counts.running);
+        let free = (workers * config.concurrency.max(1)).saturating_sub(counts.running - counts.resting);
         let ahead = self.pace.prefetch(workers).min(config.claim_max * 2);
         room::room(free, ahead, counts.unstarted)
     }
@@ -243,6 +243,7 @@ impl Executor for Arc<Children> {
             workers_active: counts.active,
             workers_idle: counts.idle,
             running: counts.running,
+            resting: counts.resting,
             unstarted: counts.unstarted,
             abandoned: 0,
         }

@@ -50,6 +50,8 @@ pub(crate) struct Figures {
     pub workers_active: usize,
     pub workers_idle: usize,
     pub running: usize,
+    /// Of those that run, those that wait for other tasks and have left their places to others.
+    pub resting: usize,
     pub unstarted: usize,
     pub abandoned: usize,
 }

@@ -176,6 +176,7 @@ impl State {
             workers_active: sum.workers_active + one.workers_active,
             workers_idle: sum.workers_idle + one.workers_idle,
             running: sum.running + one.running,
+            resting: sum.resting + one.resting,
             unstarted: sum.unstarted + one.unstarted,
             abandoned: sum.abandoned + one.abandoned,
         })

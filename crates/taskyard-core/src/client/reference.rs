@@ -169,7 +169,8 @@ impl<T> TaskRef<T> {
         self.client.store.attempts(id).await
     }
 
-    /// Waits until the task is done, failed, cancelled or stopped; a failure of the task is no error here.
+    /// Waits until the task is done, failed, cancelled or stopped; a failure of the task is no error here. Awaited in a
+    /// task's body, it leaves the body's place to others meanwhile.
     ///
     /// # Errors
     /// Why the task could not be added; [`Error::NotFound`] for an id that does not exist.
@@ -178,6 +179,7 @@ impl<T> TaskRef<T> {
             Some(_) => self.get_task_id().await?,
             None => self.record().await?.id,
         };
+        let _resting = crate::rest::rest();
         self.client.waiter.wait(id).await.map_err(|_| Error::ShutDown("this client"))
     }
 

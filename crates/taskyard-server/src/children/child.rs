@@ -45,8 +45,10 @@ pub(super) struct Child {
     outbox: mpsc::UnboundedSender<ToChild>,
     /// In the order in which they were sent.
     pub flights: BTreeMap<u64, Flight>,
-    /// Those of them that run one at a time.
+    /// Those of them that run one at a time, but for those that rest.
     pub singles: BTreeSet<u64>,
+    /// Those that wait for other tasks, each with whether it runs one at a time: their places are free.
+    pub resting: BTreeMap<u64, bool>,
     pub born: Instant,
     pub ready: bool,
     /// It was told to leave, or is to be ended.
@@ -70,6 +72,7 @@ impl Child {
             outbox,
             flights: BTreeMap::new(),
             singles: BTreeSet::new(),
+            resting: BTreeMap::new(),
             born: now,
             ready: false,
             leaving: None,
@@ -109,9 +112,20 @@ impl Child {
         self.flights.values().filter(|flight| !matches!(flight, Flight::Sent { recall: None, .. })).count()
     }
 
+    /// A body of it waits for other tasks, or goes on.
+    pub fn rests(&mut self, slot: u64, rests: bool) {
+        if rests && matches!(self.flights.get(&slot), Some(Flight::Started { .. })) {
+            let is_single = self.singles.remove(&slot);
+            self.resting.entry(slot).or_insert(is_single);
+        } else if self.resting.remove(&slot) == Some(true) {
+            self.singles.insert(slot);
+        }
+    }
+
     /// Takes what it has under this slot.
     pub fn take(&mut self, slot: u64) -> Option<Flight> {
         self.singles.remove(&slot);
+        self.resting.remove(&slot);
         self.flights.remove(&slot)
     }
 
@@ -124,6 +138,10 @@ impl Child {
                 Flight::Sent { queued, recall } => (&queued.claimed.kind, Some(recall)),
             };
             if !kinds.contains(kind) {
+                continue;
+            }
+            if let Some(is_single) = self.resting.get_mut(slot) {
+                *is_single = true;
                 continue;
             }
             self.singles.insert(*slot);

@@ -122,6 +122,8 @@ pub enum FromChild {
     Started(Vec<u64>),
     /// Log lines and contexts of running attempts.
     Noted(Vec<Note>),
+    /// These attempts wait for other tasks (`true`), which leaves their places to others, or go on.
+    Rests(Vec<(u64, bool)>),
     /// These attempts have ended.
     Ended(Vec<(u64, End)>),
     /// Questions, by numbers of the child's own.

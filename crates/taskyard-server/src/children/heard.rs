@@ -43,6 +43,13 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
                 }
             }
         }
+        FromChild::Rests(slots) => {
+            for (slot, rests) in slots {
+                child.rests(slot, rests);
+            }
+            children.feed(yard);
+            children.changed.notify_one();
+        }
         FromChild::Ended(ends) => ended(children, yard, number, ends),
         FromChild::Asks(asks) => super::asked::asked(children, child, number, asks),
         FromChild::Singles(kinds) => {

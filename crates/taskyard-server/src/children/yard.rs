@@ -35,6 +35,8 @@ pub(super) struct Counts {
     pub active: usize,
     pub idle: usize,
     pub running: usize,
+    /// Of those that run, those that wait for other tasks.
+    pub resting: usize,
     pub unstarted: usize,
 }
 
@@ -48,7 +50,7 @@ struct Taker {
 
 impl Taker {
     fn of(number: u64, child: &Child) -> Option<Self> {
-        let (count, singles) = (child.flights.len(), child.singles.len());
+        let (count, singles) = (child.flights.len() - child.resting.len(), child.singles.len());
         child.takes().then_some(Self { number, count, singles, gift: Vec::new() })
     }
 }
@@ -131,6 +133,7 @@ impl Yard {
         for child in self.children.values() {
             let running = child.running();
             counts.running += running;
+            counts.resting += child.resting.len();
             counts.unstarted += child.flights.len() - running;
             if child.flights.is_empty() {
                 counts.idle += 1;

@@ -1,11 +1,12 @@
 //! Blocking bodies: at most `workers` at once, each on a thread that is used again. They see a cancel only by asking;
 //! a thread whose body overstays is given up by the watchdog and another takes its place.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use taskyard_core::rest::{self, Resting, Seat};
 use taskyard_core::{TaskId, Token};
 
 use super::Queued;
@@ -28,6 +29,8 @@ struct State {
     /// Threads that count: not given up.
     threads: usize,
     busy: usize,
+    /// Bodies that wait for other tasks, each with how many it waits for: neither they nor their threads count.
+    resting: HashMap<Token, usize>,
     number: u64,
     closing: bool,
 }
@@ -70,7 +73,7 @@ impl Blocking {
     pub fn stir(&self, pool: &Arc<Pool>) {
         let workers = pool.config().workers.max(1);
         let mut state = lock(&self.state);
-        let idle = state.threads - state.busy;
+        let idle = state.threads.saturating_sub(state.busy);
         let missing = state.line.len().saturating_sub(idle).min(workers.saturating_sub(state.threads));
         for _ in 0..missing {
             state.number += 1;
@@ -114,10 +117,42 @@ impl Blocking {
     }
 
     /// One thread's body is given up: the thread does not count any more.
-    pub fn give_up(&self) {
+    pub fn give_up(&self, attempt: &Attempt) {
         let mut state = lock(&self.state);
-        state.threads -= 1;
-        state.busy -= 1;
+        if state.resting.remove(&attempt.claimed.token).is_none() {
+            state.threads -= 1;
+            state.busy -= 1;
+        }
+    }
+
+    pub fn resting(&self) -> usize {
+        lock(&self.state).resting.len()
+    }
+
+    /// A body waits for another task: another thread may take its place.
+    fn rest(&self, pool: &Arc<Pool>, token: Token) {
+        let mut state = lock(&self.state);
+        let waits = state.resting.entry(token).or_default();
+        *waits += 1;
+        if *waits == 1 {
+            state.threads -= 1;
+            state.busy -= 1;
+            drop(state);
+            self.stir(pool);
+            pool.changed.notify_one();
+        }
+    }
+
+    /// It goes on, be there one thread more than there should be for a while; nothing if it was given up.
+    fn resume(&self, token: Token) {
+        let mut state = lock(&self.state);
+        let Some(waits) = state.resting.get_mut(&token) else { return };
+        *waits -= 1;
+        if *waits == 0 {
+            state.resting.remove(&token);
+            state.threads += 1;
+            state.busy += 1;
+        }
     }
 
     pub fn close(&self) {
@@ -157,8 +192,31 @@ impl Blocking {
     }
 }
 
+/// The place of a blocking thread.
+struct ThreadSeat(Arc<Pool>);
+
+impl Seat for ThreadSeat {
+    fn rest(&self) -> Option<Resting> {
+        let token = TaskContext::current()?.0.claimed.token;
+        self.0.blocking.rest(&self.0, token);
+        Some(Box::new(ThreadRest { pool: self.0.clone(), token }))
+    }
+}
+
+struct ThreadRest {
+    pool: Arc<Pool>,
+    token: Token,
+}
+
+impl Drop for ThreadRest {
+    fn drop(&mut self) {
+        self.pool.blocking.resume(self.token);
+    }
+}
+
 fn work(pool: &Arc<Pool>) {
     let blocking = &pool.blocking;
+    rest::sit(Arc::new(ThreadSeat(pool.clone())));
     while let Some(job) = blocking.next(pool) {
         let (attempt, body) = match job {
             Job::Task(task) => {

@@ -13,6 +13,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use taskyard_core::Failure;
+use taskyard_core::rest::{self, Resting, Seat};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
@@ -36,6 +37,10 @@ pub(super) struct LaneFace {
     /// The body being polled, or that was polled last.
     current: Mutex<Option<Arc<Attempt>>>,
     tasks: AtomicUsize,
+    /// Those of them that wait for other tasks: their places are free.
+    resting: AtomicUsize,
+    /// A place came free.
+    freed: Notify,
     /// One poll has lasted long: its places do not count as free.
     stalled: AtomicBool,
     abandoned: AtomicBool,
@@ -46,6 +51,15 @@ pub(super) struct LaneFace {
 impl LaneFace {
     pub fn tasks(&self) -> usize {
         self.tasks.load(Ordering::Acquire)
+    }
+
+    pub fn resting(&self) -> usize {
+        self.resting.load(Ordering::Acquire)
+    }
+
+    /// Tasks that take a place.
+    fn seated(&self) -> usize {
+        self.tasks().saturating_sub(self.resting())
     }
 
     pub fn take_task(&self) {
@@ -66,7 +80,7 @@ impl LaneFace {
 
     /// Places that cannot take a task now.
     pub fn taken(&self, concurrency: usize) -> usize {
-        if self.is_stalled() { concurrency } else { self.tasks().min(concurrency) }
+        if self.is_stalled() { concurrency } else { self.seated().min(concurrency) }
     }
 
     pub fn beat(&self) -> u64 {
@@ -97,8 +111,6 @@ impl LaneFace {
 pub(super) struct Lane {
     pub pool: Arc<Pool>,
     pub face: Arc<LaneFace>,
-    /// A pending body ended.
-    pub freed: Notify,
 }
 
 impl Lane {
@@ -124,6 +136,44 @@ impl Lane {
     pub fn task_ended(&self) {
         self.face.tasks.fetch_sub(1, Ordering::AcqRel);
     }
+
+    /// A pending body ended.
+    pub fn freed(&self) {
+        self.face.freed.notify_one();
+    }
+}
+
+/// The places of a lane, for bodies that wait for other tasks.
+struct LaneSeat {
+    pool: Arc<Pool>,
+    face: Arc<LaneFace>,
+}
+
+impl Seat for LaneSeat {
+    fn rest(&self) -> Option<Resting> {
+        let TaskContext(attempt) = TaskContext::current()?;
+        let seat = Self { pool: self.pool.clone(), face: self.face.clone() };
+        // A body that waits for several tasks at once has one place all the same.
+        if attempt.begin_rest() {
+            self.face.resting.fetch_add(1, Ordering::AcqRel);
+            self.face.freed.notify_one();
+            self.pool.changed.notify_one();
+        }
+        Some(Box::new(LaneRest { seat, attempt }))
+    }
+}
+
+struct LaneRest {
+    seat: LaneSeat,
+    attempt: Arc<Attempt>,
+}
+
+impl Drop for LaneRest {
+    fn drop(&mut self) {
+        if self.attempt.end_rest() {
+            self.seat.face.resting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
 }
 
 /// Starts a lane's thread.
@@ -133,6 +183,8 @@ pub(super) fn spawn(pool: Arc<Pool>, number: u64) -> io::Result<Arc<LaneFace>> {
         beat: AtomicU64::new(0),
         current: Mutex::default(),
         tasks: AtomicUsize::new(0),
+        resting: AtomicUsize::new(0),
+        freed: Notify::new(),
         stalled: AtomicBool::new(false),
         abandoned: AtomicBool::new(false),
         seen: Mutex::default(),
@@ -143,7 +195,8 @@ pub(super) fn spawn(pool: Arc<Pool>, number: u64) -> io::Result<Arc<LaneFace>> {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
                 let local = LocalSet::new();
-                let lane = Rc::new(Lane { pool, face, freed: Notify::new() });
+                rest::sit(Arc::new(LaneSeat { pool: pool.clone(), face: face.clone() }));
+                let lane = Rc::new(Lane { pool, face });
                 local.block_on(&runtime, work(lane));
                 // Bodies that are still pending are dropped here, on the thread they belong to.
                 let _ = panics::catch(|| drop(local));
@@ -187,7 +240,7 @@ async fn work(lane: Rc<Lane>) {
         if surplus && lane.face.is_idle() {
             return;
         }
-        let full = surplus || lane.face.tasks() >= config.concurrency.max(1);
+        let full = surplus || lane.face.seated() >= config.concurrency.max(1);
         let arrived = pool.arrived.notified();
         tokio::pin!(arrived);
         // From here on an arrival is not missed; what arrived before is seen by the look at the line.
@@ -204,7 +257,7 @@ async fn work(lane: Rc<Lane>) {
         let idle = lane.face.is_idle();
         tokio::select! {
             () = &mut arrived, if !full => {}
-            () = lane.freed.notified() => {}
+            () = lane.face.freed.notified() => {}
             () = &mut closed => return,
             () = tokio::time::sleep(config.worker_idle_timeout), if idle => {
                 if pool.may_leave(&lane.face, config.workers_min) {
@@ -226,7 +279,7 @@ async fn start_row(lane: &Rc<Lane>, ends: &mut Vec<Ended>) {
     let (mut began, mut count, mut ended) = (None, 0, 0);
     let mut spent = Duration::ZERO;
     let mut last = Instant::now();
-    while lane.face.tasks() < concurrency && !lane.is_leaving() {
+    while lane.face.seated() < concurrency && !lane.is_leaving() {
         let Some(queued) = pool.pop(&lane.face) else { break };
         let at_once = start(lane, queued, ends).await;
         let now = Instant::now();

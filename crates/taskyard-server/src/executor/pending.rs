@@ -51,6 +51,6 @@ async fn carry_on(lane: Rc<Lane>, running: Arc<Running>, body: AsyncBody) {
     lane.pool.table.remove(&running);
     attempt.end(judge(attempt, end));
     lane.task_ended();
-    lane.freed.notify_one();
+    lane.freed();
     lane.pool.changed.notify_one();
 }

@@ -261,12 +261,15 @@ impl Executor for Arc<Pool> {
         let lanes = lock(&self.lanes);
         let idle = lanes.iter().filter(|lane| lane.is_idle()).count();
         let running: usize = lanes.iter().map(|lane| lane.tasks()).sum();
+        let resting: usize = lanes.iter().map(|lane| lane.resting()).sum();
+        let blocked = self.blocking.resting();
         let waiting = self.blocking.waiting();
         let (threads, busy) = (self.blocking.threads(), self.blocking.busy());
         Figures {
-            workers_active: lanes.len() - idle + busy,
+            workers_active: lanes.len() - idle + busy + blocked,
             workers_idle: idle + threads.saturating_sub(busy),
-            running: running + busy,
+            running: running + busy + blocked,
+            resting: resting + blocked,
             unstarted: line + waiting,
             abandoned: self.abandoned.load(Ordering::Acquire),
         }

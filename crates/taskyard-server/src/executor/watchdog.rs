@@ -141,7 +141,7 @@ fn watch_thread(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig,
     let outcome = end(attempt);
     pool.abandoned.fetch_add(1, Ordering::AcqRel);
     pool.table.remove(running);
-    pool.blocking.give_up();
+    pool.blocking.give_up(attempt);
     tracing::error!(
         task = %attempt.id(),
         kind = attempt.claimed.kind,

@@ -27,7 +27,8 @@ impl Fetcher {
                 return false;
             }
             let figures = self.state.figures();
-            if figures.running + figures.unstarted == 0 {
+            // What waits for another task may wait for one that is still to be claimed.
+            if figures.running - figures.resting.min(figures.running) + figures.unstarted == 0 {
                 return true;
             }
             tokio::select! {

@@ -25,6 +25,8 @@ mod inline;
 mod log;
 #[path = "../server/rescue.rs"]
 mod rescue;
+#[path = "../server/resting.rs"]
+mod resting;
 #[path = "../server/schedules.rs"]
 mod schedules;
 #[path = "../server/stopping.rs"]

@@ -72,6 +72,9 @@ fn json(value: impl serde::Serialize) -> Result<Vec<u8>, TaskError> {
     Ok(serde_json::to_vec(&value)?)
 }
 
+/// Not within a test.
+const LONG: Duration = Duration::from_secs(3_600);
+
 macro_rules! tasks {
     ($($name:ident, $kind:literal, $blocking:literal, $run:expr;)*) => {
         $(static $name: TaskDef = TaskDef {
@@ -201,6 +204,37 @@ tasks! {
         tokio::task::yield_now().await;
         tracing::info!("from {}", context.kind());
         json(())
+    });
+    NEST, "nest", false, |context| now(async move {
+        let (depth, width): (u32, u32) = decode_args(context.payload(), &["depth", "width"])?;
+        let mut sum = 1;
+        if depth > 0 {
+            let call = || taskyard_core::client::Call::new("nest", &(depth - 1, width));
+            let children: Vec<_> = context.client().add_tasks::<u64>((0..width).map(|_| call()))?;
+            for child in futures_util::future::join_all(children.iter().map(|child| child.wait())).await {
+                sum += child?;
+            }
+        }
+        json(sum)
+    });
+    NEST_BLOCKING, "nest_blocking", true, |context| blocking(move || {
+        let (depth,): (u32,) = decode_args(context.payload(), &["depth"])?;
+        if depth == 0 {
+            return json(1);
+        }
+        let call = taskyard_core::client::Call::<u64>::new("nest_blocking", &(depth - 1,));
+        let child = context.client().add(call)?;
+        json(tokio::runtime::Handle::current().block_on(child.wait())? + 1)
+    });
+    NEST_HOLD, "nest_hold", false, |context| now(async move {
+        let child = context.client().add(taskyard_core::client::Call::<u64>::new("hold", &()).delay(LONG))?;
+        stage(&context).note("waits");
+        json(child.wait().await?)
+    });
+    NEST_HOLD_BLOCKING, "nest_hold_blocking", true, |context| blocking(move || {
+        let child = context.client().add(taskyard_core::client::Call::<u64>::new("hold", &()).delay(LONG))?;
+        stage(&context).note("waits");
+        json(tokio::runtime::Handle::current().block_on(child.wait())?)
     });
     PARENT_OF_MANY, "adds", false, |context| now(async move {
         let child = context.client().add::<i64>(taskyard_core::client::Call::new("echo", &(41,)))?;
