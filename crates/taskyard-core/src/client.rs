@@ -8,6 +8,7 @@
 mod adder;
 mod ask;
 mod call;
+mod group;
 mod reference;
 mod schedules;
 mod waiter;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use ask::{Answering, Ask, Draft, ScheduleAsk};
 pub use call::Call;
 pub(crate) use call::check as check_task;
+pub use group::{Group, id_ranges};
 pub use reference::{Control, Progress, TaskRef};
 pub use schedules::{Schedule, ScheduleAdded};
 

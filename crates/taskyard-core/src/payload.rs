@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::{Error, Limits, Result};
 
 mod exact;
+pub mod references;
 
 /// Encodes positional arguments (a tuple) as a payload.
 ///

@@ -107,7 +107,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
                 blocking: #blocking,
             };
 
-            ::taskyard::Call::<#value>::new(__kind(), &(#(#argument_names,)*)) #builder
+            ::taskyard::Call::<#value>::new(__kind(), &(#(#argument_names,)*)).parameters(NAMES) #builder
         }
     })
 }

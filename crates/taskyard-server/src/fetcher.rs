@@ -21,6 +21,7 @@ use crate::ServerConfig;
 use crate::attempt::Attempt;
 use crate::executor::{Executor, Queued};
 use crate::parked_reason;
+use crate::references::{self, has_references};
 use crate::state::{Lease, Phase, State};
 use claim::Got;
 
@@ -204,9 +205,33 @@ impl Fetcher {
             ends.extend(Attempt::new(claimed, claim, state.engine.clone()).conclude(outcome));
         }
         state.engine.ends.append(&mut ends);
+        if here && ready.iter().any(|queued| has_references(&queued.claimed)) {
+            let (refer, plain): (Vec<_>, Vec<_>) =
+                ready.into_iter().partition(|queued: &Queued| has_references(&queued.claimed));
+            ready = plain;
+            tokio::spawn(fill(self.state.clone(), self.executor, refer));
+        }
         if !ready.is_empty() {
             self.executor().accept(ready);
         }
+    }
+}
+
+/// Hands tasks over once the results that they name stand in their arguments.
+async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
+    let mut filled = Vec::with_capacity(tasks.len());
+    for mut queued in tasks {
+        match references::fill(state.store.as_ref(), &mut queued.claimed).await {
+            Ok(()) if state.phase() == Phase::Running => filled.push(queued),
+            Ok(()) => state.give_back(vec![queued]),
+            Err(error) => {
+                tracing::warn!(task = %queued.claimed.id, %error, "its parents' results cannot be read; it is given back");
+                state.give_back(vec![queued]);
+            }
+        }
+    }
+    if !filled.is_empty() {
+        state.executors[executor].accept(filled);
     }
 }
 

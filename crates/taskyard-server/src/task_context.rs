@@ -5,6 +5,7 @@
 //! database happens behind them, coalesced and in order, and is over before the task's final state is written.
 
 mod current;
+mod cursor;
 mod stored;
 
 use std::any::Any;
@@ -15,6 +16,7 @@ use taskyard_core::store::ParentResult;
 use taskyard_core::{Client, Result, TaskId, Token};
 
 pub(crate) use current::enter;
+pub use cursor::{Cursor, Ranges};
 
 use crate::TaskError;
 use crate::attempt::Attempt;

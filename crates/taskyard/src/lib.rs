@@ -27,7 +27,9 @@ mod address;
 mod yard;
 
 pub use address::{check_address, open, redacted};
-pub use taskyard_core::client::{Call, Client, ClientConfig, Control, Progress, Schedule, ScheduleAdded, TaskRef};
+pub use taskyard_core::client::{
+    Call, Client, ClientConfig, Control, Group, Progress, Schedule, ScheduleAdded, TaskRef, id_ranges,
+};
 pub use taskyard_core::schedule::{CatchUp, OnConflict, Overlap, RunOutcome, ScheduleRecord, ScheduleRun};
 pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};
 pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};
@@ -36,7 +38,8 @@ pub use taskyard_core::task::{Attempt, Failure, NewTask, StoredLogLine, TaskReco
 pub use taskyard_core::{Error, Limits, Result, RetryPolicy, ServerId, TaskId, Timestamp, Token};
 pub use taskyard_macros::{local, task};
 pub use taskyard_server::{
-    Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext, TaskDef, TaskError, TaskLogLayer,
+    Cursor, Ranges, Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext, TaskDef, TaskError,
+    TaskLogLayer,
 };
 pub use yard::{State, Taskyard};
 

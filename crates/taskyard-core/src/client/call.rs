@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::ClientConfig;
+use crate::payload::references;
 use crate::retry::RetryPolicy;
 use crate::state::{OnParentFailure, Runtime};
 use crate::task::{NewTask, Start, Unique, UniqueHold};
@@ -20,12 +21,15 @@ pub struct Call<T> {
     task: Result<NewTask>,
     max_retries: Option<u32>,
     timeout: Option<Option<Duration>>,
+    /// The parameters' names in their order, if they are known.
+    names: &'static [&'static str],
     result: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Call<T> {
     fn clone(&self) -> Self {
-        Self { task: self.task.clone(), max_retries: self.max_retries, timeout: self.timeout, result: PhantomData }
+        let task = self.task.clone();
+        Self { task, max_retries: self.max_retries, timeout: self.timeout, names: self.names, result: PhantomData }
     }
 }
 
@@ -43,8 +47,59 @@ impl<T> Call<T> {
             task: payload.map(|payload| NewTask::new(kind, payload)),
             max_retries: None,
             timeout: None,
+            names: &[],
             result: PhantomData,
         }
+    }
+
+    /// Tells the names of its parameters, in their order.
+    pub fn parameters(mut self, names: &'static [&'static str]) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// The result of that task is the argument of this name, whatever stands in its place; it becomes a parent.
+    ///
+    /// A name that the function does not have shows as an error when it is added. A result that does not fit fails the
+    /// task, as any argument that does not fit.
+    pub fn result_of<P>(self, argument: &str, task: &TaskRef<P>) -> Self {
+        self.result_of_id(argument, task.id())
+    }
+
+    /// The same for a call that is added together with this one.
+    pub fn result_of_call<P>(self, argument: &str, call: &Call<P>) -> Self {
+        match &call.task {
+            Ok(task) => self.result_of_id(argument, task.id),
+            Err(error) => Self { task: Err(error.clone()), ..self },
+        }
+    }
+
+    /// The same for a task by its id.
+    pub fn result_of_id(self, argument: &str, id: TaskId) -> Self {
+        self.refer(argument, &references::reference(id)).parent_id(id)
+    }
+
+    /// The results of those calls, in their order, are the argument of this name, a list; they become parents.
+    pub fn results_of<'a, P: 'a>(self, argument: &str, calls: impl IntoIterator<Item = &'a Call<P>>) -> Self {
+        let mut ids: Vec<TaskId> = Vec::new();
+        for call in calls {
+            match &call.task {
+                Ok(task) => ids.push(task.id),
+                Err(error) => return Self { task: Err(error.clone()), ..self },
+            }
+        }
+        let list: Vec<String> = ids.iter().map(|id| references::reference(*id)).collect();
+        let call = self.refer(argument, &format!("[{}]", list.join(",")));
+        ids.into_iter().fold(call, Call::parent_id)
+    }
+
+    fn refer(mut self, argument: &str, text: &str) -> Self {
+        let names = self.names;
+        self.task = self.task.and_then(|mut task| {
+            task.payload = references::put(&task.payload, names, argument, text)?;
+            Ok(task)
+        });
+        self
     }
 
     /// Takes the task apart for those who store it themselves (a caller's transaction).

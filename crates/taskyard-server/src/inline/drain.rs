@@ -12,7 +12,7 @@ use super::drive::drive;
 use crate::attempt::{Attempt, Interrupt, judge};
 use crate::engine::{Ended, Engine};
 use crate::heartbeat::newcomer;
-use crate::{Registry, ServerConfig, Settings, TaskDef, parked_reason, recorder};
+use crate::{Registry, ServerConfig, Settings, TaskDef, parked_reason, recorder, references};
 
 /// A test that runs longer than this has other troubles.
 const LEASE: Duration = Duration::from_secs(3_600);
@@ -122,7 +122,10 @@ impl Drain {
             alone,
             place: None,
         };
-        let reply = self.store.claim(&request).await?;
+        let mut reply = self.store.claim(&request).await?;
+        for claimed in reply.tasks.iter_mut().filter(|claimed| references::has_references(claimed)) {
+            references::fill(self.store.as_ref(), claimed).await?;
+        }
         Ok((claim, reply.tasks, reply.alone_waiting))
     }
 

@@ -1,0 +1,81 @@
+//! Several tasks that belong together: groups with a callback, chains, and ranges of ids.
+
+use std::ops::Range;
+
+use super::{Call, Client, TaskRef};
+use crate::state::OnParentFailure;
+use crate::task::NewTask;
+use crate::{Result, TaskId};
+
+/// Tasks that were added together, and the one that follows them.
+#[derive(Clone, Debug)]
+pub struct Group<T, R> {
+    /// The tasks, in the order of their calls.
+    pub tasks: Vec<TaskRef<T>>,
+    /// What runs once, after them.
+    pub then: TaskRef<R>,
+}
+
+impl Client {
+    /// Adds all of these and `then`, or none. `then` runs once, when every one of them has ended, however it ended.
+    ///
+    /// `then` sees how they ended by its parents' results. For their results as an argument of it:
+    /// `then.results_of("parts", &calls)`.
+    ///
+    /// # Errors
+    /// As [`Client::add`].
+    pub fn add_group<T, R>(&self, calls: impl IntoIterator<Item = Call<T>>, then: Call<R>) -> Result<Group<T, R>> {
+        self.add_before(calls, then.on_parent_failure(OnParentFailure::Run))
+    }
+
+    /// The same, but `then` runs only if all of them are done: it falls with the first one that fails for good.
+    ///
+    /// # Errors
+    /// As [`Client::add`].
+    pub fn add_fan_in<T, R>(&self, calls: impl IntoIterator<Item = Call<T>>, then: Call<R>) -> Result<Group<T, R>> {
+        self.add_before(calls, then)
+    }
+
+    fn add_before<T, R>(&self, calls: impl IntoIterator<Item = Call<T>>, then: Call<R>) -> Result<Group<T, R>> {
+        let config = self.config();
+        let mut tasks = calls.into_iter().map(|call| call.into_task(&config)).collect::<Result<Vec<NewTask>>>()?;
+        let parents: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+        tasks.push(parents.into_iter().fold(then, Call::parent_id).into_task(&config)?);
+        let mut refs = self.push_tasks::<T>(tasks)?;
+        let then = refs.pop().expect("the last one was pushed above").typed();
+        Ok(Group { tasks: refs, then })
+    }
+
+    /// Adds all of these or none, each to run when the one before it is done. To hand a result on:
+    /// `second.result_of_call("total", &first)`.
+    ///
+    /// # Errors
+    /// As [`Client::add`].
+    pub fn add_chain<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
+        let config = self.config();
+        let mut tasks: Vec<NewTask> = Vec::new();
+        for call in calls {
+            let call = tasks.last().map(|before| before.id).into_iter().fold(call, Call::parent_id);
+            tasks.push(call.into_task(&config)?);
+        }
+        self.push_tasks(tasks)
+    }
+}
+
+/// The ranges of `size` that make up `whole`; the last one may be shorter. For a group of tasks over ranges of ids:
+///
+/// ```
+/// # use taskyard_core::client::id_ranges;
+/// let ranges: Vec<_> = id_ranges(0..10, 4).collect();
+/// assert_eq!(ranges, [0..4, 4..8, 8..10]);
+/// ```
+///
+/// # Panics
+/// For a size of zero.
+pub fn id_ranges(whole: Range<i64>, size: u32) -> impl Iterator<Item = Range<i64>> + Clone {
+    assert!(size > 0, "ranges of nothing have no end");
+    let size = i64::from(size);
+    std::iter::successors(Some(whole.start), move |from| from.checked_add(size))
+        .take_while(move |from| *from < whole.end)
+        .map(move |from| from..from.saturating_add(size).min(whole.end))
+}

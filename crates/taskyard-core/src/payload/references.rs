@@ -1,0 +1,137 @@
+//! Results as arguments: `{"$result": "ID"}` in a payload stands for the result of the parent with this id.
+//!
+//! Whoever runs the task puts the results in before its body begins; a parent that did not end done, whose child runs all
+//! the same, gives `null`. In valid JSON the text of a reference cannot stand inside a string, since the quotation marks
+//! in it would be escaped, so that it is found without reading the whole.
+
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+
+use crate::{Error, Result, TaskId};
+
+const KEY: &[u8] = b"\"$result\"";
+
+/// The text that stands for a task's result.
+#[must_use]
+pub fn reference(id: TaskId) -> String {
+    format!("{{\"$result\":\"{id}\"}}")
+}
+
+/// Whether a payload may hold references.
+#[must_use]
+pub fn may_refer(payload: &[u8]) -> bool {
+    find(payload, 0).is_some()
+}
+
+/// The payload with these results in the place of their references; what refers to others stays as it is.
+#[must_use]
+pub fn fill(payload: &[u8], results: &HashMap<TaskId, Option<&[u8]>>) -> Vec<u8> {
+    let mut filled = Vec::with_capacity(payload.len());
+    let (mut copied, mut at) = (0, 0);
+    while let Some(key) = find(payload, at) {
+        at = key + KEY.len();
+        let Some((from, to, id)) = around(payload, key) else { continue };
+        let Some(result) = results.get(&id) else { continue };
+        filled.extend_from_slice(&payload[copied..from]);
+        filled.extend_from_slice(result.unwrap_or(b"null"));
+        (copied, at) = (to, to);
+    }
+    filled.extend_from_slice(&payload[copied..]);
+    filled
+}
+
+fn find(payload: &[u8], from: usize) -> Option<usize> {
+    payload.get(from..)?.windows(KEY.len()).position(|window| window == KEY).map(|at| from + at)
+}
+
+/// The object around a key, where it begins and ends, and the id in it.
+fn around(payload: &[u8], key: usize) -> Option<(usize, usize, TaskId)> {
+    let space = |byte: &u8| byte.is_ascii_whitespace();
+    let from = payload[..key].iter().rposition(|byte| !space(byte))?;
+    let mut rest = payload[key + KEY.len()..].iter().enumerate().filter(|(_, byte)| !space(byte));
+    let (_, colon) = rest.next()?;
+    let (open, quote) = rest.next()?;
+    if payload[from] != b'{' || *colon != b':' || *quote != b'"' {
+        return None;
+    }
+    let text = payload.get(key + KEY.len() + open + 1..)?;
+    let end = text.iter().position(|byte| *byte == b'"')?;
+    let id = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
+    let close = text[end + 1..].iter().position(|byte| !space(byte))?;
+    if text[end + 1 + close] != b'}' {
+        return None;
+    }
+    Some((from, key + KEY.len() + open + 1 + end + 1 + close + 1, id))
+}
+
+/// The payload with this text in the place of one argument: by its place where it has one, else by its name.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for a payload that is none, or a name that no parameter has.
+pub fn put(payload: &[u8], names: &[&str], name: &str, text: &str) -> Result<Vec<u8>> {
+    let wrong = |why: String| Error::InvalidArgument { what: "result_of", why };
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        #[serde(default)]
+        args: Vec<Box<RawValue>>,
+        #[serde(default)]
+        kwargs: std::collections::BTreeMap<String, Box<RawValue>>,
+    }
+    let value = RawValue::from_string(text.to_owned()).map_err(|error| wrong(error.to_string()))?;
+    let mut envelope: Envelope = serde_json::from_slice(payload).map_err(|error| wrong(error.to_string()))?;
+    let place = names.iter().position(|known| *known == name);
+    if place.is_none() && !names.is_empty() {
+        return Err(wrong(format!(
+            "the function has no parameter `{}`; it has {}",
+            name.escape_debug(),
+            names.join(", ")
+        )));
+    }
+    match place.and_then(|place| envelope.args.get_mut(place)) {
+        Some(argument) => *argument = value,
+        None => drop(envelope.kwargs.insert(name.to_owned(), value)),
+    }
+    let json = |value: std::result::Result<String, serde_json::Error>| value.map_err(|error| wrong(error.to_string()));
+    let (args, kwargs) = (json(serde_json::to_string(&envelope.args))?, json(serde_json::to_string(&envelope.kwargs))?);
+    Ok(format!("{{\"args\":{args},\"kwargs\":{kwargs}}}").into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_take_the_places_of_their_references_and_nothing_else() {
+        let [first, second, other] = [TaskId::generate(), TaskId::generate(), TaskId::generate()];
+        let results = HashMap::from([(first, Some(&b"[1, 2]"[..])), (second, None)]);
+        let cases = [
+            (format!("{{\"args\":[{}]}}", reference(first)), "{\"args\":[[1, 2]]}".to_owned()),
+            (format!("[{},{}]", reference(first), reference(second)), "[[1, 2],null]".to_owned()),
+            (format!("{{ \"$result\" :\n\"{first}\" }}"), "[1, 2]".to_owned()),
+            (reference(other), reference(other)),
+            (
+                format!("[\"{{\\\"$result\\\":\\\"{first}\\\"}}\"]"),
+                format!("[\"{{\\\"$result\\\":\\\"{first}\\\"}}\"]"),
+            ),
+            (format!("{{\"$result\":\"{first}\",\"a\":1}}"), format!("{{\"$result\":\"{first}\",\"a\":1}}")),
+            ("{\"$result\":1}".into(), "{\"$result\":1}".into()),
+            ("\"$result\"".into(), "\"$result\"".into()),
+            ("{\"$result\":\"".into(), "{\"$result\":\"".into()),
+        ];
+        for (payload, expected) in cases {
+            assert_eq!(String::from_utf8(fill(payload.as_bytes(), &results)).unwrap(), expected, "{payload}");
+            assert!(may_refer(payload.as_bytes()) == payload.contains("\"$result\""));
+        }
+    }
+
+    #[test]
+    fn an_argument_is_replaced_by_place_or_added_by_name() {
+        let payload = br#"{"args":[1, 1e400],"kwargs":{"c":3}}"#;
+        let put = |names: &[&str], name: &str| String::from_utf8(put(payload, names, name, "[9]").unwrap()).unwrap();
+        assert_eq!(put(&["a", "b", "c"], "b"), r#"{"args":[1,[9]],"kwargs":{"c":3}}"#);
+        assert_eq!(put(&["a", "b", "c"], "c"), r#"{"args":[1,1e400],"kwargs":{"c":[9]}}"#);
+        assert_eq!(put(&[], "d"), r#"{"args":[1,1e400],"kwargs":{"c":3,"d":[9]}}"#);
+        assert!(super::put(payload, &["a"], "z", "1").unwrap_err().to_string().contains("`z`"));
+    }
+}
