@@ -10,8 +10,10 @@ from .errors import NotSerializable, OptionConflict, OverLimit
 
 
 class Call:
-    """A function with its arguments and options, for ``add_tasks``."""
+    """A function with its arguments and options, for ``add_tasks``. As an argument of another call that is added with it,
+    or later, it stands for its result: that one becomes its child."""
 
+    __taskyard_reference__ = True
     __slots__ = ("args", "function", "id", "kwargs", "options")
 
     def __init__(
@@ -89,7 +91,7 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         draft["kind"] = function
         # A path in Rust has its colons doubled.
         draft["runtime"] = options.get("runtime") or ("python" if ":" in function.replace("::", "") else "rust")
-        draft["payload"] = _codec.encode_plain(call.args, call.kwargs)
+        draft["payload"], references = _codec.encode_plain(call.args, call.kwargs)
     else:
         plain = _identity.unwrap(function)
         declared = getattr(function, "options", None)
@@ -102,7 +104,7 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
             # What this process itself queues it may run, if it has workers within.
             _identity.FUNCTIONS.known[kind] = plain
         draft["kind"] = kind
-        payload, blobs = _codec.encode_call(
+        payload, blobs, references = _codec.encode_call(
             call.args,
             call.kwargs,
             found.names,
@@ -120,8 +122,9 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         draft["payload"] = payload
         if blobs:
             draft["blobs"] = blobs
-    if options:
-        describe(draft, options, parents_of(options), id_text)
+    parents = [*parents_of(options), *references]
+    if options or parents:
+        describe(draft, options, parents, id_text)
         if options.get("context") is not None:
             draft["context"] = encode_context(port, options["context"])
     return draft

@@ -69,12 +69,17 @@ def register_serializer(
 
 
 class Encoder:
-    """Encodes one payload; ``what`` names it in errors. With ``dill`` other objects travel serialised and signed."""
+    """Encodes one payload; ``what`` names it in errors. With ``dill`` other objects travel serialised and signed.
 
-    def __init__(self, what: str, *, nesting_max: int = DEFAULT_NESTING, dill: bool = False) -> None:
+    With ``refers`` a task (a reference or a call) stands for its result; ``references`` holds what was met.
+    """
+
+    def __init__(self, what: str, *, nesting_max: int = DEFAULT_NESTING, dill: bool = False, refers: bool = False) -> None:
         self.what = what
         self.nesting_max = nesting_max
         self.dill = dill
+        self.refers = refers
+        self.references: list[Any] = []
         self.otherwise = ""
         self.blobs: list[bytes] = []
         self._mark = ""
@@ -124,6 +129,9 @@ class Encoder:
         }
 
     def _other(self, value: Any, cls: type, path: str, depth: int) -> Any:
+        if self.refers and is_reference(value):
+            self.references.append(value)
+            return reference(value)
         serializer = _serializers.get(cls)
         if serializer is not None:
             return {"$object": [serializer.name, self.value(serializer.encode(value), path, depth + 2)]}
@@ -216,6 +224,16 @@ class Encoder:
         return data, blobs
 
 
+def is_reference(value: Any) -> bool:
+    """Whether a value is a task, which as an argument stands for its result."""
+    return getattr(type(value), "__taskyard_reference__", False) is True
+
+
+def reference(value: Any) -> dict[str, str]:
+    """What stands for a task's result."""
+    return {"$result": value.id}
+
+
 def _simple(tag: str, text: Callable[[Any], Any]) -> Callable[[Any, str], Any]:
     return lambda value, path: {tag: text(value)}
 
@@ -281,10 +299,12 @@ Opened = dict[str, tuple[tuple[int, int], bytes]]
 
 
 class Decoder:
-    """Decodes what an :class:`Encoder` made; ``opened`` holds the verified dill values, and no others are opened."""
+    """Decodes what an :class:`Encoder` made; ``opened`` holds the verified dill values, and no others are opened;
+    ``results`` what the task's parents came to, by their ids."""
 
-    def __init__(self, opened: Opened | None = None) -> None:
+    def __init__(self, opened: Opened | None = None, results: dict[str, Any] | None = None) -> None:
         self.opened = opened or {}
+        self.results = results or {}
 
     def value(self, value: Any) -> Any:
         if type(value) is list:
@@ -344,6 +364,11 @@ class Decoder:
             )
         return found[1].decode(self.value(item[1]))
 
+    def _result(self, id: Any) -> Any:
+        if id not in self.results:
+            raise InvalidArgument(f"an argument is the result of task {id}, which is no parent of this one")
+        return self.results[id]
+
     def _dill(self, text: Any) -> Any:
         found = self.opened.get(text) if isinstance(text, str) else None
         if found is None:
@@ -384,6 +409,7 @@ _TAGS: dict[str, Callable[[Decoder, Any], Any]] = {
     "$pydantic": Decoder._pydantic,
     "$object": Decoder._object,
     "$dill": Decoder._dill,
+    "$result": Decoder._result,
 }
 
 
@@ -404,9 +430,10 @@ def encode_call(
     nesting_max: int = DEFAULT_NESTING,
     dill: bool = False,
     function: bytes | None = None,
-) -> tuple[bytes, list[Blob]]:
-    """A call's payload. ``names`` are the parameters' names for errors; ``function`` is a local one, serialised."""
-    encoder = Encoder("the arguments of a task", nesting_max=nesting_max, dill=dill)
+) -> tuple[bytes, list[Blob], list[Any]]:
+    """A call's payload, and the tasks whose results are arguments of it. ``names`` are the parameters' names for errors;
+    ``function`` is a local one, serialised."""
+    encoder = Encoder("the arguments of a task", nesting_max=nesting_max, dill=dill, refers=True)
     encoder.otherwise = ', or let it travel as dill makes it, signed: tasks.using(serializer="dill").add_task(...)'
     payload: dict[str, Any] = {
         "args": [
@@ -418,17 +445,25 @@ def encode_call(
     }
     if function is not None:
         payload["fn"] = encoder.blob(function)
-    return encoder.finish(payload)
+    return (*encoder.finish(payload), encoder.references)
 
 
-def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
-    """A payload for a function in another language: JSON alone; what JSON lacks is refused."""
+def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, list[Any]]:
+    """A payload for a function in another language, and the tasks whose results are arguments of it. JSON alone; what
+    JSON lacks is refused."""
+    references: list[Any] = []
+
+    def refer(value: Any) -> dict[str, str]:
+        references.append(value)
+        return reference(value)
+
     for place, value in enumerate(args):
         _check_plain(value, f"argument {place + 1}")
     for name, value in kwargs.items():
         _check_plain(value, f"argument `{name}`")
-    data = json.dumps({"args": list(args), "kwargs": kwargs}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return data.encode()
+    payload = {"args": list(args), "kwargs": kwargs}
+    data = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=refer)
+    return data.encode(), references
 
 
 def _check_plain(value: Any, path: str) -> None:
@@ -441,7 +476,7 @@ def _check_plain(value: Any, path: str) -> None:
             if type(key) is not str:
                 raise NotSerializable(f"a key of {path} is no text, and a function in another language takes JSON")
             _check_plain(item, f"{path}[{key!r}]")
-    elif cls not in _PLAIN and not (cls is float and math.isfinite(value)):
+    elif cls not in _PLAIN and not (cls is float and math.isfinite(value)) and not is_reference(value):
         raise NotSerializable(
             f"{path} is a {class_name(cls).replace(':', '.')}, and a function in another language takes plain JSON",
             hint="pass text, numbers, true, false, null, lists and objects",
@@ -459,7 +494,12 @@ class Payload(NamedTuple):
     function: Any
 
 
-def decode_call(data: bytes, opened: Opened) -> Payload:
+def may_refer(data: bytes) -> bool:
+    """Whether a payload may name results of parents."""
+    return b'"$result"' in data
+
+
+def decode_call(data: bytes, opened: Opened, results: dict[str, Any] | None = None) -> Payload:
     """Reads a payload."""
     try:
         payload = json.loads(data)
@@ -470,7 +510,7 @@ def decode_call(data: bytes, opened: Opened) -> Payload:
     args, kwargs = payload.get("args") or [], payload.get("kwargs") or {}
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise InvalidArgument("in the payload `args` must be a list and `kwargs` an object")
-    decoder = Decoder(opened)
+    decoder = Decoder(opened, results)
     try:
         return Payload(
             [decoder.value(item) for item in args],

@@ -61,7 +61,12 @@ class Control:
 
 
 class QueuedTaskRef(Generic[R]):
-    """A task that was added, or is known by its id. ``await ref`` is ``await ref.wait()``."""
+    """A task that was added, or is known by its id. ``await ref`` is ``await ref.wait()``.
+
+    As an argument of another task it stands for its result: that one becomes its child.
+    """
+
+    __taskyard_reference__ = True
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import _codec
-from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskyardError
+from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -304,3 +304,14 @@ def _has_console(name: str) -> bool:
         # The first of ours on the way speaks for all: a line is shown once.
         logger = logger.parent if logger.propagate else None
     return False
+
+
+# ------------------------------------------------------------------------------------------------------------ parents
+
+
+def parent_result(parent: dict[str, Any]) -> Any:
+    """A parent's result, or the ``TaskFailed`` that it would raise."""
+    if parent["state"] == "done":
+        return _codec.decode(parent["result"])
+    error = parent["error"] or {"type": parent["state"], "message": f"the parent is {parent['state']}", "traceback": None}
+    return TaskFailed(parent["id"], error["type"], error["message"], error["traceback"])

@@ -11,9 +11,9 @@ from typing import Any
 from . import _codec, _loops, _running
 from ._config import QueuedTaskConfig
 from ._hooks import on_post_create, on_post_run, on_pre_create, on_pre_run
-from ._running import Running
+from ._running import Running, parent_result
 from ._state import QueuedTaskState
-from .errors import Fail, Retry, Snooze, TaskFailed
+from .errors import Fail, Retry, Snooze
 
 __all__ = [
     "Fail",
@@ -159,19 +159,12 @@ def get_parent_results() -> Any:
     worker = running.worker if running.has_parents else None
     reply = worker.channel.ask("parent_results", running.id) if worker is not None else None
     if not _loops.is_in_loop():
-        return [] if reply is None else [_outcome(parent) for parent in _loops.answer_now(reply)]
+        return [] if reply is None else [parent_result(parent) for parent in _loops.answer_now(reply)]
 
     async def wait() -> list[Any]:
-        return [] if reply is None else [_outcome(parent) for parent in await _loops.answer(reply)]
+        return [] if reply is None else [parent_result(parent) for parent in await _loops.answer(reply)]
 
     return wait()
-
-
-def _outcome(parent: dict[str, Any]) -> Any:
-    if parent["state"] == "done":
-        return _codec.decode(parent["result"])
-    error = parent["error"] or {"type": parent["state"], "message": f"the parent is {parent['state']}", "traceback": None}
-    return TaskFailed(parent["id"], error["type"], error["message"], error["traceback"])
 
 
 def complete_in(connection: Any, result: Any = None) -> Any:

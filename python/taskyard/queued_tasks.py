@@ -14,8 +14,9 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from . import _core, _hooks, _identity, _loops, _port
-from ._calls import Call, encode_context, id_text, parents_of, prepare, split_options
+from . import _core, _families, _hooks, _identity, _loops, _port
+from ._calls import Call, encode_context, id_text, prepare, split_options
+from ._families import Group
 from ._options import OPTIONS, RetryPolicy, Unique, merge
 from ._refs import Outcome, QueuedTaskRef
 from .errors import InvalidArgument
@@ -153,18 +154,29 @@ class QueuedTasks(metaclass=_Meta):
     def add_tasks(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
         """Adds all of these or none; each is ``tasks.call(f, ...)`` or ``(f, arg, ...)``. Thousands are one write."""
         made = []
-        for call in calls:
-            if callable(call):
-                call = (call,)
-            if isinstance(call, (tuple, list)) and call:
-                call = Call(call[0], tuple(call[1:]), {})
-            if not isinstance(call, Call):
-                raise InvalidArgument(f"add_tasks: {call!r} is neither tasks.call(f, ...) nor (f, argument, ...)")
+        for given in calls:
+            call = _families.made(given, "add_tasks")
             call.options = merge(self._defaults, call.options)
             if "connection" in call.options:
                 raise InvalidArgument("add_tasks writes a transaction of its own; use add_task(..., connection=...)")
             made.append(call)
         return self._push(made)
+
+    def add_group(self, calls: Iterable[Any], then: Any) -> Group[Any]:
+        """Adds all of these and ``then``, or none. ``then`` runs once, when every one of them has ended, however it
+        ended; its first argument is the list of their results, with a ``TaskFailed`` for one that has none.
+
+        Calls and ``then`` are ``tasks.call(f, ...)``, ``(f, argument, ...)`` or a function without further arguments.
+        """
+        return _families.add_before(self, calls, then, "run", "add_group")
+
+    def add_fan_in(self, calls: Iterable[Any], then: Any) -> Group[Any]:
+        """The same, but ``then`` runs only if all of them are done: it falls with the first one that fails for good."""
+        return _families.add_before(self, calls, then, None, "add_fan_in")
+
+    def add_chain(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
+        """Adds all of these or none, each to run when the one before it is done, whose result is its first argument."""
+        return _families.add_chain(self, calls)
 
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Call:
         """A call for ``add_tasks``; options as in :meth:`add_task`. It can be a parent of others before it is added."""
@@ -175,7 +187,7 @@ class QueuedTasks(metaclass=_Meta):
         if not calls:
             return []
         port = self._via
-        if _hooks.pre_create or _hooks.post_create or any(_pending(call.options) for call in calls):
+        if _hooks.pre_create or _hooks.post_create or any(_pending(call) for call in calls):
             refs = self._push_with_hooks(port, calls)
         else:
             addition = port.add([prepare(port, call) for call in calls])
@@ -208,7 +220,7 @@ class QueuedTasks(metaclass=_Meta):
                 unbegun: list[NewTask] = []
             else:
                 unbegun.append(task)
-        before = [pending for call in calls for pending in _pending(call.options)]
+        before = [pending for call in calls for pending in _pending(call)]
         if rest is None and not before:
             addition = store()
             refs: list[QueuedTaskRef[Any]] = [
@@ -367,12 +379,10 @@ def _spawn(coroutine: Any) -> asyncio.Task[None]:
     return task
 
 
-def _pending(options: dict[str, Any]) -> list[asyncio.Task[None]]:
+def _pending(call: Call) -> list[asyncio.Task[None]]:
     """Additions that parents still wait for."""
-    if "parent" not in options and "parents" not in options:
-        return []
     return [
         parent._pending
-        for parent in parents_of(options)
+        for parent in _families.arguments_of(call)
         if isinstance(parent, QueuedTaskRef) and parent._pending is not None and not parent._pending.done()
     ]

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import _codec, _core, _hooks, _identity, _loops, _port, _resolve
-from .._running import DEFAULT_LIMITS, Running, current
+from .._running import DEFAULT_LIMITS, Running, current, parent_result
 from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _fit
 from ._threads import Threads
@@ -255,7 +255,11 @@ class Worker:
         try:
             self._check(running)
             running.load_context()
-            payload = _codec.decode_call(running.payload, running.opened)
+            results = None
+            if running.has_parents and _codec.may_refer(running.payload):
+                parents = await _loops.answer(self.channel.ask("parent_results", running.id))
+                results = {parent["id"]: parent_result(parent) for parent in parents}
+            payload = _codec.decode_call(running.payload, running.opened, results)
             local = target.function is None
             if local:
                 target = self._load(running, payload)

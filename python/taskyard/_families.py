@@ -1,0 +1,67 @@
+"""Tasks that belong together: groups with what follows them, and chains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ._calls import Call, parents_of
+from ._refs import QueuedTaskRef
+from .errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from .queued_tasks import QueuedTasks
+
+R = TypeVar("R")
+
+
+@dataclasses.dataclass(frozen=True)
+class Group(Generic[R]):
+    """Tasks that were added together, and the one that follows them. ``await group`` is ``await group.then``."""
+
+    tasks: list[QueuedTaskRef[Any]]
+    then: QueuedTaskRef[R]
+
+    def __await__(self) -> Any:
+        return self.then.__await__()
+
+
+def made(call: Any, what: str) -> Call:
+    """A call, from what ``add_tasks`` and its kin take."""
+    if callable(call) and not isinstance(call, Call):
+        call = (call,)
+    if isinstance(call, (tuple, list)) and call:
+        call = Call(call[0], tuple(call[1:]), {})
+    if not isinstance(call, Call):
+        raise InvalidArgument(f"{what}: {call!r} is neither tasks.call(f, ...) nor (f, argument, ...)")
+    return call
+
+
+def add_before(tasks: QueuedTasks, calls: Iterable[Any], then: Any, policy: str | None, what: str) -> Group[Any]:
+    """Adds calls and ``then``, whose first argument is the list of their results."""
+    befores = [made(call, what) for call in calls]
+    after = made(then, what)
+    # A parent by itself, too: a group of nothing has no results to name.
+    after.args = (list(befores), *after.args)
+    if policy is not None:
+        after.options = {**after.options, "on_parent_failure": policy}
+    refs = tasks.add_tasks([*befores, after])
+    return Group(refs[:-1], refs[-1])
+
+
+def add_chain(tasks: QueuedTasks, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
+    """Adds calls each of which is given the result of the one before it, as its first argument."""
+    steps = [made(call, "add_chain") for call in calls]
+    for before, after in zip(steps, steps[1:], strict=False):
+        after.args = (before, *after.args)
+    return tasks.add_tasks(steps)
+
+
+def arguments_of(call: Call) -> Iterable[Any]:
+    """What may name a task that is not stored yet: parents, arguments, and what stands in lists of them."""
+    for value in (*parents_of(call.options), *call.args, *call.kwargs.values()):
+        if isinstance(value, (list, tuple)):
+            yield from value
+        else:
+            yield value
