@@ -48,14 +48,16 @@ class Control:
         reply = await self._reply if inspect.isawaitable(self._reply) else self._reply
         answer = await _loops.answer(reply)
         if answer == "requested":
-            return QueuedTaskState((await _loops.answer(self._port.ask("wait", self._id)))["state"])
+            with _running.resting():
+                return QueuedTaskState((await _loops.answer(self._port.ask("wait", self._id)))["state"])
         return QueuedTaskState(answer["applied"])
 
     def result(self, timeout: float | None = None) -> QueuedTaskState:
         """Waits in this thread."""
         answer = _loops.answer_now(self._reply, timeout)
         if answer == "requested":
-            found = _loops.answer_now(self._port.ask("wait", self._id), timeout, f"the end of task {self._id}")
+            with _running.resting():
+                found = _loops.answer_now(self._port.ask("wait", self._id), timeout, f"the end of task {self._id}")
             return QueuedTaskState(found["state"])
         return QueuedTaskState(answer["applied"])
 
@@ -179,12 +181,13 @@ class QueuedTaskRef(Generic[R]):
     async def outcome(self, timeout: float | None = None) -> Outcome[R]:
         """Waits until the task has ended; its failure is in the answer and is not raised.
 
-        Raises why it could not be stored, and ``WaitTimeout``; the task goes on then.
+        Raises why it could not be stored, and ``WaitTimeout``; the task goes on then. A task that waits for another one
+        leaves its place in its worker to others meanwhile.
         """
-        if timeout is None:
-            return self._outcome(await self._ask("wait"))
         try:
-            return self._outcome(await asyncio.wait_for(self._ask("wait"), timeout))
+            with _running.resting():
+                found = await (self._ask("wait") if timeout is None else asyncio.wait_for(self._ask("wait"), timeout))
+            return self._outcome(found)
         except asyncio.TimeoutError:
             raise WaitTimeout(f"task {self._id} did not end within {timeout} s") from None
 
@@ -204,7 +207,9 @@ class QueuedTaskRef(Generic[R]):
         if _loops.is_in_loop():
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
         id = self._id_now(timeout)
-        return _result(self._outcome(_loops.answer_now(self._port.ask("wait", id), timeout, f"the end of task {id}")))
+        with _running.resting():
+            found = _loops.answer_now(self._port.ask("wait", id), timeout, f"the end of task {id}")
+        return _result(self._outcome(found))
 
     def _outcome(self, found: dict[str, Any]) -> Outcome[R]:
         state, id = QueuedTaskState(found["state"]), found["id"]

@@ -53,6 +53,10 @@ class Running:
         self.has_begun = False
         #: A thread runs its code now, which cannot be interrupted.
         self.on_thread = False
+        #: It has one of the few places for sync functions, or has left it to wait.
+        self.has_seat = False
+        #: How many tasks it waits for.
+        self.rests = 0
 
     def load_context(self) -> None:
         """Reads the stored context; raises if it holds what this process cannot read."""
@@ -253,6 +257,21 @@ def require() -> Running:
     if running is None:
         raise NotInTask("this works inside a task only", hint="call it from the task's function or what it calls")
     return running
+
+
+class resting:
+    """While a task's body waits for other tasks, its place in the worker is theirs."""
+
+    def __enter__(self) -> None:
+        self._running = running = current.get()
+        if running is not None and running.worker is not None and not running.over:
+            running.worker.rest(running)
+        else:
+            self._running = None
+
+    def __exit__(self, *_: object) -> None:
+        if self._running is not None and self._running.worker is not None:
+            self._running.worker.resume(self._running)
 
 
 # ---------------------------------------------------------------------------------------------------------------- log

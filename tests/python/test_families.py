@@ -158,3 +158,40 @@ def test_results_cross_languages_and_processes(project: Project) -> None:
     assert project.ended(ids[2])["result"] == 13
     other = project.task(ids[1])
     assert other["parents"] == [ids[0]] and other["payload"]["args"][0] == {"$result": ids[0]}
+
+
+NESTS = """
+    from taskyard import QueuedTasks
+    tasks = QueuedTasks()
+
+    async def nest(depth, width):
+        if depth == 0:
+            return 1
+        refs = [tasks.add_task(nest, depth - 1, width) for _ in range(width)]
+        return 1 + sum([await ref for ref in refs])
+
+    def nest_sync(depth):
+        return 1 if depth == 0 else 1 + tasks.add_task(nest_sync, depth - 1).result()
+
+    running = 0
+
+    def one_at_a_time(depth):
+        global running
+        running += 1
+        seen = running
+        if depth:
+            running -= 1
+            tasks.add_task(one_at_a_time, depth - 1).result()
+            running += 1
+            seen = max(seen, running)
+        running -= 1
+        return seen
+"""
+
+
+def test_nested_waits_never_take_all_places(project: Project) -> None:
+    project.write("app.py", NESTS)
+    project.server("--workers", "1", "--concurrency", "2", app="app")
+    ids = project.add("nest, 20, 1", "nest, 4, 4", "nest_sync, 20", "one_at_a_time, 5", "one_at_a_time, 5")
+    results = [project.ended(id, 60)["result"] for id in ids]
+    assert results == [21, 341, 21, 1, 1]

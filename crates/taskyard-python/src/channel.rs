@@ -210,6 +210,11 @@ impl Channel {
         self.say(py, &FromChild::Known(reasons))
     }
 
+    /// This attempt waits for another task, or goes on.
+    fn rests(&self, py: Python<'_>, slot: u64, rests: bool) -> PyResult<()> {
+        self.say(py, &FromChild::Rests(vec![(slot, rests)]))
+    }
+
     /// Functions of these kinds run one at a time here.
     fn singles(&self, py: Python<'_>, kinds: Vec<String>) -> PyResult<()> {
         self.say(py, &FromChild::Singles(kinds))

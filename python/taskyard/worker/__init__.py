@@ -22,12 +22,11 @@ from .. import _codec, _core, _hooks, _identity, _loops, _port, _resolve
 from .._running import DEFAULT_LIMITS, Running, current, parent_result
 from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _fit
+from ._seats import Seats
 from ._threads import Threads
 
 log = logging.getLogger("queued_task")
 
-#: Sync functions that one worker runs at once.
-SYNC_MAX = 1
 PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -88,8 +87,9 @@ class Worker:
         self._singles: set[str] = set()
         self._waiting: dict[int, tuple[Any, ...]] = {}
         self._running: dict[int, Running] = {}
-        self._sync = 0
-        self._sync_place: asyncio.Semaphore = asyncio.Semaphore(SYNC_MAX)
+        #: Of those that run, how many wait for other tasks.
+        self._resting = 0
+        self._seats = Seats()
         self._flushing = False
         self._notes: dict[int, Running] = {}
         self._notes_lock = threading.Lock()
@@ -115,6 +115,7 @@ class Worker:
             return
         self._ended = True
         self.loop.remove_reader(self.channel.fileno())
+        self._seats.end()
         for running in list(self._running.values()):
             running.interrupted = running.interrupted or "release"
             if running.can_be_cancelled():
@@ -203,7 +204,7 @@ class Worker:
 
     def _start(self) -> None:
         """Begins what there is a place for."""
-        free = self.settings["concurrency"] - len(self._running)
+        free = self.settings["concurrency"] - (len(self._running) - self._resting)
         begun: list[tuple[Running, Target]] = []
         for slot, run in list(self._waiting.items()):
             if len(begun) >= free:
@@ -214,12 +215,13 @@ class Worker:
                 self.channel.parked(slot, target)
                 self._flush()
                 continue
-            if target.is_sync:
-                if self._sync >= SYNC_MAX:
-                    continue
-                self._sync += 1
+            if target.is_sync and not self._seats.is_free():
+                continue
             del self._waiting[slot]
             running = Running(self, run)
+            if target.is_sync:
+                self._seats.take()
+                running.has_seat = True
             self._running[slot] = running
             begun.append((running, target))
         if not begun:
@@ -330,10 +332,17 @@ class Worker:
             return await function(*args, **kwargs)
         if local:
             # That it is sync was not known before it was here.
-            async with self._sync_place:
-                result = await self._on_thread(running, lambda: function(*args, **kwargs))
-        else:
-            result = await self._on_thread(running, lambda: function(*args, **kwargs))
+            place: asyncio.Future[None] = self.loop.create_future()
+            self._seats.wait(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                # It may have been given at the same moment.
+                if not place.cancelled():
+                    self._seats.leave()
+                raise
+            running.has_seat = True
+        result = await self._on_thread(running, lambda: function(*args, **kwargs))
         if not inspect.isawaitable(result):
             return result
         # A sync callable may hand out a coroutine, which is the task then.
@@ -355,14 +364,65 @@ class Worker:
         finally:
             running.on_thread = False
 
+    # --------------------------------------------------------------------------------------------------- waiting
+
+    def rest(self, running: Running) -> None:
+        """A body begins to wait for another task."""
+        if threading.get_ident() == self._thread:
+            self._rest(running)
+            return
+        try:
+            self.loop.call_soon_threadsafe(self._rest, running)
+        except RuntimeError:
+            pass  # the loop is closed
+
+    def resume(self, running: Running) -> None:
+        """It has waited. On a thread this waits until no other sync function runs."""
+        if threading.get_ident() == self._thread:
+            self._resume(running, None)
+        else:
+            seated = threading.Event()
+            try:
+                self.loop.call_soon_threadsafe(self._resume, running, seated)
+            except RuntimeError:
+                return  # the loop is closed
+            seated.wait()
+
+    def _rest(self, running: Running) -> None:
+        running.rests += 1
+        if running.rests > 1 or running.slot not in self._running:
+            return
+        self._resting += 1
+        if running.has_seat:
+            self._seats.leave()
+        self.channel.rests(running.slot, True)
+        self._flush()
+
+    def _resume(self, running: Running, seated: threading.Event | None) -> None:
+        running.rests -= 1
+        if running.rests > 0 or running.slot not in self._running:
+            if seated is not None:
+                seated.set()
+            return
+        self._resting -= 1
+        self.channel.rests(running.slot, False)
+        self._flush()
+        if running.has_seat and seated is not None:
+            self._seats.wait(seated)
+        elif seated is not None:
+            seated.set()
+
     # --------------------------------------------------------------------------------------------------- the end
 
     def _report(self, running: Running, target: Target, data: bytes, error: BaseException | None, stage: str) -> None:
         slot, channel = running.slot, self.channel
         if self._running.pop(slot, None) is None:
             return
-        if target.is_sync and target is self._targets.get(running.kind):
-            self._sync -= 1
+        if running.rests > 0:
+            self._resting -= 1
+        elif running.has_seat:
+            self._seats.leave()
+        running.has_seat = False
         if self._ended:
             return
         try:
