@@ -217,6 +217,22 @@ class Schedules:
         counts = {"upcoming": upcoming, "runs": runs}
         return Answer(self._tasks._via.ask("schedule", text("name", name), counts), _schedule)
 
+    def reschedule(
+        self,
+        name: str,
+        rule: str | None = None,
+        *,
+        every: float | dt.timedelta | None = None,
+        at: dt.datetime | None = None,
+        after: float | dt.timedelta | None = None,
+        zone: str | None = None,
+    ) -> Answer[Added]:
+        """Gives it another rule, and another zone if one is given; all else stays. Raises ``CronError`` at the call,
+        ``UnknownSchedule`` with the answer."""
+        new = rule_text(rule, every=every, at=at, after=after)
+        check(new, zone or "UTC", text("name", name))
+        return Answer(self._tasks._via.ask("schedule_rule", name, {"rule": new, "zone": zone}), _added)
+
     def remove(self, name: str) -> Answer[bool]:
         """Removes it with its history; tasks that it enqueued go on. Whether it was there."""
         return Answer(self._tasks._via.ask("schedule_remove", text("name", name)), bool)

@@ -23,6 +23,13 @@ pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_,
         "schedule_put" => put(py, given.ok_or_else(|| PyValueError::new_err("a schedule is missing"))?)?,
         "schedules" => ScheduleAsk::List,
         "schedule" => ScheduleAsk::Get { name: name(), upcoming: count("upcoming")?, runs: count("runs")? },
+        "schedule_rule" => {
+            let text = |key: &str| match given.map(|given| given.get_item(key)).transpose()?.flatten() {
+                Some(value) => value.extract::<Option<String>>(),
+                None => Ok(None),
+            };
+            ScheduleAsk::Reschedule { name: name(), rule: text("rule")?.unwrap_or_default(), zone: text("zone")? }
+        }
         "schedule_remove" => ScheduleAsk::Remove(name()),
         "schedule_pause" => ScheduleAsk::SetPaused(name(), true),
         "schedule_resume" => ScheduleAsk::SetPaused(name(), false),

@@ -86,6 +86,15 @@ pub enum ScheduleAsk {
         /// How many of its runs.
         runs: usize,
     },
+    /// Gives one another rule and zone; answers as `Put`.
+    Reschedule {
+        /// Its name.
+        name: String,
+        /// The new rule.
+        rule: String,
+        /// The new zone; the old one if `None`.
+        zone: Option<String>,
+    },
     /// Answers whether it was there.
     Remove(String),
     /// Answers whether it is there.
@@ -169,6 +178,9 @@ impl Client {
                 json["upcoming"] = serde_json::json!(record.upcoming(upcoming));
                 json["history"] = serde_json::json!(self.schedule_runs(&name, runs).await?);
                 encode(&json)
+            }
+            ScheduleAsk::Reschedule { name, rule, zone } => {
+                encode(&self.reschedule(&name, &rule, zone.as_deref()).await?)
             }
             ScheduleAsk::Remove(name) => encode(&self.remove_schedule(&name).await?),
             ScheduleAsk::SetPaused(name, true) => encode(&self.pause_schedule(&name).await?),

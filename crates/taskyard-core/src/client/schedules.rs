@@ -211,6 +211,19 @@ impl Client {
         self.store.schedule_runs(name, None, limit).await
     }
 
+    /// Gives a schedule another rule, and another zone if one is given; all else stays.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSchedule`], [`Error::InvalidSchedule`], or the database's.
+    pub async fn reschedule(&self, name: &str, rule: &str, zone: Option<&str>) -> Result<ScheduleAdded> {
+        let mut new = self.schedule(name).await?.definition;
+        rule.clone_into(&mut new.rule);
+        if let Some(zone) = zone {
+            zone.clone_into(&mut new.zone);
+        }
+        self.put_schedule(new, OnConflict::Replace).await
+    }
+
     /// Removes a schedule with its history; tasks that it enqueued go on. Whether it was there.
     ///
     /// # Errors

@@ -1,0 +1,383 @@
+"""Jobs that run at times: ``@scheduler.schedule(cron="0 0 * * *")``, and ``CronJob`` objects added while all runs.
+
+    from taskyard.scheduler import CronJob, Scheduler
+
+    scheduler = Scheduler(timezone="Europe/Berlin")
+
+    @scheduler.schedule(cron="0 3 * * *")
+    async def nightly() -> None: ...
+
+    app = FastAPI(lifespan=scheduler.lifespan)
+
+A job is a schedule of the queue (``tasks.schedules``, ``taskyard schedule``): a row, so that however many processes
+declare it, each of its times is run once, and a restart neither repeats nor forgets one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import weakref
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from . import _core, _identity, _port
+from ._calls import Call
+from ._options import OPTIONS
+from .errors import InvalidArgument, UnknownSchedule
+from .queued_tasks import QueuedTasks
+from .schedules import Run, Schedule, check, rule_text
+from .tasks import Task, TaskQueue, TaskStatus
+from .worker import Embedded
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: Options of a schedule that a job takes besides those of its task.
+SCHEDULE_OPTIONS = frozenset(
+    {"overlap", "catch_up", "catch_up_window", "jitter", "starts_at", "ends_at", "runs_max", "pause_after_failures"}
+)
+_STATUS = {
+    "done": TaskStatus.COMPLETED,
+    "failed": TaskStatus.FAILED,
+    "cancelled": TaskStatus.CANCELLED,
+    "stopped": TaskStatus.STOPPED,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job as it stands."""
+
+    id: str
+    #: Its rule: a cron expression, ``@every 90s``, ``@at ...``, ``@after 1h``.
+    schedule: str
+    timezone: str
+    #: The function or class that it runs, as ``module:name``.
+    kind: str
+    #: ``active``, ``paused``, ``ended``, or ``broken``: then ``problem`` says why.
+    state: str
+    problem: str | None
+    next_run: dt.datetime | None
+    last_run: dt.datetime | None
+    last_status: TaskStatus | None
+    run_count: int
+    #: Failed runs since the last one that was completed.
+    failures: int
+    #: Its runs, newest first; only of ``get_job``.
+    history: tuple[Run, ...] = ()
+
+
+def _job(found: Schedule) -> Job:
+    return Job(
+        id=found.name,
+        schedule=found.rule,
+        timezone=found.zone,
+        kind=found.kind,
+        state=found.state,
+        problem=found.problem,
+        next_run=found.next_at,
+        last_run=found.last_at,
+        last_status=None if found.last_state is None else _STATUS.get(found.last_state),
+        run_count=found.runs,
+        failures=found.failures,
+        history=found.history,
+    )
+
+
+#: What was last seen of the jobs of objects in this process.
+_seen: weakref.WeakKeyDictionary[CronJob, Job] = weakref.WeakKeyDictionary()
+
+
+class _OfJob:
+    """An attribute that the scheduler tells, unless the object has one of that name itself."""
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, job: CronJob | None, owner: type | None = None) -> Any:
+        if job is None:
+            return self
+        found = _seen.get(job)
+        return None if found is None else getattr(found, self._name)
+
+
+class CronJob(Task):
+    """A task that is run at times; like every ``Task``, attributes and ``execute``.
+
+    Of the object that was given to ``add_job``, ``id`` is the job's, and the attributes below are as they were when it was
+    added. In ``execute`` it is rebuilt, and ``id`` is that of the run.
+    """
+
+    schedule = _OfJob("Its rule.")
+    timezone = _OfJob("The time zone of its rule.")
+    next_run = _OfJob("When it runs next: an aware datetime, or None.")
+    last_run = _OfJob("The last time of its rule that was decided upon, or None.")
+    last_status = _OfJob("How its last run ended: a ``TaskStatus``, or None.")
+    run_count = _OfJob("How often it has run.")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Declared:
+    call: Any
+    rule: str
+    zone: str
+    options: dict[str, Any]
+    task_options: dict[str, Any]
+
+
+class Scheduler:
+    """Runs jobs at their times; it needs no event loop to be made.
+
+    :param timezone: the zone of cron rules that name none: an IANA name or a ``ZoneInfo`` (default UTC).
+    :param queue: a ``TaskQueue``, or a queue's name, that runs are added to (default: the project's, ``default``).
+    :param tasks: a ``QueuedTasks`` whose database it shares; instead of a ``TaskQueue``.
+    :param workers: workers within this process, between ``start`` and ``stop`` (default 1). With 0 another process runs
+        the jobs: ``taskyard queue start --app main:app``.
+    """
+
+    def __init__(
+        self,
+        timezone: str | ZoneInfo = "UTC",
+        queue: TaskQueue | str | None = None,
+        *,
+        tasks: QueuedTasks | None = None,
+        workers: int = 1,
+    ) -> None:
+        self.timezone = _zone(timezone)
+        if isinstance(queue, TaskQueue):
+            if tasks is not None:
+                raise InvalidArgument("Scheduler: the queue has a database already: leave out tasks=")
+            tasks, self._queue = queue.tasks, queue.name
+        else:
+            self._queue = queue
+        check("@daily", self.timezone)
+        self._tasks = tasks if tasks is not None else QueuedTasks()
+        self._workers = workers
+        self._declared: dict[str, _Declared] = {}
+        self._embedded: Embedded | None = None
+        self._is_started = False
+
+    def __repr__(self) -> str:
+        return f"<Scheduler of {len(self._declared)} declared jobs, {'started' if self._is_started else 'not started'}>"
+
+    # ----------------------------------------------------------------------------------------------------- declaring
+
+    def schedule(
+        self,
+        *,
+        cron: str | None = None,
+        delay: float | dt.timedelta | None = None,
+        every: float | dt.timedelta | None = None,
+        at: dt.datetime | None = None,
+        id: str | None = None,
+        timezone: str | ZoneInfo | None = None,
+        **options: Any,
+    ) -> Callable[[F], F]:
+        """Declares a function as a job, run by exactly one of ``cron``, ``every``, ``at`` (an aware datetime; once) and
+        ``delay`` (once, from when the job was first started). The function stays as it is, and has ``.job_id``.
+
+        Further keywords are the schedule's (``overlap``, ``catch_up``, ``jitter``, ``runs_max``, ``pause_after_failures``,
+        ...; see ``tasks.schedules.add``) and the task's (``queue``, ``priority``, ``max_retries``, ``timeout``, ...).
+
+        Raises ``CronError`` for a rule that can never be right, ``TypeError`` for none or several.
+        """
+        rule = rule_text(cron, every=every, at=at, after=delay)
+        zone = self.timezone if timezone is None else _zone(timezone)
+
+        def declare(function: F) -> F:
+            job_id = id if id is not None else _identity.identify(_identity.unwrap(function)).kind
+            check(rule, zone, job_id)
+            if job_id in self._declared:
+                raise InvalidArgument(f"job {job_id!r} is declared twice", hint="give one of them another id=")
+            self._declared[job_id] = self._declaration(function, rule, zone, options)
+            function.job_id = job_id  # type: ignore[attr-defined]
+            if self._is_started:
+                self._put(job_id, self._declared[job_id], "replace")
+            return function
+
+        return declare
+
+    def _declaration(self, call: Any, rule: str, zone: str, options: dict[str, Any]) -> _Declared:
+        unknown = set(options) - SCHEDULE_OPTIONS - OPTIONS
+        if unknown:
+            raise InvalidArgument(f"there is no option {', '.join(f'`{name}`' for name in sorted(unknown))} of a job")
+        own = {name: value for name, value in options.items() if name in SCHEDULE_OPTIONS}
+        task = {name: value for name, value in options.items() if name in OPTIONS}
+        if self._queue is not None:
+            task.setdefault("queue", self._queue)
+        return _Declared(call, rule, zone, own, task)
+
+    def _put(self, job_id: str, job: _Declared, on_conflict: str) -> Any:
+        made = job.call if isinstance(job.call, Call) else Call(job.call, (), {})
+        call = Call(made.function, made.args, made.kwargs, {**made.options, **job.task_options})
+        schedules = self._tasks.schedules
+        return schedules.add(job_id, job.rule, call, zone=job.zone, on_conflict=on_conflict, **job.options)
+
+    # ----------------------------------------------------------------------------------------------------- lifecycle
+
+    async def start(self) -> None:
+        """Stores the declared jobs, and starts this process's workers; returns once they run. Again, it does nothing.
+
+        Raises what is wrong with a declared function, and that the database cannot be reached.
+        """
+        if self._is_started:
+            return
+        self._is_started = True
+        try:
+            for job_id, job in self._declared.items():
+                await self._put(job_id, job, "replace")
+            if self._workers > 0 and not _port.in_worker:
+                self._embedded = Embedded(self._tasks, self._workers)
+                await self._embedded.__aenter__()
+        except BaseException:
+            self._is_started, self._embedded = False, None
+            raise
+
+    async def stop(self, timeout: float = 25.0) -> None:
+        """Starts nothing more in this process, and gives what runs here ``timeout`` seconds to end; the rest is run again
+        elsewhere, or after the next start. The jobs stay. Again, it does nothing."""
+        self._is_started = False
+        embedded, self._embedded = self._embedded, None
+        if embedded is not None:
+            embedded.grace = timeout
+            await embedded.__aexit__()
+
+    async def __aenter__(self) -> Scheduler:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
+        """For ``FastAPI(lifespan=scheduler.lifespan)`` and its kin."""
+        async with self:
+            yield
+
+    # ---------------------------------------------------------------------------------------------------------- jobs
+
+    async def add_job(
+        self,
+        job: Any,
+        cron: str | dt.timedelta | dt.datetime | None = None,
+        *,
+        delay: float | dt.timedelta | None = None,
+        every: float | dt.timedelta | None = None,
+        at: dt.datetime | None = None,
+        id: str | None = None,
+        replace: bool = False,
+        timezone: str | ZoneInfo | None = None,
+        **options: Any,
+    ) -> str:
+        """Adds a job at once, whether the scheduler is started or not; answers its id.
+
+        ``job`` is a ``CronJob``, a function without arguments, or ``tasks.call(f, 1)``. When is said by a cron expression,
+        or by a timedelta (an interval) or an aware datetime (once) in its place, or by one of the keywords. ``id``
+        defaults to the function's ``module:name``; each ``CronJob`` object is a job of its own.
+
+        Raises ``CronError``, ``DuplicateSchedule`` unless ``replace`` is set, and what cannot be stored.
+        """
+        if isinstance(cron, dt.timedelta):
+            every, cron = (cron if every is None else every), None
+        elif isinstance(cron, dt.datetime):
+            at, cron = (cron if at is None else at), None
+        rule = rule_text(cron, every=every, at=at, after=delay)
+        zone = self.timezone if timezone is None else _zone(timezone)
+        job_id = id if id is not None else _default_id(job)
+        declared = self._declaration(job, rule, zone, options)
+        added = await self._put(job_id, declared, "replace" if replace else "refuse")
+        if isinstance(job, CronJob):
+            _know(job, await self._tasks.schedules.get(job_id))
+        return str(added.name)
+
+    async def remove_job(self, job_id: Any, cancel_running: bool = False) -> bool:
+        """Removes a job; whether it was there. A run of it goes on, unless ``cancel_running`` is set."""
+        if not isinstance(job_id, str):
+            return False
+        self._declared.pop(job_id, None)
+        runs: list[str] = []
+        if cancel_running:
+            try:
+                found = await self._tasks.schedules.get(job_id, runs=1_000)
+                runs = [run.task_id for run in found.history if run.task_id is not None and run.state is None]
+            except UnknownSchedule:
+                return False
+        removed = await self._tasks.schedules.remove(job_id)
+        for task_id in runs:
+            self._tasks.get(task_id).cancel()
+        return removed
+
+    async def get_job(self, job_id: str) -> Job | None:
+        """A job as it stands, with its history; None if there is none."""
+        try:
+            return _job(await self._tasks.schedules.get(job_id, runs=100))
+        except UnknownSchedule:
+            return None
+
+    async def list_jobs(self) -> list[Job]:
+        """All jobs of the database, by id."""
+        return [_job(found) for found in await self._tasks.schedules.list()]
+
+    async def pause_job(self, job_id: str) -> bool:
+        """Pauses a job: times that pass meanwhile do not count. Whether it is there."""
+        return await self._tasks.schedules.pause(job_id)
+
+    async def resume_job(self, job_id: str) -> bool:
+        """Goes on with a job from now. Whether it is there."""
+        return await self._tasks.schedules.resume(job_id)
+
+    async def reschedule_job(
+        self,
+        job_id: str,
+        cron: str | None = None,
+        *,
+        delay: float | dt.timedelta | None = None,
+        every: float | dt.timedelta | None = None,
+        at: dt.datetime | None = None,
+        timezone: str | ZoneInfo | None = None,
+    ) -> dt.datetime | None:
+        """Gives a job another rule; its next run. Raises ``UnknownSchedule``, ``CronError``."""
+        zone = None if timezone is None else _zone(timezone)
+        added = await self._tasks.schedules.reschedule(job_id, cron, every=every, at=at, after=delay, zone=zone)
+        return added.next_at
+
+    async def trigger_job(self, job_id: str) -> str:
+        """Runs a job now, whatever its rule says and whatever runs; the id of the task. Raises ``UnknownSchedule``."""
+        return await self._tasks.schedules.run(job_id)
+
+    async def next_runs(self, job_id: str, n: int = 10) -> list[dt.datetime]:
+        """The next ``n`` times of a job; none if it is paused or over. Raises ``UnknownSchedule``."""
+        return list((await self._tasks.schedules.get(job_id, upcoming=n, runs=0)).upcoming)
+
+
+def _zone(given: str | ZoneInfo) -> str:
+    if isinstance(given, ZoneInfo):
+        if given.key is None:
+            raise InvalidArgument("timezone: a ZoneInfo without a name cannot be stored; give its IANA name")
+        return given.key
+    if not isinstance(given, str):
+        raise InvalidArgument(f"timezone: {given!r} is neither an IANA name such as Europe/Berlin nor a ZoneInfo")
+    return given
+
+
+def _default_id(job: Any) -> str:
+    if isinstance(job, Task):
+        return f"{type(job).__module__}:{type(job).__qualname__}:{_core.new_id()}"
+    function = job.function if isinstance(job, Call) else job
+    return function if isinstance(function, str) else _identity.identify(_identity.unwrap(function)).kind
+
+
+def _know(job: CronJob, found: Schedule) -> None:
+    from ._tasks.base import known_of
+
+    _seen[job] = _job(found)
+    known_of(job).id = found.name
+
+
+__all__ = ["CronJob", "Job", "Scheduler"]
