@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import _codec, _core, _hooks, _identity, _loops, _port, _resolve
-from .._running import DEFAULT_LIMITS, Running, current
+from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Running, current
 from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _fit
 from ._threads import Threads
@@ -413,6 +413,23 @@ class Worker:
                 self.loop.call_soon_threadsafe(self._note_soon)
             except RuntimeError:
                 pass  # the loop is closed
+
+    def wants_progress(self, running: Running) -> None:
+        """Like :meth:`wants_note`, but only once the last progress of this task is old enough."""
+        if threading.get_ident() == self._thread:
+            self._progress_soon(running)
+        else:
+            try:
+                self.loop.call_soon_threadsafe(self._progress_soon, running)
+            except RuntimeError:
+                pass  # the loop is closed
+
+    def _progress_soon(self, running: Running) -> None:
+        rest = running.progressed_at + PROGRESS_EVERY - self.loop.time()
+        if rest > 0:
+            self.loop.call_later(rest, self.wants_note, running)
+        else:
+            self.wants_note(running)
 
     def _note_soon(self) -> None:
         if self._note_timer is not None or self._ended:
