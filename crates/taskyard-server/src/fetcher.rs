@@ -7,6 +7,7 @@
 
 mod alone;
 mod claim;
+mod on_demand;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,7 @@ use crate::executor::{Executor, Queued};
 use crate::parked_reason;
 use crate::state::{Lease, Phase, State};
 use claim::Got;
+pub(crate) use on_demand::Wanted;
 
 /// How long a place is followed before the next claim starts from the head: at least, and at most.
 const PLACE_AGE: Duration = Duration::from_millis(100);
@@ -114,7 +116,8 @@ impl Fetcher {
         self.recheck_at = None;
         self.looked = Instant::now();
         let place = self.place.filter(|(_, since)| since.elapsed() < self.place_age());
-        match self.claim(room, false, place.map(|(place, _)| place)).await {
+        let queues = self.state.config().queues.clone();
+        match self.claim(queues, room, false, place.map(|(place, _)| place)).await {
             Got::Reply { claim, reply } => {
                 let count = reply.tasks.len();
                 self.hungry = count >= room || place.is_some();

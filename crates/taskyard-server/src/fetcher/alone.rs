@@ -12,7 +12,7 @@ impl Fetcher {
         if !self.until_idle().await {
             return;
         }
-        if let Got::Reply { claim, reply } = self.claim(1, true, None).await {
+        if let Got::Reply { claim, reply } = self.claim(self.state.config().queues.clone(), 1, true, None).await {
             self.dispatch(claim, reply.tasks);
             self.until_idle().await;
         }
