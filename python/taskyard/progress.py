@@ -384,9 +384,9 @@ def _read_only() -> InvalidArgument:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _INF:
         return None
-    return value
+    return min(value, _rate.LARGEST)
 
 
 def _check_text(text: str) -> None:

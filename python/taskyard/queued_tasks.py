@@ -296,6 +296,8 @@ class QueuedTasks(metaclass=_Meta):
                 await asyncio.wait_for(_created(), CLOSE_MAX)
             except asyncio.TimeoutError:
                 log.error("%d additions still wait for their on_pre_create hooks: they are not made", len(_creating))
+            for first in self._via.before_close:
+                await first(self._via)
             await _loops.answer(self._via.close(CLOSE_MAX))
 
     def __enter__(self) -> QueuedTasks:

@@ -57,6 +57,11 @@ _LOCAL = Target(None, False, False)
 
 
 def _target(function: Callable[..., Any]) -> Target:
+    if _identity.is_task_class(function):
+        from .._tasks.travel import runner
+
+        run = runner(function)  # type: ignore[arg-type]
+        return Target(run, not inspect.iscoroutinefunction(run), False)
     call = inspect.unwrap(function) if inspect.isfunction(function) else function
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
     return Target(function, not is_async, bool(_resolve.dependencies(function)))
@@ -198,8 +203,11 @@ class Worker:
             return f"kind `{kind}`"
         target = self._targets[kind] = _target(function)
         if target.is_sync:
-            self.channel.singles([kind])
+            self._runs_singly(kind)
         return target
+
+    def _runs_singly(self, kind: str) -> None:
+        self.channel.singles([kind])
 
     def _start(self) -> None:
         """Begins what there is a place for."""

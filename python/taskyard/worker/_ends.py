@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from types import TracebackType
 from typing import Any
 
 from .._options import error_name
@@ -63,12 +64,17 @@ def _traceback(error: BaseException) -> str:
     try:
         # The frames of the worker itself say nothing to anybody.
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals.get("__package__", "").startswith("taskyard.worker"):
+        while trace is not None and _is_ours(trace):
             trace = trace.tb_next
         text = "".join(traceback.format_exception(type(error), error, trace))
     except BaseException as second:
         text = f"{type(error).__name__} (its traceback cannot be shown: {type(second).__name__})"
     return _clean(text, TRACEBACK_MAX)
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    # A program's own file has no package.
+    return (trace.tb_frame.f_globals.get("__package__") or "").startswith(("taskyard.worker", "taskyard._tasks"))
 
 
 def _clean(text: str, most: int) -> str:
