@@ -10,6 +10,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .. import _codec, _hooks, _running
@@ -55,6 +56,8 @@ class Claim:
         self.stage = "running"
         #: Its text as the caller of ``execute`` saw it.
         self.shown: str | None = None
+        #: Where it came from in the task's own code, before it was raised again here.
+        self._trace: TracebackType | None = None
         self._body: asyncio.Task[Any] | None = None
         self._verb: str | None = None
         self._written: asyncio.Future[str | None] | None = None
@@ -108,7 +111,7 @@ class Claim:
         return f"raised {type(error).__name__}: {error}"
 
     def _raise(self, error: BaseException, shown: BaseException, stage: str = "running") -> None:
-        self.raised, self.stage = error, stage
+        self.raised, self.stage, self._trace = error, stage, error.__traceback__
         try:
             self.shown = str(shown)
         except Exception:
@@ -176,6 +179,8 @@ class Claim:
             raised, stage = self._meant(error)
             if isinstance(raised, asyncio.CancelledError) and self.running.interrupted is not None and retry:
                 return await self._end("fail", self.hand.channel.interrupted) is not None
+            if raised is not None and raised is self.raised:
+                raised = raised.with_traceback(self._trace)
             told = _ends.describe(raised, stage) if raised is not None else (TOLD, [], str(error), None, "policy", 0.0)
             if not retry:
                 told = (*told[:4], "never", 0.0)
