@@ -286,11 +286,23 @@ impl Channel {
     }
 
     /// Asks for up to `limit` tasks of these queues, or of all, waiting so many seconds for the first one. The answer
-    /// are the ids of what was sent before it. Only of a server that claims on demand.
-    #[pyo3(signature = (limit, queues, wait))]
-    fn take(&self, py: Python<'_>, limit: usize, queues: Option<Vec<String>>, wait: f64) -> PyResult<Reply> {
+    /// names what was sent before it. `number` is the caller's own. Only of a server that claims on demand.
+    #[pyo3(signature = (number, limit, queues, wait))]
+    fn take(
+        &self,
+        py: Python<'_>,
+        number: u64,
+        limit: usize,
+        queues: Option<Vec<String>>,
+        wait: f64,
+    ) -> PyResult<Reply> {
         let wait_ms = (wait.clamp(0.0, 4e9) * 1_000.0) as u64;
-        Ok(Reply(self.question(py, "asking for a task", Asked::Take { limit, queues, wait_ms })?))
+        Ok(Reply(self.question(py, "asking for a task", Asked::Take { number, limit, queues, wait_ms })?))
+    }
+
+    /// What was asked for under this number is not wanted any more: the answer comes at once.
+    fn waive(&self, py: Python<'_>, number: u64) -> PyResult<()> {
+        self.question(py, "waiving a task", Asked::Waive(number)).map(|_| ())
     }
 
     /// Says how this attempt ended, as it was put down since the last call of `flush`; the answer is the state that was

@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use taskyard_core::ClaimId;
 use taskyard_core::state::Runtime;
-use taskyard_core::store::ClaimPlace;
+use taskyard_core::store::{ClaimPlace, Claimed};
 use taskyard_core::wake::Listener;
 use tokio::sync::watch;
 
@@ -130,7 +131,7 @@ impl Fetcher {
                     (Some(next), None) if count >= room => Some((next, Instant::now())),
                     _ => None,
                 };
-                self.dispatch(claim, reply.tasks);
+                self.dispatch(claim, reply.tasks, |_| true);
                 if reply.alone_waiting {
                     self.run_alone().await;
                 }
@@ -176,8 +177,8 @@ impl Fetcher {
         }
     }
 
-    /// Sends tasks to the executor; what cannot run here is decided at once.
-    fn dispatch(&self, claim: taskyard_core::ClaimId, tasks: Vec<taskyard_core::store::Claimed>) {
+    /// Sends those that are wanted to the executor, and gives the others back; what cannot run here is decided at once.
+    fn dispatch(&self, claim: ClaimId, tasks: Vec<Claimed>, is_wanted: impl Fn(&Claimed) -> bool) {
         use taskyard_core::store::Outcome;
         if tasks.is_empty() {
             return;
@@ -195,6 +196,8 @@ impl Fetcher {
                 Outcome::Released
             } else if claimed.expired {
                 Outcome::Expired
+            } else if !is_wanted(&claimed) {
+                Outcome::Released
             } else {
                 // Children know for themselves what they can run.
                 let def = state.engine.registry.get(&claimed.kind).filter(|_| here);

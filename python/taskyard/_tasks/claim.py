@@ -171,7 +171,7 @@ class Claim:
             if state == "done":
                 known_of(self.task).result = result
             return state == "done"
-        return self._verb == "complete" and await self._again() == "done"
+        return await self._again("complete") == "done"
 
     async def fail(self, error: str | BaseException, retry: bool = True) -> bool:
         """Whether the attempt's failure was written, by this claim."""
@@ -188,7 +188,7 @@ class Claim:
             known.error = TaskError(told[2], told[0], told[3], self.running.attempt)
             known.errors = [*known.errors, known.error]
             return await self._end("fail", lambda slot: self.hand.channel.raised(slot, *told)) is not None
-        return self._verb == "fail" and await self._again() is not None
+        return await self._again("fail") is not None
 
     def _meant(self, error: str | BaseException) -> tuple[BaseException | None, str]:
         """The exception that is meant: the one that `execute` raised, if this is its text."""
@@ -209,7 +209,7 @@ class Claim:
                 self.interrupt("release")
                 await asyncio.wait({body}, timeout=END_MAX)
             return await self._end("requeue", self.hand.channel.recalled) in BACK
-        return self._verb == "requeue" and await self._again() in BACK
+        return await self._again("requeue") in BACK
 
     def _open(self, verb: str) -> asyncio.Future[str | None]:
         self._verb = verb
@@ -217,9 +217,14 @@ class Claim:
             self._written = self.hand.loop.create_future()
         return self._written
 
-    async def _again(self) -> str | None:
+    async def _again(self, verb: str) -> str | None:
+        """What became of the end that was asked for first, once that is known; None if it was another one."""
         assert self._written is not None
-        return await asyncio.shield(self._written)
+        if _running.current.get() is self.running and not self._written.done():
+            # The body itself, which that end waits for.
+            return None
+        state = await asyncio.shield(self._written)
+        return state if verb == self._verb else None
 
     async def _end(self, verb: str, say: Callable[[int], None]) -> str | None:
         """Writes the end; the state that came of it, or None if it was too late."""

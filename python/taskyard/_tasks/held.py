@@ -34,6 +34,15 @@ STOP_MAX = 5.0
 _CONTEXT = contextvars.copy_context()
 
 
+class Asking:
+    """One call that waits for tasks."""
+
+    def __init__(self) -> None:
+        #: Of the question that is under way.
+        self.number: int | None = None
+        self.is_over = False
+
+
 class Hand(Worker):
     """The worker of such a server, on the running loop: it begins nothing by itself."""
 
@@ -44,6 +53,7 @@ class Hand(Worker):
         self._context = _CONTEXT
         self.arrived: dict[str, tuple[Any, ...]] = {}
         self.claims: dict[int, Claim] = {}
+        self._asked = 0
         self.is_ready = asyncio.Event()
         self.has_ended = asyncio.Event()
         self._on_end = self.has_ended.set
@@ -84,12 +94,21 @@ class Hand(Worker):
 
     # -------------------------------------------------------------------------------------------------------- taking
 
-    async def take(self, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
+    def waive(self, asking: Asking) -> None:
+        """Who asked does not want it any more. What has been claimed for him meanwhile comes all the same."""
+        asking.is_over = True
+        if asking.number is not None and not self._ended:
+            self.channel.waive(asking.number)
+
+    async def take(self, asking: Asking, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
         """Up to so many tasks, waiting so many seconds for the first."""
         until = self.loop.time() + wait
-        while not self._ended:
+        while not self._ended and not asking.is_over:
             left = until - self.loop.time()
-            ids = await self._answer(self.channel.take(limit, queues, min(max(left, 0.0), ASK_MAX))) or []
+            asking.number, self._asked = self._asked, self._asked + 1
+            reply = self.channel.take(asking.number, limit, queues, min(max(left, 0.0), ASK_MAX))
+            ids = await self._answer(reply) or []
+            asking.number = None
             claims = [claim for id in ids if (claim := await self._claim(id)) is not None]
             # What could not be read or is of others is out of the way now: there may be more behind it.
             if claims or (not ids and left <= ASK_MAX):
@@ -227,12 +246,16 @@ class Held:
 
     async def take(self, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
         """Takes tasks for the calling task of the loop; one that is cancelled meanwhile leaves nothing behind."""
-        taking = self.loop.create_task(self._take(limit, queues, wait))
+        asking = Asking()
+        taking = self.loop.create_task(self._take(asking, limit, queues, wait))
         self._spawned.add(taking)
         taking.add_done_callback(self._spawned.discard)
         try:
             claims = await asyncio.shield(taking)
         except asyncio.CancelledError:
+            asking.is_over = True
+            if self.hand is not None:
+                self.hand.waive(asking)
             taking.add_done_callback(self._give_back)
             raise
         for claim in claims:
@@ -246,9 +269,9 @@ class Held:
         if owner is not None:
             owner.add_done_callback(functools.partial(self._owner_ended, claim))
 
-    async def _take(self, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
+    async def _take(self, asking: Asking, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
         hand = await self.ready()
-        return await hand.take(limit, queues, wait)
+        return await hand.take(asking, limit, queues, wait)
 
     def _give_back(self, taking: asyncio.Task[list[Claim]]) -> None:
         if not taking.cancelled() and taking.exception() is None:

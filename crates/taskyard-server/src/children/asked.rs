@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_bytes::ByteBuf;
 use taskyard_core::client::Answering;
 use taskyard_core::store::WriteReply;
-use taskyard_core::{Error, Result};
+use taskyard_core::{Error, Result, TaskId};
 use tokio::sync::oneshot;
 
 use super::Children;
@@ -64,17 +64,36 @@ fn begin(children: &Children, child: &mut Child, asked: Asked) -> Result<Answeri
                 Ok(format!("\"{}\"", attempt.token()).into_bytes())
             }))
         }
-        Asked::Take { limit, queues, wait_ms } => Ok(take(children, limit, queues, Duration::from_millis(wait_ms))),
+        Asked::Take { number, limit, queues, wait_ms } => {
+            let until = Instant::now() + Duration::from_millis(wait_ms);
+            let (reply, taken) = oneshot::channel();
+            children.engine.wanted.push(Wanted { limit, queues, until, has_looked: false, reply });
+            Ok(take(child, number, taken))
+        }
+        Asked::Waive(number) => {
+            // Who listens answers at once.
+            child.takes.remove(&number);
+            Ok(Box::pin(async { Ok(b"null".to_vec()) }))
+        }
         Asked::Ended(slot, end) => Ok(ended(children, child, slot, end)),
     }
 }
 
-fn take(children: &Children, limit: usize, queues: Option<Vec<String>>, wait: Duration) -> Answering {
-    let (reply, taken) = oneshot::channel();
-    children.engine.wanted.push(Wanted { limit, queues, until: Instant::now() + wait, has_looked: false, reply });
+/// What was claimed for a child and sent to it, or nothing when it is not wanted any more.
+fn take(child: &mut Child, number: u64, mut taken: oneshot::Receiver<Vec<TaskId>>) -> Answering {
+    let (wanted, waived) = oneshot::channel::<()>();
+    child.takes.retain(|_, other| !other.is_closed());
+    child.takes.insert(number, wanted);
     Box::pin(async move {
-        // Without a word when the server stops: there is nothing, then.
-        let ids = taken.await.unwrap_or_default();
+        let ids = tokio::select! {
+            biased;
+            // Without a word when the server stops: there is nothing, then.
+            ids = &mut taken => ids.unwrap_or_default(),
+            _ = waived => {
+                taken.close();
+                taken.try_recv().unwrap_or_default()
+            }
+        };
         Ok(format!("[{}]", ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(",")).into_bytes())
     })
 }

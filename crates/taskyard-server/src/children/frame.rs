@@ -103,6 +103,8 @@ pub enum Asked {
     /// Claims up to `limit` tasks for this child, of these queues or of all; answers their ids once they were sent, or
     /// none when so many milliseconds have passed. Only of a server that claims on demand.
     Take {
+        /// The child's own name for this question.
+        number: u64,
         /// At most so many.
         limit: usize,
         /// Only of these queues.
@@ -110,6 +112,8 @@ pub enum Asked {
         /// How long to wait for the first one; 0 = one look.
         wait_ms: u64,
     },
+    /// A `Take` is not wanted any more: it is answered at once, and claims nothing from here on.
+    Waive(u64),
     /// Ends an attempt, and answers the state that was written, or `null` if its lease was over before.
     Ended(u64, End),
 }

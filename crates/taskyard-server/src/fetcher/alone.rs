@@ -13,7 +13,7 @@ impl Fetcher {
             return;
         }
         if let Got::Reply { claim, reply } = self.claim(self.state.config().queues.clone(), 1, true, None).await {
-            self.dispatch(claim, reply.tasks);
+            self.dispatch(claim, reply.tasks, |_| true);
             self.until_idle().await;
         }
         self.place = None;

@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use taskyard_core::TaskId;
 use taskyard_core::store::Claimed;
+use taskyard_core::{ClaimId, TaskId};
 use tokio::sync::oneshot;
 
 use super::Fetcher;
@@ -34,7 +34,7 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     fn is_over(&self, now: Instant) -> bool {
-        self.reply.is_closed() || (self.has_looked && self.until <= now)
+        self.has_looked && self.until <= now
     }
 }
 
@@ -48,6 +48,7 @@ impl Fetcher {
         self.executor().watch(Instant::now());
         while self.state.phase() == Phase::Running {
             wanted.extend(self.state.engine.wanted.take());
+            wanted.retain(|one| !one.reply.is_closed());
             if self.hungry || wanted.iter().any(|one| !one.has_looked) {
                 self.hungry = false;
                 if !wanted.is_empty() {
@@ -114,24 +115,20 @@ impl Fetcher {
         false
     }
 
-    /// Sends what was claimed, and tells those who asked for it.
-    fn hand(
-        &self,
-        wanted: &mut Vec<Wanted>,
-        queues: &Option<Vec<String>>,
-        claim: taskyard_core::ClaimId,
-        tasks: Vec<Claimed>,
-    ) {
-        let mut ids = tasks.iter().filter(|task| !task.expired).map(|task| task.id).collect::<Vec<_>>().into_iter();
-        self.dispatch(claim, tasks);
-        let mut next = 0;
-        while ids.len() > 0 {
-            let Some(place) = wanted[next..].iter().position(|one| one.queues == *queues) else { break };
-            next += place;
-            let one = wanted.remove(next);
-            let share: Vec<TaskId> = ids.by_ref().take(one.limit.max(1)).collect();
-            let _ = one.reply.send(share);
+    /// Sends what was claimed, and tells those who asked for it. What nobody wants any more is given back.
+    fn hand(&self, wanted: &mut Vec<Wanted>, queues: &Option<Vec<String>>, claim: ClaimId, tasks: Vec<Claimed>) {
+        let mut left: Vec<TaskId> = tasks.iter().filter(|task| !task.expired).map(|task| task.id).collect();
+        while !left.is_empty() {
+            let Some(place) = wanted.iter().position(|one| one.queues == *queues) else { break };
+            let one = wanted.remove(place);
+            let rest = left.split_off(one.limit.max(1).min(left.len()));
+            // The answer cannot overtake what it names: whoever sends it runs on this thread, after this.
+            left = match one.reply.send(left) {
+                Ok(()) => rest,
+                Err(unwanted) => unwanted.into_iter().chain(rest).collect(),
+            };
         }
+        self.dispatch(claim, tasks, |task| !left.contains(&task.id));
     }
 
     fn is_busy(&self) -> bool {
