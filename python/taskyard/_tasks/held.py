@@ -8,17 +8,18 @@ when the task of the loop that took it is cancelled or breaks, is given back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from .. import _codec, _core, _identity, _loops, _port
 from .._running import Running
 from ..errors import InvalidArgument, TaskyardError
-from ..worker import Worker, _ends, _fit
+from ..worker import Target, Worker, _ends, _fit
 from .background import BackgroundTask
 from .base import Task
 from .claim import END_MAX, Claim, quietly, remember
@@ -54,6 +55,7 @@ class Hand(Worker):
         self.arrived: dict[str, tuple[Any, ...]] = {}
         self.claims: dict[int, Claim] = {}
         self._asked = 0
+        self._early: dict[int, str] = {}
         self.is_ready = asyncio.Event()
         self.has_ended = asyncio.Event()
         self._on_end = self.has_ended.set
@@ -72,6 +74,9 @@ class Hand(Worker):
         for slot, why in slots:
             if (claim := self.claims.get(slot)) is not None:
                 claim.interrupt(why)
+            elif any(run[0] == slot for run in self.arrived.values()):
+                # Who asked for it has not looked yet.
+                self._early[slot] = why
 
     def _runs_singly(self, kind: str) -> None:
         """Who takes a task has a thread for it."""
@@ -98,7 +103,8 @@ class Hand(Worker):
         """Who asked does not want it any more. What has been claimed for him meanwhile comes all the same."""
         asking.is_over = True
         if asking.number is not None and not self._ended:
-            self.channel.waive(asking.number)
+            with contextlib.suppress(OSError):
+                self.channel.waive(asking.number)
 
     async def take(self, asking: Asking, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
         """Up to so many tasks, waiting so many seconds for the first."""
@@ -109,13 +115,13 @@ class Hand(Worker):
             reply = self.channel.take(asking.number, limit, queues, min(max(left, 0.0), ASK_MAX))
             ids = await self._answer(reply) or []
             asking.number = None
-            claims = [claim for id in ids if (claim := await self._claim(id)) is not None]
+            claims = [claim for id in ids if (claim := self._claim(id)) is not None]
             # What could not be read or is of others is out of the way now: there may be more behind it.
             if claims or (not ids and left <= ASK_MAX):
                 return claims
         return []
 
-    async def _claim(self, id: str) -> Claim | None:
+    def _claim(self, id: str) -> Claim | None:
         run = self.arrived.pop(id, None)
         if run is None:
             # Its signature was refused, or it had expired: decided by the server.
@@ -128,7 +134,7 @@ class Hand(Worker):
         running = Running(self, run)
         try:
             running.load_context()
-            task = self._task(running)
+            task = self._task(running, found)
         except BaseException as error:
             self.channel.raised(run[0], *_ends.describe(error, "reading"))
             self._flush()
@@ -138,27 +144,30 @@ class Hand(Worker):
         self._running[running.slot] = running
         bind(task, running)
         claim.guard()
+        if (why := self._early.pop(running.slot, None)) is not None:
+            claim.interrupt(why)
         return claim
 
-    def _task(self, running: Running) -> Task:
+    def _task(self, running: Running, target: Target) -> Task:
         payload = _codec.decode_call(running.payload, running.opened)
         cls: Any = self.functions.find(running.kind)
         if _identity.is_task_class(cls):
             if payload.args:
                 raise InvalidArgument(f"the payload of {running.kind} has arguments without names")
             return rebuilt(cls, payload.kwargs)
-        target = self._find((running.slot, running.id, running.kind, *[None] * 7, running.opened))
-        assert not isinstance(target, str)
         if target.function is None:
             target = self._load(running, payload)
+        assert target.function is not None
         args, kwargs = payload.args, payload.kwargs
         if not payload.ours:
             args, kwargs = _fit.fit(target.function, args, kwargs)
-        assert target.function is not None
+        run = self._injected if target.injects else functools.partial(self._call, local=False)
+
+        async def execute() -> Any:
+            return await run(running, target, args, kwargs)
+
         task = BackgroundTask.seen(target.function, args, kwargs)
-        if target.injects:
-            call = functools.partial(self._injected, running, target, args, kwargs)
-            object.__setattr__(task, "execute", _Injecting(call))
+        object.__setattr__(task, "execute", execute)
         return task
 
     # -------------------------------------------------------------------------------------------------------- ending
@@ -197,16 +206,6 @@ class Hand(Worker):
             answer.cancel()
 
 
-class _Injecting:
-    """The run of a function whose dependencies are resolved first."""
-
-    def __init__(self, call: Callable[[], Awaitable[Any]]) -> None:
-        self._call = call
-
-    def __call__(self) -> Awaitable[Any]:
-        return self._call()
-
-
 class Held:
     """What one loop of this process has taken from one engine's database."""
 
@@ -218,10 +217,13 @@ class Held:
         self._token = 0
         self._keeper: asyncio.Task[None] | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
+        #: What each task of the loop has taken.
+        self._owned: dict[asyncio.Task[Any], list[Claim]] = {}
         self._is_wanted = asyncio.Event()
         self._is_closed = False
         _identity.FUNCTIONS.add_root(os.getcwd())
-        _identity.FUNCTIONS.include += tuple(engine.defaults.get("include") or ())
+        known = _identity.FUNCTIONS.include
+        _identity.FUNCTIONS.include += tuple(name for name in engine.defaults.get("include") or () if name not in known)
 
     async def open(self) -> None:
         box = _loops.box()
@@ -266,8 +268,14 @@ class Held:
         """The calling task of the loop answers for this claim."""
         remember(claim)
         owner = asyncio.current_task()
-        if owner is not None:
-            owner.add_done_callback(functools.partial(self._owner_ended, claim))
+        if owner is None:
+            return
+        owned = self._owned.get(owner)
+        if owned is None:
+            owned = self._owned[owner] = []
+            owner.add_done_callback(self._owner_ended)
+        owned[:] = [other for other in owned if not other.is_over]
+        owned.append(claim)
 
     async def _take(self, asking: Asking, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
         hand = await self.ready()
@@ -278,16 +286,22 @@ class Held:
             for claim in taking.result():
                 quietly(claim.requeue(), self.loop, self._spawned)
 
-    def _owner_ended(self, claim: Claim, owner: asyncio.Task[Any]) -> None:
-        """Who took it has ended. In good order it may have handed it on; else nobody would ever end it."""
-        if claim.is_over or self._is_closed or self.loop.is_closed():
+    def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
+        """Who took something has ended. In good order it may have handed it on; else nobody would ever end it."""
+        owned = self._owned.pop(owner, [])
+        if self._is_closed or self.loop.is_closed() or (not owner.cancelled() and owner.exception() is None):
             return
-        if owner.cancelled():
-            log.warning("task %s is given back: the worker that took it was cancelled", claim.id)
-            quietly(claim.requeue(), self.loop, self._spawned)
-        elif (error := owner.exception()) is not None:
-            log.error("task %s has failed: the worker that took it broke: %s", claim.id, error)
-            quietly(claim.fail(error), self.loop, self._spawned)
+        for claim in owned:
+            if claim.is_over:
+                continue
+            if owner.cancelled():
+                log.warning("task %s is given back: the worker that took it was cancelled", claim.id)
+                quietly(claim.requeue(), self.loop, self._spawned)
+            else:
+                error = owner.exception()
+                assert error is not None
+                log.error("task %s has failed: the worker that took it broke: %s", claim.id, error)
+                quietly(claim.fail(error), self.loop, self._spawned)
 
     # ------------------------------------------------------------------------------------------------------- closing
 
@@ -303,6 +317,8 @@ class Held:
         if self._keeper is not None and not self._keeper.done():
             self._keeper.cancel()
             await asyncio.wait({self._keeper}, timeout=END_MAX + STOP_MAX)
+        # One that had not taken its first step does nothing when it is cancelled.
+        await self._close()
 
     async def _close(self) -> None:
         if self._is_closed:
