@@ -11,8 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from support.project import Process, Project
-from support.waiting import eventually
+from support.waiting import eventually, eventually_async
+from taskyard.tasks import Task, TaskQueue, TaskStatus
 from test_quickstart import answers, free_port
 
 SAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "python" / "nexios"
@@ -149,3 +151,67 @@ def test_in_a_nexios_application(samples: Project) -> None:
     last = site.post("/steps")["task_id"]
     site.process.stop()
     assert samples.task(last)["state"] in ("done", "enqueued")
+
+
+class Greeting(Task):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def execute(self) -> str:
+        return f"hello {self.name}"
+
+
+async def test_workers_of_the_lifespan(database: str) -> None:
+    queue = TaskQueue(url=database)
+    app = FastAPI(lifespan=queue.tasks.lifespan(workers=1))
+
+    @app.post("/greet")
+    async def greet(name: str) -> dict[str, str]:
+        return {"task_id": await queue.enqueue(Greeting(name))}
+
+    async with app.router.lifespan_context(app):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            task_id = (await client.post("/greet", params={"name": "ada"})).json()["task_id"]
+
+        async def result() -> Any:
+            task = await queue.get_task(task_id)
+            return task.result if task is not None and task.status is TaskStatus.COMPLETED else None
+
+        assert await eventually_async(result) == "hello ada"
+
+
+def test_a_task_may_add_and_look_at_others(project: Project) -> None:
+    project.write(
+        "app.py",
+        """
+        from taskyard.tasks import Task, TaskQueue
+
+        queue = TaskQueue()
+
+        class Child(Task):
+            def __init__(self, number):
+                self.number = number
+
+            async def execute(self):
+                return self.number
+
+        class Parent(Task):
+            async def execute(self):
+                id = await queue.enqueue(Child(7))
+                assert await queue.tasks.get(id).wait(20) == 7
+                child = await queue.get_task(id)
+                return [child.number, child.status, child.result]
+        """,
+    )
+    project.server("--workers=1", app="app")
+    out = project.python("""
+        import asyncio, app
+        async def main():
+            async with app.queue as queue:
+                id = await queue.enqueue(app.Parent())
+                while not (task := await queue.get_task(id)).status.is_terminal:
+                    await asyncio.sleep(0.02)
+                print(task.status, task.result, task.error)
+        asyncio.run(main())
+    """)
+    assert out.startswith("completed [7, ") and "completed" in out.partition("[")[2]

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from support.project import Process, Project
 from support.waiting import eventually, eventually_async
-from taskyard import Fail, Retry, Snooze, queued_task
+from taskyard import Fail, Inject, Retry, Snooze, queued_task
+from taskyard._tasks import claim as claims
 from taskyard.errors import InvalidArgument, NotSerializable, OverLimit, TaskInterrupted, WrongState
 from taskyard.progress import ProgressTracker
 from taskyard.queued_task import get_current_task, getLogger, set_context
@@ -744,3 +745,96 @@ def test_not_within_a_worker_process(project: Project) -> None:
     """)
     assert "takes nothing by itself" in out
     assert eventually(lambda: True)
+
+
+class Supplied:
+    """What a function gets from outside."""
+
+    word = "supplied"
+
+
+def provide_supplied() -> Supplied:
+    return Supplied()
+
+
+async def injected(number: int, supplied: Supplied = Inject(provide_supplied)) -> str:
+    return f"{supplied.word} {number}"
+
+
+async def test_functions_that_are_taken_get_their_dependencies(queue: TaskQueue) -> None:
+    ref = queue.tasks.add_task(injected, 3)
+    await ref.get_task_id()
+    task = await queue.dequeue()
+    assert task is not None
+    assert await queue.complete_task(task.id, await task.execute()) is True
+    assert await ref.wait(20) == "supplied 3"
+
+
+def asked_on_a_thread() -> None:
+    begun_on_thread.set()
+    while not queued_task.is_cancelled():
+        time.sleep(0.005)
+    ended_on_thread.set()
+
+
+ended_on_thread = threading.Event()
+
+
+async def test_the_end_of_a_taken_sync_function_waits_for_its_thread(queue: TaskQueue) -> None:
+    begun_on_thread.clear()
+    ended_on_thread.clear()
+    ref = queue.tasks.add_task(asked_on_a_thread)
+    await ref.get_task_id()
+    task = await queue.dequeue()
+    assert task is not None
+    running = asyncio.ensure_future(task.execute())
+    await eventually_async(lambda: _true(begun_on_thread.is_set()))
+    assert await queue.requeue_task(task.id) is True
+    assert ended_on_thread.is_set()
+    await asyncio.wait({running})
+
+
+async def test_a_holder_remembers_only_what_it_holds(queue: TaskQueue) -> None:
+    for number in range(20):
+        await queue.enqueue(Echo(number))
+    first = await queue.dequeue()
+    assert first is not None
+    while (task := await queue.dequeue()) is not None:
+        await queue.complete_task(task.id, await task.execute())
+    held = first._taskyard.claim.hand.held  # type: ignore[union-attr]
+    assert sum(len(owned) for owned in held._owned.values()) <= 2 and len(claims.taken.get()) <= 2
+    assert len(held.hand.claims) == 1 and not held.hand.arrived  # type: ignore[union-attr]
+
+
+async def test_a_cancel_right_at_the_claim_is_not_lost(queue: TaskQueue) -> None:
+    for _ in range(10):
+        id = await queue.enqueue(Waiting())
+        taking = asyncio.ensure_future(queue.dequeue(timeout=0.5))
+        await asyncio.sleep(0)
+        assert await queue.cancel_task(id) is True
+        task = await taking
+        if task is None:
+            assert (await seen(queue, id)).status is TaskStatus.CANCELLED
+            continue
+        assert task.id == id
+        with pytest.raises(TaskInterrupted):
+            await asyncio.wait_for(task.execute(), 10)
+        assert await queue.fail_task(id, "") is True
+        assert (await seen(queue, id)).status is TaskStatus.CANCELLED
+
+
+async def test_a_stop_keeps_the_task_for_a_retry(queue: TaskQueue) -> None:
+    id = await queue.enqueue(Waiting())
+    task = await queue.dequeue()
+    assert task is not None
+    running = asyncio.ensure_future(task.execute())
+    await eventually_async(lambda: begun(queue, id))
+    stopping = queue.tasks.get(id).stop()
+    with pytest.raises(TaskInterrupted):
+        await running
+    assert await queue.fail_task(id, "") is True
+    assert await stopping == "stopped"
+    assert (await seen(queue, id)).status is TaskStatus.STOPPED
+    assert await queue.requeue_task(id) is True
+    again = await queue.dequeue()
+    assert again is not None and again.id == id

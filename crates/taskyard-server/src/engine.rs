@@ -9,7 +9,7 @@ use taskyard_core::{ClaimId, Client, Limits};
 use tokio::sync::{Notify, oneshot};
 
 use crate::attempt::Attempt;
-use crate::fetcher::Wanted;
+use crate::fetcher::Word;
 use crate::{Registry, Settings};
 
 /// Shared by everything that runs tasks. Without a store (inline runs) records and ends go nowhere.
@@ -26,8 +26,8 @@ pub(crate) struct Engine {
     pub parting: AtomicUsize,
     /// Rings when an executor has found out what it can run.
     pub learned: Notify,
-    /// Tasks that somebody asks for, where nothing is claimed otherwise.
-    pub wanted: Tray<Wanted>,
+    /// What is asked for, where nothing is claimed otherwise.
+    pub wanted: Tray<Word>,
 }
 
 /// The end of an attempt, on its way to the database.

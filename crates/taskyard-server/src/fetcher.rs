@@ -25,7 +25,7 @@ use crate::executor::{Executor, Queued};
 use crate::parked_reason;
 use crate::state::{Lease, Phase, State};
 use claim::Got;
-pub(crate) use on_demand::Wanted;
+pub(crate) use on_demand::{Wanted, Word};
 
 /// How long a place is followed before the next claim starts from the head: at least, and at most.
 const PLACE_AGE: Duration = Duration::from_millis(100);

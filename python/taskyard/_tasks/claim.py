@@ -67,6 +67,10 @@ class Claim:
         """Whether its end was asked for."""
         return self._verb is not None
 
+    def has_ended_otherwise(self, verb: str) -> bool:
+        """Whether another end than this one was asked for, and is written."""
+        return self._verb not in (None, verb) and self._written is not None and self._written.done()
+
     # ------------------------------------------------------------------------------------------------------- running
 
     def guard(self) -> None:

@@ -277,7 +277,7 @@ class TaskQueue:
         False of any other.
         """
         claim = self._claim(id)
-        if claim is not None:
+        if claim is not None and not claim.has_ended_otherwise("requeue"):
             return await _there(claim, claim.requeue())
         return await self._control("retry", id)
 

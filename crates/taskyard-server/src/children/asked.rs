@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_bytes::ByteBuf;
 use taskyard_core::client::Answering;
 use taskyard_core::store::WriteReply;
-use taskyard_core::{Error, Result, TaskId};
+use taskyard_core::{Error, Result};
 use tokio::sync::oneshot;
 
 use super::Children;
@@ -17,13 +17,13 @@ use super::frame::{Asked, End, FRAME_BYTES_MAX, Refusal, ToChild};
 use super::heard::outcome;
 use crate::TaskContext;
 use crate::engine::lock;
-use crate::fetcher::Wanted;
+use crate::fetcher::{Wanted, Word};
 
 /// Takes questions of a child.
 pub(super) fn asked(children: &Arc<Children>, child: &mut Child, number: u64, asks: Vec<(u64, Asked)>) {
     let mut refused = Vec::new();
     for (call, asked) in asks {
-        match begin(children, child, asked) {
+        match begin(children, child, number, asked) {
             Ok(answering) => {
                 let children = children.clone();
                 children.handle.clone().spawn(async move {
@@ -39,7 +39,7 @@ pub(super) fn asked(children: &Arc<Children>, child: &mut Child, number: u64, as
     }
 }
 
-fn begin(children: &Children, child: &mut Child, asked: Asked) -> Result<Answering> {
+fn begin(children: &Children, child: &mut Child, number: u64, asked: Asked) -> Result<Answering> {
     let flights = &child.flights;
     let attempt = |slot: u64| match flights.get(&slot) {
         Some(Flight::Started { attempt, .. }) => Ok(TaskContext(attempt.clone())),
@@ -64,36 +64,25 @@ fn begin(children: &Children, child: &mut Child, asked: Asked) -> Result<Answeri
                 Ok(format!("\"{}\"", attempt.token()).into_bytes())
             }))
         }
-        Asked::Take { number, limit, queues, wait_ms } => {
-            let until = Instant::now() + Duration::from_millis(wait_ms);
-            let (reply, taken) = oneshot::channel();
-            children.engine.wanted.push(Wanted { limit, queues, until, has_looked: false, reply });
-            Ok(take(child, number, taken))
+        Asked::Take { number: take_number, limit, queues, wait_ms } => {
+            Ok(take(children, (number, take_number), limit, queues, Duration::from_millis(wait_ms)))
         }
-        Asked::Waive(number) => {
-            // Who listens answers at once.
-            child.takes.remove(&number);
+        Asked::Waive(take_number) => {
+            children.engine.wanted.push(Word::Waives((number, take_number)));
             Ok(Box::pin(async { Ok(b"null".to_vec()) }))
         }
         Asked::Ended(slot, end) => Ok(ended(children, child, slot, end)),
     }
 }
 
-/// What was claimed for a child and sent to it, or nothing when it is not wanted any more.
-fn take(child: &mut Child, number: u64, mut taken: oneshot::Receiver<Vec<TaskId>>) -> Answering {
-    let (wanted, waived) = oneshot::channel::<()>();
-    child.takes.retain(|_, other| !other.is_closed());
-    child.takes.insert(number, wanted);
+/// What was claimed for a child and sent to it.
+fn take(children: &Children, name: (u64, u64), limit: usize, queues: Option<Vec<String>>, wait: Duration) -> Answering {
+    let (reply, taken) = oneshot::channel();
+    let wanted = Wanted { name, limit, queues, until: Instant::now() + wait, has_looked: false, reply };
+    children.engine.wanted.push(Word::Wants(wanted));
     Box::pin(async move {
-        let ids = tokio::select! {
-            biased;
-            // Without a word when the server stops: there is nothing, then.
-            ids = &mut taken => ids.unwrap_or_default(),
-            _ = waived => {
-                taken.close();
-                taken.try_recv().unwrap_or_default()
-            }
-        };
+        // Without a word when the server stops: there is nothing, then.
+        let ids = taken.await.unwrap_or_default();
         Ok(format!("[{}]", ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(",")).into_bytes())
     })
 }

@@ -1,13 +1,13 @@
 //! What the server knows of one child: its process, how it stands, and what it was given.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_bytes::ByteBuf;
 use taskyard_core::store::Outcome;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 
 use super::frame::{FRAME_BYTES_AIM, Run, ToChild};
 use crate::attempt::Attempt;
@@ -69,8 +69,6 @@ pub(super) struct Child {
     pub busy_since: Instant,
     /// Tasks it was given.
     pub taken: u64,
-    /// What it asks for and waits for, by its own numbers; dropping one waives it.
-    pub takes: HashMap<u64, oneshot::Sender<()>>,
 }
 
 impl Child {
@@ -89,7 +87,6 @@ impl Child {
             idle_since: now,
             busy_since: now,
             taken: 0,
-            takes: HashMap::new(),
         }
     }
 

@@ -17,9 +17,20 @@ use crate::state::{Lease, Phase};
 /// The shortest time between two looks for the same askers, whatever rings.
 const LOOKS_APART: Duration = Duration::from_millis(5);
 
+/// What a child says about tasks that it wants.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// It asks for some.
+    Wants(Wanted),
+    /// It does not want any more what it asked for under this name.
+    Waives((u64, u64)),
+}
+
 /// Somebody asks for tasks.
 #[derive(Debug)]
 pub(crate) struct Wanted {
+    /// The child, and its own number for the question.
+    pub name: (u64, u64),
     /// At most so many.
     pub limit: usize,
     /// Of these queues; of all that the server serves if `None`.
@@ -47,8 +58,7 @@ impl Fetcher {
         // The child is there before anybody asks.
         self.executor().watch(Instant::now());
         while self.state.phase() == Phase::Running {
-            wanted.extend(self.state.engine.wanted.take());
-            wanted.retain(|one| !one.reply.is_closed());
+            self.listen(&mut wanted);
             if self.hungry || wanted.iter().any(|one| !one.has_looked) {
                 self.hungry = false;
                 if !wanted.is_empty() {
@@ -60,6 +70,20 @@ impl Fetcher {
                 let _ = over.reply.send(Vec::new());
             }
             self.wait_for_askers(&wanted, alone).await;
+        }
+    }
+
+    /// Takes what was said, in its order: what was waived is not served by what is asked for after it.
+    fn listen(&self, wanted: &mut Vec<Wanted>) {
+        for word in self.state.engine.wanted.take() {
+            match word {
+                Word::Wants(one) => wanted.push(one),
+                Word::Waives(name) => {
+                    for waived in wanted.extract_if(.., |one| one.name == name) {
+                        let _ = waived.reply.send(Vec::new());
+                    }
+                }
+            }
         }
     }
 
@@ -77,14 +101,15 @@ impl Fetcher {
             }
         }
         for queues in groups {
+            // Who comes while the claim is under way is looked for again.
+            for one in wanted.iter_mut().filter(|one| one.queues == queues) {
+                one.has_looked = true;
+            }
             // While the lease is in doubt nothing is claimed; who may wait does.
             if self.state.may_claim() && self.has_capacity() && !self.runs_alone() {
                 let limit: usize = wanted.iter().filter(|one| one.queues == queues).map(|one| one.limit.max(1)).sum();
                 let limit = limit.min(self.state.config().claim_max.max(1));
                 alone |= self.give_out(wanted, &queues, limit).await;
-            }
-            for one in wanted.iter_mut().filter(|one| one.queues == queues) {
-                one.has_looked = true;
             }
         }
         alone
@@ -101,6 +126,8 @@ impl Fetcher {
             }
             Got::Nothing => return false,
         };
+        // Who waived it while the claim was under way does not get it; another one may.
+        self.listen(wanted);
         let waits_alone = reply.alone_waiting;
         let nothing = reply.tasks.is_empty();
         self.hand(wanted, queues, claim, reply.tasks);
