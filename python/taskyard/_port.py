@@ -42,6 +42,8 @@ class Engine:
         self.clock = 0.0
         #: What must be done on a loop before it closes this engine.
         self.before_close: list[Callable[[Engine], Awaitable[None]]] = []
+        #: The same for code without a loop.
+        self.before_close_now: list[Callable[[Engine], None]] = []
         self.core()
 
     def core(self) -> _core.Queue:

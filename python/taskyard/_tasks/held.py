@@ -375,6 +375,7 @@ async def _open(engine: _port.Engine, loop: asyncio.AbstractEventLoop) -> Held:
     _held.setdefault(engine, {})[loop] = held
     if _close not in engine.before_close:
         engine.before_close.append(_close)
+        engine.before_close_now.append(_abandon)
     return held
 
 
@@ -383,6 +384,12 @@ async def _close(engine: _port.Engine) -> None:
     held = _held.get(engine, {}).get(asyncio.get_running_loop())
     if held is not None:
         await held.close()
+
+
+def _abandon(engine: _port.Engine) -> None:
+    """The same without a loop: whatever loops there are."""
+    for held in list(_held.pop(engine, {}).values()):
+        held.abandon()
 
 
 def claim_of(engine: _port.Engine, id: str) -> Claim | None:
@@ -396,13 +403,11 @@ def claim_of(engine: _port.Engine, id: str) -> Claim | None:
 
 
 def _at_exit() -> None:
-    for by_loop in list(_held.values()):
-        for held in list(by_loop.values()):
-            try:
-                held.abandon()
-            except Exception as error:  # the process ends in any case
-                log.error("giving back what this process had taken failed: %s", error)
-    _held.clear()
+    for engine in list(_held):
+        try:
+            _abandon(engine)
+        except Exception as error:  # the process ends in any case
+            log.error("giving back what this process had taken failed: %s", error)
 
 
 def _forked() -> None:

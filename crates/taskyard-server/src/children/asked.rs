@@ -64,6 +64,10 @@ fn begin(children: &Children, child: &mut Child, number: u64, asked: Asked) -> R
                 Ok(format!("\"{}\"", attempt.token()).into_bytes())
             }))
         }
+        Asked::Take { .. } if !children.config().on_demand => {
+            let why = "this server hands out tasks by itself".into();
+            Err(Error::InvalidArgument { what: "asking for a task", why })
+        }
         Asked::Take { number: take_number, limit, queues, wait_ms } => {
             Ok(take(children, (number, take_number), limit, queues, Duration::from_millis(wait_ms)))
         }
