@@ -225,12 +225,13 @@ async def test_no_error_of_a_body_ends_its_worker(queue: TaskQueue) -> None:
 async def test_fail_with_a_text_or_an_exception_of_the_callers_own(queue: TaskQueue) -> None:
     ids = [await queue.enqueue(Echo(number)) for number in range(3)]
     tasks = await queue.dequeue(count=3)
-    assert await queue.fail_task(ids[0], "my words", retry=False) is True
+    assert await queue.fail_task(ids[0], "my words \ud800" + "x" * 10_000, retry=False) is True
     assert await queue.fail_task(tasks[1], KeyError("k"), retry=False) is True
     assert await queue.fail_task(ids[2], Fail("no")) is True
     found = [await seen(queue, id) for id in ids]
     assert all(task.status is TaskStatus.FAILED for task in found)
-    assert [str(task.error) for task in found] == ["my words", "'k'", "no"]
+    assert str(found[0].error).startswith("my words ?xxx") and len(str(found[0].error)) < 5_000
+    assert [str(task.error) for task in found[1:]] == ["'k'", "no"]
     assert found[1].error is not None and found[1].error.type == "KeyError"
     with pytest.raises(InvalidArgument):
         await queue.fail_task(ids[0], 5)  # type: ignore[arg-type]
@@ -522,7 +523,11 @@ HOLDER = """
     async def main():
         queue = TaskQueue()
         task = await queue.dequeue(timeout=30)
-        await task.execute()
+        try:
+            await task.execute()
+        except Exception as error:
+            print("interrupted:", type(error).__name__, flush=True)
+            print("written:", await queue.fail_task(task.id, str(error)), flush=True)
 
     if __name__ == "__main__":
         asyncio.run(main())
@@ -558,6 +563,17 @@ def test_kill_9_of_the_holder_runs_it_elsewhere(project: Project) -> None:
     server.says("begun", 30)
     found = project.task(id)
     assert (found["state"], found["attempt"], found["lost"]) == ("doing", 2, 1)
+
+
+def test_a_cancel_from_another_process_is_there_within_a_second(project: Project) -> None:
+    id, holder = hold(project)
+    project.run("task", "cancel", id)
+    asked = time.monotonic()
+    holder.says("interrupted: TaskInterrupted", 10)
+    assert time.monotonic() - asked < 1.0
+    holder.says("written: True")
+    assert holder.wait() == 0
+    assert project.task(id)["state"] == "cancelled"
 
 
 def test_sigint_of_the_holder_gives_back_at_once(project: Project) -> None:

@@ -185,7 +185,9 @@ class Claim:
                 return await self._end("fail", self.hand.channel.interrupted) is not None
             if raised is not None and raised is self.raised:
                 raised = raised.with_traceback(self._trace)
-            told = _ends.describe(raised, stage) if raised is not None else (TOLD, [], str(error), None, "policy", 0.0)
+            told: tuple[Any, ...] = (TOLD, [], _ends.clean(str(error), _ends.MESSAGE_MAX), None, "policy", 0.0)
+            if raised is not None:
+                told = _ends.describe(raised, stage)
             if not retry:
                 told = (*told[:4], "never", 0.0)
             known = known_of(self.task)

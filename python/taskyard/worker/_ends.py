@@ -38,7 +38,7 @@ def describe(error: BaseException, stage: str) -> tuple[Any, ...]:
         wish = "never"
         if stage == "result" and isinstance(error, OverLimit):
             name = "ResultTooLarge"
-    return _clean(name, MESSAGE_MAX), also, _message(error), _traceback(error), wish, seconds
+    return clean(name, MESSAGE_MAX), also, _message(error), _traceback(error), wish, seconds
 
 
 def _pause(seconds: Any) -> float:
@@ -57,7 +57,7 @@ def _message(error: BaseException) -> str:
         return f"the task called sys.exit({text})"
     if not text and isinstance(error, asyncio.CancelledError):
         return "the task's code was cancelled from within"
-    return _clean(text, MESSAGE_MAX)
+    return clean(text, MESSAGE_MAX)
 
 
 def _traceback(error: BaseException) -> str:
@@ -69,7 +69,7 @@ def _traceback(error: BaseException) -> str:
         text = "".join(traceback.format_exception(type(error), error, trace))
     except BaseException as second:
         text = f"{type(error).__name__} (its traceback cannot be shown: {type(second).__name__})"
-    return _clean(text, TRACEBACK_MAX)
+    return clean(text, TRACEBACK_MAX)
 
 
 def _is_ours(trace: TracebackType) -> bool:
@@ -77,7 +77,8 @@ def _is_ours(trace: TracebackType) -> bool:
     return (trace.tb_frame.f_globals.get("__package__") or "").startswith(("taskyard.worker", "taskyard._tasks"))
 
 
-def _clean(text: str, most: int) -> str:
+def clean(text: str, most: int) -> str:
+    """A text that can be stored, of at most about so many characters."""
     text = text.encode(errors="replace").decode()
     if len(text) <= most:
         return text
