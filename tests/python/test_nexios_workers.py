@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.project import Process, Project
 from support.waiting import eventually, eventually_async
+from taskyard import RetryPolicy
 from taskyard.errors import InvalidArgument, QueueUnavailable, TaskyardError, WrongState
 from taskyard.tasks import Task, TaskQueue, TaskStatus
 from taskyard.workers import Worker, WorkerPool
@@ -87,8 +88,7 @@ async def test_a_worker_runs_tasks_until_it_is_stopped(queue: TaskQueue) -> None
     await worker.stop()
     # It waited for a task, and does no more.
     assert loop.time() - began < 0.9 and running.done() and worker.current_task is None
-    with pytest.raises(asyncio.InvalidStateError):
-        running.exception() and running.result() or asyncio.get_running_loop().create_future().result()
+    assert running.exception() is None
 
 
 class Bare(Worker):
@@ -270,8 +270,6 @@ async def test_workers_that_break_are_replaced(queue: TaskQueue) -> None:
     pool = WorkerPool(queue, 1, Fragile)
     async with pool:
         before = pool.workers[0]
-        from taskyard import RetryPolicy
-
         id = await queue.enqueue(Add(3, 4), retry=RetryPolicy(backoff=0.01))
         await is_status(queue, [id], TaskStatus.COMPLETED)
         assert pool.restarts == 2 and pool.workers[0] is not before
