@@ -112,10 +112,6 @@ HOLDER = """
             print("begun", flush=True)
             await asyncio.sleep(600)
 
-    class Quick(Task):
-        async def execute(self):
-            return self.attempt
-
     async def main():
         queue = TaskQueue()
         task = await queue.dequeue(timeout=30)

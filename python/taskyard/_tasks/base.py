@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from .. import _identity
 from .._options import OPTIONS
@@ -80,7 +80,7 @@ class _Told(Generic[T]):
         found: T = getattr(known_of(task), self.name)
         return found
 
-    def __set__(self, task: Task, value: object) -> None:
+    def __set__(self, task: Task, value: NoReturn) -> None:
         raise AttributeError(
             f"`{self.name}` is what the queue tells of a {type(task).__qualname__} and cannot be set: "
             "name your attribute otherwise, or give an option to enqueue(...)"

@@ -190,10 +190,12 @@ class Claim:
                 told = _ends.describe(raised, stage)
             if not retry:
                 told = (*told[:4], "never", 0.0)
-            known = known_of(self.task)
-            known.error = TaskError(told[2], told[0], told[3], self.running.attempt)
-            known.errors = [*known.errors, known.error]
-            return await self._end("fail", lambda slot: self.hand.channel.raised(slot, *told)) is not None
+            state = await self._end("fail", lambda slot: self.hand.channel.raised(slot, *told))
+            if state is not None:
+                known = known_of(self.task)
+                known.error = TaskError(told[2], told[0], told[3], self.running.attempt)
+                known.errors = [*known.errors, known.error]
+            return state is not None
         return await self._again("fail") is not None
 
     def _meant(self, error: str | BaseException) -> tuple[BaseException | None, str]:
