@@ -195,6 +195,8 @@ class Claim:
                 known = known_of(self.task)
                 known.error = TaskError(told[2], told[0], told[3], self.running.attempt)
                 known.errors = [*known.errors, known.error]
+                if told[4] == "snooze" and state == "waiting":
+                    known.status = TaskStatus.SCHEDULED
             return state is not None
         return await self._again("fail") is not None
 
