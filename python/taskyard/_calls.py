@@ -55,7 +55,7 @@ def split_options(function: Any, kwargs: dict[str, Any], has_using: bool = False
     given = OPTIONS.intersection(kwargs)
     if not given:
         return kwargs, {}
-    if not isinstance(function, str):
+    if not isinstance(function, str) and not _identity.is_task_object(function):
         own = given.intersection(_identity.shape(_identity.unwrap(function)).names)
         if own and has_using:
             given -= own
@@ -92,6 +92,13 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         # A path in Rust has its colons doubled.
         draft["runtime"] = options.get("runtime") or ("python" if ":" in function.replace("::", "") else "rust")
         draft["payload"], references = _codec.encode_plain(call.args, call.kwargs)
+    elif _identity.is_task_object(function):
+        from ._tasks.travel import describe as describe_object
+
+        options = merge(function.__taskyard_options__, options)
+        references = []
+        draft["kind"], payload, blobs = describe_object(function, defaults, options)
+        _put_payload(draft, payload, blobs, defaults, "attributes")
     else:
         plain = _identity.unwrap(function)
         declared = getattr(function, "options", None)
@@ -112,22 +119,28 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
             dill=options.get("serializer") == "dill",
             function=None if is_global else serialize_function(plain),
         )
-        size = len(payload) + sum(len(blob.body) for blob in blobs)
-        if size > defaults["arguments_bytes_max"]:
-            raise OverLimit(
-                f"the arguments take {size} bytes, over the limit of {defaults['arguments_bytes_max']} "
-                "(setting arguments_bytes_max)",
-                hint="store large data elsewhere and pass its place, or raise the setting",
-            )
-        draft["payload"] = payload
-        if blobs:
-            draft["blobs"] = blobs
+        _put_payload(draft, payload, blobs, defaults, "arguments")
     parents = [*parents_of(options), *references]
     if options or parents:
         describe(draft, options, parents, id_text)
         if options.get("context") is not None:
             draft["context"] = encode_context(port, options["context"])
     return draft
+
+
+def _put_payload(
+    draft: dict[str, Any], payload: bytes, blobs: list[_codec.Blob], defaults: dict[str, Any], what: str
+) -> None:
+    size = len(payload) + sum(len(blob.body) for blob in blobs)
+    if size > defaults["arguments_bytes_max"]:
+        raise OverLimit(
+            f"the {what} take {size} bytes, over the limit of {defaults['arguments_bytes_max']} "
+            "(setting arguments_bytes_max)",
+            hint="store large data elsewhere and pass its place, or raise the setting",
+        )
+    draft["payload"] = payload
+    if blobs:
+        draft["blobs"] = blobs
 
 
 def serialize_function(function: Any) -> bytes:

@@ -74,6 +74,16 @@ def unwrap(function: Any) -> Any:
     return getattr(function, "__taskyard_function__", function)
 
 
+def is_task_class(value: Any) -> bool:
+    """Whether it is a class of tasks (``taskyard.tasks.Task``), which is a kind as functions are."""
+    return inspect.isclass(value) and getattr(value, "__taskyard_task_class__", False) is True
+
+
+def is_task_object(value: Any) -> bool:
+    """Whether it is an object of such a class: a task with its payload."""
+    return is_task_class(type(value))
+
+
 def refuse(function: Any, why: str, hint: str) -> FunctionRefused:
     return FunctionRefused(f"{function!r} cannot be a task: {why}", hint=hint)
 
@@ -109,6 +119,10 @@ def _identify(function: Any) -> Identity:
         )
     if isinstance(function, functools.partial):
         raise refuse(function, "it is a partial", "pass the function and all its arguments to add_task")
+    if is_task_class(function):
+        from ._tasks.base import kind_of
+
+        return Identity(kind_of(function), True)
     if inspect.isclass(function):
         raise refuse(function, "it is a class", "pass a function")
     if isinstance(function, types.BuiltinFunctionType):
@@ -229,7 +243,7 @@ class Functions:
             function = _walk(module, qualname)
             if (
                 callable(function)
-                and not inspect.isclass(function)
+                and (not inspect.isclass(function) or is_task_class(function))
                 and not isinstance(function, types.BuiltinFunctionType)
                 and getattr(function, "__qualname__", None) == qualname
                 and getattr(function, "__module__", None) == name

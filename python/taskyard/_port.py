@@ -10,6 +10,7 @@ import atexit
 import logging
 import os
 import threading
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from . import _core, _loops
@@ -39,6 +40,10 @@ class Engine:
         self.inline = False
         #: For tests: how far the database's clock is ahead, in seconds.
         self.clock = 0.0
+        #: What must be done on a loop before it closes this engine.
+        self.before_close: list[Callable[[Engine], Awaitable[None]]] = []
+        #: The same for code without a loop.
+        self.before_close_now: list[Callable[[Engine], None]] = []
         self.core()
 
     def core(self) -> _core.Queue:
@@ -80,6 +85,8 @@ def _text(value: Any) -> str:
 #: Set in a worker process.
 in_worker = False
 _engines: list[Engine] = []
+#: What must be done at the end of the process before the engines are closed.
+before_exit: list[Callable[[], None]] = []
 _default: Port | None = None
 _lock = threading.Lock()
 
@@ -124,6 +131,8 @@ def _log() -> None:
 
 def _close_all() -> None:
     """At the end of the process: what was added is written, in bounded time."""
+    for first in before_exit:
+        first()
     process = os.getpid()
     for engine in _engines:
         if engine._process == process:

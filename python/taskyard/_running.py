@@ -14,12 +14,13 @@ from . import _codec
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
+    from .progress import ProgressTracker
     from .worker import Worker
 
 log = logging.getLogger("queued_task")
 
-#: The shortest time between two notes of one task's context, in seconds; its server groups further.
-CONTEXT_EVERY = 0.1
+#: The shortest time between two notes of one task's progress, in seconds; its server groups further.
+PROGRESS_EVERY = 0.1
 
 current: ContextVar[Running | None] = ContextVar("taskyard_task", default=None)
 
@@ -44,7 +45,10 @@ class Running:
         self._lock = threading.RLock()
         self._dirty = False
         self._lines: list[tuple[int, str, str, str | None, str | None]] = []
-        self._noted_at = 0.0
+        #: Progress trackers that write into the context, by their place in it.
+        self.trackers: dict[str, ProgressTracker] = {}
+        #: When one of them was last read, by the loop's clock.
+        self.progressed_at = 0.0
         #: Why it is to end: asked, release or timeout.
         self.interrupted: str | None = None
         self.task: asyncio.Task[Any] | None = None
@@ -134,6 +138,23 @@ class Running:
         if self.worker is not None and not self.over:
             self.worker.wants_note(self)
 
+    def wants_progress(self) -> None:
+        """A tracker has something to store; any thread."""
+        if self.worker is not None and not self.over:
+            self.worker.wants_progress(self)
+
+    def _take_progress(self) -> None:
+        for place, tracker in list(self.trackers.items()):
+            told = tracker._to_store()
+            if told is None:
+                continue
+            # Beside what else the task has put there.
+            there = self.get(place)
+            _put(self.context, place.split("."), {**there, **told} if isinstance(there, dict) else told)
+            self._dirty = True
+            if self.worker is not None:
+                self.progressed_at = self.worker.loop.time()
+
     def _encoded(self) -> bytes:
         """The context's JSON. What a direct change put there that cannot be stored is left out, loudly."""
         encoder = _codec.Encoder("the context of a task", nesting_max=self.limits["nesting_max"])
@@ -152,6 +173,7 @@ class Running:
         if self.worker is None:
             return
         with self._lock:
+            self._take_progress()
             # Also without a word from `set`: hooks and bodies may change the dict itself.
             encoded = self._encoded()
             context = encoded if encoded != self._stored else None
@@ -161,7 +183,7 @@ class Running:
 
     def touched(self) -> bool:
         """Whether there may be something to store: the context was ever looked at, or something was logged."""
-        return self._dirty or bool(self._lines) or bool(self.context) or self._stored != b"{}"
+        return self._dirty or bool(self._lines or self.context or self.trackers) or self._stored != b"{}"
 
     # ------------------------------------------------------------------------------------------------------- log
 

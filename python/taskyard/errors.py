@@ -205,6 +205,17 @@ class TaskStopped(TaskyardError):
         self.task_id = task_id
 
 
+class TaskInterrupted(TaskyardError):
+    """A task that this process took by ``dequeue`` was to end before it did: cancelled, stopped, out of time, or given
+    back. Raised by its ``execute()``; what the task's own code saw was a ``CancelledError``."""
+
+    code = "task_interrupted"
+
+    def __init__(self, task_id: str, why: str) -> None:
+        super().__init__(f"task {task_id} {why}")
+        self.task_id = task_id
+
+
 class WaitTimeout(TaskyardError, TimeoutError):
     """The wait ended before the task did; the task goes on."""
 

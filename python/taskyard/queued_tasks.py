@@ -314,6 +314,8 @@ class QueuedTasks(metaclass=_Meta):
                 await asyncio.wait_for(_created(), CLOSE_MAX)
             except asyncio.TimeoutError:
                 log.error("%d additions still wait for their on_pre_create hooks: they are not made", len(_creating))
+            for first in self._via.before_close:
+                await first(self._via)
             await _loops.answer(self._via.close(CLOSE_MAX))
 
     def __enter__(self) -> QueuedTasks:
@@ -327,6 +329,8 @@ class QueuedTasks(metaclass=_Meta):
     def close(self, timeout: float = 5.0) -> None:
         """Writes what was added, for so many seconds at most, and lets go of the database; for code without a loop."""
         if isinstance(self._via, _port.Engine):
+            for first in self._via.before_close_now:
+                first(self._via)
             _loops.answer_now(self._via.close(timeout))
 
     def lifespan(self, inner: Any = None, *, workers: int = 0, concurrency: int | None = None) -> Any:

@@ -290,6 +290,41 @@ impl Channel {
         lock(&self.outbox).ends.push((slot, End::Recalled));
     }
 
+    /// Asks for up to `limit` tasks of these queues, or of all, waiting so many seconds for the first one. The answer
+    /// names what was sent before it. `number` is the caller's own. Only of a server that claims on demand.
+    #[pyo3(signature = (number, limit, queues, wait))]
+    fn take(
+        &self,
+        py: Python<'_>,
+        number: u64,
+        limit: usize,
+        queues: Option<Vec<String>>,
+        wait: f64,
+    ) -> PyResult<Reply> {
+        let wait_ms = (wait.clamp(0.0, 4e9) * 1_000.0) as u64;
+        Ok(Reply(self.question(py, "asking for a task", Asked::Take { number, limit, queues, wait_ms })?))
+    }
+
+    /// What was asked for under this number is not wanted any more: the answer comes at once.
+    fn waive(&self, py: Python<'_>, number: u64) -> PyResult<()> {
+        self.question(py, "waiving a task", Asked::Waive(number)).map(|_| ())
+    }
+
+    /// Says how this attempt ended, as it was put down since the last call of `flush`; the answer is the state that was
+    /// written, or `null` if the attempt had lost its lease.
+    fn ended(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
+        let end = {
+            let mut outbox = lock(&self.outbox);
+            let place = outbox.ends.iter().position(|(other, _)| *other == slot);
+            let place =
+                place.ok_or_else(|| PyValueError::new_err(format!("no end of the attempt {slot} was put down")))?;
+            outbox.ends.remove(place)
+        };
+        self.flush(py)?;
+        let (slot, end) = fitting(end);
+        Ok(Reply(self.question(py, "the end of a task", Asked::Ended(slot, end))?))
+    }
+
     /// Says all notes and ends since the last call.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         let Outbox { notes, ends } = std::mem::take(&mut *lock(&self.outbox));

@@ -13,6 +13,9 @@ use crate::queue::{Queue, Weight};
 use crate::reply::{Cell, Reply};
 use crate::{errors, runtime};
 
+/// What a worker asks for is bounded by what it asks for.
+const ON_DEMAND_MAX: usize = 1 << 20;
+
 #[derive(Default)]
 struct Shared {
     handle: Option<ServerHandle>,
@@ -36,8 +39,11 @@ impl Server {
 
 #[pymethods]
 impl Server {
-    /// Starts one. When it wants a worker, it puts `token` into the mailbox.
+    /// Starts one. When it wants a worker, it puts `token` into the mailbox. With `on_demand` it claims only what its
+    /// one worker asks for ([`crate::channel::Channel::take`]), and `concurrency` bounds nothing.
     #[new]
+    #[pyo3(signature = (queue, mailbox, token, workers, concurrency, on_demand=false))]
+    #[allow(clippy::too_many_arguments, reason = "the settings of one server")]
     fn new(
         py: Python<'_>,
         queue: &Queue,
@@ -45,6 +51,7 @@ impl Server {
         token: u64,
         workers: usize,
         concurrency: usize,
+        on_demand: bool,
     ) -> PyResult<Self> {
         let shared = Arc::new(Mutex::new(Shared::default()));
         let started = Cell::new("starting the server");
@@ -69,6 +76,10 @@ impl Server {
                 config.children = Some(command);
                 config.lanes = false;
                 (config.workers, config.concurrency) = (workers.max(1), concurrency.max(1));
+                if on_demand {
+                    config.on_demand = true;
+                    (config.workers, config.workers_min, config.concurrency) = (1, 1, ON_DEMAND_MAX);
+                }
                 match taskyard.serve_with(config).await {
                     Ok(handle) => {
                         let mut shared = inner.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
-use taskyard_core::store::{Claimed, Finish, Outcome};
+use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
 use taskyard_core::{ClaimId, TaskId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 pub(crate) use live::{Live, line_bytes};
 pub(crate) use verdict::{End, judge};
@@ -144,12 +144,17 @@ impl Attempt {
     /// Decides the attempt. `None` if it was decided before, or if its end must wait for a record in flight (the
     /// recorder then sends it).
     pub fn conclude(&self, outcome: Outcome) -> Option<Ended> {
+        self.conclude_told(outcome, None)
+    }
+
+    /// The same, telling what the store said of it; nothing is told if it was decided before.
+    fn conclude_told(&self, outcome: Outcome, answer: Option<oneshot::Sender<WriteReply>>) -> Option<Ended> {
         if self.decided.swap(true, Ordering::AcqRel) {
             return None;
         }
         let finish =
             Finish { id: self.claimed.id, token: self.claimed.token, outcome, context: None, logs: Vec::new() };
-        let mut ended = Ended { finish, claim: self.claim };
+        let mut ended = Ended { finish, claim: self.claim, answer };
         if self.touched.load(Ordering::Acquire) {
             let mut live = lock(&self.live);
             self.recorded.notify_waiters();
@@ -168,6 +173,15 @@ impl Attempt {
         if let Some(ended) = self.conclude(outcome) {
             self.engine.ends.push(ended);
         }
+    }
+
+    /// The same; what comes is what the store said of it, and an error if it was decided before.
+    pub fn end_told(&self, outcome: Outcome) -> oneshot::Receiver<WriteReply> {
+        let (answer, told) = oneshot::channel();
+        if let Some(ended) = self.conclude_told(outcome, Some(answer)) {
+            self.engine.ends.push(ended);
+        }
+        told
     }
 }
 

@@ -129,7 +129,7 @@ impl Children {
     fn feed(self: &Arc<Self>, yard: &mut Yard) {
         let config = self.config();
         yard.hand_out(config.concurrency.max(1), self.ahead());
-        if self.is_closing() || !yard.wants_another(config.workers.max(1), Instant::now()) {
+        if self.is_closing() || !yard.wants_another(config.workers.max(1), config.on_demand, Instant::now()) {
             return;
         }
         if let Err(error) = process::start(self, yard, &config) {
@@ -203,6 +203,10 @@ impl Executor for Arc<Children> {
         for queued in unstarted {
             self.end_unstarted(queued, Outcome::Interrupted);
         }
+    }
+
+    fn runs_alone(&self) -> bool {
+        lock(&self.yard).children.values().any(|child| child.flights.values().any(Flight::is_alone))
     }
 
     fn interrupt_all(&self, why: Interrupt) {

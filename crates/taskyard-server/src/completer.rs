@@ -84,6 +84,10 @@ fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>) {
         tracing::warn!(count = lost, "attempts had lost their lease; what they wrote was dropped");
     }
     state.counters.writes.fetch_add(1, Ordering::Relaxed);
+    for (place, answer) in written.answers {
+        // Who does not listen any more has no need of it.
+        let _ = answer.send(written.replies.get(place).copied().unwrap_or(WriteReply::Lost));
+    }
     closed.extend(state.claims.decided(&written.by_claim));
     state.unwritten.fetch_sub(written.by_claim.iter().map(|(_, count)| count).sum(), Ordering::AcqRel);
     state.written.send_modify(|count| *count = count.wrapping_add(1));

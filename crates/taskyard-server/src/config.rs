@@ -57,6 +57,9 @@ pub struct ServerConfig {
     pub claim_max: usize,
     /// Whether this process runs Rust tasks (default). Takes effect at the start.
     pub lanes: bool,
+    /// Claims nothing by itself, only what a child asks for ([`crate::children::frame::Asked::Take`]); one child is
+    /// always there. Takes effect at the start.
+    pub on_demand: bool,
     /// How child processes are started that run Python's tasks; none if `None`. Takes effect at the start.
     pub children: Option<ChildCommand>,
 }
@@ -85,6 +88,7 @@ impl Default for ServerConfig {
             limits: Limits::default(),
             claim_max: 1_000,
             lanes: true,
+            on_demand: false,
             children: None,
         }
     }

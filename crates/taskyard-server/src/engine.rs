@@ -4,11 +4,12 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use taskyard_core::store::{Finish, Outcome, Store};
+use taskyard_core::store::{Finish, Outcome, Store, WriteReply};
 use taskyard_core::{ClaimId, Client, Limits};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::attempt::Attempt;
+use crate::fetcher::Word;
 use crate::{Registry, Settings};
 
 /// Shared by everything that runs tasks. Without a store (inline runs) records and ends go nowhere.
@@ -25,6 +26,8 @@ pub(crate) struct Engine {
     pub parting: AtomicUsize,
     /// Rings when an executor has found out what it can run.
     pub learned: Notify,
+    /// What is asked for, where nothing is claimed otherwise.
+    pub wanted: Tray<Word>,
 }
 
 /// The end of an attempt, on its way to the database.
@@ -32,6 +35,8 @@ pub(crate) struct Engine {
 pub(crate) struct Ended {
     pub finish: Finish,
     pub claim: ClaimId,
+    /// Who wants to know what the store said of it.
+    pub answer: Option<oneshot::Sender<WriteReply>>,
 }
 
 impl Ended {
@@ -65,6 +70,7 @@ impl Engine {
             ends: Tray::default(),
             parting: AtomicUsize::new(0),
             learned: Notify::new(),
+            wanted: Tray::default(),
         })
     }
 

@@ -80,6 +80,11 @@ pub(crate) trait Executor: Send + Sync {
     /// found out first rings [`crate::engine::Engine::learned`].
     fn known(&self, reasons: &[String]) -> Vec<String>;
 
+    /// Whether something runs here that must have nothing beside it.
+    fn runs_alone(&self) -> bool {
+        false
+    }
+
     /// Asks everything that runs to end.
     fn interrupt_all(&self, why: Interrupt);
 

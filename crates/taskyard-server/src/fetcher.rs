@@ -7,13 +7,15 @@
 
 mod alone;
 mod claim;
+mod on_demand;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use taskyard_core::ClaimId;
 use taskyard_core::state::Runtime;
-use taskyard_core::store::ClaimPlace;
+use taskyard_core::store::{ClaimPlace, Claimed};
 use taskyard_core::wake::Listener;
 use tokio::sync::watch;
 
@@ -24,6 +26,7 @@ use crate::parked_reason;
 use crate::references::{self, has_references};
 use crate::state::{Lease, Phase, State};
 use claim::Got;
+pub(crate) use on_demand::{Wanted, Word};
 
 /// How long a place is followed before the next claim starts from the head: at least, and at most.
 const PLACE_AGE: Duration = Duration::from_millis(100);
@@ -115,7 +118,8 @@ impl Fetcher {
         self.recheck_at = None;
         self.looked = Instant::now();
         let place = self.place.filter(|(_, since)| since.elapsed() < self.place_age());
-        match self.claim(room, false, place.map(|(place, _)| place)).await {
+        let queues = self.state.config().queues.clone();
+        match self.claim(queues, room, false, place.map(|(place, _)| place)).await {
             Got::Reply { claim, reply } => {
                 let count = reply.tasks.len();
                 self.hungry = count >= room || place.is_some();
@@ -128,7 +132,7 @@ impl Fetcher {
                     (Some(next), None) if count >= room => Some((next, Instant::now())),
                     _ => None,
                 };
-                self.dispatch(claim, reply.tasks);
+                self.dispatch(claim, reply.tasks, |_| true);
                 if reply.alone_waiting {
                     self.run_alone().await;
                 }
@@ -174,8 +178,8 @@ impl Fetcher {
         }
     }
 
-    /// Sends tasks to the executor; what cannot run here is decided at once.
-    fn dispatch(&self, claim: taskyard_core::ClaimId, tasks: Vec<taskyard_core::store::Claimed>) {
+    /// Sends those that are wanted to the executor, and gives the others back; what cannot run here is decided at once.
+    fn dispatch(&self, claim: ClaimId, tasks: Vec<Claimed>, is_wanted: impl Fn(&Claimed) -> bool) {
         use taskyard_core::store::Outcome;
         if tasks.is_empty() {
             return;
@@ -193,6 +197,8 @@ impl Fetcher {
                 Outcome::Released
             } else if claimed.expired {
                 Outcome::Expired
+            } else if !is_wanted(&claimed) {
+                Outcome::Released
             } else {
                 // Children know for themselves what they can run.
                 let def = state.engine.registry.get(&claimed.kind).filter(|_| here);

@@ -115,7 +115,12 @@ async fn enter(store: &dyn Store, id: ServerId, config: &ServerConfig) -> Result
 async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit {
     let (mut fetchers, mut loops) = (JoinSet::new(), JoinSet::new());
     for executor in 0..state.executors.len() {
-        fetchers.spawn(Fetcher::new(state.clone(), executor).run());
+        let fetcher = Fetcher::new(state.clone(), executor);
+        if state.config().on_demand {
+            fetchers.spawn(fetcher.run_on_demand());
+        } else {
+            fetchers.spawn(fetcher.run());
+        }
     }
     loops.spawn(completer::run(state.clone()));
     loops.spawn(recorder::run(state.engine.clone(), state.store.clone()));

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import functools
 import inspect
 import logging
-import os
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import _codec, _core, _hooks, _identity, _loops, _port, _resolve
-from .._running import DEFAULT_LIMITS, Running, current, parent_result
+from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Running, current, parent_result
 from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _fit
 from ._seats import Seats
@@ -56,6 +54,11 @@ _LOCAL = Target(None, False, False)
 
 
 def _target(function: Callable[..., Any]) -> Target:
+    if _identity.is_task_class(function):
+        from .._tasks.travel import runner
+
+        run = runner(function)  # type: ignore[arg-type]
+        return Target(run, not inspect.iscoroutinefunction(run), False)
     call = inspect.unwrap(function) if inspect.isfunction(function) else function
     is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
     return Target(function, not is_async, bool(_resolve.dependencies(function)))
@@ -199,8 +202,11 @@ class Worker:
             return f"kind `{kind}`"
         target = self._targets[kind] = _target(function)
         if target.is_sync:
-            self.channel.singles([kind])
+            self._runs_singly(kind)
         return target
+
+    def _runs_singly(self, kind: str) -> None:
+        self.channel.singles([kind])
 
     def _start(self) -> None:
         """Begins what there is a place for."""
@@ -478,6 +484,23 @@ class Worker:
             except RuntimeError:
                 pass  # the loop is closed
 
+    def wants_progress(self, running: Running) -> None:
+        """Like :meth:`wants_note`, but only once the last progress of this task is old enough."""
+        if threading.get_ident() == self._thread:
+            self._progress_soon(running)
+        else:
+            try:
+                self.loop.call_soon_threadsafe(self._progress_soon, running)
+            except RuntimeError:
+                pass  # the loop is closed
+
+    def _progress_soon(self, running: Running) -> None:
+        rest = running.progressed_at + PROGRESS_EVERY - self.loop.time()
+        if rest > 0:
+            self.loop.call_later(rest, self.wants_note, running)
+        else:
+            self.wants_note(running)
+
     def _note_soon(self) -> None:
         if self._note_timer is not None or self._ended:
             return
@@ -529,63 +552,7 @@ def load(app: str) -> Any:
     return found
 
 
-class Embedded:
-    """A server within this process, whose workers run on this loop: ``async with Embedded(tasks, workers=1): ...``"""
-
-    def __init__(self, tasks: Any, workers: int = 1, concurrency: int | None = None, app: Any = None) -> None:
-        engine = tasks._via
-        if not isinstance(engine, _port.Engine):
-            raise InvalidArgument("workers within a worker: start them by `taskyard queue start`")
-        self._engine = engine
-        self._tasks = tasks
-        self._count = workers
-        self._concurrency = concurrency or engine.defaults["concurrency"]
-        self._app = app
-        self._workers: list[Worker] = []
-        self._server: _core.Server | None = None
-        self._token = 0
-        self._before: Any = None
-        _identity.FUNCTIONS.add_root(os.getcwd())
-        _identity.FUNCTIONS.include += tuple(engine.defaults.get("include") or ())
-
-    async def __aenter__(self) -> Embedded:
-        box = _loops.box()
-        self._token = box.on(self._wanted)
-        self._server = _core.Server(self._engine.core(), box.core, self._token, self._count, self._concurrency)
-        from ..dependencies import get_service
-        from ..queued_task import QueuedTaskConfig
-
-        try:
-            await _loops.answer(self._server.started())
-            get_service(QueuedTaskConfig).listen(self)
-        except BaseException:
-            await self.__aexit__()
-            raise
-        return self
-
-    def configured(self, config: Any, name: str) -> None:
-        """A setting of this process was changed."""
-        if name == "max_workers":
-            self._count = config.max_workers
-        if self._server is not None:
-            self._server.configure(
-                self._count, config.worker_idle_timeout, config.polling_interval, config.fallback_polling_interval
-            )
-
-    def _wanted(self) -> None:
-        assert self._server is not None
-        for descriptor in self._server.take_sockets():
-            channel = _core.Channel(descriptor)
-            worker = Worker(channel, _identity.FUNCTIONS, self._app)
-            worker._on_end = functools.partial(self._workers.remove, worker)
-            # It adds by the engine that is here.
-            worker.port = self._engine
-            self._workers.append(worker)
-
-    async def __aexit__(self, *_: Any) -> None:
-        assert self._server is not None
-        await _loops.answer(self._server.stop(self._engine.defaults["shutdown_grace"]))
-        _loops.box().off(self._token)
-
+# Behind what it needs of this module.
+from ._embedded import Embedded  # noqa: E402
 
 __all__ = ["Embedded", "Worker", "load"]

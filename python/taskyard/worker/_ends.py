@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from types import TracebackType
 from typing import Any
 
 from .._options import error_name
@@ -37,7 +38,7 @@ def describe(error: BaseException, stage: str) -> tuple[Any, ...]:
         wish = "never"
         if stage == "result" and isinstance(error, OverLimit):
             name = "ResultTooLarge"
-    return _clean(name, MESSAGE_MAX), also, _message(error), _traceback(error), wish, seconds
+    return clean(name, MESSAGE_MAX), also, _message(error), _traceback(error), wish, seconds
 
 
 def _pause(seconds: Any) -> float:
@@ -56,22 +57,28 @@ def _message(error: BaseException) -> str:
         return f"the task called sys.exit({text})"
     if not text and isinstance(error, asyncio.CancelledError):
         return "the task's code was cancelled from within"
-    return _clean(text, MESSAGE_MAX)
+    return clean(text, MESSAGE_MAX)
 
 
 def _traceback(error: BaseException) -> str:
     try:
         # The frames of the worker itself say nothing to anybody.
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals.get("__package__", "").startswith("taskyard.worker"):
+        while trace is not None and _is_ours(trace):
             trace = trace.tb_next
         text = "".join(traceback.format_exception(type(error), error, trace))
     except BaseException as second:
         text = f"{type(error).__name__} (its traceback cannot be shown: {type(second).__name__})"
-    return _clean(text, TRACEBACK_MAX)
+    return clean(text, TRACEBACK_MAX)
 
 
-def _clean(text: str, most: int) -> str:
+def _is_ours(trace: TracebackType) -> bool:
+    # A program's own file has no package.
+    return (trace.tb_frame.f_globals.get("__package__") or "").startswith(("taskyard.worker", "taskyard._tasks"))
+
+
+def clean(text: str, most: int) -> str:
+    """A text that can be stored, of at most about so many characters."""
     text = text.encode(errors="replace").decode()
     if len(text) <= most:
         return text

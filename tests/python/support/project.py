@@ -147,6 +147,12 @@ class Project:
         self._started.append(process)
         return process
 
+    def program(self, name: str, *arguments: str, **env: str) -> Process:
+        """Starts one of the project's own programs; ends with the test."""
+        process = Process([sys.executable, name, *arguments], self.directory, {**self.env, **env})
+        self._started.append(process)
+        return process
+
     def server(self, *arguments: str, app: str | None = None, **env: str) -> Process:
         """A running server."""
         chosen = ["--app", app] if app else []

@@ -23,7 +23,7 @@ def eventually(look: Callable[[], T], seconds: float = 20.0, what: str = "") -> 
 
 
 async def eventually_async(look: Callable[[], Awaitable[T]], seconds: float = 20.0, what: str = "") -> T:
-    """The same for what is awaited."""
+    """The same on an event loop, with a ``look`` that is awaited."""
     until = time.monotonic() + seconds
     while True:
         found = await look()

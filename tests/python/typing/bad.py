@@ -1,6 +1,8 @@
 """Calls that both type checkers refuse, each in the line that is marked."""
 
 from taskyard import QueuedTasks, task
+from taskyard.progress import ProgressTracker
+from taskyard.tasks import Task, TaskQueue, TaskStatus
 
 
 async def mail(to: str, subject: str) -> int:
@@ -28,3 +30,19 @@ async def check(tasks: QueuedTasks) -> None:
     declared.enqueue("5")  # bad: no number
     result: str = await tasks.add_task(mail, "ada", "hello").wait()  # bad: it is a number
     del result
+
+
+class Import(Task):
+    async def execute(self) -> int:
+        return 1
+
+
+async def objects(queue: TaskQueue) -> None:
+    await queue.enqueue(Import(), colour="red")  # bad: no such option
+    await queue.dequeue(timeout="5")  # bad: no number
+    await queue.dequeue(count="5")  # bad: no number
+    ProgressTracker().advance("1")  # bad: no number
+    ProgressTracker().set_message(5)  # bad: no text
+    found: Task = await queue.get_task("id")  # bad: there may be none
+    del found
+    Import().status = TaskStatus.COMPLETED  # bad: the queue tells it

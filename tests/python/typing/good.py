@@ -5,6 +5,9 @@ from typing import Annotated
 
 from fastapi import Depends
 from taskyard import INJECTED, Inject, QueuedTaskRef, QueuedTasks, RetryPolicy, task
+from taskyard.progress import ProgressTracker
+from taskyard.tasks import BackgroundTask, Task, TaskError, TaskQueue, TaskStatus
+from taskyard.workers import Worker, WorkerPool
 from typing_extensions import assert_type
 
 
@@ -61,3 +64,39 @@ async def check(tasks: QueuedTasks) -> None:
     assert_type(await first.get_task_id(), str)
     assert_type((await first.outcome()).result, int | None)
     first.cancel()
+
+
+class Import(Task, queue="files", max_retries=5):
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.progress = ProgressTracker(total=10)
+
+    async def execute(self) -> int:
+        self.progress.advance(1)
+        return 1
+
+
+class OwnWorker(Worker):
+    def __init__(self, queue: TaskQueue) -> None:
+        self.queue = queue
+        self.running = True
+        self.current_task: Task | None = None
+
+
+async def objects(queue: TaskQueue) -> None:
+    task = Import("a")
+    assert_type(await queue.enqueue(task, priority=3, delay=dt.timedelta(hours=1), parents=["id", task]), str)
+    assert_type(await queue.enqueue(BackgroundTask(mail, "ada", subject="hello")), str)
+    assert_type(await queue.get_task("id"), Task | None)
+    assert_type(await queue.dequeue(timeout=5), Task | None)
+    assert_type(await queue.dequeue(count=5, queues=["files"]), list[Task])
+    assert_type(task.status, TaskStatus | None)
+    assert_type(task.error, TaskError | None)
+    assert_type(task.attempt, int)
+    assert_type(task.start_time, float | None)
+    assert_type(task.progress.percentage, float)
+    assert_type(task.progress.eta_seconds, float | None)
+    assert_type(await queue.complete_task(task, 5), bool)
+    assert_type(await queue.fail_task("id", ValueError("x"), retry=False), bool)
+    pool = WorkerPool(queue, 4, OwnWorker)
+    assert_type(await pool.stop(timeout=5), int)

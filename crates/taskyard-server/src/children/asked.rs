@@ -3,21 +3,27 @@
 //! Additions and control calls are pushed in the order in which the child made them; answers go back as they come.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_bytes::ByteBuf;
+use taskyard_core::client::Answering;
+use taskyard_core::store::WriteReply;
 use taskyard_core::{Error, Result};
+use tokio::sync::oneshot;
 
 use super::Children;
 use super::child::{Child, Flight};
-use super::frame::{Asked, FRAME_BYTES_MAX, Refusal, ToChild};
+use super::frame::{Asked, End, FRAME_BYTES_MAX, Refusal, ToChild};
+use super::heard::outcome;
 use crate::TaskContext;
 use crate::engine::lock;
+use crate::fetcher::{Wanted, Word};
 
 /// Takes questions of a child.
-pub(super) fn asked(children: &Arc<Children>, child: &Child, number: u64, asks: Vec<(u64, Asked)>) {
+pub(super) fn asked(children: &Arc<Children>, child: &mut Child, number: u64, asks: Vec<(u64, Asked)>) {
     let mut refused = Vec::new();
     for (call, asked) in asks {
-        match begin(children, child, asked) {
+        match begin(children, child, number, asked) {
             Ok(answering) => {
                 let children = children.clone();
                 children.handle.clone().spawn(async move {
@@ -33,8 +39,9 @@ pub(super) fn asked(children: &Arc<Children>, child: &Child, number: u64, asks: 
     }
 }
 
-fn begin(children: &Children, child: &Child, asked: Asked) -> Result<taskyard_core::client::Answering> {
-    let attempt = |slot: u64| match child.flights.get(&slot) {
+fn begin(children: &Children, child: &mut Child, number: u64, asked: Asked) -> Result<Answering> {
+    let flights = &child.flights;
+    let attempt = |slot: u64| match flights.get(&slot) {
         Some(Flight::Started { attempt, .. }) => Ok(TaskContext(attempt.clone())),
         _ => Err(Error::InvalidArgument { what: "attempt", why: "it does not run any more".into() }),
     };
@@ -57,7 +64,64 @@ fn begin(children: &Children, child: &Child, asked: Asked) -> Result<taskyard_co
                 Ok(format!("\"{}\"", attempt.token()).into_bytes())
             }))
         }
+        Asked::Take { .. } if !children.config().on_demand => {
+            let why = "this server hands out tasks by itself".into();
+            Err(Error::InvalidArgument { what: "asking for a task", why })
+        }
+        Asked::Take { number: take_number, limit, queues, wait_ms } => {
+            Ok(take(children, (number, take_number), limit, queues, Duration::from_millis(wait_ms)))
+        }
+        Asked::Waive(take_number) => {
+            children.engine.wanted.push(Word::Waives((number, take_number)));
+            Ok(Box::pin(async { Ok(b"null".to_vec()) }))
+        }
+        Asked::Ended(slot, end) => Ok(ended(children, child, slot, end)),
     }
+}
+
+/// What was claimed for a child and sent to it.
+fn take(children: &Children, name: (u64, u64), limit: usize, queues: Option<Vec<String>>, wait: Duration) -> Answering {
+    let (reply, taken) = oneshot::channel();
+    let wanted = Wanted { name, limit, queues, until: Instant::now() + wait, has_looked: false, reply };
+    children.engine.wanted.push(Word::Wants(wanted));
+    Box::pin(async move {
+        // Without a word when the server stops: there is nothing, then.
+        let ids = taken.await.unwrap_or_default();
+        Ok(format!("[{}]", ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(",")).into_bytes())
+    })
+}
+
+/// Ends one attempt of a child, and waits for what the store says of it.
+fn ended(children: &Children, child: &mut Child, slot: u64, end: End) -> Answering {
+    let attempt = match child.take(slot) {
+        Some(Flight::Started { attempt, verdict, .. }) => Some((attempt, verdict)),
+        Some(sent @ Flight::Sent { .. }) => {
+            // It was never said to have begun; the lease or a recall settles it.
+            child.flights.insert(slot, sent);
+            None
+        }
+        None => None,
+    };
+    if child.flights.is_empty() {
+        child.idle_since = Instant::now();
+    }
+    let told = attempt.map(|(attempt, verdict)| {
+        let outcome = verdict.unwrap_or_else(|| outcome(&attempt, end));
+        attempt.end_told(outcome)
+    });
+    children.changed.notify_one();
+    Box::pin(async move {
+        let written = match told {
+            Some(told) => told.await.unwrap_or(WriteReply::Lost),
+            None => WriteReply::Lost,
+        };
+        Ok(match written {
+            WriteReply::Applied(state) | WriteReply::AlreadyApplied(state) => {
+                format!("\"{}\"", state.as_str()).into_bytes()
+            }
+            WriteReply::Lost => b"null".to_vec(),
+        })
+    })
 }
 
 fn answered(children: &Children, number: u64, call: u64, answer: &Result<Vec<u8>>) {

@@ -37,6 +37,16 @@ pub(super) enum Flight {
     },
 }
 
+impl Flight {
+    /// Whether it must run with nothing beside it.
+    pub fn is_alone(&self) -> bool {
+        match self {
+            Self::Sent { queued, .. } => queued.claimed.alone,
+            Self::Started { attempt, .. } => attempt.claimed.alone,
+        }
+    }
+}
+
 pub(super) struct Child {
     /// None if it lives in this process.
     pub pid: Option<Pid>,

@@ -100,6 +100,22 @@ pub enum Asked {
     Saved(u64),
     /// Answers this attempt's token once everything noted for it is durable: to end it in a transaction of its own.
     Token(u64),
+    /// Claims up to `limit` tasks for this child, of these queues or of all; answers their ids once they were sent, or
+    /// none when so many milliseconds have passed. Only of a server that claims on demand.
+    Take {
+        /// The child's own name for this question.
+        number: u64,
+        /// At most so many.
+        limit: usize,
+        /// Only of these queues.
+        queues: Option<Vec<String>>,
+        /// How long to wait for the first one; 0 = one look.
+        wait_ms: u64,
+    },
+    /// A `Take` is not wanted any more: it is answered at once, and claims nothing from here on.
+    Waive(u64),
+    /// Ends an attempt, and answers the state that was written, or `null` if its lease was over before.
+    Ended(u64, End),
 }
 
 /// Why an attempt is to end.

@@ -156,7 +156,7 @@ fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attemp
 }
 
 /// What is to be written of an end.
-fn outcome(attempt: &Attempt, end: End) -> Outcome {
+pub(super) fn outcome(attempt: &Attempt, end: End) -> Outcome {
     match end {
         End::Returned(result) => judge(attempt, attempt::End::Returned(Ok(result.into_vec()))),
         End::Raised { error_type, also, message, traceback, wish } => {

@@ -52,7 +52,7 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
 
 fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
     let mut late = Vec::new();
-    let mut stubborn = false;
+    let (mut stubborn, mut given_up) = (false, Vec::new());
     for (slot, flight) in &mut child.flights {
         let Flight::Started { attempt, at, verdict } = flight else { continue };
         let over = attempt.claimed.timeout.is_some_and(|timeout| now.saturating_duration_since(*at) >= timeout);
@@ -61,13 +61,24 @@ fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
             late.push((*slot, Why::Timeout));
         }
         let asked_for = attempt.interrupted_at().map(|at| now.saturating_duration_since(at));
-        if asked_for.is_some_and(|time| time >= config.timeout_grace) {
+        if config.on_demand {
+            // Its process is the application's, and its neighbours know nothing of it: it is given up by itself.
+            if asked_for.is_some_and(|time| time >= config.cancel_grace) {
+                given_up.push(*slot);
+            }
+        } else if asked_for.is_some_and(|time| time >= config.timeout_grace) {
             stubborn = true;
             verdict.get_or_insert_with(|| verdict_of(attempt));
         }
     }
     if !late.is_empty() {
         child.send(ToChild::Interrupt(late));
+    }
+    for slot in given_up {
+        if let Some(Flight::Started { attempt, verdict, .. }) = child.take(slot) {
+            tracing::warn!(task = %attempt.id(), "a task was to end and did not; it is given up, and may still go on");
+            attempt.end(verdict.unwrap_or_else(|| verdict_of(&attempt)));
+        }
     }
     if stubborn && child.condemned.is_none() {
         child.condemned = Some(now);

@@ -98,7 +98,7 @@ impl Yard {
     }
 
     /// Whether one more child should be started now.
-    pub fn wants_another(&self, workers: usize, now: Instant) -> bool {
+    pub fn wants_another(&self, workers: usize, always_one: bool, now: Instant) -> bool {
         if self.is_pausing(now) {
             return false;
         }
@@ -107,7 +107,8 @@ impl Yard {
             staying.fold((0, false), |(count, starting), child| (count + 1, starting || !child.ready));
         // One at a time: the next is started when this one is ready and there still is a line. After failures one is
         // tried although nothing is claimed for it.
-        let asked_for = !self.line.is_empty() || (count == 0 && (self.failures > 0 || self.knowing.is_wanted()));
+        let asked_for =
+            !self.line.is_empty() || (count == 0 && (always_one || self.failures > 0 || self.knowing.is_wanted()));
         !starting && count < workers && asked_for
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use taskyard_core::store::{Finish, Outcome, WriteReply};
 use taskyard_core::{ClaimId, Error, Failure};
+use tokio::sync::oneshot;
 
 use super::claims::count;
 use crate::backoff::Backoff;
@@ -17,11 +18,15 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Written {
     pub replies: Vec<WriteReply>,
     pub by_claim: Vec<(ClaimId, usize)>,
+    /// Who wants to know of which of them.
+    pub answers: Vec<(usize, oneshot::Sender<WriteReply>)>,
 }
 
 /// Writes a batch. Returns only once every item of it was answered.
-pub(super) async fn write(state: Arc<State>, batch: Vec<Ended>, mut closed: Vec<ClaimId>) -> Written {
+pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: Vec<ClaimId>) -> Written {
     let by_claim = count(batch.iter().map(|ended| ended.claim));
+    let asked_for = |(place, ended): (usize, &mut Ended)| ended.answer.take().map(|answer| (place, answer));
+    let answers = batch.iter_mut().enumerate().filter_map(asked_for).collect();
     let finishes: Vec<Finish> = batch.into_iter().map(|ended| ended.finish).collect();
     let ended = state.claims.ended_by(&by_claim);
     closed.extend(&ended);
@@ -32,7 +37,7 @@ pub(super) async fn write(state: Arc<State>, batch: Vec<Ended>, mut closed: Vec<
         }
         Err(error) => one_by_one(&state, finishes, &error).await,
     };
-    Written { replies, by_claim }
+    Written { replies, by_claim, answers }
 }
 
 /// Repeats while the database is away. An error that is the batch's own fault comes back after a few tries.

@@ -12,8 +12,8 @@ impl Fetcher {
         if !self.until_idle().await {
             return;
         }
-        if let Got::Reply { claim, reply } = self.claim(1, true, None).await {
-            self.dispatch(claim, reply.tasks);
+        if let Got::Reply { claim, reply } = self.claim(self.state.config().queues.clone(), 1, true, None).await {
+            self.dispatch(claim, reply.tasks, |_| true);
             self.until_idle().await;
         }
         self.place = None;

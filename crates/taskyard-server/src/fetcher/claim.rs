@@ -24,14 +24,19 @@ pub(super) enum Got {
 }
 
 impl Fetcher {
-    pub(super) async fn claim(&self, limit: usize, alone: bool, place: Option<ClaimPlace>) -> Got {
+    pub(super) async fn claim(
+        &self,
+        queues: Option<Vec<String>>,
+        limit: usize,
+        alone: bool,
+        place: Option<ClaimPlace>,
+    ) -> Got {
         let state = &self.state;
-        let config = state.config();
         let request = ClaimRequest {
             server: state.id(),
             claim: ClaimId::generate(),
             runtime: self.executor().runtime(),
-            queues: config.queues.clone(),
+            queues,
             limit,
             alone,
             place,

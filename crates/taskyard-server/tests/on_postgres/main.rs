@@ -23,6 +23,8 @@ mod identity;
 mod inline;
 #[path = "../server/log.rs"]
 mod log;
+#[path = "../server/on_demand.rs"]
+mod on_demand;
 #[path = "../server/rescue.rs"]
 mod rescue;
 #[path = "../server/resting.rs"]

@@ -204,10 +204,10 @@ pub(super) async fn a_tick_on_an_older_version_changes_nothing(yard: Yard) {
     let now = yard.advance(HOUR).await;
     let seen = due(&yard, "a").await;
     let [first, second] = [0.1, 0.2].map(|draw| plan(&seen, now, &mut || draw).unwrap().tick);
-    let applied = yard.store.schedule_tick(&[first.clone()]).await.unwrap();
+    let applied = yard.store.schedule_tick(std::slice::from_ref(&first)).await.unwrap();
     assert_eq!(applied[0].as_ref().map(Vec::len), Some(1));
     let before = due(&yard, "a").await;
-    assert_eq!(yard.store.schedule_tick(&[second.clone()]).await.unwrap(), [None]);
+    assert_eq!(yard.store.schedule_tick(std::slice::from_ref(&second)).await.unwrap(), [None]);
     assert_eq!(yard.store.schedule_tick(&[first]).await.unwrap(), [None], "nor the same one again");
     assert_eq!(due(&yard, "a").await, before);
     assert!(!yard.exists(second.tasks().next().unwrap().id).await);

@@ -1,0 +1,203 @@
+//! Claims only what somebody asks for: a program that takes tasks one by one and runs them itself.
+//!
+//! Those who ask for the same queues are served by one claim, in the order in which they asked. One that may wait is
+//! asked again when something rings, and by polling; who has waited long enough is answered with what there is: nothing.
+//! What must run alone is given out only when nothing else of this server runs, and nothing beside it.
+
+use std::time::{Duration, Instant};
+
+use taskyard_core::store::Claimed;
+use taskyard_core::{ClaimId, TaskId};
+use tokio::sync::oneshot;
+
+use super::Fetcher;
+use super::claim::Got;
+use crate::state::{Lease, Phase};
+
+/// The shortest time between two looks for the same askers, whatever rings.
+const LOOKS_APART: Duration = Duration::from_millis(5);
+
+/// What a child says about tasks that it wants.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// It asks for some.
+    Wants(Wanted),
+    /// It does not want any more what it asked for under this name.
+    Waives((u64, u64)),
+}
+
+/// Somebody asks for tasks.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The child, and its own number for the question.
+    pub name: (u64, u64),
+    /// At most so many.
+    pub limit: usize,
+    /// Of these queues; of all that the server serves if `None`.
+    pub queues: Option<Vec<String>>,
+    /// Until then it waits for the first one.
+    pub until: Instant,
+    /// It was looked for at least once.
+    pub has_looked: bool,
+    /// What was claimed and sent; dropped without a word when the server stops.
+    pub reply: oneshot::Sender<Vec<TaskId>>,
+}
+
+impl Wanted {
+    fn is_over(&self, now: Instant) -> bool {
+        self.has_looked && self.until <= now
+    }
+}
+
+impl Fetcher {
+    /// Runs until the server stops.
+    pub async fn run_on_demand(mut self) {
+        let mut wanted: Vec<Wanted> = Vec::new();
+        // One that may run alone is known to wait, until something of this server ended.
+        let mut alone = false;
+        // The child is there before anybody asks.
+        self.executor().watch(Instant::now());
+        while self.state.phase() == Phase::Running {
+            self.listen(&mut wanted);
+            if self.hungry || wanted.iter().any(|one| !one.has_looked) {
+                self.hungry = false;
+                if !wanted.is_empty() {
+                    alone = self.serve(&mut wanted).await;
+                }
+            }
+            let now = Instant::now();
+            for over in wanted.extract_if(.., |one| one.is_over(now)) {
+                let _ = over.reply.send(Vec::new());
+            }
+            self.wait_for_askers(&wanted, alone).await;
+        }
+    }
+
+    /// Takes what was said, in its order: what was waived is not served by what is asked for after it.
+    fn listen(&self, wanted: &mut Vec<Wanted>) {
+        for word in self.state.engine.wanted.take() {
+            match word {
+                Word::Wants(one) => wanted.push(one),
+                Word::Waives(name) => {
+                    for waived in wanted.extract_if(.., |one| one.name == name) {
+                        let _ = waived.reply.send(Vec::new());
+                    }
+                }
+            }
+        }
+    }
+
+    /// One look for everybody. Whether a task waits that must run alone.
+    async fn serve(&mut self, wanted: &mut Vec<Wanted>) -> bool {
+        self.work.take();
+        self.asked.mark_unchanged();
+        self.written.mark_unchanged();
+        self.looked = Instant::now();
+        let mut alone = false;
+        let mut groups: Vec<Option<Vec<String>>> = Vec::new();
+        for one in wanted.iter_mut() {
+            if !groups.contains(&one.queues) {
+                groups.push(one.queues.clone());
+            }
+        }
+        for queues in groups {
+            // Who comes while the claim is under way is looked for again.
+            for one in wanted.iter_mut().filter(|one| one.queues == queues) {
+                one.has_looked = true;
+            }
+            // While the lease is in doubt nothing is claimed; who may wait does.
+            if self.state.may_claim() && self.has_capacity() && !self.runs_alone() {
+                let limit: usize = wanted.iter().filter(|one| one.queues == queues).map(|one| one.limit.max(1)).sum();
+                let limit = limit.min(self.state.config().claim_max.max(1));
+                alone |= self.give_out(wanted, &queues, limit).await;
+            }
+        }
+        alone
+    }
+
+    /// Claims for those who asked for these queues. Whether a task waits that must run alone.
+    async fn give_out(&mut self, wanted: &mut Vec<Wanted>, queues: &Option<Vec<String>>, limit: usize) -> bool {
+        let served = queues.clone().or_else(|| self.state.config().queues.clone());
+        let (claim, reply) = match self.claim(served.clone(), limit, false, None).await {
+            Got::Reply { claim, reply } => (claim, reply),
+            Got::Dead => {
+                self.state.beat_now.notify_one();
+                return false;
+            }
+            Got::Nothing => return false,
+        };
+        // Who waived it while the claim was under way does not get it; another one may.
+        self.listen(wanted);
+        let waits_alone = reply.alone_waiting;
+        let nothing = reply.tasks.is_empty();
+        self.hand(wanted, queues, claim, reply.tasks);
+        if !waits_alone || !nothing || self.is_busy() {
+            return waits_alone;
+        }
+        match self.claim(served, 1, true, None).await {
+            Got::Reply { claim, reply } => self.hand(wanted, queues, claim, reply.tasks),
+            Got::Dead => self.state.beat_now.notify_one(),
+            Got::Nothing => {}
+        }
+        false
+    }
+
+    /// Sends what was claimed, and tells those who asked for it. What nobody wants any more is given back.
+    fn hand(&self, wanted: &mut Vec<Wanted>, queues: &Option<Vec<String>>, claim: ClaimId, tasks: Vec<Claimed>) {
+        let mut left: Vec<TaskId> = tasks.iter().filter(|task| !task.expired).map(|task| task.id).collect();
+        while !left.is_empty() {
+            let Some(place) = wanted.iter().position(|one| one.queues == *queues) else { break };
+            let one = wanted.remove(place);
+            let rest = left.split_off(one.limit.max(1).min(left.len()));
+            // The answer cannot overtake what it names: whoever sends it runs on this thread, after this.
+            left = match one.reply.send(left) {
+                Ok(()) => rest,
+                Err(unwanted) => unwanted.into_iter().chain(rest).collect(),
+            };
+        }
+        self.dispatch(claim, tasks, |task| !left.contains(&task.id));
+    }
+
+    fn is_busy(&self) -> bool {
+        let figures = self.state.figures();
+        figures.running + figures.unstarted > 0
+    }
+
+    /// Whether what runs here must have nothing beside it.
+    fn runs_alone(&self) -> bool {
+        self.executor().runs_alone()
+    }
+
+    /// Waits until it may be worth a look.
+    async fn wait_for_askers(&mut self, wanted: &[Wanted], alone: bool) {
+        let (state, executor) = (self.state.clone(), self.executor);
+        let config = state.config();
+        let hears = state.store.hears_others() && config.use_notify;
+        let poll = crate::backoff::jittered(if hears { config.fallback_poll } else { config.poll });
+        let now = Instant::now();
+        let first = wanted.iter().map(|one| one.until.saturating_duration_since(now)).min();
+        let waits = !wanted.is_empty();
+        let patience = first.unwrap_or(poll).min(poll).max(Duration::from_millis(1));
+        let polled = self.looked + poll <= now + patience;
+        tokio::select! {
+            () = state.engine.wanted.filled() => {}
+            () = tokio::time::sleep(patience) => self.hungry |= polled,
+            () = state.reached(Phase::Draining) => {}
+            () = self.work.heard(), if waits => self.look_soon().await,
+            _ = self.asked.changed(), if waits => self.look_soon().await,
+            _ = self.settings.changed(), if waits => self.look_soon().await,
+            _ = self.lease.changed() => self.hungry |= *state.lease.borrow() == Lease::Good,
+            // The end of something may have freed a place in a limited queue, or made this server idle.
+            _ = self.written.changed(), if waits => self.look_soon().await,
+            () = state.executors[executor].changed().notified(), if waits && alone => self.look_soon().await,
+        }
+    }
+
+    async fn look_soon(&mut self) {
+        let rested = self.looked.elapsed();
+        if rested < LOOKS_APART {
+            tokio::time::sleep(LOOKS_APART - rested).await;
+        }
+        self.hungry = true;
+    }
+}

@@ -1,0 +1,59 @@
+"""``BackgroundTask``: a function with its arguments, as an object that can be awaited, executed, and enqueued."""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+from collections.abc import Callable, Generator
+from typing import Any
+
+from ..errors import InvalidArgument
+from ..worker._threads import Threads
+from .base import Task
+
+_threads = Threads()
+
+
+class BackgroundTask(Task):
+    """``BackgroundTask(send, "ada", subject="hello")``: the function may be async, or sync (then it runs on a thread).
+
+    ``await task()`` runs it here and now, as Starlette's does; ``await queue.enqueue(task)`` adds it as a task of the
+    function itself, exactly as ``QueuedTasks.add_task`` would.
+    """
+
+    def __init__(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        if not callable(func):
+            raise InvalidArgument(f"BackgroundTask: {func!r} is not callable", hint="BackgroundTask(send, address)")
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+
+    @classmethod
+    def seen(cls, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> BackgroundTask:
+        """The task of a function that is stored, or was claimed."""
+        made = object.__new__(cls)
+        made.func, made.args, made.kwargs = function, tuple(args), kwargs
+        return made
+
+    def __call__(self) -> _Call:
+        return _Call(self)
+
+    async def execute(self) -> Any:
+        """Runs the function; its result."""
+        if inspect.iscoroutinefunction(self.func):
+            return await self.func(*self.args, **self.kwargs)
+        import asyncio
+
+        context = contextvars.copy_context()
+        result = await _threads.run(asyncio.get_running_loop(), lambda: context.run(self.func, *self.args, **self.kwargs))
+        return await result if inspect.isawaitable(result) else result
+
+
+class _Call:
+    """One run of it, to be awaited."""
+
+    def __init__(self, task: BackgroundTask) -> None:
+        self._task = task
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return BackgroundTask.execute(self._task).__await__()

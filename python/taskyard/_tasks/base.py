@@ -1,0 +1,224 @@
+"""``Task``: a class whose objects are units of work. What the queue knows of one stands beside its attributes."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
+
+from .. import _identity
+from .._options import OPTIONS
+from ..errors import FunctionRefused, InvalidArgument
+from .status import TaskError, TaskStatus
+
+if TYPE_CHECKING:
+    from .claim import Claim
+
+T = TypeVar("T")
+
+
+class Known:
+    """What the queue knows of one task object."""
+
+    __slots__ = (
+        "attempt",
+        "claim",
+        "created_at",
+        "error",
+        "errors",
+        "finished_at",
+        "id",
+        "is_queued",
+        "max_attempts",
+        "priority",
+        "queue",
+        "result",
+        "start_time",
+        "status",
+        "worker",
+    )
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self.status: TaskStatus | None = None
+        self.result: Any = None
+        self.error: TaskError | None = None
+        self.errors: list[TaskError] = []
+        self.start_time: float | None = None
+        self.created_at: float | None = None
+        self.finished_at: float | None = None
+        self.attempt = 0
+        self.max_attempts: int | None = None
+        self.queue: str | None = None
+        self.priority: int | None = None
+        self.worker: str | None = None
+        #: It was, or is about to be, added: the object is one task, and no second one.
+        self.is_queued = False
+        #: The lease under which this process runs it.
+        self.claim: Claim | None = None
+
+
+class _Told(Generic[T]):
+    """An attribute that the queue tells; it works whether or not a base ``__init__`` ran."""
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, task: None, owner: type | None = None) -> _Told[T]: ...
+
+    @overload
+    def __get__(self, task: Task, owner: type | None = None) -> T: ...
+
+    def __get__(self, task: Task | None, owner: type | None = None) -> _Told[T] | T:
+        if task is None:
+            return self
+        found: T = getattr(known_of(task), self.name)
+        return found
+
+    def __set__(self, task: Task, value: NoReturn) -> None:
+        raise AttributeError(
+            f"`{self.name}` is what the queue tells of a {type(task).__qualname__} and cannot be set: "
+            "name your attribute otherwise, or give an option to enqueue(...)"
+        )
+
+
+class Task:
+    """A unit of work: attributes, and ``execute``.
+
+        class EmailTask(Task, queue="mail", max_retries=5):
+            def __init__(self, to: str) -> None:
+                self.to = to
+
+            async def execute(self) -> str:
+                return f"sent to {self.to}"
+
+    A subclass stands at the top of a module of the application. Its attributes are its payload: they are stored exactly,
+    or ``enqueue`` refuses the one that cannot be, naming it; where the task runs, the object is rebuilt without its
+    ``__init__``. ``ProgressTracker`` attributes begin anew there. Keywords of the class are defaults of its options.
+
+    ``execute`` may be async, or sync: then it runs on a thread. What it returns is the result; raising fails the attempt,
+    and ``Retry``, ``Fail`` and ``Snooze`` say what is to happen next. ``super().__init__()`` need not be called.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_taskyard")
+    _taskyard: Known
+    __taskyard_options__: Mapping[str, Any] = {}
+    __taskyard_task_class__ = True
+
+    id = _Told["str | None"]("The id (UUIDv7); None before it was added.")
+    status = _Told["TaskStatus | None"]("Where it is; None before it was added.")
+    result = _Told[Any]("What ``execute`` returned; None unless it is COMPLETED.")
+    error = _Told["TaskError | None"]("What went wrong last; None if nothing did, or a later attempt succeeded.")
+    errors = _Told["list[TaskError]"]("What went wrong in each failed attempt, oldest first.")
+    start_time = _Told["float | None"]("When the current attempt began, in seconds since 1970 by the host's clock.")
+    created_at = _Told["float | None"]("When it was added, in seconds since 1970.")
+    finished_at = _Told["float | None"]("When it ended, in seconds since 1970.")
+    attempt = _Told[int]("Which attempt this is or was, from 1; 0 before the first.")
+    max_attempts = _Told["int | None"]("How many attempts may fail before the task has: its retries and one.")
+    queue = _Told["str | None"]("The queue it was added to.")
+    priority = _Told["int | None"]("Its priority: higher first.")
+    worker = _Told["str | None"]("The id of the server that runs it, or ran it last.")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__()
+        unknown = set(options) - OPTIONS
+        if unknown:
+            raise InvalidArgument(
+                f"class {cls.__qualname__}: there is no option {', '.join(f'`{name}`' for name in sorted(unknown))}"
+            )
+        taken = KNOWN & (set(cls.__dict__) | set(cls.__dict__.get("__annotations__", ())))
+        if taken:
+            raise TypeError(
+                f"class {cls.__qualname__} defines {', '.join(f'`{name}`' for name in sorted(taken))}, which the queue tells "
+                f"of every task: name it otherwise, or give an option as a keyword of the class: "
+                f"class {cls.__name__}(Task, queue=...)"
+            )
+        inherited: dict[str, Any] = {}
+        for base in reversed(cls.__mro__):
+            inherited.update(base.__dict__.get("__taskyard_options__", {}))
+        cls.__taskyard_options__ = {**inherited, **options}
+        if "<" not in cls.__qualname__ and cls.__module__ != "__main__":
+            # Its definition declares it, as `@task` does a function.
+            _identity.FUNCTIONS.known[f"{cls.__module__}:{cls.__qualname__}"] = cls
+
+    def execute(self) -> Any:
+        """The work; to be overridden, ``async def`` or ``def``. Returns the result."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no `execute`")
+
+    def to_payload(self) -> dict[str, Any]:
+        """What is stored of it: by default all its attributes. Override it together with :meth:`from_payload`."""
+        return attributes_of(self)
+
+    @classmethod
+    def from_payload(cls, payload: dict[str, Any]) -> Any:
+        """An object made of what :meth:`to_payload` gave, without calling ``__init__``."""
+        task = object.__new__(cls)
+        for name, value in payload.items():
+            object.__setattr__(task, name, value)
+        return task
+
+    def __repr__(self) -> str:
+        known = known_of(self)
+        return f"<{type(self).__qualname__} {known.id or 'not queued'}{f' {known.status}' if known.status else ''}>"
+
+
+#: What the queue tells of every task.
+KNOWN = frozenset(name for name, value in Task.__dict__.items() if isinstance(value, _Told))
+
+
+def known_of(task: Task) -> Known:
+    """What the queue knows of this object."""
+    try:
+        return task._taskyard
+    except AttributeError:
+        found = Known()
+        object.__setattr__(task, "_taskyard", found)
+        return found
+
+
+def _slots(cls: type) -> Iterator[str]:
+    for base in cls.__mro__:
+        if base is Task:
+            continue
+        given = base.__dict__.get("__slots__", ())
+        for name in (given,) if isinstance(given, str) else given:
+            if name not in ("__dict__", "__weakref__"):
+                yield name if not name.startswith("__") else f"_{base.__name__.lstrip('_')}{name}"
+
+
+def attributes_of(task: Task) -> dict[str, Any]:
+    """Its own attributes, by their names."""
+    found = {name: getattr(task, name) for name in _slots(type(task)) if hasattr(task, name)}
+    found.update(task.__dict__)
+    # What a claim put before the method of this name.
+    found.pop("execute", None)
+    return found
+
+
+def is_task_class(value: Any) -> bool:
+    """Whether this is a class of tasks, and not the base itself."""
+    return inspect.isclass(value) and issubclass(value, Task) and value is not Task
+
+
+def kind_of(cls: type[Task]) -> str:
+    """The name under which a worker finds the class; raises ``FunctionRefused`` if it could not."""
+    module, qualname = cls.__module__, cls.__qualname__
+    shown = _identity.main_module() if module == "__main__" else module
+    if shown is None:
+        raise FunctionRefused(
+            f"{qualname} is defined in a program that no worker can import", hint="define it in a module's file"
+        )
+    found: Any = sys.modules.get(module)
+    for part in qualname.split("."):
+        found = getattr(found, "__dict__", {}).get(part)
+    if found is not cls:
+        raise FunctionRefused(
+            f"{module}.{qualname} does not lead back to this class, so that no worker could find it",
+            hint="define the class at the top of a module, under the name that it has there",
+        )
+    return f"{shown}:{qualname}"

@@ -1,0 +1,278 @@
+"""One task that this process has taken: its lease, its run, and its one end.
+
+A claim is ended once. Whoever asks for the same end again hears what became of the first; any other end comes too late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .. import _codec, _hooks, _running
+from ..errors import Fail, Retry, Snooze, TaskInterrupted, WrongState
+from ..worker import _ends
+from .base import Task, known_of
+from .status import TaskError, TaskStatus, of_state
+
+if TYPE_CHECKING:
+    from .held import Hand
+
+log = logging.getLogger("queued_task")
+
+#: How long a body that is to end may take to, before its task is given back all the same, in seconds.
+END_MAX = 5.0
+#: What this context has taken, by task: with the id alone an older claim of the same task could not be told from a newer.
+taken: ContextVar[dict[str, Claim]] = ContextVar("taskyard_taken", default={})  # noqa: B039 - never changed in place
+
+_WHY = {
+    "asked": "was cancelled or stopped",
+    "release": "was given back: this process stops, or has lost its lease",
+    "timeout": "did not end within its timeout",
+}
+
+
+def remember(claim: Claim) -> None:
+    """What runs in this context, and what it starts, means this claim by its task's id from now on."""
+    still = {id: other for id, other in taken.get().items() if not other.is_over}
+    taken.set({**still, claim.id: claim})
+
+
+class Claim:
+    """A task under a lease of this process."""
+
+    def __init__(self, hand: Hand, running: _running.Running, task: Task) -> None:
+        self.hand = hand
+        self.running = running
+        self.task = task
+        self.id: str = running.id
+        known_of(task).claim = self
+        #: What ``execute`` raised, and where: while it ran, or as its result was to be stored.
+        self.raised: BaseException | None = None
+        self.stage = "running"
+        #: Its text as the caller of ``execute`` saw it.
+        self.shown: str | None = None
+        #: Where it came from in the task's own code, before it was raised again here.
+        self._trace: TracebackType | None = None
+        self._body: asyncio.Task[Any] | None = None
+        self._verb: str | None = None
+        self._written: asyncio.Future[str | None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its end was asked for."""
+        return self._verb is not None
+
+    def has_ended_otherwise(self, verb: str) -> bool:
+        """Whether another end than this one was asked for, and is written."""
+        return self._verb not in (None, verb) and self._written is not None and self._written.done()
+
+    # ------------------------------------------------------------------------------------------------------- running
+
+    def guard(self) -> None:
+        """From here on ``task.execute()`` runs in a task of the loop's own, which a request from elsewhere can end."""
+        call = self.task.execute
+
+        async def execute() -> Any:
+            return await self.run(call)
+
+        object.__setattr__(self.task, "execute", execute)
+
+    async def run(self, call: Callable[[], Any]) -> Any:
+        """What the body returns. Raises what it raised, and ``TaskInterrupted`` in place of a ``CancelledError`` that
+        was not the caller's own."""
+        if self._body is not None and not self._body.done():
+            raise WrongState(f"task {self.id} is being executed already")
+        if asyncio.get_running_loop() is not self.hand.loop:
+            raise WrongState(f"task {self.id} was taken on another event loop", hint="execute it where it was dequeued")
+        remember(self)
+        self.hand.begin(self._run(call), self.running)
+        body = self._body = self.running.task
+        assert body is not None
+        try:
+            await asyncio.wait({body})
+        except asyncio.CancelledError:
+            # The caller's own end, which is the body's, too.
+            await _ended(body)
+            raise
+        result, error = body.result() if not body.cancelled() else (None, asyncio.CancelledError())
+        if error is None:
+            return result
+        if not isinstance(error, Exception):
+            shown = TaskInterrupted(self.id, self._why(error))
+            self._raise(error, shown)
+            raise shown from error
+        self._raise(error, error)
+        raise error
+
+    def _why(self, error: BaseException) -> str:
+        if isinstance(error, asyncio.CancelledError):
+            return _WHY.get(self.running.interrupted or "", "was cancelled by its own code")
+        return f"raised {type(error).__name__}: {error}"
+
+    def _raise(self, error: BaseException, shown: BaseException, stage: str = "running") -> None:
+        self.raised, self.stage, self._trace = error, stage, error.__traceback__
+        try:
+            self.shown = str(shown)
+        except Exception:
+            self.shown = None
+
+    async def _run(self, call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+        """The body with its hooks; nothing is raised, so that no error of a task can end the loop."""
+        running = self.running
+        _running.current.set(running)
+        remember(self)
+        running.has_begun = True
+        result, error = None, None
+        try:
+            if running.interrupted is not None or self.is_over:
+                raise asyncio.CancelledError
+            if _hooks.pre_run:
+                await _hooks.run(_hooks.pre_run, running)
+            if inspect.iscoroutinefunction(call):
+                result = await call()
+            else:
+                result = await self.hand.on_thread(running, call)
+                if inspect.isawaitable(result):
+                    result = await result
+            if isinstance(result, (Retry, Fail, Snooze)):
+                raise result
+        except BaseException as raised:
+            error = raised
+        if _hooks.post_run:
+            try:
+                await _hooks.run_after(running, None if error is not None else result, error)
+            except BaseException as raised:
+                error = error or raised
+        return result, error
+
+    def interrupt(self, why: str) -> None:
+        """The body is to end: by a ``CancelledError`` at its next step. A thread is asked only."""
+        running = self.running
+        running.interrupted = running.interrupted or why
+        if running.can_be_cancelled():
+            running.cancel()
+
+    # -------------------------------------------------------------------------------------------------------- ending
+
+    async def complete(self, result: Any) -> bool:
+        """Whether the task is done with this result, by this claim. Raises what cannot be stored."""
+        if self._verb is None:
+            settings = self.hand.settings
+            try:
+                data = _codec.encode_result(
+                    result, bytes_max=settings["result_bytes_max"], nesting_max=settings["nesting_max"]
+                )
+            except Exception as error:
+                # Whoever now calls `fail` with its text means this error.
+                self._raise(error, error, "result")
+                raise
+            state = await self._end("complete", lambda slot: self.hand.channel.returned(slot, data))
+            if state == "done":
+                known_of(self.task).result = result
+            return state == "done"
+        return await self._again("complete") == "done"
+
+    async def fail(self, error: str | BaseException, retry: bool = True) -> bool:
+        """Whether the attempt's failure was written, by this claim."""
+        if self._verb is None:
+            raised, stage = self._meant(error)
+            if isinstance(raised, asyncio.CancelledError) and self.running.interrupted is not None and retry:
+                return await self._end("fail", self.hand.channel.interrupted) is not None
+            if raised is not None and raised is self.raised:
+                raised = raised.with_traceback(self._trace)
+            told: tuple[Any, ...] = (TOLD, [], _ends.clean(str(error), _ends.MESSAGE_MAX), None, "policy", 0.0)
+            if raised is not None:
+                told = _ends.describe(raised, stage)
+            if not retry:
+                told = (*told[:4], "never", 0.0)
+            state = await self._end("fail", lambda slot: self.hand.channel.raised(slot, *told))
+            if state is not None:
+                known = known_of(self.task)
+                known.error = TaskError(told[2], told[0], told[3], self.running.attempt)
+                known.errors = [*known.errors, known.error]
+                if told[4] == "snooze" and state == "waiting":
+                    known.status = TaskStatus.SCHEDULED
+            return state is not None
+        return await self._again("fail") is not None
+
+    def _meant(self, error: str | BaseException) -> tuple[BaseException | None, str]:
+        """The exception that is meant: the one that `execute` raised, if this is its text."""
+        if isinstance(error, BaseException):
+            if isinstance(error, TaskInterrupted) and error.__cause__ is not None:
+                error = error.__cause__
+            return error, self.stage if error is self.raised else "running"
+        if self.raised is not None and self.shown == error:
+            return self.raised, self.stage
+        return None, "running"
+
+    async def requeue(self) -> bool:
+        """Whether the task is queued again, by this claim and uncharged. What runs of it is ended before."""
+        if self._verb is None:
+            self._open("requeue")
+            body = self._body
+            if body is not None and not body.done() and _running.current.get() is not self.running:
+                self.interrupt("release")
+                await asyncio.wait({body}, timeout=END_MAX)
+            return await self._end("requeue", self.hand.channel.recalled) in BACK
+        return await self._again("requeue") in BACK
+
+    def _open(self, verb: str) -> asyncio.Future[str | None]:
+        self._verb = verb
+        if self._written is None:
+            self._written = self.hand.loop.create_future()
+        return self._written
+
+    async def _again(self, verb: str) -> str | None:
+        """What became of the end that was asked for first, once that is known; None if it was another one."""
+        assert self._written is not None
+        if _running.current.get() is self.running and not self._written.done():
+            # The body itself, which that end waits for.
+            return None
+        state = await asyncio.shield(self._written)
+        return state if verb == self._verb else None
+
+    async def _end(self, verb: str, say: Callable[[int], None]) -> str | None:
+        """Writes the end; the state that came of it, or None if it was too late."""
+        written, state = self._open(verb), None
+        try:
+            state = await self.hand.end(self, say)
+        finally:
+            if not written.done():
+                written.set_result(state)
+        if state is not None:
+            known_of(self.task).status = TaskStatus.RETRYING if state == "waiting" else of_state(state)
+        return state
+
+
+async def _ended(body: asyncio.Task[Any]) -> None:
+    """Cancels a body and waits for it, however often the waiting itself is cancelled."""
+    body.cancel()
+    while not body.done():
+        try:
+            await asyncio.wait({body})
+        except asyncio.CancelledError:
+            body.cancel()
+
+
+def quietly(coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, keep: set[asyncio.Task[Any]]) -> None:
+    """Runs it on the loop, kept until its end; what it raises is logged."""
+    task = loop.create_task(coroutine)
+    keep.add(task)
+
+    def over(ended: asyncio.Task[Any]) -> None:
+        keep.discard(ended)
+        if not ended.cancelled() and ended.exception() is not None:
+            log.error("giving a task back failed: %s", ended.exception())
+
+    task.add_done_callback(over)
+
+
+#: The type of an error of which only the text is known.
+TOLD = "TaskError"
+#: Where a task is that was given back.
+BACK = ("enqueued", "waiting")

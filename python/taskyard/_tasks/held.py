@@ -1,0 +1,420 @@
+"""A server in this process that claims only what ``dequeue`` asks for, and what it holds.
+
+It is the engine's server in all else: one lease that it keeps by its heartbeat, requests to cancel, time limits, rescue
+of others. What this process holds when it dies is rescued when the lease is over; what it holds when its loop ends, or
+when the task of the loop that took it is cancelled or breaks, is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from .. import _codec, _core, _identity, _loops, _port
+from .._running import Running
+from ..errors import InvalidArgument, TaskyardError
+from ..worker import Target, Worker, _ends, _fit
+from .background import BackgroundTask
+from .base import Task
+from .claim import END_MAX, Claim, quietly, remember
+from .travel import bind, rebuilt
+
+log = logging.getLogger("queued_task")
+
+#: The longest that one question for a task waits, in seconds; whoever waits longer asks again.
+ASK_MAX = 30.0
+#: How long a server that ends waits for what is to be written, in seconds.
+STOP_MAX = 5.0
+#: What the application set when it was loaded is there for every task; what a task or a request sets is not.
+_CONTEXT = contextvars.copy_context()
+
+
+class Asking:
+    """One call that waits for tasks."""
+
+    def __init__(self) -> None:
+        #: Of the question that is under way.
+        self.number: int | None = None
+        self.is_over = False
+
+
+class Hand(Worker):
+    """The worker of such a server, on the running loop: it begins nothing by itself."""
+
+    def __init__(self, channel: _core.Channel, held: Held) -> None:
+        super().__init__(channel, _identity.FUNCTIONS)
+        self.held = held
+        self.port = held.engine
+        self._context = _CONTEXT
+        self.arrived: dict[str, tuple[Any, ...]] = {}
+        self.claims: dict[int, Claim] = {}
+        self._asked = 0
+        self._early: dict[int, str] = {}
+        self.is_ready = asyncio.Event()
+        self.has_ended = asyncio.Event()
+        self._on_end = self.has_ended.set
+
+    def _on_begin(self, settings: dict[str, Any]) -> None:
+        super()._on_begin(settings)
+        self.is_ready.set()
+
+    def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
+        # Whoever asked is told right behind. None of them waits for a place here.
+        self.channel.started([run[0] for run in runs])
+        for run in runs:
+            self.arrived[run[1]] = run
+
+    def _on_interrupt(self, slots: list[tuple[int, str]]) -> None:
+        for slot, why in slots:
+            if (claim := self.claims.get(slot)) is not None:
+                claim.interrupt(why)
+            elif any(run[0] == slot for run in self.arrived.values()):
+                # Who asked for it has not looked yet.
+                self._early[slot] = why
+
+    def _runs_singly(self, kind: str) -> None:
+        """Who takes a task has a thread for it."""
+
+    def _start(self) -> None:
+        """Nothing begins by itself."""
+
+    def _end(self) -> None:
+        if not self._ended:
+            for claim in list(self.claims.values()):
+                claim.interrupt("release")
+        super()._end()
+
+    def begin(self, coroutine: Any, running: Running) -> None:
+        """Runs a body as a task of the loop in a clean context."""
+        self._begin(coroutine, running)
+
+    async def on_thread(self, running: Running, call: Callable[[], Any]) -> Any:
+        return await self._on_thread(running, call)
+
+    # -------------------------------------------------------------------------------------------------------- taking
+
+    def waive(self, asking: Asking) -> None:
+        """Who asked does not want it any more. What has been claimed for him meanwhile comes all the same."""
+        asking.is_over = True
+        if asking.number is not None and not self._ended:
+            with contextlib.suppress(OSError):
+                self.channel.waive(asking.number)
+
+    async def take(self, asking: Asking, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
+        """Up to so many tasks, waiting so many seconds for the first."""
+        until = self.loop.time() + wait
+        while not self._ended and not asking.is_over:
+            left = until - self.loop.time()
+            asking.number, self._asked = self._asked, self._asked + 1
+            reply = self.channel.take(asking.number, limit, queues, min(max(left, 0.0), ASK_MAX))
+            ids = await self._answer(reply) or []
+            asking.number = None
+            claims = [claim for id in ids if (claim := self._claim(id)) is not None]
+            # What could not be read or is of others is out of the way now: there may be more behind it.
+            if claims or (not ids and left <= ASK_MAX):
+                return claims
+        return []
+
+    def _claim(self, id: str) -> Claim | None:
+        run = self.arrived.pop(id, None)
+        if run is None:
+            # Its signature was refused, or it had expired: decided by the server.
+            return None
+        found = self._find(run)
+        if isinstance(found, str):
+            self.channel.parked(run[0], found)
+            self._flush()
+            return None
+        running = Running(self, run)
+        try:
+            running.load_context()
+            task = self._task(running, found)
+        except BaseException as error:
+            self.channel.raised(run[0], *_ends.describe(error, "reading"))
+            self._flush()
+            return None
+        claim = Claim(self, running, task)
+        self.claims[running.slot] = claim
+        self._running[running.slot] = running
+        bind(task, running)
+        claim.guard()
+        if (why := self._early.pop(running.slot, None)) is not None:
+            claim.interrupt(why)
+        return claim
+
+    def _task(self, running: Running, target: Target) -> Task:
+        payload = _codec.decode_call(running.payload, running.opened)
+        cls: Any = self.functions.find(running.kind)
+        if _identity.is_task_class(cls):
+            if payload.args:
+                raise InvalidArgument(f"the payload of {running.kind} has arguments without names")
+            return rebuilt(cls, payload.kwargs)
+        if target.function is None:
+            target = self._load(running, payload)
+        assert target.function is not None
+        args, kwargs = payload.args, payload.kwargs
+        if not payload.ours:
+            args, kwargs = _fit.fit(target.function, args, kwargs)
+        run = self._injected if target.injects else functools.partial(self._call, local=False)
+
+        async def execute() -> Any:
+            return await run(running, target, args, kwargs)
+
+        task = BackgroundTask.seen(target.function, args, kwargs)
+        object.__setattr__(task, "execute", execute)
+        return task
+
+    # -------------------------------------------------------------------------------------------------------- ending
+
+    async def end(self, claim: Claim, say: Callable[[int], None]) -> str | None:
+        """Says how an attempt ended; the state that was written, or None if its lease was over."""
+        running = claim.running
+        self.claims.pop(running.slot, None)
+        if self._running.pop(running.slot, None) is None or self._ended:
+            return None
+        try:
+            if running.touched():
+                with self._notes_lock:
+                    self._notes.pop(running.slot, None)
+                running.note()
+        except Exception:
+            log.exception("what task %s wanted stored could not be", running.id)
+        running.over = True
+        say(running.slot)
+        try:
+            reply = self.channel.ended(running.slot)
+        except OSError:
+            return None
+        state: str | None = await self._answer(reply)
+        return state
+
+    async def _answer(self, reply: _core.Reply) -> Any:
+        """The answer; None if the server has gone."""
+        answer = asyncio.ensure_future(_loops.answer(reply))
+        gone = asyncio.ensure_future(self.has_ended.wait())
+        try:
+            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return answer.result() if answer.done() else None
+        finally:
+            gone.cancel()
+            answer.cancel()
+
+
+class Held:
+    """What one loop of this process has taken from one engine's database."""
+
+    def __init__(self, engine: _port.Engine) -> None:
+        self.engine = engine
+        self.loop = asyncio.get_running_loop()
+        self.hand: Hand | None = None
+        self._server: _core.Server | None = None
+        self._token = 0
+        self._keeper: asyncio.Task[None] | None = None
+        self._spawned: set[asyncio.Task[Any]] = set()
+        #: What each task of the loop has taken.
+        self._owned: dict[asyncio.Task[Any], list[Claim]] = {}
+        self._is_wanted = asyncio.Event()
+        self._is_closed = False
+        _identity.FUNCTIONS.add_root(os.getcwd())
+        known = _identity.FUNCTIONS.include
+        _identity.FUNCTIONS.include += tuple(name for name in engine.defaults.get("include") or () if name not in known)
+
+    async def open(self) -> None:
+        box = _loops.box()
+        self._token = box.on(self._wanted)
+        self._keeper = _CONTEXT.copy().run(self.loop.create_task, self._keep())
+        self._server = _core.Server(self.engine.core(), box.core, self._token, 1, 1, True)
+        await _loops.answer(self._server.started())
+
+    def _wanted(self) -> None:
+        assert self._server is not None
+        for descriptor in self._server.take_sockets():
+            self.hand = Hand(_core.Channel(descriptor), self)
+            self._is_wanted.set()
+
+    async def ready(self) -> Hand:
+        """The worker, once it may ask."""
+        while self.hand is None or self.hand.has_ended.is_set():
+            self._is_wanted.clear()
+            await self._is_wanted.wait()
+        await self.hand.is_ready.wait()
+        return self.hand
+
+    async def take(self, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
+        """Takes tasks for the calling task of the loop; one that is cancelled meanwhile leaves nothing behind."""
+        asking = Asking()
+        taking = self.loop.create_task(self._take(asking, limit, queues, wait))
+        self._spawned.add(taking)
+        taking.add_done_callback(self._spawned.discard)
+        try:
+            claims = await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            asking.is_over = True
+            if self.hand is not None:
+                self.hand.waive(asking)
+            taking.add_done_callback(self._give_back)
+            raise
+        for claim in claims:
+            self.own(claim)
+        return claims
+
+    def own(self, claim: Claim) -> None:
+        """The calling task of the loop answers for this claim."""
+        remember(claim)
+        owner = asyncio.current_task()
+        if owner is None:
+            return
+        owned = self._owned.get(owner)
+        if owned is None:
+            owned = self._owned[owner] = []
+            owner.add_done_callback(self._owner_ended)
+        owned[:] = [other for other in owned if not other.is_over]
+        owned.append(claim)
+
+    async def _take(self, asking: Asking, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
+        hand = await self.ready()
+        return await hand.take(asking, limit, queues, wait)
+
+    def _give_back(self, taking: asyncio.Task[list[Claim]]) -> None:
+        if not taking.cancelled() and taking.exception() is None:
+            for claim in taking.result():
+                quietly(claim.requeue(), self.loop, self._spawned)
+
+    def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
+        """Who took something has ended. In good order it may have handed it on; else nobody would ever end it."""
+        owned = self._owned.pop(owner, [])
+        if self._is_closed or self.loop.is_closed() or (not owner.cancelled() and owner.exception() is None):
+            return
+        for claim in owned:
+            if claim.is_over:
+                continue
+            if owner.cancelled():
+                log.warning("task %s is given back: the worker that took it was cancelled", claim.id)
+                quietly(claim.requeue(), self.loop, self._spawned)
+            else:
+                error = owner.exception()
+                assert error is not None
+                log.error("task %s has failed: the worker that took it broke: %s", claim.id, error)
+                quietly(claim.fail(error), self.loop, self._spawned)
+
+    # ------------------------------------------------------------------------------------------------------- closing
+
+    async def _keep(self) -> None:
+        """Lives as long as the loop: whoever ends the loop cancels what is left on it, this too."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await self._close()
+
+    async def close(self) -> None:
+        """Gives back what is left, and ends the server."""
+        if self._keeper is not None and not self._keeper.done():
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper}, timeout=END_MAX + STOP_MAX)
+        # One that had not taken its first step does nothing when it is cancelled.
+        await self._close()
+
+    async def _close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        _held.get(self.engine, {}).pop(self.loop, None)
+        hand, server = self.hand, self._server
+        try:
+            if hand is not None and not hand.has_ended.is_set() and hand.claims:
+                back = [asyncio.ensure_future(claim.requeue()) for claim in list(hand.claims.values())]
+                await asyncio.wait(back, timeout=END_MAX)
+            if server is not None:
+                await asyncio.wait_for(_loops.answer(server.stop(0.0)), STOP_MAX)
+        except (asyncio.TimeoutError, TaskyardError) as error:
+            log.error("what this process had taken could not be given back: %s; its lease settles that", error)
+        finally:
+            _loops.box().off(self._token)
+
+    def abandon(self) -> None:
+        """Its loop is gone, or the process ends: the server is told to give everything back."""
+        if self._server is not None and not self._is_closed:
+            self._is_closed = True
+            self._server.stop(0.0).block(STOP_MAX)
+
+
+#: By engine and loop.
+_held: dict[_port.Engine, dict[asyncio.AbstractEventLoop, Held]] = {}
+_opening: dict[tuple[_port.Engine, asyncio.AbstractEventLoop], asyncio.Future[Held]] = {}
+
+
+async def of(engine: _port.Engine) -> Held:
+    """The running loop's; opened at the first call."""
+    loop = asyncio.get_running_loop()
+    for other in [other for other in _held.get(engine, {}) if other.is_closed()]:
+        _held[engine].pop(other).abandon()
+    found = _held.get(engine, {}).get(loop)
+    if found is not None:
+        return found
+    opening = _opening.get((engine, loop))
+    if opening is None:
+        opening = loop.create_task(_open(engine, loop))
+        _opening[engine, loop] = opening
+        opening.add_done_callback(lambda _: _opening.pop((engine, loop), None))
+    return await asyncio.shield(opening)
+
+
+async def _open(engine: _port.Engine, loop: asyncio.AbstractEventLoop) -> Held:
+    held = Held(engine)
+    try:
+        await held.open()
+    except BaseException:
+        await held.close()
+        raise
+    _held.setdefault(engine, {})[loop] = held
+    if _close not in engine.before_close:
+        engine.before_close.append(_close)
+        engine.before_close_now.append(_abandon)
+    return held
+
+
+async def _close(engine: _port.Engine) -> None:
+    """Before an engine is closed: what this loop has taken from it is given back."""
+    held = _held.get(engine, {}).get(asyncio.get_running_loop())
+    if held is not None:
+        await held.close()
+
+
+def _abandon(engine: _port.Engine) -> None:
+    """The same without a loop: whatever loops there are."""
+    for held in list(_held.pop(engine, {}).values()):
+        held.abandon()
+
+
+def claim_of(engine: _port.Engine, id: str) -> Claim | None:
+    """What this process holds of this task."""
+    for held in list(_held.get(engine, {}).values()):
+        if held.hand is not None:
+            for claim in list(held.hand.claims.values()):
+                if claim.id == id:
+                    return claim
+    return None
+
+
+def _at_exit() -> None:
+    for engine in list(_held):
+        try:
+            _abandon(engine)
+        except Exception as error:  # the process ends in any case
+            log.error("giving back what this process had taken failed: %s", error)
+
+
+def _forked() -> None:
+    _held.clear()
+    _opening.clear()
+
+
+_port.before_exit.append(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,378 @@
+"""``TaskQueue``: adds task objects, shows them, and gives them out to whoever runs them himself."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+from collections.abc import Awaitable, Iterable
+from typing import Any, TypeVar, overload
+
+from .. import _codec, _loops, _port
+from .._calls import Call, id_text
+from .._options import RetryPolicy, Unique, merge
+from .._options import seconds as _seconds
+from ..errors import InvalidArgument, TaskNotFound, WrongState
+from ..queued_tasks import QueuedTasks
+from . import held
+from .background import BackgroundTask
+from .base import Known, Task, known_of
+from .claim import Claim, taken
+from .status import TaskError, TaskStatus, of_record
+from .travel import looked_at
+
+log = logging.getLogger("queued_task")
+R = TypeVar("R")
+
+
+class TaskQueue:
+    """A queue of tasks; it needs no event loop to be made.
+
+    ``TaskQueue()`` is the project's own database, whatever serves it; ``dequeue`` takes from all queues then, and
+    ``enqueue`` adds to ``default``. ``TaskQueue("mail")`` adds to that queue, and takes from it only.
+
+    :param name: the queue.
+    :param url: another database: ``postgresql://...``, or the path of an SQLite file.
+    :param tasks: a ``QueuedTasks`` whose database it shares; instead of ``url``.
+    :param retry: a ``RetryPolicy`` for tasks whose class and call name none.
+    :param max_retries: retries after the first failure (default: the setting, 3).
+    :param timeout: the longest one attempt may take, in seconds or as a timedelta; 0 = no limit (default 300).
+    :param priority: higher first (default 0).
+    :param settings: further settings by their names, for its own database: ``retention_done="14d"``.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        url: str | None = None,
+        tasks: QueuedTasks | None = None,
+        retry: RetryPolicy | None = None,
+        max_retries: int | None = None,
+        timeout: float | dt.timedelta | None = None,
+        priority: int | None = None,
+        **settings: Any,
+    ) -> None:
+        if tasks is not None and (url is not None or settings):
+            raise InvalidArgument("TaskQueue: tasks= has a database and settings already: give url= and settings there")
+        self.name = name
+        self._tasks = tasks if tasks is not None else QueuedTasks(database=url, **settings)
+        given = {"queue": name, "retry": retry, "max_retries": max_retries, "timeout": timeout, "priority": priority}
+        self._options = {option: value for option, value in given.items() if value is not None}
+
+    def __repr__(self) -> str:
+        return f"<TaskQueue {self.name or 'of all queues'}>"
+
+    @property
+    def tasks(self) -> QueuedTasks:
+        """The same database for functions: ``queue.tasks.add_task(f, ...)``; ``lifespan=queue.tasks.lifespan()``."""
+        return self._tasks
+
+    # -------------------------------------------------------------------------------------------------------- adding
+
+    async def enqueue(
+        self,
+        task: Any,
+        *,
+        queue: str | None = None,
+        priority: int | None = None,
+        delay: float | dt.timedelta | None = None,
+        run_at: dt.datetime | None = None,
+        expires: float | dt.timedelta | None = None,
+        retry: RetryPolicy | None = None,
+        max_retries: int | None = None,
+        timeout: float | dt.timedelta | None = None,
+        unique: str | Unique | None = None,
+        parents: Iterable[Any] | None = None,
+        on_parent_failure: str | None = None,
+        tags: str | Iterable[str] | None = None,
+        name: str | None = None,
+        context: dict[str, Any] | None = None,
+        auto_remove: bool | None = None,
+        at_most_once: bool | None = None,
+        serializer: str | None = None,
+    ) -> str:
+        """Adds a task; its id, once it is durable.
+
+        ``task`` is an object of a ``Task`` subclass, a ``BackgroundTask``, or a function without arguments. Options are
+        those of ``QueuedTasks.add_task``: ``delay``, ``expires`` and ``timeout`` are seconds or a timedelta, ``run_at``
+        an aware datetime, ``parents`` ids, references or tasks. What is not given comes from the class, then from the
+        queue. With ``unique`` the id may be that of the task that holds the key.
+
+        Raises ``NotSerializable`` (a ``TypeError``) naming the attribute that cannot be stored, ``OverLimit``,
+        ``FunctionRefused`` for a class that no worker could find, ``WrongState`` for an object that was added before,
+        and ``QueueUnavailable``.
+        """
+        given = {
+            name: value
+            for name, value in {
+                "queue": queue, "priority": priority, "delay": delay, "run_at": run_at, "expires": expires,
+                "retry": retry, "max_retries": max_retries, "timeout": timeout, "unique": unique,
+                "parents": None if parents is None else _parents(parents), "on_parent_failure": on_parent_failure,
+                "tags": tags, "name": name, "context": context, "auto_remove": auto_remove,
+                "at_most_once": at_most_once, "serializer": serializer,
+            }.items()
+            if value is not None
+        }  # fmt: skip
+        if not isinstance(task, Task):
+            if not callable(task) or isinstance(task, type):
+                raise InvalidArgument(
+                    f"enqueue: {task!r} is neither an object of a Task subclass nor a function",
+                    hint="enqueue(EmailTask(...)), or enqueue(BackgroundTask(function, argument))",
+                )
+            task = BackgroundTask(task)
+        known = known_of(task)
+        if known.is_queued:
+            raise WrongState(
+                f"this {type(task).__qualname__} is a task already{f' ({known.id})' if known.id else ''}",
+                hint="make another object; to run the same task again: requeue_task(id)",
+            )
+        # The class's own come between, as every task object is added.
+        declared = type(task).__taskyard_options__
+        options = merge({name: value for name, value in self._options.items() if name not in declared}, given)
+        call = Call(task, (), {}, options)
+        if isinstance(task, BackgroundTask):
+            call = Call(task.func, task.args, task.kwargs, options)
+        known.is_queued = True
+        try:
+            ref = self._tasks._push([call])[0]
+            id: str = await ref.get_task_id()
+        except Exception:
+            known.is_queued = False
+            raise
+        options = merge(declared, options)
+        known.id, known.queue, known.priority = id, options.get("queue", "default"), options.get("priority", 0)
+        known.status = _first_status(options)
+        return id
+
+    # ------------------------------------------------------------------------------------------------------- looking
+
+    async def get_task(self, id: Any) -> Task | None:
+        """How a task stands now: an object of its class with its attributes, ``status``, ``result``, ``error``,
+        ``errors``, times, and the progress that its run has stored. None of one that does not exist (any more), and of
+        what is no id. It does not change by itself: ask again.
+
+        If the class is not loaded here, it is a plain ``Task`` with the same attributes; of a function's task it is a
+        ``BackgroundTask``.
+        """
+        port = self._tasks._via
+        try:
+            record = await _loops.answer(port.ask("record", id_text(id)))
+            context = None
+            if record["attempt"]:
+                context = await _loops.answer(port.ask("context", record["id"]))
+            attempts = []
+            if record["failures"] or record["lost"] or record["crashes"]:
+                attempts = await _loops.answer(port.ask("attempts", record["id"]))
+        except (TaskNotFound, InvalidArgument):
+            return None
+        task = looked_at(record, _context(context))
+        _tell(known_of(task), record, attempts)
+        return task
+
+    # -------------------------------------------------------------------------------------------------------- taking
+
+    @overload
+    async def dequeue(
+        self, timeout: float | None = 0, *, queues: Iterable[str] | None = None, count: None = None
+    ) -> Task | None: ...
+
+    @overload
+    async def dequeue(
+        self, timeout: float | None = 0, *, queues: Iterable[str] | None = None, count: int
+    ) -> list[Task]: ...
+
+    async def dequeue(
+        self, timeout: float | None = 0, *, queues: Iterable[str] | None = None, count: int | None = None
+    ) -> Task | list[Task] | None:
+        """Takes the next task to run it here: by priority, then by age. Exactly one caller of all processes gets it.
+
+        ``timeout`` is how long to wait for one, in seconds; 0 (default) looks once, None waits for ever. ``queues`` are
+        those to take from (default: the queue's own, or all). With ``count`` it takes up to so many, and answers a list.
+
+        The task is RUNNING under a lease that this process keeps as long as it lives: end it by ``complete_task``,
+        ``fail_task`` or ``requeue_task``. ``await task.execute()`` runs it; if it is cancelled, stopped, or out of time,
+        that raises ``TaskInterrupted``. What its holder leaves behind is given back: when its asyncio task is cancelled,
+        when the loop ends, and, when the process dies, once the lease is over.
+        """
+        engine = self._engine("dequeue")
+        wait = 1e9 if timeout is None else _seconds("timeout", timeout)
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise InvalidArgument(f"dequeue: count: {count!r} is no whole number from 1 up")
+        chosen = [queues] if isinstance(queues, str) else None if queues is None else [str(queue) for queue in queues]
+        if chosen is None and self.name is not None:
+            chosen = [self.name]
+        claims = await (await held.of(engine)).take(count or 1, chosen, wait)
+        for claim in claims:
+            await self._look_up(claim)
+        if count is not None:
+            return [claim.task for claim in claims]
+        return claims[0].task if claims else None
+
+    async def _look_up(self, claim: Claim) -> None:
+        """What only its record knows."""
+        try:
+            record = await _loops.answer(self._tasks._via.ask("record", claim.id))
+        except Exception as error:
+            # It runs all the same.
+            log.warning("task %s was taken, and its record could not be read: %s", claim.id, error)
+            return
+        known = known_of(claim.task)
+        known.priority, known.worker = record["priority"], record["server"]
+        known.created_at, known.max_attempts = _time(record["created_at"]), record["retry"]["max_retries"] + 1
+
+    def adopt(self, task: Task) -> None:
+        """The calling asyncio task answers for a task that another one took: if it is cancelled or breaks, what it has
+        not ended is given back."""
+        claim = known_of(task).claim
+        if claim is None:
+            raise WrongState(f"{task!r} was not taken by dequeue()")
+        claim.hand.held.own(claim)
+
+    def _engine(self, what: str) -> _port.Engine:
+        port = self._tasks._via
+        if not isinstance(port, _port.Engine):
+            raise WrongState(
+                f"{what}: a worker of `taskyard queue start` runs what its server hands it, and takes nothing by itself",
+                hint=f"call {what} in a process of your own",
+            )
+        return port
+
+    def _claim(self, task: Any) -> Claim | None:
+        """The claim that the caller means: the object's own, the one that this context took, or this process's."""
+        if isinstance(task, Task) and (claim := known_of(task).claim) is not None:
+            return claim
+        id = id_text(task)
+        mine = taken.get().get(id)
+        port = self._tasks._via
+        if mine is not None and mine.hand.held.engine is port:
+            return mine
+        return held.claim_of(port, id) if isinstance(port, _port.Engine) else None
+
+    async def complete_task(self, id: Any, result: Any = None) -> bool:
+        """The task is COMPLETED with this result. ``id`` is the id, or the task itself.
+
+        True if that was written, also when it is said again; False if it came too late: the task was given back,
+        cancelled, or has lost its lease, and nothing was changed. Raises ``NotSerializable`` or ``OverLimit`` for a
+        result that cannot be stored; the task still runs then, and can be failed.
+        """
+        claim = self._claim(id)
+        return claim is not None and await _there(claim, claim.complete(result))
+
+    async def fail_task(self, id: Any, error: str | BaseException = "", *, retry: bool = True) -> bool:
+        """This attempt has failed: its retry policy decides whether the task is RETRYING or FAILED.
+
+        ``error`` is the exception or its text; the text of what ``execute()`` has just raised means that exception, with
+        its traceback and, if it is a ``Retry``, ``Fail`` or ``Snooze``, its wish. ``retry=False`` ends the task.
+        True if the end was written (of a task that was cancelled meanwhile it is CANCELLED); False if it came too late.
+        """
+        if not isinstance(error, (str, BaseException)):
+            raise InvalidArgument(f"fail_task: {error!r} is neither a text nor an exception")
+        claim = self._claim(id)
+        return claim is not None and await _there(claim, claim.fail(error, retry))
+
+    async def requeue_task(self, id: Any) -> bool:
+        """Back to QUEUED, in front of its priority and without having cost an attempt, if this process runs it: what runs
+        of it is interrupted first. A FAILED, CANCELLED or STOPPED task is queued again with its counters at zero.
+        False of any other.
+        """
+        claim = self._claim(id)
+        if claim is not None and not claim.has_ended_otherwise("requeue"):
+            return await _there(claim, claim.requeue())
+        return await self._control("retry", id)
+
+    async def cancel_task(self, id: Any, reason: str | None = None) -> bool:
+        """Cancels a task: at once if it does not run, else its body is interrupted, in whatever process. True if that was
+        accepted; False if there is nothing to cancel. ``reason`` goes to this process's log (``queued_task``).
+        """
+        accepted = await self._control("cancel", id)
+        if accepted and reason:
+            log.info("task %s is cancelled: %s", id_text(id), reason)
+        return accepted
+
+    async def _control(self, verb: str, id: Any) -> bool:
+        try:
+            await _loops.answer(self._tasks._via.ask(verb, id_text(id)))
+        except (TaskNotFound, WrongState, InvalidArgument):
+            return False
+        return True
+
+    # ---------------------------------------------------------------------------------------------------- its life
+
+    async def close(self) -> None:
+        """Gives back what this loop has taken, writes what was added, and lets go of the database. It opens again on the
+        next use. The end of the loop does the same."""
+        await self._tasks.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> TaskQueue:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+async def _there(claim: Claim, ending: Any) -> bool:
+    """Ends a claim on the loop that holds it."""
+    ended: Awaitable[bool] = ending
+    if asyncio.get_running_loop() is not claim.hand.loop:
+        ended = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(ending, claim.hand.loop))
+    return await asyncio.shield(asyncio.ensure_future(ended))
+
+
+def _parents(given: Iterable[Any]) -> list[Any]:
+    if isinstance(given, (str, Task)):
+        return [given]
+    parents = list(given)
+    for parent in parents:
+        if isinstance(parent, Task) and parent.id is None:
+            raise InvalidArgument(f"parents: {parent!r} was not added yet", hint="enqueue the parent first")
+    return parents
+
+
+def _first_status(options: dict[str, Any]) -> TaskStatus:
+    if options.get("parents"):
+        return TaskStatus.WAITING
+    return TaskStatus.SCHEDULED if options.get("delay") or options.get("run_at") else TaskStatus.QUEUED
+
+
+def _context(found: dict[str, Any] | None) -> dict[str, Any]:
+    decoded = {}
+    for name, value in (found or {}).items():
+        try:
+            decoded[name] = _codec.decode(value)
+        except Exception:
+            continue
+    return decoded
+
+
+def _time(text: str | None) -> float | None:
+    return None if text is None else _codec.instant(text).timestamp()
+
+
+def _tell(known: Known, record: dict[str, Any], attempts: list[dict[str, Any]]) -> None:
+    known.id, known.is_queued, known.status = record["id"], True, of_record(record)
+    known.queue, known.priority, known.worker = record["queue"], record["priority"], record["server"]
+    known.attempt, known.max_attempts = record["attempt"], record["retry"]["max_retries"] + 1
+    known.created_at, known.finished_at = _time(record["created_at"]), _time(record["finished_at"])
+    known.start_time = _time(record["started_at"])
+    if known.status is TaskStatus.COMPLETED and record["result"] is not None:
+        known.result = _codec.decode(record["result"])
+    known.errors = [
+        TaskError(
+            each["error"]["message"],
+            each["error"]["type"],
+            each["error"]["traceback"],
+            each["number"],
+            _time(each["ended_at"]),
+        )
+        for each in attempts
+        if each["error"] is not None
+    ]
+    error = record["error"]
+    if error is not None and known.status is not TaskStatus.COMPLETED:
+        at = known.finished_at or (known.errors[-1].at if known.errors else None)
+        known.error = TaskError(error["message"], error["type"], error["traceback"], known.attempt or None, at)
+
+
+__all__ = ["TaskQueue"]

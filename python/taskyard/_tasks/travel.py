@@ -1,0 +1,159 @@
+"""How a task object becomes a stored payload, and an object again where it runs or is looked at."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .. import _codec, _identity, _running
+from ..errors import InvalidArgument, NotSerializable
+from ..progress import PLACE, ProgressTracker, StoredProgress
+from .base import Task, attributes_of, is_task_class, kind_of, known_of
+from .status import TaskStatus
+
+
+def encode(task: Task, nesting_max: int, dill: bool) -> tuple[bytes, list[_codec.Blob]]:
+    """The payload; raises ``NotSerializable`` naming the attribute that cannot be stored exactly."""
+    name = type(task).__qualname__
+    payload = task.to_payload()
+    if not isinstance(payload, dict) or any(type(key) is not str for key in payload):
+        raise InvalidArgument(f"{name}.to_payload() gave no dict whose keys are texts, but {payload!r}")
+    encoder = _codec.Encoder("the attributes of a task", nesting_max=nesting_max, dill=dill)
+    encoder.otherwise = (
+        f', or store what it is made from: override to_payload and from_payload in {name}; dill by serializer="dill"'
+    )
+    encoded = {}
+    for key, value in payload.items():
+        if isinstance(value, Task):
+            raise NotSerializable(
+                f"attribute `{key}` of {name} is a task itself, which cannot be stored within another",
+                hint="store its id, or give it as a parent: enqueue(task, parents=[other])",
+            )
+        encoded[key] = encoder.value(value, f"attribute `{key}` of {name}", 1)
+    return encoder.finish({"args": [], "kwargs": encoded, "lang": "python"})
+
+
+def describe(task: Task, defaults: dict[str, Any], options: dict[str, Any]) -> tuple[str, bytes, list[_codec.Blob]]:
+    """Kind and payload of a task that is about to be added."""
+    cls = type(task)
+    if cls is Task:
+        raise InvalidArgument("Task itself has no `execute`", hint="enqueue an object of a subclass")
+    kind = kind_of(cls)
+    # What this process itself queues it may run, if it has workers within.
+    _identity.FUNCTIONS.known[kind] = cls
+    return kind, *encode(task, defaults["nesting_max"], options.get("serializer") == "dill")
+
+
+def rebuilt(cls: type[Task], attributes: dict[str, Any]) -> Task:
+    """An object of the class, made of its payload."""
+    task = cls.from_payload(attributes)
+    if not isinstance(task, cls):
+        raise InvalidArgument(f"{cls.__qualname__}.from_payload() gave {task!r}, which is no {cls.__qualname__}")
+    return task
+
+
+def trackers_of(task: Task) -> dict[str, tuple[str, ProgressTracker]]:
+    """Its trackers by attribute, each with its place in the context: the one called ``progress``, else the first one,
+    stands where every reader of progress looks."""
+    found = {name: value for name, value in attributes_of(task).items() if isinstance(value, ProgressTracker)}
+    main = PLACE if PLACE in found else next(iter(found), None)
+    return {name: (PLACE if name == main else f"{PLACE}_of.{name}", tracker) for name, tracker in found.items()}
+
+
+def bind(task: Task, running: _running.Running) -> None:
+    """Tells a rebuilt object that it runs now."""
+    known = known_of(task)
+    known.id, known.attempt, known.queue = running.id, running.attempt, running.queue
+    known.status, known.is_queued, known.start_time = TaskStatus.RUNNING, True, time.time()
+    for place, tracker in trackers_of(task).values():
+        tracker._attach(running, place)
+
+
+def runner(cls: type[Task]) -> Callable[..., Any]:
+    """The function that a worker runs for a task of this class: async or sync as its ``execute`` is."""
+
+    def begin(attributes: dict[str, Any]) -> Task:
+        task = rebuilt(cls, attributes)
+        bind(task, _running.require())
+        return task
+
+    if inspect.iscoroutinefunction(cls.execute):
+
+        async def run_async(**attributes: Any) -> Any:
+            return await begin(attributes).execute()
+
+        return run_async
+
+    def run(**attributes: Any) -> Any:
+        return begin(attributes).execute()
+
+    return run
+
+
+# --------------------------------------------------------------------------------------------------------- to look at
+
+
+def looked_at(record: dict[str, Any], context: dict[str, Any] | None) -> Task:
+    """An object that shows a stored task: of its class, if that is loaded here and can be made of what is stored."""
+    from .background import BackgroundTask
+
+    is_live = record["state"] == "doing"
+    stored: dict[str, Any] = context or {}
+    cls = _loaded_class(record["kind"])
+    attributes, args = _decoded(record["payload"])
+    task: Task
+    if cls is None and record["runtime"] == "python" and (function := _identity.FUNCTIONS.find(record["kind"])) is not None:
+        task = BackgroundTask.seen(function, args, attributes)
+    elif cls is None:
+        task = Task.from_payload({name: value for name, value in attributes.items() if _is_free(name)})
+    else:
+        try:
+            task = rebuilt(cls, attributes)
+        except Exception:
+            # What it looks like cannot be told; how it stands can.
+            task = object.__new__(cls)
+    found = trackers_of(task)
+    for name, (place, tracker) in found.items():
+        object.__setattr__(task, name, StoredProgress(_at(stored, place), given=tracker, is_live=is_live))
+    if not found and PLACE in stored and (cls is None or isinstance(task, BackgroundTask)):
+        # Of a function: it has no attribute that says so.
+        object.__setattr__(task, PLACE, StoredProgress(stored[PLACE], is_live=is_live))
+    return task
+
+
+def _is_free(name: str) -> bool:
+    return not hasattr(Task, name)
+
+
+def _at(stored: dict[str, Any], place: str) -> Any:
+    found: Any = stored
+    for part in place.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def _loaded_class(kind: str) -> type[Task] | None:
+    found: Any = _identity.FUNCTIONS.known.get(kind) or _codec.find_class(kind)
+    if found is None and kind.partition(":")[0] == _identity.main_module():
+        found = _codec.find_class(f"__main__:{kind.partition(':')[2]}")
+    return found if is_task_class(found) else None
+
+
+def _decoded(payload: Any) -> tuple[dict[str, Any], list[Any]]:
+    """Arguments by name and by place; those that cannot be read here are left out."""
+    if not isinstance(payload, dict):
+        return {}, []
+    decoder, named, placed = _codec.Decoder(), {}, []
+    kwargs, args = payload.get("kwargs"), payload.get("args")
+    for name, value in kwargs.items() if isinstance(kwargs, dict) else ():
+        try:
+            named[name] = decoder.value(value)
+        except Exception:
+            continue
+    try:
+        placed = [decoder.value(value) for value in args] if isinstance(args, list) else []
+    except Exception:
+        placed = []
+    return named, placed
