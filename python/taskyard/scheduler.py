@@ -190,7 +190,7 @@ class Scheduler:
         zone = self.timezone if timezone is None else _zone(timezone)
 
         def declare(function: F) -> F:
-            job_id = id if id is not None else _identity.identify(_identity.unwrap(function)).kind
+            job_id = id if id is not None else _name_of(function)
             check(rule, zone, job_id)
             if job_id in self._declared:
                 raise InvalidArgument(f"job {job_id!r} is declared twice", hint="give one of them another id=")
@@ -370,7 +370,17 @@ def _default_id(job: Any) -> str:
     if isinstance(job, Task):
         return f"{type(job).__module__}:{type(job).__qualname__}:{_core.new_id()}"
     function = job.function if isinstance(job, Call) else job
-    return function if isinstance(function, str) else _identity.identify(_identity.unwrap(function)).kind
+    return function if isinstance(function, str) else _name_of(function)
+
+
+def _name_of(function: Any) -> str:
+    """``module:qualname``. Not by its identity: while it is being decorated, its module does not have it yet."""
+    plain = _identity.unwrap(function)
+    module = getattr(plain, "__module__", None)
+    shown = _identity.main_module() if module == "__main__" else module
+    if shown is None or not hasattr(plain, "__qualname__"):
+        raise InvalidArgument(f"{function!r} has no name that a worker could find", hint="define it with def in a module")
+    return f"{shown}:{plain.__qualname__}"
 
 
 def _know(job: CronJob, found: Schedule) -> None:

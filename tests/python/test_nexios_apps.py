@@ -147,10 +147,31 @@ def test_in_a_nexios_application(samples: Project) -> None:
     assert found["progress"]["current"] == 10 and found["progress"]["percentage"] == 100.0
     assert site.client.get("/task/nothing").status_code == 404
     assert site.client.get(f"/task/{sent['task_id']}/progress").status_code == 404
+    job = site.post("/schedule-backup", json={"path": "/data", "schedule": "@every 1s"})
+    eventually(lambda: samples.json("schedule", "show", job["job_id"])["last_state"] == "done", 30, "a backup")
+    assert site.client.delete(f"/jobs/{job['job_id']}").status_code == 200
+    assert site.client.delete(f"/jobs/{job['job_id']}").status_code == 404
+    refused = site.client.post("/schedule-backup", json={"path": "/data", "schedule": "61 * * * *"})
+    assert refused.status_code == 422 and "character 1" in refused.json()["error"]
     # What runs when the application ends is let finish, or given back.
     last = site.post("/steps")["task_id"]
     site.process.stop()
     assert samples.task(last)["state"] in ("done", "enqueued")
+
+
+def test_jobs_in_fastapi(samples: Project) -> None:
+    site = Site(samples, "jobs:app")
+    once = eventually(lambda: (found := site.get("/jobs/jobs:cleanup_old_files"))["run_count"] == 1 and found)
+    assert once["next_run"] is None
+    assert site.get("/jobs/jobs:daily_report")["next_run"] is not None
+    job = site.client.post("/schedule-backup", params={"path": "/data", "schedule": "*/5 * * * *"}).json()
+    asked = samples.run("schedule", "run", job["job_id"]).strip()
+    assert samples.ended(asked)["result"] == "saved /data"
+    eventually(lambda: site.get(f"/jobs/{job['job_id']}")["last_status"] == "completed", 30, "its end is known")
+    assert site.client.delete(f"/jobs/{job['job_id']}").status_code == 200
+    assert site.client.get(f"/jobs/{job['job_id']}").status_code == 404
+    bad = site.client.post("/schedule-backup", params={"path": "/data", "schedule": "0 0 30 2 *"})
+    assert bad.status_code == 422 and "February" in bad.json()["detail"]
 
 
 class Greeting(Task):

@@ -182,6 +182,10 @@ def test_several_processes_run_each_time_once(project: Project, tmp_path: pathli
 
         scheduler = Scheduler()
 
+        @scheduler.schedule(cron="0 0 1 1 *")
+        async def new_year():
+            pass
+
         @scheduler.schedule(every=1, id="each second", overlap="allow")
         async def each_second():
             with open("ran.txt", "a") as file:
@@ -216,5 +220,6 @@ def test_several_processes_run_each_time_once(project: Project, tmp_path: pathli
     eventually(lambda: len(times()) >= count + 3, 60)
     assert len(times()) == len(set(times())), times()
     assert (project.directory / "once.txt").read_text() == "once\n"
+    assert project.json("schedule", "show", "app:new_year")["kind"] == "app:new_year"
     history = project.json("schedule", "show", "each second")["history"]
     assert len({run["fire_at"] for run in history}) == len(history)
