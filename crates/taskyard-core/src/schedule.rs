@@ -1,7 +1,7 @@
 //! Schedules: rules that enqueue tasks at times, and what is kept of them.
 //!
 //! A schedule is a row. Its `version` grows with every write of the row, so that whoever planned on an older one changes
-//! nothing (rule 12 of [`crate::store`]). This file says what a schedule is; [`rule`] owns the times, [`plan`] decides
+//! nothing (rule 12 of [`crate::store`]). This file says what a schedule is; [`rule`] owns the times, [`mod@plan`] decides
 //! what is to happen now, as a pure function; the stores keep it, any server carries it out.
 
 pub mod plan;
