@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::queue_order::{self, OrderWord, QueueOrder};
 use crate::store::Retention;
 use crate::{Error, Limits, Result};
 
@@ -52,6 +53,10 @@ pub struct Settings {
     pub concurrency: usize,
     /// The queues served; all if empty.
     pub queues: Vec<String>,
+    /// Their weights, as far as they have any.
+    pub queue_weights: Vec<Option<u32>>,
+    /// In what order they are served; see [`Settings::order`].
+    pub queue_order: OrderWord,
     /// The server's label; `None` = the host's name.
     pub server_name: Option<String>,
     /// When an idle worker leaves.
@@ -156,9 +161,23 @@ pub const SETTINGS: &[Setting] = &[
     row("concurrency", "TASKYARD_CONCURRENCY", "10", "async tasks that one worker runs at once", |s, v| {
         put(&mut s.concurrency, count(v, 1, 100_000)?)
     }),
-    row("queues", "TASKYARD_QUEUES", "", "queues served, separated by commas; all without it", |s, v| {
-        put(&mut s.queues, words(v))
-    }),
+    row(
+        "queues",
+        "TASKYARD_QUEUES",
+        "",
+        "queues served, separated by commas, with weights as in `critical:3,default:1`; all without it",
+        |s, v| {
+            (s.queues, s.queue_weights) = queue_order::parse(v)?.into_iter().unzip();
+            Ok(())
+        },
+    ),
+    row(
+        "queue_order",
+        "TASKYARD_QUEUE_ORDER",
+        "priority",
+        "priority (over all queues), strict (as they are named) or weights (proportionally)",
+        |s, v| put(&mut s.queue_order, v.parse()?),
+    ),
     row("server_name", "TASKYARD_SERVER_NAME", "host name", "the server's label", |s, v| {
         put(&mut s.server_name, Some(v.to_owned()))
     }),
@@ -275,6 +294,8 @@ impl Default for Settings {
             worker_memory_limit: 0,
             concurrency: 10,
             queues: Vec::new(),
+            queue_weights: Vec::new(),
+            queue_order: OrderWord::Priority,
             server_name: None,
             worker_idle_timeout: Duration::from_secs(60),
             polling_interval: Duration::from_secs(2),
@@ -343,7 +364,17 @@ impl Settings {
                 ),
             });
         }
+        settings.order()?;
         Ok(settings)
+    }
+
+    /// In what order the queues are served.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if queues, weights and order do not fit together.
+    pub fn order(&self) -> Result<QueueOrder> {
+        queue_order::decide(self.queues.len(), &self.queue_weights, self.queue_order)
+            .map_err(|why| Error::Setting { name: "queue_order".into(), why })
     }
 }
 
@@ -467,6 +498,10 @@ mod tests {
             ("use_postgresql_notify", "maybe"),
             ("notify_channel", "x; drop table"),
             ("heartbeat_interval", "20"),
+            ("queues", "a:0"),
+            ("queues", "a,a"),
+            ("queue_order", "random"),
+            ("queue_order", "strict"),
             ("nothing", "1"),
         ] {
             let error = Settings::from_layers(&[layer(true, &[(name, value)])]).unwrap_err();

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskyard_core::Limits;
 use taskyard_core::store::Retention;
+use taskyard_core::{Error, Limits, QueueOrder, Result, queue_order};
 use tokio::sync::watch;
 
 use crate::children::ChildCommand;
@@ -25,6 +25,8 @@ pub struct ServerConfig {
     pub concurrency: usize,
     /// Serve these queues only; all if `None`.
     pub queues: Option<Vec<String>>,
+    /// In what order they are served (default: by priority over all).
+    pub queue_order: QueueOrder,
     /// How long one beat keeps this server's claims (default 30 s).
     pub lease: Duration,
     /// Time between beats (default 5 s).
@@ -72,6 +74,7 @@ impl Default for ServerConfig {
             workers_min: 0,
             concurrency: 10,
             queues: None,
+            queue_order: QueueOrder::Priority,
             lease: Duration::from_secs(30),
             beat: Duration::from_secs(5),
             scan: Duration::from_secs(5),
@@ -91,6 +94,17 @@ impl Default for ServerConfig {
             on_demand: false,
             children: None,
         }
+    }
+}
+
+impl ServerConfig {
+    /// Refuses what cannot be meant.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`]: a queue that is named twice, an order that does not fit the queues.
+    pub fn check(&self) -> Result<()> {
+        queue_order::check(self.queues.as_deref(), &self.queue_order)
+            .map_err(|why| Error::InvalidArgument { what: "queues", why })
     }
 }
 
@@ -120,7 +134,7 @@ impl Settings {
         self.0.borrow().clone()
     }
 
-    /// Changes them. `name`, `queues`, `lease` and `limits` take effect with the next claim, beat or write.
+    /// Changes them. `name`, `queues`, `queue_order`, `lease` and `limits` take effect with the next claim, beat or write.
     pub fn update(&self, change: impl FnOnce(&mut ServerConfig)) {
         self.0.send_modify(|config| change(Arc::make_mut(config)));
     }

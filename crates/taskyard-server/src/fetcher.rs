@@ -8,15 +8,18 @@
 mod alone;
 mod claim;
 mod on_demand;
+mod ordered;
+mod shares;
+mod trail;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use taskyard_core::ClaimId;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{ClaimPlace, Claimed};
 use taskyard_core::wake::Listener;
+use taskyard_core::{ClaimId, QueueOrder};
 use tokio::sync::watch;
 
 use crate::ServerConfig;
@@ -27,12 +30,9 @@ use crate::references::{self, has_references};
 use crate::state::{Lease, Phase, State};
 use claim::Got;
 pub(crate) use on_demand::{Wanted, Word};
+use shares::Shares;
+use trail::Trail;
 
-/// How long a place is followed before the next claim starts from the head: at least, and at most.
-const PLACE_AGE: Duration = Duration::from_millis(100);
-const PLACE_AGE_MAX: Duration = Duration::from_secs(1);
-/// The share of the time that looks from the head may cost beyond what a claim costs anyway: one part of so many.
-const HEAD_SHARE: u32 = 50;
 /// A claimed task that has not started by then is given back.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// After a short claim, ends that are written may have freed a place in a limited queue: the shortest time between
@@ -47,9 +47,11 @@ pub(crate) struct Fetcher {
     work: Listener,
     /// There may be more to claim now.
     hungry: bool,
-    place: Option<(ClaimPlace, Instant)>,
-    /// How long the last full claim took: from the head, and from a place.
-    took: [Duration; 2],
+    /// One for all queues, or, where they are served in an order, one for each.
+    trails: Vec<Trail>,
+    shares: Shares,
+    /// The queues and their order at the last look.
+    served: (Option<Vec<String>>, QueueOrder),
     looked: Instant,
     asked: watch::Receiver<u64>,
     written: watch::Receiver<u64>,
@@ -71,8 +73,9 @@ impl Fetcher {
             executor,
             work,
             hungry: true,
-            place: None,
-            took: [Duration::ZERO; 2],
+            trails: vec![Trail::default()],
+            shares: Shares::default(),
+            served: (None, QueueOrder::Priority),
             looked: Instant::now(),
             asked,
             written,
@@ -100,16 +103,11 @@ impl Fetcher {
         }
     }
 
-    fn place_age(&self) -> Duration {
-        let [head, place] = self.took;
-        (head.saturating_sub(place) * HEAD_SHARE).clamp(PLACE_AGE, PLACE_AGE_MAX)
-    }
-
     fn has_capacity(&self) -> bool {
         self.state.unwritten() < self.state.config().claim_max.max(1) * UNWRITTEN_CLAIMS
     }
 
-    /// One claim and what follows from it.
+    /// Claims what there is room for, and what follows from it.
     async fn look(&mut self, room: usize) {
         // What rings from here on may be missed by this claim and asks for another.
         self.work.take();
@@ -117,38 +115,73 @@ impl Fetcher {
         self.written.mark_unchanged();
         self.recheck_at = None;
         self.looked = Instant::now();
-        let place = self.place.filter(|(_, since)| since.elapsed() < self.place_age());
-        let queues = self.state.config().queues.clone();
-        match self.claim(queues, room, false, place.map(|(place, _)| place)).await {
+        let config = self.state.config();
+        self.follow(&config);
+        match &config.queues {
+            Some(queues) if config.queue_order != QueueOrder::Priority => {
+                self.look_in_order(&config, queues, room).await;
+            }
+            queues => self.look_at_all(queues.clone(), room).await,
+        }
+    }
+
+    /// Starts afresh where the queues or their order have changed.
+    fn follow(&mut self, config: &ServerConfig) {
+        if self.served.0 != config.queues || self.served.1 != config.queue_order {
+            self.served = (config.queues.clone(), config.queue_order.clone());
+            let ordered = config.queue_order != QueueOrder::Priority;
+            let count = config.queues.as_ref().filter(|_| ordered).map_or(1, Vec::len);
+            self.trails = (0..count).map(|_| Trail::default()).collect();
+            self.shares.forget();
+        }
+    }
+
+    /// One claim over all queues, by priority.
+    async fn look_at_all(&mut self, queues: Option<Vec<String>>, room: usize) {
+        let place = self.trails[0].place();
+        match self.claim_at(0, queues.clone(), room, place).await {
             Got::Reply { claim, reply } => {
-                let count = reply.tasks.len();
-                self.hungry = count >= room || place.is_some();
-                // Only large claims are alike enough to be compared.
-                if count >= room && room * 2 >= self.state.config().claim_max {
-                    self.took[usize::from(place.is_some())] = self.looked.elapsed();
-                }
-                self.place = match (reply.place, place) {
-                    (Some(next), Some((_, since))) if count >= room => Some((next, since)),
-                    (Some(next), None) if count >= room => Some((next, Instant::now())),
-                    _ => None,
-                };
+                self.hungry = reply.tasks.len() >= room || place.is_some();
                 self.dispatch(claim, reply.tasks, |_| true);
                 if reply.alone_waiting {
-                    self.run_alone().await;
+                    self.run_alone(queues).await;
                 }
             }
-            Got::Dead => {
-                // Another server declared this one dead; the heartbeat finds out and enters anew.
-                self.place = None;
-                self.state.beat_now.notify_one();
-                let mut identity = self.state.identity.subscribe();
-                tokio::select! {
-                    _ = identity.changed() => {}
-                    () = tokio::time::sleep(Duration::from_millis(500)) => {}
-                    () = self.state.reached(Phase::Draining) => {}
-                }
+            Got::Dead => self.until_entered_anew().await,
+            Got::Nothing => {}
+        }
+    }
+
+    /// One claim, which leaves its trail.
+    async fn claim_at(
+        &mut self,
+        trail: usize,
+        queues: Option<Vec<String>>,
+        limit: usize,
+        place: Option<ClaimPlace>,
+    ) -> Got {
+        let began = Instant::now();
+        let got = self.claim(queues, limit, false, place).await;
+        let trail = &mut self.trails[trail];
+        match &got {
+            Got::Reply { reply, .. } if reply.tasks.len() >= limit => {
+                // Only large claims are alike enough to be compared.
+                let large = limit * 2 >= self.state.config().claim_max;
+                trail.full(place, reply.place, large.then(|| began.elapsed()));
             }
-            Got::Nothing => self.place = None,
+            _ => trail.reset(),
+        }
+        got
+    }
+
+    /// Another server declared this one dead; the heartbeat finds out and enters anew.
+    async fn until_entered_anew(&self) {
+        self.state.beat_now.notify_one();
+        let mut identity = self.state.identity.subscribe();
+        tokio::select! {
+            _ = identity.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            () = self.state.reached(Phase::Draining) => {}
         }
     }
 

@@ -45,7 +45,7 @@ impl Server {
     /// Enters the database and starts running tasks.
     ///
     /// # Errors
-    /// Of the registry ([`Registry::check`]), of the database if it cannot be entered within ten seconds, or of the
+    /// Of the registry ([`Registry::check`]), of the configuration ([`ServerConfig::check`]), of the database if it cannot be entered within ten seconds, or of the
     /// system if no thread can be started.
     pub async fn start(
         store: Arc<dyn Store>,
@@ -55,6 +55,7 @@ impl Server {
     ) -> Result<ServerHandle> {
         let registry = registry.into();
         registry.check()?;
+        config.check()?;
         panics::watch_places();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| thread_error(&error))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use taskyard_core::client::{Call, Client, ClientConfig};
 use taskyard_core::settings::Settings;
-use taskyard_core::{Result, Store};
+use taskyard_core::{QueueOrder, Result, Store};
 use taskyard_server::{BodyResult, Registry, Server, ServerConfig, ServerHandle, TaskContext, TaskError};
 
 /// The queue: everything that [`Client`] does, and servers in this process. Cheap to clone.
@@ -149,6 +149,8 @@ fn server_config(settings: &Settings) -> ServerConfig {
         workers_min: settings.min_workers,
         concurrency: settings.concurrency,
         queues: (!settings.queues.is_empty()).then(|| settings.queues.clone()),
+        // Settings that were read from a layer fit together; others are refused when a server starts.
+        queue_order: settings.order().unwrap_or(QueueOrder::Weights(Vec::new())),
         lease: settings.lease,
         beat: settings.heartbeat_interval,
         scan: settings.rescue_interval,

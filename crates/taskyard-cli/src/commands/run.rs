@@ -29,9 +29,12 @@ pub(crate) struct Workers {
     /// Async tasks that one worker runs at once [default: 10]
     #[arg(long, value_name = "N")]
     concurrency: Option<usize>,
-    /// Serve these queues only, separated by commas [default: all]
+    /// Serve these queues only, separated by commas; with weights as in critical:3,default:1 [default: all]
     #[arg(long, value_name = "A,B")]
     queues: Option<String>,
+    /// Serve them by priority over all, strict (as they are named) or by weights [default: priority]
+    #[arg(long, value_name = "ORDER")]
+    queue_order: Option<String>,
     /// The server's label [default: host name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -44,6 +47,7 @@ impl Workers {
             ("max_workers", self.workers.map(|number| number.to_string())),
             ("concurrency", self.concurrency.map(|number| number.to_string())),
             ("queues", self.queues.clone()),
+            ("queue_order", self.queue_order.clone()),
             ("server_name", self.name.clone()),
         ]
         .into_iter()

@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use super::Fetcher;
 use super::claim::Got;
+use super::trail::Trail;
 use crate::state::Phase;
 
 impl Fetcher {
-    pub(super) async fn run_alone(&mut self) {
+    /// Whether there was one to run.
+    pub(super) async fn run_alone(&mut self, queues: Option<Vec<String>>) -> bool {
         if !self.until_idle().await {
-            return;
+            return false;
         }
-        if let Got::Reply { claim, reply } = self.claim(self.state.config().queues.clone(), 1, true, None).await {
+        let mut ran = false;
+        if let Got::Reply { claim, reply } = self.claim(queues, 1, true, None).await {
+            ran = !reply.tasks.is_empty();
             self.dispatch(claim, reply.tasks, |_| true);
             self.until_idle().await;
         }
-        self.place = None;
+        self.trails.iter_mut().for_each(Trail::reset);
         self.hungry = true;
+        ran
     }
 
     /// Returns when nothing of this server runs; `false` if it stops first.

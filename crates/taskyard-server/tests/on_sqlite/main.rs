@@ -25,6 +25,8 @@ mod inline;
 mod log;
 #[path = "../server/on_demand.rs"]
 mod on_demand;
+#[path = "../server/orders.rs"]
+mod orders;
 #[path = "../server/rescue.rs"]
 mod rescue;
 #[path = "../server/resting.rs"]

@@ -1,0 +1,72 @@
+//! Strict order and weights: one claim per queue, in the order and with the limits that the setting says.
+//!
+//! Several claims instead of one, because each then reads the head of its own queue's lane and nothing else, whatever
+//! lies in the others: a claim with an order inside would have to sort, or to look past a backlog. It costs a round trip
+//! per queue while nothing is found, and only servers that ask for it pay. A queue that is paused, or at its limit,
+//! answers with nothing and is passed by.
+
+use super::Fetcher;
+use super::claim::Got;
+use crate::ServerConfig;
+use taskyard_core::QueueOrder;
+
+/// What the claims of one queue gave.
+struct Taken {
+    count: usize,
+    alone_waiting: bool,
+}
+
+impl Fetcher {
+    /// Fills the room from the queues in their order.
+    pub(super) async fn look_in_order(&mut self, config: &ServerConfig, queues: &[String], room: usize) {
+        let mut left = room;
+        let mut dry = vec![false; queues.len()];
+        let mut alone = None;
+        while left > 0 && dry.iter().any(|dry| !dry) {
+            let shares = self.shares.deal(&config.queue_order, left, &dry);
+            for (at, share) in shares.into_iter().enumerate().filter(|(_, share)| *share > 0) {
+                if !self.state.may_claim() {
+                    return;
+                }
+                let Some(taken) = self.take(at, &queues[at], share).await else { return };
+                left -= taken.count.min(left);
+                dry[at] = taken.count < share;
+                if taken.alone_waiting && config.queue_order != QueueOrder::Strict {
+                    alone.get_or_insert(at);
+                } else if taken.alone_waiting && dry[at] && self.run_alone(Some(vec![queues[at].clone()])).await {
+                    // It stands before whatever lies in the queues after this one.
+                    return;
+                }
+            }
+        }
+        self.hungry = left == 0;
+        if let Some(at) = alone {
+            self.run_alone(Some(vec![queues[at].clone()])).await;
+        }
+    }
+
+    /// Claims up to `share` tasks of one queue. A short answer counts only from the head of the lane: older tasks may have
+    /// become visible behind the place. `None` if the look is over.
+    async fn take(&mut self, at: usize, queue: &str, share: usize) -> Option<Taken> {
+        let mut sum = Taken { count: 0, alone_waiting: false };
+        while sum.count < share {
+            let place = self.trails[at].place();
+            match self.claim_at(at, Some(vec![queue.to_owned()]), share - sum.count, place).await {
+                Got::Reply { claim, reply } => {
+                    sum.count += reply.tasks.len();
+                    sum.alone_waiting = reply.alone_waiting;
+                    self.dispatch(claim, reply.tasks, |_| true);
+                    if sum.count < share && place.is_none() {
+                        break;
+                    }
+                }
+                Got::Dead => {
+                    self.until_entered_anew().await;
+                    return None;
+                }
+                Got::Nothing => return None,
+            }
+        }
+        Some(sum)
+    }
+}
