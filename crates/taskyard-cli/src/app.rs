@@ -45,13 +45,13 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, Subcommand)]
 enum Top {
-    /// Servers and queues: start, status, stats, servers, retry, clear, pause, resume, limit, drain, purge
+    /// Servers and queues: start, status, stats, servers, retry, clear, pause, resume, limit, ageing, drain, purge
     #[command(subcommand)]
     Queue(commands::queue::Queue),
-    /// Single tasks: list, show, logs, cancel, stop, retry, wait, add
+    /// Single tasks: list, show, logs, cancel, stop, retry, priority, wait, add
     #[command(subcommand)]
     Task(commands::task::Task),
-    /// Dead letters: tasks whose retries are spent
+    /// Dead letters, the tasks whose retries are spent: list, count, show, edit, retry, purge
     #[command(subcommand)]
     Dead(commands::dead::Dead),
     /// Schedules: list, show, add, remove, pause, resume, run, next
@@ -62,6 +62,8 @@ enum Top {
     Db(commands::db::Db),
     /// Serve a Python web application, with --workers also its tasks
     Serve(commands::serve::Serve),
+    /// Watch states, queues, servers, running tasks, dead letters and schedules
+    Top(commands::top::Top),
     /// Run real tasks over the files of a directory and report on them
     Demo(demo::Demo),
     /// Print the completions of a shell
@@ -181,6 +183,7 @@ impl Commands {
             Top::Schedule(schedule) => schedule.run(session).await,
             Top::Db(db) => db.run(session).await,
             Top::Serve(serve) => serve.run(session).await,
+            Top::Top(top) => top.run(session).await,
             Top::Demo(demo) => demo.run(session).await,
             Top::Completions(_) => Ok(0),
         })

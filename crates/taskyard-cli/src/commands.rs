@@ -7,6 +7,7 @@ pub(crate) mod queue;
 pub(crate) mod schedule;
 pub(crate) mod serve;
 pub(crate) mod task;
+pub(crate) mod top;
 
 mod bulk;
 mod filter;

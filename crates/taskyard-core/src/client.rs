@@ -8,7 +8,9 @@
 mod adder;
 mod ask;
 mod call;
+mod dead;
 mod group;
+mod queues;
 mod reference;
 mod schedules;
 mod waiter;
@@ -16,9 +18,10 @@ mod waiter;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-pub use ask::{Answering, Ask, Draft, ScheduleAsk};
+pub use ask::{Answering, Ask, DeadAsk, Draft, QueueAsk, ScheduleAsk};
 pub use call::Call;
 pub(crate) use call::check as check_task;
+pub use dead::DeadEdit;
 pub use group::{Group, id_ranges};
 pub use reference::{Control, Progress, TaskRef};
 pub use schedules::{Schedule, ScheduleAdded};
@@ -184,6 +187,15 @@ impl Client {
     pub async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
         self.flush().await?;
         self.store.cancel(ids).await
+    }
+
+    /// Gives these tasks another priority if they wait or are enqueued: higher first, negative ones are legal.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn set_priority(&self, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>> {
+        self.flush().await?;
+        self.store.set_priority(ids, priority).await
     }
 
     /// Retries these failed, cancelled or stopped tasks.

@@ -68,6 +68,9 @@ pub enum Error {
         /// What would have to hold.
         why: &'static str,
     },
+    /// Somebody changed the task between the look at it and the edit; nothing was changed.
+    #[error("task {0} was changed by someone else in the meantime")]
+    EditedMeanwhile(TaskId),
     /// No such queue.
     #[error("there is no queue `{0}`")]
     UnknownQueue(String),
@@ -242,6 +245,7 @@ impl Error {
             Self::DuplicateId(_) => ("duplicate_id", 2, false, None),
             Self::NotFound(_) => ("not_found", 4, false, Some("`taskyard task list` shows what there is")),
             Self::WrongState { .. } => ("wrong_state", 4, false, None),
+            Self::EditedMeanwhile(_) => ("edited_meanwhile", 4, false, Some("look at it again and repeat the edit")),
             Self::UnknownQueue(_) => ("unknown_queue", 4, false, Some("`taskyard queue stats` shows the queues")),
             Self::UnknownSchedule(_) => {
                 ("unknown_schedule", 4, false, Some("`taskyard schedule list` shows what there is"))

@@ -187,6 +187,17 @@ pub fn open(payload: &[u8], id: TaskId, kind: &str, keys: &dyn Keys) -> std::res
     texts.into_iter().map(|text| open_one(text, id, kind, keys)).collect()
 }
 
+/// Whether a payload holds an envelope, whatever way its tag is spelled.
+pub(crate) fn is_sealed(payload: &[u8]) -> bool {
+    if !may_hold(payload) {
+        return false;
+    }
+    let Ok(value) = serde_json::from_slice::<Value>(payload) else { return true };
+    let mut texts = Vec::new();
+    collect(&value, &mut texts);
+    !texts.is_empty()
+}
+
 /// The tag, as it is written or with any of its characters escaped.
 fn may_hold(payload: &[u8]) -> bool {
     let holds = |part: &[u8]| payload.windows(part.len()).any(|window| window == part);

@@ -235,6 +235,20 @@ pub const SETTINGS: &[Setting] = &[
         "how long failed, cancelled and stopped tasks are kept",
         |s, v| put(&mut s.retention.failed, duration(v)?),
     ),
+    row(
+        "retention_done_count",
+        "TASKYARD_RETENTION_DONE_COUNT",
+        "0",
+        "done tasks kept at most (0 = any number)",
+        |s, v| put(&mut s.retention.done_count, count(v, 0, usize::MAX)? as u64),
+    ),
+    row(
+        "retention_failed_count",
+        "TASKYARD_RETENTION_FAILED_COUNT",
+        "0",
+        "dead letters kept at most (0 = any number)",
+        |s, v| put(&mut s.retention.failed_count, count(v, 0, usize::MAX)? as u64),
+    ),
     row("auto_migrate", "TASKYARD_AUTO_MIGRATE", "true", "bring the schema up to date at start", |s, v| {
         put(&mut s.auto_migrate, boolean(v)?)
     }),

@@ -13,6 +13,9 @@
 //! 4. **Ready range.** A claim reads rows that are runnable now and nothing else. Blocked, future, parked and finished
 //!    tasks are not in that range. Order: priority descending, then the order number from the database's sequence,
 //!    which a task keeps for life (a retried or rescued one is older, so it comes first).
+//!    A person may change the priority of a task that waits or is enqueued; its place follows at once. In a queue that
+//!    ages, an enqueued task moves up by one priority each time that it has stood there for so long, up to the highest;
+//!    its record keeps the priority that it was given, and what leaves the range has aged no more.
 //! 5. **Lanes.** Tasks of a queue that is paused, limited or set apart, and tasks that must run alone, are not in the
 //!    common range.
 //! 6. **Parents.** A batch of new tasks locks the parents it names in id order, then looks at their states. The
@@ -34,7 +37,9 @@
 //! 10. **Retry by a person** (from failed, cancelled, stopped): same row, same id; failures, lost, crashes and `alone`
 //!     back to zero, token, result and error cleared, attempt kept; enqueued, or waiting if a parent is still
 //!     unfinished. Descendants with `fallen_from` = it go back to waiting. It waits for a cascade in progress.
-//! 11. **Nothing is deleted** but by retention, auto_remove, and a purge that someone asked for.
+//!     An edit changes payload, queue, priority or retries of such a task, and nothing else of it: it stays in its state.
+//! 11. **Nothing is deleted** but by retention, auto_remove, and a purge that someone asked for. A retention by number
+//!     takes the oldest first, and nothing that ended within the last [`AUTO_REMOVE_AFTER`].
 //! 12. **Schedules.** Every write of a schedule's row raises its `version`. Whoever plans it writes all that he decided as
 //!     one [`Tick`], which applies only where the version is the one that he saw, in one transaction with the tasks that it
 //!     adds: each time of a schedule is decided once, by however many servers. A row that changed otherwise is not
@@ -142,6 +147,19 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Retries these failed, cancelled or stopped tasks; refused for any other.
     async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>>;
 
+    /// Gives these tasks another priority if they wait or are enqueued; refused for any other. Those that are enqueued
+    /// take their place among the tasks of that priority, by their order number.
+    async fn set_priority(&self, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>>;
+
+    /// Changes a failed, cancelled or stopped task, which stays what it is; refused for any other.
+    ///
+    /// # Errors
+    /// `EditedMeanwhile` if its payload is not the one that the new one was made from; nothing was changed.
+    async fn edit(&self, id: TaskId, edit: &TaskEdit) -> Result<ControlReply>;
+
+    /// How many tasks a filter means; its limit and page do not count.
+    async fn count(&self, filter: &TaskFilter) -> Result<u64>;
+
     /// The ids of up to `limit` tasks that a bulk command means, in id order after `after`.
     async fn select(&self, filter: &TaskFilter, after: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>>;
 
@@ -158,6 +176,11 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Limits how many tasks of a queue run at once over all servers; `None` lifts it.
     async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()>;
+
+    /// Makes a queue's enqueued tasks move up by one priority each time that they have stood for `every` (made if new);
+    /// `None` ends that, and what had moved up goes back. The time counts from when a task became runnable or, of those
+    /// that were it already, from this call.
+    async fn set_ageing(&self, queue: &str, every: Option<Duration>) -> Result<()>;
 
     /// Sets these queues apart for good (made if new): a lane of their own, so that the claims of a server that serves
     /// only them read nothing else. In bounded steps; a server that serves only some queues calls
@@ -256,6 +279,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Deletes finished tasks older than the retention; resumes where the last call stopped.
     async fn prune(&self, retention: &Retention) -> Result<StepReport>;
+
+    /// Deletes finished tasks beyond the retention's numbers, the oldest first: dead letters by when they died, done tasks
+    /// in the order in which they were added. None that ended within the last [`AUTO_REMOVE_AFTER`].
+    async fn prune_surplus(&self, retention: &Retention) -> Result<StepReport>;
+
+    /// Moves up what has stood long enough in a queue that ages.
+    async fn age(&self) -> Result<AgeReport>;
 
     /// Runs one reading SQL statement for a person, and nothing that writes; at most `limit` rows.
     ///

@@ -14,6 +14,7 @@ use crate::store::Inner;
 
 const GET: &str = include_str!("sql/task/get.sql");
 const LIST: &str = include_str!("sql/task/list.sql");
+const COUNT: &str = include_str!("sql/task/count.sql");
 const SELECT: &str = include_str!("sql/task/select.sql");
 const ATTEMPTS: &str = include_str!("sql/task/attempts.sql");
 const CONTEXT: &str = include_str!("sql/task/context.sql");
@@ -54,15 +55,7 @@ pub(crate) async fn select(
 }
 
 async fn ids(store: &Inner, sql: &str, filter: &TaskFilter, edge: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>> {
-    let states: Option<Vec<i16>> =
-        (!filter.states.is_empty()).then(|| filter.states.iter().map(|state| state.code()).collect());
-    // Rare states have small tables of their own; the wide one has no index on the state.
-    let place: i32 = match filter.states.as_slice() {
-        [TaskState::Failed] => 1,
-        [TaskState::Waiting] => 2,
-        [TaskState::Doing] => 3,
-        _ => 0,
-    };
+    let (states, place) = states_and_place(filter);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = store
         .pool
@@ -78,10 +71,49 @@ async fn ids(store: &Inner, sql: &str, filter: &TaskFilter, edge: Option<TaskId>
                 (&edge.map(|id| id.0), Type::UUID),
                 (&limit, Type::INT8),
                 (&place, Type::INT4),
+                (&filter.finished_after, Type::TIMESTAMPTZ),
+                (&filter.error_type, Type::TEXT),
+                (&filter.message, Type::TEXT),
             ],
         )
         .await?;
     rows.iter().map(|row| Ok(TaskId(get(row, 0)?))).collect()
+}
+
+/// The states' codes, and where their tasks stand: rare states have small tables of their own, and the wide one has no
+/// index on the state.
+fn states_and_place(filter: &TaskFilter) -> (Option<Vec<i16>>, i32) {
+    let states = (!filter.states.is_empty()).then(|| filter.states.iter().map(|state| state.code()).collect());
+    let place = match filter.states.as_slice() {
+        [TaskState::Failed] => 1,
+        [TaskState::Waiting] => 2,
+        [TaskState::Doing] => 3,
+        _ => 0,
+    };
+    (states, place)
+}
+
+pub(crate) async fn count_all(store: &Inner, filter: &TaskFilter) -> Result<u64> {
+    let (states, place) = states_and_place(filter);
+    let rows = store
+        .pool
+        .ask(
+            Role::Ask,
+            COUNT,
+            &[
+                (&states, Type::INT2_ARRAY),
+                (&filter.queue, Type::TEXT),
+                (&filter.kind, Type::TEXT),
+                (&filter.tag, Type::TEXT),
+                (&filter.finished_before, Type::TIMESTAMPTZ),
+                (&filter.finished_after, Type::TIMESTAMPTZ),
+                (&filter.error_type, Type::TEXT),
+                (&filter.message, Type::TEXT),
+                (&place, Type::INT4),
+            ],
+        )
+        .await?;
+    rows.first().map_or(Ok(0), |row| count(row, 0))
 }
 
 pub(crate) async fn finals(store: &Inner, ids: &[TaskId]) -> Result<Vec<Final>> {
@@ -176,6 +208,7 @@ pub(crate) async fn queues(store: &Inner) -> Result<Vec<QueueStatus>> {
                 waiting: count(row, 4)?,
                 doing: count(row, 5)?,
                 oldest_enqueued: interval(get(row, 6)?),
+                ageing: interval(get(row, 7)?),
             })
         })
         .collect()

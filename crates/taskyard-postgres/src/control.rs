@@ -1,6 +1,6 @@
 //! What people do to tasks and queues.
 
-use taskyard_core::store::{ControlReply, StepReport};
+use taskyard_core::store::{ControlReply, StepReport, TaskEdit};
 use taskyard_core::{Error, Result, TaskId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -20,6 +20,7 @@ const APART_ROWS: i32 = 20_000;
 
 const CANCEL: &str = "SELECT place, reply, state FROM taskyard.task_cancel($1)";
 const STOP: &str = "SELECT place, reply, state FROM taskyard.task_stop($1)";
+const SET_PRIORITY: &str = "SELECT place, reply, state FROM taskyard.task_set_priority($1, $2)";
 const RETRY: &str = "SELECT place, reply, state FROM taskyard.task_retry($1)";
 
 pub(crate) async fn cancel(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
@@ -85,6 +86,45 @@ pub(crate) async fn retry(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlRe
     Ok(replies)
 }
 
+pub(crate) async fn set_priority(store: &Inner, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>> {
+    let mut replies = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK_MAX) {
+        let ids: Vec<Uuid> = chunk.iter().map(|id| id.0).collect();
+        let params = [(&ids as _, Type::UUID_ARRAY), (&priority as _, Type::INT4)];
+        let answer = answer(chunk.len(), &store.pool.query(Role::Ask, SET_PRIORITY, &params).await?)?;
+        if answer.woken {
+            // A claim may have passed by what was on its way.
+            store.tell_work();
+        }
+        replies.extend(complete(answer.replies)?);
+    }
+    Ok(replies)
+}
+
+pub(crate) async fn edit(store: &Inner, id: TaskId, edit: &TaskEdit) -> Result<ControlReply> {
+    let (seen, payload) = edit.payload.as_ref().map(|new| (&new.seen, &new.payload)).unzip();
+    let retries = edit.max_retries.map(i64::from);
+    let rows = store
+        .pool
+        .query(
+            Role::Ask,
+            "SELECT 1, reply, state FROM taskyard.task_edit($1, $2, $3, $4, $5, $6)",
+            &[
+                (&id.0, Type::UUID),
+                (&seen, Type::BYTEA),
+                (&payload, Type::BYTEA),
+                (&edit.queue, Type::TEXT),
+                (&edit.priority, Type::INT4),
+                (&retries, Type::INT8),
+            ],
+        )
+        .await?;
+    match rows.first() {
+        Some(row) => reply(row)?.ok_or(Error::EditedMeanwhile(id)),
+        None => Err(Error::Database("an edit answered nothing".into())),
+    }
+}
+
 struct Answer {
     /// `None` for one that must be asked again.
     replies: Vec<Option<ControlReply>>,
@@ -94,11 +134,14 @@ struct Answer {
 
 async fn call(store: &Inner, sql: &str, ids: &[TaskId]) -> Result<Answer> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let rows = store.pool.query(Role::Ask, sql, &[(&ids, Type::UUID_ARRAY)]).await?;
-    let mut answer = Answer { replies: vec![None; ids.len()], woken: false, ended: false };
-    for row in &rows {
+    answer(ids.len(), &store.pool.query(Role::Ask, sql, &[(&ids, Type::UUID_ARRAY)]).await?)
+}
+
+fn answer(count: usize, rows: &[Row]) -> Result<Answer> {
+    let mut answer = Answer { replies: vec![None; count], woken: false, ended: false };
+    for row in rows {
         match usize::try_from(get::<i32>(row, 0)?) {
-            Ok(place) if place > 0 && place <= ids.len() => answer.replies[place - 1] = reply(row)?,
+            Ok(place) if place > 0 && place <= count => answer.replies[place - 1] = reply(row)?,
             _ => {
                 answer.woken = get::<i16>(row, 1)? != 0;
                 answer.ended = get::<i16>(row, 2)? != 0;
@@ -144,21 +187,20 @@ async fn configure(store: &Inner, queue: &str, paused: Option<bool>, running_max
             &[(&queue, Type::TEXT), (&paused, Type::BOOL), (&running_max, Type::INT8)],
         )
         .await?;
-    loop {
-        let rows = store
-            .pool
-            .query(
-                Role::Ask,
-                "SELECT taskyard.queue_settle($1, $2)",
-                &[(&queue, Type::TEXT), (&SETTLE_ROWS, Type::INT4)],
-            )
-            .await?;
-        if rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))? < SETTLE_ROWS {
-            break;
-        }
-    }
+    settle(store, queue).await?;
     store.tell_work();
     Ok(())
+}
+
+/// Moves a queue's rows to the lane where they belong.
+pub(crate) async fn settle(store: &Inner, queue: &str) -> Result<()> {
+    let sql = "SELECT taskyard.queue_settle($1, $2)";
+    loop {
+        let rows = store.pool.query(Role::Ask, sql, &[(&queue, Type::TEXT), (&SETTLE_ROWS, Type::INT4)]).await?;
+        if rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))? < SETTLE_ROWS {
+            return Ok(());
+        }
+    }
 }
 
 pub(crate) async fn set_apart(store: &Inner, queues: &[String]) -> Result<StepReport> {

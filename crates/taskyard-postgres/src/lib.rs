@@ -10,6 +10,7 @@
 
 mod add;
 mod address;
+mod ageing;
 mod ask;
 mod claim;
 mod connect;

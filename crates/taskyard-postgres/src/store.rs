@@ -2,15 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
-    Added, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Final, Finish, MigrationReport,
-    NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus, Record, Retention, SchedulePut, SchemaStatus,
-    ServerRecord, StepReport, Store, StoreStatus, TaskFilter, TestClock, WriteReply,
+    Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Final, Finish,
+    MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus, Record, Retention, SchedulePut,
+    SchemaStatus, ServerRecord, StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
@@ -23,7 +23,7 @@ use crate::notify::{News, Notifier};
 use crate::options::Options;
 use crate::pool::{Pool, Role};
 use crate::row::get;
-use crate::{add, ask, claim, control, finish, listen, migrate, notify, schedules, servers, upkeep};
+use crate::{add, ageing, ask, claim, control, finish, listen, migrate, notify, schedules, servers, upkeep};
 
 /// The store on PostgreSQL. Made by [`PostgresStore::connect`]; give it out as `Arc<dyn Store>`.
 #[derive(Debug)]
@@ -45,6 +45,8 @@ pub(crate) struct Inner {
     telling: AtomicBool,
     /// When the parts of `ready` were last looked at.
     pub turned: Mutex<Option<Instant>>,
+    /// When rows of ageing queues were last looked for that say nothing of it.
+    pub strays: Mutex<Option<Instant>>,
     background: Mutex<Vec<AbortHandle>>,
 }
 
@@ -127,6 +129,7 @@ impl PostgresStore {
             listening: AtomicBool::new(false),
             telling: AtomicBool::new(false),
             turned: Mutex::new(None),
+            strays: Mutex::new(None),
             background: Mutex::new(Vec::new()),
         });
         // A wrong address is told now, not at the first use.
@@ -265,6 +268,19 @@ impl Store for PostgresStore {
         control::retry(&self.inner, ids).await
     }
 
+    async fn set_priority(&self, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>> {
+        self.tell_others();
+        control::set_priority(&self.inner, ids, priority).await
+    }
+
+    async fn edit(&self, id: TaskId, edit: &TaskEdit) -> Result<ControlReply> {
+        control::edit(&self.inner, id, edit).await
+    }
+
+    async fn count(&self, filter: &TaskFilter) -> Result<u64> {
+        ask::count_all(&self.inner, filter).await
+    }
+
     async fn select(&self, filter: &TaskFilter, after: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>> {
         ask::select(&self.inner, filter, after, limit).await
     }
@@ -285,6 +301,11 @@ impl Store for PostgresStore {
     async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
         self.tell_others();
         control::set_concurrency(&self.inner, queue, running_max).await
+    }
+
+    async fn set_ageing(&self, queue: &str, every: Option<Duration>) -> Result<()> {
+        self.tell_others();
+        ageing::set(&self.inner, queue, every).await
     }
 
     async fn set_apart(&self, queues: &[String]) -> Result<StepReport> {
@@ -399,6 +420,14 @@ impl Store for PostgresStore {
 
     async fn prune(&self, retention: &Retention) -> Result<StepReport> {
         upkeep::prune(&self.inner, retention).await
+    }
+
+    async fn prune_surplus(&self, retention: &Retention) -> Result<StepReport> {
+        upkeep::prune_surplus(&self.inner, retention).await
+    }
+
+    async fn age(&self) -> Result<AgeReport> {
+        ageing::age(&self.inner).await
     }
 
     async fn query(&self, sql: &str, limit: usize) -> Result<taskyard_core::store::Rows> {

@@ -111,6 +111,18 @@ pub(crate) async fn unpark(store: &Inner, runtime: Runtime, reason: &str) -> Res
     Ok(report)
 }
 
+pub(crate) async fn prune_surplus(store: &Inner, retention: &Retention) -> Result<StepReport> {
+    let max = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let (done, failed) = (max(retention.done_count), max(retention.failed_count));
+    if done == 0 && failed == 0 {
+        return Ok(StepReport::default());
+    }
+    let sql = "SELECT tasks, more FROM taskyard.task_prune_surplus($1, $2)";
+    let rows = store.pool.query(Role::Claim, sql, &[(&done, Type::INT8), (&failed, Type::INT8)]).await?;
+    let Some(row) = rows.first() else { return Ok(StepReport::default()) };
+    Ok(StepReport { tasks: size(row, 0)?, more: get(row, 1)? })
+}
+
 pub(crate) async fn prune(store: &Inner, retention: &Retention) -> Result<StepReport> {
     let sql = "SELECT tasks, more FROM taskyard.task_prune($1, $2)";
     let params = [(&micros(retention.done) as _, Type::INT8), (&micros(retention.failed) as _, Type::INT8)];

@@ -17,6 +17,7 @@ mod mailbox;
 mod message;
 mod question;
 mod queue;
+mod queues;
 mod reply;
 mod runtime;
 mod schedule;

@@ -3,20 +3,26 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use taskyard_core::TaskId;
 use taskyard_core::client::Ask;
-use taskyard_core::{TaskId, TaskState};
 
-use crate::{errors, schedule};
+use crate::{errors, queues, schedule};
 
 /// Reads an id.
 pub fn id_of(py: Python<'_>, text: &str) -> PyResult<TaskId> {
     text.parse().map_err(|error| errors::raised(py, &error))
 }
 
-/// The question that `verb` asks about the task with this id, or the schedule of this name.
+/// The question that `verb` asks about the task with this id, or the schedule or queue of this name.
 pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
     if verb.starts_with("schedule") {
         return schedule::question(py, verb, id.unwrap_or_default(), filter);
+    }
+    if verb.starts_with("queue") {
+        return queues::question(verb, id.unwrap_or_default(), filter);
+    }
+    if verb.starts_with("dead") {
+        return queues::about_dead(py, verb, id.unwrap_or_default(), filter);
     }
     let id = || id_of(py, id.unwrap_or_default());
     Ok(match verb {
@@ -28,6 +34,7 @@ pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bo
         "cancel" => Ask::Cancel(id()?),
         "stop" => Ask::Stop(id()?),
         "retry" => Ask::Retry(id()?),
+        "priority" => Ask::SetPriority(id()?, queues::Given(filter).need("priority")?),
         "parent_results" => Ask::ParentResults(id()?),
         "flush" => Ask::Flush,
         "list" => list(filter)?,
@@ -47,13 +54,7 @@ fn list(filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
         Some(states) => states.extract::<Vec<String>>()?,
         None => Vec::new(),
     };
-    let states = states
-        .iter()
-        .map(|state| {
-            let found = TaskState::ALL.into_iter().find(|known| known.as_str() == state);
-            found.ok_or_else(|| errors::invalid(format!("there is no state `{state}`")))
-        })
-        .collect::<PyResult<_>>()?;
+    let states = queues::states(&states)?;
     let limit = get("limit")?.map_or(Ok(50), |limit| limit.extract())?;
     Ok(Ask::List { states, queue: text("queue")?, kind: text("kind")?, limit })
 }

@@ -1,9 +1,10 @@
 //! What any server does for all: moving what has become due, working off cascades, settling children that were added
-//! in callers' transactions, rescuing, pruning, releasing what was parked, setting queues apart, and schedules.
+//! in callers' transactions, rescuing, pruning, releasing what was parked, setting queues apart, ageing, and schedules.
 //!
 //! Every step is bounded and atomic in the store, and any number of servers may do the same at once. Nothing here runs
 //! a task; it only makes rows claimable.
 
+mod ageing;
 mod apart;
 mod parked;
 mod prune;
@@ -28,6 +29,7 @@ pub(crate) async fn run(state: Arc<State>) {
         () = prune::run(&state) => {}
         () = parked::run(&state) => {}
         () = apart::run(&state) => {}
+        () = ageing::run(&state) => {}
         () = schedules::run(&state) => {}
         // Draining servers leave this to others: every connection is needed for what is ending.
         () = state.reached(Phase::Draining) => {}

@@ -4,10 +4,12 @@
 //! threads, commits or locks.
 
 pub(crate) mod add;
+pub(crate) mod ageing;
 pub(crate) mod cascade;
 pub(crate) mod claim;
 pub(crate) mod clock;
 pub(crate) mod control;
+pub(crate) mod edit;
 pub(crate) mod finish;
 pub(crate) mod get;
 pub(crate) mod history;

@@ -31,11 +31,15 @@ mod tests {
     fn hot_statements_search_and_never_sort() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(include_str!("migrations/0001_initial.sql")).unwrap();
+        connection.execute_batch(include_str!("migrations/0003_queues.sql")).unwrap();
         let hot = [
             sql!("ready/scan"),
             sql!("ready/scan_after"),
             sql!("ready/next_lane"),
             sql!("ready/delete"),
+            sql!("ready/aged"),
+            sql!("ready/due"),
+            sql!("ready/next_due"),
             sql!("task/claimable"),
             sql!("task/start"),
             sql!("task/find"),
@@ -82,6 +86,7 @@ mod tests {
     fn timers_are_read_off_their_own_index() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(include_str!("migrations/0001_initial.sql")).unwrap();
+        connection.execute_batch(include_str!("migrations/0003_queues.sql")).unwrap();
         for sql in [sql!("waiting/due"), sql!("waiting/next_due")] {
             let steps = plan(&connection, sql);
             assert!(steps.iter().any(|step| step.contains("ty_waiting_due")), "{steps:?}");

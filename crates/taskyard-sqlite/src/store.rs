@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
@@ -176,6 +177,21 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::retry::retry(tx, &ids)).await
     }
 
+    async fn set_priority(&self, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>> {
+        let ids = ids.to_vec();
+        self.writer.write(move |tx| ops::edit::set_priority(tx, &ids, priority)).await
+    }
+
+    async fn edit(&self, id: TaskId, edit: &TaskEdit) -> Result<ControlReply> {
+        let edit = edit.clone();
+        self.writer.write(move |tx| ops::edit::edit(tx, id, &edit)).await
+    }
+
+    async fn count(&self, filter: &TaskFilter) -> Result<u64> {
+        let filter = filter.clone();
+        self.readers.read(move |read| ops::list::count(read, &filter)).await
+    }
+
     async fn select(&self, filter: &TaskFilter, after: Option<TaskId>, limit: usize) -> Result<Vec<TaskId>> {
         let filter = filter.clone();
         self.readers.read(move |read| ops::list::select(read, &filter, after, limit)).await
@@ -198,6 +214,18 @@ impl Store for SqliteStore {
     async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
         let queue = queue.to_owned();
         self.writer.write(move |tx| ops::queue::set_concurrency(tx, &queue, running_max)).await
+    }
+
+    async fn set_ageing(&self, queue: &str, every: Option<Duration>) -> Result<()> {
+        let name = queue.to_owned();
+        self.writer.write(move |tx| ops::ageing::set(tx, &name, every)).await?;
+        let mut after = Some(ops::ageing::START);
+        while let Some(place) = after.filter(|_| every.is_some()) {
+            let name = queue.to_owned();
+            after = self.writer.write(move |tx| ops::ageing::stamp(tx, &name, place)).await?;
+        }
+        while every.is_none() && self.age().await?.more {}
+        Ok(())
     }
 
     async fn set_apart(&self, queues: &[String]) -> Result<StepReport> {
@@ -319,6 +347,20 @@ impl Store for SqliteStore {
     async fn prune(&self, retention: &Retention) -> Result<StepReport> {
         let retention = *retention;
         self.writer.write(move |tx| ops::prune::prune(tx, &retention)).await
+    }
+
+    async fn prune_surplus(&self, retention: &Retention) -> Result<StepReport> {
+        let retention = *retention;
+        if retention.done_count == 0 && retention.failed_count == 0 {
+            return Ok(StepReport::default());
+        }
+        self.writer.write(move |tx| ops::prune::prune_surplus(tx, &retention)).await
+    }
+
+    async fn age(&self) -> Result<AgeReport> {
+        // Nothing is written while nothing is due.
+        let (due, next_due) = self.readers.read(ops::ageing::next_due).await?;
+        if due { self.writer.write(ops::ageing::age).await } else { Ok(AgeReport { next_due, ..AgeReport::default() }) }
     }
 
     async fn query(&self, sql: &str, limit: usize) -> Result<Rows> {

@@ -171,6 +171,31 @@ macro_rules! __conformance_list {
                 a_stopped_run_leaves_its_children_waiting
                 a_cancel_and_a_success_at_once_agree
             }
+            priorities {
+                priority_in_every_state
+                a_new_priority_moves_the_place
+                a_new_priority_moves_within_every_lane
+                a_waiting_task_starts_with_its_new_priority
+                a_claim_and_a_new_priority_at_once_agree
+                a_cancel_finds_a_moved_task
+            }
+            ageing {
+                nothing_ages_unless_it_is_told
+                what_stands_long_moves_up
+                missed_times_count_at_once
+                what_was_there_before_ages_from_then_on
+                an_aged_task_can_be_cancelled_and_moved
+                what_is_given_back_starts_anew
+                ageing_ends_and_all_goes_back
+                ageing_goes_in_bounded_steps
+                the_highest_priority_is_the_end
+            }
+            edits {
+                edit_in_every_state
+                an_edited_task_runs_with_what_it_was_given
+                an_edit_of_something_else_is_refused
+                filters_by_error_and_time
+            }
             control {
                 cancel_in_every_state
                 stop_in_every_state
@@ -289,6 +314,8 @@ macro_rules! __conformance_list {
                 retention_spares_what_is_unfinished
                 retention_goes_in_bounded_steps
                 retention_comes_back_for_what_it_passed
+                retention_by_number_takes_the_oldest
+                retention_by_number_spares_parents_and_the_young
                 purge_takes_final_tasks_only
                 purge_spares_a_parent_of_the_unfinished
                 purge_leaves_nothing_of_a_task

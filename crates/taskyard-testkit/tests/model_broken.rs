@@ -1,4 +1,4 @@
-//! The protocol broken in nine known ways: the walk must notice each, else it proves nothing.
+//! The protocol broken in ten known ways: the walk must notice each, else it proves nothing.
 
 use taskyard_testkit::model::{Guard, Rules, Setup, explore};
 
@@ -77,5 +77,14 @@ fn a_retry_during_a_cascade() {
         "retry beside a cascade",
         "which stands again",
         Setup::cascade().with(Rules { retry_beside_cascade: true, ..Rules::default() }),
+    );
+}
+
+#[test]
+fn a_priority_that_leaves_the_place_behind() {
+    is_caught(
+        "place left behind",
+        "its place is that of",
+        Setup::limited().with(Rules { place_left_behind: true, ..Rules::default() }),
     );
 }

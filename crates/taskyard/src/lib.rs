@@ -28,12 +28,12 @@ mod yard;
 
 pub use address::{check_address, open, redacted};
 pub use taskyard_core::client::{
-    Call, Client, ClientConfig, Control, Group, Progress, Schedule, ScheduleAdded, TaskRef, id_ranges,
+    Call, Client, ClientConfig, Control, DeadEdit, Group, Progress, Schedule, ScheduleAdded, TaskRef, id_ranges,
 };
 pub use taskyard_core::schedule::{CatchUp, OnConflict, Overlap, RunOutcome, ScheduleRecord, ScheduleRun};
 pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};
 pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};
-pub use taskyard_core::store::{self, ControlReply, Final, ParentResult, SchedulePut, Store, TaskFilter};
+pub use taskyard_core::store::{self, ControlReply, Final, ParentResult, QueueStatus, SchedulePut, Store, TaskFilter};
 pub use taskyard_core::task::{Attempt, Failure, NewTask, StoredLogLine, TaskRecord, Unique, UniqueHold};
 pub use taskyard_core::{Error, Limits, QueueOrder, Result, RetryPolicy, ServerId, TaskId, Timestamp, Token};
 pub use taskyard_macros::{local, task};

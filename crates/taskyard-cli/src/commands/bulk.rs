@@ -15,6 +15,7 @@ pub(crate) enum Verb {
     Cancel,
     Stop,
     Retry,
+    Priority(i32),
 }
 
 impl Verb {
@@ -23,6 +24,7 @@ impl Verb {
             Self::Cancel => store.cancel(ids).await?,
             Self::Stop => store.stop(ids).await?,
             Self::Retry => store.retry(ids).await?,
+            Self::Priority(priority) => store.set_priority(ids, priority).await?,
         })
     }
 
@@ -31,6 +33,7 @@ impl Verb {
             Self::Cancel => "cancelled",
             Self::Stop => "stopped",
             Self::Retry => "retried",
+            Self::Priority(_) => "has its new priority",
         }
     }
 
@@ -39,6 +42,7 @@ impl Verb {
             Self::Cancel => "its server was asked to cancel it",
             Self::Stop => "its server was asked to stop it",
             Self::Retry => "its retry was asked for",
+            Self::Priority(_) => "its priority stays",
         }
     }
 
@@ -47,6 +51,7 @@ impl Verb {
             Self::Cancel => "only a task that has not ended can be cancelled",
             Self::Stop => "only a running task can be stopped",
             Self::Retry => "only a failed, cancelled or stopped task can be retried",
+            Self::Priority(_) => "only a task that has not started can be given another priority",
         }
     }
 }

@@ -1,25 +1,33 @@
 //! `dead …`: dead letters, the tasks whose retries are spent.
 
-use std::time::Duration;
+mod by;
+mod edit;
+mod retry;
 
 use clap::{Args, Subcommand};
-use taskyard::{TaskId, TaskState};
+use taskyard::TaskId;
 use taskyard_core::store::TaskFilter;
 
-use super::filter::{By, span};
-use super::{queue, task};
+use super::task;
+use crate::confirm::confirm;
 use crate::failure::Failure;
+use crate::moment;
 use crate::session::{Access, Session};
+use by::DeadBy;
 
 /// Dead letters
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dead {
     /// List dead letters, the newest first
     List(List),
-    /// Show everything about one
+    /// Say how many there are
+    Count(Count),
+    /// Show everything about one: arguments, every attempt, what it logged
     Show(task::show::Show),
-    /// Retry dead letters: these, or every one
-    Retry(queue::retry::Retry),
+    /// Change arguments, queue, priority or retries of one, which stays dead
+    Edit(edit::Edit),
+    /// Retry dead letters: these, or every one that the filters mean; one may be edited with it
+    Retry(retry::Retry),
     /// Delete dead letters
     Purge(Purge),
 }
@@ -28,7 +36,7 @@ pub(crate) enum Dead {
 #[derive(Debug, Args)]
 pub(crate) struct List {
     #[command(flatten)]
-    by: By,
+    by: DeadBy,
     /// At most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     limit: u16,
@@ -37,14 +45,18 @@ pub(crate) struct List {
     before: Option<TaskId>,
 }
 
+/// Say how many there are
+#[derive(Debug, Args)]
+pub(crate) struct Count {
+    #[command(flatten)]
+    by: DeadBy,
+}
+
 /// Delete dead letters
 #[derive(Debug, Args)]
 pub(crate) struct Purge {
     #[command(flatten)]
-    by: By,
-    /// Failed at least this long ago (30, 5m, 2h, 7d)
-    #[arg(long, value_name = "AGE", value_parser = span)]
-    older_than: Option<Duration>,
+    by: DeadBy,
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
@@ -52,20 +64,39 @@ pub(crate) struct Purge {
 
 impl Dead {
     pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        let out = session.out();
         match self {
             Self::List(list) => {
                 let store = session.store(Access::Existing).await?;
-                let filter = TaskFilter {
-                    limit: usize::from(list.limit),
-                    before: list.before,
-                    ..list.by.states(&[TaskState::Failed])
-                };
-                task::page(session.out(), store.as_ref(), &filter).await
+                let filter = list.by.filter(store.as_ref()).await?;
+                let filter = TaskFilter { limit: usize::from(list.limit), before: list.before, ..filter };
+                task::page(out, store.as_ref(), &filter).await
+            }
+            Self::Count(count) => {
+                let store = session.store(Access::Existing).await?;
+                let found = store.count(&count.by.filter(store.as_ref()).await?).await?;
+                if out.is_json() {
+                    out.json(&serde_json::json!({"dead": found}))?;
+                } else {
+                    out.line(found)?;
+                }
+                Ok(0)
             }
             Self::Show(show) => show.run(session).await,
+            Self::Edit(edit) => edit.run(session).await,
             Self::Retry(retry) => retry.run(session).await,
             Self::Purge(purge) => {
-                queue::purge::run(session, &purge.by, &[TaskState::Failed], purge.older_than, purge.yes).await
+                let taskyard = session.taskyard(Access::Existing).await?;
+                let question = format!("Delete all dead letters{} from {}?", purge.by.words(), session.address());
+                confirm(purge.yes, &question)?;
+                let filter = purge.by.filter(taskyard.store().as_ref()).await?;
+                let deleted = taskyard.purge_dead(&filter).await?;
+                if out.is_json() {
+                    out.json(&serde_json::json!({"deleted": deleted}))?;
+                } else {
+                    out.line(format_args!("{} tasks deleted", moment::number(deleted)))?;
+                }
+                Ok(0)
             }
         }
     }

@@ -50,6 +50,11 @@ pub(crate) fn state(text: &str) -> Result<TaskState, String> {
     text.parse().map_err(|error: taskyard::Error| error.to_string())
 }
 
+/// For priorities.
+pub(crate) fn priority(text: &str) -> Result<i32, String> {
+    text.parse().map_err(|_| format!("a priority is a whole number from {} to {}", i32::MIN, i32::MAX))
+}
+
 /// For flags that take a duration: `30` (seconds), `250ms`, `5m`, `2h`, `7d`.
 pub(crate) fn span(text: &str) -> Result<Duration, String> {
     duration(text)

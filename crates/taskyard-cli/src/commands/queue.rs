@@ -1,11 +1,12 @@
 //! `queue …`: servers, figures, and what is done to whole queues.
 
+mod ageing;
 mod clear;
 mod drain;
 mod figures;
 mod lane;
-pub(crate) mod purge;
-pub(crate) mod retry;
+mod purge;
+mod retry;
 mod start;
 mod status;
 
@@ -35,6 +36,8 @@ pub(crate) enum Queue {
     Resume(lane::Lane),
     /// Limit how many tasks of a queue run at once over all servers
     Limit(lane::Limit),
+    /// Let a queue's tasks move up with time, so that none waits for ever behind more urgent ones
+    Ageing(ageing::Ageing),
     /// Pause a queue and wait until what runs of it has ended
     Drain(drain::Drain),
     /// Delete finished tasks
@@ -66,6 +69,7 @@ impl Queue {
             Self::Pause(lane) => lane.pause(session, true).await,
             Self::Resume(lane) => lane.pause(session, false).await,
             Self::Limit(limit) => limit.run(session).await,
+            Self::Ageing(ageing) => ageing.run(session).await,
             Self::Drain(drain) => drain.run(session).await,
             Self::Purge(purge) => purge.run(session).await,
         }

@@ -4,6 +4,7 @@ mod add;
 mod control;
 mod list;
 mod logs;
+mod priority;
 pub(crate) mod show;
 mod tree;
 mod wait;
@@ -31,6 +32,8 @@ pub(crate) enum Task {
     Stop(control::Ids),
     /// Retry failed, cancelled or stopped tasks
     Retry(control::Ids),
+    /// Give a task that has not started another priority
+    Priority(priority::Priority),
     /// Wait for a task and print its result
     Wait(wait::Wait),
     /// Add a task by its kind
@@ -46,6 +49,7 @@ impl Task {
             Self::Cancel(ids) => ids.run(session, Verb::Cancel).await,
             Self::Stop(ids) => ids.run(session, Verb::Stop).await,
             Self::Retry(ids) => ids.run(session, Verb::Retry).await,
+            Self::Priority(priority) => priority.run(session).await,
             Self::Wait(wait) => wait.run(session).await,
             Self::Add(add) => add.run(session).await,
         }

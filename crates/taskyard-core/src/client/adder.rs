@@ -70,6 +70,7 @@ pub(super) enum Verb {
     Cancel,
     Stop,
     Retry,
+    Priority(i32),
 }
 
 enum Push {
@@ -385,6 +386,7 @@ impl Writer {
             Verb::Cancel => self.store.cancel(&ids).await,
             Verb::Stop => self.store.stop(&ids).await,
             Verb::Retry => self.store.retry(&ids).await,
+            Verb::Priority(priority) => self.store.set_priority(&ids, priority).await,
         };
         for (place, (id, sender)) in calls.into_iter().enumerate() {
             let reply = match &replies {

@@ -5,14 +5,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Client, TaskRef};
+use super::{Client, DeadEdit, TaskRef};
 use crate::schedule::{NewSchedule, OnConflict, ScheduleRecord};
 use crate::seal::{Blob, Keys, seal};
-use crate::store::{Final, TaskFilter};
+use crate::store::{Final, QueueStatus, TaskFilter};
 use crate::task::{NewTask, StoredLogLine};
 use crate::{Error, Result, TaskId, TaskState};
 
@@ -63,6 +64,53 @@ pub enum Ask {
     Flush,
     /// About schedules.
     Schedules(ScheduleAsk),
+    /// Gives it another priority; answers what became of it.
+    SetPriority(TaskId, i32),
+    /// About queues.
+    Queues(Box<QueueAsk>),
+    /// About dead letters.
+    Dead(Box<DeadAsk>),
+}
+
+/// One operation on queues.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum QueueAsk {
+    /// Answers all, by name.
+    List,
+    /// Answers `null`.
+    SetPaused(String, bool),
+    /// Answers `null`.
+    Limit(String, Option<u32>),
+    /// Answers `null`.
+    Age(String, Option<Duration>),
+    /// Answers whether nothing runs any more.
+    Drain {
+        /// Its name.
+        queue: String,
+        /// How long to wait.
+        timeout: Option<Duration>,
+    },
+    /// Deletes finished tasks; answers how many.
+    Purge(TaskFilter),
+}
+
+/// One operation on dead letters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum DeadAsk {
+    /// Answers records, newest first.
+    List(TaskFilter),
+    /// Answers how many.
+    Count(TaskFilter),
+    /// Answers `{"task", "attempts"}`.
+    Show(TaskId),
+    /// Answers `null`.
+    Edit(TaskId, DeadEdit),
+    /// Edits it and runs it again; answers what became of it.
+    Retry(TaskId, DeadEdit),
+    /// Retries all that are meant; answers how many.
+    RetryAll(TaskFilter),
+    /// Deletes all that are meant; answers how many.
+    Purge(TaskFilter),
 }
 
 /// One operation on schedules.
@@ -163,6 +211,9 @@ impl Client {
                 encode(&())
             }),
             Ask::Schedules(ask) => Box::pin(async move { client.ask_schedules(ask).await }),
+            Ask::SetPriority(id, priority) => control(known(id).set_priority(priority)),
+            Ask::Queues(ask) => Box::pin(async move { client.ask_queues(*ask).await }),
+            Ask::Dead(ask) => Box::pin(async move { client.ask_dead(*ask).await }),
         })
     }
 
@@ -186,6 +237,38 @@ impl Client {
             ScheduleAsk::SetPaused(name, true) => encode(&self.pause_schedule(&name).await?),
             ScheduleAsk::SetPaused(name, false) => encode(&self.resume_schedule(&name).await?),
             ScheduleAsk::Run(name) => encode(&self.run_schedule(&name).await?),
+        }
+    }
+
+    async fn ask_queues(&self, ask: QueueAsk) -> Result<Vec<u8>> {
+        match ask {
+            QueueAsk::List => encode(&self.queues().await?.iter().map(QueueStatus::to_json).collect::<Vec<_>>()),
+            QueueAsk::SetPaused(queue, true) => encode(&self.pause_queue(&queue).await?),
+            QueueAsk::SetPaused(queue, false) => encode(&self.resume_queue(&queue).await?),
+            QueueAsk::Limit(queue, running_max) => encode(&self.limit_queue(&queue, running_max).await?),
+            QueueAsk::Age(queue, every) => encode(&self.age_queue(&queue, every).await?),
+            QueueAsk::Drain { queue, timeout } => encode(&self.drain_queue(&queue, timeout).await?),
+            QueueAsk::Purge(filter) => encode(&self.purge(&filter).await?),
+        }
+    }
+
+    async fn ask_dead(&self, ask: DeadAsk) -> Result<Vec<u8>> {
+        match ask {
+            DeadAsk::List(filter) => encode(&self.dead_letters(&filter).await?),
+            DeadAsk::Count(filter) => encode(&self.count_dead(&filter).await?),
+            DeadAsk::Show(id) => {
+                let task = self.get::<serde_json::Value>(id);
+                encode(&serde_json::json!({ "task": task.record().await?, "attempts": task.get_attempts().await? }))
+            }
+            DeadAsk::Edit(id, edit) => encode(&self.edit_dead(id, &edit).await?),
+            DeadAsk::Retry(id, edit) => {
+                if !edit.is_empty() {
+                    self.edit_dead(id, &edit).await?;
+                }
+                encode(&self.get::<serde_json::Value>(id).retry().await?)
+            }
+            DeadAsk::RetryAll(filter) => encode(&self.retry_dead(&filter).await?),
+            DeadAsk::Purge(filter) => encode(&self.purge_dead(&filter).await?),
         }
     }
 

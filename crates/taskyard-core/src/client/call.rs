@@ -279,7 +279,7 @@ pub(crate) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
 /// A hundred years: what is longer is a mistake in the unit, and would leave the range of the databases' instants.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 
-fn check_range(what: &'static str, duration: Option<Duration>) -> Result<()> {
+pub(super) fn check_range(what: &'static str, duration: Option<Duration>) -> Result<()> {
     match duration {
         Some(duration) if duration > DURATION_MAX => {
             Err(Error::InvalidArgument { what, why: format!("{} s is over a hundred years", duration.as_secs()) })

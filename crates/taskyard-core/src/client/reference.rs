@@ -199,6 +199,11 @@ impl<T> TaskRef<T> {
         self.control(Verb::Retry, "only a failed, cancelled or stopped task can be retried")
     }
 
+    /// Gives the task another priority, if it waits or is enqueued: higher first, negative ones are legal.
+    pub fn set_priority(&self, priority: i32) -> Control {
+        self.control(Verb::Priority(priority), "only a task that has not started can be given another priority")
+    }
+
     fn control(&self, verb: Verb, why: &'static str) -> Control {
         let id = self.id();
         Control { id, why, answer: self.client.adder.control(verb, id) }

@@ -51,7 +51,8 @@ pub struct Added {
 }
 
 /// Which tasks.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TaskFilter {
     /// In one of these states; all if empty.
     pub states: Vec<TaskState>,
@@ -63,6 +64,12 @@ pub struct TaskFilter {
     pub tag: Option<String>,
     /// Finished before this instant.
     pub finished_before: Option<Timestamp>,
+    /// Finished at this instant or after it.
+    pub finished_after: Option<Timestamp>,
+    /// With an error of this type.
+    pub error_type: Option<String>,
+    /// With an error whose message contains this text, upper and lower case being different.
+    pub message: Option<String>,
     /// Newest first, at most this many (0 = 50; at most 10,000).
     pub limit: usize,
     /// Continue below this id.
@@ -118,6 +125,8 @@ pub struct QueueStatus {
     pub paused: bool,
     /// The most tasks that run at once over all servers.
     pub running_max: Option<u32>,
+    /// A task that has been runnable for this long counts as one priority higher, and so on.
+    pub ageing: Option<Duration>,
     /// Tasks runnable now.
     pub enqueued: u64,
     /// Tasks that wait.
@@ -435,17 +444,59 @@ pub struct ParkedReason {
     pub count: u64,
 }
 
-/// How long finished tasks are kept.
+/// How long finished tasks are kept, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// `done` (default 7 days).
     pub done: Duration,
     /// `failed`, `cancelled`, `stopped` (default 30 days).
     pub failed: Duration,
+    /// At most so many `done` tasks; 0 (default) = any number.
+    pub done_count: u64,
+    /// At most so many `failed` ones, the dead letters; 0 (default) = any number.
+    pub failed_count: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { done: Duration::from_secs(7 * 86_400), failed: Duration::from_secs(30 * 86_400) }
+        Self {
+            done: Duration::from_secs(7 * 86_400),
+            failed: Duration::from_secs(30 * 86_400),
+            done_count: 0,
+            failed_count: 0,
+        }
     }
+}
+
+/// What a person changes of a task that has ended without success; `None` leaves a part as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskEdit {
+    /// The new payload, and the one that it was made from: it applies only where that still stands.
+    pub payload: Option<NewPayload>,
+    /// The queue.
+    pub queue: Option<String>,
+    /// The priority.
+    pub priority: Option<i32>,
+    /// The retries that its policy allows.
+    pub max_retries: Option<u32>,
+}
+
+/// A payload in place of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPayload {
+    /// What was read.
+    pub seen: Vec<u8>,
+    /// What it becomes.
+    pub payload: Vec<u8>,
+}
+
+/// What one step of ageing did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AgeReport {
+    /// Tasks whose place changed.
+    pub tasks: usize,
+    /// Whether another step may find more.
+    pub more: bool,
+    /// How long until the next task ages; `None` if none does.
+    pub next_due: Option<Duration>,
 }

@@ -1,7 +1,11 @@
-//! Deletes finished tasks when their retention is over, in bounded steps with rests between them, so that it keeps up
-//! with a sustained drain without being felt by it.
+//! Deletes finished tasks when their retention is over, by age and by number, in bounded steps with rests between them, so
+//! that it keeps up with a sustained drain without being felt by it.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
+
+use taskyard_core::Result;
+use taskyard_core::store::StepReport;
 
 use crate::backoff::jittered;
 use crate::state::State;
@@ -12,18 +16,27 @@ const REST: u32 = 4;
 pub(super) async fn run(state: &State) {
     loop {
         tokio::time::sleep(jittered(state.config().prune_every)).await;
-        loop {
-            let began = Instant::now();
-            match state.store.prune(&state.config().retention).await {
-                Ok(report) if report.more => {
-                    let rest = (began.elapsed() * REST).clamp(Duration::from_millis(2), Duration::from_secs(1));
-                    tokio::time::sleep(rest).await;
-                }
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot prune finished tasks; trying again later");
-                    break;
-                }
+        let retention = state.config().retention;
+        steps(|| state.store.prune(&retention)).await;
+        steps(|| state.store.prune_surplus(&retention)).await;
+    }
+}
+
+async fn steps<F>(mut step: impl FnMut() -> F)
+where
+    F: Future<Output = Result<StepReport>>,
+{
+    loop {
+        let began = Instant::now();
+        match step().await {
+            Ok(report) if report.more => {
+                let rest = (began.elapsed() * REST).clamp(Duration::from_millis(2), Duration::from_secs(1));
+                tokio::time::sleep(rest).await;
+            }
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(%error, "cannot prune finished tasks; trying again later");
+                return;
             }
         }
     }

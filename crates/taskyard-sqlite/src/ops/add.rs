@@ -132,7 +132,7 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
         TaskState::Enqueued => {
             let runtime = i64::from(task.runtime.code());
             let lane = tx.config(queue).filter(|config| config.has_lane()).map_or(runtime, |own| own.lane(runtime));
-            tx.run(sql!("ready/add"), params![lane, -i64::from(task.priority), order, task.queue])?;
+            moves::stand(tx, lane, -i64::from(task.priority), order, queue)?;
             tx.memory.rings.work = true;
         }
         TaskState::Waiting => {

@@ -31,6 +31,9 @@ struct Bound<'a> {
     tag: Option<&'a str>,
     finished_before: Option<i64>,
     before: Option<[u8; 16]>,
+    finished_after: Option<i64>,
+    error_type: Option<&'a str>,
+    message: Option<&'a str>,
 }
 
 impl<'a> Bound<'a> {
@@ -47,6 +50,9 @@ impl<'a> Bound<'a> {
             tag: filter.tag.as_deref(),
             finished_before: filter.finished_before.map(to_micros),
             before: filter.before.map(id_bits),
+            finished_after: filter.finished_after.map(to_micros),
+            error_type: filter.error_type.as_deref(),
+            message: filter.message.as_deref(),
         }
     }
 }
@@ -57,15 +63,25 @@ pub(crate) fn list(read: &Read<'_>, filter: &TaskFilter) -> Outcome<Vec<TaskReco
         0 => LIMIT_DEFAULT,
         limit => limit.min(LIMIT_MAX),
     };
-    let Bound { states, queue, kind, tag, finished_before, before } = Bound::new(filter);
+    let Bound { states, queue, kind, tag, finished_before, before, finished_after, error_type, message } =
+        Bound::new(filter);
     let few = few(read, filter)?;
     let text = if few.is_some() { sql!("task/list_few") } else { sql!("task/list") };
     let mut statement = read.sql(text)?;
     let limit = limit as i64;
-    let mut rows = match &few {
-        Some(few) => statement.query(params![states, queue, kind, tag, finished_before, before, limit, few])?,
-        None => statement.query(params![states, queue, kind, tag, finished_before, before, limit])?,
-    };
+    let mut rows = statement.query(params![
+        states,
+        queue,
+        kind,
+        tag,
+        finished_before,
+        before,
+        limit,
+        few,
+        finished_after,
+        error_type,
+        message
+    ])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.extend(lookup::read(row));
@@ -81,21 +97,48 @@ pub(crate) fn select(
     after: Option<TaskId>,
     limit: usize,
 ) -> Outcome<Vec<TaskId>> {
-    let Bound { states, queue, kind, tag, finished_before, before } = Bound::new(filter);
+    let Bound { states, queue, kind, tag, finished_before, before, finished_after, error_type, message } =
+        Bound::new(filter);
     let after = after.map(id_bits);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let few = few(read, filter)?;
     let text = if few.is_some() { sql!("task/select_few") } else { sql!("task/select") };
     let mut statement = read.sql(text)?;
-    let mut rows = match &few {
-        Some(few) => statement.query(params![states, queue, kind, tag, finished_before, before, after, limit, few])?,
-        None => statement.query(params![states, queue, kind, tag, finished_before, before, after, limit])?,
-    };
+    let mut rows = statement.query(params![
+        states,
+        queue,
+        kind,
+        tag,
+        finished_before,
+        before,
+        after,
+        limit,
+        few,
+        finished_after,
+        error_type,
+        message
+    ])?;
     let mut ids = Vec::new();
     while let Some(row) = rows.next()? {
         ids.extend(id::<TaskId>(row, 0));
     }
     Ok(ids)
+}
+
+/// How many there are.
+pub(crate) fn count(read: &Read<'_>, filter: &TaskFilter) -> Outcome<u64> {
+    let Bound { states, queue, kind, tag, finished_before, finished_after, error_type, message, .. } =
+        Bound::new(filter);
+    let few = few(read, filter)?;
+    let text = if few.is_some() { sql!("task/count_few") } else { sql!("task/count") };
+    let mut statement = read.sql(text)?;
+    let mut parameters: Vec<&dyn rusqlite::ToSql> =
+        vec![&states, &queue, &kind, &tag, &finished_before, &finished_after, &error_type, &message];
+    if let Some(few) = &few {
+        parameters.push(few);
+    }
+    let count: i64 = statement.query_row(parameters.as_slice(), |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
 }
 
 /// The order numbers of the tasks in these states as a JSON array, if all these states have tables of their own and

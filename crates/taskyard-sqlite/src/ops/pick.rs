@@ -214,7 +214,10 @@ impl Picker {
 pub(crate) fn move_to_own(tx: &mut Tx<'_>, candidate: Candidate, queue: QueueNo, runtime: i64) -> Outcome<()> {
     let Some(config) = tx.config(queue) else { return Ok(()) };
     let name = tx.queue_name(queue);
-    tx.run(sql!("ready/delete"), params![candidate.lane, candidate.rank, candidate.order])?;
-    tx.run(sql!("ready/add"), params![config.lane(runtime), candidate.rank, candidate.order, &*name])?;
+    let place = params![candidate.lane, candidate.rank, candidate.order];
+    let ages_at: Option<i64> = tx.sql(sql!("ready/ages_at"))?.query_row(place, |row| row.get(0)).optional()?.flatten();
+    tx.run(sql!("ready/delete"), place)?;
+    let place = params![config.lane(runtime), candidate.rank, candidate.order, &*name, ages_at];
+    tx.run(sql!("ready/add_ageing"), place)?;
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! order in which they were added, a bounded number per step, and goes on where the last step stopped.
 
 use rusqlite::params;
-use taskyard_core::store::{Retention, STEP_ROWS_MAX, StepReport};
+use taskyard_core::store::{AUTO_REMOVE_AFTER, Retention, STEP_ROWS_MAX, StepReport};
 use taskyard_core::{TaskId, TaskState};
 
 use crate::codec::{self, id_bits, int, micros, opt_int};
@@ -108,6 +108,37 @@ pub(crate) fn prune(tx: &mut Tx<'_>, retention: &Retention) -> Outcome<StepRepor
         }
     }
     tx.run(sql!("prune/set"), [0])?;
+    Ok(StepReport { tasks, more: false })
+}
+
+/// One step of retention by number: dead letters by when they died, done tasks in the order in which they were added.
+pub(crate) fn prune_surplus(tx: &mut Tx<'_>, retention: &Retention) -> Outcome<StepReport> {
+    let before = tx.now.saturating_sub(micros(AUTO_REMOVE_AFTER));
+    let mut tasks = 0;
+    for (text, max) in [(sql!("dead/surplus"), retention.failed_count), (sql!("task/surplus"), retention.done_count)] {
+        if max == 0 {
+            continue;
+        }
+        let mut orders: Vec<i64> = Vec::new();
+        {
+            let mut statement = tx.sql(text)?;
+            let mut rows = statement.query(params![before, i64::try_from(max).unwrap_or(i64::MAX)])?;
+            while let Some(row) = rows.next()? {
+                orders.push(int(row, 0));
+            }
+        }
+        for order in orders {
+            if tasks == STEP_ROWS_MAX {
+                return Ok(StepReport { tasks, more: true });
+            }
+            if let Some(row) = Row::find_by_order(tx, order)?
+                && is_removable(tx, &row)?
+            {
+                remove(tx, &row)?;
+                tasks += 1;
+            }
+        }
+    }
     Ok(StepReport { tasks, more: false })
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn queues(read: &Read<'_>) -> Outcome<Vec<QueueStatus>> {
             waiting: figure(int(row, 3)),
             enqueued: figure(int(row, 4)),
             doing: figure(int(row, 5)),
+            ageing: opt_int(row, 6).map(duration),
         });
     }
     Ok(queues)

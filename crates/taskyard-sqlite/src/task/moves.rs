@@ -11,7 +11,7 @@ use super::row::{HOLD_FINISHED, HOLD_FOR, Row};
 use crate::codec::{self, Bits, id_bits};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::thread::tx::Tx;
+use crate::thread::tx::{QueueNo, Tx};
 
 /// The task is cancelled at this deadline unless it has started.
 pub(crate) const DEADLINE_EXPIRE: i64 = 0;
@@ -24,7 +24,7 @@ pub(crate) fn alone_lane(runtime: i64) -> i64 {
 }
 
 /// The lane that a task's queue and alone flag say now.
-fn lane(tx: &Tx<'_>, row: &Row) -> i64 {
+pub(crate) fn lane(tx: &Tx<'_>, row: &Row) -> i64 {
     if row.alone {
         return alone_lane(row.runtime);
     }
@@ -46,11 +46,45 @@ pub(crate) fn leave_range(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
             let lanes = [Some(lane(tx, row)), Some(row.runtime), own, Some(alone_lane(row.runtime))];
             for lane in lanes.into_iter().flatten() {
                 if tx.run(sql!("ready/delete"), params![lane, -row.priority, row.order])? > 0 {
-                    break;
+                    return Ok(());
                 }
+            }
+            // What has aged stands elsewhere than its priority says.
+            if let Some(aged) = aged(tx, row.order)? {
+                tx.run(sql!("ready/delete"), params![aged.lane, aged.rank, row.order])?;
             }
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// Where a task stands that is told when it ages.
+pub(crate) struct Aged {
+    pub(crate) lane: i64,
+    pub(crate) rank: i64,
+    pub(crate) ages_at: i64,
+}
+
+/// Where a task stands, if it is told when it ages.
+pub(crate) fn aged(tx: &Tx<'_>, order: i64) -> Outcome<Option<Aged>> {
+    let found = tx
+        .sql(sql!("ready/aged"))?
+        .query_row([order], |row| Ok(Aged { lane: row.get(0)?, rank: row.get(1)?, ages_at: row.get(2)? }));
+    Ok(found.optional()?)
+}
+
+/// Enters a task into a lane.
+pub(crate) fn stand(tx: &Tx<'_>, lane: i64, rank: i64, order: i64, queue: QueueNo) -> Outcome<()> {
+    let name = tx.queue_name(queue);
+    match tx.config(queue).and_then(|config| config.ageing) {
+        // Alone lanes do not age.
+        Some(every) if lane >= 0 => {
+            tx.run(sql!("ready/add_ageing"), params![lane, rank, order, &*name, tx.now.saturating_add(every)])?;
+        }
+        _ => {
+            tx.run(sql!("ready/add"), params![lane, rank, order, &*name])?;
+        }
     }
     Ok(())
 }
@@ -59,8 +93,7 @@ pub(crate) fn leave_range(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
 pub(crate) fn enqueue(tx: &mut Tx<'_>, row: &mut Row) -> Outcome<()> {
     leave_range(tx, row)?;
     row.enter(tx, TaskState::Enqueued);
-    let queue = tx.queue_name(row.queue);
-    tx.run(sql!("ready/add"), params![lane(tx, row), -row.priority, row.order, &*queue])?;
+    stand(tx, lane(tx, row), -row.priority, row.order, row.queue)?;
     tx.memory.rings.work = true;
     Ok(())
 }

@@ -30,6 +30,8 @@ pub(crate) struct QueueConfig {
     pub(crate) running_max: Option<i64>,
     /// Whether a server has served it apart from others.
     pub(crate) apart: Apart,
+    /// After so many microseconds what stands in it moves up by one priority.
+    pub(crate) ageing: Option<i64>,
 }
 
 /// How far a queue has come to a lane of its own for servers that serve only some.
@@ -136,7 +138,7 @@ impl Memory {
                 1 => Apart::Moving,
                 _ => Apart::Moved,
             };
-            let config = QueueConfig { id, paused: row.get(2)?, running_max: row.get(3)?, apart };
+            let config = QueueConfig { id, paused: row.get(2)?, running_max: row.get(3)?, apart, ageing: row.get(5)? };
             let number = self.number(&name);
             self.configs.insert(number, config);
         }

@@ -100,7 +100,7 @@ async fn stray_rows_in_the_small_tables_are_swept() {
     let (store, ids) = three(&place).await;
     let raw = place.raw();
     raw.execute_batch(
-        "insert into ty_ready values (0, -9, 424242, 'default');
+        "insert into ty_ready (lane, rank, order_number, queue) values (0, -9, 424242, 'default');
          insert into ty_waiting values (434343, 1, 0, 1, null, 0), (444444, 3, 0, null, 'x', 0);
          insert into ty_deadline values (null, 1, 454545, 0), (null, 1, 464646, 1);
          insert into ty_cascade values (474747, 1, x'00', -1), (484848, 9, null, -1);",

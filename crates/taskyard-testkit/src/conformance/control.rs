@@ -11,7 +11,7 @@ use super::{TestServer, Yard};
 use crate::factory::{child_of, delayed, failure, task, tasks};
 
 /// A task in each state, in the order of [`TaskState::ALL`].
-async fn one_in_each(yard: &Yard, server: &TestServer) -> Vec<TaskId> {
+pub(super) async fn one_in_each(yard: &Yard, server: &TestServer) -> Vec<TaskId> {
     let mut ids = Vec::new();
     for state in [Stopped, Done, Failed, Cancelled] {
         ids.push(yard.ended(server, state).await);

@@ -200,3 +200,71 @@ pub(super) async fn purge_leaves_nothing_of_a_task(yard: Yard) {
     assert!(yard.attempts(id).await.is_empty());
     assert_eq!(yard.store.context(id).await.unwrap(), Some(b"{}".to_vec()));
 }
+
+async fn prune_surplus(yard: &Yard, done_count: u64, failed_count: u64) -> usize {
+    let retention = Retention { done_count, failed_count, ..Retention::default() };
+    let mut sum = 0;
+    for _ in 0..100 {
+        let report = yard.store.prune_surplus(&retention).await.unwrap();
+        assert!(report.tasks <= taskyard_core::store::STEP_ROWS_MAX, "{report:?}");
+        sum += report.tasks;
+        if !report.more {
+            return sum;
+        }
+    }
+    panic!("it never ends");
+}
+
+pub(super) async fn retention_by_number_takes_the_oldest(yard: Yard) {
+    yard.freeze().await;
+    let server = yard.server().await;
+    let (mut failed, mut done) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        failed.push(yard.ended(&server, TaskState::Failed).await);
+        done.push(yard.ended(&server, TaskState::Done).await);
+        yard.advance(SECOND).await;
+    }
+    // Added first, died last.
+    yard.retry(failed[0]).await;
+    server.fail(&server.claim_one().await).await;
+    failed.rotate_left(1);
+    let others = [yard.ended(&server, TaskState::Cancelled).await, yard.ended(&server, TaskState::Stopped).await];
+    yard.advance(2 * AUTO_REMOVE_AFTER).await;
+    assert_eq!(prune_surplus(&yard, 0, 0).await, 0, "any number");
+    assert_eq!(prune_surplus(&yard, 5, 5).await, 0);
+    assert_eq!(prune_surplus(&yard, 3, 2).await, 2 + 3);
+    for id in failed[..3].iter().chain(&done[..2]) {
+        assert!(!yard.exists(*id).await);
+    }
+    for id in failed[3..].iter().chain(&done[2..]).chain(&others) {
+        assert!(yard.exists(*id).await);
+    }
+    let many = yard.add_many(&tasks(2_500)).await;
+    let server = yard.server().await;
+    server.done_all(&server.claim(2_500).await).await;
+    yard.advance(2 * AUTO_REMOVE_AFTER).await;
+    assert_eq!(prune_surplus(&yard, 10, 0).await, 2_493, "in bounded steps");
+    assert!(yard.exists(*many.last().unwrap()).await);
+}
+
+pub(super) async fn retention_by_number_spares_parents_and_the_young(yard: Yard) {
+    yard.freeze().await;
+    let server = yard.server().await;
+    let parent = yard.ended(&server, TaskState::Done).await;
+    let child = yard.add(NewTask { queue: "held".into(), ..child_of(&[parent]) }).await;
+    let old = yard.add(NewTask { queue: "free".into(), ..task() }).await;
+    server.done(&server.claim_queue("free", 1).await[0]).await;
+    yard.advance(AUTO_REMOVE_AFTER - SECOND).await;
+    assert_eq!(prune_surplus(&yard, 1, 0).await, 0, "somebody may be waiting for it");
+    yard.advance(SECOND).await;
+    let newest = yard.add(NewTask { queue: "free".into(), ..task() }).await;
+    let server = yard.server().await;
+    server.done(&server.claim_queue("free", 1).await[0]).await;
+    // Two are too many; of the two oldest one has an unfinished child.
+    assert_eq!(prune_surplus(&yard, 1, 0).await, 1);
+    assert!(!yard.exists(old).await);
+    yard.cancel(child).await;
+    assert_eq!(prune_surplus(&yard, 1, 0).await, 1);
+    assert!(!yard.exists(parent).await);
+    assert!(yard.exists(newest).await);
+}

@@ -1,10 +1,10 @@
-//! What people ask for: cancel, stop, retry, purge.
+//! What people ask for: cancel, stop, retry, another priority, an edit, purge.
 
 use taskyard_core::TaskState;
 use taskyard_core::task::AttemptOutcome;
 
 use super::db::{Cascade, Db, Fate, Signal};
-use super::names::TaskNo;
+use super::names::{QueueNo, TaskNo};
 use super::rules::Rules;
 
 /// What cancel, stop or retry did to one task.
@@ -101,6 +101,37 @@ impl Db {
         }
         self.tell(Cascade { task: id, fate: Fate::Revived, root: None }, &mut { rules.inline_max });
         Control::Applied(self.state(id))
+    }
+
+    /// Gives a task that waits or is enqueued another priority, and the place that goes with it.
+    pub fn set_priority(&mut self, id: TaskNo, priority: i8, rules: &Rules) -> Control {
+        let Some(task) = self.task(id) else {
+            return Control::NotFound;
+        };
+        let state = task.state;
+        if !matches!(state, TaskState::Waiting | TaskState::Enqueued) {
+            return Control::Refused(state);
+        }
+        self.row(id).priority = priority;
+        if state == TaskState::Enqueued && !rules.place_left_behind {
+            self.enqueue(id);
+        }
+        Control::Applied(state)
+    }
+
+    /// Changes a task that ended without success, which stays what it is.
+    pub fn edit(&mut self, id: TaskNo, queue: QueueNo, priority: i8) -> Control {
+        let Some(task) = self.task(id) else {
+            return Control::NotFound;
+        };
+        let state = task.state;
+        if !matches!(state, TaskState::Failed | TaskState::Cancelled | TaskState::Stopped) {
+            return Control::Refused(state);
+        }
+        let task = self.row(id);
+        task.queue = queue;
+        task.priority = priority;
+        Control::Applied(state)
     }
 
     /// Deletes tasks that are final and whose children are; how many.

@@ -56,6 +56,12 @@ impl Db {
         if let Some(row) = ready.first() {
             let lane = self.lane(task.queue, task.alone);
             must!(row.lane == lane, "{id:?} stands in lane {:?} and belongs into {lane:?}", row.lane);
+            must!(
+                row.priority == task.priority,
+                "{id:?} has priority {} and its place is that of {}",
+                task.priority,
+                row.priority
+            );
         }
         if let Some(row) = waiting.first() {
             let open = self.open_edges(id);

@@ -1,4 +1,4 @@
-//! How the protocol is kept, and the nine ways of breaking it that a walk must notice.
+//! How the protocol is kept, and the ten ways of breaking it that a walk must notice.
 
 /// By what a write of a running attempt is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -31,6 +31,8 @@ pub struct Rules {
     pub flag_lost_at_release: bool,
     /// Broken: a person's retry does not wait for the cascade in progress.
     pub retry_beside_cascade: bool,
+    /// Broken: a change of the priority leaves an enqueued task in its old place.
+    pub place_left_behind: bool,
     /// Edges told within one transaction; what is more is left to a cascade row.
     pub inline_max: usize,
 }
@@ -44,6 +46,7 @@ impl Default for Rules {
             parents_unlocked: false,
             flag_lost_at_release: false,
             retry_beside_cascade: false,
+            place_left_behind: false,
             inline_max: taskyard_core::store::CASCADE_INLINE_MAX,
         }
     }

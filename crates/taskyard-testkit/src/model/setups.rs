@@ -206,6 +206,7 @@ impl Setup {
                 lapses: 1,
                 deaths: 1,
                 pauses: 1,
+                priorities: 1,
                 cancels: 1,
                 ends: 1,
                 ..Budget::default()

@@ -33,6 +33,7 @@ pub struct Budget {
     pub stops: u8,
     pub retries: u8,
     pub pauses: u8,
+    pub priorities: u8,
     /// Ends of attempts other than `Done`, together.
     pub ends: u8,
 }
@@ -114,6 +115,7 @@ pub enum Action {
     Cancel { task: TaskNo },
     Stop { task: TaskNo },
     Retry { task: TaskNo },
+    SetPriority { task: TaskNo, priority: i8 },
     Pause { queue: QueueNo },
     Resume { queue: QueueNo },
     Unpark { reason: u8 },

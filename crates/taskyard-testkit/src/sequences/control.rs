@@ -1,7 +1,7 @@
 //! What people ask for, on both.
 
 use taskyard_core::TaskId;
-use taskyard_core::store::ControlReply;
+use taskyard_core::store::{ControlReply, TaskEdit};
 
 use super::names;
 use super::pair::{Pair, same, works};
@@ -24,6 +24,22 @@ impl Pair {
         let (tasks, ids) = self.meant(tasks);
         let replies = works("retry", self.store.retry(&ids).await)?;
         self.control("retry", &tasks, &replies, Db::retry)
+    }
+
+    pub(super) async fn set_priority(&mut self, tasks: &[u8], priority: i8) -> Result<(), String> {
+        let (tasks, ids) = self.meant(tasks);
+        let replies = works("set_priority", self.store.set_priority(&ids, priority.into()).await)?;
+        self.control("set_priority", &tasks, &replies, |db, task, rules| db.set_priority(task, priority, rules))
+    }
+
+    pub(super) async fn edit(&mut self, task: u8, queue: u8, priority: i8) -> Result<(), String> {
+        let (tasks, ids) = self.meant(&[task]);
+        let queue = QueueNo(queue);
+        let edit =
+            TaskEdit { queue: Some(names::queue(queue)), priority: Some(priority.into()), ..TaskEdit::default() };
+        let Some(id) = ids.first() else { return Ok(()) };
+        let replies = [works("edit", self.store.edit(*id, &edit).await)?];
+        self.control("edit", &tasks, &replies, |db, task, _| db.edit(task, queue, priority))
     }
 
     fn meant(&self, tasks: &[u8]) -> (Vec<TaskNo>, Vec<TaskId>) {

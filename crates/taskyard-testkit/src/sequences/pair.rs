@@ -95,6 +95,8 @@ impl Pair {
             Step::Stop(tasks) => self.stop(tasks).await?,
             Step::Retry(tasks) => self.retry(tasks).await?,
             Step::Purge(tasks) => self.purge(tasks).await?,
+            Step::Priority { tasks, priority } => self.set_priority(tasks, *priority).await?,
+            Step::Edit { task, queue, priority } => self.edit(*task, *queue, *priority).await?,
             Step::Apart { queue } => self.apart(*queue).await?,
             Step::Pause { queue, paused } => self.pause(*queue, *paused).await?,
             Step::Limit { queue, running_max } => self.limit(*queue, *running_max).await?,

@@ -58,6 +58,8 @@ pub enum Step {
     Stop(Vec<u8>),
     Retry(Vec<u8>),
     Purge(Vec<u8>),
+    Priority { tasks: Vec<u8>, priority: i8 },
+    Edit { task: u8, queue: u8, priority: i8 },
     Pause { queue: u8, paused: bool },
     Limit { queue: u8, running_max: Option<usize> },
     Apart { queue: u8 },
@@ -75,6 +77,7 @@ impl Step {
             Self::Finish(_) | Self::WriteAgain { .. } | Self::Record { .. } => "step: write",
             Self::Beat { .. } | Self::Rescue { .. } | Self::Enter | Self::Leave { .. } => "step: server",
             Self::Cancel(_) | Self::Stop(_) | Self::Retry(_) | Self::Purge(_) => "step: control",
+            Self::Priority { .. } | Self::Edit { .. } => "step: change",
             Self::Pause { .. } | Self::Limit { .. } | Self::Apart { .. } => "step: queue",
             Self::Unpark { .. } | Self::Promote { .. } | Self::Cascade => "step: upkeep",
         }
@@ -105,6 +108,9 @@ fn step() -> impl Strategy<Value = Step> {
         3 => some_tasks().prop_map(Step::Stop),
         8 => some_tasks().prop_map(Step::Retry),
         1 => some_tasks().prop_map(Step::Purge),
+        3 => (some_tasks(), -2_i8..3).prop_map(|(tasks, priority)| Step::Priority { tasks, priority }),
+        2 => (any::<u8>(), 0_u8..3, -2_i8..3)
+            .prop_map(|(task, queue, priority)| Step::Edit { task, queue, priority }),
         2 => (0_u8..3, proptest::bool::weighted(0.3)).prop_map(|(queue, paused)| Step::Pause { queue, paused }),
         2 => (0_u8..3, proptest::option::of(prop_oneof![1 => Just(0_usize), 9 => 1_usize..4]))
             .prop_map(|(queue, running_max)| Step::Limit { queue, running_max }),

@@ -8,41 +8,22 @@ use crate::commands::filter::span;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
-/// Between two looks while nothing rings.
-const POLL: Duration = Duration::from_millis(250);
-
 /// Pause a queue and wait until what runs of it has ended
 #[derive(Debug, Args)]
 pub(crate) struct Drain {
     /// The queue's name
     queue: String,
-    /// Give up waiting after this long (the queue stays paused)
+    /// Give up waiting after this long: exit code 1, and the queue stays paused
     #[arg(long, value_name = "DURATION", value_parser = span)]
     timeout: Option<Duration>,
 }
 
 impl Drain {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        let store = session.store(Access::Existing).await?;
-        if !store.queues().await?.iter().any(|queue| queue.name == self.queue) {
-            return Err(taskyard::Error::UnknownQueue(self.queue.clone()).into());
-        }
-        store.set_paused(&self.queue, true).await?;
-        let running = async {
-            loop {
-                let queues = store.queues().await?;
-                if queues.iter().find(|queue| queue.name == self.queue).is_none_or(|queue| queue.doing == 0) {
-                    return Ok::<(), Failure>(());
-                }
-                tokio::time::sleep(POLL).await;
-            }
-        };
-        match self.timeout {
-            Some(bound) => tokio::time::timeout(bound, running).await.unwrap_or_else(|_| {
-                Err(Failure::work(format!("tasks of queue `{}` still run; it stays paused", self.queue))
-                    .with_hint("run it again to go on waiting, or `taskyard queue resume` to let it go on"))
-            })?,
-            None => running.await?,
+        let taskyard = session.taskyard(Access::Existing).await?;
+        if !taskyard.drain_queue(&self.queue, self.timeout).await? {
+            return Err(Failure::work(format!("tasks of queue `{}` still run; it stays paused", self.queue))
+                .with_hint("run it again to go on waiting, or `taskyard queue resume` to let it go on"));
         }
         let out = session.out();
         if out.is_json() {

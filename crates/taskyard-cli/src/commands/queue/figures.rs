@@ -12,29 +12,17 @@ pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
     let queues = store.queues().await?;
     let out = session.out();
     if out.is_json() {
-        let rows: Vec<_> = queues
-            .iter()
-            .map(|queue| {
-                serde_json::json!({
-                    "name": queue.name,
-                    "paused": queue.paused,
-                    "running_max": queue.running_max,
-                    "enqueued": queue.enqueued,
-                    "waiting": queue.waiting,
-                    "doing": queue.doing,
-                    "oldest_enqueued_seconds": queue.oldest_enqueued.map(|age| age.as_secs_f64()),
-                })
-            })
-            .collect();
+        let rows: Vec<_> = queues.iter().map(taskyard::QueueStatus::to_json).collect();
         out.json(&rows)?;
         return Ok(0);
     }
-    let mut grid = Grid::new(["QUEUE", "STATE", ">LIMIT", ">ENQUEUED", ">WAITING", ">DOING", ">OLDEST"]);
+    let mut grid = Grid::new(["QUEUE", "STATE", ">LIMIT", ">AGEING", ">ENQUEUED", ">WAITING", ">DOING", ">OLDEST"]);
     for queue in &queues {
         grid.row([
             queue.name.as_str(),
             if queue.paused { "paused" } else { "running" },
             &queue.running_max.map_or_else(|| "-".into(), |max| max.to_string()),
+            &queue.ageing.map_or_else(|| "-".into(), moment::span),
             &moment::number(queue.enqueued),
             &moment::number(queue.waiting),
             &moment::number(queue.doing),

@@ -38,8 +38,7 @@ impl Purge {
     }
 }
 
-/// Also what `dead purge` does.
-pub(crate) async fn run(
+async fn run(
     session: &Session,
     by: &By,
     states: &[TaskState],

@@ -1,4 +1,4 @@
-//! `queue retry [ID…]`: these tasks, or every failed one. `dead retry` is the same by another name.
+//! `queue retry [ID…]`: these tasks, or every failed one; `dead retry` has more filters.
 
 use clap::Args;
 use taskyard::{TaskId, TaskState};
@@ -19,7 +19,7 @@ pub(crate) struct Retry {
 }
 
 impl Retry {
-    pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let store = session.store(Access::Existing).await?;
         let out = session.out();
         if !self.ids.is_empty() {

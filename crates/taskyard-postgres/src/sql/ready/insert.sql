@@ -6,18 +6,22 @@ CREATE OR REPLACE FUNCTION taskyard.ready_insert(p_ids uuid[]) RETURNS void LANG
 DECLARE
     v_names text[];
     v_lanes int[];
+    v_ages bigint[];
+    v_now timestamptz;
 BEGIN
     IF EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
-        SELECT array_agg(l.name), array_agg(l.lane) INTO v_names, v_lanes FROM (
-            SELECT q.name, q.lane FROM taskyard.queue q
+        v_now := taskyard.now();
+        SELECT array_agg(l.name), array_agg(l.lane), array_agg(l.ageing_us) INTO v_names, v_lanes, v_ages FROM (
+            SELECT q.name, q.lane, q.ageing_us FROM taskyard.queue q
             WHERE q.lane <> 0 AND q.name IN (SELECT t.queue FROM taskyard.task t WHERE t.id = ANY(p_ids))
             FOR KEY SHARE OF q) l;
     END IF;
-    INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
+    INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn, ages_at)
     SELECT t.order_number, t.id,
         CASE WHEN t.alone THEN -1 - t.runtime ELSE coalesce(l.lane, 0) + t.runtime END, ~t.priority, t.queue,
-        (SELECT o.turn FROM taskyard.ready_turn o)
-    FROM taskyard.task t LEFT JOIN unnest(v_names, v_lanes) AS l(name, lane) ON l.name = t.queue
+        (SELECT o.turn FROM taskyard.ready_turn o),
+        CASE WHEN NOT t.alone THEN v_now + l.ageing * interval '1 microsecond' END
+    FROM taskyard.task t LEFT JOIN unnest(v_names, v_lanes, v_ages) AS l(name, lane, ageing) ON l.name = t.queue
     WHERE t.id = ANY(p_ids);
 END
 $$;

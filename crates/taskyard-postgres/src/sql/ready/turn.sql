@@ -35,10 +35,10 @@ BEGIN
             SELECT r.ctid AS place FROM taskyard.ready r WHERE r.turn = 1 - v_turn LIMIT 1000 FOR UPDATE SKIP LOCKED
         ), d AS (
             DELETE FROM taskyard.ready r USING c WHERE r.turn = 1 - v_turn AND r.ctid = c.place
-            RETURNING r.order_number, r.task_id, r.lane, r.rank, r.queue
+            RETURNING r.order_number, r.task_id, r.lane, r.rank, r.queue, r.ages_at
         )
-        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
-        SELECT d.order_number, d.task_id, d.lane, d.rank, d.queue, v_turn FROM d;
+        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn, ages_at)
+        SELECT d.order_number, d.task_id, d.lane, d.rank, d.queue, v_turn, d.ages_at FROM d;
         GET DIAGNOSTICS v_moved = ROW_COUNT;
         IF v_moved > 0 THEN
             RETURN true;

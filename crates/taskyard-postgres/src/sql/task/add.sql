@@ -17,11 +17,12 @@ DECLARE
     v_base bigint := nextval('taskyard.batch_number') << 20;
     v_names text[];
     v_lanes int[];
+    v_ages bigint[];
 BEGIN
     IF EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
         -- KEY SHARE: see ready_insert.
-        SELECT array_agg(l.name), array_agg(l.lane) INTO v_names, v_lanes FROM (
-            SELECT q.name, q.lane FROM taskyard.queue q
+        SELECT array_agg(l.name), array_agg(l.lane), array_agg(l.ageing_us) INTO v_names, v_lanes, v_ages FROM (
+            SELECT q.name, q.lane, q.ageing_us FROM taskyard.queue q
             WHERE q.lane <> 0 AND q.name IN (SELECT unnest(p_queues)) FOR KEY SHARE OF q) l;
     END IF;
     IF p_after_us IS NULL AND p_run_ats IS NULL AND p_initial IS NULL THEN
@@ -35,11 +36,11 @@ BEGIN
                 p_timeouts, p_expires_us, p_keys, p_holds, p_flags, p_tags, p_on_failures)
             WITH ORDINALITY AS u(id, kind, runtime, name, queue, priority, payload, context, policy, timeout, expires,
                 key, hold, flags, tags, on_failure, place);
-        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
+        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn, ages_at)
         SELECT v_base + u.place, u.id, coalesce(l.lane, 0) + u.runtime, ~u.priority, u.queue,
-            (SELECT o.turn FROM taskyard.ready_turn o)
+            (SELECT o.turn FROM taskyard.ready_turn o), v_now + l.ageing * interval '1 microsecond'
         FROM unnest(p_ids, p_runtimes, p_priorities, p_queues) WITH ORDINALITY AS u(id, runtime, priority, queue, place)
-            LEFT JOIN unnest(v_names, v_lanes) AS l(name, lane) ON l.name = u.queue;
+            LEFT JOIN unnest(v_names, v_lanes, v_ages) AS l(name, lane, ageing) ON l.name = u.queue;
     ELSE
         WITH n AS MATERIALIZED (
             SELECT u.*, s.at, CASE WHEN coalesce(u.initial, 0) IN (5, 6) THEN u.initial
@@ -66,10 +67,10 @@ BEGIN
                     WHEN 6 THEN 'parent task ' || n.fallen || ' was cancelled' END
             FROM n
         ), r AS (
-            INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
+            INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn, ages_at)
             SELECT v_base + n.place, n.id, coalesce(l.lane, 0) + n.runtime, ~n.priority, n.queue,
-                (SELECT o.turn FROM taskyard.ready_turn o)
-            FROM n LEFT JOIN unnest(v_names, v_lanes) AS l(name, lane) ON l.name = n.queue WHERE n.state = 1
+                (SELECT o.turn FROM taskyard.ready_turn o), v_now + l.ageing * interval '1 microsecond'
+            FROM n LEFT JOIN unnest(v_names, v_lanes, v_ages) AS l(name, lane, ageing) ON l.name = n.queue WHERE n.state = 1
         ), d AS (
             INSERT INTO taskyard.dead (task_id, at) SELECT n.id, v_now FROM n WHERE n.state = 5
         ), a AS (

@@ -4,6 +4,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_detach(p_ids uuid[]) RETURNS uuid[] LAN
 DECLARE
     v_waited uuid[];
     v_ready uuid[];
+    v_aged uuid[];
 BEGIN
     WITH w AS (DELETE FROM taskyard.waiting w WHERE w.task_id = ANY(p_ids) RETURNING w.task_id)
     SELECT array_agg(w.task_id) INTO v_waited FROM w;
@@ -18,6 +19,14 @@ BEGIN
         RETURNING r.task_id
     )
     SELECT array_agg(r.task_id) INTO v_ready FROM r;
+    -- What has aged stands elsewhere than its priority says.
+    IF EXISTS (SELECT FROM taskyard.ready r WHERE r.ages_at IS NOT NULL) THEN
+        WITH r AS (
+            DELETE FROM taskyard.ready r WHERE r.ages_at IS NOT NULL AND r.task_id = ANY(p_ids) RETURNING r.task_id
+        )
+        SELECT array_agg(r.task_id) INTO v_aged FROM r;
+        v_ready := v_ready || v_aged;
+    END IF;
     RETURN coalesce(v_waited, '{}') || coalesce(v_ready, '{}');
 END
 $$;

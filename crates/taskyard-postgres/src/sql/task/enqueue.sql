@@ -48,6 +48,7 @@ DECLARE
     v_parents uuid[];
     v_state smallint;
     v_lane int := 0;
+    v_ageing bigint;
     v_tag text;
 BEGIN
     PERFORM taskyard.check_name('kind', p_kind);
@@ -86,10 +87,11 @@ BEGIN
         p_on_failure, p_hold, v_parents IS NOT NULL, p_context IS NOT NULL, p_at_most_once, p_auto_remove, p_kind, p_name,
         p_queue, p_key, p_policy, nullif(p_tags, '{}'), p_payload);
     IF v_state = 1 THEN
-        SELECT q.lane INTO v_lane FROM taskyard.queue q WHERE q.name = p_queue AND q.lane <> 0 FOR KEY SHARE;
-        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
+        SELECT q.lane, q.ageing_us INTO v_lane, v_ageing FROM taskyard.queue q
+        WHERE q.name = p_queue AND q.lane <> 0 FOR KEY SHARE;
+        INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn, ages_at)
         VALUES (v_order, p_id, coalesce(v_lane, 0) + p_runtime, ~p_priority, p_queue,
-            (SELECT o.turn FROM taskyard.ready_turn o));
+            (SELECT o.turn FROM taskyard.ready_turn o), v_now + v_ageing * interval '1 microsecond');
     ELSE
         INSERT INTO taskyard.waiting (task_id, run_at, reason, runtime, queue)
         VALUES (p_id, v_run_at, CASE WHEN v_parents IS NOT NULL THEN 4 ELSE 1 END, p_runtime, p_queue);

@@ -8,6 +8,9 @@ where
     and (?3 is null or t.kind = ?3)
     and (?4 is null or case when json_valid(t.tags) then exists (select 1 from json_each(t.tags) where value = ?4) end)
     and (?5 is null or t.finished_at < ?5)
+    and (?10 is null or t.finished_at >= ?10)
+    and (?11 is null or t.error_type = ?11)
+    and (?12 is null or instr(t.error_message, ?12) > 0)
     and t.id < coalesce(?6, x'ffffffffffffffffffffffffffffffffff')
     and t.id > coalesce(?7, x'')
 order by t.id

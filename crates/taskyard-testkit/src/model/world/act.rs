@@ -91,6 +91,10 @@ impl World {
                 self.budget.retries -= 1;
                 self.db.retry(task, rules);
             }
+            Action::SetPriority { task, priority } => {
+                self.budget.priorities -= 1;
+                self.db.set_priority(task, priority, rules);
+            }
             Action::Pause { queue } => {
                 self.budget.pauses -= 1;
                 self.db.set_paused(queue, true);

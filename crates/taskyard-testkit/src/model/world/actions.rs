@@ -151,6 +151,9 @@ impl World {
             if budget.stops > 0 && task.state == TaskState::Doing && !task.stop_requested {
                 next.push(Action::Stop { task: id });
             }
+            if budget.priorities > 0 && matches!(task.state, TaskState::Waiting | TaskState::Enqueued) {
+                next.push(Action::SetPriority { task: id, priority: 2 });
+            }
             if budget.retries > 0 && task.state.is_final() && task.state != TaskState::Done {
                 next.push(Action::Retry { task: id });
             }

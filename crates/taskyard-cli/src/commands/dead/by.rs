@@ -1,0 +1,66 @@
+//! The filters of dead letters: what they are, why they died, and when.
+
+use std::time::Duration;
+
+use clap::Args;
+use taskyard::{Store, TaskState, Timestamp};
+use taskyard_core::store::TaskFilter;
+
+use crate::commands::filter::{By, ago, span};
+use crate::failure::Failure;
+use crate::moment;
+
+/// Which dead letters.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct DeadBy {
+    #[command(flatten)]
+    by: By,
+    /// Only with an error of this type, as it is shown
+    #[arg(long, value_name = "TYPE")]
+    error: Option<String>,
+    /// Only with this text in the error's message
+    #[arg(long, value_name = "TEXT")]
+    message: Option<String>,
+    /// Only those that died before this instant (2026-12-24T18:00:00Z)
+    #[arg(long, value_name = "INSTANT")]
+    failed_before: Option<Timestamp>,
+    /// Only those that died at this instant or later
+    #[arg(long, value_name = "INSTANT")]
+    failed_after: Option<Timestamp>,
+    /// Only those that died at least this long ago (30, 5m, 2h, 7d)
+    #[arg(long, value_name = "AGE", value_parser = span, conflicts_with = "failed_before")]
+    older_than: Option<Duration>,
+}
+
+impl DeadBy {
+    /// A store's filter.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(super) async fn filter(&self, store: &dyn Store) -> Result<TaskFilter, Failure> {
+        Ok(TaskFilter {
+            error_type: self.error.clone(),
+            message: self.message.clone(),
+            finished_before: self.failed_before.or(ago(store, self.older_than).await?),
+            finished_after: self.failed_after,
+            ..self.by.states(&[TaskState::Failed])
+        })
+    }
+
+    /// ` of queue x and error y`, empty without a filter.
+    pub(super) fn words(&self) -> String {
+        let mut words = self.by.words();
+        let mut add = |part: Option<String>| {
+            if let Some(part) = part {
+                words.push_str(if words.is_empty() { " of " } else { " and " });
+                words.push_str(&part);
+            }
+        };
+        add(self.error.as_ref().map(|error| format!("error `{error}`")));
+        add(self.message.as_ref().map(|text| format!("`{text}` in the message")));
+        add(self.failed_before.map(|at| format!("death before {}", moment::instant(at))));
+        add(self.failed_after.map(|at| format!("death after {}", moment::instant(at))));
+        add(self.older_than.map(|age| format!("death over {} ago", moment::span(age))));
+        words
+    }
+}

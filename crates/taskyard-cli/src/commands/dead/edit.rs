@@ -1,0 +1,68 @@
+//! `dead edit ID`: arguments, queue, priority or retries of a dead letter, which stays dead.
+
+use clap::Args;
+use taskyard::{DeadEdit, TaskId};
+
+use crate::commands::filter::priority;
+use crate::failure::Failure;
+use crate::session::{Access, Session};
+
+/// Change one dead letter, which stays dead
+#[derive(Debug, Args)]
+pub(crate) struct Edit {
+    /// The task's id
+    id: TaskId,
+    #[command(flatten)]
+    arguments: Arguments,
+    /// The queue it will go to
+    #[arg(long)]
+    queue: Option<String>,
+}
+
+/// What an edit of one task may change beside its queue.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Arguments {
+    /// Its positional arguments, a JSON list
+    #[arg(long, value_name = "JSON")]
+    args: Option<String>,
+    /// Its named arguments, a JSON object
+    #[arg(long, value_name = "JSON")]
+    kwargs: Option<String>,
+    /// Its priority, higher first
+    #[arg(long, value_name = "N", value_parser = priority, allow_hyphen_values = true)]
+    priority: Option<i32>,
+    /// Its retries after the first failure
+    #[arg(long, value_name = "N")]
+    max_retries: Option<u32>,
+}
+
+impl Arguments {
+    pub(super) fn edit(&self) -> DeadEdit {
+        DeadEdit {
+            args: self.args.clone(),
+            kwargs: self.kwargs.clone(),
+            queue: None,
+            priority: self.priority,
+            max_retries: self.max_retries,
+        }
+    }
+}
+
+impl Edit {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        let edit = DeadEdit { queue: self.queue.clone(), ..self.arguments.edit() };
+        if edit.is_empty() {
+            return Err(Failure::usage(
+                "say what is to change: --args, --kwargs, --queue, --priority or --max-retries",
+            ));
+        }
+        session.taskyard(Access::Existing).await?.edit_dead(self.id, &edit).await?;
+        let out = session.out();
+        if out.is_json() {
+            out.json(&serde_json::json!({"id": self.id, "edited": true}))?;
+        } else {
+            out.line(format_args!("{} edited; `taskyard dead retry {}` runs it", self.id, self.id))?;
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,53 @@
+//! `dead retry [ID…]`: these dead letters, or all that the filters mean, in bounded batches; one may be edited with it.
+
+use clap::Args;
+use taskyard::TaskId;
+
+use super::by::DeadBy;
+use super::edit::Arguments;
+use crate::commands::bulk::{self, Verb};
+use crate::failure::Failure;
+use crate::moment;
+use crate::session::{Access, Session};
+
+/// Retry dead letters
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// These tasks; every dead letter that the filters mean without an id
+    ids: Vec<TaskId>,
+    #[command(flatten)]
+    by: DeadBy,
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+impl Retry {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        let edit = self.arguments.edit();
+        if !self.ids.is_empty() && !self.by.words().is_empty() {
+            return Err(Failure::usage("give ids or filters, not both"));
+        }
+        if !edit.is_empty() && self.ids.len() != 1 {
+            return Err(Failure::usage("one task at a time can be edited: give its id"));
+        }
+        let taskyard = session.taskyard(Access::Existing).await?;
+        let out = session.out();
+        if let [id] = self.ids[..]
+            && !edit.is_empty()
+        {
+            // Should this process die in between, the task is edited and still dead.
+            taskyard.edit_dead(id, &edit).await?;
+        }
+        if !self.ids.is_empty() {
+            return bulk::named(out, taskyard.store().as_ref(), Verb::Retry, &self.ids).await;
+        }
+        let filter = self.by.filter(taskyard.store().as_ref()).await?;
+        let retried = taskyard.retry_dead(&filter).await?;
+        if out.is_json() {
+            out.json(&serde_json::json!({"retried": retried}))?;
+        } else {
+            out.line(format_args!("{} failed tasks{} are retried", moment::number(retried), self.by.words()))?;
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,155 @@
+//! What `top` shows, as one look at the database finds it.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use taskyard::{
+    Error, Progress, QueueStatus, Result, ScheduleRecord, TaskFilter, TaskRecord, TaskState, Taskyard, Timestamp, store,
+};
+
+/// Rows of each list.
+const RUNNING_MAX: usize = 15;
+const DEAD_MAX: usize = 5;
+const SCHEDULES_MAX: usize = 5;
+
+/// One look.
+pub(super) struct Frame {
+    pub(super) address: String,
+    pub(super) now: Timestamp,
+    taken: Instant,
+    pub(super) status: store::StoreStatus,
+    pub(super) pace: Option<Pace>,
+    pub(super) queues: Vec<QueueStatus>,
+    pub(super) servers: Vec<store::ServerRecord>,
+    pub(super) running: Vec<(TaskRecord, Option<Progress>)>,
+    pub(super) dead: Vec<TaskRecord>,
+    pub(super) schedules: Vec<(Timestamp, ScheduleRecord)>,
+}
+
+/// Tasks per second since the look before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pace {
+    pub(super) added: f64,
+    pub(super) done: f64,
+    pub(super) failed: f64,
+}
+
+/// What the next look is compared with.
+pub(super) struct Before {
+    taken: Instant,
+    by_state: [u64; 7],
+}
+
+impl Before {
+    /// The pace between this look and a later one. What was pruned meanwhile hides as much of what was added or ended.
+    fn pace(&self, by_state: [u64; 7], taken: Instant) -> Option<Pace> {
+        let seconds = taken.duration_since(self.taken).as_secs_f64();
+        let grown = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+        let state = |state: TaskState| {
+            let at = state.code() as usize;
+            grown(by_state[at], self.by_state[at])
+        };
+        let added = grown(by_state.iter().sum(), self.by_state.iter().sum());
+        (seconds > 0.0).then(|| Pace { added, done: state(TaskState::Done), failed: state(TaskState::Failed) })
+    }
+}
+
+/// Looks at everything once.
+pub(super) async fn look(taskyard: &Taskyard, address: String, before: Option<&Before>) -> Result<Frame> {
+    let store = taskyard.store();
+    let of = |state, limit| TaskFilter { states: vec![state], limit, ..TaskFilter::default() };
+    let (now, status) = (store.now().await?, store.status().await?);
+    let taken = Instant::now();
+    let mut running = Vec::new();
+    for record in store.list(&of(TaskState::Doing, RUNNING_MAX)).await? {
+        let progress = match taskyard.get::<Value>(record.id).get_progress().await {
+            Ok(progress) => progress,
+            // It ended and was removed meanwhile; or its context is none.
+            Err(Error::NotFound(_) | Error::InvalidArgument { .. } | Error::NotRepresentable { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        running.push((record, progress));
+    }
+    let mut schedules: Vec<_> = taskyard
+        .schedules()
+        .await?
+        .into_iter()
+        .filter_map(|record| Some((record.upcoming(1).first().copied()?, record)))
+        .collect();
+    schedules.sort_by_key(|(at, _)| *at);
+    schedules.truncate(SCHEDULES_MAX);
+    Ok(Frame {
+        address,
+        now,
+        taken,
+        pace: before.and_then(|before| before.pace(status.by_state, taken)),
+        status,
+        queues: store.queues().await?,
+        servers: store.servers().await?.into_iter().filter(|server| server.is_running).collect(),
+        running,
+        dead: store.list(&of(TaskState::Failed, DEAD_MAX)).await?,
+        schedules,
+    })
+}
+
+impl Frame {
+    /// For the next look.
+    pub(super) fn before(&self) -> Before {
+        Before { taken: self.taken, by_state: self.status.by_state }
+    }
+
+    /// For programs.
+    pub(super) fn to_json(&self) -> Value {
+        let states = TaskState::ALL
+            .iter()
+            .map(|state| (state.as_str().to_owned(), Value::from(self.status.by_state[state.code() as usize])));
+        let running = self.running.iter().map(|(task, progress)| {
+            json!({
+                "id": task.id, "name": task.name, "kind": task.kind, "queue": task.queue, "priority": task.priority,
+                "attempt": task.attempt, "server": task.server, "started_at": task.started_at,
+                "progress": progress.as_ref().map(|progress| json!({
+                    "completed": progress.completed, "total": progress.total,
+                    "percentage": progress.percentage, "message": progress.message,
+                })),
+            })
+        });
+        let dead = self.dead.iter().map(|task| {
+            json!({
+                "id": task.id, "name": task.name, "kind": task.kind, "queue": task.queue, "error": task.error,
+                "finished_at": task.finished_at,
+            })
+        });
+        let schedules = self.schedules.iter().map(|(at, schedule)| {
+            json!({"name": schedule.definition.name, "kind": schedule.definition.task.kind, "next_at": at})
+        });
+        json!({
+            "at": self.now,
+            "database": self.address,
+            "states": states.collect::<serde_json::Map<_, _>>(),
+            "parked": self.status.parked,
+            "oldest_enqueued_seconds": self.status.oldest_enqueued.map(|age| age.as_secs_f64()),
+            "per_second": self.pace.map(|pace| json!({"added": pace.added, "done": pace.done, "failed": pace.failed})),
+            "queues": self.queues.iter().map(QueueStatus::to_json).collect::<Vec<_>>(),
+            "servers": self.servers,
+            "running": running.collect::<Vec<_>>(),
+            "dead": dead.collect::<Vec<_>>(),
+            "schedules": schedules.collect::<Vec<_>>(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_pace_is_what_came_per_second() {
+        let taken = Instant::now();
+        let before = Before { taken, by_state: [0, 10, 1, 0, 100, 5, 0] };
+        let pace = before.pace([0, 8, 3, 0, 104, 4, 1], taken + Duration::from_secs(2)).unwrap();
+        assert_eq!(pace, Pace { added: 2.0, done: 2.0, failed: 0.0 });
+        assert_eq!(before.pace([0; 7], taken), None);
+    }
+}

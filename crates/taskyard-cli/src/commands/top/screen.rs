@@ -1,0 +1,99 @@
+//! The terminal: another screen that is drawn over in place, keys without Enter, and everything as it was at the end.
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use tokio::sync::mpsc;
+
+use crate::failure::Failure;
+
+/// The other screen, without a cursor and without wrapping long lines; and back.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
+const LEAVE: &str = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+/// A terminal that is drawn on.
+pub(super) struct Screen {
+    keys: mpsc::Receiver<u8>,
+    /// How the terminal took its keys before.
+    was: Option<Termios>,
+}
+
+impl Screen {
+    /// Takes the terminal over.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn open() -> Result<Self, Failure> {
+        let was = keys_at_once();
+        let (sender, keys) = mpsc::channel(8);
+        if was.is_some() {
+            // It reads until the process ends: a read of a terminal cannot be taken back.
+            std::thread::spawn(move || {
+                let mut key = [0_u8];
+                while io::stdin().lock().read(&mut key).is_ok_and(|count| count == 1) {
+                    if sender.blocking_send(key[0]).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        let screen = Self { keys, was };
+        write(ENTER)?;
+        Ok(screen)
+    }
+
+    /// Draws lines, which are escaped already, over what was there; as many as there is room for.
+    ///
+    /// # Errors
+    /// The terminal cannot be written.
+    pub(super) fn draw(&mut self, lines: &[String]) -> Result<(), Failure> {
+        let rows = termios::tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row)).max(2);
+        let mut text = String::from("\x1b[H");
+        for line in lines.iter().take(rows - 1) {
+            text.push_str(line);
+            text.push_str("\x1b[K\r\n");
+        }
+        text.push_str("q quits\x1b[J");
+        write(&text)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // At the end there is nobody to tell that it did not work.
+        let _ = write(LEAVE);
+        if let Some(was) = &self.was {
+            let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, was);
+        }
+    }
+}
+
+fn write(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// Keys without Enter and without an echo; Ctrl-C stays a signal. `None` if there are none to be had.
+fn keys_at_once() -> Option<Termios> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    let was = termios::tcgetattr(io::stdin()).ok()?;
+    let mut now = was.clone();
+    now.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+    termios::tcsetattr(io::stdin(), OptionalActions::Now, &now).ok()?;
+    Some(was)
+}
+
+/// Returns when somebody pressed q; never without a screen.
+pub(super) async fn quit(screen: &mut Option<Screen>) {
+    if let Some(screen) = screen {
+        while let Some(key) = screen.keys.recv().await {
+            if matches!(key, b'q' | b'Q') {
+                return;
+            }
+        }
+    }
+    std::future::pending().await
+}

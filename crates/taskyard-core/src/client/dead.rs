@@ -1,0 +1,192 @@
+//! Dead letters from an application: list, count, edit, retry, purge.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Client, refused};
+use crate::store::{ControlReply, NewPayload, TaskEdit, TaskFilter};
+use crate::{Error, Result, TaskId, TaskRecord, TaskState, payload, seal};
+
+/// Tasks of one statement.
+const PAGE: usize = 1_000;
+
+/// What an edit changes; `None` leaves a part as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeadEdit {
+    /// The positional arguments, a JSON list.
+    pub args: Option<String>,
+    /// The named arguments, a JSON object.
+    pub kwargs: Option<String>,
+    /// The queue.
+    pub queue: Option<String>,
+    /// The priority.
+    pub priority: Option<i32>,
+    /// Retries after the first failure.
+    pub max_retries: Option<u32>,
+}
+
+impl DeadEdit {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[derive(Deserialize)]
+struct Arguments<'a> {
+    #[serde(borrow, default)]
+    args: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    kwargs: Option<&'a RawValue>,
+}
+
+fn dead(filter: &TaskFilter) -> TaskFilter {
+    TaskFilter { states: vec![TaskState::Failed], ..filter.clone() }
+}
+
+impl Client {
+    /// One page of dead letters, newest first; the filter's states do not count.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn dead_letters(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
+        self.store.list(&dead(filter)).await
+    }
+
+    /// How many dead letters a filter means.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn count_dead(&self, filter: &TaskFilter) -> Result<u64> {
+        self.store.count(&dead(filter)).await
+    }
+
+    /// Changes a dead letter (or a cancelled or stopped task), which stays what it is; checked as an addition is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::WrongState`], [`Error::EditedMeanwhile`]; [`Error::InvalidArgument`] for arguments that
+    /// cannot be those of a task, and for signed ones, whose signature would not fit any more; [`Error::OverLimit`].
+    pub async fn edit_dead(&self, id: TaskId, edit: &DeadEdit) -> Result<()> {
+        let limits = self.config().limits;
+        if let Some(queue) = &edit.queue {
+            limits.check_name("queue", queue)?;
+        }
+        let record = self.store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
+        let new = if edit.args.is_some() || edit.kwargs.is_some() {
+            let new = with_arguments(&record.payload, edit)?;
+            payload::check_foreign(&new, &limits)?;
+            Some(NewPayload { seen: record.payload, payload: new })
+        } else {
+            None
+        };
+        let edit = TaskEdit {
+            payload: new,
+            queue: edit.queue.clone(),
+            priority: edit.priority,
+            max_retries: edit.max_retries,
+        };
+        let reply = self.store.edit(id, &edit).await?;
+        refused(id, reply, "only a failed, cancelled or stopped task can be edited").map(drop)
+    }
+
+    /// Retries every dead letter that a filter means, in bounded batches; how many. One that was retried by someone else
+    /// in the meantime does not count.
+    ///
+    /// # Errors
+    /// The database's; what was retried until then is.
+    pub async fn retry_dead(&self, filter: &TaskFilter) -> Result<u64> {
+        self.flush().await?;
+        let (mut retried, mut after) = (0, None);
+        loop {
+            let ids = self.store.select(&dead(filter), after, PAGE).await?;
+            let Some(last) = ids.last() else { return Ok(retried) };
+            after = Some(*last);
+            let replies = self.store.retry(&ids).await?;
+            retried += replies.iter().filter(|reply| matches!(reply, ControlReply::Applied(_))).count() as u64;
+        }
+    }
+
+    /// Deletes every dead letter that a filter means; how many.
+    ///
+    /// # Errors
+    /// As [`Client::purge`].
+    pub async fn purge_dead(&self, filter: &TaskFilter) -> Result<u64> {
+        self.purge(&dead(filter)).await
+    }
+}
+
+/// The payload with the arguments of an edit in place of its own.
+fn with_arguments(stored: &[u8], edit: &DeadEdit) -> Result<Vec<u8>> {
+    let wrong = |why: String| Error::InvalidArgument { what: "arguments", why };
+    let signed =
+        || wrong("they hold what is signed for this task: they cannot be edited, only retried as they are".into());
+    if seal::is_sealed(stored) {
+        return Err(signed());
+    }
+    let old: Arguments<'_> = serde_json::from_slice(stored).unwrap_or(Arguments { args: None, kwargs: None });
+    let args = match &edit.args {
+        Some(text) => list(text).map_err(|why| wrong(format!("`args` is no JSON list: {why}")))?,
+        None => old.args.map_or("[]", RawValue::get),
+    };
+    let kwargs = match &edit.kwargs {
+        Some(text) => object(text).map_err(|why| wrong(format!("`kwargs` is no JSON object: {why}")))?,
+        None => old.kwargs.map_or("{}", RawValue::get),
+    };
+    let new = format!("{{\"args\":{args},\"kwargs\":{kwargs}}}").into_bytes();
+    if seal::is_sealed(&new) {
+        return Err(signed());
+    }
+    Ok(new)
+}
+
+fn list(text: &str) -> Result<&str, serde_json::Error> {
+    serde_json::from_str::<Vec<&RawValue>>(text).map(|_| text.trim())
+}
+
+fn object(text: &str) -> Result<&str, serde_json::Error> {
+    serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(text).map(|_| text.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(stored: &str, args: Option<&str>, kwargs: Option<&str>) -> Result<String> {
+        let edit = DeadEdit { args: args.map(str::to_owned), kwargs: kwargs.map(str::to_owned), ..DeadEdit::default() };
+        with_arguments(stored.as_bytes(), &edit).map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    #[test]
+    fn what_is_not_given_stays_byte_for_byte() {
+        let stored = r#"{"args":[1.0, "ü\u0000"],"kwargs":{"a":1e400}}"#;
+        let new = edited(stored, Some(" [2] "), None).unwrap();
+        assert_eq!(new, r#"{"args":[2],"kwargs":{"a":1e400}}"#);
+        let new = edited(stored, None, Some("{}")).unwrap();
+        assert_eq!(new, r#"{"args":[1.0, "ü\u0000"],"kwargs":{}}"#);
+    }
+
+    #[test]
+    fn what_can_be_no_arguments_is_refused() {
+        for (args, kwargs) in [
+            (Some("{}"), None),
+            (Some("[1"), None),
+            (Some("[1],2"), None),
+            (Some(""), None),
+            (None, Some("[]")),
+            (None, Some("{1:2}")),
+        ] {
+            assert!(edited("{}", args, kwargs).is_err(), "{args:?} {kwargs:?}");
+        }
+    }
+
+    #[test]
+    fn signed_arguments_are_refused_however_they_are_spelled() {
+        for stored in [r#"{"args":[{"$dill":"AA"}]}"#, r#"{"args":[[{"x":{"\u0024dill":"AA"}}]]}"#] {
+            let error = edited(stored, Some("[]"), None).unwrap_err().to_string();
+            assert!(error.contains("signed"), "{error}");
+        }
+        assert!(edited("{}", Some(r#"[{"$dill":"AA"}]"#), None).is_err());
+    }
+}

@@ -1,0 +1,49 @@
+-- One step of retention by number: deletes up to 1,000 of what is beyond it, the oldest first. Dead letters count from when
+-- they died; done tasks in the order of their ids, so that finding them is a walk along an index. What ended within the last
+-- minute stays: somebody may be waiting for it. One step at a time, or two would delete the same surplus twice.
+CREATE OR REPLACE FUNCTION taskyard.task_prune_surplus(p_done_max bigint, p_failed_max bigint, OUT tasks int, OUT more boolean)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_before timestamptz := taskyard.now() - interval '60 s';
+    v_surplus bigint;
+    v_ids uuid[];
+BEGIN
+    tasks := 0;
+    more := false;
+    PERFORM FROM taskyard.prune p FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF p_failed_max > 0 THEN
+        SELECT count(*) - p_failed_max INTO v_surplus FROM taskyard.dead;
+        IF v_surplus > 0 THEN
+            SELECT array_agg(s.task_id) INTO v_ids FROM (
+                SELECT o.task_id FROM (
+                    SELECT d.task_id, d.at FROM taskyard.dead d ORDER BY d.at, d.task_id LIMIT v_surplus) o
+                WHERE o.at <= v_before AND taskyard.task_is_leaf(o.task_id)
+                ORDER BY o.at, o.task_id LIMIT 1000) s;
+            tasks := coalesce(cardinality(taskyard.task_purge(v_ids)), 0);
+        END IF;
+    END IF;
+    IF p_done_max > 0 AND tasks < 1000 THEN
+        SELECT count(*) - p_done_max INTO v_surplus FROM taskyard.task t WHERE t.state = 4;
+        IF v_surplus > 0 THEN
+            SELECT array_agg(s.id) INTO v_ids FROM (
+                SELECT o.id FROM (
+                    SELECT t.id, t.finished_at FROM taskyard.task t WHERE t.state = 4 ORDER BY t.id LIMIT v_surplus) o
+                WHERE o.finished_at <= v_before AND taskyard.task_is_leaf(o.id)
+                ORDER BY o.id LIMIT 1000 - tasks) s;
+            tasks := tasks + coalesce(cardinality(taskyard.task_purge(v_ids)), 0);
+        END IF;
+    END IF;
+    more := tasks >= 1000;
+END
+$$;
+
+-- Whether nothing unfinished hangs on a task.
+CREATE OR REPLACE FUNCTION taskyard.task_is_leaf(p_id uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT NOT EXISTS (
+            SELECT FROM taskyard.edge e JOIN taskyard.task c ON c.id = e.child_id
+            WHERE e.parent_id = p_id AND c.state NOT BETWEEN 3 AND 6)
+        AND NOT EXISTS (SELECT FROM taskyard.cascade k WHERE k.task_id = p_id)
+$$;

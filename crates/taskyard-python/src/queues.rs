@@ -1,0 +1,95 @@
+//! Queues and dead letters: from a word and a dict to a question.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use taskyard_core::TaskState;
+use taskyard_core::client::{Ask, DeadAsk, DeadEdit, QueueAsk};
+use taskyard_core::store::TaskFilter;
+
+use crate::draft::{instant, seconds};
+use crate::errors;
+use crate::question::id_of;
+
+/// What Python gave with a question.
+pub struct Given<'a, 'py>(pub Option<&'a Bound<'py, PyDict>>);
+
+impl<'py> Given<'_, 'py> {
+    fn get<T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(&self, name: &str) -> PyResult<Option<T>> {
+        match self.0.map(|given| given.get_item(name)).transpose()?.flatten() {
+            Some(value) => value.extract(),
+            None => Ok(None),
+        }
+    }
+
+    /// A value that must be there.
+    pub fn need<T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(&self, name: &str) -> PyResult<T> {
+        self.get(name)?.ok_or_else(|| PyValueError::new_err(format!("`{name}` is missing")))
+    }
+
+    fn filter(&self) -> PyResult<TaskFilter> {
+        let time = |name: &str| self.get::<i64>(name)?.map(|at| instant(name, at)).transpose();
+        Ok(TaskFilter {
+            states: states(&self.get::<Vec<String>>("states")?.unwrap_or_default())?,
+            queue: self.get("queue")?,
+            kind: self.get("kind")?,
+            tag: self.get("tag")?,
+            error_type: self.get("error")?,
+            message: self.get("message")?,
+            finished_before: time("before")?,
+            finished_after: time("after")?,
+            limit: self.get("limit")?.unwrap_or(0),
+            before: None,
+        })
+    }
+
+    fn edit(&self) -> PyResult<DeadEdit> {
+        Ok(DeadEdit {
+            args: self.get("args")?,
+            kwargs: self.get("kwargs")?,
+            queue: self.get("queue")?,
+            priority: self.get("priority")?,
+            max_retries: self.get("max_retries")?,
+        })
+    }
+}
+
+/// States from their words.
+pub fn states(words: &[String]) -> PyResult<Vec<TaskState>> {
+    let state = |word: &String| {
+        let found = TaskState::ALL.into_iter().find(|known| known.as_str() == word);
+        found.ok_or_else(|| errors::invalid(format!("there is no state `{word}`")))
+    };
+    words.iter().map(state).collect()
+}
+
+/// The question that `verb` asks about the queue of this name.
+pub fn question(verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+    let (given, queue) = (Given(given), name.to_owned());
+    let span = |name: &str| given.get::<f64>(name)?.map(|value| seconds(name, value)).transpose();
+    Ok(Ask::Queues(Box::new(match verb {
+        "queues" => QueueAsk::List,
+        "queue_pause" => QueueAsk::SetPaused(queue, true),
+        "queue_resume" => QueueAsk::SetPaused(queue, false),
+        "queue_limit" => QueueAsk::Limit(queue, given.get("running_max")?),
+        "queue_ageing" => QueueAsk::Age(queue, span("every")?),
+        "queue_drain" => QueueAsk::Drain { queue, timeout: span("timeout")? },
+        "queue_purge" => QueueAsk::Purge(given.filter()?),
+        other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
+    })))
+}
+
+/// The question that `verb` asks about dead letters.
+pub fn about_dead(py: Python<'_>, verb: &str, id: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+    let given = Given(given);
+    Ok(Ask::Dead(Box::new(match verb {
+        "dead" => DeadAsk::List(given.filter()?),
+        "dead_count" => DeadAsk::Count(given.filter()?),
+        "dead_show" => DeadAsk::Show(id_of(py, id)?),
+        "dead_edit" => DeadAsk::Edit(id_of(py, id)?, given.edit()?),
+        "dead_retry" => DeadAsk::Retry(id_of(py, id)?, given.edit()?),
+        "dead_retry_all" => DeadAsk::RetryAll(given.filter()?),
+        "dead_purge" => DeadAsk::Purge(given.filter()?),
+        other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
+    })))
+}

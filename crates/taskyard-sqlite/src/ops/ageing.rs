@@ -1,0 +1,90 @@
+//! Queues that age: told so, and moved up when their time has come. Only rows with `ages_at` are looked at, through an index
+//! of their own.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, params};
+use taskyard_core::store::{AgeReport, STEP_ROWS_MAX};
+
+use crate::codec::{duration, int, micros, text};
+use crate::fault::Outcome;
+use crate::sql::sql;
+use crate::thread::reader::Read;
+use crate::thread::tx::Tx;
+
+/// The rank of the highest priority.
+const RANK_MIN: i64 = -(i32::MAX as i64);
+/// Rows of one step of telling: some 20 ms.
+const STAMP_ROWS: usize = 5_000;
+
+/// A row's key.
+pub(crate) type Place = (i64, i64, i64);
+/// Before all rows.
+pub(crate) const START: Place = (i64::MIN, i64::MIN, i64::MIN);
+
+/// Makes a queue age, or not any more; of the latter all rows come to the next step.
+pub(crate) fn set(tx: &mut Tx<'_>, queue: &str, every: Option<Duration>) -> Outcome<()> {
+    let every = every.map(|every| micros(every).max(1));
+    tx.run(sql!("queue/set_ageing"), params![queue, every])?;
+    if every.is_none() {
+        tx.run(sql!("ready/unstamp"), params![queue, tx.now])?;
+    }
+    tx.memory.rings.work = true;
+    tx.queues_changed()
+}
+
+/// Tells some rows of a queue that ages, after a place, when they age next: their time counts from now, unless it is up
+/// sooner. Where the next step goes on, if there is one.
+pub(crate) fn stamp(tx: &mut Tx<'_>, queue: &str, after: Place) -> Outcome<Option<Place>> {
+    let number = tx.queue(queue);
+    let Some(every) = tx.config(number).and_then(|config| config.ageing) else { return Ok(None) };
+    let ages_at = tx.now.saturating_add(every);
+    let found: Vec<Place> = {
+        let mut statement = tx.sql(sql!("ready/of_queue_after"))?;
+        let place = params![queue, after.0, after.1, after.2, STAMP_ROWS as i64];
+        let rows = statement.query_map(place, |row| Ok((int(row, 0), int(row, 1), int(row, 2))))?;
+        rows.collect::<Result<_, _>>()?
+    };
+    for (lane, rank, order) in found.iter().filter(|(lane, _, _)| *lane >= 0) {
+        tx.run(sql!("ready/stamp"), params![lane, rank, order, queue, ages_at])?;
+    }
+    Ok(found.last().copied().filter(|_| found.len() == STAMP_ROWS))
+}
+
+/// Whether something is due, and how long until the next is.
+pub(crate) fn next_due(read: &Read<'_>) -> Outcome<(bool, Option<Duration>)> {
+    let next: Option<i64> = read.sql(sql!("ready/next_due"))?.query_row([], |row| row.get(0))?;
+    Ok((next.is_some_and(|at| at <= read.now), next.map(|at| duration(at - read.now))))
+}
+
+/// One step.
+pub(crate) fn age(tx: &mut Tx<'_>) -> Outcome<AgeReport> {
+    let due: Vec<(Place, String, i64)> = {
+        let mut statement = tx.sql(sql!("ready/due"))?;
+        let rows = statement.query_map(params![tx.now, STEP_ROWS_MAX as i64], |row| {
+            Ok(((int(row, 0), int(row, 1), int(row, 2)), text(row, 3), int(row, 4)))
+        })?;
+        rows.collect::<Result<_, _>>()?
+    };
+    for ((lane, rank, order), name, ages_at) in &due {
+        let number = tx.queue(name);
+        tx.run(sql!("ready/delete"), params![lane, rank, order])?;
+        match tx.config(number).and_then(|config| config.ageing) {
+            Some(every) => {
+                let times = (tx.now - ages_at) / every + 1;
+                let (rank, ages_at) = (rank.saturating_sub(times).max(RANK_MIN), ages_at + times.saturating_mul(every));
+                tx.run(sql!("ready/add_ageing"), params![lane, rank, order, name, ages_at])?;
+            }
+            // It ages no more: back to where its priority puts it.
+            None => {
+                let priority: Option<i64> =
+                    tx.sql(sql!("task/priority"))?.query_row([order], |row| row.get(0)).optional()?;
+                let rank = priority.map_or(*rank, |priority| -priority);
+                tx.run(sql!("ready/add"), params![lane, rank, order, name])?;
+            }
+        }
+    }
+    // Nothing becomes claimable by it: nobody needs to be woken.
+    let next: Option<i64> = tx.sql(sql!("ready/next_due"))?.query_row([], |row| row.get(0))?;
+    Ok(AgeReport { tasks: due.len(), more: due.len() == STEP_ROWS_MAX, next_due: next.map(|at| duration(at - tx.now)) })
+}

@@ -1,0 +1,79 @@
+//! What people change of tasks: the priority of one that has not started, and the parts of one that ended badly.
+
+use rusqlite::params;
+use taskyard_core::store::{ControlReply, TaskEdit};
+use taskyard_core::{Error, RetryPolicy, TaskId, TaskState};
+
+use crate::codec::{bytes, opt_text};
+use crate::fault::{Fault, Outcome};
+use crate::sql::sql;
+use crate::task::moves;
+use crate::task::row::Row;
+use crate::thread::tx::Tx;
+
+/// Ranks are priorities negated; this is that of the highest.
+const RANK_MIN: i64 = -(i32::MAX as i64);
+
+/// Gives tasks that wait or are enqueued another priority.
+pub(crate) fn set_priority(tx: &mut Tx<'_>, ids: &[TaskId], priority: i32) -> Outcome<Vec<ControlReply>> {
+    ids.iter().map(|id| set_one(tx, *id, i64::from(priority))).collect()
+}
+
+fn set_one(tx: &mut Tx<'_>, id: TaskId, priority: i64) -> Outcome<ControlReply> {
+    let Some(row) = Row::find(tx, id)? else { return Ok(ControlReply::NotFound) };
+    let state = row.state();
+    match state {
+        TaskState::Waiting => {}
+        TaskState::Enqueued => {
+            let aged = moves::aged(tx, row.order)?;
+            moves::leave_range(tx, &row)?;
+            match aged {
+                // What it has aged it keeps.
+                Some(aged) => {
+                    let rank = (aged.rank + row.priority - priority).max(RANK_MIN);
+                    let name = tx.queue_name(row.queue);
+                    let place = params![aged.lane, rank, row.order, &*name, aged.ages_at];
+                    tx.run(sql!("ready/add_ageing"), place)?;
+                }
+                None => moves::stand(tx, moves::lane(tx, &row), -priority, row.order, row.queue)?,
+            }
+        }
+        state => return Ok(ControlReply::Refused(state)),
+    }
+    tx.run(sql!("task/set_priority"), params![row.order, priority])?;
+    Ok(ControlReply::Applied(state))
+}
+
+/// Changes a failed, cancelled or stopped task, which stays what it is.
+pub(crate) fn edit(tx: &mut Tx<'_>, id: TaskId, edit: &TaskEdit) -> Outcome<ControlReply> {
+    let Some(row) = Row::find(tx, id)? else { return Ok(ControlReply::NotFound) };
+    let state = row.state();
+    if !matches!(state, TaskState::Failed | TaskState::Cancelled | TaskState::Stopped) {
+        return Ok(ControlReply::Refused(state));
+    }
+    let (payload, policy) =
+        tx.sql(sql!("task/editable"))?.query_row([row.order], |row| Ok((bytes(row, 0), opt_text(row, 1))))?;
+    if edit.payload.as_ref().is_some_and(|new| payload.as_ref() != Some(&new.seen)) {
+        return Err(Fault::Answer(Error::EditedMeanwhile(id)));
+    }
+    let policy = match edit.max_retries {
+        None => policy,
+        Some(retries) => Some(with_retries(policy.as_deref(), retries)?),
+    };
+    if let Some(queue) = &edit.queue {
+        let queue = tx.queue(queue);
+        tx.counted(row.queue, state, -1);
+        tx.counted(queue, state, 1);
+    }
+    let payload = edit.payload.as_ref().map(|new| &new.payload);
+    tx.run(sql!("task/edit"), params![row.order, payload, edit.queue, edit.priority, policy])?;
+    Ok(ControlReply::Applied(state))
+}
+
+fn with_retries(policy: Option<&str>, max_retries: u32) -> Outcome<String> {
+    let wrong = |error: serde_json::Error| {
+        Fault::Answer(Error::NotRepresentable { what: "the retry policy".into(), why: error.to_string() })
+    };
+    let policy: RetryPolicy = policy.map_or_else(|| Ok(RetryPolicy::default()), serde_json::from_str).map_err(wrong)?;
+    serde_json::to_string(&RetryPolicy { max_retries, ..policy }).map_err(wrong)
+}

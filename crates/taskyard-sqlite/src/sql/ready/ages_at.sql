@@ -1,0 +1,1 @@
+select ages_at from ty_ready where lane = ?1 and rank = ?2 and order_number = ?3

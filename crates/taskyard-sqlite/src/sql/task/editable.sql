@@ -1,0 +1,1 @@
+select payload, policy from ty_task where order_number = ?1

@@ -1,0 +1,1 @@
+select priority from ty_task where order_number = ?1

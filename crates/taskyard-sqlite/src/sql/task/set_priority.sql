@@ -1,0 +1,1 @@
+update ty_task set priority = ?2 where order_number = ?1

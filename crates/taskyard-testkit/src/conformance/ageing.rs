@@ -1,0 +1,167 @@
+//! Queues that age: what has stood long moves up, so that nothing waits for ever behind what is more urgent.
+
+use std::time::Duration;
+
+use taskyard_core::store::{Outcome, STEP_ROWS_MAX};
+use taskyard_core::task::NewTask;
+use taskyard_core::{TaskId, TaskState};
+
+use super::{TestServer, Yard};
+use crate::factory::{in_queue, of_priority};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn of(queue: &str, priority: i32) -> NewTask {
+    NewTask { priority, ..in_queue(queue) }
+}
+
+async fn age(yard: &Yard) -> usize {
+    let mut sum = 0;
+    for _ in 0..1_000 {
+        let report = yard.store.age().await.unwrap();
+        assert!(report.tasks <= STEP_ROWS_MAX, "{report:?}");
+        sum += report.tasks;
+        if !report.more {
+            return sum;
+        }
+    }
+    panic!("ageing never ends");
+}
+
+/// The order in which a new server claims what there is; the lease of one that was there before may be over.
+async fn order(yard: &Yard) -> Vec<TaskId> {
+    let server: TestServer = yard.server().await;
+    let mut ids = Vec::new();
+    // One by one, each on from where the last one stopped.
+    while let Some(claimed) = server.claim(1).await.pop() {
+        ids.push(claimed.id);
+    }
+    ids
+}
+
+pub(super) async fn nothing_ages_unless_it_is_told(yard: Yard) {
+    yard.freeze().await;
+    let low = yard.add(of_priority(0)).await;
+    yard.store.set_ageing("other", Some(MINUTE)).await.unwrap();
+    yard.advance(100 * MINUTE).await;
+    assert_eq!(age(&yard).await, 0);
+    assert_eq!(yard.store.age().await.unwrap().next_due, None);
+    let high = yard.add(of_priority(1)).await;
+    assert_eq!(order(&yard).await, [high, low]);
+    let queues = yard.store.queues().await.unwrap();
+    assert_eq!(queues.iter().find(|queue| queue.name == "other").unwrap().ageing, Some(MINUTE));
+    assert_eq!(queues.iter().find(|queue| queue.name == "default").unwrap().ageing, None);
+}
+
+pub(super) async fn what_stands_long_moves_up(yard: Yard) {
+    yard.freeze().await;
+    yard.store.set_ageing("mail", Some(MINUTE)).await.unwrap();
+    let low = yard.add(of("mail", 0)).await;
+    yard.advance(MINUTE / 2).await;
+    assert_eq!(yard.store.age().await.unwrap().next_due, Some(MINUTE / 2));
+    yard.advance(MINUTE / 2).await;
+    let equal = yard.add(of("mail", 1)).await;
+    let high = yard.add(of("mail", 2)).await;
+    assert_eq!(age(&yard).await, 1);
+    // As high as the second now, and older; its record keeps what it was given.
+    assert_eq!(yard.record(low).await.priority, 0);
+    assert_eq!(order(&yard).await, [high, low, equal]);
+}
+
+pub(super) async fn missed_times_count_at_once(yard: Yard) {
+    yard.freeze().await;
+    yard.store.set_ageing("mail", Some(MINUTE)).await.unwrap();
+    let low = yard.add(of("mail", -2)).await;
+    yard.advance(5 * MINUTE + MINUTE / 2).await;
+    let high = yard.add(of("mail", 3)).await;
+    let higher = yard.add(of("mail", 4)).await;
+    assert_eq!(age(&yard).await, 1);
+    assert_eq!(yard.store.age().await.unwrap().next_due, Some(MINUTE / 2), "the rest of a minute is not lost");
+    assert_eq!(order(&yard).await, [higher, low, high]);
+}
+
+pub(super) async fn what_was_there_before_ages_from_then_on(yard: Yard) {
+    yard.freeze().await;
+    let low = yard.add(of("mail", 0)).await;
+    yard.advance(100 * MINUTE).await;
+    yard.store.set_ageing("mail", Some(MINUTE)).await.unwrap();
+    assert_eq!(age(&yard).await, 0);
+    yard.advance(2 * MINUTE).await;
+    assert_eq!(age(&yard).await, 1);
+    let (two, three) = (yard.add(of("mail", 2)).await, yard.add(of("mail", 3)).await);
+    // Also while its queue is paused, limited or set apart.
+    yard.store.set_paused("mail", true).await.unwrap();
+    yard.store.set_concurrency("mail", Some(10)).await.unwrap();
+    while yard.store.set_apart(&["mail".into()]).await.unwrap().more {}
+    yard.advance(MINUTE).await;
+    assert_eq!(age(&yard).await, 3);
+    yard.store.set_paused("mail", false).await.unwrap();
+    assert_eq!(order(&yard).await, [three, low, two]);
+}
+
+pub(super) async fn an_aged_task_can_be_cancelled_and_moved(yard: Yard) {
+    yard.freeze().await;
+    yard.store.set_ageing("mail", Some(MINUTE)).await.unwrap();
+    let [gone, moved, other] =
+        [yard.add(of("mail", 0)).await, yard.add(of("mail", 0)).await, yard.add(of("mail", 0)).await];
+    let expiring = yard.add(NewTask { expires: Some(3 * MINUTE), ..of("mail", 0) }).await;
+    yard.advance(3 * MINUTE).await;
+    assert_eq!(age(&yard).await, 4);
+    assert_eq!(yard.promote().await.expired, 1);
+    yard.assert_state(expiring, TaskState::Cancelled).await;
+    yard.cancel(gone).await;
+    yard.assert_state(gone, TaskState::Cancelled).await;
+    // Three priorities of its own age stay with it.
+    yard.store.set_priority(&[moved], -1).await.unwrap();
+    assert_eq!(yard.record(moved).await.priority, -1);
+    let two = yard.add(of("mail", 2)).await;
+    assert_eq!(order(&yard).await, [other, moved, two]);
+}
+
+pub(super) async fn what_is_given_back_starts_anew(yard: Yard) {
+    yard.freeze().await;
+    yard.store.set_ageing("mail", Some(MINUTE)).await.unwrap();
+    let low = yard.add(of("mail", 0)).await;
+    yard.advance(5 * MINUTE).await;
+    age(&yard).await;
+    let server = yard.server().await;
+    server.finish(&server.claim_one().await, Outcome::Released).await;
+    yard.assert_state(low, TaskState::Enqueued).await;
+    let high = yard.add(of("mail", 1)).await;
+    assert_eq!(order(&yard).await, [high, low]);
+}
+
+pub(super) async fn ageing_ends_and_all_goes_back(yard: Yard) {
+    yard.freeze().await;
+    yard.store.set_ageing("mail", Some(MINUTE)).await.unwrap();
+    let low = yard.add(of("mail", 0)).await;
+    yard.advance(5 * MINUTE).await;
+    let high = yard.add(of("mail", 1)).await;
+    age(&yard).await;
+    yard.store.set_ageing("mail", None).await.unwrap();
+    assert_eq!(yard.store.age().await.unwrap().next_due, None);
+    yard.advance(5 * MINUTE).await;
+    assert_eq!(age(&yard).await, 0);
+    assert_eq!(order(&yard).await, [high, low]);
+}
+
+pub(super) async fn ageing_goes_in_bounded_steps(yard: Yard) {
+    yard.freeze().await;
+    let many: Vec<NewTask> = (0..2_500).map(|_| of("mail", 0)).collect();
+    yard.add_many(&many[..1_250]).await;
+    yard.store.set_ageing("mail", Some(MINUTE)).await.unwrap();
+    yard.add_many(&many[1_250..]).await;
+    yard.advance(MINUTE).await;
+    assert_eq!(age(&yard).await, 2_500);
+    assert_eq!(age(&yard).await, 0);
+}
+
+pub(super) async fn the_highest_priority_is_the_end(yard: Yard) {
+    yard.freeze().await;
+    yard.store.set_ageing("mail", Some(MINUTE)).await.unwrap();
+    let first = yard.add(of("mail", i32::MAX - 1)).await;
+    let second = yard.add(of("mail", i32::MAX)).await;
+    yard.advance(10 * MINUTE).await;
+    assert_eq!(age(&yard).await, 2);
+    assert_eq!(order(&yard).await, [first, second]);
+}
