@@ -133,6 +133,11 @@ def instant(what: str, value: Any) -> int:
     return (value - EPOCH) // dt.timedelta(microseconds=1)
 
 
+def priority_number(value: Any) -> int:
+    """Higher first; negative ones are legal."""
+    return count("priority", value, -(2**31))
+
+
 def merge(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     """Options with further ones over them; parents and tags add up."""
     if not first or not then:
@@ -153,7 +158,7 @@ def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any],
         if value is None and name not in ("timeout",):
             continue
         if name == "priority":
-            draft[name] = count(name, value, -(2**31))
+            draft[name] = priority_number(value)
         elif name == "max_retries":
             draft[name] = count(name, value)
         elif name in ("queue", "name", "runtime", "on_parent_failure"):

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
 from . import _codec, _core, _loops, _port, _running
+from ._options import priority_number
 from ._state import QueuedTaskState
 from .errors import ParentTaskFailed, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
 
@@ -226,15 +227,15 @@ class QueuedTaskRef(Generic[R]):
             error = cls(id, why["type"], why["message"], why["traceback"])
         return Outcome(id, state, None, error)
 
-    def _control(self, verb: str) -> Control:
+    def _control(self, verb: str, given: dict[str, Any] | None = None) -> Control:
         if self._pending is not None and not self._pending.done():
-            return Control(self._port, self._id, asyncio.ensure_future(self._after_pending(verb)))
+            return Control(self._port, self._id, asyncio.ensure_future(self._after_pending(verb, given)))
         id = self.id
-        return Control(self._port, id, self._port.ask(verb, id))
+        return Control(self._port, id, self._port.ask(verb, id, given))
 
-    async def _after_pending(self, verb: str) -> _core.Reply:
+    async def _after_pending(self, verb: str, given: dict[str, Any] | None) -> _core.Reply:
         await self.get_task_id()
-        return self._port.ask(verb, self._id)
+        return self._port.ask(verb, self._id, given)
 
     def cancel(self) -> Control:
         """Cancels the task: at once if it does not run, else its body is interrupted. Carried out whether the answer
@@ -248,6 +249,11 @@ class QueuedTaskRef(Generic[R]):
     def retry(self) -> Control:
         """Runs a failed, cancelled or stopped task again: same row, same id."""
         return self._control("retry")
+
+    def set_priority(self, priority: int) -> Control:
+        """Gives the task another priority, if it waits or is enqueued: higher first, negative ones are legal. Its place
+        follows at once. Of one that has started the answer raises ``WrongState``."""
+        return self._control("priority", {"priority": priority_number(priority)})
 
 
 def _context(found: dict[str, Any]) -> dict[str, Any]:

@@ -88,6 +88,12 @@ class WrongState(TaskyardError):
     code = "wrong_state"
 
 
+class EditedMeanwhile(TaskyardError):
+    """Somebody else changed the task between the look at it and the edit; nothing was changed."""
+
+    code = "edited_meanwhile"
+
+
 class UnknownQueue(TaskyardError, LookupError):
     """No such queue."""
 
@@ -256,6 +262,7 @@ _BY_CODE: dict[str, type[TaskyardError]] = {
         DuplicateId,
         TaskNotFound,
         WrongState,
+        EditedMeanwhile,
         UnknownQueue,
         QueueUnavailable,
         SettingError,

@@ -19,7 +19,9 @@ from ._calls import Call, encode_context, id_text, prepare, split_options
 from ._families import Group
 from ._options import OPTIONS, RetryPolicy, Unique, merge
 from ._refs import Outcome, QueuedTaskRef
+from .dead import Dead
 from .errors import InvalidArgument
+from .queues import Queues
 from .schedules import Schedules
 
 __all__ = ["Call", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Unique"]
@@ -123,6 +125,16 @@ class QueuedTasks(metaclass=_Meta):
     def schedules(self) -> Schedules:
         """Rules that enqueue tasks at times."""
         return Schedules(self)
+
+    @property
+    def queues(self) -> Queues:
+        """Pause, resume, limit, ageing, drain, purge, and figures."""
+        return Queues(self)
+
+    @property
+    def dead(self) -> Dead:
+        """The tasks whose retries are spent: list, count, show, edit, retry, purge."""
+        return Dead(self)
 
     # --------------------------------------------------------------------------------------------------- adding
 

@@ -17,6 +17,8 @@ from ._options import Unique as Unique
 from ._refs import Outcome as Outcome
 from ._refs import QueuedTaskRef as QueuedTaskRef
 from ._task import Task
+from .dead import Dead
+from .queues import Queues
 from .schedules import Schedules
 
 P = ParamSpec("P")
@@ -42,6 +44,10 @@ class QueuedTasks:
     def nowait(self) -> Self: ...
     @property
     def schedules(self) -> Schedules: ...
+    @property
+    def queues(self) -> Queues: ...
+    @property
+    def dead(self) -> Dead: ...
     @property
     def _defaults(self) -> dict[str, Any]: ...
     def using(self, **options: Unpack[Options]) -> Self: ...

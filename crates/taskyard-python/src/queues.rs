@@ -50,6 +50,7 @@ impl<'py> Given<'_, 'py> {
             queue: self.get("queue")?,
             priority: self.get("priority")?,
             max_retries: self.get("max_retries")?,
+            language: self.get("language")?,
         })
     }
 }

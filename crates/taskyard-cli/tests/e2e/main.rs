@@ -9,6 +9,7 @@ mod demo_resume;
 mod errors;
 mod place;
 mod postgres;
+mod queues;
 mod schedules;
 mod server;
 mod settings;

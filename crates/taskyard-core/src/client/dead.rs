@@ -1,5 +1,7 @@
 //! Dead letters from an application: list, count, edit, retry, purge.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -24,6 +26,8 @@ pub struct DeadEdit {
     pub priority: Option<i32>,
     /// Retries after the first failure.
     pub max_retries: Option<u32>,
+    /// The language whose own encoding the new arguments are in; plain JSON without it.
+    pub language: Option<String>,
 }
 
 impl DeadEdit {
@@ -32,14 +36,6 @@ impl DeadEdit {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-}
-
-#[derive(Deserialize)]
-struct Arguments<'a> {
-    #[serde(borrow, default)]
-    args: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    kwargs: Option<&'a RawValue>,
 }
 
 fn dead(filter: &TaskFilter) -> TaskFilter {
@@ -117,26 +113,49 @@ impl Client {
     }
 }
 
-/// The payload with the arguments of an edit in place of its own.
+/// The payload with the arguments of an edit in place of its own; whatever else stands in it stays.
 fn with_arguments(stored: &[u8], edit: &DeadEdit) -> Result<Vec<u8>> {
-    let wrong = |why: String| Error::InvalidArgument { what: "arguments", why };
-    let signed =
-        || wrong("they hold what is signed for this task: they cannot be edited, only retried as they are".into());
+    let wrong = |why: &str| Error::InvalidArgument { what: "arguments", why: why.to_owned() };
+    let signed = "they hold what is signed for this task: they cannot be edited, only retried as they are";
     if seal::is_sealed(stored) {
-        return Err(signed());
+        return Err(wrong(signed));
     }
-    let old: Arguments<'_> = serde_json::from_slice(stored).unwrap_or(Arguments { args: None, kwargs: None });
-    let args = match &edit.args {
-        Some(text) => list(text).map_err(|why| wrong(format!("`args` is no JSON list: {why}")))?,
-        None => old.args.map_or("[]", RawValue::get),
+    let mut parts: BTreeMap<String, &RawValue> = serde_json::from_slice(stored)
+        .map_err(|error| wrong(&format!("the stored ones are no JSON object: {error}")))?;
+    // What says that the values are exact is true of those that are given only if their giver says so.
+    parts.remove("lang");
+    let mut given = String::new();
+    let mut put = |name: &str, value: &str| {
+        given.push_str(if given.is_empty() { "{" } else { "," });
+        given.push_str(&serde_json::Value::from(name).to_string());
+        given.push(':');
+        given.push_str(value);
     };
-    let kwargs = match &edit.kwargs {
-        Some(text) => object(text).map_err(|why| wrong(format!("`kwargs` is no JSON object: {why}")))?,
-        None => old.kwargs.map_or("{}", RawValue::get),
+    let stored_part = |parts: &mut BTreeMap<String, &RawValue>, name: &str, empty: &'static str| {
+        parts.remove(name).map_or_else(|| empty.to_owned(), |value| value.get().to_owned())
     };
-    let new = format!("{{\"args\":{args},\"kwargs\":{kwargs}}}").into_bytes();
+    let (args, kwargs) = (stored_part(&mut parts, "args", "[]"), stored_part(&mut parts, "kwargs", "{}"));
+    match &edit.args {
+        Some(text) => put("args", list(text).map_err(|why| wrong(&format!("`args` is no JSON list: {why}")))?),
+        None => put("args", &args),
+    }
+    match &edit.kwargs {
+        Some(text) => put("kwargs", object(text).map_err(|why| wrong(&format!("`kwargs` is no JSON object: {why}")))?),
+        None => put("kwargs", &kwargs),
+    }
+    if let Some(language) = &edit.language {
+        put("lang", &serde_json::Value::from(language.as_str()).to_string());
+    }
+    for (name, value) in parts {
+        put(&name, value.get());
+    }
+    given.push('}');
+    let new = given.into_bytes();
     if seal::is_sealed(&new) {
-        return Err(signed());
+        return Err(wrong(signed));
+    }
+    if payload::references::may_refer(&new) && !payload::references::may_refer(stored) {
+        return Err(wrong("another task's result cannot be put in by an edit: it is no parent of this task"));
     }
     Ok(new)
 }
@@ -146,7 +165,7 @@ fn list(text: &str) -> Result<&str, serde_json::Error> {
 }
 
 fn object(text: &str) -> Result<&str, serde_json::Error> {
-    serde_json::from_str::<std::collections::BTreeMap<String, &RawValue>>(text).map(|_| text.trim())
+    serde_json::from_str::<BTreeMap<String, &RawValue>>(text).map(|_| text.trim())
 }
 
 #[cfg(test)]
@@ -165,6 +184,14 @@ mod tests {
         assert_eq!(new, r#"{"args":[2],"kwargs":{"a":1e400}}"#);
         let new = edited(stored, None, Some("{}")).unwrap();
         assert_eq!(new, r#"{"args":[1.0, "ü\u0000"],"kwargs":{}}"#);
+        // Plain values are to be fitted to the function's types; whatever else there is stays.
+        let new = edited(r#"{"args":[1],"kwargs":{},"lang":"python","x":[ 1]}"#, Some("[2]"), None).unwrap();
+        assert_eq!(new, r#"{"args":[2],"kwargs":{},"x":[ 1]}"#);
+        let exact = DeadEdit { args: Some("[2]".into()), language: Some("python".into()), ..DeadEdit::default() };
+        let new = with_arguments(br#"{"lang":"python"}"#, &exact).unwrap();
+        assert_eq!(new, br#"{"args":[2],"kwargs":{},"lang":"python"}"#);
+        let refers = r#"[{"$result":"01890000-0000-7000-8000-000000000000"}]"#;
+        assert!(edited("{}", Some(refers), None).is_err());
     }
 
     #[test]

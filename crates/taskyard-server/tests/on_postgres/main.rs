@@ -21,6 +21,8 @@ mod ends;
 mod identity;
 #[path = "../server/inline.rs"]
 mod inline;
+#[path = "../server/keeping.rs"]
+mod keeping;
 #[path = "../server/log.rs"]
 mod log;
 #[path = "../server/on_demand.rs"]

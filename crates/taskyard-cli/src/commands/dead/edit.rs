@@ -44,6 +44,7 @@ impl Arguments {
             queue: None,
             priority: self.priority,
             max_retries: self.max_retries,
+            language: None,
         }
     }
 }

@@ -1,0 +1,200 @@
+//! Priorities, ageing, dead letters with their filters and edits, orders of queues, and the live view.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::place::Place;
+
+fn add(place: &Place, arguments: &[&str]) -> String {
+    place.ok(&[&["task", "add", "tests::unknown"], arguments].concat())
+}
+
+fn task(place: &Place, id: &str) -> Value {
+    place.json(&["task", "show", id])["task"].clone()
+}
+
+#[test]
+fn the_priority_of_a_task_that_has_not_started() {
+    let place = Place::new();
+    let id = add(&place, &["--args", "[]"]);
+    assert!(place.ok(&["task", "priority", &id, "-5"]).contains("new priority"));
+    assert_eq!(task(&place, &id)["priority"], -5);
+    place.ok(&["task", "priority", &id, "7"]);
+    assert_eq!(task(&place, &id)["priority"], 7);
+    for wrong in ["2147483648", "high", "1.5", ""] {
+        let said = place.run(&["task", "priority", &id, wrong]);
+        assert!(said.code == 2 && said.stderr.contains("whole number"), "{said:?}");
+    }
+    place.ok(&["task", "cancel", &id]);
+    let said = place.run(&["task", "priority", &id, "1"]);
+    assert!(said.code == 4 && said.stderr.contains("not started"), "{said:?}");
+    let said = place.run(&["task", "priority", "01890000-0000-7000-8000-000000000000", "1"]);
+    assert_eq!(said.code, 4, "{said:?}");
+}
+
+#[test]
+fn a_queue_is_told_to_age() {
+    let place = Place::new();
+    let id = add(&place, &["--args", "[]", "--queue", "reports"]);
+    let said = place.json(&["queue", "ageing", "reports", "--every", "10m"]);
+    assert_eq!(said, json!({"queue": "reports", "ageing_seconds": 600.0}));
+    assert_eq!(place.json(&["queue", "stats"])[0]["ageing_seconds"], 600.0);
+    assert!(place.ok(&["queue", "stats"]).contains("10m"));
+    place.ok(&["queue", "ageing", "reports", "--off"]);
+    assert_eq!(place.json(&["queue", "stats"])[0]["ageing_seconds"], Value::Null);
+    for wrong in [&["queue", "ageing", "reports", "--every", "0"][..], &["queue", "ageing", "reports"]] {
+        assert_eq!(place.run(wrong).code, 2);
+    }
+    assert_eq!(task(&place, &id)["state"], "enqueued");
+}
+
+#[test]
+fn dead_letters_through_their_life() {
+    let place = Place::new();
+    let parent = add(&place, &["--args", "[]", "--queue", "mail"]);
+    let dead = add(&place, &["--args", "[1]", "--kwargs", r#"{"a":2}"#, "--queue", "mail", "--parent", &parent]);
+    // Without a server: what is cancelled can be edited as well, and is no dead letter.
+    place.ok(&["task", "cancel", &parent]);
+    assert_eq!(place.json(&["dead", "count"]), json!({"dead": 0}));
+    let edited = place.json(&["dead", "edit", &dead, "--args", r#"["x"]"#, "--priority", "-3", "--max-retries", "9"]);
+    assert_eq!(edited["edited"], true);
+    let shown = task(&place, &dead);
+    assert_eq!(shown["payload"], json!({"args": ["x"], "kwargs": {"a": 2}}));
+    assert_eq!((&shown["priority"], &shown["retry"]["max_retries"]), (&json!(-3), &json!(9)));
+    assert_eq!(shown["state"], "cancelled");
+    place.ok(&["dead", "edit", &dead, "--queue", "second"]);
+    assert_eq!(task(&place, &dead)["queue"], "second");
+    for (wrong, code, part) in [
+        (&["dead", "edit", &dead][..], 2, "what is to change"),
+        (&["dead", "edit", &dead, "--args", "{}"], 2, "no JSON list"),
+        (&["dead", "edit", &dead, "--kwargs", "[]"], 2, "no JSON object"),
+        (&["dead", "edit", &dead, "--args", r#"[{"$dill":"AA"}]"#], 2, "signed"),
+        (&["dead", "retry", "--args", "[]"], 2, "one task at a time"),
+        (&["dead", "retry", &dead, "--error", "X"], 2, "ids or filters"),
+        (&["dead", "list", "--failed-before", "yesterday"], 2, "failed-before"),
+        (&["dead", "purge", "--failed-before", "2026-01-01T00:00:00Z", "--older-than", "1d"], 2, "cannot be used"),
+    ] {
+        let said = place.run(wrong);
+        assert!(said.code == code && said.stderr.contains(part), "{wrong:?}: {said:?}");
+    }
+    let said = place.run(&["dead", "edit", "01890000-0000-7000-8000-000000000000", "--priority", "1"]);
+    assert_eq!(said.code, 4, "{said:?}");
+    place.ok(&["dead", "retry", &parent, "--args", "[5]"]);
+    let shown = task(&place, &parent);
+    assert_eq!((&shown["state"], &shown["payload"]["args"]), (&json!("enqueued"), &json!([5])));
+    let said = place.run(&["dead", "edit", &parent, "--args", "[]"]);
+    assert!(said.code == 4 && said.stderr.contains("can be edited"), "{said:?}");
+}
+
+#[test]
+fn an_order_that_cannot_be_meant_is_refused() {
+    let place = Place::new();
+    for (arguments, part) in [
+        (&["queue", "start", "--queues", "a:0"][..], "whole number"),
+        (&["queue", "start", "--queues", "a,a"], "twice"),
+        (&["queue", "start", "--queue-order", "strict"], "queues"),
+        (&["queue", "start", "--queues", "a,b", "--queue-order", "random"], "priority, strict, weights"),
+        (&["queue", "start", "--queues", "a:3,b", "--queue-order", "strict"], "weights"),
+    ] {
+        let said = place.run(arguments);
+        assert!(said.code == 2 && said.stderr.contains(part), "{arguments:?}: {said:?}");
+    }
+}
+
+#[test]
+fn one_picture_of_everything() {
+    let place = Place::new();
+    add(&place, &["--args", "[]", "--queue", "mail"]);
+    place.ok(&["queue", "pause", "other"]);
+    place.ok(&["schedule", "add", "nightly", "0 3 * * *", "tests::unknown"]);
+    let frame = place.json(&["top", "--once"]);
+    assert_eq!((&frame["states"]["enqueued"], &frame["states"]["doing"]), (&json!(1), &json!(0)));
+    assert_eq!(frame["per_second"], Value::Null, "there was no look before");
+    let queues: Vec<_> = frame["queues"].as_array().unwrap().iter().map(|queue| queue["name"].clone()).collect();
+    assert_eq!(queues, ["mail", "other"]);
+    assert_eq!(frame["schedules"][0]["name"], "nightly");
+    for part in ["servers", "running", "dead"] {
+        assert_eq!(frame[part], json!([]), "{part}");
+    }
+    let picture = place.ok(&["top", "--once"]);
+    for part in ["enqueued 1", "mail", "other", "paused", "nightly", "running: none", "dead letters: none"] {
+        assert!(picture.contains(part), "{part}: {picture}");
+    }
+    assert!(!picture.contains('\u{1b}'), "{picture}");
+    // Without a terminal there is nothing to draw on.
+    let said = place.run(&["top"]);
+    assert!(said.code == 2 && said.stderr.contains("--once"), "{said:?}");
+    let nowhere = Place::new();
+    assert_eq!(nowhere.run(&["top", "--once"]).code, 3);
+}
+
+#[test]
+fn a_stream_of_looks_for_programs() {
+    let place = Place::new();
+    add(&place, &["--args", "[]"]);
+    let mut child = place
+        .taskyard(&["top", "--json", "--every", "100ms"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let frames: Vec<Value> = lines.by_ref().take(2).map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect();
+    assert_eq!(frames[0]["per_second"], Value::Null);
+    assert_eq!(frames[1]["per_second"]["added"], 0.0);
+    let interrupted = Command::new("kill").arg("-INT").arg(child.id().to_string()).status();
+    assert!(interrupted.unwrap().success());
+    // What it still says is read, so that it can end.
+    lines.for_each(drop);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// Adds a task that reads a file which is not there, and waits for its death.
+fn dies(place: &Place, name: &str, more: &[&str]) -> String {
+    let args = json!([place.path(), name]).to_string();
+    let add = ["task", "add", "taskyard::demo::file", "--max-retries", "0", "--args", &args];
+    let id = place.ok(&[&add[..], more].concat());
+    assert_eq!(place.run(&["task", "wait", &id]).code, 1);
+    id
+}
+
+#[test]
+fn dead_letters_are_found_mended_and_run() {
+    let place = Place::new();
+    let _server = place.server(&["--queues", "default,other", "--queue-order", "strict"]);
+    let one = dies(&place, "one", &[]);
+    let two = dies(&place, "two", &["--queue", "other", "--tag", "night"]);
+    let count = |arguments: &[&str]| place.json(&[&["dead", "count"], arguments].concat())["dead"].as_u64().unwrap();
+    let error = task(&place, &one)["error"]["type"].as_str().unwrap().to_owned();
+    let died = task(&place, &two)["finished_at"].as_str().unwrap().to_owned();
+    for (arguments, expected) in [
+        (&[][..], 2),
+        (&["--error", &error], 2),
+        (&["--error", "Other"], 0),
+        (&["--message", "is gone"], 2),
+        (&["--tag", "night"], 1),
+        (&["--queue", "default", "--error", &error], 1),
+        (&["--failed-before", &died], 1),
+        (&["--failed-after", &died], 1),
+        (&["--older-than", "1d"], 0),
+    ] {
+        assert_eq!(count(arguments), expected, "{arguments:?}");
+    }
+    assert_eq!(place.json(&["dead", "list", "--tag", "night"])[0]["id"], json!(two));
+    assert_eq!(place.json(&["top", "--once"])["dead"].as_array().unwrap().len(), 2);
+    std::fs::write(place.join("there"), "now").unwrap();
+    let args = json!([place.path(), "there"]).to_string();
+    place.ok(&["dead", "retry", &one, "--args", &args]);
+    assert_eq!(place.run(&["task", "wait", &one]).code, 0);
+    assert_eq!(place.json(&["task", "show", &one])["attempts"].as_array().unwrap().len(), 2);
+    place.ok(&["dead", "edit", &two, "--args", &args, "--queue", "default"]);
+    assert_eq!(task(&place, &two)["state"], "failed");
+    assert_eq!(place.json(&["dead", "retry", "--queue", "other"])["retried"], 0);
+    assert_eq!(place.json(&["dead", "retry", "--tag", "night"])["retried"], 1);
+    assert_eq!(place.run(&["task", "wait", &two]).code, 0);
+    let three = dies(&place, "three", &[]);
+    assert_eq!(place.json(&["dead", "purge", "--yes", "--message", "nothing"])["deleted"], 0);
+    assert_eq!(place.json(&["dead", "purge", "--yes", "--message", "is gone"])["deleted"], 1);
+    assert_eq!(place.run(&["task", "show", &three]).code, 4);
+}

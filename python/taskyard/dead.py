@@ -1,0 +1,139 @@
+"""Dead letters: the tasks whose retries are spent.
+
+    dead = tasks.dead
+    for record in await dead.list(queue="mail", error=ConnectionError):
+        ...
+    await dead.retry(id, args=["ada@example.org"])  # with other arguments
+    await dead.retry(error="SmtpError", after=last_night)  # all of these
+
+Every method answers something that is awaited, or, in code without an event loop, asked with ``.result()``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import _codec
+from ._calls import id_text
+from ._loops import Answer
+from ._options import count, priority_number, text
+from .errors import InvalidArgument
+from .queues import task_filter
+
+if TYPE_CHECKING:
+    from .queued_tasks import QueuedTasks
+
+#: Filters: the queue, the function, a tag, the error's type, a text in its message, and when it died.
+_FILTERS = ("queue", "function", "tag", "error", "message", "before", "after")
+
+
+class Dead:
+    """The dead letters of a database: ``tasks.dead``.
+
+    Filters are ``queue``, ``function`` (or its kind), ``tag``, ``error`` (a class or its name), ``message`` (a text in
+    it), ``before`` and ``after`` (aware datetimes: when it died).
+    """
+
+    def __init__(self, tasks: QueuedTasks) -> None:
+        self._tasks = tasks
+
+    def list(self, *, limit: int = 50, **filters: Any) -> Answer[builtins.list[dict[str, Any]]]:
+        """Records, newest first (at most 10,000)."""
+        return Answer(self._ask("dead", _filter(filters, limit)), lambda found: found)
+
+    def count(self, **filters: Any) -> Answer[int]:
+        """How many there are."""
+        return Answer(self._ask("dead_count", _filter(filters)), int)
+
+    def show(self, id: Any) -> Answer[dict[str, Any]]:
+        """``{"task": its record with its arguments, "attempts": all of them, oldest first}``. Raises ``TaskNotFound``."""
+        return Answer(self._tasks._via.ask("dead_show", _id(id)), lambda found: found)
+
+    def edit(
+        self,
+        id: Any,
+        *,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        max_retries: int | None = None,
+    ) -> Answer[None]:
+        """Changes a dead letter (or a cancelled or stopped task), which stays what it is.
+
+        Raises at the call what can never be stored; with the answer ``WrongState``, ``EditedMeanwhile``, and
+        ``InvalidArgument`` for arguments that are signed: those can only be retried as they are.
+        """
+        edit = self._edit(args, kwargs, queue, priority, max_retries)
+        if not edit:
+            raise TypeError("an edit needs what is to change: args, kwargs, queue, priority or max_retries")
+        return Answer(self._tasks._via.ask("dead_edit", _id(id), edit), lambda _: None)
+
+    def retry(
+        self,
+        id: Any = None,
+        *,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        max_retries: int | None = None,
+        **filters: Any,
+    ) -> Answer[int]:
+        """Runs dead letters again, same row and same id: this one, which may be edited with it, or all that the filters
+        mean, in bounded batches; how many. Raises as :meth:`edit`."""
+        edit = self._edit(args, kwargs, None, priority, max_retries)
+        if id is None:
+            if edit:
+                raise TypeError("one task at a time can be edited: give its id")
+            return Answer(self._ask("dead_retry_all", _filter(filters)), int)
+        if filters:
+            raise TypeError("give an id or filters, not both")
+        return Answer(self._tasks._via.ask("dead_retry", _id(id), edit), lambda _: 1)
+
+    def purge(self, **filters: Any) -> Answer[int]:
+        """Deletes all that the filters mean, every one without a filter; how many."""
+        return Answer(self._ask("dead_purge", _filter(filters)), int)
+
+    def _ask(self, verb: str, filter: dict[str, Any]) -> Any:
+        return self._tasks._via.ask(verb, None, filter)
+
+    def _edit(self, args: Any, kwargs: Any, queue: Any, priority: Any, max_retries: Any) -> dict[str, Any]:
+        edit: dict[str, Any] = {}
+        if args is not None:
+            edit["args"] = self._encode(list(args), "args")
+        if kwargs is not None:
+            edit["kwargs"] = self._encode(dict(kwargs), "kwargs")
+        if edit:
+            edit["language"] = "python"
+        if queue is not None:
+            edit["queue"] = text("queue", queue)
+        if priority is not None:
+            edit["priority"] = priority_number(priority)
+        if max_retries is not None:
+            edit["max_retries"] = count("max_retries", max_retries)
+        return edit
+
+    def _encode(self, value: Any, what: str) -> str:
+        nesting_max = self._tasks._via.defaults["nesting_max"]
+        args, kwargs = (tuple(value), {}) if what == "args" else ((), value)
+        if any(not isinstance(name, str) for name in kwargs):
+            raise InvalidArgument("kwargs: a name of an argument is a text")
+        payload, blobs, references = _codec.encode_call(args, kwargs, (), nesting_max=nesting_max)
+        if blobs or references:
+            raise InvalidArgument(f"{what}: a serialised value, or another task's result, cannot be put in by an edit")
+        return json.dumps(json.loads(payload)[what])
+
+
+def _id(id: Any) -> str:
+    found = id_text(id)
+    return text("id", found)
+
+
+def _filter(filters: dict[str, Any], limit: int = 0) -> dict[str, Any]:
+    unknown = [name for name in filters if name not in _FILTERS]
+    if unknown:
+        raise TypeError(f"there is no filter {', '.join(unknown)}; there are {', '.join(_FILTERS)}")
+    return task_filter(limit=limit, **filters)
