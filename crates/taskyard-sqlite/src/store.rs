@@ -224,7 +224,16 @@ impl Store for SqliteStore {
             let name = queue.to_owned();
             after = self.writer.write(move |tx| ops::ageing::stamp(tx, &name, place)).await?;
         }
-        while every.is_none() && self.age().await?.more {}
+        if every.is_none() {
+            loop {
+                let name = queue.to_owned();
+                let more = self.writer.write(move |tx| ops::ageing::unstamp(tx, &name)).await?;
+                while self.age().await?.more {}
+                if !more {
+                    break;
+                }
+            }
+        }
         Ok(())
     }
 

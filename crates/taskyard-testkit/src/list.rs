@@ -189,6 +189,7 @@ macro_rules! __conformance_list {
                 ageing_ends_and_all_goes_back
                 ageing_goes_in_bounded_steps
                 the_highest_priority_is_the_end
+                everything_at_once_loses_nothing
             }
             edits {
                 edit_in_every_state

@@ -22,15 +22,17 @@ pub(crate) type Place = (i64, i64, i64);
 /// Before all rows.
 pub(crate) const START: Place = (i64::MIN, i64::MIN, i64::MIN);
 
-/// Makes a queue age, or not any more; of the latter all rows come to the next step.
+/// Makes a queue age, or not any more.
 pub(crate) fn set(tx: &mut Tx<'_>, queue: &str, every: Option<Duration>) -> Outcome<()> {
     let every = every.map(|every| micros(every).max(1));
     tx.run(sql!("queue/set_ageing"), params![queue, every])?;
-    if every.is_none() {
-        tx.run(sql!("ready/unstamp"), params![queue, tx.now])?;
-    }
     tx.memory.rings.work = true;
     tx.queues_changed()
+}
+
+/// Lets some rows of a queue that ages no more come to the next step, which puts them back. Whether more are left.
+pub(crate) fn unstamp(tx: &mut Tx<'_>, queue: &str) -> Outcome<bool> {
+    Ok(tx.run(sql!("ready/unstamp"), params![queue, tx.now, STAMP_ROWS as i64])? == STAMP_ROWS)
 }
 
 /// Tells some rows of a queue that ages, after a place, when they age next: their time counts from now, unless it is up

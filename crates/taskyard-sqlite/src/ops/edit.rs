@@ -1,7 +1,7 @@
 //! What people change of tasks: the priority of one that has not started, and the parts of one that ended badly.
 
 use rusqlite::params;
-use taskyard_core::store::{ControlReply, TaskEdit};
+use taskyard_core::store::{ControlReply, NewPayload, TaskEdit};
 use taskyard_core::{Error, RetryPolicy, TaskId, TaskState};
 
 use crate::codec::{bytes, opt_text};
@@ -53,7 +53,9 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: TaskId, edit: &TaskEdit) -> Outcome<Cont
     }
     let (payload, policy) =
         tx.sql(sql!("task/editable"))?.query_row([row.order], |row| Ok((bytes(row, 0), opt_text(row, 1))))?;
-    if edit.payload.as_ref().is_some_and(|new| payload.as_ref() != Some(&new.seen)) {
+    // The same edit again, its answer lost, is none of somebody else's.
+    let is_other = |new: &NewPayload| payload.as_ref().is_none_or(|found| *found != new.seen && *found != new.payload);
+    if edit.payload.as_ref().is_some_and(is_other) {
         return Err(Fault::Answer(Error::EditedMeanwhile(id)));
     }
     let policy = match edit.max_retries {

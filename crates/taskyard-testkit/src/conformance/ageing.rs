@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskyard_core::store::{Outcome, STEP_ROWS_MAX};
+use taskyard_core::store::{Outcome, STEP_ROWS_MAX, TaskFilter};
 use taskyard_core::task::NewTask;
 use taskyard_core::{TaskId, TaskState};
 
@@ -164,4 +164,54 @@ pub(super) async fn the_highest_priority_is_the_end(yard: Yard) {
     yard.advance(10 * MINUTE).await;
     assert_eq!(age(&yard).await, 2);
     assert_eq!(order(&yard).await, [first, second]);
+}
+
+/// Claims, ends, new priorities, ageing, cancels, pauses and limits, all at once: each task ends once.
+pub(super) async fn everything_at_once_loses_nothing(yard: Yard) {
+    let server = yard.server().await;
+    yard.store.set_ageing("mail", Some(Duration::from_secs(1))).await.unwrap();
+    let many: Vec<NewTask> = (0..600).map(|n| of("mail", n % 7)).collect();
+    let ids = yard.add_many(&many).await;
+    let start = yard.store.now().await.unwrap();
+    let mut left = ids.len();
+    let work = async {
+        let mut empty = 0;
+        while left > 0 && empty < 2_000 {
+            let claimed = server.claim(7).await;
+            empty = if claimed.is_empty() { empty + 1 } else { 0 };
+            server.done_all(&claimed).await;
+            left -= claimed.len();
+            if empty > 20 && yard.store.count(&enqueued()).await.unwrap() == 0 {
+                break;
+            }
+        }
+    };
+    let change = async {
+        for (round, part) in ids.chunks(20).enumerate() {
+            let after = start.checked_add(Duration::from_secs(round as u64)).unwrap();
+            yard.store.set_clock(taskyard_core::store::TestClock::Frozen(after.min(start + MINUTE / 3))).await.unwrap();
+            yard.store.set_priority(part, 9 - (round as i32 % 20)).await.unwrap();
+            yard.store.cancel(&part[..1]).await.unwrap();
+            yard.store.set_concurrency("mail", (round % 2 == 0).then_some(50)).await.unwrap();
+            yard.store.set_paused("mail", round % 5 == 4).await.unwrap();
+        }
+        yard.store.set_paused("mail", false).await.unwrap();
+        yard.store.set_concurrency("mail", None).await.unwrap();
+    };
+    let ageing = async {
+        for _ in 0..60 {
+            age(&yard).await;
+            tokio::task::yield_now().await;
+        }
+        yard.store.set_ageing("mail", None).await.unwrap();
+    };
+    tokio::join!(work, change, ageing);
+    server.done_all(&server.claim(1_000).await).await;
+    assert_eq!(yard.store.count(&enqueued()).await.unwrap(), 0);
+    let ended = yard.count(&ids, TaskState::Done).await + yard.count(&ids, TaskState::Cancelled).await;
+    assert_eq!(ended, ids.len());
+}
+
+fn enqueued() -> TaskFilter {
+    TaskFilter { states: vec![TaskState::Enqueued], ..TaskFilter::default() }
 }

@@ -2,7 +2,8 @@
 -- time that has passed, those of one that ages no more go back to where their task's priority puts them. Answers how many, and
 -- in how many microseconds the next one is due (null: never).
 CREATE OR REPLACE FUNCTION taskyard.queue_age(p_limit int, OUT tasks int, OUT more boolean, OUT due_us bigint)
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET jit = off AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN

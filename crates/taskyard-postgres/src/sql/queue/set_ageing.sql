@@ -31,6 +31,7 @@ BEGIN
         UPDATE taskyard.ready r
         SET ages_at = least(r.ages_at, v_now + v_queue.ageing_us * interval '1 microsecond')
         FROM c WHERE r.turn = c.turn AND r.ctid = c.place
+            AND (r.ages_at IS NULL OR r.ages_at > v_now + v_queue.ageing_us * interval '1 microsecond')
     ), l AS (
         SELECT c.rank, c.order_number FROM c ORDER BY c.rank DESC, c.order_number DESC LIMIT 1
     )

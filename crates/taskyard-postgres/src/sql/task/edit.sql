@@ -12,7 +12,9 @@ BEGIN
     reply := CASE
         WHEN v_task.state IS NULL THEN 3
         WHEN v_task.state NOT IN (3, 5, 6) THEN 2
-        WHEN p_payload IS NOT NULL AND v_task.payload IS DISTINCT FROM p_seen THEN 4
+        -- The same edit again, its answer lost, is none of somebody else's.
+        WHEN p_payload IS NOT NULL AND v_task.payload IS DISTINCT FROM p_seen
+            AND v_task.payload IS DISTINCT FROM p_payload THEN 4
         ELSE 0 END;
     IF reply = 0 THEN
         UPDATE taskyard.task t SET payload = coalesce(p_payload, t.payload), queue = coalesce(p_queue, t.queue),
