@@ -6,7 +6,7 @@ use taskyard_core::{Error, Store};
 use taskyard_sqlite::SqliteStore;
 
 use crate::child;
-use crate::place::{Place, add, task};
+use crate::place::{Place, add, task, versions};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_twenty_stores_one_wins() {
@@ -22,7 +22,7 @@ async fn of_twenty_stores_one_wins() {
                 applied
             });
         }
-        assert_eq!(starts.join_all().await.into_iter().sum::<usize>(), 1);
+        assert_eq!(starts.join_all().await.into_iter().sum::<usize>(), versions());
         let store = place.store().await;
         assert_eq!(store.status().await.unwrap().by_state[1], 20);
     }
@@ -39,7 +39,7 @@ async fn of_several_processes_one_wins() {
         applied += counts.sum::<u32>();
         child.wait().unwrap();
     }
-    assert_eq!(applied, 1);
+    assert_eq!(applied as usize, versions());
 }
 
 /// Killed before its commit: the schema is as it was, the next one does it all.
@@ -51,7 +51,7 @@ async fn one_that_does_not_commit_leaves_nothing() {
     raw.execute_batch("pragma journal_mode=wal; begin immediate; create table ty_migration (version integer)").unwrap();
     // Dropped without a commit, as by a kill.
     drop(raw);
-    assert_eq!(store.migrate().await.unwrap().applied.len(), 1);
+    assert_eq!(store.migrate().await.unwrap().applied.len(), versions());
     add(&store, task()).await;
 }
 
