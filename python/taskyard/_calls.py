@@ -26,6 +26,12 @@ class Call:
         #: Its id, so that calls of one ``add_tasks`` may name each other as parents.
         self.id = _core.new_id()
 
+    def copy(self) -> Call:
+        """The same call, with the same id, to be changed without changing this one."""
+        made = Call(self.function, self.args, self.kwargs, self.options)
+        made.id = self.id
+        return made
+
     def using(self, **options: Any) -> Call:
         """The same call with further options."""
         self.options = merge(self.options, options)

@@ -300,7 +300,7 @@ Opened = dict[str, tuple[tuple[int, int], bytes]]
 
 class Decoder:
     """Decodes what an :class:`Encoder` made; ``opened`` holds the verified dill values, and no others are opened;
-    ``results`` what the task's parents came to, by their ids."""
+    ``results`` gives what the task's parents came to, by their ids, when it is called."""
 
     def __init__(self, opened: Opened | None = None, results: dict[str, Any] | None = None) -> None:
         self.opened = opened or {}
@@ -367,7 +367,7 @@ class Decoder:
     def _result(self, id: Any) -> Any:
         if id not in self.results:
             raise InvalidArgument(f"an argument is the result of task {id}, which is no parent of this one")
-        return self.results[id]
+        return self.results[id]()
 
     def _dill(self, text: Any) -> Any:
         found = self.opened.get(text) if isinstance(text, str) else None

@@ -35,7 +35,7 @@ def made(call: Any, what: str) -> Call:
         call = Call(call[0], tuple(call[1:]), {})
     if not isinstance(call, Call):
         raise InvalidArgument(f"{what}: {call!r} is neither tasks.call(f, ...) nor (f, argument, ...)")
-    return call
+    return call.copy()
 
 
 def add_before(tasks: QueuedTasks, calls: Iterable[Any], then: Any, policy: str | None, what: str) -> Group[Any]:

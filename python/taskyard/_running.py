@@ -57,8 +57,10 @@ class Running:
         self.has_begun = False
         #: A thread runs its code now, which cannot be interrupted.
         self.on_thread = False
-        #: It has one of the few places for sync functions, or has left it to wait.
+        #: It has one of the few places for sync functions.
         self.has_seat = False
+        #: It left one to wait.
+        self.had_seat = False
         #: How many tasks it waits for.
         self.rests = 0
 

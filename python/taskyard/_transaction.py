@@ -179,8 +179,8 @@ def _is_async(connection: Any) -> bool:
 
 
 def _with(call: Call, options: dict[str, Any]) -> Call:
-    made = Call(call.function, call.args, call.kwargs, options)
-    made.id = call.id
+    made = call.copy()
+    made.options = options
     return made
 
 

@@ -165,12 +165,16 @@ class QueuedTasks(metaclass=_Meta):
 
     def add_tasks(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
         """Adds all of these or none; each is ``tasks.call(f, ...)`` or ``(f, arg, ...)``. Thousands are one write."""
-        made = []
+        made: list[Call] = []
+        ids: set[str] = set()
         for given in calls:
             call = _families.made(given, "add_tasks")
             call.options = merge(self._defaults, call.options)
             if "connection" in call.options:
                 raise InvalidArgument("add_tasks writes a transaction of its own; use add_task(..., connection=...)")
+            if call.id in ids:
+                raise InvalidArgument(f"add_tasks: the same call of {call.function!r} is given twice")
+            ids.add(call.id)
             made.append(call)
         return self._push(made)
 

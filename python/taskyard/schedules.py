@@ -200,7 +200,7 @@ class Schedules:
     def _draft(self, call: Any) -> dict[str, Any]:
         if call is None:
             raise TypeError("a schedule needs what it runs: a function, or tasks.call(f, ...)")
-        made = call if isinstance(call, Call) else Call(call, (), {})
+        made = call.copy() if isinstance(call, Call) else Call(call, (), {})
         made.options = merge(self._tasks._defaults, made.options)
         if "connection" in made.options:
             raise InvalidArgument("a schedule is stored by itself; add it without a connection")

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use plan::{Plan, plan};
+pub use plan::plan;
 pub use rule::Rule;
 pub use template::stored_task;
 
@@ -441,6 +441,8 @@ pub struct Tick {
     pub name: String,
     /// The version seen.
     pub version: i64,
+    /// See [`ScheduleRecord::planned`].
+    pub planned: bool,
     /// See [`ScheduleRecord::paused`].
     pub paused: bool,
     /// See [`ScheduleRecord::ended`].
@@ -463,9 +465,27 @@ pub struct Tick {
     pub dropped: Vec<i64>,
     /// New rows of history, each with the task it enqueues, if any.
     pub runs: Vec<TickRun>,
+    /// Running tasks that are cancelled, so that their successor may begin.
+    pub cancel: Vec<TaskId>,
 }
 
 impl Tick {
+    /// Nothing but that the schedule cannot be carried out, instead of what was decided.
+    #[must_use]
+    pub fn broken(self, problem: String) -> Self {
+        Self {
+            problem: Some(problem),
+            planned: true,
+            next_at: None,
+            settled: Vec::new(),
+            released: Vec::new(),
+            dropped: Vec::new(),
+            runs: Vec::new(),
+            cancel: Vec::new(),
+            ..self
+        }
+    }
+
     /// The tasks that it adds.
     pub fn tasks(&self) -> impl Iterator<Item = &NewTask> {
         let released = self.released.iter().map(|(_, task)| task);

@@ -109,6 +109,21 @@ impl NewTask {
         }
     }
 
+    /// Another task stands in for some of its parents, where they are named and where their results are arguments: each is
+    /// asked for by `stands_in`. Doubles go.
+    pub fn rename_parents(&mut self, stands_in: impl Fn(TaskId) -> TaskId) {
+        let mut seen = std::collections::HashSet::new();
+        for parent in std::mem::take(&mut self.parents) {
+            let other = stands_in(parent);
+            if other != parent {
+                crate::payload::references::rename(&mut self.payload, parent, other);
+            }
+            if seen.insert(other) {
+                self.parents.push(other);
+            }
+        }
+    }
+
     /// Roughly what it occupies in memory, for the bound on waiting additions.
     #[must_use]
     pub fn weight(&self) -> usize {

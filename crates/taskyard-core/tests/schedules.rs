@@ -11,9 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use taskyard_core::schedule::plan::{plan, plan_manual, plan_start};
 use taskyard_core::schedule::rule::Clock;
-use taskyard_core::schedule::{
-    CatchUp, DueSchedule, NewSchedule, OpenRun, Overlap, Plan, RunOutcome, ScheduleRecord, Tick,
-};
+use taskyard_core::schedule::{CatchUp, DueSchedule, NewSchedule, OpenRun, Overlap, RunOutcome, ScheduleRecord, Tick};
 use taskyard_core::task::Start;
 use taskyard_core::{Failure, Limits, NewTask, TaskId, TaskState, Timestamp};
 
@@ -72,7 +70,7 @@ impl Row {
         }
         let tasks: Vec<NewTask> = tick.tasks().cloned().collect();
         let record = &mut self.record;
-        (record.version, record.planned) = (record.version + 1, true);
+        (record.version, record.planned) = (record.version + 1, tick.planned);
         (record.paused, record.ended, record.problem) = (tick.paused, tick.ended, tick.problem);
         (record.next_at, record.last_at, record.failures) = (tick.next_at, tick.last_at, tick.failures);
         record.last_state = tick.last_state;
@@ -104,11 +102,12 @@ impl Row {
     /// Looks until nothing is left to decide.
     fn look(&mut self) {
         for _ in 0..10_000 {
-            let Some(plan) = plan(&self.due(), self.now, &mut || 0.5) else { return };
-            for task in plan.cancel {
+            let Some(tick) = plan(&self.due(), self.now, &mut || 0.5) else { return };
+            let cancel = tick.cancel.clone();
+            assert!(self.apply(tick));
+            for task in cancel {
                 self.end(task, TaskState::Cancelled);
             }
-            assert!(self.apply(plan.tick));
         }
         panic!("a schedule is never through: {:?}", self.record);
     }
@@ -219,9 +218,9 @@ fn a_run_that_does_not_end_when_cancelled_gives_way_to_the_youngest_in_the_end()
     row.wait(HOUR);
     for hour in 2..=4 {
         row.now = at(&format!("2026-11-02T0{hour}:00:00Z"));
-        let plan = plan(&row.due(), row.now, &mut || 0.0).unwrap();
-        assert_eq!(plan.cancel.len(), 1, "it is asked every time");
-        assert!(row.apply(plan.tick));
+        let tick = plan(&row.due(), row.now, &mut || 0.0).unwrap();
+        assert_eq!(tick.cancel.len(), 1, "it is asked every time");
+        assert!(row.apply(tick));
     }
     assert_eq!((row.count(RunOutcome::Held), row.count(RunOutcome::Skipped)), (1, 2));
     row.end_all(TaskState::Cancelled);
@@ -303,7 +302,7 @@ fn a_long_absence_is_counted_and_made_up_for_in_bounded_steps() {
     row.look();
     row.now = row.now.checked_add(HOUR).unwrap();
     let first = plan(&row.due(), row.now, &mut || 0.0).unwrap();
-    assert!(first.tick.tasks().count() <= 100);
+    assert!(first.tasks().count() <= 100);
     row.look();
     assert_eq!(row.count(RunOutcome::Enqueued), 1_001);
     assert_eq!(row.count(RunOutcome::Missed) + row.count(RunOutcome::Enqueued), 3_600);
@@ -363,8 +362,8 @@ fn jitter_moves_the_start_and_never_up_to_the_next_time() {
         let mut row = Row::new("0 * * * *", |new| new.jitter = HOUR * 5);
         row.look();
         row.now = at("2026-11-02T01:00:00Z");
-        let plan = plan(&row.due(), row.now, &mut || draw).unwrap();
-        plan.tick.tasks().next().unwrap().start
+        let tick = plan(&row.due(), row.now, &mut || draw).unwrap();
+        tick.tasks().next().unwrap().start
     };
     assert_eq!(start(0.0), Start::At(at("2026-11-02T01:00:00Z")));
     assert_eq!(start(0.5), Start::At(at("2026-11-02T01:29:59.5Z")));
@@ -387,6 +386,13 @@ fn a_run_that_fails_never_ends_its_schedule_unless_it_is_told_to_pause() {
     }
     assert_eq!(row.count(RunOutcome::Enqueued), 3);
     assert!(row.record.paused);
+    // Resumed, it pauses again after as many further failures, not after any end.
+    (row.record.paused, row.record.planned, row.record.failures) = (false, false, 0);
+    for _ in 0..10 {
+        row.wait(HOUR);
+        row.end_all(TaskState::Failed);
+    }
+    assert_eq!(row.count(RunOutcome::Enqueued), 6);
 }
 
 #[test]
@@ -417,8 +423,8 @@ fn a_person_may_run_it_at_any_time() {
     row.look();
     row.record.paused = true;
     for expected in 1..=3 {
-        let plan = plan_manual(&row.due(), row.now);
-        assert!(row.apply(plan.tick));
+        let tick = plan_manual(&row.due(), row.now);
+        assert!(row.apply(tick));
         assert_eq!(row.running().len(), expected);
     }
     assert!(row.runs.iter().all(|run| run.manual));
@@ -430,8 +436,8 @@ fn the_start_of_a_server_runs_what_runs_then_and_follows_a_zone_whose_rules_chan
     let mut row = Row::new("@reboot", |_| {});
     row.look();
     assert!(row.runs.is_empty() && !row.record.ended);
-    let plan = plan_start(&row.due(), row.now, &mut || 0.0).unwrap();
-    assert!(row.apply(plan.tick));
+    let tick = plan_start(&row.due(), row.now, &mut || 0.0).unwrap();
+    assert!(row.apply(tick));
     assert_eq!(row.running().len(), 1);
     row.wait(HOUR * 48);
     assert_eq!(row.running().len(), 1);
@@ -439,9 +445,9 @@ fn the_start_of_a_server_runs_what_runs_then_and_follows_a_zone_whose_rules_chan
     row.look();
     assert_eq!(plan_start(&row.due(), row.now, &mut || 0.0), None);
     row.record.next_at = Some(at("2026-11-02T01:00:00Z"));
-    let plan = plan_start(&row.due(), row.now, &mut || 0.0).unwrap();
-    assert_eq!(plan.tick.next_at, Some(at("2026-11-02T02:00:00Z")));
-    assert!(plan.tick.runs.is_empty());
+    let tick = plan_start(&row.due(), row.now, &mut || 0.0).unwrap();
+    assert_eq!(tick.next_at, Some(at("2026-11-02T02:00:00Z")));
+    assert!(tick.runs.is_empty());
 }
 
 #[test]
@@ -454,6 +460,51 @@ fn however_many_servers_look_each_time_is_decided_once() {
 #[test]
 fn without_the_fence_it_would_not_be() {
     assert!((0..20).any(|seed| simulate(seed, false).is_err()));
+}
+
+#[test]
+fn a_one_off_that_was_another_rule_before_survives_the_start_of_a_server() {
+    let mut row = Row::new("@every 1m", |_| {});
+    row.wait(Duration::from_secs(60));
+    row.record.definition.rule = "@after 1h".into();
+    (row.record.planned, row.record.planned_from, row.record.version) = (false, row.now, row.record.version + 1);
+    row.look();
+    let next = row.record.next_at;
+    assert_eq!(next, row.now.checked_add(HOUR).ok());
+    assert_eq!(plan_start(&row.due(), row.now, &mut || 0.0), None);
+    row.end_all(TaskState::Done);
+    row.wait(HOUR);
+    assert_eq!((row.record.last_at, row.record.ended), (next, true));
+}
+
+#[test]
+fn a_run_asked_for_leaves_the_rule_to_be_planned() {
+    let mut row = Row::new("@every 1h", |_| {});
+    let tick = plan_manual(&row.due(), row.now);
+    assert!(row.apply(tick) && !row.record.planned);
+    row.look();
+    assert_eq!(row.record.next_at, row.now.checked_add(HOUR).ok());
+}
+
+#[test]
+fn what_runs_at_each_start_keeps_to_its_overlap_and_its_bounds() {
+    let start = |row: &mut Row| {
+        if let Some(tick) = plan_start(&row.due(), row.now, &mut || 0.0) {
+            assert!(row.apply(tick));
+        }
+    };
+    let mut row = Row::new("@reboot", |new| new.overlap = Overlap::QueueOne);
+    row.look();
+    start(&mut row);
+    start(&mut row);
+    assert_eq!((row.count(RunOutcome::Enqueued), row.count(RunOutcome::Held)), (1, 1));
+    row.end_all(TaskState::Done);
+    start(&mut row);
+    assert_eq!((row.running().len(), row.count(RunOutcome::Held)), (1, 1), "the held one begins, the new one waits");
+    let mut row = Row::new("@reboot", |new| new.ends_at = Some(at("2026-01-01T00:00:00Z")));
+    row.look();
+    start(&mut row);
+    assert!(row.runs.is_empty());
 }
 
 /// Several servers that look, dawdle, die, and come back; times that jump; runs that take their time. Whatever happens,
@@ -473,7 +524,7 @@ fn simulate(seed: u64, is_fenced: bool) -> Result<(), String> {
     (row.record.created_at, row.record.planned_from) = (row.now, row.now);
     let begin = row.now;
     // What each of three servers has looked at and not yet written.
-    let mut looked: [Option<Plan>; 3] = Default::default();
+    let mut looked: [Option<Tick>; 3] = Default::default();
     for _ in 0..600 {
         let server = random.random_range(0..3);
         match random.random_range(0..10) {
@@ -485,11 +536,11 @@ fn simulate(seed: u64, is_fenced: bool) -> Result<(), String> {
             3 if random.random_range(0..20) == 0 => row.now = row.now.checked_sub(HOUR).unwrap(),
             3..=5 => looked[server] = plan(&row.due(), row.now, &mut || random.random::<f64>()),
             6..=7 => {
-                if let Some(plan) = looked[server].take() {
-                    for task in plan.cancel {
-                        row.end(task, TaskState::Cancelled);
+                if let Some(tick) = looked[server].take() {
+                    let cancel = tick.cancel.clone();
+                    if row.apply(tick) {
+                        cancel.into_iter().for_each(|task| row.end(task, TaskState::Cancelled));
                     }
-                    row.apply(plan.tick);
                 }
             }
             8 => looked[server] = None,

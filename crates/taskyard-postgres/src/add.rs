@@ -8,8 +8,6 @@ mod arrays;
 mod begin;
 mod keys;
 
-use std::collections::HashSet;
-
 use taskyard_core::store::Added;
 use taskyard_core::task::UniqueHold;
 use taskyard_core::{NewTask, Result, TaskId, graph};
@@ -115,8 +113,7 @@ pub(crate) async fn linked(transaction: &Transaction<'_>, batch: &[NewTask]) -> 
         batch.iter().map(|task| Added { id: stands_in(task.id), existing: holders.contains_key(&task.id) }).collect();
     let mut tasks: Vec<NewTask> = batch.iter().filter(|task| !holders.contains_key(&task.id)).cloned().collect();
     for task in &mut tasks {
-        let mut seen = HashSet::new();
-        task.parents = task.parents.iter().map(|parent| stands_in(*parent)).filter(|id| seen.insert(*id)).collect();
+        task.rename_parents(stands_in);
     }
     // A task that stands in for another one of the batch may have closed a cycle.
     if !holders.is_empty() {

@@ -231,6 +231,10 @@ pub(crate) async fn tick(store: &Inner, ticks: &[Tick]) -> Result<Vec<Option<Vec
     if applied.iter().flatten().any(|ids| !ids.is_empty()) {
         store.tell_work();
     }
+    if ticks.iter().zip(&applied).any(|(tick, applied)| applied.is_some() && !tick.cancel.is_empty()) {
+        store.tell_signal();
+        store.tell_finished();
+    }
     Ok(applied)
 }
 
@@ -239,7 +243,7 @@ async fn write(transaction: &Transaction<'_>, ticks: &[Tick]) -> Result<Vec<Opti
         .iter()
         .map(|tick| {
             json!({
-                "name": tick.name, "version": tick.version, "paused": tick.paused, "ended": tick.ended,
+                "name": tick.name, "version": tick.version, "planned": tick.planned, "paused": tick.paused, "ended": tick.ended,
                 "problem": tick.problem.as_deref().map(clean), "next_at": tick.next_at, "last_at": tick.last_at,
                 "runs": tick.tasks().count(), "failures": tick.failures,
                 "last_state": tick.last_state.map(TaskState::code),
@@ -273,6 +277,11 @@ async fn write(transaction: &Transaction<'_>, ticks: &[Tick]) -> Result<Vec<Opti
             released.push(json!({ "sequence": sequence, "task_id": id_of(task) }));
         }
         dropped.extend(&tick.dropped);
+    }
+    let cancel: Vec<Uuid> =
+        ticks.iter().filter(|tick| applies(tick)).flat_map(|tick| &tick.cancel).map(|id| id.0).collect();
+    if !cancel.is_empty() {
+        transaction.query("SELECT reply FROM taskyard.task_cancel($1)", &[(&cancel, Type::UUID_ARRAY)]).await?;
     }
     let kept = RUNS_KEPT as i64;
     let params = [

@@ -27,8 +27,7 @@ async fn due(store: &PostgresStore, name: &str) -> DueSchedule {
 async fn look(store: &PostgresStore) {
     loop {
         let look = store.schedule_look(100).await.unwrap();
-        let ticks: Vec<Tick> =
-            look.due.iter().filter_map(|due| plan(due, look.now, &mut || 0.5)).map(|plan| plan.tick).collect();
+        let ticks: Vec<Tick> = look.due.iter().filter_map(|due| plan(due, look.now, &mut || 0.5)).collect();
         if ticks.is_empty() {
             return;
         }
@@ -111,7 +110,7 @@ async fn a_look_reads_what_is_due_and_nothing_else() {
             SELECT 's' || n, '@yearly', 'k', '{}', now(), now(), true, now() + n * interval '1 minute'
             FROM generate_series(1, 20000) n;
         INSERT INTO taskyard.schedule_run (schedule, fire_at, outcome, open, task_id, created_at)
-            SELECT 's' || n, now(), 0, false, gen_random_uuid(), now() FROM generate_series(1, 50000) n;
+            SELECT 's' || (n % 20000 + 1), now(), 0, false, gen_random_uuid(), now() FROM generate_series(1, 50000) n;
         ANALYZE taskyard.schedule; ANALYZE taskyard.schedule_run",
     )
     .await
@@ -129,4 +128,49 @@ async fn a_look_reads_what_is_due_and_nothing_else() {
     );
     let found = store.schedule_look(100).await.unwrap();
     assert!(found.due.is_empty() && found.next_due.is_some());
+}
+
+/// A transaction of somebody's that has changed a row and is still open holds up that schedule and no other.
+#[tokio::test]
+async fn a_row_that_somebody_is_writing_is_passed_by() {
+    let (store, url) = yard::fresh_with_address().await;
+    let (sql, other) = (client(&url).await, client(&url).await);
+    for name in ["a", "b"] {
+        sql.execute("SELECT taskyard.schedule_add($1, '@every 1h', 'k')", &[&name]).await.unwrap();
+    }
+    look(&store).await;
+    let now = store.now().await.unwrap();
+    store.set_clock(TestClock::Frozen(now.checked_add(Duration::from_secs(3_600)).unwrap())).await.unwrap();
+    other.batch_execute("BEGIN; UPDATE taskyard.schedule SET queue = 'q' WHERE name = 'a'").await.unwrap();
+    let found = store.schedule_look(100).await.unwrap();
+    let ticks: Vec<Tick> = found.due.iter().filter_map(|due| plan(due, found.now, &mut || 0.5)).collect();
+    let written = tokio::time::timeout(Duration::from_secs(5), store.schedule_tick(&ticks)).await.unwrap().unwrap();
+    assert_eq!(written.iter().filter(|written| written.is_some()).count(), 1);
+    assert_eq!(store.schedule_runs("b", None, 10).await.unwrap().len(), 1);
+    other.batch_execute("COMMIT").await.unwrap();
+    look(&store).await;
+    assert_eq!(store.schedule_runs("a", None, 10).await.unwrap().len(), 1);
+    // What is deleted takes its history along, and nothing of it is looked at any more.
+    sql.execute("DELETE FROM taskyard.schedule", &[]).await.unwrap();
+    assert!(!store.schedule_look(100).await.unwrap().open);
+}
+
+/// What nobody but SQL can write wrongly is set aside by itself.
+#[tokio::test]
+async fn zones_in_rules_and_bounds_that_are_moved() {
+    let (store, url) = yard::fresh_with_address().await;
+    let sql = client(&url).await;
+    let now: Timestamp = "2026-11-02T00:00:00Z".parse().unwrap();
+    store.set_clock(TestClock::Frozen(now)).await.unwrap();
+    sql.execute("SELECT taskyard.schedule_add('zone', 'CRON_TZ=Europe/Berlin 0 3 * * *', 'k')", &[]).await.unwrap();
+    sql.execute("SELECT taskyard.schedule_add('bound', '@every 1h', 'k', runs_max => 1)", &[]).await.unwrap();
+    look(&store).await;
+    assert_eq!(due(&store, "zone").await.record.next_at, Some("2026-11-02T02:00:00Z".parse().unwrap()));
+    store.set_clock(TestClock::Frozen("2026-11-02T01:00:00Z".parse().unwrap())).await.unwrap();
+    look(&store).await;
+    assert!(due(&store, "bound").await.record.ended);
+    sql.execute("UPDATE taskyard.schedule SET runs_max = 5 WHERE name = 'bound'", &[]).await.unwrap();
+    look(&store).await;
+    let record = due(&store, "bound").await.record;
+    assert_eq!((record.ended, record.next_at), (false, Some("2026-11-02T02:00:00Z".parse().unwrap())));
 }

@@ -248,6 +248,7 @@ impl Fetcher {
             let (refer, plain): (Vec<_>, Vec<_>) =
                 ready.into_iter().partition(|queued: &Queued| has_references(&queued.claimed));
             ready = plain;
+            state.filling.fetch_add(refer.len(), Ordering::AcqRel);
             tokio::spawn(fill(self.state.clone(), self.executor, refer));
         }
         if !ready.is_empty() {
@@ -262,16 +263,22 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
     for mut queued in tasks {
         match references::fill(state.store.as_ref(), &mut queued.claimed).await {
             Ok(()) if state.phase() == Phase::Running => filled.push(queued),
-            Ok(()) => state.give_back(vec![queued]),
+            Ok(()) => {
+                state.give_back(vec![queued]);
+                state.filling.fetch_sub(1, Ordering::AcqRel);
+            }
             Err(error) => {
                 tracing::warn!(task = %queued.claimed.id, %error, "its parents' results cannot be read; it is given back");
                 state.give_back(vec![queued]);
+                state.filling.fetch_sub(1, Ordering::AcqRel);
             }
         }
     }
+    let count = filled.len();
     if !filled.is_empty() {
         state.executors[executor].accept(filled);
     }
+    state.filling.fetch_sub(count, Ordering::AcqRel);
 }
 
 /// Gives back what was claimed and could not start soon: another server may have a place for it.

@@ -72,6 +72,8 @@ pub(crate) struct State {
     pub beat_now: Notify,
     /// Asks fetchers to look for work now.
     pub look_now: watch::Sender<u64>,
+    /// Claimed tasks on their way to an executor: the results that their arguments name are being read.
+    pub filling: AtomicUsize,
     /// Ends that are not written yet.
     pub unwritten: AtomicUsize,
     /// Rings when ends were written.
@@ -96,6 +98,7 @@ impl State {
             lease: watch::Sender::new(Lease::Good),
             beat_now: Notify::new(),
             look_now: watch::Sender::new(0),
+            filling: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
             written: watch::Sender::new(0),
             worn_out: AtomicBool::new(false),
@@ -172,7 +175,9 @@ impl State {
 
     /// All executors together.
     pub fn figures(&self) -> Figures {
-        self.executors.iter().map(|executor| executor.figures()).fold(Figures::default(), |sum, one| Figures {
+        let filling = self.filling.load(Ordering::Acquire);
+        let begin = Figures { unstarted: filling, ..Figures::default() };
+        self.executors.iter().map(|executor| executor.figures()).fold(begin, |sum, one| Figures {
             workers_active: sum.workers_active + one.workers_active,
             workers_idle: sum.workers_idle + one.workers_idle,
             running: sum.running + one.running,

@@ -34,6 +34,7 @@ macro_rules! __conformance_list {
                 until_started_is_free_once_it_is_cancelled
                 for_a_time_holds_whatever_becomes_of_it
                 the_existing_one_stands_in_as_a_parent
+                the_existing_one_gives_the_result_that_is_an_argument
                 a_retry_takes_the_key_again
                 a_retry_goes_without_a_key_that_is_taken
                 of_concurrent_adders_one_wins

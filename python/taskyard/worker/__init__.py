@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import logging
 import sys
@@ -266,7 +267,7 @@ class Worker:
             results = None
             if running.has_parents and _codec.may_refer(running.payload):
                 parents = await _loops.answer(self.channel.ask("parent_results", running.id))
-                results = {parent["id"]: parent_result(parent) for parent in parents}
+                results = {parent["id"]: functools.partial(parent_result, parent) for parent in parents}
             payload = _codec.decode_call(running.payload, running.opened, results)
             local = target.function is None
             if local:
@@ -351,7 +352,8 @@ class Worker:
         result = await self._on_thread(running, lambda: function(*args, **kwargs))
         if not inspect.isawaitable(result):
             return result
-        # A sync callable may hand out a coroutine, which is the task then.
+        # A sync callable may hand out a coroutine, which is the task then, and no thread's any more.
+        self._unseat(running)
         self._check(running, result)
         return await result
 
@@ -394,12 +396,20 @@ class Worker:
                 return  # the loop is closed
             seated.wait()
 
+    def _unseat(self, running: Running) -> None:
+        if running.has_seat:
+            running.has_seat = False
+            self._seats.leave()
+
     def _rest(self, running: Running) -> None:
         running.rests += 1
         if running.rests > 1 or running.slot not in self._running:
             return
         self._resting += 1
         if running.has_seat:
+            # Whoever goes on asks for one again.
+            running.has_seat = False
+            running.had_seat = True
             self._seats.leave()
         self.channel.rests(running.slot, True)
         self._flush()
@@ -413,9 +423,12 @@ class Worker:
         self._resting -= 1
         self.channel.rests(running.slot, False)
         self._flush()
-        if running.has_seat and seated is not None:
+        if seated is None:
+            return
+        if running.had_seat:
+            running.has_seat, running.had_seat = True, False
             self._seats.wait(seated)
-        elif seated is not None:
+        else:
             seated.set()
 
     # --------------------------------------------------------------------------------------------------- the end
@@ -426,9 +439,7 @@ class Worker:
             return
         if running.rests > 0:
             self._resting -= 1
-        elif running.has_seat:
-            self._seats.leave()
-        running.has_seat = False
+        self._unseat(running)
         if self._ended:
             return
         try:

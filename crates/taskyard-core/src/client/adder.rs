@@ -299,10 +299,8 @@ impl Writer {
             batch.extend(group.tasks);
         }
         if !self.aliases.is_empty() {
-            for parent in batch.iter_mut().flat_map(|task| &mut task.parents) {
-                if let Some(alias) = self.aliases.get(parent) {
-                    *parent = *alias;
-                }
+            for task in batch.iter_mut().filter(|task| !task.parents.is_empty()) {
+                task.rename_parents(|parent| self.aliases.get(&parent).copied().unwrap_or(parent));
             }
         }
         match self.write(&batch).await {

@@ -15,6 +15,7 @@ use crate::{Error, Result, TaskId, Timestamp};
 
 /// Tries to write on the version just read, before somebody else's writes are called an error.
 const TRIES_MAX: usize = 20;
+const BETWEEN_TRIES: Duration = Duration::from_millis(25);
 /// Schedules of one page.
 const PAGE: usize = 500;
 
@@ -167,11 +168,8 @@ impl Client {
                 return Ok(Some(due));
             }
             let now = self.store.now().await?;
-            if let Some(plan) = plan(&due, now, &mut rand::random::<f64>) {
-                for task in plan.cancel {
-                    self.store.cancel(&[task]).await?;
-                }
-                self.store.schedule_tick(&[plan.tick]).await?;
+            if let Some(tick) = plan(&due, now, &mut rand::random::<f64>) {
+                self.store.schedule_tick(&[tick]).await?;
             }
         }
         self.store.schedule(name).await
@@ -256,12 +254,13 @@ impl Client {
         for _ in 0..TRIES_MAX {
             let due = self.store.schedule(name).await?.ok_or_else(|| Error::UnknownSchedule(name.into()))?;
             let now = self.store.now().await?;
-            let plan = plan_manual(&due, now);
-            let mut answers = self.store.schedule_tick(&[plan.tick]).await?;
+            let mut answers = self.store.schedule_tick(&[plan_manual(&due, now)]).await?;
             // The run asked for comes last, behind what was due anyhow.
             if let Some(id) = answers.pop().flatten().and_then(|ids| ids.last().copied()) {
                 return Ok(id);
             }
+            // Somebody else writes the row just now.
+            tokio::time::sleep(BETWEEN_TRIES).await;
         }
         Err(Error::Database(format!("schedule `{name}` changes faster than it can be run")))
     }

@@ -41,6 +41,21 @@ pub fn fill(payload: &[u8], results: &HashMap<TaskId, Option<&[u8]>>) -> Vec<u8>
     filled
 }
 
+/// Makes a payload's references to one task refer to another, which stands in for it.
+pub fn rename(payload: &mut [u8], from: TaskId, to: TaskId) {
+    let mut at = 0;
+    while let Some(key) = find(payload, at) {
+        at = key + KEY.len();
+        let Some((_, end, id)) = around(payload, key) else { continue };
+        let text = id.to_string();
+        // Both have the same length; it was parsed from here.
+        let place = payload[key..end].windows(text.len()).position(|window| window == text.as_bytes());
+        if let Some(place) = place.filter(|_| id == from) {
+            payload[key + place..key + place + text.len()].copy_from_slice(to.to_string().as_bytes());
+        }
+    }
+}
+
 fn find(payload: &[u8], from: usize) -> Option<usize> {
     payload.get(from..)?.windows(KEY.len()).position(|window| window == KEY).map(|at| from + at)
 }
@@ -123,6 +138,15 @@ mod tests {
             assert_eq!(String::from_utf8(fill(payload.as_bytes(), &results)).unwrap(), expected, "{payload}");
             assert!(may_refer(payload.as_bytes()) == payload.contains("\"$result\""));
         }
+    }
+
+    #[test]
+    fn a_reference_is_renamed_in_its_place() {
+        let [first, second] = [TaskId::generate(), TaskId::generate()];
+        let mut payload = format!("[{}, {}, \"{first}\"]", reference(first), reference(second)).into_bytes();
+        rename(&mut payload, first, second);
+        let expected = format!("[{0}, {0}, \"{first}\"]", reference(second));
+        assert_eq!(String::from_utf8(payload).unwrap(), expected);
     }
 
     #[test]

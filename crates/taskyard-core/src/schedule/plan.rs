@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::rule::{Clock, Rule};
 use super::{
-    CATCH_UP_MAX, CatchUp, DueSchedule, HELD_MAX, ON_TIME_MAX, OpenRun, Overlap, RunOutcome, ScheduleRecord,
-    SettledRun, Tick, TickRun,
+    CATCH_UP_MAX, CatchUp, DueSchedule, HELD_MAX, NewSchedule, ON_TIME_MAX, OpenRun, Overlap, RunOutcome,
+    ScheduleRecord, SettledRun, Tick, TickRun,
 };
 use crate::task::{NewTask, Start};
 use crate::{Result, TaskId, TaskState, Timestamp};
@@ -17,17 +17,8 @@ use crate::{Result, TaskId, TaskState, Timestamp};
 /// Missed times are counted up to here.
 const COUNT_MAX: u32 = 10_000;
 
-/// What is to happen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// What is to be written.
-    pub tick: Tick,
-    /// Running tasks to be cancelled first, so that their successor may begin.
-    pub cancel: Vec<TaskId>,
-}
-
 /// Decides about one schedule; `None` if there is nothing to write. `draw` gives random numbers in `0.0..1.0`.
-pub fn plan(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) -> Option<Plan> {
+pub fn plan(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) -> Option<Tick> {
     let mut planner = Planner::new(due, now, draw);
     planner.settle();
     if let Err(error) = planner.look() {
@@ -37,9 +28,9 @@ pub fn plan(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) ->
     planner.finish()
 }
 
-/// The runs that a server's start means to a schedule (`@reboot`), and what has become of its next time since the rules
+/// The run that a server's start means to a schedule (`@reboot`), and what has become of its next time since the rules
 /// of its zone may have changed; `None` if nothing is to be written.
-pub fn plan_start(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) -> Option<Plan> {
+pub fn plan_start(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) -> Option<Tick> {
     let record = &due.record;
     if record.paused || record.ended || record.problem.is_some() || !record.planned {
         return plan(due, now, draw);
@@ -48,31 +39,47 @@ pub fn plan_start(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f
     let mut planner = Planner::new(due, now, draw);
     if *clock.rule() == Rule::Reboot {
         planner.settle();
-        planner.decide(now, false, &clock);
+        if planner.tick.paused {
+            return planner.finish();
+        }
+        planner.release();
+        let NewSchedule { starts_at, ends_at, .. } = &record.definition;
+        if starts_at.is_none_or(|start| now >= start) && ends_at.is_none_or(|end| now <= end) {
+            planner.decide(now, false, &clock);
+        }
         return planner.finish();
     }
     // What is due already is the next look's.
     let stored = record.next_at.filter(|next| *next > now)?;
-    let next = match record.last_at {
-        Some(last) => clock.after(last.max(record.planned_from)),
-        None => clock.first(record.planned_from),
-    };
+    let next = next_time(record, &clock);
     if next == Some(stored) {
         return None;
     }
     planner.tick.next_at = next;
+    planner.tick.ended = next.is_none();
     planner.finish()
 }
 
-/// The run that a person asks for: whatever the rule says, and whatever runs.
-pub fn plan_manual(due: &DueSchedule, now: Timestamp) -> Plan {
+/// The next time of a schedule whose row was changed since it was planned.
+fn next_time(record: &ScheduleRecord, clock: &Clock) -> Option<Timestamp> {
+    match record.last_at {
+        None => clock.first(record.planned_from),
+        // A one-off that has run does not run again, whenever its row was changed.
+        Some(last) if clock.rule().is_once() => clock.first(record.planned_from).filter(|at| *at > last),
+        Some(last) => clock.after(last.max(record.planned_from)),
+    }
+}
+
+/// The run that a person asks for: whatever the rule says, and whatever runs. What the rule says is left to the next look.
+pub fn plan_manual(due: &DueSchedule, now: Timestamp) -> Tick {
     let mut draw = || 0.0;
     let mut planner = Planner::new(due, now, &mut draw);
+    planner.tick.planned = due.record.planned;
     planner.settle();
     let task = task(&due.record, now);
     let outcome = RunOutcome::Enqueued;
     planner.tick.runs.push(TickRun { fire_at: now, until: None, count: 1, outcome, manual: true, task: Some(task) });
-    Plan { tick: planner.tick, cancel: Vec::new() }
+    planner.tick
 }
 
 /// A run's task: the schedule's, with an id of its own and the time in its context.
@@ -100,7 +107,6 @@ struct Planner<'a> {
     new_held: usize,
     open: &'a [OpenRun],
     tick: Tick,
-    cancel: Vec<TaskId>,
 }
 
 impl<'a> Planner<'a> {
@@ -117,6 +123,7 @@ impl<'a> Planner<'a> {
             tick: Tick {
                 name: record.definition.name.clone(),
                 version: record.version,
+                planned: true,
                 paused: record.paused,
                 ended: record.ended,
                 problem: record.problem.clone(),
@@ -128,13 +135,13 @@ impl<'a> Planner<'a> {
                 released: Vec::new(),
                 dropped: Vec::new(),
                 runs: Vec::new(),
+                cancel: Vec::new(),
             },
-            cancel: Vec::new(),
         }
     }
 
-    /// Whether there is something to write.
-    fn finish(self) -> Option<Plan> {
+    /// What is to be written, if there is something.
+    fn finish(self) -> Option<Tick> {
         let (record, tick) = (self.record, self.tick);
         let changed = tick.paused != record.paused
             || tick.ended != record.ended
@@ -146,7 +153,7 @@ impl<'a> Planner<'a> {
                 && tick.released.is_empty()
                 && tick.dropped.is_empty()
                 && tick.runs.is_empty());
-        changed.then_some(Plan { tick, cancel: self.cancel })
+        changed.then_some(tick)
     }
 
     /// Takes note of what ended.
@@ -166,7 +173,9 @@ impl<'a> Planner<'a> {
             self.tick.settled.push(SettledRun { sequence, state, finished_at, error: error.clone() });
         }
         let limit = self.record.definition.pause_after_failures;
-        if !self.tick.settled.is_empty() && limit.is_some_and(|limit| self.tick.failures >= limit) {
+        // Only a further failure: a run that ends otherwise after somebody resumed it is no reason.
+        let has_failed = self.tick.failures > self.record.failures;
+        if has_failed && limit.is_some_and(|limit| self.tick.failures >= limit) {
             self.tick.paused = true;
         }
     }
@@ -181,15 +190,7 @@ impl<'a> Planner<'a> {
             return Ok(());
         }
         let clock = Clock::of(self.record)?;
-        let next = match (self.record.planned, self.record.last_at) {
-            (true, _) => self.record.next_at,
-            (false, None) => clock.first(self.record.planned_from),
-            // A one-off that has run does not run again, whenever its row was changed.
-            (false, Some(last)) if clock.rule().is_once() => {
-                clock.first(self.record.planned_from).filter(|at| *at > last)
-            }
-            (false, Some(last)) => clock.after(last.max(self.record.planned_from)),
-        };
+        let next = if self.record.planned { self.record.next_at } else { next_time(self.record, &clock) };
         self.tick.next_at = next;
         if let Some(next) = next.filter(|next| *next <= self.now) {
             self.passed(next, &clock);
@@ -299,7 +300,7 @@ impl<'a> Planner<'a> {
             Overlap::QueueAll if waiting < HELD_MAX => RunOutcome::Held,
             Overlap::QueueAll => RunOutcome::Skipped,
             Overlap::CancelRunning => {
-                self.cancel.extend(self.running.iter().flatten());
+                self.tick.cancel.extend(self.running.iter().flatten());
                 self.tick.dropped.extend(self.held.drain(..).map(|run| run.sequence));
                 let held = self.tick.runs.iter_mut().filter(|run| run.outcome == RunOutcome::Held);
                 held.for_each(|run| run.outcome = RunOutcome::Skipped);

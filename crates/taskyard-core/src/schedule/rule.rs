@@ -141,7 +141,10 @@ impl Clock {
     pub fn of(record: &ScheduleRecord) -> Result<Self> {
         let NewSchedule { name, rule, zone: zone_name, starts_at, .. } = &record.definition;
         let anchor = starts_at.unwrap_or(record.created_at);
-        Ok(Self { rule: Rule::parse(rule, name)?, zone: zone(zone_name)?, anchor, starts_at: *starts_at })
+        let rule = Rule::parse(rule, name)?;
+        // A row that was written by hand may have its zone in its rule.
+        let zone = zone(rule.zone_name().unwrap_or(zone_name))?;
+        Ok(Self { rule, zone, anchor, starts_at: *starts_at })
     }
 
     /// The rule.
@@ -155,7 +158,7 @@ impl Clock {
     pub fn first(&self, from: Timestamp) -> Option<Timestamp> {
         match self.rule {
             Rule::At(at) => Some(at.max(self.starts_at.unwrap_or(at))),
-            Rule::After(delay) => from.checked_add(delay).ok(),
+            Rule::After(delay) => from.checked_add(delay).ok().map(|at| at.max(self.starts_at.unwrap_or(at))),
             _ => self.after(from),
         }
     }

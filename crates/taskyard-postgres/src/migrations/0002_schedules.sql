@@ -41,7 +41,7 @@ CREATE INDEX schedule_unplanned ON taskyard.schedule (name) WHERE NOT planned AN
 -- ended as far as the schedule knows.
 CREATE TABLE taskyard.schedule_run (
     sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    schedule text COLLATE "C" NOT NULL,
+    schedule text COLLATE "C" NOT NULL REFERENCES taskyard.schedule (name) ON DELETE CASCADE ON UPDATE CASCADE,
     fire_at timestamptz NOT NULL,
     until timestamptz,
     count int NOT NULL DEFAULT 1,

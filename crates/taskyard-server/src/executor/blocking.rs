@@ -31,6 +31,8 @@ struct State {
     busy: usize,
     /// Bodies that wait for other tasks, each with how many it waits for: neither they nor their threads count.
     resting: HashMap<Token, usize>,
+    /// Bodies that were given up and have not come back: they count no more, whatever they do.
+    given_up: HashSet<Token>,
     number: u64,
     closing: bool,
 }
@@ -119,6 +121,7 @@ impl Blocking {
     /// One thread's body is given up: the thread does not count any more.
     pub fn give_up(&self, attempt: &Attempt) {
         let mut state = lock(&self.state);
+        state.given_up.insert(attempt.claimed.token);
         if state.resting.remove(&attempt.claimed.token).is_none() {
             state.threads -= 1;
             state.busy -= 1;
@@ -132,6 +135,9 @@ impl Blocking {
     /// A body waits for another task: another thread may take its place.
     fn rest(&self, pool: &Arc<Pool>, token: Token) {
         let mut state = lock(&self.state);
+        if state.given_up.contains(&token) {
+            return;
+        }
         let waits = state.resting.entry(token).or_default();
         *waits += 1;
         if *waits == 1 {
@@ -235,6 +241,7 @@ fn work(pool: &Arc<Pool>) {
         if !running.abandon() {
             // It was given up and came back after all; another thread has its place.
             pool.abandoned.fetch_sub(1, Ordering::AcqRel);
+            lock(&blocking.state).given_up.remove(&running.attempt.claimed.token);
             return;
         }
         running.attempt.end(judge(&running.attempt, end));

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use taskyard_core::schedule::{DueSchedule, Plan, plan, plan::plan_start};
-use taskyard_core::{Result, Timestamp};
+use taskyard_core::schedule::{Tick, plan, plan::plan_start};
+use taskyard_core::{Error, Result, Timestamp};
 
 use crate::backoff::{Backoff, jittered};
 use crate::state::State;
@@ -20,19 +20,24 @@ const EVERY_DEAF: Duration = Duration::from_millis(800);
 const EVERY_OPEN: Duration = Duration::from_millis(500);
 /// The shortest time between two looks that found nothing.
 const GAP: Duration = Duration::from_millis(20);
+/// How often a start tries to write on what it has just read.
+const START_TRIES: usize = 20;
 /// The pause after a look all of whose decisions came too late.
 const AFTER_LOSS: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(state: &State) {
     let mut changed = state.store.bells().schedules.listen();
     let mut backoff = Backoff::default();
-    let mut is_started = false;
+    let mut starting = Some(Starting::default());
     loop {
         changed.take();
-        let looked = if is_started { look(state).await } else { start(state).await };
+        let looked = match &mut starting {
+            Some(begun) => begun.page(state).await,
+            None => look(state).await.map(Some),
+        };
         match looked {
-            Ok(pause) => {
-                is_started = true;
+            Ok(Some(pause)) => {
+                starting = None;
                 backoff = Backoff::default();
                 let gap = tokio::time::Instant::now() + GAP.min(pause);
                 tokio::select! {
@@ -41,6 +46,7 @@ pub(super) async fn run(state: &State) {
                 }
                 tokio::time::sleep_until(gap).await;
             }
+            Ok(None) => backoff = Backoff::default(),
             Err(error) => {
                 if backoff.tries() % 10 == 0 {
                     tracing::warn!(%error, "cannot look for due schedules; trying again");
@@ -54,12 +60,14 @@ pub(super) async fn run(state: &State) {
 /// Decides about what is due; answers how long to wait for the next look.
 async fn look(state: &State) -> Result<Duration> {
     let found = state.store.schedule_look(LOOK_MAX).await?;
-    let plans = found.due.iter().filter_map(|due| plan(due, found.now, &mut rand::random::<f64>));
-    match apply(state, plans.collect()).await? {
-        Applied::Something => return Ok(Duration::ZERO),
-        // Another server was quicker, as a rule; if not, this one tries again.
-        Applied::Nothing => return Ok(jittered(AFTER_LOSS)),
-        Applied::NoPlans => {}
+    let ticks: Vec<_> = found.due.iter().filter_map(|due| plan(due, found.now, &mut rand::random::<f64>)).collect();
+    let had_ticks = !ticks.is_empty();
+    if had_ticks && apply(state, ticks).await?.contains(&true) {
+        return Ok(Duration::ZERO);
+    }
+    if had_ticks || !found.due.is_empty() {
+        // Another server was quicker, as a rule, or somebody is writing the row; if not, this one tries again.
+        return Ok(jittered(AFTER_LOSS));
     }
     let poll = match (found.open, state.store.hears_others() && state.config().use_notify) {
         (true, _) => EVERY_OPEN,
@@ -70,48 +78,65 @@ async fn look(state: &State) -> Result<Duration> {
     Ok(found.next_due.map_or(poll, |due| due.min(poll)).max(Duration::from_millis(1)))
 }
 
-/// The first look: what runs whenever a server starts, and times that changed with the rules of their zone.
-async fn start(state: &State) -> Result<Duration> {
-    let mut after: Option<String> = None;
-    loop {
-        let page = state.store.schedules(after.as_deref(), LOOK_MAX).await?;
-        let now: Timestamp = state.store.now().await?;
-        let plans = page.iter().filter_map(|due| plan_start(due, now, &mut rand::random::<f64>));
-        apply(state, plans.collect()).await?;
-        match page.last() {
-            Some(DueSchedule { record, .. }) if page.len() == LOOK_MAX => {
-                after = Some(record.definition.name.clone());
+/// The first look: what runs whenever a server starts, and times that changed with the rules of their zone. Page by page,
+/// each schedule once, whatever errors come between.
+#[derive(Default)]
+struct Starting {
+    after: Option<String>,
+}
+
+impl Starting {
+    /// One page; an answer when it was the last one.
+    async fn page(&mut self, state: &State) -> Result<Option<Duration>> {
+        let page = state.store.schedules(self.after.as_deref(), LOOK_MAX).await?;
+        let is_last = page.len() < LOOK_MAX;
+        for mut due in page {
+            let name = due.record.definition.name.clone();
+            for _ in 0..START_TRIES {
+                let now: Timestamp = state.store.now().await?;
+                let Some(tick) = plan_start(&due, now, &mut rand::random::<f64>) else { break };
+                if apply(state, vec![tick]).await? == [true] {
+                    break;
+                }
+                tokio::time::sleep(jittered(AFTER_LOSS)).await;
+                match state.store.schedule(&name).await? {
+                    Some(fresh) => due = fresh,
+                    None => break,
+                }
             }
-            _ => return Ok(Duration::ZERO),
+            self.after = Some(name);
         }
+        Ok(is_last.then_some(Duration::ZERO))
     }
 }
 
-/// What became of a look's plans.
-enum Applied {
-    NoPlans,
-    Nothing,
-    Something,
-}
-
-async fn apply(state: &State, plans: Vec<Plan>) -> Result<Applied> {
-    if plans.is_empty() {
-        return Ok(Applied::NoPlans);
-    }
-    for plan in &plans {
-        if let Some(problem) = &plan.tick.problem {
-            tracing::error!(schedule = plan.tick.name, problem, "this schedule is left alone until it is changed");
+/// Writes ticks; whether each applied. One that the database refuses for good is set aside with the reason, and holds up no
+/// other.
+async fn apply(state: &State, ticks: Vec<Tick>) -> Result<Vec<bool>> {
+    for tick in &ticks {
+        if let Some(problem) = &tick.problem {
+            tracing::error!(schedule = tick.name, problem, "this schedule is left alone until it is changed");
         }
     }
-    // First: should this server die in between, the next one decides the same again.
-    let cancel: Vec<_> = plans.iter().flat_map(|plan| plan.cancel.iter().copied()).collect();
-    if !cancel.is_empty() {
-        state.store.cancel(&cancel).await?;
-    }
-    let ticks: Vec<_> = plans.into_iter().map(|plan| plan.tick).collect();
-    let written = state.store.schedule_tick(&ticks).await?;
+    let written = match state.store.schedule_tick(&ticks).await {
+        Ok(written) => written,
+        Err(error) if error.is_transient() || matches!(error, Error::ShutDown(_)) => return Err(error),
+        Err(_) => {
+            let mut written = Vec::with_capacity(ticks.len());
+            for tick in ticks {
+                written.extend(match state.store.schedule_tick(std::slice::from_ref(&tick)).await {
+                    Err(error) if !error.is_transient() => {
+                        tracing::error!(schedule = tick.name, %error, "this schedule is left alone until it is changed");
+                        state.store.schedule_tick(&[tick.broken(error.to_string())]).await?
+                    }
+                    written => written?,
+                });
+            }
+            written
+        }
+    };
     if written.iter().flatten().any(|tasks| !tasks.is_empty()) {
         state.look();
     }
-    Ok(if written.iter().any(Option::is_some) { Applied::Something } else { Applied::Nothing })
+    Ok(written.iter().map(Option::is_some).collect())
 }

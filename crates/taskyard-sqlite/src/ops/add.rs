@@ -117,7 +117,7 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
         state.is_final().then_some(now),
         error.as_ref().map(|error| &error.error_type),
         error.as_ref().map(|error| &error.message),
-        task.payload,
+        plan.payload.as_ref().unwrap_or(&task.payload),
     ]);
     inserted.map_err(|error| taken(error, task.id))?;
     let queue = tx.queue(&task.queue);

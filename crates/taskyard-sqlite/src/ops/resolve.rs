@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use rusqlite::{OptionalExtension, params};
+use taskyard_core::payload::references;
 use taskyard_core::state::OnParentFailure;
 use taskyard_core::store::Added;
 use taskyard_core::task::{NewTask, UniqueHold};
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) fallen: Option<(TaskState, Bits)>,
     pub(crate) first_parent: Option<Bits>,
     pub(crate) has_children: bool,
+    /// Its arguments, if a twin stands in for a parent whose result is one of them.
+    pub(crate) payload: Option<Vec<u8>>,
 }
 
 /// What was found out about the batch.
@@ -50,11 +53,16 @@ pub(crate) fn resolve(tx: &mut Tx<'_>, batch: &[NewTask], first: i64) -> Outcome
     let named = |id: TaskId| index.get(&id).map_or(id, |at| added[*at].id);
     let mut parents: Vec<Vec<TaskId>> = vec![Vec::new(); batch.len()];
     let mut substituted = false;
+    let mut payloads: Vec<Option<Vec<u8>>> = vec![None; batch.len()];
     for (at, task) in batch.iter().enumerate().filter(|(at, _)| !added[*at].existing) {
         let mut seen = HashSet::with_capacity(task.parents.len());
         for parent in &task.parents {
             let id = named(*parent);
-            substituted |= id != *parent;
+            if id != *parent {
+                substituted = true;
+                let payload = payloads[at].get_or_insert_with(|| task.payload.clone());
+                references::rename(payload, *parent, id);
+            }
             if seen.insert(id) {
                 parents[at].push(id);
             }
@@ -86,6 +94,7 @@ pub(crate) fn resolve(tx: &mut Tx<'_>, batch: &[NewTask], first: i64) -> Outcome
         }
         // A child may have been planned before: only parents come first.
         plan.has_children = plans[at].has_children;
+        plan.payload = payloads[at].take();
         plans[at] = plan;
     }
     Ok(Resolved { added, plans })

@@ -146,6 +146,7 @@ fn apply(tx: &mut Tx<'_>, tick: &Tick) -> Outcome<Option<Vec<TaskId>>> {
             tasks.len() as i64,
             tick.failures,
             tick.last_state.map(TaskState::code),
+            tick.planned,
         ],
     )?;
     if decided == 0 {
@@ -188,6 +189,9 @@ fn apply(tx: &mut Tx<'_>, tick: &Tick) -> Outcome<Option<Vec<TaskId>>> {
                 tx.now,
             ],
         )?;
+    }
+    if !tick.cancel.is_empty() {
+        super::control::cancel(tx, &tick.cancel)?;
     }
     if !tick.runs.is_empty() {
         tx.run(sql!("schedule_run/prune"), params![tick.name, RUNS_KEPT as i64])?;

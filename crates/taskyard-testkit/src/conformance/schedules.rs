@@ -40,14 +40,10 @@ async fn look(yard: &Yard) -> usize {
     let mut applied = 0;
     for _ in 0..1_000 {
         let look = yard.store.schedule_look(100).await.unwrap();
-        let plans: Vec<_> = look.due.iter().filter_map(|due| plan(due, look.now, &mut || 0.5)).collect();
-        if plans.is_empty() {
+        let ticks: Vec<Tick> = look.due.iter().filter_map(|due| plan(due, look.now, &mut || 0.5)).collect();
+        if ticks.is_empty() {
             return applied;
         }
-        for task in plans.iter().flat_map(|plan| &plan.cancel) {
-            yard.cancel(*task).await;
-        }
-        let ticks: Vec<Tick> = plans.into_iter().map(|plan| plan.tick).collect();
         applied += yard.store.schedule_tick(&ticks).await.unwrap().iter().flatten().count();
     }
     panic!("schedules are never through");
@@ -203,7 +199,7 @@ pub(super) async fn a_tick_on_an_older_version_changes_nothing(yard: Yard) {
     look(&yard).await;
     let now = yard.advance(HOUR).await;
     let seen = due(&yard, "a").await;
-    let [first, second] = [0.1, 0.2].map(|draw| plan(&seen, now, &mut || draw).unwrap().tick);
+    let [first, second] = [0.1, 0.2].map(|draw| plan(&seen, now, &mut || draw).unwrap());
     let applied = yard.store.schedule_tick(std::slice::from_ref(&first)).await.unwrap();
     assert_eq!(applied[0].as_ref().map(Vec::len), Some(1));
     let before = due(&yard, "a").await;
@@ -213,12 +209,12 @@ pub(super) async fn a_tick_on_an_older_version_changes_nothing(yard: Yard) {
     assert!(!yard.exists(second.tasks().next().unwrap().id).await);
     // Every other write of the row overtakes it too.
     let now = yard.advance(HOUR).await;
-    let tick = plan(&due(&yard, "a").await, now, &mut || 0.0).unwrap().tick;
+    let tick = plan(&due(&yard, "a").await, now, &mut || 0.0).unwrap();
     assert!(yard.store.schedule_set_paused("a", true).await.unwrap());
     assert_eq!(yard.store.schedule_tick(&[tick]).await.unwrap(), [None]);
     yard.store.schedule_remove("a").await.unwrap();
     let now = yard.advance(HOUR).await;
-    let tick = plan(&seen, now, &mut || 0.0).unwrap().tick;
+    let tick = plan(&seen, now, &mut || 0.0).unwrap();
     assert_eq!(yard.store.schedule_tick(&[tick]).await.unwrap(), [None]);
     assert_eq!(yard.store.status().await.unwrap().by_state.iter().sum::<u64>(), 1);
 }
@@ -327,7 +323,7 @@ pub(super) async fn a_run_asked_for_runs_beside_all_others(yard: Yard) {
     look(&yard).await;
     yard.store.schedule_set_paused("a", true).await.unwrap();
     for _ in 0..3 {
-        let tick = plan_manual(&due(&yard, "a").await, now).tick;
+        let tick = plan_manual(&due(&yard, "a").await, now);
         assert!(yard.store.schedule_tick(&[tick]).await.unwrap()[0].is_some());
     }
     let history = runs(&yard, "a").await;
@@ -364,7 +360,7 @@ pub(super) async fn history_is_bounded_and_keeps_what_is_open(yard: Yard) {
     let now = yard.freeze().await;
     put(&yard, &every("a", "@yearly")).await;
     look(&yard).await;
-    let tick = plan_manual(&due(&yard, "a").await, now).tick;
+    let tick = plan_manual(&due(&yard, "a").await, now);
     yard.store.schedule_tick(&[tick]).await.unwrap();
     let skipped = |second: i64| TickRun {
         fire_at: Timestamp::from_second(second).unwrap(),
@@ -376,7 +372,7 @@ pub(super) async fn history_is_bounded_and_keeps_what_is_open(yard: Yard) {
     };
     for round in 0..4 {
         let seen = due(&yard, "a").await;
-        let mut tick = plan_manual(&seen, now).tick;
+        let mut tick = plan_manual(&seen, now);
         tick.runs = (0..400).map(|second| skipped(round * 400 + second)).collect();
         assert!(yard.store.schedule_tick(&[tick]).await.unwrap()[0].is_some());
     }

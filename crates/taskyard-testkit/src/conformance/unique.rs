@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use taskyard_core::payload::references;
 use taskyard_core::store::{Added, Outcome};
-use taskyard_core::task::UniqueHold;
+use taskyard_core::task::{NewTask, UniqueHold};
 use taskyard_core::{TaskId, TaskState, WaitReason};
 
 use super::{TestServer, Yard};
@@ -141,6 +142,15 @@ pub(super) async fn the_existing_one_stands_in_as_a_parent(yard: Yard) {
     yard.assert_waits(child.id, WaitReason::Parents).await;
     server.done(&server.claim_one().await).await;
     yard.assert_state(child.id, TaskState::Enqueued).await;
+}
+
+pub(super) async fn the_existing_one_gives_the_result_that_is_an_argument(yard: Yard) {
+    let [first, twin] = [unique("key", FINISHED), unique("key", FINISHED)];
+    let refer = |id| format!("{{\"args\":[{}],\"kwargs\":{{}}}}", references::reference(id)).into_bytes();
+    let child = NewTask { parents: vec![twin.id], payload: refer(twin.id), ..task() };
+    yard.store.add(&[first.clone(), twin, child.clone()]).await.unwrap();
+    let record = yard.record(child.id).await;
+    assert_eq!((record.parents, record.payload), (vec![first.id], refer(first.id)));
 }
 
 pub(super) async fn a_retry_takes_the_key_again(yard: Yard) {

@@ -3,6 +3,7 @@
 CREATE OR REPLACE FUNCTION taskyard.schedule_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     v_told boolean := TG_OP = 'INSERT';
+    v_once boolean := ltrim(NEW.rule) LIKE '@at %' OR ltrim(NEW.rule) LIKE '@after %';
 BEGIN
     IF TG_OP = 'INSERT' THEN
         NEW.created_at := coalesce(NEW.created_at, taskyard.now());
@@ -13,9 +14,17 @@ BEGIN
             -- Another rule begins now, be it that the old one was over.
             NEW.planned_from := taskyard.now();
             NEW.ended := false;
-        ELSIF OLD.paused AND NOT NEW.paused AND NEW.rule NOT LIKE '@a%' THEN
+        ELSIF NOT v_once AND OLD.paused AND NOT NEW.paused THEN
             -- Times that passed meanwhile do not count; what happens once still waits for its time.
             NEW.planned_from := taskyard.now();
+        ELSIF NOT v_once AND OLD.ended AND NEW.ended AND (NEW.starts_at, NEW.ends_at, NEW.runs_max)
+            IS DISTINCT FROM (OLD.starts_at, OLD.ends_at, OLD.runs_max) THEN
+            -- Its bounds were what ended it.
+            NEW.planned_from := taskyard.now();
+            NEW.ended := false;
+        END IF;
+        IF OLD.paused AND NOT NEW.paused THEN
+            NEW.failures := 0;
         END IF;
         IF (NEW.rule, NEW.zone, NEW.kind, NEW.runtime, NEW.queue, NEW.priority, NEW.payload, NEW.options, NEW.overlap,
                 NEW.catch_up, NEW.catch_up_window_us, NEW.jitter_us, NEW.starts_at, NEW.ends_at, NEW.runs_max,

@@ -12,6 +12,6 @@ SELECT t.now,
         UNION
         (SELECT s.name FROM taskyard.schedule s WHERE NOT s.planned AND NOT s.paused AND s.problem IS NULL LIMIT $1)
         UNION
-        (SELECT r.schedule FROM taskyard.schedule_run r LEFT JOIN taskyard.task k ON k.id = r.task_id
+        (SELECT DISTINCT r.schedule FROM taskyard.schedule_run r LEFT JOIN taskyard.task k ON k.id = r.task_id
             WHERE r.open AND r.task_id IS NOT NULL AND (k.id IS NULL OR k.state >= 3) LIMIT $1))
 FROM t

@@ -7,6 +7,7 @@ CREATE OR REPLACE FUNCTION taskyard.schedule_put(
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN
+    LOOP
     INSERT INTO taskyard.schedule (name, rule, zone, kind, runtime, queue, priority, payload, options, overlap, catch_up,
         catch_up_window_us, jitter_us, starts_at, ends_at, runs_max, pause_after_failures, created_at, planned_from)
     VALUES (p_name, p_rule, p_zone, p_kind, p_runtime, p_queue, p_priority, p_payload, p_options, p_overlap, p_catch_up,
@@ -25,7 +26,13 @@ BEGIN
             s.catch_up, s.catch_up_window_us, s.jitter_us, s.starts_at, s.ends_at, s.runs_max, s.pause_after_failures)
         IS DISTINCT FROM (p_rule, p_zone, p_kind, p_runtime, p_queue, p_priority, p_payload, p_options, p_overlap,
             p_catch_up, p_catch_up_window_us, p_jitter_us, p_starts_at, p_ends_at, p_runs_max, p_pause_after_failures);
-    RETURN CASE WHEN FOUND THEN 2 ELSE 1 END;
+    IF FOUND THEN
+        RETURN 2;
+    ELSIF EXISTS (SELECT FROM taskyard.schedule s WHERE s.name = p_name) THEN
+        RETURN 1;
+    END IF;
+    -- Removed in between: it is a new one.
+    END LOOP;
 END
 $$;
 
