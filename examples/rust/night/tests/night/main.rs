@@ -1,0 +1,219 @@
+//! One night of the shop with real server processes, one of them killed, over real SMTP, on both databases.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod place;
+mod smtp;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use night_example::evening::CUSTOMERS;
+use night_example::import::{self, RANGE, ROWS};
+use night_example::report;
+use night_example::totals::{REGIONS, Summary, Total};
+use place::{BOUND, Place, until};
+use serde_json::Value;
+use taskyard::store::TestClock;
+use taskyard::{RunOutcome, TaskId, TaskRef, TaskState, Timestamp, id_ranges};
+
+/// Ten in the evening in Berlin, before the night in which its clocks go forward: three o'clock is four hours away.
+const EVENING: &str = "2026-03-28T21:00:00Z";
+const THREE: &str = "2026-03-29T01:00:00Z";
+const NEXT_THREE: &str = "2026-03-30T01:00:00Z";
+
+/// No such mailbox, until somebody makes it.
+const NOBODY: &str = "customer-7@example.org";
+/// Busy at the first two times.
+const BUSY: &str = "customer-11@example.org";
+
+async fn set_clock(place: &Place, to: &str) {
+    let to: Timestamp = to.parse().unwrap();
+    let offset = TestClock::Offset(to.as_microsecond() - Timestamp::now().as_microsecond());
+    place.queue.store().set_clock(offset).await.unwrap();
+}
+
+/// The ranges that an attempt did, in their order.
+fn ranges(place: &Place, attempt: u32) -> Vec<(i64, i64)> {
+    let shop = place.shop();
+    let sql = "select first, past from import_range where attempt = ?1 order by rowid";
+    let mut statement = shop.prepare(sql).unwrap();
+    let rows = statement.query_map([attempt], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+fn ranges_of(from: i64, to: i64) -> Vec<(i64, i64)> {
+    id_ranges(from..to, RANGE).map(|range| (range.start, range.end)).collect()
+}
+
+/// How many mails each recipient got.
+fn delivered(place: &Place) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for mail in place.post.accepted() {
+        *counts.entry(mail.to).or_default() += 1;
+    }
+    counts
+}
+
+fn once_each(except: &[&str]) -> BTreeMap<String, usize> {
+    let all = (0..CUSTOMERS).map(|customer| format!("customer-{customer}@example.org"));
+    all.filter(|address| !except.contains(&address.as_str())).map(|address| (address, 1)).collect()
+}
+
+/// The tasks that `night go` names.
+struct Tasks {
+    import: TaskRef<i64>,
+    summary: TaskRef<Summary>,
+    mails: BTreeMap<String, TaskRef<String>>,
+}
+
+fn go(place: &Place) -> Tasks {
+    let printed = place.ok(&["go"]);
+    let mut ids: BTreeMap<&str, TaskId> =
+        printed.lines().filter_map(|line| line.split_once(' ')).map(|(name, id)| (name, id.parse().unwrap())).collect();
+    let import = place.queue.get(ids.remove("import").unwrap());
+    let summary = place.queue.get(ids.remove("summary").unwrap());
+    let mail = |(name, id): (&str, TaskId)| (name.replace("mail", "customer") + "@example.org", place.queue.get(id));
+    Tasks { import, summary, mails: ids.into_iter().map(mail).collect() }
+}
+
+/// The importing server dies by `kill -9`; answers where the import stands then.
+async fn dies_in_the_middle(place: &Place, import: &TaskRef<i64>, importer: place::Running) -> i64 {
+    until("a third is imported", async || ranges(place, 1).len() >= 30).await;
+    importer.kill();
+    // The other server gives the task back but does not import: from here on, nobody writes to the task.
+    until("the import is given back", async || import.get_state().await.unwrap() == TaskState::Enqueued).await;
+    let position = import.get_context().await.unwrap()["cursors"]["rows"].as_i64().unwrap();
+    let done = ranges(place, 1);
+    let past = i64::try_from(done.len()).unwrap() * i64::from(RANGE);
+    assert_eq!(done, ranges_of(0, past));
+    assert!(past < ROWS, "it was to die in the middle");
+    // The last range may be in the shop's database without the queue knowing it, and no other.
+    assert!(position == past || position == past - i64::from(RANGE), "{position}, {past}");
+    assert_eq!(place.number("select count(*) from item"), past);
+    let progress = import.get_progress().await.unwrap().unwrap();
+    assert_eq!(progress.total, Some(ROWS as f64));
+    assert!((1.0..=past as f64).contains(&progress.completed.unwrap()), "{progress:?}");
+    position
+}
+
+async fn goes_on_where_it_was(place: &Place, import: &TaskRef<i64>, position: i64) {
+    assert_eq!(import.wait_timeout(BOUND).await.unwrap(), ROWS);
+    assert_eq!(ranges(place, 2), ranges_of(position, ROWS));
+    assert_eq!(place.number("select count(*) from item"), ROWS);
+    assert_eq!(place.number("select count(distinct attempt) from import_range"), 2);
+    assert_eq!(place.number("select sum(inserted) from import_range"), ROWS, "no row was inserted twice");
+    assert_eq!(import.get_progress().await.unwrap().unwrap().percentage, Some(100.0));
+    assert_eq!(import.get_attempts().await.unwrap().len(), 2);
+}
+
+fn expected_summary() -> Summary {
+    let quarter = ROWS / REGIONS.len() as i64;
+    let total = |(region, first): (&&str, i64)| Total {
+        region: (*region).to_owned(),
+        items: quarter,
+        cents: (first..first + quarter).map(import::cents).sum(),
+    };
+    let regions: Vec<Total> = REGIONS.iter().zip((0..).step_by(quarter as usize)).map(total).collect();
+    let largest = regions.iter().max_by_key(|total| total.cents).unwrap().region.clone();
+    Summary { items: ROWS, cents: (0..ROWS).map(import::cents).sum(), largest, regions }
+}
+
+async fn mails_arrive(place: &Place, mails: &BTreeMap<String, TaskRef<String>>) {
+    assert_eq!(mails.len(), CUSTOMERS as usize);
+    for (to, mail) in mails {
+        let outcome = tokio::time::timeout(BOUND, mail.outcome()).await.unwrap().unwrap();
+        assert_eq!(outcome.state, if to == NOBODY { TaskState::Failed } else { TaskState::Done }, "{to}");
+        let attempts = mail.get_attempts().await.unwrap().len();
+        assert_eq!(attempts, if to == BUSY { 3 } else { 1 }, "{to}");
+    }
+    assert_eq!(delivered(place), once_each(&[NOBODY]));
+    assert_eq!((place.post.refused(BUSY), place.post.refused(NOBODY)), (2, 1));
+    let delays = mails[BUSY].get_attempts().await.unwrap();
+    let why = delays[1].error.as_ref().unwrap();
+    assert!(why.error_type == "MailDelayed" && why.message.contains("451"), "{why:?}");
+    // Each mail carries the id that its task answered, by which a second one could be told.
+    for mail in place.post.accepted() {
+        let id = mails[&mail.to].wait().await.unwrap();
+        assert!(mail.text.contains(&id) && mail.text.contains("your order is ready"), "{mail:?}");
+    }
+}
+
+async fn the_dead_letter_is_retried(place: &Place, mail: &TaskRef<String>) {
+    let dead = place.json(&["dead", "list"]);
+    assert_eq!(dead.as_array().unwrap().len(), 1, "{dead}");
+    assert_eq!(dead[0]["id"], Value::String(mail.id().to_string()));
+    let why = mail.record().await.unwrap().error.unwrap();
+    assert_eq!(why.error_type, "MailRefused");
+    assert!(why.message.contains("550") && why.message.contains("no such mailbox"), "{why:?}");
+    place.post.accept(NOBODY);
+    assert_eq!(place.json(&["dead", "retry", "--kind", "night_example::mail::send"])["retried"], 1);
+    mail.wait_timeout(BOUND).await.unwrap();
+    assert_eq!(delivered(place), once_each(&[]));
+}
+
+/// The times of the report, newest first, with what became of them.
+async fn report_runs(place: &Place) -> Vec<(Timestamp, RunOutcome)> {
+    let runs = place.queue.schedule_runs(report::NAME, 100).await.unwrap();
+    runs.into_iter().map(|run| (run.fire_at, run.outcome)).collect()
+}
+
+async fn the_report_comes_at_three(place: &Place) {
+    let schedule = place.queue.schedule(report::NAME).await.unwrap();
+    assert_eq!(schedule.next_at, Some(THREE.parse().unwrap()));
+    assert_eq!(report_runs(place).await, []);
+    set_clock(place, THREE).await;
+    until("the report is written", async || place.number("select count(*) from report") > 0).await;
+}
+
+/// Two servers and a client have declared it by now, and one more does when it starts after it ran.
+async fn there_is_one_report(place: &Place) {
+    assert_eq!(report_runs(place).await, [(THREE.parse().unwrap(), RunOutcome::Enqueued)]);
+    let schedule = place.queue.schedule(report::NAME).await.unwrap();
+    assert_eq!(schedule.next_at, Some(NEXT_THREE.parse().unwrap()));
+    assert_eq!(place.number("select count(*) from report"), 1);
+    assert_eq!(place.number("select items from report"), ROWS);
+    assert_eq!(place.number("select cents from report"), expected_summary().cents);
+}
+
+async fn a_night(place: Place) {
+    set_clock(&place, EVENING).await;
+    place.post.refuse(NOBODY, "550 5.1.1 no such mailbox", u32::MAX);
+    place.post.refuse(BUSY, "451 4.7.1 busy, try again later", 2);
+
+    // One server imports, slowly enough to be met in the middle; another one does all else.
+    let importer = place.serve("import", Duration::from_millis(20));
+    let other = place.serve("mail,reports", Duration::ZERO);
+    let tasks = go(&place);
+    let position = dies_in_the_middle(&place, &tasks.import, importer).await;
+    mails_arrive(&place, &tasks.mails).await;
+    // Nothing moves: the import waits for a server; four totals and the summary wait for it; one mail is dead.
+    let done = u64::from(CUSTOMERS) - 1;
+    assert_eq!(place.agreed_counts().await, [5, 1, 0, 0, done, 1, 0]);
+
+    let importer = place.serve("import", Duration::ZERO);
+    goes_on_where_it_was(&place, &tasks.import, position).await;
+    assert_eq!(tasks.summary.wait_timeout(BOUND).await.unwrap(), expected_summary());
+    assert_eq!(tasks.summary.get_attempts().await.unwrap().len(), 1);
+    the_dead_letter_is_retried(&place, &tasks.mails[NOBODY]).await;
+    the_report_comes_at_three(&place).await;
+
+    assert!(importer.stop().await.success());
+    assert!(other.stop().await.success());
+    let all = place.serve("", Duration::ZERO);
+    // Import, mails, four totals, their summary, the report.
+    until("all is done", async || place.queue.store().status().await.unwrap().by_state[4] == done + 8).await;
+    assert_eq!(place.agreed_counts().await, [0, 0, 0, 0, done + 8, 0, 0]);
+    there_is_one_report(&place).await;
+    assert!(all.stop().await.success());
+    println!("killed at row {position}; {} mails, {} tasks done", place.post.accepted().len(), done + 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sqlite() {
+    a_night(Place::new(None).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgresql() {
+    a_night(Place::new(Some(taskyard_testkit::postgres::shared().create_database())).await).await;
+}

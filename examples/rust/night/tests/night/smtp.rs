@@ -1,0 +1,144 @@
+//! A small SMTP server on the loopback: it speaks what a client needs, refuses whom it is told to, keeps what it accepts.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A client that says nothing for so long is gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A mail that was accepted.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    pub to: String,
+    pub text: String,
+}
+
+/// What the server answers to a recipient instead of "250".
+#[derive(Clone, Debug)]
+struct Refusal {
+    answer: &'static str,
+    /// So many times more.
+    left: u32,
+}
+
+#[derive(Debug, Default)]
+struct Office {
+    accepted: Vec<Mail>,
+    refusals: HashMap<String, Refusal>,
+    /// Answers given to recipients instead of "250".
+    refused: HashMap<String, u32>,
+}
+
+/// The server; its threads end with the test process.
+#[derive(Clone, Debug)]
+pub struct PostOffice {
+    address: String,
+    office: Arc<Mutex<Office>>,
+}
+
+impl PostOffice {
+    pub fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let office = Arc::new(Mutex::new(Office::default()));
+        let there = Arc::clone(&office);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let office = Arc::clone(&there);
+                // A client that breaks off in the middle has sent nothing.
+                std::thread::spawn(move || drop(converse(&stream, &office)));
+            }
+        });
+        Self { address, office }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Answers so to this recipient, so many times.
+    pub fn refuse(&self, to: &str, answer: &'static str, times: u32) {
+        self.office.lock().unwrap().refusals.insert(to.into(), Refusal { answer, left: times });
+    }
+
+    /// Accepts mails to this recipient from now on.
+    pub fn accept(&self, to: &str) {
+        self.office.lock().unwrap().refusals.remove(to);
+    }
+
+    /// Every mail that was accepted, in their order.
+    pub fn accepted(&self) -> Vec<Mail> {
+        self.office.lock().unwrap().accepted.clone()
+    }
+
+    /// How often a recipient was refused.
+    pub fn refused(&self, to: &str) -> u32 {
+        self.office.lock().unwrap().refused.get(to).copied().unwrap_or(0)
+    }
+}
+
+impl Office {
+    fn recipient(&mut self, to: &str) -> &'static str {
+        match self.refusals.get_mut(to).filter(|refusal| refusal.left > 0) {
+            Some(refusal) => {
+                refusal.left -= 1;
+                *self.refused.entry(to.into()).or_default() += 1;
+                refusal.answer
+            }
+            None => "250 2.1.5 recipient is fine",
+        }
+    }
+}
+
+/// One connection, until QUIT or its end.
+fn converse(stream: &TcpStream, office: &Mutex<Office>) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut lines = BufReader::new(stream).lines();
+    let say = |answer: &str| (&*stream).write_all(format!("{answer}\r\n").as_bytes());
+    let mut recipients: Vec<String> = Vec::new();
+    say("220 loopback.example.org ready")?;
+    while let Some(line) = lines.next() {
+        let line = line?;
+        let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
+        match verb.as_str() {
+            "EHLO" => say("250-loopback.example.org\r\n250 8BITMIME")?,
+            "HELO" => say("250 loopback.example.org")?,
+            "MAIL" | "RSET" => {
+                recipients.clear();
+                say("250 2.0.0 go on")?;
+            }
+            "RCPT" => {
+                let to = line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+                let answer = office.lock().unwrap().recipient(&to);
+                if answer.starts_with('2') {
+                    recipients.push(to);
+                }
+                say(answer)?;
+            }
+            "DATA" if recipients.is_empty() => say("503 5.5.1 nobody to send it to")?,
+            "DATA" => {
+                say("354 end with a line of one dot")?;
+                let mut text = String::new();
+                loop {
+                    let line = lines.next().ok_or(io::ErrorKind::UnexpectedEof)??;
+                    if line == "." {
+                        break;
+                    }
+                    // A dot at the start was doubled by the client.
+                    text.push_str(line.strip_prefix('.').unwrap_or(&line));
+                    text.push('\n');
+                }
+                let mails = recipients.drain(..).map(|to| Mail { to, text: text.clone() });
+                office.lock().unwrap().accepted.extend(mails);
+                say("250 2.0.0 accepted")?;
+            }
+            "NOOP" => say("250 2.0.0 here")?,
+            "QUIT" => return say("221 2.0.0 good night"),
+            _ => say("502 5.5.2 not spoken here")?,
+        }
+    }
+    Ok(())
+}
