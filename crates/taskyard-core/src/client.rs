@@ -14,6 +14,7 @@ mod queues;
 mod reference;
 mod schedules;
 mod waiter;
+mod watch;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use dead::DeadEdit;
 pub use group::{Group, id_ranges};
 pub use reference::{Control, Progress, TaskRef};
 pub use schedules::{Schedule, ScheduleAdded};
+pub use watch::{Event, EventKind, Watch};
 
 use crate::seal::{Keys, NoKeys};
 use crate::store::{ControlReply, Store};
@@ -32,6 +34,7 @@ use crate::task::NewTask;
 use crate::{Error, Limits, Result, TaskId};
 use adder::Adder;
 use waiter::Waiter;
+use watch::Hub;
 
 /// How a client behaves; can be changed while it runs with [`Client::configure`].
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +76,7 @@ pub struct Client {
     config: Arc<RwLock<ClientConfig>>,
     adder: Arc<Adder>,
     waiter: Arc<Waiter>,
+    hub: Arc<Hub>,
     keys: Arc<dyn Keys>,
 }
 
@@ -86,8 +90,9 @@ impl Client {
         let config = Arc::new(RwLock::new(config));
         let runtime = tokio::runtime::Handle::current();
         let adder = Adder::start(Arc::clone(&store), Arc::clone(&config), &runtime);
-        let waiter = Waiter::new(Arc::clone(&store), Arc::clone(&config), runtime);
-        Self { store, config, adder, waiter, keys: Arc::new(NoKeys) }
+        let waiter = Waiter::new(Arc::clone(&store), Arc::clone(&config), runtime.clone());
+        let hub = Hub::new(Arc::clone(&store), runtime);
+        Self { store, config, adder, waiter, hub, keys: Arc::new(NoKeys) }
     }
 
     /// The same with keys for payloads that another language's serialiser made.

@@ -45,6 +45,7 @@
 //!     adds: each time of a schedule is decided once, by however many servers. A row that changed otherwise is not
 //!     `planned` and is due at once.
 
+mod glance;
 mod messages;
 mod rows;
 
@@ -52,6 +53,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use glance::{EndedAttempt, Glance, GlanceAt};
 pub use messages::*;
 pub use rows::{Rows, begins_reading};
 
@@ -135,6 +137,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// The children of a task.
     async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>>;
+
+    // ── watching ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    /// Where these tasks are now, in their order; `None` where there is none. One look for any number of them: whoever
+    /// watches asks again and again.
+    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>>;
 
     // ── control by people ────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,6 +19,7 @@ mod embed;
 mod failure;
 mod finish;
 mod functions;
+mod glance;
 mod listen;
 mod migrate;
 mod notify;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
-    Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Final, Finish,
+    Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Final, Finish, Glance, GlanceAt,
     MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus, Record, Retention, SchedulePut,
     SchemaStatus, ServerRecord, StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
 };
@@ -23,7 +23,7 @@ use crate::notify::{News, Notifier};
 use crate::options::Options;
 use crate::pool::{Pool, Role};
 use crate::row::get;
-use crate::{add, ageing, ask, claim, control, finish, listen, migrate, notify, schedules, servers, upkeep};
+use crate::{add, ageing, ask, claim, control, finish, glance, listen, migrate, notify, schedules, servers, upkeep};
 
 /// The store on PostgreSQL. Made by [`PostgresStore::connect`]; give it out as `Arc<dyn Store>`.
 #[derive(Debug)]
@@ -251,6 +251,11 @@ impl Store for PostgresStore {
 
     async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>> {
         ask::children(&self.inner, id, limit).await
+    }
+
+    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
+        self.listen();
+        glance::glance(&self.inner, asked).await
     }
 
     async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {

@@ -12,6 +12,7 @@ pub(crate) mod control;
 pub(crate) mod edit;
 pub(crate) mod finish;
 pub(crate) mod get;
+pub(crate) mod glance;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod log;

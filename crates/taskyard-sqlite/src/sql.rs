@@ -47,6 +47,8 @@ mod tests {
             sql!("task/done"),
             sql!("task/save"),
             sql!("task/get"),
+            sql!("task/glance"),
+            sql!("attempt/after"),
             sql!("task/list"),
             sql!("task/select"),
             sql!("task/final"),

@@ -160,6 +160,11 @@ impl Store for SqliteStore {
         self.readers.read(move |read| ops::get::children(read, id, limit)).await
     }
 
+    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
+        let asked = asked.to_vec();
+        self.readers.read(move |read| ops::glance::glance(read, &asked)).await
+    }
+
     async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
         let ids = ids.to_vec();
         self.writer.write(move |tx| ops::control::cancel(tx, &ids)).await

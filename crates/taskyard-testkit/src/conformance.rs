@@ -37,6 +37,7 @@ mod counters;
 mod edits;
 mod expiry;
 mod fencing;
+mod glances;
 mod graphs;
 mod listing;
 mod logs;

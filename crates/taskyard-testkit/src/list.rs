@@ -78,6 +78,14 @@ macro_rules! __conformance_list {
                 records_are_fenced_too
                 closing_a_claim_leaves_nothing_to_rescue
             }
+            glances {
+                it_follows_a_task_through_its_life
+                waiting_ones_say_why
+                only_unknown_attempts_are_told_and_the_last
+                a_known_context_is_not_told_again
+                one_look_answers_for_many_in_their_order
+                failures_are_told_without_traceback
+            }
             counters {
                 a_claim_counts_an_attempt
                 a_retry_counts_a_failure_and_waits

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Client, DeadEdit, TaskRef};
+use super::{Client, DeadEdit, Event, TaskRef};
 use crate::schedule::{NewSchedule, OnConflict, ScheduleRecord};
 use crate::seal::{Blob, Keys, seal};
 use crate::store::{Final, QueueStatus, TaskFilter};
@@ -59,6 +59,17 @@ pub enum Ask {
         kind: Option<String>,
         /// At most so many.
         limit: usize,
+    },
+    /// Answers what happened to a task after an event, as soon as there is something: `{"events", "seen", "ended"}`.
+    Watch {
+        /// The task.
+        id: TaskId,
+        /// The number of the last event that is known; everything if none is.
+        since: Option<u64>,
+        /// The last answer's `seen`.
+        seen: Option<u64>,
+        /// After so many milliseconds it answers that there is nothing.
+        wait_ms: u64,
     },
     /// Answers `null` once everything pushed before is written.
     Flush,
@@ -206,6 +217,13 @@ impl Client {
                 let filter = TaskFilter { states, queue, kind, limit, ..TaskFilter::default() };
                 Box::pin(async move { encode(&client.store.list(&filter).await?) })
             }
+            Ask::Watch { id, since, seen, wait_ms } => {
+                let mut watch = self.watch_seen(id, since, seen);
+                Box::pin(async move {
+                    let events = watch.wait(Duration::from_millis(wait_ms)).await?;
+                    encode(&Watched { events, seen: watch.seen(), ended: watch.has_ended() })
+                })
+            }
             Ask::Flush => Box::pin(async move {
                 client.flush().await?;
                 encode(&())
@@ -300,6 +318,13 @@ impl Draft {
         super::call::check(&mut task, limits)?;
         Ok(task)
     }
+}
+
+#[derive(Serialize)]
+struct Watched {
+    events: Vec<Event>,
+    seen: Option<u64>,
+    ended: bool,
 }
 
 fn control(control: super::Control) -> Answering {

@@ -16,7 +16,7 @@ use super::adder::{Ticket, Verb};
 use super::{Client, refused};
 use crate::store::{ControlReply, Final};
 use crate::task::{Attempt, StoredLogLine, TaskRecord};
-use crate::{Error, Result, TaskId, TaskState};
+use crate::{Error, Result, TaskId, TaskState, Timestamp};
 
 /// A task that was added, or that is known by its id. `T` is what its function returns.
 ///
@@ -46,6 +46,18 @@ pub struct Progress {
     pub percentage: Option<f64>,
     /// What it is at.
     pub message: Option<String>,
+    /// Steps in a second, lately.
+    pub rate: Option<f64>,
+    /// Seconds since it began to count.
+    pub elapsed: Option<f64>,
+    /// Seconds until it is through, as it goes now.
+    pub eta_seconds: Option<f64>,
+    /// How many steps there are in all is not known.
+    pub indeterminate: Option<bool>,
+    /// When this was said, by the worker's clock.
+    pub updated_at: Option<Timestamp>,
+    /// The attempt that said it.
+    pub attempt: Option<u32>,
 }
 
 impl Progress {
@@ -60,8 +72,19 @@ impl Progress {
                     (Some(completed), Some(total)) if total > 0.0 => Some(completed / total * 100.0),
                     _ => None,
                 };
-                let message = progress.get("message").and_then(Value::as_str).map(str::to_owned);
-                Some(Self { completed, total, percentage: number("percentage").or(computed), message })
+                let text = |name: &str| progress.get(name).and_then(Value::as_str);
+                Some(Self {
+                    completed,
+                    total,
+                    percentage: number("percentage").or(computed),
+                    message: text("message").map(str::to_owned),
+                    rate: number("rate"),
+                    elapsed: number("elapsed"),
+                    eta_seconds: number("eta_seconds"),
+                    indeterminate: progress.get("indeterminate").and_then(Value::as_bool),
+                    updated_at: text("updated_at").and_then(|text| text.parse().ok()),
+                    attempt: progress.get("attempt").and_then(Value::as_u64).and_then(|number| number.try_into().ok()),
+                })
             }
             value => Some(Self { percentage: Some(value.as_f64()?), ..Self::default() }),
         }
@@ -75,6 +98,10 @@ impl<T> TaskRef<T> {
 
     pub(super) fn known(client: Client, id: TaskId) -> Self {
         Self { client, id, ticket: None, result: PhantomData }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The same task with another type of result.

@@ -1,0 +1,210 @@
+//! Watching a task: what happens to it, as it happens, from any process.
+//!
+//! [`Client::watch`] begins with a `snapshot`, then tells `status`, `retry` and `progress` as they come, and ends after the
+//! one event that says how the task ended (`completed`, `failed`, `cancelled`, `stopped`). A failed task is a dead letter:
+//! there is no further word for that.
+//!
+//! # What a watcher may rely on
+//! - State changes are lossless: each that is stored is told, in order, also to one who is slow, and to one who comes back
+//!   with the number of the last event he has (`since`), in whatever process: what he missed is made anew from the rows of
+//!   the attempts. A state that came and went between two looks (50 ms) and left no row is not told.
+//! - Progress is latest-wins: a slow watcher is told the last one.
+//! - Numbers ([`Event::seq`]) grow, and mean the same in every process; how they are made stands in `scene`. Progress that
+//!   carries no time of its own (a plain number set in the context) shares the number of its attempt's start; then
+//!   [`Watch::seen`] tells which of them a watcher has seen.
+//! - One who has seen the end is told nothing, and the watch is over at once.
+//! - Nobody who watches costs the task anything, or other watchers: looks are shared by all ([`hub`]), and what a watcher
+//!   has not taken yet is kept once for all.
+
+mod event;
+mod hub;
+mod scene;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use event::{Event, EventKind};
+pub(super) use hub::Hub;
+
+use super::{Client, TaskRef};
+use crate::{Error, Result, TaskId};
+use hub::{Track, Tracked};
+use scene::floor_of;
+
+/// The events of one task. Dropping it ends the watch.
+pub struct Watch {
+    id: TaskId,
+    tracked: Arc<Tracked>,
+    changes: tokio::sync::watch::Receiver<u64>,
+    since: Option<u64>,
+    seen: Option<u64>,
+    /// The places of the next state change and progress, once it has begun.
+    next: Option<(u64, u64)>,
+    queue: VecDeque<Arc<Event>>,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("id", &self.id).field("since", &self.since).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.tracked.leave();
+    }
+}
+
+impl Client {
+    /// Watches a task, from the beginning or from behind the event with this number.
+    #[must_use]
+    pub fn watch(&self, id: TaskId, since: Option<u64>) -> Watch {
+        Watch::new(&self.hub, id, since, None)
+    }
+
+    /// The same for one who also remembers [`Watch::seen`].
+    #[must_use]
+    pub fn watch_seen(&self, id: TaskId, since: Option<u64>, seen: Option<u64>) -> Watch {
+        Watch::new(&self.hub, id, since, seen)
+    }
+}
+
+impl<T> TaskRef<T> {
+    /// Watches this task, from its beginning or from behind the event with this number.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub async fn watch(&self, since: Option<u64>) -> Result<Watch> {
+        let id = self.get_task_id().await?;
+        Ok(self.client().watch(id, since))
+    }
+}
+
+impl Watch {
+    fn new(hub: &Arc<Hub>, id: TaskId, since: Option<u64>, seen: Option<u64>) -> Self {
+        let tracked = hub.join(id, floor_of(since));
+        let changes = tracked.changed.subscribe();
+        Self { id, tracked, changes, since, seen, next: None, queue: VecDeque::new(), ended: false }
+    }
+
+    /// The next event; `None` once the task has ended and that was told. May be dropped and called again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also of a task that was removed meanwhile.
+    pub async fn next(&mut self) -> Result<Option<Event>> {
+        loop {
+            if let Some(event) = self.take()? {
+                return Ok(Some(event));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            if self.changes.changed().await.is_err() {
+                return Err(Error::ShutDown("this client"));
+            }
+        }
+    }
+
+    /// All that can be told now; if that is nothing, what comes first within `wait`.
+    ///
+    /// # Errors
+    /// As [`Watch::next`].
+    pub async fn wait(&mut self, wait: Duration) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        match tokio::time::timeout(wait, self.next()).await {
+            Ok(Ok(Some(event))) => events.push(event),
+            Ok(Ok(None)) | Err(_) => return Ok(events),
+            Ok(Err(error)) => return Err(error),
+        }
+        while let Some(event) = self.take()? {
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    /// Whether nothing more will come.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended && self.queue.is_empty()
+    }
+
+    /// The number of the last event told.
+    #[must_use]
+    pub fn since(&self) -> Option<u64> {
+        self.since
+    }
+
+    /// Tells the last progress that was told from others with the same number.
+    #[must_use]
+    pub fn seen(&self) -> Option<u64> {
+        self.seen
+    }
+
+    /// The next event if there is one now.
+    fn take(&mut self) -> Result<Option<Event>> {
+        if self.queue.is_empty() && !self.ended {
+            self.changes.mark_unchanged();
+            let tracked = Arc::clone(&self.tracked);
+            let track = tracked.lock();
+            if track.gone {
+                return Err(Error::NotFound(self.id));
+            }
+            self.gather(&track);
+        }
+        let Some(event) = self.queue.pop_front() else { return Ok(None) };
+        self.since = Some(event.seq);
+        Ok(Some(Event::clone(&event)))
+    }
+
+    fn gather(&mut self, track: &Track) {
+        let Some(scene) = &track.scene else { return };
+        match self.next {
+            None => {
+                if !scene.reaches(floor_of(self.since)) {
+                    return;
+                }
+                self.begin(track);
+            }
+            Some((state, _)) if state < track.first => {
+                // So far behind that what it missed is not kept any more.
+                self.queue.push_back(Arc::new(scene.now(EventKind::Snapshot, track.seq)));
+                self.queue.extend(track.events.back().filter(|event| event.kind.is_terminal()).cloned());
+            }
+            Some((state, progressed)) => {
+                let skip = usize::try_from(state - track.first).unwrap_or(usize::MAX);
+                self.queue.extend(track.events.iter().skip(skip).cloned());
+                self.queue.extend(track.progress.iter().filter(|_| track.progressed > progressed).cloned());
+            }
+        }
+        self.next = Some((track.end(), track.progressed));
+        self.seen = Some(scene.fingerprint());
+        self.ended = scene.is_final();
+    }
+
+    fn begin(&mut self, track: &Track) {
+        let Some(scene) = &track.scene else { return };
+        let Some(since) = self.since else {
+            let here = scene.place(Some(track.seq));
+            let end = EventKind::of_end(scene.state());
+            // One who hears of no more than the snapshot has not heard of the end.
+            self.queue.push_back(Arc::new(scene.now(EventKind::Snapshot, here - u64::from(end.is_some()))));
+            self.queue.extend(end.map(|end| Arc::new(scene.now(end, here))));
+            return;
+        };
+        // One who was here a moment ago goes on where he was.
+        if let Some(place) = track.events.iter().rposition(|event| event.seq == since) {
+            self.queue.extend(track.events.iter().skip(place + 1).cloned());
+            self.queue.extend(track.progress.iter().cloned());
+            return;
+        }
+        let missed = scene.after(since);
+        if missed.is_empty() {
+            self.queue.extend(scene.ambiguous(since, self.seen).map(Arc::new));
+        }
+        self.queue.extend(missed.into_iter().map(Arc::new));
+    }
+}

@@ -1,0 +1,273 @@
+//! One hub per client: all that are watched are looked at in one statement every 50 ms, sooner when a finish rings, and
+//! not at all while nobody watches. A task with a thousand watchers is one entry.
+//!
+//! A look that takes long makes the pause after it longer, so that watching never takes more than a fifth of a
+//! connection's time. An entry outlives its last watcher for a moment: one who polls comes back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::event::{Event, EventKind};
+use super::scene::Scene;
+use crate::store::{Glance, GlanceAt, Store};
+use crate::wake::Listener;
+use crate::{Result, TaskId};
+
+/// The pause between two looks.
+const EVERY: Duration = Duration::from_millis(50);
+/// The same after a finish rang.
+const EVERY_RUNG: Duration = Duration::from_millis(10);
+/// Tasks in one statement.
+const LOOK_MAX: usize = 1_000;
+/// How long an entry is kept for a watcher who comes back.
+const LINGER: Duration = Duration::from_millis(500);
+/// State changes kept of one task; who falls behind by more is told where it is now.
+const EVENTS_MAX: usize = 4_096;
+
+/// Where a hub looks.
+#[async_trait]
+pub(in super::super) trait Source: Send + Sync + 'static {
+    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>>;
+    fn finished(&self) -> Listener;
+}
+
+#[async_trait]
+impl Source for Arc<dyn Store> {
+    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
+        self.as_ref().glance(asked).await
+    }
+
+    fn finished(&self) -> Listener {
+        self.bells().finished.listen()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What watchers of one task share.
+#[derive(Default)]
+pub(in super::super) struct Track {
+    pub scene: Option<Scene>,
+    /// The last number told.
+    pub seq: u64,
+    /// State changes, and the place of the first of them among all.
+    pub events: VecDeque<Arc<Event>>,
+    pub first: u64,
+    /// The latest progress, while no state change has come after it, and how many there were.
+    pub progress: Option<Arc<Event>>,
+    pub progressed: u64,
+    /// There is no such task, or no more.
+    pub gone: bool,
+}
+
+impl Track {
+    /// The place of the next state change.
+    pub fn end(&self) -> u64 {
+        self.first + self.events.len() as u64
+    }
+
+    fn is_over(&self) -> bool {
+        self.gone || self.scene.as_ref().is_some_and(Scene::is_final)
+    }
+
+    fn look(&mut self, glance: Option<Glance>, asked: &GlanceAt) {
+        let Some(glance) = glance else {
+            self.gone = true;
+            return;
+        };
+        let scene = Scene::of(glance, self.scene.as_ref(), asked.attempts_known);
+        if let Some(before) = self.scene.replace(scene) {
+            let scene = self.scene.as_ref().expect("just set");
+            let mut events = scene.after(self.seq);
+            if events.is_empty() {
+                events.extend(scene.unnumbered(&before, self.seq));
+            }
+            for event in events {
+                self.push(Arc::new(event));
+            }
+        } else {
+            self.seq = self.scene.as_ref().map_or(0, |scene| scene.place(None));
+        }
+    }
+
+    fn push(&mut self, event: Arc<Event>) {
+        self.seq = event.seq;
+        if event.kind == EventKind::Progress {
+            self.progress = Some(event);
+            self.progressed += 1;
+            return;
+        }
+        // It says what the progress was by then.
+        self.progress = None;
+        self.events.push_back(event);
+        if self.events.len() > EVENTS_MAX {
+            self.events.pop_front();
+            self.first += 1;
+        }
+    }
+}
+
+/// One watched task.
+pub(in super::super) struct Tracked {
+    id: TaskId,
+    pub track: Mutex<Track>,
+    /// Counts the looks that changed something.
+    pub changed: watch::Sender<u64>,
+    pub watchers: AtomicUsize,
+    /// The ends of attempts above this one are wanted.
+    floor: AtomicU32,
+    left_at: Mutex<Option<Instant>>,
+}
+
+impl Tracked {
+    pub fn lock(&self) -> MutexGuard<'_, Track> {
+        lock(&self.track)
+    }
+
+    pub fn leave(&self) {
+        if self.watchers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            *lock(&self.left_at) = Some(Instant::now());
+        }
+    }
+
+    fn is_left(&self) -> bool {
+        self.watchers.load(Ordering::Acquire) == 0
+    }
+
+    fn is_unmet(&self) -> bool {
+        let track = self.lock();
+        !track.gone && track.scene.as_ref().is_none_or(|scene| !scene.reaches(self.floor.load(Ordering::Acquire)))
+    }
+
+    fn ask(&self) -> GlanceAt {
+        Scene::next(self.id, self.lock().scene.as_ref(), self.floor.load(Ordering::Acquire))
+    }
+}
+
+#[derive(Default)]
+struct Board {
+    tracked: HashMap<TaskId, Arc<Tracked>>,
+    running: bool,
+}
+
+pub(in super::super) struct Hub {
+    source: Box<dyn Source>,
+    runtime: tokio::runtime::Handle,
+    board: Mutex<Board>,
+    asked: Notify,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    pub fn new(source: impl Source, runtime: tokio::runtime::Handle) -> Arc<Self> {
+        Arc::new(Self { source: Box::new(source), runtime, board: Mutex::default(), asked: Notify::new() })
+    }
+
+    /// The task's entry, with one watcher more.
+    pub fn join(self: &Arc<Self>, id: TaskId, floor: u32) -> Arc<Tracked> {
+        let mut board = lock(&self.board);
+        // What is over is looked at anew: a person may have retried it.
+        let known = board.tracked.get(&id).filter(|one| !one.lock().is_over()).cloned();
+        let tracked = known.unwrap_or_else(|| {
+            let tracked = Arc::new(Tracked {
+                id,
+                track: Mutex::default(),
+                changed: watch::Sender::new(0),
+                watchers: AtomicUsize::new(0),
+                floor: AtomicU32::new(u32::MAX),
+                left_at: Mutex::default(),
+            });
+            board.tracked.insert(id, Arc::clone(&tracked));
+            tracked
+        });
+        tracked.watchers.fetch_add(1, Ordering::AcqRel);
+        tracked.floor.fetch_min(floor, Ordering::AcqRel);
+        if !std::mem::replace(&mut board.running, true) {
+            self.runtime.spawn(Arc::clone(self).run());
+        }
+        drop(board);
+        self.asked.notify_one();
+        tracked
+    }
+
+    /// Looks until nobody watches any more.
+    async fn run(self: Arc<Self>) {
+        let mut finished = self.source.finished();
+        let mut due = Instant::now();
+        let mut pause = EVERY;
+        loop {
+            let Some(watched) = self.watched() else { return };
+            let begun = Instant::now();
+            let is_round = begun >= due;
+            let looked: Vec<Arc<Tracked>> = watched.into_iter().filter(|one| is_round || one.is_unmet()).collect();
+            if is_round {
+                finished.take();
+            }
+            match self.look(&looked).await {
+                Ok(()) => {
+                    let cost = begun.elapsed() * 4;
+                    pause = EVERY.max(cost);
+                    if is_round {
+                        due = begun + pause;
+                    }
+                    let rung = async {
+                        finished.clone().heard().await;
+                        tokio::time::sleep_until(begun + EVERY_RUNG.max(cost)).await;
+                    };
+                    tokio::select! {
+                        () = self.asked.notified() => {}
+                        () = rung => due = Instant::now(),
+                        () = tokio::time::sleep_until(due) => {}
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "cannot look at watched tasks; trying again");
+                    pause = (pause * 2).min(Duration::from_secs(2));
+                    tokio::time::sleep(pause).await;
+                    due = Instant::now();
+                    finished = self.source.finished();
+                }
+            }
+        }
+    }
+
+    /// What is watched now; `None` once that is nothing, and this run is over. What is over goes.
+    fn watched(&self) -> Option<Vec<Arc<Tracked>>> {
+        let mut board = lock(&self.board);
+        board.tracked.retain(|_, one| {
+            let is_over = one.lock().is_over() && !one.is_unmet();
+            let has_left = one.is_left() && lock(&one.left_at).is_none_or(|at| at.elapsed() >= LINGER);
+            !is_over && !has_left
+        });
+        if board.tracked.is_empty() {
+            board.running = false;
+            return None;
+        }
+        Some(board.tracked.values().filter(|one| !one.is_left()).cloned().collect())
+    }
+
+    async fn look(&self, watched: &[Arc<Tracked>]) -> Result<()> {
+        for chunk in watched.chunks(LOOK_MAX) {
+            let asked: Vec<GlanceAt> = chunk.iter().map(|one| one.ask()).collect();
+            let glances = self.source.glance(&asked).await?;
+            for ((one, glance), asked) in chunk.iter().zip(glances).zip(&asked) {
+                one.lock().look(glance, asked);
+                one.changed.send_modify(|count| *count = count.wrapping_add(1));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,349 @@
+//! What is known of a watched task, and the events that follow from it. Nothing here waits or asks anybody.
+//!
+//! # The sequence
+//! A number is made of what is stored, so that every process makes the same one: its high 28 bits are the era, 4n plus
+//! 0 while attempt n runs, 1 after it ended with more to come (0 before the first attempt), 2 once the task has ended, 3
+//! when a person retried it after that. The low 36 bits order what happens within an era: while an attempt runs they are
+//! four times the milliseconds from the beginning of its wait (the end of the attempt before, or the addition) to its
+//! start, or to its latest progress; otherwise they say for what the task waits. Until attempt 32,768 a number is exact
+//! as a float, too.
+//!
+//! What leaves no trace cannot be counted: a start that was taken back (released, parked), a retry by a person of a task
+//! that never ran. Such a state gets its number from the one that the watcher has seen last ([`Scene::place`]): the same
+//! in every process again, and higher than that.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::super::Progress;
+use super::event::{Event, EventKind, status};
+use crate::context::Context;
+use crate::store::{EndedAttempt, Glance, GlanceAt};
+use crate::{Failure, TaskId, TaskState, WaitReason};
+
+const ERA_BITS: u32 = 36;
+/// The milliseconds of an era that can be told apart: 198 days.
+const MILLIS_MAX: u64 = (1 << (ERA_BITS - 2)) - 1;
+
+/// A task as it was last seen, with all of its ended attempts that a watcher may still ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub(in super::super) struct Scene {
+    glance: Glance,
+    /// Attempts that ended without ending the task, by number.
+    ended: BTreeMap<u32, EndedAttempt>,
+    /// Of no attempt below this one the end is kept here.
+    floor: u32,
+    progress: Option<Progress>,
+    /// The progress entry's own bytes, as it were: changes of it that the figures do not show count, too.
+    fingerprint: u64,
+}
+
+impl Scene {
+    /// What a glance tells one who saw `before` until then, and knew attempts up to `known` then.
+    pub fn of(mut glance: Glance, before: Option<&Self>, known: u32) -> Self {
+        let mut ended = before.map(|before| before.ended.clone()).unwrap_or_default();
+        // Whatever was asked, the last two are told.
+        let told = known.min(glance.attempt.saturating_sub(2));
+        let floor = before.map_or(told, |before| before.floor.min(told));
+        for attempt in glance.ended.drain(..) {
+            ended.insert(attempt.number, attempt);
+        }
+        let same = |before: &&Self| glance.context.is_none() && before.glance.context_revision == glance.context_revision;
+        let (progress, fingerprint) = match (before.filter(same), glance.context.take()) {
+            (Some(before), _) => (before.progress.clone(), before.fingerprint),
+            (None, bytes) => read(bytes.as_deref()),
+        };
+        Self { glance, ended, floor, progress, fingerprint }
+    }
+
+    /// What to ask for next: all that is not known here, with the ends of attempts above `floor`.
+    pub fn next(id: TaskId, before: Option<&Self>, floor: u32) -> GlanceAt {
+        match before {
+            Some(before) if before.floor <= floor => GlanceAt {
+                id,
+                attempts_known: before.ended.keys().next_back().copied().unwrap_or(0).max(before.floor),
+                context_known: before.glance.context_revision,
+            },
+            _ => GlanceAt {
+                id,
+                attempts_known: floor,
+                context_known: before.and_then(|before| before.glance.context_revision),
+            },
+        }
+    }
+
+    /// Whether the ends of attempts above `floor` are known.
+    pub fn reaches(&self, floor: u32) -> bool {
+        self.floor <= floor
+    }
+
+    pub fn state(&self) -> TaskState {
+        self.glance.state
+    }
+
+    pub fn is_final(&self) -> bool {
+        self.glance.state.is_final()
+    }
+
+    /// Tells two progress entries apart.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// The number of the last attempt that ended without ending the task.
+    fn last_ended(&self) -> u32 {
+        self.ended.values().rev().find(|attempt| !self.is_end(attempt)).map_or(0, |attempt| attempt.number)
+    }
+
+    /// Whether this kept attempt is the one whose end was the task's: a death's is kept all the same.
+    fn is_end(&self, attempt: &EndedAttempt) -> bool {
+        self.is_final() && attempt.number == self.glance.attempt && attempt.ended_at == self.glance.finished_at
+    }
+
+    /// Where the task is now, for a watcher who has seen `since`.
+    pub fn place(&self, since: Option<u64>) -> u64 {
+        let glance = &self.glance;
+        if glance.state.is_final() {
+            return ((4 * u64::from(glance.attempt) + 2) << ERA_BITS) | end_rank(glance.state);
+        }
+        if glance.state == TaskState::Doing {
+            let here = self.running(glance.attempt, glance.started_at, self.lasted());
+            // Never back: clocks of two machines may differ.
+            return match since {
+                Some(since) if era(since) == era(here) && was_taken_back(since) => here.max((since & !3) + 4),
+                Some(since) if era(since) == era(here) => here.max(since),
+                _ => here,
+            };
+        }
+        let ended = self.last_ended();
+        let rank = rank(glance.state, glance.wait_reason);
+        match since {
+            // Its start was taken back.
+            Some(since) if era(since) == 4 * (u64::from(ended) + 1) => {
+                (since & !3) | if glance.state == TaskState::Enqueued { 2 } else { 1 }
+            }
+            // It had ended, and was retried.
+            Some(since) if matches!(era(since).checked_sub(4 * u64::from(ended)), Some(2 | 3)) => {
+                ((4 * u64::from(ended) + 3) << ERA_BITS) | rank
+            }
+            _ if ended == 0 => rank,
+            // The end of the attempt says so by itself.
+            _ if glance.wait_reason == Some(WaitReason::Retry) => after(ended),
+            _ => after(ended) | rank,
+        }
+    }
+
+    /// The number of an attempt that runs, so many milliseconds after its start.
+    fn running(&self, attempt: u32, started_at: Option<Timestamp>, lasted: u64) -> u64 {
+        let before = attempt.checked_sub(1).and_then(|before| self.ended.get(&before));
+        let begin = before.and_then(|before| before.ended_at).unwrap_or(self.glance.created_at);
+        let waited = started_at.map_or(0, |at| at.as_millisecond().saturating_sub(begin.as_millisecond()));
+        let millis = u64::try_from(waited).unwrap_or(0).saturating_add(lasted).min(MILLIS_MAX);
+        (4 * u64::from(attempt)) << ERA_BITS | millis << 2
+    }
+
+    /// Milliseconds from the start of the running attempt to its latest progress.
+    fn lasted(&self) -> u64 {
+        let Some(progress) = self.progress.as_ref().filter(|progress| self.is_of_now(progress)) else { return 0 };
+        let elapsed = progress.elapsed.map_or(0, |elapsed| (elapsed.clamp(0.0, 1e12) * 1_000.0) as u64);
+        let updated = progress.updated_at.zip(self.glance.started_at);
+        let updated = updated.map_or(0, |(at, start)| at.as_millisecond().saturating_sub(start.as_millisecond()));
+        // A worker's clock may be behind the database's; its stop-watch is not.
+        elapsed.max(u64::try_from(updated).unwrap_or(0))
+    }
+
+    fn is_of_now(&self, progress: &Progress) -> bool {
+        progress.attempt.is_none_or(|attempt| attempt == self.glance.attempt)
+    }
+
+    /// Where the task is, as an event.
+    pub fn now(&self, kind: EventKind, seq: u64) -> Event {
+        let glance = &self.glance;
+        let ts = match glance.state {
+            state if state.is_final() => glance.finished_at,
+            TaskState::Doing if kind == EventKind::Progress => {
+                self.progress.as_ref().and_then(|progress| progress.updated_at).or(glance.started_at)
+            }
+            TaskState::Doing => glance.started_at,
+            _ => self.ended.values().next_back().and_then(|last| last.ended_at),
+        };
+        Event { ts: ts.unwrap_or(glance.created_at), progress: self.progress.clone(), ..self.bare(kind, seq) }
+    }
+
+    fn bare(&self, kind: EventKind, seq: u64) -> Event {
+        let glance = &self.glance;
+        // An error that was overcome says nothing about the state now.
+        let error = glance.error.clone().filter(|_| !matches!(glance.state, TaskState::Done));
+        Event {
+            kind,
+            task_id: glance.id,
+            seq,
+            state: glance.state,
+            status: status(glance.state, glance.wait_reason, error.as_ref()),
+            wait_reason: glance.wait_reason,
+            attempt: glance.attempt,
+            progress: None,
+            error,
+            run_at: glance.run_at,
+            created_at: glance.created_at,
+            started_at: glance.started_at,
+            finished_at: glance.finished_at,
+            ts: glance.created_at,
+        }
+    }
+
+    /// All that happened after `since`, in order: every state change that is stored, of progress the latest.
+    pub fn after(&self, since: u64) -> Vec<Event> {
+        let mut events = Vec::new();
+        for attempt in self.ended.values().filter(|attempt| !self.is_end(attempt)) {
+            let started = self.running(attempt.number, attempt.started_at, 0);
+            if era(since) < era(started) {
+                events.push(self.past(EventKind::Status, started, attempt));
+            }
+            if after(attempt.number) > since {
+                events.push(self.past(EventKind::Retry, after(attempt.number), attempt));
+            }
+        }
+        let glance = &self.glance;
+        let mut told = events.last().map_or(since, |event| event.seq);
+        let runs_or_ran = glance.attempt > self.last_ended() && glance.started_at.is_some();
+        if runs_or_ran && (glance.state == TaskState::Doing || glance.state.is_final()) {
+            let started = self.running(glance.attempt, glance.started_at, 0);
+            let again = era(told) == era(started) && was_taken_back(told);
+            let is_new = if self.is_final() { era(told) < era(started) } else { started > told };
+            if is_new || again {
+                told = if again { started.max((told & !3) + 4) } else { started };
+                events.push(self.begun(told));
+            }
+        }
+        let here = self.place(Some(told));
+        if let Some(kind) = EventKind::of_end(glance.state) {
+            if here != since {
+                events.push(self.now(kind, here));
+            }
+        } else if here > told {
+            let kind = if glance.state == TaskState::Doing { EventKind::Progress } else { EventKind::Status };
+            events.push(self.now(kind, here));
+        }
+        if events.is_empty() && here < since {
+            // What was seen is not what is stored: a fail-over, or a number from elsewhere.
+            events.push(self.now(EventKind::Snapshot, here));
+        }
+        events
+    }
+
+    /// What changed since another look without moving the sequence: progress without a time of its own.
+    pub fn unnumbered(&self, before: &Self, told: u64) -> Option<Event> {
+        let is_further = self.glance.state == TaskState::Doing
+            && self.progress.is_some()
+            && self.fingerprint != before.fingerprint
+            && before.glance.state == TaskState::Doing;
+        is_further.then(|| self.now(EventKind::Progress, self.place(Some(told))))
+    }
+
+    /// The latest progress, for one who resumes at a number that does not tell which he has seen.
+    pub fn ambiguous(&self, since: u64, seen: Option<u64>) -> Option<Event> {
+        let progress = self.progress.as_ref().filter(|progress| self.is_of_now(progress))?;
+        let is_ambiguous = self.glance.state == TaskState::Doing
+            && self.place(Some(since)) == since
+            && (progress.elapsed.is_none() || seen.is_some())
+            && seen != Some(self.fingerprint);
+        is_ambiguous.then(|| self.now(EventKind::Progress, since))
+    }
+
+    /// The start of the attempt that runs, or whose end was the task's.
+    fn begun(&self, seq: u64) -> Event {
+        let ts = self.glance.started_at.unwrap_or(self.glance.created_at);
+        Event {
+            state: TaskState::Doing,
+            status: status(TaskState::Doing, None, None),
+            wait_reason: None,
+            progress: self.progress.clone().filter(|_| !self.is_final()),
+            error: None,
+            finished_at: None,
+            ts,
+            ..self.bare(EventKind::Status, seq)
+        }
+    }
+
+    /// An event of an attempt that is over.
+    fn past(&self, kind: EventKind, seq: u64, attempt: &EndedAttempt) -> Event {
+        let is_last = attempt.number == self.last_ended();
+        let waits = is_last && self.glance.state == TaskState::Waiting;
+        let (state, wait_reason) = match kind {
+            EventKind::Status => (TaskState::Doing, None),
+            _ if waits => (TaskState::Waiting, self.glance.wait_reason),
+            _ if is_last && self.glance.state == TaskState::Enqueued => (TaskState::Enqueued, None),
+            _ => (TaskState::Waiting, Some(WaitReason::Retry)),
+        };
+        let error: Option<Failure> = attempt.error.clone().filter(|_| kind == EventKind::Retry);
+        let ended_at = attempt.ended_at.filter(|_| kind == EventKind::Retry);
+        let ts = if kind == EventKind::Retry { attempt.ended_at } else { attempt.started_at };
+        Event {
+            state,
+            status: if kind == EventKind::Retry { "retrying" } else { status(state, wait_reason, None) },
+            wait_reason,
+            attempt: attempt.number,
+            error,
+            run_at: self.glance.run_at.filter(|_| waits),
+            started_at: attempt.started_at,
+            finished_at: ended_at,
+            ts: ts.unwrap_or(self.glance.created_at),
+            ..self.bare(kind, seq)
+        }
+    }
+}
+
+/// The attempts whose ends one who resumes at `since` must be told of are those above.
+pub(super) fn floor_of(since: Option<u64>) -> u32 {
+    // The end before them, too: their numbers are counted from it.
+    since.map_or(u32::MAX, |since| u32::try_from(era(since) / 4).unwrap_or(u32::MAX).saturating_sub(2))
+}
+
+fn era(seq: u64) -> u64 {
+    seq >> ERA_BITS
+}
+
+/// The number of the end of an attempt that did not end its task.
+fn after(attempt: u32) -> u64 {
+    (4 * u64::from(attempt) + 1) << ERA_BITS
+}
+
+/// Whether this number, of an era in which an attempt runs, is that of a start that was taken back.
+fn was_taken_back(seq: u64) -> bool {
+    seq & 3 != 0
+}
+
+/// In the order in which a task usually waits for these.
+fn rank(state: TaskState, reason: Option<WaitReason>) -> u64 {
+    match (state, reason) {
+        (TaskState::Enqueued, _) => 6,
+        (_, Some(WaitReason::Unsettled)) => 1,
+        (_, Some(WaitReason::Parents)) => 2,
+        (_, Some(WaitReason::Parked)) => 5,
+        (_, Some(WaitReason::Retry)) => 4,
+        (_, Some(WaitReason::Time) | None) => 3,
+    }
+}
+
+/// A stopped task may be cancelled after all. Below each there is room for the snapshot that comes before it.
+fn end_rank(state: TaskState) -> u64 {
+    match state {
+        TaskState::Stopped => 1,
+        TaskState::Cancelled => 3,
+        _ => 2,
+    }
+}
+
+/// The progress entry of a context. One that cannot be read says nothing.
+fn read(context: Option<&[u8]>) -> (Option<Progress>, u64) {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let context = context.and_then(|bytes| Context::from_bytes(bytes).ok());
+    let Some(entry) = context.as_ref().and_then(|context| context.get("progress")) else { return (None, 0) };
+    let mut hasher = DefaultHasher::new();
+    hasher.write(entry.to_string().as_bytes());
+    // Half of it is enough, and exact in every language's numbers.
+    let fingerprint = hasher.finish() & u64::from(u32::MAX) | 1;
+    (context.as_ref().and_then(|context| Progress::from_context(context.as_map())), fingerprint)
+}

@@ -1,0 +1,387 @@
+//! Watching, against a source that is a table in memory, on a clock of the tests' own.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::hub::{Hub, Source};
+use super::{Event, EventKind, Watch};
+use crate::store::{EndedAttempt, Glance, GlanceAt};
+use crate::task::AttemptOutcome;
+use crate::wake::{Bell, Listener};
+use crate::{Failure, Result, TaskId, TaskState, WaitReason};
+
+/// What a store would say, and how often it was asked.
+#[derive(Default)]
+struct Table {
+    glances: Mutex<HashMap<TaskId, Glance>>,
+    looks: AtomicUsize,
+    bell: Bell,
+}
+
+#[async_trait]
+impl Source for Arc<Table> {
+    async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        let glances = self.glances.lock().unwrap();
+        Ok(asked
+            .iter()
+            .map(|one| {
+                let mut glance = glances.get(&one.id)?.clone();
+                let above = one.attempts_known.min(glance.attempt.saturating_sub(2));
+                glance.ended.retain(|attempt| attempt.number > above);
+                glance.context.take_if(|_| one.context_known == glance.context_revision);
+                Some(glance)
+            })
+            .collect())
+    }
+
+    fn finished(&self) -> Listener {
+        self.bell.listen()
+    }
+}
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_millisecond(1_700_000_000_000 + (seconds * 1_000.0) as i64).unwrap()
+}
+
+/// One task, moved by hand.
+struct Task {
+    table: Arc<Table>,
+    id: TaskId,
+    clock: f64,
+}
+
+impl Task {
+    fn new(table: &Arc<Table>) -> Self {
+        let id = TaskId::generate();
+        let glance = Glance {
+            id,
+            state: TaskState::Enqueued,
+            wait_reason: None,
+            attempt: 0,
+            failures: 0,
+            created_at: at(0.0),
+            run_at: None,
+            started_at: None,
+            finished_at: None,
+            error: None,
+            context_revision: None,
+            context: None,
+            ended: Vec::new(),
+        };
+        table.glances.lock().unwrap().insert(id, glance);
+        Self { table: Arc::clone(table), id, clock: 0.0 }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Glance, Timestamp)) {
+        self.clock += 1.0;
+        change(self.table.glances.lock().unwrap().get_mut(&self.id).unwrap(), at(self.clock));
+    }
+
+    fn start(&mut self) {
+        self.change(|glance, now| {
+            (glance.state, glance.wait_reason, glance.started_at) = (TaskState::Doing, None, Some(now));
+            glance.attempt += 1;
+        });
+    }
+
+    fn release(&mut self) {
+        self.change(|glance, _| {
+            (glance.state, glance.started_at) = (TaskState::Enqueued, None);
+            glance.attempt -= 1;
+        });
+    }
+
+    fn fail(&mut self, waits: bool) {
+        self.change(|glance, now| {
+            let error = Some(Failure::new("ValueError", format!("attempt {}", glance.attempt)));
+            (glance.state, glance.wait_reason) =
+                if waits { (TaskState::Waiting, Some(WaitReason::Retry)) } else { (TaskState::Enqueued, None) };
+            glance.failures += 1;
+            glance.error.clone_from(&error);
+            glance.ended.push(EndedAttempt {
+                number: glance.attempt,
+                outcome: AttemptOutcome::Failed,
+                started_at: glance.started_at,
+                ended_at: Some(now),
+                error,
+            });
+        });
+    }
+
+    fn enqueue(&mut self) {
+        self.change(|glance, _| (glance.state, glance.wait_reason) = (TaskState::Enqueued, None));
+    }
+
+    fn end(&mut self, state: TaskState) {
+        self.change(|glance, now| (glance.state, glance.finished_at) = (state, Some(now)));
+    }
+
+    /// A person's retry of a task that had ended.
+    fn retry(&mut self) {
+        self.change(|glance, _| {
+            let ended_at = glance.finished_at.take();
+            if glance.attempt > glance.ended.last().map_or(0, |last| last.number) {
+                let (number, started_at) = (glance.attempt, glance.started_at);
+                let outcome = AttemptOutcome::Failed;
+                glance.ended.push(EndedAttempt { number, outcome, started_at, ended_at, error: None });
+            }
+            glance.state = TaskState::Enqueued;
+        });
+    }
+
+    fn say(&mut self, progress: &str) {
+        self.change(|glance, _| {
+            glance.context_revision = Some(glance.context_revision.unwrap_or(0) + 1);
+            glance.context = Some(format!("{{\"progress\": {progress}}}").into_bytes());
+        });
+    }
+}
+
+fn hub() -> (Arc<Table>, Arc<Hub>) {
+    let table = Arc::new(Table::default());
+    (Arc::clone(&table), Hub::new(table, tokio::runtime::Handle::current()))
+}
+
+fn watch(hub: &Arc<Hub>, task: &Task, since: Option<u64>) -> Watch {
+    Watch::new(hub, task.id, since, None)
+}
+
+async fn next(watch: &mut Watch) -> Event {
+    tokio::time::timeout(Duration::from_secs(60), watch.next()).await.expect("in time").unwrap().expect("an event")
+}
+
+async fn rest(watch: &mut Watch) -> Vec<(EventKind, &'static str, u32)> {
+    let mut told = Vec::new();
+    let mut last = watch.since();
+    while let Some(event) = tokio::time::timeout(Duration::from_secs(60), watch.next()).await.unwrap().unwrap() {
+        assert!(last.is_none_or(|last| event.seq > last), "{event:?} after {last:?}");
+        last = Some(event.seq);
+        told.push((event.kind, event.status, event.attempt));
+    }
+    told
+}
+
+const STEP: Duration = Duration::from_millis(60);
+
+#[tokio::test(start_paused = true)]
+async fn a_life_is_told_in_order_and_numbers_grow() {
+    let (table, hub) = hub();
+    let mut task = Task::new(&table);
+    let mut watch = watch(&hub, &task, None);
+    let mut told = vec![next(&mut watch).await];
+    let steps: [fn(&mut Task); 12] = [
+        Task::start,
+        |task| task.say(r#"{"completed": 1, "total": 4, "elapsed": 1.0, "attempt": 1}"#),
+        |task| task.say(r#"{"completed": 2, "total": 4, "elapsed": 2.0, "attempt": 1}"#),
+        Task::release,
+        Task::start,
+        |task| task.fail(true),
+        Task::enqueue,
+        Task::start,
+        // Without a time of its own.
+        |task| task.say("50"),
+        |task| task.say("60"),
+        |task| task.fail(false),
+        Task::start,
+    ];
+    for step in steps {
+        step(&mut task);
+        told.push(next(&mut watch).await);
+        while let Some(event) = watch.take().unwrap() {
+            told.push(event);
+        }
+    }
+    task.end(TaskState::Done);
+    told.push(next(&mut watch).await);
+    assert!(watch.next().await.unwrap().is_none());
+    use EventKind::{Completed, Progress, Retry, Snapshot, Status};
+    let words: Vec<_> = told.iter().map(|event| (event.kind, event.status, event.attempt)).collect();
+    let expected = [
+        (Snapshot, "queued", 0),
+        (Status, "running", 1),
+        (Progress, "running", 1),
+        (Progress, "running", 1),
+        (Status, "queued", 0),
+        (Status, "running", 1),
+        // What the start that was taken back had said.
+        (Progress, "running", 1),
+        (Retry, "retrying", 1),
+        (Status, "queued", 1),
+        (Status, "running", 2),
+        (Progress, "running", 2),
+        (Progress, "running", 2),
+        (Retry, "retrying", 2),
+        (Status, "queued", 2),
+        (Status, "running", 3),
+        (Completed, "completed", 3),
+    ];
+    assert_eq!(words, expected);
+    for pair in told.windows(2) {
+        let shares = pair[1].kind == Progress && pair[1].progress.as_ref().is_some_and(|told| told.elapsed.is_none());
+        assert!(pair[1].seq > pair[0].seq || shares && pair[1].seq == pair[0].seq, "{pair:?}");
+    }
+    assert_eq!(told[7].error.as_ref().map(|error| error.message.as_str()), Some("attempt 1"));
+    assert!(told[15].seq < 1 << 53, "exact as a float");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_back_is_told_what_he_missed() {
+    let (table, hub) = hub();
+    let mut task = Task::new(&table);
+    let first = next(&mut watch(&hub, &task, None)).await;
+    for _ in 0..3 {
+        task.start();
+        task.fail(true);
+        task.enqueue();
+    }
+    task.start();
+    task.say(r#"{"completed": 3, "total": 4, "elapsed": 0.5, "attempt": 4}"#);
+    // Another process: it knows the table only.
+    let other = Hub::new(Arc::clone(&table), tokio::runtime::Handle::current());
+    let mut resumed = watch(&other, &task, Some(first.seq));
+    let mut told = Vec::new();
+    for _ in 0..8 {
+        told.push(next(&mut resumed).await);
+    }
+    use EventKind::{Progress, Retry, Status};
+    let words: Vec<_> = told.iter().map(|event| (event.kind, event.attempt)).collect();
+    let expected =
+        [(Status, 1), (Retry, 1), (Status, 2), (Retry, 2), (Status, 3), (Retry, 3), (Status, 4), (Progress, 4)];
+    assert_eq!(words, expected);
+    assert!(told.windows(2).all(|pair| pair[1].seq > pair[0].seq));
+    assert_eq!(told[3].error.as_ref().map(|error| error.message.as_str()), Some("attempt 2"));
+    // From any place in between, in yet another process, exactly the rest.
+    for (place, event) in told.iter().enumerate() {
+        let other = Hub::new(Arc::clone(&table), tokio::runtime::Handle::current());
+        let mut again = watch(&other, &task, Some(event.seq));
+        for expected in &told[place + 1..] {
+            assert_eq!(&next(&mut again).await, expected, "after {place}");
+        }
+        assert!(tokio::time::timeout(STEP * 3, again.next()).await.is_err(), "and nothing else after {place}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_is_told_once() {
+    let (table, hub) = hub();
+    let mut task = Task::new(&table);
+    task.start();
+    let mut early = watch(&hub, &task, None);
+    let snapshot = next(&mut early).await;
+    task.end(TaskState::Failed);
+    let told = rest(&mut early).await;
+    assert_eq!(told, [(EventKind::Failed, "failed", 1)]);
+    let end = early.since().unwrap();
+    assert!(early.has_ended());
+    let late = rest(&mut watch(&hub, &task, None)).await;
+    assert_eq!(late, [(EventKind::Snapshot, "failed", 1), (EventKind::Failed, "failed", 1)]);
+    assert_eq!(rest(&mut watch(&hub, &task, Some(snapshot.seq))).await, [(EventKind::Failed, "failed", 1)]);
+    assert!(rest(&mut watch(&hub, &task, Some(end))).await.is_empty(), "he has seen it");
+    // A person retries it: it goes on, with numbers above the end's, in this process and in another.
+    task.retry();
+    for hub in [hub, Hub::new(Arc::clone(&table), tokio::runtime::Handle::current())] {
+        let again = next(&mut watch(&hub, &task, Some(end))).await;
+        assert_eq!((again.kind, again.status), (EventKind::Retry, "retrying"));
+        assert!(again.seq < end, "the attempt was not the last");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_taken_back_start_is_known_by_its_number() {
+    let (table, hub) = hub();
+    let mut task = Task::new(&table);
+    task.start();
+    let mut live = watch(&hub, &task, None);
+    let started = next(&mut live).await;
+    task.release();
+    let released = next(&mut live).await;
+    assert_eq!((released.kind, released.status), (EventKind::Status, "queued"));
+    assert!(released.seq > started.seq);
+    let other = Hub::new(Arc::clone(&table), tokio::runtime::Handle::current());
+    let mut after_start = watch(&other, &task, Some(started.seq));
+    assert_eq!(next(&mut after_start).await, released, "the same in every process");
+    let mut after_release = watch(&other, &task, Some(released.seq));
+    assert!(tokio::time::timeout(STEP * 3, after_release.next()).await.is_err(), "he knows");
+    task.start();
+    let again = next(&mut after_release).await;
+    assert_eq!((again.kind, again.status), (EventKind::Status, "running"));
+    assert!(again.seq > released.seq);
+    assert_eq!(next(&mut live).await, again);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_tasks_are_not_found() {
+    let (table, hub) = hub();
+    let task = Task::new(&table);
+    let mut live = watch(&hub, &task, None);
+    next(&mut live).await;
+    let unknown = Watch::new(&hub, TaskId::generate(), None, None).next().await;
+    assert!(matches!(unknown, Err(crate::Error::NotFound(_))));
+    table.glances.lock().unwrap().clear();
+    assert!(matches!(live.next().await, Err(crate::Error::NotFound(_))), "removed while it was watched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_watchers_are_one_look_each_round() {
+    let (table, hub) = hub();
+    let mut task = Task::new(&table);
+    task.start();
+    let mut watches: Vec<Watch> = (0..1_000).map(|_| watch(&hub, &task, None)).collect();
+    for watch in &mut watches {
+        next(watch).await;
+    }
+    assert!(table.looks.load(Ordering::SeqCst) <= 2);
+    let before = table.looks.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let looks = table.looks.load(Ordering::SeqCst) - before;
+    assert!((190..=201).contains(&looks), "{looks} looks in 10 s");
+    // One of them takes nothing; the others are told at once, and it loses no state change.
+    let mut slow = watches.pop().unwrap();
+    for number in 0..200 {
+        task.say(&format!(r#"{{"completed": {number}, "elapsed": {number}}}"#));
+        if number % 20 == 0 {
+            task.fail(false);
+            task.start();
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    for watch in &mut watches {
+        next(watch).await;
+    }
+    task.end(TaskState::Done);
+    let told = rest(&mut slow).await;
+    assert_eq!(told.iter().filter(|(kind, ..)| *kind == EventKind::Retry).count(), 10);
+    assert!(told.iter().filter(|(kind, ..)| *kind == EventKind::Progress).count() <= 1, "the latest at most");
+    assert_eq!(told.last(), Some(&(EventKind::Completed, "completed", 11)));
+    drop((watches, slow));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = table.looks.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(table.looks.load(Ordering::SeqCst), before, "nobody watches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_tasks_are_one_look_and_a_finish_rings() {
+    let (table, hub) = hub();
+    let mut tasks: Vec<Task> = (0..1_000).map(|_| Task::new(&table)).collect();
+    let mut watches: Vec<Watch> = tasks.iter().map(|task| watch(&hub, task, None)).collect();
+    for watch in &mut watches {
+        next(watch).await;
+    }
+    let before = table.looks.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(table.looks.load(Ordering::SeqCst) - before <= 21, "one for all of them");
+    tasks[7].start();
+    tasks[7].end(TaskState::Done);
+    let begun = tokio::time::Instant::now();
+    table.bell.ring();
+    let told = rest(&mut watches[7]).await;
+    assert_eq!(told, [(EventKind::Status, "running", 1), (EventKind::Completed, "completed", 1)]);
+    assert!(begun.elapsed() <= Duration::from_millis(20), "{:?}", begun.elapsed());
+}
