@@ -12,6 +12,7 @@ from . import _codec, _core, _loops, _port, _running
 from ._options import priority_number
 from ._state import QueuedTaskState
 from .errors import ParentTaskFailed, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
+from .watching import Watch
 
 R = TypeVar("R")
 
@@ -168,6 +169,13 @@ class QueuedTaskRef(Generic[R]):
     async def get_progress(self) -> dict[str, Any] | None:
         """How far it says it is: ``completed``, ``total``, ``percentage``, ``message``; None if it never said."""
         return _progress(await self.get_context())
+
+    def watch(self, since: int | None = None) -> Watch:
+        """What happens to the task, as it happens: ``async for event in ref.watch()`` (or ``for``, without an event loop).
+
+        It ends with the task. ``since`` is the ``seq`` of the last event that is known: no state change after it is missed.
+        """
+        return Watch(self, since)
 
     async def get_logs(self) -> list[dict[str, Any]]:
         """Its log lines, oldest first: ``level``, ``logger``, ``message``, ``fields``, ``traceback``, ``created_at``."""

@@ -16,5 +16,10 @@ class QueuedTaskState(str, enum.Enum):
     failed = "failed"
     cancelled = "cancelled"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing but a person's retry leaves it."""
+        return self.value in ("stopped", "done", "failed", "cancelled")
+
     def __str__(self) -> str:
         return self.value

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
-from . import _port
+from . import _port, events
 from .errors import QueueUnavailable, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
@@ -148,7 +148,10 @@ def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurren
             state: dict[str, Any] = {"tasks": tasks}
             if inner is not None:
                 state.update(await stack.enter_async_context(inner(app)) or {})
-            yield state
+            try:
+                yield state
+            finally:
+                events.close_streams()
 
     return live
 
@@ -209,4 +212,51 @@ def router(tasks: QueuedTasks | None = None, **options: Any) -> Any:
     async def retry(id: str) -> dict[str, Any]:
         return {"state": await answer(ref(id).retry())}
 
+    return routes
+
+
+def task_router(
+    tasks: QueuedTasks | None = None, *, allow: events.Allow | None = None, ping: float = events.PING, **options: Any
+) -> Any:
+    """Routes for pages that follow their tasks: ``app.include_router(taskyard.fastapi.task_router(allow=may_see))``.
+
+    ``GET /task/{id}`` (``ETag``, ``?wait=30&since=seq``), ``GET /task/{id}/progress``, ``GET /task/{id}/events`` (server-sent
+    events), ``POST /task/{id}/cancel``. ``allow(request, id)``, sync or async, says whether the one who asks may. See
+    :class:`taskyard.events.TaskRoutes`.
+    """
+    from fastapi import APIRouter, Request
+    from fastapi.responses import Response
+
+    routes = APIRouter(**options)
+    made = events.TaskRoutes(tasks or QueuedTasks(), allow, ping)
+
+    class Sent(Response):
+        def __init__(self, answer: events.Answer) -> None:
+            super().__init__(answer.content, answer.status, answer.all_headers())
+            self._answer = answer
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await events.send_answer(self._answer, receive, send)
+
+    # Annotations are read when a route is added: `Request` is known here only.
+    async def task(id, request):  # type: ignore[no-untyped-def]
+        return Sent(await made.task(request, id, request.headers, request.query_params))
+
+    async def progress(id, request):  # type: ignore[no-untyped-def]
+        return Sent(await made.progress(request, id, request.headers, request.query_params))
+
+    async def stream(id, request):  # type: ignore[no-untyped-def]
+        return Sent(await made.events(request, id, request.headers, request.query_params))
+
+    async def cancel(id, request):  # type: ignore[no-untyped-def]
+        return Sent(await made.cancel(request, id, request.headers, request.query_params))
+
+    for path, method, endpoint in (
+        ("/task/{id}", "GET", task),
+        ("/task/{id}/progress", "GET", progress),
+        ("/task/{id}/events", "GET", stream),
+        ("/task/{id}/cancel", "POST", cancel),
+    ):
+        endpoint.__annotations__ = {"id": str, "request": Request}
+        routes.add_api_route(path, endpoint, methods=[method], response_model=None)
     return routes

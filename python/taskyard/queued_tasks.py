@@ -23,6 +23,7 @@ from .dead import Dead
 from .errors import InvalidArgument
 from .queues import Queues
 from .schedules import Schedules
+from .watching import Watch
 
 __all__ = ["Call", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Unique"]
 
@@ -292,6 +293,10 @@ class QueuedTasks(metaclass=_Meta):
     def get(self, id: Any) -> QueuedTaskRef[Any]:
         """A reference to any task by its id; whether it exists shows when it is used."""
         return QueuedTaskRef(self._via, id_text(id))
+
+    def watch(self, id: Any, since: int | None = None) -> Watch:
+        """What happens to a task, as it happens; see :meth:`QueuedTaskRef.watch`."""
+        return self.get(id).watch(since)
 
     async def list(
         self,

@@ -36,10 +36,21 @@ pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bo
         "retry" => Ask::Retry(id()?),
         "priority" => Ask::SetPriority(id()?, queues::Given(filter).need("priority")?),
         "parent_results" => Ask::ParentResults(id()?),
+        "watch" => watch(id()?, filter)?,
         "flush" => Ask::Flush,
         "list" => list(filter)?,
         other => return Err(PyValueError::new_err(format!("there is no question `{other}`"))),
     })
+}
+
+fn watch(id: TaskId, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+    let number = |name: &str| -> PyResult<Option<u64>> {
+        match filter.map(|filter| filter.get_item(name)).transpose()?.flatten() {
+            Some(value) => value.extract(),
+            None => Ok(None),
+        }
+    };
+    Ok(Ask::Watch { id, since: number("since")?, seen: number("seen")?, wait_ms: number("wait_ms")?.unwrap_or(0) })
 }
 
 fn list(filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {

@@ -163,7 +163,7 @@ impl Attempt {
                 live.parting = Some(ended);
                 return None;
             }
-            live.part(&mut ended.finish, &self.engine.limits());
+            live.part(&mut ended.finish, self.claimed.attempt, &self.engine.limits());
         }
         Some(ended)
     }

@@ -1,5 +1,5 @@
 //! Writes what running attempts want stored: log lines at once when idle, grouped while a write is in flight; the
-//! context of one task at most every 200 ms, unless someone waits for it.
+//! context of one task at most every 100 ms, unless someone waits for it.
 //!
 //! One write at a time, so that an attempt's records are in order. An attempt that ends while its record is in flight
 //! leaves its end here; it is sent on after the answer, with what the record did not take.
@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::engine::Engine;
 
 /// The shortest time between two writes of one task's context.
-const CONTEXT_EVERY: Duration = Duration::from_millis(200);
+const CONTEXT_EVERY: Duration = Duration::from_millis(100);
 /// Attempts in one write.
 const BATCH_MAX: usize = 500;
 /// Bytes in one write, so that no statement grows without bound.
@@ -78,7 +78,7 @@ fn collect(engine: &Engine, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Recor
         attempt.live(|live| {
             let rested = live.sent_at.is_none_or(|at| now.saturating_duration_since(at) >= CONTEXT_EVERY);
             let with_context = live.is_changed() && (live.urgent || rested);
-            let Some(record) = live.record(id, token, with_context, &limits) else {
+            let Some(record) = live.record((id, attempt.claimed.attempt), token, with_context, &limits) else {
                 // Held back if only its context's turn has not come.
                 live.queued = live.is_changed();
                 return live.queued;
@@ -105,7 +105,7 @@ fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Write
         }
         let mut parting = live.parting.take();
         if let Some(ended) = &mut parting {
-            live.part(&mut ended.finish, &limits);
+            live.part(&mut ended.finish, attempt.claimed.attempt, &limits);
         }
         let more = parting.is_none() && !live.lost && (live.is_changed() || live.has_lines() || live.urgent);
         live.queued = more;

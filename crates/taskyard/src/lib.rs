@@ -28,7 +28,8 @@ mod yard;
 
 pub use address::{check_address, open, redacted};
 pub use taskyard_core::client::{
-    Call, Client, ClientConfig, Control, DeadEdit, Group, Progress, Schedule, ScheduleAdded, TaskRef, id_ranges,
+    Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, Progress, Schedule, ScheduleAdded, TaskRef, Watch,
+    id_ranges,
 };
 pub use taskyard_core::schedule::{CatchUp, OnConflict, Overlap, RunOutcome, ScheduleRecord, ScheduleRun};
 pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};
@@ -38,8 +39,8 @@ pub use taskyard_core::task::{Attempt, Failure, NewTask, StoredLogLine, TaskReco
 pub use taskyard_core::{Error, Limits, QueueOrder, Result, RetryPolicy, ServerId, TaskId, Timestamp, Token};
 pub use taskyard_macros::{local, task};
 pub use taskyard_server::{
-    Cursor, Ranges, Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext, TaskDef, TaskError,
-    TaskLogLayer,
+    Amount, Cursor, ProgressTracker, Ranges, Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext,
+    TaskDef, TaskError, TaskLogLayer,
 };
 pub use yard::{State, Taskyard};
 

@@ -3,6 +3,7 @@
 //! Writes are in order: while a record is in flight nothing else of this attempt is written, its end included, so a
 //! line never arrives after the token has gone. The last value is never lost: what no record took, the end carries.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use taskyard_core::context::Context;
@@ -11,6 +12,7 @@ use taskyard_core::task::LogLine;
 use taskyard_core::{Limits, TaskId, Token};
 
 use crate::engine::Ended;
+use crate::progress::Gauge;
 
 /// Lines that may wait for the database per attempt; beyond that a line is refused and counted.
 const LINES_MAX: usize = 20_000;
@@ -45,6 +47,8 @@ pub(crate) struct Live {
     pub parting: Option<Ended>,
     /// A write answered that the lease is over.
     pub lost: bool,
+    /// What the body counts, once it asked for a tracker.
+    pub gauge: Option<Arc<Gauge>>,
     logs: Vec<LogLine>,
     logs_bytes: usize,
     refused: usize,
@@ -66,7 +70,31 @@ impl Live {
     }
 
     pub fn is_changed(&self) -> bool {
-        self.changed > self.sent
+        self.changed > self.sent || self.gauge.as_ref().is_some_and(|gauge| gauge.is_fresh())
+    }
+
+    /// Puts what was counted since the last time into the context.
+    pub fn take_progress(&mut self, attempt: u32, limits: &Limits) {
+        let Some(entry) = self.gauge.as_ref().and_then(|gauge| gauge.take(attempt)) else { return };
+        let context = self.context.get_or_insert_default();
+        let before = context.get("progress").cloned();
+        let set = context.set("progress", entry, limits).and_then(|()| context.to_bytes(limits));
+        match set {
+            Ok(bytes) => {
+                self.size_bound = bytes.len();
+                self.changed += 1;
+            }
+            Err(error) => {
+                // Progress is no reason to fail a task; only a context that fills its limit already leads here.
+                tracing::warn!(%error, "progress cannot be stored");
+                let mut map = context.as_map().clone();
+                match before {
+                    Some(before) => map.insert("progress".into(), before),
+                    None => map.remove("progress"),
+                };
+                context.replace(map);
+            }
+        }
     }
 
     fn take_lines(&mut self, bytes_max: usize) -> Vec<LogLine> {
@@ -89,7 +117,7 @@ impl Live {
     }
 
     fn take_context(&mut self, limits: &Limits) -> Option<Vec<u8>> {
-        if !self.is_changed() {
+        if self.changed == self.sent {
             return None;
         }
         self.sent = self.changed;
@@ -104,8 +132,17 @@ impl Live {
     }
 
     /// What to record now; marks the attempt as being recorded.
-    pub fn record(&mut self, id: TaskId, token: Token, with_context: bool, limits: &Limits) -> Option<Record> {
+    pub fn record(
+        &mut self,
+        (id, attempt): (TaskId, u32),
+        token: Token,
+        with_context: bool,
+        limits: &Limits,
+    ) -> Option<Record> {
         let logs = self.take_lines(RECORD_BYTES_MAX);
+        if with_context {
+            self.take_progress(attempt, limits);
+        }
         let context = if with_context { self.take_context(limits) } else { None };
         if logs.is_empty() && context.is_none() {
             return None;
@@ -120,7 +157,8 @@ impl Live {
     }
 
     /// Puts all that is left into the attempt's end.
-    pub fn part(&mut self, finish: &mut Finish, limits: &Limits) {
+    pub fn part(&mut self, finish: &mut Finish, attempt: u32, limits: &Limits) {
+        self.take_progress(attempt, limits);
         finish.logs = self.take_lines(usize::MAX);
         finish.context = self.take_context(limits);
     }

@@ -1,5 +1,7 @@
 //! The part of a running task that is stored while it runs: context, progress, log lines.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -8,6 +10,7 @@ use taskyard_core::task::LogLine;
 use taskyard_core::{Error, Limits, Result, payload};
 
 use super::TaskContext;
+use crate::ProgressTracker;
 use crate::attempt::Live;
 
 impl TaskContext {
@@ -71,7 +74,9 @@ impl TaskContext {
         if self.0.engine.store.is_none() {
             return Ok(());
         }
+        let limits = self.0.engine.limits();
         let wanted = self.0.live(|live| {
+            live.take_progress(self.attempt(), &limits);
             live.urgent = true;
             live.changed
         });
@@ -106,6 +111,18 @@ impl TaskContext {
             // Progress is no reason to fail a task; only a context that fills its limit already leads here.
             tracing::warn!(task = %self.id(), %error, "progress cannot be stored");
         }
+    }
+
+    /// What counts this attempt's steps; the same one at every call. It writes `progress` in the context.
+    ///
+    /// # Errors
+    /// [`Error::NotRepresentable`] if what is stored as context is no JSON object.
+    pub fn progress_tracker(&self) -> Result<ProgressTracker> {
+        let gauge = self.0.live(|live| {
+            self.load(live)?;
+            Ok(Arc::clone(live.gauge.get_or_insert_with(crate::progress::gauge)))
+        })?;
+        Ok(ProgressTracker::of(&self.0, gauge))
     }
 
     /// Logs one line under the task's kind. Levels: 10 debug, 20 info, 30 warning, 40 error, 50 critical.

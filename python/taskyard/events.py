@@ -1,0 +1,393 @@
+"""Tasks over HTTP, for any framework: a stream of server-sent events, polling, progress, cancelling.
+
+    from taskyard.events import HEADERS, last_event_id, sse
+
+    return StreamingResponse(sse(tasks, id, last_event_id(request.headers, request.query_params)), headers=HEADERS)
+
+A stream is told what happens to the task (``taskyard.watching``): ``event:`` is its type, ``id:`` its number, ``data:`` its
+JSON. It ends with the task. A browser's ``EventSource`` that was cut off comes back with the number of the last event it
+has, and misses no state change, whichever process answers then. A client that goes away never cancels a task; a server
+that stops ends its streams, and their clients come back.
+
+:class:`TaskRoutes` is all of it with statuses and errors: an ASGI application by itself, and what
+``taskyard.fastapi.task_router`` stands on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import inspect
+import json
+import time
+import urllib.parse
+import uuid
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import _loops
+from .errors import InvalidArgument, QueueUnavailable, TaskNotFound, TaskyardError, WrongState
+from .watching import TaskEvent
+
+if TYPE_CHECKING:
+    from .queued_tasks import QueuedTasks
+
+__all__ = ["CONTENT_TYPE", "HEADERS", "PING", "Answer", "TaskRoutes", "close_streams", "frame", "last_event_id", "sse"]
+
+CONTENT_TYPE = "text/event-stream"
+#: What a stream's response needs: nobody on the way may keep or gather it.
+HEADERS = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+#: The pause of a client before it comes back, in milliseconds.
+RETRY_MS = 3000
+#: Without news a stream says so often that it is there, in seconds.
+PING = 15.0
+#: The longest that one poll waits, in seconds.
+WAIT_MAX = 60.0
+#: Sooner after its addition no task is removed, in seconds.
+REMOVED_AFTER = 60.0
+
+_RETRY = f"retry: {RETRY_MS}\n\n".encode()
+_PING = b": ping\n\n"
+
+
+def frame(event: TaskEvent) -> bytes:
+    """An event as a stream carries it."""
+    data = json.dumps(event.to_dict(), ensure_ascii=False, separators=(",", ":"))
+    return f"id: {event.seq}\nevent: {event.type}\ndata: {data}\n\n".encode()
+
+
+def last_event_id(headers: Mapping[str, Any], query: Mapping[str, Any] | None = None) -> int | None:
+    """The number of the last event that a client has: the header ``Last-Event-ID``, else ``?last_event_id=``. What is no
+    number is none."""
+    found: Any = None
+    for name, value in headers.items():
+        if _text(name).lower() == "last-event-id":
+            found = value
+    if not found and query is not None:
+        found = query.get("last_event_id")
+    return _number(found)
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _number(value: Any) -> int | None:
+    text = _text(value).strip() if value is not None else ""
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        return None
+    number = int(text)
+    return number if number < 1 << 64 else None
+
+
+async def sse(
+    tasks: QueuedTasks, task_id: str, last_event_id: int | None = None, ping: float = PING
+) -> AsyncIterator[bytes]:
+    """The stream of a task, until its end. Raises ``TaskNotFound`` when it is asked for its second piece."""
+    watch = tasks.watch(task_id, since=last_event_id)
+    closing = _closing()
+    pending: asyncio.Task[TaskEvent | None] | None = None
+    with closing.stream() as over:
+        try:
+            yield _RETRY
+            while True:
+                if pending is None:
+                    pending = asyncio.ensure_future(_next(watch))
+                await asyncio.wait({pending, over}, timeout=ping or None, return_when=asyncio.FIRST_COMPLETED)
+                if pending.done():
+                    event, pending = pending.result(), None
+                    if event is None:
+                        return
+                    yield frame(event)
+                    if event.is_terminal:
+                        return
+                elif over.done():
+                    # It says when to come back, and where to is the client's last number.
+                    yield _RETRY
+                    return
+                else:
+                    yield _PING
+        finally:
+            if pending is not None:
+                pending.cancel()
+
+
+async def _next(watch: Any) -> TaskEvent | None:
+    # No StopAsyncIteration leaves a task.
+    async for event in watch:
+        found: TaskEvent = event
+        return found
+    return None
+
+
+# --------------------------------------------------------------------------------------------------------- the server
+
+
+class _Closing:
+    """The open streams of one event loop, and whether its server stops.
+
+    uvicorn waits for open responses before it tells the application anything: so its flag is looked at while there are
+    streams. Where another server runs, the lifespan or :func:`close_streams` ends them.
+    """
+
+    EVERY = 0.2
+
+    def __init__(self) -> None:
+        self.streams: set[asyncio.Future[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def stream(self) -> Any:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.streams.add(over)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look())
+        try:
+            yield over
+        finally:
+            self.streams.discard(over)
+            over.cancel()
+
+    def close(self) -> None:
+        for over in list(self.streams):
+            if not over.done():
+                over.set_result(None)
+
+    async def _look(self) -> None:
+        server = _server()
+        while self.streams and server is not None:
+            if server.should_exit:
+                self.close()
+            await asyncio.sleep(self.EVERY)
+
+
+def _server() -> Any:
+    """uvicorn's server on this loop: the one whose coroutine runs."""
+    for task in asyncio.all_tasks():
+        local = getattr(getattr(task.get_coro(), "cr_frame", None), "f_locals", None) or {}
+        for name in ("self", "server"):
+            if isinstance(getattr(local.get(name), "should_exit", None), bool):
+                return local[name]
+    return None
+
+
+_all: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Closing] = weakref.WeakKeyDictionary()
+
+
+def _closing() -> _Closing:
+    return _all.setdefault(asyncio.get_running_loop(), _Closing())
+
+
+def close_streams() -> None:
+    """Ends the streams of the running event loop; their clients come back to whoever serves then."""
+    _closing().close()
+
+
+# --------------------------------------------------------------------------------------------------------- the routes
+
+#: Whether the one who asks (the framework's request, or the ASGI scope) may see and cancel the task of this id.
+Allow = Callable[[Any, str], "bool | Awaitable[bool]"]
+
+
+@dataclasses.dataclass
+class Answer:
+    """A response, for whatever framework sends it."""
+
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    #: Instead of a body.
+    stream: AsyncIterator[bytes] | None = None
+
+    @property
+    def content(self) -> bytes:
+        """The body's bytes."""
+        return b"" if self.body is None else json.dumps(self.body, ensure_ascii=False).encode()
+
+    def all_headers(self) -> dict[str, str]:
+        """With the type of what it carries."""
+        kind = {} if self.body is None else {"Content-Type": "application/json"}
+        return {**kind, "Cache-Control": "no-store", **self.headers}
+
+
+class TaskRoutes:
+    """What can be asked about tasks over HTTP. As an ASGI application it serves ``GET /task/{id}``,
+    ``GET /task/{id}/progress``, ``GET /task/{id}/events`` and ``POST /task/{id}/cancel`` below where it is mounted.
+
+    404 for what is unknown, 410 for an id so old that its task may have been removed, 403 where ``allow`` says no, 409 for
+    a cancel that comes too late.
+    """
+
+    def __init__(self, tasks: QueuedTasks, allow: Allow | None = None, ping: float = PING) -> None:
+        self.tasks = tasks
+        self.allow = allow
+        self.ping = ping
+
+    async def task(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
+        """``{task_id, status, result, error}``. ``?wait=30&since=seq`` waits for news; ``If-None-Match`` is answered."""
+
+        async def found() -> Answer:
+            now = await self._now(id, query)
+            etag = f'"{now.seq}"'
+            known = [_text(value) for name, value in headers.items() if _text(name).lower() == "if-none-match"]
+            if known and etag in [tag.strip().removeprefix("W/") for tag in known[-1].split(",")]:
+                return Answer(304, headers={"ETag": etag, "Cache-Control": "no-cache"})
+            result = None
+            if now.status == "completed":
+                result = (await _loops.answer(self.tasks.get(id)._port.ask("wait", id)))["result"]
+            body = {
+                "task_id": now.task_id,
+                "status": now.status,
+                "result": result,
+                "error": None if now.error is None else now.error["message"],
+                "attempt": now.attempt,
+                "seq": now.seq,
+            }
+            return Answer(200, body, {"ETag": etag, "Cache-Control": "no-cache"})
+
+        return await self._answered(asker, id, found)
+
+    async def progress(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
+        """``{task_id, status, progress}``, the latter as an event has it."""
+
+        async def found() -> Answer:
+            now = await self._now(id, query)
+            body = {"task_id": now.task_id, "status": now.status, "progress": now.progress, "seq": now.seq}
+            return Answer(200, body)
+
+        return await self._answered(asker, id, found)
+
+    async def events(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
+        """The stream. 204 for one who has the end already: an ``EventSource`` stops then."""
+
+        async def found() -> Answer:
+            since = last_event_id(headers, query)
+            now = await self._first(id)
+            # A snapshot of what has ended stands right before the end.
+            if now.state.is_final and since == now.seq + 1:
+                return Answer(204)
+            return Answer(200, headers=dict(HEADERS), stream=sse(self.tasks, id, since, self.ping))
+
+        return await self._answered(asker, id, found)
+
+    async def cancel(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
+        """Cancels it, or asks its worker to: 202."""
+
+        async def found() -> Answer:
+            port = self.tasks.get(id)._port
+            try:
+                said = await _loops.answer(port.ask("cancel", id))
+            except WrongState:
+                now = await self._first(id)
+                return Answer(409, {"cancelled": False, "status": now.status})
+            status = "cancelling" if said == "requested" else "cancelled"
+            return Answer(202, {"cancelled": True, "status": status})
+
+        return await self._answered(asker, id, found)
+
+    async def _first(self, id: str) -> TaskEvent:
+        found = await _next(self.tasks.watch(id))
+        assert found is not None, "a watch begins with a snapshot"
+        return found
+
+    async def _now(self, id: str, query: Mapping[str, Any]) -> TaskEvent:
+        """Where the task is; with `wait` once something has happened after `since`, or the time is over."""
+        since, wait = _number(query.get("since")), _seconds(query.get("wait"))
+        if since is not None and wait > 0:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._after(id, since), wait)
+        found = await self._first(id)
+        return dataclasses.replace(found, seq=found.seq + 1) if found.state.is_final else found
+
+    async def _after(self, id: str, since: int) -> None:
+        async for event in self.tasks.watch(id, since):
+            # Progress without a time of its own has the number that is known.
+            if event.seq != since:
+                return
+
+    async def _answered(self, asker: Any, id: str, found: Callable[[], Awaitable[Answer]]) -> Answer:
+        try:
+            if self.allow is not None:
+                allowed = self.allow(asker, id)
+                if not (await allowed if inspect.isawaitable(allowed) else allowed):
+                    return Answer(403, {"detail": "this task is not yours"})
+            return await found()
+        except (TaskNotFound, InvalidArgument):
+            if _may_be_removed(id):
+                return Answer(410, {"detail": f"task {id} was removed, or there never was one"})
+            return Answer(404, {"detail": "there is no such task"})
+        except TaskyardError as error:
+            return Answer(503 if isinstance(error, QueueUnavailable) else 500, {"detail": error.message})
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("TaskRoutes serves HTTP only: mount it below a path")
+        path = scope["path"].removeprefix(scope.get("root_path", "")).strip("/").split("/")
+        verb = path[2] if len(path) > 2 else ""
+        route = {
+            ("GET", ""): self.task,
+            ("GET", "progress"): self.progress,
+            ("GET", "events"): self.events,
+            ("POST", "cancel"): self.cancel,
+        }.get((scope["method"], verb))
+        if route is None or path[0] != "task" or len(path) not in (2, 3):
+            answer = Answer(404, {"detail": "there is nothing here"})
+        else:
+            headers = {_text(name): _text(value) for name, value in scope["headers"]}
+            query = dict(urllib.parse.parse_qsl(scope["query_string"].decode("latin-1")))
+            answer = await route(scope, path[1], headers, query)
+        await send_answer(answer, receive, send)
+
+
+async def send_answer(answer: Answer, receive: Any, send: Any) -> None:
+    """Sends an answer as ASGI does; a client that goes away ends the stream, and nothing else."""
+    headers = [(name.lower().encode(), value.encode()) for name, value in answer.all_headers().items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if answer.stream is None:
+        await send({"type": "http.response.body", "body": answer.content})
+        return
+    stream = answer.stream
+
+    async def left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def tell() -> None:
+        async for piece in stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    telling, leaving = asyncio.ensure_future(tell()), asyncio.ensure_future(left())
+    try:
+        await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if telling.done():
+            with contextlib.suppress(OSError):
+                telling.result()
+    finally:
+        for task in (telling, leaving):
+            task.cancel()
+        await asyncio.wait({telling, leaving})
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return 0.0
+    return min(seconds, WAIT_MAX) if seconds > 0 else 0.0
+
+
+def _may_be_removed(id: str) -> bool:
+    """Whether this is an id of ours that is old enough. It carries the time at which it was made."""
+    try:
+        found = uuid.UUID(id)
+    except ValueError:
+        return False
+    made = (found.int >> 80) / 1000
+    # Nothing was made before 2020.
+    return found.version == 7 and 1_577_836_800 < made < time.time() - REMOVED_AFTER

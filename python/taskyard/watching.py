@@ -1,0 +1,172 @@
+"""Watching a task: what happens to it, as it happens, from any process.
+
+    async for event in ref.watch():
+        print(event.type, event.status, event.progress)
+
+It begins with a ``snapshot``, then come ``status``, ``retry`` and ``progress``, and last the one event that says how the
+task ended: ``completed``, ``failed``, ``cancelled`` or ``stopped``. State changes are lossless, also over
+``ref.watch(since=event.seq)`` in another process; of progress the latest is told. A failed task is a dead letter: there
+is no further event for that. Any number of watchers of one process share one look at the database each 50 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from . import _core, _loops
+from ._state import QueuedTaskState
+
+if TYPE_CHECKING:
+    from ._refs import QueuedTaskRef
+
+__all__ = ["TERMINAL", "TaskEvent", "Watch"]
+
+#: The types of the events after which nothing follows.
+TERMINAL = frozenset({"completed", "failed", "cancelled", "stopped"})
+
+#: How long one question waits for news, in milliseconds; then it is asked again.
+WAIT_MS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskEvent:
+    """Something that happened to a task."""
+
+    #: ``snapshot``, ``status``, ``retry``, ``progress``, ``completed``, ``failed``, ``cancelled`` or ``stopped``.
+    type: str
+    task_id: str
+    #: Its place among the task's events; grows, the same in every process. ``watch(since=seq)`` goes on after it.
+    seq: int
+    #: As web applications show it: ``queued``, ``scheduled``, ``waiting``, ``retrying``, ``running``, ``completed``,
+    #: ``failed``, ``cancelled``, ``expired``, ``stopped``.
+    status: str
+    #: As it is stored.
+    state: QueuedTaskState
+    attempt: int
+    #: ``current``, ``total``, ``percentage``, ``message``, ``indeterminate``, ``rate``, ``elapsed``, ``eta_seconds``,
+    #: ``updated_at``, ``attempt``; None if the task never said.
+    progress: dict[str, Any] | None
+    #: ``type`` and ``message`` of what went wrong.
+    error: dict[str, str] | None
+    #: When it happened.
+    ts: dt.datetime
+    #: The earliest start of the next attempt.
+    run_at: dt.datetime | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing follows."""
+        return self.type in TERMINAL
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it: what streams and pages show."""
+        return {
+            "type": self.type,
+            "task_id": self.task_id,
+            "seq": self.seq,
+            "status": self.status,
+            "attempt": self.attempt,
+            "progress": self.progress,
+            "error": self.error,
+            "run_at": None if self.run_at is None else self.run_at.isoformat(),
+            "ts": self.ts.isoformat(),
+        }
+
+
+def event(found: dict[str, Any]) -> TaskEvent:
+    """An event, as the engine tells it."""
+    error = found["error"]
+    return TaskEvent(
+        type=found["type"],
+        task_id=found["task_id"],
+        seq=found["seq"],
+        status=found["status"],
+        state=QueuedTaskState(found["state"]),
+        attempt=found["attempt"],
+        progress=_progress(found["progress"]),
+        error=None if error is None else {"type": error["type"], "message": error["message"]},
+        ts=_instant(found["ts"]),
+        run_at=None if found["run_at"] is None else _instant(found["run_at"]),
+    )
+
+
+def _instant(text: str) -> dt.datetime:
+    # Python 3.10 reads neither `Z` nor fractions of any length.
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    micros = int(fraction[:6].ljust(6, "0")) if fraction else 0
+    return dt.datetime.fromisoformat(whole).replace(microsecond=micros, tzinfo=dt.timezone.utc)
+
+
+def _progress(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    total, indeterminate = _number(found["total"]), found["indeterminate"]
+    return {
+        "current": _number(found["completed"]),
+        "total": total,
+        "percentage": found["percentage"],
+        "message": found["message"],
+        "indeterminate": total is None and found["percentage"] is None if indeterminate is None else indeterminate,
+        "rate": found["rate"],
+        "elapsed": found["elapsed"],
+        "eta_seconds": found["eta_seconds"],
+        "updated_at": found["updated_at"],
+        "attempt": found["attempt"],
+    }
+
+
+def _number(value: float | None) -> int | float | None:
+    return int(value) if value is not None and float(value).is_integer() else value
+
+
+class Watch:
+    """The events of one task: ``async for``, or, in code without an event loop, ``for``. Leaving the loop ends it; the
+    task does not notice."""
+
+    def __init__(self, ref: QueuedTaskRef[Any], since: int | None) -> None:
+        self._ref = ref
+        #: The number of the last event told.
+        self.since = since
+        self._seen: int | None = None
+        self._events: collections.deque[TaskEvent] = collections.deque()
+        self._ended = False
+
+    def _ask(self, id: str) -> _core.Reply:
+        return self._ref._port.ask("watch", id, {"since": self.since, "seen": self._seen, "wait_ms": WAIT_MS})
+
+    def _learn(self, found: dict[str, Any]) -> None:
+        self._seen, self._ended = found["seen"], found["ended"]
+        self._events.extend(event(one) for one in found["events"])
+        if self._events:
+            # What was answered is not answered again, also if the reader does not come to take it.
+            self.since = self._events[-1].seq
+
+    def __aiter__(self) -> Watch:
+        return self
+
+    async def __anext__(self) -> TaskEvent:
+        if not self._events and not self._ended:
+            await self._ref._durable()
+        while not self._events:
+            if self._ended:
+                raise StopAsyncIteration
+            self._learn(await _loops.answer(self._ask(self._ref.id)))
+            # One who is told all the time lets others run, too.
+            await asyncio.sleep(0)
+        return self._events.popleft()
+
+    def __iter__(self) -> Watch:
+        return self
+
+    def __next__(self) -> TaskEvent:
+        if _loops.is_in_loop():
+            raise RuntimeError("`for` would block the event loop: use `async for event in ref.watch()` here")
+        while not self._events:
+            if self._ended:
+                raise StopIteration
+            self._learn(_loops.answer_now(self._ask(self._ref._id_now())))
+        return self._events.popleft()

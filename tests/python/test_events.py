@@ -1,0 +1,322 @@
+"""Tasks over real HTTP: streams, resuming, polling, cancelling; in FastAPI, as an ASGI application, in Nexios."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pathlib
+import shutil
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from support.project import Process, Project
+from support.waiting import eventually
+from taskyard import QueuedTasks
+from taskyard.events import TaskRoutes, _may_be_removed, frame, last_event_id
+from test_quickstart import answers, free_port
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "python"
+
+APP = """
+    import asyncio, pathlib
+    from fastapi import FastAPI, Request
+    from taskyard import QueuedTasks, TasksDep, get_current_task
+    from taskyard.events import TaskRoutes
+    from taskyard.fastapi import task_router
+    from taskyard.queued_task import set_context
+
+    tasks = QueuedTasks()
+    app = FastAPI(lifespan=tasks.lifespan())
+
+    async def allow(request: Request, id: str) -> bool:
+        return request.headers.get("x-user") != "mallory"
+
+    app.include_router(task_router(tasks, allow=allow, ping=0.5))
+    app.mount("/mounted", TaskRoutes(tasks))
+
+    async def until(path: str) -> str:
+        number = 0
+        while not pathlib.Path(path).exists():
+            number += 1
+            set_context("progress", {"completed": number, "total": 1000, "elapsed": number * 0.05})
+            await asyncio.sleep(0.05)
+        return "through"
+
+    async def thrice(path: str) -> int:
+        attempt = get_current_task().attempt
+        while not pathlib.Path(path + str(attempt)).exists():
+            await asyncio.sleep(0.01)
+        if attempt < 3:
+            raise ValueError(f"attempt {attempt}")
+        return attempt
+
+    @app.post("/until", status_code=202)
+    async def add(path: str, tasks: TasksDep) -> dict[str, str]:
+        return {"task_id": tasks.add_task(until, path).id, "status": "queued"}
+
+    @app.post("/thrice", status_code=202)
+    async def add_thrice(path: str, tasks: TasksDep) -> dict[str, str]:
+        return {"task_id": tasks.using(retry=RETRY).add_task(thrice, path).id, "status": "queued"}
+
+    from taskyard import RetryPolicy
+    RETRY = RetryPolicy(backoff=0.05, jitter=False)
+"""
+
+
+class Served:
+    """The web application and a server of its tasks, apart: the one may be killed without the other."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.port = free_port()
+        project.write("app.py", APP)
+        self.web = self.serve()
+        project.server("--workers=1", app="app:app")
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+
+    def serve(self) -> Process:
+        web = self.project.start("serve", "app:app", "--port", str(self.port))
+        eventually(lambda: answers(self.port, "/docs"), 30, "the web application")
+        return web
+
+    def add(self, path: str) -> tuple[str, pathlib.Path]:
+        gate = self.project.directory / f"gate-{uuid.uuid4().hex}"
+        answer = self.client.post(path, params={"path": str(gate)})
+        assert answer.status_code == 202, answer.text
+        return answer.json()["task_id"], gate
+
+
+@pytest.fixture
+def served(project: Project) -> Iterator[Served]:
+    yield Served(project)
+
+
+class Stream:
+    """What came of a stream so far, read by a thread of its own."""
+
+    def __init__(self, served: Served, id: str, since: int | None = None, path: str = "/task/{}/events") -> None:
+        self.events: list[dict[str, Any]] = []
+        self.pings = 0
+        self.retries = 0
+        self.status = 0
+        self.headers: httpx.Headers = httpx.Headers()
+        self.first_after = 0.0
+        self.broke: Exception | None = None
+        self._url = f"http://127.0.0.1:{served.port}" + path.format(id)
+        self._since = since
+        self.thread = threading.Thread(target=self._read, daemon=True)
+        self.thread.start()
+
+    def _read(self) -> None:
+        begun = time.monotonic()
+        headers = {} if self._since is None else {"Last-Event-ID": str(self._since)}
+        try:
+            with httpx.stream("GET", self._url, headers=headers, timeout=30) as answer:
+                self.status, self.headers = answer.status_code, answer.headers
+                fields: dict[str, str] = {}
+                for line in answer.iter_lines():
+                    self.first_after = self.first_after or time.monotonic() - begun
+                    name, _, value = line.partition(": ")
+                    if line.startswith(":"):
+                        self.pings += 1
+                    elif line:
+                        fields[name] = value
+                    elif "data" in fields:
+                        data = json.loads(fields["data"])
+                        assert (data["type"], str(data["seq"])) == (fields["event"], fields["id"])
+                        self.events.append(data)
+                        fields = {}
+                    else:
+                        self.retries += "retry" in fields
+                        fields = {}
+        except httpx.TransportError as error:
+            self.broke = error
+
+    def has(self, what: Any, seconds: float = 20.0) -> dict[str, Any]:
+        """Waits for an event."""
+        found = eventually(lambda: next((event for event in self.events if what(event)), None), seconds, f"{self.events}")
+        assert found is not None
+        return found
+
+    def end(self) -> list[dict[str, Any]]:
+        self.thread.join(30)
+        assert not self.thread.is_alive(), self.events
+        return self.events
+
+
+def test_a_stream_from_its_first_byte_to_the_end(served: Served) -> None:
+    id, gate = served.add("/until")
+    Stream(served, id).has(lambda event: event["type"] == "progress")
+    stream = Stream(served, id)
+    stream.has(lambda event: event["type"] == "progress")
+    assert stream.status == 200 and stream.headers["content-type"].startswith("text/event-stream")
+    assert stream.headers["cache-control"] == "no-store" and stream.headers["x-accel-buffering"] == "no"
+    assert "content-encoding" not in stream.headers
+    # 100 ms on a machine of its own.
+    assert stream.first_after < 1.0
+    print(f"first byte after {stream.first_after * 1000:.0f} ms")
+    gate.touch()
+    events = stream.end()
+    assert stream.retries == 1 and events[0]["type"] == "snapshot" and events[-1]["type"] == "completed"
+    progress = events[-1]["progress"]
+    assert progress["total"] == 1000 and progress["current"] > 0 and progress["percentage"] is not None
+    assert [event["seq"] for event in events] == sorted({event["seq"] for event in events})
+    # After the end: all of it for a new one, nothing for one who has it.
+    assert [event["type"] for event in Stream(served, id).end()] == ["snapshot", "completed"]
+    again = Stream(served, id, events[-1]["seq"])
+    assert again.end() == [] and again.status == 204
+    # The same as an ASGI application by itself.
+    mounted = Stream(served, id, path="/mounted/task/{}/events")
+    assert [event["type"] for event in mounted.end()] == ["snapshot", "completed"] and mounted.status == 200
+
+
+def test_a_silent_stream_pings_and_one_who_leaves_cancels_nothing(served: Served) -> None:
+    id, gate = served.add("/thrice")
+    stream = Stream(served, id)
+    eventually(lambda: stream.pings >= 2, 20, "pings")
+    with httpx.stream("GET", f"http://127.0.0.1:{served.port}/task/{id}/events", timeout=10) as answer:
+        next(answer.iter_raw())
+    for attempt in (1, 2, 3):
+        gate.with_name(gate.name + str(attempt)).touch()
+    assert stream.end()[-1]["type"] == "completed"
+
+
+def test_a_killed_web_process_loses_no_state_change(served: Served) -> None:
+    id, gate = served.add("/thrice")
+    stream = Stream(served, id)
+    stream.has(lambda event: event["status"] == "running" and event["attempt"] == 1)
+    served.web.kill()
+    served.web.wait()
+    stream.thread.join(20)
+    assert stream.broke is not None
+    # While nobody serves, two attempts end.
+    for attempt in (1, 2):
+        gate.with_name(gate.name + str(attempt)).touch()
+    eventually(lambda: served.project.task(id)["attempt"] == 3, 30, "the third attempt")
+    served.serve()
+    resumed = Stream(served, id, stream.events[-1]["seq"])
+    resumed.has(lambda event: event["status"] == "running" and event["attempt"] == 3)
+    gate.with_name(gate.name + "3").touch()
+    told = [(event["type"], event["attempt"]) for event in resumed.end() if event["status"] != "queued"]
+    assert told == [("retry", 1), ("status", 2), ("retry", 2), ("status", 3), ("completed", 3)]
+    assert [event["error"]["message"] for event in resumed.events if event["type"] == "retry"] == ["attempt 1", "attempt 2"]
+    seqs = [event["seq"] for event in stream.events + resumed.events]
+    assert seqs == sorted(set(seqs))
+
+
+def test_a_server_that_stops_ends_its_streams(served: Served) -> None:
+    id, gate = served.add("/until")
+    stream = Stream(served, id)
+    stream.has(lambda event: event["type"] == "progress")
+    assert served.web.stop(20) == 0, served.web.output
+    stream.end()
+    assert stream.broke is None and stream.retries == 2, "cleanly, with when to come back"
+    assert served.project.task(id)["state"] == "doing"
+    gate.touch()
+
+
+def test_polling_with_tags_and_waiting(served: Served) -> None:
+    id, gate = served.add("/until")
+    first = served.client.get(f"/task/{id}")
+    assert first.status_code == 200
+    body = first.json()
+    assert body["task_id"] == id and body["status"] in ("queued", "running") and body["result"] is body["error"] is None
+    assert first.headers["etag"] == f'"{body["seq"]}"'
+    # Waits for what comes next, and no longer.
+    seen = body["seq"]
+    for _ in range(5):
+        begun = time.monotonic()
+        news = served.client.get(f"/task/{id}", params={"wait": 20, "since": seen}).json()
+        assert news["seq"] > seen and time.monotonic() - begun < 10
+        seen = news["seq"]
+    progress = served.client.get(f"/task/{id}/progress").json()
+    assert progress["progress"]["current"] > 0 and progress["progress"]["eta_seconds"] is None
+    gate.touch()
+    done = eventually(lambda: (found := served.client.get(f"/task/{id}")).json()["status"] == "completed" and found)
+    assert done.json()["result"] == "through"
+    tag = done.headers["etag"]
+    assert served.client.get(f"/task/{id}", headers={"If-None-Match": tag}).status_code == 304
+    begun = time.monotonic()
+    same = served.client.get(f"/task/{id}", params={"wait": 10, "since": done.json()["seq"]})
+    assert same.json()["status"] == "completed" and time.monotonic() - begun < 5, "nothing more will come"
+
+
+def test_refusals(served: Served) -> None:
+    id, gate = served.add("/until")
+    unknown = uuid.UUID(int=(int(time.time() * 1000) << 80) | (7 << 76) | (2 << 62) | 12345)
+    for path in (f"/task/{unknown}", f"/task/{unknown}/progress", f"/task/{unknown}/events", "/task/nonsense"):
+        assert served.client.get(path).status_code == 404, path
+    assert served.client.get("/task/01890000-0000-7000-8000-000000000000").status_code == 410, "old enough"
+    mallory = {"X-User": "mallory"}
+    for path in (f"/task/{id}", f"/task/{id}/progress", f"/task/{id}/events"):
+        assert served.client.get(path, headers=mallory).status_code == 403
+    assert served.client.post(f"/task/{id}/cancel", headers=mallory).status_code == 403
+    eventually(lambda: served.client.get(f"/task/{id}").json()["status"] == "running")
+    stream = Stream(served, id)
+    asked = served.client.post(f"/task/{id}/cancel")
+    assert (asked.status_code, asked.json()) == (202, {"cancelled": True, "status": "cancelling"})
+    assert stream.end()[-1]["type"] == "cancelled"
+    late = served.client.post(f"/task/{id}/cancel")
+    assert (late.status_code, late.json()) == (409, {"cancelled": False, "status": "cancelled"})
+
+
+def test_numbers_of_clients() -> None:
+    assert last_event_id({"Last-Event-ID": "17"}) == 17
+    assert last_event_id({"last-event-id": b"17"}, {"last_event_id": "18"}) == 17
+    assert last_event_id({}, {"last_event_id": "18"}) == 18
+    for bad in ("", "x", "-1", "1.5", "9" * 21, str(1 << 64), "²"):
+        assert last_event_id({"Last-Event-ID": bad}) is None
+    assert not _may_be_removed("nonsense") and not _may_be_removed(str(uuid.uuid4()))
+
+
+async def test_a_frame_is_one_line_whatever_the_message(tmp_path: pathlib.Path) -> None:
+    async with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks:
+        ref = tasks.add_task("nowhere:f", context={"progress": {"message": "a\nb\r\n\nevent: x", "completed": 1}})
+        event = await asyncio.wait_for(ref.watch().__anext__(), 20)
+        lines = frame(event).decode().split("\n")
+        assert [line.partition(":")[0] for line in lines] == ["id", "event", "data", "", ""]
+        assert "\r" not in lines[2] and json.loads(lines[2][6:])["progress"]["message"] == "a\nb\r\n\nevent: x"
+        assert TaskRoutes(tasks).allow is None
+
+
+@pytest.fixture
+def nexios(sqlite_project: Project) -> Iterator[Served]:
+    pytest.importorskip("nexios")
+    shutil.copy(EXAMPLES / "samples" / "nexios_progress.py", sqlite_project.directory)
+    served = Served.__new__(Served)
+    served.project, served.port = sqlite_project, free_port()
+    served.web = sqlite_project.start("serve", "nexios_progress:app", "--workers", "1", "--port", str(served.port))
+    served.client = httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=30)
+    eventually(lambda: answers(served.port, "/task/x/events"), 30, "the web application")
+    yield served
+
+
+def test_in_nexios(nexios: Served) -> None:
+    answer = nexios.client.post("/process", params={"steps": 20})
+    assert answer.status_code == 202, answer.text
+    id = answer.json()["task_id"]
+    assert answer.headers["location"] == f"/task/{id}"
+    stream = Stream(nexios, id)
+    events = stream.end()
+    assert stream.status == 200 and stream.headers["content-type"].startswith("text/event-stream"), stream.headers
+    assert stream.headers["cache-control"] == "no-store"
+    assert events[0]["type"] == "snapshot" and events[-1]["type"] == "completed"
+    assert len([event for event in events if event["type"] == "progress"]) >= 3
+    assert events[-1]["progress"]["current"] == 20
+    assert nexios.client.get(f"/task/{uuid.uuid4()}/events").status_code == 404
+    slow = nexios.client.post("/process", params={"steps": 10_000}).json()["task_id"]
+    following = Stream(nexios, slow)
+    following.has(lambda event: event["type"] == "progress")
+    assert nexios.client.post(f"/task/{slow}/cancel").status_code == 202
+    assert following.end()[-1]["type"] == "cancelled"
+    open = Stream(nexios, nexios.client.post("/process", params={"steps": 10_000}).json()["task_id"])
+    open.has(lambda event: event["type"] == "progress")
+    nexios.web.signal(signal.SIGTERM)
+    open.end()
+    assert nexios.web.wait(40) == 0, nexios.web.output
