@@ -168,8 +168,10 @@ def _server() -> Any:
     for task in asyncio.all_tasks():
         local = getattr(getattr(task.get_coro(), "cr_frame", None), "f_locals", None) or {}
         for name in ("self", "server"):
-            if isinstance(getattr(local.get(name), "should_exit", None), bool):
-                return local[name]
+            found = local.get(name)
+            # Its helpers have a flag of the first name, too.
+            if all(isinstance(getattr(found, flag, None), bool) for flag in ("should_exit", "force_exit")):
+                return found
     return None
 
 

@@ -19,8 +19,7 @@ pub(crate) async fn glance(store: &Inner, asked: &[GlanceAt]) -> Result<Vec<Opti
     let ids: Vec<Uuid> = asked.iter().map(|one| one.id.0).collect();
     let known: Vec<i32> = asked.iter().map(|one| i32::try_from(one.attempts_known).unwrap_or(i32::MAX)).collect();
     let revisions: Vec<Option<i64>> = asked.iter().map(|one| one.context_known).collect();
-    let params =
-        [(&ids as _, Type::UUID_ARRAY), (&known as _, Type::INT4_ARRAY), (&revisions as _, Type::INT8_ARRAY)];
+    let params = [(&ids as _, Type::UUID_ARRAY), (&known as _, Type::INT4_ARRAY), (&revisions as _, Type::INT8_ARRAY)];
     let mut found: HashMap<TaskId, Glance> = HashMap::with_capacity(asked.len());
     for row in store.pool.ask(Role::Ask, GLANCE, &params).await? {
         let one = read(&row)?;

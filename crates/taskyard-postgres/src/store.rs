@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
-    Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Final, Finish, Glance, GlanceAt,
-    MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus, Record, Retention, SchedulePut,
-    SchemaStatus, ServerRecord, StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
+    Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Final, Finish,
+    Glance, GlanceAt, MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus, Record,
+    Retention, SchedulePut, SchemaStatus, ServerRecord, StepReport, Store, StoreStatus, TaskEdit, TaskFilter,
+    TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;

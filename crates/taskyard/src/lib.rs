@@ -28,8 +28,8 @@ mod yard;
 
 pub use address::{check_address, open, redacted};
 pub use taskyard_core::client::{
-    Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, Progress, Schedule, ScheduleAdded, TaskRef, Watch,
-    id_ranges,
+    Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, Progress, Schedule, ScheduleAdded, TaskRef,
+    Watch, id_ranges,
 };
 pub use taskyard_core::schedule::{CatchUp, OnConflict, Overlap, RunOutcome, ScheduleRecord, ScheduleRun};
 pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};

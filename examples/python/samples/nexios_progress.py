@@ -10,7 +10,7 @@ import asyncio
 from nexios import NexiosApp
 from nexios.http import Request, Response
 from taskyard import QueuedTasks
-from taskyard.errors import TaskNotFound
+from taskyard.errors import InvalidArgument, TaskNotFound
 from taskyard.events import CONTENT_TYPE, HEADERS, last_event_id, sse
 from taskyard.queued_task import set_context
 
@@ -34,17 +34,16 @@ async def begin(request: Request, response: Response) -> Response:
 
 
 @app.get("/task/{id}/events")
-async def events(request: Request, response: Response) -> Response:
-    id = request.path_params["id"]
+async def events(request: Request, response: Response, id: str) -> Response:
     try:
         await tasks.get(id).get_state()
-    except TaskNotFound:
+    except (TaskNotFound, InvalidArgument):
         return response.json({"detail": "there is no such task"}, status_code=404)
     since = last_event_id(request.headers, request.query_params)
     return response.stream(sse(tasks, id, since), content_type=CONTENT_TYPE, headers=HEADERS)
 
 
 @app.post("/task/{id}/cancel")
-async def cancel(request: Request, response: Response) -> Response:
-    tasks.get(request.path_params["id"]).cancel()
+async def cancel(request: Request, response: Response, id: str) -> Response:
+    tasks.get(id).cancel()
     return response.json({"cancelled": True}, status_code=202)

@@ -136,7 +136,15 @@ fn what_is_stored_has_every_key_and_whole_numbers() {
     let entry = tracker.gauge.take(2).unwrap();
     let keys: Vec<&str> = entry.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = [
-        "total", "completed", "percentage", "message", "rate", "elapsed", "eta_seconds", "indeterminate", "updated_at",
+        "total",
+        "completed",
+        "percentage",
+        "message",
+        "rate",
+        "elapsed",
+        "eta_seconds",
+        "indeterminate",
+        "updated_at",
         "attempt",
     ];
     expected.sort_unstable();

@@ -181,6 +181,21 @@ tasks! {
         context.log(30, "the end");
         json("ok")
     });
+    COUNTS, "counts", false, |context| now(async move {
+        let tracker = context.progress_tracker()?;
+        tracker.set_total(1_000_000)?;
+        for _ in 0..500_000 {
+            tracker.advance(1)?;
+        }
+        tracker.set_message("half way");
+        context.save_context().await?;
+        stage(&context).note("counted");
+        stage(&context).gate().await;
+        // The same one at every call.
+        context.progress_tracker()?.advance(499_999)?;
+        tracker.advance(1)?;
+        json("through")
+    });
     BAD_VALUES, "bad_values", false, |context| now(async move {
         context.set_context("good", 1)?;
         let refused = [

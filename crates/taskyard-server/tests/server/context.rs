@@ -1,6 +1,7 @@
 //! Context, progress and logs: visible while the task runs, complete when it has ended.
 
-use taskyard_core::{RetryPolicy, TaskRef};
+use taskyard_core::client::{ClientConfig, EventKind};
+use taskyard_core::{Client, RetryPolicy, TaskRef};
 
 use crate::world::{World, within};
 
@@ -48,4 +49,39 @@ async fn context_is_kept_across_retries() {
     let logs = task.get_logs().await.unwrap();
     let lines: Vec<_> = logs.iter().map(|stored| (stored.attempt, stored.line.message.as_str())).collect();
     assert_eq!(lines, [(1, "run 0"), (2, "run 1"), (3, "run 2")]);
+}
+
+#[tokio::test]
+async fn a_tracker_is_watched_and_its_last_value_is_stored_before_the_end() {
+    let world = World::new().await;
+    let _server = world.server(|_| {}).await;
+    let task: TaskRef<String> = world.add("counts", &(), |call| call.context(&serde_json::json!({"given": true})));
+    // Another process's client, as it were.
+    let other = Client::new(world.store.clone(), ClientConfig::default());
+    task.get_task_id().await.unwrap();
+    let mut watch = other.watch(task.id(), None);
+    assert_eq!(within("a snapshot", watch.next()).await.unwrap().unwrap().kind, EventKind::Snapshot);
+    world.stage.seen("counted", 1).await;
+    let half = loop {
+        let event = within("progress", watch.next()).await.unwrap().unwrap();
+        if let Some(progress) = event.progress.filter(|progress| progress.message.is_some()) {
+            break progress;
+        }
+    };
+    assert_eq!((half.completed, half.total, half.percentage), (Some(500_000.0), Some(1_000_000.0), Some(50.0)));
+    assert_eq!((half.attempt, half.indeterminate), (Some(1), Some(false)));
+    assert!(half.elapsed.is_some() && half.rate.is_some() && half.updated_at.is_some());
+    world.stage.open();
+    within("the end", task.wait()).await.unwrap();
+    let last = loop {
+        let event = within("the end", watch.next()).await.unwrap().unwrap();
+        if event.kind.is_terminal() {
+            break event;
+        }
+    };
+    assert_eq!(last.kind, EventKind::Completed);
+    let progress = last.progress.unwrap();
+    assert_eq!((progress.completed, progress.percentage), (Some(1_000_000.0), Some(100.0)), "the last value");
+    assert!(within("nothing", watch.next()).await.unwrap().is_none());
+    assert_eq!(task.get_context().await.unwrap()["given"], true, "what else is there stays");
 }

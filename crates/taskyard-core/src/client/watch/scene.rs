@@ -49,7 +49,8 @@ impl Scene {
         for attempt in glance.ended.drain(..) {
             ended.insert(attempt.number, attempt);
         }
-        let same = |before: &&Self| glance.context.is_none() && before.glance.context_revision == glance.context_revision;
+        let same =
+            |before: &&Self| glance.context.is_none() && before.glance.context_revision == glance.context_revision;
         let (progress, fingerprint) = match (before.filter(same), glance.context.take()) {
             (Some(before), _) => (before.progress.clone(), before.fingerprint),
             (None, bytes) => read(bytes.as_deref()),
