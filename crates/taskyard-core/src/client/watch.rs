@@ -94,7 +94,7 @@ impl Watch {
     /// The next event; `None` once the task has ended and that was told. May be dropped and called again.
     ///
     /// # Errors
-    /// [`Error::NotFound`], also of a task that was removed meanwhile.
+    /// [`Error::NotFound`], also of a task that was removed meanwhile; [`Error::ShutDown`] once the store was closed.
     pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(event) = self.take()? {
@@ -150,8 +150,8 @@ impl Watch {
             self.changes.mark_unchanged();
             let tracked = Arc::clone(&self.tracked);
             let track = tracked.lock();
-            if track.gone {
-                return Err(Error::NotFound(self.id));
+            if let Some(fault) = &track.fault {
+                return Err(fault.clone());
             }
             self.gather(&track);
         }

@@ -17,7 +17,7 @@ use super::event::{Event, EventKind};
 use super::scene::Scene;
 use crate::store::{Glance, GlanceAt, Store};
 use crate::wake::Listener;
-use crate::{Result, TaskId};
+use crate::{Error, Result, TaskId};
 
 /// The pause between two looks.
 const EVERY: Duration = Duration::from_millis(50);
@@ -64,8 +64,8 @@ pub(in super::super) struct Track {
     /// The latest progress, while no state change has come after it, and how many there were.
     pub progress: Option<Arc<Event>>,
     pub progressed: u64,
-    /// There is no such task, or no more.
-    pub gone: bool,
+    /// Why nothing more can be told: there is no such task, or no more; or the store was closed.
+    pub fault: Option<Error>,
 }
 
 impl Track {
@@ -75,12 +75,12 @@ impl Track {
     }
 
     fn is_over(&self) -> bool {
-        self.gone || self.scene.as_ref().is_some_and(Scene::is_final)
+        self.fault.is_some() || self.scene.as_ref().is_some_and(Scene::is_final)
     }
 
     fn look(&mut self, glance: Option<Glance>, asked: &GlanceAt) {
         let Some(glance) = glance else {
-            self.gone = true;
+            self.fault = Some(Error::NotFound(asked.id));
             return;
         };
         let scene = Scene::of(glance, self.scene.as_ref(), asked.attempts_known);
@@ -138,13 +138,18 @@ impl Tracked {
         }
     }
 
+    fn ring(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
     fn is_left(&self) -> bool {
         self.watchers.load(Ordering::Acquire) == 0
     }
 
     fn is_unmet(&self) -> bool {
         let track = self.lock();
-        !track.gone && track.scene.as_ref().is_none_or(|scene| !scene.reaches(self.floor.load(Ordering::Acquire)))
+        track.fault.is_none()
+            && track.scene.as_ref().is_none_or(|scene| !scene.reaches(self.floor.load(Ordering::Acquire)))
     }
 
     fn ask(&self) -> GlanceAt {
@@ -233,6 +238,12 @@ impl Hub {
                         () = tokio::time::sleep_until(due) => {}
                     }
                 }
+                Err(error @ Error::ShutDown(_)) => {
+                    for one in self.watched().unwrap_or_default() {
+                        one.lock().fault = Some(error.clone());
+                        one.ring();
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(%error, "cannot look at watched tasks; trying again");
                     pause = (pause * 2).min(Duration::from_secs(2));
@@ -265,7 +276,7 @@ impl Hub {
             let glances = self.source.glance(&asked).await?;
             for ((one, glance), asked) in chunk.iter().zip(glances).zip(&asked) {
                 one.lock().look(glance, asked);
-                one.changed.send_modify(|count| *count = count.wrapping_add(1));
+                one.ring();
             }
         }
         Ok(())

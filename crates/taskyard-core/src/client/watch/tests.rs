@@ -1,7 +1,7 @@
 //! Watching, against a source that is a table in memory, on a clock of the tests' own.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::{Failure, Result, TaskId, TaskState, WaitReason};
 struct Table {
     glances: Mutex<HashMap<TaskId, Glance>>,
     looks: AtomicUsize,
+    closed: AtomicBool,
     bell: Bell,
 }
 
@@ -27,6 +28,9 @@ struct Table {
 impl Source for Arc<Table> {
     async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
         self.looks.fetch_add(1, Ordering::SeqCst);
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(crate::Error::ShutDown("this store"));
+        }
         let glances = self.glances.lock().unwrap();
         Ok(asked
             .iter()
@@ -325,6 +329,21 @@ async fn unknown_tasks_are_not_found() {
     assert!(matches!(unknown, Err(crate::Error::NotFound(_))));
     table.glances.lock().unwrap().clear();
     assert!(matches!(live.next().await, Err(crate::Error::NotFound(_))), "removed while it was watched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_store_ends_what_watches_it() {
+    let (table, hub) = hub();
+    let task = Task::new(&table);
+    let mut live = watch(&hub, &task, None);
+    next(&mut live).await;
+    table.closed.store(true, Ordering::SeqCst);
+    assert!(matches!(live.next().await, Err(crate::Error::ShutDown(_))));
+    assert!(matches!(watch(&hub, &task, None).next().await, Err(crate::Error::ShutDown(_))));
+    drop(live);
+    let before = table.looks.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(table.looks.load(Ordering::SeqCst), before);
 }
 
 #[tokio::test(start_paused = true)]
