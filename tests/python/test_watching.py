@@ -176,7 +176,7 @@ async def test_progress_in_a_worker_process_reaches_a_watcher_in_another(project
             if event.type == "progress" and event.progress is not None:
                 delays.append(time.time() - float(event.progress["message"]))
             assert event.type not in ("failed", "retry"), event
-    assert len(delays) >= 15, delays
+    assert 15 <= len(delays) <= 21, "each once, but what came too fast"
     print(f"median {statistics.median(delays) * 1000:.0f} ms, worst {max(delays) * 1000:.0f} ms")
     assert statistics.median(delays) < 0.5, delays
     assert server.process.poll() is None

@@ -198,7 +198,8 @@ impl Watch {
         // One who was here a moment ago goes on where he was.
         if let Some(place) = track.events.iter().rposition(|event| event.seq == since) {
             self.queue.extend(track.events.iter().skip(place + 1).cloned());
-            self.queue.extend(track.progress.iter().cloned());
+            let is_news = |event: &&Arc<Event>| event.seq > since || scene.ambiguous(since, self.seen).is_some();
+            self.queue.extend(track.progress.iter().filter(is_news).cloned());
             return;
         }
         let missed = scene.after(since);

@@ -239,7 +239,8 @@ impl Hub {
                     }
                 }
                 Err(error @ Error::ShutDown(_)) => {
-                    for one in self.watched().unwrap_or_default() {
+                    let Some(watched) = self.watched() else { return };
+                    for one in watched {
                         one.lock().fault = Some(error.clone());
                         one.ring();
                     }

@@ -331,6 +331,45 @@ async fn unknown_tasks_are_not_found() {
     assert!(matches!(live.next().await, Err(crate::Error::NotFound(_))), "removed while it was watched");
 }
 
+/// As callers do who ask again and again: each progress is told once, also without a time of its own.
+#[tokio::test(start_paused = true)]
+async fn one_who_polls_is_told_each_thing_once() {
+    use EventKind::{Progress, Retry, Snapshot, Status};
+    let expected = [
+        (Snapshot, 0),
+        (Status, 2),
+        (Progress, 5),
+        (Progress, 9),
+        (Progress, 14),
+        (Retry, 17),
+        (Status, 17),
+        (Status, 19),
+        (Progress, 23),
+    ];
+    // Sooner and later than the entry is forgotten.
+    for pauses in [[70, 70], [700, 700], [70, 700]] {
+        let (table, hub) = hub();
+        let mut task = Task::new(&table);
+        let (mut since, mut seen) = (None, None);
+        let mut told = Vec::new();
+        for round in 0..30 {
+            match round {
+                2 => task.start(),
+                5 | 9 | 14 => task.say(&round.to_string()),
+                17 => task.fail(false),
+                19 => task.start(),
+                23 => task.say("23"),
+                _ => {}
+            }
+            tokio::time::sleep(Duration::from_millis(pauses[round % 2])).await;
+            let mut poll = Watch::new(&hub, task.id, since, seen);
+            told.extend(poll.wait(STEP * 2).await.unwrap().into_iter().map(|event| (event.kind, round)));
+            (since, seen) = (poll.since(), poll.seen());
+        }
+        assert_eq!(told, expected, "{pauses:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_closed_store_ends_what_watches_it() {
     let (table, hub) = hub();
