@@ -192,7 +192,8 @@ pub(crate) fn is_sealed(payload: &[u8]) -> bool {
     if !may_hold(payload) {
         return false;
     }
-    let Ok(value) = serde_json::from_slice::<Value>(payload) else { return true };
+    // Of what cannot be read nobody opens anything, see `open`.
+    let Ok(value) = serde_json::from_slice::<Value>(payload) else { return false };
     let mut texts = Vec::new();
     collect(&value, &mut texts);
     !texts.is_empty()
