@@ -17,7 +17,7 @@ import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from . import _core, _loops
+from . import _core, _loops, _running
 from ._state import QueuedTaskState
 
 if TYPE_CHECKING:
@@ -154,7 +154,9 @@ class Watch:
         while not self._events:
             if self._ended:
                 raise StopAsyncIteration
-            self._learn(await _loops.answer(self._ask(self._ref.id)))
+            with _running.resting():
+                found = await _loops.answer(self._ask(self._ref.id))
+            self._learn(found)
             # One who is told all the time lets others run, too.
             await asyncio.sleep(0)
         return self._events.popleft()
@@ -168,5 +170,7 @@ class Watch:
         while not self._events:
             if self._ended:
                 raise StopIteration
-            self._learn(_loops.answer_now(self._ask(self._ref._id_now())))
+            with _running.resting():
+                found = _loops.answer_now(self._ask(self._ref._id_now()))
+            self._learn(found)
         return self._events.popleft()

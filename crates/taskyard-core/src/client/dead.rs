@@ -123,7 +123,10 @@ fn with_arguments(stored: &[u8], edit: &DeadEdit) -> Result<Vec<u8>> {
     let mut parts: BTreeMap<String, &RawValue> = serde_json::from_slice(stored)
         .map_err(|error| wrong(&format!("the stored ones are no JSON object: {error}")))?;
     // What says that the values are exact is true of those that are given only if their giver says so.
-    parts.remove("lang");
+    let written_in: Option<String> = match parts.remove("lang") {
+        Some(text) => serde_json::from_str(text.get()).map_err(|_| wrong("the stored `lang` is no text"))?,
+        None => None,
+    };
     let mut given = String::new();
     let mut put = |name: &str, value: &str| {
         given.push_str(if given.is_empty() { "{" } else { "," });
@@ -135,6 +138,12 @@ fn with_arguments(stored: &[u8], edit: &DeadEdit) -> Result<Vec<u8>> {
         parts.remove(name).map_or_else(|| empty.to_owned(), |value| value.get().to_owned())
     };
     let (args, kwargs) = (stored_part(&mut parts, "args", "[]"), stored_part(&mut parts, "kwargs", "{}"));
+    let keeps_some = (edit.args.is_none() && args != "[]") || (edit.kwargs.is_none() && kwargs != "{}");
+    if keeps_some && written_in != edit.language {
+        return Err(wrong(
+            "what would stay of them is in another encoding than the new ones: give both `args` and `kwargs`",
+        ));
+    }
     match &edit.args {
         Some(text) => put("args", list(text).map_err(|why| wrong(&format!("`args` is no JSON list: {why}")))?),
         None => put("args", &args),
@@ -192,6 +201,22 @@ mod tests {
         assert_eq!(new, br#"{"args":[2],"kwargs":{},"lang":"python"}"#);
         let refers = r#"[{"$result":"01890000-0000-7000-8000-000000000000"}]"#;
         assert!(edited("{}", Some(refers), None).is_err());
+    }
+
+    #[test]
+    fn two_encodings_are_never_mixed() {
+        let stored = r#"{"args":[{"$date":"2026-03-04"}],"kwargs":{"a":1},"lang":"python"}"#;
+        for (args, kwargs) in [(Some("[2]"), None), (None, Some("{}"))] {
+            let error = edited(stored, args, kwargs).unwrap_err().to_string();
+            assert!(error.contains("give both"), "{error}");
+        }
+        assert_eq!(edited(stored, Some("[2]"), Some("{}")).unwrap(), r#"{"args":[2],"kwargs":{}}"#);
+        let exact = DeadEdit { args: Some("[2]".into()), language: Some("python".into()), ..DeadEdit::default() };
+        assert_eq!(
+            with_arguments(stored.as_bytes(), &exact).unwrap(),
+            br#"{"args":[2],"kwargs":{"a":1},"lang":"python"}"#
+        );
+        assert!(with_arguments(br#"{"args":[],"kwargs":{"a":1}}"#, &exact).is_err());
     }
 
     #[test]

@@ -38,6 +38,8 @@ use scene::floor_of;
 pub struct Watch {
     id: TaskId,
     tracked: Arc<Tracked>,
+    /// The look that it begins with.
+    look: u64,
     changes: tokio::sync::watch::Receiver<u64>,
     since: Option<u64>,
     seen: Option<u64>,
@@ -86,9 +88,9 @@ impl<T> TaskRef<T> {
 
 impl Watch {
     fn new(hub: &Arc<Hub>, id: TaskId, since: Option<u64>, seen: Option<u64>) -> Self {
-        let tracked = hub.join(id, floor_of(since));
+        let (tracked, look) = hub.join(id, floor_of(since));
         let changes = tracked.changed.subscribe();
-        Self { id, tracked, changes, since, seen, next: None, queue: VecDeque::new(), ended: false }
+        Self { id, tracked, look, changes, since, seen, next: None, queue: VecDeque::new(), ended: false }
     }
 
     /// The next event; `None` once the task has ended and that was told. May be dropped and called again.
@@ -103,6 +105,8 @@ impl Watch {
             if self.ended {
                 return Ok(None);
             }
+            // In a task's body: its place is another's meanwhile.
+            let _resting = crate::rest::rest();
             if self.changes.changed().await.is_err() {
                 return Err(Error::ShutDown("this client"));
             }
@@ -164,7 +168,8 @@ impl Watch {
         let Some(scene) = &track.scene else { return };
         match self.next {
             None => {
-                if !scene.reaches(floor_of(self.since)) {
+                // What was known before it came may be of yesterday.
+                if self.tracked.looks() < self.look || !scene.reaches(floor_of(self.since)) {
                     return;
                 }
                 self.begin(track);

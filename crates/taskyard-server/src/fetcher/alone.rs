@@ -1,11 +1,11 @@
 //! Tasks that must run with nothing beside them: those that were there when a server was lost, until the one that
 //! kills is known. What runs is let finish, nothing else is claimed meanwhile, then normal work goes on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::Fetcher;
 use super::claim::Got;
 use super::trail::Trail;
+use super::{Fetcher, RECHECK};
 use crate::state::Phase;
 
 impl Fetcher {
@@ -21,7 +21,11 @@ impl Fetcher {
             self.until_idle().await;
         }
         self.trails.iter_mut().for_each(Trail::reset);
-        self.hungry = true;
+        self.hungry |= ran;
+        if !ran {
+            // Another server took it, or its queue is at its limit: not asked again at once.
+            self.recheck_at = Some(Instant::now() + RECHECK);
+        }
         ran
     }
 

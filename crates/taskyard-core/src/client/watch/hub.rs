@@ -5,7 +5,7 @@
 //! connection's time. An entry outlives its last watcher for a moment: one who polls comes back.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -124,6 +124,11 @@ pub(in super::super) struct Tracked {
     pub watchers: AtomicUsize,
     /// The ends of attempts above this one are wanted.
     floor: AtomicU32,
+    /// Looks that have begun, and that are over; each watcher waits for one that began after he came.
+    begun: AtomicU64,
+    done: AtomicU64,
+    /// The look that somebody still waits for.
+    wanted: AtomicU64,
     left_at: Mutex<Option<Instant>>,
 }
 
@@ -146,10 +151,17 @@ impl Tracked {
         self.watchers.load(Ordering::Acquire) == 0
     }
 
+    /// How many looks are over.
+    pub fn looks(&self) -> u64 {
+        self.done.load(Ordering::Acquire)
+    }
+
     fn is_unmet(&self) -> bool {
         let track = self.lock();
+        let is_awaited = self.looks() < self.wanted.load(Ordering::Acquire);
         track.fault.is_none()
-            && track.scene.as_ref().is_none_or(|scene| !scene.reaches(self.floor.load(Ordering::Acquire)))
+            && (is_awaited
+                || track.scene.as_ref().is_none_or(|scene| !scene.reaches(self.floor.load(Ordering::Acquire))))
     }
 
     fn ask(&self) -> GlanceAt {
@@ -181,11 +193,11 @@ impl Hub {
         Arc::new(Self { source: Box::new(source), runtime, board: Mutex::default(), asked: Notify::new() })
     }
 
-    /// The task's entry, with one watcher more.
-    pub fn join(self: &Arc<Self>, id: TaskId, floor: u32) -> Arc<Tracked> {
+    /// The task's entry, with one watcher more, and the look that he is to wait for: one that begins from now on.
+    pub fn join(self: &Arc<Self>, id: TaskId, floor: u32) -> (Arc<Tracked>, u64) {
         let mut board = lock(&self.board);
-        // What is over is looked at anew: a person may have retried it.
-        let known = board.tracked.get(&id).filter(|one| !one.lock().is_over()).cloned();
+        // What is over is looked at anew: a person may have retried it. But not while somebody waits for it.
+        let known = board.tracked.get(&id).filter(|one| !one.lock().is_over() || one.is_unmet()).cloned();
         let tracked = known.unwrap_or_else(|| {
             let tracked = Arc::new(Tracked {
                 id,
@@ -193,6 +205,9 @@ impl Hub {
                 changed: watch::Sender::new(0),
                 watchers: AtomicUsize::new(0),
                 floor: AtomicU32::new(u32::MAX),
+                begun: AtomicU64::new(0),
+                done: AtomicU64::new(0),
+                wanted: AtomicU64::new(0),
                 left_at: Mutex::default(),
             });
             board.tracked.insert(id, Arc::clone(&tracked));
@@ -200,12 +215,14 @@ impl Hub {
         });
         tracked.watchers.fetch_add(1, Ordering::AcqRel);
         tracked.floor.fetch_min(floor, Ordering::AcqRel);
+        let look = tracked.begun.load(Ordering::Acquire) + 1;
+        tracked.wanted.fetch_max(look, Ordering::AcqRel);
         if !std::mem::replace(&mut board.running, true) {
             self.runtime.spawn(Arc::clone(self).run());
         }
         drop(board);
         self.asked.notify_one();
-        tracked
+        (tracked, look)
     }
 
     /// Looks until nobody watches any more.
@@ -273,10 +290,12 @@ impl Hub {
 
     async fn look(&self, watched: &[Arc<Tracked>]) -> Result<()> {
         for chunk in watched.chunks(LOOK_MAX) {
+            let numbers: Vec<u64> = chunk.iter().map(|one| one.begun.fetch_add(1, Ordering::AcqRel) + 1).collect();
             let asked: Vec<GlanceAt> = chunk.iter().map(|one| one.ask()).collect();
             let glances = self.source.glance(&asked).await?;
-            for ((one, glance), asked) in chunk.iter().zip(glances).zip(&asked) {
+            for (((one, glance), asked), number) in chunk.iter().zip(glances).zip(&asked).zip(numbers) {
                 one.lock().look(glance, asked);
+                one.done.store(number, Ordering::Release);
                 one.ring();
             }
         }

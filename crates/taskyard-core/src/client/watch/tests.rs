@@ -272,6 +272,28 @@ async fn whoever_comes_back_is_told_what_he_missed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_comes_begins_with_what_is_true_then() {
+    let (table, hub) = hub();
+    let mut task = Task::new(&table);
+    // Each one comes when the hub knows the task as it was before, and is gone again, as one who polls.
+    let mut last = None;
+    let steps: [fn(&mut Task); 5] =
+        [Task::start, |task| task.fail(true), Task::enqueue, Task::start, |task| task.end(TaskState::Done)];
+    let told = ["running", "retrying", "queued", "running", "completed"];
+    next(&mut watch(&hub, &task, None)).await;
+    for (step, status) in steps.into_iter().zip(told) {
+        step(&mut task);
+        let (mut one, mut other) = (watch(&hub, &task, None), watch(&hub, &task, None));
+        let told = next(&mut one).await;
+        assert_eq!((told.kind, told.status), (EventKind::Snapshot, status));
+        assert_eq!(next(&mut other).await, told);
+        assert!(last.is_none_or(|last| told.seq > last), "{told:?} after {last:?}");
+        last = Some(told.seq);
+    }
+    assert_eq!(rest(&mut watch(&hub, &task, last)).await, [(EventKind::Completed, "completed", 2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_is_told_once() {
     let (table, hub) = hub();
     let mut task = Task::new(&table);
