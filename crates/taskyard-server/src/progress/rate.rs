@@ -32,7 +32,8 @@ impl Rate {
         Self { begun, now: begun, at: begun, count: 0.0, moved: 0.0, average: 0.0, weight: 0.0, samples: 0 }
     }
 
-    /// The count at a time. One that went back is a new beginning for the next sample.
+    /// The count at a time. One that went back is a new beginning for the next sample, and so is one whose steps are more
+    /// than a number can say.
     pub fn sample(&mut self, now: f64, count: f64) {
         self.now = self.now.max(now);
         let passed = self.now - self.at;
@@ -40,6 +41,10 @@ impl Rate {
             return;
         }
         let steps = (count - self.count).max(0.0);
+        if !(self.moved + steps / GAP).is_finite() {
+            *self = Self { now: self.now, at: self.now, count, ..Self::new(self.begun) };
+            return;
+        }
         if count != self.count {
             self.samples = self.samples.saturating_add(1);
         }
@@ -75,5 +80,22 @@ impl Rate {
             return Some(0.0);
         }
         Some(left / self.per_second()).filter(|eta| eta.is_finite() && (0.0..ETA_MAX).contains(eta))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rate;
+
+    #[test]
+    fn a_leap_beyond_all_numbers_is_forgotten() {
+        let mut rate = Rate::new(0.0);
+        rate.sample(1.0, f64::MAX);
+        rate.sample(2.0, 0.0);
+        for second in 1..=100_u32 {
+            rate.sample(f64::from(second) + 2.0, f64::from(second) * 5.0);
+        }
+        assert!((rate.per_second() / 5.0 - 1.0).abs() < 0.1, "{}", rate.per_second());
+        assert!((rate.eta(50.0).unwrap() / 10.0 - 1.0).abs() < 0.1);
     }
 }
