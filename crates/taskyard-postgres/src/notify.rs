@@ -47,6 +47,8 @@ pub(crate) struct Notifier {
     poked: Notify,
     /// When work was last told of.
     told: Mutex<Option<Instant>>,
+    /// Held while news that were taken are on their way: who closes the store waits for them.
+    sending: tokio::sync::Mutex<()>,
 }
 
 impl Notifier {
@@ -79,8 +81,9 @@ impl Notifier {
     }
 }
 
-/// Tells what is pending; nothing if nothing is.
+/// Tells what is pending, and waits for what another call is just telling.
 pub(crate) async fn flush(store: &Inner) {
+    let _sending = store.notifier.sending.lock().await;
     let pending = store.notifier.take();
     let channels: Vec<&str> =
         [(News::Work, store.options.notify_channel.as_str()), (News::Finished, FINISHED), (News::Signal, SIGNAL)]
