@@ -22,6 +22,7 @@ pub mod store;
 pub mod task;
 pub mod time;
 pub mod wake;
+mod words;
 
 pub use client::{Client, TaskRef};
 pub use error::{Error, Result};

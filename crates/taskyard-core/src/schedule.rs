@@ -9,8 +9,6 @@ pub mod rule;
 mod span;
 mod template;
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +18,7 @@ pub use rule::Rule;
 pub use template::stored_task;
 
 use crate::task::NewTask;
+use crate::words::words;
 use crate::{Error, Failure, Limits, Result, TaskId, TaskState, Timestamp};
 
 /// How late a time may be decided upon and still be on time; beyond it, it was missed.
@@ -34,56 +33,6 @@ pub const CATCH_UP_MAX: usize = 100;
 pub const RUNS_KEPT: usize = 1_000;
 /// The shortest interval.
 pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
-
-/// Names with their texts and stored numbers.
-macro_rules! words {
-    ($(#[$about:meta])* $name:ident $what:literal { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
-
-        impl $name {
-            /// All of them, in the order of their codes.
-            pub const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The number both databases store.
-            #[must_use]
-            pub const fn code(self) -> i16 {
-                self as i16
-            }
-
-            /// The one of a stored number.
-            #[must_use]
-            pub fn from_code(code: i16) -> Option<Self> {
-                usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
-            }
-
-            /// The word shown and read.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = Error;
-
-            fn from_str(text: &str) -> Result<Self> {
-                Self::ALL.iter().copied().find(|known| known.as_str() == text).ok_or_else(|| Error::InvalidArgument {
-                    what: $what,
-                    why: format!("`{}` is none of {}", text.escape_debug(), [$($text),+].join(", ")),
-                })
-            }
-        }
-    };
-}
 
 words! {
     /// What happens to a run that is due while an earlier one of its schedule has not ended.

@@ -13,86 +13,36 @@
 //!
 //! A state is stored as the small number in [`TaskState::code`]; both stores use the same numbers.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
-/// Where a task is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TaskState {
-    /// Not runnable yet; [`WaitReason`] says why.
-    Waiting,
-    /// Runnable now.
-    Enqueued,
-    /// Claimed under a live lease.
-    Doing,
-    /// A person stopped the run; kept for a manual retry.
-    Stopped,
-    /// The function returned; its result is stored.
-    Done,
-    /// Retries are spent, a parent failed, or it killed its worker too often: a dead letter.
-    Failed,
-    /// Cancelled before or during its run, or expired before it started.
-    Cancelled,
+use crate::words::words;
+
+words! {
+    /// Where a task is in its life.
+    #[derive(PartialOrd, Ord)]
+    TaskState "state" {
+        /// Not runnable yet; [`WaitReason`] says why.
+        Waiting = "waiting",
+        /// Runnable now.
+        Enqueued = "enqueued",
+        /// Claimed under a live lease.
+        Doing = "doing",
+        /// A person stopped the run; kept for a manual retry.
+        Stopped = "stopped",
+        /// The function returned; its result is stored.
+        Done = "done",
+        /// Retries are spent, a parent failed, or it killed its worker too often: a dead letter.
+        Failed = "failed",
+        /// Cancelled before or during its run, or expired before it started.
+        Cancelled = "cancelled",
+    }
 }
 
 impl TaskState {
-    /// All states, in the order of their codes.
-    pub const ALL: [Self; 7] =
-        [Self::Waiting, Self::Enqueued, Self::Doing, Self::Stopped, Self::Done, Self::Failed, Self::Cancelled];
-
-    /// The number both databases store.
-    #[must_use]
-    pub const fn code(self) -> i16 {
-        self as i16
-    }
-
-    /// The state of a stored number; `None` for a row that was edited by hand.
-    #[must_use]
-    pub fn from_code(code: i16) -> Option<Self> {
-        usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
-    }
-
-    /// The word that tables, pages and commands show.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Enqueued => "enqueued",
-            Self::Doing => "doing",
-            Self::Stopped => "stopped",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     /// Whether `wait()` ends here: nothing but a person's retry leaves this state.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Stopped | Self::Done | Self::Failed | Self::Cancelled)
-    }
-}
-
-impl fmt::Display for TaskState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for TaskState {
-    type Err = crate::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| crate::Error::InvalidArgument {
-            what: "state",
-            why: format!(
-                "`{}` is none of waiting, enqueued, doing, stopped, done, failed, cancelled",
-                text.escape_debug()
-            ),
-        })
     }
 }
 

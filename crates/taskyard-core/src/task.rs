@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::retry::RetryPolicy;
 use crate::state::{OnParentFailure, Runtime};
+use crate::words::words;
 use crate::{ServerId, TaskId, TaskState, Timestamp, WaitReason};
 
 /// When a task may start.
@@ -247,66 +248,25 @@ fn optional_bytes_as_json<S: serde::Serializer>(bytes: &Option<Vec<u8>>, seriali
     }
 }
 
-/// How one attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AttemptOutcome {
-    /// It still runs.
-    Doing,
-    /// The body returned.
-    Done,
-    /// The body failed.
-    Failed,
-    /// Its server was lost.
-    Lost,
-    /// Its worker died.
-    Crashed,
-    /// The body asked to be run later.
-    Snoozed,
-    /// A person stopped it.
-    Stopped,
-    /// It was cancelled.
-    Cancelled,
-}
-
-impl AttemptOutcome {
-    /// All outcomes, in the order of their codes.
-    pub const ALL: [Self; 8] = [
-        Self::Doing,
-        Self::Done,
-        Self::Failed,
-        Self::Lost,
-        Self::Crashed,
-        Self::Snoozed,
-        Self::Stopped,
-        Self::Cancelled,
-    ];
-
-    /// The number both databases store.
-    #[must_use]
-    pub const fn code(self) -> i16 {
-        self as i16
-    }
-
-    /// The outcome of a stored number.
-    #[must_use]
-    pub fn from_code(code: i16) -> Option<Self> {
-        usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
-    }
-
-    /// The word shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Doing => "doing",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Lost => "lost",
-            Self::Crashed => "crashed",
-            Self::Snoozed => "snoozed",
-            Self::Stopped => "stopped",
-            Self::Cancelled => "cancelled",
-        }
+words! {
+    /// How one attempt ended.
+    AttemptOutcome "outcome" {
+        /// It still runs.
+        Doing = "doing",
+        /// The body returned.
+        Done = "done",
+        /// The body failed.
+        Failed = "failed",
+        /// Its server was lost.
+        Lost = "lost",
+        /// Its worker died.
+        Crashed = "crashed",
+        /// The body asked to be run later.
+        Snoozed = "snoozed",
+        /// A person stopped it.
+        Stopped = "stopped",
+        /// It was cancelled.
+        Cancelled = "cancelled",
     }
 }
 

@@ -57,10 +57,7 @@ impl<'py> Given<'_, 'py> {
 
 /// States from their words.
 pub fn states(words: &[String]) -> PyResult<Vec<TaskState>> {
-    let state = |word: &String| {
-        let found = TaskState::ALL.into_iter().find(|known| known.as_str() == word);
-        found.ok_or_else(|| errors::invalid(format!("there is no state `{word}`")))
-    };
+    let state = |word: &String| word.parse().map_err(|_| errors::invalid(format!("there is no state `{word}`")));
     words.iter().map(state).collect()
 }
 

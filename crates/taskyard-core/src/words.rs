@@ -1,0 +1,52 @@
+//! Words that people read and databases store as numbers.
+
+/// An enumeration whose names have texts, for people and for serde, and numbers, which both databases store.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident $what:literal { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// All of them, in the order of their codes.
+            pub const ALL: [Self; [$($text),+].len()] = [$(Self::$variant),+];
+
+            /// The number both databases store.
+            #[must_use]
+            pub const fn code(self) -> i16 {
+                self as i16
+            }
+
+            /// The one of a stored number; `None` for a row that was edited by hand.
+            #[must_use]
+            pub fn from_code(code: i16) -> Option<Self> {
+                usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
+            }
+
+            /// The word shown and read.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::Error;
+
+            fn from_str(text: &str) -> $crate::Result<Self> {
+                Self::ALL.into_iter().find(|known| known.as_str() == text).ok_or_else(|| $crate::Error::InvalidArgument {
+                    what: $what,
+                    why: format!("`{}` is none of {}", text.escape_debug(), [$($text),+].join(", ")),
+                })
+            }
+        }
+    };
+}
+pub(crate) use words;
