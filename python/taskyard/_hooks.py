@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
+import json
 import logging
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
 log = logging.getLogger("queued_task")
@@ -18,6 +20,7 @@ pre_create: list[Callable[..., Any]] = []
 post_create: list[Callable[..., Any]] = []
 pre_run: list[Callable[..., Any]] = []
 post_run: list[Callable[..., Any]] = []
+death: list[Callable[..., Any]] = []
 
 
 def _register(hooks: list[Callable[..., Any]], hook: Hook) -> Hook:
@@ -59,9 +62,20 @@ def on_post_run(hook: Hook) -> Hook:
     return _register(post_run, hook)
 
 
+def on_death(hook: Hook) -> Hook:
+    """``hook(dead)`` runs when a task has become a dead letter (state ``failed``), by whatever way and in whatever process.
+
+    ``dead`` is its record, a dict as ``tasks.dead.list()`` gives them. A worker of a server that serves the task's queue calls
+    it, once, within about a second; twice, if that worker dies amid it; not at all if no such server is there for a day.
+    One dead letter after the other, each with a minute for its hooks; sync ones run on a thread. What one raises is logged.
+    Whoever has much to do there adds a task for it. Register it where the application is loaded.
+    """
+    return _register(death, hook)
+
+
 def clear() -> None:
     """Forgets all hooks; for tests."""
-    for hooks in (pre_create, post_create, pre_run, post_run):
+    for hooks in (pre_create, post_create, pre_run, post_run, death):
         hooks.clear()
 
 
@@ -156,6 +170,21 @@ async def run_after(task: Any, result: Any, error: BaseException | None) -> None
             raise
         except Exception:
             log.exception("the hook %r failed after task %s", getattr(hook, "__qualname__", hook), task.id)
+
+
+async def run_death(dead: bytes, on_thread: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+    """Runs the hooks on death; what they raise is logged."""
+    for hook in list(death):
+        record = json.loads(dead)
+        try:
+            if inspect.iscoroutinefunction(hook):
+                await hook(record)
+                continue
+            called = await on_thread(functools.partial(hook, record))
+            if inspect.isawaitable(called):
+                await called
+        except (Exception, SystemExit):
+            log.exception("the hook %r failed on the death of %s", getattr(hook, "__qualname__", hook), record["id"])
 
 
 def _wanted(hook: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:

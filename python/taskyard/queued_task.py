@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _codec, _loops, _running
 from ._config import QueuedTaskConfig
-from ._hooks import on_post_create, on_post_run, on_pre_create, on_pre_run
+from ._hooks import on_death, on_post_create, on_post_run, on_pre_create, on_pre_run
 from ._running import Running, parent_result
 from ._state import QueuedTaskState
 from .errors import Fail, Retry, Snooze
@@ -31,6 +31,7 @@ __all__ = [
     "get_full_context",
     "get_parent_results",
     "is_cancelled",
+    "on_death",
     "on_post_create",
     "on_post_run",
     "on_pre_create",

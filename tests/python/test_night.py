@@ -117,6 +117,8 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
     assert "550 no such user" in mails[3]["error"]["message"]
     [dead] = project.json("dead", "list")
     assert dead["id"] == ids["mails"][3] and mind.refused["customer-3@example.org"] == 1 + mails[3]["lost"]
+    # A hook has told the shop, once.
+    eventually(lambda: rows("select task from alarm") == [(dead["id"],)], what="the alarm")
     mind.unknown.clear()
     project.run("dead", "retry", dead["id"])
     again = project.ended(dead["id"], 60)
@@ -139,6 +141,7 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
         eventually(lambda: project.json("schedule", "show", "nightly report")["last_state"] == "done", 30)
         assert rows("select items from report") == [(ITEMS,)]
 
+    assert rows("select count(*) from alarm") == [(1,)]
     # What is counted by SQL is what the command says.
     counted = project.json("db", "query", "select state, count(*) as count from queued_tasks group by state")
     by_state = {row["state"]: row["count"] for row in counted}

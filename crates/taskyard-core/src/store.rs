@@ -44,6 +44,9 @@
 //!     one [`Tick`], which applies only where the version is the one that he saw, in one transaction with the tasks that it
 //!     adds: each time of a schedule is decided once, by however many servers. A row that changed otherwise is not
 //!     `planned` and is due at once.
+//! 13. **Deaths.** Each time that a task becomes a dead letter, hooks are told of it once: a server takes what nobody was told
+//!     of, which nobody else then gets while that server lives, and says afterwards that it was told. Twice, if it dies in
+//!     between. What died longer ago than [`DEATH_TOLD_WITHIN`] is told no more; a retry makes the letter vanish.
 
 mod glance;
 mod messages;
@@ -73,6 +76,9 @@ pub const CRASHES_MAX: u32 = 3;
 pub const LOST_ALONE_MIN: u32 = 3;
 /// The shortest time between the end of an auto-removed task and its removal.
 pub const AUTO_REMOVE_AFTER: Duration = Duration::from_secs(60);
+
+/// How long after its death hooks are told of a dead letter at the latest.
+pub const DEATH_TOLD_WITHIN: Duration = Duration::from_secs(86_400);
 
 /// A database that keeps tasks. All methods may be called from any number of processes at once.
 #[async_trait]
@@ -284,6 +290,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Releases tasks parked for a reason.
     async fn unpark(&self, runtime: Runtime, reason: &str) -> Result<StepReport>;
+
+    /// Takes dead letters that hooks are to be told of, those that died first; also those that this server took before and has
+    /// not said anything of. None for a server that was declared dead.
+    async fn dead_take(&self, request: &DeadTake) -> Result<Vec<TaskId>>;
+
+    /// Of what this server took: hooks were told of it, or (not `told`) others may take it. How many it still was the taker of.
+    async fn dead_told(&self, server: ServerId, ids: &[TaskId], told: bool) -> Result<usize>;
 
     /// Deletes finished tasks older than the retention; resumes where the last call stopped.
     async fn prune(&self, retention: &Retention) -> Result<StepReport>;

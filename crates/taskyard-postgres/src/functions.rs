@@ -36,6 +36,8 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/task/purge.sql"),
     include_str!("sql/task/prune.sql"),
     include_str!("sql/task/prune_surplus.sql"),
+    include_str!("sql/dead/take.sql"),
+    include_str!("sql/dead/told.sql"),
     include_str!("sql/queue/settle.sql"),
     include_str!("sql/queue/set_apart.sql"),
     include_str!("sql/queue/configure.sql"),

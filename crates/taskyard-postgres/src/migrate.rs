@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_tables", include_str!("migrations/0001_tables.sql")),
     ("0002_schedules", include_str!("migrations/0002_schedules.sql")),
     ("0003_queues", include_str!("migrations/0003_queues.sql")),
+    ("0004_deaths", include_str!("migrations/0004_deaths.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
-    Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Final, Finish,
-    Glance, GlanceAt, MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus, Record,
-    Retention, SchedulePut, SchemaStatus, ServerRecord, StepReport, Store, StoreStatus, TaskEdit, TaskFilter,
+    Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, DeadTake, Final,
+    Finish, Glance, GlanceAt, MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus,
+    Record, Retention, SchedulePut, SchemaStatus, ServerRecord, StepReport, Store, StoreStatus, TaskEdit, TaskFilter,
     TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
@@ -426,6 +426,14 @@ impl Store for PostgresStore {
 
     async fn prune(&self, retention: &Retention) -> Result<StepReport> {
         upkeep::prune(&self.inner, retention).await
+    }
+
+    async fn dead_take(&self, request: &DeadTake) -> Result<Vec<TaskId>> {
+        upkeep::dead_take(&self.inner, request).await
+    }
+
+    async fn dead_told(&self, server: ServerId, ids: &[TaskId], told: bool) -> Result<usize> {
+        upkeep::dead_told(&self.inner, server, ids, told).await
     }
 
     async fn prune_surplus(&self, retention: &Retention) -> Result<StepReport> {

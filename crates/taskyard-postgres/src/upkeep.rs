@@ -1,10 +1,11 @@
-//! Upkeep, in steps: what has become due, what a dead server held, what cascades left, what is parked, what is old.
+//! Upkeep, in steps: what has become due, what a dead server held, what cascades left, what is parked, what hooks are to be
+//! told of, what is old.
 
 use std::time::{Duration, Instant};
 
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{ParkedReason, PromoteReport, Retention, StepReport};
-use taskyard_core::{Result, ServerId};
+use taskyard_core::store::{DeadTake, ParkedReason, PromoteReport, Retention, StepReport};
+use taskyard_core::{Result, ServerId, TaskId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -109,6 +110,26 @@ pub(crate) async fn unpark(store: &Inner, runtime: Runtime, reason: &str) -> Res
         store.tell_work();
     }
     Ok(report)
+}
+
+pub(crate) async fn dead_take(store: &Inner, request: &DeadTake) -> Result<Vec<TaskId>> {
+    // Taking again what was taken does no harm.
+    let sql = "SELECT * FROM taskyard.dead_take($1, $2, $3, $4)";
+    let params = [
+        (&request.server.0 as _, Type::UUID),
+        (&request.runtime.code() as _, Type::INT2),
+        (&request.queues as _, Type::TEXT_ARRAY),
+        (&i32::try_from(request.limit).unwrap_or(i32::MAX) as _, Type::INT4),
+    ];
+    store.pool.ask(Role::Claim, sql, &params).await?.iter().map(|row| Ok(TaskId(get(row, 0)?))).collect()
+}
+
+pub(crate) async fn dead_told(store: &Inner, server: ServerId, ids: &[TaskId], told: bool) -> Result<usize> {
+    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+    let sql = "SELECT taskyard.dead_told($1, $2, $3)";
+    let params = [(&server.0 as _, Type::UUID), (&ids as _, Type::UUID_ARRAY), (&told as _, Type::BOOL)];
+    let rows = store.pool.query(Role::Claim, sql, &params).await?;
+    rows.first().map_or(Ok(0), |row| size(row, 0))
 }
 
 pub(crate) async fn prune_surplus(store: &Inner, retention: &Retention) -> Result<StepReport> {

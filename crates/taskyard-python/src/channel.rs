@@ -200,9 +200,14 @@ impl Channel {
         Ok(said)
     }
 
-    /// Ready to run tasks.
-    fn ready(&self, py: Python<'_>) -> PyResult<()> {
-        self.say(py, &FromChild::Ready)
+    /// Ready to run tasks, and to call hooks on death if there are some.
+    fn ready(&self, py: Python<'_>, hears_deaths: bool) -> PyResult<()> {
+        self.say(py, &FromChild::Ready { hears_deaths })
+    }
+
+    /// The hooks on death were called.
+    fn told(&self, py: Python<'_>, number: u64) -> PyResult<()> {
+        self.say(py, &FromChild::Told(number))
     }
 
     /// Of the reasons it was asked about, those that do not hold here.

@@ -20,6 +20,7 @@ mod heard;
 mod knowing;
 mod process;
 mod signed;
+mod telling;
 mod watch;
 mod yard;
 
@@ -29,10 +30,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use taskyard_core::seal::Keys;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{Outcome, Signal};
-use taskyard_core::{TaskId, Token};
+use taskyard_core::{TaskId, TaskRecord, Token};
 use tokio::sync::Notify;
 
 use crate::ServerConfig;
@@ -40,6 +42,7 @@ use crate::attempt::{Attempt, Interrupt};
 use crate::engine::{Engine, lock};
 use crate::executor::room::{self, Pace};
 use crate::executor::{Executor, Figures, Queued};
+use crate::hooks::Heard;
 use child::{Flight, Recall};
 pub use embedded::Embedded;
 use frame::Why;
@@ -128,6 +131,7 @@ impl Children {
     /// Hands out what is in the line, and starts another child if those that run cannot take it all.
     fn feed(self: &Arc<Self>, yard: &mut Yard) {
         let config = self.config();
+        yard.telling.hand_out(&yard.children, Instant::now());
         yard.hand_out(config.concurrency.max(1), self.ahead());
         if self.is_closing() || !yard.wants_another(config.workers.max(1), config.on_demand, Instant::now()) {
             return;
@@ -171,6 +175,14 @@ impl Executor for Arc<Children> {
 
     fn known(&self, reasons: &[String]) -> Vec<String> {
         self.known_of(reasons)
+    }
+
+    fn hears_deaths(&self) -> Option<bool> {
+        self.hears()
+    }
+
+    fn tell_death(&self, dead: TaskRecord) -> BoxFuture<'_, Heard> {
+        self.tell(&dead)
     }
 
     fn take_unstarted(&self, patience: Duration) -> Vec<Queued> {

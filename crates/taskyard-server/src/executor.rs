@@ -14,16 +14,18 @@ mod watchdog;
 
 use std::time::{Duration, Instant};
 
-use taskyard_core::ClaimId;
+use futures_util::future::BoxFuture;
 use taskyard_core::seal::Opened;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{Claimed, Signal};
+use taskyard_core::{ClaimId, TaskRecord};
 use tokio::sync::Notify;
 
 pub(crate) use pool::Pool;
 
 use crate::TaskDef;
 use crate::attempt::Interrupt;
+use crate::hooks::Heard;
 
 /// A claimed task that waits for its turn.
 pub(crate) struct Queued {
@@ -79,6 +81,12 @@ pub(crate) trait Executor: Send + Sync {
     /// Which of these reasons, for which tasks are parked, do not hold here, as far as is known by now. What must be
     /// found out first rings [`crate::engine::Engine::learned`].
     fn known(&self, reasons: &[String]) -> Vec<String>;
+
+    /// Whether there are hooks on death; `None` while nobody knows.
+    fn hears_deaths(&self) -> Option<bool>;
+
+    /// Calls the hooks on death with a dead letter; one at a time.
+    fn tell_death(&self, dead: TaskRecord) -> BoxFuture<'_, Heard>;
 
     /// Whether something runs here that must have nothing beside it.
     fn runs_alone(&self) -> bool {

@@ -20,6 +20,7 @@ mod engine;
 mod executor;
 mod fetcher;
 mod heartbeat;
+mod hooks;
 mod inline;
 mod log_layer;
 mod panics;

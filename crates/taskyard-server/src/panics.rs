@@ -43,11 +43,15 @@ pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
 }
 
 fn failure(payload: &(dyn Any + Send)) -> Failure {
-    let message = payload
+    let traceback = PLACE.try_with(RefCell::take).ok().flatten();
+    Failure { error_type: "Panicked".into(), message: message(payload), traceback }
+}
+
+/// What was said at the panic.
+pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
+    payload
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
         .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "the task panicked with a value that is no text".into());
-    let traceback = PLACE.try_with(RefCell::take).ok().flatten();
-    Failure { error_type: "Panicked".into(), message, traceback }
+        .unwrap_or_else(|| "the task panicked with a value that is no text".into())
 }

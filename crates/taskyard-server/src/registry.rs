@@ -1,4 +1,4 @@
-//! The functions that a server may run, and the application's state that they can reach.
+//! The functions that a server may run, the application's state that they can reach, and its hooks.
 //!
 //! A row in the database never loads or calls anything that is not in here. What a registry does not know is parked
 //! with the reason that [`parked_reason`] writes; a server that knows the kind finds it by the same text.
@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use taskyard_core::{Error, Result};
+use taskyard_core::{Error, Result, TaskRecord};
 
 use crate::TaskDef;
+use crate::hooks::Hooks;
 
 /// Which kinds there are, by name, and the state that is injected.
 #[derive(Clone, Default)]
@@ -18,6 +19,7 @@ pub struct Registry {
     defs: HashMap<&'static str, &'static TaskDef>,
     states: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
     conflict: Option<String>,
+    death_hooks: Hooks,
 }
 
 impl Registry {
@@ -57,6 +59,23 @@ impl Registry {
         self
     }
 
+    /// Calls this when a Rust task has become a dead letter (state `failed`), by whatever way and in whatever process: a server
+    /// of this program that serves its queue is told of it, once, within about a second. Twice, if that server dies amid it;
+    /// not at all if no such server is there for a day. Several hooks are called in the order in which they were given, on a
+    /// thread of their own, dead letter after dead letter; each has a minute. What a hook answers as an error is logged.
+    ///
+    /// Whoever has much to do there adds a task for it.
+    #[must_use]
+    pub fn on_death<F, Calling, E>(mut self, hook: F) -> Self
+    where
+        F: Fn(TaskRecord) -> Calling + Send + Sync + 'static,
+        Calling: Future<Output = std::result::Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.death_hooks.push(hook);
+        self
+    }
+
     /// Refuses what cannot be right.
     ///
     /// # Errors
@@ -86,6 +105,10 @@ impl Registry {
     #[must_use]
     pub fn knows_reason(&self, reason: &str) -> bool {
         kind_of_reason(reason).is_some_and(|kind| self.defs.contains_key(kind))
+    }
+
+    pub(crate) fn death_hooks(&self) -> &Hooks {
+        &self.death_hooks
     }
 
     pub(crate) fn state_of<T: Any + Clone>(&self) -> Option<T> {

@@ -127,6 +127,7 @@ async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit
     loops.spawn(recorder::run(state.engine.clone(), state.store.clone()));
     loops.spawn(watch_bodies(state.clone()));
     loops.spawn(upkeep::run(state.clone()));
+    loops.spawn(upkeep::deaths::run(state.clone()));
     let reason = tokio::select! {
         () = state.reached(Phase::Aborted) => return ServerExit::new(ExitReason::Aborted, state),
         () = state.reached(Phase::Draining) => ExitReason::Stopped,

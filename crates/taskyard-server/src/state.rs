@@ -82,6 +82,8 @@ pub(crate) struct State {
     pub worn_out: AtomicBool,
     /// The heartbeat has ended; the lease is not renewed any more.
     pub beat_ended: watch::Sender<bool>,
+    /// Held while hooks are told of dead letters.
+    pub telling: tokio::sync::Mutex<()>,
     last_beat: Mutex<Duration>,
 }
 
@@ -103,6 +105,7 @@ impl State {
             written: watch::Sender::new(0),
             worn_out: AtomicBool::new(false),
             beat_ended: watch::Sender::new(false),
+            telling: tokio::sync::Mutex::default(),
             last_beat: Mutex::new(clock::elapsed()),
         }
     }

@@ -6,6 +6,7 @@
 
 mod ageing;
 mod apart;
+pub(crate) mod deaths;
 mod parked;
 mod prune;
 mod rescue;

@@ -9,6 +9,7 @@ pub(crate) mod cascade;
 pub(crate) mod claim;
 pub(crate) mod clock;
 pub(crate) mod control;
+pub(crate) mod dead;
 pub(crate) mod edit;
 pub(crate) mod finish;
 pub(crate) mod get;

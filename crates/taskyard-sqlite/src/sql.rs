@@ -14,6 +14,18 @@ pub(crate) use sql;
 mod tests {
     use rusqlite::Connection;
 
+    fn migrated() -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        for sql in [
+            include_str!("migrations/0001_initial.sql"),
+            include_str!("migrations/0003_queues.sql"),
+            include_str!("migrations/0004_deaths.sql"),
+        ] {
+            connection.execute_batch(sql).unwrap();
+        }
+        connection
+    }
+
     /// What the statement's plan says, one line per step.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {
         let mut statement = connection.prepare(&format!("explain query plan {sql}")).unwrap();
@@ -29,9 +41,7 @@ mod tests {
     /// None of the statements that run all the time reads a table from end to end, or sorts what it has read.
     #[test]
     fn hot_statements_search_and_never_sort() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("migrations/0001_initial.sql")).unwrap();
-        connection.execute_batch(include_str!("migrations/0003_queues.sql")).unwrap();
+        let connection = migrated();
         let hot = [
             sql!("ready/scan"),
             sql!("ready/scan_after"),
@@ -62,6 +72,7 @@ mod tests {
             sql!("edge/children"),
             sql!("edge/open_count"),
             sql!("edge/unfinished_child"),
+            sql!("dead/untold"),
             sql!("deadline/due"),
             sql!("deadline/delete_task"),
             sql!("claim/get"),
@@ -86,9 +97,7 @@ mod tests {
 
     #[test]
     fn timers_are_read_off_their_own_index() {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("migrations/0001_initial.sql")).unwrap();
-        connection.execute_batch(include_str!("migrations/0003_queues.sql")).unwrap();
+        let connection = migrated();
         for sql in [sql!("waiting/due"), sql!("waiting/next_due")] {
             let steps = plan(&connection, sql);
             assert!(steps.iter().any(|step| step.contains("ty_waiting_due")), "{steps:?}");

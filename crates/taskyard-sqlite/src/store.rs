@@ -358,6 +358,21 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::parked::release(tx, runtime, &reason)).await
     }
 
+    async fn dead_take(&self, request: &DeadTake) -> Result<Vec<TaskId>> {
+        // Nothing is written while there is nothing to take.
+        let (request, wanted) = (request.clone(), request.clone());
+        if self.readers.read(move |read| ops::dead::any(read, &request)).await? {
+            self.writer.write(move |tx| ops::dead::take(tx, &wanted)).await
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    async fn dead_told(&self, server: ServerId, ids: &[TaskId], told: bool) -> Result<usize> {
+        let ids = ids.to_vec();
+        self.writer.write(move |tx| ops::dead::told(tx, server, &ids, told)).await
+    }
+
     async fn prune(&self, retention: &Retention) -> Result<StepReport> {
         let retention = *retention;
         self.writer.write(move |tx| ops::prune::prune(tx, &retention)).await

@@ -34,6 +34,7 @@ mod clock;
 mod context;
 mod control;
 mod counters;
+mod deaths;
 mod edits;
 mod expiry;
 mod fencing;

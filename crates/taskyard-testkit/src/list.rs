@@ -132,6 +132,20 @@ macro_rules! __conformance_list {
                 history_is_bounded_and_keeps_what_is_open
                 what_changes_rings
             }
+            deaths {
+                each_death_is_taken_by_one_server
+                what_was_told_is_told_no_more
+                the_taker_gets_again_what_it_took
+                what_a_dead_taker_had_goes_to_another
+                what_is_left_to_others_is_theirs
+                only_of_its_runtime_and_queues
+                one_that_was_declared_dead_gets_none
+                a_retry_takes_the_letter_away
+                who_dies_again_is_told_again
+                what_died_long_ago_is_told_no_more
+                every_way_to_die_counts
+                whatever_happens_each_death_is_told_once
+            }
             rescue {
                 a_lost_task_runs_again_unblamed
                 a_rescued_task_comes_before_younger_ones

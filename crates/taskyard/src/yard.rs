@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use taskyard_core::client::{Call, Client, ClientConfig};
 use taskyard_core::settings::Settings;
-use taskyard_core::{QueueOrder, Result, Store};
+use taskyard_core::{QueueOrder, Result, Store, TaskRecord};
 use taskyard_server::{BodyResult, Registry, Server, ServerConfig, ServerHandle, TaskContext, TaskError};
 
 /// The queue: everything that [`Client`] does, and servers in this process. Cheap to clone.
@@ -71,6 +71,29 @@ impl Taskyard {
     #[must_use]
     pub fn state<T: Any + Clone + Send + Sync>(mut self, value: T) -> Self {
         self.registry = self.registry.state(value);
+        self
+    }
+
+    /// Calls this in servers started from now on when a task has become a dead letter: see [`Registry::on_death`].
+    ///
+    /// ```no_run
+    /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Result<()> {
+    /// let queue = queue.on_death(async |dead| {
+    ///     eprintln!("{} {} died: {:?}", dead.kind, dead.id, dead.error);
+    ///     Ok::<(), std::io::Error>(())
+    /// });
+    /// let server = queue.serve().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_death<F, Calling, E>(mut self, hook: F) -> Self
+    where
+        F: Fn(TaskRecord) -> Calling + Send + Sync + 'static,
+        Calling: Future<Output = std::result::Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.registry = self.registry.on_death(hook);
         self
     }
 

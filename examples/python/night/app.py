@@ -19,7 +19,7 @@ from fastapi import FastAPI, HTTPException
 from taskyard import Fail, QueuedTasks, RetryPolicy, TasksDep, task
 from taskyard.batches import Cursor, id_ranges
 from taskyard.progress import ProgressTracker
-from taskyard.queued_task import get_context, get_current_task, getLogger
+from taskyard.queued_task import get_context, get_current_task, getLogger, on_death
 from taskyard.scheduler import Scheduler
 
 queue = QueuedTasks()
@@ -38,6 +38,7 @@ def shop() -> Iterator[sqlite3.Connection]:
             "create table if not exists item (id integer primary key, region integer not null, cents integer not null);"
             "create table if not exists ranges (attempt integer, first integer, stop integer);"
             "create table if not exists report (night text, items integer);"
+            "create table if not exists alarm (task text, words text);"
         )
         with connection:
             yield connection
@@ -89,6 +90,13 @@ def send_mail(to: str, subject: str) -> str:
             raise
     log.info("mailed %s", to)
     return to
+
+
+@on_death
+def alarm(dead: dict[str, Any]) -> None:
+    """Somebody must look at what is given up: once for each dead letter."""
+    with shop() as connection:
+        connection.execute("insert into alarm values (?, ?)", (dead["id"], dead["error"]["message"]))
 
 
 # ----------------------------------------------------------------------------------------------------------- the reports

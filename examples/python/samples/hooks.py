@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskyard import context
-from taskyard.queued_task import getLogger, on_post_run, on_pre_create, on_pre_run
+from taskyard.queued_task import getLogger, on_death, on_post_run, on_pre_create, on_pre_run
 
 
 @on_pre_create
@@ -24,6 +24,12 @@ async def restore_user(task: Any) -> None:
 async def after(task: Any, result: Any = None, error: Any = None) -> None:
     """Once after each attempt."""
     getLogger("audit").info("%s of %s: %s", task.name, context.get_user(), "failed" if error else "done")
+
+
+@on_death
+def died(dead: dict[str, Any]) -> None:
+    """Once for each task that is given up, in some worker."""
+    getLogger("audit").error("%s of %s is dead: %s", dead["kind"], dead["id"], dead["error"]["message"])
 
 
 async def who_am_i() -> Any:

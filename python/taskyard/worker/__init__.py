@@ -94,6 +94,8 @@ class Worker:
         #: Of those that run, how many wait for other tasks.
         self._resting = 0
         self._seats = Seats()
+        #: Hooks that are told of a dead letter.
+        self._telling: set[asyncio.Task[None]] = set()
         self._flushing = False
         self._notes: dict[int, Running] = {}
         self._notes_lock = threading.Lock()
@@ -129,7 +131,7 @@ class Worker:
 
     def _on_begin(self, settings: dict[str, Any]) -> None:
         self.settings.update(settings)
-        self.channel.ready()
+        self.channel.ready(bool(_hooks.death))
 
     def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
         for run in runs:
@@ -164,12 +166,25 @@ class Worker:
 
         self.channel.known([reason for reason in reasons if holds_not(reason)])
 
+    def _on_death(self, death: tuple[int, bytes]) -> None:
+        telling = self._context.copy().run(self.loop.create_task, self._tell(*death))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def _tell(self, number: int, dead: bytes) -> None:
+        context = contextvars.copy_context()
+        await _hooks.run_death(dead, lambda call: self._threads.run(self.loop, lambda: context.run(call)))
+        if not self._ended:
+            self.channel.told(number)
+            # Behind the callback that forgets this one.
+            self.loop.call_soon(self._flush)
+
     def _on_leave(self, _: Any) -> None:
         self._leaving = True
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
-        if self._leaving and not self._running and not self._waiting:
+        if self._leaving and not self._running and not self._waiting and not self._telling:
             self._write()
             self._end()
 

@@ -468,6 +468,19 @@ impl Default for Retention {
     }
 }
 
+/// Asks for dead letters that a server's hooks are to be told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadTake {
+    /// The server; it must not have been declared dead.
+    pub server: ServerId,
+    /// Tasks of this runtime.
+    pub runtime: Runtime,
+    /// Only of these queues; all if `None`.
+    pub queues: Option<Vec<String>>,
+    /// At most this many.
+    pub limit: usize,
+}
+
 /// What a person changes of a task that has ended without success; `None` leaves a part as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskEdit {

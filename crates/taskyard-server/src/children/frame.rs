@@ -43,6 +43,8 @@ pub enum ToChild {
     Answers(Vec<(u64, Result<ByteBuf, Refusal>)>),
     /// Which of these reasons, for which tasks are parked, do not hold here?
     Knows(Vec<String>),
+    /// Call the hooks on death with this task's record (JSON), and answer by this number.
+    Death(u64, ByteBuf),
     /// Take nothing more, and leave when all has ended.
     Leave,
 }
@@ -133,7 +135,12 @@ pub enum Why {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum FromChild {
     /// Ready to run tasks.
-    Ready,
+    Ready {
+        /// Whether the application has hooks on death.
+        hears_deaths: bool,
+    },
+    /// The hooks on death were called.
+    Told(u64),
     /// These attempts' bodies are about to begin.
     Started(Vec<u64>),
     /// Log lines and contexts of running attempts.

@@ -23,7 +23,8 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
     let yard = &mut *yard;
     let Some(child) = yard.children.get_mut(&number) else { return };
     match message {
-        FromChild::Ready => {
+        FromChild::Ready { hears_deaths } => {
+            yard.telling.hooks = Some(hears_deaths);
             child.ready = true;
             child.idle_since = Instant::now();
             yard.knowing.begin(child);
@@ -52,6 +53,10 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
         }
         FromChild::Ended(ends) => ended(children, yard, number, ends),
         FromChild::Asks(asks) => super::asked::asked(children, child, number, asks),
+        FromChild::Told(number) => {
+            yard.telling.told(number);
+            child.idle_since = Instant::now();
+        }
         FromChild::Singles(kinds) => {
             yard.singles.extend(kinds);
             let most = 1 + children.ahead();

@@ -167,6 +167,7 @@ async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceive
 fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     let mut yard = lock(&children.yard);
     let Some(child) = yard.children.remove(&number) else { return };
+    yard.telling.gone(number);
     // What it started may be left.
     child.kill();
     let died = status.map_or_else(|| "its process is gone".to_owned(), |status| format!("its process ended: {status}"));

@@ -22,23 +22,24 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
     let mut yard = lock(&children.yard);
     let staying = yard.children.values().filter(|child| child.stays()).count();
     let mut spare = staying.saturating_sub(config.workers_min);
+    let yard = &mut *yard;
+    yard.telling.watch(now);
     for (number, child) in &mut yard.children {
         watch_bodies(child, &config, now);
+        let is_empty = child.flights.is_empty() && !yard.telling.is_of(*number);
         if let Some(since) = child.condemned {
             let innocent = child.flights.values().any(|flight| matches!(flight, Flight::Started { verdict: None, .. }));
             if !innocent || now.saturating_duration_since(since) >= config.cancel_grace {
                 tracing::warn!(child = number, "a child process runs a task that does not yield: it is ended");
                 child.kill();
             }
-        } else if child.leaving.is_some_and(|at| now.saturating_duration_since(at) >= LEAVE_MAX)
-            && child.flights.is_empty()
+        } else if child.leaving.is_some_and(|at| now.saturating_duration_since(at) >= LEAVE_MAX) && is_empty
             || !child.ready && now.saturating_duration_since(child.born) >= START_MAX
         {
             tracing::warn!(child = number, "a child process is stuck: it is ended");
             child.kill();
         } else if child.takes() {
-            let idle = child.flights.is_empty()
-                && now.saturating_duration_since(child.idle_since) >= config.worker_idle_timeout;
+            let idle = is_empty && now.saturating_duration_since(child.idle_since) >= config.worker_idle_timeout;
             if idle && spare > 0 {
                 spare -= 1;
                 child.tell_to_leave(now);
@@ -47,7 +48,7 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
             }
         }
     }
-    children.feed(&mut yard);
+    children.feed(yard);
 }
 
 fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::child::{Child, Flight, Recall};
 use super::frame::ToChild;
 use super::knowing::Knowing;
+use super::telling::Telling;
 use crate::attempt::{Attempt, Interrupt};
 use crate::executor::Queued;
 
@@ -23,6 +24,8 @@ pub(super) struct Yard {
     pub last_slot: u64,
     /// Which reasons for parking do not hold in the children, as far as they said.
     pub knowing: Knowing,
+    /// The death that the application's hooks are told of.
+    pub telling: Telling,
     /// Starts in a row that came to nothing.
     failures: u32,
     /// No start before then.
@@ -107,8 +110,9 @@ impl Yard {
             staying.fold((0, false), |(count, starting), child| (count + 1, starting || !child.ready));
         // One at a time: the next is started when this one is ready and there still is a line. After failures one is
         // tried although nothing is claimed for it.
-        let asked_for =
-            !self.line.is_empty() || (count == 0 && (always_one || self.failures > 0 || self.knowing.is_wanted()));
+        let asked_for = !self.line.is_empty()
+            || (count == 0
+                && (always_one || self.failures > 0 || self.knowing.is_wanted() || self.telling.is_wanted()));
         !starting && count < workers && asked_for
     }
 
@@ -117,6 +121,9 @@ impl Yard {
         self.failures = self.failures.saturating_add(1);
         let pause = Duration::from_millis(100) * 2_u32.saturating_pow(self.failures.min(10));
         self.not_before = Some(now + pause.min(PAUSE_MAX));
+        if self.is_broken() {
+            self.telling.broken();
+        }
     }
 
     pub fn start_succeeded(&mut self) {

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{Outcome, Signal};
-use taskyard_core::{TaskId, Token};
+use taskyard_core::{TaskId, TaskRecord, Token};
 use tokio::sync::Notify;
 
 use super::blocking::Blocking;
@@ -21,6 +22,7 @@ use super::{Executor, Figures, Queued};
 use crate::ServerConfig;
 use crate::attempt::{Attempt, Interrupt};
 use crate::engine::{Engine, lock};
+use crate::hooks::Heard;
 
 pub(crate) struct Pool {
     pub(super) engine: Arc<Engine>,
@@ -227,6 +229,14 @@ impl Executor for Arc<Pool> {
 
     fn known(&self, reasons: &[String]) -> Vec<String> {
         reasons.iter().filter(|reason| self.engine.registry.knows_reason(reason)).cloned().collect()
+    }
+
+    fn hears_deaths(&self) -> Option<bool> {
+        Some(!self.engine.registry.death_hooks().is_empty())
+    }
+
+    fn tell_death(&self, dead: TaskRecord) -> BoxFuture<'_, Heard> {
+        Box::pin(self.engine.registry.death_hooks().tell_apart(dead))
     }
 
     fn interrupt_all(&self, why: Interrupt) {

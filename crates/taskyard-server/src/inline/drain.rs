@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{Beat, ClaimRequest, Claimed, Outcome, StepReport, Store};
+use taskyard_core::store::{Beat, ClaimRequest, Claimed, DeadTake, Outcome, StepReport, Store};
 use taskyard_core::{ClaimId, Client, Error, Result, ServerId, TaskId};
 
 use super::drive::drive;
@@ -69,6 +69,7 @@ async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>) -> 
     let records = tokio::task::spawn_local(recorder::run(engine.clone(), store.clone()));
     let mut drain = Drain { engine, store, server, client, running: HashMap::new(), ran: 0 };
     let ran = drain.run_out().await;
+    drain.tell_deaths().await?;
     records.abort();
     drain.store.server_leave(server).await?;
     ran
@@ -99,6 +100,22 @@ impl Drain {
             }
             self.write().await?;
         }
+    }
+
+    async fn tell_deaths(&self) -> Result<()> {
+        let hooks = self.engine.registry.death_hooks();
+        let request = DeadTake { server: self.server, runtime: Runtime::Rust, queues: None, limit: AT_ONCE };
+        while !hooks.is_empty() {
+            let ids = self.store.dead_take(&request).await?;
+            if ids.is_empty() {
+                break;
+            }
+            for dead in self.store.get(&ids).await?.iter().flatten() {
+                hooks.tell(dead).await;
+            }
+            self.store.dead_told(self.server, &ids, true).await?;
+        }
+        Ok(())
     }
 
     async fn upkeep(&self) -> Result<()> {

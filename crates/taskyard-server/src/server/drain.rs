@@ -9,11 +9,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::attempt::Interrupt;
 use crate::state::{Phase, State};
+use crate::upkeep;
 
 /// How long dropped bodies may take to go.
 const DROP_MAX: Duration = Duration::from_millis(300);
-/// The last writes, in all.
-const WRITE_MAX: Duration = Duration::from_millis(1_000);
+/// The last writes have so long after the grace period, however early what ran has ended: with them, the goodbye and what it
+/// takes to end the process, an exit takes two seconds beyond it at most.
+const WRITE_MAX: Duration = Duration::from_millis(1_400);
 /// The goodbye.
 const LEAVE_MAX: Duration = Duration::from_millis(400);
 /// Between two looks.
@@ -22,11 +24,12 @@ const STEP: Duration = Duration::from_millis(5);
 pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_beat: &watch::Sender<bool>) {
     let grace = state.config().shutdown_grace;
     tracing::info!(running = state.figures().running, ?grace, "the server stops: it claims nothing more");
+    let mut graced = Instant::now() + grace;
     give_back(state);
     tokio::select! {
         () = ended(state) => {}
-        () = tokio::time::sleep(grace) => {}
-        () = state.reached(Phase::Hastened) => {}
+        () = tokio::time::sleep_until(graced) => {}
+        () = state.reached(Phase::Hastened) => graced = Instant::now(),
     }
     if state.figures().running > 0 {
         state.drop_work(Interrupt::Release);
@@ -35,7 +38,7 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
             executor.release_running();
         }
     }
-    let last = Instant::now() + WRITE_MAX;
+    let last = graced + WRITE_MAX;
     // A claim that is still under way may yet bring tasks, which must be given back.
     let quiet = timeout_at(last, async {
         while fetchers.join_next().await.is_some() {}
@@ -43,7 +46,17 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
             tokio::time::sleep(STEP).await;
         }
     });
-    let all_written = quiet.await.is_ok();
+    let all_written = tokio::select! {
+        quiet = quiet => quiet.is_ok(),
+        () = hastened(state, graced) => state.unwritten() == 0,
+    };
+    if all_written && Instant::now() < graced {
+        tokio::select! {
+            () = upkeep::deaths::tell_rest(state) => {}
+            () = tokio::time::sleep_until(graced) => {}
+            () = state.reached(Phase::Hastened) => {}
+        }
+    }
     stop_beat.send_replace(true);
     if !all_written {
         tracing::warn!(
@@ -63,6 +76,12 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
         Ok(Err(error)) => tracing::warn!(%error, "the server could not say goodbye; its lease will run out"),
         Err(_) => tracing::warn!("the server could not say goodbye in time; its lease will run out"),
     }
+}
+
+/// Returns when somebody has lost patience, and then the last writes have had their time.
+async fn hastened(state: &State, graced: Instant) {
+    state.reached(Phase::Hastened).await;
+    tokio::time::sleep_until(graced.min(Instant::now()) + WRITE_MAX).await;
 }
 
 fn give_back(state: &State) {

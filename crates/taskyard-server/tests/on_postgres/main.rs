@@ -15,6 +15,8 @@ mod children;
 mod context;
 #[path = "../server/control.rs"]
 mod control;
+#[path = "../server/deaths.rs"]
+mod deaths;
 #[path = "../server/ends.rs"]
 mod ends;
 #[path = "../server/identity.rs"]

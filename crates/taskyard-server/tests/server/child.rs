@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as Socket;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,41 @@ use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 
 const MARK: &str = "TASKYARD_TEST_CHILD";
+/// A directory: there are hooks on death, and each call leaves a file there.
+const DEATHS: &str = "TASKYARD_TEST_CHILD_DEATHS";
+/// The first so many calls kill the child.
+const DEADLY: &str = "TASKYARD_TEST_CHILD_DEADLY";
+
+/// This program as a child that has hooks on death.
+pub fn mourning(directory: &Path, deadly: usize) -> ChildCommand {
+    let mut command = command();
+    command.env.push((DEATHS.into(), directory.into()));
+    command.env.push((DEADLY.into(), deadly.to_string().into()));
+    command
+}
+
+/// What its hooks were called with, in no order.
+pub fn mourned(directory: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(directory).unwrap();
+    files.map(|file| file.unwrap().file_name().into_string().unwrap()).filter(|name| name != "tries").collect()
+}
+
+/// How often they were called.
+pub fn tries(directory: &Path) -> u64 {
+    std::fs::metadata(directory.join("tries")).map_or(0, |tries| tries.len())
+}
+
+fn mourn(dead: &[u8]) {
+    let directory = std::path::PathBuf::from(std::env::var_os(DEATHS).unwrap());
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(directory.join("tries"));
+    file.unwrap().write_all(b".").unwrap();
+    if tries(&directory) <= std::env::var(DEADLY).unwrap().parse().unwrap() {
+        std::process::abort();
+    }
+    let dead: Value = serde_json::from_slice(dead).unwrap();
+    assert_eq!(dead["state"], "failed");
+    std::fs::write(directory.join(dead["id"].as_str().unwrap()), "").unwrap();
+}
 
 /// This program as a child.
 pub fn command() -> ChildCommand {
@@ -84,7 +120,8 @@ async fn live() {
         match message {
             ToChild::Begin { concurrency, .. } => {
                 places = Arc::new(Semaphore::new(concurrency));
-                say.send(FromChild::Ready);
+                let hears_deaths = std::env::var_os(DEATHS).is_some();
+                say.send(FromChild::Ready { hears_deaths });
             }
             ToChild::Run(runs) => {
                 for run in runs {
@@ -115,6 +152,10 @@ async fn live() {
             ToChild::Knows(reasons) => {
                 let known = reasons.into_iter().filter(|reason| reason == "kind `known`").collect();
                 say.send(FromChild::Known(known));
+            }
+            ToChild::Death(number, dead) => {
+                mourn(&dead);
+                say.send(FromChild::Told(number));
             }
             ToChild::Leave => leaving = true,
         }

@@ -44,7 +44,7 @@ impl Taker {
         socket.set_nonblocking(true).unwrap();
         let socket = UnixStream::from_std(socket).unwrap();
         let mut taker = Self { socket, calls: 0, runs: Vec::new(), answers: Vec::new() };
-        taker.say(FromChild::Ready).await;
+        taker.say(FromChild::Ready { hears_deaths: false }).await;
         (taker, server)
     }
 

@@ -4,7 +4,7 @@
 //!   server that is killed in the middle costs one range at most.
 //! - [`totals`]: one task per region over what was imported, and a summary that gets the results of all of them.
 //! - [`mail`]: mails over SMTP; a mailbox that is busy (4xx) is tried again, an address that does not exist (5xx) becomes
-//!   a dead letter, to be retried by a person once it is put right.
+//!   a dead letter, to be retried by a person once it is put right; a hook on death raises an alarm.
 //! - [`report`]: a report every night at three o'clock in Berlin, also in the nights in which the clocks change.
 //!
 //! # Try it

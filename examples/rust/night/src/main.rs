@@ -29,7 +29,11 @@ fn main() -> ExitCode {
 /// The commands, whose servers know the shop.
 fn commands() -> Result<Commands, Box<dyn Error>> {
     let shop = Shop::from_environment()?;
-    Ok(Commands::new().configure(move |queue| queue.state(shop.clone())))
+    Ok(Commands::new().configure(move |queue| {
+        let alarmed = shop.clone();
+        // On a thread of the hooks, once for each dead letter.
+        queue.state(shop.clone()).on_death(move |dead| std::future::ready(alarmed.alarm(&dead)))
+    }))
 }
 
 /// Declares what this version of the program wants to be done regularly, then serves as `queue start` does.

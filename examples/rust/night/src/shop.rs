@@ -4,12 +4,13 @@ use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
+use taskyard::TaskRecord;
 
 /// Rows wait so long for another process's transaction.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// The supplier's rows; what each attempt of an import did; the reports.
+/// The supplier's rows; what each attempt of an import did; the reports; what somebody must look at.
 const TABLES: &str = "
     create table if not exists item (id integer primary key, cents integer not null);
     create table if not exists import_range (
@@ -17,6 +18,7 @@ const TABLES: &str = "
         inserted integer not null
     );
     create table if not exists report (task text primary key, items integer not null, cents integer not null);
+    create table if not exists alarm (task text not null, words text not null);
 ";
 
 /// The shop, as its servers know it.
@@ -60,6 +62,15 @@ impl Shop {
         // remember a range as done when the power cannot take the rows away any more.
         connection.pragma_update(None, "journal_mode", "wal")?;
         Ok(connection)
+    }
+
+    /// Notes what was given up. Blocks.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn alarm(&self, dead: &TaskRecord) -> rusqlite::Result<()> {
+        let words = dead.error.as_ref().map_or("", |error| &error.message);
+        self.open()?.execute("insert into alarm values (?1, ?2)", params![dead.id.to_string(), words]).map(drop)
     }
 
     /// Makes the tables that are not there yet. Blocks.

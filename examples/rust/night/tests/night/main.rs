@@ -145,6 +145,9 @@ async fn the_dead_letter_is_retried(place: &Place, mail: &TaskRef<String>) {
     let why = mail.record().await.unwrap().error.unwrap();
     assert_eq!(why.error_type, "MailRefused");
     assert!(why.message.contains("550") && why.message.contains("no such mailbox"), "{why:?}");
+    // A hook has told the shop, once.
+    until("the alarm", async || place.number("select count(*) from alarm") > 0).await;
+    assert_eq!(place.number("select count(*) from alarm"), 1);
     place.post.accept(NOBODY);
     assert_eq!(place.json(&["dead", "retry", "--kind", "night_example::mail::send"])["retried"], 1);
     mail.wait_timeout(BOUND).await.unwrap();

@@ -1,0 +1,26 @@
+-- Takes dead letters for a server's hooks, those that died first: of the last day, of its runtime and queues, that nobody was
+-- told of and no other living server is telling. Nothing if its own lease is over. Who retries or purges one meanwhile does
+-- not wait for long: what he holds is passed by, and this holds nothing else.
+CREATE OR REPLACE FUNCTION taskyard.dead_take(p_server uuid, p_runtime smallint, p_queues text[], p_limit int)
+RETURNS SETOF uuid LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+DECLARE
+    v_now timestamptz := taskyard.now();
+BEGIN
+    IF NOT EXISTS (SELECT FROM taskyard.server s WHERE s.id = p_server AND s.dead_at IS NULL) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    WITH found AS MATERIALIZED (
+        SELECT d.task_id, d.at FROM taskyard.dead d JOIN taskyard.task t ON t.id = d.task_id
+        WHERE NOT d.told AND d.at > v_now - interval '1 day'
+            AND t.runtime = p_runtime AND (p_queues IS NULL OR t.queue = ANY(p_queues))
+            AND (d.teller IS NULL OR d.teller = p_server
+                OR NOT EXISTS (SELECT FROM taskyard.server s WHERE s.id = d.teller AND s.dead_at IS NULL))
+        ORDER BY d.at LIMIT p_limit FOR UPDATE OF d SKIP LOCKED
+    ), taken AS (
+        UPDATE taskyard.dead d SET teller = p_server FROM found f WHERE d.task_id = f.task_id RETURNING d.task_id
+    )
+    SELECT f.task_id FROM found f JOIN taken k ON k.task_id = f.task_id ORDER BY f.at, f.task_id;
+END
+$$;

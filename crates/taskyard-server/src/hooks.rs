@@ -1,0 +1,92 @@
+//! Hooks of this process that are called when a task has died.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use taskyard_core::TaskRecord;
+
+use crate::panics;
+
+/// How long the hooks may take over one dead letter; what takes longer is left to itself, and counts as told.
+pub(crate) const TELL_MAX: Duration = Duration::from_secs(60);
+
+/// What became of telling hooks of a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// They were called; how they ended is their own affair.
+    Told,
+    /// There are none here.
+    NoHook,
+    /// Whoever was to call them ended meanwhile.
+    Lost,
+    /// They took longer than [`TELL_MAX`].
+    Late,
+}
+
+type Called = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Called in the order in which they were given.
+#[derive(Clone, Default)]
+pub(crate) struct Hooks(Vec<Arc<dyn Fn(TaskRecord) -> Called + Send + Sync>>);
+
+impl Hooks {
+    pub fn push<F, Calling, E>(&mut self, hook: F)
+    where
+        F: Fn(TaskRecord) -> Calling + Send + Sync + 'static,
+        Calling: Future<Output = Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.0.push(Arc::new(move |dead| {
+            let calling = hook(dead);
+            Box::pin(async move { calling.await.map_err(|error| error.to_string()) })
+        }));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Calls them all. One that fails or panics is logged, and the others are called all the same.
+    pub async fn tell(&self, dead: &TaskRecord) {
+        for hook in &self.0 {
+            let calling = AssertUnwindSafe(async { hook(dead.clone()).await }).catch_unwind();
+            match calling.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(task = %dead.id, error, "a hook on death failed"),
+                Err(panic) => {
+                    let error = panics::message(panic.as_ref());
+                    tracing::error!(task = %dead.id, error, "a hook on death panicked");
+                }
+            }
+        }
+    }
+
+    /// Calls them on a thread of their own, so that one that blocks holds up nothing of the server.
+    pub async fn tell_apart(&self, dead: TaskRecord) -> Heard {
+        let (hooks, (heard, hearing)) = (self.clone(), tokio::sync::oneshot::channel());
+        let thread = std::thread::Builder::new().name("taskyard-hooks".into()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let told = match runtime {
+                Ok(runtime) => {
+                    match runtime.block_on(async { tokio::time::timeout(TELL_MAX, hooks.tell(&dead)).await }) {
+                        Ok(()) => Heard::Told,
+                        Err(_) => Heard::Late,
+                    }
+                }
+                Err(_) => Heard::Lost,
+            };
+            let _ = heard.send(told);
+        });
+        match thread {
+            Ok(_) => match tokio::time::timeout(TELL_MAX, hearing).await {
+                Ok(heard) => heard.unwrap_or(Heard::Lost),
+                Err(_) => Heard::Late,
+            },
+            Err(_) => Heard::Lost,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+update ty_dead set teller = ?2 where order_number = ?1
