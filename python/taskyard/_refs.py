@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
 from . import _codec, _core, _loops, _port, _running
-from ._options import priority_number
+from ._options import priority_number, text
 from ._state import QueuedTaskState
 from .errors import ParentTaskFailed, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
 from .watching import Watch
@@ -245,10 +245,11 @@ class QueuedTaskRef(Generic[R]):
         await self.get_task_id()
         return self._port.ask(verb, self._id, given)
 
-    def cancel(self) -> Control:
+    def cancel(self, reason: str | None = None) -> Control:
         """Cancels the task: at once if it does not run, else its body is interrupted. Carried out whether the answer
-        is awaited or not, after the task's own addition."""
-        return self._control("cancel")
+        is awaited or not, after the task's own addition. ``reason`` is kept in its record (``cancel_reason``) until it is
+        retried; raises ``OverLimit`` for one that is longer than a log line may be."""
+        return self._control("cancel", None if reason is None else {"reason": text("reason", reason)})
 
     def stop(self) -> Control:
         """Stops the running task and keeps it for a retry. Of one that does not run the answer raises ``WrongState``."""

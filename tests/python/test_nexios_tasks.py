@@ -390,7 +390,9 @@ async def test_retrying_is_shown(served: TaskQueue) -> None:
     assert found is not None and found.error and len(found.errors) == 1
     assert await served.cancel_task(id, "not needed") is True
     found = await served.get_task(id)
-    assert found is not None and found.status is TaskStatus.CANCELLED
+    assert found is not None and found.status is TaskStatus.CANCELLED and found.cancel_reason == "not needed"
+    with pytest.raises(OverLimit, match="reason"):
+        await served.cancel_task(id, "x" * 70_000)
     assert await served.cancel_task(id) is False
     # A person's replay: the same task, its counters at zero.
     assert await served.requeue_task(id) is True
@@ -412,8 +414,9 @@ async def test_cancel_of_a_running_one(served: TaskQueue) -> None:
         return found is not None and found.status is TaskStatus.RUNNING
 
     await eventually_async(runs)
-    assert await served.cancel_task(id) is True
-    assert (await ended(served, id)).status is TaskStatus.CANCELLED
+    assert await served.cancel_task(id, "while it runs") is True
+    found = await ended(served, id)
+    assert found.status is TaskStatus.CANCELLED and found.cancel_reason == "while it runs"
 
 
 async def test_trap_02_a_status_goes_into_json(queue: TaskQueue) -> None:

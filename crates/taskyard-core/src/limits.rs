@@ -47,6 +47,14 @@ impl Limits {
         Ok(())
     }
 
+    /// Checks why somebody cancels a task.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`].
+    pub fn check_reason(&self, reason: &str) -> Result<()> {
+        Self::check_size("reason", "log_line_bytes_max", reason.len(), self.log_line_bytes_max)
+    }
+
     /// Checks a name: not empty, not too long, no control characters (they would forge log lines and tables).
     ///
     /// # Errors

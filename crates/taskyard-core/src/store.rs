@@ -152,8 +152,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     // ── control by people ────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Cancels each of these tasks, or asks its server to.
-    async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>>;
+    /// Cancels each of these tasks, or asks its server to; why is kept in its record until it is retried.
+    async fn cancel_because(&self, ids: &[TaskId], reason: Option<&str>) -> Result<Vec<ControlReply>>;
+
+    /// The same for no reason.
+    async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        self.cancel_because(ids, None).await
+    }
 
     /// Asks the servers to stop these running tasks; refused for any that does not run.
     async fn stop(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>>;

@@ -191,6 +191,8 @@ pub struct TaskRecord {
     pub alone: bool,
     /// A cancel was asked for and not yet carried out.
     pub cancel_requested: bool,
+    /// Why, if whoever cancelled it, or asked for it, said so.
+    pub cancel_reason: Option<String>,
     /// A stop was asked for and not yet carried out.
     pub stop_requested: bool,
     /// The arguments' exact bytes.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::pool::Role;
 use crate::row::{get, state};
 use crate::store::Inner;
+use crate::text::clean;
 use crate::upkeep;
 
 /// Tasks of one statement: each is looked at on its own, and its locks are held until the last one is through.
@@ -21,12 +22,20 @@ const APART_ROWS: i32 = 20_000;
 const CANCEL: &str = "SELECT place, reply, state FROM taskyard.task_cancel($1)";
 const STOP: &str = "SELECT place, reply, state FROM taskyard.task_stop($1)";
 const SET_PRIORITY: &str = "SELECT place, reply, state FROM taskyard.task_set_priority($1, $2)";
+const CANCEL_BECAUSE: &str = "SELECT place, reply, state FROM taskyard.task_cancel_because($1, $2)";
 const RETRY: &str = "SELECT place, reply, state FROM taskyard.task_retry($1)";
 
-pub(crate) async fn cancel(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+pub(crate) async fn cancel(store: &Inner, ids: &[TaskId], reason: Option<&str>) -> Result<Vec<ControlReply>> {
     let mut replies = Vec::with_capacity(ids.len());
     for chunk in ids.chunks(CHUNK_MAX) {
-        let answer = call(store, CANCEL, chunk).await?;
+        let answer = match reason {
+            Some(reason) => {
+                let ids: Vec<Uuid> = chunk.iter().map(|id| id.0).collect();
+                let params = [(&ids as _, Type::UUID_ARRAY), (&clean(reason) as _, Type::TEXT)];
+                answer(ids.len(), &store.pool.query(Role::Ask, CANCEL_BECAUSE, &params).await?)?
+            }
+            None => call(store, CANCEL, chunk).await?,
+        };
         if answer.replies.contains(&Some(ControlReply::Requested)) {
             store.tell_signal();
         }

@@ -28,6 +28,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/task/finish_done.sql"),
     include_str!("sql/task/finish.sql"),
     include_str!("sql/task/cancel.sql"),
+    include_str!("sql/task/cancel_because.sql"),
     include_str!("sql/task/stop.sql"),
     include_str!("sql/task/retry.sql"),
     include_str!("sql/task/set_priority.sql"),

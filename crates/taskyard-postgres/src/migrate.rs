@@ -21,6 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_schedules", include_str!("migrations/0002_schedules.sql")),
     ("0003_queues", include_str!("migrations/0003_queues.sql")),
     ("0004_deaths", include_str!("migrations/0004_deaths.sql")),
+    ("0005_reasons", include_str!("migrations/0005_reasons.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

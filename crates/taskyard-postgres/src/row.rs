@@ -93,6 +93,7 @@ pub(crate) fn record(row: &Row) -> Result<TaskRecord> {
         crashes: number(row, 12)?,
         alone: get(row, 13)?,
         cancel_requested: get(row, 14)?,
+        cancel_reason: get(row, 37)?,
         stop_requested: get(row, 15)?,
         payload: get(row, 16)?,
         result: get(row, 17)?,

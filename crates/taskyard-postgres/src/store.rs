@@ -259,9 +259,9 @@ impl Store for PostgresStore {
         glance::glance(&self.inner, asked).await
     }
 
-    async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+    async fn cancel_because(&self, ids: &[TaskId], reason: Option<&str>) -> Result<Vec<ControlReply>> {
         self.tell_others();
-        control::cancel(&self.inner, ids).await
+        control::cancel(&self.inner, ids, reason).await
     }
 
     async fn stop(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {

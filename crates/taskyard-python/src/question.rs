@@ -31,7 +31,7 @@ pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bo
         "context" => Ask::Context(id()?),
         "logs" => Ask::Logs(id()?),
         "attempts" => Ask::Attempts(id()?),
-        "cancel" => Ask::Cancel(id()?),
+        "cancel" => Ask::Cancel(id()?, queues::Given(filter).get("reason")?),
         "stop" => Ask::Stop(id()?),
         "retry" => Ask::Retry(id()?),
         "priority" => Ask::SetPriority(id()?, queues::Given(filter).need("priority")?),

@@ -15,7 +15,7 @@ use crate::question::id_of;
 pub struct Given<'a, 'py>(pub Option<&'a Bound<'py, PyDict>>);
 
 impl<'py> Given<'_, 'py> {
-    fn get<T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(&self, name: &str) -> PyResult<Option<T>> {
+    pub fn get<T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(&self, name: &str) -> PyResult<Option<T>> {
         match self.0.map(|given| given.get_item(name)).transpose()?.flatten() {
             Some(value) => value.extract(),
             None => Ok(None),

@@ -20,6 +20,7 @@ mod tests {
             include_str!("migrations/0001_initial.sql"),
             include_str!("migrations/0003_queues.sql"),
             include_str!("migrations/0004_deaths.sql"),
+            include_str!("migrations/0005_reasons.sql"),
         ] {
             connection.execute_batch(sql).unwrap();
         }

@@ -165,9 +165,10 @@ impl Store for SqliteStore {
         self.readers.read(move |read| ops::glance::glance(read, &asked)).await
     }
 
-    async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+    async fn cancel_because(&self, ids: &[TaskId], reason: Option<&str>) -> Result<Vec<ControlReply>> {
+        let reason = reason.map(str::to_owned);
         let ids = ids.to_vec();
-        self.writer.write(move |tx| ops::control::cancel(tx, &ids)).await
+        self.writer.write(move |tx| ops::control::cancel(tx, &ids, reason.as_deref())).await
     }
 
     async fn stop(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {

@@ -227,6 +227,7 @@ macro_rules! __conformance_list {
                 what_does_not_exist_is_not_found
                 answers_come_in_the_order_asked
                 a_cancelled_task_says_when
+                why_it_was_cancelled_is_kept_until_a_retry
                 a_cancelled_wait_does_not_come_due
                 cancelling_a_parent_cancels_its_descendants
                 cancelling_a_stopped_parent_cancels_its_children

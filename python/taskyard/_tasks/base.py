@@ -23,6 +23,7 @@ class Known:
 
     __slots__ = (
         "attempt",
+        "cancel_reason",
         "claim",
         "created_at",
         "error",
@@ -44,6 +45,7 @@ class Known:
         self.status: TaskStatus | None = None
         self.result: Any = None
         self.error: TaskError | None = None
+        self.cancel_reason: str | None = None
         self.errors: list[TaskError] = []
         self.start_time: float | None = None
         self.created_at: float | None = None
@@ -114,6 +116,7 @@ class Task:
     status = _Told["TaskStatus | None"]("Where it is; None before it was added.")
     result = _Told[Any]("What ``execute`` returned; None unless it is COMPLETED.")
     error = _Told["TaskError | None"]("What went wrong last; None if nothing did, or a later attempt succeeded.")
+    cancel_reason = _Told["str | None"]("Why it was cancelled, if whoever did said so.")
     errors = _Told["list[TaskError]"]("What went wrong in each failed attempt, oldest first.")
     start_time = _Told["float | None"]("When the current attempt began, in seconds since 1970 by the host's clock.")
     created_at = _Told["float | None"]("When it was added, in seconds since 1970.")

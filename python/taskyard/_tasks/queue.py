@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from .. import _codec, _loops, _port
 from .._calls import Call, id_text
-from .._options import RetryPolicy, Unique, merge
+from .._options import RetryPolicy, Unique, merge, text
 from .._options import seconds as _seconds
 from ..errors import InvalidArgument, TaskNotFound, WrongState
 from ..queued_tasks import QueuedTasks
@@ -283,16 +283,14 @@ class TaskQueue:
 
     async def cancel_task(self, id: Any, reason: str | None = None) -> bool:
         """Cancels a task: at once if it does not run, else its body is interrupted, in whatever process. True if that was
-        accepted; False if there is nothing to cancel. ``reason`` goes to this process's log (``queued_task``).
+        accepted; False if there is nothing to cancel. ``reason`` is kept: ``task.cancel_reason``. Raises ``OverLimit`` for one
+        that is longer than a log line may be.
         """
-        accepted = await self._control("cancel", id)
-        if accepted and reason:
-            log.info("task %s is cancelled: %s", id_text(id), reason)
-        return accepted
+        return await self._control("cancel", id, None if reason is None else {"reason": text("reason", reason)})
 
-    async def _control(self, verb: str, id: Any) -> bool:
+    async def _control(self, verb: str, id: Any, given: dict[str, Any] | None = None) -> bool:
         try:
-            await _loops.answer(self._tasks._via.ask(verb, id_text(id)))
+            await _loops.answer(self._tasks._via.ask(verb, id_text(id), given))
         except (TaskNotFound, WrongState, InvalidArgument):
             return False
         return True
@@ -355,7 +353,7 @@ def _tell(known: Known, record: dict[str, Any], attempts: list[dict[str, Any]]) 
     known.queue, known.priority, known.worker = record["queue"], record["priority"], record["server"]
     known.attempt, known.max_attempts = record["attempt"], record["retry"]["max_retries"] + 1
     known.created_at, known.finished_at = _time(record["created_at"]), _time(record["finished_at"])
-    known.start_time = _time(record["started_at"])
+    known.start_time, known.cancel_reason = _time(record["started_at"]), record["cancel_reason"]
     if known.status is TaskStatus.COMPLETED and record["result"] is not None:
         known.result = _codec.decode(record["result"])
     known.errors = [

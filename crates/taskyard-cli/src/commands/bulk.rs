@@ -10,45 +10,46 @@ use crate::out::Out;
 pub(crate) const PAGE: usize = 1_000;
 
 /// What is done to each of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
-    Cancel,
+    /// And why.
+    Cancel(Option<String>),
     Stop,
     Retry,
     Priority(i32),
 }
 
 impl Verb {
-    async fn call(self, store: &dyn Store, ids: &[TaskId]) -> Result<Vec<ControlReply>, Failure> {
+    async fn call(&self, store: &dyn Store, ids: &[TaskId]) -> Result<Vec<ControlReply>, Failure> {
         Ok(match self {
-            Self::Cancel => store.cancel(ids).await?,
+            Self::Cancel(reason) => store.cancel_because(ids, reason.as_deref()).await?,
             Self::Stop => store.stop(ids).await?,
             Self::Retry => store.retry(ids).await?,
-            Self::Priority(priority) => store.set_priority(ids, priority).await?,
+            Self::Priority(priority) => store.set_priority(ids, *priority).await?,
         })
     }
 
-    const fn done(self) -> &'static str {
+    const fn done(&self) -> &'static str {
         match self {
-            Self::Cancel => "cancelled",
+            Self::Cancel(_) => "cancelled",
             Self::Stop => "stopped",
             Self::Retry => "retried",
             Self::Priority(_) => "has its new priority",
         }
     }
 
-    const fn asked(self) -> &'static str {
+    const fn asked(&self) -> &'static str {
         match self {
-            Self::Cancel => "its server was asked to cancel it",
+            Self::Cancel(_) => "its server was asked to cancel it",
             Self::Stop => "its server was asked to stop it",
             Self::Retry => "its retry was asked for",
             Self::Priority(_) => "its priority stays",
         }
     }
 
-    const fn needed(self) -> &'static str {
+    const fn needed(&self) -> &'static str {
         match self {
-            Self::Cancel => "only a task that has not ended can be cancelled",
+            Self::Cancel(_) => "only a task that has not ended can be cancelled",
             Self::Stop => "only a running task can be stopped",
             Self::Retry => "only a failed, cancelled or stopped task can be retried",
             Self::Priority(_) => "only a task that has not started can be given another priority",

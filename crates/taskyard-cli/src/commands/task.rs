@@ -27,7 +27,7 @@ pub(crate) enum Task {
     /// Show what a task logged
     Logs(logs::Logs),
     /// Cancel tasks; a running one is interrupted
-    Cancel(control::Ids),
+    Cancel(control::Cancel),
     /// Stop running tasks and keep them for a retry
     Stop(control::Ids),
     /// Retry failed, cancelled or stopped tasks
@@ -46,7 +46,7 @@ impl Task {
             Self::List(list) => list.run(session).await,
             Self::Show(show) => show.run(session).await,
             Self::Logs(logs) => logs.run(session).await,
-            Self::Cancel(ids) => ids.run(session, Verb::Cancel).await,
+            Self::Cancel(cancel) => cancel.run(session).await,
             Self::Stop(ids) => ids.run(session, Verb::Stop).await,
             Self::Retry(ids) => ids.run(session, Verb::Retry).await,
             Self::Priority(priority) => priority.run(session).await,

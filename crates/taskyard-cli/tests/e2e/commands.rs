@@ -110,7 +110,8 @@ fn lists_are_filtered_and_paged() {
 fn a_task_is_cancelled_and_retried_and_wrong_states_are_named() {
     let place = Place::new();
     let id = add(&place, &[]);
-    assert!(place.ok(&["task", "cancel", &id]).contains("cancelled"));
+    assert!(place.ok(&["task", "cancel", &id, "--reason", "it was a mistake"]).contains("cancelled"));
+    assert!(place.ok(&["task", "show", &id]).contains("it was a mistake"));
     assert_eq!(state(&place, &id), "cancelled");
 
     let again = place.run(&["task", "cancel", &id]);

@@ -65,9 +65,9 @@ impl Drop for Ticket {
 }
 
 /// A control call, carried out in the order of the calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
-    Cancel,
+    Cancel(Option<String>),
     Stop,
     Retry,
     Priority(i32),
@@ -380,11 +380,11 @@ impl Writer {
 
     async fn control(&self, verb: Verb, calls: Vec<(TaskId, oneshot::Sender<Result<ControlReply>>)>) {
         let ids: Vec<TaskId> = calls.iter().map(|(id, _)| self.aliases.get(id).copied().unwrap_or(*id)).collect();
-        let replies = match verb {
-            Verb::Cancel => self.store.cancel(&ids).await,
+        let replies = match &verb {
+            Verb::Cancel(reason) => self.store.cancel_because(&ids, reason.as_deref()).await,
             Verb::Stop => self.store.stop(&ids).await,
             Verb::Retry => self.store.retry(&ids).await,
-            Verb::Priority(priority) => self.store.set_priority(&ids, priority).await,
+            Verb::Priority(priority) => self.store.set_priority(&ids, *priority).await,
         };
         for (place, (id, sender)) in calls.into_iter().enumerate() {
             let reply = match &replies {

@@ -41,8 +41,8 @@ pub enum Ask {
     Logs(TaskId),
     /// Answers the attempts, oldest first.
     Attempts(TaskId),
-    /// Answers what became of it.
-    Cancel(TaskId),
+    /// Answers what became of it; why is kept.
+    Cancel(TaskId, Option<String>),
     /// Answers what became of it.
     Stop(TaskId),
     /// Answers what became of it.
@@ -206,7 +206,8 @@ impl Client {
                 let task = known(id);
                 Box::pin(async move { encode(&task.get_attempts().await?) })
             }
-            Ask::Cancel(id) => control(known(id).cancel()),
+            Ask::Cancel(id, None) => control(known(id).cancel()),
+            Ask::Cancel(id, Some(reason)) => control(known(id).cancel_because(reason)?),
             Ask::Stop(id) => control(known(id).stop()),
             Ask::Retry(id) => control(known(id).retry()),
             Ask::ParentResults(id) => Box::pin(async move {

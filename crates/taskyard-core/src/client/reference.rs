@@ -213,7 +213,17 @@ impl<T> TaskRef<T> {
     /// Cancels the task: at once if it does not run, else its body is interrupted. Carried out in the order of the
     /// calls, whether the answer is awaited or not.
     pub fn cancel(&self) -> Control {
-        self.control(Verb::Cancel, "only a task that has not ended can be cancelled")
+        self.control(Verb::Cancel(None), "only a task that has not ended can be cancelled")
+    }
+
+    /// Cancels the task as [`TaskRef::cancel`] does, and keeps why in its record (`cancel_reason`) until it is retried.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`] for a reason that is longer than a log line may be; nothing was asked then.
+    pub fn cancel_because(&self, reason: impl Into<String>) -> Result<Control> {
+        let reason = reason.into();
+        self.client.config().limits.check_reason(&reason)?;
+        Ok(self.control(Verb::Cancel(Some(reason)), "only a task that has not ended can be cancelled"))
     }
 
     /// Stops the running task and keeps it for a retry.

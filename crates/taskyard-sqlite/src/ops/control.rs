@@ -12,14 +12,17 @@ use crate::task::row::Row;
 use crate::thread::tx::Tx;
 
 /// Cancels each task, or asks its server to.
-pub(crate) fn cancel(tx: &mut Tx<'_>, ids: &[TaskId]) -> Outcome<Vec<ControlReply>> {
-    ids.iter().map(|id| cancel_one(tx, *id)).collect()
+pub(crate) fn cancel(tx: &mut Tx<'_>, ids: &[TaskId], reason: Option<&str>) -> Outcome<Vec<ControlReply>> {
+    ids.iter().map(|id| cancel_one(tx, *id, reason)).collect()
 }
 
-fn cancel_one(tx: &mut Tx<'_>, id: TaskId) -> Outcome<ControlReply> {
+fn cancel_one(tx: &mut Tx<'_>, id: TaskId, reason: Option<&str>) -> Outcome<ControlReply> {
     let Some(mut row) = Row::find(tx, id)? else {
         return Ok(ControlReply::NotFound);
     };
+    if reason.is_some() && !matches!(row.state(), TaskState::Done | TaskState::Failed | TaskState::Cancelled) {
+        tx.run(sql!("task/cancel_reason"), params![row.order, reason])?;
+    }
     match row.state() {
         TaskState::Waiting | TaskState::Enqueued | TaskState::Stopped => {
             end_and_tell(tx, &mut row, TaskState::Cancelled, &mut CASCADE_INLINE_MAX.clone())?;

@@ -56,6 +56,7 @@ pub(crate) fn read(row: &Row<'_>) -> Option<Found> {
         crashes: count(row, 11),
         alone: flag(row, 12),
         cancel_requested: flag(row, 13),
+        cancel_reason: opt_text(row, 35),
         stop_requested: flag(row, 14),
         payload: bytes(row, 15).unwrap_or_default(),
         result: bytes(row, 16).filter(|_| state == TaskState::Done),

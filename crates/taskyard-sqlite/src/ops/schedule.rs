@@ -191,7 +191,7 @@ fn apply(tx: &mut Tx<'_>, tick: &Tick) -> Outcome<Option<Vec<TaskId>>> {
         )?;
     }
     if !tick.cancel.is_empty() {
-        super::control::cancel(tx, &tick.cancel)?;
+        super::control::cancel(tx, &tick.cancel, None)?;
     }
     if !tick.runs.is_empty() {
         tx.run(sql!("schedule_run/prune"), params![tick.name, RUNS_KEPT as i64])?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use taskyard_core::state::TaskState::{Cancelled, Doing, Done, Enqueued, Failed, Stopped, Waiting};
 use taskyard_core::store::ControlReply::{Applied, NotFound, Refused, Requested};
-use taskyard_core::store::{Outcome, WriteReply};
-use taskyard_core::{TaskId, TaskState};
+use taskyard_core::store::{Outcome, TaskFilter, WriteReply};
+use taskyard_core::{TaskId, TaskRecord, TaskState};
 
 use super::{TestServer, Yard};
 use crate::factory::{child_of, delayed, failure, task, tasks};
@@ -95,6 +95,34 @@ pub(super) async fn answers_come_in_the_order_asked(yard: Yard) {
     let enqueued = yard.add(task()).await;
     let replies = yard.store.cancel(&[stranger, enqueued, done, waiting]).await.unwrap();
     assert_eq!(replies, [NotFound, Applied(Cancelled), Refused(Done), Applied(Cancelled)]);
+}
+
+pub(super) async fn why_it_was_cancelled_is_kept_until_a_retry(yard: Yard) {
+    let server = yard.server().await;
+    let ids = one_in_each(&yard, &server).await;
+    let why = "the customer's \u{1f600} 'order' is\nno more";
+    let replies = yard.store.cancel_because(&ids, Some(why)).await.unwrap();
+    let reason = |record: TaskRecord| record.cancel_reason;
+    for (id, reply) in ids.iter().zip(&replies) {
+        let expected = matches!(reply, Applied(_) | Requested).then(|| why.to_owned());
+        assert_eq!(reason(yard.record(*id).await), expected, "{reply:?}");
+    }
+    let listed = yard.store.list(&TaskFilter { states: vec![Cancelled], ..TaskFilter::default() }).await.unwrap();
+    // One of them had been cancelled before, and for no reason.
+    assert_eq!(listed.iter().filter(|record| record.cancel_reason.as_deref() == Some(why)).count(), listed.len() - 1);
+    // A plain cancel that comes later does not take it away; a retry does.
+    let [waiting, _, doing, ..] = ids[..] else { unreachable!("there is one in each state") };
+    yard.cancel(doing).await;
+    assert_eq!(reason(yard.record(doing).await).as_deref(), Some(why));
+    yard.retry(waiting).await;
+    assert_eq!(reason(yard.record(waiting).await), None);
+    yard.cancel(waiting).await;
+    assert_eq!(reason(yard.record(waiting).await), None);
+    // A success that comes first wins, and nothing was cancelled then.
+    let claimed = yard.start(&server, task()).await;
+    yard.store.cancel_because(&[claimed.id], Some(why)).await.unwrap();
+    server.done(&claimed).await;
+    assert_eq!(reason(yard.record(claimed.id).await), None);
 }
 
 pub(super) async fn a_cancelled_task_says_when(yard: Yard) {

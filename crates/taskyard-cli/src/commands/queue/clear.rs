@@ -26,7 +26,7 @@ impl Clear {
         let address = session.address();
         confirm(self.yes, &format!("Cancel every waiting and enqueued task{} in {address}?", self.by.words()))?;
         let filter = self.by.states(&[TaskState::Waiting, TaskState::Enqueued]);
-        let count = bulk::over(store.as_ref(), Verb::Cancel, &filter).await?;
+        let count = bulk::over(store.as_ref(), Verb::Cancel(None), &filter).await?;
         let out = session.out();
         if out.is_json() {
             out.json(&serde_json::json!({"cancelled": count.applied, "requested": count.requested}))?;

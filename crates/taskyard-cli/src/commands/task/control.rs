@@ -21,3 +21,22 @@ impl Ids {
         bulk::named(session.out(), store.as_ref(), verb, &self.ids).await
     }
 }
+
+/// Which tasks, and why
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    #[command(flatten)]
+    ids: Ids,
+    /// Why: it is kept in the tasks' records
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Cancel {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        if let Some(reason) = &self.reason {
+            session.settings().limits.check_reason(reason)?;
+        }
+        self.ids.run(session, Verb::Cancel(self.reason.clone())).await
+    }
+}

@@ -90,6 +90,7 @@ fn facts(record: &TaskRecord) -> Vec<(&'static str, String)> {
     let mut put = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
     put("waits", record.wait_reason.map(|reason| reason.as_str().to_owned()));
     put("waiting for", record.waiting_for.clone());
+    put("cancelled because", record.cancel_reason.clone());
     put("asked", record.cancel_requested.then(|| "to cancel".to_owned()));
     put("asked", record.stop_requested.then(|| "to stop".to_owned()));
     put("fell with", record.fallen_from.map(|id| id.to_string()));

@@ -7,6 +7,7 @@ SELECT t.id, t.kind, t.runtime, t.name, t.queue, t.priority, t.state, w.reason, 
     t.created_at, t.run_at, t.expires_at, t.started_at, t.finished_at, t.server_id,
     CASE WHEN w.reason = 0 THEN (
         SELECT p.state FROM taskyard.edge e JOIN taskyard.task p ON p.id = e.parent_id
-        WHERE e.child_id = t.id AND e.open ORDER BY p.state = 3 DESC, e.place LIMIT 1) END
+        WHERE e.child_id = t.id AND e.open ORDER BY p.state = 3 DESC, e.place LIMIT 1) END,
+    CASE WHEN t.state = 6 OR t.cancel_requested THEN t.cancel_reason END
 FROM taskyard.task t LEFT JOIN taskyard.waiting w ON w.task_id = t.id
 WHERE t.id = ANY($1)

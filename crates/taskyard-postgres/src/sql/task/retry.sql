@@ -38,7 +38,8 @@ BEGIN
                     CASE WHEN v_task.state = 5 THEN v_task.error_traceback END);
             END IF;
             UPDATE taskyard.task t SET failures = 0, lost = 0, crashes = 0, alone = false, token = NULL, result = NULL,
-                run_at = NULL, expires_at = NULL, cancel_requested = false, stop_requested = false
+                run_at = NULL, expires_at = NULL, cancel_requested = false, stop_requested = false,
+                cancel_reason = NULL
             WHERE t.id = v_id;
             IF v_task.expires_at IS NOT NULL THEN
                 DELETE FROM taskyard.deadline d WHERE d.task_id = v_id;

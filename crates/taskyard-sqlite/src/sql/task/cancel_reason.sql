@@ -1,0 +1,1 @@
+update ty_task set cancel_reason = ?2 where order_number = ?1
