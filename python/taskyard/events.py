@@ -24,7 +24,7 @@ import time
 import urllib.parse
 import uuid
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _loops
@@ -34,7 +34,18 @@ from .watching import TaskEvent
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
 
-__all__ = ["CONTENT_TYPE", "HEADERS", "PING", "Answer", "TaskRoutes", "close_streams", "frame", "last_event_id", "sse"]
+__all__ = [
+    "CONTENT_TYPE",
+    "HEADERS",
+    "PING",
+    "Answer",
+    "TaskRoutes",
+    "close_streams",
+    "frame",
+    "last_event_id",
+    "sse",
+    "sse_many",
+]
 
 CONTENT_TYPE = "text/event-stream"
 #: What a stream's response needs: nobody on the way may keep or gather it.
@@ -45,6 +56,8 @@ RETRY_MS = 3000
 PING = 15.0
 #: The longest that one poll waits, in seconds.
 WAIT_MAX = 60.0
+#: The most tasks of one stream.
+MANY_MAX = 50
 #: Sooner after its addition no task is removed, in seconds.
 REMOVED_AFTER = 60.0
 
@@ -52,22 +65,24 @@ _RETRY = f"retry: {RETRY_MS}\n\n".encode()
 _PING = b": ping\n\n"
 
 
-def frame(event: TaskEvent) -> bytes:
-    """An event as a stream carries it."""
+def frame(event: TaskEvent, id: str | None = None) -> bytes:
+    """An event as a stream carries it, under its number or another text that says how far a client was told."""
     data = json.dumps(event.to_dict(), ensure_ascii=False, separators=(",", ":"))
-    return f"id: {event.seq}\nevent: {event.type}\ndata: {data}\n\n".encode()
+    return f"id: {id or event.seq}\nevent: {event.type}\ndata: {data}\n\n".encode()
 
 
 def last_event_id(headers: Mapping[str, Any], query: Mapping[str, Any] | None = None) -> int | None:
     """The number of the last event that a client has: the header ``Last-Event-ID``, else ``?last_event_id=``. What is no
     number is none."""
+    return _number(_last_event_id(headers, query))
+
+
+def _last_event_id(headers: Mapping[str, Any], query: Mapping[str, Any] | None) -> Any:
     found: Any = None
     for name, value in headers.items():
         if _text(name).lower() == "last-event-id":
             found = value
-    if not found and query is not None:
-        found = query.get("last_event_id")
-    return _number(found)
+    return found or (query or {}).get("last_event_id")
 
 
 def _text(value: Any) -> str:
@@ -86,32 +101,62 @@ async def sse(
     tasks: QueuedTasks, task_id: str, last_event_id: int | None = None, ping: float = PING
 ) -> AsyncIterator[bytes]:
     """The stream of a task, until its end. Raises ``TaskNotFound`` when it is asked for its second piece."""
-    watch = tasks.watch(task_id, since=last_event_id)
+    async with contextlib.aclosing(_stream([tasks.watch(task_id, since=last_event_id)], ping)) as stream:
+        async for piece in stream:
+            yield piece if isinstance(piece, bytes) else frame(piece[1])
+
+
+async def sse_many(
+    tasks: QueuedTasks, task_ids: Sequence[str], last_event_id: str | None = None, ping: float = PING
+) -> AsyncIterator[bytes]:
+    """One stream of several tasks (at most 50), until the last has ended: a browser has few connections. ``id:`` says how far
+    each of them was told, in their order; with the same ids a client that comes back misses nothing. Raises as :func:`sse`.
+    """
+    known = _positions(last_event_id, len(task_ids))
+    watches = [tasks.watch(id, since=since) for id, since in zip(task_ids, known, strict=True)]
+    async with contextlib.aclosing(_stream(watches, ping)) as stream:
+        async for piece in stream:
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            place, event = piece
+            known[place] = event.seq
+            yield frame(event, ".".join("" if seq is None else str(seq) for seq in known))
+
+
+def _positions(text: str | None, count: int) -> list[int | None]:
+    """How far each task was told; from the beginning if the text is none of ours."""
+    found = (text or "").strip().split(".")
+    return [_number(seq) for seq in found] if len(found) == count else [None] * count
+
+
+async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes | tuple[int, TaskEvent], None]:
+    """What is to be sent as it is, and the events of each watch with its place, until all have ended."""
     closing = _closing()
-    pending: asyncio.Task[TaskEvent | None] | None = None
+    pending: dict[asyncio.Future[TaskEvent | None], int] = {}
     with closing.stream() as over:
         try:
             yield _RETRY
-            while True:
-                if pending is None:
-                    pending = asyncio.ensure_future(_next(watch))
-                await asyncio.wait({pending, over}, timeout=ping or None, return_when=asyncio.FIRST_COMPLETED)
-                if pending.done():
-                    event, pending = pending.result(), None
-                    if event is None:
-                        return
-                    yield frame(event)
-                    if event.is_terminal:
-                        return
-                elif over.done():
+            pending = {asyncio.ensure_future(_next(watch)): place for place, watch in enumerate(watches)}
+            while pending:
+                await asyncio.wait({*pending, over}, timeout=ping or None, return_when=asyncio.FIRST_COMPLETED)
+                told = [each for each in pending if each.done()]
+                if not told and over.done():
                     # It says when to come back, and where to is the client's last number.
                     yield _RETRY
                     return
-                else:
+                if not told:
                     yield _PING
+                for each in told:
+                    place, event = pending.pop(each), each.result()
+                    if event is None:
+                        continue
+                    yield place, event
+                    if not event.is_terminal:
+                        pending[asyncio.ensure_future(_next(watches[place]))] = place
         finally:
-            if pending is not None:
-                pending.cancel()
+            for each in pending:
+                each.cancel()
 
 
 async def _next(watch: Any) -> TaskEvent | None:
@@ -216,7 +261,8 @@ class Answer:
 
 class TaskRoutes:
     """What can be asked about tasks over HTTP. As an ASGI application it serves ``GET /task/{id}``,
-    ``GET /task/{id}/progress``, ``GET /task/{id}/events`` and ``POST /task/{id}/cancel`` below where it is mounted.
+    ``GET /task/{id}/progress``, ``GET /task/{id}/events``, ``POST /task/{id}/cancel`` and ``GET /tasks/events?ids=A,B`` below
+    where it is mounted.
 
     404 for what is unknown, 410 for an id so old that its task may have been removed, 403 where ``allow`` says no, 409 for
     a cancel that comes too late.
@@ -273,6 +319,29 @@ class TaskRoutes:
             return Answer(200, headers=dict(HEADERS), stream=sse(self.tasks, id, since, self.ping))
 
         return await self._answered(asker, id, found)
+
+    async def many(self, asker: Any, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
+        """``?ids=A,B``: the events of several tasks in one stream. 204 for one who has the ends of them all."""
+        ids = list(dict.fromkeys(id for id in _text(query.get("ids") or "").split(",") if id))
+        if not 0 < len(ids) <= MANY_MAX:
+            return Answer(422, {"detail": f"ids: name 1 to {MANY_MAX} tasks, separated by commas"})
+        last = _text(_last_event_id(headers, query) or "")
+        known = _positions(last, len(ids))
+        ended = []
+        for id, since in zip(ids, known, strict=True):
+
+            async def found(id: str = id, since: int | None = since) -> Answer:
+                now = await self._first(id)
+                ended.append(now.state.is_final and since == now.seq + 1)
+                return Answer(200)
+
+            answer = await self._answered(asker, id, found)
+            if answer.status != 200:
+                # Which one it is.
+                return dataclasses.replace(answer, body={**answer.body, "task_id": id})
+        if all(ended):
+            return Answer(204)
+        return Answer(200, headers=dict(HEADERS), stream=sse_many(self.tasks, ids, last, self.ping))
 
     async def cancel(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
         """Cancels it, or asks its worker to: 202."""
@@ -334,11 +403,13 @@ class TaskRoutes:
             ("GET", "events"): self.events,
             ("POST", "cancel"): self.cancel,
         }.get((scope["method"], verb))
-        if route is None or path[0] != "task" or len(path) not in (2, 3):
+        headers = {_text(name): _text(value) for name, value in scope["headers"]}
+        query = dict(urllib.parse.parse_qsl(scope["query_string"].decode("latin-1")))
+        if scope["method"] == "GET" and path == ["tasks", "events"]:
+            answer = await self.many(scope, headers, query)
+        elif route is None or path[0] != "task" or len(path) not in (2, 3):
             answer = Answer(404, {"detail": "there is nothing here"})
         else:
-            headers = {_text(name): _text(value) for name, value in scope["headers"]}
-            query = dict(urllib.parse.parse_qsl(scope["query_string"].decode("latin-1")))
             answer = await route(scope, path[1], headers, query)
         await send_answer(answer, receive, send)
 

@@ -221,7 +221,7 @@ def task_router(
     """Routes for pages that follow their tasks: ``app.include_router(taskyard.fastapi.task_router(allow=may_see))``.
 
     ``GET /task/{id}`` (``ETag``, ``?wait=30&since=seq``), ``GET /task/{id}/progress``, ``GET /task/{id}/events`` (server-sent
-    events), ``POST /task/{id}/cancel``. ``allow(request, id)``, sync or async, says whether the one who asks may. See
+    events), ``GET /tasks/events?ids=A,B`` (one stream of several tasks), ``POST /task/{id}/cancel``. ``allow(request, id)``, sync or async, says whether the one who asks may. See
     :class:`taskyard.events.TaskRoutes`.
     """
     from fastapi import APIRouter, Request
@@ -251,6 +251,11 @@ def task_router(
     async def cancel(id, request):  # type: ignore[no-untyped-def]
         return Sent(await made.cancel(request, id, request.headers, request.query_params))
 
+    async def many(request):  # type: ignore[no-untyped-def]
+        return Sent(await made.many(request, request.headers, request.query_params))
+
+    many.__annotations__ = {"request": Request}
+    routes.add_api_route("/tasks/events", many, methods=["GET"], response_model=None)
     for path, method, endpoint in (
         ("/task/{id}", "GET", task),
         ("/task/{id}/progress", "GET", progress),

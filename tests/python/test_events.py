@@ -100,8 +100,9 @@ def served(project: Project) -> Iterator[Served]:
 class Stream:
     """What came of a stream so far, read by a thread of its own."""
 
-    def __init__(self, served: Served, id: str, since: int | None = None, path: str = "/task/{}/events") -> None:
+    def __init__(self, served: Served, id: str, since: int | str | None = None, path: str = "/task/{}/events") -> None:
         self.events: list[dict[str, Any]] = []
+        self.last = ""
         self.pings = 0
         self.retries = 0
         self.status = 0
@@ -129,7 +130,8 @@ class Stream:
                         fields[name] = value
                     elif "data" in fields:
                         data = json.loads(fields["data"])
-                        assert (data["type"], str(data["seq"])) == (fields["event"], fields["id"])
+                        assert data["type"] == fields["event"] and str(data["seq"]) in fields["id"].split(".")
+                        self.last = fields["id"]
                         self.events.append(data)
                         fields = {}
                     else:
@@ -210,6 +212,46 @@ def test_a_killed_web_process_loses_no_state_change(served: Served) -> None:
     assert seqs == sorted(set(seqs))
 
 
+def test_several_tasks_in_one_stream(served: Served) -> None:
+    added = [served.add("/thrice") for _ in range(3)]
+    ids = [id for id, _ in added]
+    for gate in (gate for _, gate in added):
+        gate.with_name(gate.name + "1").touch()
+    path = "/tasks/events?ids={}"
+    stream = Stream(served, ",".join(ids), path=path)
+    for id in ids:
+        stream.has(lambda event, id=id: event["task_id"] == id and event["attempt"] == 2)
+    # The first ends; then the web process dies, and the second goes on meanwhile.
+    _, gate = added[0]
+    gate.with_name(gate.name + "2").touch()
+    gate.with_name(gate.name + "3").touch()
+    stream.has(lambda event: event["task_id"] == ids[0] and event["type"] == "completed")
+    served.web.kill()
+    served.web.wait()
+    stream.thread.join(20)
+    _, gate = added[1]
+    gate.with_name(gate.name + "2").touch()
+    eventually(lambda: served.project.task(ids[1])["attempt"] == 3, 30, "the third attempt")
+    served.serve()
+    resumed = Stream(served, ",".join(ids), stream.last, path=path)
+    resumed.has(lambda event: event["task_id"] == ids[1] and event["status"] == "running" and event["attempt"] == 3)
+    for _, gate in added[1:]:
+        gate.with_name(gate.name + "2").touch()
+        gate.with_name(gate.name + "3").touch()
+    told = [(event["type"], event["attempt"]) for event in resumed.end() if event["task_id"] == ids[1]]
+    assert [each for each in told if each[0] != "status" or each[1] == 3][-2:] == [("status", 3), ("completed", 3)]
+    assert ("retry", 2) in told
+    ends = [event["task_id"] for event in resumed.events if event["type"] == "completed"]
+    assert set(ids[1:]) <= set(ends)
+    for id in ids:
+        seqs = [event["seq"] for event in stream.events + resumed.events if event["task_id"] == id]
+        assert seqs[:-1] == sorted(seqs[:-1])
+    again = Stream(served, ",".join(ids), resumed.last, path=path)
+    assert again.end() == [] and again.status == 204
+    mounted = Stream(served, ",".join(ids), path="/mounted" + path)
+    assert {event["task_id"] for event in mounted.end()} == set(ids)
+
+
 def test_a_server_that_stops_ends_its_streams(served: Served) -> None:
     id, gate = served.add("/until")
     stream = Stream(served, id)
@@ -257,6 +299,11 @@ def test_refusals(served: Served) -> None:
     for path in (f"/task/{id}", f"/task/{id}/progress", f"/task/{id}/events"):
         assert served.client.get(path, headers=mallory).status_code == 403
     assert served.client.post(f"/task/{id}/cancel", headers=mallory).status_code == 403
+    assert served.client.get(f"/tasks/events?ids={id}", headers=mallory).status_code == 403
+    several = served.client.get(f"/tasks/events?ids={id},{unknown}")
+    assert (several.status_code, several.json()["task_id"]) == (404, str(unknown))
+    for ids in ("", "?ids=", "?ids=" + ",".join(str(uuid.uuid4()) for _ in range(51))):
+        assert served.client.get(f"/tasks/events{ids}").status_code == 422
     eventually(lambda: served.client.get(f"/task/{id}").json()["status"] == "running")
     stream = Stream(served, id)
     asked = served.client.post(f"/task/{id}/cancel")

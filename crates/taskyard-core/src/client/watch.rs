@@ -7,7 +7,7 @@
 //! # What a watcher may rely on
 //! - State changes are lossless: each that is stored is told, in order, also to one who is slow, and to one who comes back
 //!   with the number of the last event he has (`since`), in whatever process: what he missed is made anew from the rows of
-//!   the attempts. A state that came and went between two looks (50 ms) and left no row is not told.
+//!   the attempts. A state that came and went between two looks (30 ms) and left no row is not told.
 //! - Progress is latest-wins: a slow watcher is told the last one.
 //! - Numbers ([`Event::seq`]) grow, and mean the same in every process; how they are made stands in `scene`. Progress that
 //!   carries no time of its own (a plain number set in the context) shares the number of its attempt's start; then

@@ -1,4 +1,4 @@
-//! One hub per client: all that are watched are looked at in one statement every 50 ms, sooner when a finish rings, and
+//! One hub per client: all that are watched are looked at in one statement every 30 ms, sooner when a finish rings, and
 //! not at all while nobody watches. A task with a thousand watchers is one entry.
 //!
 //! A look that takes long makes the pause after it longer, so that watching never takes more than a fifth of a
@@ -20,7 +20,7 @@ use crate::wake::Listener;
 use crate::{Error, Result, TaskId};
 
 /// The pause between two looks.
-const EVERY: Duration = Duration::from_millis(50);
+const EVERY: Duration = Duration::from_millis(30);
 /// The same after a finish rang.
 const EVERY_RUNG: Duration = Duration::from_millis(10);
 /// Tasks in one statement.
