@@ -1,4 +1,4 @@
-"""Queues: pause, resume, limit, ageing, drain, purge, and their figures. The same words as the command's.
+"""Queues: pause, resume, limit, rate, ageing, drain, purge, and their figures. The same words as the command's.
 
     queues = tasks.queues
     await queues.pause("mail")
@@ -31,6 +31,8 @@ class Queue:
     paused: bool
     #: How many of its tasks run at once over all servers at most; None = any number.
     running_max: int | None
+    #: How many of its tasks start in some time over all servers, as ``"100/m"``; None = any number.
+    rate: str | None
     #: A task that has been runnable for so long counts as one priority higher, and so on; None = never.
     ageing_seconds: float | None
     enqueued: int
@@ -90,6 +92,12 @@ class Queues:
         """How many of its tasks run at once over all servers at most; None lifts it."""
         most = None if running_max is None else count("running_max", running_max, 1)
         return self._set("queue_limit", name, {"running_max": most})
+
+    def rate(self, name: str, rate: str | None) -> Answer[None]:
+        """How many of its tasks start in some time over all servers: ``"100/m"``, ``"5/s"``, ``"20/10m"``; None lifts it. Up to
+        that many start at once, and one more each time that its part of the time has passed. Setting the rate that it has
+        changes nothing."""
+        return self._set("queue_rate", name, {"rate": None if rate is None else text("rate", rate)})
 
     def ageing(self, name: str, every: float | dt.timedelta | None) -> Answer[None]:
         """Moves a task up by one priority each time that it has been runnable for ``every`` (seconds or timedelta), so that

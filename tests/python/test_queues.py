@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.waiting import eventually_async
 from taskyard import InvalidArgument, NotSerializable, QueuedTasks, TaskFailed, TaskNotFound, UnknownQueue, WrongState
+from taskyard.tasks import TaskQueue
 from taskyard.worker import Embedded
 
 order: list[str] = []
@@ -100,6 +101,37 @@ async def test_queues_are_paused_limited_aged_and_purged(tasks: QueuedTasks) -> 
         await queues.purge("mail", states=["doing"])
     with pytest.raises(UnknownQueue):
         await queues.drain("nowhere")
+
+
+async def test_a_rate_is_kept_and_what_is_none_is_refused(tasks: QueuedTasks) -> None:
+    await tasks.queues.rate("mail", "3/h")
+    [mail] = await tasks.queues.list()
+    assert (mail.name, mail.rate) == ("mail", "3/h")
+    refs = [tasks.using(queue="mail").add_task(note, name) for name in "abcde"]
+    async with Embedded(tasks):
+        for ref in refs[:3]:
+            await ref.wait(20)
+        assert await tasks.add_task(greet, "ada").wait(20) == "hello ada None"
+    assert order == ["a", "b", "c"]
+    for wrong in ("3", "3/x", "0/s", "-1/s", "3/0s"):
+        with pytest.raises(InvalidArgument, match="rate"):
+            await tasks.queues.rate("mail", wrong)
+    await tasks.queues.rate("mail", None)
+    assert [queue.rate for queue in await tasks.queues.list()] == [None]
+
+
+async def test_a_task_queue_says_its_limits_with_its_first_use(database: str) -> None:
+    queue = TaskQueue("mail", url=database, limit=2, rate="100/m")
+    async with queue:
+        assert await queue.dequeue() is None
+        [mail] = await queue.tasks.queues.list()
+        assert (mail.name, mail.running_max, mail.rate) == ("mail", 2, "100/m")
+        wrong = TaskQueue("mail", tasks=queue.tasks, rate="often")
+        for _ in range(2):
+            with pytest.raises(InvalidArgument, match="often"):
+                await wrong.dequeue()
+        with pytest.raises(InvalidArgument, match="limit"):
+            TaskQueue("mail", limit=0)
 
 
 async def test_a_drain_says_that_something_still_runs(tasks: QueuedTasks) -> None:

@@ -45,7 +45,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, Subcommand)]
 enum Top {
-    /// Servers and queues: start, status, stats, servers, retry, clear, pause, resume, limit, ageing, drain, purge
+    /// Servers and queues: start, status, stats, servers, retry, clear, pause, resume, limit, rate, ageing, drain, purge
     #[command(subcommand)]
     Queue(commands::queue::Queue),
     /// Single tasks: list, show, logs, cancel, stop, retry, priority, wait, add

@@ -16,8 +16,9 @@
 //!    A person may change the priority of a task that waits or is enqueued; its place follows at once. In a queue that
 //!    ages, an enqueued task moves up by one priority each time that it has stood there for so long, up to the highest;
 //!    its record keeps the priority that it was given, and what leaves the range has aged no more.
-//! 5. **Lanes.** Tasks of a queue that is paused, limited or set apart, and tasks that must run alone, are not in the
-//!    common range.
+//! 5. **Lanes.** Tasks of a queue that is paused, limited (in how many run at once, or start in some time) or set apart, and
+//!    tasks that must run alone, are not in the common range. A claim takes from a limited queue what its limits allow of at
+//!    its commit; a rate ([`Rate`]) is spent by the claim, whatever becomes of it.
 //! 6. **Parents.** A batch of new tasks locks the parents it names in id order, then looks at their states. The
 //!    finishing transaction applies up to [`CASCADE_INLINE_MAX`] edges; what is more is left in a durable cascade row
 //!    that any server works off. An edge is open until its parent is done (or fell and the child's policy is `run`).
@@ -64,7 +65,7 @@ use crate::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, Schedu
 use crate::state::Runtime;
 use crate::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use crate::wake::Bells;
-use crate::{ClaimId, Result, ServerId, TaskId, Timestamp};
+use crate::{ClaimId, Rate, Result, ServerId, TaskId, Timestamp};
 
 /// Edges applied inside the finishing transaction; beyond that a cascade row carries on.
 pub const CASCADE_INLINE_MAX: usize = 1_000;
@@ -77,6 +78,8 @@ pub const LOST_ALONE_MIN: u32 = 3;
 /// The shortest time between the end of an auto-removed task and its removal.
 pub const AUTO_REMOVE_AFTER: Duration = Duration::from_secs(60);
 
+/// The shortest time after which [`Store::promote`] says to look again for what a rate allows of.
+pub const RATE_LOOK_MIN: Duration = Duration::from_millis(50);
 /// How long after its death hooks are told of a dead letter at the latest.
 pub const DEATH_TOLD_WITHIN: Duration = Duration::from_secs(86_400);
 
@@ -195,6 +198,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Limits how many tasks of a queue run at once over all servers; `None` lifts it.
     async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()>;
+
+    /// Lets so many tasks of a queue start in some time over all servers (made if new); `None` lifts it. What was started under
+    /// the same rate before counts.
+    async fn set_rate(&self, queue: &str, rate: Option<Rate>) -> Result<()>;
 
     /// Makes a queue's enqueued tasks move up by one priority each time that they have stood for `every` (made if new);
     /// `None` ends that, and what had moved up goes back. The time counts from when a task became runnable or, of those

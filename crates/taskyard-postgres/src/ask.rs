@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::pool::Role;
-use crate::row::{count, failure, get, instant, interval, number, record, state};
+use crate::row::{count, failure, get, instant, interval, number, rate, record, state};
 use crate::store::Inner;
 
 const GET: &str = include_str!("sql/task/get.sql");
@@ -209,6 +209,7 @@ pub(crate) async fn queues(store: &Inner) -> Result<Vec<QueueStatus>> {
                 doing: count(row, 5)?,
                 oldest_enqueued: interval(get(row, 6)?),
                 ageing: interval(get(row, 7)?),
+                rate: rate(get(row, 8)?, interval(get(row, 9)?)),
             })
         })
         .collect()

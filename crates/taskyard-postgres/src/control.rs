@@ -1,7 +1,7 @@
 //! What people do to tasks and queues.
 
 use taskyard_core::store::{ControlReply, StepReport, TaskEdit};
-use taskyard_core::{Error, Result, TaskId};
+use taskyard_core::{Error, Rate, Result, TaskId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::pool::Role;
 use crate::row::{get, state};
 use crate::store::Inner;
-use crate::text::clean;
+use crate::text::{clean, micros};
 use crate::upkeep;
 
 /// Tasks of one statement: each is looked at on its own, and its locks are held until the last one is through.
@@ -184,6 +184,16 @@ pub(crate) async fn set_paused(store: &Inner, queue: &str, paused: bool) -> Resu
 
 pub(crate) async fn set_concurrency(store: &Inner, queue: &str, running_max: Option<u32>) -> Result<()> {
     configure(store, queue, None, Some(running_max.map_or(-1, i64::from))).await
+}
+
+pub(crate) async fn set_rate(store: &Inner, queue: &str, rate: Option<Rate>) -> Result<()> {
+    let count = rate.map(|rate| i32::try_from(rate.count).unwrap_or(i32::MAX));
+    let per = rate.map(|rate| micros(rate.per));
+    let params = [(&queue as _, Type::TEXT), (&count as _, Type::INT4), (&per as _, Type::INT8)];
+    store.pool.query(Role::Ask, "SELECT taskyard.queue_set_rate($1, $2, $3)", &params).await?;
+    settle(store, queue).await?;
+    store.tell_work();
+    Ok(())
 }
 
 /// Changes a queue's row, which is in force at once, then moves its rows to the lane where they belong now.

@@ -10,6 +10,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/unique_key/release.sql"),
     include_str!("sql/ready/insert.sql"),
     include_str!("sql/ready/turn.sql"),
+    include_str!("sql/queue/rate.sql"),
     include_str!("sql/queue/free.sql"),
     include_str!("sql/ready/choose.sql"),
     include_str!("sql/task/ended.sql"),

@@ -22,6 +22,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_queues", include_str!("migrations/0003_queues.sql")),
     ("0004_deaths", include_str!("migrations/0004_deaths.sql")),
     ("0005_reasons", include_str!("migrations/0005_reasons.sql")),
+    ("0006_rates", include_str!("migrations/0006_rates.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

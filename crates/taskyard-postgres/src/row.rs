@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskyard_core::state::{OnParentFailure, Runtime};
 use taskyard_core::task::Failure;
-use taskyard_core::{Error, Result, RetryPolicy, ServerId, TaskId, TaskRecord, TaskState, Timestamp, WaitReason};
+use taskyard_core::{Error, Rate, Result, RetryPolicy, ServerId, TaskId, TaskRecord, TaskState, Timestamp, WaitReason};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSqlOwned;
 use uuid::Uuid;
@@ -29,6 +29,11 @@ pub(crate) fn number(row: &Row, column: usize) -> Result<u32> {
 /// An interval in microseconds.
 pub(crate) fn interval(micros: Option<i64>) -> Option<Duration> {
     micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+}
+
+/// How many start in some time, if the queue's row says it in a way that can be.
+pub(crate) fn rate(count: Option<i32>, per: Option<Duration>) -> Option<Rate> {
+    Rate::new(u32::try_from(count?).ok()?, per?).ok()
 }
 
 /// An instant; none if there is none, or one outside of what our calendar knows (`infinity`).

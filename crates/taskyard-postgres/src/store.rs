@@ -15,7 +15,7 @@ use taskyard_core::store::{
 };
 use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
-use taskyard_core::{ClaimId, Error, Result, ServerId, TaskId, Timestamp};
+use taskyard_core::{ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp};
 use tokio::task::AbortHandle;
 use tokio_postgres::types::Type;
 
@@ -307,6 +307,11 @@ impl Store for PostgresStore {
     async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
         self.tell_others();
         control::set_concurrency(&self.inner, queue, running_max).await
+    }
+
+    async fn set_rate(&self, queue: &str, rate: Option<Rate>) -> Result<()> {
+        self.tell_others();
+        control::set_rate(&self.inner, queue, rate).await
     }
 
     async fn set_ageing(&self, queue: &str, every: Option<Duration>) -> Result<()> {

@@ -19,8 +19,9 @@ fn size(row: &Row, column: usize) -> Result<usize> {
 }
 
 pub(crate) async fn promote(store: &Inner) -> Result<PromoteReport> {
-    let sql = "SELECT enqueued, expired, removed, more, due_us FROM taskyard.task_promote()";
-    let rows = store.pool.query(Role::Claim, sql, &[]).await?;
+    const SQL: &str = "SELECT p.enqueued, p.expired, p.removed, p.more, least(p.due_us, r.due_us), r.freed \
+                       FROM taskyard.task_promote() p CROSS JOIN taskyard.rate_due() r";
+    let rows = store.pool.query(Role::Claim, SQL, &[]).await?;
     let Some(row) = rows.first() else { return Ok(PromoteReport::default()) };
     let report = PromoteReport {
         enqueued: size(row, 0)?,
@@ -28,6 +29,7 @@ pub(crate) async fn promote(store: &Inner) -> Result<PromoteReport> {
         removed: size(row, 2)?,
         more: get(row, 3)?,
         next_due: interval(get(row, 4)?),
+        freed: get(row, 5)?,
     };
     if report.enqueued > 0 || report.expired > 0 {
         store.tell_work();

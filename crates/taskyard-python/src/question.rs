@@ -19,7 +19,7 @@ pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bo
         return schedule::question(py, verb, id.unwrap_or_default(), filter);
     }
     if verb.starts_with("queue") {
-        return queues::question(verb, id.unwrap_or_default(), filter);
+        return queues::question(py, verb, id.unwrap_or_default(), filter);
     }
     if verb.starts_with("dead") {
         return queues::about_dead(py, verb, id.unwrap_or_default(), filter);

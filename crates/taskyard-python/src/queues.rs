@@ -3,9 +3,9 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use taskyard_core::TaskState;
 use taskyard_core::client::{Ask, DeadAsk, DeadEdit, QueueAsk};
 use taskyard_core::store::TaskFilter;
+use taskyard_core::{Rate, TaskState};
 
 use crate::draft::{instant, seconds};
 use crate::errors;
@@ -61,8 +61,13 @@ pub fn states(words: &[String]) -> PyResult<Vec<TaskState>> {
     words.iter().map(state).collect()
 }
 
+/// So many starts in some time.
+fn rate(py: Python<'_>, text: Option<String>) -> PyResult<Option<Rate>> {
+    text.map(|text| text.parse()).transpose().map_err(|error| errors::raised(py, &error))
+}
+
 /// The question that `verb` asks about the queue of this name.
-pub fn question(verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
+pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
     let (given, queue) = (Given(given), name.to_owned());
     let span = |name: &str| given.get::<f64>(name)?.map(|value| seconds(name, value)).transpose();
     Ok(Ask::Queues(Box::new(match verb {
@@ -70,6 +75,7 @@ pub fn question(verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> Py
         "queue_pause" => QueueAsk::SetPaused(queue, true),
         "queue_resume" => QueueAsk::SetPaused(queue, false),
         "queue_limit" => QueueAsk::Limit(queue, given.get("running_max")?),
+        "queue_rate" => QueueAsk::Rate(queue, rate(py, given.get::<String>("rate")?)?),
         "queue_ageing" => QueueAsk::Age(queue, span("every")?),
         "queue_drain" => QueueAsk::Drain { queue, timeout: span("timeout")? },
         "queue_purge" => QueueAsk::Purge(given.filter()?),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 use taskyard_core::task::Failure;
-use taskyard_core::{TaskId, TaskState, Timestamp};
+use taskyard_core::{Rate, TaskId, TaskState, Timestamp};
 use uuid::Uuid;
 
 /// 128 bits as stored.
@@ -80,6 +80,12 @@ pub(crate) fn instant(row: &Row<'_>, at: usize) -> Option<Timestamp> {
 pub(crate) fn failure(row: &Row<'_>, at: usize) -> Option<Failure> {
     let error_type = opt_text(row, at)?;
     Some(Failure { error_type, message: text(row, at + 1), traceback: opt_text(row, at + 2) })
+}
+
+/// How many start in some time, from two columns.
+pub(crate) fn rate(row: &Row<'_>, at: usize) -> Option<Rate> {
+    let (count, per) = (opt_int(row, at)?, opt_int(row, at + 1)?);
+    Rate::new(u32::try_from(count).ok()?, duration(per)).ok()
 }
 
 /// A state; `None` for a number that is none.

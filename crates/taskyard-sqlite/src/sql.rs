@@ -21,6 +21,7 @@ mod tests {
             include_str!("migrations/0003_queues.sql"),
             include_str!("migrations/0004_deaths.sql"),
             include_str!("migrations/0005_reasons.sql"),
+            include_str!("migrations/0006_rates.sql"),
         ] {
             connection.execute_batch(sql).unwrap();
         }

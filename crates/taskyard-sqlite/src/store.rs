@@ -10,7 +10,7 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::*;
 use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
-use taskyard_core::{ClaimId, Error, Result, ServerId, Store, TaskId, Timestamp};
+use taskyard_core::{ClaimId, Error, Rate, Result, ServerId, Store, TaskId, Timestamp};
 
 use crate::ops;
 use crate::options::Options;
@@ -220,6 +220,11 @@ impl Store for SqliteStore {
     async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
         let queue = queue.to_owned();
         self.writer.write(move |tx| ops::queue::set_concurrency(tx, &queue, running_max)).await
+    }
+
+    async fn set_rate(&self, queue: &str, rate: Option<Rate>) -> Result<()> {
+        let queue = queue.to_owned();
+        self.writer.write(move |tx| ops::queue::set_rate(tx, &queue, rate)).await
     }
 
     async fn set_ageing(&self, queue: &str, every: Option<Duration>) -> Result<()> {

@@ -49,6 +49,7 @@ mod payloads;
 mod priorities;
 mod query;
 mod queues;
+mod rates;
 mod removal;
 mod requests;
 mod rescue;

@@ -146,6 +146,18 @@ macro_rules! __conformance_list {
                 every_way_to_die_counts
                 whatever_happens_each_death_is_told_once
             }
+            rates {
+                a_bucket_of_starts_empties_and_fills
+                it_says_when_more_may_start
+                what_waits_for_its_rate_holds_up_no_other
+                of_concurrent_claims_none_takes_too_many
+                what_was_there_before_keeps_to_it
+                a_lifted_rate_frees_all
+                the_same_rate_again_changes_nothing
+                with_a_limit_and_a_pause
+                what_must_run_alone_keeps_to_it
+                whatever_happens_a_rate_is_kept
+            }
             rescue {
                 a_lost_task_runs_again_unblamed
                 a_rescued_task_comes_before_younger_ones

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, overload
 from .. import _codec, _loops, _port
 from .._calls import Call, id_text
 from .._options import RetryPolicy, Unique, merge, text
+from .._options import count as whole
 from .._options import seconds as _seconds
 from ..errors import InvalidArgument, TaskNotFound, WrongState
 from ..queued_tasks import QueuedTasks
@@ -38,6 +39,9 @@ class TaskQueue:
     :param max_retries: retries after the first failure (default: the setting, 3).
     :param timeout: the longest one attempt may take, in seconds or as a timedelta; 0 = no limit (default 300).
     :param priority: higher first (default 0).
+    :param limit: at most so many of the queue's tasks run at once, over all servers and programs.
+    :param rate: so many of them start in some time, over all: ``"100/m"``, ``"5/s"``. Both are kept in the database with the
+        first use, as ``tasks.queues`` keeps them, and stay there; of a queue without a name they are those of ``default``.
     :param settings: further settings by their names, for its own database: ``retention_done="14d"``.
     """
 
@@ -51,6 +55,8 @@ class TaskQueue:
         max_retries: int | None = None,
         timeout: float | dt.timedelta | None = None,
         priority: int | None = None,
+        limit: int | None = None,
+        rate: str | None = None,
         **settings: Any,
     ) -> None:
         if tasks is not None and (url is not None or settings):
@@ -59,6 +65,12 @@ class TaskQueue:
         self._tasks = tasks if tasks is not None else QueuedTasks(database=url, **settings)
         given = {"queue": name, "retry": retry, "max_retries": max_retries, "timeout": timeout, "priority": priority}
         self._options = {option: value for option, value in given.items() if value is not None}
+        #: What is still to be kept in the database.
+        self._limits: dict[str, Any] = {}
+        if limit is not None:
+            self._limits["limit"] = whole("limit", limit, 1)
+        if rate is not None:
+            self._limits["rate"] = text("rate", rate)
 
     def __repr__(self) -> str:
         return f"<TaskQueue {self.name or 'of all queues'}>"
@@ -103,6 +115,7 @@ class TaskQueue:
         ``FunctionRefused`` for a class that no worker could find, ``WrongState`` for an object that was added before,
         and ``QueueUnavailable``.
         """
+        await self._keep_limits()
         given = {
             name: value
             for name, value in {
@@ -195,6 +208,7 @@ class TaskQueue:
         that raises ``TaskInterrupted``. What its holder leaves behind is given back: when its asyncio task is cancelled,
         when the loop ends, and, when the process dies, once the lease is over.
         """
+        await self._keep_limits()
         engine = self._engine("dequeue")
         wait = 1e9 if timeout is None else _seconds("timeout", timeout)
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
@@ -208,6 +222,18 @@ class TaskQueue:
         if count is not None:
             return [claim.task for claim in claims]
         return claims[0].task if claims else None
+
+    async def _keep_limits(self) -> None:
+        """What was said when this queue was made, in the database of whoever uses it."""
+        if not self._limits:
+            return
+        queues, name = self._tasks.queues, self.name or "default"
+        limits = dict(self._limits)
+        if "limit" in limits:
+            await queues.limit(name, limits["limit"])
+        if "rate" in limits:
+            await queues.rate(name, limits["rate"])
+        self._limits = {}
 
     async def _look_up(self, claim: Claim) -> None:
         """What only its record knows."""

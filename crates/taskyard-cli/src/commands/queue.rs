@@ -36,6 +36,8 @@ pub(crate) enum Queue {
     Resume(lane::Lane),
     /// Limit how many tasks of a queue run at once over all servers
     Limit(lane::Limit),
+    /// Limit how many tasks of a queue start in some time over all servers
+    Rate(lane::RateLimit),
     /// Let a queue's tasks move up with time, so that none waits for ever behind more urgent ones
     Ageing(ageing::Ageing),
     /// Pause a queue and wait until what runs of it has ended
@@ -69,6 +71,7 @@ impl Queue {
             Self::Pause(lane) => lane.pause(session, true).await,
             Self::Resume(lane) => lane.pause(session, false).await,
             Self::Limit(limit) => limit.run(session).await,
+            Self::Rate(rate) => rate.run(session).await,
             Self::Ageing(ageing) => ageing.run(session).await,
             Self::Drain(drain) => drain.run(session).await,
             Self::Purge(purge) => purge.run(session).await,

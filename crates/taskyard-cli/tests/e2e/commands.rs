@@ -107,6 +107,18 @@ fn lists_are_filtered_and_paged() {
 }
 
 #[test]
+fn a_rate_is_set_shown_and_lifted() {
+    let place = Place::new();
+    assert!(place.ok(&["queue", "rate", "mail", "100/m"]).contains("100/m"));
+    assert_eq!(place.json(&["queue", "stats"])[0]["rate"], "100/m");
+    assert!(place.ok(&["queue", "stats"]).contains("100/m"));
+    let wrong = place.run(&["queue", "rate", "mail", "0/m"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("pause"), "{wrong:?}");
+    assert!(place.ok(&["queue", "rate", "mail", "none"]).contains("any number"));
+    assert_eq!(place.json(&["queue", "stats"])[0]["rate"], serde_json::Value::Null);
+}
+
+#[test]
 fn a_task_is_cancelled_and_retried_and_wrong_states_are_named() {
     let place = Place::new();
     let id = add(&place, &[]);

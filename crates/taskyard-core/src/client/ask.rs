@@ -15,7 +15,7 @@ use crate::schedule::{NewSchedule, OnConflict, ScheduleRecord};
 use crate::seal::{Blob, Keys, seal};
 use crate::store::{Final, QueueStatus, TaskFilter};
 use crate::task::{NewTask, StoredLogLine};
-use crate::{Error, Result, TaskId, TaskState};
+use crate::{Error, Rate, Result, TaskId, TaskState};
 
 /// A task to be added whose serialised parts are not sealed yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,6 +92,8 @@ pub enum QueueAsk {
     SetPaused(String, bool),
     /// Answers `null`.
     Limit(String, Option<u32>),
+    /// Answers `null`.
+    Rate(String, Option<Rate>),
     /// Answers `null`.
     Age(String, Option<Duration>),
     /// Answers whether nothing runs any more.
@@ -265,6 +267,7 @@ impl Client {
             QueueAsk::SetPaused(queue, true) => encode(&self.pause_queue(&queue).await?),
             QueueAsk::SetPaused(queue, false) => encode(&self.resume_queue(&queue).await?),
             QueueAsk::Limit(queue, running_max) => encode(&self.limit_queue(&queue, running_max).await?),
+            QueueAsk::Rate(queue, rate) => encode(&self.rate_queue(&queue, rate).await?),
             QueueAsk::Age(queue, every) => encode(&self.age_queue(&queue, every).await?),
             QueueAsk::Drain { queue, timeout } => encode(&self.drain_queue(&queue, timeout).await?),
             QueueAsk::Purge(filter) => encode(&self.purge(&filter).await?),

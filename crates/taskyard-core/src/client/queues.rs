@@ -1,10 +1,10 @@
-//! Queues from an application: pause, resume, limit, ageing, drain, purge, and their figures. The same words as the command's.
+//! Queues from an application: pause, resume, limit, rate, ageing, drain, purge, and their figures. The same words as the command's.
 
 use std::time::Duration;
 
 use super::Client;
 use crate::store::{QueueStatus, TaskFilter};
-use crate::{Error, Result, TaskState};
+use crate::{Error, Rate, Result, TaskState};
 
 /// Between two looks at a queue that drains, while nothing rings.
 const DRAIN_POLL: Duration = Duration::from_millis(250);
@@ -21,6 +21,7 @@ impl QueueStatus {
             "name": self.name,
             "paused": self.paused,
             "running_max": self.running_max,
+            "rate": self.rate,
             "ageing_seconds": self.ageing.map(|every| every.as_secs_f64()),
             "enqueued": self.enqueued,
             "waiting": self.waiting,
@@ -67,6 +68,16 @@ impl Client {
             return Err(Error::InvalidArgument { what: "limit", why: "0 would stop the queue: pause it".into() });
         }
         self.store.set_concurrency(queue, running_max).await
+    }
+
+    /// Lets so many tasks of a queue start in some time over all servers ([`Rate`]); `None` lifts it. Setting the rate that it
+    /// has changes nothing.
+    ///
+    /// # Errors
+    /// As [`Client::pause_queue`].
+    pub async fn rate_queue(&self, queue: &str, rate: Option<Rate>) -> Result<()> {
+        self.config().limits.check_name("queue", queue)?;
+        self.store.set_rate(queue, rate).await
     }
 
     /// Moves a queue's tasks up by one priority each time that they have been runnable for so long, so that none is

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::Runtime;
 use crate::task::{Failure, LogLine};
-use crate::{ClaimId, RetryPolicy, ServerId, TaskId, TaskState, Timestamp, Token};
+use crate::{ClaimId, Rate, RetryPolicy, ServerId, TaskId, TaskState, Timestamp, Token};
 
 /// What a migration did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -125,6 +125,8 @@ pub struct QueueStatus {
     pub paused: bool,
     /// The most tasks that run at once over all servers.
     pub running_max: Option<u32>,
+    /// How many of its tasks start in some time over all servers.
+    pub rate: Option<Rate>,
     /// A task that has been runnable for this long counts as one priority higher, and so on.
     pub ageing: Option<Duration>,
     /// Tasks runnable now.
@@ -416,7 +418,9 @@ pub struct PromoteReport {
     pub removed: usize,
     /// Whether another step may find more.
     pub more: bool,
-    /// How long until the next start time or backoff ends; `None` if there is none.
+    /// Whether the rate of some queue allows of starts that its tasks wait for.
+    pub freed: bool,
+    /// How long until the next start time or backoff ends, or a rate allows of more; `None` if there is nothing.
     pub next_due: Option<Duration>,
 }
 

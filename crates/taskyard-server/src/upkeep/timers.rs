@@ -62,8 +62,8 @@ pub(super) async fn promote(state: &State) {
 /// Moves all that is due; says when the next is.
 async fn promote_all(state: &State) -> taskyard_core::Result<Option<Duration>> {
     loop {
-        let PromoteReport { enqueued, more, next_due, .. } = state.store.promote().await?;
-        if enqueued > 0 {
+        let PromoteReport { enqueued, more, freed, next_due, .. } = state.store.promote().await?;
+        if enqueued > 0 || freed {
             state.look();
         }
         if !more {

@@ -1,8 +1,10 @@
 //! Strict order and weights among the queues of a server; what is paused, limited or empty holds nobody up.
 
+use std::time::Duration;
+
 use taskyard_core::client::Call;
 use taskyard_core::store::TaskFilter;
-use taskyard_core::{Error, QueueOrder, TaskRecord, TaskState};
+use taskyard_core::{Error, QueueOrder, Rate, TaskRecord, TaskState};
 use taskyard_server::{Server, ServerConfig};
 
 use crate::bodies::registry;
@@ -128,4 +130,24 @@ async fn an_order_that_fits_no_queues_is_refused() {
         let started = Server::start(world.store.clone(), world.client.clone(), registry(&world.stage), config).await;
         assert!(matches!(started, Err(Error::InvalidArgument { what: "queues", .. })));
     }
+}
+
+/// By the times at which the database says that they started.
+#[tokio::test]
+async fn a_rate_holds_over_two_servers_and_nobody_has_to_ring() {
+    let world = World::new().await;
+    let rate = Rate::new(20, Duration::from_secs(1)).unwrap();
+    world.client.rate_queue("mails", Some(rate)).await.unwrap();
+    let _servers = (world.server(|_| {}).await, world.server(|_| {}).await);
+    add(&world, "mails", 50).await;
+    add(&world, "default", 50).await;
+    all_done(&world, "default", 50).await;
+    let mut started: Vec<_> = all_done(&world, "mails", 50).await.iter().map(|task| task.started_at.unwrap()).collect();
+    started.sort_unstable();
+    for (place, at) in started.iter().enumerate() {
+        let passed = at.duration_since(started[0]).as_secs_f64();
+        assert!(place as f64 + 1.0 <= 20.0 + passed * 20.0 + 0.01, "start {place} after {passed} s");
+    }
+    let last = started[49].duration_since(started[0]).as_secs_f64();
+    assert!(last < 10.0, "the last one waited for {last} s: not for its turn, but for a look");
 }

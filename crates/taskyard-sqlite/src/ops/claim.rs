@@ -1,5 +1,7 @@
 //! Claiming: what is runnable now, by priority and age, under a live lease; and reading a lost claim back.
 
+use std::collections::HashMap;
+
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed};
 use taskyard_core::{ClaimId, RetryPolicy, TaskId, TaskState, Token};
@@ -84,6 +86,7 @@ fn start(
     let mut read = tx.sql(sql!("task/claimable"))?;
     let mut update = tx.sql(sql!("task/start"))?;
     let mut delete = tx.sql(sql!("ready/delete"))?;
+    let mut rated: HashMap<QueueNo, u32> = HashMap::new();
     for candidate in found {
         let judged = read
             .query_row([candidate.order], |row| Ok(judge(tx, row, TaskState::Enqueued)))
@@ -106,6 +109,9 @@ fn start(
         update.execute(params![candidate.order, token, server, tx.now])?;
         tx.counted(runnable.queue, TaskState::Enqueued, -1);
         tx.counted(runnable.queue, TaskState::Doing, 1);
+        if tx.config(runnable.queue).is_some_and(|config| config.rate.is_some()) {
+            *rated.entry(runnable.queue).or_default() += 1;
+        }
         runnable.task.token = Token(Uuid::from_bytes(token));
         runnable.task.attempt += 1;
         only_the_first_expires(&mut runnable.task);
@@ -117,6 +123,14 @@ fn start(
         }
         orders.extend_from_slice(&candidate.order.to_le_bytes());
         tasks.push(runnable.task);
+    }
+    for (queue, started) in rated {
+        if let Some(config) = tx.config(queue)
+            && let Some(rate) = config.rate
+        {
+            let full_at = rate.after(tx.full_at(config)?, tx.now, started);
+            tx.run(sql!("queue/set_full_at"), params![config.id, full_at])?;
+        }
     }
     Ok(())
 }

@@ -106,10 +106,7 @@ impl Picker {
             if !self.wants(queue) || config.is_some_and(|config| config.paused) {
                 continue;
             }
-            if within_limit
-                && let Some(max) = config.and_then(|config| config.running_max)
-                && tx.count(queue, TaskState::Doing)? >= max
-            {
+            if within_limit && self.allowance(tx, queue, 1)? == 0 {
                 continue;
             }
             return Ok(Some(Candidate { rank: int(row, 0), order: int(row, 1), lane }));
@@ -196,17 +193,18 @@ impl Picker {
         if !self.wants(queue) {
             return Ok(0);
         }
-        match tx.config(queue) {
-            Some(config) if config.paused => Ok(0),
-            Some(config) => match config.running_max {
-                Some(max) => {
-                    let free = max - tx.count(queue, TaskState::Doing)?;
-                    Ok(usize::try_from(free).unwrap_or(0).min(wanted))
-                }
-                None => Ok(wanted),
-            },
-            None => Ok(wanted),
+        let Some(config) = tx.config(queue) else { return Ok(wanted) };
+        if config.paused {
+            return Ok(0);
         }
+        let mut free = wanted;
+        if let Some(max) = config.running_max {
+            free = free.min(usize::try_from(max - tx.count(queue, TaskState::Doing)?).unwrap_or(0));
+        }
+        if let Some(rate) = config.rate {
+            free = free.min(rate.free(tx.full_at(config)?, tx.now) as usize);
+        }
+        Ok(free)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 use taskyard_core::TaskState;
-use taskyard_core::store::{AUTO_REMOVE_AFTER, CASCADE_INLINE_MAX, PromoteReport, STEP_ROWS_MAX};
+use taskyard_core::store::{AUTO_REMOVE_AFTER, CASCADE_INLINE_MAX, PromoteReport, RATE_LOOK_MIN, STEP_ROWS_MAX};
 
 use super::finish::expired;
 use super::prune::{is_removable, remove};
@@ -33,7 +33,22 @@ pub(crate) fn promote(tx: &mut Tx<'_>) -> Outcome<PromoteReport> {
     }
     let next: Option<i64> = tx.sql(sql!("waiting/next_due"))?.query_row([], |row| row.get(0))?;
     report.next_due = next.map(|at| duration(at - tx.now));
+    see_rates(tx, &mut report)?;
     Ok(report)
+}
+
+/// What waits for the rate of its queue.
+fn see_rates(tx: &Tx<'_>, report: &mut PromoteReport) -> Outcome<()> {
+    for config in tx.rated() {
+        let Some(rate) = config.rate.filter(|_| !config.paused) else { continue };
+        if tx.any(sql!("ready/scan"), [config.lane(0)])? || tx.any(sql!("ready/scan"), [config.lane(1)])? {
+            let full_at = tx.full_at(config)?;
+            report.freed |= rate.free(full_at, tx.now) > 0;
+            let due = rate.next(full_at, tx.now).max(RATE_LOOK_MIN);
+            report.next_due = Some(report.next_due.map_or(due, |next| next.min(due)));
+        }
+    }
+    Ok(())
 }
 
 fn start_due(tx: &mut Tx<'_>, report: &mut PromoteReport) -> Outcome<()> {

@@ -2,10 +2,11 @@
 //! setting queues apart, where it is, because later claims do not look for it.
 
 use rusqlite::params;
+use taskyard_core::Rate;
 use taskyard_core::store::StepReport;
 
 use super::pick::{Candidate, MOVED_MAX, move_to_own};
-use crate::codec::int;
+use crate::codec::{int, micros};
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::tx::{Apart, QueueNo, Tx};
@@ -19,6 +20,13 @@ pub(crate) fn set_paused(tx: &mut Tx<'_>, queue: &str, paused: bool) -> Outcome<
 /// Limits how many tasks of a queue run at once.
 pub(crate) fn set_concurrency(tx: &mut Tx<'_>, queue: &str, running_max: Option<u32>) -> Outcome<()> {
     tx.run(sql!("queue/limit"), params![queue, running_max])?;
+    changed(tx)
+}
+
+/// Limits how many tasks of a queue start in some time. What was started under the same rate counts.
+pub(crate) fn set_rate(tx: &mut Tx<'_>, queue: &str, rate: Option<Rate>) -> Outcome<()> {
+    let (count, per) = rate.map(|rate| (rate.count, micros(rate.per))).unzip();
+    tx.run(sql!("queue/rate"), params![queue, count, per])?;
     changed(tx)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::OptionalExtension;
 use taskyard_core::store::{QueueStatus, StoreStatus};
 
-use crate::codec::{duration, flag, int, opt_int, text};
+use crate::codec::{duration, flag, int, opt_int, rate, text};
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
@@ -28,6 +28,7 @@ pub(crate) fn queues(read: &Read<'_>) -> Outcome<Vec<QueueStatus>> {
             enqueued: figure(int(row, 4)),
             doing: figure(int(row, 5)),
             ageing: opt_int(row, 6).map(duration),
+            rate: rate(row, 7),
         });
     }
     Ok(queues)

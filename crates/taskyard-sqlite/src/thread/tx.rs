@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+use taskyard_core::Rate;
 use taskyard_core::TaskState;
 
+use crate::codec::rate;
 use crate::fault::Outcome;
 use crate::sql::sql;
 
@@ -28,6 +30,8 @@ pub(crate) struct QueueConfig {
     pub(crate) paused: bool,
     /// The most tasks that run at once.
     pub(crate) running_max: Option<i64>,
+    /// How many start in some time.
+    pub(crate) rate: Option<Rate>,
     /// Whether a server has served it apart from others.
     pub(crate) apart: Apart,
     /// After so many microseconds what stands in it moves up by one priority.
@@ -53,7 +57,7 @@ impl QueueConfig {
 
     /// Whether its tasks may be taken only with regard to others.
     pub(crate) fn restricted(self) -> bool {
-        self.paused || self.running_max.is_some()
+        self.paused || self.running_max.is_some() || self.rate.is_some()
     }
 
     /// Its own lane.
@@ -138,7 +142,8 @@ impl Memory {
                 1 => Apart::Moving,
                 _ => Apart::Moved,
             };
-            let config = QueueConfig { id, paused: row.get(2)?, running_max: row.get(3)?, apart, ageing: row.get(5)? };
+            let (paused, running_max, ageing) = (row.get(2)?, row.get(3)?, row.get(5)?);
+            let config = QueueConfig { id, paused, running_max, rate: rate(row, 6), apart, ageing };
             let number = self.number(&name);
             self.configs.insert(number, config);
         }
@@ -196,6 +201,16 @@ impl<'a> Tx<'a> {
     /// A queue's configuration, if someone configured it.
     pub(crate) fn config(&self, queue: QueueNo) -> Option<QueueConfig> {
         self.memory.configs.get(&queue).copied()
+    }
+
+    /// The queues whose starts are limited.
+    pub(crate) fn rated(&self) -> impl Iterator<Item = QueueConfig> {
+        self.memory.configs.values().copied().filter(|config| config.rate.is_some())
+    }
+
+    /// When a queue's bucket of starts is full.
+    pub(crate) fn full_at(&self, config: QueueConfig) -> Outcome<i64> {
+        Ok(self.sql(sql!("queue/full_at"))?.query_row([config.id], |row| row.get(0)).optional()?.unwrap_or(0))
     }
 
     /// The table of queues was changed by this operation.

@@ -157,6 +157,7 @@ impl Yard {
             sum.enqueued += report.enqueued;
             sum.expired += report.expired;
             sum.removed += report.removed;
+            sum.freed |= report.freed;
             sum.next_due = report.next_due;
             if !report.more {
                 return sum;

@@ -16,12 +16,14 @@ pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
         out.json(&rows)?;
         return Ok(0);
     }
-    let mut grid = Grid::new(["QUEUE", "STATE", ">LIMIT", ">AGEING", ">ENQUEUED", ">WAITING", ">DOING", ">OLDEST"]);
+    let mut grid =
+        Grid::new(["QUEUE", "STATE", ">LIMIT", ">RATE", ">AGEING", ">ENQUEUED", ">WAITING", ">DOING", ">OLDEST"]);
     for queue in &queues {
         grid.row([
             queue.name.as_str(),
             if queue.paused { "paused" } else { "running" },
             &queue.running_max.map_or_else(|| "-".into(), |max| max.to_string()),
+            &queue.rate.map_or_else(|| "-".into(), |rate| rate.to_string()),
             &queue.ageing.map_or_else(|| "-".into(), moment::span),
             &moment::number(queue.enqueued),
             &moment::number(queue.waiting),

@@ -1,7 +1,7 @@
-//! `queue pause`, `queue resume`, `queue limit`: what is kept about one queue.
+//! `queue pause`, `queue resume`, `queue limit`, `queue rate`: what is kept about one queue.
 
 use clap::Args;
-use taskyard::Limits;
+use taskyard::{Limits, Rate};
 
 use crate::failure::Failure;
 use crate::session::{Access, Session};
@@ -37,6 +37,26 @@ fn running_max(text: &str) -> Result<RunningMax, String> {
     }
 }
 
+/// Limit how many tasks of a queue start in some time
+#[derive(Debug, Args)]
+pub(crate) struct RateLimit {
+    /// The queue's name
+    queue: String,
+    /// Starts in some time over all servers (100/m, 5/s, 20/10m), or `none`
+    #[arg(value_name = "N/TIME|none", value_parser = rate)]
+    rate: GivenRate,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct GivenRate(Option<Rate>);
+
+fn rate(text: &str) -> Result<GivenRate, String> {
+    match text {
+        "none" => Ok(GivenRate(None)),
+        _ => text.parse().map(|rate| GivenRate(Some(rate))).map_err(|error: taskyard::Error| error.to_string()),
+    }
+}
+
 fn check(name: &str) -> Result<(), Failure> {
     Ok(Limits::default().check_name("queue", name)?)
 }
@@ -69,6 +89,21 @@ impl Limit {
         } else {
             let limit = self.running_max.0.map_or_else(|| "any number".into(), |max| format!("at most {max}"));
             out.line(format_args!("of queue `{}`, {limit} run at once over all servers", self.queue))?;
+        }
+        Ok(0)
+    }
+}
+
+impl RateLimit {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        session.taskyard(Access::Create).await?.rate_queue(&self.queue, self.rate.0).await?;
+        let out = session.out();
+        if out.is_json() {
+            out.json(&serde_json::json!({"queue": self.queue, "rate": self.rate.0}))?;
+        } else if let Some(rate) = self.rate.0 {
+            out.line(format_args!("of queue `{}`, {rate} start over all servers", self.queue))?;
+        } else {
+            out.line(format_args!("of queue `{}`, any number start in any time", self.queue))?;
         }
         Ok(0)
     }

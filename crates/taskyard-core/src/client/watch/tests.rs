@@ -420,7 +420,7 @@ async fn a_thousand_watchers_are_one_look_each_round() {
     let before = table.looks.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(10)).await;
     let looks = table.looks.load(Ordering::SeqCst) - before;
-    assert!((190..=201).contains(&looks), "{looks} looks in 10 s");
+    assert!((320..=334).contains(&looks), "{looks} looks in 10 s");
     // One of them takes nothing; the others are told at once, and it loses no state change.
     let mut slow = watches.pop().unwrap();
     for number in 0..200 {
@@ -456,7 +456,7 @@ async fn many_tasks_are_one_look_and_a_finish_rings() {
     }
     let before = table.looks.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(table.looks.load(Ordering::SeqCst) - before <= 21, "one for all of them");
+    assert!(table.looks.load(Ordering::SeqCst) - before <= 34, "one for all of them");
     tasks[7].start();
     tasks[7].end(TaskState::Done);
     let begun = tokio::time::Instant::now();

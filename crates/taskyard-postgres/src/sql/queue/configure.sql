@@ -13,7 +13,7 @@ BEGIN
     SELECT q.* INTO v_queue FROM taskyard.queue q WHERE q.name = p_queue FOR NO KEY UPDATE;
     v_paused := coalesce(p_paused, v_queue.paused);
     v_max := CASE WHEN p_limit IS NULL THEN v_queue.running_max WHEN p_limit >= 0 THEN p_limit END;
-    v_own := v_paused OR v_max IS NOT NULL OR v_queue.apart > 0 OR p_apart OR v_queue.ageing_us IS NOT NULL;
+    v_own := v_paused OR v_max IS NOT NULL OR v_queue.rate_count IS NOT NULL OR v_queue.apart > 0 OR p_apart OR v_queue.ageing_us IS NOT NULL;
     UPDATE taskyard.queue q SET paused = v_paused, running_max = v_max, apart = greatest(q.apart, p_apart::int),
         lane = CASE WHEN v_own THEN 2 * q.id + 2 ELSE 0 END,
         draining = NOT v_own AND (q.lane <> 0 OR q.draining)

@@ -4,20 +4,25 @@ CREATE OR REPLACE FUNCTION taskyard.queue_free(p_queue text) RETURNS int LANGUAG
 DECLARE
     v_queue taskyard.queue;
     v_doing bigint;
+    v_free bigint;
 BEGIN
     SELECT q.* INTO v_queue FROM taskyard.queue q WHERE q.name = p_queue;
-    IF NOT FOUND OR (v_queue.running_max IS NULL AND NOT v_queue.paused) THEN
+    IF NOT FOUND OR (v_queue.running_max IS NULL AND v_queue.rate_count IS NULL AND NOT v_queue.paused) THEN
         RETURN NULL;
     END IF;
     SELECT q.* INTO v_queue FROM taskyard.queue q WHERE q.name = p_queue FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND OR v_queue.paused THEN
         RETURN 0;
-    ELSIF v_queue.running_max IS NULL THEN
-        RETURN NULL;
     END IF;
-    SELECT count(DISTINCT t.id) INTO v_doing
-    FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id) JOIN taskyard.task t ON t.id = i.id
-    WHERE k.queue = p_queue AND t.state = 2;
-    RETURN least(greatest(v_queue.running_max - v_doing, 0), 2000000000);
+    IF v_queue.rate_count IS NOT NULL THEN
+        v_free := taskyard.rate_free(v_queue.rate_count, v_queue.rate_us, v_queue.rate_full_at, taskyard.now());
+    END IF;
+    IF v_queue.running_max IS NOT NULL THEN
+        SELECT count(DISTINCT t.id) INTO v_doing
+        FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id) JOIN taskyard.task t ON t.id = i.id
+        WHERE k.queue = p_queue AND t.state = 2;
+        v_free := least(v_free, greatest(v_queue.running_max - v_doing, 0));
+    END IF;
+    RETURN least(v_free, 2000000000);
 END
 $$;

@@ -40,29 +40,29 @@ BEGIN
                 AND (p_queues IS NULL OR r.queue = ANY(p_queues))
             ORDER BY r.lane, r.rank, r.order_number LIMIT p_limit FOR UPDATE SKIP LOCKED) l;
         v_stray := NULL;
-        IF v_rows IS NOT NULL AND EXISTS (SELECT FROM taskyard.queue q WHERE q.paused OR q.running_max IS NOT NULL) THEN
+        IF v_rows IS NOT NULL AND EXISTS (SELECT FROM taskyard.queue q WHERE q.paused OR q.running_max IS NOT NULL OR q.rate_count IS NOT NULL) THEN
             SELECT array_agg(l) INTO v_stray FROM unnest(v_rows) l
-            WHERE l.queue IN (SELECT q.name FROM taskyard.queue q WHERE q.paused OR q.running_max IS NOT NULL);
+            WHERE l.queue IN (SELECT q.name FROM taskyard.queue q WHERE q.paused OR q.running_max IS NOT NULL OR q.rate_count IS NOT NULL);
         END IF;
         EXIT WHEN v_stray IS NULL;
         UPDATE taskyard.ready r SET lane = q.lane + p_runtime
         FROM unnest(v_stray) s JOIN taskyard.queue q ON q.name = s.queue
-        WHERE (q.paused OR q.running_max IS NOT NULL) AND r.turn = s.turn AND r.ctid = s.place;
+        WHERE (q.paused OR q.running_max IS NOT NULL OR q.rate_count IS NOT NULL) AND r.turn = s.turn AND r.ctid = s.place;
         v_rows := NULL;
     END LOOP;
     FOR v_queue IN
-        SELECT q.id, q.name, q.running_max FROM taskyard.queue q
+        SELECT q.id, q.name, q.running_max IS NOT NULL OR q.rate_count IS NOT NULL AS limited FROM taskyard.queue q
         WHERE (q.lane <> 0 OR q.draining) AND NOT q.paused AND (p_queues IS NULL OR q.name = ANY(p_queues))
             -- One probe for each: as EXISTS, it would be planned as one look through all of the range.
             AND (SELECT 1 FROM taskyard.ready r WHERE r.lane = 2 * q.id + 2 + p_runtime
-                AND (q.running_max IS NOT NULL OR (r.rank, r.order_number) > (p_rank, p_order)) LIMIT 1) IS NOT NULL
+                AND (q.running_max IS NOT NULL OR q.rate_count IS NOT NULL OR (r.rank, r.order_number) > (p_rank, p_order)) LIMIT 1) IS NOT NULL
         ORDER BY q.id
     LOOP
         v_free := coalesce(taskyard.queue_free(v_queue.name), p_limit);
         CONTINUE WHEN v_free <= 0;
         -- A limited queue leaves tasks behind the place for want of room.
-        v_rank := CASE WHEN v_queue.running_max IS NULL THEN p_rank ELSE -2147483648 END;
-        v_order := CASE WHEN v_queue.running_max IS NULL THEN p_order ELSE -9223372036854775808 END;
+        v_rank := CASE WHEN v_queue.limited THEN -2147483648 ELSE p_rank END;
+        v_order := CASE WHEN v_queue.limited THEN -9223372036854775808 ELSE p_order END;
         SELECT array_agg(l::taskyard.candidate) INTO v_more FROM (
             SELECT r.rank, r.order_number, r.turn, r.ctid, r.queue FROM taskyard.ready r
             WHERE r.lane = 2 * v_queue.id + 2 + p_runtime AND (r.rank, r.order_number) > (v_rank, v_order)

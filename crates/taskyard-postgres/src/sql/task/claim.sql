@@ -36,7 +36,8 @@ BEGIN
     END IF;
     IF p_alone OR EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
         v_chosen := taskyard.ready_choose(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order);
-        v_limited := array(SELECT q.name FROM taskyard.queue q WHERE q.running_max IS NOT NULL);
+        v_limited := array(SELECT q.name FROM taskyard.queue q
+            WHERE q.running_max IS NOT NULL OR q.rate_count IS NOT NULL);
         RETURN QUERY WITH c AS MATERIALIZED (
             SELECT l.turn, l.place FROM unnest(v_chosen) l
         ), d AS (
@@ -89,6 +90,9 @@ BEGIN
             u.attempt, u.failures, u.policy, u.timeout_ms, u.flags, u.priority, u.order_number FROM u;
     END IF;
     GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF v_limited <> '{}' THEN
+        PERFORM taskyard.rate_spend(p_claim, v_now);
+    END IF;
     SELECT sum(k.size) INTO v_size FROM taskyard.claim k WHERE k.id = p_claim;
     IF v_size <> v_count THEN
         PERFORM taskyard.task_set_aside((SELECT array_agg(i) FROM taskyard.claim k, unnest(k.task_ids) i

@@ -1,1 +1,1 @@
-select id, name, paused, running_max, apart, ageing_us from ty_queue
+select id, name, paused, running_max, apart, ageing_us, rate_count, rate_us from ty_queue

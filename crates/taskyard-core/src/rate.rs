@@ -1,0 +1,178 @@
+//! How many tasks of a queue start in some time: a bucket of starts that fills up evenly.
+//!
+//! Of the bucket only the time is kept at which it will be full; both stores compute with it as this file does.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, settings};
+
+/// The longest period.
+const PER_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+/// So many starts in so long, over all servers: up to `count` at once, and one more each time that `per / count` has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Rate {
+    /// Starts, from 1.
+    pub count: u32,
+    /// In so long, from 1 ms to 366 days.
+    pub per: Duration,
+}
+
+impl Rate {
+    /// So many in so long.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`].
+    pub fn new(count: u32, per: Duration) -> Result<Self> {
+        let wrong = |why: &str| Err(Error::InvalidArgument { what: "rate", why: why.into() });
+        if count == 0 {
+            return wrong("0 would stop the queue: pause it");
+        }
+        if per < Duration::from_millis(1) || per > PER_MAX {
+            return wrong("its period is from a millisecond to 366 days");
+        }
+        Ok(Self { count, per })
+    }
+
+    fn per_us(self) -> i128 {
+        self.per.as_micros() as i128
+    }
+
+    /// How many may start now, where the bucket is full at this time; times in microseconds.
+    #[must_use]
+    pub fn free(self, full_at: i64, now: i64) -> u32 {
+        let missing = i128::from(full_at.saturating_sub(now).max(0)) * i128::from(self.count);
+        let free = i128::from(self.count) - div_ceil(missing, self.per_us());
+        u32::try_from(free.max(0)).unwrap_or(self.count)
+    }
+
+    /// When the bucket is full after so many have started.
+    #[must_use]
+    pub fn after(self, full_at: i64, now: i64, started: u32) -> i64 {
+        let cost = div_ceil(i128::from(started) * self.per_us(), i128::from(self.count));
+        full_at.max(now).saturating_add(i64::try_from(cost).unwrap_or(i64::MAX))
+    }
+
+    /// How long until one more may start than now.
+    #[must_use]
+    pub fn next(self, full_at: i64, now: i64) -> Duration {
+        let missing = i128::from(full_at.saturating_sub(now).max(0));
+        // What is not there yet of the bucket, in starts; one less it shall be.
+        let starts = div_ceil(missing * i128::from(self.count), self.per_us());
+        let wait = match starts {
+            0 => div_ceil(self.per_us(), i128::from(self.count)),
+            _ => missing - (starts - 1) * self.per_us() / i128::from(self.count),
+        };
+        Duration::from_micros(u64::try_from(wait).unwrap_or(u64::MAX))
+    }
+}
+
+fn div_ceil(number: i128, by: i128) -> i128 {
+    (number + by - 1) / by
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, micros) = (self.count, self.per.as_micros());
+        for (unit, size) in [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000)] {
+            if micros.is_multiple_of(size) {
+                let number = micros / size;
+                return if number == 1 { write!(f, "{count}/{unit}") } else { write!(f, "{count}/{number}{unit}") };
+            }
+        }
+        write!(f, "{count}/{}ms", self.per.as_secs_f64() * 1_000.0)
+    }
+}
+
+impl From<Rate> for String {
+    fn from(rate: Rate) -> Self {
+        rate.to_string()
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl FromStr for Rate {
+    type Err = Error;
+
+    /// `100/m`, `5/s`, `20/10m`, `1/1.5s`.
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = |why: String| Error::InvalidArgument { what: "rate", why };
+        let unclear = || wrong(format!("`{text}` is none: write it as 100/m, 5/s or 20/10m"));
+        let (count, per) = text.split_once('/').ok_or_else(unclear)?;
+        let (count, per) = (count.trim().parse().map_err(|_| unclear())?, per.trim());
+        let per = if per.starts_with(|first: char| first.is_ascii_digit()) { per.into() } else { format!("1{per}") };
+        if per.ends_with(|last: char| last.is_ascii_digit()) {
+            return Err(unclear());
+        }
+        Self::new(count, settings::duration(&per).map_err(wrong)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn it_is_read_and_shown() {
+        for (text, count, per) in
+            [("100/m", 100, 60_000), ("5/s", 5, 1_000), ("20/10m", 20, 600_000), ("1/250ms", 1, 250)]
+        {
+            let rate: Rate = text.parse().unwrap();
+            assert_eq!((rate.count, rate.per), (count, Duration::from_millis(per)));
+            assert_eq!(rate.to_string(), text);
+        }
+        assert_eq!("7 / 1h".parse::<Rate>().unwrap().to_string(), "7/h");
+        for text in ["", "5", "/s", "5/", "5/x", "0/s", "-1/s", "5/0s", "5/10", "1.5/s", "5/500d", "1/0.1ms"] {
+            let error = text.parse::<Rate>().unwrap_err().to_string();
+            assert!(error.contains("rate"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_full_bucket_empties_and_fills_evenly() {
+        let rate = Rate::new(3, Duration::from_secs(1)).unwrap();
+        assert_eq!(rate.free(0, 1_000_000), 3);
+        let full_at = rate.after(0, 1_000_000, 3);
+        assert_eq!(rate.free(full_at, 1_000_000), 0);
+        assert_eq!(rate.next(full_at, 1_000_000), Duration::from_micros(333_334));
+        assert_eq!(rate.free(full_at, 1_333_334), 1);
+        assert_eq!(rate.free(full_at, 2_000_000), 3);
+    }
+
+    proptest! {
+        /// Never more than a full bucket and what has come in since; and nothing is lost but roundings.
+        #[test]
+        fn it_keeps_its_promise(count in 1_u32..2_000, per in 1_u64..100_000, steps in prop::collection::vec((0_u64..50_000, 0_u32..3_000), 1..60)) {
+            let rate = Rate::new(count, Duration::from_millis(per)).unwrap();
+            let (mut now, mut full_at, mut started) = (0_i64, 0_i64, 0_u64);
+            for (passed, wanted) in &steps {
+                now += i64::try_from(*passed).unwrap();
+                let free = rate.free(full_at, now);
+                prop_assert!(free <= count);
+                let taken = free.min(*wanted);
+                full_at = rate.after(full_at, now, taken);
+                started += u64::from(taken);
+                let allowed = u64::from(count) + u64::try_from(now).unwrap() * u64::from(count) / (per * 1_000);
+                prop_assert!(started <= allowed, "{started} of {allowed}");
+            }
+            // Once full again, all may start.
+            prop_assert_eq!(rate.free(full_at, full_at), count);
+            let soon = now + i64::try_from(rate.next(full_at, now).as_micros()).unwrap();
+            prop_assert!(rate.free(full_at, soon) > rate.free(full_at, now) || rate.free(full_at, now) == count);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+update ty_queue set rate_full_at = ?2 where id = ?1
