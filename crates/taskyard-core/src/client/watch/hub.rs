@@ -227,6 +227,7 @@ impl Hub {
 
     /// Looks until nobody watches any more.
     async fn run(self: Arc<Self>) {
+        let _broken = Broken(Arc::clone(&self));
         let mut finished = self.source.finished();
         let mut due = Instant::now();
         let mut pause = EVERY;
@@ -288,17 +289,59 @@ impl Hub {
         Some(board.tracked.values().filter(|one| !one.is_left()).cloned().collect())
     }
 
+    /// One statement; and, if that can never be answered, one for each: a row that cannot be read ends the watches of its own
+    /// task only.
+    async fn glances(&self, asked: &[GlanceAt]) -> Result<Vec<Result<Option<Glance>>>> {
+        let passes = |error: &Error| error.is_transient() || matches!(error, Error::ShutDown(_));
+        let glances = match self.source.glance(asked).await {
+            Ok(glances) => return Ok(glances.into_iter().map(Ok).collect()),
+            Err(error) if passes(&error) => return Err(error),
+            Err(error) if asked.len() == 1 => vec![Err(error)],
+            Err(_) => {
+                let mut glances = Vec::with_capacity(asked.len());
+                for one in asked {
+                    match self.source.glance(std::slice::from_ref(one)).await {
+                        Err(error) if passes(&error) => return Err(error),
+                        glance => glances.push(glance.map(|mut found| found.pop().flatten())),
+                    }
+                }
+                glances
+            }
+        };
+        Ok(glances)
+    }
+
     async fn look(&self, watched: &[Arc<Tracked>]) -> Result<()> {
         for chunk in watched.chunks(LOOK_MAX) {
             let numbers: Vec<u64> = chunk.iter().map(|one| one.begun.fetch_add(1, Ordering::AcqRel) + 1).collect();
             let asked: Vec<GlanceAt> = chunk.iter().map(|one| one.ask()).collect();
-            let glances = self.source.glance(&asked).await?;
+            let glances = self.glances(&asked).await?;
             for (((one, glance), asked), number) in chunk.iter().zip(glances).zip(&asked).zip(numbers) {
-                one.lock().look(glance, asked);
+                match glance {
+                    Ok(glance) => one.lock().look(glance, asked),
+                    Err(error) => one.lock().fault = Some(error),
+                }
                 one.done.store(number, Ordering::Release);
                 one.ring();
             }
         }
         Ok(())
+    }
+}
+
+/// Ends all watches with an error if the looking itself breaks: nobody waits for ever.
+struct Broken(Arc<Hub>);
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let mut board = lock(&self.0.board);
+        board.running = false;
+        for (_, one) in board.tracked.drain() {
+            one.lock().fault = Some(Error::Database("watching broke, which is a fault of Taskyard's own".into()));
+            one.ring();
+        }
     }
 }

@@ -21,6 +21,9 @@ struct Table {
     glances: Mutex<HashMap<TaskId, Glance>>,
     looks: AtomicUsize,
     closed: AtomicBool,
+    /// A row that cannot be read, and one that breaks whoever reads it.
+    corrupt: Mutex<Option<TaskId>>,
+    deadly: Mutex<Option<TaskId>>,
     bell: Bell,
 }
 
@@ -31,6 +34,12 @@ impl Source for Arc<Table> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(crate::Error::ShutDown("this store"));
         }
+        let is_asked =
+            |of: &Mutex<Option<TaskId>>| of.lock().unwrap().is_some_and(|id| asked.iter().any(|one| one.id == id));
+        if is_asked(&self.corrupt) {
+            return Err(crate::Error::Database("a row cannot be read".into()));
+        }
+        assert!(!is_asked(&self.deadly), "a fault of the test's");
         let glances = self.glances.lock().unwrap();
         Ok(asked
             .iter()
@@ -444,6 +453,37 @@ async fn a_thousand_watchers_are_one_look_each_round() {
     let before = table.looks.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(table.looks.load(Ordering::SeqCst), before, "nobody watches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_cannot_be_read_ends_its_own_watches_only() {
+    let (table, hub) = hub();
+    let (mut sound, bad) = (Task::new(&table), Task::new(&table));
+    let (mut one, mut other) = (watch(&hub, &sound, None), watch(&hub, &bad, None));
+    next(&mut one).await;
+    next(&mut other).await;
+    *table.corrupt.lock().unwrap() = Some(bad.id);
+    assert!(matches!(other.next().await, Err(crate::Error::Database(_))));
+    sound.start();
+    sound.end(TaskState::Done);
+    assert_eq!(rest(&mut one).await.last().unwrap().0, EventKind::Completed);
+    // Alone it is no better; and as soon as it can be read, it can be watched.
+    assert!(matches!(watch(&hub, &bad, None).next().await, Err(crate::Error::Database(_))));
+    *table.corrupt.lock().unwrap() = None;
+    next(&mut watch(&hub, &bad, None)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_looking_breaks_nobody_waits_for_ever() {
+    let (table, hub) = hub();
+    let (task, deadly) = (Task::new(&table), Task::new(&table));
+    let mut live = watch(&hub, &task, None);
+    next(&mut live).await;
+    *table.deadly.lock().unwrap() = Some(deadly.id);
+    assert!(watch(&hub, &deadly, None).next().await.is_err());
+    assert!(live.next().await.is_err());
+    *table.deadly.lock().unwrap() = None;
+    next(&mut watch(&hub, &task, None)).await;
 }
 
 #[tokio::test(start_paused = true)]
