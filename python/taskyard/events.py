@@ -148,7 +148,14 @@ async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes |
                 if not told:
                     yield _PING
                 for each in told:
-                    place, event = pending.pop(each), each.result()
+                    place = pending.pop(each)
+                    try:
+                        event = each.result()
+                    except TaskNotFound:
+                        # One of several that was removed ends nothing but its own part.
+                        if len(watches) == 1:
+                            raise
+                        continue
                     if event is None:
                         continue
                     yield place, event
@@ -336,6 +343,10 @@ class TaskRoutes:
                 return Answer(200)
 
             answer = await self._answered(asker, id, found)
+            if answer.status == 410 and since is not None:
+                # It ended, and was removed since: the others go on.
+                ended.append(True)
+                continue
             if answer.status != 200:
                 # Which one it is.
                 return dataclasses.replace(answer, body={**answer.body, "task_id": id})

@@ -39,6 +39,11 @@ impl Rate {
         Ok(Self { count, per })
     }
 
+    /// How much of the bucket is missing, in microseconds; of a clock that went back, or of another rate, no more than all.
+    fn missing(self, full_at: i64, now: i64) -> i128 {
+        i128::from(full_at.saturating_sub(now).max(0)).min(self.per_us())
+    }
+
     fn per_us(self) -> i128 {
         self.per.as_micros() as i128
     }
@@ -46,7 +51,7 @@ impl Rate {
     /// How many may start now, where the bucket is full at this time; times in microseconds.
     #[must_use]
     pub fn free(self, full_at: i64, now: i64) -> u32 {
-        let missing = i128::from(full_at.saturating_sub(now).max(0)) * i128::from(self.count);
+        let missing = self.missing(full_at, now) * i128::from(self.count);
         let free = i128::from(self.count) - div_ceil(missing, self.per_us());
         u32::try_from(free.max(0)).unwrap_or(self.count)
     }
@@ -55,13 +60,14 @@ impl Rate {
     #[must_use]
     pub fn after(self, full_at: i64, now: i64, started: u32) -> i64 {
         let cost = div_ceil(i128::from(started) * self.per_us(), i128::from(self.count));
-        full_at.max(now).saturating_add(i64::try_from(cost).unwrap_or(i64::MAX))
+        let missing = (self.missing(full_at, now) + cost).min(self.per_us());
+        now.saturating_add(i64::try_from(missing).unwrap_or(i64::MAX))
     }
 
     /// How long until one more may start than now.
     #[must_use]
     pub fn next(self, full_at: i64, now: i64) -> Duration {
-        let missing = i128::from(full_at.saturating_sub(now).max(0));
+        let missing = self.missing(full_at, now);
         // What is not there yet of the bucket, in starts; one less it shall be.
         let starts = div_ceil(missing * i128::from(self.count), self.per_us());
         let wait = match starts {
@@ -149,6 +155,10 @@ mod tests {
         let full_at = rate.after(0, 1_000_000, 3);
         assert_eq!(rate.free(full_at, 1_000_000), 0);
         assert_eq!(rate.next(full_at, 1_000_000), Duration::from_micros(333_334));
+        // What was started before it was in force, or by a clock that went back, is not paid for longer than its period.
+        assert_eq!(rate.after(full_at, 1_000_000, 1_000), full_at);
+        assert_eq!(rate.free(full_at, 0), 0);
+        assert_eq!(rate.next(full_at, 0), Duration::from_micros(333_334));
         assert_eq!(rate.free(full_at, 1_333_334), 1);
         assert_eq!(rate.free(full_at, 2_000_000), 3);
     }

@@ -182,13 +182,27 @@ pub(crate) async fn set_paused(store: &Inner, queue: &str, paused: bool) -> Resu
     configure(store, queue, Some(paused), None).await
 }
 
+/// What is kept of a queue: its limit, and its rate. Whoever says again what is so already need not touch its rows.
+async fn kept(store: &Inner, queue: &str) -> Result<(Option<i64>, Option<i32>, Option<i64>)> {
+    let sql = "SELECT q.running_max, q.rate_count, q.rate_us FROM taskyard.queue q WHERE q.name = $1";
+    let rows = store.pool.ask(Role::Ask, sql, &[(&queue, Type::TEXT)]).await?;
+    rows.first().map_or(Ok((None, None, None)), |row| Ok((get(row, 0)?, get(row, 1)?, get(row, 2)?)))
+}
+
 pub(crate) async fn set_concurrency(store: &Inner, queue: &str, running_max: Option<u32>) -> Result<()> {
+    if running_max.is_some() && kept(store, queue).await?.0 == running_max.map(i64::from) {
+        return Ok(());
+    }
     configure(store, queue, None, Some(running_max.map_or(-1, i64::from))).await
 }
 
 pub(crate) async fn set_rate(store: &Inner, queue: &str, rate: Option<Rate>) -> Result<()> {
     let count = rate.map(|rate| i32::try_from(rate.count).unwrap_or(i32::MAX));
     let per = rate.map(|rate| micros(rate.per));
+    let (_, count_kept, per_kept) = kept(store, queue).await?;
+    if rate.is_some() && (count_kept, per_kept) == (count, per) {
+        return Ok(());
+    }
     let params = [(&queue as _, Type::TEXT), (&count as _, Type::INT4), (&per as _, Type::INT8)];
     store.pool.query(Role::Ask, "SELECT taskyard.queue_set_rate($1, $2, $3)", &params).await?;
     settle(store, queue).await?;

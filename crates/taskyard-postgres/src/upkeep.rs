@@ -19,7 +19,7 @@ fn size(row: &Row, column: usize) -> Result<usize> {
 }
 
 pub(crate) async fn promote(store: &Inner) -> Result<PromoteReport> {
-    const SQL: &str = "SELECT p.enqueued, p.expired, p.removed, p.more, least(p.due_us, r.due_us), r.freed \
+    const SQL: &str = "SELECT p.enqueued, p.expired, p.removed, p.more, p.due_us, r.freed, r.due_us \
                        FROM taskyard.task_promote() p CROSS JOIN taskyard.rate_due() r";
     let rows = store.pool.query(Role::Claim, SQL, &[]).await?;
     let Some(row) = rows.first() else { return Ok(PromoteReport::default()) };
@@ -30,6 +30,7 @@ pub(crate) async fn promote(store: &Inner) -> Result<PromoteReport> {
         more: get(row, 3)?,
         next_due: interval(get(row, 4)?),
         freed: get(row, 5)?,
+        next_start: interval(get(row, 6)?),
     };
     if report.enqueued > 0 || report.expired > 0 {
         store.tell_work();

@@ -48,6 +48,9 @@ pub use embedded::Embedded;
 use frame::Why;
 use yard::Yard;
 
+/// How long what was claimed waits for the first child to come up.
+const COMING_UP: Duration = Duration::from_secs(15);
+
 /// How child processes are started and when they are replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildCommand {
@@ -187,8 +190,12 @@ impl Executor for Arc<Children> {
 
     fn take_unstarted(&self, patience: Duration) -> Vec<Queued> {
         let now = Instant::now();
-        let late = |queued: &Queued| now.saturating_duration_since(queued.since) >= patience;
         let mut yard = lock(&self.yard);
+        // The first child is on its way: an application may take a while to load, and giving back what waits for it would
+        // claim it again and again.
+        let patience =
+            if patience > Duration::ZERO && yard.is_coming_up() { patience.max(COMING_UP) } else { patience };
+        let late = |queued: &Queued| now.saturating_duration_since(queued.since) >= patience;
         let mut taken = Vec::new();
         while yard.line.front().is_some_and(late) {
             taken.extend(yard.line.pop_front());

@@ -420,8 +420,10 @@ pub struct PromoteReport {
     pub more: bool,
     /// Whether the rate of some queue allows of starts that its tasks wait for.
     pub freed: bool,
-    /// How long until the next start time or backoff ends, or a rate allows of more; `None` if there is nothing.
+    /// How long until the next start time or backoff ends; `None` if there is none.
     pub next_due: Option<Duration>,
+    /// How long until a rate allows of more starts than now; `None` if nothing waits for one.
+    pub next_start: Option<Duration>,
 }
 
 /// A server as the rescuer sees it.

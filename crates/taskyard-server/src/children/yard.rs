@@ -131,6 +131,11 @@ impl Yard {
         self.not_before = None;
     }
 
+    /// Whether the first child is being started, and nothing is known against it.
+    pub fn is_coming_up(&self) -> bool {
+        self.failures == 0 && !self.children.values().any(Child::takes) && self.children.values().any(Child::stays)
+    }
+
     /// Whether children do not come up.
     pub fn is_broken(&self) -> bool {
         self.failures > 0 && !self.children.values().any(Child::takes)

@@ -31,16 +31,35 @@ fn poll(state: &State) -> Duration {
     }
 }
 
+/// Starts that a rate allows of and nobody here takes: something else holds those tasks back, or they are others'.
+#[derive(Debug, Default)]
+struct Untaken {
+    looks: u32,
+    claimed: u64,
+}
+
+impl Untaken {
+    /// How long until the next look for starts: twice as long each time that nothing came of it.
+    fn pause(&mut self, state: &State, report: &PromoteReport) -> Option<Duration> {
+        let claimed = state.counters.claimed.load(std::sync::atomic::Ordering::Relaxed);
+        let in_vain = report.freed && std::mem::replace(&mut self.claimed, claimed) == claimed;
+        self.looks = if in_vain { (self.looks + 1).min(16) } else { 0 };
+        report.next_start.map(|next| next.saturating_mul(1 << self.looks))
+    }
+}
+
 pub(super) async fn promote(state: &State) {
     let mut work = state.store.bells().work.listen();
     let mut backoff = Backoff::default();
+    let mut untaken = Untaken::default();
     loop {
         work.take();
         let pause = match promote_all(state).await {
-            Ok(next_due) => {
+            Ok(report) => {
                 backoff = Backoff::default();
-                let poll = jittered(poll(state));
-                next_due.map_or(poll, |due| due.clamp(GAP_MIN, poll.max(GAP_MIN)))
+                let poll = jittered(poll(state)).max(GAP_MIN);
+                let next = report.next_due.into_iter().chain(untaken.pause(state, &report)).min();
+                next.map_or(poll, |next| next.clamp(GAP_MIN, poll))
             }
             Err(error) => {
                 if backoff.tries() % 10 == 0 {
@@ -60,14 +79,14 @@ pub(super) async fn promote(state: &State) {
 }
 
 /// Moves all that is due; says when the next is.
-async fn promote_all(state: &State) -> taskyard_core::Result<Option<Duration>> {
+async fn promote_all(state: &State) -> taskyard_core::Result<PromoteReport> {
     loop {
-        let PromoteReport { enqueued, more, freed, next_due, .. } = state.store.promote().await?;
-        if enqueued > 0 || freed {
+        let report = state.store.promote().await?;
+        if report.enqueued > 0 || report.freed {
             state.look();
         }
-        if !more {
-            return Ok(next_due);
+        if !report.more {
+            return Ok(report);
         }
     }
 }

@@ -109,6 +109,13 @@ impl Picker {
             if within_limit && self.allowance(tx, queue, 1)? == 0 {
                 continue;
             }
+            // Waiting for everything else to end would bring its turn no nearer.
+            if let Some(config) = config
+                && let Some(rate) = config.rate
+                && rate.free(tx.full_at(config)?, tx.now) == 0
+            {
+                continue;
+            }
             return Ok(Some(Candidate { rank: int(row, 0), order: int(row, 1), lane }));
         }
         Ok(None)
@@ -202,7 +209,14 @@ impl Picker {
             free = free.min(usize::try_from(max - tx.count(queue, TaskState::Doing)?).unwrap_or(0));
         }
         if let Some(rate) = config.rate {
-            free = free.min(rate.free(tx.full_at(config)?, tx.now) as usize);
+            let mut starts = rate.free(tx.full_at(config)?, tx.now) as usize;
+            if !self.alone
+                && tx.any(sql!("ready/any_of_queue"), params![alone_lane(self.runtime), tx.queue_name(queue)])?
+            {
+                // One is left to what must run alone, or what is always ready would take each that comes.
+                starts = starts.saturating_sub(1);
+            }
+            free = free.min(starts);
         }
         Ok(free)
     }

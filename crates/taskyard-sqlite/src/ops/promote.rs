@@ -39,13 +39,19 @@ pub(crate) fn promote(tx: &mut Tx<'_>) -> Outcome<PromoteReport> {
 
 /// What waits for the rate of its queue.
 fn see_rates(tx: &Tx<'_>, report: &mut PromoteReport) -> Outcome<()> {
-    for config in tx.rated() {
+    for (queue, config) in tx.rated() {
         let Some(rate) = config.rate.filter(|_| !config.paused) else { continue };
-        if tx.any(sql!("ready/scan"), [config.lane(0)])? || tx.any(sql!("ready/scan"), [config.lane(1)])? {
+        let name = tx.queue_name(queue);
+        let mut waits = false;
+        for runtime in [0, 1] {
+            waits |= tx.any(sql!("ready/scan"), [config.lane(runtime)])?
+                || tx.any(sql!("ready/any_of_queue"), params![moves::alone_lane(runtime), &*name])?;
+        }
+        if waits {
             let full_at = tx.full_at(config)?;
             report.freed |= rate.free(full_at, tx.now) > 0;
             let due = rate.next(full_at, tx.now).max(RATE_LOOK_MIN);
-            report.next_due = Some(report.next_due.map_or(due, |next| next.min(due)));
+            report.next_start = Some(report.next_start.map_or(due, |next| next.min(due)));
         }
     }
     Ok(())

@@ -26,6 +26,10 @@ pub(crate) fn set_concurrency(tx: &mut Tx<'_>, queue: &str, running_max: Option<
 /// Limits how many tasks of a queue start in some time. What was started under the same rate counts.
 pub(crate) fn set_rate(tx: &mut Tx<'_>, queue: &str, rate: Option<Rate>) -> Outcome<()> {
     let (count, per) = rate.map(|rate| (rate.count, micros(rate.per))).unzip();
+    let number = tx.queue(queue);
+    if rate.is_some() && tx.config(number).and_then(|config| config.rate) == rate {
+        return Ok(());
+    }
     tx.run(sql!("queue/rate"), params![queue, count, per])?;
     changed(tx)
 }

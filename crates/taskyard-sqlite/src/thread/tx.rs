@@ -204,8 +204,9 @@ impl<'a> Tx<'a> {
     }
 
     /// The queues whose starts are limited.
-    pub(crate) fn rated(&self) -> impl Iterator<Item = QueueConfig> {
-        self.memory.configs.values().copied().filter(|config| config.rate.is_some())
+    pub(crate) fn rated(&self) -> impl Iterator<Item = (QueueNo, QueueConfig)> {
+        let all = self.memory.configs.iter().map(|(queue, config)| (*queue, *config));
+        all.filter(|(_, config)| config.rate.is_some())
     }
 
     /// When a queue's bucket of starts is full.

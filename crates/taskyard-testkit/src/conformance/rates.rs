@@ -49,21 +49,21 @@ pub(super) async fn it_says_when_more_may_start(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
     yard.per_second(2).await;
-    assert_eq!(yard.promote().await.next_due, None, "nothing waits");
+    assert_eq!(yard.promote().await.next_start, None, "nothing waits");
     yard.add_all(&mails(5)).await;
     let report = yard.promote().await;
-    assert!(report.freed && report.next_due.is_some(), "{report:?}");
+    assert!(report.freed && report.next_start.is_some(), "{report:?}");
     assert_eq!(server.claim(10).await.len(), 2);
     let report = yard.promote().await;
-    assert_eq!((report.freed, report.next_due), (false, Some(SECOND / 2)));
+    assert_eq!((report.freed, report.next_start), (false, Some(SECOND / 2)));
     yard.advance(SECOND / 4).await;
-    assert_eq!(yard.promote().await.next_due, Some(SECOND / 4));
+    assert_eq!(yard.promote().await.next_start, Some(SECOND / 4));
     yard.advance(SECOND / 4).await;
     assert!(yard.promote().await.freed);
     assert_eq!(server.claim(10).await.len(), 1);
     // A rate of thousands does not keep servers busy with looking.
     yard.per_second(100_000).await;
-    assert_eq!(yard.promote().await.next_due, Some(RATE_LOOK_MIN));
+    assert_eq!(yard.promote().await.next_start, Some(RATE_LOOK_MIN));
 }
 
 pub(super) async fn what_waits_for_its_rate_holds_up_no_other(yard: Yard) {
@@ -115,7 +115,7 @@ pub(super) async fn a_lifted_rate_frees_all(yard: Yard) {
     yard.store.set_rate("mails", None).await.unwrap();
     let claimed: Vec<TaskId> = server.claim(10).await.into_iter().map(|claimed| claimed.id).collect();
     assert_eq!(claimed, ids[1..]);
-    assert_eq!(yard.promote().await.next_due, None);
+    assert_eq!(yard.promote().await.next_start, None);
 }
 
 pub(super) async fn the_same_rate_again_changes_nothing(yard: Yard) {
@@ -126,8 +126,11 @@ pub(super) async fn the_same_rate_again_changes_nothing(yard: Yard) {
     assert_eq!(server.claim(10).await.len(), 2);
     yard.per_second(2).await;
     assert!(server.claim(10).await.is_empty(), "every start of an application says it anew");
+    // Nor does another one give away what has been taken.
     yard.per_second(3).await;
-    assert_eq!(server.claim(10).await.len(), 3, "another rate has a bucket of its own");
+    assert!(server.claim(10).await.is_empty());
+    yard.advance(SECOND).await;
+    assert_eq!(server.claim(10).await.len(), 3);
 }
 
 pub(super) async fn with_a_limit_and_a_pause(yard: Yard) {
@@ -144,7 +147,7 @@ pub(super) async fn with_a_limit_and_a_pause(yard: Yard) {
     yard.store.set_paused("mails", true).await.unwrap();
     assert!(server.claim(10).await.is_empty());
     let report = yard.promote().await;
-    assert_eq!((report.freed, report.next_due), (false, None));
+    assert_eq!((report.freed, report.next_start), (false, None));
     yard.store.set_paused("mails", false).await.unwrap();
     assert_eq!(server.claim(10).await.len(), 2);
     // Lifted one after the other.
@@ -165,11 +168,34 @@ pub(super) async fn what_must_run_alone_keeps_to_it(yard: Yard) {
     let server = yard.server().await;
     yard.per_second(1).await;
     let other = yard.add(in_queue("mails")).await;
-    assert_eq!(server.claim_one().await.id, other);
+    // The one start is left to it, however much else there is.
+    let reply = server.claim_with(&crate::factory::request(server.id, 10)).await;
+    assert!(reply.tasks.is_empty() && reply.alone_waiting);
+    assert_eq!(server.claim_alone().await.map(|claimed| claimed.id), Some(id));
     assert!(server.claim_alone().await.is_none());
     yard.advance(SECOND).await;
-    assert_eq!(server.claim_alone().await.map(|claimed| claimed.id), Some(id));
-    assert!(yard.promote().await.next_due.is_none());
+    assert_eq!(server.claim_one().await.id, other);
+    assert!(yard.promote().await.next_start.is_none());
+    // While there is no start for one, nothing else has to end for it.
+    let lost = yard.add(in_queue("mails")).await;
+    for _ in 0..LOST_ALONE_MIN {
+        yard.advance(SECOND).await;
+        let server = yard.server().await;
+        assert_eq!(server.claim_one().await.id, lost);
+        yard.advance(LEASE * 2).await;
+        yard.rescue(server.id).await;
+    }
+    let server = yard.server().await;
+    let first = yard.start(&server, in_queue("other")).await;
+    yard.add_all(&mails(1)).await;
+    yard.store.set_rate("mails", Some(Rate::new(1, SECOND * 3_600).unwrap())).await.unwrap();
+    assert!(yard.promote().await.freed);
+    assert_eq!(server.claim_alone().await.map(|claimed| claimed.id), Some(lost));
+    let again = yard.add(in_queue("mails")).await;
+    let reply = server.claim_with(&crate::factory::request(server.id, 10)).await;
+    assert!(reply.tasks.is_empty() && !reply.alone_waiting, "{again} waits for its start, and nobody for it");
+    assert_eq!(yard.promote().await.next_start, Some(SECOND * 3_600));
+    server.done(&first).await;
 }
 
 /// Claims, additions and time in any order: each claim gets what [`Rate`] says, as far as there are tasks.
@@ -198,6 +224,6 @@ pub(super) async fn whatever_happens_a_rate_is_kept(yard: Yard) {
         let report = yard.promote().await;
         assert_eq!(report.freed, there > 0 && rate.free(full_at, now) > 0);
         let due = (there > 0).then(|| rate.next(full_at, now).max(RATE_LOOK_MIN));
-        assert_eq!(report.next_due, due);
+        assert_eq!(report.next_start, due);
     }
 }

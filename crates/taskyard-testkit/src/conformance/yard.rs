@@ -159,6 +159,7 @@ impl Yard {
             sum.removed += report.removed;
             sum.freed |= report.freed;
             sum.next_due = report.next_due;
+            sum.next_start = report.next_start;
             if !report.more {
                 return sum;
             }

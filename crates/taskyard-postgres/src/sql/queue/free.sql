@@ -9,14 +9,15 @@ BEGIN
     SELECT q.* INTO v_queue FROM taskyard.queue q WHERE q.name = p_queue;
     IF NOT FOUND OR (v_queue.running_max IS NULL AND v_queue.rate_count IS NULL AND NOT v_queue.paused) THEN
         RETURN NULL;
+    ELSIF taskyard.rate_free(v_queue.rate_count, v_queue.rate_us, v_queue.rate_full_at, taskyard.now()) = 0 THEN
+        -- Nobody else's claim can make it more: no lock is needed to know that.
+        RETURN 0;
     END IF;
     SELECT q.* INTO v_queue FROM taskyard.queue q WHERE q.name = p_queue FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND OR v_queue.paused THEN
         RETURN 0;
     END IF;
-    IF v_queue.rate_count IS NOT NULL THEN
-        v_free := taskyard.rate_free(v_queue.rate_count, v_queue.rate_us, v_queue.rate_full_at, taskyard.now());
-    END IF;
+    v_free := taskyard.rate_free(v_queue.rate_count, v_queue.rate_us, v_queue.rate_full_at, taskyard.now());
     IF v_queue.running_max IS NOT NULL THEN
         SELECT count(DISTINCT t.id) INTO v_doing
         FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id) JOIN taskyard.task t ON t.id = i.id

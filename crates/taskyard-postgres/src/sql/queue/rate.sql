@@ -1,25 +1,28 @@
 -- How many tasks of a queue start in some time (taskyard_core::rate says how it is counted).
 
--- How much of the bucket is missing, in microseconds.
-CREATE OR REPLACE FUNCTION taskyard.rate_missing(p_full_at timestamptz, p_now timestamptz) RETURNS numeric
+-- How much of the bucket is missing, in microseconds; of a clock that went back, or of another rate, no more than all.
+CREATE OR REPLACE FUNCTION taskyard.rate_missing(p_us bigint, p_full_at timestamptz, p_now timestamptz) RETURNS numeric
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT greatest(round(coalesce(extract(epoch FROM p_full_at - p_now), 0)::numeric * 1000000), 0)
+    SELECT least(greatest(round(coalesce(extract(epoch FROM p_full_at - p_now), 0)::numeric * 1000000), 0), p_us)
 $$;
 
--- How many may start now.
+-- How many may start now; null without a rate.
 CREATE OR REPLACE FUNCTION taskyard.rate_free(p_count int, p_us bigint, p_full_at timestamptz, p_now timestamptz) RETURNS int
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT greatest(p_count - ceil(taskyard.rate_missing(p_full_at, p_now) * p_count / p_us), 0)::int
+    SELECT CASE WHEN p_count IS NOT NULL
+        THEN greatest(p_count - ceil(taskyard.rate_missing(p_us, p_full_at, p_now) * p_count / p_us), 0)::int END
 $$;
 
--- Notes what a claim has started, in the buckets of its queues. A claim of a queue with a rate has locked its row.
+-- Notes what a claim has started, in the buckets of its queues. A claim that saw a queue's rate has locked its row; one that
+-- had taken before there was a rate pays a full bucket at most.
 CREATE OR REPLACE FUNCTION taskyard.rate_spend(p_claim uuid, p_now timestamptz) RETURNS void LANGUAGE sql AS $$
-    UPDATE taskyard.queue q SET rate_full_at = greatest(coalesce(q.rate_full_at, p_now), p_now)
-        + (ceil(k.size::numeric * q.rate_us / q.rate_count)::bigint) * interval '1 microsecond'
+    UPDATE taskyard.queue q SET rate_full_at = p_now + least(taskyard.rate_missing(q.rate_us, q.rate_full_at, p_now)
+        + ceil(k.size::numeric * q.rate_us / q.rate_count), q.rate_us)::bigint * interval '1 microsecond'
     FROM taskyard.claim k WHERE k.id = p_claim AND k.queue = q.name AND k.size > 0 AND q.rate_count IS NOT NULL
 $$;
 
--- What waits for the rate of its queue: whether some of it may start now, and in how many microseconds more may.
+-- What waits for the rate of its queue, those that must run alone included: whether some of it may start now, and in how many
+-- microseconds more may.
 CREATE OR REPLACE FUNCTION taskyard.rate_due(OUT freed boolean, OUT due_us bigint) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off AS $$
 DECLARE
@@ -31,23 +34,26 @@ BEGIN
     freed := false;
     FOR v_queue IN SELECT q.* FROM taskyard.queue q WHERE q.rate_count IS NOT NULL AND NOT q.paused LOOP
         CONTINUE WHEN NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = v_queue.lane)
-            AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = v_queue.lane + 1);
-        freed := freed OR taskyard.rate_free(v_queue.rate_count, v_queue.rate_us, v_queue.rate_full_at, v_now) > 0;
-        v_missing := taskyard.rate_missing(v_queue.rate_full_at, v_now);
+            AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = v_queue.lane + 1)
+            AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = -1 AND r.queue = v_queue.name)
+            AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = -2 AND r.queue = v_queue.name);
+        v_missing := taskyard.rate_missing(v_queue.rate_us, v_queue.rate_full_at, v_now);
         v_starts := ceil(v_missing * v_queue.rate_count / v_queue.rate_us);
+        freed := freed OR v_starts < v_queue.rate_count;
         due_us := least(due_us, greatest(CASE WHEN v_starts = 0 THEN ceil(v_queue.rate_us::numeric / v_queue.rate_count)
             ELSE v_missing - floor((v_starts - 1) * v_queue.rate_us / v_queue.rate_count) END, 50000)::bigint);
     END LOOP;
 END
 $$;
 
--- Lets so many tasks of a queue start in so many microseconds (null: any number), making its row if it is new. It gets a lane
--- of its own; the rows that lie elsewhere are moved by queue_settle.
+-- Lets so many tasks of a queue start in so many microseconds (null: any number), making its row if it is new. What has been
+-- started under another rate counts, as far as this one asks. It gets a lane of its own; the rows that lie elsewhere are moved
+-- by queue_settle.
 CREATE OR REPLACE FUNCTION taskyard.queue_set_rate(p_queue text, p_count int, p_us bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO taskyard.queue (name) VALUES (p_queue) ON CONFLICT (name) DO NOTHING;
     UPDATE taskyard.queue q SET rate_count = p_count, rate_us = p_us,
-        rate_full_at = CASE WHEN q.rate_count = p_count AND q.rate_us = p_us THEN q.rate_full_at END
+        rate_full_at = CASE WHEN p_count IS NOT NULL THEN q.rate_full_at END
     WHERE q.name = p_queue;
     PERFORM taskyard.queue_configure(p_queue, NULL, NULL, false);
 END

@@ -16,6 +16,7 @@ DECLARE
     v_free int;
     v_rank int;
     v_order bigint;
+    v_now timestamptz := taskyard.now();
 BEGIN
     IF p_alone THEN
         FOR v_row IN
@@ -51,14 +52,23 @@ BEGIN
         v_rows := NULL;
     END LOOP;
     FOR v_queue IN
-        SELECT q.id, q.name, q.running_max IS NOT NULL OR q.rate_count IS NOT NULL AS limited FROM taskyard.queue q
-        WHERE (q.lane <> 0 OR q.draining) AND NOT q.paused AND (p_queues IS NULL OR q.name = ANY(p_queues))
+        SELECT q.id, q.name, q.rate_count IS NOT NULL AS rated,
+            q.running_max IS NOT NULL OR q.rate_count IS NOT NULL AS limited
+        FROM taskyard.queue q
+        WHERE (q.lane <> 0 OR q.draining) AND NOT q.paused
+            AND coalesce(taskyard.rate_free(q.rate_count, q.rate_us, q.rate_full_at, v_now), 1) > 0 AND (p_queues IS NULL OR q.name = ANY(p_queues))
             -- One probe for each: as EXISTS, it would be planned as one look through all of the range.
             AND (SELECT 1 FROM taskyard.ready r WHERE r.lane = 2 * q.id + 2 + p_runtime
                 AND (q.running_max IS NOT NULL OR q.rate_count IS NOT NULL OR (r.rank, r.order_number) > (p_rank, p_order)) LIMIT 1) IS NOT NULL
         ORDER BY q.id
     LOOP
         v_free := coalesce(taskyard.queue_free(v_queue.name), p_limit);
+        IF v_queue.rated AND EXISTS (
+            SELECT FROM taskyard.ready r WHERE r.lane = -1 - p_runtime AND r.queue = v_queue.name)
+        THEN
+            -- One start is left to what must run alone, or what is always ready would take each that comes.
+            v_free := v_free - 1;
+        END IF;
         CONTINUE WHEN v_free <= 0;
         -- A limited queue leaves tasks behind the place for want of room.
         v_rank := CASE WHEN v_queue.limited THEN -2147483648 ELSE p_rank END;

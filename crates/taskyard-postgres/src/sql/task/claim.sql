@@ -101,6 +101,7 @@ BEGIN
     IF EXISTS (
         SELECT FROM taskyard.ready r LEFT JOIN taskyard.queue q ON q.name = r.queue
         WHERE r.lane = -1 - p_runtime AND (p_queues IS NULL OR r.queue = ANY(p_queues)) AND NOT coalesce(q.paused, false)
+            AND coalesce(taskyard.rate_free(q.rate_count, q.rate_us, q.rate_full_at, v_now), 1) > 0
     ) THEN
         id := NULL;
         flags := 16;
