@@ -63,11 +63,12 @@ def on_post_run(hook: Hook) -> Hook:
 
 
 def on_death(hook: Hook) -> Hook:
-    """``hook(dead)`` runs when a task has become a dead letter (state ``failed``), by whatever way and in whatever process.
+    """``hook(dead)`` runs when a Python task has become a dead letter (state ``failed``), by whatever way and in whatever process.
 
     ``dead`` is its record, a dict as ``tasks.dead.list()`` gives them. A worker of a server that serves the task's queue calls
-    it, once, within about a second; twice, if that worker dies amid it; not at all if no such server is there for a day.
-    One dead letter after the other, each with a minute for its hooks; sync ones run on a thread. What one raises is logged.
+    it, once, as a rule within a second; twice, if that worker or server dies amid it; not at all if no such server is there for
+    a day, if the letter is retried or removed before, or if three workers died of it. One dead letter after the other, each
+    with a minute for its hooks: a worker that needs longer is replaced. Sync hooks run on a thread. What one raises is logged.
     Whoever has much to do there adds a task for it. Register it where the application is loaded.
     """
     return _register(death, hook)
@@ -174,6 +175,7 @@ async def run_after(task: Any, result: Any, error: BaseException | None) -> None
 
 async def run_death(dead: bytes, on_thread: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
     """Runs the hooks on death; what they raise is logged."""
+    id = json.loads(dead)["id"]
     for hook in list(death):
         record = json.loads(dead)
         try:
@@ -183,8 +185,16 @@ async def run_death(dead: bytes, on_thread: Callable[[Callable[[], Any]], Awaita
             called = await on_thread(functools.partial(hook, record))
             if inspect.isawaitable(called):
                 await called
-        except (Exception, SystemExit):
-            log.exception("the hook %r failed on the death of %s", getattr(hook, "__qualname__", hook), record["id"])
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            log.exception("the hook %r failed on the death of %s", getattr(hook, "__qualname__", hook), id)
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task itself is to end, and not something that it waited for. Python 3.10 cannot tell."""
+    running = asyncio.current_task()
+    return running is None or not hasattr(running, "cancelling") or running.cancelling() > 0
 
 
 def _wanted(hook: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -205,6 +205,11 @@ impl Channel {
         self.say(py, &FromChild::Ready { hears_deaths })
     }
 
+    /// The hooks on death are about to be called.
+    fn tells(&self, py: Python<'_>, number: u64) -> PyResult<()> {
+        self.say(py, &FromChild::Tells(number))
+    }
+
     /// The hooks on death were called.
     fn told(&self, py: Python<'_>, number: u64) -> PyResult<()> {
         self.say(py, &FromChild::Told(number))

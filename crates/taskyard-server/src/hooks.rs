@@ -11,7 +11,7 @@ use taskyard_core::TaskRecord;
 
 use crate::panics;
 
-/// How long the hooks may take over one dead letter; what takes longer is left to itself, and counts as told.
+/// How long the hooks may take over one dead letter: what takes longer is ended where it can be, and counts as told.
 pub(crate) const TELL_MAX: Duration = Duration::from_secs(60);
 
 /// What became of telling hooks of a dead letter.
@@ -21,8 +21,10 @@ pub(crate) enum Heard {
     Told,
     /// There are none here.
     NoHook,
-    /// Whoever was to call them ended meanwhile.
+    /// Whoever was to call them ended meanwhile, and ran nothing else.
     Lost,
+    /// He ended meanwhile, and a task may be why; or he never began.
+    Unheard,
     /// They took longer than [`TELL_MAX`].
     Late,
 }
@@ -65,28 +67,30 @@ impl Hooks {
         }
     }
 
-    /// Calls them on a thread of their own, so that one that blocks holds up nothing of the server.
+    /// Calls them on a thread of their own, so that one that blocks holds up nothing of the server. What they spawn ends with
+    /// them.
     pub async fn tell_apart(&self, dead: TaskRecord) -> Heard {
         let (hooks, (heard, hearing)) = (self.clone(), tokio::sync::oneshot::channel());
         let thread = std::thread::Builder::new().name("taskyard-hooks".into()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let told = match runtime {
-                Ok(runtime) => {
-                    match runtime.block_on(async { tokio::time::timeout(TELL_MAX, hooks.tell(&dead)).await }) {
-                        Ok(()) => Heard::Told,
-                        Err(_) => Heard::Late,
-                    }
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    tracing::error!(%error, "the system refuses what a hook on death needs; trying again later");
+                    let _ = heard.send(Heard::NoHook);
+                    return;
                 }
-                Err(_) => Heard::Lost,
             };
-            let _ = heard.send(told);
+            let told = runtime.block_on(async { tokio::time::timeout(TELL_MAX, hooks.tell(&dead)).await });
+            let _ = heard.send(told.map_or(Heard::Late, |()| Heard::Told));
+            runtime.shutdown_background();
         });
-        match thread {
-            Ok(_) => match tokio::time::timeout(TELL_MAX, hearing).await {
-                Ok(heard) => heard.unwrap_or(Heard::Lost),
-                Err(_) => Heard::Late,
-            },
-            Err(_) => Heard::Lost,
+        if let Err(error) = thread {
+            tracing::error!(%error, "the system refuses a thread for a hook on death; trying again later");
+            return Heard::NoHook;
+        }
+        match tokio::time::timeout(TELL_MAX, hearing).await {
+            Ok(heard) => heard.unwrap_or(Heard::Lost),
+            Err(_) => Heard::Late,
         }
     }
 }

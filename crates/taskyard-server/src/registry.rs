@@ -60,9 +60,10 @@ impl Registry {
     }
 
     /// Calls this when a Rust task has become a dead letter (state `failed`), by whatever way and in whatever process: a server
-    /// of this program that serves its queue is told of it, once, within about a second. Twice, if that server dies amid it;
-    /// not at all if no such server is there for a day. Several hooks are called in the order in which they were given, on a
-    /// thread of their own, dead letter after dead letter; each has a minute. What a hook answers as an error is logged.
+    /// of this program that serves its queue is told of it, once, as a rule within a second. Twice, if that server dies amid it;
+    /// not at all if no such server is there for a day, or if the letter is retried or removed before. Several hooks are called
+    /// in the order in which they were given, on a thread of their own, dead letter after dead letter, each with a minute for
+    /// all of them; what they spawn ends with them. What a hook answers as an error is logged.
     ///
     /// Whoever has much to do there adds a task for it.
     #[must_use]

@@ -331,7 +331,8 @@ class Held:
                 back = [asyncio.ensure_future(claim.requeue()) for claim in list(hand.claims.values())]
                 await asyncio.wait(back, timeout=END_MAX)
             if server is not None:
-                await asyncio.wait_for(_loops.answer(server.stop(0.0)), STOP_MAX)
+                # Nothing runs any more but hooks on death.
+                await asyncio.wait_for(_loops.answer(server.stop(STOP_MAX - 2.0)), STOP_MAX)
         except (asyncio.TimeoutError, TaskyardError) as error:
             log.error("what this process had taken could not be given back: %s; its lease settles that", error)
         finally:

@@ -173,11 +173,14 @@ class Worker:
 
     async def _tell(self, number: int, dead: bytes) -> None:
         context = contextvars.copy_context()
-        await _hooks.run_death(dead, lambda call: self._threads.run(self.loop, lambda: context.run(call)))
-        if not self._ended:
-            self.channel.told(number)
-            # Behind the callback that forgets this one.
-            self.loop.call_soon(self._flush)
+        self.channel.tells(number)
+        try:
+            await _hooks.run_death(dead, lambda call: self._threads.run(self.loop, lambda: context.run(call)))
+        finally:
+            if not self._ended:
+                self.channel.told(number)
+                # Behind the callback that forgets this one.
+                self.loop.call_soon(self._flush)
 
     def _on_leave(self, _: Any) -> None:
         self._leaving = True

@@ -139,6 +139,8 @@ pub enum FromChild {
         /// Whether the application has hooks on death.
         hears_deaths: bool,
     },
+    /// The hooks on death are about to be called.
+    Tells(u64),
     /// The hooks on death were called.
     Told(u64),
     /// These attempts' bodies are about to begin.

@@ -167,7 +167,9 @@ async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceive
 fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     let mut yard = lock(&children.yard);
     let Some(child) = yard.children.remove(&number) else { return };
-    yard.telling.gone(number);
+    let telling = yard.telling.is_of(number);
+    let beside = child.flights.values().any(|flight| matches!(flight, Flight::Started { .. }));
+    yard.telling.gone(number, beside);
     // What it started may be left.
     child.kill();
     let died = status.map_or_else(|| "its process is gone".to_owned(), |status| format!("its process ended: {status}"));
@@ -185,7 +187,7 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
             Flight::Sent { queued, .. } => unstarted.push(*queued),
         }
     }
-    if started.is_empty() && child.ready && !expected {
+    if started.is_empty() && child.ready && !expected && !telling {
         // It did not live to say what it had begun: one of those whose turn it was.
         let suspects = children.config().concurrency.max(1).min(unstarted.len());
         for queued in unstarted.drain(..suspects) {
@@ -204,7 +206,8 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     for (queued, outcome) in decided {
         children.end_unstarted(queued, outcome);
     }
-    let alone = started.len() == 1;
+    // A hook beside it may be to blame.
+    let alone = started.len() == 1 && !telling;
     for (attempt, verdict) in started {
         let outcome = verdict.unwrap_or_else(|| blame(&attempt, child.condemned.is_some(), alone, &died));
         attempt.end(outcome);

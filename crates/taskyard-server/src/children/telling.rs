@@ -20,6 +20,8 @@ struct Word {
     dead: ByteBuf,
     /// Which child tells, and since when.
     teller: Option<(u64, Instant)>,
+    /// It said that it begins.
+    begun: bool,
     answer: oneshot::Sender<Heard>,
 }
 
@@ -46,7 +48,7 @@ impl Telling {
     fn begin(&mut self, dead: ByteBuf) -> oneshot::Receiver<Heard> {
         let (answer, heard) = oneshot::channel();
         self.number += 1;
-        self.word = Some(Word { dead, teller: None, answer });
+        self.word = Some(Word { dead, teller: None, begun: false, answer });
         heard
     }
 
@@ -65,11 +67,20 @@ impl Telling {
         if self.hooks == Some(false) {
             self.end(Heard::NoHook);
         } else if self.hooks == Some(true)
-            && let Some((number, child)) = children.iter().find(|(_, child)| child.takes())
+            && let Some((number, child)) = calmest(children)
             && let Some(word) = &mut self.word
         {
             word.teller = Some((*number, now));
             child.send(ToChild::Death(self.number, word.dead.clone()));
+        }
+    }
+
+    /// A child begins to call the hooks: its minute counts from now.
+    pub fn begins(&mut self, number: u64, now: Instant) {
+        if number == self.number
+            && let Some(Word { teller: Some((_, since)), begun, .. }) = &mut self.word
+        {
+            (*since, *begun) = (now, true);
         }
     }
 
@@ -80,10 +91,11 @@ impl Telling {
         }
     }
 
-    /// A child is no more.
-    pub fn gone(&mut self, child: u64) {
+    /// A child is no more; `beside`: tasks ran there that may be why.
+    pub fn gone(&mut self, child: u64, beside: bool) {
         if self.is_of(child) {
-            self.end(Heard::Lost);
+            let begun = self.word.as_ref().is_some_and(|word| word.begun);
+            self.end(if begun && !beside { Heard::Lost } else { Heard::Unheard });
         }
     }
 
@@ -94,12 +106,21 @@ impl Telling {
         }
     }
 
-    pub fn watch(&mut self, now: Instant) {
-        let late = |(_, since): (u64, Instant)| now.saturating_duration_since(since) >= TELL_MAX;
-        if self.word.as_ref().and_then(|word| word.teller).is_some_and(late) {
-            self.end(Heard::Late);
+    /// Ends what takes too long; the child that is to blame for it, or that has not even listened.
+    pub fn watch(&mut self, now: Instant) -> Option<u64> {
+        let word = self.word.as_ref()?;
+        let (teller, since) = word.teller?;
+        if now.saturating_duration_since(since) < TELL_MAX {
+            return None;
         }
+        self.end(if word.begun { Heard::Late } else { Heard::Unheard });
+        Some(teller)
     }
+}
+
+/// The child that has the least to do.
+fn calmest(children: &BTreeMap<u64, Child>) -> Option<(&u64, &Child)> {
+    children.iter().filter(|(_, child)| child.takes()).min_by_key(|(_, child)| child.flights.len())
 }
 
 impl Children {

@@ -23,17 +23,24 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
     let staying = yard.children.values().filter(|child| child.stays()).count();
     let mut spare = staying.saturating_sub(config.workers_min);
     let yard = &mut *yard;
-    yard.telling.watch(now);
+    // Whose hooks do not end gets nothing more; in a process of the application's own there is no other.
+    if let Some(slow) = yard.telling.watch(now).filter(|_| !config.on_demand)
+        && let Some(child) = yard.children.get_mut(&slow)
+    {
+        child.tell_to_leave(now);
+    }
     for (number, child) in &mut yard.children {
         watch_bodies(child, &config, now);
-        let is_empty = child.flights.is_empty() && !yard.telling.is_of(*number);
+        let is_telling = yard.telling.is_of(*number);
+        let is_empty = child.flights.is_empty() && !is_telling;
+        let is_done = !is_telling && !child.flights.values().any(|flight| matches!(flight, Flight::Started { .. }));
         if let Some(since) = child.condemned {
             let innocent = child.flights.values().any(|flight| matches!(flight, Flight::Started { verdict: None, .. }));
             if !innocent || now.saturating_duration_since(since) >= config.cancel_grace {
                 tracing::warn!(child = number, "a child process runs a task that does not yield: it is ended");
                 child.kill();
             }
-        } else if child.leaving.is_some_and(|at| now.saturating_duration_since(at) >= LEAVE_MAX) && is_empty
+        } else if child.leaving.is_some_and(|at| now.saturating_duration_since(at) >= LEAVE_MAX) && is_done
             || !child.ready && now.saturating_duration_since(child.born) >= START_MAX
         {
             tracing::warn!(child = number, "a child process is stuck: it is ended");

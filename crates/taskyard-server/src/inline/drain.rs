@@ -68,8 +68,7 @@ async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>) -> 
     let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client.clone()));
     let records = tokio::task::spawn_local(recorder::run(engine.clone(), store.clone()));
     let mut drain = Drain { engine, store, server, client, running: HashMap::new(), ran: 0 };
-    let ran = drain.run_out().await;
-    drain.tell_deaths().await?;
+    let ran = drain.run_all().await;
     records.abort();
     drain.store.server_leave(server).await?;
     ran
@@ -102,7 +101,19 @@ impl Drain {
         }
     }
 
-    async fn tell_deaths(&self) -> Result<()> {
+    /// Until neither tasks nor hooks are left: each may add the other.
+    async fn run_all(&mut self) -> Result<usize> {
+        loop {
+            let ran = self.run_out().await?;
+            if self.tell_deaths().await? == 0 {
+                return Ok(ran);
+            }
+        }
+    }
+
+    /// How many there were.
+    async fn tell_deaths(&self) -> Result<usize> {
+        let mut told = 0;
         let hooks = self.engine.registry.death_hooks();
         let request = DeadTake { server: self.server, runtime: Runtime::Rust, queues: None, limit: AT_ONCE };
         while !hooks.is_empty() {
@@ -114,8 +125,9 @@ impl Drain {
                 hooks.tell(dead).await;
             }
             self.store.dead_told(self.server, &ids, true).await?;
+            told += ids.len();
         }
-        Ok(())
+        Ok(told)
     }
 
     async fn upkeep(&self) -> Result<()> {

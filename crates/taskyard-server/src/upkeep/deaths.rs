@@ -13,10 +13,12 @@ use crate::executor::Executor;
 use crate::hooks::Heard;
 use crate::state::{Phase, State};
 
-/// Taken at once.
-const TAKE: usize = 100;
-/// How often the same one is told to somebody who does not live to call the hooks to their end.
+/// Taken at once: what one server has, no other tells.
+const TAKE: usize = 10;
+/// How often the same one is told to somebody who does not live to call the hooks to their end, and who ran nothing else.
 const TRIES: u32 = 3;
+/// The same, whatever he ran beside it: tasks may kill their worker again and again.
+const TRIES_BESIDE: u32 = 30;
 /// The shortest time between two looks; and a look is made at most so rarely that it takes a twentieth of the time.
 const GAP: Duration = Duration::from_millis(100);
 const LOOK_SHARE: u32 = 20;
@@ -59,14 +61,15 @@ async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Dur
                 break;
             }
             let (server, began) = (state.id(), Instant::now());
-            let dead = match take(state, server, executor.as_ref()).await {
+            let taken = take(state, server, executor.as_ref()).await;
+            cost = began.elapsed();
+            let dead = match taken {
                 Ok(dead) => dead,
                 Err(error) => {
                     tracing::warn!(%error, "cannot look for dead letters that hooks are to be told of; trying again later");
                     break;
                 }
             };
-            cost = began.elapsed();
             if dead.is_empty() || !tell(state, server, executor.as_ref(), dead, &goes_on).await {
                 break;
             }
@@ -75,19 +78,10 @@ async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Dur
     cost
 }
 
-/// Ids, each with its record if it still is a dead letter.
-type Taken = Vec<(TaskId, Option<TaskRecord>)>;
-
-async fn take(state: &State, server: ServerId, executor: &dyn Executor) -> Result<Taken> {
+async fn take(state: &State, server: ServerId, executor: &dyn Executor) -> Result<Vec<TaskId>> {
     let queues = state.config().queues.clone().filter(|queues| !queues.is_empty());
     let request = DeadTake { server, runtime: executor.runtime(), queues, limit: TAKE };
-    let ids = state.store.dead_take(&request).await?;
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let records = state.store.get(&ids).await?;
-    let dead = |record: Option<TaskRecord>| record.filter(|record| record.state == TaskState::Failed);
-    Ok(ids.into_iter().zip(records.into_iter().map(dead)).collect())
+    state.store.dead_take(&request).await
 }
 
 /// Whether there may be more.
@@ -95,47 +89,56 @@ async fn tell(
     state: &State,
     server: ServerId,
     executor: &dyn Executor,
-    dead: Taken,
+    dead: Vec<TaskId>,
     goes_on: &impl Fn() -> bool,
 ) -> bool {
     let mut rest = dead.into_iter();
-    for (id, record) in rest.by_ref() {
-        let told = match record {
-            Some(record) => goes_on() && tell_one(executor, record).await,
-            None => true,
-        };
-        if told {
-            note(state, server, &[id], true).await;
-        } else {
-            let left: Vec<TaskId> = std::iter::once(id).chain(rest.map(|(id, _)| id)).collect();
-            note(state, server, &left, false).await;
+    for id in rest.by_ref() {
+        // Not those of a server that was declared dead: another one tells them.
+        let told = goes_on() && state.id() == server && tell_one(state, executor, id).await;
+        note(state, server, id, told).await;
+        if !told {
+            for id in rest {
+                note(state, server, id, false).await;
+            }
             return false;
         }
     }
     true
 }
 
-/// Whether hooks were told.
-async fn tell_one(executor: &dyn Executor, dead: TaskRecord) -> bool {
-    for _ in 0..TRIES {
-        match executor.tell_death(dead.clone()).await {
+/// Whether hooks were told, or need not be.
+async fn tell_one(state: &State, executor: &dyn Executor, id: TaskId) -> bool {
+    let (mut tries, mut tries_beside) = (0, 0);
+    while tries < TRIES && tries_beside < TRIES_BESIDE {
+        // As it is now: a person may have retried it.
+        let dead = match state.store.get(&[id]).await {
+            Ok(mut found) => found.pop().flatten().filter(|record: &TaskRecord| record.state == TaskState::Failed),
+            Err(error) => {
+                tracing::warn!(task = %id, %error, "a dead letter cannot be read; its hooks are told later");
+                return false;
+            }
+        };
+        let Some(dead) = dead else { return true };
+        match executor.tell_death(dead).await {
             Heard::Told => return true,
             Heard::NoHook => return false,
             Heard::Late => {
-                tracing::error!(task = %dead.id, "a hook on death takes over a minute; it is left to itself");
+                tracing::error!(task = %id, "a hook on death takes over a minute");
                 return true;
             }
-            Heard::Lost => {}
+            Heard::Lost => tries += 1,
+            Heard::Unheard => tries_beside += 1,
         }
     }
-    tracing::error!(task = %dead.id, "whoever called the hooks on death ended amid it {TRIES} times; this death is told no more");
+    tracing::error!(task = %id, "whoever called the hooks on death ended amid it again and again; this death is told no more");
     true
 }
 
 /// Says so, however long the database is away: or it would be told again.
-async fn note(state: &State, server: ServerId, ids: &[TaskId], told: bool) {
+async fn note(state: &State, server: ServerId, id: TaskId, told: bool) {
     let mut backoff = Backoff::default();
-    while let Err(error) = state.store.dead_told(server, ids, told).await {
+    while let Err(error) = state.store.dead_told(server, &[id], told).await {
         if backoff.tries() % 10 == 0 {
             tracing::warn!(%error, "cannot note which dead letters were told of; trying again");
         }

@@ -154,6 +154,7 @@ async fn live() {
                 say.send(FromChild::Known(known));
             }
             ToChild::Death(number, dead) => {
+                say.send(FromChild::Tells(number));
                 mourn(&dead);
                 say.send(FromChild::Told(number));
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use taskyard_core::state::Runtime;
 use taskyard_core::task::NewTask;
-use taskyard_core::{TaskId, TaskRecord, TaskRef};
+use taskyard_core::{TaskId, TaskRecord, TaskRef, TaskState};
 use taskyard_server::{Registry, Server, ServerConfig, ServerHandle};
 
 use crate::bodies::registry;
@@ -201,4 +201,29 @@ async fn a_child_that_dies_amid_it_is_followed_by_another_and_not_for_ever() {
             taskyard_core::store::DeadTake { server: alive.id(), runtime: Runtime::Python, queues: None, limit: 10 };
         assert_eq!(world.store.dead_take(&request).await.unwrap(), []);
     }
+}
+
+/// It may have been the hook: nobody is charged for it.
+#[tokio::test]
+async fn a_hook_that_kills_its_child_is_no_tasks_crash() {
+    let world = World::new().await;
+    let (directory, gate) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let open = gate.path().join("open");
+    let children = |config: &mut ServerConfig| {
+        config.children = Some(child::mourning(directory.path(), 1));
+        config.workers = 1;
+    };
+    let server = server(&world, registry(&world.stage), children).await;
+    let held: TaskRef<i64> =
+        world.add("hold", &(open.to_str().unwrap(),), |call| call.runtime(Runtime::Python).max_retries(0));
+    eventually("it runs", async || world.record(&held).await.state == TaskState::Doing).await;
+    let dead = fails_in_child(&world);
+    eventually("it is told", async || child::mourned(directory.path()) == [dead.id().to_string()]).await;
+    assert_eq!(child::tries(directory.path()), 2);
+    std::fs::write(&open, "").unwrap();
+    within("its end", held.wait()).await.unwrap();
+    let record = world.record(&held).await;
+    assert_eq!((record.attempt, record.crashes, record.failures), (2, 0, 0));
+    server.stop();
+    within("the exit", server.wait()).await;
 }
