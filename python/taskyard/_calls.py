@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from . import _codec, _core, _identity, _port, _running
 from ._options import OPTIONS, describe, merge
-from .errors import NotSerializable, OptionConflict, OverLimit
+from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
 
 
 class Call:
@@ -167,3 +169,35 @@ def serialize_function(function: Any) -> bytes:
             hint="pass what it needs as arguments, or define it at the top of a module",
         ) from error
     return body
+
+
+@contextmanager
+def as_tasks(calls: Iterable[Call]) -> Iterator[None]:
+    """Task objects among these are tasks from here on, unless adding them raises. An object is one task: raises
+    ``WrongState`` for one that was added before."""
+    taken = []
+    try:
+        for call in calls:
+            if not _identity.is_task_object(call.function):
+                continue
+            known = not_yet(call.function)
+            taken.append(known)
+            known.is_queued, known.id = True, call.id
+        yield
+    except BaseException:
+        for known in taken:
+            known.is_queued, known.id = False, None
+        raise
+
+
+def not_yet(task: Any) -> Any:
+    """What the queue knows of an object that is no task yet; raises ``WrongState`` for one that is."""
+    from ._tasks.base import known_of
+
+    known = known_of(task)
+    if known.is_queued:
+        raise WrongState(
+            f"this {type(task).__qualname__} is a task already{f' ({known.id})' if known.id else ''}",
+            hint="make another object; to run the same task again: requeue_task(id)",
+        )
+    return known

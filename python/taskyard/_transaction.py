@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from . import _codec, _core, _hooks, _loops, _port, _running
-from ._calls import Call, encode_context, prepare
+from ._calls import Call, as_tasks, encode_context, prepare
 from ._refs import QueuedTaskRef
 from .errors import InvalidArgument, LeaseLost
 
@@ -143,7 +143,8 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     connection = options.pop("connection")
     port = tasks._via
     call = _with(call, options)
-    draft = prepare(port, call)
+    with as_tasks([call]):
+        draft = prepare(port, call)
     core = port.core() if isinstance(port, _port.Engine) else _settings_only()
     seen = NewTask(call.id, draft["kind"], draft.get("name"), options, call.function)
     hooks = list(_hooks.pre_create)

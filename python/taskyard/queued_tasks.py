@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import _core, _families, _hooks, _identity, _loops, _port
-from ._calls import Call, encode_context, id_text, prepare, split_options
+from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
 from ._options import OPTIONS, RetryPolicy, Unique, merge
 from ._refs import Outcome, QueuedTaskRef
@@ -204,11 +204,12 @@ class QueuedTasks(metaclass=_Meta):
         if not calls:
             return []
         port = self._via
-        if _hooks.pre_create or _hooks.post_create or any(_pending(call) for call in calls):
-            refs = self._push_with_hooks(port, calls)
-        else:
-            addition = port.add([prepare(port, call) for call in calls])
-            refs = [QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)]
+        with as_tasks(calls):
+            if _hooks.pre_create or _hooks.post_create or any(_pending(call) for call in calls):
+                refs = self._push_with_hooks(port, calls)
+            else:
+                addition = port.add([prepare(port, call) for call in calls])
+                refs = [QueuedTaskRef(port, call.id, addition, place) for place, call in enumerate(calls)]
         if log.isEnabledFor(logging.DEBUG):
             for call in calls:
                 log.debug("added task %s: %s", call.id, getattr(call.function, "__qualname__", call.function))

@@ -193,22 +193,30 @@ async def test_a_lost_lease_ends_the_run_and_refuses_its_end(
         result = await running
         assert await queue.complete_task(id, result) is False
         assert (await seen(queue, id)).status is TaskStatus.RUNNING
+        # Nor is what has become of it since his to change.
+        await steal(database, id, state=6)
+        assert await queue.requeue_task(id) is False
+        assert (await seen(queue, id)).status is TaskStatus.CANCELLED
 
 
-async def steal(database: str, id: str) -> None:
-    """Another token on the row, as after a rescue and another claim."""
+async def steal(database: str, id: str, state: int = 2) -> None:
+    """Another token on the row, as after a rescue and another claim; and how that ended."""
     if database.startswith("postgres"):
         import psycopg
 
         async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-            await connection.execute("update taskyard.task set token = gen_random_uuid() where id = %s", [id])
+            await connection.execute(
+                "update taskyard.task set token = gen_random_uuid(), state = %s where id = %s", [state, id]
+            )
     else:
         import sqlite3
         import uuid
 
         # A foreign handle is unsupported in general; a test may do it while nothing else writes.
         with sqlite3.connect(database) as connection:
-            connection.execute("update ty_task set token = ? where id = ?", [os.urandom(16), uuid.UUID(id).bytes])
+            connection.execute(
+                "update ty_task set token = ?, state = ? where id = ?", [os.urandom(16), state, uuid.UUID(id).bytes]
+            )
 
 
 async def test_a_holder_remembers_only_what_it_holds(queue: TaskQueue) -> None:

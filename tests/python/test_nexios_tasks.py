@@ -256,6 +256,19 @@ async def test_the_same_object_twice_is_an_error(queue: TaskQueue) -> None:
     found = await queue.get_task(task.id)
     with pytest.raises(WrongState):
         await queue.enqueue(found)
+    # Whatever way it is added.
+    other = Email("bob")
+    ref = queue.tasks.add_task(other)
+    assert other.id == ref.id
+    for add in (queue.tasks.add_task, lambda task: queue.tasks.add_tasks([queue.tasks.call(task)])):
+        with pytest.raises(WrongState, match=ref.id):
+            add(other)
+    with pytest.raises(WrongState):
+        await queue.enqueue(other)
+    third = Email("eve")
+    with pytest.raises(WrongState):
+        queue.tasks.add_tasks([queue.tasks.call(third), queue.tasks.call(third)])
+    assert third.id is None and await queue.enqueue(third), "nothing of that was added"
 
 
 async def test_what_cannot_be_stored_is_refused_by_its_attribute(queue: TaskQueue) -> None:

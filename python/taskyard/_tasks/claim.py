@@ -71,6 +71,11 @@ class Claim:
         """Whether another end than this one was asked for, and is written."""
         return self._verb not in (None, verb) and self._written is not None and self._written.done()
 
+    @property
+    def was_lost(self) -> bool:
+        """Whether its end came too late."""
+        return self._written is not None and self._written.done() and self._written.result() is None
+
     # ------------------------------------------------------------------------------------------------------- running
 
     def guard(self) -> None:

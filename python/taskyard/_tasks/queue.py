@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar, overload
 
 from .. import _codec, _loops, _port
-from .._calls import Call, id_text
+from .._calls import Call, id_text, not_yet
 from .._options import RetryPolicy, Unique, merge, text
 from .._options import count as whole
 from .._options import seconds as _seconds
@@ -134,24 +134,19 @@ class TaskQueue:
                     hint="enqueue(EmailTask(...)), or enqueue(BackgroundTask(function, argument))",
                 )
             task = BackgroundTask(task)
-        known = known_of(task)
-        if known.is_queued:
-            raise WrongState(
-                f"this {type(task).__qualname__} is a task already{f' ({known.id})' if known.id else ''}",
-                hint="make another object; to run the same task again: requeue_task(id)",
-            )
+        known = not_yet(task)
         # The class's own come between, as every task object is added.
         declared = type(task).__taskyard_options__
         options = merge({name: value for name, value in self._options.items() if name not in declared}, given)
         call = Call(task, (), {}, options)
         if isinstance(task, BackgroundTask):
             call = Call(task.func, task.args, task.kwargs, options)
-        known.is_queued = True
+            known.is_queued = True
         try:
             ref = self._tasks._push([call])[0]
             id: str = await ref.get_task_id()
         except Exception:
-            known.is_queued = False
+            known.is_queued, known.id = False, None
             raise
         options = merge(declared, options)
         known.id, known.queue, known.priority = id, options.get("queue", "default"), options.get("priority", 0)
@@ -305,7 +300,8 @@ class TaskQueue:
         claim = self._claim(id)
         if claim is not None and not claim.has_ended_otherwise("requeue"):
             return await _there(claim, claim.requeue())
-        return await self._control("retry", id)
+        # Who has lost his lease has no word in what became of the task since.
+        return not (claim is not None and claim.was_lost) and await self._control("retry", id)
 
     async def cancel_task(self, id: Any, reason: str | None = None) -> bool:
         """Cancels a task: at once if it does not run, else its body is interrupted, in whatever process. True if that was
