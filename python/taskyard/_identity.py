@@ -84,6 +84,17 @@ def is_task_object(value: Any) -> bool:
     return is_task_class(type(value))
 
 
+def kind_given(function: Callable[..., Any] | str | None) -> str | None:
+    """The kind that a filter means: by its name, by a function (declared as a task or not), or by a class of tasks."""
+    if function is None or isinstance(function, str):
+        return function
+    if is_task_class(function):
+        from ._tasks.base import kind_of
+
+        return kind_of(function)  # type: ignore[arg-type]
+    return identify(unwrap(function)).kind
+
+
 def refuse(function: Any, why: str, hint: str) -> FunctionRefused:
     return FunctionRefused(f"{function!r} cannot be a task: {why}", hint=hint)
 

@@ -312,7 +312,7 @@ class QueuedTasks(metaclass=_Meta):
         return found
 
     def _list(self, states: Iterable[str], queue: str | None, function: Any, limit: int) -> _core.Reply:
-        kind = function if function is None or isinstance(function, str) else _identity.identify(function).kind
+        kind = _identity.kind_given(function)
         filter = {"states": [str(state) for state in states], "queue": queue, "kind": kind, "limit": limit}
         return self._via.ask("list", None, filter)
 

@@ -56,7 +56,7 @@ def task_filter(
     """What is meant, as the engine takes it."""
     from ._options import error_name
 
-    kind = function if function is None or isinstance(function, str) else _identity.identify(function).kind
+    kind = _identity.kind_given(function)
     return {
         "queue": queue,
         "kind": kind,

@@ -153,9 +153,7 @@ def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None,
     port = tasks._via
     _loops.answer_now(port.ask("flush"), 30, "the writing of what was added")
     kwargs = filters.pop("kwargs", None)
-    kind = (
-        function if function is None or isinstance(function, str) else _identity.identify(_identity.unwrap(function)).kind
-    )
+    kind = _identity.kind_given(function)
     found = _loops.answer_now(
         port.ask("list", None, {"states": [], "queue": None, "kind": kind, "limit": LIST_MAX}), 30, "the list of tasks"
     )

@@ -151,3 +151,46 @@ async def test_services(tasks: QueuedTasks) -> None:
     finally:
         unregister_service(services.Mailer)
         unregister_service(QueuedTaskConfig)
+
+
+async def test_failing(tasks: QueuedTasks) -> None:
+    failing = importlib.import_module("failing")
+    assert await failing.try_all(tasks) == ["attempt 1", "attempt 2", "attempt 2", "TaskFailed", "TaskFailed"]
+    assert await failing.put_right(tasks) == {"attempts": 1, "again": "attempt 2", "left": 1, "purged": 1}
+
+
+async def test_managing(tasks: QueuedTasks) -> None:
+    managing = importlib.import_module("managing")
+    sent = [f"{name}@example.org" for name in ("ada", "bob", "eve")]
+    assert await managing.manage(tasks) == {
+        "enqueued": 3,
+        "rate": "100/m",
+        "sent": sent,
+        "drained": True,
+        "purged": 3,
+    }
+
+
+async def test_relatives(tasks: QueuedTasks) -> None:
+    relatives = importlib.import_module("relatives")
+    expected = [[5, 7, 8, 7], [20, 28], {"parts": 4, "sum": 499_500}]
+    assert await relatives.relate(tasks) == expected
+
+
+async def test_following(tasks: QueuedTasks) -> None:
+    following = importlib.import_module("following")
+    seen = await following.follow(tasks, 10)
+    assert seen[0] == "snapshot" and seen[-1] == "completed" and "progress" in seen
+
+
+def test_following_over_http(project: Project) -> None:
+    shutil.copy(EXAMPLES / "samples" / "following.py", project.directory)
+    port = free_port()
+    project.start("serve", "following:app", "--workers", "1", "--port", str(port))
+    eventually(lambda: answers(port, "/docs"), 30, "the page")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        id = client.post("/counts", params={"number": 8}).json()["task_id"]
+        assert client.get(f"/task/{id}", headers={"x-user": "nobody"}).status_code == 403
+        lines = client.get(f"/task/{id}/events").text.splitlines()
+        assert lines[0] == "retry: 3000" and [line for line in lines if line.startswith("event:")][-1] == "event: completed"
+        assert client.get(f"/task/{id}").json()["result"] == 8

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.project import Project
 from support.waiting import eventually_async
-from taskyard import QueuedTasks, RetryPolicy, register_serializer
+from taskyard import QueuedTasks, RetryPolicy, register_serializer, task
 from taskyard.errors import FunctionRefused, InvalidArgument, NotSerializable, OverLimit, WrongState
 from taskyard.progress import ProgressTracker
 from taskyard.queued_task import get_current_task
@@ -409,6 +409,20 @@ async def test_retrying_is_shown(served: TaskQueue) -> None:
     assert await served.cancel_task(id) is False
     # A person's replay: the same task, its counters at zero.
     assert await served.requeue_task(id) is True
+
+
+async def test_a_filter_may_name_a_class_or_a_declared_function(queue: TaskQueue) -> None:
+    await queue.enqueue(Email("ada"))
+    queue.tasks.add_task(declared)
+    await queue.tasks.flush()
+    assert [found["kind"] for found in await queue.tasks.list(function=Email)] == [f"{__name__}:Email"]
+    assert [found["kind"] for found in await queue.tasks.list(function=declared)] == [f"{__name__}:declared"]
+    assert await queue.tasks.dead.count(function=Email) == await queue.tasks.dead.count(function=declared) == 0
+
+
+@task(queue="mail")
+def declared() -> None:
+    """A function that says how it is queued."""
 
 
 async def test_expired_is_shown(queue: TaskQueue) -> None:

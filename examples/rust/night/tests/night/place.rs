@@ -120,6 +120,11 @@ impl Place {
         let open = ["waiting", "enqueued", "doing"]
             .map(|name| stats.as_array().unwrap().iter().map(|queue| queue[name].as_u64().unwrap()).sum::<u64>());
         assert_eq!(open, by_state[..3], "{stats}");
+        // What has ended stands in its last line.
+        let told = self.ok(&["queue", "stats"]);
+        let told = told.lines().find_map(|line| line.strip_prefix("all queues: ")).unwrap();
+        let number = |part: &str| part.split_once(' ').unwrap().0.replace(',', "").parse::<u64>().unwrap();
+        assert_eq!(told.split(", ").map(number).collect::<Vec<_>>(), by_state, "{told}");
         by_state
     }
 }

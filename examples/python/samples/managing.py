@@ -1,0 +1,27 @@
+"""Queues while everything runs: limits, rates, ageing, priorities, pausing, draining, purging."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskyard import QueuedTasks
+
+
+async def send(to: str) -> str:
+    return to
+
+
+async def manage(tasks: QueuedTasks) -> dict[str, Any]:
+    queues = tasks.queues
+    await queues.limit("mail", 5)  # at most five at once, over all servers
+    await queues.rate("mail", "100/m")  # and a hundred in a minute
+    await queues.ageing("mail", every=600)  # up by one priority every ten minutes
+    await queues.pause("mail")
+    slow = [tasks.using(queue="mail").add_task(send, f"{name}@example.org") for name in ("ada", "bob", "eve")]
+    await slow[2].set_priority(10)  # it comes first when the queue goes on
+    [mail] = [queue for queue in await queues.list() if queue.name == "mail"]
+    await queues.resume("mail")
+    sent = [await ref.wait(20) for ref in slow]
+    drained = await queues.drain("mail", timeout=20)  # pauses it, and waits for what runs
+    purged = await queues.purge("mail")  # what is done or cancelled
+    return {"enqueued": mail.enqueued, "rate": mail.rate, "sent": sent, "drained": drained, "purged": purged}
