@@ -4,7 +4,7 @@
         print(event.type, event.status, event.progress)
 
 It begins with a ``snapshot``, then come ``status``, ``retry`` and ``progress``, and last the one event that says how the
-task ended: ``completed``, ``failed``, ``cancelled`` or ``stopped``. State changes are lossless, also over
+task ended: ``completed``, ``failed``, ``cancelled`` or ``stopped``. State changes that are stored are lossless, also over
 ``ref.watch(since=event.seq)`` in another process; of progress the latest is told. A failed task is a dead letter: there
 is no further event for that. Any number of watchers of one process share one look at the database each 30 ms.
 """

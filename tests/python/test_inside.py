@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import pytest
+from support.waiting import eventually_async
 from taskyard import Fail, Inject, NotSerializable, QueuedTasks, Retry, RetryPolicy, Snooze, TaskFailed, get_current_task
+from taskyard._codec import instant
 from taskyard.errors import InvalidArgument, NotInTask, OverLimit
 from taskyard.queued_task import (
     TaskContext,
@@ -285,6 +287,29 @@ def returns(how: str) -> Any:
     if attempt == 1:
         return Retry(after=0) if how == "retry" else Snooze(0)
     return attempt
+
+
+async def asks_again(seconds: float) -> None:
+    raise Retry("not now", after=seconds)
+
+
+def asks_for_later(seconds: float) -> None:
+    raise Snooze(seconds)
+
+
+async def test_a_pause_is_as_long_as_was_asked_for(tasks: QueuedTasks) -> None:
+    for function, seconds, failures in ((asks_again, 300, 1), (asks_for_later, 900, 0)):
+        ref = tasks.add_task(function, seconds)
+
+        async def waits(ref: Any = ref) -> dict[str, Any] | None:
+            found: dict[str, Any] = await ref.record()
+            return found if found["wait_reason"] == "retry" else None
+
+        found = await eventually_async(waits)
+        [attempt] = await ref.get_attempts()
+        assert found is not None and (found["state"], found["failures"]) == ("waiting", failures)
+        pause = instant(found["run_at"]) - instant(attempt["ended_at"])
+        assert abs(pause.total_seconds() - seconds) < 1, pause
 
 
 async def test_returning_a_wish_is_raising_it(tasks: QueuedTasks) -> None:

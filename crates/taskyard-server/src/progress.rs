@@ -101,6 +101,16 @@ impl Gauge {
         self.rated(|rate| rate.eta(left))
     }
 
+    /// Goes on where another attempt stopped, as far as its entry can be read.
+    fn resume(&self, stored: &Value) {
+        let figure = |name: &str| stored.get(name).and_then(Value::as_f64).filter(|n| n.is_finite() && *n >= 0.0);
+        let current = figure("completed").unwrap_or(0.0);
+        self.current.store(current.to_bits(), Ordering::Relaxed);
+        self.total.store(figure("total").unwrap_or(f64::NAN).to_bits(), Ordering::Relaxed);
+        *lock(&self.message) = stored.get("message").and_then(Value::as_str).map(Into::into);
+        *lock(&self.rate) = Rate::from((self.clock)(), current);
+    }
+
     /// Whether it must be stored.
     pub fn is_fresh(&self) -> bool {
         self.is_fresh.load(Ordering::Acquire)
@@ -184,6 +194,12 @@ impl ProgressTracker {
         Ok(())
     }
 
+    /// Says that nobody knows how many steps there are in all.
+    pub fn unset_total(&self) {
+        self.gauge.total.store(f64::NAN.to_bits(), Ordering::Relaxed);
+        self.changed();
+    }
+
     /// So many steps more.
     ///
     /// # Errors
@@ -222,6 +238,12 @@ impl ProgressTracker {
     #[must_use]
     pub fn total(&self) -> Option<f64> {
         self.gauge.total()
+    }
+
+    /// Whether the total is unknown.
+    #[must_use]
+    pub fn is_indeterminate(&self) -> bool {
+        self.total().is_none()
     }
 
     /// 0 to 100; 0 without a total, 100 of nothing.
@@ -274,9 +296,18 @@ fn checked(what: &'static str, amount: impl Amount) -> Result<f64> {
     Err(Error::InvalidArgument { what, why: format!("{amount} is no number of steps: give a finite one from 0 up") })
 }
 
-/// A gauge on the process's clock.
-pub(crate) fn gauge() -> Arc<Gauge> {
-    ProgressTracker::new().gauge
+/// A gauge on the process's clock, of an attempt in whose context an earlier one has left this entry: it goes on from there, or
+/// begins anew, and then the entry is not true any more.
+pub(crate) fn gauge(stored: Option<&Value>, resume: bool) -> Arc<Gauge> {
+    let gauge = ProgressTracker::new().gauge;
+    if let Some(stored) = stored.filter(|stored| stored.is_object()) {
+        if resume {
+            gauge.resume(stored);
+        } else {
+            gauge.is_fresh.store(true, Ordering::Release);
+        }
+    }
+    gauge
 }
 
 #[cfg(test)]

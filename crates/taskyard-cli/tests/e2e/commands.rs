@@ -290,10 +290,14 @@ fn completions_and_help_are_complete() {
     for (group, commands) in [
         (
             "queue",
-            &["start", "status", "stats", "servers", "retry", "clear", "pause", "resume", "limit", "drain", "purge"][..],
+            &[
+                "start", "status", "stats", "servers", "retry", "clear", "pause", "resume", "limit", "rate", "ageing",
+                "drain", "purge",
+            ][..],
         ),
-        ("task", &["list", "show", "logs", "cancel", "stop", "retry", "wait", "add"]),
-        ("dead", &["list", "show", "retry", "purge"]),
+        ("task", &["list", "show", "logs", "cancel", "stop", "retry", "priority", "wait", "add"]),
+        ("dead", &["list", "count", "show", "edit", "retry", "purge"]),
+        ("schedule", &["list", "show", "add", "remove", "pause", "resume", "run", "next"]),
         ("db", &["migrate", "status", "query", "makemigrations"]),
     ] {
         for command in commands {

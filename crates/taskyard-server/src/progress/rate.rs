@@ -29,7 +29,12 @@ pub(super) struct Rate {
 
 impl Rate {
     pub fn new(begun: f64) -> Self {
-        Self { begun, now: begun, at: begun, count: 0.0, moved: 0.0, average: 0.0, weight: 0.0, samples: 0 }
+        Self::from(begun, 0.0)
+    }
+
+    /// One that begins at a count: what was done before says nothing of the speed now.
+    pub fn from(begun: f64, count: f64) -> Self {
+        Self { begun, now: begun, at: begun, count, moved: 0.0, average: 0.0, weight: 0.0, samples: 0 }
     }
 
     /// The count at a time. One that went back is a new beginning for the next sample, and so is one whose steps are more

@@ -113,15 +113,31 @@ impl TaskContext {
         }
     }
 
-    /// What counts this attempt's steps; the same one at every call. It writes `progress` in the context.
+    /// What counts this attempt's steps, from 0; the same one at every call. It writes `progress` in the context.
     ///
     /// # Errors
     /// [`Error::NotRepresentable`] if what is stored as context is no JSON object.
     pub fn progress_tracker(&self) -> Result<ProgressTracker> {
+        self.tracker(false)
+    }
+
+    /// The same, but it goes on where the last attempt stopped, if this is the attempt's first call.
+    ///
+    /// # Errors
+    /// As [`Self::progress_tracker`].
+    pub fn resume_progress(&self) -> Result<ProgressTracker> {
+        self.tracker(true)
+    }
+
+    fn tracker(&self, resume: bool) -> Result<ProgressTracker> {
         let gauge = self.0.live(|live| {
             self.load(live)?;
-            Ok(Arc::clone(live.gauge.get_or_insert_with(crate::progress::gauge)))
+            let stored = live.context.as_ref().and_then(|context| context.get("progress"));
+            Ok::<_, Error>(Arc::clone(live.gauge.get_or_insert_with(|| crate::progress::gauge(stored, resume))))
         })?;
+        if gauge.is_fresh() {
+            self.0.offer();
+        }
         Ok(ProgressTracker::of(&self.0, gauge))
     }
 

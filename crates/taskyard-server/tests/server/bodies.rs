@@ -196,6 +196,22 @@ tasks! {
         tracker.advance(1)?;
         json("through")
     });
+    COUNTS_AGAIN, "counts_again", false, |context| now(async move {
+        let (again,): (bool,) = decode_args(context.payload(), &["again"])?;
+        let tracker = if again { context.resume_progress()? } else { context.progress_tracker()? };
+        if context.attempt() == 1 {
+            tracker.set_total(10)?;
+            tracker.advance(4)?;
+            tracker.set_message("four");
+            return Err(TaskError::new("ValueError", "in the middle"));
+        }
+        context.save_context().await?;
+        let stored: f64 = context.get_context("progress.completed")?.unwrap_or(-1.0);
+        let seen = (stored, tracker.current(), tracker.total(), tracker.message(), tracker.is_indeterminate());
+        tracker.unset_total();
+        context.save_context().await?;
+        json(seen)
+    });
     BAD_VALUES, "bad_values", false, |context| now(async move {
         context.set_context("good", 1)?;
         let refused = [

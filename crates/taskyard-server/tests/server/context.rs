@@ -85,3 +85,17 @@ async fn a_tracker_is_watched_and_its_last_value_is_stored_before_the_end() {
     assert!(within("nothing", watch.next()).await.unwrap().is_none());
     assert_eq!(task.get_context().await.unwrap()["given"], true, "what else is there stays");
 }
+
+#[tokio::test]
+async fn a_tracker_begins_anew_or_goes_on_as_the_body_says() {
+    let world = World::new().await;
+    let _server = world.server(|_| {}).await;
+    type Seen = (f64, f64, Option<f64>, Option<String>, bool);
+    let policy = RetryPolicy { backoff_ms: 1, ..RetryPolicy::default() };
+    let add = |again: bool| -> TaskRef<Seen> { world.add("counts_again", &(again,), |call| call.retry(policy.clone())) };
+    assert_eq!(within("anew", add(false).wait()).await.unwrap(), (0.0, 0.0, None, None, true));
+    let on = add(true);
+    assert_eq!(within("on", on.wait()).await.unwrap(), (4.0, 4.0, Some(10.0), Some("four".into()), false));
+    let progress = on.get_progress().await.unwrap().unwrap();
+    assert_eq!((progress.completed, progress.total, progress.indeterminate), (Some(4.0), None, Some(true)));
+}

@@ -84,11 +84,18 @@ pub struct Event {
 }
 
 /// The word for a state that web applications show.
-pub(super) fn status(state: TaskState, reason: Option<WaitReason>, error: Option<&Failure>) -> &'static str {
+pub(super) fn status(
+    state: TaskState,
+    reason: Option<WaitReason>,
+    error: Option<&Failure>,
+    failures: u32,
+) -> &'static str {
     match state {
         TaskState::Waiting => match reason {
             Some(WaitReason::Time) => "scheduled",
-            Some(WaitReason::Retry) => "retrying",
+            // One that snoozed has not failed.
+            Some(WaitReason::Retry) if failures > 0 => "retrying",
+            Some(WaitReason::Retry) => "scheduled",
             _ => "waiting",
         },
         TaskState::Enqueued => "queued",

@@ -20,6 +20,7 @@ use super::super::Progress;
 use super::event::{Event, EventKind, status};
 use crate::context::Context;
 use crate::store::{EndedAttempt, Glance, GlanceAt};
+use crate::task::AttemptOutcome;
 use crate::{Failure, TaskId, TaskState, WaitReason};
 
 const ERA_BITS: u32 = 36;
@@ -181,7 +182,7 @@ impl Scene {
             task_id: glance.id,
             seq,
             state: glance.state,
-            status: status(glance.state, glance.wait_reason, error.as_ref()),
+            status: status(glance.state, glance.wait_reason, error.as_ref(), glance.failures),
             wait_reason: glance.wait_reason,
             attempt: glance.attempt,
             progress: None,
@@ -200,10 +201,10 @@ impl Scene {
         for attempt in self.ended.values().filter(|attempt| !self.is_end(attempt)) {
             let started = self.running(attempt.number, attempt.started_at, 0);
             if era(since) < era(started) {
-                events.push(self.past(EventKind::Status, started, attempt));
+                events.push(self.past(false, started, attempt));
             }
             if after(attempt.number) > since {
-                events.push(self.past(EventKind::Retry, after(attempt.number), attempt));
+                events.push(self.past(true, after(attempt.number), attempt));
             }
         }
         let glance = &self.glance;
@@ -258,7 +259,7 @@ impl Scene {
         let ts = self.glance.started_at.unwrap_or(self.glance.created_at);
         Event {
             state: TaskState::Doing,
-            status: status(TaskState::Doing, None, None),
+            status: status(TaskState::Doing, None, None, 0),
             wait_reason: None,
             progress: self.progress.clone().filter(|_| !self.is_final()),
             error: None,
@@ -268,22 +269,29 @@ impl Scene {
         }
     }
 
-    /// An event of an attempt that is over.
-    fn past(&self, kind: EventKind, seq: u64, attempt: &EndedAttempt) -> Event {
+    /// The beginning or the end of an attempt that is over, and that did not end its task.
+    fn past(&self, is_end: bool, seq: u64, attempt: &EndedAttempt) -> Event {
         let is_last = attempt.number == self.last_ended();
         let waits = is_last && self.glance.state == TaskState::Waiting;
-        let (state, wait_reason) = match kind {
-            EventKind::Status => (TaskState::Doing, None),
-            _ if waits => (TaskState::Waiting, self.glance.wait_reason),
-            _ if is_last && self.glance.state == TaskState::Enqueued => (TaskState::Enqueued, None),
-            _ => (TaskState::Waiting, Some(WaitReason::Retry)),
+        // One that snoozed has not failed: it is to run again all the same, but that is no retry.
+        let snoozed = attempt.outcome == AttemptOutcome::Snoozed;
+        let (state, wait_reason) = match is_end {
+            false => (TaskState::Doing, None),
+            true if waits => (TaskState::Waiting, self.glance.wait_reason),
+            true if is_last && self.glance.state == TaskState::Enqueued => (TaskState::Enqueued, None),
+            true => (TaskState::Waiting, Some(WaitReason::Retry)),
         };
-        let error: Option<Failure> = attempt.error.clone().filter(|_| kind == EventKind::Retry);
-        let ended_at = attempt.ended_at.filter(|_| kind == EventKind::Retry);
-        let ts = if kind == EventKind::Retry { attempt.ended_at } else { attempt.started_at };
+        let (kind, word) = match is_end {
+            false => (EventKind::Status, status(state, wait_reason, None, 0)),
+            true if snoozed => (EventKind::Status, "scheduled"),
+            true => (EventKind::Retry, "retrying"),
+        };
+        let error: Option<Failure> = attempt.error.clone().filter(|_| is_end);
+        let ended_at = attempt.ended_at.filter(|_| is_end);
+        let ts = if is_end { attempt.ended_at } else { attempt.started_at };
         Event {
             state,
-            status: if kind == EventKind::Retry { "retrying" } else { status(state, wait_reason, None) },
+            status: word,
             wait_reason,
             attempt: attempt.number,
             error,

@@ -127,6 +127,20 @@ impl Task {
         });
     }
 
+    /// It asks to be run later, which is no failure.
+    fn snooze(&mut self) {
+        self.change(|glance, now| {
+            (glance.state, glance.wait_reason) = (TaskState::Waiting, Some(WaitReason::Retry));
+            glance.ended.push(EndedAttempt {
+                number: glance.attempt,
+                outcome: AttemptOutcome::Snoozed,
+                started_at: glance.started_at,
+                ended_at: Some(now),
+                error: None,
+            });
+        });
+    }
+
     fn enqueue(&mut self) {
         self.change(|glance, _| (glance.state, glance.wait_reason) = (TaskState::Enqueued, None));
     }
@@ -453,6 +467,28 @@ async fn a_thousand_watchers_are_one_look_each_round() {
     let before = table.looks.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(table.looks.load(Ordering::SeqCst), before, "nobody watches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_snoozes_is_scheduled_and_not_retried() {
+    let (table, hub) = hub();
+    let mut task = Task::new(&table);
+    task.start();
+    let mut live = watch(&hub, &task, None);
+    next(&mut live).await;
+    task.snooze();
+    let told = next(&mut live).await;
+    assert_eq!((told.kind, told.status), (EventKind::Status, "scheduled"));
+    assert_eq!(next(&mut watch(&hub, &task, None)).await.status, "scheduled");
+    task.enqueue();
+    task.start();
+    task.fail(true);
+    task.enqueue();
+    task.start();
+    task.end(TaskState::Done);
+    let told: Vec<_> = rest(&mut live).await.into_iter().map(|(kind, word, _)| (kind, word)).collect();
+    assert!(told.contains(&(EventKind::Retry, "retrying")), "{told:?}");
+    assert_eq!(told.last(), Some(&(EventKind::Completed, "completed")));
 }
 
 #[tokio::test(start_paused = true)]
