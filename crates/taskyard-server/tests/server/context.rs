@@ -92,7 +92,8 @@ async fn a_tracker_begins_anew_or_goes_on_as_the_body_says() {
     let _server = world.server(|_| {}).await;
     type Seen = (f64, f64, Option<f64>, Option<String>, bool);
     let policy = RetryPolicy { backoff_ms: 1, ..RetryPolicy::default() };
-    let add = |again: bool| -> TaskRef<Seen> { world.add("counts_again", &(again,), |call| call.retry(policy.clone())) };
+    let add =
+        |again: bool| -> TaskRef<Seen> { world.add("counts_again", &(again,), |call| call.retry(policy.clone())) };
     assert_eq!(within("anew", add(false).wait()).await.unwrap(), (0.0, 0.0, None, None, true));
     let on = add(true);
     assert_eq!(within("on", on.wait()).await.unwrap(), (4.0, 4.0, Some(10.0), Some("four".into()), false));
