@@ -54,7 +54,7 @@ enum Top {
     /// Dead letters, the tasks whose retries are spent: list, count, show, edit, retry, purge
     #[command(subcommand)]
     Dead(commands::dead::Dead),
-    /// Schedules: list, show, add, remove, pause, resume, run, next
+    /// Schedules: list, show, add, reschedule, remove, pause, resume, run, next
     #[command(subcommand)]
     Schedule(commands::schedule::Schedule),
     /// The database: migrate, status, query

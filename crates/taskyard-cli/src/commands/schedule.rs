@@ -22,6 +22,8 @@ pub(crate) enum Schedule {
     Show(show::Show),
     /// Add a schedule, or change the one of that name
     Add(Box<add::Add>),
+    /// Give a schedule another rule; all else of it stays
+    Reschedule(add::Reschedule),
     /// Remove schedules with their history; tasks that they enqueued go on
     Remove(Remove),
     /// Pause schedules: times that pass meanwhile do not count
@@ -65,6 +67,7 @@ impl Schedule {
             Self::List => list(session).await,
             Self::Show(show) => show.run(session).await,
             Self::Add(add) => add.run(session).await,
+            Self::Reschedule(reschedule) => reschedule.run(session).await,
             Self::Remove(remove) => {
                 let store = session.store(Access::Existing).await?;
                 confirm(remove.yes, &format!("remove {}, with the history?", remove.names.names.join(", ")))?;

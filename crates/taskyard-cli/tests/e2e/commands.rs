@@ -297,7 +297,7 @@ fn completions_and_help_are_complete() {
         ),
         ("task", &["list", "show", "logs", "cancel", "stop", "retry", "priority", "wait", "add"]),
         ("dead", &["list", "count", "show", "edit", "retry", "purge"]),
-        ("schedule", &["list", "show", "add", "remove", "pause", "resume", "run", "next"]),
+        ("schedule", &["list", "show", "add", "reschedule", "remove", "pause", "resume", "run", "next"]),
         ("db", &["migrate", "status", "query", "makemigrations"]),
     ] {
         for command in commands {

@@ -53,6 +53,11 @@ fn a_schedule_through_its_life() {
     let listed = place.json(&["schedule", "list"]);
     assert_eq!(listed[0]["overlap"], "queue_one", "it was kept as it was");
     assert_eq!((&listed[0]["state"], &listed[0]["next_at"]), (&json!("active"), &json!(next)));
+    let moved = place.json(&["schedule", "reschedule", "nightly", "0 4 * * *", "--zone", "UTC"]);
+    assert_eq!((&moved["put"], moved["next_at"].as_str().unwrap().ends_with("T04:00:00Z")), (&json!("replaced"), true));
+    assert_eq!(place.json(&["schedule", "list"])[0]["overlap"], "queue_one", "all else stays");
+    assert!(refused(&place, &["schedule", "reschedule", "nobody", "0 4 * * *"], 4).contains("nobody"));
+    assert!(refused(&place, &["schedule", "reschedule", "nightly", "61 * * * *"], 2).contains("character 1"));
     let id = place.ok(&["schedule", "run", "nightly"]);
     assert_eq!(place.json(&["task", "show", &id])["task"]["queue"], "reports");
     let shown = place.json(&["schedule", "show", "nightly", "--next", "3"]);

@@ -1,9 +1,9 @@
-//! `schedule add NAME RULE KIND`.
+//! `schedule add NAME RULE KIND`, `schedule reschedule NAME RULE`.
 
 use std::time::Duration;
 
 use clap::Args;
-use taskyard::{CatchUp, OnConflict, Overlap, Schedule, Timestamp};
+use taskyard::{CatchUp, OnConflict, Overlap, Schedule, ScheduleAdded, Timestamp};
 
 use crate::commands::filter::span;
 use crate::commands::work::Work;
@@ -66,23 +66,46 @@ impl Add {
         schedule = self.runs_max.into_iter().fold(schedule, Schedule::runs_max);
         schedule = self.pause_after_failures.into_iter().fold(schedule, Schedule::pause_after_failures);
         let added = session.taskyard(Access::Create).await?.add_schedule(schedule).await?;
-        for warning in &added.warnings {
-            crate::out::remark(format_args!("warning: {warning}"));
-        }
-        let out = session.out();
-        if out.is_json() {
-            out.json(&added)?;
-            return Ok(0);
-        }
-        let put = match added.put {
-            taskyard::SchedulePut::Added => "added",
-            taskyard::SchedulePut::Kept => "unchanged",
-            taskyard::SchedulePut::Replaced => "replaced",
-        };
-        match added.next_at {
-            Some(next) => out.line(format_args!("{put} {}, next run {}", added.name, moment::instant(next)))?,
-            None => out.line(format_args!("{put} {}, no run ahead", added.name))?,
-        }
-        Ok(0)
+        say(session, &added)
     }
+}
+
+/// Gives a schedule another rule
+#[derive(Debug, Args)]
+pub(crate) struct Reschedule {
+    /// The schedule's name
+    name: String,
+    /// The new rule
+    rule: String,
+    /// The new zone; without it, the old one
+    #[arg(long)]
+    zone: Option<String>,
+}
+
+impl Reschedule {
+    pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
+        let taskyard = session.taskyard(Access::Existing).await?;
+        say(session, &taskyard.reschedule(&self.name, &self.rule, self.zone.as_deref()).await?)
+    }
+}
+
+fn say(session: &Session, added: &ScheduleAdded) -> Result<u8, Failure> {
+    for warning in &added.warnings {
+        crate::out::remark(format_args!("warning: {warning}"));
+    }
+    let out = session.out();
+    if out.is_json() {
+        out.json(added)?;
+        return Ok(0);
+    }
+    let put = match added.put {
+        taskyard::SchedulePut::Added => "added",
+        taskyard::SchedulePut::Kept => "unchanged",
+        taskyard::SchedulePut::Replaced => "replaced",
+    };
+    match added.next_at {
+        Some(next) => out.line(format_args!("{put} {}, next run {}", added.name, moment::instant(next)))?,
+        None => out.line(format_args!("{put} {}, no run ahead", added.name))?,
+    }
+    Ok(0)
 }
