@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use arena::Arena;
 use taskyard::{Call, TaskRef, TaskState};
-use taskyard_faults::tasks::{fail, noop};
+use taskyard_faults::ledger::{Event, read_all};
+use taskyard_faults::tasks::{fail, noop, work};
 use taskyard_testkit::postgres::shared;
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -128,6 +129,55 @@ async fn races_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn races_on_postgresql() {
     races(Arena::postgres(shared()).await).await;
+}
+
+/// 60 groups whose servers die amid them, four times: each callback is decided once, and begins only when all its tasks have
+/// ended.
+async fn groups_while_servers_die(arena: Arena) {
+    let groups: Vec<_> = (0..60_u64)
+        .map(|group| arena.queue.add_group((0..20).map(|part| work(20 + (group + part) % 7 * 20)), work(5)).unwrap())
+        .collect();
+    arena.queue.flush().await.unwrap();
+    let mut survivor = arena.start_server();
+    for _ in 0..4 {
+        arena.until_in_flight(survivor.id(), 20).await;
+        survivor.kill();
+        survivor = arena.start_server();
+    }
+    for group in &groups {
+        let then = tokio::time::timeout(BOUND, group.then.wait()).await.unwrap().unwrap();
+        let callback = group.then.record().await.unwrap();
+        assert_eq!((callback.state, callback.attempt), (TaskState::Done, then.attempt));
+        let begun = callback.started_at.unwrap();
+        let ids: Vec<_> = group.tasks.iter().map(TaskRef::id).collect();
+        for part in arena.queue.store().get(&ids).await.unwrap().into_iter().map(Option::unwrap) {
+            assert_eq!(part.state, TaskState::Done);
+            assert!(part.finished_at.unwrap() <= begun, "{} ended after its group's callback began", part.id);
+        }
+    }
+    // One row each, and each of its runs under a claim of its own.
+    let callbacks: std::collections::HashSet<_> = groups.iter().map(|group| group.then.id()).collect();
+    assert_eq!(arena.queue.store().status().await.unwrap().by_state[TaskState::Done as usize], 60 * 21);
+    let mut runs = std::collections::HashSet::new();
+    for event in read_all(arena.ledgers()).unwrap() {
+        if let Event::Started { task, token, .. } = event
+            && callbacks.contains(&task)
+        {
+            assert!(runs.insert((task, token)), "a claim began twice");
+        }
+    }
+    assert!(runs.len() >= callbacks.len());
+    drop(survivor);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_while_servers_die_on_sqlite() {
+    groups_while_servers_die(Arena::sqlite().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_while_servers_die_on_postgresql() {
+    groups_while_servers_die(Arena::postgres(shared()).await).await;
 }
 
 /// A transaction that adds a task commits after 100,000 later ones are done: its task starts within 200 ms.
