@@ -81,7 +81,14 @@ async fn they_are_added_changed_and_removed_by_sql() {
     let runs = store.schedule_runs("nightly", None, 10).await.unwrap();
     assert_eq!((runs[0].task.unwrap().0, runs[0].manual, runs[0].outcome), (task, true, RunOutcome::Enqueued));
     let context = store.context(runs[0].task.unwrap()).await.unwrap().unwrap();
-    assert!(String::from_utf8(context).unwrap().contains("2026-11-02T00:00:00.000000Z"));
+    let context: serde_json::Value = serde_json::from_slice(&context).unwrap();
+    assert_eq!(context["schedule"]["fire_at"], "2026-11-02T00:00:00.000000Z");
+    // What it does not say is not there, or no claim could read it.
+    let row = sql.query_one("SELECT policy, tags FROM taskyard.task WHERE id = $1", &[&task]).await.unwrap();
+    assert_eq!(
+        (row.get::<_, Option<String>>(0), row.get::<_, Option<Vec<String>>>(1).unwrap_or_default().len()),
+        (None, 0)
+    );
     assert!(sql.query_one("SELECT taskyard.schedule_pause('nightly')", &[]).await.unwrap().get::<_, bool>(0));
     assert!(due(&store, "nightly").await.record.paused);
     assert!(sql.query_one("SELECT taskyard.schedule_resume('nightly')", &[]).await.unwrap().get::<_, bool>(0));

@@ -60,12 +60,13 @@ BEGIN
         RAISE EXCEPTION 'taskyard: there is no schedule `%`', name USING ERRCODE = '22023';
     END IF;
     v_options := s.options::json;
-    v_context := coalesce((v_options -> 'context')::jsonb, '{}') || jsonb_build_object('schedule', jsonb_build_object(
+    -- By their text, for a null of JSON is none of ours.
+    v_context := coalesce((v_options ->> 'context')::jsonb, '{}') || jsonb_build_object('schedule', jsonb_build_object(
         'name', s.name, 'fire_at', to_char(v_now AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')));
     v_task := taskyard.enqueue_payload(taskyard.uuid7(), s.kind, s.payload, convert_to(v_context::text, 'UTF8'), s.runtime,
-        v_options ->> 'name', s.queue, s.priority, (v_options -> 'retry')::text, (v_options ->> 'timeout_ms')::bigint, NULL,
+        v_options ->> 'name', s.queue, s.priority, v_options ->> 'retry', (v_options ->> 'timeout_ms')::bigint, NULL,
         NULL, (v_options ->> 'expires_ms')::bigint * 1000, '{}', 0::smallint, NULL, NULL, NULL,
-        ARRAY(SELECT json_array_elements_text(coalesce(v_options -> 'tags', '[]'))),
+        ARRAY(SELECT json_array_elements_text(coalesce((v_options ->> 'tags')::json, '[]'))),
         coalesce((v_options ->> 'auto_remove')::boolean, false), coalesce((v_options ->> 'at_most_once')::boolean, false));
     UPDATE taskyard.schedule o SET runs = o.runs + 1 WHERE o.name = s.name;
     INSERT INTO taskyard.schedule_run (schedule, fire_at, outcome, manual, open, task_id, created_at)
