@@ -200,7 +200,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn set_concurrency(&self, queue: &str, running_max: Option<u32>) -> Result<()>;
 
     /// Lets so many tasks of a queue start in some time over all servers (made if new); `None` lifts it. What was started under
-    /// the same rate before counts.
+    /// the rate before counts, as far as this one asks.
     async fn set_rate(&self, queue: &str, rate: Option<Rate>) -> Result<()>;
 
     /// Makes a queue's enqueued tasks move up by one priority each time that they have stood for `every` (made if new);

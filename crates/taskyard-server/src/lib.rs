@@ -5,7 +5,8 @@
 //!
 //! # What must hold
 //! - Every end of an attempt goes through the store's fenced writes; what this process believes never decides.
-//! - A task is claimed only if it can start soon; what did not start within a second is given back, uncharged.
+//! - A task is claimed only if it can start soon; what did not start within a second is given back, uncharged
+//!   (what waits for the first child process to come up, within fifteen).
 //! - No loop ends because the database is away.
 //!
 //! Read [`Server`] for the life of a server, `executor` for how bodies run, `completer` for how ends are written.
