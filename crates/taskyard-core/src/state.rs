@@ -13,8 +13,6 @@
 //!
 //! A state is stored as the small number in [`TaskState::code`]; both stores use the same numbers.
 
-use serde::{Deserialize, Serialize};
-
 use crate::words::words;
 
 words! {
@@ -46,117 +44,44 @@ impl TaskState {
     }
 }
 
-/// Why a task is [`TaskState::Waiting`]. A task has one reason at a time; unfinished parents come first, then the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WaitReason {
-    /// A parent is unfinished.
-    Parents,
-    /// Its start time is ahead.
-    Time,
-    /// A retry backs off, or the body snoozed.
-    Retry,
-    /// No server knows its kind, key or runtime version.
-    Parked,
-    /// Added inside a caller's transaction with parents; the engine settles it after the commit.
-    Unsettled,
-}
-
-impl WaitReason {
-    /// All reasons, in the order of their codes.
-    pub const ALL: [Self; 5] = [Self::Parents, Self::Time, Self::Retry, Self::Parked, Self::Unsettled];
-
-    /// The number both databases store.
-    #[must_use]
-    pub const fn code(self) -> i16 {
-        self as i16
-    }
-
-    /// The reason of a stored number.
-    #[must_use]
-    pub fn from_code(code: i16) -> Option<Self> {
-        usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
-    }
-
-    /// The words shown to people.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Parents => "parent unfinished",
-            Self::Time => "start time ahead",
-            Self::Retry => "backing off",
-            Self::Parked => "parked",
-            Self::Unsettled => "parents being settled",
-        }
+words! {
+    /// Why a task is [`TaskState::Waiting`]. A task has one reason at a time; unfinished parents come first, then the time.
+    WaitReason "reason to wait" {
+        /// A parent is unfinished.
+        Parents = "parent unfinished",
+        /// Its start time is ahead.
+        Time = "start time ahead",
+        /// A retry backs off, or the body snoozed.
+        Retry = "backing off",
+        /// No server knows its kind, key or runtime version.
+        Parked = "parked",
+        /// Added inside a caller's transaction with parents; the engine settles it after the commit.
+        Unsettled = "parents being settled",
     }
 }
 
-/// What a child does when a parent of it fails or is cancelled for good.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnParentFailure {
-    /// It falls with the parent: failed under a failed one, cancelled under a cancelled one.
-    #[default]
-    Fail,
-    /// It runs all the same (a clean-up, a report).
-    Run,
-    /// It keeps waiting until someone retries the parent.
-    Wait,
-}
-
-impl OnParentFailure {
-    /// The number both databases store.
-    #[must_use]
-    pub const fn code(self) -> i16 {
-        self as i16
-    }
-
-    /// The policy of a stored number.
-    #[must_use]
-    pub const fn from_code(code: i16) -> Option<Self> {
-        match code {
-            0 => Some(Self::Fail),
-            1 => Some(Self::Run),
-            2 => Some(Self::Wait),
-            _ => None,
-        }
+words! {
+    /// What a child does when a parent of it fails or is cancelled for good.
+    #[derive(Default)]
+    OnParentFailure "on_parent_failure" {
+        /// It falls with the parent: failed under a failed one, cancelled under a cancelled one.
+        #[default]
+        Fail = "fail",
+        /// It runs all the same (a clean-up, a report).
+        Run = "run",
+        /// It keeps waiting until someone retries the parent.
+        Wait = "wait",
     }
 }
 
-/// The language a task is written in; a server claims its own only.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Runtime {
-    /// A Rust function in a server's own process.
-    #[default]
-    Rust,
-    /// A Python function in a child process.
-    Python,
-}
-
-impl Runtime {
-    /// The number both databases store.
-    #[must_use]
-    pub const fn code(self) -> i16 {
-        self as i16
-    }
-
-    /// The runtime of a stored number.
-    #[must_use]
-    pub const fn from_code(code: i16) -> Option<Self> {
-        match code {
-            0 => Some(Self::Rust),
-            1 => Some(Self::Python),
-            _ => None,
-        }
-    }
-
-    /// The word shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rust => "rust",
-            Self::Python => "python",
-        }
+words! {
+    /// The language a task is written in; a server claims its own only.
+    #[derive(Default)]
+    Runtime "runtime" {
+        /// A Rust function in a server's own process.
+        #[default]
+        Rust = "rust",
+        /// A Python function in a child process.
+        Python = "python",
     }
 }

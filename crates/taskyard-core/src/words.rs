@@ -1,6 +1,7 @@
 //! Words that people read and databases store as numbers.
 
-/// An enumeration whose names have texts, for people and for serde, and numbers, which both databases store.
+/// An enumeration whose names, which serde writes, have texts, which people read and write, and numbers, which both databases
+/// store.
 macro_rules! words {
     ($(#[$about:meta])* $name:ident $what:literal { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$about])*

@@ -199,9 +199,11 @@ pub(crate) async fn set_concurrency(store: &Inner, queue: &str, running_max: Opt
 pub(crate) async fn set_rate(store: &Inner, queue: &str, rate: Option<Rate>) -> Result<()> {
     let count = rate.map(|rate| i32::try_from(rate.count).unwrap_or(i32::MAX));
     let per = rate.map(|rate| micros(rate.per));
-    let (_, count_kept, per_kept) = kept(store, queue).await?;
-    if rate.is_some() && (count_kept, per_kept) == (count, per) {
-        return Ok(());
+    if rate.is_some() {
+        let (_, count_kept, per_kept) = kept(store, queue).await?;
+        if (count_kept, per_kept) == (count, per) {
+            return Ok(());
+        }
     }
     let params = [(&queue as _, Type::TEXT), (&count as _, Type::INT4), (&per as _, Type::INT8)];
     store.pool.query(Role::Ask, "SELECT taskyard.queue_set_rate($1, $2, $3)", &params).await?;

@@ -7,12 +7,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use taskyard_core::client::Draft;
 use taskyard_core::seal::Blob;
-use taskyard_core::state::{OnParentFailure, Runtime};
+use taskyard_core::state::Runtime;
 use taskyard_core::task::{NewTask, Start, Unique, UniqueHold};
 use taskyard_core::{RetryPolicy, TaskId, Timestamp};
 
 use crate::errors;
-use crate::question::id_of;
+use crate::question::{id_of, read};
 
 /// A new task's id (UUIDv7).
 #[pyfunction]
@@ -30,7 +30,7 @@ pub fn draft(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Draft> {
         match name.to_str()? {
             "id" => task.id = id_of(py, value.extract()?)?,
             "kind" => task.kind = value.extract()?,
-            "runtime" => task.runtime = runtime(value.extract()?)?,
+            "runtime" => task.runtime = read(py, value.extract()?)?,
             "name" => task.name = value.extract()?,
             "queue" => task.queue = value.extract()?,
             "priority" => task.priority = value.extract()?,
@@ -41,7 +41,7 @@ pub fn draft(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Draft> {
                 let parents: Vec<String> = value.extract()?;
                 task.parents = parents.iter().map(|parent| id_of(py, parent)).collect::<PyResult<_>>()?;
             }
-            "on_parent_failure" => task.on_parent_failure = on_parent_failure(value.extract()?)?,
+            "on_parent_failure" => task.on_parent_failure = read(py, value.extract()?)?,
             "delay" => task.start = Start::After(seconds("delay", value.extract()?)?),
             "run_at" => task.start = Start::At(instant("run_at", value.extract()?)?),
             "expires" => task.expires = Some(seconds("expires", value.extract()?)?),
@@ -74,23 +74,6 @@ fn read_blobs(value: &Bound<'_, PyAny>) -> PyResult<Vec<Blob>> {
         })
         .collect::<PyResult<_>>()?;
     Ok(blobs.into_iter().map(|(at, python, body)| Blob { at, python, body }).collect())
-}
-
-fn runtime(text: &str) -> PyResult<Runtime> {
-    match text {
-        "python" => Ok(Runtime::Python),
-        "rust" => Ok(Runtime::Rust),
-        _ => Err(errors::invalid(format!("runtime: `{text}` is neither python nor rust"))),
-    }
-}
-
-fn on_parent_failure(text: &str) -> PyResult<OnParentFailure> {
-    match text {
-        "fail" => Ok(OnParentFailure::Fail),
-        "run" => Ok(OnParentFailure::Run),
-        "wait" => Ok(OnParentFailure::Wait),
-        _ => Err(errors::invalid(format!("on_parent_failure: `{text}` is none of fail, run, wait"))),
-    }
 }
 
 pub fn seconds(what: &str, seconds: f64) -> PyResult<Duration> {

@@ -1,16 +1,23 @@
 //! From a word and its arguments to a question for the engine: the same words for the engine here and for a server.
 
+use std::str::FromStr;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use taskyard_core::TaskId;
 use taskyard_core::client::Ask;
+use taskyard_core::{Error, TaskId};
 
 use crate::{errors, queues, schedule};
 
+/// Reads an id, a state, a rate, or whatever else says itself why a text is none.
+pub fn read<T: FromStr<Err = Error>>(py: Python<'_>, text: &str) -> PyResult<T> {
+    text.parse().map_err(|error| errors::raised(py, &error))
+}
+
 /// Reads an id.
 pub fn id_of(py: Python<'_>, text: &str) -> PyResult<TaskId> {
-    text.parse().map_err(|error| errors::raised(py, &error))
+    read(py, text)
 }
 
 /// The question that `verb` asks about the task with this id, or the schedule or queue of this name.

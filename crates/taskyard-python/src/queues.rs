@@ -3,13 +3,13 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use taskyard_core::TaskState;
 use taskyard_core::client::{Ask, DeadAsk, DeadEdit, QueueAsk};
 use taskyard_core::store::TaskFilter;
-use taskyard_core::{Rate, TaskState};
 
 use crate::draft::{instant, seconds};
 use crate::errors;
-use crate::question::id_of;
+use crate::question::{id_of, read};
 
 /// What Python gave with a question.
 pub struct Given<'a, 'py>(pub Option<&'a Bound<'py, PyDict>>);
@@ -61,11 +61,6 @@ pub fn states(words: &[String]) -> PyResult<Vec<TaskState>> {
     words.iter().map(state).collect()
 }
 
-/// So many starts in some time.
-fn rate(py: Python<'_>, text: Option<String>) -> PyResult<Option<Rate>> {
-    text.map(|text| text.parse()).transpose().map_err(|error| errors::raised(py, &error))
-}
-
 /// The question that `verb` asks about the queue of this name.
 pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
     let (given, queue) = (Given(given), name.to_owned());
@@ -75,7 +70,10 @@ pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_,
         "queue_pause" => QueueAsk::SetPaused(queue, true),
         "queue_resume" => QueueAsk::SetPaused(queue, false),
         "queue_limit" => QueueAsk::Limit(queue, given.get("running_max")?),
-        "queue_rate" => QueueAsk::Rate(queue, rate(py, given.get::<String>("rate")?)?),
+        "queue_rate" => {
+            let rate = given.get::<String>("rate")?.map(|text| read(py, &text)).transpose()?;
+            QueueAsk::Rate(queue, rate)
+        }
         "queue_ageing" => QueueAsk::Age(queue, span("every")?),
         "queue_drain" => QueueAsk::Drain { queue, timeout: span("timeout")? },
         "queue_purge" => QueueAsk::Purge(given.filter()?),

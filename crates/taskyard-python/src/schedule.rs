@@ -11,6 +11,7 @@ use taskyard_core::{Error, Timestamp};
 
 use crate::draft::{draft, instant, seconds};
 use crate::errors;
+use crate::question::read;
 
 /// The question that `verb` asks about the schedule of this name.
 pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
@@ -41,7 +42,6 @@ pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_,
 fn put(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<ScheduleAsk> {
     let mut new = NewSchedule::new("", "", NewTask::new("", Vec::new()));
     let mut on_conflict = OnConflict::Replace;
-    let wrong = |error: Error| errors::raised(py, &error);
     for (key, value) in given {
         match key.cast::<PyString>()?.to_str()? {
             "name" => new.name = value.extract()?,
@@ -57,15 +57,15 @@ fn put(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<ScheduleAsk> {
                 }
                 new.task = draft.task;
             }
-            "overlap" => new.overlap = value.extract::<&str>()?.parse().map_err(wrong)?,
-            "catch_up" => new.catch_up = value.extract::<&str>()?.parse().map_err(wrong)?,
+            "overlap" => new.overlap = read(py, value.extract()?)?,
+            "catch_up" => new.catch_up = read(py, value.extract()?)?,
             "catch_up_window" => new.catch_up_window = seconds("catch_up_window", value.extract()?)?,
             "jitter" => new.jitter = seconds("jitter", value.extract()?)?,
             "starts_at" => new.starts_at = Some(instant("starts_at", value.extract()?)?),
             "ends_at" => new.ends_at = Some(instant("ends_at", value.extract()?)?),
             "runs_max" => new.runs_max = Some(value.extract()?),
             "pause_after_failures" => new.pause_after_failures = Some(value.extract()?),
-            "on_conflict" => on_conflict = value.extract::<&str>()?.parse().map_err(wrong)?,
+            "on_conflict" => on_conflict = read(py, value.extract()?)?,
             other => return Err(PyTypeError::new_err(format!("a schedule has no `{other}`"))),
         }
     }

@@ -223,11 +223,10 @@ class TaskQueue:
         if not self._limits:
             return
         queues, name = self._tasks.queues, self.name or "default"
-        limits = dict(self._limits)
-        if "limit" in limits:
-            await queues.limit(name, limits["limit"])
-        if "rate" in limits:
-            await queues.rate(name, limits["rate"])
+        if (limit := self._limits.get("limit")) is not None:
+            await queues.limit(name, limit)
+        if (rate := self._limits.get("rate")) is not None:
+            await queues.rate(name, rate)
         self._limits = {}
 
     async def _look_up(self, claim: Claim) -> None:

@@ -122,6 +122,11 @@ impl Child {
         self.flights.values().filter(|flight| !matches!(flight, Flight::Sent { recall: None, .. })).count()
     }
 
+    /// Whether a body of it has begun and not ended.
+    pub fn runs(&self) -> bool {
+        self.flights.values().any(|flight| matches!(flight, Flight::Started { .. }))
+    }
+
     /// A body of it waits for other tasks, or goes on.
     pub fn rests(&mut self, slot: u64, rests: bool) {
         if rests && matches!(self.flights.get(&slot), Some(Flight::Started { .. })) {

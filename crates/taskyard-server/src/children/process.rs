@@ -168,8 +168,7 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     let mut yard = lock(&children.yard);
     let Some(child) = yard.children.remove(&number) else { return };
     let telling = yard.telling.is_of(number);
-    let beside = child.flights.values().any(|flight| matches!(flight, Flight::Started { .. }));
-    yard.telling.gone(number, beside);
+    yard.telling.gone(number, child.runs());
     // What it started may be left.
     child.kill();
     let died = status.map_or_else(|| "its process is gone".to_owned(), |status| format!("its process ended: {status}"));

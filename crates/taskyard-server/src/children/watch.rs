@@ -33,7 +33,7 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
         watch_bodies(child, &config, now);
         let is_telling = yard.telling.is_of(*number);
         let is_empty = child.flights.is_empty() && !is_telling;
-        let is_done = !is_telling && !child.flights.values().any(|flight| matches!(flight, Flight::Started { .. }));
+        let is_done = !child.runs() && !is_telling;
         if let Some(since) = child.condemned {
             let innocent = child.flights.values().any(|flight| matches!(flight, Flight::Started { verdict: None, .. }));
             if !innocent || now.saturating_duration_since(since) >= config.cancel_grace {

@@ -24,7 +24,7 @@ pub(crate) struct Add {
     #[arg(long = "parent", value_name = "ID")]
     parents: Vec<TaskId>,
     /// What happens to it when a parent fails: fail, run or wait
-    #[arg(long, value_name = "POLICY", default_value = "fail", value_parser = policy)]
+    #[arg(long, value_name = "POLICY", default_value = "fail")]
     on_parent_failure: OnParentFailure,
     /// At most one unfinished task with this key; a second addition answers the first's id
     #[arg(long, value_name = "KEY")]
@@ -32,15 +32,6 @@ pub(crate) struct Add {
     /// Wait for it and print its result
     #[arg(long)]
     wait: bool,
-}
-
-fn policy(text: &str) -> Result<OnParentFailure, String> {
-    match text {
-        "fail" => Ok(OnParentFailure::Fail),
-        "run" => Ok(OnParentFailure::Run),
-        "wait" => Ok(OnParentFailure::Wait),
-        _ => Err("fail, run or wait".into()),
-    }
 }
 
 impl Add {

@@ -293,21 +293,19 @@ impl Hub {
     /// task only.
     async fn glances(&self, asked: &[GlanceAt]) -> Result<Vec<Result<Option<Glance>>>> {
         let passes = |error: &Error| error.is_transient() || matches!(error, Error::ShutDown(_));
-        let glances = match self.source.glance(asked).await {
+        match self.source.glance(asked).await {
             Ok(glances) => return Ok(glances.into_iter().map(Ok).collect()),
             Err(error) if passes(&error) => return Err(error),
-            Err(error) if asked.len() == 1 => vec![Err(error)],
-            Err(_) => {
-                let mut glances = Vec::with_capacity(asked.len());
-                for one in asked {
-                    match self.source.glance(std::slice::from_ref(one)).await {
-                        Err(error) if passes(&error) => return Err(error),
-                        glance => glances.push(glance.map(|mut found| found.pop().flatten())),
-                    }
-                }
-                glances
+            Err(error) if asked.len() == 1 => return Ok(vec![Err(error)]),
+            Err(_) => {}
+        }
+        let mut glances = Vec::with_capacity(asked.len());
+        for one in asked {
+            match self.source.glance(std::slice::from_ref(one)).await {
+                Err(error) if passes(&error) => return Err(error),
+                glance => glances.push(glance.map(|mut found| found.pop().flatten())),
             }
-        };
+        }
         Ok(glances)
     }
 
