@@ -17,7 +17,8 @@ use proc_macro::TokenStream;
 ///
 /// Parameters of type `TaskContext` and `State<T>` are supplied by the server and are not part of the call; all others
 /// are serialised. The body may be `async` (runs on a lane with others) or not (runs on a thread of its own), and
-/// returns a value or a `Result` whose error converts into `TaskError`.
+/// returns a value or a `Result` whose error converts into `TaskError`. The type decides, not its name: a `Result` under
+/// an alias may fail, and a type of yours called `SearchResult` is a value.
 ///
 /// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `timeout = "30s"` (`ms`, `s`, `m`, `h`; `"0s"` = no
 /// limit), `kind = "stable::name"` (instead of the path), `at_most_once`, `auto_remove`.
@@ -43,8 +44,8 @@ pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Describes a call of a closure whose captures are written out and serialised: `local!(|name: Type| async move { .. })`.
 ///
-/// Each parameter is taken from a variable of the same name. The closure returns a `Result`. It is known by its
-/// module's path and a hash of its text: a changed body is another task, and calls of the old one wait, parked, for a
+/// Each parameter is taken from a variable of the same name. The closure returns a value or a `Result`, as a
+/// [`macro@task`] does. It is known by its module's path and a hash of its text: a changed body is another task, and calls of the old one wait, parked, for a
 /// server that still has it.
 #[proc_macro]
 pub fn local(input: TokenStream) -> TokenStream {

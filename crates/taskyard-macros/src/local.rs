@@ -27,7 +27,7 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
 
     Ok(quote! {{
         #[allow(unused_imports)]
-        use ::taskyard::__private;
+        use ::taskyard::__private::{self, Plain as _, PlainResult as _};
 
         const KIND: &str = ::core::concat!(::core::module_path!(), #kind);
         const NAMES: &[&str] = &[#(#texts),*];
@@ -39,7 +39,7 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
             names: NAMES,
             run: |__context| __private::Body::Async(::std::boxed::Box::pin(async move {
                 let (#(#names,)*): (#(#types,)*) = __private::decode(&__context, NAMES)?;
-                __private::finish_result((#body).await, &__context)
+                __private::Returned((#body).await).finish(&__context)
             })),
             location: ::core::concat!(::core::file!(), ":", ::core::line!()),
             blocking: false,
@@ -47,7 +47,7 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
 
         // Never called: it only tells the compiler the type of the result.
         let __result = __private::result_of(|#(#names: #types),*| #body);
-        __private::local_call(KIND, &(#(#names,)*), __result)
+        __result.call(KIND, &(#(#names,)*))
     }})
 }
 

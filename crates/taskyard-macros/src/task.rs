@@ -2,11 +2,14 @@
 //!
 //! The body moves, unchanged, into an inner function; the outer one keeps name, visibility and documentation and only
 //! describes the call. The entry for the servers stands inside as well, so that a task can be declared in any block.
+//!
+//! Whether the function returns a `Result` is not read from its text, where an alias would hide it: the expansion asks
+//! the compiler (`__private::Returned`).
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::spanned::Spanned;
-use syn::{FnArg, GenericArgument, Ident, ItemFn, Pat, PathArguments, ReturnType, Type};
+use syn::{FnArg, Ident, ItemFn, Pat, ReturnType, Type};
 
 use crate::options::Options;
 
@@ -28,7 +31,8 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         ));
     }
     let parameters = signature.inputs.iter().map(parameter).collect::<syn::Result<Vec<_>>>()?;
-    let (value, fallible) = output(&signature.output)?;
+    let returned = returned(&signature.output)?;
+    let value = value(&returned);
 
     let name = signature.ident.clone();
     let visibility = function.vis.clone();
@@ -56,16 +60,15 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         let (#(#argument_names,)*): (#(#argument_types,)*) = __private::decode(&__context, NAMES)?;
         #(let #supplied_names = <#supplied_types as __private::Supplied>::supply(&__context)?;)*
     };
-    let finish = if fallible { format_ident!("finish_result") } else { format_ident!("finish_value") };
     let run = if is_async {
         quote!(__private::Body::Async(::std::boxed::Box::pin(async move {
             #decode
-            __private::#finish(__body(#(#all_names),*).await, &__context)
+            __private::Returned::<#returned>(__body(#(#all_names),*).await).finish(&__context)
         })))
     } else {
         quote!(__private::Body::Blocking(::std::boxed::Box::new(move || {
             #decode
-            __private::#finish(__body(#(#all_names),*), &__context)
+            __private::Returned::<#returned>(__body(#(#all_names),*)).finish(&__context)
         })))
     };
     let kind = match &options.kind {
@@ -83,7 +86,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
         #visibility fn #name(#(#argument_names: #argument_types),*) -> ::taskyard::Call<#value> {
             #[allow(unused_imports)]
-            use ::taskyard::__private;
+            use ::taskyard::__private::{self, Plain as _};
 
             #function
 
@@ -107,7 +110,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
                 blocking: #blocking,
             };
 
-            ::taskyard::Call::<#value>::new(__kind(), &(#(#argument_names,)*)).parameters(NAMES) #builder
+            ::taskyard::Call::new(__kind(), &(#(#argument_names,)*)).parameters(NAMES) #builder
         }
     })
 }
@@ -136,28 +139,31 @@ fn parameter(input: &FnArg) -> syn::Result<Parameter> {
     Ok(Parameter { name: pattern.ident.clone(), ty: typed.ty.as_ref().clone(), supplied })
 }
 
-/// The type of the value, and whether the function returns it in a `Result`.
-fn output(output: &ReturnType) -> syn::Result<(Type, bool)> {
-    let ReturnType::Type(_, ty) = output else { return Ok((syn::parse_quote!(()), false)) };
-    match ty.as_ref() {
-        Type::ImplTrait(other) => {
-            Err(syn::Error::new(other.span(), "a task's result is stored and needs a named type"))
-        }
-        Type::Path(path) => {
-            let last = path.path.segments.last().expect("a path has a segment");
-            if !last.ident.to_string().ends_with("Result") {
-                return Ok((ty.as_ref().clone(), false));
+/// The type that the function returns.
+fn returned(output: &ReturnType) -> syn::Result<Type> {
+    match output {
+        ReturnType::Default => Ok(syn::parse_quote!(())),
+        ReturnType::Type(_, ty) => match ty.as_ref() {
+            Type::ImplTrait(other) => {
+                Err(syn::Error::new(other.span(), "a task's result is stored and needs a named type"))
             }
-            let value = match &last.arguments {
-                PathArguments::AngleBracketed(arguments) => arguments.args.iter().find_map(|argument| match argument {
-                    GenericArgument::Type(ty) => Some(ty.clone()),
-                    _ => None,
-                }),
-                _ => None,
-            };
-            Ok((value.unwrap_or_else(|| syn::parse_quote!(())), true))
-        }
-        other => Ok((other.clone(), false)),
+            _ => Ok(ty.as_ref().clone()),
+        },
+    }
+}
+
+/// The type of the result: of a `Result`, under whatever name, its first type; of all else the type itself.
+fn value(returned: &Type) -> TokenStream {
+    // These can be no `Result`, and read better in the function's documentation as they are.
+    if matches!(returned, Type::Tuple(_) | Type::Array(_) | Type::Reference(_)) {
+        return quote!(#returned);
+    }
+    quote! {
+        <#returned as ::taskyard::__private::Output<{
+            #[allow(unused_imports)]
+            use ::taskyard::__private::Plain as _;
+            ::taskyard::__private::Returned::<#returned>::FALLIBLE
+        }>>::Value
     }
 }
 

@@ -49,44 +49,123 @@ pub fn decode<A: DeserializeOwned>(context: &TaskContext, names: &[&str]) -> Res
         .map_err(|error| TaskError::fail(error.to_string()).with_type("InvalidArguments"))
 }
 
-/// Encodes the value of a body that cannot fail.
+/// What a body returned; decides by its type, under whatever name, whether the body may have failed.
 ///
-/// # Errors
-/// A value that cannot be stored.
-pub fn finish_value<T: Serialize>(value: T, context: &TaskContext) -> BodyResult {
+/// The inherent items are those of a `Result`. For all other types they do not exist, and the ones of [`Plain`] are
+/// found in their place. This works only where the type is known, which it is in the macros' expansions.
+#[derive(Debug)]
+pub struct Returned<R>(pub R);
+
+impl<T, E> Returned<Result<T, E>> {
+    /// A `Result` may be a failure.
+    pub const FALLIBLE: bool = true;
+
+    /// Encodes the value, or passes the body's error on.
+    ///
+    /// # Errors
+    /// The body's error, or a value that cannot be stored.
+    pub fn finish(self, context: &TaskContext) -> BodyResult
+    where
+        T: Serialize,
+        E: Into<TaskError>,
+    {
+        encode(&self.0.map_err(Into::into)?, context)
+    }
+}
+
+/// What [`Returned`] does for types that are no `Result`.
+pub trait Plain {
+    /// The type that the body returns.
+    type Value;
+
+    /// A value is never a failure.
+    const FALLIBLE: bool = false;
+
+    /// Encodes the value.
+    ///
+    /// # Errors
+    /// A value that cannot be stored.
+    fn finish(self, context: &TaskContext) -> BodyResult
+    where
+        Self::Value: Serialize;
+}
+
+impl<R> Plain for Returned<R> {
+    type Value = R;
+
+    fn finish(self, context: &TaskContext) -> BodyResult
+    where
+        R: Serialize,
+    {
+        encode(&self.0, context)
+    }
+}
+
+/// The type of the result of a body that returns this. `FALLIBLE` is [`Returned::FALLIBLE`] of the type; it keeps the
+/// two implementations apart, which would overlap without it.
+pub trait Output<const FALLIBLE: bool> {
+    /// What is stored.
+    type Value;
+}
+
+impl<T, E> Output<true> for Result<T, E> {
+    type Value = T;
+}
+
+impl<R> Output<false> for R {
+    type Value = R;
+}
+
+fn encode<T: Serialize>(value: &T, context: &TaskContext) -> BodyResult {
     use taskyard_core::Error;
-    taskyard_core::payload::encode_result(&value, &context.limits()).map_err(|error| {
+    taskyard_core::payload::encode_result(value, &context.limits()).map_err(|error| {
         let name = if matches!(error, Error::OverLimit { .. }) { "ResultTooLarge" } else { "ResultNotRepresentable" };
         TaskError::fail(error.to_string()).with_type(name)
     })
 }
 
-/// Encodes the value of a body that can fail.
-///
-/// # Errors
-/// The body's error, or a value that cannot be stored.
-pub fn finish_result<T: Serialize, E: Into<TaskError>>(result: Result<T, E>, context: &TaskContext) -> BodyResult {
-    finish_value(result.map_err(Into::into)?, context)
-}
-
-/// The type of a local task's result.
+/// The type that a local task's closure returns.
 #[derive(Debug)]
-pub struct ResultOf<T>(std::marker::PhantomData<fn() -> T>);
+pub struct ResultOf<R>(std::marker::PhantomData<fn() -> R>);
 
-/// Infers the type of a closure's result without calling it.
-pub fn result_of<F, C: Closure<F, T>, T>(_: C) -> ResultOf<T> {
+/// Infers what a closure returns without calling it.
+pub fn result_of<F, C: Closure<F, R>, R>(_: C) -> ResultOf<R> {
     ResultOf(std::marker::PhantomData)
 }
 
+impl<T, E> ResultOf<Result<T, E>> {
+    /// The call of a local task that may fail.
+    pub fn call<A: Serialize>(self, kind: &str, captures: &A) -> Call<T> {
+        Call::new(kind, captures)
+    }
+}
+
+/// What [`ResultOf`] does for types that are no `Result`.
+pub trait PlainResult {
+    /// The type that the closure returns.
+    type Value;
+
+    /// The call of a local task.
+    fn call<A: Serialize>(self, kind: &str, captures: &A) -> Call<Self::Value>;
+}
+
+impl<R> PlainResult for ResultOf<R> {
+    type Value = R;
+
+    fn call<A: Serialize>(self, kind: &str, captures: &A) -> Call<R> {
+        Call::new(kind, captures)
+    }
+}
+
 /// An async closure of any number of captures.
-pub trait Closure<F, T> {}
+pub trait Closure<F, R> {}
 
 macro_rules! closures {
     ($(($($name:ident),*))*) => {
-        $(impl<Function, Fut, Value, Failure, $($name),*> Closure<(Fut, Failure, $($name,)*), Value> for Function
+        $(impl<Function, Fut, $($name),*> Closure<(Fut, $($name,)*), Fut::Output> for Function
         where
             Function: Fn($($name),*) -> Fut,
-            Fut: Future<Output = Result<Value, Failure>>,
+            Fut: Future,
         {
         })*
     };
@@ -95,8 +174,3 @@ macro_rules! closures {
 closures!(()(A1)(A1, A2)(A1, A2, A3)(A1, A2, A3, A4)(A1, A2, A3, A4, A5)(A1, A2, A3, A4, A5, A6)(
     A1, A2, A3, A4, A5, A6, A7
 )(A1, A2, A3, A4, A5, A6, A7, A8));
-
-/// The call of a local task.
-pub fn local_call<A: Serialize, T>(kind: &str, captures: &A, _: ResultOf<T>) -> Call<T> {
-    Call::new(kind, captures)
-}
