@@ -1,5 +1,4 @@
-//! The file before SQLite touches it: where it lies, whether it can be a database of ours, and whether it is still the
-//! one that was opened.
+//! The file before SQLite touches it: where it lies, and whether it can be a database of ours.
 //!
 //! The database file itself is never opened here, only looked at by its name: closing any handle of it would drop the
 //! locks that SQLite holds on it in this process (POSIX), and another process would take the file for unused. What is
@@ -7,7 +6,7 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use taskyard_core::{Error, Result};
@@ -24,8 +23,17 @@ pub(crate) enum Found {
     Content,
 }
 
+/// Where a database lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Located {
+    /// Absolute, links resolved.
+    pub(crate) path: PathBuf,
+    /// Absolute, as it was given; `None` if that is the same.
+    pub(crate) given: Option<PathBuf>,
+}
+
 /// Makes the path absolute, follows links, and checks its directory and file system.
-pub(crate) fn locate(path: &Path, network: bool) -> Result<PathBuf> {
+pub(crate) fn locate(path: &Path, network: bool) -> Result<Located> {
     let absolute = std::path::absolute(path).map_err(|error| file_error(path, &error.to_string()))?;
     let name = absolute.file_name().ok_or_else(|| file_error(path, "this is no file name"))?.to_owned();
     let directory = absolute.parent().unwrap_or(Path::new("/")).to_path_buf();
@@ -43,7 +51,7 @@ pub(crate) fn locate(path: &Path, network: bool) -> Result<PathBuf> {
     if !network {
         refuse_network(&located, &real)?;
     }
-    Ok(located)
+    Ok(Located { given: (absolute != located).then_some(absolute), path: located })
 }
 
 /// Looks at the file from outside: its kind, its rights, whether it is empty.
@@ -103,18 +111,6 @@ fn wal_has_content(path: &Path) -> bool {
 /// Whether a file that is empty now has held a database: what stands beside it tells.
 fn was_used(path: &Path) -> bool {
     wal_has_content(path) || beside(path, "-wake").exists()
-}
-
-/// What identifies the file that was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-/// The identity of the file at a path now.
-pub(crate) fn identity(path: &Path) -> Option<Identity> {
-    std::fs::metadata(path).ok().map(|found| Identity { device: found.dev(), inode: found.ino() })
 }
 
 /// Makes a new, empty file that only its owner can read, unless there is one.

@@ -11,6 +11,7 @@
 //! - WAL, `synchronous=FULL`: what was acknowledged is on disk.
 //! - Every write transaction begins IMMEDIATE; no caller sees BUSY before 30 s have passed.
 //! - A file that is no database, is damaged or is not ours is left as it is, byte for byte.
+//! - Nothing is acknowledged into a file that no longer stands at its path ([`identity`]).
 //! - A row that makes no sense (edited by hand) is set aside and shown; it stops no claim and is never deleted.
 //!
 //! Not here: policy. Whether a failure is retried, and when, is decided by the server.
@@ -20,6 +21,7 @@ mod codec;
 mod connection;
 mod fault;
 mod file;
+mod identity;
 mod migrate;
 mod ops;
 mod options;

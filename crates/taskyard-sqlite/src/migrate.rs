@@ -107,6 +107,7 @@ pub(crate) fn look_over(connection: &mut Connection, path: &Path) -> Outcome<()>
 pub(crate) fn status(writer: &mut Writer) -> Result<SchemaStatus> {
     let found = patiently(writer, |writer| {
         writer.open(false)?;
+        writer.check_file()?;
         writer.connection.as_ref().map_or(Ok(0), version)
     })?;
     let pending = MIGRATIONS.iter().filter(|step| step.version > found).map(|step| step.name.to_owned()).collect();
@@ -118,7 +119,9 @@ pub(crate) fn run(writer: &mut Writer, views: bool) -> Result<MigrationReport> {
     let report = patiently(writer, |writer| {
         writer.open(true)?;
         let connection = writer.connection.as_ref().expect("opened");
-        apply(connection, views)
+        let report = apply(connection, views)?;
+        writer.check_file()?;
+        Ok(report)
     })?;
     writer.become_ready();
     Ok(report)

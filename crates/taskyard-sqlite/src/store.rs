@@ -12,6 +12,7 @@ use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
 use taskyard_core::{ClaimId, Error, Rate, Result, ServerId, Store, TaskId, Timestamp};
 
+use crate::identity::OpenedFile;
 use crate::ops;
 use crate::options::Options;
 use crate::thread::reader::Readers;
@@ -48,17 +49,19 @@ impl SqliteStore {
         let path = path.as_ref().to_path_buf();
         let network = options.network;
         let locate = move || {
-            let path = file::locate(&path, network)?;
-            file::inspect(&path)?;
-            Ok::<_, Error>(path)
+            let located = file::locate(&path, network)?;
+            file::inspect(&located.path)?;
+            Ok::<_, Error>(located)
         };
-        let path = tokio::task::spawn_blocking(locate)
+        let located = tokio::task::spawn_blocking(locate)
             .await
             .map_err(|error| Error::Database(format!("opening the file was given up: {error}")))??;
         let bells = Arc::<Bells>::default();
         let wake = Arc::<Mutex<Option<Wake>>>::default();
-        let writer = writer::start(path.clone(), Arc::clone(&bells), Arc::clone(&wake))?;
-        let readers = Readers::new(path.clone());
+        let path = located.path.clone();
+        let file = Arc::new(OpenedFile::new(located));
+        let writer = writer::start(Arc::clone(&file), Arc::clone(&bells), Arc::clone(&wake))?;
+        let readers = Readers::new(file);
         let store = Self { path, options, bells, wake, writer, readers };
         let check = store.writer.chore(|writer| {
             let checked = writer.open(false).and_then(|()| writer.prepare());

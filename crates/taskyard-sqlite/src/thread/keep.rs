@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::writer::{REPLACED, Writer};
+use super::writer::Writer;
 use crate::connection::{self, Role};
 use crate::fault::{Fault, Outcome};
 use crate::wake::Wake;
 use crate::{file, migrate};
 
-/// How often the file's identity and the size of its WAL are looked at, while something is written.
+/// How often the size of the file's WAL is looked at, while something is written.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A WAL of this size is cut back as soon as no reader needs it.
 const WAL_CUT_BYTES: u64 = 64 << 20;
@@ -59,18 +59,18 @@ impl Writer {
         if self.connection.is_some() {
             return Ok(());
         }
+        self.file.refuse_gone()?;
         let path = &self.place.path;
-        if self.identity.is_some() && self.identity != file::identity(path) {
-            return Err(file::file_error(path, REPLACED).into());
-        }
         let found = file::inspect(path)?;
-        if !path.exists() {
+        // One that was opened before is never made anew.
+        if !path.exists() && !self.file.was_opened() {
             if !create {
                 return Ok(());
             }
             file::make_private(path)?;
         }
-        let mut connection = connection::open(path, Role::Writer, false, &self.clock)?;
+        let clock = &self.clock;
+        let mut connection = self.file.open(|path| connection::open(path, Role::Writer, false, clock))?;
         if connection.is_readonly("main")? {
             return Err(file::file_error(path, "it can only be read").into());
         }
@@ -78,22 +78,34 @@ impl Writer {
             migrate::look_over(&mut connection, path)?;
         }
         connection::settle(&connection)?;
-        self.identity = file::identity(path);
+        self.log = None;
         self.connection = Some(connection);
         Ok(())
     }
 
-    /// Once a second: is the file still the one that was opened, how large is its WAL, are the others heard?
-    pub(super) fn look(&mut self) -> Outcome<()> {
+    /// Makes sure that the file is still the one at its path. Else the connection is gone, and with it every later call.
+    pub(crate) fn check_file(&mut self) -> taskyard_core::Result<()> {
+        let Err(gone) = self.file.check(self.log) else { return Ok(()) };
+        if let Some(connection) = self.connection.take() {
+            if gone.only_the_logs_name {
+                // What the log holds was acknowledged, and with the last handle it would be gone: it goes to the database.
+                if let Err(error) = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())) {
+                    tracing::error!(%error, "the write-ahead log was deleted and could not be written back");
+                }
+            }
+            let _ = connection::unsettle(&connection);
+        }
+        self.ready = false;
+        self.memory.forget();
+        Err(gone.error)
+    }
+
+    /// Once a second: how large is the file's WAL, are the others heard?
+    pub(super) fn look(&mut self) {
         if self.looked_at.elapsed() < LOOK_EVERY || self.connection.is_none() {
-            return Ok(());
+            return;
         }
         self.looked_at = Instant::now();
-        let path = &self.place.path;
-        if file::identity(path) != self.identity {
-            // A new file of that name is another database; writing to the old one would be lost with it.
-            return Err(file::file_error(path, REPLACED).into());
-        }
         self.watch_wal();
         if self.ready
             && let Ok(mut wake) = self.wake.lock()
@@ -102,7 +114,6 @@ impl Writer {
             *wake = None;
             *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
         }
-        Ok(())
     }
 
     fn watch_wal(&mut self) {

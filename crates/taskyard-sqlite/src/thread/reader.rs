@@ -4,7 +4,6 @@
 //! connections are `query_only`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
@@ -14,11 +13,11 @@ use taskyard_core::{Error, Result};
 use tokio::sync::oneshot;
 
 use super::patience::Patience;
-use super::writer::REPLACED;
 use crate::clock::Clock;
 use crate::connection::{self, Role};
 use crate::fault::{Fault, Outcome, Place};
-use crate::file::{self, Identity};
+use crate::file;
+use crate::identity::{LogIdentity, OpenedFile};
 use crate::migrate;
 use crate::sql::sql;
 
@@ -43,7 +42,7 @@ type Job = Box<dyn FnOnce(&mut Reader) + Send>;
 
 /// The way to the readers.
 pub(crate) struct Readers {
-    path: PathBuf,
+    file: Arc<OpenedFile>,
     sender: Mutex<Option<Sender<Job>>>,
     receiver: Arc<Mutex<Receiver<Job>>>,
     started: OnceLock<bool>,
@@ -60,10 +59,10 @@ const SHUT_DOWN: Error = Error::ShutDown("the database");
 
 impl Readers {
     /// Readers of this file; no thread yet.
-    pub(crate) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(file: Arc<OpenedFile>) -> Self {
         let (sender, receiver) = channel();
         Self {
-            path,
+            file,
             sender: Mutex::new(Some(sender)),
             receiver: Arc::new(Mutex::new(receiver)),
             started: OnceLock::new(),
@@ -94,7 +93,9 @@ impl Readers {
         (0..THREADS).all(|_| {
             let receiver = Arc::clone(&self.receiver);
             let running = Arc::clone(&self.running);
-            let reader = Reader { place: Place { path: self.path.clone() }, clock: Clock::default(), connection: None };
+            let file = Arc::clone(&self.file);
+            let place = Place { path: file.path().to_path_buf() };
+            let reader = Reader { file, place, clock: Clock::default(), connection: None, log: None };
             let serve = move || {
                 // Dropped in the reverse order: the connection is closed before `close` hears of it.
                 let _running = running;
@@ -128,15 +129,18 @@ impl Readers {
 }
 
 struct Reader {
+    file: Arc<OpenedFile>,
     place: Place,
     clock: Clock,
-    connection: Option<(Connection, Option<Identity>)>,
+    connection: Option<Connection>,
+    /// The log that the connection uses.
+    log: Option<LogIdentity>,
 }
 
 impl Reader {
     fn run<T>(&mut self, work: impl FnOnce(&Read<'_>) -> Outcome<T>, since: Instant) -> Result<T> {
         let outcome = self.begin(since).and_then(|()| {
-            let (connection, _) = self.connection.as_ref().expect("begun");
+            let connection = self.connection.as_ref().expect("begun");
             let read = Read { connection, now: self.clock.now() };
             let panicked = |_| Fault::Answer(Error::Database("a read panicked".into()));
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&read))).map_err(panicked).and_then(|done| done);
@@ -164,7 +168,7 @@ impl Reader {
 
     fn try_begin(&mut self) -> Outcome<()> {
         self.open()?;
-        let (connection, _) = self.connection.as_ref().expect("opened");
+        let connection = self.connection.as_ref().expect("opened");
         connection.prepare_cached("begin")?.execute([])?;
         let row = connection.prepare_cached(sql!("clock/begin")).and_then(|mut statement| {
             statement.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?)))
@@ -183,21 +187,29 @@ impl Reader {
     }
 
     fn open(&mut self) -> Outcome<()> {
-        let path = &self.place.path;
-        if let Some((_, identity)) = &self.connection {
-            if file::identity(path) == *identity {
-                return Ok(());
+        if self.connection.is_some() {
+            if self.log.is_none() {
+                self.log = self.file.log()?;
             }
-            return Err(file::file_error(path, REPLACED).into());
+            let checked = self.file.check(self.log);
+            if checked.is_err()
+                && let Some(connection) = self.connection.take()
+            {
+                let _ = connection::unsettle(&connection);
+            }
+            return checked.map_err(|gone| gone.error.into());
         }
-        if file::inspect(path)? == file::Found::Nothing {
+        self.file.refuse_gone()?;
+        if !self.file.was_opened() && file::inspect(&self.place.path)? == file::Found::Nothing {
             return Err(migrate::missing(0));
         }
-        let identity = file::identity(path);
-        let connection = connection::open(path, Role::Reader, false, &self.clock)?;
+        let clock = &self.clock;
+        let connection = self.file.open(|path| connection::open(path, Role::Reader, false, clock))?;
         migrate::check(&connection)?;
+        // Reading the schema has opened the log.
+        self.log = self.file.log()?;
         connection::settle(&connection)?;
-        self.connection = Some((connection, identity));
+        self.connection = Some(connection);
         Ok(())
     }
 }

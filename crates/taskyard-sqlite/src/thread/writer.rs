@@ -6,7 +6,6 @@
 //! become a writer while another process writes, whatever the busy timeout.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ use super::patience::Patience;
 use super::tx::{Memory, QueueNo, Rings, Tx};
 use crate::clock::Clock;
 use crate::fault::{Outcome, Place};
-use crate::file::Identity;
+use crate::identity::{LogIdentity, OpenedFile};
 use crate::sql::sql;
 use crate::wake::Wake;
 
@@ -52,9 +51,6 @@ impl std::fmt::Debug for WriterHandle {
         f.write_str("WriterHandle")
     }
 }
-
-/// What is said of a file that is no longer the one that was opened.
-pub(crate) const REPLACED: &str = "it was moved, deleted or replaced while it was open";
 
 const SHUT_DOWN: Error = Error::ShutDown("the database");
 
@@ -102,7 +98,9 @@ pub(crate) struct Writer {
     pub(super) memory: Memory,
     /// The schema was found to be this program's.
     pub(super) ready: bool,
-    pub(super) identity: Option<Identity>,
+    pub(crate) file: Arc<OpenedFile>,
+    /// The log that the connection uses.
+    pub(super) log: Option<LogIdentity>,
     pub(super) looked_at: Instant,
     pub(super) warned: bool,
     pub(super) wal_large: bool,
@@ -113,18 +111,19 @@ pub(crate) struct Writer {
 }
 
 /// Starts the thread.
-pub(crate) fn start(path: PathBuf, bells: Arc<Bells>, wake: Arc<Mutex<Option<Wake>>>) -> Result<WriterHandle> {
+pub(crate) fn start(file: Arc<OpenedFile>, bells: Arc<Bells>, wake: Arc<Mutex<Option<Wake>>>) -> Result<WriterHandle> {
     let (sender, receiver) = channel();
     let now = Instant::now();
     let mut writer = Writer {
-        place: Place { path },
+        place: Place { path: file.path().to_path_buf() },
         connection: None,
         clock: Clock::default(),
         wake,
         bells,
         memory: Memory::default(),
         ready: false,
-        identity: None,
+        file,
+        log: None,
         looked_at: now,
         warned: false,
         wal_large: false,
@@ -181,6 +180,8 @@ impl Writer {
         if let Some(mut wake) = self.wake.lock().ok().and_then(|mut wake| wake.take()) {
             wake.flush();
         }
+        // Closing the last connection writes the log back and removes it by its name, which must still be its own.
+        let _ = self.check_file();
         self.connection = None;
     }
 
@@ -280,11 +281,15 @@ impl Writer {
     }
 
     fn try_begin(&mut self) -> Outcome<()> {
-        self.look()?;
+        self.look();
         self.prepare()?;
         let connection = self.connection.as_ref().expect("prepared");
         connection.prepare_cached("begin immediate")?.execute([])?;
+        let (file, log) = (&self.file, &mut self.log);
         let read = (|| {
+            if log.is_none() {
+                *log = Some(file.writers_log()?);
+            }
             let row = connection
                 .prepare_cached(sql!("clock/begin"))?
                 .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
@@ -315,6 +320,13 @@ impl Writer {
             self.memory.forget();
             self.distrust(&fault);
             let error = self.place.error(fault);
+            for job in done {
+                job.answer(Some(error.clone()));
+            }
+            return;
+        }
+        // What is on disk may be on the disk under no name: nobody would find it there.
+        if let Err(error) = self.check_file() {
             for job in done {
                 job.answer(Some(error.clone()));
             }

@@ -75,6 +75,32 @@ async fn part() {
                 say(format!("added={}", add(&store, task()).await));
             }
         }
+        // Adds from eight tasks at once until 100 additions were refused; each line says when one was begun, and what came of it.
+        "add_watched" => {
+            store.migrate().await.unwrap();
+            let refused = std::sync::Arc::new(AtomicU32::new(0));
+            let adders: Vec<_> = (0..8)
+                .map(|_| {
+                    let (store, refused) = (std::sync::Arc::clone(&store), std::sync::Arc::clone(&refused));
+                    tokio::spawn(async move {
+                        while refused.load(Ordering::Relaxed) < 100 {
+                            let begun = crate::gone::nanos();
+                            match store.add(&[task()]).await {
+                                Ok(added) => say(format!("begun={begun} added={}", added[0].id)),
+                                Err(error) => {
+                                    refused.fetch_add(1, Ordering::Relaxed);
+                                    say(format!("begun={begun} refused={}", error.code()));
+                                }
+                            }
+                        }
+                    })
+                })
+                .collect();
+            for adder in adders {
+                adder.await.unwrap();
+            }
+            store.close().await;
+        }
         // Adds this many, each awaited.
         "storm" => {
             let mut failed = 0;

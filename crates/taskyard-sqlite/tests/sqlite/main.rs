@@ -6,6 +6,7 @@ mod busy;
 mod child;
 mod damage;
 mod full;
+mod gone;
 mod kill;
 mod lanes;
 mod migration;

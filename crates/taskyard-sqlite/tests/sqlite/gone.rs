@@ -1,0 +1,160 @@
+//! The database's files are deleted, moved or replaced under a process that writes: from then on nothing is acknowledged
+//! that a process which opens the path would not see.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use taskyard_core::{Error, Store, TaskId};
+use taskyard_sqlite::SqliteStore;
+
+use crate::child;
+use crate::place::{Place, add, task};
+
+/// Nanoseconds of the clock that all processes of a host share.
+pub fn nanos() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
+}
+
+/// A line of the part `add_watched`.
+struct Line {
+    begun: u128,
+    added: Option<TaskId>,
+}
+
+/// Runs a process that adds from several tasks at once, meddles with the files in the middle, and answers what it
+/// acknowledged before the meddling had begun. Nothing that it began afterwards may have been acknowledged.
+fn meddle(path: &Path, meddling: impl FnOnce()) -> HashSet<TaskId> {
+    let mut child = child::spawn("add_watched", path);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).filter_map(|line| {
+        let mut words = line.split_once("begun=")?.1.split(' ');
+        let begun = words.next()?.parse().ok()?;
+        Some(Line { begun, added: words.next()?.strip_prefix("added=").and_then(|id| id.parse().ok()) })
+    });
+    let mut acknowledged: Vec<Line> = lines.by_ref().take(200).collect();
+    assert!(acknowledged.iter().all(|line| line.added.is_some()), "all is well before");
+    let from = nanos();
+    meddling();
+    let to = nanos();
+    // It ends after 100 refusals.
+    acknowledged.extend(lines);
+    assert!(child.wait().unwrap().success());
+    let refused = acknowledged.iter().filter(|line| line.added.is_none()).count();
+    assert!(refused >= 100, "{refused} of {}", acknowledged.len());
+    let wrong = acknowledged.iter().filter(|line| line.begun > to && line.added.is_some()).count();
+    assert_eq!(wrong, 0, "acknowledged, though begun when the file was gone");
+    acknowledged.iter().filter(|line| line.begun < from).filter_map(|line| line.added).collect()
+}
+
+/// How many of these tasks a process that opens the path sees.
+async fn seen(path: &Path, ids: &HashSet<TaskId>) -> usize {
+    let store = SqliteStore::open(path).await.unwrap();
+    let ids: Vec<TaskId> = ids.iter().copied().collect();
+    let found = store.get(&ids).await.unwrap().iter().filter(|record| record.is_some()).count();
+    store.close().await;
+    found
+}
+
+#[tokio::test]
+async fn a_deleted_file() {
+    let place = Place::new();
+    meddle(&place.file(), || std::fs::remove_file(place.file()).unwrap());
+    assert!(!place.file().exists(), "it is not made anew either");
+}
+
+#[tokio::test]
+async fn all_files_deleted_and_another_database_made() {
+    let place = Place::new();
+    let other = Place::new();
+    let store = other.store().await;
+    let id = add(&store, task()).await;
+    meddle(&place.file(), || {
+        for suffix in ["", "-wal", "-shm", "-wake"] {
+            let mut name = place.file().into_os_string();
+            name.push(suffix);
+            let _ = std::fs::remove_file(PathBuf::from(name));
+        }
+        std::fs::copy(other.file(), place.file()).unwrap();
+        let (mut from, mut to) = (other.file().into_os_string(), place.file().into_os_string());
+        from.push("-wal");
+        to.push("-wal");
+        std::fs::copy(from, to).unwrap();
+    });
+    // The process that lost its file has not touched the new one's log when it ended.
+    assert_eq!(seen(&place.file(), &HashSet::from([id])).await, 1);
+}
+
+#[tokio::test]
+async fn another_database_renamed_over_it() {
+    let place = Place::new();
+    let other = Place::new();
+    let store = other.store().await;
+    add(&store, task()).await;
+    store.close().await;
+    meddle(&place.file(), || {
+        std::fs::copy(other.file(), place.directory.path().join("new.db")).unwrap();
+        std::fs::rename(place.directory.path().join("new.db"), place.file()).unwrap();
+    });
+}
+
+#[tokio::test]
+async fn its_directory_moved_and_moved_back() {
+    let root = Place::new();
+    let (here, there) = (root.directory.path().join("here"), root.directory.path().join("there"));
+    std::fs::create_dir(&here).unwrap();
+    let file = here.join("queue.db");
+    let acknowledged = meddle(&file, || std::fs::rename(&here, &there).unwrap());
+    assert!(!here.exists());
+    // All that was acknowledged is where the files are now.
+    assert_eq!(seen(&there.join("queue.db"), &acknowledged).await, acknowledged.len());
+}
+
+#[tokio::test]
+async fn a_link_that_leads_elsewhere() {
+    let root = Place::new();
+    let directory = root.directory.path();
+    for release in ["one", "two"] {
+        std::fs::create_dir(directory.join(release)).unwrap();
+    }
+    let (current, next) = (directory.join("current"), directory.join("next"));
+    std::os::unix::fs::symlink(directory.join("one"), &current).unwrap();
+    let acknowledged = meddle(&current.join("queue.db"), || {
+        std::os::unix::fs::symlink(directory.join("two"), &next).unwrap();
+        std::fs::rename(&next, &current).unwrap();
+    });
+    assert_eq!(seen(&directory.join("one/queue.db"), &acknowledged).await, acknowledged.len());
+}
+
+#[tokio::test]
+async fn a_deleted_log() {
+    let place = Place::new();
+    let log = place.directory.path().join("queue.db-wal");
+    let acknowledged = meddle(&place.file(), || std::fs::remove_file(&log).unwrap());
+    // What only the log held was written back before the last handle of it was closed.
+    assert_eq!(seen(&place.file(), &acknowledged).await, acknowledged.len());
+}
+
+#[tokio::test]
+async fn every_call_is_refused_from_then_on() {
+    let place = Place::new();
+    let store = place.store().await;
+    let id = add(&store, task()).await;
+    let elsewhere = place.directory.path().join("elsewhere.db");
+    std::fs::rename(place.file(), &elsewhere).unwrap();
+    let assert_refused = |what: &str, error: Option<Error>| {
+        let Some(Error::File { why, .. }) = &error else { panic!("{what}: {error:?}") };
+        assert!(why.contains("moved, deleted or replaced"), "{why}");
+    };
+    assert_refused("the first addition", store.add(&[task()]).await.err());
+    assert_refused("a read", store.get(&[id]).await.err());
+    assert_refused("a read by the other thread", store.status().await.err());
+    assert_refused("the schema", store.schema().await.err());
+    assert_refused("a migration", store.migrate().await.err());
+    // Also when the file is back: who knows what others did with it.
+    std::fs::rename(&elsewhere, place.file()).unwrap();
+    assert_refused("an addition", store.add(&[task()]).await.err());
+    assert_refused("a read", store.get(&[id]).await.err());
+    store.close().await;
+    assert!(place.store().await.get(&[id]).await.unwrap()[0].is_some());
+}
