@@ -232,6 +232,11 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_add_no_task_to_an_application() {
+        assert!(taskyard::__private::registry().kinds().is_empty());
+    }
+
+    #[test]
     fn the_long_help_names_every_setting() {
         let help = command().render_long_help().to_string();
         for setting in taskyard::SETTINGS {

@@ -69,7 +69,7 @@ pub(crate) fn command() -> Option<clap::Command> {
 /// Why it could not measure.
 pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result<u8, Failure> {
     let args = BenchArgs::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
-    let queue = session.taskyard(Access::Create).await?;
+    let queue = session.taskyard(Access::Create).await?.task_set(&tasks::BENCH_TASKS);
     if args.serve {
         pickup::serve(&queue).await?;
         return Ok(0);

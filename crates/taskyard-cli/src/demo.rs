@@ -62,7 +62,10 @@ impl Demo {
         remark(format_args!("database: {}", shown(&address)));
         let mut interrupts = Interrupts::listen()?;
         let store = session.open(&settings).await?;
-        let taskyard = session.bind(store, settings);
+        let taskyard = session
+            .bind(store, settings)
+            .task_set(&tasks::DEMO_TASKS)
+            .state(tasks::Directory { root: root.clone(), report: home.report_path() });
         let run = tokio::select! {
             run = begin::run(&taskyard, &root, &home) => run?,
             name = interrupts.next() => {

@@ -1,4 +1,4 @@
-//! The `taskyard` program: the commands, with no tasks but those of the demo.
+//! The `taskyard` program: the commands, with no tasks of an application.
 
 fn main() -> std::process::ExitCode {
     taskyard_cli::main()

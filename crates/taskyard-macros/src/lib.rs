@@ -21,7 +21,11 @@ use proc_macro::TokenStream;
 /// an alias may fail, and a type of yours called `SearchResult` is a value.
 ///
 /// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `timeout = "30s"` (`ms`, `s`, `m`, `h`; `"0s"` = no
-/// limit), `kind = "stable::name"` (instead of the path), `at_most_once`, `auto_remove`.
+/// limit), `kind = "stable::name"` (instead of the path), `at_most_once`, `auto_remove`, `set = PATH`.
+///
+/// `set = PATH` keeps the function out of the tasks that every server of the program knows. It is added to the set that
+/// `taskyard::task_set!` declares at that path, and known only to servers of a queue that was given the set by
+/// `Taskyard::task_set`. A library uses this for tasks that only its own commands run.
 ///
 /// ```no_run
 /// use taskyard::{TaskContext, Taskyard, task};

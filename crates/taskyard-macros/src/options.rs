@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Ident, LitInt, LitStr, Token};
+use syn::{Ident, LitInt, LitStr, Path, Token};
 
 /// What stands in the parentheses.
 #[derive(Default)]
@@ -13,11 +13,14 @@ pub(crate) struct Options {
     pub(crate) builder: TokenStream,
     /// A kind other than the path.
     pub(crate) kind: Option<LitStr>,
+    /// The slice that the function is added to; the program's if there is none.
+    pub(crate) set: Option<Path>,
 }
 
 enum Value {
     Text(LitStr),
     Number(LitInt, bool),
+    Path(Path),
     Flag,
 }
 
@@ -34,8 +37,13 @@ impl Parse for Entry {
         }
         input.parse::<Token![=]>()?;
         let negative = input.parse::<Option<Token![-]>>()?.is_some();
-        let value =
-            if input.peek(LitStr) { Value::Text(input.parse()?) } else { Value::Number(input.parse()?, negative) };
+        let value = if input.peek(LitStr) {
+            Value::Text(input.parse()?)
+        } else if input.peek(LitInt) || negative {
+            Value::Number(input.parse()?, negative)
+        } else {
+            Value::Path(input.parse()?)
+        };
         Ok(Self { name, value })
     }
 }
@@ -61,11 +69,15 @@ impl Parse for Options {
                     options.kind = Some(kind);
                     TokenStream::new()
                 }
+                ("set", Value::Path(set)) => {
+                    options.set = Some(set);
+                    TokenStream::new()
+                }
                 _ => {
                     return Err(syn::Error::new(
                         name.span(),
                         "expected queue = \"..\", name = \"..\", tag = \"..\", priority = 0, max_retries = 3, \
-                         timeout = \"300s\", kind = \"..\", at_most_once or auto_remove",
+                         timeout = \"300s\", kind = \"..\", set = PATH, at_most_once or auto_remove",
                     ));
                 }
             };

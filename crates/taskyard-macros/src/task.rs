@@ -78,6 +78,10 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
             __private::kind_of::<Task>("::__kind::Task")
         }},
     };
+    let set = match &options.set {
+        Some(set) => quote!(#set),
+        None => quote!(__private::TASKS),
+    };
     let builder = &options.builder;
     let blocking = !is_async;
 
@@ -100,7 +104,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
                 #run
             }
 
-            #[__private::linkme::distributed_slice(__private::TASKS)]
+            #[__private::linkme::distributed_slice(#set)]
             #[linkme(crate = ::taskyard::__private::linkme)]
             static __TASK: __private::TaskDef = __private::TaskDef {
                 kind: __kind,

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use taskyard_core::client::Call;
 pub use taskyard_server::{Body, BodyResult, Registry, TaskContext, TaskDef, TaskError};
 
-/// Every task function of the program, across crates.
+/// Every task function of the program that belongs to no set, across crates.
 #[linkme::distributed_slice]
 pub static TASKS: [TaskDef];
 

@@ -24,6 +24,7 @@
 #[doc(hidden)]
 pub mod __private;
 mod address;
+mod task_set;
 mod yard;
 
 pub use address::{check_address, open, redacted};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use taskyard_core::client::{Call, Client, ClientConfig};
 use taskyard_core::settings::Settings;
 use taskyard_core::{QueueOrder, Result, Store, TaskRecord};
-use taskyard_server::{BodyResult, Registry, Server, ServerConfig, ServerHandle, TaskContext, TaskError};
+use taskyard_server::{BodyResult, Registry, Server, ServerConfig, ServerHandle, TaskContext, TaskDef, TaskError};
 
 /// The queue: everything that [`Client`] does, and servers in this process. Cheap to clone.
 #[derive(Clone)]
@@ -71,6 +71,13 @@ impl Taskyard {
     #[must_use]
     pub fn state<T: Any + Clone + Send + Sync>(mut self, value: T) -> Self {
         self.registry = self.registry.state(value);
+        self
+    }
+
+    /// Adds the tasks of a set declared by [`task_set!`](crate::task_set) to those that servers started from now on know.
+    #[must_use]
+    pub fn task_set(mut self, set: &'static [TaskDef]) -> Self {
+        self.registry = self.registry.extend(set);
         self
     }
 

@@ -1,17 +1,22 @@
-//! The tasks that are measured.
+//! The tasks that are measured: a set of their own, unknown to every other server.
 
 use std::time::Duration;
 
 use taskyard::task;
 
+taskyard::task_set!(
+    /// What servers of the bench run.
+    pub(super) BENCH_TASKS
+);
+
 /// Does nothing.
-#[task(queue = "bench", kind = "taskyard::bench::noop")]
+#[task(set = BENCH_TASKS, queue = "bench", kind = "taskyard::bench::noop")]
 pub(super) async fn noop(number: i64) {
     let _ = number;
 }
 
 /// Answers how many nanoseconds after `sent` its first instruction ran.
-#[task(queue = "bench", kind = "taskyard::bench::stamp")]
+#[task(set = BENCH_TASKS, queue = "bench", kind = "taskyard::bench::stamp")]
 pub(super) async fn stamp(sent: u64) -> u64 {
     monotonic().saturating_sub(sent)
 }

@@ -1,10 +1,13 @@
 //! The two functions that run as tasks. Their kinds are part of what is stored; they never change.
+//!
+//! Both are in a set of their own, so that no server but a demo's runs them, and both work only on the directory that
+//! this demo was started for: a row names a directory and a report to write, and anyone who may add a task writes rows.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use taskyard::{TaskContext, TaskError, task};
+use taskyard::{State, TaskContext, TaskError, task};
 
 use super::exact::Exact;
 use super::meter::METER;
@@ -12,12 +15,28 @@ use super::read::{self, Problem};
 use super::report::{self, Summary};
 use super::walk::Beside;
 
+taskyard::task_set!(
+    /// The tasks that the demo's server runs.
+    pub(super) DEMO_TASKS
+);
+
 /// The queue that the demo's tasks are in.
 pub(super) const QUEUE: &str = "demo";
 /// The joining task's kind.
 pub(super) const REPORT_KIND: &str = "taskyard::demo::report";
+/// How long a task of another directory is left to that directory's own demo.
+const NOT_OURS: Duration = Duration::from_secs(1);
 /// The least time between two writes of a task's progress.
 const PROGRESS_GAP: Duration = Duration::from_millis(250);
+
+/// What this demo works on.
+#[derive(Clone, Debug)]
+pub(super) struct Directory {
+    /// Its absolute path.
+    pub(super) root: PathBuf,
+    /// The only file that is written.
+    pub(super) report: PathBuf,
+}
 
 /// What a file's task returns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +54,16 @@ pub(super) struct Figures {
 }
 
 /// Reads one file. A long one says how far it is, and ends at once when the server stops.
-#[task(kind = "taskyard::demo::file", queue = "demo", timeout = "0s")]
-pub(super) fn file(root: Exact, path: Exact, context: TaskContext) -> Result<Figures, TaskError> {
+#[task(set = DEMO_TASKS, kind = "taskyard::demo::file", queue = "demo", timeout = "0s")]
+pub(super) fn file(
+    root: Exact,
+    path: Exact,
+    directory: State<Directory>,
+    context: TaskContext,
+) -> Result<Figures, TaskError> {
+    if root.0 != directory.0.root {
+        return Err(TaskError::snooze(NOT_OURS));
+    }
     let reading = METER.enter(context.id(), path.lossy());
     let mut said_at = Instant::now();
     let step = |read, total| {
@@ -67,17 +94,21 @@ pub(super) fn file(root: Exact, path: Exact, context: TaskContext) -> Result<Fig
 }
 
 /// Writes the report over all files, whatever became of them; returns its summary.
-#[task(kind = "taskyard::demo::report", queue = "demo", timeout = "0s")]
+#[task(set = DEMO_TASKS, kind = "taskyard::demo::report", queue = "demo", timeout = "0s")]
 pub(super) async fn report(
     root: Exact,
     report: Exact,
     beside: Beside,
+    directory: State<Directory>,
     context: TaskContext,
 ) -> Result<Summary, TaskError> {
-    let _ = &root;
+    let Directory { root: own_root, report: own_report } = directory.0;
+    if root.0 != own_root || report.0 != own_report {
+        return Err(TaskError::snooze(NOT_OURS));
+    }
     let parents = context.parent_results().await?;
     let store = context.client().store();
-    let summary = report::write(store.as_ref(), parents, beside, &PathBuf::from(&report.0)).await?;
+    let summary = report::write(store.as_ref(), parents, beside, &own_report).await?;
     tracing::info!(files = summary.files, failed = summary.failed, duplicates = summary.duplicates, "report written");
     Ok(summary)
 }

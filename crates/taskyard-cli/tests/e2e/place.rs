@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -49,7 +49,16 @@ impl Place {
 
     /// The command, ready to be changed and started.
     pub fn taskyard(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_taskyard"));
+        self.command(Path::new(env!("CARGO_BIN_EXE_taskyard")), arguments)
+    }
+
+    /// The same command of an application that has a task of its own, `files::measure`.
+    pub fn application(&self, arguments: &[&str]) -> Command {
+        self.command(application(), arguments)
+    }
+
+    fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy().into_owned();
@@ -82,12 +91,23 @@ impl Place {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
     }
 
-    /// Starts a server and waits until it runs.
+    /// Starts a server of the application and waits until it runs.
     pub fn server(&self, arguments: &[&str]) -> Running {
-        let mut running = Running::start(&mut self.taskyard(&[&["queue", "start"], arguments].concat()));
+        let mut running = Running::start(&mut self.application(&[&["queue", "start"], arguments].concat()));
         running.until_stderr("the server runs");
         running
     }
+}
+
+/// The program of `examples/files.rs`. `cargo test` builds it with everything else, but not for `--test e2e` alone.
+fn application() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let build = ["build", "--quiet", "--package", "taskyard-cli", "--example", "files"];
+        let status = Command::new(env!("CARGO")).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        assert!(status.expect("cargo starts").success(), "the application is built");
+        Path::new(env!("CARGO_BIN_EXE_taskyard")).with_file_name("examples").join("files")
+    })
 }
 
 /// Runs a command to its end, within the deadline.

@@ -14,7 +14,7 @@ fn tasks_go_their_way() {
     std::fs::write(place.join("file"), "a\nb\n").unwrap();
     let mut server = place.server(&["-w", "2"]);
     let args = json!([place.path(), "file"]).to_string();
-    let id = place.ok(&["task", "add", "taskyard::demo::file", "--args", &args]);
+    let id = place.ok(&["task", "add", "files::measure", "--args", &args]);
     let result: Value = serde_json::from_str(&place.ok(&["task", "wait", &id])).unwrap();
     assert_eq!(result["lines"], 2);
     assert!(place.ok(&["task", "logs", &id]).contains("read"));
@@ -23,7 +23,7 @@ fn tasks_go_their_way() {
     assert!(place.ok(&["task", "list"]).contains(&id));
 
     let failing = json!([place.path(), "none"]).to_string();
-    let dead = place.ok(&["task", "add", "taskyard::demo::file", "--args", &failing]);
+    let dead = place.ok(&["task", "add", "files::measure", "--args", &failing]);
     assert_eq!(place.run(&["task", "wait", &dead]).code, 1);
     assert_eq!(place.json(&["dead", "list"])[0]["id"], json!(dead));
     assert_eq!(place.json(&["dead", "retry"])["retried"], 1);
@@ -98,12 +98,12 @@ fn a_wrong_address_is_one_clear_sentence() {
 fn the_channel_and_the_polling_of_the_settings_are_used() {
     let place = Place::on(shared().create_database());
     let file = json!([place.path(), "taskyard.toml"]).to_string();
-    let mut command = place.taskyard(&["queue", "start"]);
+    let mut command = place.application(&["queue", "start"]);
     command.env("QUEUE_NOTIFY_CHANNEL", "another_channel").env("QUEUE_FALLBACK_POLLING_INTERVAL", "3600");
     let mut server = Running::start(&mut command);
     server.until_stderr("the server runs");
     let add = |channel: &str| {
-        let mut command = place.taskyard(&["task", "add", "taskyard::demo::file", "--args", &file]);
+        let mut command = place.taskyard(&["task", "add", "files::measure", "--args", &file]);
         let added = said(command.env("QUEUE_NOTIFY_CHANNEL", channel));
         assert_eq!(added.code, 0, "{added:?}");
         added.stdout.trim().to_owned()
@@ -130,7 +130,7 @@ fn without_notifications_a_server_polls_as_often_as_it_is_told() {
         "QUEUE_USE_POSTGRESQL_NOTIFY=false\nQUEUE_POLLING_INTERVAL=0.1\nQUEUE_FALLBACK_POLLING_INTERVAL=3600\n";
     std::fs::write(place.join(".env"), settings).unwrap();
     let _server = place.server(&[]);
-    let id = place.ok(&["task", "add", "taskyard::demo::file", "--args", &file]);
+    let id = place.ok(&["task", "add", "files::measure", "--args", &file]);
     assert_eq!(place.run(&["task", "wait", &id, "--timeout", "20s"]).code, 0);
 }
 

@@ -153,7 +153,7 @@ fn a_stream_of_looks_for_programs() {
 /// Adds a task that reads a file which is not there, and waits for its death.
 fn dies(place: &Place, name: &str, more: &[&str]) -> String {
     let args = json!([place.path(), name]).to_string();
-    let add = ["task", "add", "taskyard::demo::file", "--max-retries", "0", "--args", &args];
+    let add = ["task", "add", "files::measure", "--max-retries", "0", "--args", &args];
     let id = place.ok(&[&add[..], more].concat());
     assert_eq!(place.run(&["task", "wait", &id]).code, 1);
     id

@@ -9,7 +9,7 @@ use crate::place::{Place, eventually, said};
 /// Adds a task that reads a file; answers its id.
 fn read(place: &Place, name: &str, more: &[&str]) -> String {
     let args = json!([place.path(), name]).to_string();
-    place.ok(&[&["task", "add", "taskyard::demo::file", "--max-retries", "0", "--args", &args], more].concat())
+    place.ok(&[&["task", "add", "files::measure", "--max-retries", "0", "--args", &args], more].concat())
 }
 
 #[test]
@@ -68,6 +68,36 @@ fn a_failed_task_is_a_dead_letter_until_someone_retries_it() {
     place.run(&["task", "wait", &other]);
     assert_eq!(place.json(&["dead", "purge", "--yes"])["deleted"], 1);
     assert_eq!(place.json(&["dead", "list"]), json!([]));
+}
+
+#[test]
+fn a_server_knows_the_tasks_of_its_application_and_no_others() {
+    let place = Place::new();
+    let victim = place.join("precious");
+    std::fs::write(&victim, "precious").unwrap();
+    let _application = place.server(&[]);
+    let beside = json!({"links": 0, "skipped": 0, "unlisted": [], "unlisted_more": 0}).to_string();
+    let report = json!([place.path(), victim, serde_json::from_str::<Value>(&beside).unwrap()]).to_string();
+    let file = json!([place.path(), "precious"]).to_string();
+    for (kind, args, queue) in [
+        ("taskyard::demo::report", &report, "default"),
+        ("taskyard::demo::report", &report, "demo"),
+        ("taskyard::demo::file", &file, "demo"),
+        ("taskyard::bench::noop", &"[1]".to_owned(), "bench"),
+        ("taskyard::bench::stamp", &"[1]".to_owned(), "bench"),
+    ] {
+        let id = place.ok(&["task", "add", kind, "--args", args, "--queue", queue]);
+        eventually(kind, || place.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");
+    }
+    // A demo on the same database touches its own directory only.
+    std::fs::create_dir(place.join("tree")).unwrap();
+    std::fs::write(place.join("tree/file"), "x").unwrap();
+    let database = place.join(".taskyard/queue.db").display().to_string();
+    assert_eq!(place.run(&["demo", "tree", "--database", &database]).code, 0);
+    let reports = place.json(&["task", "list", "--kind", "taskyard::demo::report"]);
+    let done = reports.as_array().unwrap().iter().filter(|task| task["state"] == "done").count();
+    assert_eq!(done, 1, "{reports}");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
 }
 
 #[test]
