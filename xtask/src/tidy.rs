@@ -5,7 +5,9 @@
 //! - No note of work to be done later: it is done, or it is an issue.
 //! - No path of the machine on which it was written.
 //! - The two stores hold the same tables, and no SQL file that nobody runs (`tidy/twins.rs`).
+//! - The functions of PostgreSQL have a build number, raised with every change of their text (`tidy/builds.rs`).
 
+mod builds;
 mod twins;
 
 use std::fs;
@@ -28,6 +30,7 @@ pub fn check() -> Result<(), String> {
             problems.extend(breaches(path, &text));
         }
     }
+    problems.extend(builds::check().map_err(|error| format!("tidy: {error}"))?);
     problems.extend(twins::check().map_err(|error| format!("tidy: {error}"))?);
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }

@@ -1,4 +1,16 @@
-//! The functions that a migration installs, in an order in which each finds what it names.
+//! The functions and views of the database, in an order in which each finds what it names, and the number of their build.
+//!
+//! Builds are counted by `sql/builds`: one line for each text that the functions and views ever had, its hash, oldest
+//! first. A changed text is appended there (`cargo dev tidy` says the line), so that its number is higher than those
+//! before it. Lines are never removed; a merge keeps the lines of both sides and appends that of the merged text.
+
+use std::sync::OnceLock;
+
+/// The hashes of all texts so far.
+const BUILDS: &str = include_str!("sql/builds");
+
+/// What a report names when the functions were or are to be replaced.
+pub(crate) const NAME: &str = "functions";
 
 /// Their sources.
 pub(crate) const FUNCTIONS: &[&str] = &[
@@ -76,3 +88,65 @@ pub(crate) const VIEWS: &str = include_str!("sql/view/views.sql");
 /// Their names.
 pub(crate) const VIEW_NAMES: [&str; 4] =
     ["queued_tasks", "queued_task_logs", "queued_task_workers", "queued_task_attempts"];
+
+/// A text of the functions and views: its number among all builds, and its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Build {
+    pub number: i64,
+    pub hash: String,
+}
+
+impl Build {
+    /// As the database keeps it; `None` where it is not noted.
+    pub fn stored(number: Option<String>, hash: Option<String>) -> Option<Self> {
+        Some(Self { number: number?.parse().ok()?, hash: hash? })
+    }
+
+    /// Whether this one is to be installed in place of another: a newer one always, and one of the same number if its
+    /// text differs (two states of a development; releases never share a number).
+    pub fn replaces(&self, installed: &Self) -> bool {
+        self.number > installed.number || (self.number == installed.number && self.hash != installed.hash)
+    }
+}
+
+/// This program's.
+pub(crate) fn build() -> &'static Build {
+    static BUILD: OnceLock<Build> = OnceLock::new();
+    BUILD.get_or_init(|| {
+        let text = [FUNCTIONS.concat().as_str(), SHOWN, VIEWS].concat();
+        Build { number: BUILDS.lines().count() as i64, hash: checksum(&text) }
+    })
+}
+
+/// FNV-1a: to notice that a text is another one, by a change or a mistake and not by an attacker.
+pub(crate) fn checksum(text: &str) -> String {
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_build_is_this_text() {
+        assert_eq!(
+            BUILDS.lines().last(),
+            Some(build().hash.as_str()),
+            "append the hash to crates/taskyard-postgres/src/sql/builds"
+        );
+    }
+
+    #[test]
+    fn a_newer_build_replaces_an_older_one_and_not_the_other_way_round() {
+        let build = |number, hash: &str| Build { number, hash: hash.into() };
+        assert!(build(3, "c").replaces(&build(2, "b")));
+        assert!(!build(2, "b").replaces(&build(3, "c")));
+        assert!(!build(3, "c").replaces(&build(3, "c")));
+        assert!(build(3, "d").replaces(&build(3, "c")));
+        // A text that came back counts as newer than what was between, so that this stays away too.
+        assert!(build(3, "a").replaces(&build(1, "a")));
+    }
+}

@@ -2,17 +2,23 @@
 //!
 //! One transaction under `pg_advisory_xact_lock` (a session lock would stay behind in a pooler): of many that start at
 //! once one does the work, the others find it done; killed in the middle, nothing has happened. Migrations are known by
-//! checksum. Each run that applies one installs all functions anew; a server of the version before goes on with them,
-//! so a function is extended by new names or defaults, never changed in what it takes.
+//! checksum.
+//!
+//! Functions and views carry no data and are replaced as a whole: by a migration, and by a newer build of this version
+//! whose text differs. The database keeps the build number and the hash of what is installed (`functions::BUILDS`); an
+//! older build never replaces the functions of a newer one. Servers of both builds go on with what is there, so a
+//! function is extended by new names or trailing defaults, and a view by columns at its end. A role that may not replace
+//! them starts all the same if the schema's version fits.
 
 use taskyard_core::store::{MigrationReport, SchemaStatus};
 use taskyard_core::{Error, Result};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use crate::functions::{FUNCTIONS, REVOKE, SHOWN, VIEW_NAMES, VIEWS};
+use crate::functions::{self, Build, FUNCTIONS, REVOKE, SHOWN, VIEW_NAMES, VIEWS};
 use crate::options::Options;
 use crate::pool::Role;
+use crate::row::get;
 use crate::store::Inner;
 use crate::{connect, failure};
 
@@ -34,40 +40,71 @@ pub(crate) fn known() -> i64 {
     MIGRATIONS.len() as i64
 }
 
-/// FNV-1a: to notice that a file was changed after it was applied, by mistake and not by an attacker.
-fn checksum(text: &str) -> String {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{hash:016x}")
+/// What is installed, as far as it can be read without the right to change anything.
+struct Found {
+    version: i64,
+    /// Of the functions and views; unknown where no build noted its own yet.
+    build: Option<Build>,
+    /// Whether an earlier migration was told to do without the views.
+    views_are_off: bool,
+}
+
+impl Found {
+    /// Whether the functions are to be replaced by this program's.
+    fn is_outdated(&self) -> bool {
+        self.build.as_ref().is_none_or(|installed| functions::build().replaces(installed))
+    }
+
+    fn is_of_newer_build(&self) -> bool {
+        self.build.as_ref().is_some_and(|installed| installed.number > functions::build().number)
+    }
 }
 
 /// The version found and ours.
 pub(crate) async fn status(store: &Inner) -> Result<SchemaStatus> {
-    let found = match found(store).await {
-        Ok(found) => found,
-        Err(Error::SchemaTooOld { .. }) => 0,
-        Err(error) => return Err(error),
-    };
-    let done = usize::try_from(found).unwrap_or(0).min(MIGRATIONS.len());
-    let pending = MIGRATIONS[done..].iter().map(|(name, _)| (*name).to_owned()).collect();
-    Ok(SchemaStatus { found, known: known(), pending })
+    let found = found(store).await?;
+    let done = usize::try_from(found.version).unwrap_or(0).min(MIGRATIONS.len());
+    let mut pending: Vec<String> = MIGRATIONS[done..].iter().map(|(name, _)| (*name).to_owned()).collect();
+    if found.version <= known() && found.is_outdated() {
+        pending.push(functions::NAME.into());
+    }
+    Ok(SchemaStatus { found: found.version, known: known(), pending })
 }
 
-async fn found(store: &Inner) -> Result<i64> {
-    let rows = store.pool.ask(Role::Ask, "SELECT coalesce(max(version), 0) FROM taskyard.migration", &[]).await?;
-    rows.first().map_or(Ok(0), |row| crate::row::get(row, 0))
+async fn found(store: &Inner) -> Result<Found> {
+    let sql = "SELECT coalesce((SELECT max(version) FROM taskyard.migration), 0),
+        (SELECT value FROM taskyard.setting WHERE name = 'functions_build'),
+        (SELECT value FROM taskyard.setting WHERE name = 'functions_hash'),
+        EXISTS (SELECT FROM taskyard.setting WHERE name = 'views' AND value = 'off')";
+    let rows = match store.pool.ask(Role::Ask, sql, &[]).await {
+        Ok(rows) => rows,
+        Err(Error::SchemaTooOld { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let Some(row) = rows.first() else { return Ok(Found { version: 0, build: None, views_are_off: false }) };
+    Ok(Found { version: get(row, 0)?, build: Build::stored(get(row, 1)?, get(row, 2)?), views_are_off: get(row, 3)? })
 }
 
 /// Brings the schema to our version.
 pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
     // Nothing to do is the common case, and needs no right to change anything.
-    let status = status(store).await?;
-    if status.found > known() {
-        return Err(Error::SchemaTooNew { found: status.found, known: known() });
+    let found = found(store).await?;
+    if found.version > known() {
+        return Err(Error::SchemaTooNew { found: found.version, known: known() });
     }
-    if status.pending.is_empty() && !(store.options.views && views_are_off(store).await?) {
-        return Ok(MigrationReport { from: status.found, to: status.found, applied: Vec::new() });
+    if found.version == known() {
+        let nothing = MigrationReport { from: found.version, to: found.version, applied: Vec::new() };
+        let wants_views = store.options.views && found.views_are_off && !found.is_of_newer_build();
+        if !found.is_outdated() && !wants_views {
+            return Ok(nothing);
+        }
+        if !may_replace(store).await? {
+            tracing::warn!(
+                "the database's functions are not those of this build, and this role may not replace them: run \
+                 `taskyard db migrate` as the role that owns the schema taskyard"
+            );
+            return Ok(nothing);
+        }
     }
     // A connection of its own: it may take longer than any other call.
     let client = connect::open(store.pool.address()).await?;
@@ -80,6 +117,16 @@ pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
     Ok(report)
 }
 
+/// Whether this role may replace what is in the schema: a role that only works on the tables may not.
+async fn may_replace(store: &Inner) -> Result<bool> {
+    let sql = "SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE') AND NOT EXISTS (
+            SELECT FROM pg_catalog.pg_proc p
+            WHERE p.pronamespace = n.oid AND NOT pg_catalog.pg_has_role(p.proowner, 'USAGE'))
+        FROM pg_catalog.pg_namespace n WHERE n.nspname = 'taskyard'";
+    let rows = store.pool.ask(Role::Ask, sql, &[]).await?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
+}
+
 async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
     let failed = |error: tokio_postgres::Error| failure::of_statement(&error);
     client.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await.map_err(failed)?;
@@ -88,12 +135,12 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
         .query_typed("SELECT version, checksum FROM taskyard.migration ORDER BY version", &[])
         .await
         .map_err(failed)?;
-    let from = rows.last().map_or(Ok(0), |row| crate::row::get::<i64>(row, 0))?;
+    let from = rows.last().map_or(Ok(0), |row| get::<i64>(row, 0))?;
     if from > known() {
         return Err(Error::SchemaTooNew { found: from, known: known() });
     }
     for (row, (name, source)) in rows.iter().zip(MIGRATIONS) {
-        if crate::row::get::<String>(row, 1)? != checksum(source) {
+        if get::<String>(row, 1)? != functions::checksum(source) {
             return Err(Error::Database(format!("migration {name} was applied in another form than this program's")));
         }
     }
@@ -105,18 +152,33 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
         client
             .execute_typed(
                 "INSERT INTO taskyard.migration (version, name, checksum) VALUES ($1, $2, $3)",
-                &[(&version, Type::INT8), (name, Type::TEXT), (&checksum(source), Type::TEXT)],
+                &[(&version, Type::INT8), (name, Type::TEXT), (&functions::checksum(source), Type::TEXT)],
             )
             .await
             .map_err(failed)?;
         applied.push((*name).to_owned());
     }
-    if !pending.is_empty() {
+    let installed = installed(client).await?;
+    if pending.is_empty() && installed.as_ref().is_some_and(|installed| installed.number > functions::build().number) {
+        // A newer build was quicker: what it installed stays, its views too.
+        return Ok(MigrationReport { from, to: known(), applied });
+    }
+    if !pending.is_empty() || installed.is_none_or(|installed| functions::build().replaces(&installed)) {
         for function in FUNCTIONS {
             client.batch_execute(function).await.map_err(failed)?;
         }
         client.batch_execute(REVOKE).await.map_err(failed)?;
         client.batch_execute(SHOWN).await.map_err(failed)?;
+        let build = functions::build();
+        client
+            .execute_typed(
+                "INSERT INTO taskyard.setting (name, value) VALUES ('functions_build', $1), ('functions_hash', $2)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                &[(&build.number.to_string(), Type::TEXT), (&build.hash, Type::TEXT)],
+            )
+            .await
+            .map_err(failed)?;
+        applied.push(functions::NAME.to_owned());
     }
     client
         .execute_typed(
@@ -133,11 +195,12 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
     Ok(MigrationReport { from, to: known(), applied })
 }
 
-/// Whether an earlier migration was told to do without the views.
-async fn views_are_off(store: &Inner) -> Result<bool> {
-    let sql = "SELECT EXISTS (SELECT FROM taskyard.setting WHERE name = 'views' AND value = 'off')";
-    let rows = store.pool.ask(Role::Ask, sql, &[]).await?;
-    rows.first().map_or(Ok(false), |row| crate::row::get(row, 0))
+/// The build whose functions are there, read under the lock.
+async fn installed(client: &Client) -> Result<Option<Build>> {
+    let sql = "SELECT (SELECT value FROM taskyard.setting WHERE name = 'functions_build'),
+        (SELECT value FROM taskyard.setting WHERE name = 'functions_hash')";
+    let rows = client.query_typed(sql, &[]).await.map_err(|error| failure::of_statement(&error))?;
+    rows.first().map_or(Ok(None), |row| Ok(Build::stored(get(row, 0)?, get(row, 1)?)))
 }
 
 /// Refuses if a relation that a view of ours would replace or hide is not ours.
@@ -152,7 +215,7 @@ async fn check_views(client: &Client) -> Result<()> {
             .await
             .map_err(|error| failure::of_statement(&error))?;
         if let Some(row) = foreign.first() {
-            return Err(Error::ForeignRelation(crate::row::get(row, 0)?));
+            return Err(Error::ForeignRelation(get(row, 0)?));
         }
     }
     Ok(())

@@ -1,4 +1,5 @@
-//! Migrating: many at once, foreign relations, newer and changed schemas, and the views as a choice.
+//! Migrating: many at once, foreign relations, newer and changed schemas, functions of other builds, and the views as a
+//! choice.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::Error;
@@ -72,4 +73,88 @@ async fn a_newer_schema_and_a_changed_migration_are_refused() {
     assert!(matches!(store.migrate().await, Err(Error::SchemaTooNew { found: 999, .. })));
     shared().psql_in(&url, "DELETE FROM taskyard.migration WHERE version = 999");
     store.migrate().await.unwrap();
+}
+
+/// What a database looks like whose functions and views were installed by another build.
+fn install_of_another_build(url: &str, number: &str, hash: &str) {
+    shared().psql_in(
+        url,
+        &format!(
+            "CREATE OR REPLACE FUNCTION taskyard.shown_state(p_state smallint) RETURNS text LANGUAGE sql IMMUTABLE
+             AS $$ SELECT 'of another build' $$;
+             DROP VIEW queued_task_workers;
+             UPDATE taskyard.setting SET value = '{number}' WHERE name = 'functions_build';
+             UPDATE taskyard.setting SET value = '{hash}' WHERE name = 'functions_hash'"
+        ),
+    );
+}
+
+fn shown_state(url: &str) -> String {
+    shared().psql_in(url, "SELECT taskyard.shown_state(4::smallint), to_regclass('queued_task_workers') IS NOT NULL")
+}
+
+#[tokio::test]
+async fn functions_of_an_older_build_are_replaced_without_a_migration() {
+    let (store, url) = yard::fresh_with_address().await;
+    let noted = "SELECT name, value FROM taskyard.setting WHERE name LIKE 'functions%' ORDER BY name";
+    let ours = shared().psql_in(&url, noted);
+    let number: i64 = ours.lines().next().unwrap().split('|').nth(1).unwrap().parse().unwrap();
+    // An older build; the same number with another text; a database from before builds were noted.
+    for (of, hash) in [((number - 1).to_string(), "0123456789abcdef"), (number.to_string(), "0123456789abcdef")] {
+        install_of_another_build(&url, &of, hash);
+        let schema = store.schema().await.unwrap();
+        assert_eq!((schema.found, schema.pending), (schema.known, vec!["functions".to_owned()]));
+        let report = store.migrate().await.unwrap();
+        assert_eq!((report.from, report.applied), (report.to, vec!["functions".to_owned()]));
+        assert_eq!(shown_state(&url), "done|t");
+        assert_eq!(shared().psql_in(&url, noted), ours);
+        assert!(store.migrate().await.unwrap().applied.is_empty(), "once is enough");
+    }
+    install_of_another_build(&url, "0", "");
+    shared().psql_in(&url, "DELETE FROM taskyard.setting WHERE name LIKE 'functions%'");
+    store.migrate().await.unwrap();
+    assert_eq!(shown_state(&url), "done|t");
+    assert_eq!(shared().psql_in(&url, noted), ours);
+    // What nobody but the owner may call stays so.
+    let public =
+        "SELECT count(*) FROM pg_proc p, aclexplode(p.proacl) a WHERE p.pronamespace = 'taskyard'::regnamespace
+        AND a.grantee = 0 AND p.proname NOT LIKE 'shown%'";
+    assert_eq!(shared().psql_in(&url, public), "0");
+}
+
+#[tokio::test]
+async fn functions_of_a_newer_build_stay() {
+    let (store, url) = yard::fresh_with_address().await;
+    install_of_another_build(&url, "999999", "0123456789abcdef");
+    assert!(store.schema().await.unwrap().pending.is_empty());
+    assert!(store.migrate().await.unwrap().applied.is_empty());
+    assert_eq!(shown_state(&url), "of another build|f", "neither its functions nor its views were touched");
+    // Not even where the views had been left out.
+    shared().psql_in(&url, "UPDATE taskyard.setting SET value = 'off' WHERE name = 'views'");
+    store.migrate().await.unwrap();
+    assert_eq!(shown_state(&url), "of another build|f");
+    store.add(&[task()]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_replace_functions_starts_with_those_of_an_older_build() {
+    let (_, url) = yard::fresh_with_address().await;
+    install_of_another_build(&url, "0", "0123456789abcdef");
+    let role = format!("worker_{}", url.rsplit('/').next().unwrap());
+    shared().psql_in(
+        &url,
+        &format!(
+            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA taskyard TO {role};
+             GRANT ALL ON ALL TABLES IN SCHEMA taskyard TO {role}; GRANT ALL ON ALL SEQUENCES IN SCHEMA taskyard TO {role};
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA taskyard TO {role}"
+        ),
+    );
+    let store = yard::open(&url.replace("postgres@", &format!("{role}@"))).await;
+    let report = store.migrate().await.unwrap();
+    assert_eq!((report.from, report.applied.len()), (report.to, 0));
+    assert_eq!(store.schema().await.unwrap().pending, ["functions"], "and it is not hidden");
+    store.add(&[task()]).await.unwrap();
+    assert_eq!(shown_state(&url), "of another build|f");
+    store.close().await;
+    shared().psql_in(&url, &format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }

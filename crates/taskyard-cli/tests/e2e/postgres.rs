@@ -81,6 +81,19 @@ fn a_query_reads_and_never_writes() {
 }
 
 #[test]
+fn functions_of_an_older_build_are_shown_and_replaced() {
+    let database = shared().create_database();
+    let place = Place::on(database.clone());
+    place.ok(&["db", "migrate"]);
+    shared().psql_in(&database, "UPDATE taskyard.setting SET value = '0' WHERE name = 'functions_build'");
+    let status = place.run(&["db", "status"]);
+    assert!(status.code == 1 && status.stdout.contains("functions are of an older build"), "{status:?}");
+    assert!(place.ok(&["db", "migrate"]).contains("functions were replaced"));
+    assert!(place.ok(&["db", "status"]).contains("current"));
+    assert!(place.ok(&["db", "migrate"]).contains("nothing to do"));
+}
+
+#[test]
 fn a_wrong_address_is_one_clear_sentence() {
     let place = Place::new();
     let cluster = shared();

@@ -15,7 +15,7 @@ pub struct MigrationReport {
     pub from: i64,
     /// The version now.
     pub to: i64,
-    /// Names of the migrations applied by this call.
+    /// Names of what this call applied: migrations, and `functions` if they were replaced.
     pub applied: Vec<String>,
 }
 
@@ -26,7 +26,7 @@ pub struct SchemaStatus {
     pub found: i64,
     /// The version of this program.
     pub known: i64,
-    /// Names of the migrations that `migrate` would apply.
+    /// Names of what `migrate` would apply: migrations, and `functions` where the text of a newer build differs.
     pub pending: Vec<String>,
 }
 

@@ -6,49 +6,73 @@ use crate::failure::Failure;
 use crate::grid::Grid;
 use crate::session::{Access, Session};
 
-/// The version that is there, the version that this program needs.
-async fn versions(session: &Session, access: Access) -> Result<(i64, i64), Failure> {
+/// What the schema's functions are called in a list of what is pending.
+const FUNCTIONS: &str = "functions";
+
+/// The version that is there, the version that this program needs, and whether functions of an older build are there.
+async fn versions(session: &Session, access: Access) -> Result<(i64, i64, bool), Failure> {
     let settings = Settings { auto_migrate: false, ..session.settings().clone() };
     match session.store_with(&settings, access).await? {
         Ok(store) => {
             let schema = store.schema().await?;
-            Ok((schema.found, schema.known))
+            Ok((schema.found, schema.known, schema.pending.iter().any(|name| name == FUNCTIONS)))
         }
-        Err(Error::SchemaTooOld { found, needed }) => Ok((found, needed)),
+        Err(Error::SchemaTooOld { found, needed }) => Ok((found, needed, false)),
         Err(error) => Err(error.into()),
     }
 }
 
 pub(super) async fn migrate(session: &Session) -> Result<u8, Failure> {
-    let (from, _) = versions(session, Access::Create).await?;
+    let (from, _, was_outdated) = versions(session, Access::Create).await?;
     let settings = Settings { auto_migrate: true, ..session.settings().clone() };
     let store = session.open(&settings).await?;
-    let to = store.schema().await?.found;
+    let schema = store.schema().await?;
+    let to = schema.found;
+    if schema.pending.iter().any(|name| name == FUNCTIONS) {
+        return Err(Failure::work(format!(
+            "{}: the functions of the schema are of an older build, and this role may not replace them",
+            session.address()
+        ))
+        .with_hint("run `taskyard db migrate` as the role that owns the schema taskyard"));
+    }
     let out = session.out();
     if out.is_json() {
-        out.json(&serde_json::json!({"database": session.address(), "from": from, "to": to}))?;
-    } else if from == to {
-        out.line(format_args!("{}: the schema is at version {to}; nothing to do", session.address()))?;
-    } else {
+        out.json(&serde_json::json!({
+            "database": session.address(), "from": from, "to": to, "functions": was_outdated || from != to,
+        }))?;
+    } else if from != to {
         out.line(format_args!("{}: the schema went from version {from} to {to}", session.address()))?;
+    } else if was_outdated {
+        out.line(format_args!(
+            "{}: the schema is at version {to}; its functions were replaced by this build's",
+            session.address()
+        ))?;
+    } else {
+        out.line(format_args!("{}: the schema is at version {to}; nothing to do", session.address()))?;
     }
     Ok(0)
 }
 
 pub(super) async fn status(session: &Session) -> Result<u8, Failure> {
-    let (found, known) = versions(session, Access::Existing).await?;
-    let is_current = found == known;
+    let (found, known, outdated) = versions(session, Access::Existing).await?;
+    let is_current = found == known && !outdated;
     let out = session.out();
     if out.is_json() {
         out.json(&serde_json::json!({
             "database": session.address(), "version": found, "needed": known, "current": is_current,
+            "functions_outdated": outdated,
         }))?;
     } else {
         let mut grid = Grid::new(["", ""]);
         grid.row(["database", &session.address()]);
         grid.row(["schema", &format!("version {found}")]);
         grid.row(["this program", &format!("version {known}")]);
-        grid.row(["state", if is_current { "current" } else { "behind: run `taskyard db migrate`" }]);
+        let state = match (is_current, outdated) {
+            (true, _) => "current",
+            (false, true) => "its functions are of an older build: run `taskyard db migrate`",
+            (false, false) => "behind: run `taskyard db migrate`",
+        };
+        grid.row(["state", state]);
         out.grid(grid)?;
     }
     Ok(u8::from(!is_current))
