@@ -138,6 +138,14 @@ class QueuedTaskRef(Generic[R]):
         if self._addition is not None:
             self._learn(await _loops.answer(self._addition.reply()))
 
+    async def _before_response(self, failed: bool = False) -> None:
+        """Returns once the response may be sent; ``failed`` says that it reports an error."""
+        await self._durable()
+
+    def _withdraw(self) -> None:
+        """Nobody waits for the addition any more: what comes of it is cancelled right behind it."""
+        self.cancel()
+
     async def _inline_end(self) -> None:
         """In the inline mode of tests: once it has run, or waits for its time or a parent."""
         if not getattr(self._port, "inline", False) or _running.current.get() is not None:

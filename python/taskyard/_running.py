@@ -14,6 +14,7 @@ from . import _codec
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
+    from ._transaction import PendingRef
     from .progress import ProgressTracker
     from .worker import Worker
 
@@ -63,6 +64,8 @@ class Running:
         self.had_seat = False
         #: How many tasks it waits for.
         self.rests = 0
+        #: Tasks that its body added on async connections.
+        self.bound: list[PendingRef] = []
 
     def load_context(self) -> None:
         """Reads the stored context; raises if it holds what this process cannot read."""
@@ -214,6 +217,11 @@ class Running:
     def cancel(self) -> None:
         if self.task is not None:
             self.task.cancel()
+
+    async def check_bound(self) -> None:
+        """Raises ``NotAwaited`` for a task that the body added on an async connection and left out of its transaction."""
+        for ref in self.bound:
+            await ref._before_response()
 
     # ---------------------------------------------------------------------------------------------------- asking
 

@@ -10,10 +10,10 @@ import logging
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from . import _codec, _core, _hooks, _loops, _port, _running
+from . import _codec, _commits, _core, _hooks, _loops, _port, _request, _running
 from ._calls import Call, as_tasks, encode_context, prepare
 from ._refs import QueuedTaskRef
-from .errors import InvalidArgument, LeaseLost
+from .errors import InvalidArgument, LeaseLost, NotAwaited
 
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
@@ -101,12 +101,18 @@ def _native(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class PendingRef(QueuedTaskRef[Any]):
-    """A task in a transaction of an async connection: await it, or ``get_task_id()``, before the commit."""
+    """A task in a transaction of an async connection; its statement runs when it, or ``get_task_id()``, is awaited.
 
-    def __init__(self, port: _port.Port, id: str, adding: Any) -> None:
+    What becomes of one that is not awaited before the commit is said in ``_commits.py``.
+    """
+
+    def __init__(self, port: _port.Port, id: str, kind: str, adding: Any) -> None:
         super().__init__(port, id)
+        self._kind = kind
         self._adding = adding
         self._error: BaseException | None = None
+        #: Its connection's commit runs the statement.
+        self._written_at_commit = False
 
     async def _durable(self) -> None:
         """Runs the statement if it has not run. The task exists once the transaction commits."""
@@ -122,6 +128,39 @@ class PendingRef(QueuedTaskRef[Any]):
         if self._error is not None:
             raise self._error
 
+    async def _before_response(self, failed: bool = False) -> None:
+        """Raises ``NotAwaited`` if nothing will run the statement any more, unless an error is reported in any case."""
+        if not self._is_pending() or self._written_at_commit:
+            return
+        self._refuse()
+        if not failed:
+            raise self._not_awaited()
+
+    def _withdraw(self) -> None:
+        """It ends with its transaction."""
+
+    def _is_pending(self) -> bool:
+        return self._adding is not None
+
+    def _refuse(self) -> None:
+        self._end_with(self._not_awaited())
+
+    def _drop(self, why: str) -> None:
+        self._end_with(NotAwaited(f"task {self._id} ({self._kind}) was not added: {why}"))
+
+    def _end_with(self, error: NotAwaited) -> None:
+        adding, self._adding = self._adding, None
+        if adding is not None:
+            adding.close()
+            self._error = error
+
+    def _not_awaited(self) -> NotAwaited:
+        return NotAwaited(
+            f"task {self._id} ({self._kind}) was added on an async connection and never awaited: it is not in the "
+            "transaction",
+            hint="ref = await tasks.add_task(..., connection=connection), before the commit",
+        )
+
     def __await__(self) -> Any:
         async def added() -> PendingRef:
             await self.get_task_id()
@@ -130,9 +169,9 @@ class PendingRef(QueuedTaskRef[Any]):
         return added().__await__()
 
     def __del__(self) -> None:
-        if self._adding is not None:
+        if getattr(self, "_adding", None) is not None:
             self._adding.close()
-            log.error("task %s was never added: a task on an async connection must be awaited before the commit", self._id)
+            log.error("%s", self._not_awaited())
 
 
 def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
@@ -160,7 +199,15 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
             await _hooks.run(hooks, seen)
             return await store()
 
-        return PendingRef(port, call.id, adding())
+        ref = PendingRef(port, call.id, draft["kind"], adding())
+        ref._written_at_commit = _commits.watch(_kind(connection), connection, ref)
+        if tasks._request is not None:
+            tasks._request.append(ref)
+        elif (running := _running.current.get()) is not None:
+            running.bound.append(ref)
+        elif (request := _request.current.get()) is not None:
+            request.append(ref)
+        return ref
     if any(inspect.iscoroutinefunction(hook) for hook in hooks) and _loops.is_in_loop():
         raise InvalidArgument(
             "an async on_pre_create hook cannot run before a statement on a sync connection in an event loop",
@@ -168,9 +215,9 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
         )
     _hooks.begin(hooks, seen)
     done = store()
-    ref: QueuedTaskRef[Any] = QueuedTaskRef(port, str(done))
-    ref._existing = str(done) != call.id
-    return ref
+    added: QueuedTaskRef[Any] = QueuedTaskRef(port, str(done))
+    added._existing = str(done) != call.id
+    return added
 
 
 def _is_async(connection: Any) -> bool:

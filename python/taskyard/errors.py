@@ -136,6 +136,13 @@ class ShutDown(TaskyardError, RuntimeError):
     code = "shut_down"
 
 
+class NotAwaited(TaskyardError, RuntimeError):
+    """A task that was added on an async connection was not awaited before the transaction, the request, or the task's body
+    ended; it was not added."""
+
+    code = "not_awaited"
+
+
 class LeaseLost(TaskyardError):
     """Another attempt may run already; this one's write changed nothing."""
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
-from . import _port, events
+from . import _port, _request, events
 from .errors import QueueUnavailable, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
@@ -25,23 +25,26 @@ else:
     except ImportError:  # pragma: no cover - depends on what is installed
         TasksDep = QueuedTasks
 
-#: Where the middleware keeps what is to be flushed, in the connection's scope.
-_SCOPE = "taskyard.unflushed"
+#: Where what must be durable before the response is kept, in the connection's scope; and that FastAPI's stack sees to it.
+_SCOPE, _STACKED = "taskyard.unflushed", "taskyard.stacked"
 
 
 def before_response(connection: Any) -> list[QueuedTaskRef[Any]]:
     """A list whose references are durable before the connection's response begins."""
     scope = connection.scope
-    unflushed: list[QueuedTaskRef[Any]] | None = scope.get(_SCOPE)
-    if unflushed is not None:
+    unflushed: list[QueuedTaskRef[Any]] = scope.setdefault(_SCOPE, [])
+    if scope.get(_STACKED):
         return unflushed
-    unflushed = scope[_SCOPE] = []
     # FastAPI leaves this stack after the endpoint has returned and before anything is sent.
     stack = scope.get("fastapi_function_astack")
     if stack is not None:
-        stack.push_async_callback(_flush_or_refuse, unflushed)
-        return unflushed
-    if not scope.get("taskyard.middleware"):
+        scope[_STACKED] = True
+
+        async def leave(error: Any, *_: Any) -> None:
+            await _flush_or_refuse(unflushed, error is not None)
+
+        stack.push_async_exit(leave)
+    elif not scope.get("taskyard.middleware"):
         log.warning(
             "this version of FastAPI or Starlette sends responses before dependencies have ended: add "
             "taskyard.fastapi.FlushMiddleware, or responses will not wait for their tasks to be durable"
@@ -53,19 +56,19 @@ def before_response(connection: Any) -> list[QueuedTaskRef[Any]]:
 WAIT_MAX = 5.0
 
 
-async def flush(unflushed: list[QueuedTaskRef[Any]]) -> None:
-    """Returns once all of these are durable; raises why one of them is not.
+async def flush(unflushed: list[QueuedTaskRef[Any]], failed: bool = False) -> None:
+    """Returns once all of these are durable; raises why one of them is not. ``failed``: the response reports an error.
 
     What is not written in time is cancelled, so that a caller who hears of a failure may try again: it is carried out
     right behind the addition, whenever that is.
     """
     refs, unflushed[:] = list(unflushed), []
-    durable = asyncio.gather(*(ref._durable() for ref in refs), return_exceptions=True)
+    durable = asyncio.gather(*(ref._before_response(failed) for ref in refs), return_exceptions=True)
     try:
         outcomes = await asyncio.wait_for(durable, WAIT_MAX)
     except asyncio.TimeoutError:
         for ref in refs:
-            ref.cancel()
+            ref._withdraw()
         raise QueueUnavailable(f"the queue's database has not answered within {WAIT_MAX:g} s") from None
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
@@ -74,11 +77,11 @@ async def flush(unflushed: list[QueuedTaskRef[Any]]) -> None:
         await ref._inline_end()
 
 
-async def _flush_or_refuse(unflushed: list[QueuedTaskRef[Any]]) -> None:
+async def _flush_or_refuse(unflushed: list[QueuedTaskRef[Any]], failed: bool) -> None:
     from starlette.exceptions import HTTPException
 
     try:
-        await flush(unflushed)
+        await flush(unflushed, failed)
     except TaskyardError as error:
         raise HTTPException(503, f"the task could not be queued: {error.message}") from error
 
@@ -97,6 +100,7 @@ class FlushMiddleware:
             await self.app(scope, receive, send)
             return
         scope["taskyard.middleware"] = True
+        unflushed = scope.setdefault(_SCOPE, [])
         refused = False
 
         async def send_after(message: Any) -> None:
@@ -105,7 +109,7 @@ class FlushMiddleware:
                 return
             if message["type"] == "http.response.start":
                 try:
-                    await flush(scope.get(_SCOPE) or [])
+                    await flush(unflushed, message["status"] >= 400)
                 except TaskyardError as error:
                     refused = True
                     from starlette.responses import JSONResponse
@@ -115,7 +119,11 @@ class FlushMiddleware:
                     return
             await send(message)
 
-        await self.app(scope, receive, send_after)
+        token = _request.current.set(unflushed)
+        try:
+            await self.app(scope, receive, send_after)
+        finally:
+            _request.current.reset(token)
 
 
 Lifespan = Callable[[Any], contextlib.AbstractAsyncContextManager[Any]]
@@ -143,6 +151,7 @@ def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurren
                 from .worker import Embedded
 
                 await stack.enter_async_context(Embedded(tasks, workers, concurrency, app))
+            stack.callback(_wrap(app))
             with contextlib.suppress(AttributeError):
                 app.state.tasks = tasks
             state: dict[str, Any] = {"tasks": tasks}
@@ -154,6 +163,21 @@ def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurren
                 events.close_streams()
 
     return live
+
+
+def _wrap(app: Any) -> Callable[[], None]:
+    """Puts the middleware around a Starlette application that runs already, so that queues which were made by no dependency
+    know their request, too; answers what takes it away again."""
+    inner = getattr(app, "middleware_stack", None)
+    if inner is None:
+        return lambda: None
+    app.middleware_stack = outer = FlushMiddleware(inner)
+
+    def unwrap() -> None:
+        if app.middleware_stack is outer:
+            app.middleware_stack = inner
+
+    return unwrap
 
 
 #: How long an application's start waits for the database, in seconds.

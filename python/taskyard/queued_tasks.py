@@ -87,10 +87,12 @@ class QueuedTasks(metaclass=_Meta):
         self._has_using = False
         #: What must be durable before the response of one request is sent.
         self._unflushed: list[QueuedTaskRef[Any]] | None = None
+        #: The same list, also with ``nowait``: a task on a connection that was not awaited is an error all the same.
+        self._request: list[QueuedTaskRef[Any]] | None = None
         if connection is not None:
             from . import fastapi
 
-            self._unflushed = fastapi.before_response(connection)
+            self._request = self._unflushed = fastapi.before_response(connection)
 
     @property
     def _via(self) -> _port.Port:
@@ -119,7 +121,20 @@ class QueuedTasks(metaclass=_Meta):
         return self._like(_defaults=merge(self._defaults, options), _has_using=True)
 
     def bind(self, connection: Any) -> QueuedTasks:
-        """The same, adding in the transaction of this connection or session (psycopg 3, asyncpg, SQLAlchemy)."""
+        """The same, adding in the transaction of this connection or session (psycopg 3, asyncpg, SQLAlchemy): the task
+        exists if and only if the transaction commits.
+
+        On an async connection await the reference before the commit::
+
+            async with AsyncSession(engine) as session:
+                session.add(user)
+                ref = await tasks.bind(session).add_task(send_welcome, user.email)
+                await session.commit()
+
+        A reference that is not awaited is written by the commit of a SQLAlchemy session or connection, in the order of the
+        calls. psycopg and asyncpg have nothing to do that by: with them it is an error, ``NotAwaited``, raised by psycopg's
+        ``commit()``, and by either at the end of the request (a 503) or of the task's body.
+        """
         return self._like(_defaults={**self._defaults, "connection": connection})
 
     @property
@@ -146,7 +161,7 @@ class QueuedTasks(metaclass=_Meta):
         ``tasks.using(...)``): ``parent``, ``parents``, ``queue``, ``priority``, ``delay`` (seconds or timedelta),
         ``run_at`` (aware datetime), ``expires``, ``max_retries``, ``retry``, ``timeout`` (seconds; 0 = none), ``unique``,
         ``auto_remove``, ``at_most_once``, ``context``, ``name``, ``tags``, ``on_parent_failure``, ``serializer``,
-        ``connection``.
+        ``connection`` (adds in its transaction; await the reference before the commit of an async one, see :meth:`bind`).
 
         Raises at once what can never be stored (``NotSerializable``, ``OverLimit``, ``FunctionRefused``, ``TypeError``
         for arguments that do not fit), and ``QueueUnavailable`` when too much waits for a database that is away. What the

@@ -11,10 +11,23 @@ import asyncpg
 import psycopg
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.testclient import TestClient
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
-from taskyard import InvalidArgument, LeaseLost, QueuedTasks, TaskNotFound, get_current_task
-from taskyard.queued_task import complete_in, set_context
+from taskyard import (
+    InvalidArgument,
+    LeaseLost,
+    NotAwaited,
+    QueuedTasks,
+    TaskFailed,
+    TaskNotFound,
+    TasksDep,
+    _hooks,
+    _port,
+    get_current_task,
+)
+from taskyard.queued_task import complete_in, on_pre_create, set_context
 from taskyard.worker import Embedded
 
 
@@ -108,6 +121,208 @@ async def test_async_sqlalchemy(tasks: QueuedTasks, postgres: str, driver: str) 
     assert await second.wait(20) == 2
     await check_options(tasks, kept.id)
     assert not await exists(tasks, lost.id)
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_the_commit_of_an_async_session_writes_what_was_not_awaited(
+    tasks: QueuedTasks, postgres: str, driver: str
+) -> None:
+    engine = create_async_engine(postgres.replace("postgresql", f"postgresql+{driver}"))
+    hooked = []
+
+    @on_pre_create
+    async def hook(task: Any) -> None:
+        await asyncio.sleep(0)
+        hooked.append(task.id)
+
+    try:
+        async with AsyncSession(engine) as session:
+            parent = tasks.add_task(echo, 1, connection=session, **OPTIONS)
+            child = tasks.bind(session).add_task(echo, 2, parent=parent)
+            async with session.begin_nested() as savepoint:
+                undone = tasks.add_task(echo, 3, connection=session)
+                await savepoint.rollback()
+            async with session.begin_nested():
+                nested = tasks.add_task(echo, 4, connection=session)
+            again = tasks.add_task(echo, 5, connection=session, unique="one")
+            twice = tasks.add_task(echo, 5, connection=session, unique="one")
+            await session.commit()
+            assert twice.id == again.id and twice.existing
+            lost = tasks.add_task(echo, 6, connection=session)
+            await session.rollback()
+            second = tasks.add_task(echo, 7, connection=session)
+            await session.commit()
+            left = tasks.add_task(echo, 8, connection=session)
+            await session.execute(sa.text("SELECT 1"))
+        async with async_sessionmaker(engine).begin() as session:
+            third = tasks.add_task(echo, 9, connection=session)
+        registry: Any = async_scoped_session(async_sessionmaker(engine), asyncio.current_task)
+        fourth = tasks.add_task(echo, 10, connection=registry)
+        await registry.commit()
+        await registry.remove()
+    finally:
+        _hooks.clear()
+        await engine.dispose()
+    written = {1: parent, 2: child, 4: nested, 5: again, 7: second, 9: third, 10: fourth}
+    for value, ref in written.items():
+        assert await ref.wait(20) == value
+    await check_options(tasks, parent.id)
+    for ref in (undone, lost, left):
+        with pytest.raises(NotAwaited, match="without a commit"):
+            await ref
+        assert not await exists(tasks, ref.id)
+    assert hooked == [*(ref.id for ref in (parent, child, nested, again)), hooked[4], second.id, third.id, fourth.id]
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+async def test_the_commit_of_an_async_connection_writes_what_was_not_awaited(
+    tasks: QueuedTasks, postgres: str, driver: str
+) -> None:
+    engine = create_async_engine(postgres.replace("postgresql", f"postgresql+{driver}"))
+    try:
+        async with engine.begin() as connection:
+            first = tasks.add_task(echo, 1, connection=connection)
+            savepoint = await connection.begin_nested()
+            undone = tasks.add_task(echo, 2, connection=connection)
+            await savepoint.rollback()
+            async with connection.begin_nested():
+                second = tasks.add_task(echo, 3, connection=connection)
+        async with engine.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+            lost = tasks.add_task(echo, 4, connection=connection)
+    finally:
+        await engine.dispose()
+    assert (await first.wait(20), await second.wait(20)) == (1, 3)
+    for ref in (undone, lost):
+        with pytest.raises(NotAwaited, match="without a commit"):
+            await ref
+        assert not await exists(tasks, ref.id)
+
+
+async def test_what_the_database_refuses_fails_the_commit(tasks: QueuedTasks, postgres: str) -> None:
+    engine = create_async_engine(postgres.replace("postgresql", "postgresql+asyncpg"))
+    try:
+        async with AsyncSession(engine) as session:
+            await session.execute(sa.text("CREATE TABLE kept (value integer)"))
+            refused = tasks.add_task(echo, 1, connection=session)
+            await session.execute(sa.text("DROP FUNCTION taskyard.enqueue_payload CASCADE"))
+            with pytest.raises(sa.exc.DBAPIError, match="enqueue_payload"):
+                await session.commit()
+            await session.rollback()
+            assert (await session.execute(sa.text("SELECT to_regclass('kept')"))).scalar() is None
+    finally:
+        await engine.dispose()
+    assert not await exists(tasks, refused.id)
+
+
+async def test_psycopg_refuses_to_commit_without_what_was_not_awaited(tasks: QueuedTasks, postgres: str) -> None:
+    async with await psycopg.AsyncConnection.connect(postgres) as connection:
+        await connection.execute("CREATE TABLE kept (value integer)")
+        ref = tasks.add_task(echo, 1, connection=connection)
+        with pytest.raises(NotAwaited, match=f"task {ref.id} .*echo.* never awaited"):
+            await connection.commit()
+        with pytest.raises(NotAwaited):
+            await ref
+        await connection.rollback()
+        awaited = tasks.add_task(echo, 2, connection=connection)
+        await awaited
+        await connection.commit()
+        undone = tasks.add_task(echo, 3, connection=connection)
+        await connection.rollback()
+        await connection.execute("CREATE TABLE kept (value integer)")
+        await connection.commit()
+    with pytest.raises(NotAwaited):
+        async with await psycopg.AsyncConnection.connect(postgres) as connection:
+            last = tasks.add_task(echo, 4, connection=connection)
+    assert await awaited.wait(20) == 2
+    for left_out in (ref, undone, last):
+        assert not await exists(tasks, left_out.id)
+
+
+async def leaves_one_out(how: str) -> str:
+    if how == "asyncpg":
+        connection = await asyncpg.connect(address)
+        async with connection.transaction():
+            id = QueuedTasks().add_task(echo, 1, connection=connection).id
+        await connection.close()
+    else:
+        async with await psycopg.AsyncConnection.connect(address, autocommit=True) as other, other.transaction():
+            id = QueuedTasks().add_task(echo, 1, connection=other).id
+    return id
+
+
+@pytest.mark.parametrize("how", ["asyncpg", "psycopg"])
+async def test_a_body_that_leaves_one_out_fails(tasks: QueuedTasks, postgres: str, how: str) -> None:
+    global address
+    address = postgres
+    before = _port.use(tasks._own)
+    try:
+        with pytest.raises(TaskFailed, match="NotAwaited.*never awaited"):
+            await tasks.add_task(leaves_one_out, how, max_retries=0).wait(20)
+    finally:
+        _port.use(before)
+
+
+def application(tasks: QueuedTasks, postgres: str) -> FastAPI:
+    app = FastAPI(lifespan=tasks.lifespan())
+    engine = create_async_engine(postgres.replace("postgresql", "postgresql+asyncpg"), poolclass=sa.pool.NullPool)
+    queue = tasks
+
+    @app.post("/session", status_code=201)
+    async def session(tasks: TasksDep) -> str:
+        async with AsyncSession(engine) as session:
+            ref = tasks.add_task(echo, 1, connection=session)
+            await session.commit()
+            return ref.id
+
+    async def get_session() -> AsyncIterator[AsyncSession]:
+        # Commits behind the response, as many applications do.
+        async with AsyncSession(engine) as session:
+            yield session
+            await session.commit()
+
+    @app.post("/depends", status_code=201)
+    async def depends(tasks: TasksDep, session: AsyncSession = Depends(get_session)) -> str:
+        return tasks.add_task(echo, 1, connection=session).id
+
+    async def add(tasks: QueuedTasks, awaits: bool = False, fails: bool = False) -> str:
+        connection = await asyncpg.connect(postgres)
+        try:
+            async with connection.transaction():
+                ref = tasks.add_task(echo, 1, connection=connection)
+                if awaits:
+                    await ref
+                if fails:
+                    raise HTTPException(404, "fails")
+        finally:
+            await connection.close()
+        return ref.id
+
+    @app.post("/asyncpg", status_code=201)
+    async def by_dependency(tasks: TasksDep, awaits: bool = False, fails: bool = False, nowait: bool = False) -> str:
+        return await add(tasks.nowait if nowait else tasks, awaits, fails)
+
+    @app.post("/module", status_code=201)
+    async def by_module() -> str:
+        return await add(queue)
+
+    return app
+
+
+def test_no_request_leaves_one_out_in_silence(postgres: str) -> None:
+    tasks = QueuedTasks(database=postgres)
+    with TestClient(application(tasks, postgres)) as client:
+        assert client.portal is not None
+        for path in ("/session", "/depends", "/asyncpg?awaits=true"):
+            answer = client.post(path)
+            assert answer.status_code == 201, answer.text
+            assert client.portal.call(exists, tasks, answer.json()), path
+        for path in ("/asyncpg", "/asyncpg?nowait=true", "/module"):
+            answer = client.post(path)
+            assert answer.status_code == 503, path
+            assert "never awaited" in answer.json()["detail"], path
+        assert client.post("/asyncpg?fails=true").status_code == 404
+        assert len(client.portal.call(tasks.list)) == 3
 
 
 async def test_sqlalchemy(tasks: QueuedTasks, postgres: str) -> None:

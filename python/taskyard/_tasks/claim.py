@@ -144,6 +144,8 @@ class Claim:
                 result = await self.hand.on_thread(running, call)
                 if inspect.isawaitable(result):
                     result = await result
+            if running.bound:
+                await running.check_bound()
             if isinstance(result, (Retry, Fail, Snooze)):
                 raise result
         except BaseException as raised:

@@ -305,6 +305,8 @@ class Worker:
                 result = await self._injected(running, target, args, kwargs)
             else:
                 result = await self._call(running, target, args, kwargs, local)
+            if running.bound:
+                await running.check_bound()
             if isinstance(result, (Retry, Fail, Snooze)):
                 # Returning what may be raised means the same.
                 raise result

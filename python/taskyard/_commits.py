@@ -1,0 +1,164 @@
+"""Keeps a commit from leaving out a task that was added on an async connection and not awaited.
+
+``add_task(..., connection=...)`` runs its statement when its reference is awaited. If it is not awaited:
+
+- SQLAlchemy's sessions and connections have events before a commit and a savepoint's release: the statement runs there.
+- psycopg's async connections have none. While a task is pending, ``commit`` of that one connection is replaced and raises
+  ``NotAwaited``.
+- asyncpg's connections can be neither asked nor replaced. There, and in a ``connection.transaction()`` block of psycopg,
+  the end of the request (503) or of the task's body raises ``NotAwaited``; see ``fastapi.py`` and ``worker``.
+
+What is pending when its transaction is rolled back is dropped with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._transaction import PendingRef
+
+#: Where the pending tasks of a connection or session are kept: on the object itself, so that they end with it.
+_PENDING = "_taskyard_pending"
+
+_ROLLED_BACK = "its transaction ended without a commit"
+
+
+def watch(kind: str, connection: Any, ref: PendingRef) -> bool:
+    """Makes the connection's commit write ``ref``, or refuse; whether it writes."""
+    if kind == "sqlalchemy":
+        return _watch_sqlalchemy(connection, ref)
+    if kind == "psycopg":
+        _refuse_commit(connection, ref)
+    return False
+
+
+def _watch_sqlalchemy(connection: Any, ref: PendingRef) -> bool:
+    if hasattr(connection, "registry"):
+        # A scoped session stands for the one of this task.
+        connection = connection()
+    session = getattr(connection, "sync_session", None)
+    if session is not None:
+        if not session.in_transaction():
+            if not session.autobegin:
+                return False
+            # As `session.add` does: without one, a rollback would not be noticed.
+            session.begin()
+        _pending_of_session(session).append((ref, session.get_nested_transaction() or session.get_transaction()))
+        return True
+    sync = getattr(connection, "sync_connection", None)
+    if sync is None:
+        # It was not started: awaiting the reference says so.
+        return False
+    _pending_of_connection(sync).append(ref)
+    return True
+
+
+def _write(ref: PendingRef) -> None:
+    """Runs the statement within the greenlet of a commit."""
+    from sqlalchemy import util
+
+    # Its name since SQLAlchemy 2.1, and before.
+    wait: Any = getattr(util, "await_", None) or util.await_only
+    wait(ref._durable())
+
+
+def _pending_of_session(session: Any) -> list[tuple[PendingRef, Any]]:
+    found: list[tuple[PendingRef, Any]] | None = getattr(session, _PENDING, None)
+    if found is not None:
+        return found
+    from sqlalchemy import event
+
+    pending: list[tuple[PendingRef, Any]] = []
+
+    def before_commit(_: Any) -> None:
+        while pending:
+            _write(pending.pop(0)[0])
+
+    def after_transaction_end(_: Any, ended: Any) -> None:
+        for entry in list(pending):
+            ref, within = entry
+            if _is_within(within, ended):
+                pending.remove(entry)
+                ref._drop(_ROLLED_BACK)
+
+    event.listen(session, "before_commit", before_commit)
+    event.listen(session, "after_transaction_end", after_transaction_end)
+    setattr(session, _PENDING, pending)
+    return pending
+
+
+def _is_within(transaction: Any, ended: Any) -> bool:
+    """Whether what was added in ``transaction`` ends with ``ended``."""
+    while transaction is not None:
+        if transaction is ended:
+            return True
+        transaction = transaction.parent
+    return False
+
+
+def _pending_of_connection(connection: Any) -> list[PendingRef]:
+    found: list[PendingRef] | None = getattr(connection, _PENDING, None)
+    if found is not None:
+        return found
+    from sqlalchemy import event
+
+    # Written when a savepoint begins and when it is released, so that all of it belongs to the innermost one.
+    pending: list[PendingRef] = []
+
+    def write(*_: Any) -> None:
+        while pending:
+            _write(pending.pop(0))
+
+    def drop(*_: Any) -> None:
+        while pending:
+            pending.pop(0)._drop(_ROLLED_BACK)
+
+    def savepoint(conn: Any, name: Any) -> None:
+        write()
+
+    def release_savepoint(conn: Any, name: Any, context: Any) -> None:
+        write()
+
+    def rollback_savepoint(conn: Any, name: Any, context: Any) -> None:
+        drop()
+
+    def commit(conn: Any) -> None:
+        write()
+
+    def rollback(conn: Any) -> None:
+        drop()
+
+    for listener in (savepoint, release_savepoint, rollback_savepoint, commit, rollback):
+        event.listen(connection, listener.__name__, listener)
+    setattr(connection, _PENDING, pending)
+    return pending
+
+
+def _refuse_commit(connection: Any, ref: PendingRef) -> None:
+    pending: list[PendingRef] | None = getattr(connection, _PENDING, None)
+    if pending is not None:
+        pending.append(ref)
+        return
+    pending = [ref]
+
+    def restore() -> list[PendingRef]:
+        for name in ("commit", "rollback", _PENDING):
+            delattr(connection, name)
+        return [ref for ref in pending if ref._is_pending()]
+
+    async def commit() -> None:
+        unwritten = restore()
+        for each in unwritten:
+            each._refuse()
+        if unwritten:
+            raise unwritten[0]._not_awaited()
+        await connection.commit()
+
+    async def rollback() -> None:
+        for each in restore():
+            each._drop(_ROLLED_BACK)
+        await connection.rollback()
+
+    connection.commit, connection.rollback = commit, rollback
+    setattr(connection, _PENDING, pending)
