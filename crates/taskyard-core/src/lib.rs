@@ -7,6 +7,7 @@
 pub mod client;
 pub mod context;
 pub mod error;
+pub mod failpoint;
 pub mod graph;
 pub mod id;
 pub mod limits;

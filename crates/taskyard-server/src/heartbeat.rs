@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use taskyard_core::failpoint;
 use taskyard_core::store::{Beat, BeatReply, NewServer};
 use taskyard_core::{Error, ServerId};
 
@@ -110,9 +111,11 @@ async fn beat_once(state: &State, config: &ServerConfig) -> Result<BeatReply, Er
     // The lease runs at least from the moment before the beat was sent.
     let sent = clock::elapsed();
     let patience = config.beat.min(config.lease / 3).max(Duration::from_millis(200));
+    failpoint!("beat", Before);
     let reply = tokio::time::timeout(patience, state.store.server_beat(&beat))
         .await
         .map_err(|_| Error::Connection(format!("no answer within {patience:?}")))??;
+    failpoint!("beat", After);
     if !reply.dead {
         state.set_last_beat(sent);
         set_lease(state, Lease::Good);

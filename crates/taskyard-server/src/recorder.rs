@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use taskyard_core::failpoint;
 use taskyard_core::store::{Record, Store, WriteReply};
 use taskyard_core::{Error, TaskId, Token};
 
@@ -123,8 +124,12 @@ fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Write
 async fn persist(store: &dyn Store, batch: &[Record]) -> Vec<WriteReply> {
     let mut backoff = Backoff::default();
     loop {
+        failpoint!("record", Before);
         let error = match tokio::time::timeout(ANSWER_MAX, store.record(batch)).await {
-            Ok(Ok(replies)) => return replies,
+            Ok(Ok(replies)) => {
+                failpoint!("record", After);
+                return replies;
+            }
             Ok(Err(error)) => error,
             Err(_) => Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs())),
         };

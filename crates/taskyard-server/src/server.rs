@@ -16,6 +16,7 @@ mod status;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use taskyard_core::failpoint;
 use taskyard_core::store::Store;
 use taskyard_core::{Client, Error, Result, ServerId};
 use tokio::sync::watch;
@@ -100,7 +101,10 @@ fn thread_error(error: &std::io::Error) -> Error {
 async fn enter(store: &dyn Store, id: ServerId, config: &ServerConfig) -> Result<()> {
     let (began, mut backoff) = (Instant::now(), Backoff::default());
     loop {
-        match store.server_enter(&heartbeat::newcomer(id, config)).await {
+        failpoint!("server_enter", Before);
+        let entered = store.server_enter(&heartbeat::newcomer(id, config)).await;
+        failpoint!("server_enter", After);
+        match entered {
             // An answer that was lost: the row is there.
             Ok(()) | Err(Error::DuplicateId(_)) => return Ok(()),
             Err(error) if error.is_transient() && began.elapsed() < ENTER_MAX => {

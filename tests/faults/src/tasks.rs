@@ -49,6 +49,37 @@ pub async fn abort(context: TaskContext) -> bool {
     std::process::abort()
 }
 
+taskyard::task_set!(
+    /// Tasks that a server knows only if it is told to: one that is not told parks them.
+    pub SPARE_TASKS
+);
+
+/// Does nothing, where it is known.
+#[task(set = SPARE_TASKS, max_retries = 0)]
+pub async fn spare(number: u64) -> u64 {
+    number
+}
+
+/// Logs and sets its context, and is still running when both are stored.
+#[task(max_retries = 0)]
+pub async fn talk(context: TaskContext) -> Result<(), taskyard::TaskError> {
+    tracing::info!("talking");
+    context.set_context("said", true)?;
+    context.save_context().await?;
+    Ok(())
+}
+
+/// Adds `count` children of its own, in a transaction of several statements.
+#[task(max_retries = 0)]
+pub async fn spawn(count: u64, context: TaskContext) -> Result<(), taskyard::TaskError> {
+    let children = (0..count).map(|number| noop(number).parent_id(context.id()).tag("spawned"));
+    let children = context.client().add_tasks(children)?;
+    for child in children {
+        child.get_task_id().await?;
+    }
+    Ok(())
+}
+
 /// Does nothing.
 #[task(max_retries = 0)]
 pub async fn noop(number: u64) -> u64 {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
 use super::ClientConfig;
+use crate::failpoint;
 use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
 use crate::{Error, Result, TaskId};
@@ -324,7 +325,9 @@ impl Writer {
 
     /// Writes one batch, however long the database is away; only a refusal comes back.
     async fn write(&mut self, batch: &[NewTask]) -> Result<Vec<Added>> {
+        failpoint!("add", Before);
         let mut added = self.store.add(batch).await;
+        failpoint!("add", After);
         let mut pause = Duration::from_millis(50);
         while let Err(error) = &added {
             if !error.is_transient() {

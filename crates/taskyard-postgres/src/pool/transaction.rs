@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use taskyard_core::failpoint;
 use taskyard_core::{Error, Result};
 use tokio::sync::RwLockWriteGuard;
 use tokio::time::{Instant, timeout_at};
@@ -50,7 +51,9 @@ impl Transaction<'_> {
     }
 
     pub async fn commit(mut self) -> Result<(), Interrupted> {
+        failpoint!("commit", Before);
         self.answer(self.client.batch_execute("COMMIT")).await?;
+        failpoint!("commit", After);
         self.ended = true;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskyard_core::failpoint;
 use taskyard_core::store::{Finish, Outcome, WriteReply};
 use taskyard_core::{ClaimId, Error, Failure};
 use tokio::sync::oneshot;
@@ -44,8 +45,12 @@ pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: 
 async fn persist(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>, Error> {
     let mut backoff = Backoff::default();
     loop {
+        failpoint!("finish", Before);
         let error = match tokio::time::timeout(ANSWER_MAX, state.store.finish(batch, closed)).await {
-            Ok(Ok(replies)) => return Ok(replies),
+            Ok(Ok(replies)) => {
+                failpoint!("finish", After);
+                return Ok(replies);
+            }
             Ok(Err(error)) => error,
             Err(_) => Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs())),
         };

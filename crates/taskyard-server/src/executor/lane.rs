@@ -13,6 +13,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use taskyard_core::Failure;
+use taskyard_core::failpoint;
 use taskyard_core::rest::{self, Resting, Seat};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
@@ -312,6 +313,7 @@ fn hand_over(lane: &Lane, ends: &mut Vec<Ended>, spent: Duration, ended: u32) {
 async fn start(lane: &Rc<Lane>, queued: Queued, ends: &mut Vec<Ended>) -> bool {
     let def = queued.function();
     let attempt = Attempt::new(queued.claimed, queued.claim, lane.pool.engine.clone());
+    failpoint!("body", Before);
     let first = std::future::poll_fn(|cx| {
         Poll::Ready(lane.guard(&attempt, || match (def.run)(TaskContext(attempt.clone())) {
             Body::Blocking(body) => First::Blocking(body),
@@ -322,6 +324,7 @@ async fn start(lane: &Rc<Lane>, queued: Queued, ends: &mut Vec<Ended>) -> bool {
         }))
     })
     .await;
+    failpoint!("body", After);
     let end = match first {
         Ok(First::Ended(result)) => End::Returned(result),
         Err(failure) => End::Panicked(failure),

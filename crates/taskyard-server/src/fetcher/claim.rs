@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use taskyard_core::failpoint;
 use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest};
 use taskyard_core::{ClaimId, Error};
 
@@ -41,9 +42,15 @@ impl Fetcher {
             alone,
             place,
         };
+        failpoint!("claim", Before);
         let error = match tokio::time::timeout(ANSWER_MAX, state.store.claim(&request)).await {
             Ok(Ok(reply)) if reply.dead => return Got::Dead,
-            Ok(Ok(reply)) => return Got::Reply { claim: request.claim, reply },
+            Ok(Ok(reply)) => {
+                if !reply.tasks.is_empty() {
+                    failpoint!("claim", After);
+                }
+                return Got::Reply { claim: request.claim, reply };
+            }
             Ok(Err(error)) => error,
             Err(_) => Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs())),
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+use taskyard_core::failpoint;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -69,7 +70,10 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
     let left = async {
         let mut ended = state.beat_ended.subscribe();
         let _ = ended.wait_for(|ended| *ended).await;
-        state.store.server_leave(state.id()).await
+        failpoint!("server_leave", Before);
+        let left = state.store.server_leave(state.id()).await;
+        failpoint!("server_leave", After);
+        left
     };
     match tokio::time::timeout(LEAVE_MAX, left).await {
         Ok(Ok(())) => tracing::info!("the server has left"),

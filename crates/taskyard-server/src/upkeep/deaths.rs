@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use taskyard_core::failpoint;
 use taskyard_core::store::DeadTake;
 use taskyard_core::{Result, ServerId, TaskId, TaskRecord, TaskState};
 
@@ -81,7 +82,12 @@ async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Dur
 async fn take(state: &State, server: ServerId, executor: &dyn Executor) -> Result<Vec<TaskId>> {
     let queues = state.config().queues.clone().filter(|queues| !queues.is_empty());
     let request = DeadTake { server, runtime: executor.runtime(), queues, limit: TAKE };
-    state.store.dead_take(&request).await
+    failpoint!("dead_take", Before);
+    let taken = state.store.dead_take(&request).await?;
+    if !taken.is_empty() {
+        failpoint!("dead_take", After);
+    }
+    Ok(taken)
 }
 
 /// Whether there may be more.
@@ -138,10 +144,12 @@ async fn tell_one(state: &State, executor: &dyn Executor, id: TaskId) -> bool {
 /// Says so, however long the database is away: or it would be told again.
 async fn note(state: &State, server: ServerId, id: TaskId, told: bool) {
     let mut backoff = Backoff::default();
+    failpoint!("dead_told", Before);
     while let Err(error) = state.store.dead_told(server, &[id], told).await {
         if backoff.tries() % 10 == 0 {
             tracing::warn!(%error, "cannot note which dead letters were told of; trying again");
         }
         backoff.pause().await;
     }
+    failpoint!("dead_told", After);
 }

@@ -2,6 +2,7 @@
 //! older server may still be parking what this one knows.
 
 use std::time::Duration;
+use taskyard_core::failpoint;
 
 use super::exhaust;
 use crate::backoff::{Backoff, jittered};
@@ -41,8 +42,10 @@ async fn release(state: &State) -> bool {
         }
         let reasons: Vec<String> = reasons.into_iter().map(|parked| parked.reason).collect();
         for reason in executor.known(&reasons) {
+            failpoint!("unpark", Before);
             match exhaust("unpark", || state.store.unpark(runtime, &reason)).await {
                 Some(tasks) => {
+                    failpoint!("unpark", After);
                     tracing::info!(reason, tasks, "released parked tasks that this server knows");
                     state.look();
                 }

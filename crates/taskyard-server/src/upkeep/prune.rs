@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use taskyard_core::Result;
+use taskyard_core::failpoint;
 use taskyard_core::store::StepReport;
 
 use crate::backoff::jittered;
@@ -28,7 +29,12 @@ where
 {
     loop {
         let began = Instant::now();
-        match step().await {
+        failpoint!("prune", Before);
+        let report = step().await;
+        if report.as_ref().is_ok_and(|report| report.tasks > 0) {
+            failpoint!("prune", After);
+        }
+        match report {
             Ok(report) if report.more => {
                 let rest = (began.elapsed() * REST).clamp(Duration::from_millis(2), Duration::from_secs(1));
                 tokio::time::sleep(rest).await;

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taskyard_core::ServerId;
+use taskyard_core::failpoint;
 use taskyard_core::store::BeatSeen;
 
 use super::exhaust;
@@ -86,9 +87,11 @@ fn judge(watched: &mut HashMap<ServerId, Watched>, seen: &BeatSeen, config: &Ser
 }
 
 async fn rescue(state: &State, seen: &BeatSeen, overdue: bool) {
+    failpoint!("rescue", Before);
     let freed = exhaust("rescue", || state.store.rescue(seen.server, seen.beat, overdue)).await;
     let tasks = freed.unwrap_or(0);
     if tasks > 0 {
+        failpoint!("rescue", After);
         tracing::warn!(server = %seen.server, tasks, "a server was lost; its tasks are free again");
         state.counters.rescued.fetch_add(tasks as u64, Ordering::Relaxed);
         state.look();

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use taskyard_core::failpoint;
 use taskyard_core::schedule::{Tick, plan, plan::plan_start};
 use taskyard_core::{Error, Result, Timestamp};
 
@@ -118,8 +119,12 @@ async fn apply(state: &State, ticks: Vec<Tick>) -> Result<Vec<bool>> {
             tracing::error!(schedule = tick.name, problem, "this schedule is left alone until it is changed");
         }
     }
+    failpoint!("schedule_tick", Before);
     let written = match state.store.schedule_tick(&ticks).await {
-        Ok(written) => written,
+        Ok(written) => {
+            failpoint!("schedule_tick", After);
+            written
+        }
         Err(error) if error.is_transient() || matches!(error, Error::ShutDown(_)) => return Err(error),
         Err(_) => {
             let mut written = Vec::with_capacity(ticks.len());

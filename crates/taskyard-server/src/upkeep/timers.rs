@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use taskyard_core::failpoint;
 use taskyard_core::store::PromoteReport;
 
 use super::exhaust;
@@ -81,8 +82,10 @@ pub(super) async fn promote(state: &State) {
 /// Moves all that is due; says when the next is.
 async fn promote_all(state: &State) -> taskyard_core::Result<PromoteReport> {
     loop {
+        failpoint!("promote", Before);
         let report = state.store.promote().await?;
         if report.enqueued > 0 || report.freed {
+            failpoint!("promote", After);
             state.look();
         }
         if !report.more {
@@ -97,7 +100,9 @@ pub(super) async fn cascade(state: &State) {
     loop {
         finished.take();
         work.take();
+        failpoint!("cascade", Before);
         if exhaust("cascade", || state.store.cascade()).await.is_some_and(|tasks| tasks > 0) {
+            failpoint!("cascade", After);
             state.look();
         }
         tokio::time::sleep(CASCADE_GAP).await;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use taskyard_core::failpoint;
 use taskyard_core::wake::Bells;
 use taskyard_core::{Error, Result};
 use tokio::sync::oneshot;
@@ -310,6 +311,7 @@ impl Writer {
     fn commit(&mut self, done: Vec<Box<dyn Job>>) {
         let connection = self.connection.as_ref().expect("a transaction has begun");
         let mut tx = Tx { connection, now: 0, memory: &mut self.memory };
+        failpoint!("commit", Before);
         let committed = tx
             .write_counts()
             .and_then(|()| Ok(connection.prepare_cached("commit").and_then(|mut commit| commit.execute([]))?));
@@ -325,6 +327,7 @@ impl Writer {
             }
             return;
         }
+        failpoint!("commit", After);
         // What is on disk may be on the disk under no name: nobody would find it there.
         if let Err(error) = self.check_file() {
             for job in done {

@@ -1,10 +1,15 @@
 //! A server of the ledger tasks, to be killed: `faults-server DATABASE LEDGERS`. Settings come from the environment.
 //!
+//! `FAULTS_STEPS` in the environment makes it reach every step of the protocol: it knows the spare tasks and has a hook on
+//! death. `FAULTS_PRUNE` makes it delete dead letters at once.
+//!
 //! It says `ready` on standard output and stops gracefully on SIGTERM, or when standard input ends.
+
+use std::time::Duration;
 
 use taskyard::Taskyard;
 use taskyard::settings::{Layer, Settings};
-use taskyard_faults::tasks::LEDGER_DIRECTORY;
+use taskyard_faults::tasks::{LEDGER_DIRECTORY, SPARE_TASKS};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
@@ -17,7 +22,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let environment = Layer { place: "the environment".into(), values: std::env::vars().collect(), strict: false };
     let flags = Layer { place: "the command line".into(), values: vec![("database".into(), database)], strict: true };
     let queue = Taskyard::with_settings(Settings::from_layers(&[environment, flags])?).await?;
-    let server = queue.serve().await?;
+    let wants = |name| std::env::var_os(name).is_some();
+    let queue = if wants("FAULTS_STEPS") {
+        queue.task_set(&SPARE_TASKS).on_death(async |_| Ok::<(), std::io::Error>(()))
+    } else {
+        queue
+    };
+    let mut config = queue.server_config();
+    if wants("FAULTS_PRUNE") {
+        config.retention.failed = Duration::ZERO;
+        config.prune_every = Duration::from_millis(200);
+    }
+    let server = queue.serve_with(config).await?;
     println!("ready");
     let mut line = String::new();
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -27,5 +43,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         _ = server.wait() => {}
     }
     server.wait().await;
-    Ok(())
+    // The runtime would wait for the thread that reads standard input.
+    std::process::exit(0)
 }

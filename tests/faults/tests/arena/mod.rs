@@ -46,6 +46,11 @@ impl ServerProcess {
         self.0.wait().unwrap();
     }
 
+    /// How it ended, if it has.
+    pub fn exit_status(&mut self) -> Option<std::process::ExitStatus> {
+        self.0.try_wait().unwrap()
+    }
+
     pub fn has_exited(&mut self) -> bool {
         self.0.try_wait().unwrap().is_some()
     }
@@ -84,7 +89,20 @@ impl Arena {
 
     /// Starts a server process and waits until it serves.
     pub fn start_server(&self) -> ServerProcess {
+        self.start_server_with(&[])
+    }
+
+    /// Starts a server process with more in its environment, and waits until it serves.
+    pub fn start_server_with(&self, environment: &[(&str, &str)]) -> ServerProcess {
+        let (server, first_line) = self.spawn_server(environment);
+        assert_eq!(first_line.trim(), "ready");
+        server
+    }
+
+    /// Starts a server process that may end before it serves and returns the first line of its output (empty if there was none).
+    pub fn spawn_server(&self, environment: &[(&str, &str)]) -> (ServerProcess, String) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_faults-server"))
+            .envs(environment.iter().copied())
             .arg(&self.database)
             .arg(self.ledgers())
             .env("TASKYARD_LEASE", format!("{}", LEASE.as_secs_f64()))
@@ -98,8 +116,7 @@ impl Arena {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line.trim(), "ready");
-        ServerProcess(child)
+        (ServerProcess(child), line)
     }
 
     /// Adds ledgered tasks in groups, each acknowledged before it is written down as added, and observes their ends.
@@ -152,6 +169,15 @@ impl Arena {
     /// Waits until a process has this many bodies in flight.
     pub async fn until_in_flight(&self, process: u32, count: usize) {
         self.until("bodies are in flight", || self.in_flight(process).len() >= count).await;
+    }
+
+    /// Waits until a process has ended by itself.
+    pub async fn until_exited(&self, server: &mut ServerProcess) {
+        let started = Instant::now();
+        while !server.has_exited() {
+            assert!(started.elapsed() < Duration::from_secs(60), "the server does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub async fn until(&self, what: &str, condition: impl Fn() -> bool) {
