@@ -24,6 +24,7 @@ mod listen;
 mod migrate;
 mod notify;
 mod options;
+mod owners;
 mod pool;
 mod row;
 mod rows;

@@ -20,7 +20,7 @@ use crate::options::Options;
 use crate::pool::Role;
 use crate::row::get;
 use crate::store::Inner;
-use crate::{connect, failure};
+use crate::{connect, failure, owners};
 
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_tables", include_str!("migrations/0001_tables.sql")),
@@ -72,6 +72,8 @@ pub(crate) async fn status(store: &Inner) -> Result<SchemaStatus> {
 }
 
 async fn found(store: &Inner) -> Result<Found> {
+    // Before anything in the schema is read.
+    owners::check(store).await?;
     let sql = "SELECT coalesce((SELECT max(version) FROM taskyard.migration), 0),
         (SELECT value FROM taskyard.setting WHERE name = 'functions_build'),
         (SELECT value FROM taskyard.setting WHERE name = 'functions_hash'),
@@ -130,7 +132,10 @@ async fn may_replace(store: &Inner) -> Result<bool> {
 async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
     let failed = |error: tokio_postgres::Error| failure::of_statement(&error);
     client.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await.map_err(failed)?;
+    owners::check_in(client).await?;
     client.batch_execute(BASE).await.map_err(failed)?;
+    // Somebody may have made the schema in between.
+    owners::check_in(client).await?;
     let rows = client
         .query_typed("SELECT version, checksum FROM taskyard.migration ORDER BY version", &[])
         .await

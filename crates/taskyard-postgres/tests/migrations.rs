@@ -1,5 +1,5 @@
-//! Migrating: many at once, foreign relations, newer and changed schemas, functions of other builds, and the views as a
-//! choice.
+//! Migrating: many at once, foreign relations, newer and changed schemas, functions of other builds, schemas that somebody
+//! else prepared, and the views as a choice.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::Error;
@@ -140,16 +140,16 @@ async fn functions_of_a_newer_build_stay() {
 async fn a_role_that_may_not_replace_functions_starts_with_those_of_an_older_build() {
     let (_, url) = yard::fresh_with_address().await;
     install_of_another_build(&url, "0", "0123456789abcdef");
-    let role = format!("worker_{}", url.rsplit('/').next().unwrap());
+    let (role, own) = role(&url, "worker", "");
     shared().psql_in(
         &url,
         &format!(
-            "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA taskyard TO {role};
+            "GRANT USAGE ON SCHEMA taskyard TO {role};
              GRANT ALL ON ALL TABLES IN SCHEMA taskyard TO {role}; GRANT ALL ON ALL SEQUENCES IN SCHEMA taskyard TO {role};
              GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA taskyard TO {role}"
         ),
     );
-    let store = yard::open(&url.replace("postgres@", &format!("{role}@"))).await;
+    let store = yard::open(&own).await;
     let report = store.migrate().await.unwrap();
     assert_eq!((report.from, report.applied.len()), (report.to, 0));
     assert_eq!(store.schema().await.unwrap().pending, ["functions"], "and it is not hidden");
@@ -157,4 +157,107 @@ async fn a_role_that_may_not_replace_functions_starts_with_those_of_an_older_bui
     assert_eq!(shown_state(&url), "of another build|f");
     store.close().await;
     shared().psql_in(&url, &format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+/// A role that may log in, and what may belong to it, for the database of `url`.
+fn role(url: &str, name: &str, options: &str) -> (String, String) {
+    let role = format!("{name}_{}", url.rsplit('/').next().unwrap());
+    shared().psql(&format!("CREATE ROLE {role} LOGIN {options}"));
+    let own = url.replace("postgres@", &format!("{role}@"));
+    (role, own)
+}
+
+#[tokio::test]
+async fn a_schema_that_somebody_else_prepared_is_refused_before_it_is_read() {
+    // What is prepared, how much of it is there, and whether the first look would already run somebody's code.
+    let migrated = "CREATE TABLE taskyard.setting (name text, value text); CREATE TABLE taskyard.migration (version bigint)";
+    let trap = "CREATE FUNCTION taskyard.trap() RETURNS bigint LANGUAGE plpgsql AS
+            $$ BEGIN ALTER ROLE %ROLE% SUPERUSER; RETURN 6; END $$;
+        CREATE VIEW taskyard.migration AS SELECT taskyard.trap() AS version, ''::text AS name, ''::text AS checksum;
+        CREATE TABLE taskyard.setting (name text, value text)";
+    for prepared in ["", migrated, trap] {
+        let url = shared().create_database();
+        let (role, own) = role(&url, "mallory", "");
+        shared().psql_in(&url, &format!("CREATE SCHEMA taskyard AUTHORIZATION {role}"));
+        let prepared = prepared.replace("%ROLE%", &role);
+        shared().psql_in(&url, &format!("SET ROLE {role}; {prepared}"));
+        let store = yard::open(&url).await;
+        for error in [store.migrate().await.unwrap_err(), store.schema().await.unwrap_err()] {
+            let text = error.to_string();
+            assert!(matches!(error, Error::Refused(_)), "{text}");
+            assert!(text.contains("the schema taskyard belongs to") && text.contains(&role), "{text}");
+        }
+        let is_superuser = format!("SELECT rolsuper FROM pg_roles WHERE rolname = '{role}'");
+        assert_eq!(shared().psql(&is_superuser), "f");
+        let functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'taskyard'::regnamespace AND proname <> 'trap'";
+        assert_eq!(shared().psql_in(&url, functions), "0", "nothing was installed");
+        // Its own schema is its own affair.
+        if prepared.is_empty() {
+            shared().psql_in(&url, &format!("GRANT CREATE ON SCHEMA public TO {role}"));
+            let own = yard::open(&own).await;
+            own.migrate().await.unwrap();
+            own.close().await;
+        }
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn single_objects_of_somebody_else_are_refused() {
+    for (planted, named) in [
+        ("ALTER TABLE taskyard.task OWNER TO %ROLE%", "the relation taskyard.task"),
+        ("ALTER FUNCTION taskyard.now() OWNER TO %ROLE%", "the function taskyard.now"),
+        ("CREATE DOMAIN taskyard.mine AS int; ALTER DOMAIN taskyard.mine OWNER TO %ROLE%", "the type taskyard.mine"),
+        ("ALTER VIEW queued_tasks OWNER TO %ROLE%", "the view queued_tasks"),
+    ] {
+        let (store, url) = yard::fresh_with_address().await;
+        let (role, _) = role(&url, "mallory", "");
+        shared().psql_in(&url, &planted.replace("%ROLE%", &role));
+        let text = store.migrate().await.unwrap_err().to_string();
+        assert!(text.contains(named), "{text}");
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_schema_of_a_role_that_this_one_is_a_member_of_is_accepted() {
+    let url = shared().create_database();
+    let database = url.rsplit('/').next().unwrap().to_owned();
+    let (owner, as_owner) = role(&url, "owner", "");
+    let (member, as_member) = role(&url, "member", &format!("IN ROLE {owner}"));
+    shared().psql_in(
+        &url,
+        &format!(
+            "GRANT CREATE ON DATABASE {database} TO {owner}, {member}; GRANT CREATE ON SCHEMA public TO {owner}, {member}"
+        ),
+    );
+    let store = yard::open(&as_owner).await;
+    store.migrate().await.unwrap();
+    store.close().await;
+    let store = yard::open(&as_member).await;
+    store.migrate().await.unwrap();
+    store.add(&[task()]).await.unwrap();
+    store.close().await;
+    // A stranger that may make schemas is refused; a worker that may not is not the one that migrates.
+    let (stranger, as_stranger) = role(&url, "stranger", "");
+    shared().psql_in(
+        &url,
+        &format!(
+            "GRANT USAGE ON SCHEMA taskyard TO {stranger}; GRANT ALL ON ALL TABLES IN SCHEMA taskyard TO {stranger};
+             GRANT ALL ON ALL SEQUENCES IN SCHEMA taskyard TO {stranger};
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA taskyard TO {stranger}"
+        ),
+    );
+    let store = yard::open(&as_stranger).await;
+    store.migrate().await.unwrap();
+    store.add(&[task()]).await.unwrap();
+    shared().psql(&format!("GRANT CREATE ON DATABASE {database} TO {stranger}"));
+    assert!(matches!(store.migrate().await, Err(Error::Refused(_))));
+    store.close().await;
+    // A superuser that is no member is refused, and accepted once it is one.
+    let store = yard::open(&url).await;
+    assert!(matches!(store.migrate().await, Err(Error::Refused(_))));
+    shared().psql(&format!("GRANT {owner} TO postgres"));
+    store.migrate().await.unwrap();
+    store.close().await;
 }

@@ -1,0 +1,51 @@
+//! Who owns the schema `taskyard` and what is in it.
+//!
+//! The owner of a schema can replace what is in it, and the owner of a function, a view or a table with a trigger decides
+//! what runs when another role uses it, with the rights of that role. Somebody who may create schemas could prepare
+//! one before the first migration, and a superuser that migrated into it would run his code. So what stands in the
+//! schema must belong to the role that migrates, to a role that it is a member of, or to a superuser.
+//!
+//! What must hold: the check comes before anything in the schema is read, for a prepared view runs code when it is read;
+//! and it is repeated in the migration's own transaction. A role that could not have made the schema (it may not create
+//! schemas in this database, and is no superuser) is not asked: the worker's role does not own what it works on.
+
+use taskyard_core::{Error, Result};
+use tokio_postgres::Row;
+
+use crate::pool::Role;
+use crate::row::get;
+use crate::store::Inner;
+
+/// The first object whose owner is not trusted, the schema itself before what is in it. Names of the catalog only.
+const FOREIGN: &str = include_str!("sql/schema/foreign.sql");
+/// Whether this role could have made the schema.
+const MAY_CREATE: &str = include_str!("sql/schema/may_create.sql");
+
+/// Refuses a prepared schema, if this role could be the one that migrates.
+///
+/// # Errors
+/// `Refused`, with the object and its owner.
+pub(crate) async fn check(store: &Inner) -> Result<()> {
+    let rows = store.pool.ask(Role::Ask, MAY_CREATE, &[]).await?;
+    if rows.first().map_or(Ok(false), |row| get(row, 0))? {
+        refuse(&store.pool.ask(Role::Ask, FOREIGN, &[]).await?)?;
+    }
+    Ok(())
+}
+
+/// Refuses a prepared schema, in the transaction that is to change it.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) async fn check_in(client: &tokio_postgres::Client) -> Result<()> {
+    refuse(&client.query_typed(FOREIGN, &[]).await.map_err(|error| crate::failure::of_statement(&error))?)
+}
+
+fn refuse(rows: &[Row]) -> Result<()> {
+    let Some(row) = rows.first() else { return Ok(()) };
+    let (object, owner, role): (String, String, String) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+    Err(Error::Refused(format!(
+        "{object} belongs to {owner}, which is neither the role {role}, nor a role that it is a member of, nor a \
+         superuser: its owner could run code with the rights of {role}. Drop it, or change its owner"
+    )))
+}
