@@ -75,6 +75,12 @@ id_type!(
     "claim id"
 );
 id_type!(
+    /// One try to add a batch (random, made by the client), so that an addition whose reply was lost can be asked back.
+    AdditionId,
+    Uuid::new_v4(),
+    "addition id"
+);
+id_type!(
     /// What one claim of one task carries (random, made by the database); every later write of that attempt must show it.
     Token,
     Uuid::new_v4(),

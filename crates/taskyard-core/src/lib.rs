@@ -28,7 +28,7 @@ mod words;
 
 pub use client::{Client, TaskRef};
 pub use error::{Error, Result};
-pub use id::{ClaimId, ServerId, TaskId, Token};
+pub use id::{AdditionId, ClaimId, ServerId, TaskId, Token};
 pub use limits::Limits;
 pub use queue_order::QueueOrder;
 pub use rate::Rate;

@@ -48,6 +48,10 @@
 //! 13. **Deaths.** Each time that a task becomes a dead letter, hooks are told of it once: a server takes what nobody was told
 //!     of, which nobody else then gets while that server lives, and says afterwards that it was told. Twice, if it dies in
 //!     between. What died longer ago than [`DEATH_TOLD_WITHIN`] is told no more; a retry makes the letter vanish.
+//! 14. **Unknown additions.** Every try to add a batch has an id of its own. When its outcome is unknown, the client asks for
+//!     it by that id. The answer is final: if nothing of the batch is stored, the id is marked as refused before the answer,
+//!     and a statement that arrives later stores nothing. A statement that is being executed is waited for. Marks are
+//!     deleted after [`REFUSED_KEPT`].
 
 mod glance;
 mod messages;
@@ -65,7 +69,7 @@ use crate::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, Schedu
 use crate::state::Runtime;
 use crate::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use crate::wake::Bells;
-use crate::{ClaimId, Rate, Result, ServerId, TaskId, Timestamp};
+use crate::{AdditionId, ClaimId, Rate, Result, ServerId, TaskId, Timestamp};
 
 /// Edges applied inside the finishing transaction; beyond that a cascade row carries on.
 pub const CASCADE_INLINE_MAX: usize = 1_000;
@@ -77,6 +81,9 @@ pub const CRASHES_MAX: u32 = 3;
 pub const LOST_ALONE_MIN: u32 = 3;
 /// The shortest time between the end of an auto-removed task and its removal.
 pub const AUTO_REMOVE_AFTER: Duration = Duration::from_secs(60);
+
+/// How long the mark of a refused addition is kept: longer than any statement may be on its way.
+pub const REFUSED_KEPT: Duration = Duration::from_secs(86_400);
 
 /// The shortest time after which [`Store::promote`] says to look again for what a rate allows of.
 pub const RATE_LOOK_MIN: Duration = Duration::from_millis(50);
@@ -120,8 +127,18 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// existing one, which also stands in for it as a parent of others in the batch.
     ///
     /// # Errors
-    /// `UnknownParent`, `DuplicateId` (nothing was added), or the database's.
-    async fn add(&self, batch: &[NewTask]) -> Result<Vec<Added>>;
+    /// `UnknownParent`, `DuplicateId` (nothing was added), or the database's. After a transient error the outcome is
+    /// unknown until [`Store::added`] has answered.
+    async fn add_batch(&self, request: AddRequest<'_>) -> Result<Vec<Added>>;
+
+    /// [`Store::add_batch`] under a new id.
+    async fn add(&self, batch: &[NewTask]) -> Result<Vec<Added>> {
+        self.add_batch(AddRequest::new(batch)).await
+    }
+
+    /// Decides an addition whose outcome is unknown: which of its tasks are stored, in their order. If none is, the
+    /// addition is refused: should its statement arrive later, it stores nothing.
+    async fn added(&self, addition: AdditionId, ids: &[TaskId]) -> Result<Vec<bool>>;
 
     /// The records of these tasks, in their order; `None` where there is none.
     async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>>;

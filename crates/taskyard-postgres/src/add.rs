@@ -8,19 +8,22 @@ mod arrays;
 mod begin;
 mod keys;
 
-use taskyard_core::store::Added;
+use std::collections::HashSet;
+
+use taskyard_core::store::{AddRequest, Added};
 use taskyard_core::task::UniqueHold;
-use taskyard_core::{NewTask, Result, TaskId, graph};
+use taskyard_core::{AdditionId, NewTask, Result, TaskId, graph};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use self::arrays::Arrays;
 use crate::notify;
 use crate::pool::{Interrupted, Params, Role, Transaction, rerunning};
+use crate::row::get;
 use crate::store::Inner;
 
-const SQL: &str = "SELECT taskyard.task_add($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-                   $18, $19, $20, $21, $22, $23, $24, $25, $26)";
+const SQL: &str = "SELECT taskyard.task_add_as($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+                   $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
 
 /// Tasks of one statement.
 const CHUNK_TASKS_MAX: usize = 2_000;
@@ -28,13 +31,14 @@ const CHUNK_TASKS_MAX: usize = 2_000;
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 
 /// Adds all or none.
-pub(crate) async fn add(store: &Inner, batch: &[NewTask]) -> Result<Vec<Added>> {
+pub(crate) async fn add(store: &Inner, request: AddRequest<'_>) -> Result<Vec<Added>> {
+    let AddRequest { id, batch } = request;
     if batch.is_empty() {
         return Ok(Vec::new());
     }
     let plain = batch.iter().all(|task| task.parents.is_empty() && task.unique.is_none());
     if plain {
-        let told = add_plain(store, batch).await?;
+        let told = add_plain(store, id, batch).await?;
         if told {
             store.bells.work.ring()
         } else {
@@ -42,16 +46,25 @@ pub(crate) async fn add(store: &Inner, batch: &[NewTask]) -> Result<Vec<Added>> 
         }
         return Ok(batch.iter().map(|task| Added { id: task.id, existing: false }).collect());
     }
-    let added = rerunning(|| add_linked(store, batch)).await?;
+    let added = rerunning(|| add_linked(store, id, batch)).await?;
     store.tell_work();
     Ok(added)
 }
 
+/// Which tasks of an addition are stored; if none is, it never will be.
+pub(crate) async fn added(store: &Inner, addition: AdditionId, ids: &[TaskId]) -> Result<Vec<bool>> {
+    let params =
+        [(&addition.0 as _, Type::UUID), (&ids.iter().map(|id| id.0).collect::<Vec<Uuid>>() as _, Type::UUID_ARRAY)];
+    let rows = store.pool.ask(Role::Ask, "SELECT * FROM taskyard.task_added($1, $2)", &params).await?;
+    let stored = rows.iter().map(|row| get(row, 0)).collect::<Result<HashSet<Uuid>>>()?;
+    Ok(ids.iter().map(|id| stored.contains(&id.0)).collect())
+}
+
 /// Answers whether others have been told.
-async fn add_plain(store: &Inner, batch: &[NewTask]) -> Result<bool> {
+async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask]) -> Result<bool> {
     let chunks = chunks(batch.iter());
     if let [chunk] = chunks.as_slice() {
-        let arrays = Arrays::of(chunk, None);
+        let arrays = Arrays::of(Some(id), chunk, None);
         if !(store.options.notify && store.notifier.may_tell_work()) {
             store.pool.query(Role::Ask, SQL, &arrays.params()).await?;
             return Ok(false);
@@ -64,7 +77,7 @@ async fn add_plain(store: &Inner, batch: &[NewTask]) -> Result<bool> {
     rerunning(|| async {
         let transaction = store.pool.begin(Role::Ask).await?;
         for chunk in &chunks {
-            let arrays = Arrays::of(chunk, None);
+            let arrays = Arrays::of(Some(id), chunk, None);
             if let Err(interrupted) = transaction.query(SQL, &arrays.params()).await {
                 transaction.rollback().await;
                 return Err(interrupted);
@@ -92,9 +105,9 @@ fn chunks<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Vec<&'a NewTask>>
     chunks
 }
 
-async fn add_linked(store: &Inner, batch: &[NewTask]) -> Result<Vec<Added>, Interrupted> {
+async fn add_linked(store: &Inner, id: AdditionId, batch: &[NewTask]) -> Result<Vec<Added>, Interrupted> {
     let transaction = store.pool.begin(Role::Ask).await?;
-    match linked(&transaction, batch).await {
+    match linked(&transaction, Some(id), batch).await {
         Ok(added) => {
             transaction.commit().await?;
             Ok(added)
@@ -106,7 +119,12 @@ async fn add_linked(store: &Inner, batch: &[NewTask]) -> Result<Vec<Added>, Inte
     }
 }
 
-pub(crate) async fn linked(transaction: &Transaction<'_>, batch: &[NewTask]) -> Result<Vec<Added>, Interrupted> {
+/// Adds a batch with unique keys or parents inside a transaction. `addition` is `None` where nobody will ask for it.
+pub(crate) async fn linked(
+    transaction: &Transaction<'_>,
+    addition: Option<AdditionId>,
+    batch: &[NewTask],
+) -> Result<Vec<Added>, Interrupted> {
     let holders = keys::take(transaction, batch).await?;
     let stands_in = |id: TaskId| holders.get(&id).copied().unwrap_or(id);
     let added: Vec<Added> =
@@ -130,7 +148,7 @@ pub(crate) async fn linked(transaction: &Transaction<'_>, batch: &[NewTask]) -> 
         .map(|task| task.id.0)
         .collect();
     for chunk in chunks(tasks.iter()) {
-        let arrays = Arrays::of(&chunk, Some(&begins));
+        let arrays = Arrays::of(addition, &chunk, Some(&begins));
         transaction.query(SQL, &arrays.params()).await?;
     }
     if !released.is_empty() {

@@ -60,6 +60,8 @@ fn of_database(error: &DbError) -> Error {
     match code {
         "28P01" | "28000" | "42501" | "3D000" => Error::Refused(message),
         "53100" => Error::Full(message),
+        // An addition that was asked back before it arrived: nobody waits for its answer any more.
+        "TY002" => Error::Connection(message),
         "25006" => Error::Connection(format!("the server is a read-only standby ({message})")),
         "57014" | "53300" | "40001" | "40P01" | "55P03" => Error::Connection(message),
         "3F000" | "42P01" | "42883" if message.contains("taskyard") => {

@@ -35,6 +35,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/cascade/step.sql"),
     include_str!("sql/task/lock_parents.sql"),
     include_str!("sql/task/add.sql"),
+    include_str!("sql/task/added.sql"),
     include_str!("sql/task/claim.sql"),
     include_str!("sql/claim/read.sql"),
     include_str!("sql/task/record.sql"),

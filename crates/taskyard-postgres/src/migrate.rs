@@ -29,6 +29,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_deaths", include_str!("migrations/0004_deaths.sql")),
     ("0005_reasons", include_str!("migrations/0005_reasons.sql")),
     ("0006_rates", include_str!("migrations/0006_rates.sql")),
+    ("0007_refused", include_str!("migrations/0007_refused.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

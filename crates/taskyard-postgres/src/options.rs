@@ -17,6 +17,8 @@ pub struct Options {
     pub pool_size: usize,
     /// How long one attempt to connect may take (default 5 s).
     pub connect_timeout: Duration,
+    /// After this time a statement without an answer counts as lost (default 30 s); some statements have less.
+    pub answer_max: Duration,
 }
 
 impl Default for Options {
@@ -28,6 +30,7 @@ impl Default for Options {
             listen_url: None,
             pool_size: 3,
             connect_timeout: Duration::from_secs(5),
+            answer_max: Duration::from_secs(30),
         }
     }
 }

@@ -59,6 +59,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Pool {
     address: Address,
+    answer_max: Duration,
     slots: Vec<Slot>,
     closed: AtomicBool,
 }
@@ -149,12 +150,17 @@ async fn answer(
 }
 
 impl Pool {
-    pub fn new(address: Address, size: usize) -> Self {
+    pub fn new(address: Address, size: usize, answer_max: Duration) -> Self {
         Self {
             address,
+            answer_max,
             slots: (0..size.clamp(1, 3)).map(|_| Slot::default()).collect(),
             closed: AtomicBool::new(false),
         }
+    }
+
+    fn deadline(&self, role: Role) -> Duration {
+        role.deadline().min(self.answer_max)
     }
 
     fn slot(&self, role: Role) -> &Slot {
@@ -182,7 +188,7 @@ impl Pool {
 
     /// Runs one statement.
     pub async fn query(&self, role: Role, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
-        self.query_within(role, role.deadline(), false, sql, params).await
+        self.query_within(role, self.deadline(role), false, sql, params).await
     }
 
     /// Runs one statement, and sends another one right behind it whose outcome nobody needs.
@@ -193,12 +199,12 @@ impl Pool {
         params: Params<'_>,
         behind: (&str, Params<'_>),
     ) -> Result<Vec<Row>> {
-        self.run(role, role.deadline(), false, sql, params, Some(behind)).await
+        self.run(role, self.deadline(role), false, sql, params, Some(behind)).await
     }
 
     /// Runs one statement that may be run twice without harm: a connection that turns out to be gone is replaced.
     pub async fn ask(&self, role: Role, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
-        self.query_within(role, role.deadline(), true, sql, params).await
+        self.query_within(role, self.deadline(role), true, sql, params).await
     }
 
     /// As [`Self::query`], with a deadline of its own.
@@ -256,7 +262,7 @@ impl Pool {
     /// Begins a transaction that has its connection alone.
     pub async fn begin(&self, role: Role) -> Result<Transaction<'_>> {
         self.check_open()?;
-        let deadline = Instant::now() + role.deadline();
+        let deadline = Instant::now() + self.deadline(role);
         let late = || Error::Connection(format!("{}: no answer in time", self.address.shown));
         let slot = self.slot(role);
         for last in [false, true] {

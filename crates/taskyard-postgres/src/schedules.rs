@@ -254,7 +254,7 @@ async fn write(transaction: &Transaction<'_>, ticks: &[Tick]) -> Result<Vec<Opti
     let decided = decided.iter().map(|row| get(row, 0)).collect::<Result<Vec<String>>>()?;
     let applies = |tick: &Tick| decided.contains(&tick.name);
     let tasks: Vec<NewTask> = ticks.iter().filter(|tick| applies(tick)).flat_map(Tick::tasks).cloned().collect();
-    let added = if tasks.is_empty() { Vec::new() } else { add::linked(transaction, &tasks).await? };
+    let added = if tasks.is_empty() { Vec::new() } else { add::linked(transaction, None, &tasks).await? };
     let ids: HashMap<TaskId, TaskId> = tasks.iter().zip(&added).map(|(task, added)| (task.id, added.id)).collect();
     let id_of = |task: &NewTask| ids.get(&task.id).copied().unwrap_or(task.id);
     let (mut runs, mut settled, mut released, mut dropped) = (Vec::new(), Vec::new(), Vec::new(), Vec::<i64>::new());

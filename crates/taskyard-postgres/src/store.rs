@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
-    Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, DeadTake, Final,
-    Finish, Glance, GlanceAt, MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport, QueueStatus,
-    Record, Retention, SchedulePut, SchemaStatus, ServerRecord, StepReport, Store, StoreStatus, TaskEdit, TaskFilter,
-    TestClock, WriteReply,
+    AddRequest, Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, DeadTake,
+    Final, Finish, Glance, GlanceAt, MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport,
+    QueueStatus, Record, Retention, SchedulePut, SchemaStatus, ServerRecord, StepReport, Store, StoreStatus, TaskEdit,
+    TaskFilter, TestClock, WriteReply,
 };
-use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
+use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
-use taskyard_core::{ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp};
+use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp};
 use tokio::task::AbortHandle;
 use tokio_postgres::types::Type;
 
@@ -121,7 +121,7 @@ impl PostgresStore {
             });
         }
         let inner = Arc::new(Inner {
-            pool: Pool::new(address, options.pool_size),
+            pool: Pool::new(address, options.pool_size, options.answer_max),
             options,
             bells: Bells::default(),
             hears: AtomicBool::new(false),
@@ -216,9 +216,13 @@ impl Store for PostgresStore {
         Ok(())
     }
 
-    async fn add(&self, batch: &[NewTask]) -> Result<Vec<Added>> {
+    async fn add_batch(&self, request: AddRequest<'_>) -> Result<Vec<Added>> {
         self.tell_others();
-        add::add(&self.inner, batch).await
+        add::add(&self.inner, request).await
+    }
+
+    async fn added(&self, addition: AdditionId, ids: &[TaskId]) -> Result<Vec<bool>> {
+        add::added(&self.inner, addition, ids).await
     }
 
     async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>> {

@@ -22,6 +22,7 @@ mod tests {
             include_str!("migrations/0004_deaths.sql"),
             include_str!("migrations/0005_reasons.sql"),
             include_str!("migrations/0006_rates.sql"),
+            include_str!("migrations/0007_refused.sql"),
         ] {
             connection.execute_batch(sql).unwrap();
         }
@@ -85,6 +86,7 @@ mod tests {
             sql!("log/list"),
             sql!("log/delete"),
             sql!("unique_key/holder"),
+            sql!("refused/get"),
         ];
         for sql in hot {
             for step in plan(&connection, sql) {

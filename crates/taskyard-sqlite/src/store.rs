@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::*;
-use taskyard_core::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
+use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
-use taskyard_core::{ClaimId, Error, Rate, Result, ServerId, Store, TaskId, Timestamp};
+use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, Store, TaskId, Timestamp};
 
 use crate::identity::OpenedFile;
 use crate::ops;
@@ -123,9 +123,15 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::clock::set(tx, clock)).await
     }
 
-    async fn add(&self, batch: &[NewTask]) -> Result<Vec<Added>> {
-        let batch = batch.to_vec();
-        self.writer.write(move |tx| ops::add::add(tx, &batch)).await
+    async fn add_batch(&self, request: AddRequest<'_>) -> Result<Vec<Added>> {
+        let (id, batch) = (request.id, request.batch.to_vec());
+        self.writer.write(move |tx| ops::add::add_as(tx, id, &batch)).await
+    }
+
+    async fn added(&self, addition: AdditionId, ids: &[TaskId]) -> Result<Vec<bool>> {
+        let ids = ids.to_vec();
+        // By the writer: an addition of this process that is still on its way is executed before this.
+        self.writer.write(move |tx| ops::add::added(tx, addition, &ids)).await
     }
 
     async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>> {

@@ -23,6 +23,9 @@ macro_rules! __conformance_list {
                 records_come_in_the_order_asked_for
                 what_does_not_exist_has_nothing
                 concurrent_batches_are_each_whole
+                an_addition_is_asked_back_by_its_id
+                an_addition_that_was_asked_back_stores_nothing_later
+                the_mark_of_a_refused_addition_is_deleted
             }
             unique {
                 a_held_key_gives_the_existing_task

@@ -1,4 +1,4 @@
-//! The protocol broken in ten known ways: the walk must notice each, else it proves nothing.
+//! The protocol broken in eleven known ways: the walk must notice each, else it proves nothing.
 
 use taskyard_testkit::model::{Guard, Rules, Setup, explore};
 
@@ -86,5 +86,14 @@ fn a_priority_that_leaves_the_place_behind() {
         "place left behind",
         "its place is that of",
         Setup::limited().with(Rules { place_left_behind: true, ..Rules::default() }),
+    );
+}
+
+#[test]
+fn an_addition_asked_back_without_a_mark() {
+    is_caught(
+        "asked back without a mark",
+        "of addition 0 (No)",
+        Setup::one_task().with(Rules { asked_back_unmarked: true, ..Rules::default() }),
     );
 }

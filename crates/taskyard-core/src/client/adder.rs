@@ -14,9 +14,9 @@ use tokio::sync::{Notify, oneshot};
 
 use super::ClientConfig;
 use crate::failpoint;
-use crate::store::{Added, ControlReply, Store};
+use crate::store::{AddRequest, Added, ControlReply, Store};
 use crate::task::NewTask;
-use crate::{Error, Result, TaskId};
+use crate::{AdditionId, Error, Result, TaskId};
 
 /// Tasks in one statement at most.
 const BATCH_MAX: usize = 10_000;
@@ -325,29 +325,14 @@ impl Writer {
 
     /// Writes one batch, however long the database is away; only a refusal comes back.
     async fn write(&mut self, batch: &[NewTask]) -> Result<Vec<Added>> {
+        let request = AddRequest::new(batch);
         failpoint!("add", Before);
-        let mut added = self.store.add(batch).await;
+        let added = self.store.add_batch(request).await;
         failpoint!("add", After);
-        let mut pause = Duration::from_millis(50);
-        while let Err(error) = &added {
-            if !error.is_transient() {
-                break;
-            }
-            if self.shared.lock().away.replace(error.to_string()).is_none() {
-                tracing::warn!(%error, waiting = batch.len(), "the database is away; additions wait in memory");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => {}
-                () = self.shared.lost.notified() => {
-                    for task in batch {
-                        tracing::error!(task = %task.id, kind = %task.kind, "a task was not written before the shutdown");
-                    }
-                    return Err(error.clone());
-                }
-            }
-            pause = (pause * 2).min(BACKOFF_MAX);
-            added = self.write_again(batch).await;
-        }
+        let added = match added {
+            Err(error) if error.is_transient() => self.write_again(batch, request.id, error).await,
+            added => added,
+        };
         self.shared.lock().away = None;
         if let Ok(added) = &added {
             for (task, added) in batch.iter().zip(added).filter(|(task, added)| task.id != added.id) {
@@ -360,25 +345,66 @@ impl Writer {
         added
     }
 
-    /// After a failure whose outcome is unknown: a batch is atomic, so if any of its ids is there it was written, and
-    /// only duplicates of unique keys are missing.
-    async fn write_again(&self, batch: &[NewTask]) -> Result<Vec<Added>> {
-        let ids: Vec<TaskId> = batch.iter().map(|task| task.id).collect();
-        let found = self.store.get(&ids).await?;
-        if found.iter().all(Option::is_none) {
-            return self.store.add(batch).await;
+    /// Goes on after a try whose outcome is unknown: asks for it, which decides it, and tries again if nothing was stored.
+    async fn write_again(&self, batch: &[NewTask], first: AdditionId, error: Error) -> Result<Vec<Added>> {
+        let (mut addition, mut error) = (first, error);
+        let mut pause = Duration::from_millis(50);
+        let mut answers: HashMap<TaskId, Added> = HashMap::with_capacity(batch.len());
+        let mut left: Vec<NewTask> = batch.to_vec();
+        loop {
+            self.pause(&error, batch, pause).await?;
+            pause = (pause * 2).min(BACKOFF_MAX);
+            let ids: Vec<TaskId> = left.iter().map(|task| task.id).collect();
+            let stored = match self.store.added(addition, &ids).await {
+                Ok(stored) => stored,
+                Err(again) if again.is_transient() => {
+                    error = again;
+                    continue;
+                }
+                Err(refusal) => return Err(refusal),
+            };
+            if let Some(first) = stored.iter().position(|stored| *stored) {
+                // A batch is atomic: what is missing of it has a key that another task held, or an id of it was taken before.
+                if left.iter().zip(&stored).any(|(task, stored)| !stored && task.unique.is_none()) {
+                    return Err(Error::DuplicateId(ids[first]));
+                }
+                let found = ids.iter().zip(&stored).filter(|(_, stored)| **stored);
+                answers.extend(found.map(|(id, _)| (*id, Added { id: *id, existing: false })));
+                left.retain(|task| !answers.contains_key(&task.id));
+            }
+            if !left.is_empty() {
+                let request = AddRequest::new(&left);
+                addition = request.id;
+                match self.store.add_batch(request).await {
+                    Ok(added) => answers.extend(left.iter().map(|task| task.id).zip(added)),
+                    Err(again) if again.is_transient() => {
+                        error = again;
+                        continue;
+                    }
+                    Err(refusal) => return Err(refusal),
+                }
+            }
+            return Ok(batch.iter().map(|task| answers[&task.id]).collect());
         }
-        let missing: Vec<NewTask> =
-            batch.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(task, _)| task.clone()).collect();
-        let mut again = if missing.is_empty() { Vec::new() } else { self.store.add(&missing).await? }.into_iter();
-        Ok(batch
-            .iter()
-            .zip(found)
-            .map(|(task, found)| match found {
-                Some(_) => Added { id: task.id, existing: false },
-                None => again.next().expect("one answer per missing task"),
-            })
-            .collect())
+    }
+
+    /// Notes that the database is away and waits before the next try.
+    ///
+    /// # Errors
+    /// The error given, if the client is closed meanwhile.
+    async fn pause(&self, error: &Error, batch: &[NewTask], pause: Duration) -> Result<()> {
+        if self.shared.lock().away.replace(error.to_string()).is_none() {
+            tracing::warn!(%error, waiting = batch.len(), "the database is away; additions wait in memory");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => Ok(()),
+            () = self.shared.lost.notified() => {
+                for task in batch {
+                    tracing::error!(task = %task.id, kind = %task.kind, "a task was not written before the shutdown");
+                }
+                Err(error.clone())
+            }
+        }
     }
 
     async fn control(&self, verb: Verb, calls: Vec<(TaskId, oneshot::Sender<Result<ControlReply>>)>) {

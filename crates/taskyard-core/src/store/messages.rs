@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::state::Runtime;
-use crate::task::{Failure, LogLine};
-use crate::{ClaimId, Rate, RetryPolicy, ServerId, TaskId, TaskState, Timestamp, Token};
+use crate::task::{Failure, LogLine, NewTask};
+use crate::{AdditionId, ClaimId, Rate, RetryPolicy, ServerId, TaskId, TaskState, Timestamp, Token};
 
 /// What a migration did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +39,23 @@ pub enum TestClock {
     Offset(i64),
     /// Standing still at this instant.
     Frozen(Timestamp),
+}
+
+/// One try to add a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AddRequest<'a> {
+    /// Names this try; never used twice.
+    pub id: AdditionId,
+    /// The tasks, at least one.
+    pub batch: &'a [NewTask],
+}
+
+impl<'a> AddRequest<'a> {
+    /// A request under a new id.
+    #[must_use]
+    pub fn new(batch: &'a [NewTask]) -> Self {
+        Self { id: AdditionId::generate(), batch }
+    }
 }
 
 /// What became of one added task.

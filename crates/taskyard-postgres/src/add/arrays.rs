@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use taskyard_core::state::OnParentFailure;
 use taskyard_core::task::{Start, UniqueHold};
-use taskyard_core::{NewTask, RetryPolicy, TaskId, Timestamp};
+use taskyard_core::{AdditionId, NewTask, RetryPolicy, TaskId, Timestamp};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -14,6 +14,7 @@ use crate::text::{array_literal, micros, millis, start};
 /// The columns of a batch. A column without any value is no array at all.
 #[derive(Default)]
 pub(super) struct Arrays<'a> {
+    addition: Option<Uuid>,
     ids: Vec<Uuid>,
     kinds: Vec<&'a str>,
     runtimes: Vec<i16>,
@@ -52,10 +53,11 @@ fn column<'a, T>(
 }
 
 impl<'a> Arrays<'a> {
-    pub fn of(tasks: &[&'a NewTask], begins: Option<&HashMap<TaskId, Begin>>) -> Self {
+    pub fn of(addition: Option<AdditionId>, tasks: &[&'a NewTask], begins: Option<&HashMap<TaskId, Begin>>) -> Self {
         let default = RetryPolicy::default();
         let begin = |task: &NewTask| begins.and_then(|begins| begins.get(&task.id));
         let mut arrays = Self {
+            addition: addition.map(|addition| addition.0),
             ids: tasks.iter().map(|task| task.id.0).collect(),
             kinds: tasks.iter().map(|task| task.kind.as_str()).collect(),
             runtimes: tasks.iter().map(|task| task.runtime.code()).collect(),
@@ -155,8 +157,9 @@ impl<'a> Arrays<'a> {
         self.edge_open = Some(opens);
     }
 
-    pub fn params(&self) -> [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 26] {
+    pub fn params(&self) -> [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 27] {
         [
+            (&self.addition, Type::UUID),
             (&self.ids, Type::UUID_ARRAY),
             (&self.kinds, Type::TEXT_ARRAY),
             (&self.runtimes, Type::INT2_ARRAY),

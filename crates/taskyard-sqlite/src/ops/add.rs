@@ -7,7 +7,7 @@ use rusqlite::{CachedStatement, params};
 use taskyard_core::store::Added;
 use taskyard_core::task::{Failure, NewTask, Start, UniqueHold};
 use taskyard_core::time::to_micros;
-use taskyard_core::{Error, RetryPolicy, TaskId, TaskState, WaitReason};
+use taskyard_core::{AdditionId, Error, RetryPolicy, TaskId, TaskState, WaitReason};
 
 use super::resolve::{Plan, resolve};
 use crate::codec::{id_bits, later};
@@ -20,6 +20,24 @@ use crate::thread::tx::Tx;
 
 /// Tasks that share one number from the sequence.
 const BATCH_BITS: u32 = 20;
+
+/// Adds a batch, unless it was asked back before it came here.
+pub(crate) fn add_as(tx: &mut Tx<'_>, addition: AdditionId, batch: &[NewTask]) -> Outcome<Vec<Added>> {
+    if tx.any(sql!("refused/get"), [addition.0.into_bytes()])? {
+        return Err(Error::Connection("this addition was asked back before it arrived and is refused".into()).into());
+    }
+    add(tx, batch)
+}
+
+/// Which tasks of an addition are stored; if none is, it never will be.
+pub(crate) fn added(tx: &mut Tx<'_>, addition: AdditionId, ids: &[TaskId]) -> Outcome<Vec<bool>> {
+    let mut exists = tx.sql(sql!("task/exists"))?;
+    let stored = ids.iter().map(|id| exists.exists([id_bits(*id)])).collect::<Result<Vec<bool>, _>>()?;
+    if !stored.contains(&true) {
+        tx.run(sql!("refused/add"), params![addition.0.into_bytes(), tx.now])?;
+    }
+    Ok(stored)
+}
 
 /// Adds a batch.
 pub(crate) fn add(tx: &mut Tx<'_>, batch: &[NewTask]) -> Outcome<Vec<Added>> {

@@ -4,7 +4,7 @@
 //! order in which they were added, a bounded number per step, and goes on where the last step stopped.
 
 use rusqlite::params;
-use taskyard_core::store::{AUTO_REMOVE_AFTER, Retention, STEP_ROWS_MAX, StepReport};
+use taskyard_core::store::{AUTO_REMOVE_AFTER, REFUSED_KEPT, Retention, STEP_ROWS_MAX, StepReport};
 use taskyard_core::{TaskId, TaskState};
 
 use crate::codec::{self, id_bits, int, micros, opt_int};
@@ -108,6 +108,7 @@ pub(crate) fn prune(tx: &mut Tx<'_>, retention: &Retention) -> Outcome<StepRepor
         }
     }
     tx.run(sql!("prune/set"), [0])?;
+    tx.run(sql!("refused/prune"), [tx.now.saturating_sub(micros(REFUSED_KEPT))])?;
     Ok(StepReport { tasks, more: false })
 }
 

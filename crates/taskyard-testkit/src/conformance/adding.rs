@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use taskyard_core::state::{OnParentFailure, Runtime};
+use taskyard_core::store::{AddRequest, REFUSED_KEPT, Retention};
 use taskyard_core::task::{NewTask, Start, Unique, UniqueHold};
 use taskyard_core::{Error, RetryPolicy, TaskId, TaskState};
 
@@ -187,4 +188,47 @@ pub(super) async fn concurrent_batches_are_each_whole(yard: Yard) {
     }
     adders.join_all().await;
     assert_eq!(yard.store.status().await.unwrap().by_state[1], 1_600);
+}
+
+fn key(key: &str) -> Unique {
+    Unique { key: key.into(), hold: UniqueHold::UntilFinished }
+}
+
+pub(super) async fn an_addition_is_asked_back_by_its_id(yard: Yard) {
+    let batch = [task(), NewTask { unique: Some(key("k")), ..task() }, task()];
+    let request = AddRequest::new(&batch);
+    yard.store.add_batch(request).await.unwrap();
+    assert_eq!(yard.store.added(request.id, &ids(&batch)).await.unwrap(), [true; 3]);
+    // Of a batch with a held key, what was added is told apart from what another task stands in for.
+    let second = [task(), NewTask { unique: Some(key("k")), ..task() }];
+    let request = AddRequest::new(&second);
+    yard.store.add_batch(request).await.unwrap();
+    assert_eq!(yard.store.added(request.id, &ids(&second)).await.unwrap(), [true, false]);
+}
+
+pub(super) async fn an_addition_that_was_asked_back_stores_nothing_later(yard: Yard) {
+    for batch in [tasks(3), vec![NewTask { unique: Some(key("k")), ..task() }], tasks(2_500)] {
+        let request = AddRequest::new(&batch);
+        assert!(!yard.store.added(request.id, &ids(&batch)).await.unwrap().contains(&true));
+        yard.store.added(request.id, &ids(&batch)).await.unwrap();
+        let error = yard.store.add_batch(request).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        let found = yard.store.get(&ids(&batch)).await.unwrap();
+        assert!(found.iter().all(Option::is_none), "the late statement stored something");
+        // The same tasks under another id are another try.
+        yard.store.add_batch(AddRequest::new(&batch)).await.unwrap();
+        assert_eq!(yard.store.added(request.id, &ids(&batch)).await.unwrap(), vec![true; batch.len()]);
+    }
+}
+
+pub(super) async fn the_mark_of_a_refused_addition_is_deleted(yard: Yard) {
+    yard.freeze().await;
+    let batch = [task()];
+    let request = AddRequest::new(&batch);
+    yard.store.added(request.id, &ids(&batch)).await.unwrap();
+    for (wait, kept) in [(REFUSED_KEPT / 2, true), (REFUSED_KEPT / 2, false)] {
+        yard.advance(wait).await;
+        while yard.store.prune(&Retention::default()).await.unwrap().more {}
+        assert_eq!(yard.store.add_batch(request).await.is_err(), kept);
+    }
 }

@@ -4,7 +4,8 @@ use taskyard_core::TaskState;
 use taskyard_core::state::OnParentFailure;
 
 use super::db::{Db, Deadline, DeadlineWhat, Edge, Key, Task};
-use super::names::{KeyNo, QueueNo, TaskNo};
+use super::names::{AdditionNo, KeyNo, QueueNo, TaskNo};
+use super::rules::Rules;
 
 /// When a task may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -75,9 +76,28 @@ pub enum AddError {
     Duplicate(TaskNo),
     /// This task names a parent that does not exist.
     UnknownParent(TaskNo, TaskNo),
+    /// The addition was asked back before it arrived.
+    Refused,
 }
 
 impl Db {
+    /// Executes one try to add a batch.
+    ///
+    /// # Errors
+    /// As [`Db::add`], and a refused addition; nothing was added.
+    pub fn add_as(&mut self, addition: AdditionNo, batch: &[Addition]) -> Result<Vec<(TaskNo, bool)>, AddError> {
+        if self.refused.contains(&addition) { Err(AddError::Refused) } else { self.add(batch) }
+    }
+
+    /// Whether any task of an addition is stored; if none is, it never will be.
+    pub fn added(&mut self, addition: AdditionNo, batch: &[Addition], rules: &Rules) -> bool {
+        let stored = batch.iter().any(|new| self.task(new.id).is_some());
+        if !stored && !rules.asked_back_unmarked {
+            self.refused.push(addition);
+        }
+        stored
+    }
+
     /// Adds all or none; for each the id that stands for it, and whether that one existed.
     ///
     /// # Errors

@@ -4,8 +4,8 @@
 use taskyard_core::TaskState;
 
 use super::db::Db;
-use super::names::{ClaimNo, ServerNo, Token};
-use super::world::{LEASE, World};
+use super::names::{AdditionNo, ClaimNo, ServerNo, Token};
+use super::world::{Asked, LEASE, World};
 
 /// Gives names in the order of first use.
 #[derive(Default)]
@@ -28,6 +28,7 @@ struct Names {
     tokens: Renaming,
     claims: Renaming,
     servers: Renaming,
+    additions: Renaming,
 }
 
 impl Names {
@@ -43,7 +44,12 @@ impl Names {
         server.0 = self.servers.of(server.0);
     }
 
+    fn addition(&mut self, addition: &mut AdditionNo) {
+        addition.0 = self.additions.of(addition.0);
+    }
+
     fn rename(&mut self, db: &mut Db) {
+        db.refused.iter_mut().for_each(|addition| self.addition(addition));
         for task in &mut db.tasks {
             task.token.iter_mut().for_each(|token| self.token(token));
             task.decided_by.iter_mut().for_each(|token| self.token(token));
@@ -68,6 +74,11 @@ impl World {
     pub(super) fn canonicalise(&mut self) {
         let living: Vec<ServerNo> = self.procs.iter().map(|proc| proc.server).collect();
         std::iter::once(&mut self.db).chain(&mut self.past).for_each(|db| settle(db, &living));
+        // The mark of an addition that cannot arrive any more decides nothing.
+        let on_the_way = &self.on_the_way;
+        std::iter::once(&mut self.db).chain(&mut self.past).for_each(|db| {
+            db.refused.retain(|refused| on_the_way.iter().any(|(_, addition)| addition == refused));
+        });
         let mut names = Names::default();
         for proc in &mut self.procs {
             names.server(&mut proc.server);
@@ -79,9 +90,17 @@ impl World {
             }
             proc.lost_claims.iter_mut().for_each(|claim| names.claim(claim));
         }
+        for asked in &mut self.asked {
+            if let Asked::InDoubt(addition) = asked {
+                names.addition(addition);
+            }
+        }
+        self.on_the_way.iter_mut().for_each(|(_, addition)| names.addition(addition));
+        self.on_the_way.sort_unstable();
         std::iter::once(&mut self.db).chain(&mut self.past).for_each(|db| names.rename(db));
         std::iter::once(&mut self.db).chain(&mut self.past).for_each(sort);
         self.next_token = Token(names.tokens.seen.len() as u16);
+        self.next_addition = AdditionNo(names.additions.seen.len() as u16);
         self.next_claim = ClaimNo(names.claims.seen.len() as u16);
         self.next_server = ServerNo(names.servers.seen.len() as u16);
     }
@@ -129,4 +148,5 @@ fn sort(db: &mut Db) {
     db.deadlines.sort();
     db.dead.sort();
     db.signals.sort();
+    db.refused.sort();
 }

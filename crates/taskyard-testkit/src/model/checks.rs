@@ -53,7 +53,8 @@ pub(super) fn acknowledged(world: &World, setup: &Setup) -> Result<(), String> {
         let there = setup.batches[batch].iter().filter(|new| world.db.task(new.id).is_some()).count();
         let all = setup.batches[batch].len();
         let right = match asked {
-            Asked::Yes | Asked::InDoubt => there == all,
+            Asked::Yes => there == all,
+            Asked::InDoubt(_) => there == all || there == 0,
             Asked::No | Asked::Looked(_) | Asked::Forgotten => there == 0,
         };
         must!(right, "of the {all} tasks of addition {batch} ({asked:?}) {there} exist");

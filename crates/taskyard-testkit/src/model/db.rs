@@ -9,7 +9,7 @@ use taskyard_core::state::OnParentFailure;
 use taskyard_core::task::AttemptOutcome;
 
 use super::add::Hold;
-use super::names::{Blame, ClaimNo, KeyNo, QueueNo, ServerNo, TaskNo, Token};
+use super::names::{AdditionNo, Blame, ClaimNo, KeyNo, QueueNo, ServerNo, TaskNo, Token};
 
 /// One task's wide row.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -215,6 +215,7 @@ pub struct Db {
     pub deadlines: Vec<Deadline>,
     pub dead: Vec<TaskNo>,
     pub signals: Vec<Signal>,
+    pub refused: Vec<AdditionNo>,
     /// Not a table: whether a task was ever removed. What fell along one that is gone is not found by a retry.
     pub thinned: bool,
 }

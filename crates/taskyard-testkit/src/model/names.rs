@@ -29,6 +29,10 @@ number!(
     ClaimNo(u16), "c"
 );
 number!(
+    /// One try to add a batch.
+    AdditionNo(u16), "a"
+);
+number!(
     /// One claim of one task. Never used twice, not even after a fail-over: it stands for 128 random bits.
     Token(u16), "k"
 );

@@ -1,4 +1,4 @@
-//! How the protocol is kept, and the ten ways of breaking it that a walk must notice.
+//! How the protocol is kept, and the eleven ways of breaking it that a walk must notice.
 
 /// By what a write of a running attempt is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -33,6 +33,8 @@ pub struct Rules {
     pub retry_beside_cascade: bool,
     /// Broken: a change of the priority leaves an enqueued task in its old place.
     pub place_left_behind: bool,
+    /// Broken: an addition that is asked back and not found is not marked as refused.
+    pub asked_back_unmarked: bool,
     /// Edges told within one transaction; what is more is left to a cascade row.
     pub inline_max: usize,
 }
@@ -47,6 +49,7 @@ impl Default for Rules {
             flag_lost_at_release: false,
             retry_beside_cascade: false,
             place_left_behind: false,
+            asked_back_unmarked: false,
             inline_max: taskyard_core::store::CASCADE_INLINE_MAX,
         }
     }

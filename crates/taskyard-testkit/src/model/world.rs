@@ -12,7 +12,7 @@ use taskyard_core::TaskState;
 use super::checks;
 use super::db::Db;
 use super::finish::{Outcome, Writer};
-use super::names::{ClaimNo, QueueNo, ServerNo, TaskNo, Token};
+use super::names::{AdditionNo, ClaimNo, QueueNo, ServerNo, TaskNo, Token};
 use super::setups::Setup;
 
 /// A lease that does not end by itself: its end is an action of its own.
@@ -83,8 +83,8 @@ impl Proc {
 pub(super) enum Asked {
     /// Not sent.
     No,
-    /// Sent, applied, the answer lost.
-    InDoubt,
+    /// Sent, and nothing heard of it.
+    InDoubt(AdditionNo),
     /// Broken variant only: the parents were looked at, nothing is stored yet.
     Looked(Vec4),
     /// Acknowledged.
@@ -101,6 +101,9 @@ pub(super) type Vec4 = [Option<TaskState>; 4];
 #[allow(missing_docs, reason = "each variant says what happens")]
 pub enum Action {
     Add { batch: usize, reply_lost: bool },
+    AddDelayed { batch: usize },
+    AddArrives { at: usize },
+    AskBack { batch: usize },
     LookAtParents { batch: usize },
     Claim { proc: usize, alone: bool, reply_lost: bool },
     ReadBack { proc: usize, claim: ClaimNo },
@@ -139,7 +142,7 @@ impl Action {
             // The lease of a process that is gone ends; that of a living one is renewed.
             Self::Lapse { server } => !world.procs.iter().any(|proc| proc.alive && proc.server == server),
             Self::Cancel { .. } | Self::Stop { .. } | Self::Retry { .. } | Self::Pause { .. } => false,
-            Self::Die { .. } | Self::Freeze { .. } | Self::FailOver { .. } => false,
+            Self::Die { .. } | Self::Freeze { .. } | Self::FailOver { .. } | Self::AddDelayed { .. } => false,
             _ => true,
         }
     }
@@ -155,12 +158,15 @@ pub struct World {
     /// The servers.
     pub procs: Vec<Proc>,
     pub(super) asked: Vec<Asked>,
+    /// Additions whose statements have not reached the database yet.
+    pub(super) on_the_way: Vec<(usize, AdditionNo)>,
     /// Broken variant only: what a rescue has read and will free.
     pub(super) rescuing: Option<Vec<TaskNo>>,
     /// What may still go wrong.
     pub budget: Budget,
     pub(super) next_token: Token,
     pub(super) next_claim: ClaimNo,
+    pub(super) next_addition: AdditionNo,
     pub(super) next_server: ServerNo,
 }
 
@@ -173,10 +179,12 @@ impl World {
             past: Vec::new(),
             procs: Vec::new(),
             asked: vec![Asked::No; setup.batches.len()],
+            on_the_way: Vec::new(),
             rescuing: None,
             budget: setup.budget,
             next_token: Token(0),
             next_claim: ClaimNo(0),
+            next_addition: AdditionNo(0),
             next_server: ServerNo(0),
         };
         if let Some((queue, max)) = setup.limited {

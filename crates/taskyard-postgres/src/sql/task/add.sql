@@ -3,8 +3,11 @@
 -- has fallen with p_fallen already. The caller has taken the unique keys.
 --
 -- flags: 1 auto_remove, 2 at_most_once, 4 has children in this batch, 8 holds its unique key no longer (it has fallen).
-CREATE OR REPLACE FUNCTION taskyard.task_add(
-    p_ids uuid[], p_kinds text[], p_runtimes smallint[], p_names text[], p_queues text[], p_priorities int[],
+--
+-- p_addition names this try (null: nobody will ask for it). The lock and the check behind it make sure that an addition that
+-- was asked back (task_added) and found missing stores nothing when it arrives late.
+CREATE OR REPLACE FUNCTION taskyard.task_add_as(
+    p_addition uuid, p_ids uuid[], p_kinds text[], p_runtimes smallint[], p_names text[], p_queues text[], p_priorities int[],
     p_payloads bytea[], p_contexts bytea[], p_policies text[], p_timeouts bigint[], p_after_us bigint[],
     p_run_ats timestamptz[], p_expires_us bigint[], p_keys text[], p_holds smallint[], p_flags int[], p_tags text[],
     p_on_failures smallint[], p_initial smallint[], p_open int[], p_fallen uuid[], p_first_parents uuid[],
@@ -19,6 +22,12 @@ DECLARE
     v_lanes int[];
     v_ages bigint[];
 BEGIN
+    IF p_addition IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock(uuid_hash_extended(p_addition, 0));
+        IF EXISTS (SELECT FROM taskyard.refused f WHERE f.id = p_addition) THEN
+            RAISE EXCEPTION 'taskyard: this addition was asked back before it arrived and is refused' USING ERRCODE = 'TY002';
+        END IF;
+    END IF;
     IF EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
         -- KEY SHARE: see ready_insert.
         SELECT array_agg(l.name), array_agg(l.lane), array_agg(l.ageing_us) INTO v_names, v_lanes, v_ages FROM (
@@ -99,5 +108,20 @@ BEGIN
         FROM (SELECT DISTINCT u.id FROM unnest(p_edge_parents) AS u(id) ORDER BY 1) p
         WHERE t.id = p.id AND NOT t.has_children;
     END IF;
+END
+$$;
+
+-- For programs of an earlier version.
+CREATE OR REPLACE FUNCTION taskyard.task_add(
+    p_ids uuid[], p_kinds text[], p_runtimes smallint[], p_names text[], p_queues text[], p_priorities int[],
+    p_payloads bytea[], p_contexts bytea[], p_policies text[], p_timeouts bigint[], p_after_us bigint[],
+    p_run_ats timestamptz[], p_expires_us bigint[], p_keys text[], p_holds smallint[], p_flags int[], p_tags text[],
+    p_on_failures smallint[], p_initial smallint[], p_open int[], p_fallen uuid[], p_first_parents uuid[],
+    p_edge_parents uuid[], p_edge_children uuid[], p_edge_places int[], p_edge_open boolean[]
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM taskyard.task_add_as(NULL, p_ids, p_kinds, p_runtimes, p_names, p_queues, p_priorities, p_payloads, p_contexts,
+        p_policies, p_timeouts, p_after_us, p_run_ats, p_expires_us, p_keys, p_holds, p_flags, p_tags, p_on_failures,
+        p_initial, p_open, p_fallen, p_first_parents, p_edge_parents, p_edge_children, p_edge_places, p_edge_open);
 END
 $$;

@@ -56,6 +56,7 @@ BEGIN
     IF NOT more THEN
         v_last := NULL;
         DELETE FROM taskyard.unique_key k WHERE k.until <= v_now;
+        DELETE FROM taskyard.refused f WHERE f.at <= v_now - interval '1 day';
         DELETE FROM taskyard.server s WHERE s.dead_at <= v_now - interval '1 day'
             AND NOT EXISTS (SELECT FROM taskyard.claim c WHERE c.server_id = s.id);
     END IF;

@@ -3,12 +3,12 @@
 use taskyard_core::TaskState;
 
 use super::{Action, Asked, LEASE, Run, Vec4, World};
-use crate::model::add::{AddError, Addition};
+use crate::model::add::Addition;
 use crate::model::checks;
 use crate::model::claim::{ClaimAsk, ClaimedTask};
 use crate::model::db::Claim;
 use crate::model::finish::{Outcome, Reply, Writer};
-use crate::model::names::ClaimNo;
+use crate::model::names::{AdditionNo, ClaimNo};
 use crate::model::rules::Rules;
 use crate::model::setups::Setup;
 
@@ -17,6 +17,23 @@ impl World {
         let rules = &setup.rules;
         match action {
             Action::Add { batch, reply_lost } => self.add(batch, reply_lost, setup)?,
+            Action::AddDelayed { batch } => {
+                self.budget.lost_adds -= 1;
+                let addition = self.name_addition();
+                self.on_the_way.push((batch, addition));
+                self.asked[batch] = Asked::InDoubt(addition);
+            }
+            Action::AddArrives { at } => {
+                let (batch, addition) = self.on_the_way.remove(at);
+                // Nobody hears the answer.
+                let _ = self.db.add_as(addition, &setup.batches[batch]);
+            }
+            Action::AskBack { batch } => {
+                if let Asked::InDoubt(addition) = self.asked[batch] {
+                    let stored = self.db.added(addition, &setup.batches[batch], rules);
+                    self.asked[batch] = if stored { Asked::Yes } else { Asked::No };
+                }
+            }
             Action::LookAtParents { batch } => {
                 let mut seen: Vec4 = [None; 4];
                 let states = self.db.parent_states(&setup.batches[batch][0].parents);
@@ -146,15 +163,16 @@ impl World {
             self.asked[batch] = Asked::Yes;
             return Ok(());
         }
-        let known = news.iter().all(|new| self.db.task(new.id).is_some());
-        match self.db.add(news) {
-            Ok(_) => {}
-            // The client asks again after a lost reply and learns that it is there.
-            Err(AddError::Duplicate(_)) if known && self.asked[batch] == Asked::InDoubt => {}
-            Err(error) => return Err(format!("an addition was refused: {error:?}")),
-        }
-        self.asked[batch] = if reply_lost { Asked::InDoubt } else { Asked::Yes };
+        let addition = self.name_addition();
+        self.db.add_as(addition, news).map_err(|error| format!("an addition was refused: {error:?}"))?;
+        self.asked[batch] = if reply_lost { Asked::InDoubt(addition) } else { Asked::Yes };
         Ok(())
+    }
+
+    fn name_addition(&mut self) -> AdditionNo {
+        let addition = self.next_addition;
+        self.next_addition.0 += 1;
+        addition
     }
 
     fn claim(&mut self, proc: usize, alone: bool, reply_lost: bool, setup: &Setup) {
@@ -217,13 +235,13 @@ impl World {
         let at = self.past.len() - commits;
         self.db = self.past.swap_remove(at);
         self.past.clear();
+        // What was on its way to the old primary ended with its connections.
+        self.on_the_way.clear();
         self.procs.iter_mut().for_each(|proc| proc.outdated = proc.alive);
         for (batch, asked) in self.asked.iter_mut().enumerate() {
             let there = setup.batches[batch].iter().all(|new| self.db.task(new.id).is_some());
             match asked {
                 Asked::Yes if !there => *asked = Asked::Forgotten,
-                // The client's second try finds nothing and adds it again.
-                Asked::InDoubt if !there => *asked = Asked::No,
                 _ => {}
             }
         }

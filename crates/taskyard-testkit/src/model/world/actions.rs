@@ -31,13 +31,16 @@ impl World {
                         next.push(Action::Add { batch, reply_lost: false });
                         if self.budget.lost_adds > 0 {
                             next.push(Action::Add { batch, reply_lost: true });
+                            next.push(Action::AddDelayed { batch });
                         }
                     }
                 }
-                Asked::Looked(_) | Asked::InDoubt => next.push(Action::Add { batch, reply_lost: false }),
+                Asked::Looked(_) => next.push(Action::Add { batch, reply_lost: false }),
+                Asked::InDoubt(_) => next.push(Action::AskBack { batch }),
                 _ => {}
             }
         }
+        next.extend((0..self.on_the_way.len()).map(|at| Action::AddArrives { at }));
     }
 
     fn proc_actions(&self, setup: &Setup, at: usize, next: &mut Vec<Action>) {

@@ -1,0 +1,104 @@
+//! Additions whose outcome is unknown for a while: each is stored once, or its caller hears that it is not.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use taskyard_core::Client;
+use taskyard_core::client::{Call, ClientConfig};
+use taskyard_core::store::{AddRequest, Store};
+use taskyard_postgres::{Options, PostgresStore};
+use taskyard_testkit::factory::{ids, task, tasks};
+use taskyard_testkit::postgres::shared;
+use tokio_postgres::NoTls;
+
+mod yard;
+
+/// A store that gives a statement up after half a second.
+async fn impatient(url: &str) -> Arc<PostgresStore> {
+    let options = Options { answer_max: Duration::from_millis(500), ..Options::default() };
+    PostgresStore::connect(url, options).await.unwrap()
+}
+
+async fn session(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Waits until this query's one value is `t`.
+async fn until(url: &str, query: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while shared().psql_in(url, query) != "t" {
+        assert!(Instant::now() < deadline, "{query}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bulk_addition_behind_a_lock_that_outlasts_the_client_is_stored_once() {
+    let url = yard::database().await;
+    let client = Client::new(impatient(&url).await, ClientConfig::default());
+    let locker = session(&url).await;
+    locker.batch_execute("BEGIN; LOCK TABLE taskyard.task IN SHARE MODE").await.unwrap();
+    let calls = (0..2_000).map(|number| Call::<u64>::new("testkit::body", &(number,)));
+    let tasks = client.add_tasks(calls).unwrap();
+    // The client gave the statement up, and asks for it.
+    until(
+        &url,
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%task_added%' AND query NOT LIKE '%activity%'",
+    )
+    .await;
+    locker.batch_execute("COMMIT").await.unwrap();
+    let id = tokio::time::timeout(Duration::from_secs(30), tasks[0].get_task_id()).await.expect("in time").unwrap();
+    assert_eq!(id, tasks[0].id());
+    assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM taskyard.task"), "2000");
+    assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM taskyard.ready"), "2000");
+}
+
+/// The statement is being executed while it is asked for: the answer waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_waits_for_a_statement_that_is_being_executed() {
+    let (store, url) = yard::fresh_with_address().await;
+    for large in [false, true] {
+        // A large batch is several statements in one transaction.
+        let batch = tasks(if large { 3_000 } else { 3 });
+        let locker = session(&url).await;
+        locker.batch_execute("BEGIN; LOCK TABLE taskyard.ready IN SHARE MODE").await.unwrap();
+        let request = AddRequest::new(&batch);
+        let (adding, other) = (store.clone(), yard::open(&url).await);
+        let copy = batch.clone();
+        let add = tokio::spawn(async move { adding.add_batch(AddRequest { id: request.id, batch: &copy }).await });
+        until(
+            &url,
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%task_add_as%' AND wait_event_type = 'Lock'",
+        )
+        .await;
+        let (asked, asker) = (ids(&batch), other.clone());
+        let ask = tokio::spawn(async move { asker.added(request.id, &asked).await });
+        until(
+            &url,
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%task_added%' AND wait_event = 'advisory'",
+        )
+        .await;
+        locker.batch_execute("COMMIT").await.unwrap();
+        add.await.unwrap().unwrap();
+        assert_eq!(ask.await.unwrap().unwrap(), vec![true; batch.len()]);
+    }
+}
+
+/// A program of the version before calls the function by its old name.
+#[tokio::test]
+async fn the_function_of_the_version_before_still_adds() {
+    let url = yard::database().await;
+    let id = task().id;
+    let nulls = ["NULL"; 18].join(", ");
+    shared().psql_in(
+        &url,
+        &format!(
+            "SELECT taskyard.task_add(ARRAY['{id}'::uuid], ARRAY['k'], ARRAY[0::smallint], NULL, ARRAY['default'], ARRAY[0],
+             ARRAY[convert_to('{{}}', 'UTF8')], NULL, {nulls})"
+        ),
+    );
+    assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM taskyard.ready"), "1");
+}

@@ -1,0 +1,1 @@
+delete from ty_refused where at <= ?1
