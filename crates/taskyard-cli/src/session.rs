@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use taskyard::{Store, Taskyard};
+use taskyard::{DatabaseKind, Store, Taskyard, database_kind};
 use taskyard_core::settings::{Setting, Settings};
 
 use crate::failure::Failure;
@@ -13,7 +13,7 @@ use crate::out::Out;
 use crate::project;
 use crate::python::Python;
 use crate::secret::ProjectKeys;
-use crate::settings::{Flags, Found, Place, place_of};
+use crate::settings::{Flags, Found};
 
 /// The longest that closing may take.
 const CLOSE_BOUND: Duration = Duration::from_secs(5);
@@ -86,7 +86,7 @@ impl Session {
         settings: &Settings,
         access: Access,
     ) -> Result<taskyard::Result<Arc<dyn Store>>, Failure> {
-        if let Place::File(path) = place_of(settings.database.as_deref().unwrap_or_default()) {
+        if let DatabaseKind::File(path) = database_kind(settings.database.as_deref().unwrap_or_default())? {
             self.prepare(&path, access)?;
         }
         Ok(self.try_open(settings).await)
@@ -151,18 +151,18 @@ pub(crate) fn environment_for(session: &Session) -> Vec<(String, String)> {
         .values
         .iter()
         .filter_map(|(name, value)| Setting::find(name).map(|setting| (setting.env.to_owned(), value.clone())));
-    let database = session.settings().database.as_deref().map(|address| match place_of(address) {
-        Place::File(path) => absolute(&path),
-        Place::Server => address.to_owned(),
+    let database = session.settings().database.as_deref().map(|address| match database_kind(address) {
+        Ok(DatabaseKind::File(path)) => absolute(&path),
+        Ok(DatabaseKind::Server) | Err(_) => address.to_owned(),
     });
     flags.chain(database.map(|address| ("TASKYARD_DATABASE_URL".to_owned(), address))).collect()
 }
 
 /// An address for people: a file absolute, a server without its password.
 pub(crate) fn shown(address: &str) -> String {
-    match place_of(address) {
-        Place::File(path) => absolute(&path),
-        Place::Server => taskyard::redacted(address),
+    match database_kind(address) {
+        Ok(DatabaseKind::File(path)) => absolute(&path),
+        Ok(DatabaseKind::Server) | Err(_) => taskyard::redacted(address),
     }
 }
 

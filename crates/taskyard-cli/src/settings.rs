@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 use taskyard_core::Error;
 use taskyard_core::settings::{Layer, Settings};
 
-pub(crate) use database::{Place, place_of};
 pub(crate) use help::table;
 
 use crate::failure::Failure;
@@ -183,6 +182,12 @@ mod tests {
         assert_eq!(chosen(&found(&toml, &[ours, application], None)), ours.1);
         assert_eq!(chosen(&found(&[], &[application], None)), application.1);
         assert_eq!(chosen(&found(&[(".env", "DATABASE_URL=postgres://h/dotenv")], &[], None)), "postgres://h/dotenv");
+
+        // One that is meant to be PostgreSQL's is refused later, and is not passed over.
+        let meant = found(&[], &[("DATABASE_URL", "postgresql:/h/d")], None);
+        assert_eq!((chosen(&meant).as_str(), meant.is_default_database), ("postgresql:/h/d", false));
+        let keywords = found(&[], &[("DATABASE_URL", "host=h dbname=d")], None);
+        assert_eq!(chosen(&keywords), "host=h dbname=d");
 
         // A path in a file of the project is meant from its root.
         let in_file = found(&toml, &[application], None);

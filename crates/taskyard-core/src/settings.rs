@@ -24,8 +24,8 @@ pub struct Setting {
     set: fn(&mut Settings, &str) -> Result<(), String>,
 }
 
-/// Every setting with its value.
-#[derive(Clone, Debug, PartialEq)]
+/// Every setting with its value. Its `Debug` output names no value: addresses and secrets are among them.
+#[derive(Clone, PartialEq)]
 pub struct Settings {
     /// The database's address; `None` = found by the command.
     pub database: Option<String>,
@@ -332,8 +332,14 @@ impl Default for Settings {
     }
 }
 
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
+}
+
 /// Values from one place.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Layer {
     /// Where they stand, for messages: a file, "the environment", "the command line".
     pub place: String,

@@ -1,8 +1,11 @@
 //! The address of a database: what people and other drivers write, made into what our driver takes.
 //!
-//! Accepts `postgres://`, `postgresql://` and SQLAlchemy's driver suffixes (`postgresql+asyncpg://`). Nothing that may
-//! hold a password is ever repeated in an error. Encryption: local hosts go without unless asked; for any other host
-//! the default is `verify-full`, because `prefer` would silently go on in clear text.
+//! Accepts `postgres://`, `postgresql://`, SQLAlchemy's driver suffixes (`postgresql+asyncpg://`) and libpq's keyword form
+//! (`host=… dbname=…`, `address/keywords.rs`). Nothing that may hold a password is ever repeated in an error: only the
+//! parts that were understood as user, host, port and name are shown. Encryption: local hosts go without unless asked;
+//! for any other host the default is `verify-full`, because `prefer` would silently go on in clear text.
+
+mod keywords;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -10,6 +13,8 @@ use std::time::Duration;
 use taskyard_core::{Error, Result};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
+
+pub use self::keywords::is_keywords;
 
 /// How the connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +25,19 @@ pub(crate) enum Protection {
     Prefer,
     /// Encrypted, without checking who the server is.
     Encrypted,
+    /// Encrypted, with the server's certificate checked, but not its name.
+    Certified,
     /// Encrypted, with the server's certificate and name checked.
     Verified,
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Roots {
+    /// Those of the system.
+    System,
+    /// Those in this file.
+    File(String),
 }
 
 /// A parsed address.
@@ -29,8 +45,8 @@ pub(crate) enum Protection {
 pub(crate) struct Address {
     pub config: Config,
     pub protection: Protection,
-    /// A file of certificates to trust instead of the public ones.
-    pub root_certificates: Option<String>,
+    /// Which certificates to trust.
+    pub roots: Roots,
     /// For messages: without the password.
     pub shown: String,
 }
@@ -52,45 +68,15 @@ const DRIVER_OPTIONS: [&str; 14] = [
     "load_balance_hosts",
 ];
 
+const UNREADABLE: &str =
+    "it cannot be read (postgresql://user:password@host:5432/name; escape special characters as %XX)";
+
 impl Address {
-    pub fn parse(url: &str, connect_timeout: Duration) -> Result<Self> {
-        let invalid = |why: &str| Error::InvalidUrl(why.to_owned());
-        let (scheme, rest) =
-            url.trim().split_once("://").ok_or_else(|| invalid("it does not begin with postgresql://"))?;
-        let (base, driver) = scheme.split_once('+').map_or((scheme, None), |(base, driver)| (base, Some(driver)));
-        if !matches!(base.to_ascii_lowercase().as_str(), "postgres" | "postgresql") {
-            return Err(invalid("it does not begin with postgresql://"));
-        }
-        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut kept = Vec::new();
-        let mut ssl = None;
-        let mut root_certificates = None;
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match name {
-                "sslmode" | "ssl" => ssl = Some(value.to_ascii_lowercase()),
-                "sslrootcert" => root_certificates = Some(value.replace("%2F", "/").replace("%2f", "/")),
-                name if DRIVER_OPTIONS.contains(&name) => kept.push(pair),
-                // Other drivers' own parameters mean nothing here; in an address of ours they may be a mistake.
-                _ if driver.is_some() => {}
-                name if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
-                    return Err(Error::InvalidUrl(format!("the parameter `{name}` is not supported")));
-                }
-                _ => {
-                    return Err(invalid(
-                        "its parameters cannot be read (is a `?` in the password not escaped as %3F?)",
-                    ));
-                }
-            }
-        }
-        let mut text = format!("postgresql://{place}");
-        if !kept.is_empty() {
-            text.push('?');
-            text.push_str(&kept.join("&"));
-        }
-        let mut config: Config = text.parse().map_err(|_| {
-            invalid("it cannot be read (postgresql://user:password@host:5432/name; escape special characters as %XX)")
-        })?;
+    pub fn parse(address: &str, connect_timeout: Duration) -> Result<Self> {
+        let address = address.trim();
+        let written = if is_keywords(address) { of_keywords(address)? } else { of_url(address)? };
+        let mut config: Config = written.text.parse().map_err(|_| invalid(UNREADABLE))?;
+        check_parts(&config)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             config.host("/var/run/postgresql");
         }
@@ -99,24 +85,164 @@ impl Address {
         }
         config.connect_timeout(connect_timeout);
         config.keepalives_idle(Duration::from_secs(30));
-        let local = is_local(&config);
-        let protection = match ssl.as_deref() {
-            Some("disable" | "false" | "0" | "off") => Protection::None,
-            Some("allow" | "prefer") => Protection::Prefer,
-            Some("require") => Protection::Encrypted,
-            Some("verify-ca" | "verify-full" | "true" | "1" | "on") => Protection::Verified,
-            Some(_) => return Err(invalid("sslmode is none of disable, prefer, require, verify-full")),
-            None if local => Protection::None,
-            None => Protection::Verified,
-        };
+        let (protection, roots) = protection(&config, written.ssl.as_deref(), written.root_certificates)?;
         config.ssl_mode(match protection {
             Protection::None => SslMode::Disable,
             Protection::Prefer => SslMode::Prefer,
-            Protection::Encrypted | Protection::Verified => SslMode::Require,
+            Protection::Encrypted | Protection::Certified | Protection::Verified => SslMode::Require,
         });
         let shown = shown(&config);
-        Ok(Self { config, protection, root_certificates, shown })
+        Ok(Self { config, protection, roots, shown })
     }
+}
+
+/// Refuses parts that are no names: something else was meant, and a password may be in it that would then be shown.
+fn check_parts(config: &Config) -> Result<()> {
+    let is_name = |text: &str| {
+        let lower = text.to_ascii_lowercase();
+        !lower.contains("://")
+            && !lower.contains(';')
+            && !lower.contains("password=")
+            && !lower.contains(char::is_control)
+    };
+    let is_host = |host: &Host| match host {
+        Host::Tcp(name) => name.chars().all(|letter| letter.is_alphanumeric() || ".-_:%[]".contains(letter)),
+        Host::Unix(path) => is_name(&path.to_string_lossy()),
+    };
+    let names = [config.get_user(), config.get_dbname()];
+    if config.get_hosts().iter().all(is_host) && names.into_iter().flatten().all(is_name) {
+        return Ok(());
+    }
+    Err(invalid("its host, user or name has a character that such a thing has not (escape special characters as %XX)"))
+}
+
+fn invalid(why: &str) -> Error {
+    Error::InvalidUrl(why.to_owned())
+}
+
+/// An address without what the driver does not know.
+#[derive(Default)]
+struct Written {
+    /// For the driver.
+    text: String,
+    ssl: Option<String>,
+    root_certificates: Option<String>,
+}
+
+impl Written {
+    /// Takes a parameter that is ours; answers whether it was.
+    fn takes(&mut self, name: &str, value: &str) -> bool {
+        match name {
+            "sslmode" | "ssl" => self.ssl = Some(value.to_ascii_lowercase()),
+            "sslrootcert" => self.root_certificates = Some(value.to_owned()),
+            _ => return false,
+        }
+        true
+    }
+}
+
+fn of_keywords(address: &str) -> Result<Written> {
+    let mut written = Written::default();
+    let mut kept = Vec::new();
+    let unreadable = || invalid("it cannot be read (host=… port=5432 dbname=… user=… password='…')");
+    for (name, value) in keywords::pairs(address).ok_or_else(unreadable)? {
+        if DRIVER_OPTIONS.contains(&name.as_str()) {
+            kept.push(keywords::written(&name, &value));
+        } else if !written.takes(&name, &value) {
+            return Err(Error::InvalidUrl(format!("the parameter `{name}` is not supported")));
+        }
+    }
+    written.text = kept.join(" ");
+    Ok(written)
+}
+
+fn of_url(address: &str) -> Result<Written> {
+    let scheme = || invalid("it does not begin with postgresql://");
+    let (base, rest) = address.split_once("://").ok_or_else(scheme)?;
+    let (base, driver) = base.split_once('+').map_or((base, None), |(base, driver)| (base, Some(driver)));
+    if !matches!(base.to_ascii_lowercase().as_str(), "postgres" | "postgresql") {
+        return Err(scheme());
+    }
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if place.matches('@').count() > 1 {
+        return Err(invalid("it has more than one `@`: write those in the user, the password or the name as %40"));
+    }
+    let mut written = Written::default();
+    let mut kept = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if DRIVER_OPTIONS.contains(&name) {
+            kept.push(pair);
+        } else if !written.takes(name, &decoded(value)?) && driver.is_none() {
+            // Other drivers' own parameters mean nothing here; in an address of ours they may be a mistake.
+            if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+                return Err(Error::InvalidUrl(format!("the parameter `{name}` is not supported")));
+            }
+            return Err(invalid("its parameters cannot be read (is a `?` in the password not escaped as %3F?)"));
+        }
+    }
+    written.text = format!("postgresql://{place}");
+    if !kept.is_empty() {
+        written.text.push('?');
+        written.text.push_str(&kept.join("&"));
+    }
+    Ok(written)
+}
+
+/// A text without its %XX.
+fn decoded(text: &str) -> Result<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
+        bytes.push(match byte {
+            b'%' => digit()
+                .zip(digit())
+                .map(|(high, low)| (high * 16 + low) as u8)
+                .ok_or_else(|| invalid("a `%` in its parameters is not followed by two hexadecimal digits"))?,
+            byte => byte,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| invalid("its parameters are not UTF-8"))
+}
+
+/// How the connection is protected, as libpq reads `sslmode` and `sslrootcert`: certificates that are named are checked by
+/// `require`, too.
+fn protection(config: &Config, ssl: Option<&str>, roots: Option<String>) -> Result<(Protection, Roots)> {
+    let by_name = matches!(ssl, None | Some("verify-full" | "true" | "1" | "on"));
+    let roots = match roots.filter(|roots| !roots.is_empty()) {
+        Some(roots) if roots == "system" && !by_name => {
+            return Err(invalid("sslrootcert=system needs sslmode=verify-full"));
+        }
+        Some(roots) if roots == "system" => Some(Roots::System),
+        Some(file) => Some(Roots::File(file)),
+        None => None,
+    };
+    let protection = match (ssl, &roots) {
+        (Some("disable" | "false" | "0" | "off"), _) => Protection::None,
+        (Some("allow" | "prefer"), _) => Protection::Prefer,
+        (Some("require"), Some(_)) | (Some("verify-ca"), _) => Protection::Certified,
+        (Some("require"), None) => Protection::Encrypted,
+        (Some("verify-full" | "true" | "1" | "on"), _) => Protection::Verified,
+        (Some(_), _) => {
+            return Err(invalid("sslmode is none of disable, prefer, require, verify-ca, verify-full"));
+        }
+        (None, None) if is_local(config) => Protection::None,
+        // Over a socket of this host there is no TLS; to name certificates for any other connection asks for it.
+        (None, Some(_)) if is_socket(config) => Protection::None,
+        (None, _) => Protection::Verified,
+    };
+    Ok((protection, roots.unwrap_or(Roots::System)))
+}
+
+fn is_socket(config: &Config) -> bool {
+    config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) && config.get_hostaddrs().is_empty()
+}
+
+/// An address for people: its parsed parts without the password; `None` if it cannot be read.
+#[must_use]
+pub fn shown_address(address: &str) -> Option<String> {
+    Address::parse(address, Duration::from_secs(5)).ok().map(|address| address.shown)
 }
 
 fn is_local(config: &Config) -> bool {
@@ -174,12 +300,70 @@ mod tests {
         assert_eq!(protection("postgresql://a:b@db.example/shop"), Protection::Verified);
         assert_eq!(protection("postgresql://a:b@db.example/shop?sslmode=disable"), Protection::None);
         assert_eq!(protection("postgresql://a:b@db.example/shop?sslmode=require"), Protection::Encrypted);
+        assert_eq!(protection("host=db.example dbname=shop"), Protection::Verified);
         assert_eq!(protection("postgresql:///shop"), Protection::None);
     }
 
     #[test]
+    fn named_certificates_are_checked() {
+        let protection = |url: &str| parse(url).map(|address| (address.protection, address.roots));
+        let file = || Roots::File("/a b/ca.pem".into());
+        let remote = "postgresql://a@db.example/shop?sslrootcert=%2Fa%20b%2Fca.pem";
+        assert_eq!(protection(remote), Ok((Protection::Verified, file())));
+        assert_eq!(protection(&format!("{remote}&sslmode=require")), Ok((Protection::Certified, file())));
+        assert_eq!(protection(&format!("{remote}&sslmode=verify-ca")), Ok((Protection::Certified, file())));
+        assert_eq!(protection(&format!("{remote}&sslmode=verify-full")), Ok((Protection::Verified, file())));
+        let keywords = "host=db.example sslmode=require sslrootcert='/a b/ca.pem'";
+        assert_eq!(protection(keywords), Ok((Protection::Certified, file())));
+        let here = "postgresql://a@localhost/shop?sslrootcert=/a b/ca.pem";
+        assert_eq!(protection(here), Ok((Protection::Verified, file())), "naming them asks for it");
+        let system = "postgresql://a@db.example/shop?sslrootcert=system";
+        assert_eq!(protection(system), Ok((Protection::Verified, Roots::System)));
+        assert!(protection(&format!("{system}&sslmode=require")).is_err());
+        assert!(protection("postgresql://h/d?sslmode=sure").is_err() && protection("host=h sslrootcert=%").is_ok());
+    }
+
+    #[test]
+    fn only_the_parsed_parts_are_shown() {
+        for (address, shown) in [
+            ("postgresql://u:s3/cret@h/d", "postgresql://u@h:5432/d"),
+            ("postgresql://u:s3:cret@h/d?application_name=x", "postgresql://u@h:5432/d"),
+            ("postgresql://h/d?user=u&password=s3cret", "postgresql://u@h:5432/d"),
+            ("host=h port=5433 dbname=d user=u password='s3 cret'", "postgresql://u@h:5433/d"),
+            ("password=s3cret dbname=d host=/tmp user=u", "postgresql://u@/tmp:5432/d"),
+        ] {
+            assert_eq!(shown_address(address).as_deref(), Some(shown));
+            let debug = format!("{:?}", parse(address).unwrap());
+            assert!(!debug.contains("cret"), "{debug}");
+        }
+        for address in [
+            "postgresql://u:s3@cret@h/d",
+            "host=h;password=s3cret pass",
+            "host=h;password=s3cret",
+            "host=h Password=s3cret",
+            "dbname=postgresql://u:s3cret@h/d",
+            "postgresql://h;password=s3cret/d",
+            "user=u;password=s3cret host=h",
+        ] {
+            assert_eq!(shown_address(address), None, "{address}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_says_so_without_the_password() {
-        for url in ["mysql://a:s3cret@h/d", "s3cret", "postgresql://a:s3?cret@h/d", "postgresql://a:s3cret@h:port/d"] {
+        for url in [
+            "mysql://a:s3cret@h/d",
+            "s3cret",
+            "postgresql://a:s3?cret@h/d",
+            "postgresql://a:s3cret@h:port/d",
+            "postgresql://a:s3@cret@h/d",
+            "postgresql:/a:s3cret@h/d",
+            "host=h password='s3cret",
+            "host=h password=s3 cret",
+            "host=h passwort=s3cret",
+            "Host=h;Password=s3cret",
+            "postgresql://h/d?password=s3cret&sslrootcert=%cret",
+        ] {
             let error = parse(url).unwrap_err();
             assert!(matches!(error, Error::InvalidUrl(_)), "{error}");
             assert!(!error.to_string().contains("cret"), "{error}");

@@ -35,6 +35,7 @@ mod text;
 mod tls;
 mod upkeep;
 
+pub use address::{is_keywords, shown_address};
 pub use embed::{complete_in, enqueue_in};
 pub use options::Options;
 pub use store::PostgresStore;

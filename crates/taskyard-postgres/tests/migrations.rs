@@ -170,7 +170,8 @@ fn role(url: &str, name: &str, options: &str) -> (String, String) {
 #[tokio::test]
 async fn a_schema_that_somebody_else_prepared_is_refused_before_it_is_read() {
     // What is prepared, how much of it is there, and whether the first look would already run somebody's code.
-    let migrated = "CREATE TABLE taskyard.setting (name text, value text); CREATE TABLE taskyard.migration (version bigint)";
+    let migrated =
+        "CREATE TABLE taskyard.setting (name text, value text); CREATE TABLE taskyard.migration (version bigint)";
     let trap = "CREATE FUNCTION taskyard.trap() RETURNS bigint LANGUAGE plpgsql AS
             $$ BEGIN ALTER ROLE %ROLE% SUPERUSER; RETURN 6; END $$;
         CREATE VIEW taskyard.migration AS SELECT taskyard.trap() AS version, ''::text AS name, ''::text AS checksum;
@@ -189,7 +190,8 @@ async fn a_schema_that_somebody_else_prepared_is_refused_before_it_is_read() {
         }
         let is_superuser = format!("SELECT rolsuper FROM pg_roles WHERE rolname = '{role}'");
         assert_eq!(shared().psql(&is_superuser), "f");
-        let functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'taskyard'::regnamespace AND proname <> 'trap'";
+        let functions =
+            "SELECT count(*) FROM pg_proc WHERE pronamespace = 'taskyard'::regnamespace AND proname <> 'trap'";
         assert_eq!(shared().psql_in(&url, functions), "0", "nothing was installed");
         // Its own schema is its own affair.
         if prepared.is_empty() {

@@ -66,8 +66,34 @@ async fn certificates_are_checked_unless_the_address_says_otherwise() {
     let missing = connect(&verified(&directory.path().join("missing.pem"))).await.unwrap_err();
     assert!(matches!(&missing, Error::File { path, .. } if path.contains("missing.pem")), "{missing}");
 
-    // The right authority, and another name.
+    // Certificates that are named are checked by every mode that encrypts, as libpq does.
+    let by = |mode: &str, file: &PathBuf| url(&format!("sslmode={mode}&sslrootcert={}", file.display()));
+    for mode in ["prefer", "require", "verify-ca"] {
+        assert!(connect(&by(mode, &our_file)).await.unwrap(), "{mode}");
+        let unknown = connect(&by(mode, &their_file)).await.unwrap_err();
+        assert!(matches!(&unknown, Error::Connection(why) if why.contains("certificate")), "{mode}: {unknown}");
+        let missing = connect(&by(mode, &directory.path().join("missing.pem"))).await.unwrap_err();
+        assert!(matches!(&missing, Error::File { .. }), "{mode}: {missing}");
+    }
+    let empty = directory.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    assert!(matches!(connect(&by("require", &empty)).await.unwrap_err(), Error::File { .. }));
+    let keywords = |file: &PathBuf| {
+        format!(
+            "host=127.0.0.1 port={} user=postgres dbname=postgres sslmode=require sslrootcert='{}'",
+            cluster.port(),
+            file.display()
+        )
+    };
+    assert!(connect(&keywords(&our_file)).await.unwrap());
+    assert!(connect(&keywords(&their_file)).await.is_err());
+
+    // The right authority, and another name: nothing but `verify-full` looks at it.
     certify(&cluster, &ours, &["db.example.org"]);
     let other = connect(&verified(&our_file)).await.unwrap_err();
     assert!(matches!(&other, Error::Connection(why) if why.contains("certificate")), "{other}");
+    for mode in ["require", "verify-ca"] {
+        assert!(connect(&by(mode, &our_file)).await.unwrap(), "{mode}");
+        assert!(connect(&by(mode, &their_file)).await.is_err(), "{mode}");
+    }
 }

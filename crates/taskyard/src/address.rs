@@ -1,27 +1,37 @@
 //! From a database's address to its store.
+//!
+//! What an address means is decided in one place, [`database_kind`]; a text that is meant as a server's address and is none
+//! is refused, never taken for the name of a file. Of an address nothing is shown but what was understood of it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result, Store};
 
+/// What an address names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseKind {
+    /// An embedded SQLite file.
+    File(PathBuf),
+    /// A PostgreSQL server.
+    Server,
+}
+
 /// Opens the store of `settings.database` (required here; the command finds a default) and, unless switched off,
 /// brings its schema up to date.
 ///
-/// `postgresql://…`, `postgres://…` and addresses with a driver's suffix (`postgresql+asyncpg://…`) are PostgreSQL;
-/// `sqlite:///absolute/path`, `sqlite:relative/path` and plain paths are an embedded SQLite file.
+/// `postgresql://…`, `postgres://…`, addresses with a driver's suffix (`postgresql+asyncpg://…`) and libpq's keyword form
+/// (`host=… dbname=…`) are PostgreSQL; `sqlite:///absolute/path`, `sqlite:relative/path` and plain paths are an embedded
+/// SQLite file.
 ///
 /// # Errors
 /// [`Error::InvalidUrl`], or why the database cannot be used.
 pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     let address = settings.database.as_deref().ok_or_else(|| Error::InvalidUrl("no address was given".into()))?;
-    let store = match scheme(address) {
-        Some("sqlite") => open_sqlite(sqlite_path(address), settings).await?,
-        Some(scheme) if is_postgres(scheme) => open_postgres(address, settings).await?,
-        Some(scheme) => {
-            return Err(unknown(scheme, address));
-        }
-        None => open_sqlite(address, settings).await?,
+    let store = match database_kind(address)? {
+        DatabaseKind::Server => open_postgres(address, settings).await?,
+        DatabaseKind::File(path) => open_sqlite(&path, settings).await?,
     };
     if settings.auto_migrate {
         store.migrate().await?;
@@ -42,14 +52,59 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
 /// # Errors
 /// [`Error::InvalidUrl`].
 pub fn check_address(address: &str) -> Result<()> {
+    database_kind(address).map(drop)
+}
+
+/// What an address names, without opening it.
+///
+/// # Errors
+/// [`Error::InvalidUrl`] for a text that is neither, such as `mysql://…`, or an address that lacks its `postgresql://`.
+/// It repeats nothing of the address: any part of it may be a password.
+pub fn database_kind(address: &str) -> Result<DatabaseKind> {
+    let invalid = |why: &str| Err(Error::InvalidUrl(why.to_owned()));
+    let address = address.trim();
+    if address.is_empty() {
+        return invalid("it is empty");
+    }
+    if address.contains(char::is_control) {
+        return invalid("it contains a control character");
+    }
+    if is_keywords(address) {
+        return Ok(DatabaseKind::Server);
+    }
     match scheme(address) {
-        Some(scheme) if scheme != "sqlite" && !is_postgres(scheme) => Err(unknown(scheme, address)),
-        _ => Ok(()),
+        Some("sqlite") => {
+            let path = sqlite_path(address);
+            if path.is_empty() || path.contains("://") {
+                return invalid("sqlite: is followed by no path");
+            }
+            Ok(DatabaseKind::File(path.into()))
+        }
+        Some(scheme) if is_postgres(scheme) && address[scheme.len()..].starts_with("://") => Ok(DatabaseKind::Server),
+        Some(scheme) if is_postgres(scheme) => invalid("it does not begin with postgresql://"),
+        Some(_) => invalid("its scheme is neither postgresql nor sqlite"),
+        None if is_no_path(address) => invalid(
+            "it looks like a server's address without postgresql:// (a file with such a name is written sqlite:PATH)",
+        ),
+        None => Ok(DatabaseKind::File(address.into())),
     }
 }
 
-fn unknown(scheme: &str, address: &str) -> Error {
-    Error::InvalidUrl(format!("`{scheme}` in `{}` is neither postgresql nor sqlite", redacted(address)))
+/// Whether a text without a scheme was rather meant as an address: an address in quotes, `user:password@host/name`,
+/// `user@host/name`, or something with a password.
+fn is_no_path(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let credentials = text.split_once(':').is_some_and(|(_, rest)| rest.contains('@'));
+    let user = text.split_once('/').is_some_and(|(first, _)| first.contains('@'));
+    let named = ["password", "passwd", "pwd"]
+        .iter()
+        .any(|word| lower.match_indices(word).any(|(at, word)| lower[at + word.len()..].trim_start().starts_with('=')));
+    text.contains("://")
+        || lower.starts_with("postgres//")
+        || lower.starts_with("postgresql//")
+        || credentials
+        || user
+        || named
 }
 
 /// The scheme; `None` for a plain path.
@@ -60,7 +115,8 @@ fn scheme(address: &str) -> Option<&str> {
 }
 
 fn is_postgres(scheme: &str) -> bool {
-    matches!(scheme.split('+').next(), Some("postgres" | "postgresql"))
+    let base = scheme.split('+').next().unwrap_or_default();
+    ["postgres", "postgresql"].iter().any(|known| base.eq_ignore_ascii_case(known))
 }
 
 /// `sqlite:///a/b` is the absolute `/a/b`, `sqlite://a/b` and `sqlite:a/b` the relative `a/b`.
@@ -69,34 +125,42 @@ fn sqlite_path(address: &str) -> &str {
     rest.strip_prefix("//").unwrap_or(rest)
 }
 
-/// The address with its password replaced by `***`.
+/// An address for people: a file's path, or a server's user, host, port and name, as far as they can be told apart from a
+/// password.
 #[must_use]
 pub fn redacted(address: &str) -> String {
-    let Some((head, rest)) = address.split_once("://") else { return address.to_owned() };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    let shown = match authority.rsplit_once('@') {
-        Some((user, host)) => {
-            format!("{}@{host}", user.split_once(':').map_or(user.to_owned(), |(user, _)| format!("{user}:***")))
-        }
-        None => authority.to_owned(),
-    };
-    let tail = match tail.find("password=") {
-        Some(at) => format!("{}password=***", &tail[..at]),
-        None => tail.to_owned(),
-    };
-    format!("{head}://{shown}{tail}")
+    match database_kind(address) {
+        Ok(DatabaseKind::File(path)) => path.display().to_string(),
+        Ok(DatabaseKind::Server) => shown_server(address).unwrap_or_else(|| "postgresql://***".into()),
+        Err(_) => "***".into(),
+    }
+}
+
+#[cfg(feature = "postgres")]
+use taskyard_postgres::{is_keywords, shown_address as shown_server};
+
+/// Without the store nobody reads the form; a keyword is enough to see that it is no file.
+#[cfg(not(feature = "postgres"))]
+fn is_keywords(address: &str) -> bool {
+    ["host", "hostaddr", "dbname", "user", "port", "password"]
+        .iter()
+        .any(|name| address.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with('=')))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn shown_server(_: &str) -> Option<String> {
+    None
 }
 
 #[cfg(feature = "sqlite")]
-async fn open_sqlite(path: &str, settings: &Settings) -> Result<Arc<dyn Store>> {
+async fn open_sqlite(path: &std::path::Path, settings: &Settings) -> Result<Arc<dyn Store>> {
     let mut options = taskyard_sqlite::Options::default();
     options.views = settings.views;
     Ok(taskyard_sqlite::SqliteStore::open_with(path, options).await?)
 }
 
 #[cfg(not(feature = "sqlite"))]
-async fn open_sqlite(_: &str, _: &Settings) -> Result<Arc<dyn Store>> {
+async fn open_sqlite(_: &std::path::Path, _: &Settings) -> Result<Arc<dyn Store>> {
     Err(Error::InvalidUrl("this program was built without SQLite (feature `sqlite`)".into()))
 }
 
@@ -122,15 +186,61 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_never_show() {
+    fn passwords_never_show_and_make_no_file() {
         for (address, shown) in [
-            ("postgresql://u:p%40@h:5/d?x=1", "postgresql://u:***@h:5/d?x=1"),
-            ("postgres://u@h/d", "postgres://u@h/d"),
-            ("postgres://h/d?user=u&password=secret", "postgres://h/d?user=u&password=***"),
+            ("postgresql://u:s3cret%40@h:5/d?connect_timeout=1", "postgresql://u@h:5/d"),
+            ("postgres://u@h/d", "postgresql://u@h:5432/d"),
+            ("postgres://h/d?user=u&password=s3cret", "postgresql://u@h:5432/d"),
+            ("postgresql+asyncpg://u:s3/cret@h/d", "postgresql://u@h:5432/d"),
+            (" host=h dbname=d user=u password='s3 cret'", "postgresql://u@h:5432/d"),
+            // Meant for a server, and not to be told apart.
+            ("postgresql://u:s3@cret@h/d", "postgresql://***"),
+            ("postgresql://u:s3?cret@h/d", "postgresql://***"),
+            ("host=h;password=s3cret x", "postgresql://***"),
+            ("Host=h Password=s3cret", "postgresql://***"),
             ("queue.db", "queue.db"),
+            ("sqlite:///a/b.db", "/a/b.db"),
         ] {
-            assert_eq!(redacted(address), shown);
+            assert_eq!(redacted(address), shown, "{address}");
         }
+        for address in [
+            "",
+            "  ",
+            "mysql://u:s3cret@h/d",
+            "mysql+pymysql://u:s3/cret@h/d",
+            "jdbc:postgresql://h/d?password=s3cret",
+            "u:s3cret@h/d",
+            ":s3cret@h/d",
+            "//u:s3cret@h/d",
+            "u@h/d",
+            "postgresql:/u:s3cret@h/d",
+            "postgresql//u:s3cret@h/d",
+            "postgresql//h/d",
+            "postgres:u:s3cret",
+            "\"postgresql://u:s3cret@h/d\"",
+            "DATABASE_URL=postgresql://u:s3cret@h/d",
+            "Server=h;Uid=u;Pwd=s3cret;",
+            "sqlite://postgresql://u:s3cret@h/d",
+            "sqlite:",
+            "a\nb",
+        ] {
+            let error = check_address(address).unwrap_err();
+            assert!(
+                matches!(&error, Error::InvalidUrl(_)) && !error.to_string().contains("cret"),
+                "{address}: {error}"
+            );
+            assert_eq!(redacted(address), "***", "{address}");
+        }
+    }
+
+    #[test]
+    fn files_may_have_unusual_names() {
+        for path in
+            ["a b.db", "/srv/me@home/queue.db", "./u@h/queue.db", "a=b.db", "/a:b/c.db", "C:\\queue.db", "me@home.db"]
+        {
+            assert_eq!(database_kind(path), Ok(DatabaseKind::File(path.into())), "{path}");
+        }
+        assert_eq!(database_kind("sqlite:u:p@h/d"), Ok(DatabaseKind::File("u:p@h/d".into())));
     }
 
     #[test]

@@ -2,34 +2,12 @@
 //!
 //! An application's SQLite address is never used: another library's handle on the same file is unsupported.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use taskyard::{DatabaseKind, database_kind};
 use taskyard_core::settings::{Setting, Settings};
 
 use crate::project;
-
-/// What an address names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// An embedded file.
-    File(PathBuf),
-    /// A server.
-    Server,
-}
-
-/// What an address names, as [`taskyard::open`] reads it.
-pub(crate) fn place_of(address: &str) -> Place {
-    if let Some(rest) = address.strip_prefix("sqlite:") {
-        return Place::File(rest.strip_prefix("//").unwrap_or(rest).into());
-    }
-    let is_scheme = |scheme: &str| {
-        scheme.len() > 1 && scheme.chars().all(|char| char.is_ascii_alphanumeric() || "+-.".contains(char))
-    };
-    match address.split_once(':') {
-        Some((scheme, _)) if is_scheme(scheme) => Place::Server,
-        _ => Place::File(address.into()),
-    }
-}
 
 /// Makes the relative path of a file in a settings file one from the project's root.
 pub(super) fn from_root(values: &mut [(String, String)], root: &Path) {
@@ -37,7 +15,7 @@ pub(super) fn from_root(values: &mut [(String, String)], root: &Path) {
         if Setting::find(name).is_none_or(|setting| setting.name != "database") || value.trim().is_empty() {
             continue;
         }
-        if let Place::File(path) = place_of(value.trim())
+        if let Ok(DatabaseKind::File(path)) = database_kind(value)
             && path.is_relative()
         {
             *value = root.join(path).display().to_string();
@@ -58,8 +36,9 @@ pub(super) fn decide(settings: &mut Settings, application: Option<&str>, root: &
     true
 }
 
+/// Whether an application's address is PostgreSQL's, or is meant to be: one that cannot be read is refused later, and does
+/// not lead to another database without a word.
 fn is_postgres(address: &str) -> bool {
-    address
-        .split_once("://")
-        .is_some_and(|(scheme, _)| matches!(scheme.split('+').next(), Some("postgres" | "postgresql")))
+    let is_meant = address.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("postgres"));
+    is_meant || database_kind(address) == Ok(DatabaseKind::Server)
 }

@@ -108,6 +108,40 @@ fn a_wrong_address_is_one_clear_sentence() {
 }
 
 #[test]
+fn passwords_never_show_and_an_address_that_is_none_makes_no_file() {
+    let place = Place::new();
+    let database = shared().create_database();
+    let (authority, name) = database.trim_start_matches("postgresql://postgres@").split_once('/').unwrap();
+    let (host, port) = authority.split_once(':').unwrap();
+    let before = std::fs::read_dir(place.path()).unwrap().count();
+    let keywords = format!("host={host} port={port} dbname={name} user=postgres password='geheim es'");
+    for address in [&format!("postgresql://postgres:geh/eim@{authority}/{name}"), &keywords] {
+        let migrated = place.run(&["db", "migrate", "--database", address]);
+        assert!(migrated.code == 0 && migrated.stdout.contains(name), "{migrated:?}");
+        assert!(!format!("{migrated:?}").contains("eim"), "{migrated:?}");
+    }
+    for address in [
+        "postgresql://u:ge@heim@127.0.0.1:1/d",
+        "postgresql://u:geh/eim@127.0.0.1:1/d",
+        "postgresql:/u:geheim@h/d",
+        "mysql://u:geheim@h/d",
+        "u:geheim@h/d",
+        "host=127.0.0.1 port=1 password=geheim",
+        "host=127.0.0.1;password=geheim",
+        "Server=h;Pwd=geheim",
+        "'postgresql://u:geheim@h/d'",
+    ] {
+        for arguments in [&["task", "list"][..], &["db", "migrate"], &["queue", "status"], &["db", "status", "--json"]]
+        {
+            let said = place.run(&[arguments, &["--database", address]].concat());
+            assert!(said.code == 2 || said.code == 3, "{address}: {said:?}");
+            assert!(!format!("{said:?}").contains("heim") && !said.stderr.contains("eim@"), "{address}: {said:?}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), before, "no file was made");
+}
+
+#[test]
 fn the_channel_and_the_polling_of_the_settings_are_used() {
     let place = Place::on(shared().create_database());
     let file = json!([place.path(), "taskyard.toml"]).to_string();
