@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 from . import _core
 from .errors import WaitTimeout
 
 T = TypeVar("T")
+
+log = logging.getLogger("taskyard")
 
 
 class Box:
@@ -110,6 +113,43 @@ class Answer(Generic[T]):
         if is_in_loop():
             raise RuntimeError("result() would block the event loop: await it here")
         return self._made_of(answer_now(self._reply, timeout))
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs ``main`` on an event loop of its own, as ``asyncio.run`` does, but to its own end: ``sys.exit()`` and the like in
+    a callback, or in a task that something on the loop has started, do not stop the loop for all others. The task that
+    raised has its error all the same."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    running = loop.create_task(main)
+    try:
+        while True:
+            try:
+                return loop.run_until_complete(running)
+            except (KeyboardInterrupt, SystemExit, RuntimeError) as error:
+                # A RuntimeError: something has called `loop.stop()`.
+                if running.done() or loop.is_closed():
+                    raise
+                log.exception("%s outside of a task's own function, in what it has started; the loop goes on", _said(error))
+    finally:
+        try:
+            _cancel_all(loop)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}({error})"
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
 
 def is_in_loop() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from . import _core
@@ -15,4 +16,6 @@ if __name__ == "__main__":
     # The application is imported from the working directory, as uvicorn's own command does.
     sys.path.insert(0, "")
     sys.argv[0] = "uvicorn"
+    # Of a group that is stopped, uvicorn ends by SIGTERM, which lets it answer what it has begun.
+    signal.signal(signal.SIGHUP, lambda *_: None)
     main()

@@ -60,7 +60,7 @@ class WorkerThread:
                 self._error = error
                 self._running.set()
 
-        asyncio.run(live())
+        _loops.run(live())
 
     def stop(self) -> None:
         """Ends it; what runs may end before."""

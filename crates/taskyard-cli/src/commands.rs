@@ -15,4 +15,4 @@ mod interrupt;
 mod run;
 mod work;
 
-pub(crate) use interrupt::Interrupts;
+pub(crate) use interrupt::{Interrupt, Interrupts};

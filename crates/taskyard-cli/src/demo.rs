@@ -68,7 +68,8 @@ impl Demo {
             .state(tasks::Directory { root: root.clone(), report: home.report_path() });
         let run = tokio::select! {
             run = begin::run(&taskyard, &root, &home) => run?,
-            name = interrupts.next() => {
+            interrupt = interrupts.next() => {
+                let name = interrupt.name;
                 remark(format_args!("{name}: nothing had started yet"));
                 return Ok(130);
             }
@@ -94,10 +95,10 @@ async fn work(taskyard: &Taskyard, run: &Run, interrupts: &mut Interrupts) -> Re
             looked = watch.look(taskyard.store().as_ref()) => if looked == watch::Seen::Stuck {
                 break None;
             },
-            name = interrupts.next() => {
+            interrupt = interrupts.next() => {
                 asked += 1;
                 if asked == 1 {
-                    watch.say(&format!("{name}: stopping; what runs is given back"));
+                    watch.say(&format!("{}: stopping; what runs is given back", interrupt.name));
                     server.stop();
                 } else {
                     server.hasten();

@@ -32,7 +32,8 @@
 //! 8. **Counters.** claim: attempt + 1. `Failed`, `Retry`: failures + 1. Rescue: lost + 1, or crashes + 1 if it was
 //!    running alone; `Crashed`: crashes + 1; `alone` is set from the third lost, after a death beside others, and after
 //!    a crash. The third crash is a dead letter (`WorkerDied`); with `at_most_once` the first crash or loss is.
-//!    `Released`, `Parked`: attempt - 1, nothing else (never started, or a graceful end). `Snooze`: no counter.
+//!    `Released`, `Parked`: attempt - 1, nothing else (never started). `CutShort` (a body that had begun was ended for no
+//!    fault of its own): the same, but with `at_most_once` a dead letter, its attempt counted. `Snooze`: no counter.
 //! 9. **History.** An attempt that ended without ending the task is kept as a row of its own; the last one lives in the
 //!    task's row. Released and parked ones leave none.
 //! 10. **Retry by a person** (from failed, cancelled, stopped): same row, same id; failures, lost, crashes and `alone`

@@ -128,6 +128,13 @@ impl Server {
         Ok(Reply(cell))
     }
 
+    /// Cuts the grace of a stop short.
+    fn hasten(&self) {
+        if let Some(handle) = self.handle() {
+            handle.hasten();
+        }
+    }
+
     /// Changes limits while it runs: seconds and counts.
     fn configure(&self, workers: usize, worker_idle_timeout: f64, polling_interval: f64, fallback: f64) {
         let Some(settings) = self.handle().map(|handle: ServerHandle| -> Settings { handle.settings() }) else {

@@ -127,6 +127,11 @@ impl Children {
         self.closing.load(Ordering::Acquire)
     }
 
+    /// Whether the server stops: what its children die of does not count then.
+    fn is_stopping(&self) -> bool {
+        *self.engine.stopping.borrow()
+    }
+
     fn end_unstarted(&self, queued: Queued, outcome: Outcome) {
         Attempt::new(queued.claimed, queued.claim, self.engine.clone()).end(outcome);
     }
@@ -245,7 +250,7 @@ impl Executor for Arc<Children> {
                     Flight::Sent { queued, .. } => unstarted.push(*queued),
                     Flight::Started { attempt, .. } => {
                         attempt.interrupt(Interrupt::Release);
-                        attempt.end(Outcome::Released);
+                        attempt.end(Outcome::CutShort);
                     }
                 }
             }

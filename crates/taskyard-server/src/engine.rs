@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use taskyard_core::store::{Finish, Outcome, Store, WriteReply};
 use taskyard_core::{ClaimId, Client, Limits};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::attempt::Attempt;
 use crate::fetcher::Word;
@@ -24,6 +24,8 @@ pub(crate) struct Engine {
     pub ends: Tray<Ended>,
     /// Ends that wait for a record in flight.
     pub parting: AtomicUsize,
+    /// Whether the server stops.
+    pub stopping: watch::Sender<bool>,
     /// Rings when an executor has found out what it can run.
     pub learned: Notify,
     /// What is asked for, where nothing is claimed otherwise.
@@ -69,6 +71,7 @@ impl Engine {
             records: Tray::default(),
             ends: Tray::default(),
             parting: AtomicUsize::new(0),
+            stopping: watch::Sender::new(false),
             learned: Notify::new(),
             wanted: Tray::default(),
         })

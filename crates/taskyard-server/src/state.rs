@@ -124,6 +124,9 @@ impl State {
 
     /// Moves on to a later phase; never back.
     pub fn advance(&self, to: Phase) {
+        if to >= Phase::Draining {
+            self.engine.stopping.send_replace(true);
+        }
         self.phase.send_if_modified(|phase| {
             let forward = to > *phase;
             if forward {

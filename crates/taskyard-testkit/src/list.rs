@@ -102,6 +102,7 @@ macro_rules! __conformance_list {
                 at_most_once_dies_of_its_first_crash
                 at_most_once_dies_of_a_death_beside_others
                 at_most_once_may_be_released
+                what_had_begun_is_released_unless_it_may_run_only_once
                 alone_lasts_until_it_ends
                 an_interruption_without_a_request_cancels
                 a_zero_pause_is_enqueued_at_once

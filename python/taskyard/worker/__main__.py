@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
 import pathlib
 import resource
 import signal
 import sys
+import threading
 import traceback
 from types import ModuleType
 
-from .. import _core, _identity, _port
+from .. import _core, _identity, _loops, _port
 from . import Worker, load
 
 #: The application cannot be loaded.
@@ -33,8 +35,7 @@ def main() -> None:
     if not arguments.check:
         _core.die_with_parent()
         descriptor = _take_socket()
-    # Ctrl-C on the terminal is the server's to pass on.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _leave_stops_to_server()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     functions = _identity.FUNCTIONS
     functions.__init__(arguments.app, arguments.include)  # type: ignore[misc]
@@ -42,8 +43,46 @@ def main() -> None:
     app = _load(arguments.app, arguments.include)
     if arguments.check:
         return
-    asyncio.run(_live(descriptor, app))
+    # What the application set is for its own process.
+    _leave_stops_to_server()
+    os.register_at_fork(before=_hold_stops, after_in_parent=_let_stops_come, after_in_child=_heed_stops)
+    _loops.run(_live(descriptor, app))
     _leave()
+
+
+#: By these, supervisors and terminals stop a whole group of processes.
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+def _leave_stops_to_server() -> None:
+    """A stop reaches this process through its server, which gives what runs its time. Not ``SIG_IGN``: what a task starts
+    would inherit that, and could not be ended by it."""
+    for number in _STOPS:
+        signal.signal(number, _nothing)
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+_held = threading.local()
+
+
+def _hold_stops() -> None:
+    """Before a fork: what is sent to the new process arrives when it heeds it."""
+    _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+
+
+def _let_stops_come() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _held.mask)
+
+
+def _heed_stops() -> None:
+    """In a process that a task has forked: as in any other."""
+    for number in _STOPS:
+        if signal.getsignal(number) is _nothing:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    _let_stops_come()
 
 
 def _limit(memory: int) -> None:
@@ -92,7 +131,10 @@ async def _live(descriptor: int, app: object) -> None:
     worker = Worker(_core.Channel(descriptor), _identity.FUNCTIONS, app, ended.set)
     _port.use(worker.port)
     _port.in_worker = True
-    await ended.wait()
+    while not ended.is_set():
+        # Somebody may cancel all tasks of the loop: this one is nobody's to end.
+        with contextlib.suppress(asyncio.CancelledError):
+            await ended.wait()
 
 
 def _leave() -> None:

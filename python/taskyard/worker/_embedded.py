@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 from typing import Any
@@ -9,6 +10,11 @@ from typing import Any
 from .. import _core, _identity, _loops, _port
 from ..errors import InvalidArgument
 from . import Worker
+
+#: Between two looks for a second request to end, in seconds.
+LOOK = 0.2
+#: The longest that the end of a process waits for what ran to be given back, in seconds.
+END_MAX = 3.0
 
 
 class Embedded:
@@ -26,6 +32,7 @@ class Embedded:
         self._workers: list[Worker] = []
         self._server: _core.Server | None = None
         self._token = 0
+        self._process = os.getpid()
         #: The longest that running tasks have to end, in seconds.
         self.grace: float = engine.defaults["shutdown_grace"]
         _identity.FUNCTIONS.add_root(os.getcwd())
@@ -40,6 +47,7 @@ class Embedded:
 
         try:
             await _loops.answer(self._server.started())
+            _port.before_exit.append(self._end_with_process)
             get_service(QueuedTaskConfig).listen(self)
         except BaseException:
             await self.__aexit__()
@@ -67,5 +75,27 @@ class Embedded:
 
     async def __aexit__(self, *_: Any) -> None:
         assert self._server is not None
-        await _loops.answer(self._server.stop(self.grace))
+        hastening = asyncio.ensure_future(self._hasten(self._server))
+        try:
+            await _loops.answer(self._server.stop(self.grace))
+        finally:
+            hastening.cancel()
+            if self._end_with_process in _port.before_exit:
+                _port.before_exit.remove(self._end_with_process)
         _loops.box().off(self._token)
+
+    async def _hasten(self, server: _core.Server) -> None:
+        """A second Ctrl-C: uvicorn then waits for nothing but this."""
+        from ..events import _server
+
+        web = _server()
+        while web is not None:
+            if web.force_exit:
+                server.hasten()
+                return
+            await asyncio.sleep(LOOK)
+
+    def _end_with_process(self) -> None:
+        """The process ends without the end of its loop's lifespan: what ran is given back, uncharged."""
+        if self._server is not None and os.getpid() == self._process:
+            self._server.stop(0.0).block(END_MAX)

@@ -1,8 +1,8 @@
 //! What runs until it is told to stop: a server, a web application, or both.
 //!
-//! The first SIGTERM or SIGINT stops it gracefully, a second one hastens it; both end with exit code 0. Exit code 75
-//! asks a supervisor for a new process: too many bodies held on to their threads. If the web application ends, the
-//! server ends with it, and its exit code is the command's.
+//! The first SIGTERM, SIGINT or SIGHUP stops it gracefully, a second one hastens it, and SIGQUIT does both at once; all end
+//! with exit code 0. Exit code 75 asks a supervisor for a new process: too many bodies held on to their threads. If the web
+//! application ends, the server ends with it, and its exit code is the command's.
 
 use std::process::ExitStatus;
 
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use taskyard_server::ServerHandle;
 use tokio::process::Child;
 
-use crate::commands::Interrupts;
+use crate::commands::{Interrupt, Interrupts};
 use crate::failure::Failure;
 use crate::out::remark;
 use crate::python;
@@ -141,9 +141,9 @@ impl Run {
                     }
                     self.server.iter().for_each(ServerHandle::stop);
                 }
-                name = self.interrupts.next() => {
+                interrupt = self.interrupts.next() => {
                     asked += 1;
-                    self.asked(session, name, asked);
+                    self.asked(session, interrupt, asked);
                 }
             }
         }
@@ -158,15 +158,15 @@ impl Run {
         }
     }
 
-    fn asked(&self, session: &Session, signal: &'static str, times: u32) {
-        if times == 1 {
+    fn asked(&self, session: &Session, Interrupt { name: signal, at_once }: Interrupt, times: u32) {
+        self.server.iter().for_each(ServerHandle::stop);
+        if times == 1 && !at_once {
             let grace = session.settings().shutdown_grace;
             tracing::info!(
                 signal,
                 ?grace,
                 "stopping: nothing new starts, what runs may end; another signal hastens it"
             );
-            self.server.iter().for_each(ServerHandle::stop);
         } else {
             tracing::info!(signal, "hastening: what runs is given back now");
             self.server.iter().for_each(ServerHandle::hasten);

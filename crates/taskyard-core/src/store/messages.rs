@@ -358,8 +358,11 @@ pub enum Outcome {
         /// The pause.
         after: Duration,
     },
-    /// It never started, or a graceful shutdown ended it: enqueued again, uncharged.
+    /// It never started: enqueued again, uncharged.
     Released,
+    /// Its body had begun and was ended for no fault of its own, by its server's stop or beside another body: as
+    /// `Released`, but a task that may run only once is failed with `CutShort`.
+    CutShort,
     /// This server cannot run it; tasks parked for the same reason share this text.
     Parked {
         /// For example ``kind `app::send` ``.

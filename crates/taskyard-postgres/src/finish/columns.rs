@@ -83,6 +83,7 @@ impl<'a> Any<'a> {
                 Outcome::Beside => (7, None, None),
                 Outcome::Interrupted => (8, None, None),
                 Outcome::Expired => (9, None, None),
+                Outcome::CutShort => (10, None, None),
             };
             any.codes.push(code);
             any.after_us.push(after);

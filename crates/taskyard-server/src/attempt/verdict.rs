@@ -32,7 +32,8 @@ pub(crate) fn judge(attempt: &Attempt, end: End) -> Outcome {
             retry_or_fail(claimed, TaskError::of(timed_out(claimed)))
         }
         End::Interrupted(Interrupt::Asked) => Outcome::Interrupted,
-        End::Interrupted(Interrupt::Release) => Outcome::Released,
+        // It had begun, or there would be nothing to interrupt.
+        End::Interrupted(Interrupt::Release) => Outcome::CutShort,
     }
 }
 

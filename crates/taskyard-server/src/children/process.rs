@@ -3,11 +3,12 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Socket;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use taskyard_core::Failure;
 use taskyard_core::store::Outcome;
 use tokio::io::AsyncWriteExt as _;
@@ -28,6 +29,9 @@ use crate::engine::lock;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// One that has closed its socket may take so long to exit by itself.
 const EXIT_MAX: Duration = Duration::from_secs(1);
+
+/// A signal that ended a child may have been meant for the whole group: so long its server may take to hear it, too.
+const STOP_HEARD: Duration = Duration::from_millis(500);
 
 /// Starts one more child.
 pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerConfig) -> io::Result<()> {
@@ -139,10 +143,21 @@ async fn attend(
     }
     let status = life.status().await;
     writing.abort();
+    if status.is_some_and(is_told_to_stop) {
+        let mut stopping = children.engine.stopping.subscribe();
+        let _ = tokio::time::timeout(STOP_HEARD, stopping.wait_for(|stopping| *stopping)).await;
+    }
     if let Some(error) = complaint {
         tracing::error!(%error, child = number, "a child process said something that cannot be understood");
     }
     gone(&children, number, status);
+}
+
+/// Whether it died of a signal by which supervisors and terminals end a group of processes. Workers do not heed these, but
+/// one that has just been started, or whose application or body decided otherwise, dies of them.
+fn is_told_to_stop(status: ExitStatus) -> bool {
+    let stops = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+    status.signal().is_some_and(|number| stops.iter().any(|stop| stop.as_raw() == number))
 }
 
 async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceiver<ToChild>) {
@@ -172,7 +187,8 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     // What it started may be left.
     child.kill();
     let died = status.map_or_else(|| "its process is gone".to_owned(), |status| format!("its process ended: {status}"));
-    let expected = child.condemned.is_some() || child.leaving.is_some() || children.is_closing();
+    let stopping = children.is_stopping();
+    let expected = child.condemned.is_some() || child.leaving.is_some() || stopping || children.is_closing();
     if !child.ready && !expected {
         tracing::error!(child = number, "a child process did not come up: {died}");
         yard.start_failed(Instant::now());
@@ -207,18 +223,19 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     }
     // A hook beside it may be to blame.
     let alone = started.len() == 1 && !telling;
+    let innocent = child.condemned.is_some() || stopping;
     for (attempt, verdict) in started {
-        let outcome = verdict.unwrap_or_else(|| blame(&attempt, child.condemned.is_some(), alone, &died));
+        let outcome = verdict.unwrap_or_else(|| blame(&attempt, innocent, alone, &died));
         attempt.end(outcome);
     }
     children.changed.notify_one();
 }
 
 /// How an attempt ends whose child is no more.
-fn blame(attempt: &Attempt, condemned: bool, alone: bool, died: &str) -> Outcome {
-    if condemned || attempt.interrupted() == Some(Interrupt::Release) {
-        // Another body was to blame, or the server.
-        Outcome::Released
+fn blame(attempt: &Attempt, innocent: bool, alone: bool, died: &str) -> Outcome {
+    if innocent || attempt.interrupted() == Some(Interrupt::Release) {
+        // Another body was to blame, or the server's stop.
+        Outcome::CutShort
     } else if alone {
         Outcome::Crashed(Failure::new("WorkerDied", format!("the worker died while it ran this task: {died}")))
     } else {

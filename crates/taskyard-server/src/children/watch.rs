@@ -97,7 +97,7 @@ fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
 fn verdict_of(attempt: &Attempt) -> Outcome {
     match attempt.interrupted() {
         Some(Interrupt::Asked) => Outcome::Interrupted,
-        Some(Interrupt::Release) => Outcome::Released,
+        Some(Interrupt::Release) => Outcome::CutShort,
         _ => judge(attempt, End::TimedOut),
     }
 }

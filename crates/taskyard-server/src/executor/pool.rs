@@ -251,12 +251,12 @@ impl Executor for Arc<Pool> {
     fn release_running(&self) {
         for running in self.table.all() {
             running.attempt.interrupt(Interrupt::Release);
-            running.attempt.end(Outcome::Released);
+            running.attempt.end(Outcome::CutShort);
         }
         for lane in lock(&self.lanes).iter() {
             if let Some(attempt) = lane.current() {
                 attempt.interrupt(Interrupt::Release);
-                attempt.end(Outcome::Released);
+                attempt.end(Outcome::CutShort);
             }
         }
     }

@@ -63,7 +63,7 @@ fn overstays(
             let since = attempt.interrupted_at().unwrap_or(now);
             over(since, config.cancel_grace).then_some(match why {
                 Interrupt::Asked => |_| Outcome::Interrupted,
-                _ => |_| Outcome::Released,
+                _ => |_| Outcome::CutShort,
             })
         }
         _ => None,
@@ -113,7 +113,7 @@ fn give_up_lane(pool: &Arc<Pool>, lane: &Arc<LaneFace>, culprit: &Arc<Attempt>, 
     for running in pool.table.all() {
         if running.place == Place::Lane(lane.number) {
             running.attempt.interrupt(Interrupt::Release);
-            running.attempt.end(Outcome::Released);
+            running.attempt.end(Outcome::CutShort);
             pool.table.remove(&running);
         }
     }

@@ -96,7 +96,12 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
             keep_attempt(tx, row, AttemptOutcome::Snoozed, tx.now, None)?;
             pause(tx, row, *after)
         }
-        End::Released => {
+        End::CutShort if row.at_most_once => {
+            row.ended = Some(AttemptOutcome::Lost);
+            row.blame(tx, &cut_short())?;
+            end_and_tell(tx, row, TaskState::Failed, budget)
+        }
+        End::Released | End::CutShort => {
             uncount(row);
             moves::enqueue(tx, row)?;
             row.save(tx)
@@ -177,6 +182,11 @@ fn died(
 pub(crate) fn worker_died(at_most_once: bool, traceback: Option<String>) -> Failure {
     let message = if at_most_once { "worker died and the task may run only once" } else { "worker died 3 times" };
     Failure { traceback, ..Failure::new("WorkerDied", message) }
+}
+
+/// The error of a task that may run only once and was not let to its end.
+fn cut_short() -> Failure {
+    Failure::new("CutShort", "the task was cut short and may run only once")
 }
 
 /// The error of a task that did not start in time.

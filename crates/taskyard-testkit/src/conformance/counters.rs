@@ -168,6 +168,21 @@ pub(super) async fn at_most_once_may_be_released(yard: Yard) {
     yard.assert_state(claimed.id, TaskState::Enqueued).await;
 }
 
+pub(super) async fn what_had_begun_is_released_unless_it_may_run_only_once(yard: Yard) {
+    let server = yard.server().await;
+    let claimed = yard.start(&server, task()).await;
+    assert_eq!(server.finish(&claimed, Outcome::CutShort).await, WriteReply::Applied(TaskState::Enqueued));
+    assert_eq!(counters(&yard, claimed.id).await, [0, 0, 0, 0]);
+    server.done(&server.claim_one().await).await;
+
+    let claimed = yard.start(&server, at_most_once()).await;
+    assert_eq!(server.finish(&claimed, Outcome::CutShort).await, WriteReply::Applied(TaskState::Failed));
+    let record = yard.record(claimed.id).await;
+    let error = record.error.expect("a dead letter says why");
+    assert_eq!((error.error_type.as_str(), record.attempt, record.alone), ("CutShort", 1, false));
+    assert_eq!(counters(&yard, claimed.id).await, [1, 0, 0, 0]);
+}
+
 pub(super) async fn alone_lasts_until_it_ends(yard: Yard) {
     let server = yard.server().await;
     let claimed = yard.start(&server, task()).await;

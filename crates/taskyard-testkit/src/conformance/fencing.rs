@@ -20,6 +20,7 @@ fn outcomes() -> Vec<(Outcome, TaskState)> {
         (Outcome::Snooze { after: pause }, TaskState::Waiting),
         (Outcome::Snooze { after: now }, TaskState::Enqueued),
         (Outcome::Released, TaskState::Enqueued),
+        (Outcome::CutShort, TaskState::Enqueued),
         (Outcome::Parked { reason: "kind `x`".into() }, TaskState::Waiting),
         (Outcome::Crashed(error), TaskState::Enqueued),
         (Outcome::Beside, TaskState::Enqueued),

@@ -119,7 +119,8 @@ fn counters(before: &Task, outcome: Outcome, after: &Task) -> Result<(), String>
         _ if flagged => [0, 0, 0, 0],
         Outcome::Done(_) | Outcome::Snooze { .. } | Outcome::Beside | Outcome::Interrupted => [0, 0, 0, 0],
         Outcome::Failed(_) | Outcome::Retry { .. } => [0, 1, 0, 0],
-        Outcome::Released | Outcome::Parked(_) | Outcome::Expired => [-1, 0, 0, 0],
+        Outcome::CutShort if before.at_most_once => [0, 0, 0, 0],
+        Outcome::Released | Outcome::CutShort | Outcome::Parked(_) | Outcome::Expired => [-1, 0, 0, 0],
         Outcome::Crashed(_) => [0, 0, 0, 1],
     };
     let counts = |task: &Task| [task.attempt, task.failures, task.lost, task.crashes].map(i64::from);

@@ -16,6 +16,7 @@ pub enum Outcome {
     Retry { after: i64, error: u8 },
     Snooze { after: i64 },
     Released,
+    CutShort,
     Parked(u8),
     Crashed(u8),
     Beside,
@@ -99,7 +100,7 @@ impl Db {
         self.signals.retain(|row| row.task != id);
         let task = self.row(id);
         task.decided_by = Some(writer.token);
-        let released = matches!(outcome, Outcome::Released | Outcome::Parked(_));
+        let released = matches!(outcome, Outcome::Released | Outcome::CutShort | Outcome::Parked(_));
         let cancel = std::mem::take(&mut task.cancel_requested) && !(released && rules.flag_lost_at_release);
         let stop = std::mem::take(&mut task.stop_requested);
         match outcome {
@@ -143,7 +144,12 @@ impl Db {
                 task.keep_attempt(AttemptOutcome::Snoozed, None);
                 self.pause(id, after);
             }
-            Outcome::Released => {
+            Outcome::CutShort if task.at_most_once => {
+                task.error = Some(Blame::CutShort);
+                task.ended = Some(AttemptOutcome::Lost);
+                self.end_and_tell(id, TaskState::Failed, budget);
+            }
+            Outcome::Released | Outcome::CutShort => {
                 task.attempt -= 1;
                 task.started_at = None;
                 self.enqueue(id);

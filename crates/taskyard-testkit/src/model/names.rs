@@ -62,6 +62,8 @@ pub enum Blame {
     LostOnce,
     /// `ServerLost`, in the history: this server was lost.
     Lost(ServerNo),
+    /// `CutShort`, and the task may run only once.
+    CutShort,
     /// `Expired`.
     Expired,
 }

@@ -232,6 +232,7 @@ impl Setup {
                 Outcome::Snooze { after: 4 },
                 Outcome::Parked(1),
                 Outcome::Crashed(1),
+                Outcome::CutShort,
                 Outcome::Retry { after: 9, error: 1 },
             ],
             records: false,

@@ -112,6 +112,7 @@ impl Names {
             Blame::DiedOnce(given) => died("worker died and the task may run only once", given),
             Blame::LostOnce => Failure::new("ServerLost", "server was lost and the task may run only once"),
             Blame::Lost(server) => Failure::new("ServerLost", format!("server {} was lost", self.server(server))),
+            Blame::CutShort => Failure::new("CutShort", "the task was cut short and may run only once"),
             Blame::Expired => Failure::new("Expired", "the task expired before it started"),
         }
     }
@@ -153,6 +154,7 @@ pub(super) fn outcome(outcome: Outcome) -> store::Outcome {
         Outcome::Retry { after, error } => store::Outcome::Retry { after: seconds(after), error: failure(error) },
         Outcome::Snooze { after } => store::Outcome::Snooze { after: seconds(after) },
         Outcome::Released => store::Outcome::Released,
+        Outcome::CutShort => store::Outcome::CutShort,
         Outcome::Parked(number) => store::Outcome::Parked { reason: parked(number) },
         Outcome::Crashed(number) => store::Outcome::Crashed(failure(number)),
         Outcome::Beside => store::Outcome::Beside,

@@ -193,6 +193,7 @@ fn end() -> impl Strategy<Value = End> {
         3 => (after(), 0_u8..9).prop_map(|(after, error)| Outcome::Retry { after, error }),
         1 => after().prop_map(|after| Outcome::Snooze { after }),
         2 => Just(Outcome::Released),
+        2 => Just(Outcome::CutShort),
         1 => (0_u8..2).prop_map(Outcome::Parked),
         3 => (0_u8..9).prop_map(Outcome::Crashed),
         2 => Just(Outcome::Beside),

@@ -3,7 +3,7 @@
 -- became runnable or due (1), and in `state` whether any came to a final state.
 --
 -- codes: 0 done, 1 failed, 2 retry, 3 snooze, 4 released, 5 parked (the reason is the message), 6 crashed, 7 beside,
--- 8 interrupted, 9 expired.
+-- 8 interrupted, 9 expired, 10 cut short, which is a release unless the task may run only once.
 CREATE OR REPLACE FUNCTION taskyard.task_finish(
     p_ids uuid[], p_tokens uuid[], p_codes smallint[], p_results bytea[], p_after_us bigint[], p_types text[],
     p_messages text[], p_traces text[], p_contexts bytea[], p_log_ids uuid[], p_log_tokens uuid[], p_log_levels smallint[],
@@ -29,7 +29,7 @@ BEGIN
             p_log_messages, p_log_fields, p_log_traces);
     END IF;
     WITH x AS MATERIALIZED (
-        SELECT t.id, n.place, n.code, n.result, n.after_us, n.type, n.message, n.trace, t.attempt, t.server_id,
+        SELECT t.id, n.place, CASE WHEN n.code = 10 AND NOT t.at_most_once THEN 4 ELSE n.code END AS code, n.result, n.after_us, n.type, n.message, n.trace, t.attempt, t.server_id,
             t.started_at, t.crashes, t.at_most_once, t.runtime, t.queue, t.cancel_requested, t.stop_requested
         FROM unnest(p_ids, p_tokens, p_codes, p_results, p_after_us, p_types, p_messages, p_traces)
                 WITH ORDINALITY AS n(id, token, code, result, after_us, type, message, trace, place)
@@ -41,7 +41,7 @@ BEGIN
             CASE WHEN x.code = 0 THEN 4
                 WHEN x.cancel_requested THEN 6
                 WHEN x.stop_requested THEN 3
-                WHEN x.code = 1 THEN 5
+                WHEN x.code IN (1, 10) THEN 5
                 WHEN x.code IN (2, 3) THEN CASE WHEN x.after_us > 0 THEN 0 ELSE 1 END
                 WHEN x.code = 4 THEN 1
                 WHEN x.code = 5 THEN 0
@@ -52,9 +52,9 @@ BEGIN
                 ELSE 'worker died 3 times' END AS verdict
         FROM x
     ), y AS MATERIALIZED (
-        -- What the row says went wrong: 1 what is given, 2 expired, 3 its worker died, 0 as before.
+        -- What the row says went wrong: 1 what is given, 2 expired, 3 its worker died, 4 cut short, 0 as before.
         SELECT j.*, CASE WHEN j.asked THEN 0 WHEN j.code IN (1, 2) THEN 1 WHEN j.code = 9 THEN 2
-            WHEN j.code IN (6, 7) AND j.target = 5 THEN 3 ELSE 0 END AS blame
+            WHEN j.code IN (6, 7) AND j.target = 5 THEN 3 WHEN j.code = 10 THEN 4 ELSE 0 END AS blame
         FROM j
     ), h AS (
         -- Also of a death that ends the task: its row says `failed`, the attempt's says how.
@@ -64,7 +64,7 @@ BEGIN
             CASE y.code WHEN 2 THEN 2 WHEN 3 THEN 5 WHEN 6 THEN 4 ELSE 3 END,
             CASE WHEN y.code = 6 AND y.target = 5 THEN 'WorkerDied' ELSE y.type END,
             CASE WHEN y.code = 6 AND y.target = 5 THEN y.verdict ELSE y.message END, y.trace
-        FROM y WHERE NOT y.asked AND y.code IN (2, 3, 6, 7) ORDER BY y.place
+        FROM y WHERE NOT y.asked AND y.code IN (2, 3, 6, 7, 10) ORDER BY y.place
     ), w AS (
         INSERT INTO taskyard.waiting (task_id, run_at, reason, runtime, queue, parked)
         SELECT y.id, CASE WHEN y.code <> 5 THEN v_now + y.after_us * interval '1 microsecond' END,
@@ -82,9 +82,10 @@ BEGIN
             run_at = CASE WHEN y.asked OR y.code NOT IN (2, 3) THEN t.run_at
                 WHEN y.target = 0 THEN v_now + y.after_us * interval '1 microsecond' END,
             error_type = CASE y.blame WHEN 1 THEN y.type WHEN 2 THEN 'Expired' WHEN 3 THEN 'WorkerDied'
-                ELSE t.error_type END,
+                WHEN 4 THEN 'CutShort' ELSE t.error_type END,
             error_message = CASE y.blame WHEN 1 THEN y.message WHEN 2 THEN 'the task expired before it started'
-                WHEN 3 THEN y.verdict ELSE t.error_message END,
+                WHEN 3 THEN y.verdict WHEN 4 THEN 'the task was cut short and may run only once'
+                ELSE t.error_message END,
             error_traceback = CASE WHEN y.blame > 0 THEN y.trace ELSE t.error_traceback END
         FROM y WHERE t.id = y.id
         RETURNING t.id, y.place, y.target, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL OR t.expires_at IS NOT NULL AS more
