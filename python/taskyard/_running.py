@@ -62,6 +62,8 @@ class Running:
         self.has_seat = False
         #: It left one to wait.
         self.had_seat = False
+        #: Its asyncio task was cancelled, whoever asked for it.
+        self.was_cancelled = False
         #: How many tasks it waits for.
         self.rests = 0
         #: Tasks that its body added on async connections.

@@ -260,7 +260,7 @@ impl Channel {
         lock(&self.outbox).ends.push((slot, End::Returned(ByteBuf::from(result.to_vec()))));
     }
 
-    /// It raised. `wish` is `policy`, `never`, `after` or `snooze`, the latter two with seconds.
+    /// It raised. `wish` is `policy`, `never`, `cancelled`, `after` or `snooze`, the latter two with seconds.
     #[pyo3(signature = (slot, error_type, also, message, traceback, wish, seconds))]
     #[allow(clippy::too_many_arguments, reason = "one place for each part of an error")]
     fn raised(
@@ -277,6 +277,7 @@ impl Channel {
         let wish = match wish {
             "policy" => Wish::Policy,
             "never" => Wish::Never,
+            "cancelled" => Wish::Cancelled,
             "after" => Wish::After(pause),
             "snooze" => Wish::Snooze(pause),
             other => return Err(PyValueError::new_err(format!("there is no wish `{other}`"))),

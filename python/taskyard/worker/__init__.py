@@ -65,6 +65,28 @@ def _target(function: Callable[..., Any]) -> Target:
     return Target(function, not is_async, bool(_resolve.dependencies(function)))
 
 
+if sys.version_info >= (3, 11):
+
+    def _is_cancelled() -> bool:
+        """Whether the running asyncio task itself was cancelled, rather than something that it waited for."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+
+else:
+
+    class _Cancellable(asyncio.Task):  # type: ignore[type-arg]
+        """Knows whether it was cancelled."""
+
+        was_cancelled = False
+
+        def cancel(self, msg: Any = None) -> bool:
+            self.was_cancelled = True
+            return super().cancel(msg)
+
+    def _is_cancelled() -> bool:
+        return getattr(asyncio.current_task(), "was_cancelled", False)
+
+
 class Worker:
     """One worker on the running loop."""
 
@@ -269,7 +291,7 @@ class Worker:
     else:
 
         def _begin(self, coroutine: Any, running: Running) -> None:
-            running.task = self._context.copy().run(self.loop.create_task, coroutine)
+            running.task = self._context.copy().run(_Cancellable, coroutine, loop=self.loop)
 
     # --------------------------------------------------------------------------------------------------- running
 
@@ -316,11 +338,14 @@ class Worker:
             )
         except BaseException as raised:
             error = raised
+            running.was_cancelled = _is_cancelled()
         if _hooks.post_run:
             try:
                 await _hooks.run_after(running, None if error is not None else result, error)
             except BaseException as raised:
-                error = error or raised
+                if error is None:
+                    error = raised
+                    running.was_cancelled = _is_cancelled()
         self._report(running, target, data, error, stage)
 
     def _load(self, running: Running, payload: _codec.Payload) -> Target:
@@ -475,7 +500,7 @@ class Worker:
         elif running.interrupted is not None and isinstance(error, asyncio.CancelledError):
             channel.interrupted(slot)
         else:
-            channel.raised(slot, *_ends.describe(error, stage))
+            channel.raised(slot, *_ends.describe(error, stage, running.was_cancelled))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("finished task %s: %s", running.id, "done" if error is None else type(error).__name__)
         self._flush()

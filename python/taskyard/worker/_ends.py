@@ -15,16 +15,18 @@ MESSAGE_MAX = 4_000
 TRACEBACK_MAX = 48_000
 
 
-def describe(error: BaseException, stage: str) -> tuple[Any, ...]:
+def describe(error: BaseException, stage: str, cancelled: bool = False) -> tuple[Any, ...]:
     """``(type, further types, message, traceback, wish, seconds)`` for the channel.
 
     ``stage`` is where it was: ``reading`` the task, ``running`` it, or storing its ``result``. Only what failed while it
-    ran is tried again.
+    ran is tried again. ``cancelled``: its asyncio task was cancelled, and neither its server nor a person asked for that.
     """
     wish, seconds = "policy", 0.0
     name = error_name(type(error))
     also = [error_name(cls) for cls in type(error).__mro__[1:] if cls is not object and issubclass(cls, BaseException)]
-    if isinstance(error, Retry):
+    if cancelled and isinstance(error, asyncio.CancelledError):
+        wish = "cancelled"
+    elif isinstance(error, Retry):
         name = "Retry"
         if error.after is not None:
             wish, seconds = "after", _pause(error.after)

@@ -222,6 +222,9 @@ pub enum Wish {
     After(u64),
     /// Run it later, after so many milliseconds, at no cost.
     Snooze(u64),
+    /// It was cancelled, and neither its server nor itself asked for that: something beside it did. Its own fault it is
+    /// only if it ran alone.
+    Cancelled,
 }
 
 /// Appends a message as a frame.

@@ -165,10 +165,13 @@ fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attemp
 pub(super) fn outcome(attempt: &Attempt, end: End) -> Outcome {
     match end {
         End::Returned(result) => judge(attempt, attempt::End::Returned(Ok(result.into_vec()))),
+        End::Raised { wish: Wish::Cancelled, .. } if attempt.interrupted().is_some() => outcome(attempt, End::Interrupted),
+        End::Raised { wish: Wish::Cancelled, .. } if *attempt.engine.stopping.borrow() => Outcome::CutShort,
+        End::Raised { wish: Wish::Cancelled, .. } if !attempt.claimed.alone => Outcome::Beside,
         End::Raised { error_type, also, message, traceback, wish } => {
             let failure = Failure { error_type, message, traceback };
             let wish = match wish {
-                Wish::Policy => task_error::Wish::Policy,
+                Wish::Policy | Wish::Cancelled => task_error::Wish::Policy,
                 Wish::Never => task_error::Wish::Never,
                 Wish::After(pause) => task_error::Wish::After(Duration::from_millis(pause)),
                 Wish::Snooze(pause) => task_error::Wish::Snooze(Duration::from_millis(pause)),
