@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
 import logging
 import threading
@@ -62,6 +63,10 @@ class Running:
         self.has_seat = False
         #: It left one to wait.
         self.had_seat = False
+        #: Its executor calls that have not ended.
+        self.calls: set[concurrent.futures.Future[Any]] = set()
+        #: How often its asyncio task was cancelled by its worker.
+        self.interrupts = 0
         #: Its asyncio task was cancelled, whoever asked for it.
         self.was_cancelled = False
         #: How many tasks it waits for.
@@ -218,6 +223,7 @@ class Running:
 
     def cancel(self) -> None:
         if self.task is not None:
+            self.interrupts += 1
             self.task.cancel()
 
     async def check_bound(self) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 from .. import _codec, _core, _identity, _loops, _port
 from .._running import Running
 from ..errors import InvalidArgument, TaskyardError
-from ..worker import Target, Worker, _ends, _fit
+from ..worker import Worker, _ends, _fit
+from ..worker._target import Target
 from .background import BackgroundTask
 from .base import Task
 from .claim import END_MAX, Claim, quietly, remember

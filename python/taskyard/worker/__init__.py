@@ -15,13 +15,15 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import _codec, _core, _hooks, _identity, _loops, _port, _resolve
 from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Running, current, parent_result
 from ..errors import Fail, InvalidArgument, Retry, Snooze
-from . import _ends, _fit
+from . import _ends, _executor, _fit
+from ._attempt_task import begin, is_cancelled
 from ._seats import Seats
+from ._target import LOCAL, Target, target_of
 from ._threads import Threads
 
 log = logging.getLogger("queued_task")
@@ -41,50 +43,6 @@ class WorkerPort:
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
         return self._channel.ask(verb, id, filter)
-
-
-class Target(NamedTuple):
-    """The function of a kind, and what must be known to run it. Of a local function there is none yet."""
-
-    function: Callable[..., Any] | None
-    is_sync: bool
-    injects: bool
-
-
-_LOCAL = Target(None, False, False)
-
-
-def _target(function: Callable[..., Any]) -> Target:
-    if _identity.is_task_class(function):
-        from .._tasks.travel import runner
-
-        run = runner(function)  # type: ignore[arg-type]
-        return Target(run, not inspect.iscoroutinefunction(run), False)
-    call = inspect.unwrap(function) if inspect.isfunction(function) else function
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-    return Target(function, not is_async, bool(_resolve.dependencies(function)))
-
-
-if sys.version_info >= (3, 11):
-
-    def _is_cancelled() -> bool:
-        """Whether the running asyncio task itself was cancelled, rather than something that it waited for."""
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-
-else:
-
-    class _Cancellable(asyncio.Task):  # type: ignore[type-arg]
-        """Knows whether it was cancelled."""
-
-        was_cancelled = False
-
-        def cancel(self, msg: Any = None) -> bool:
-            self.was_cancelled = True
-            return super().cancel(msg)
-
-    def _is_cancelled() -> bool:
-        return getattr(asyncio.current_task(), "was_cancelled", False)
 
 
 class Worker:
@@ -125,6 +83,7 @@ class Worker:
         self._noted_at = 0.0
         self._leaving = False
         self._ended = False
+        _executor.watch(self.loop)
         self.loop.add_reader(channel.fileno(), self._read)
 
     # --------------------------------------------------------------------------------------------- what is heard
@@ -225,7 +184,7 @@ class Worker:
         if target is not None:
             return target
         if "<" in kind:
-            return _LOCAL
+            return LOCAL
         try:
             function = self.functions.find(kind)
         except Exception:
@@ -241,7 +200,7 @@ class Worker:
                     kind,
                 )
             return f"kind `{kind}`"
-        target = self._targets[kind] = _target(function)
+        target = self._targets[kind] = target_of(function)
         if target.is_sync:
             self._runs_singly(kind)
         return target
@@ -278,20 +237,8 @@ class Worker:
         for running, target in begun:
             self._begin(self._attempt(running, target), running)
 
-    if sys.version_info >= (3, 12):
-
-        def _begin(self, coroutine: Any, running: Running) -> None:
-            running.task = asyncio.Task(coroutine, loop=self.loop, context=self._context.copy(), eager_start=True)
-
-    elif sys.version_info >= (3, 11):
-
-        def _begin(self, coroutine: Any, running: Running) -> None:
-            running.task = self.loop.create_task(coroutine, context=self._context.copy())
-
-    else:
-
-        def _begin(self, coroutine: Any, running: Running) -> None:
-            running.task = self._context.copy().run(_Cancellable, coroutine, loop=self.loop)
+    def _begin(self, coroutine: Any, running: Running) -> None:
+        running.task = begin(self.loop, coroutine, self._context.copy())
 
     # --------------------------------------------------------------------------------------------------- running
 
@@ -338,14 +285,16 @@ class Worker:
             )
         except BaseException as raised:
             error = raised
-            running.was_cancelled = _is_cancelled()
+            running.was_cancelled = is_cancelled()
         if _hooks.post_run:
             try:
                 await _hooks.run_after(running, None if error is not None else result, error)
             except BaseException as raised:
                 if error is None:
                     error = raised
-                    running.was_cancelled = _is_cancelled()
+                    running.was_cancelled = is_cancelled()
+        if error is not None and running.calls:
+            await _executor.ended(running, lambda: self._ended)
         self._report(running, target, data, error, stage)
 
     def _load(self, running: Running, payload: _codec.Payload) -> Target:
@@ -353,7 +302,7 @@ class Worker:
         function = _codec.Decoder(running.opened).value(payload.function)
         if not callable(function):
             raise InvalidArgument(f"task {running.kind} came without its function")
-        return _target(function)
+        return target_of(function)
 
     async def _injected(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
         assert target.function is not None

@@ -165,7 +165,9 @@ fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attemp
 pub(super) fn outcome(attempt: &Attempt, end: End) -> Outcome {
     match end {
         End::Returned(result) => judge(attempt, attempt::End::Returned(Ok(result.into_vec()))),
-        End::Raised { wish: Wish::Cancelled, .. } if attempt.interrupted().is_some() => outcome(attempt, End::Interrupted),
+        End::Raised { wish: Wish::Cancelled, .. } if attempt.interrupted().is_some() => {
+            outcome(attempt, End::Interrupted)
+        }
         End::Raised { wish: Wish::Cancelled, .. } if *attempt.engine.stopping.borrow() => Outcome::CutShort,
         End::Raised { wish: Wish::Cancelled, .. } if !attempt.claimed.alone => Outcome::Beside,
         End::Raised { error_type, also, message, traceback, wish } => {

@@ -1,0 +1,32 @@
+"""What runs the tasks of a kind: a function, and what must be known to run it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .. import _identity, _resolve
+
+
+class Target(NamedTuple):
+    """The function of a kind, and what must be known to run it. Of a local function there is none yet."""
+
+    function: Callable[..., Any] | None
+    is_sync: bool
+    injects: bool
+
+
+LOCAL = Target(None, False, False)
+
+
+def target_of(function: Callable[..., Any]) -> Target:
+    """How this function, or this class of tasks, is run."""
+    if _identity.is_task_class(function):
+        from .._tasks.travel import runner
+
+        run = runner(function)  # type: ignore[arg-type]
+        return Target(run, not inspect.iscoroutinefunction(run), False)
+    call = inspect.unwrap(function) if inspect.isfunction(function) else function
+    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+    return Target(function, not is_async, bool(_resolve.dependencies(function)))
