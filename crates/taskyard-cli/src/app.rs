@@ -29,6 +29,9 @@ struct Global {
     /// The database: postgresql://user:password@host:5432/name, or a SQLite file
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
+    /// The project's root, whoever owns what is in it [default: found upwards from the working directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<std::path::PathBuf>,
     /// Print JSON for programs on stdout, everything else on stderr
     #[arg(long, global = true)]
     json: bool,
@@ -152,7 +155,7 @@ impl Commands {
     fn dispatch(&self, matches: &clap::ArgMatches) -> Result<u8, Failure> {
         let wrong = |error: clap::Error| Failure::usage(error.to_string());
         let global = Global::from_arg_matches(matches).map_err(wrong)?;
-        let mut flags = Flags { database: global.database, values: global.settings };
+        let mut flags = Flags { database: global.database, values: global.settings, root: global.root };
         let out = Out::new(global.json);
         let bench = matches.subcommand().filter(|(name, _)| *name == bench::NAME);
         if let Some((_, matches)) = bench {

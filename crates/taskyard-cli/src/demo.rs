@@ -53,11 +53,14 @@ enum End {
 impl Demo {
     pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let root = directory(&self.directory)?;
-        let home = Home::find(&root)?;
+        let home = Home::find(&root, session.root())?;
         let settings = settings(session, &home);
         let address = settings.database.clone().unwrap_or_default();
         if home.is_elsewhere {
-            remark(format_args!("{} cannot be written; what belongs to the demo lies elsewhere", root.display()));
+            remark(format_args!(
+                "{} cannot be written or is not trusted; what belongs to the demo lies elsewhere",
+                root.display()
+            ));
         }
         remark(format_args!("database: {}", shown(&address)));
         let mut interrupts = Interrupts::listen()?;

@@ -48,6 +48,11 @@ impl Failure {
         Self { message: String::new(), hint: None, exit }
     }
 
+    /// The message with its hint, for a caller that has one place for both.
+    pub(crate) fn whole(&self) -> String {
+        self.hint.as_ref().map_or_else(|| self.message.clone(), |hint| format!("{}; {hint}", self.message))
+    }
+
     /// The command's exit code.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

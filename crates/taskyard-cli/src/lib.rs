@@ -32,6 +32,7 @@ mod python;
 mod secret;
 mod session;
 mod settings;
+mod trust;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,13 +1,12 @@
 //! For a process that is not the command but belongs to the same project (the web process of a Python application):
 //! the same settings, from the same places, and the same keys.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use taskyard::{Error, Result, Settings};
 use taskyard_core::seal::Keys;
 
-use crate::project;
+use crate::project::{self, Root};
 use crate::secret::ProjectKeys;
 use crate::settings::{Flags, Found, find};
 
@@ -16,8 +15,7 @@ use crate::settings::{Flags, Found, find};
 pub struct Place {
     /// The settings in force; the database is decided.
     pub settings: Settings,
-    /// The project's root.
-    pub root: PathBuf,
+    root: Root,
     /// Keys for serialised values.
     pub keys: Arc<dyn Keys>,
     is_default_database: bool,
@@ -29,10 +27,10 @@ impl Place {
     /// # Errors
     /// [`Error::Setting`] with its place.
     pub fn find(database: Option<String>, values: Vec<(String, String)>) -> Result<Self> {
-        let flags = Flags { database, values };
-        let Found { settings, root, is_default_database } = find(&flags)
-            .map_err(|failure| Error::Setting { name: "of this project".into(), why: failure.to_string() })?;
-        let keys = Arc::new(ProjectKeys::new(&settings, root.join(project::DIRECTORY))?);
+        let flags = Flags { database, values, root: None };
+        let Found { settings, root, is_default_database } =
+            find(&flags).map_err(|failure| Error::Setting { name: "of this project".into(), why: failure.whole() })?;
+        let keys = Arc::new(ProjectKeys::new(&settings, &root)?);
         Ok(Self { settings, root, keys, is_default_database })
     }
 
@@ -42,7 +40,7 @@ impl Place {
     /// [`Error::File`].
     pub fn prepare(&self) -> Result<()> {
         if self.is_default_database {
-            let directory = self.root.join(project::DIRECTORY);
+            let directory = self.root.own_directory()?;
             project::make_private(&directory)
                 .map_err(|error| Error::File { path: directory.display().to_string(), why: error.to_string() })?;
         }

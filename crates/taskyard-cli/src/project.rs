@@ -1,4 +1,7 @@
 //! Where the project is, and the `.taskyard` directory that holds what belongs to it alone.
+//!
+//! What lies in the root decides which database is used and which code runs, so it must be trusted (`trust.rs`). In a
+//! directory that is not, such as /tmp, the command works as long as nothing there would be used; otherwise it refuses.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions};
@@ -9,19 +12,85 @@ use std::path::{Path, PathBuf};
 use taskyard_core::Error;
 
 use crate::failure::Failure;
+use crate::trust::{self, Distrust};
 
 /// Any of these marks a project's root.
 const MARKS: [&str; 4] = ["taskyard.toml", "pyproject.toml", "Cargo.toml", ".git"];
 /// The directory of what is ours.
 pub(crate) const DIRECTORY: &str = ".taskyard";
 
-/// The nearest directory upwards with one of the marks, else the directory itself.
-pub(crate) fn root_of(directory: &Path) -> PathBuf {
-    directory
-        .ancestors()
-        .find(|candidate| MARKS.iter().any(|mark| candidate.join(mark).exists()))
-        .unwrap_or(directory)
-        .to_owned()
+/// A project's root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Root {
+    pub(crate) path: PathBuf,
+    /// Whether the user named it: then nothing in it is asked for its owner.
+    is_named: bool,
+}
+
+impl Root {
+    /// The directory that the user names.
+    ///
+    /// # Errors
+    /// It is no directory.
+    pub(crate) fn named(path: &Path) -> Result<Self, Failure> {
+        let path = path.canonicalize().map_err(|error| {
+            Failure::usage(format!("--root {}: {}", path.display(), plain(&error))).with_hint("name a directory")
+        })?;
+        if path.is_dir() {
+            Ok(Self { path, is_named: true })
+        } else {
+            Err(Failure::usage(format!("--root {}: it is no directory", path.display())))
+        }
+    }
+
+    /// The nearest directory upwards with one of the marks, else the directory itself. The search stops where the owner
+    /// changes, and at a directory that everybody may write to.
+    ///
+    /// # Errors
+    /// The directory is not trusted, and there is something in it that would be used.
+    pub(crate) fn above(directory: &Path) -> Result<Self, Failure> {
+        let root = |path: &Path| Self { path: path.to_owned(), is_named: false };
+        let start = root(directory);
+        if let Err(distrust) = start.check(directory) {
+            let is_used =
+                MARKS.iter().chain(&[".env", DIRECTORY]).any(|name| directory.join(name).symlink_metadata().is_ok());
+            return if is_used { Err(distrust.into()) } else { Ok(start) };
+        }
+        let mut below = directory;
+        loop {
+            if MARKS.iter().any(|mark| below.join(mark).exists()) {
+                return Ok(root(below));
+            }
+            match below.parent() {
+                Some(above) if trust::continues(below, above) => below = above,
+                _ => return Ok(start),
+            }
+        }
+    }
+
+    /// Whether the user took the responsibility for it.
+    pub(crate) fn is_named(&self) -> bool {
+        self.is_named
+    }
+
+    /// Whether this path may decide what happens; a path outside of a named root is looked at as any other.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn check(&self, path: &Path) -> Result<(), Distrust> {
+        if self.is_named && path.starts_with(&self.path) { Ok(()) } else { trust::check(path, &self.path) }
+    }
+
+    /// The project's own directory, whether it is there or not; it and the root must be trusted.
+    ///
+    /// # Errors
+    /// Why they may not decide anything.
+    pub(crate) fn own_directory(&self) -> Result<PathBuf, Distrust> {
+        let directory = self.path.join(DIRECTORY);
+        self.check(&self.path)?;
+        self.check(&directory)?;
+        Ok(directory)
+    }
 }
 
 /// The working directory.
@@ -37,9 +106,9 @@ pub(crate) fn working_directory() -> Result<PathBuf, Failure> {
 /// Makes `.taskyard` under `root` if it is not there: for this user only, and kept out of git.
 ///
 /// # Errors
-/// [`Error::File`].
-pub(crate) fn make_directory(root: &Path) -> Result<PathBuf, Failure> {
-    let directory = root.join(DIRECTORY);
+/// [`Error::File`], or the place is not trusted.
+pub(crate) fn make_directory(root: &Root) -> Result<PathBuf, Failure> {
+    let directory = root.own_directory()?;
     make_private(&directory).map_err(|error| file_error(&directory, &error))?;
     Ok(directory)
 }
@@ -85,17 +154,49 @@ mod tests {
         let deep = directory.path().join("a/b/c");
         std::fs::create_dir_all(&deep).unwrap();
         std::fs::write(directory.path().join("a/Cargo.toml"), "").unwrap();
-        assert_eq!(root_of(&deep), directory.path().join("a"));
+        assert_eq!(Root::above(&deep).unwrap().path, directory.path().join("a"));
         std::fs::create_dir(deep.join(".git")).unwrap();
-        assert_eq!(root_of(&deep), deep);
+        assert_eq!(Root::above(&deep).unwrap().path, deep);
+    }
+
+    #[test]
+    fn nothing_of_strangers_is_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = directory.path().join("shared");
+        let own = shared.join("own");
+        std::fs::create_dir_all(&own).unwrap();
+        let mode = |mode| std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::create_dir(shared.join(".git")).unwrap();
+        mode(0o2775);
+        assert_eq!(Root::above(&own).unwrap().path, shared, "a group may write to its checkout");
+        mode(0o1777);
+        assert_eq!(Root::above(&own).unwrap().path, own, "not above into what everybody may write to");
+        assert!(Root::above(&shared).unwrap_err().to_string().contains("everybody may write"));
+        let named = Root::named(&shared).unwrap();
+        assert!(named.is_named() && named.own_directory().is_ok() && named.check(&shared.join(".git")).is_ok());
+        std::fs::remove_dir(shared.join(".git")).unwrap();
+        let root = Root::above(&shared).unwrap();
+        assert!(root.own_directory().is_err() && make_directory(&root).is_err(), "nothing of ours goes there");
+        mode(0o755);
+        std::fs::write(shared.join("taskyard.toml"), "").unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&shared, Some(65_534), None).unwrap();
+            assert_eq!(Root::above(&own).unwrap().path, own, "not above into another user's");
+            let refused = Root::above(&shared).unwrap_err().to_string();
+            assert!(refused.contains("belongs to user 65534"), "{refused}");
+            assert!(Root::named(&shared).unwrap().check(&shared).is_ok());
+            assert!(Root::named(&own).unwrap().check(&shared).is_err(), "what is named covers itself alone");
+        }
+        assert!(Root::named(&directory.path().join("missing")).is_err());
     }
 
     #[test]
     fn our_directory_is_private_and_ignored() {
         let root = tempfile::tempdir().unwrap();
-        let made = make_directory(root.path()).unwrap();
+        let found = Root::above(root.path()).unwrap();
+        let made = make_directory(&found).unwrap();
         assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700);
         assert_eq!(std::fs::read_to_string(made.join(".gitignore")).unwrap(), "*\n");
-        make_directory(root.path()).unwrap();
+        make_directory(&found).unwrap();
     }
 }

@@ -10,6 +10,7 @@ use taskyard_server::children::ChildCommand;
 use tokio::process::Command;
 
 use crate::failure::Failure;
+use crate::project::{self, Root};
 use crate::session::{Session, environment_for};
 
 /// What a Python process that the command starts must not see.
@@ -76,36 +77,57 @@ impl Python {
 }
 
 /// The application that the command line or the settings name, else the one that stands where such stand.
-pub(crate) fn application(given: Option<&str>, session: &Session) -> Option<String> {
-    given.map(str::to_owned).or_else(|| session.settings().app.clone()).or_else(|| find(Path::new(".")))
+///
+/// # Errors
+/// The working directory, from which Python imports, or the file that was found, is not trusted.
+pub(crate) fn application(given: Option<&str>, session: &Session) -> Result<Option<String>, Failure> {
+    let directory = project::working_directory()?;
+    session.root().check(&directory)?;
+    match given.map(str::to_owned).or_else(|| session.settings().app.clone()) {
+        Some(application) => Ok(Some(application)),
+        None => find(&directory, session.root()),
+    }
 }
 
 /// The places in which FastAPI's own command looks, too.
 const PLACES: [&str; 6] = ["main", "app", "api", "app/main", "app/app", "app/api"];
 
-fn find(directory: &Path) -> Option<String> {
-    let place = PLACES.iter().find(|place| directory.join(format!("{place}.py")).is_file())?;
-    let text = std::fs::read_to_string(directory.join(format!("{place}.py"))).ok()?;
+fn find(directory: &Path, root: &Root) -> Result<Option<String>, Failure> {
+    let Some(place) = PLACES.iter().find(|place| directory.join(format!("{place}.py")).is_file()) else {
+        return Ok(None);
+    };
+    let file = directory.join(format!("{place}.py"));
+    for path in [file.parent().unwrap_or(directory), &file] {
+        root.check(path)?;
+    }
+    let text = std::fs::read_to_string(&file).map_err(|error| project::file_error(&file, &error))?;
     let defines = |name: &str| {
         text.lines().any(|line| line.strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with([':', '='])))
     };
     let attribute = ["app", "api"].into_iter().find(|name| defines(name));
     let module = place.replace('/', ".");
-    Some(attribute.map_or(module.clone(), |attribute| format!("{module}:{attribute}")))
+    Ok(Some(attribute.map_or(module.clone(), |attribute| format!("{module}:{attribute}"))))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::find;
+    use super::*;
 
     #[test]
     fn the_application_is_found_where_such_stand() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(find(directory.path()), None);
+        let root = Root::above(directory.path()).unwrap();
+        let found = || find(directory.path(), &root).unwrap();
+        assert_eq!(found(), None);
         std::fs::create_dir(directory.path().join("app")).unwrap();
         std::fs::write(directory.path().join("app/main.py"), "from x import y\napi: FastAPI = make()\n").unwrap();
-        assert_eq!(find(directory.path()).as_deref(), Some("app.main:api"));
-        std::fs::write(directory.path().join("main.py"), "import tasks\n").unwrap();
-        assert_eq!(find(directory.path()).as_deref(), Some("main"));
+        assert_eq!(found().as_deref(), Some("app.main:api"));
+        let main = directory.path().join("main.py");
+        std::fs::write(&main, "import tasks\n").unwrap();
+        assert_eq!(found().as_deref(), Some("main"));
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&main, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(find(directory.path(), &root).unwrap_err().to_string().contains("main.py: everybody may write"));
+        assert!(find(directory.path(), &Root::named(directory.path()).unwrap()).is_ok());
     }
 }

@@ -12,54 +12,59 @@ use taskyard_core::seal::{Key, Keys};
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result};
 
-use crate::project;
+use crate::project::{self, Root};
 
 /// The keys of one project on this host.
 #[derive(Debug)]
 pub struct ProjectKeys {
     accepted: Vec<Key>,
-    directory: PathBuf,
+    root: Root,
     /// What it signs with, once that is known.
     own: Mutex<Option<Key>>,
 }
 
 impl ProjectKeys {
-    /// The keys of `settings`; `directory` is the project's `.taskyard`, which is made if a secret must be kept there.
+    /// The keys of `settings`; the `.taskyard` of `root` is made if a secret must be kept there.
     ///
     /// # Errors
     /// [`Error::Setting`] for a secret that is too short.
-    pub fn new(settings: &Settings, directory: impl Into<PathBuf>) -> Result<Self> {
+    pub fn new(settings: &Settings, root: &Root) -> Result<Self> {
         let active = settings.secret.as_deref().map(Key::new).transpose()?;
         let accepted = settings.secrets_accepted.iter().map(|secret| Key::new(secret)).collect::<Result<_>>()?;
-        Ok(Self { accepted, directory: directory.into(), own: Mutex::new(active) })
+        Ok(Self { accepted, root: root.clone(), own: Mutex::new(active) })
     }
 
-    fn path(&self) -> PathBuf {
-        self.directory.join("secret")
+    /// The file, in a place that is trusted.
+    fn path(&self) -> Result<PathBuf> {
+        let path = self.root.own_directory()?.join("secret");
+        self.root.check(&path)?;
+        Ok(path)
     }
 
     /// The file's key, if there is one by now.
     fn kept(&self) -> Result<Option<Key>> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if own.is_none() {
-            *own = match std::fs::read_to_string(self.path()) {
+            let path = self.path()?;
+            *own = match std::fs::read_to_string(&path) {
                 Ok(secret) => Some(Key::new(&secret)?),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(file_error(&self.path(), &error)),
+                Err(error) => return Err(file_error(&path, &error)),
             };
         }
         Ok(own.clone())
     }
 
     /// Makes the file, whole or not at all; whoever is first wins.
-    fn make(&self) -> io::Result<()> {
-        project::make_private(&self.directory)?;
-        let draft = self.directory.join(format!("secret.{}", uuid::Uuid::new_v4()));
+    fn make(path: &Path) -> io::Result<()> {
+        let directory = path.parent().unwrap_or(path);
+        project::make_private(directory)?;
+        let draft = directory.join(format!("secret.{}", uuid::Uuid::new_v4()));
         let secret = format!("{}{}\n", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(secret.as_bytes())?;
         file.sync_all()?;
-        let linked = std::fs::hard_link(&draft, self.path());
+        let linked = std::fs::hard_link(&draft, path);
         std::fs::remove_file(&draft)?;
         match linked {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -73,8 +78,9 @@ impl Keys for ProjectKeys {
         if let Some(key) = self.kept()? {
             return Ok(key);
         }
-        self.make().map_err(|error| file_error(&self.path(), &error))?;
-        self.kept()?.ok_or_else(|| file_error(&self.path(), &io::ErrorKind::NotFound.into()))
+        let path = self.path()?;
+        Self::make(&path).map_err(|error| file_error(&path, &error))?;
+        self.kept()?.ok_or_else(|| file_error(&path, &io::ErrorKind::NotFound.into()))
     }
 
     fn find(&self, id: &str) -> Option<Key> {
@@ -97,7 +103,8 @@ mod tests {
     fn a_secret_is_made_once_and_shared() {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join(".taskyard");
-        let keys = || ProjectKeys::new(&Settings::default(), &directory).unwrap();
+        let found = Root::above(root.path()).unwrap();
+        let keys = || ProjectKeys::new(&Settings::default(), &found).unwrap();
         let (early, first, second) = (keys(), keys(), keys());
         assert!(early.find("0000000000000000").is_none() && !directory.exists(), "looking makes nothing");
         let key = first.active().unwrap();
@@ -116,10 +123,24 @@ mod tests {
             secrets_accepted: vec!["the secret of yesterday".into()],
             ..Settings::default()
         };
-        let keys = ProjectKeys::new(&settings, root.path().join(".taskyard")).unwrap();
+        let found = Root::above(root.path()).unwrap();
+        let keys = ProjectKeys::new(&settings, &found).unwrap();
         assert_eq!(keys.active().unwrap(), Key::new("the secret of today").unwrap());
         assert!(keys.find(&Key::new("the secret of yesterday").unwrap().id()).is_some());
         assert!(!root.path().join(".taskyard").exists());
-        assert!(ProjectKeys::new(&Settings { secret: Some("short".into()), ..settings }, root.path()).is_err());
+        assert!(ProjectKeys::new(&Settings { secret: Some("short".into()), ..settings }, &found).is_err());
+    }
+
+    #[test]
+    fn a_secret_that_everybody_may_write_signs_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let found = Root::above(root.path()).unwrap();
+        ProjectKeys::new(&Settings::default(), &found).unwrap().active().unwrap();
+        let secret = root.path().join(".taskyard/secret");
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let refused = ProjectKeys::new(&Settings::default(), &found).unwrap().active().unwrap_err().to_string();
+        assert!(refused.contains("everybody may write") && refused.contains("--root "), "{refused}");
+        let named = Root::named(root.path()).unwrap();
+        ProjectKeys::new(&Settings::default(), &named).unwrap().active().unwrap();
     }
 }

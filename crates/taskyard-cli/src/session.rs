@@ -10,10 +10,10 @@ use taskyard_core::settings::{Setting, Settings};
 
 use crate::failure::Failure;
 use crate::out::Out;
-use crate::project;
+use crate::project::{self, Root};
 use crate::python::Python;
 use crate::secret::ProjectKeys;
-use crate::settings::{Flags, Found};
+use crate::settings::{Flags, Found, ROOT};
 
 /// The longest that closing may take.
 const CLOSE_BOUND: Duration = Duration::from_secs(5);
@@ -52,6 +52,11 @@ impl Session {
     /// Where the answer goes.
     pub(crate) fn out(&self) -> Out {
         self.out
+    }
+
+    /// The project's root.
+    pub(crate) fn root(&self) -> &Root {
+        &self.found.root
     }
 
     /// The settings in force.
@@ -97,7 +102,7 @@ impl Session {
     /// # Errors
     /// As [`Session::store`].
     pub(crate) async fn taskyard(&self, access: Access) -> Result<Taskyard, Failure> {
-        let keys = ProjectKeys::new(&self.found.settings, self.found.root.join(project::DIRECTORY))?;
+        let keys = ProjectKeys::new(&self.found.settings, &self.found.root)?;
         Ok(self.bind(self.store(access).await?, self.found.settings.clone()).keys(Arc::new(keys)))
     }
 
@@ -155,7 +160,8 @@ pub(crate) fn environment_for(session: &Session) -> Vec<(String, String)> {
         Ok(DatabaseKind::File(path)) => absolute(&path),
         Ok(DatabaseKind::Server) | Err(_) => address.to_owned(),
     });
-    flags.chain(database.map(|address| ("TASKYARD_DATABASE_URL".to_owned(), address))).collect()
+    let root = session.root().is_named().then(|| (ROOT.to_owned(), session.root().path.display().to_string()));
+    flags.chain(root).chain(database.map(|address| ("TASKYARD_DATABASE_URL".to_owned(), address))).collect()
 }
 
 /// An address for people: a file absolute, a server without its password.

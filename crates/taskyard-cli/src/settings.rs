@@ -1,5 +1,5 @@
 //! Settings from their places, in rising order: `taskyard.toml`, `[tool.taskyard]` in pyproject.toml, `.env` (all three
-//! in the project's root), the environment, flags. What the names mean is the table in [`taskyard_core::settings`].
+//! in the project's root, if they are trusted), the environment, flags. What the names mean is the table in [`taskyard_core::settings`].
 
 mod database;
 mod dotenv;
@@ -9,13 +9,17 @@ mod help;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use taskyard::DatabaseKind;
 use taskyard_core::Error;
 use taskyard_core::settings::{Layer, Settings};
 
 pub(crate) use help::table;
 
 use crate::failure::Failure;
-use crate::project;
+use crate::project::{self, Root};
+
+/// What names the project's root in the environment, as `--root` does on the command line.
+pub(crate) const ROOT: &str = "TASKYARD_ROOT";
 
 /// What the command line says about settings.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +28,8 @@ pub(crate) struct Flags {
     pub(crate) database: Option<String>,
     /// Names of the table and values, from flags of single commands and from `--set`.
     pub(crate) values: Vec<(String, String)>,
+    /// `--root`.
+    pub(crate) root: Option<PathBuf>,
 }
 
 /// The settings in force, and where the project is.
@@ -32,26 +38,32 @@ pub(crate) struct Found {
     /// The settings; `database` is decided.
     pub(crate) settings: Settings,
     /// The project's root.
-    pub(crate) root: PathBuf,
+    pub(crate) root: Root,
     /// Whether nobody chose a database and it is the project's own file.
     pub(crate) is_default_database: bool,
 }
 
-/// Reads every place, starting from the working directory.
+/// Reads every place, starting from the working directory, or from the root that is named.
 ///
 /// # Errors
-/// A file that cannot be read, a name or value that is wrong (with its place).
+/// A place that is not trusted, a file that cannot be read, a name or value that is wrong (with its place).
 pub(crate) fn find(flags: &Flags) -> Result<Found, Failure> {
-    let root = project::root_of(&project::working_directory()?);
+    let named =
+        flags.root.clone().or_else(|| std::env::var_os(ROOT).filter(|root| !root.is_empty()).map(PathBuf::from));
+    let root = match named {
+        Some(root) => Root::named(&root)?,
+        None => Root::above(&project::working_directory()?)?,
+    };
     find_in(root, std::env::vars_os(), flags)
 }
 
 fn find_in(
-    root: PathBuf,
+    root: Root,
     environment: impl Iterator<Item = (OsString, OsString)>,
     flags: &Flags,
 ) -> Result<Found, Failure> {
-    let dotenv = dotenv::read(&root.join(".env"))?;
+    let dotenv_path = root.path.join(".env");
+    let dotenv = dotenv::read(&root, &dotenv_path)?;
     let environment = environment_of(environment)?;
     let application = [&environment, &dotenv]
         .into_iter()
@@ -59,17 +71,28 @@ fn find_in(
         .map(|(_, value)| value.clone());
 
     let mut layers = file::layers(&root)?;
-    layers.push(Layer { place: root.join(".env").display().to_string(), values: dotenv, strict: false });
+    layers.push(Layer { place: dotenv_path.display().to_string(), values: dotenv, strict: false });
     for layer in &mut layers {
-        database::from_root(&mut layer.values, &root);
+        database::from_root(&mut layer.values, &root.path);
     }
+    let of_the_project = layers.len();
     layers.push(Layer { place: "the environment".into(), values: environment, strict: false });
     let mut values = flags.values.clone();
     values.extend(flags.database.clone().map(|address| ("database".to_owned(), address)));
     layers.push(Layer { place: "the command line".into(), values, strict: true });
 
     let mut settings = Settings::from_layers(&layers)?;
-    let is_default_database = database::decide(&mut settings, application.as_deref(), &root);
+    let by_the_user = Settings::from_layers(&layers[of_the_project..])?.database;
+    let is_default_database = database::decide(&mut settings, application.as_deref(), &root.path);
+    // A file that the user names is the user's choice; any other one must be trusted as the root is.
+    if by_the_user.is_none()
+        && let Ok(DatabaseKind::File(path)) = taskyard::database_kind(settings.database.as_deref().unwrap_or_default())
+    {
+        if let Some(directory) = path.parent().filter(|_| is_default_database) {
+            root.check(directory)?;
+        }
+        root.check(&path)?;
+    }
     Ok(Found { settings, root, is_default_database })
 }
 
@@ -93,8 +116,9 @@ fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Resu
     Ok(ours)
 }
 
-/// Reads a text file that may be missing.
-fn read_optional(path: &Path) -> Result<Option<String>, Failure> {
+/// Reads a text file of the project that may be missing.
+fn read_optional(root: &Root, path: &Path) -> Result<Option<String>, Failure> {
+    root.check(path)?;
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -112,7 +136,7 @@ mod tests {
             std::fs::write(root.path().join(name), text).unwrap();
         }
         let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        find_in(root.path().to_owned(), environment, flags)
+        find_in(Root::above(root.path()).unwrap(), environment, flags)
     }
 
     #[test]
@@ -133,7 +157,7 @@ mod tests {
         ];
         let environment =
             [("QUEUE_MAX_RETRIES", "4"), ("QUEUED_TASK_MAX_WORKERS", "4"), ("HOME", "/"), ("lease", "99")];
-        let flags = Flags { database: None, values: vec![("max_retries".into(), "5".into())] };
+        let flags = Flags { values: vec![("max_retries".into(), "5".into())], ..Flags::default() };
         let settings = find_with(&files, &environment, &flags).unwrap().settings;
         assert_eq!(settings.max_retries, 5);
         assert_eq!(settings.max_workers, 4);
@@ -170,7 +194,7 @@ mod tests {
     #[test]
     fn the_database_is_the_first_that_someone_chose() {
         let found = |files: &[(&str, &str)], environment: &[(&str, &str)], flag: Option<&str>| {
-            let flags = Flags { database: flag.map(str::to_owned), values: Vec::new() };
+            let flags = Flags { database: flag.map(str::to_owned), ..Flags::default() };
             find_with(files, environment, &flags).unwrap()
         };
         let toml = [("taskyard.toml", "database = \"jobs/a.db\"")];
@@ -191,12 +215,12 @@ mod tests {
 
         // A path in a file of the project is meant from its root.
         let in_file = found(&toml, &[application], None);
-        assert_eq!(Path::new(&chosen(&in_file)), in_file.root.join("jobs/a.db"));
+        assert_eq!(Path::new(&chosen(&in_file)), in_file.root.path.join("jobs/a.db"));
 
         for environment in [&[][..], &[("DATABASE_URL", "sqlite:///app.db")], &[("DATABASE_URL", "mysql://h/d")]] {
             let own = found(&[], environment, None);
             assert!(own.is_default_database);
-            assert_eq!(Path::new(&chosen(&own)), own.root.join(".taskyard/queue.db"));
+            assert_eq!(Path::new(&chosen(&own)), own.root.path.join(".taskyard/queue.db"));
         }
     }
 }

@@ -59,7 +59,7 @@ pub fn check_address(address: &str) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::InvalidUrl`] for a text that is neither, such as `mysql://…`, or an address that lacks its `postgresql://`.
-/// It repeats nothing of the address: any part of it may be a password.
+/// It repeats nothing of the address but its scheme: any other part may be a password.
 pub fn database_kind(address: &str) -> Result<DatabaseKind> {
     let invalid = |why: &str| Err(Error::InvalidUrl(why.to_owned()));
     let address = address.trim();
@@ -82,7 +82,11 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
         }
         Some(scheme) if is_postgres(scheme) && address[scheme.len()..].starts_with("://") => Ok(DatabaseKind::Server),
         Some(scheme) if is_postgres(scheme) => invalid("it does not begin with postgresql://"),
-        Some(_) => invalid("its scheme is neither postgresql nor sqlite"),
+        // Before `://` stands no password; before a lone colon one might.
+        Some(scheme) if address[scheme.len()..].starts_with("://") => {
+            Err(Error::InvalidUrl(format!("`{scheme}` is neither postgresql nor sqlite")))
+        }
+        Some(_) => invalid("what stands before its colon is neither postgresql nor sqlite"),
         None if is_no_path(address) => invalid(
             "it looks like a server's address without postgresql:// (a file with such a name is written sqlite:PATH)",
         ),

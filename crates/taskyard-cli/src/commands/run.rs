@@ -82,7 +82,7 @@ impl Run {
         let mut config = taskyard.server_config();
         let kinds = taskyard.registry().kinds().len();
         if let Some(python) = session.python() {
-            let app = python::application(app, session);
+            let app = python::application(app, session)?;
             match &app {
                 Some(app) => remark(format_args!("application: {app}")),
                 None if session.settings().include.is_empty() => {

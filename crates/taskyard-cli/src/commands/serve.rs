@@ -51,7 +51,7 @@ impl Serve {
             Failure::usage("this program has no web application to serve")
                 .with_hint("`taskyard serve` of the Python package serves one; `queue start` runs tasks")
         })?;
-        let app = python::application(self.app.as_deref(), session).ok_or_else(|| {
+        let app = python::application(self.app.as_deref(), session)?.ok_or_else(|| {
             Failure::usage("there is no application to serve")
                 .with_hint("name it: taskyard serve module:app, or app = \"…\" under [tool.taskyard]")
         })?;

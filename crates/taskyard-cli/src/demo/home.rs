@@ -1,5 +1,5 @@
 //! Where the demo keeps its database, its report and its lock: `.taskyard` in the directory itself or, if that cannot be
-//! written, a directory of this user that is named after it.
+//! written or is not trusted (`trust.rs`), a directory of this user that is named after it.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
-use crate::project;
+use crate::project::{self, Root};
 
 /// The place, held by this process alone until it is dropped.
 #[derive(Debug)]
@@ -28,10 +28,11 @@ impl Home {
     ///
     /// # Errors
     /// Another demo runs on the same directory; neither place can be written.
-    pub(super) fn find(root: &Path) -> Result<Self, Failure> {
+    pub(super) fn find(root: &Path, project: &Root) -> Result<Self, Failure> {
         let key = key(root);
         let own = root.join(project::DIRECTORY);
-        match open(&own) {
+        let is_trusted = project.check(root).is_ok() && project.check(&own).is_ok();
+        match if is_trusted { open(&own) } else { Err(io::ErrorKind::PermissionDenied.into()) } {
             Ok(lock) => return Self { directory: own, key, is_elsewhere: false, _lock: lock }.locked(root),
             Err(error) if is_readonly(&error) => {}
             Err(error) => return Err(project::file_error(&own, &error)),

@@ -6,10 +6,11 @@
 use std::path::Path;
 
 use crate::failure::Failure;
+use crate::project::Root;
 
 /// The values of our names, in order; empty without a file.
-pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>, Failure> {
-    let text = super::read_optional(path)?.unwrap_or_default();
+pub(super) fn read(root: &Root, path: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let text = super::read_optional(root, path)?.unwrap_or_default();
     Ok(text.lines().filter_map(parse).filter(|(name, _)| super::is_ours(name)).collect())
 }
 

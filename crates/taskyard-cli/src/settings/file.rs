@@ -1,19 +1,18 @@
 //! `taskyard.toml`, and `[tool.taskyard]` in pyproject.toml: names of the table with plain values or lists.
 
-use std::path::Path;
-
 use taskyard_core::Error;
 use taskyard_core::settings::Layer;
 use toml::{Table, Value};
 
 use crate::failure::Failure;
+use crate::project::Root;
 
 /// One layer for each file that there is, in rising order.
-pub(super) fn layers(root: &Path) -> Result<Vec<Layer>, Failure> {
+pub(super) fn layers(root: &Root) -> Result<Vec<Layer>, Failure> {
     let mut layers = Vec::new();
     for (name, section) in [("taskyard.toml", &[][..]), ("pyproject.toml", &["tool", "taskyard"])] {
-        let path = root.join(name);
-        let Some(text) = super::read_optional(&path)? else { continue };
+        let path = root.path.join(name);
+        let Some(text) = super::read_optional(root, &path)? else { continue };
         let place = path.display().to_string();
         match text.parse::<Table>() {
             Ok(table) => {

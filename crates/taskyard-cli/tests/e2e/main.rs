@@ -13,3 +13,4 @@ mod queues;
 mod schedules;
 mod server;
 mod settings;
+mod trust;

@@ -1,0 +1,79 @@
+"""What somebody else left in a directory decides nothing: no settings, no database, no code."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+from support.project import Project
+
+PLANTED = """
+    import pathlib
+    pathlib.Path("ran").touch()
+    app = None
+"""
+
+
+def make_foreign(path: pathlib.Path) -> None:
+    """Another user's, which needs root; else everybody may write to it, which is as bad."""
+    if os.geteuid() == 0:
+        os.chown(path, 65534, -1)
+    else:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+
+
+def make_own(path: pathlib.Path) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, 0, -1)
+    path.chmod(0o700 if path.is_dir() else 0o600)
+
+
+@pytest.mark.parametrize("command", [("queue", "start"), ("queue", "start", "--app", "main:app"), ("serve",)])
+def test_code_in_a_directory_of_somebody_else_is_not_run(
+    sqlite_project: Project, command: tuple[str, ...], tmp_path: pathlib.Path
+) -> None:
+    sqlite_project.write("main.py", PLANTED)
+    make_foreign(tmp_path)
+    try:
+        said = sqlite_project.run(*command, code=2)
+        assert f"{tmp_path}: " in said and f"--root {tmp_path} " in said
+        assert not (tmp_path / "ran").exists()
+        # A directory without a project is no place to import from either, even if the database is named.
+        (tmp_path / "pyproject.toml").unlink()
+        said = sqlite_project.run(*command, "--database", str(tmp_path / "named.db"), code=2)
+        assert f"--root {tmp_path} " in said
+        assert not (tmp_path / "ran").exists()
+    finally:
+        make_own(tmp_path)
+
+
+def test_an_application_that_somebody_else_planted_is_not_found(sqlite_project: Project, tmp_path: pathlib.Path) -> None:
+    make_foreign(sqlite_project.write("main.py", PLANTED))
+    said = sqlite_project.run("queue", "start", code=2)
+    assert f"{tmp_path / 'main.py'}: " in said
+    assert not (tmp_path / "ran").exists()
+    # Who names the root takes the responsibility, and its workers know of it.
+    server = sqlite_project.server("--root", str(tmp_path))
+    assert (tmp_path / "ran").exists()
+    assert server.stop() == 0
+
+
+def test_a_program_in_a_directory_of_somebody_else_says_so(sqlite_project: Project, tmp_path: pathlib.Path) -> None:
+    program = """
+        from taskyard import QueuedTasks, TaskyardError
+        try:
+            with QueuedTasks() as tasks:
+                tasks.add_task("app:f")
+                tasks.flush()
+        except TaskyardError as error:
+            print("refused:", error)
+    """
+    sqlite_project.write("taskyard.toml", "max_workers = 1")
+    make_foreign(tmp_path)
+    try:
+        said = sqlite_project.python(program)
+        assert "refused:" in said and f"--root {tmp_path} " in said and "TASKYARD_ROOT=" in said
+        assert "refused:" not in sqlite_project.python(program, TASKYARD_ROOT=str(tmp_path))
+    finally:
+        make_own(tmp_path)
