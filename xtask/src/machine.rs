@@ -26,7 +26,19 @@ enum Source {
     Apt(&'static str),
     /// A component of the Rust toolchain.
     Rustup(&'static str),
+    /// A program that cargo builds.
+    Cargo(&'static str),
 }
+
+/// The checker of dependencies.
+pub const CARGO_DENY: Need = Need {
+    name: "cargo-deny",
+    present: || succeeds("cargo", &["deny", "--version"]),
+    source: Source::Cargo("cargo-deny"),
+};
+
+/// For PostgreSQL's other versions.
+pub const NPM: Need = Need { name: "npm", present: || succeeds("npm", &["--version"]), source: Source::Apt("npm") };
 
 /// `cargo fmt`.
 pub const RUSTFMT: Need =
@@ -73,6 +85,10 @@ fn install(need: &Need) -> Result<(), String> {
             eprintln!("installing {}: rustup component add {component}", need.name);
             quietly(Command::new("rustup").args(["component", "add", component])).map_err(|why| failed(&why))
         }
+        Source::Cargo(package) => {
+            eprintln!("installing {}: cargo install --locked {package}", need.name);
+            quietly(Command::new("cargo").args(["install", "--locked", package])).map_err(|why| failed(&why))
+        }
         Source::Apt("postgresql") if std::env::var_os(POSTGRES_BIN).is_some() => {
             Err(failed(&format!("{POSTGRES_BIN} points to a directory without them")))
         }
@@ -104,6 +120,7 @@ fn advice(need: &Need) -> String {
                                       or set TASKYARD_TEST_POSTGRES_BIN to the directory of its programs"
             .into(),
         Source::Apt(package) => format!("install the package `{package}` (Debian: apt-get install {package})"),
+        Source::Cargo(package) => format!("install it with `cargo install --locked {package}`"),
         Source::Rustup(component) => format!("install it with `rustup component add {component}`"),
     }
 }

@@ -4,8 +4,10 @@
 //! `machine.rs`, the repository's own rules are in `tidy.rs`. No dependencies: it must build in a second on a fresh
 //! machine, before anything else works there.
 
+mod deny;
 mod machine;
 mod parts;
+mod postgres;
 mod python;
 mod step;
 mod tidy;
@@ -18,13 +20,15 @@ use step::{Steps, cargo};
 /// Name, arguments, what it does, how.
 type Row = (&'static str, &'static str, &'static str, fn(&[String]) -> Result<(), String>);
 
-const COMMANDS: [Row; 8] = [
+const COMMANDS: [Row; 10] = [
     ("run", "[ARGS]", "build and run the `taskyard` command", run),
     ("test", "[--only PART,..]", "everything that must hold: the machine, lint, all tests", parts::test),
+    ("test", "--postgres 13,14,..", "the PostgreSQL part alone, on these versions", parts::test),
     ("lint", "", "format, clippy, documentation and the repository's rules; changes nothing", lint),
     ("tidy", "", "the repository's own rules alone: no build, at once", |_| tidy::check()),
     ("fix", "", "format, and apply what clippy can mend by itself", fix),
     ("bench", "[ARGS]", "`taskyard bench` in a release build", bench),
+    ("deny", "[--no-advisories]", "licences, duplicates, sources and advisories of the dependencies", deny::run),
     ("docs", "[--open]", "build the documentation of all crates", docs),
     ("ci", "", "what the CI runs: `test`, of everything", ci),
 ];

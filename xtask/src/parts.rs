@@ -4,6 +4,7 @@
 //! rows are cuts through the same tests for a quick answer; a new suite is a row more here, not a new way to run it.
 
 use crate::machine::{self, Need};
+use crate::postgres;
 use crate::python;
 use crate::step::{Steps, cargo};
 use crate::tidy;
@@ -40,8 +41,17 @@ pub fn help() -> String {
     PARTS.iter().map(|(name, about, _)| format!("  {name:<22} {about}\n")).collect()
 }
 
-/// `cargo dev test [--only PART[,PART]]`.
+/// `cargo dev test [--only PART[,PART]]`, or `--postgres VERSION[,VERSION]`.
 pub fn test(arguments: &[String]) -> Result<(), String> {
+    let versions = match arguments {
+        [flag, list] if flag == "--postgres" => Some(list.as_str()),
+        [flag] => flag.strip_prefix("--postgres="),
+        _ => None,
+    };
+    if let Some(versions) = versions {
+        let part = PARTS.iter().find(|(name, ..)| *name == "postgres").map_or(&[][..], |(.., runs)| runs[0]);
+        return postgres::run(versions, part);
+    }
     let wanted = wanted(arguments)?;
     machine::check(&NEEDS)?;
     let mut steps = Steps::default();
@@ -87,7 +97,7 @@ fn wanted(arguments: &[String]) -> Result<Vec<String>, String> {
         [] => return Ok(Vec::new()),
         [flag, list] if flag == "--only" => list.as_str(),
         [flag] if flag.starts_with("--only=") => &flag["--only=".len()..],
-        _ => return Err(format!("usage: cargo dev test [--only PART,..]\n{}", help())),
+        _ => return Err(format!("usage: cargo dev test [--only PART,..] [--postgres VERSION,..]\n{}", help())),
     };
     let wanted: Vec<String> = list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect();
     match wanted.iter().find(|wanted| !PARTS.iter().any(|(name, ..)| name == wanted)) {

@@ -5,9 +5,11 @@
 //! - No note of work to be done later: it is done, or it is an issue.
 //! - No path of the machine on which it was written.
 //! - The two stores hold the same tables, and no SQL file that nobody runs (`tidy/twins.rs`).
+//! - What the Python tests install is pinned (`tidy/pins.rs`).
 //! - The functions of PostgreSQL have a build number, raised with every change of their text (`tidy/builds.rs`).
 
 mod builds;
+mod pins;
 mod twins;
 
 use std::fs;
@@ -31,6 +33,7 @@ pub fn check() -> Result<(), String> {
         }
     }
     problems.extend(builds::check().map_err(|error| format!("tidy: {error}"))?);
+    problems.extend(pins::check().map_err(|error| format!("tidy: {error}"))?);
     problems.extend(twins::check().map_err(|error| format!("tidy: {error}"))?);
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }

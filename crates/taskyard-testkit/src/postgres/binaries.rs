@@ -1,12 +1,14 @@
 //! Where PostgreSQL's programs are, and as whom they run.
 //!
 //! Looked for in `TASKYARD_TEST_POSTGRES_BIN`, then where `pg_config --bindir` points, then in
-//! `/usr/lib/postgresql/*/bin`, newest first, then along `PATH`. The server refuses to run as root, so root runs all
-//! of them as the user `postgres`.
+//! `/usr/lib/postgresql/*/bin`, newest first, then along `PATH`. A directory that the variable names may hold the
+//! server's programs alone; the clients (psql, pg_basebackup) are then those of the other places. The server refuses to
+//! run as root, so root runs all of them as the user `postgres`.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const MISSING: &str = "PostgreSQL's server programs (initdb, pg_ctl, psql) were not found: install the package \
@@ -34,7 +36,7 @@ impl Binaries {
         let directory = match std::env::var_os("TASKYARD_TEST_POSTGRES_BIN") {
             Some(path) => {
                 let path = PathBuf::from(path);
-                if !complete(&path) {
+                if !has(&path, &SERVER) || (!complete(&path) && clients().is_none()) {
                     return Err(format!("TASKYARD_TEST_POSTGRES_BIN is {}, but {MISSING}", path.display()));
                 }
                 path
@@ -46,7 +48,12 @@ impl Binaries {
 
     /// One of the programs, to be run as the right user in a directory that this user can enter.
     pub(super) fn command(&self, program: &str) -> Command {
-        let path = self.directory.join(program);
+        let mut path = self.directory.join(program);
+        if !path.is_file()
+            && let Some(clients) = clients()
+        {
+            path = clients.join(program);
+        }
         let mut command = match &self.become_user {
             None => Command::new(path),
             Some(user) if user.switch == "setpriv" => {
@@ -104,8 +111,21 @@ impl Binaries {
     }
 }
 
+/// What a server needs.
+const SERVER: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
+
 fn complete(directory: &Path) -> bool {
-    ["initdb", "pg_ctl", "postgres", "psql"].iter().all(|program| directory.join(program).is_file())
+    has(directory, &SERVER) && has(directory, &["psql"])
+}
+
+fn has(directory: &Path, programs: &[&str]) -> bool {
+    programs.iter().all(|program| directory.join(program).is_file())
+}
+
+/// A directory of the machine with client programs, whose server is another one.
+fn clients() -> Option<&'static PathBuf> {
+    static CLIENTS: OnceLock<Option<PathBuf>> = OnceLock::new();
+    CLIENTS.get_or_init(|| places().into_iter().find(|path| has(path, &["psql"]))).as_ref()
 }
 
 fn places() -> Vec<PathBuf> {
