@@ -9,7 +9,8 @@
 //! ```
 //!
 //! This is the composition root: here settings are found, the database is chosen, logging is set up, and everything is
-//! printed. What a queue *is* and does stands in the crates below; no library calls this one.
+//! printed. What a queue *is* and does stands in the crates below. The Python package is the one library that uses this crate:
+//! for the command, and for a project's settings and keys ([`place`]).
 //!
 //! What must hold: machine output alone goes to stdout (with `--json` nothing else does); whatever a database or a file
 //! name contains is escaped before it reaches a terminal; no command ends in a panic or a backtrace; the exit code says

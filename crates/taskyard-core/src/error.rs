@@ -1,5 +1,5 @@
 //! Every way in which an operation of ours can fail: one table of variants, codes, exit codes and hints that the
-//! command, HTTP and Python render. How a task's body ended is not an error but an outcome.
+//! command and Python render. How a task's body ended is not an error but an outcome.
 
 use crate::{TaskId, TaskState};
 
@@ -204,7 +204,7 @@ fn list(ids: &[TaskId]) -> String {
 }
 
 impl Error {
-    /// The stable code that JSON output, HTTP and Python show.
+    /// The stable code that JSON output and Python show.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         self.row().0
