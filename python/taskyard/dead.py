@@ -83,7 +83,8 @@ class Dead:
         **filters: Any,
     ) -> Answer[int]:
         """Runs dead letters again, same row and same id: this one, which may be edited with it, or all that the filters
-        mean, in bounded batches; how many. Raises as :meth:`edit`."""
+        mean, in bounded batches; how many. Raises as :meth:`edit`, and ``UniqueKeyHeld`` if another task holds this
+        one's unique key; of many, those are left out."""
         edit = self._edit(args, kwargs, None, priority, max_retries)
         if id is None:
             if edit:

@@ -88,6 +88,12 @@ class WrongState(TaskyardError):
     code = "wrong_state"
 
 
+class UniqueKeyHeld(TaskyardError):
+    """A retry was refused because another task, which the message names, holds the unique key; nothing was changed."""
+
+    code = "unique_key_held"
+
+
 class EditedMeanwhile(TaskyardError):
     """Somebody else changed the task between the look at it and the edit; nothing was changed."""
 
@@ -269,6 +275,7 @@ _BY_CODE: dict[str, type[TaskyardError]] = {
         DuplicateId,
         TaskNotFound,
         WrongState,
+        UniqueKeyHeld,
         EditedMeanwhile,
         UnknownQueue,
         QueueUnavailable,

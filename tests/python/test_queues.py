@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 from support.waiting import eventually_async
-from taskyard import InvalidArgument, NotSerializable, QueuedTasks, TaskFailed, TaskNotFound, UnknownQueue, WrongState
+from taskyard import (
+    InvalidArgument,
+    NotSerializable,
+    QueuedTasks,
+    TaskFailed,
+    TaskNotFound,
+    UniqueKeyHeld,
+    UnknownQueue,
+    WrongState,
+)
 from taskyard.tasks import TaskQueue
 from taskyard.worker import Embedded
 
@@ -230,3 +239,20 @@ def test_without_a_loop(database: str) -> None:
         tasks.queues.pause("default").result()
         assert [queue.paused for queue in tasks.queues.list().result()] == [True]
         assert tasks.dead.count().result() == 0
+
+
+async def test_a_retry_is_refused_while_another_task_holds_its_unique_key(tasks: QueuedTasks) -> None:
+    async with Embedded(tasks, 1, 10):
+        first = tasks.add_task(greet, "nobody", unique="key")
+        with pytest.raises(TaskFailed):
+            await first.wait(20)
+    second = tasks.add_task(greet, "ada", unique="key")
+    assert await second.get_task_id() != first.id
+    with pytest.raises(UniqueKeyHeld, match=second.id):
+        await first.retry()
+    with pytest.raises(UniqueKeyHeld, match=second.id):
+        await tasks.dead.retry(first)
+    assert await tasks.dead.retry() == 0
+    assert await first.get_state() == "failed"
+    await second.cancel()
+    assert await tasks.dead.retry(first) == 1

@@ -218,6 +218,7 @@ pub(crate) fn refused(id: TaskId, reply: ControlReply, why: &'static str) -> Res
     match reply {
         ControlReply::NotFound => Err(Error::NotFound(id)),
         ControlReply::Refused(state) => Err(Error::WrongState { id, state, why }),
+        ControlReply::KeyHeld(holder) => Err(Error::UniqueKeyHeld { id, holder }),
         done => Ok(done),
     }
 }

@@ -68,6 +68,14 @@ pub enum Error {
         /// What would have to hold.
         why: &'static str,
     },
+    /// A retry was refused because another task holds the unique key; nothing was changed.
+    #[error("task {id} was not retried: its unique key is held by task {holder}")]
+    UniqueKeyHeld {
+        /// The task.
+        id: TaskId,
+        /// The task that holds the key.
+        holder: TaskId,
+    },
     /// Somebody changed the task between the look at it and the edit; nothing was changed.
     #[error("task {0} was changed by someone else in the meantime")]
     EditedMeanwhile(TaskId),
@@ -245,6 +253,9 @@ impl Error {
             Self::DuplicateId(_) => ("duplicate_id", 2, false, None),
             Self::NotFound(_) => ("not_found", 4, false, Some("`taskyard task list` shows what there is")),
             Self::WrongState { .. } => ("wrong_state", 4, false, None),
+            Self::UniqueKeyHeld { .. } => {
+                ("unique_key_held", 4, false, Some("retry it once that task has ended, or cancel that task first"))
+            }
             Self::EditedMeanwhile(_) => ("edited_meanwhile", 4, false, Some("look at it again and repeat the edit")),
             Self::UnknownQueue(_) => ("unknown_queue", 4, false, Some("`taskyard queue stats` shows the queues")),
             Self::UnknownSchedule(_) => {

@@ -39,6 +39,10 @@
 //! 10. **Retry by a person** (from failed, cancelled, stopped): same row, same id; failures, lost, crashes and `alone`
 //!     back to zero, token, result and error cleared, attempt kept; enqueued, or waiting if a parent is still
 //!     unfinished. Descendants with `fallen_from` = it go back to waiting. It waits for a cascade in progress.
+//!     A task whose unique key another task holds is not brought back, by whatever way: the retry of that task is refused
+//!     with the holder's id; a descendant stays as it is, loses its `fallen_from`, and its error says so (`UniqueKeyHeld`);
+//!     a parked one that has lost its key to another task (hold until started) stays parked. One that is brought back
+//!     takes its key again; one held for a time since the addition is only looked at.
 //!     An edit changes payload, queue, priority or retries of such a task, and nothing else of it: it stays in its state.
 //! 11. **Nothing is deleted** but by retention, auto_remove, and a purge that someone asked for. A retention by number
 //!     takes the oldest first, and nothing that ended within the last [`AUTO_REMOVE_AFTER`].
@@ -184,7 +188,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Asks the servers to stop these running tasks; refused for any that does not run.
     async fn stop(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>>;
 
-    /// Retries these failed, cancelled or stopped tasks; refused for any other.
+    /// Retries these failed, cancelled or stopped tasks; refused for any other, and for one whose unique key another task
+    /// holds.
     async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>>;
 
     /// Gives these tasks another priority if they wait or are enqueued; refused for any other. Those that are enqueued
@@ -318,7 +323,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The distinct reasons for which tasks of a runtime are parked.
     async fn parked(&self, runtime: Runtime) -> Result<Vec<ParkedReason>>;
 
-    /// Releases tasks parked for a reason.
+    /// Releases tasks parked for a reason, but for those whose unique key another task holds.
     async fn unpark(&self, runtime: Runtime, reason: &str) -> Result<StepReport>;
 
     /// Takes dead letters that hooks are to be told of, those that died first; also those that this server took before and has

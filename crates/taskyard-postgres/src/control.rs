@@ -23,7 +23,7 @@ const CANCEL: &str = "SELECT place, reply, state FROM taskyard.task_cancel($1)";
 const STOP: &str = "SELECT place, reply, state FROM taskyard.task_stop($1)";
 const SET_PRIORITY: &str = "SELECT place, reply, state FROM taskyard.task_set_priority($1, $2)";
 const CANCEL_BECAUSE: &str = "SELECT place, reply, state FROM taskyard.task_cancel_because($1, $2)";
-const RETRY: &str = "SELECT place, reply, state FROM taskyard.task_retry($1)";
+const RETRY: &str = "SELECT place, reply, state, holder FROM taskyard.task_retry_unique($1)";
 
 pub(crate) async fn cancel(store: &Inner, ids: &[TaskId], reason: Option<&str>) -> Result<Vec<ControlReply>> {
     let mut replies = Vec::with_capacity(ids.len());
@@ -167,6 +167,7 @@ fn reply(row: &Row) -> Result<Option<ControlReply>> {
         1 => Some(ControlReply::Requested),
         2 => Some(ControlReply::Refused(now)),
         3 => Some(ControlReply::NotFound),
+        5 => Some(ControlReply::KeyHeld(TaskId(get(row, 3)?))),
         _ => None,
     })
 }

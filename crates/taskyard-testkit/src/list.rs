@@ -39,7 +39,11 @@ macro_rules! __conformance_list {
                 the_existing_one_stands_in_as_a_parent
                 the_existing_one_gives_the_result_that_is_an_argument
                 a_retry_takes_the_key_again
-                a_retry_goes_without_a_key_that_is_taken
+                a_retry_is_refused_while_another_task_holds_the_key
+                a_retry_is_refused_while_another_task_is_to_start_with_the_key
+                a_retry_minds_a_key_that_is_held_for_a_time
+                a_child_whose_key_is_taken_is_not_retried_with_its_parent
+                a_parked_task_whose_key_is_taken_stays_parked
                 of_concurrent_adders_one_wins
                 a_purged_holder_frees_a_timed_key
             }

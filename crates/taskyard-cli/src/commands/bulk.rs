@@ -4,6 +4,7 @@ use taskyard::{ControlReply, Store, TaskId};
 use taskyard_core::store::TaskFilter;
 
 use crate::failure::Failure;
+use crate::moment;
 use crate::out::Out;
 
 /// Tasks in one statement.
@@ -66,6 +67,8 @@ pub(crate) struct Count {
     pub(crate) requested: u64,
     /// Changed by someone else in the meantime.
     pub(crate) refused: u64,
+    /// Not retried because another task holds the unique key.
+    pub(crate) held: u64,
 }
 
 /// Calls the verb on everything that the filter means, until a whole pass is through.
@@ -84,9 +87,26 @@ pub(crate) async fn over(store: &dyn Store, verb: Verb, filter: &TaskFilter) -> 
                 ControlReply::Applied(_) => count.applied += 1,
                 ControlReply::Requested => count.requested += 1,
                 ControlReply::Refused(_) | ControlReply::NotFound => count.refused += 1,
+                ControlReply::KeyHeld(_) => count.held += 1,
             }
         }
     }
+}
+
+/// Says how many failed tasks a bulk retry brought back, and how many it did not.
+///
+/// # Errors
+/// When the output cannot be written.
+pub(crate) fn say_retried(out: Out, count: Count, words: &str) -> Result<(), Failure> {
+    if out.is_json() {
+        out.json(&serde_json::json!({"retried": count.applied, "key_held": count.held}))?;
+        return Ok(());
+    }
+    out.line(format_args!("{} failed tasks{words} are retried", moment::number(count.applied)))?;
+    if count.held > 0 {
+        out.line(format_args!("{} are not: other tasks hold their unique keys", moment::number(count.held)))?;
+    }
+    Ok(())
 }
 
 /// Deletes everything final that the filter means; parents only once their children are final. Answers how many.
@@ -128,6 +148,10 @@ pub(crate) async fn named(out: Out, store: &dyn Store, verb: Verb, ids: &[TaskId
             ControlReply::Refused(state) => {
                 let error = taskyard::Error::WrongState { id: *id, state: *state, why: verb.needed() };
                 Failure::from(error).print();
+                exit = 4;
+            }
+            ControlReply::KeyHeld(holder) => {
+                Failure::from(taskyard::Error::UniqueKeyHeld { id: *id, holder: *holder }).print();
                 exit = 4;
             }
             ControlReply::NotFound => {

@@ -88,19 +88,25 @@ impl Client {
     }
 
     /// Retries every dead letter that a filter means, in bounded batches; how many. One that was retried by someone else
-    /// in the meantime does not count.
+    /// in the meantime does not count, nor does one whose unique key another task holds: those are logged.
     ///
     /// # Errors
     /// The database's; what was retried until then is.
     pub async fn retry_dead(&self, filter: &TaskFilter) -> Result<u64> {
         self.flush().await?;
-        let (mut retried, mut after) = (0, None);
+        let (mut retried, mut held, mut after) = (0, 0_u64, None);
         loop {
             let ids = self.store.select(&dead(filter), after, PAGE).await?;
-            let Some(last) = ids.last() else { return Ok(retried) };
+            let Some(last) = ids.last() else {
+                if held > 0 {
+                    tracing::warn!(tasks = held, "dead letters were not retried: other tasks hold their unique keys");
+                }
+                return Ok(retried);
+            };
             after = Some(*last);
             let replies = self.store.retry(&ids).await?;
             retried += replies.iter().filter(|reply| matches!(reply, ControlReply::Applied(_))).count() as u64;
+            held += replies.iter().filter(|reply| matches!(reply, ControlReply::KeyHeld(_))).count() as u64;
         }
     }
 

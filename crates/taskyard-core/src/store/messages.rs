@@ -129,6 +129,8 @@ pub enum ControlReply {
     Requested,
     /// It is in this state, in which the call means nothing; nothing was changed.
     Refused(TaskState),
+    /// A retry was refused because this task holds its unique key; nothing was changed.
+    KeyHeld(TaskId),
     /// There is no such task.
     NotFound,
 }

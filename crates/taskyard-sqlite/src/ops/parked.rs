@@ -29,7 +29,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, runtime: Runtime, reason: &str) -> Outcom
     let mut orders = Vec::new();
     {
         let mut statement = tx.sql(sql!("waiting/parked_for"))?;
-        let mut rows = statement.query(params![runtime.code(), reason, STEP_ROWS_MAX as i64])?;
+        let mut rows = statement.query(params![runtime.code(), reason, STEP_ROWS_MAX as i64, tx.now])?;
         while let Some(row) = rows.next()? {
             orders.push(int(row, 0));
         }
@@ -37,7 +37,10 @@ pub(crate) fn release(tx: &mut Tx<'_>, runtime: Runtime, reason: &str) -> Outcom
     let mut tasks = 0;
     for order in &orders {
         match Row::find_by_order(tx, *order)? {
+            // Two of them may have the same key.
+            Some(row) if row.state() == TaskState::Waiting && moves::other_holder(tx, &row)?.is_some() => {}
             Some(mut row) if row.state() == TaskState::Waiting => {
+                moves::retake_key(tx, &row)?;
                 moves::enqueue(tx, &mut row)?;
                 row.save(tx)?;
                 tasks += 1;

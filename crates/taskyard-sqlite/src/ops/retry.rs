@@ -27,6 +27,9 @@ fn retry_one(tx: &mut Tx<'_>, id: TaskId) -> Outcome<ControlReply> {
     // What fell with it may still be on its way down; afterwards the row may look different.
     cascade::all(tx)?;
     let Some(mut row) = Row::find(tx, id)? else { return Ok(ControlReply::NotFound) };
+    if let Some(holder) = moves::other_holder(tx, &row)? {
+        return Ok(ControlReply::KeyHeld(holder));
+    }
     keep_last_attempt(tx, &mut row)?;
     moves::stand_up(tx, &mut row)?;
     tx.run(sql!("task/forget"), [row.order])?;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::state::OnParentFailure;
 use taskyard_core::task::Failure;
-use taskyard_core::{TaskState, WaitReason};
+use taskyard_core::{TaskId, TaskState, WaitReason};
 use uuid::Uuid;
 
 use super::moves;
@@ -185,6 +185,12 @@ pub(crate) fn fall_error(state: TaskState, root: Bits) -> Failure {
     }
 }
 
+/// What a task's error says that was not brought back with its parent.
+fn key_held_error(holder: TaskId) -> Failure {
+    let why = format!("not retried with its parent: its unique key is held by task {holder}");
+    Failure::new("UniqueKeyHeld", why)
+}
+
 /// A task falls with an ancestor; its children are not told yet. The row is saved.
 pub(crate) fn fall(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, root: Bits) -> Outcome<()> {
     row.fallen_from = Some(root);
@@ -224,16 +230,26 @@ fn is_held_down(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
     Ok(fallen_parents(tx, row)?.iter().any(|(_, root)| *root == named))
 }
 
-/// A fallen task stands again, unless a parent that is down with another ancestor holds it: then it names that one.
+/// A fallen task stands again, unless a parent that is down with another ancestor holds it: then it names that one; or
+/// another task holds its unique key: then it stays down by itself.
 /// Either way its own children are looked at next.
 fn revive(tx: &mut Tx<'_>, mut row: Row, work: &mut VecDeque<Tell>) -> Outcome<()> {
-    moves::stand_up(tx, &mut row)?;
+    let fallen = fallen_parent(tx, &row)?;
+    let holder = if fallen.is_none() { moves::other_holder(tx, &row)? } else { None };
     row.fallen_from = None;
-    // As for the task that was retried: its time to start was of the first try.
-    row.expires_at = None;
-    match fallen_parent(tx, &row)? {
-        Some((state, root)) => fall(tx, &mut row, state, root)?,
-        None => {
+    if holder.is_none() {
+        moves::stand_up(tx, &mut row)?;
+        // As for the task that was retried: its time to start was of the first try.
+        row.expires_at = None;
+    }
+    match (fallen, holder) {
+        (Some((state, root)), _) => fall(tx, &mut row, state, root)?,
+        (None, Some(holder)) => {
+            // It stays what it is, as a task that ended by itself.
+            row.blame(tx, &key_held_error(holder))?;
+            row.save(tx)?;
+        }
+        (None, None) => {
             tx.run(sql!("task/forget"), [row.order])?;
             moves::settle_start(tx, &mut row)?;
             row.save(tx)?;

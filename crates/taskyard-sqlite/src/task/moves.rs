@@ -5,7 +5,8 @@
 
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::store::AUTO_REMOVE_AFTER;
-use taskyard_core::{TaskState, WaitReason};
+use taskyard_core::{TaskId, TaskState, WaitReason};
+use uuid::Uuid;
 
 use super::row::{HOLD_FINISHED, HOLD_FOR, Row};
 use crate::codec::{self, Bits, id_bits};
@@ -174,7 +175,7 @@ pub(crate) fn clear_requests(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
     Ok(())
 }
 
-/// Takes back what the end of a task left: the finish time, the dead letter, the removal; the key if it is free.
+/// Takes back what the end of a task left: the finish time, the dead letter, the removal; the key, if it is free, is taken again.
 pub(crate) fn stand_up(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
     if row.state() == TaskState::Failed {
         tx.run(sql!("dead/delete"), [row.order])?;
@@ -183,6 +184,11 @@ pub(crate) fn stand_up(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
     if row.expires_at.is_some() || row.auto_remove {
         tx.run(sql!("deadline/delete_task"), [row.order])?;
     }
+    retake_key(tx, row)
+}
+
+/// Takes the unique key of a task that is brought back, if it is free. A key that is held for a time has its time.
+pub(crate) fn retake_key(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
     if let (Some(key), Some(hold)) = (&row.unique_key, row.unique_hold)
         && hold != HOLD_FOR
         && key_holder(tx, key)?.is_none()
@@ -191,6 +197,13 @@ pub(crate) fn stand_up(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
         tx.run(sql!("unique_key/take"), params![key, id_bits(row.id), None::<i64>])?;
     }
     Ok(())
+}
+
+/// The task that keeps this one from being brought back: it holds its unique key.
+pub(crate) fn other_holder(tx: &Tx<'_>, row: &Row) -> Outcome<Option<TaskId>> {
+    let Some(key) = row.unique_key.as_ref().filter(|_| row.unique_hold.is_some()) else { return Ok(None) };
+    let holder = key_holder(tx, key)?.filter(|holder| *holder != id_bits(row.id));
+    Ok(holder.map(|bits| TaskId(Uuid::from_bytes(bits))))
 }
 
 /// Who holds a key now.

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use taskyard_core::payload::references;
-use taskyard_core::store::{Added, Outcome};
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{Added, ControlReply, Outcome};
 use taskyard_core::task::{NewTask, UniqueHold};
 use taskyard_core::{TaskId, TaskState, WaitReason};
 
 use super::{TestServer, Yard};
 use crate::factory::{child_of, failure, task, unique};
 
+const APPLIED: ControlReply = ControlReply::Applied(TaskState::Enqueued);
 const FINISHED: UniqueHold = UniqueHold::UntilFinished;
 const STARTED: UniqueHold = UniqueHold::UntilStarted;
 
@@ -161,19 +163,98 @@ pub(super) async fn a_retry_takes_the_key_again(yard: Yard) {
     assert_held_by(&yard, FINISHED, claimed.id).await;
 }
 
-pub(super) async fn a_retry_goes_without_a_key_that_is_taken(yard: Yard) {
+pub(super) async fn a_retry_is_refused_while_another_task_holds_the_key(yard: Yard) {
     let server = yard.server().await;
     let claimed = yard.start(&server, unique("key", FINISHED)).await;
     server.fail(&claimed).await;
+    let other = yard.start(&server, unique("other", FINISHED)).await;
+    server.fail(&other).await;
+    let second = yard.start(&server, unique("key", FINISHED)).await;
+    let before = yard.record(claimed.id).await;
+    // Of many the others are retried all the same.
+    let replies = yard.store.retry(&[claimed.id, other.id]).await.unwrap();
+    assert_eq!(replies, [ControlReply::KeyHeld(second.id), APPLIED]);
+    assert_eq!(yard.record(claimed.id).await, before, "nothing was changed");
+    // Once the holder has ended, it is retried and holds the key again.
+    server.done(&second).await;
+    assert_eq!(yard.store.retry(&[claimed.id]).await.unwrap(), [APPLIED]);
+    assert_held_by(&yard, FINISHED, claimed.id).await;
+}
+
+pub(super) async fn a_retry_is_refused_while_another_task_is_to_start_with_the_key(yard: Yard) {
+    let server = yard.server().await;
+    let claimed = yard.start(&server, unique("key", STARTED)).await;
+    server.fail(&claimed).await;
+    let second = add(&yard, STARTED).await;
+    assert!(!second.existing);
+    assert_eq!(yard.store.retry(&[claimed.id]).await.unwrap(), [ControlReply::KeyHeld(second.id)]);
+    assert_eq!(server.claim_one().await.id, second.id);
+    assert_eq!(yard.store.retry(&[claimed.id]).await.unwrap(), [APPLIED]);
+    assert_held_by(&yard, STARTED, claimed.id).await;
+}
+
+pub(super) async fn a_retry_minds_a_key_that_is_held_for_a_time(yard: Yard) {
+    yard.freeze().await;
+    let hold = UniqueHold::For(Duration::from_secs(10));
+    let server = yard.server().await;
+    let claimed = yard.start(&server, unique("key", hold)).await;
+    server.fail(&claimed).await;
+    // It is its own.
+    assert_eq!(yard.store.retry(&[claimed.id]).await.unwrap(), [APPLIED]);
+    server.fail(&server.claim_one().await).await;
+    yard.advance(Duration::from_secs(10)).await;
+    let second = add(&yard, hold).await;
+    assert!(!second.existing);
+    assert_eq!(yard.store.retry(&[claimed.id]).await.unwrap(), [ControlReply::KeyHeld(second.id)]);
+    yard.advance(Duration::from_secs(10)).await;
+    assert_eq!(yard.store.retry(&[claimed.id]).await.unwrap(), [APPLIED]);
+}
+
+pub(super) async fn a_child_whose_key_is_taken_is_not_retried_with_its_parent(yard: Yard) {
+    let server = yard.server().await;
+    let parent = yard.add(task()).await;
+    let child = yard.add(NewTask { parents: vec![parent], ..unique("key", FINISHED) }).await;
+    let grandchild = yard.add(child_of(&[child])).await;
+    let sibling = yard.add(child_of(&[parent])).await;
+    server.fail(&server.claim_one().await).await;
+    yard.assert_state(grandchild, TaskState::Failed).await;
     let second = add(&yard, FINISHED).await;
     assert!(!second.existing);
-    yard.retry(claimed.id).await;
-    yard.assert_state(claimed.id, TaskState::Enqueued).await;
-    // The end of the first must not free what the second holds.
-    let again = server.claim_one().await;
-    assert_eq!(again.id, claimed.id, "the older order number comes first");
-    server.done(&again).await;
-    assert_held_by(&yard, FINISHED, second.id).await;
+    assert_eq!(yard.store.retry(&[parent]).await.unwrap(), [APPLIED]);
+    yard.assert_state(sibling, TaskState::Waiting).await;
+    let record = yard.record(child).await;
+    assert_eq!((record.state, record.fallen_from), (TaskState::Failed, None));
+    let error = record.error.unwrap();
+    assert_eq!(error.error_type, "UniqueKeyHeld");
+    assert!(error.message.contains(&second.id.to_string()), "{}", error.message);
+    // What fell with it lies with it now.
+    let record = yard.record(grandchild).await;
+    assert_eq!((record.state, record.fallen_from), (TaskState::Failed, Some(child)));
+    // Once the key is free it is retried by itself, and what fell with it stands up.
+    for _ in 0..3 {
+        server.done(&server.claim_one().await).await;
+    }
+    assert_eq!(yard.store.retry(&[child]).await.unwrap(), [APPLIED]);
+    yard.assert_state(grandchild, TaskState::Waiting).await;
+}
+
+pub(super) async fn a_parked_task_whose_key_is_taken_stays_parked(yard: Yard) {
+    let server = yard.server().await;
+    let first = yard.start(&server, unique("key", STARTED)).await;
+    server.finish(&first, Outcome::Parked { reason: "unknown".into() }).await;
+    let second = add(&yard, STARTED).await;
+    assert!(!second.existing, "its claim freed the key");
+    assert_eq!(yard.store.unpark(Runtime::Rust, "unknown").await.unwrap().tasks, 0);
+    yard.assert_waits(first.id, WaitReason::Parked).await;
+    let claimed = server.claim_one().await;
+    assert_eq!(claimed.id, second.id);
+    // Free again: of two that want it one is released.
+    server.finish(&claimed, Outcome::Parked { reason: "unknown".into() }).await;
+    assert_eq!(yard.store.unpark(Runtime::Rust, "unknown").await.unwrap().tasks, 1);
+    let released = server.claim_one().await;
+    assert_eq!(yard.store.unpark(Runtime::Rust, "unknown").await.unwrap().tasks, 1);
+    server.done(&released).await;
+    server.done(&server.claim_one().await).await;
 }
 
 pub(super) async fn of_concurrent_adders_one_wins(yard: Yard) {

@@ -173,6 +173,13 @@ impl Db {
         Ok(())
     }
 
+    /// The task that keeps this one from being brought back: it holds its unique key.
+    pub(super) fn other_holder(&self, id: TaskNo) -> Option<TaskNo> {
+        let (key, _) = self.task(id)?.unique?;
+        let held = |row: &&Key| row.key == key && row.task != id && row.until.is_none_or(|until| until > self.now);
+        self.keys.iter().find(held).map(|row| row.task)
+    }
+
     /// Stores one task that was told these states of its parents.
     pub fn insert(&mut self, order: u32, new: &Addition, parent_states: &[TaskState]) {
         let run_at = match new.start {

@@ -16,6 +16,8 @@ pub enum Control {
     Requested,
     /// It is in this state; nothing was changed.
     Refused(TaskState),
+    /// This task holds its unique key; nothing was changed.
+    KeyHeld(TaskNo),
     /// There is no such task.
     NotFound,
 }
@@ -76,6 +78,9 @@ impl Db {
         }
         if !rules.retry_beside_cascade {
             while self.cascade(rules.inline_max.max(1)) {}
+        }
+        if let Some(holder) = self.other_holder(id) {
+            return Control::KeyHeld(holder);
         }
         let task = self.row(id);
         if let Some(outcome) = task.ended.take() {

@@ -132,18 +132,23 @@ impl Db {
         }
     }
 
-    /// A fallen task stands again, unless a parent that is down with another ancestor holds it: then it names that one.
+    /// A fallen task stands again, unless a parent that is down with another ancestor holds it: then it names that one; or
+    /// another task holds its unique key: then it stays down by itself.
     /// Either way its own children are looked at next.
     fn revive(&mut self, id: TaskNo, work: &mut VecDeque<Cascade>) {
+        let fallen = self.fallen_parent(id);
+        let holder = if fallen.is_none() { self.other_holder(id) } else { None };
         let task = self.row(id);
         task.fallen_from = None;
-        task.error = None;
-        // As for the task that was retried: its time to start was of the first try.
-        task.expires_at = None;
-        self.stand_up(id);
-        match self.fallen_parent(id) {
-            Some((state, root)) => self.fall(id, state, root),
-            None => self.settle_start(id),
+        task.error = holder.map(Blame::KeyHeld);
+        if holder.is_none() {
+            // As for the task that was retried: its time to start was of the first try.
+            task.expires_at = None;
+            self.stand_up(id);
+            match fallen {
+                Some((state, root)) => self.fall(id, state, root),
+                None => self.settle_start(id),
+            }
         }
         work.push_back(Cascade { task: id, fate: Fate::Revived, root: None });
     }

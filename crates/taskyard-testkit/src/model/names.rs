@@ -66,4 +66,6 @@ pub enum Blame {
     CutShort,
     /// `Expired`.
     Expired,
+    /// `UniqueKeyHeld`: not brought back with its parent, because this task holds its key.
+    KeyHeld(TaskNo),
 }

@@ -3,6 +3,7 @@
 use taskyard_core::task::AttemptOutcome;
 use taskyard_core::{TaskState, WaitReason};
 
+use super::add::Hold;
 use super::db::{Db, DeadlineWhat};
 use super::names::{Blame, ServerNo, TaskNo};
 use super::rules::Rules;
@@ -140,10 +141,18 @@ impl Db {
     pub fn unpark(&mut self, python: bool, reason: u8) -> usize {
         let rows = self.waiting.iter().filter(|row| row.parked == Some(reason) && row.python == python);
         let ids: Vec<TaskNo> = rows.map(|row| row.task).collect();
-        for id in &ids {
-            self.enqueue(*id);
+        let mut released = 0;
+        for id in ids {
+            if self.other_holder(id).is_some() {
+                continue;
+            }
+            if let Some((key, hold @ (Hold::Finished | Hold::Started))) = self.row(id).unique {
+                let _ = self.take_key(key, hold, id);
+            }
+            self.enqueue(id);
+            released += 1;
         }
-        ids.len()
+        released
     }
 
     /// The reasons for which tasks of a runtime are parked, and how many each.

@@ -56,10 +56,12 @@ impl Pair {
         replies: &[ControlReply],
         act: impl Fn(&mut Db, TaskNo, &Rules) -> Control,
     ) -> Result<(), String> {
+        let names = &self.names;
         let reply = |reply| match reply {
             Control::Applied(state) => ControlReply::Applied(state),
             Control::Requested => ControlReply::Requested,
             Control::Refused(state) => ControlReply::Refused(state),
+            Control::KeyHeld(holder) => ControlReply::KeyHeld(names.task(holder)),
             Control::NotFound => ControlReply::NotFound,
         };
         let model: Vec<ControlReply> = tasks.iter().map(|task| reply(act(&mut self.db, *task, &self.rules))).collect();

@@ -114,6 +114,13 @@ impl Names {
             Blame::Lost(server) => Failure::new("ServerLost", format!("server {} was lost", self.server(server))),
             Blame::CutShort => Failure::new("CutShort", "the task was cut short and may run only once"),
             Blame::Expired => Failure::new("Expired", "the task expired before it started"),
+            Blame::KeyHeld(holder) => {
+                let holder = self.task(holder);
+                Failure::new(
+                    "UniqueKeyHeld",
+                    format!("not retried with its parent: its unique key is held by task {holder}"),
+                )
+            }
         }
     }
 

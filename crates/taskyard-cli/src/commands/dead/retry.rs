@@ -1,13 +1,12 @@
 //! `dead retry [ID…]`: these dead letters, or all that the filters mean, in bounded batches; one may be edited with it.
 
 use clap::Args;
-use taskyard::TaskId;
+use taskyard::{TaskFilter, TaskId, TaskState};
 
 use super::by::DeadBy;
 use super::edit::Arguments;
 use crate::commands::bulk::{self, Verb};
 use crate::failure::Failure;
-use crate::moment;
 use crate::session::{Access, Session};
 
 /// Retry dead letters
@@ -41,13 +40,10 @@ impl Retry {
         if !self.ids.is_empty() {
             return bulk::named(out, taskyard.store().as_ref(), Verb::Retry, &self.ids).await;
         }
-        let filter = self.by.filter(taskyard.store().as_ref()).await?;
-        let retried = taskyard.retry_dead(&filter).await?;
-        if out.is_json() {
-            out.json(&serde_json::json!({"retried": retried}))?;
-        } else {
-            out.line(format_args!("{} failed tasks{} are retried", moment::number(retried), self.by.words()))?;
-        }
+        let store = taskyard.store();
+        let filter = TaskFilter { states: vec![TaskState::Failed], ..self.by.filter(store.as_ref()).await? };
+        let count = bulk::over(store.as_ref(), Verb::Retry, &filter).await?;
+        bulk::say_retried(out, count, &self.by.words())?;
         Ok(0)
     }
 }

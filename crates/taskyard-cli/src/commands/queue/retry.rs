@@ -6,7 +6,6 @@ use taskyard::{TaskId, TaskState};
 use crate::commands::bulk::{self, Verb};
 use crate::commands::filter::By;
 use crate::failure::Failure;
-use crate::moment;
 use crate::session::{Access, Session};
 
 /// Retry failed tasks
@@ -29,11 +28,7 @@ impl Retry {
             return bulk::named(out, store.as_ref(), Verb::Retry, &self.ids).await;
         }
         let count = bulk::over(store.as_ref(), Verb::Retry, &self.by.states(&[TaskState::Failed])).await?;
-        if out.is_json() {
-            out.json(&serde_json::json!({"retried": count.applied}))?;
-        } else {
-            out.line(format_args!("{} failed tasks{} are retried", moment::number(count.applied), self.by.words()))?;
-        }
+        bulk::say_retried(out, count, &self.by.words())?;
         Ok(0)
     }
 }

@@ -15,3 +15,21 @@ BEGIN
         RETURNING k.key, k.task_id;
 END
 $$;
+
+-- Takes the unique key of a task that is brought back, unless it is held for a time, which is over or not. Answers the task
+-- that keeps it from being brought back, because it holds the key; null if none does.
+CREATE OR REPLACE FUNCTION taskyard.unique_key_retake(p_id uuid, p_now timestamptz) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+    v_task record;
+    v_holder uuid;
+BEGIN
+    SELECT t.unique_key AS key, t.unique_hold AS hold INTO v_task FROM taskyard.task t WHERE t.id = p_id;
+    IF v_task.hold IN (0, 1) THEN
+        SELECT u.task_id INTO v_holder
+        FROM taskyard.unique_key_take(ARRAY[v_task.key], ARRAY[p_id], NULL::bigint[]) u;
+    ELSIF v_task.hold IS NOT NULL THEN
+        SELECT k.task_id INTO v_holder FROM taskyard.unique_key k WHERE k.key = v_task.key AND k.until > p_now;
+    END IF;
+    RETURN nullif(v_holder, p_id);
+END
+$$;
