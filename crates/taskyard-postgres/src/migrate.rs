@@ -30,6 +30,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_reasons", include_str!("migrations/0005_reasons.sql")),
     ("0006_rates", include_str!("migrations/0006_rates.sql")),
     ("0007_refused", include_str!("migrations/0007_refused.sql")),
+    ("0008_checks", include_str!("migrations/0008_checks.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

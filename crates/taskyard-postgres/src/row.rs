@@ -59,64 +59,95 @@ pub(crate) fn policy(stored: Option<&str>) -> Result<RetryPolicy, String> {
     stored.map_or(Ok(RetryPolicy::default()), |text| serde_json::from_str(text).map_err(|error| error.to_string()))
 }
 
-/// A record, from a row of `sql/task/get.sql`.
+/// Columns of a row of which any may hold what this program cannot read: that one is its type's default then, and named.
+struct Columns<'a> {
+    row: &'a Row,
+    unreadable: Option<String>,
+}
+
+impl Columns<'_> {
+    fn get<T: FromSqlOwned + Default>(&mut self, column: usize) -> T {
+        self.row.try_get(column).unwrap_or_else(|error| {
+            let name = self.row.columns().get(column).map_or("", tokio_postgres::Column::name);
+            self.unreadable.get_or_insert_with(|| format!("corrupt: column {name} cannot be read: {error}"));
+            T::default()
+        })
+    }
+
+    fn number(&mut self, column: usize) -> u32 {
+        u32::try_from(self.get::<i32>(column)).unwrap_or(0)
+    }
+}
+
+/// A record, from a row of `sql/task/get.sql`. Only its id must be readable: what else is not is flagged in `waiting_for`.
 pub(crate) fn record(row: &Row) -> Result<TaskRecord> {
-    let kind: String = get(row, 1)?;
-    let code: i16 = get(row, 6)?;
+    let id = TaskId(get(row, 0)?);
+    let mut columns = Columns { row, unreadable: None };
+    let kind: String = columns.get(1);
+    let code: i16 = columns.get(6);
     let known = TaskState::from_code(code);
-    let reason: Option<i16> = get(row, 7)?;
+    let reason: Option<i16> = columns.get(7);
     let wait_reason = match known {
         Some(TaskState::Waiting) => reason.and_then(WaitReason::from_code),
         Some(_) => None,
         None => Some(WaitReason::Parked),
     };
-    let parent_state: Option<i16> = get(row, 36)?;
+    let parent_state: Option<i16> = columns.get(36);
     let waiting_for = match (known, wait_reason) {
         (None, _) => Some(format!("corrupt: state {code}")),
         (_, None) => None,
-        (_, Some(WaitReason::Parked)) => get(row, 8)?,
+        (_, Some(WaitReason::Parked)) => columns.get(8),
         (_, Some(WaitReason::Parents)) => Some(
             parent_state
                 .map_or_else(|| WaitReason::Parents.as_str().to_owned(), |parent| format!("parent {}", state(parent))),
         ),
         (_, Some(reason)) => Some(reason.as_str().to_owned()),
     };
-    let policy_text: Option<String> = get(row, 24)?;
-    Ok(TaskRecord {
-        id: TaskId(get(row, 0)?),
-        runtime: Runtime::from_code(get(row, 2)?).unwrap_or_default(),
-        name: get::<Option<String>>(row, 3)?.unwrap_or_else(|| kind.clone()),
+    let policy_text: Option<String> = columns.get(24);
+    let retry = policy(policy_text.as_deref()).unwrap_or_else(|why| {
+        columns.unreadable.get_or_insert_with(|| format!("corrupt: its retry policy cannot be read: {why}"));
+        RetryPolicy::default()
+    });
+    let record = TaskRecord {
+        id,
+        runtime: Runtime::from_code(columns.get(2)).unwrap_or_default(),
+        name: columns.get::<Option<String>>(3).unwrap_or_else(|| kind.clone()),
         kind,
-        queue: get(row, 4)?,
-        priority: get(row, 5)?,
+        queue: columns.get(4),
+        priority: columns.get(5),
         state: state(code),
         wait_reason,
         waiting_for,
-        attempt: number(row, 9)?,
-        failures: number(row, 10)?,
-        lost: number(row, 11)?,
-        crashes: number(row, 12)?,
-        alone: get(row, 13)?,
-        cancel_requested: get(row, 14)?,
-        cancel_reason: get(row, 37)?,
-        stop_requested: get(row, 15)?,
-        payload: get(row, 16)?,
-        result: get(row, 17)?,
-        error: failure(row, 18)?,
-        parents: get::<Option<Vec<Uuid>>>(row, 21)?.unwrap_or_default().into_iter().map(TaskId).collect(),
-        on_parent_failure: OnParentFailure::from_code(get(row, 22)?).unwrap_or_default(),
-        fallen_from: get::<Option<Uuid>>(row, 23)?.map(TaskId),
-        retry: policy(policy_text.as_deref()).unwrap_or_default(),
-        timeout_ms: get::<Option<i64>>(row, 25)?.and_then(|timeout| u64::try_from(timeout).ok()),
-        tags: get::<Option<Vec<String>>>(row, 26)?.unwrap_or_default(),
-        auto_remove: get(row, 27)?,
-        at_most_once: get(row, 28)?,
-        unique_key: get(row, 29)?,
+        attempt: columns.number(9),
+        failures: columns.number(10),
+        lost: columns.number(11),
+        crashes: columns.number(12),
+        alone: columns.get(13),
+        cancel_requested: columns.get(14),
+        cancel_reason: columns.get(37),
+        stop_requested: columns.get(15),
+        payload: columns.get(16),
+        result: columns.get(17),
+        error: columns.get::<Option<String>>(18).map(|error_type| Failure {
+            error_type,
+            message: columns.get::<Option<String>>(19).unwrap_or_default(),
+            traceback: columns.get(20),
+        }),
+        parents: columns.get::<Option<Vec<Uuid>>>(21).unwrap_or_default().into_iter().map(TaskId).collect(),
+        on_parent_failure: OnParentFailure::from_code(columns.get(22)).unwrap_or_default(),
+        fallen_from: columns.get::<Option<Uuid>>(23).map(TaskId),
+        retry,
+        timeout_ms: columns.get::<Option<i64>>(25).and_then(|timeout| u64::try_from(timeout).ok()),
+        tags: columns.get::<Option<Vec<String>>>(26).unwrap_or_default(),
+        auto_remove: columns.get(27),
+        at_most_once: columns.get(28),
+        unique_key: columns.get(29),
         created_at: instant(row, 30).unwrap_or(Timestamp::UNIX_EPOCH),
         run_at: instant(row, 31),
         expires_at: instant(row, 32),
         started_at: instant(row, 33),
         finished_at: instant(row, 34),
-        server: get::<Option<Uuid>>(row, 35)?.map(ServerId),
-    })
+        server: columns.get::<Option<Uuid>>(35).map(ServerId),
+    };
+    Ok(TaskRecord { waiting_for: columns.unreadable.or(record.waiting_for), ..record })
 }

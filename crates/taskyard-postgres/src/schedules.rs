@@ -127,7 +127,7 @@ async fn read(store: &Inner, names: &[String]) -> Result<Vec<DueSchedule>> {
     for row in &store.pool.query(Role::Claim, OPEN, &params).await? {
         open.entry(get(row, 0)?).or_default().push(OpenRun {
             sequence: get(row, 1)?,
-            fire_at: get(row, 2)?,
+            fire_at: instant(row, 2).unwrap_or(Timestamp::UNIX_EPOCH),
             task: get::<Option<Uuid>>(row, 3)?.map(TaskId),
             state: get::<Option<i16>>(row, 4)?.map(crate::row::state),
             finished_at: instant(row, 5),
@@ -166,7 +166,8 @@ fn record(row: &Row) -> Result<ScheduleRecord> {
             pause_after_failures: small(16)?,
         },
         version: get(row, 17)?,
-        planned: get(row, 18)?,
+        // A next time that is none is planned anew.
+        planned: get(row, 18)? && row.try_get::<_, Option<Timestamp>>(24).is_ok(),
         paused: get(row, 19)?,
         ended: get(row, 20)?,
         problem: get::<Option<String>>(row, 21)?.or(unreadable),
@@ -195,7 +196,7 @@ pub(crate) async fn runs(store: &Inner, name: &str, before: Option<i64>, limit: 
         .map(|row| {
             Ok(ScheduleRun {
                 sequence: get(row, 0)?,
-                fire_at: get(row, 1)?,
+                fire_at: instant(row, 1).unwrap_or(Timestamp::UNIX_EPOCH),
                 until: instant(row, 2),
                 count: number(row, 3)?,
                 outcome: RunOutcome::from_code(get(row, 4)?).unwrap_or(RunOutcome::Missed),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::store::{AgeReport, STEP_ROWS_MAX};
 
-use crate::codec::{duration, int, micros, text};
+use crate::codec::{duration, int, micros, opt_int, text};
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
@@ -55,8 +55,8 @@ pub(crate) fn stamp(tx: &mut Tx<'_>, queue: &str, after: Place) -> Outcome<Optio
 
 /// Whether something is due, and how long until the next is.
 pub(crate) fn next_due(read: &Read<'_>) -> Outcome<(bool, Option<Duration>)> {
-    let next: Option<i64> = read.sql(sql!("ready/next_due"))?.query_row([], |row| row.get(0))?;
-    Ok((next.is_some_and(|at| at <= read.now), next.map(|at| duration(at - read.now))))
+    let next = read.sql(sql!("ready/next_due"))?.query_row([], |row| Ok(opt_int(row, 0)))?;
+    Ok((next.is_some_and(|at| at <= read.now), next.map(|at| duration(at.saturating_sub(read.now)))))
 }
 
 /// One step.
@@ -87,6 +87,10 @@ pub(crate) fn age(tx: &mut Tx<'_>) -> Outcome<AgeReport> {
         }
     }
     // Nothing becomes claimable by it: nobody needs to be woken.
-    let next: Option<i64> = tx.sql(sql!("ready/next_due"))?.query_row([], |row| row.get(0))?;
-    Ok(AgeReport { tasks: due.len(), more: due.len() == STEP_ROWS_MAX, next_due: next.map(|at| duration(at - tx.now)) })
+    let next = tx.sql(sql!("ready/next_due"))?.query_row([], |row| Ok(opt_int(row, 0)))?;
+    Ok(AgeReport {
+        tasks: due.len(),
+        more: due.len() == STEP_ROWS_MAX,
+        next_due: next.map(|at| duration(at.saturating_sub(tx.now))),
+    })
 }

@@ -97,7 +97,7 @@ fn all(read: &Read<'_>, names: &[String]) -> Outcome<Vec<DueSchedule>> {
 /// What wants to be decided.
 pub(crate) fn look(read: &Read<'_>, limit: usize) -> Outcome<ScheduleLook> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let next: Option<i64> = read.sql(sql!("schedule/next_due"))?.query_row([], |row| row.get(0))?;
+    let next = read.sql(sql!("schedule/next_due"))?.query_row([], |row| Ok(opt_int(row, 0)))?;
     let open: bool = read.sql(sql!("schedule_run/any_open"))?.query_row([], |row| row.get(0))?;
     let mut names: Vec<String> = Vec::new();
     let mut due = read.sql(sql!("schedule/due"))?;

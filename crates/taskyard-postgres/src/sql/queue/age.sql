@@ -12,18 +12,19 @@ BEGIN
         WHERE r.ages_at <= v_now ORDER BY r.ages_at LIMIT p_limit FOR UPDATE SKIP LOCKED
     ), s AS MATERIALIZED (
         SELECT c.*, q.ageing_us,
-            1 + floor(extract(epoch FROM v_now - c.ages_at) * 1000000 / q.ageing_us)::bigint AS times
+            1 + floor(extract(epoch FROM v_now - greatest(c.ages_at, v_now - interval '36525 days')) * 1000000
+                / q.ageing_us)::bigint AS times
         FROM c LEFT JOIN taskyard.queue q ON q.name = c.queue
     )
     UPDATE taskyard.ready r SET
         rank = CASE WHEN s.ageing_us IS NULL THEN ~(SELECT t.priority FROM taskyard.task t WHERE t.id = s.task_id)
             ELSE greatest(r.rank - s.times, -2147483648) END,
         ages_at = CASE WHEN s.ageing_us IS NOT NULL
-            THEN s.ages_at + s.times * s.ageing_us * interval '1 microsecond' END
+            THEN greatest(s.ages_at, v_now - interval '36525 days') + s.times * s.ageing_us * interval '1 microsecond' END
     FROM s WHERE r.turn = s.turn AND r.ctid = s.place;
     GET DIAGNOSTICS tasks = ROW_COUNT;
     more := tasks >= p_limit;
-    SELECT (extract(epoch FROM r.ages_at - v_now) * 1000000)::bigint INTO due_us
+    SELECT taskyard.micros_until(r.ages_at, v_now) INTO due_us
     FROM taskyard.ready r WHERE r.ages_at IS NOT NULL ORDER BY r.ages_at LIMIT 1;
 END
 $$;

@@ -19,7 +19,7 @@ a AS (
 )
 SELECT a.name, coalesce(q.paused, false), q.running_max, coalesce(e.enqueued, 0), coalesce(w.waiting, 0),
     coalesce(d.doing, 0),
-    (extract(epoch FROM n.now - o.created_at) * 1000000)::bigint, q.ageing_us, q.rate_count, q.rate_us
+    taskyard.micros_until(n.now, greatest(o.created_at, n.now - interval '36525 days')), q.ageing_us, q.rate_count, q.rate_us
 FROM n CROSS JOIN a LEFT JOIN taskyard.queue q ON q.name = a.name LEFT JOIN e ON e.queue = a.name
     LEFT JOIN w ON w.queue = a.name LEFT JOIN d ON d.queue = a.name LEFT JOIN o ON o.queue = a.name
 ORDER BY a.name

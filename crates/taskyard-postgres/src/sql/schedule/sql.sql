@@ -32,12 +32,14 @@ BEGIN
         RAISE EXCEPTION 'taskyard: max_retries, runs_max, pause_after_failures, jitter or catch_up_window is too small'
             USING ERRCODE = '22023';
     END IF;
+    PERFORM taskyard.check_instant('starts_at', starts_at, taskyard.now());
+    PERFORM taskyard.check_instant('ends_at', ends_at, taskyard.now());
     v_put := taskyard.schedule_put(name, rule, zone, kind, v_runtime, queue, priority,
         convert_to('{"args":' || coalesce(args, '[]')::text || ',"kwargs":' || coalesce(kwargs, '{}')::text || '}', 'UTF8'),
         json_build_object('retry', CASE WHEN max_retries <> 3 THEN json_build_object('max_retries', max_retries) END,
-            'timeout_ms', nullif((extract(epoch FROM timeout) * 1000)::bigint, 0))::text,
-        v_overlap, v_catch_up, (extract(epoch FROM catch_up_window) * 1000000)::bigint,
-        (extract(epoch FROM jitter) * 1000000)::bigint, starts_at, ends_at, runs_max, pause_after_failures, v_conflict);
+            'timeout_ms', nullif(taskyard.interval_micros('timeout', timeout) / 1000, 0))::text,
+        v_overlap, v_catch_up, taskyard.interval_micros('catch_up_window', catch_up_window),
+        taskyard.interval_micros('jitter', jitter), starts_at, ends_at, runs_max, pause_after_failures, v_conflict);
     IF v_put < 0 THEN
         RAISE EXCEPTION 'taskyard: a schedule with the name `%` exists already', name USING ERRCODE = '23505';
     END IF;

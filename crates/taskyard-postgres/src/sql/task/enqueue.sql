@@ -51,10 +51,15 @@ DECLARE
     v_ageing bigint;
     v_tag text;
 BEGIN
+    PERFORM taskyard.check_instant('run_at', v_run_at, v_now);
+    PERFORM taskyard.check_instant('expires', v_expires, v_now);
     PERFORM taskyard.check_name('kind', p_kind);
     PERFORM taskyard.check_name('queue', p_queue);
     IF p_name IS NOT NULL THEN
         PERFORM taskyard.check_name('name', p_name);
+    END IF;
+    IF array_ndims(p_tags) > 1 THEN
+        RAISE EXCEPTION 'taskyard: tags is a list of lists; give a plain list of texts' USING ERRCODE = '22023';
     END IF;
     FOREACH v_tag IN ARRAY coalesce(p_tags, '{}') LOOP
         PERFORM taskyard.check_name('tag', v_tag);
@@ -144,9 +149,9 @@ BEGIN
         convert_to('{"args":' || coalesce(args, '[]')::text || ',"kwargs":' || coalesce(kwargs, '{}')::text || '}', 'UTF8'),
         convert_to(context::text, 'UTF8'), v_runtime, name, coalesce(queue, 'default'), coalesce(priority, 0),
         CASE WHEN max_retries <> 3 THEN '{"max_retries":' || max_retries || '}' END,
-        nullif((extract(epoch FROM timeout) * 1000)::bigint, 0),
-        CASE WHEN delay IS NOT NULL THEN greatest((extract(epoch FROM delay) * 1000000)::bigint, 0) END, run_at,
-        CASE WHEN expires IS NOT NULL THEN greatest((extract(epoch FROM expires) * 1000000)::bigint, 0) END, parents, v_policy, unique_key,
+        nullif(taskyard.interval_micros('timeout', timeout) / 1000, 0),
+        taskyard.interval_micros('delay', CASE WHEN delay < interval '0 s' THEN interval '0 s' ELSE delay END), run_at,
+        taskyard.interval_micros('expires', CASE WHEN expires < interval '0 s' THEN interval '0 s' ELSE expires END), parents, v_policy, unique_key,
         CASE WHEN unique_key IS NOT NULL THEN 0::smallint END, NULL, tags, coalesce(auto_remove, false),
         coalesce(at_most_once, false));
 END

@@ -1,5 +1,5 @@
 -- One step of what has become due: start times and backoffs to enqueued, expired tasks to cancelled, auto-removed ones
--- away. due_us: until the next start time or backoff ends.
+-- away. due_us: until the next start time, end of a backoff, or expiry; an expiry is looked at each 100 ms at most.
 CREATE OR REPLACE FUNCTION taskyard.task_promote(OUT enqueued int, OUT expired int, OUT removed int, OUT more boolean,
     OUT due_us bigint)
 LANGUAGE plpgsql
@@ -56,8 +56,10 @@ BEGIN
     END IF;
     SELECT w.run_at INTO v_due FROM taskyard.waiting w WHERE w.reason IN (1, 2) AND w.run_at IS NOT NULL
     ORDER BY w.run_at LIMIT 1;
-    IF v_due IS NOT NULL THEN
-        due_us := greatest((extract(epoch FROM v_due - v_now) * 1000000)::bigint, 0);
+    due_us := taskyard.micros_until(v_due, v_now);
+    SELECT d.at INTO v_due FROM taskyard.deadline d WHERE d.what = 0 ORDER BY d.at LIMIT 1;
+    IF v_due < 'infinity' THEN
+        due_us := least(due_us, greatest(taskyard.micros_until(v_due, v_now), 100000));
     END IF;
 END
 $$;

@@ -38,7 +38,7 @@ BEGIN
     SELECT min(r.order_number) INTO v_first FROM taskyard.ready r
     WHERE r.queue NOT IN (SELECT q.name FROM taskyard.queue q WHERE q.paused);
     IF v_first IS NOT NULL THEN
-        SELECT (extract(epoch FROM v_now - min(t.created_at)) * 1000000)::bigint INTO oldest_us
+        SELECT taskyard.micros_until(v_now, greatest(min(t.created_at), v_now - interval '36525 days')) INTO oldest_us
         FROM taskyard.ready r JOIN taskyard.task t ON t.id = r.task_id WHERE r.order_number = v_first;
     END IF;
 END
