@@ -13,6 +13,10 @@ use crate::{Error, Result, settings};
 /// The longest period.
 const PER_MAX: Duration = Duration::from_secs(366 * 86_400);
 
+/// A bucket whose time lies further ahead than this beyond a full one met another clock; what is less may be a transaction that
+/// began earlier.
+const AHEAD_MAX_US: i64 = 1_000_000;
+
 /// So many starts in so long, over all servers: up to `count` at once, and one more each time that `per / count` has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -46,6 +50,14 @@ impl Rate {
 
     fn per_us(self) -> i128 {
         self.per.as_micros() as i128
+    }
+
+    /// The time to keep instead, where the bucket is to be full at a time further ahead than filling all of it takes: it met a
+    /// clock that was ahead, or a longer period. It is empty then, and fills from now on. `None` if it may stay.
+    #[must_use]
+    pub fn rebased(self, full_at: i64, now: i64) -> Option<i64> {
+        let full = now.saturating_add(i64::try_from(self.per_us()).unwrap_or(i64::MAX));
+        (full_at > full.saturating_add(AHEAD_MAX_US)).then_some(full)
     }
 
     /// How many may start now, where the bucket is full at this time; times in microseconds.
@@ -161,6 +173,19 @@ mod tests {
         assert_eq!(rate.next(full_at, 0), Duration::from_micros(333_334));
         assert_eq!(rate.free(full_at, 1_333_334), 1);
         assert_eq!(rate.free(full_at, 2_000_000), 3);
+    }
+
+    #[test]
+    fn a_bucket_that_met_a_clock_ahead_is_empty_and_fills() {
+        let rate = Rate::new(60, Duration::from_secs(60)).unwrap();
+        let now = 1_000_000_000_000;
+        let ahead = rate.after(0, now + 3_600_000_000, 60);
+        assert_eq!(rate.free(ahead, now + 2_000_000), 0, "as it is, nothing would start for an hour");
+        let full_at = rate.rebased(ahead, now).unwrap();
+        assert_eq!((rate.free(full_at, now), rate.free(full_at, now + 1_000_000)), (0, 1));
+        assert_eq!(rate.rebased(full_at, now), None);
+        assert_eq!(rate.rebased(full_at, now - 500_000), None, "a transaction that began earlier");
+        assert_eq!(rate.rebased(i64::MAX, i64::MAX - 1), None);
     }
 
     proptest! {

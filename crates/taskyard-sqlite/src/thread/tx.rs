@@ -10,7 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use taskyard_core::Rate;
 use taskyard_core::TaskState;
 
-use crate::codec::rate;
+use crate::codec::{int, rate};
 use crate::fault::Outcome;
 use crate::sql::sql;
 
@@ -209,9 +209,13 @@ impl<'a> Tx<'a> {
         all.filter(|(_, config)| config.rate.is_some())
     }
 
-    /// When a queue's bucket of starts is full.
+    /// When a queue's bucket of starts is full. One that met a clock that was ahead is put right.
     pub(crate) fn full_at(&self, config: QueueConfig) -> Outcome<i64> {
-        Ok(self.sql(sql!("queue/full_at"))?.query_row([config.id], |row| row.get(0)).optional()?.unwrap_or(0))
+        let found = self.sql(sql!("queue/full_at"))?.query_row([config.id], |row| Ok(int(row, 0))).optional()?;
+        let full_at = found.unwrap_or(0);
+        let Some(rebased) = config.rate.and_then(|rate| rate.rebased(full_at, self.now)) else { return Ok(full_at) };
+        self.run(sql!("queue/set_full_at"), params![config.id, rebased])?;
+        Ok(rebased)
     }
 
     /// The table of queues was changed by this operation.

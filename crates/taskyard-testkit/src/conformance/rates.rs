@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use taskyard_core::store::{LOST_ALONE_MIN, RATE_LOOK_MIN};
+use taskyard_core::store::{LOST_ALONE_MIN, RATE_LOOK_MIN, TestClock};
 use taskyard_core::task::NewTask;
 use taskyard_core::{Rate, TaskId};
 
@@ -104,6 +104,35 @@ pub(super) async fn what_was_there_before_keeps_to_it(yard: Yard) {
     yard.per_second(3).await;
     assert_eq!(server.claim(10).await.len(), 3);
     assert!(server.claim(10).await.is_empty());
+}
+
+pub(super) async fn a_clock_that_was_ahead_holds_nothing_up(yard: Yard) {
+    let now = yard.freeze().await;
+    let server = yard.server().await;
+    yard.per_second(4).await;
+    yard.add_all(&mails(20)).await;
+    yard.store.set_clock(TestClock::Frozen(now + 3_600 * SECOND)).await.unwrap();
+    assert_eq!(yard.server().await.claim(10).await.len(), 4);
+    yard.store.set_clock(TestClock::Frozen(now)).await.unwrap();
+    let report = yard.promote().await;
+    assert_eq!((report.freed, report.next_start), (false, Some(SECOND / 4)), "the bucket is empty and fills");
+    yard.store.set_clock(TestClock::Frozen(now + SECOND / 4)).await.unwrap();
+    assert!(yard.promote().await.freed);
+    assert_eq!(server.claim(10).await.len(), 1);
+    yard.store.set_clock(TestClock::Frozen(now + 10 * SECOND)).await.unwrap();
+    assert_eq!(server.claim(10).await.len(), 4);
+}
+
+pub(super) async fn a_shorter_period_counts_from_now(yard: Yard) {
+    yard.freeze().await;
+    let server = yard.server().await;
+    yard.store.set_rate("mails", Some(Rate::new(4, 3_600 * SECOND).unwrap())).await.unwrap();
+    yard.add_all(&mails(20)).await;
+    assert_eq!(server.claim(10).await.len(), 4);
+    yard.per_second(4).await;
+    yard.promote().await;
+    yard.advance(SECOND / 4).await;
+    assert_eq!(server.claim(10).await.len(), 1);
 }
 
 pub(super) async fn a_lifted_rate_frees_all(yard: Yard) {

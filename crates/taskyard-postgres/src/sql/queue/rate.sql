@@ -3,7 +3,7 @@
 -- How much of the bucket is missing, in microseconds; of a clock that went back, or of another rate, no more than all.
 CREATE OR REPLACE FUNCTION taskyard.rate_missing(p_us bigint, p_full_at timestamptz, p_now timestamptz) RETURNS numeric
 LANGUAGE sql IMMUTABLE AS $$
-    SELECT least(greatest(round(coalesce(extract(epoch FROM p_full_at - p_now), 0)::numeric * 1000000), 0), p_us)
+    SELECT least(coalesce(taskyard.micros_until(p_full_at, p_now), CASE WHEN p_full_at IS NULL THEN 0 ELSE p_us END), p_us)::numeric
 $$;
 
 -- How many may start now; null without a rate.
@@ -37,6 +37,12 @@ BEGIN
             AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = v_queue.lane + 1)
             AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = -1 AND r.queue = v_queue.name)
             AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = -2 AND r.queue = v_queue.name);
+        -- A bucket whose time lies further ahead than filling it takes met a clock that was ahead, or a longer period: it is empty
+        -- now, and fills. (A second more may be a transaction that began earlier.)
+        IF v_queue.rate_full_at > v_now + (v_queue.rate_us + 1000000) * interval '1 microsecond' THEN
+            UPDATE taskyard.queue q SET rate_full_at = v_now + q.rate_us * interval '1 microsecond'
+            WHERE q.id = v_queue.id AND q.rate_full_at > v_now + (q.rate_us + 1000000) * interval '1 microsecond';
+        END IF;
         v_missing := taskyard.rate_missing(v_queue.rate_us, v_queue.rate_full_at, v_now);
         v_starts := ceil(v_missing * v_queue.rate_count / v_queue.rate_us);
         freed := freed OR v_starts < v_queue.rate_count;
