@@ -92,6 +92,8 @@ pub const REFUSED_KEPT: Duration = Duration::from_secs(86_400);
 
 /// The shortest time after which [`Store::promote`] says to look again for what a rate allows of.
 pub const RATE_LOOK_MIN: Duration = Duration::from_millis(50);
+/// The shortest time after which [`Store::promote`] says to look again for what expires.
+pub const EXPIRY_LOOK_MIN: Duration = Duration::from_millis(100);
 /// How long after its death hooks are told of a dead letter at the latest.
 pub const DEATH_TOLD_WITHIN: Duration = Duration::from_secs(86_400);
 
@@ -303,7 +305,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     // ── upkeep: any server, in steps of at most STEP_ROWS_MAX rows; call again while `more` ──────────────────────
 
     /// Moves what has become due: start times and backoffs to enqueued, expired tasks to cancelled, auto-removed ones
-    /// away. Says when the next is due.
+    /// away. Says when the next start, end of a backoff or expiry is due.
     async fn promote(&self) -> Result<PromoteReport>;
 
     /// Servers whose lease is over, or all with their beat counters, for the rescuer to watch.

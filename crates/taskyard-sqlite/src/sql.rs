@@ -23,6 +23,7 @@ mod tests {
             include_str!("migrations/0005_reasons.sql"),
             include_str!("migrations/0006_rates.sql"),
             include_str!("migrations/0007_refused.sql"),
+            include_str!("migrations/0008_expiry.sql"),
         ] {
             connection.execute_batch(sql).unwrap();
         }
@@ -53,6 +54,7 @@ mod tests {
             sql!("ready/aged"),
             sql!("ready/due"),
             sql!("ready/next_due"),
+            sql!("deadline/next_expiry"),
             sql!("task/claimable"),
             sql!("task/start"),
             sql!("task/find"),

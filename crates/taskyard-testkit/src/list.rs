@@ -160,6 +160,8 @@ macro_rules! __conformance_list {
                 what_waits_for_its_rate_holds_up_no_other
                 of_concurrent_claims_none_takes_too_many
                 what_was_there_before_keeps_to_it
+                a_clock_that_was_ahead_holds_nothing_up
+                a_shorter_period_counts_from_now
                 a_lifted_rate_frees_all
                 the_same_rate_again_changes_nothing
                 with_a_limit_and_a_pause
@@ -343,6 +345,7 @@ macro_rules! __conformance_list {
             expiry {
                 an_enqueued_task_expires
                 a_waiting_task_expires
+                the_next_expiry_is_told
                 its_children_are_cancelled_with_it
                 a_running_task_does_not_expire
                 one_that_has_started_is_retried_all_the_same

@@ -442,7 +442,7 @@ pub struct PromoteReport {
     pub more: bool,
     /// Whether the rate of some queue allows of starts that its tasks wait for.
     pub freed: bool,
-    /// How long until the next start time or backoff ends; `None` if there is none.
+    /// How long until the next start time, end of a backoff, or expiry; `None` if there is none.
     pub next_due: Option<Duration>,
     /// How long until a rate allows of more starts than now; `None` if nothing waits for one.
     pub next_start: Option<Duration>,

@@ -54,3 +54,26 @@ async fn an_idle_server_picks_up_at_once() {
     // From the call to the awaited result, on a machine that is doing other things too.
     assert!(took[10] < Duration::from_secs(5), "{took:?}");
 }
+
+/// Nobody looks for minutes: the server knows when the next task expires.
+#[tokio::test]
+async fn a_task_expires_at_its_time_and_its_unique_key_is_free() {
+    let world = World::new().await;
+    let _server = world
+        .server(|config| {
+            config.poll = Duration::from_secs(60);
+            config.fallback_poll = Duration::from_secs(60);
+            config.queues = Some(vec!["served".into()]);
+        })
+        .await;
+    let warm: TaskRef<i64> = world.add("echo", &(0,), |call| call.queue("served"));
+    within("the first", warm.wait()).await.unwrap();
+    let add = || world.add("echo", &(1,), |call| call.queue("other").unique("key").expires(Duration::from_millis(700)));
+    let task: TaskRef<i64> = add();
+    assert!(matches!(within("the expiry", task.wait()).await, Err(taskyard_core::Error::TaskCancelled(_))));
+    let record = world.record(&task).await;
+    let late = record.finished_at.unwrap().duration_since(record.expires_at.unwrap()).as_millis();
+    assert!((0..10_000).contains(&late), "{late} ms late");
+    let next: TaskRef<i64> = add();
+    assert_ne!(world.record(&next).await.id, record.id, "the key is free");
+}

@@ -2,11 +2,13 @@
 
 use rusqlite::params;
 use taskyard_core::TaskState;
-use taskyard_core::store::{AUTO_REMOVE_AFTER, CASCADE_INLINE_MAX, PromoteReport, RATE_LOOK_MIN, STEP_ROWS_MAX};
+use taskyard_core::store::{
+    AUTO_REMOVE_AFTER, CASCADE_INLINE_MAX, EXPIRY_LOOK_MIN, PromoteReport, RATE_LOOK_MIN, STEP_ROWS_MAX,
+};
 
 use super::finish::expired;
 use super::prune::{is_removable, remove};
-use crate::codec::{duration, int, later};
+use crate::codec::{duration, int, later, opt_int};
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::task::family::end_and_tell;
@@ -31,8 +33,10 @@ pub(crate) fn promote(tx: &mut Tx<'_>) -> Outcome<PromoteReport> {
     for (sequence, order, _) in removal {
         report.removed += usize::from(remove_one(tx, sequence, order)?);
     }
-    let next: Option<i64> = tx.sql(sql!("waiting/next_due"))?.query_row([], |row| row.get(0))?;
-    report.next_due = next.map(|at| duration(at - tx.now));
+    let next = tx.sql(sql!("waiting/next_due"))?.query_row([], |row| Ok(opt_int(row, 0)))?;
+    let expiry = tx.sql(sql!("deadline/next_expiry"))?.query_row([], |row| Ok(opt_int(row, 0)))?;
+    let until = |at: i64| duration(at.saturating_sub(tx.now));
+    report.next_due = next.map(until).into_iter().chain(expiry.map(|at| until(at).max(EXPIRY_LOOK_MIN))).min();
     see_rates(tx, &mut report)?;
     Ok(report)
 }

@@ -46,6 +46,17 @@ pub(super) async fn a_waiting_task_expires(yard: Yard) {
     yard.assert_state(parent, TaskState::Enqueued).await;
 }
 
+pub(super) async fn the_next_expiry_is_told(yard: Yard) {
+    yard.freeze().await;
+    let ids = yard.add_all(&[expiring(2 * LIMIT), expiring(LIMIT), crate::factory::delayed(3 * LIMIT)]).await;
+    assert_eq!(yard.promote().await.next_due, Some(LIMIT));
+    yard.advance(LIMIT).await;
+    let report = yard.promote().await;
+    assert_eq!((report.expired, report.next_due), (1, Some(LIMIT)));
+    yard.cancel(ids[0]).await;
+    assert_eq!(yard.promote().await.next_due, Some(2 * LIMIT));
+}
+
 pub(super) async fn its_children_are_cancelled_with_it(yard: Yard) {
     yard.freeze().await;
     let parent = yard.add(expiring(LIMIT)).await;

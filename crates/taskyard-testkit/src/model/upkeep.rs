@@ -53,7 +53,8 @@ impl Db {
             }
         }
         let times = self.waiting.iter().filter(|row| timed(row.reason)).filter_map(|row| row.run_at);
-        report.next_due = times.min().map(|at| at - now);
+        let expiries = self.deadlines.iter().filter(|row| row.what == DeadlineWhat::Expire).map(|row| row.at);
+        report.next_due = times.chain(expiries).min().map(|at| at - now);
         report
     }
 

@@ -1,0 +1,1 @@
+select min(at) from ty_deadline where what = 0
