@@ -1,7 +1,7 @@
 //! What applications add tasks with.
 //!
-//! `add` is synchronous, answers a reference at once and never blocks: the addition goes to the [`adder`], which writes
-//! the first at once and groups what arrives while a write is in flight. References wait through one [`waiter`] per
+//! Additions go to the [`adder`], which writes the first at once and groups what arrives while a write is in flight.
+//! `add` returns when its task is stored; `add_later` returns at once. References wait through one [`waiter`] per
 //! client, woken by the database. Everything that a client pushes (additions, cancel, stop, retry) is carried out in
 //! the order of the calls.
 
@@ -125,21 +125,59 @@ impl Client {
         change(&mut self.config.write().unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 
-    /// Adds a task; answers at once.
+    /// Adds a task, and returns a reference to it once it is stored. To wait for its result: [`TaskRef::wait`].
+    ///
+    /// Additions of concurrent callers are written together. While the database is away this waits; if the future is
+    /// dropped before it is ready, the task may be stored or not.
+    ///
+    /// ```no_run
+    /// # async fn example(client: taskyard_core::Client) -> taskyard_core::Result<()> {
+    /// # let send = |_: &str| taskyard_core::client::Call::<u64>::new("mail::send", &());
+    /// let task = client.add(send("ada@example.org")).await?; // stored
+    /// let result = task.wait().await?; // done
+    /// # let _: u64 = result;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// A call that cannot be stored (arguments, names, limits), or [`Error::QueueUnavailable`]. What the database says
-    /// comes from [`TaskRef::get_task_id`].
-    pub fn add<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
+    /// A call that cannot be stored (arguments, names, limits), [`Error::QueueUnavailable`], [`Error::UnknownParent`],
+    /// [`Error::DuplicateId`], or the database's refusal.
+    pub async fn add<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
+        let task = self.add_later(call)?;
+        task.get_task_id().await?;
+        Ok(task)
+    }
+
+    /// Adds a task without waiting: it is in memory when this returns, and is lost if the process is killed before it
+    /// is written. [`TaskRef::get_task_id`] or [`Client::flush`] waits for that.
+    ///
+    /// What is left when the last handle is dropped, or when the runtime ends, is written within five seconds; a task
+    /// that could not be written is named on stderr (or by `tracing`, if the program has a subscriber).
+    ///
+    /// # Errors
+    /// A call that cannot be stored (arguments, names, limits), or [`Error::QueueUnavailable`]. A refusal of the
+    /// database is returned by [`TaskRef::get_task_id`].
+    pub fn add_later<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
         let mut refs = self.push(vec![call])?;
         Ok(refs.pop().expect("one call gives one reference"))
     }
 
-    /// Adds all of these or none; parents may be among them, in any order.
+    /// Adds all of these or none, and returns once they are stored; parents may be among them, in any order.
     ///
     /// # Errors
     /// As [`Client::add`], and [`Error::Cycle`].
-    pub fn add_tasks<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
+    pub async fn add_tasks<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
+        let tasks = self.add_tasks_later(calls)?;
+        stored(&tasks).await?;
+        Ok(tasks)
+    }
+
+    /// Adds all of these or none, without waiting: see [`Client::add_later`].
+    ///
+    /// # Errors
+    /// As [`Client::add_later`], and [`Error::Cycle`].
+    pub fn add_tasks_later<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
         self.push(calls.into_iter().collect())
     }
 
@@ -168,11 +206,10 @@ impl Client {
         TaskRef::known(self.clone(), id)
     }
 
-    /// Waits until everything that was pushed before this call is written.
+    /// Waits until everything that was added before this call is stored.
     ///
     /// # Errors
-    /// The first error among the additions that nobody has asked about is logged, not returned; only
-    /// [`Error::ShutDown`] comes back.
+    /// [`Error::ShutDown`]. A refusal of an addition whose reference is not asked for it is logged, not returned.
     pub async fn flush(&self) -> Result<()> {
         self.adder.flush().await
     }
@@ -210,6 +247,14 @@ impl Client {
     pub async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
         self.flush().await?;
         self.store.retry(ids).await
+    }
+}
+
+/// Waits until tasks that were added together are stored.
+async fn stored<T>(tasks: &[TaskRef<T>]) -> Result<()> {
+    match tasks.first() {
+        Some(task) => task.get_task_id().await.map(drop),
+        None => Ok(()),
     }
 }
 

@@ -62,6 +62,7 @@ mod glance;
 mod messages;
 mod rows;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -356,4 +357,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Flushes and closes connections; later calls fail with `ShutDown`.
     async fn close(&self);
+
+    /// The same database over connections of its own, for a runtime other than the one that this store was opened in;
+    /// `None` if this store works in any runtime.
+    fn detached(&self) -> Option<Arc<dyn Store>> {
+        None
+    }
 }

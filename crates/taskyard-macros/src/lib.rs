@@ -36,7 +36,8 @@ use proc_macro::TokenStream;
 /// }
 ///
 /// # async fn example(queue: Taskyard) -> taskyard::Result<()> {
-/// let length = queue.add(send("ada@example.org".into()).priority(3))?.await?;
+/// let task = queue.add(send("ada@example.org".into()).priority(3)).await?;
+/// let length = task.wait().await?;
 /// # let _: usize = length;
 /// # Ok(())
 /// # }

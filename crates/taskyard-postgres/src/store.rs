@@ -52,6 +52,22 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    fn new(address: Address, listen_address: Address, options: Options) -> Self {
+        Self {
+            pool: Pool::new(address, options.pool_size, options.answer_max),
+            options,
+            bells: Bells::default(),
+            hears: AtomicBool::new(false),
+            notifier: Notifier::default(),
+            listen_address,
+            listening: AtomicBool::new(false),
+            telling: AtomicBool::new(false),
+            turned: Mutex::new(None),
+            strays: Mutex::new(None),
+            background: Mutex::new(Vec::new()),
+        }
+    }
+
     /// There is work: wakes those who wait here at once, and others through NOTIFY.
     pub fn tell_work(&self) {
         self.bells.work.ring();
@@ -120,19 +136,7 @@ impl PostgresStore {
                 why: "a channel's name has 1 to 63 letters, digits and underscores".into(),
             });
         }
-        let inner = Arc::new(Inner {
-            pool: Pool::new(address, options.pool_size, options.answer_max),
-            options,
-            bells: Bells::default(),
-            hears: AtomicBool::new(false),
-            notifier: Notifier::default(),
-            listen_address,
-            listening: AtomicBool::new(false),
-            telling: AtomicBool::new(false),
-            turned: Mutex::new(None),
-            strays: Mutex::new(None),
-            background: Mutex::new(Vec::new()),
-        });
+        let inner = Arc::new(Inner::new(address, listen_address, options));
         // A wrong address is told now, not at the first use.
         let rows =
             inner.pool.ask(Role::Ask, "SELECT pg_is_in_recovery(), current_setting('synchronous_commit')", &[]).await?;
@@ -465,5 +469,14 @@ impl Store for PostgresStore {
         self.inner.pool.close().await;
         // Whoever waits for a ring looks, and learns that the store is closed.
         self.inner.ring_all();
+    }
+
+    fn detached(&self) -> Option<Arc<dyn Store>> {
+        if self.inner.pool.is_closed() {
+            return None;
+        }
+        let options = Options { pool_size: 1, ..self.inner.options.clone() };
+        let inner = Inner::new(self.inner.pool.address().clone(), self.inner.listen_address.clone(), options);
+        Some(Arc::new(Self { inner: Arc::new(inner) }))
     }
 }

@@ -42,7 +42,7 @@ async fn a_bulk_addition_behind_a_lock_that_outlasts_the_client_is_stored_once()
     let locker = session(&url).await;
     locker.batch_execute("BEGIN; LOCK TABLE taskyard.task IN SHARE MODE").await.unwrap();
     let calls = (0..2_000).map(|number| Call::<u64>::new("testkit::body", &(number,)));
-    let tasks = client.add_tasks(calls).unwrap();
+    let tasks = client.add_tasks_later(calls).unwrap();
     // The client gave the statement up, and asks for it.
     until(
         &url,

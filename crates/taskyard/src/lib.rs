@@ -11,8 +11,8 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let queue = Taskyard::connect("postgresql://localhost/shop").await?;
 //! let server = queue.serve().await?; // or `taskyard queue start` elsewhere
-//! let reference = queue.add(send_welcome("ada@example.org".into()))?;
-//! println!("{} is {} long", reference.id(), reference.clone().await?);
+//! let task = queue.add(send_welcome("ada@example.org".into())).await?; // stored
+//! println!("{} is {} long", task.id(), task.wait().await?); // done
 //! server.stop();
 //! # Ok(())
 //! # }

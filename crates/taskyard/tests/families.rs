@@ -46,23 +46,23 @@ fn blocking_add(left: i64, right: i64) -> i64 {
 async fn a_result_is_an_argument() {
     let (queue, _directory) = queue().await;
     let server = queue.serve().await.unwrap();
-    let first = queue.add(add(1, 2)).unwrap();
-    let second = queue.add(add(0, 10).result_of("left", &first)).unwrap();
-    let third = queue.add(blocking_add(0, 0).result_of("left", &first).result_of("right", &second)).unwrap();
+    let first = queue.add(add(1, 2)).await.unwrap();
+    let second = queue.add(add(0, 10).result_of("left", &first)).await.unwrap();
+    let third = queue.add(blocking_add(0, 0).result_of("left", &first).result_of("right", &second)).await.unwrap();
     assert_eq!(third.wait().await.unwrap(), 16);
     assert_eq!(second.record().await.unwrap().parents, [first.id()]);
     // Also one that has ended long ago.
-    assert_eq!(queue.add(add(0, 1).result_of("left", &third)).unwrap().wait().await.unwrap(), 17);
-    let unknown = queue.add(add(0, 1).result_of("middle", &first)).unwrap_err();
+    assert_eq!(queue.add(add(0, 1).result_of("left", &third)).await.unwrap().wait().await.unwrap(), 17);
+    let unknown = queue.add(add(0, 1).result_of("middle", &first)).await.unwrap_err();
     assert!(unknown.to_string().contains("`middle`"), "{unknown}");
-    let misfit: TaskRef<String> = queue.add(total(vec![], "x".into()).result_of("parts", &first)).unwrap();
+    let misfit: TaskRef<String> = queue.add(total(vec![], "x".into()).result_of("parts", &first)).await.unwrap();
     assert!(
         matches!(misfit.wait().await, Err(Error::TaskFailed { error_type, .. }) if error_type == "InvalidArguments")
     );
     // A child that runs although its parent fell sees nothing in its place.
-    let fallen = queue.add(breaks()).unwrap();
+    let fallen = queue.add(breaks()).await.unwrap();
     let child = maybe(Some(1)).result_of("value", &fallen).on_parent_failure(taskyard::OnParentFailure::Run);
-    assert_eq!(queue.add(child).unwrap().wait().await.unwrap(), None);
+    assert_eq!(queue.add(child).await.unwrap().wait().await.unwrap(), None);
     server.stop();
 }
 
@@ -73,12 +73,12 @@ async fn chains_hand_on_and_fall_together() {
     for _ in 0..20 {
         calls.push(add(0, 1).result_of_call("left", calls.last().unwrap()));
     }
-    let refs = queue.add_chain(calls).unwrap();
-    let broken = queue.add_chain([add(1, 1), breaks(), add(1, 1)]).unwrap();
+    let refs = queue.add_chain(calls).await.unwrap();
+    let broken = queue.add_chain([add(1, 1), breaks(), add(1, 1)]).await.unwrap();
     queue.drain().await.unwrap();
     assert_eq!(refs.last().unwrap().wait().await.unwrap(), 22);
     assert_eq!(broken[2].get_state().await.unwrap(), TaskState::Failed);
-    assert!(queue.add_chain(Vec::<taskyard::Call<i64>>::new()).unwrap().is_empty());
+    assert!(queue.add_chain(Vec::<taskyard::Call<i64>>::new()).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,14 +87,14 @@ async fn a_groups_callback_runs_once_when_all_have_ended() {
     let server = queue.serve().await.unwrap();
     let calls: Vec<_> = (0..500).map(|number| add(number, number)).collect();
     let report = total(vec![], "total".into()).results_of("parts", &calls);
-    let group = queue.add_fan_in(calls, report).unwrap();
+    let group = queue.add_fan_in(calls, report).await.unwrap();
     assert_eq!(group.then.wait().await.unwrap(), "total: 249500");
     assert_eq!(group.then.get_attempts().await.unwrap().len(), 1);
-    let group = queue.add_group([add(1, 1), breaks(), add(2, 2)], count_ended()).unwrap();
+    let group = queue.add_group([add(1, 1), breaks(), add(2, 2)], count_ended()).await.unwrap();
     assert_eq!(group.then.wait().await.unwrap(), (2, 3));
-    let fallen = queue.add_fan_in([add(1, 1), breaks()], count_ended()).unwrap();
+    let fallen = queue.add_fan_in([add(1, 1), breaks()], count_ended()).await.unwrap();
     assert!(matches!(fallen.then.wait().await, Err(Error::TaskFailed { .. })));
-    let empty = queue.add_group(Vec::<taskyard::Call<i64>>::new(), count_ended()).unwrap();
+    let empty = queue.add_group(Vec::<taskyard::Call<i64>>::new(), count_ended()).await.unwrap();
     assert_eq!(empty.then.wait().await.unwrap(), (0, 0));
     server.stop();
 }
@@ -119,7 +119,7 @@ async fn import(rows: i64, context: TaskContext) -> Result<i64, TaskError> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_goes_on_where_the_last_attempt_was() {
     let (queue, _directory) = queue().await;
-    let reference = queue.add(import(35)).unwrap();
+    let reference = queue.add(import(35)).await.unwrap();
     queue.drain().await.unwrap();
     assert_eq!(reference.wait().await.unwrap(), 25);
     assert_eq!(*SEEN.lock().unwrap(), [(1, 0, 10), (1, 10, 20), (2, 10, 20), (2, 20, 30), (2, 30, 35)]);

@@ -133,7 +133,7 @@ async fn both<T>(queue: &Taskyard, fine: Call<T>, fails: Call<T>) -> T
 where
     T: serde::de::DeserializeOwned,
 {
-    let (fine, fails) = (queue.add(fine).unwrap(), queue.add(fails).unwrap());
+    let (fine, fails) = (queue.add(fine).await.unwrap(), queue.add(fails).await.unwrap());
     queue.drain().await.unwrap();
     assert_eq!(fails.get_state().await.unwrap(), TaskState::Failed);
     assert!(matches!(fails.wait().await, Err(Error::TaskFailed { message, .. }) if message == "boom"));

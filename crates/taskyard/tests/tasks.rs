@@ -56,20 +56,20 @@ async fn renamed() -> &'static str {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_keeps_its_options_and_gives_a_typed_result() {
     let yard = yard().await;
-    let sum = yard.queue.add(add(1, 2)).unwrap();
+    let sum = yard.queue.add(add(1, 2)).await.unwrap();
     let record = sum.record().await.unwrap();
     assert_eq!(record.kind, "tasks::add");
     assert_eq!((record.queue.as_str(), record.priority, record.retry.max_retries), ("sums", -3, 7));
     assert_eq!((record.timeout_ms, record.tags), (Some(300_000), vec!["math".to_owned()]));
     assert_eq!(record.payload, br#"{"args":[1,2],"kwargs":{}}"#);
 
-    let upper = yard.queue.add(blocking_upper("straße\0".into())).unwrap();
-    let empty = yard.queue.add(nothing()).unwrap();
-    let stable: TaskRef<String> = yard.queue.add(renamed()).unwrap().typed();
+    let upper = yard.queue.add(blocking_upper("straße\0".into())).await.unwrap();
+    let empty = yard.queue.add(nothing()).await.unwrap();
+    let stable: TaskRef<String> = yard.queue.add(renamed()).await.unwrap().typed();
     assert_eq!(yard.queue.drain().await.unwrap(), 4);
-    let total: i64 = sum.await.unwrap();
-    assert_eq!((total, upper.await.unwrap().as_str()), (3, "STRASSE\0"));
-    empty.await.unwrap();
+    let total: i64 = sum.wait().await.unwrap();
+    assert_eq!((total, upper.wait().await.unwrap().as_str()), (3, "STRASSE\0"));
+    empty.wait().await.unwrap();
     assert_eq!(stable.wait().await.unwrap(), "renamed");
 }
 
@@ -90,9 +90,9 @@ async fn a_task_may_be_declared_inside_a_function_and_two_of_one_name_are_two() 
         inner()
     }
     let yard = yard().await;
-    let (first, second) = (yard.queue.add(one()).unwrap(), yard.queue.add(two()).unwrap());
+    let (first, second) = (yard.queue.add(one()).await.unwrap(), yard.queue.add(two()).await.unwrap());
     yard.queue.drain().await.unwrap();
-    assert_eq!((first.await.unwrap(), second.await.unwrap()), (1, 2));
+    assert_eq!((first.wait().await.unwrap(), second.wait().await.unwrap()), (1, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,10 +100,10 @@ async fn a_closure_travels_with_its_captures() {
     let yard = yard().await;
     let (name, factor) = ("ada".to_owned(), 3_usize);
     let call = local!(|name: String, factor: usize| async move { Ok::<usize, TaskError>(name.len() * factor) });
-    let reference: TaskRef<usize> = yard.queue.add(call).unwrap();
+    let reference: TaskRef<usize> = yard.queue.add(call).await.unwrap();
     assert!(reference.record().await.unwrap().kind.starts_with("tasks::local-"));
     yard.queue.drain().await.unwrap();
-    assert_eq!(reference.await.unwrap(), 9);
+    assert_eq!(reference.wait().await.unwrap(), 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,7 +112,7 @@ async fn states_context_and_progress() {
     let counter = Arc::new(AtomicU32::new(0));
     let queue = yard.queue.clone().state(Arc::clone(&counter));
     let server = queue.serve().await.unwrap();
-    let reference = queue.add(count_up(5)).unwrap();
+    let reference = queue.add(count_up(5)).await.unwrap();
     assert_eq!(reference.wait().await.unwrap(), 5);
     assert_eq!(reference.get_context().await.unwrap()["last"]["by"], 5);
     assert_eq!(reference.get_progress().await.unwrap().unwrap().percentage, Some(50.0));
@@ -120,7 +120,7 @@ async fn states_context_and_progress() {
     server.wait().await;
 
     // Without the state the task fails at once, and says what is missing.
-    let missing = yard.queue.add(count_up(5)).unwrap();
+    let missing = yard.queue.add(count_up(5)).await.unwrap();
     yard.queue.drain().await.unwrap();
     let error = missing.wait().await.unwrap_err().to_string();
     assert!(error.contains("State<") && error.contains("AtomicU32"), "{error}");
@@ -133,7 +133,7 @@ async fn retries_and_dead_letters() {
     let queue = yard.queue.clone().state(Arc::clone(&counter));
     let quick = RetryPolicy { backoff_ms: 1, max_retries: 2, ..RetryPolicy::default() };
     let server = queue.serve().await.unwrap();
-    let third = queue.add(fails_until(3).retry(quick.clone())).unwrap();
+    let third = queue.add(fails_until(3).retry(quick.clone())).await.unwrap();
     assert_eq!(third.wait().await.unwrap(), 3);
     let attempts = third.get_attempts().await.unwrap();
     assert_eq!(
@@ -142,9 +142,9 @@ async fn retries_and_dead_letters() {
     );
 
     counter.store(0, Ordering::SeqCst);
-    let never = queue.add(fails_until(9).retry(quick)).unwrap();
-    let child = queue.add(nothing().parent(&never)).unwrap();
-    let cleaner = queue.add(nothing().parent(&never).on_parent_failure(OnParentFailure::Run)).unwrap();
+    let never = queue.add(fails_until(9).retry(quick)).await.unwrap();
+    let child = queue.add(nothing().parent(&never)).await.unwrap();
+    let cleaner = queue.add(nothing().parent(&never).on_parent_failure(OnParentFailure::Run)).await.unwrap();
     let error = never.wait().await.unwrap_err();
     assert!(matches!(&error, Error::TaskFailed { message, .. } if message == "run 3"), "{error}");
     assert!(
@@ -172,7 +172,7 @@ async fn a_body_runs_inline_without_a_database() {
 #[tokio::test(flavor = "multi_thread")]
 async fn control_is_carried_out_at_the_call() {
     let yard = yard().await;
-    let task = yard.queue.add(add(1, 1)).unwrap();
+    let task = yard.queue.add_later(add(1, 1)).unwrap();
     // Not awaited, and right behind the addition: it is cancelled all the same.
     drop(task.cancel());
     assert!(matches!(task.wait().await.unwrap_err(), Error::TaskCancelled(_)));
@@ -187,45 +187,47 @@ async fn control_is_carried_out_at_the_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_stored_is_refused_at_the_call() {
     let yard = yard().await;
-    let refused = |call| yard.queue.add::<i64>(call).unwrap_err().code();
+    let refused = |call| yard.queue.add_later::<i64>(call).unwrap_err().code();
     assert_eq!(refused(add(1, 2).queue("")), "invalid_argument");
     assert_eq!(refused(add(1, 2).queue("x".repeat(256))), "over_limit");
     assert_eq!(refused(add(1, 2).name("line\nbreak")), "invalid_argument");
     assert_eq!(refused(add(1, 2).delay(Duration::from_secs(u64::MAX / 2))), "invalid_argument");
     assert_eq!(refused(add(1, 2).context(&[1])), "not_representable");
-    let large = yard.queue.add(blocking_upper("x".repeat(1 << 20))).unwrap_err();
+    let large = yard.queue.add(blocking_upper("x".repeat(1 << 20))).await.unwrap_err();
     assert!(large.to_string().contains("arguments_bytes_max"), "{large}");
 
     // A parent that does not exist is found out by the database; a neighbour in the same write is not harmed.
-    let orphan = yard.queue.add(add(1, 2).parent_id(taskyard::TaskId::generate())).unwrap();
-    let neighbour = yard.queue.add(add(1, 2)).unwrap();
-    assert_eq!(orphan.get_task_id().await.unwrap_err().code(), "unknown_parent");
-    neighbour.get_task_id().await.unwrap();
+    let orphan = || add(1, 2).parent_id(taskyard::TaskId::generate());
+    let later = yard.queue.add_later(orphan()).unwrap();
+    let (refused, neighbour) = tokio::join!(yard.queue.add(orphan()), yard.queue.add(add(1, 2)));
+    assert_eq!(refused.unwrap_err().code(), "unknown_parent");
+    assert_eq!(later.get_task_id().await.unwrap_err().code(), "unknown_parent");
+    neighbour.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unique_keys_give_the_existing_task() {
     let yard = yard().await;
-    let first = yard.queue.add(add(1, 2).unique("the-sum")).unwrap();
-    let second = yard.queue.add(add(1, 2).unique("the-sum")).unwrap();
+    let first = yard.queue.add(add(1, 2).unique("the-sum")).await.unwrap();
+    let second = yard.queue.add(add(1, 2).unique("the-sum")).await.unwrap();
     assert_eq!(second.get_task_id().await.unwrap(), first.id());
     assert_eq!((second.id(), second.existing(), first.existing()), (first.id(), true, false));
     // A child of the duplicate is a child of the existing one.
-    let child = yard.queue.add(nothing().parent(&second)).unwrap();
+    let child = yard.queue.add(nothing().parent(&second)).await.unwrap();
     assert_eq!(child.record().await.unwrap().parents, [first.id()]);
     yard.queue.drain().await.unwrap();
-    child.await.unwrap();
+    child.wait().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_are_one_call_and_wait_for_all() {
     let yard = yard().await;
-    let sums = yard.queue.add_tasks((0..5_000).map(|number| add(number, 1))).unwrap();
-    let last = yard.queue.add(nothing().parents(&sums)).unwrap();
+    let sums = yard.queue.add_tasks((0..5_000).map(|number| add(number, 1))).await.unwrap();
+    let last = yard.queue.add(nothing().parents(&sums)).await.unwrap();
     let server = yard.queue.serve().await.unwrap();
     last.wait().await.unwrap();
     for (number, sum) in (0_i64..).zip(sums) {
-        assert_eq!(sum.await.unwrap(), number + 1);
+        assert_eq!(sum.wait().await.unwrap(), number + 1);
     }
     server.stop();
     server.wait().await;
@@ -234,8 +236,8 @@ async fn many_are_one_call_and_wait_for_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_client_refuses() {
     let yard = yard().await;
-    let task = yard.queue.add(add(1, 2)).unwrap();
+    let task = yard.queue.add(add(1, 2)).await.unwrap();
     yard.queue.close(Duration::from_secs(5)).await.unwrap();
     task.get_task_id().await.unwrap();
-    assert_eq!(yard.queue.add(add(1, 2)).unwrap_err().code(), "shut_down");
+    assert_eq!(yard.queue.add(add(1, 2)).await.unwrap_err().code(), "shut_down");
 }

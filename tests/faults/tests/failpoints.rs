@@ -27,22 +27,15 @@ const SIGTERM: i32 = 15;
 async fn add_work(arena: &mut Arena, children: u64) {
     arena.produce(40, |at| 5 + at as u64 % 40).await;
     let queue = &arena.queue;
-    let parent = queue.add(noop(0)).unwrap();
-    let family = (0..children).map(|number| noop(number).parent(&parent));
-    let all = [
-        queue.add_tasks(family).unwrap(),
-        queue.add_tasks((0..5).map(|number| noop(number).delay(Duration::from_millis(300)))).unwrap(),
-        queue.add_tasks((0..3).map(spare)).unwrap(),
-    ];
-    let more =
-        [queue.add(spawn(5)).unwrap(), queue.add(talk()).unwrap(), queue.add(fail("on purpose".into())).unwrap()];
-    for id in all.iter().flatten().map(taskyard::TaskRef::id) {
-        queue.get::<u64>(id).get_task_id().await.unwrap();
-    }
-    drop(more);
+    let parent = queue.add(noop(0)).await.unwrap();
+    queue.add_tasks((0..children).map(|number| noop(number).parent(&parent))).await.unwrap();
+    queue.add_tasks((0..5).map(|number| noop(number).delay(Duration::from_millis(300)))).await.unwrap();
+    queue.add_tasks((0..3).map(spare)).await.unwrap();
+    queue.add(spawn(5)).await.unwrap();
+    queue.add(talk()).await.unwrap();
+    queue.add(fail("on purpose".into())).await.unwrap();
     let schedule = Schedule::every("each second", Duration::from_secs(1), noop(7)).runs_max(2);
     queue.add_schedule(schedule).await.unwrap();
-    queue.flush().await.unwrap();
 }
 
 /// Whether every task has ended.

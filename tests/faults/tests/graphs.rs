@@ -25,7 +25,7 @@ async fn chain(arena: &Arena, head: Call<()>) -> Vec<TaskRef<()>> {
                 .id(taskyard::TaskId::generate()),
         );
     }
-    let refs = arena.queue.add_tasks(calls).unwrap();
+    let refs = arena.queue.add_tasks(calls).await.unwrap();
     refs[0].get_task_id().await.unwrap();
     refs
 }
@@ -65,17 +65,18 @@ async fn chains_on_postgresql() {
 
 /// One parent with 100,000 children, and one child with 100,000 parents.
 async fn fan_and_join(arena: Arena) {
-    let parent = arena.queue.add(noop(0).queue("held")).unwrap();
+    let parent = arena.queue.add(noop(0).queue("held")).await.unwrap();
     parent.get_task_id().await.unwrap();
     let mut parents = Vec::with_capacity(100_000);
     for first in (0..100_000_u64).step_by(10_000) {
-        let refs = arena.queue.add_tasks((first..first + 10_000).map(|number| noop(number).parent(&parent))).unwrap();
+        let refs =
+            arena.queue.add_tasks((first..first + 10_000).map(|number| noop(number).parent(&parent))).await.unwrap();
         refs[0].get_task_id().await.unwrap();
         parents.extend(refs);
     }
-    let join = arena.queue.add(noop(1).parents(&parents)).unwrap();
+    let join = arena.queue.add(noop(1).parents(&parents)).await.unwrap();
     join.get_task_id().await.unwrap();
-    let small = arena.queue.add(noop(2).parents(&parents[..1_000])).unwrap();
+    let small = arena.queue.add(noop(2).parents(&parents[..1_000])).await.unwrap();
     let server = arena.start_server();
     for reference in [&small, &join] {
         let bound = Duration::from_secs(180);
@@ -107,9 +108,9 @@ async fn races(arena: Arena) {
         let queue = taskyard::Taskyard::on(std::sync::Arc::clone(arena.queue.store()), arena.queue.settings().clone());
         racing.spawn(async move {
             for round in 0..200_u64 {
-                let parent = queue.add(noop(lane * 1_000 + round)).unwrap();
+                let parent = queue.add(noop(lane * 1_000 + round)).await.unwrap();
                 parent.get_task_id().await.unwrap();
-                let child = queue.add(noop(round).parent(&parent)).unwrap();
+                let child = queue.add(noop(round).parent(&parent)).await.unwrap();
                 let ended = tokio::time::timeout(BOUND, child.outcome()).await.expect("a child was forgotten").unwrap();
                 assert_eq!(ended.state, TaskState::Done);
             }
@@ -135,7 +136,9 @@ async fn races_on_postgresql() {
 /// ended.
 async fn groups_while_servers_die(arena: Arena) {
     let groups: Vec<_> = (0..60_u64)
-        .map(|group| arena.queue.add_group((0..20).map(|part| work(20 + (group + part) % 7 * 20)), work(5)).unwrap())
+        .map(|group| {
+            arena.queue.add_group_later((0..20).map(|part| work(20 + (group + part) % 7 * 20)), work(5)).unwrap()
+        })
         .collect();
     arena.queue.flush().await.unwrap();
     let mut survivor = arena.start_server();
@@ -192,7 +195,7 @@ async fn a_late_commit_is_not_passed_by() {
     let id = taskyard::postgres::enqueue_in(&transaction, &task).await.unwrap();
     let server = arena.start_server();
     for first in (0..100_000_u64).step_by(10_000) {
-        arena.queue.add_tasks((first..first + 10_000).map(noop)).unwrap();
+        arena.queue.add_tasks((first..first + 10_000).map(noop)).await.unwrap();
     }
     arena.until_state(TaskState::Done, 100_000, BOUND * 2).await;
     let late: TaskRef<u64> = arena.queue.get(id);

@@ -103,8 +103,7 @@ async fn zombie_on_postgresql() {
 
 /// A body that aborts its server each time becomes a dead letter with its reason; its neighbours end done.
 async fn poison(mut arena: Arena) {
-    let pill = arena.queue.add(abort()).unwrap();
-    pill.get_task_id().await.unwrap();
+    let pill = arena.queue.add(abort()).await.unwrap();
     let neighbours = arena.produce(200, |_| 20).await;
     let mut server = arena.start_server();
     let started = Instant::now();

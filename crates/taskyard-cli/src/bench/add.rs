@@ -14,7 +14,7 @@ const BULK: usize = 10_000;
 
 /// Additions that are each awaited until they are durable, by this many callers.
 pub(super) async fn awaited(queue: &Taskyard, callers: usize, seconds: Duration) -> Result<Rate> {
-    queue.add(noop(-1))?.get_task_id().await?;
+    queue.add(noop(-1)).await?;
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let started = Instant::now();
     let mut running = tokio::task::JoinSet::new();
@@ -22,7 +22,7 @@ pub(super) async fn awaited(queue: &Taskyard, callers: usize, seconds: Duration)
         let (queue, stop, count) = (queue.clone(), Arc::clone(&stop), Arc::clone(&count));
         running.spawn(async move {
             while !stop.load(Ordering::Relaxed) {
-                queue.add(noop(1))?.get_task_id().await?;
+                queue.add(noop(1)).await?;
                 count.fetch_add(1, Ordering::Relaxed);
             }
             Ok::<(), taskyard::Error>(())
@@ -42,10 +42,7 @@ pub(super) async fn bulk(queue: &Taskyard, tasks: usize) -> Result<Rate> {
     let mut next = 0;
     while next < tasks {
         let end = (next + BULK).min(tasks);
-        let refs = queue.add_tasks((next..end).map(|number| noop(number as i64)))?;
-        if let Some(last) = refs.last() {
-            last.get_task_id().await?;
-        }
+        queue.add_tasks((next..end).map(|number| noop(number as i64))).await?;
         next = end;
     }
     Ok(Rate::new(tasks as u64, started.elapsed()))
@@ -83,8 +80,7 @@ pub(super) async fn beside(queue: &Taskyard, what: &str) -> Result<String> {
         }
         "queues" => fill(queue, count, |call, number| call.queue(format!("bench-{number}"))).await?,
         "blocked" => {
-            let parent = queue.add(noop(-1).delay(far))?;
-            parent.get_task_id().await?;
+            let parent = queue.add(noop(-1).delay(far)).await?;
             fill(queue, count, |call, _| call.parent(&parent)).await?;
         }
         "parked" | "finished" => {
@@ -115,10 +111,7 @@ async fn fill(queue: &Taskyard, count: usize, change: impl Fn(Call<()>, usize) -
     let mut next = 0;
     while next < count {
         let end = (next + BULK).min(count);
-        let refs = queue.add_tasks((next..end).map(|number| change(noop(number as i64), number)))?;
-        if let Some(last) = refs.last() {
-            last.get_task_id().await?;
-        }
+        queue.add_tasks((next..end).map(|number| change(noop(number as i64), number))).await?;
         next = end;
     }
     Ok(())

@@ -16,17 +16,15 @@ pub(super) async fn measure(queue: &Taskyard, address: &str, samples: usize) -> 
     let server = start(address).await?;
     let mut refs: Vec<TaskRef<u64>> = Vec::with_capacity(samples);
     for _ in 0..20 {
-        queue.add(stamp(monotonic()))?.await?;
+        queue.add(stamp(monotonic())).await?.wait().await?;
     }
     for _ in 0..samples {
         tokio::time::sleep(Duration::from_micros(rand::random_range(5_000..50_000))).await;
-        let reference = queue.add(stamp(monotonic()))?;
-        reference.get_task_id().await?;
-        refs.push(reference);
+        refs.push(queue.add(stamp(monotonic())).await?);
     }
     let mut nanoseconds = Vec::with_capacity(samples);
     for reference in refs {
-        nanoseconds.push(reference.await?);
+        nanoseconds.push(reference.wait().await?);
     }
     stop(server).await?;
     Ok(Latency::new(nanoseconds))

@@ -105,10 +105,7 @@ async fn added(taskyard: &Taskyard, root: &Path, home: &Home, tag: &str) -> Resu
     let mut said_at = Instant::now();
     while let Some(group) = groups.recv().await {
         let calls = group.iter().map(|path| call(root, path, tag));
-        let refs = taskyard.add_tasks(calls)?;
-        for task in &refs {
-            files.push(task.get_task_id().await?);
-        }
+        files.extend(taskyard.add_tasks(calls).await?.iter().map(TaskRef::id));
         if said_at.elapsed() >= SAY_GAP {
             said_at = Instant::now();
             remark(format_args!("{} files found so far", number(files.len() as u64)));
@@ -123,8 +120,7 @@ async fn added(taskyard: &Taskyard, root: &Path, home: &Home, tag: &str) -> Resu
         .retry(policy())
         .on_parent_failure(OnParentFailure::Run);
     let call = files.iter().copied().fold(call, Call::parent_id);
-    let report = taskyard.add(call)?;
-    report.get_task_id().await?;
+    let report = taskyard.add(call).await?;
     Ok(Run { report, files, before: Vec::new() })
 }
 

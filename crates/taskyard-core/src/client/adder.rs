@@ -4,6 +4,11 @@
 //! `add_tasks`) is atomic: when a batch of several groups is refused, each group is tried by itself, so that one
 //! caller's unknown parent is nobody else's. While the database is away everything waits here, in order, up to the
 //! bounds of the configuration.
+//!
+//! Once the last handle is gone, or the runtime ends, the rest is written within [`CLOSING`], and what could not be
+//! written is named, id and kind each ([`leaving`]).
+
+mod leaving;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +27,8 @@ use crate::{AdditionId, Error, Result, TaskId};
 const BATCH_MAX: usize = 10_000;
 /// The longest pause between two tries while the database is away.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How long the rest may take once the last handle is gone, or the runtime has ended.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// What became of one group.
 #[derive(Debug)]
@@ -59,8 +66,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let (Some(Err(error)), false) = (self.outcome.get(), self.observed.load(Ordering::Relaxed)) {
-            tracing::error!(task = %self.first, %error, "a task could not be added, and nobody awaited it");
+        if let (Some(Err(error)), false) = (self.outcome.get(), self.observed.load(Ordering::Relaxed))
+            // What is lost to a database that is away was named where it was given up.
+            && !error.is_transient()
+        {
+            leaving::say(self.first, "", format_args!("was refused, and nobody awaited it: {error}"));
         }
     }
 }
@@ -95,6 +105,8 @@ struct Shared {
     waiting: Mutex<Waiting>,
     pushed: Notify,
     lost: Notify,
+    /// The last handle is gone.
+    left: Notify,
 }
 
 impl Shared {
@@ -103,7 +115,8 @@ impl Shared {
     }
 }
 
-/// The handle that clients push through; the writer ends when the last handle is gone and all is written.
+/// The handle that clients push through; the writer ends when the last handle is gone and all is written, or after
+/// [`CLOSING`].
 pub(super) struct Adder {
     shared: Arc<Shared>,
     config: Arc<RwLock<ClientConfig>>,
@@ -119,6 +132,7 @@ impl Drop for Adder {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.pushed.notify_one();
+        self.shared.left.notify_one();
     }
 }
 
@@ -129,7 +143,14 @@ impl Adder {
         runtime: &tokio::runtime::Handle,
     ) -> Arc<Self> {
         let shared = Arc::new(Shared::default());
-        runtime.spawn(Writer { store, shared: Arc::clone(&shared), aliases: HashMap::new() }.run());
+        let writer = Writer {
+            store,
+            shared: Arc::clone(&shared),
+            aliases: HashMap::new(),
+            taken: VecDeque::new(),
+            writing: None,
+        };
+        runtime.spawn(leaving::guarded(writer));
         Arc::new(Self { shared, config })
     }
 
@@ -208,10 +229,7 @@ impl Adder {
         let error = Error::QueueUnavailable { waiting: tasks, bytes, cause };
         for push in left {
             if let Push::Add { tasks, ticket, .. } = push {
-                for task in &tasks {
-                    tracing::error!(task = %task.id, kind = %task.kind, "a task was not written before the shutdown");
-                }
-                ticket.settle(Err(error.clone()));
+                leaving::lose(&tasks, &ticket, &error);
             }
         }
         match flushed {
@@ -227,53 +245,88 @@ struct Writer {
     shared: Arc<Shared>,
     /// Ids that turned out to be duplicates of a unique key, and the task that stands in for each.
     aliases: HashMap<TaskId, TaskId>,
+    /// Taken from what waits, and not begun.
+    taken: VecDeque<Work>,
+    /// Begun, until every group of it is settled. After an interruption it may have been written or not.
+    writing: Option<Batch>,
 }
 
-struct Group {
+/// Groups that are written by one statement, one behind the other.
+#[derive(Default)]
+struct Batch {
     tasks: Vec<NewTask>,
-    ticket: Arc<Ticket>,
+    /// How many tasks each has.
+    groups: Vec<(usize, Arc<Ticket>)>,
+    /// The last try to write what is not settled.
+    addition: Option<AdditionId>,
+}
+
+impl Batch {
+    fn push(&mut self, tasks: Vec<NewTask>, ticket: Arc<Ticket>) {
+        self.groups.push((tasks.len(), ticket));
+        if self.tasks.is_empty() {
+            self.tasks = tasks;
+        } else {
+            self.tasks.extend(tasks);
+        }
+    }
+
+    /// Each group with its tasks; and the last try.
+    fn parts(&mut self) -> (impl Iterator<Item = (&[NewTask], &Arc<Ticket>)>, &mut Option<AdditionId>) {
+        let mut rest = self.tasks.as_slice();
+        let groups = self.groups.iter().map(move |(size, ticket)| {
+            let (tasks, after) = rest.split_at(*size);
+            rest = after;
+            (tasks, ticket)
+        });
+        (groups, &mut self.addition)
+    }
 }
 
 impl Writer {
-    async fn run(mut self) {
+    /// Writes until the last handle is gone and all is written. May be dropped and called again.
+    async fn run(&mut self) {
+        self.settle_interrupted().await;
         loop {
-            let (pushes, closed) = {
+            while let Some(work) = self.taken.pop_front() {
+                match work {
+                    Work::Add(batch) => self.add(batch).await,
+                    Work::Control { verb, calls } => self.control(verb, calls).await,
+                    Work::Flush(reply) => drop(reply.send(())),
+                }
+            }
+            let closed = {
                 let mut waiting = self.shared.lock();
-                (Self::take(&mut waiting), waiting.closed)
+                self.taken = Self::take(&mut waiting);
+                waiting.closed
             };
-            if pushes.is_empty() {
+            if self.taken.is_empty() {
                 if closed {
                     return;
                 }
                 // A push since the look left a permit, so this never sleeps through one.
                 self.shared.pushed.notified().await;
-                continue;
-            }
-            for push in pushes {
-                match push {
-                    Work::Add(groups) => self.add(groups).await,
-                    Work::Control { verb, calls } => self.control(verb, calls).await,
-                    Work::Flush(reply) => drop(reply.send(())),
-                }
             }
         }
     }
 
     /// Takes what waits, adjacent additions together, adjacent control calls of one verb together.
-    fn take(waiting: &mut Waiting) -> Vec<Work> {
-        let mut works: Vec<Work> = Vec::new();
+    fn take(waiting: &mut Waiting) -> VecDeque<Work> {
+        let mut works: VecDeque<Work> = VecDeque::new();
         let mut taken = 0;
         while taken < BATCH_MAX {
             let Some(push) = waiting.pushes.pop_front() else { break };
-            match (push, works.last_mut()) {
+            match (push, works.back_mut()) {
                 (Push::Add { tasks, bytes, ticket }, last) => {
                     taken += tasks.len();
                     waiting.tasks -= tasks.len();
                     waiting.bytes -= bytes;
-                    let group = Group { tasks, ticket };
-                    match last {
-                        Some(Work::Add(groups)) => groups.push(group),
-                        _ => works.push(Work::Add(vec![group])),
+                    if let Some(Work::Add(batch)) = last {
+                        batch.push(tasks, ticket);
+                    } else {
+                        let mut batch = Batch::default();
+                        batch.push(tasks, ticket);
+                        works.push_back(Work::Add(batch));
                     }
                 }
                 (Push::Control { verb, id, reply }, Some(Work::Control { verb: last, calls })) if *last == verb => {
@@ -282,129 +335,55 @@ impl Writer {
                 }
                 (Push::Control { verb, id, reply }, _) => {
                     taken += 1;
-                    works.push(Work::Control { verb, calls: vec![(id, reply)] });
+                    works.push_back(Work::Control { verb, calls: vec![(id, reply)] });
                 }
-                (Push::Flush(reply), _) => works.push(Work::Flush(reply)),
+                (Push::Flush(reply), _) => works.push_back(Work::Flush(reply)),
             }
         }
         works
     }
 
-    async fn add(&mut self, groups: Vec<Group>) {
-        let mut sizes = Vec::with_capacity(groups.len());
-        let mut tickets = Vec::with_capacity(groups.len());
-        let mut batch: Vec<NewTask> = Vec::with_capacity(groups.iter().map(|group| group.tasks.len()).sum());
-        for group in groups {
-            sizes.push(group.tasks.len());
-            tickets.push(group.ticket);
-            batch.extend(group.tasks);
-        }
+    async fn add(&mut self, mut batch: Batch) {
         if !self.aliases.is_empty() {
-            for task in batch.iter_mut().filter(|task| !task.parents.is_empty()) {
+            for task in batch.tasks.iter_mut().filter(|task| !task.parents.is_empty()) {
                 task.rename_parents(|parent| self.aliases.get(&parent).copied().unwrap_or(parent));
             }
         }
-        match self.write(&batch).await {
+        let Self { store, shared, aliases, writing, .. } = self;
+        let batch = writing.insert(batch);
+        let mut write = Write { store: store.as_ref(), shared, aliases, addition: &mut batch.addition };
+        match write.first(&batch.tasks).await {
             Ok(added) => {
                 let mut added = added.into_iter();
-                for (size, ticket) in sizes.into_iter().zip(tickets) {
-                    ticket.settle(Ok(added.by_ref().take(size).collect()));
+                for (size, ticket) in &batch.groups {
+                    ticket.settle(Ok(added.by_ref().take(*size).collect()));
                 }
             }
-            Err(error) if tickets.len() == 1 => tickets[0].settle(Err(error)),
+            Err(error) if batch.groups.len() == 1 => batch.groups[0].1.settle(Err(error)),
             Err(_) => {
-                let mut rest = batch.as_slice();
-                for (size, ticket) in sizes.into_iter().zip(tickets) {
-                    let (group, after) = rest.split_at(size);
-                    rest = after;
-                    ticket.settle(self.write(group).await);
+                let (groups, addition) = batch.parts();
+                let mut write = Write { store: store.as_ref(), shared, aliases, addition };
+                for (tasks, ticket) in groups {
+                    ticket.settle(write.first(tasks).await);
                 }
             }
         }
+        *writing = None;
     }
 
-    /// Writes one batch, however long the database is away; only a refusal comes back.
-    async fn write(&mut self, batch: &[NewTask]) -> Result<Vec<Added>> {
-        let request = AddRequest::new(batch);
-        failpoint!("add", Before);
-        let added = self.store.add_batch(request).await;
-        failpoint!("add", After);
-        let added = match added {
-            Err(error) if error.is_transient() => self.write_again(batch, request.id, error).await,
-            added => added,
-        };
-        self.shared.lock().away = None;
-        if let Ok(added) = &added {
-            for (task, added) in batch.iter().zip(added).filter(|(task, added)| task.id != added.id) {
-                if self.aliases.len() >= BATCH_MAX {
-                    self.aliases.clear();
-                }
-                self.aliases.insert(task.id, added.id);
-            }
+    /// Brings to its end what an interruption left begun.
+    async fn settle_interrupted(&mut self) {
+        let Self { store, shared, aliases, writing, .. } = self;
+        let Some(batch) = writing else { return };
+        let (groups, addition) = batch.parts();
+        let begun = *addition;
+        let mut write = Write { store: store.as_ref(), shared, aliases, addition };
+        for (tasks, ticket) in groups.filter(|(_, ticket)| ticket.peek().is_none()) {
+            // What was tried for all of them is asked for each of them.
+            *write.addition = begun;
+            ticket.settle(write.again(tasks).await);
         }
-        added
-    }
-
-    /// Goes on after a try whose outcome is unknown: asks for it, which decides it, and tries again if nothing was stored.
-    async fn write_again(&self, batch: &[NewTask], first: AdditionId, error: Error) -> Result<Vec<Added>> {
-        let (mut addition, mut error) = (first, error);
-        let mut pause = Duration::from_millis(50);
-        let mut answers: HashMap<TaskId, Added> = HashMap::with_capacity(batch.len());
-        let mut left: Vec<NewTask> = batch.to_vec();
-        loop {
-            self.pause(&error, batch, pause).await?;
-            pause = (pause * 2).min(BACKOFF_MAX);
-            let ids: Vec<TaskId> = left.iter().map(|task| task.id).collect();
-            let stored = match self.store.added(addition, &ids).await {
-                Ok(stored) => stored,
-                Err(again) if again.is_transient() => {
-                    error = again;
-                    continue;
-                }
-                Err(refusal) => return Err(refusal),
-            };
-            if let Some(first) = stored.iter().position(|stored| *stored) {
-                // A batch is atomic: what is missing of it has a key that another task held, or an id of it was taken before.
-                if left.iter().zip(&stored).any(|(task, stored)| !stored && task.unique.is_none()) {
-                    return Err(Error::DuplicateId(ids[first]));
-                }
-                let found = ids.iter().zip(&stored).filter(|(_, stored)| **stored);
-                answers.extend(found.map(|(id, _)| (*id, Added { id: *id, existing: false })));
-                left.retain(|task| !answers.contains_key(&task.id));
-            }
-            if !left.is_empty() {
-                let request = AddRequest::new(&left);
-                addition = request.id;
-                match self.store.add_batch(request).await {
-                    Ok(added) => answers.extend(left.iter().map(|task| task.id).zip(added)),
-                    Err(again) if again.is_transient() => {
-                        error = again;
-                        continue;
-                    }
-                    Err(refusal) => return Err(refusal),
-                }
-            }
-            return Ok(batch.iter().map(|task| answers[&task.id]).collect());
-        }
-    }
-
-    /// Notes that the database is away and waits before the next try.
-    ///
-    /// # Errors
-    /// The error given, if the client is closed meanwhile.
-    async fn pause(&self, error: &Error, batch: &[NewTask], pause: Duration) -> Result<()> {
-        if self.shared.lock().away.replace(error.to_string()).is_none() {
-            tracing::warn!(%error, waiting = batch.len(), "the database is away; additions wait in memory");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => Ok(()),
-            () = self.shared.lost.notified() => {
-                for task in batch {
-                    tracing::error!(task = %task.id, kind = %task.kind, "a task was not written before the shutdown");
-                }
-                Err(error.clone())
-            }
-        }
+        *writing = None;
     }
 
     async fn control(&self, verb: Verb, calls: Vec<(TaskId, oneshot::Sender<Result<ControlReply>>)>) {
@@ -428,7 +407,118 @@ impl Writer {
 }
 
 enum Work {
-    Add(Vec<Group>),
+    Add(Batch),
     Control { verb: Verb, calls: Vec<(TaskId, oneshot::Sender<Result<ControlReply>>)> },
     Flush(oneshot::Sender<()>),
+}
+
+/// What writing a batch needs of the writer.
+struct Write<'a> {
+    store: &'a dyn Store,
+    shared: &'a Shared,
+    aliases: &'a mut HashMap<TaskId, TaskId>,
+    addition: &'a mut Option<AdditionId>,
+}
+
+impl Write<'_> {
+    /// Writes one batch, however long the database is away; only a refusal comes back.
+    async fn first(&mut self, batch: &[NewTask]) -> Result<Vec<Added>> {
+        let request = AddRequest::new(batch);
+        *self.addition = Some(request.id);
+        failpoint!("add", Before);
+        let added = self.store.add_batch(request).await;
+        failpoint!("add", After);
+        let added = match added {
+            Err(error) if error.is_transient() => self.go_on(batch, request.id, Some(error)).await,
+            added => added,
+        };
+        self.known(batch, added)
+    }
+
+    /// The same for a batch that an interruption left begun: it may have been written.
+    async fn again(&mut self, batch: &[NewTask]) -> Result<Vec<Added>> {
+        let Some(addition) = *self.addition else { return self.first(batch).await };
+        let added = self.go_on(batch, addition, None).await;
+        self.known(batch, added)
+    }
+
+    fn known(&mut self, batch: &[NewTask], added: Result<Vec<Added>>) -> Result<Vec<Added>> {
+        self.shared.lock().away = None;
+        if let Ok(added) = &added {
+            for (task, added) in batch.iter().zip(added).filter(|(task, added)| task.id != added.id) {
+                if self.aliases.len() >= BATCH_MAX {
+                    self.aliases.clear();
+                }
+                self.aliases.insert(task.id, added.id);
+            }
+        }
+        added
+    }
+
+    /// Goes on after a try whose outcome is unknown: asks for it, which decides it, and tries again if nothing was stored.
+    async fn go_on(
+        &mut self,
+        batch: &[NewTask],
+        mut addition: AdditionId,
+        mut error: Option<Error>,
+    ) -> Result<Vec<Added>> {
+        let mut pause = Duration::from_millis(50);
+        let mut answers: HashMap<TaskId, Added> = HashMap::with_capacity(batch.len());
+        let mut left: Vec<NewTask> = batch.to_vec();
+        loop {
+            if let Some(error) = &error {
+                self.pause(error, batch, pause).await?;
+                pause = (pause * 2).min(BACKOFF_MAX);
+            }
+            let ids: Vec<TaskId> = left.iter().map(|task| task.id).collect();
+            let stored = match self.store.added(addition, &ids).await {
+                Ok(stored) => stored,
+                Err(again) if again.is_transient() => {
+                    error = Some(again);
+                    continue;
+                }
+                Err(refusal) => return Err(refusal),
+            };
+            if let Some(first) = stored.iter().position(|stored| *stored) {
+                // A batch is atomic: what is missing of it has a key that another task held, or an id of it was taken before.
+                if left.iter().zip(&stored).any(|(task, stored)| !stored && task.unique.is_none()) {
+                    return Err(Error::DuplicateId(ids[first]));
+                }
+                let found = ids.iter().zip(&stored).filter(|(_, stored)| **stored);
+                answers.extend(found.map(|(id, _)| (*id, Added { id: *id, existing: false })));
+                left.retain(|task| !answers.contains_key(&task.id));
+            }
+            if !left.is_empty() {
+                let request = AddRequest::new(&left);
+                addition = request.id;
+                *self.addition = Some(addition);
+                match self.store.add_batch(request).await {
+                    Ok(added) => answers.extend(left.iter().map(|task| task.id).zip(added)),
+                    Err(again) if again.is_transient() => {
+                        error = Some(again);
+                        continue;
+                    }
+                    Err(refusal) => return Err(refusal),
+                }
+            }
+            return Ok(batch.iter().map(|task| answers[&task.id]).collect());
+        }
+    }
+
+    /// Notes that the database is away and waits before the next try.
+    ///
+    /// # Errors
+    /// The error given, if the client is closed meanwhile.
+    async fn pause(&self, error: &Error, batch: &[NewTask], pause: Duration) -> Result<()> {
+        if self.shared.lock().away.replace(error.to_string()).is_none() {
+            tracing::warn!(%error, waiting = batch.len(), "the database is away; additions wait in memory");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => Ok(()),
+            () = self.shared.lost.notified() => {
+                leaving::name(batch, error);
+                Err(error.clone())
+            }
+        }
+    }
 }

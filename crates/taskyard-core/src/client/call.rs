@@ -16,7 +16,7 @@ use crate::{Error, Limits, Result, TaskId, TaskRef, Timestamp};
 ///
 /// `T` is the function's result. An argument that cannot be stored exactly shows as an error when it is added.
 #[derive(Debug)]
-#[must_use = "a call does nothing until it is added with `add`"]
+#[must_use = "a call does nothing until it is added: `queue.add(call).await?`"]
 pub struct Call<T> {
     task: Result<NewTask>,
     max_retries: Option<u32>,

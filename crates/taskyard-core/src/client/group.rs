@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Call, Client, TaskRef};
+use super::{Call, Client, TaskRef, stored};
 use crate::state::OnParentFailure;
 use crate::task::NewTask;
 use crate::{Result, TaskId};
@@ -16,23 +16,64 @@ pub struct Group<T, R> {
     pub then: TaskRef<R>,
 }
 
+impl<T, R> Group<T, R> {
+    /// Waits until it is stored: all of it is in one write.
+    async fn stored(self) -> Result<Self> {
+        self.then.get_task_id().await?;
+        Ok(self)
+    }
+}
+
 impl Client {
-    /// Adds all of these and `then`, or none. `then` runs once, when every one of them has ended, however it ended.
+    /// Adds all of these and `then`, or none, and returns once they are stored. `then` runs once, when every one of them has ended, however it ended.
     ///
     /// `then` sees how they ended by its parents' results. For their results as an argument of it:
     /// `then.results_of("parts", &calls)`.
     ///
     /// # Errors
     /// As [`Client::add`].
-    pub fn add_group<T, R>(&self, calls: impl IntoIterator<Item = Call<T>>, then: Call<R>) -> Result<Group<T, R>> {
+    pub async fn add_group<T, R>(
+        &self,
+        calls: impl IntoIterator<Item = Call<T>>,
+        then: Call<R>,
+    ) -> Result<Group<T, R>> {
+        self.add_group_later(calls, then)?.stored().await
+    }
+
+    /// The same without waiting: see [`Client::add_later`].
+    ///
+    /// # Errors
+    /// As [`Client::add_later`].
+    pub fn add_group_later<T, R>(
+        &self,
+        calls: impl IntoIterator<Item = Call<T>>,
+        then: Call<R>,
+    ) -> Result<Group<T, R>> {
         self.add_before(calls, then.on_parent_failure(OnParentFailure::Run))
     }
 
-    /// The same, but `then` runs only if all of them are done: it falls with the first one that fails for good.
+    /// As [`Client::add_group`], but `then` runs only if all of them are done: it falls with the first one that fails
+    /// for good.
     ///
     /// # Errors
     /// As [`Client::add`].
-    pub fn add_fan_in<T, R>(&self, calls: impl IntoIterator<Item = Call<T>>, then: Call<R>) -> Result<Group<T, R>> {
+    pub async fn add_fan_in<T, R>(
+        &self,
+        calls: impl IntoIterator<Item = Call<T>>,
+        then: Call<R>,
+    ) -> Result<Group<T, R>> {
+        self.add_fan_in_later(calls, then)?.stored().await
+    }
+
+    /// The same without waiting: see [`Client::add_later`].
+    ///
+    /// # Errors
+    /// As [`Client::add_later`].
+    pub fn add_fan_in_later<T, R>(
+        &self,
+        calls: impl IntoIterator<Item = Call<T>>,
+        then: Call<R>,
+    ) -> Result<Group<T, R>> {
         self.add_before(calls, then)
     }
 
@@ -46,12 +87,22 @@ impl Client {
         Ok(Group { tasks: refs, then })
     }
 
-    /// Adds all of these or none, each to run when the one before it is done. To hand a result on:
-    /// `second.result_of_call("total", &first)`.
+    /// Adds all of these or none, each to run when the one before it is done, and returns once they are stored. To hand
+    /// a result on: `second.result_of_call("total", &first)`.
     ///
     /// # Errors
     /// As [`Client::add`].
-    pub fn add_chain<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
+    pub async fn add_chain<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
+        let tasks = self.add_chain_later(calls)?;
+        stored(&tasks).await?;
+        Ok(tasks)
+    }
+
+    /// The same without waiting: see [`Client::add_later`].
+    ///
+    /// # Errors
+    /// As [`Client::add_later`].
+    pub fn add_chain_later<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
         let config = self.config();
         let mut tasks: Vec<NewTask> = Vec::new();
         for call in calls {

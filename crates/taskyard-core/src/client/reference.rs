@@ -1,6 +1,6 @@
-//! A reference to a task: typed by its result, awaitable.
+//! A reference to a task, typed by its result.
 
-use std::future::{Future, IntoFuture};
+use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,9 +18,7 @@ use crate::store::{ControlReply, Final};
 use crate::task::{Attempt, StoredLogLine, TaskRecord};
 use crate::{Error, Result, TaskId, TaskState, Timestamp};
 
-/// A task that was added, or that is known by its id. `T` is what its function returns.
-///
-/// `reference.await` waits for the result, as [`TaskRef::wait`] does.
+/// A task that was added, or that is known by its id. `T` is the type of its result, for which [`TaskRef::wait`] waits.
 #[derive(Debug)]
 pub struct TaskRef<T = Value> {
     client: Client,
@@ -292,15 +290,6 @@ impl<T: DeserializeOwned> TaskRef<T> {
                 state: self.get_state().await?,
             }),
         }
-    }
-}
-
-impl<T: DeserializeOwned + 'static> IntoFuture for TaskRef<T> {
-    type Output = Result<T>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Result<T>> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.wait().await })
     }
 }
 

@@ -241,7 +241,7 @@ tasks! {
         let mut sum = 1;
         if depth > 0 {
             let call = || taskyard_core::client::Call::new("nest", &(depth - 1, width));
-            let children: Vec<_> = context.client().add_tasks::<u64>((0..width).map(|_| call()))?;
+            let children: Vec<_> = context.client().add_tasks::<u64>((0..width).map(|_| call())).await?;
             for child in futures_util::future::join_all(children.iter().map(|child| child.wait())).await {
                 sum += child?;
             }
@@ -254,21 +254,21 @@ tasks! {
             return json(1);
         }
         let call = taskyard_core::client::Call::<u64>::new("nest_blocking", &(depth - 1,));
-        let child = context.client().add(call)?;
+        let child = context.client().add_later(call)?;
         json(tokio::runtime::Handle::current().block_on(child.wait())? + 1)
     });
     NEST_HOLD, "nest_hold", false, |context| now(async move {
-        let child = context.client().add(taskyard_core::client::Call::<u64>::new("hold", &()).delay(LONG))?;
+        let child = context.client().add(taskyard_core::client::Call::<u64>::new("hold", &()).delay(LONG)).await?;
         stage(&context).note("waits");
         json(child.wait().await?)
     });
     NEST_HOLD_BLOCKING, "nest_hold_blocking", true, |context| blocking(move || {
-        let child = context.client().add(taskyard_core::client::Call::<u64>::new("hold", &()).delay(LONG))?;
+        let child = context.client().add_later(taskyard_core::client::Call::<u64>::new("hold", &()).delay(LONG))?;
         stage(&context).note("waits");
         json(tokio::runtime::Handle::current().block_on(child.wait())?)
     });
     PARENT_OF_MANY, "adds", false, |context| now(async move {
-        let child = context.client().add::<i64>(taskyard_core::client::Call::new("echo", &(41,)))?;
+        let child = context.client().add::<i64>(taskyard_core::client::Call::new("echo", &(41,))).await?;
         json(child.wait().await? + 1)
     });
 }

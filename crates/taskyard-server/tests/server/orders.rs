@@ -21,7 +21,7 @@ fn serve(queues: &[&str], order: QueueOrder, claim_max: usize) -> impl FnOnce(&m
 
 async fn add(world: &World, queue: &str, count: i64) {
     let calls = (0..count).map(|n| Call::<i64>::new("echo", &(n,)).queue(queue));
-    world.client.add_tasks(calls).unwrap();
+    world.client.add_tasks(calls).await.unwrap();
     world.client.flush().await.unwrap();
 }
 
@@ -48,7 +48,7 @@ async fn strict_order_never_inverts() {
     // The least first, and with the highest priority: neither age nor priority counts between queues.
     for (queue, priority) in [("low", 9), ("default", 5), ("critical", 0)] {
         let calls = (0..300_i64).map(|n| Call::<i64>::new("echo", &(n,)).queue(queue).priority(priority));
-        world.client.add_tasks(calls).unwrap();
+        world.client.add_tasks(calls).await.unwrap();
     }
     world.client.flush().await.unwrap();
     let _server = world.server(serve(&["critical", "default", "low"], QueueOrder::Strict, 16)).await;

@@ -80,7 +80,7 @@ async fn a_limited_queue_runs_one_after_the_other() {
 async fn thousands_run_once_each_on_two_servers() {
     let world = World::new().await;
     let calls = (0..5_000_i64).map(|n| taskyard_core::client::Call::<i64>::new("echo", &(n,)));
-    let tasks = world.client.add_tasks(calls).unwrap();
+    let tasks = world.client.add_tasks(calls).await.unwrap();
     let servers = [world.server(|_| {}).await, world.server(|_| {}).await];
     for task in &tasks {
         within("all", task.wait()).await.unwrap();

@@ -38,7 +38,7 @@ impl World {
     }
 
     pub fn add<A: Serialize, T>(&self, kind: &str, args: &A, options: impl FnOnce(Call<T>) -> Call<T>) -> TaskRef<T> {
-        self.client.add(options(Call::new(kind, args))).unwrap()
+        self.client.add_later(options(Call::new(kind, args))).unwrap()
     }
 
     pub async fn record<T>(&self, task: &TaskRef<T>) -> TaskRecord {

@@ -14,7 +14,7 @@ async fn square(number: i64) -> i64 {
 #[task]
 async fn ask_python(context: TaskContext, kind: String, number: i64) -> Result<i64, TaskError> {
     let call = Call::<i64>::new(&kind, &(number,)).runtime(Runtime::Python);
-    Ok(context.client().add(call)?.wait().await?)
+    Ok(context.client().add(call).await?.wait().await?)
 }
 
 /// Runs below a Python task, and gives its result on.

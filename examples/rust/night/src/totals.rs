@@ -61,7 +61,7 @@ pub async fn summary(regions: Vec<Total>) -> Summary {
 ///
 /// # Errors
 /// As [`Client::add_fan_in`].
-pub fn add(queue: &Client, ids: Range<i64>, import: &TaskRef<i64>) -> Result<Group<Total, Summary>> {
+pub async fn add(queue: &Client, ids: Range<i64>, import: &TaskRef<i64>) -> Result<Group<Total, Summary>> {
     let size = u32::try_from((ids.end - ids.start).unsigned_abs().div_ceil(REGIONS.len() as u64)).unwrap_or(u32::MAX);
     let totals: Vec<Call<Total>> = REGIONS
         .iter()
@@ -70,5 +70,5 @@ pub fn add(queue: &Client, ids: Range<i64>, import: &TaskRef<i64>) -> Result<Gro
         .collect();
     // The argument that is given here is replaced by the results when they are there.
     let summary = summary(Vec::new()).results_of("regions", &totals);
-    queue.add_fan_in(totals, summary)
+    queue.add_fan_in(totals, summary).await
 }

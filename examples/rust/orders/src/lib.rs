@@ -61,16 +61,27 @@ async fn confirm(email: String, context: TaskContext) -> Result<String, Error> {
     Ok(format!("to {email}: your order costs {cents} cents"))
 }
 
+/// How long a client waits for a database that does not answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+fn unavailable() -> Response {
+    let why = json!({ "error": "the database does not answer", "code": "queue_unavailable" });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(why)).into_response()
+}
+
 /// The shop on a queue.
 pub fn router(queue: Taskyard) -> Router {
     Router::new().route("/orders", post(order)).route("/tasks/{id}", get(show).delete(cancel)).with_state(queue)
 }
 
 async fn order(Shared(queue): Shared<Taskyard>, Json(order): Json<Order>) -> Result<Response, Refused> {
-    let processing = queue.add(process(order.clone()))?;
-    let confirmation = queue.add(confirm(format!("customer-{}@example.org", order.id)).parent(&processing))?;
-    // No success before both are durable.
-    let answer = json!({ "process": processing.get_task_id().await?, "confirm": confirmation.get_task_id().await? });
+    // Both or none, and no success before they are stored.
+    let processing = process(order.clone());
+    let confirmation = confirm(format!("customer-{}@example.org", order.id));
+    let added = queue.add_fan_in([processing], confirmation);
+    let Ok(added) = tokio::time::timeout(ANSWER_MAX, added).await else { return Ok(unavailable()) };
+    let added = added?;
+    let answer = json!({ "process": added.tasks[0].id(), "confirm": added.then.id() });
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 

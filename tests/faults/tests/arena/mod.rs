@@ -127,8 +127,7 @@ impl Arena {
                 (first..(first + 500).min(count)).map(|at| work(millis(at)).id(TaskId::generate())).collect();
             let ids: Vec<TaskId> = calls.iter().map(|call| call.task().unwrap().id).collect();
             self.ledger.write(&ids.iter().map(|task| Event::Adding { task: *task }).collect::<Vec<_>>());
-            let refs = self.queue.add_tasks(calls).unwrap();
-            refs.last().unwrap().get_task_id().await.unwrap();
+            let refs = self.queue.add_tasks(calls).await.unwrap();
             self.ledger.write(&ids.iter().map(|task| Event::Added { task: *task }).collect::<Vec<_>>());
             for reference in &refs {
                 let (reference, ledger) = (reference.clone(), Arc::clone(&self.ledger));

@@ -38,8 +38,8 @@ impl Add {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let call = self.call()?;
         let taskyard = session.taskyard(Access::Create).await?;
-        let task = taskyard.add(call)?;
-        let id = task.get_task_id().await?;
+        let task = taskyard.add(call).await?;
+        let id = task.id();
         if self.wait {
             crate::out::remark(id);
             return wait::result(session, &task, None).await;

@@ -1,0 +1,120 @@
+//! The end of a writer: the rest is written within [`CLOSING`], and what could not be written is named.
+//!
+//! Two ends lead here. When the last handle is gone while the runtime goes on, the writer goes on too, for so long.
+//! When the runtime ends, it drops the writer; the rest is then written on a thread with a runtime of its own, and the
+//! end of the runtime waits for it. A process that calls `exit`, or is killed, writes nothing more.
+
+use std::fmt;
+
+use tracing::Level;
+
+use super::{Arc, CLOSING, Error, NewTask, Push, Store, TaskId, Ticket, Work, Writer};
+
+/// The writer's life. Guarded from the call on: a runtime may end before it has polled this once.
+pub(super) fn guarded(writer: Writer) -> impl Future<Output = ()> + Send {
+    let shared = Arc::clone(&writer.shared);
+    let mut guard = Guard(Some(writer));
+    async move {
+        let Some(writer) = &mut guard.0 else { return };
+        tokio::select! {
+            () = writer.run() => {}
+            () = async { shared.left.notified().await; tokio::time::sleep(CLOSING).await } => {}
+        }
+        if let Some(writer) = guard.0.take() {
+            lose_rest(writer);
+        }
+    }
+}
+
+/// Holds the writer; only the end of the runtime drops it with the writer inside.
+struct Guard(Option<Writer>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(mut writer) = self.0.take() else { return };
+        let waits = {
+            let mut waiting = writer.shared.lock();
+            waiting.closed = true;
+            !waiting.pushes.is_empty()
+        };
+        if !waits && writer.taken.is_empty() && writer.writing.is_none() {
+            return;
+        }
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        std::thread::scope(|scope| {
+            let rest = || tracing::dispatcher::with_default(&dispatch, || write_rest(&mut writer));
+            // Without a thread, or after a panic of it, the rest is named below.
+            if let Ok(thread) = std::thread::Builder::new().name("taskyard-leaving".into()).spawn_scoped(scope, rest) {
+                let _ = thread.join();
+            }
+        });
+        lose_rest(writer);
+    }
+}
+
+fn write_rest(writer: &mut Writer) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        let own: Option<Arc<dyn Store>> = writer.store.detached();
+        if let Some(store) = &own {
+            writer.store = Arc::clone(store);
+        }
+        let rest = async {
+            writer.run().await;
+            if let Some(store) = own {
+                store.close().await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSING, rest).await;
+    });
+}
+
+/// Gives up what is left.
+fn lose_rest(writer: Writer) {
+    let Writer { shared, taken, writing, .. } = writer;
+    let (pushes, error) = {
+        let mut waiting = shared.lock();
+        waiting.closed = true;
+        let cause = waiting.away.clone().unwrap_or_else(|| format!("it was not written within {CLOSING:?}"));
+        let error = Error::QueueUnavailable { waiting: waiting.tasks, bytes: waiting.bytes, cause };
+        (std::mem::take(&mut waiting.pushes), error)
+    };
+    let taken = taken.into_iter().filter_map(|work| match work {
+        Work::Add(batch) => Some(batch),
+        Work::Control { .. } | Work::Flush(_) => None,
+    });
+    for mut batch in writing.into_iter().chain(taken) {
+        for (tasks, ticket) in batch.parts().0 {
+            lose(tasks, ticket, &error);
+        }
+    }
+    for push in pushes {
+        if let Push::Add { tasks, ticket, .. } = push {
+            lose(&tasks, &ticket, &error);
+        }
+    }
+}
+
+/// Gives up one group, unless it is settled.
+pub(super) fn lose(tasks: &[NewTask], ticket: &Ticket, error: &Error) {
+    if ticket.peek().is_none() {
+        name(tasks, error);
+        ticket.settle(Err(error.clone()));
+    }
+}
+
+/// Names each of these as not written.
+pub(super) fn name(tasks: &[NewTask], error: &Error) {
+    for task in tasks {
+        say(task.id, &task.kind, format_args!("was not written before the end, and is lost: {error}"));
+    }
+}
+
+/// An error that concerns somebody even if the program has no subscriber for `tracing`: then it goes to stderr.
+pub(super) fn say(id: TaskId, kind: &str, what: fmt::Arguments<'_>) {
+    tracing::error!(task = %id, kind, "a task {what}");
+    if !tracing::enabled!(Level::ERROR) {
+        let gap = if kind.is_empty() { "" } else { " " };
+        eprintln!("taskyard: task {id}{gap}{kind} {what}");
+    }
+}

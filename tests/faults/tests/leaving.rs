@@ -1,0 +1,84 @@
+//! Programs that add and end at once: what `add` returned is stored, what was added later is stored or named.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use taskyard::{TaskFilter, Taskyard};
+use taskyard_testkit::postgres::{Cluster, shared};
+
+/// Runs the program; `before_adding` runs when it is connected. Returns the ids that it printed, and its output.
+fn run(database: &str, end: &str, runtime: &str, before_adding: impl FnOnce()) -> (HashSet<String>, Output) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_faults-adds"))
+        .args([database, end, runtime])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    before_adding();
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let ids = lines.map(Result::unwrap).collect();
+    (ids, child.wait_with_output().unwrap())
+}
+
+async fn stored(database: &str) -> HashSet<String> {
+    let queue = Taskyard::connect(database).await.unwrap();
+    let filter = TaskFilter { limit: 1_000, ..TaskFilter::default() };
+    queue.store().list(&filter).await.unwrap().iter().map(|task| task.id.to_string()).collect()
+}
+
+async fn every_end(database: impl Fn() -> String) {
+    for (end, runtime) in [("return", "many"), ("return", "one"), ("drop", "many"), ("drop", "one"), ("abort", "many")]
+    {
+        let database = database();
+        let (ids, output) = run(&database, end, runtime, || {});
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), end != "abort", "{end} {runtime}: {said}");
+        assert_eq!(said, "", "{end} {runtime}");
+        assert_eq!(ids.len(), 20, "{end} {runtime}");
+        assert_eq!(stored(&database).await, ids, "{end} {runtime}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_stored_on_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let number = std::sync::atomic::AtomicU32::new(0);
+    every_end(|| {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        directory.path().join(format!("{number}.db")).to_str().unwrap().to_owned()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_is_stored_on_postgresql() {
+    every_end(|| shared().create_database()).await;
+}
+
+/// The database goes away before the additions: each is named with its kind, within the bound, and none is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_stored_is_named() {
+    let cluster = Cluster::start();
+    for (end, runtime) in [("return", "many"), ("drop", "one")] {
+        let database = cluster.create_database();
+        let began = Instant::now();
+        let (ids, output) = run(&database, end, runtime, || cluster.stop_immediate());
+        // Five seconds, and what a busy machine adds.
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        cluster.start_again();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let named: HashSet<String> = said
+            .lines()
+            .filter(|line| line.contains("app::never_runs"))
+            .flat_map(|line| line.split_whitespace().filter(|word| ids.contains(*word)).map(str::to_owned))
+            .collect();
+        assert_eq!((named, ids.len()), (ids, 20), "{end} {runtime}: {said}");
+        assert_eq!(stored(&database).await, HashSet::new(), "{end} {runtime}");
+    }
+}
