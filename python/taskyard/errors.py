@@ -82,6 +82,12 @@ class TaskNotFound(TaskyardError, LookupError):
     code = "not_found"
 
 
+class TaskRemoved(TaskNotFound):
+    """The awaited task was there and is gone: a purge, its retention or a restored database removed it."""
+
+    code = "task_removed"
+
+
 class WrongState(TaskyardError):
     """The operation does not fit the task's state; nothing was changed."""
 
@@ -274,6 +280,7 @@ _BY_CODE: dict[str, type[TaskyardError]] = {
         Cycle,
         DuplicateId,
         TaskNotFound,
+        TaskRemoved,
         WrongState,
         UniqueKeyHeld,
         EditedMeanwhile,

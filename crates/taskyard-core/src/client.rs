@@ -206,6 +206,12 @@ impl Client {
         TaskRef::known(self.clone(), id)
     }
 
+    /// How many waits for ends of tasks there are now, in this process.
+    #[must_use]
+    pub fn open_waits(&self) -> usize {
+        self.waiter.len()
+    }
+
     /// Waits until everything that was added before this call is stored.
     ///
     /// # Errors

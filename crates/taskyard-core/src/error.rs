@@ -119,15 +119,18 @@ pub enum Error {
     /// The awaited task was stopped by a person and may be retried.
     #[error("task {0} was stopped")]
     TaskStopped(TaskId),
+    /// The awaited task was there and is gone: its end will never be known.
+    #[error("task {0} was removed before its end was seen")]
+    TaskRemoved(TaskId),
     /// The wait ended before the task did; the task goes on.
-    #[error("task {id} did not finish within {seconds} s (it is {state})")]
+    #[error("task {id} did not finish within {seconds} s{}", state.map_or_else(String::new, |state| format!(" (it is {state})")))]
     WaitTimeout {
         /// The task.
         id: TaskId,
         /// How long was waited.
         seconds: f64,
-        /// Its state then.
-        state: TaskState,
+        /// Its state then; `None` if the database did not tell it.
+        state: Option<TaskState>,
     },
     /// The result is not of the type that the reference promises.
     #[error("the result of task {id} is no {expected}: {why}")]
@@ -284,6 +287,14 @@ impl Error {
             Self::TaskFailed { .. } => ("task_failed", 1, false, Some("`taskyard task show ID` shows every attempt")),
             Self::TaskCancelled(_) => ("task_cancelled", 1, false, None),
             Self::TaskStopped(_) => ("task_stopped", 1, false, Some("`taskyard task retry ID` runs it again")),
+            Self::TaskRemoved(_) => (
+                "task_removed",
+                4,
+                false,
+                Some(
+                    "a purge, its retention or a restored database removed it; results that must outlive that belong elsewhere",
+                ),
+            ),
             Self::WaitTimeout { .. } => ("wait_timeout", 1, true, None),
             Self::ResultMismatch { .. } => ("result_mismatch", 1, false, None),
             Self::LeaseLost(_) => ("lease_lost", 1, false, None),

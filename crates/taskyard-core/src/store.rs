@@ -151,6 +151,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The records of these tasks, in their order; `None` where there is none.
     async fn get(&self, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>>;
 
+    /// Whether these tasks are there, in their order.
+    async fn present(&self, ids: &[TaskId]) -> Result<Vec<bool>>;
+
     /// One page of tasks.
     async fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>>;
 

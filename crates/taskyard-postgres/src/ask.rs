@@ -1,6 +1,6 @@
 //! Questions: nothing here changes anything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use taskyard_core::store::{Final, ParentResult, QueueStatus, StoreStatus, TaskFilter};
 use taskyard_core::task::{Attempt, AttemptOutcome, LogLine, StoredLogLine};
@@ -13,6 +13,7 @@ use crate::row::{count, failure, get, instant, interval, number, rate, record, s
 use crate::store::Inner;
 
 const GET: &str = include_str!("sql/task/get.sql");
+const PRESENT: &str = include_str!("sql/task/present.sql");
 const LIST: &str = include_str!("sql/task/list.sql");
 const COUNT: &str = include_str!("sql/task/count.sql");
 const SELECT: &str = include_str!("sql/task/select.sql");
@@ -130,6 +131,13 @@ pub(crate) async fn finals(store: &Inner, ids: &[TaskId]) -> Result<Vec<Final>> 
             })
         })
         .collect()
+}
+
+pub(crate) async fn present(store: &Inner, ids: &[TaskId]) -> Result<Vec<bool>> {
+    let asked: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = store.pool.ask(Role::Ask, PRESENT, &[(&asked, Type::UUID_ARRAY)]).await?;
+    let found = rows.iter().map(|row| get(row, 0).map(TaskId)).collect::<Result<HashSet<TaskId>>>()?;
+    Ok(ids.iter().map(|id| found.contains(id)).collect())
 }
 
 pub(crate) async fn attempts(store: &Inner, id: TaskId) -> Result<Vec<Attempt>> {

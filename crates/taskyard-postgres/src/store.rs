@@ -233,6 +233,10 @@ impl Store for PostgresStore {
         ask::get_all(&self.inner, ids).await
     }
 
+    async fn present(&self, ids: &[TaskId]) -> Result<Vec<bool>> {
+        ask::present(&self.inner, ids).await
+    }
+
     async fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
         ask::list(&self.inner, filter).await
     }

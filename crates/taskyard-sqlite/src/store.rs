@@ -139,6 +139,11 @@ impl Store for SqliteStore {
         self.readers.read(move |read| ops::get::get(read, &ids)).await
     }
 
+    async fn present(&self, ids: &[TaskId]) -> Result<Vec<bool>> {
+        let ids = ids.to_vec();
+        self.readers.read(move |read| ops::get::present(read, &ids)).await
+    }
+
     async fn list(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
         let filter = filter.clone();
         self.readers.read(move |read| ops::list::list(read, &filter)).await

@@ -18,6 +18,11 @@ use crate::store::{ControlReply, Final};
 use crate::task::{Attempt, StoredLogLine, TaskRecord};
 use crate::{Error, Result, TaskId, TaskState, Timestamp};
 
+/// The longest pause between two tries while the database is away.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long the state of a task may take that is told with a timeout.
+const STATE_MAX: Duration = Duration::from_millis(500);
+
 /// A task that was added, or that is known by its id. `T` is the type of its result, for which [`TaskRef::wait`] waits.
 #[derive(Debug)]
 pub struct TaskRef<T = Value> {
@@ -194,18 +199,36 @@ impl<T> TaskRef<T> {
         self.client.store.attempts(id).await
     }
 
-    /// Waits until the task is done, failed, cancelled or stopped; a failure of the task is no error here. Awaited in a
-    /// task's body, it leaves the body's place to others meanwhile.
+    /// Waits until the task is done, failed, cancelled or stopped; a failure of the task is no error here. While the
+    /// database is away it goes on waiting. Awaited in a task's body, it leaves the body's place to others meanwhile.
     ///
     /// # Errors
-    /// Why the task could not be added; [`Error::NotFound`] for an id that does not exist.
+    /// Why the task could not be added; [`Error::NotFound`] for an id that does not exist; [`Error::TaskRemoved`] for a
+    /// task that is removed while this waits for it.
     pub async fn outcome(&self) -> Result<Final> {
+        let _resting = crate::rest::rest();
         let id = match &self.ticket {
             Some(_) => self.get_task_id().await?,
-            None => self.record().await?.id,
+            None => self.present().await?,
         };
-        let _resting = crate::rest::rest();
-        self.client.waiter.wait(id).await.map_err(|_| Error::ShutDown("this client"))
+        self.client.waiter.wait(id).await
+    }
+
+    /// The id of a task that is there, however long the database is away.
+    async fn present(&self) -> Result<TaskId> {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.client.store.present(&[self.id]).await {
+                Ok(present) if present == [true] => return Ok(self.id),
+                Ok(_) => return Err(Error::NotFound(self.id)),
+                Err(error) if error.is_transient() => {
+                    tracing::debug!(%error, task = %self.id, "cannot look for a task; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Cancels the task: at once if it does not run, else its body is interrupted. Carried out in the order of the
@@ -280,14 +303,14 @@ impl<T: DeserializeOwned> TaskRef<T> {
     /// Waits for the result for at most this long; the task goes on.
     ///
     /// # Errors
-    /// As [`TaskRef::wait`], and [`Error::WaitTimeout`].
+    /// As [`TaskRef::wait`], and [`Error::WaitTimeout`], also when the database is away.
     pub async fn wait_timeout(&self, timeout: Duration) -> Result<T> {
         match tokio::time::timeout(timeout, self.wait()).await {
             Ok(result) => result,
             Err(_) => Err(Error::WaitTimeout {
                 id: self.id(),
                 seconds: timeout.as_secs_f64(),
-                state: self.get_state().await?,
+                state: tokio::time::timeout(STATE_MAX, self.get_state()).await.ok().and_then(Result::ok),
             }),
         }
     }

@@ -21,6 +21,12 @@ pub(crate) fn get(read: &Read<'_>, ids: &[TaskId]) -> Outcome<Vec<Option<TaskRec
     Ok(records)
 }
 
+/// Whether these tasks are there, in their order.
+pub(crate) fn present(read: &Read<'_>, ids: &[TaskId]) -> Outcome<Vec<bool>> {
+    let mut statement = read.sql(sql!("task/exists"))?;
+    ids.iter().map(|id| Ok(statement.exists([id_bits(*id)])?)).collect()
+}
+
 /// Of these tasks those that are final.
 pub(crate) fn finals(read: &Read<'_>, ids: &[TaskId]) -> Outcome<Vec<Final>> {
     let mut statement = read.sql(sql!("task/final"))?;

@@ -40,9 +40,12 @@ pub(super) async fn auto_remove_keeps_it_for_a_minute(yard: Yard) {
     assert_eq!(yard.promote().await.removed, 0);
     let finals = yard.store.finals(&[claimed.id]).await.unwrap();
     assert_eq!(finals[0].result.as_deref(), Some(&b"7"[..]), "a late waiter still gets the result");
+    let other = yard.add(task()).await;
+    assert_eq!(yard.store.present(&[TaskId::generate(), claimed.id, other]).await.unwrap(), [false, true, true]);
     yard.advance(SECOND).await;
     assert_eq!(yard.promote().await.removed, 1);
     assert!(!yard.exists(claimed.id).await);
+    assert_eq!(yard.store.present(&[other, claimed.id]).await.unwrap(), [true, false]);
 }
 
 pub(super) async fn auto_remove_waits_for_the_children(yard: Yard) {
