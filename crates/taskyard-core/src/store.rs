@@ -16,6 +16,8 @@
 //!    A person may change the priority of a task that waits or is enqueued; its place follows at once. In a queue that
 //!    ages, an enqueued task moves up by one priority each time that it has stood there for so long, up to the highest;
 //!    its record keeps the priority that it was given, and what leaves the range has aged no more.
+//!    The range can be made anew from the tasks at any time (a restored dump may lack rows of it): each task is looked at
+//!    again under its lock, so that none stands there twice.
 //! 5. **Lanes.** Tasks of a queue that is paused, limited (in how many run at once, or start in some time) or set apart, and
 //!    tasks that must run alone, are not in the common range. A claim takes from a limited queue what its limits allow of at
 //!    its commit; a rate ([`Rate`]) is spent by the claim, whatever becomes of it.
@@ -345,6 +347,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Deletes finished tasks beyond the retention's numbers, the oldest first: dead letters by when they died, done tasks
     /// in the order in which they were added. None that ended within the last [`AUTO_REMOVE_AFTER`].
     async fn prune_surplus(&self, retention: &Retention) -> Result<StepReport>;
+
+    /// Whether tasks may be missing from the runnable range: a sample shows some, or the tables are not those that were
+    /// compared last (a restored dump).
+    async fn ranges_suspect(&self) -> Result<bool>;
+
+    /// Compares up to `limit` tasks after `after`, in id order, with the runnable range, and puts what is missing there if
+    /// `repair`. A repair from the beginning to the end ends the suspicion.
+    async fn compare_ranges(&self, after: Option<TaskId>, limit: usize, repair: bool) -> Result<RangeReport>;
 
     /// Moves up what has stood long enough in a queue that ages.
     async fn age(&self) -> Result<AgeReport>;

@@ -224,7 +224,7 @@ pub(crate) async fn queues(store: &Inner) -> Result<Vec<QueueStatus>> {
 }
 
 pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
-    let sql = "SELECT by_state, servers, oldest_us, parked FROM taskyard.task_status()";
+    let sql = "SELECT by_state, servers, oldest_us, parked, taskyard.ready_sample() FROM taskyard.task_status()";
     let rows = store.pool.ask(Role::Ask, sql, &[]).await?;
     let Some(row) = rows.first() else { return Ok(StoreStatus::default()) };
     let counts: Vec<i64> = get(row, 0)?;
@@ -232,6 +232,7 @@ pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
         servers_alive: count(row, 1)?,
         oldest_enqueued: interval(get(row, 2)?),
         parked: count(row, 3)?,
+        misplaced: count(row, 4)?,
         ..StoreStatus::default()
     };
     for (place, count) in status.by_state.iter_mut().zip(counts) {

@@ -63,6 +63,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/task/finals.sql"),
     include_str!("sql/task/status.sql"),
     include_str!("sql/server/timeline.sql"),
+    include_str!("sql/ready/compare.sql"),
     include_str!("sql/server/enter.sql"),
     include_str!("sql/server/beat.sql"),
     include_str!("sql/server/leave.sql"),

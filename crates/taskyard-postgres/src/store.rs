@@ -10,8 +10,8 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::{
     AddRequest, Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, DeadTake,
     Final, Finish, Glance, GlanceAt, MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport,
-    QueueStatus, Record, Retention, SchedulePut, SchemaStatus, ServerRecord, StepReport, Store, StoreStatus, TaskEdit,
-    TaskFilter, TestClock, WriteReply,
+    QueueStatus, RangeReport, Record, Retention, SchedulePut, SchemaStatus, ServerRecord, StepReport, Store,
+    StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
@@ -455,6 +455,14 @@ impl Store for PostgresStore {
 
     async fn prune_surplus(&self, retention: &Retention) -> Result<StepReport> {
         upkeep::prune_surplus(&self.inner, retention).await
+    }
+
+    async fn ranges_suspect(&self) -> Result<bool> {
+        upkeep::ranges_suspect(&self.inner).await
+    }
+
+    async fn compare_ranges(&self, after: Option<TaskId>, limit: usize, repair: bool) -> Result<RangeReport> {
+        upkeep::compare_ranges(&self.inner, after, limit, repair).await
     }
 
     async fn age(&self) -> Result<AgeReport> {

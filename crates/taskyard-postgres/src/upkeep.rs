@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{DeadTake, ParkedReason, PromoteReport, Retention, StepReport};
+use taskyard_core::store::{DeadTake, ParkedReason, PromoteReport, RangeReport, Retention, StepReport};
 use taskyard_core::{Result, ServerId, TaskId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use crate::pool::Role;
 use crate::row::{count, get, interval};
@@ -111,6 +112,37 @@ pub(crate) async fn unpark(store: &Inner, runtime: Runtime, reason: &str) -> Res
     let report = StepReport { tasks: size(row, 0)?, more: get(row, 1)? };
     if report.tasks > 0 {
         store.tell_work();
+    }
+    Ok(report)
+}
+
+pub(crate) async fn ranges_suspect(store: &Inner) -> Result<bool> {
+    let rows = store.pool.ask(Role::Claim, "SELECT taskyard.ready_suspect()", &[]).await?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
+}
+
+pub(crate) async fn compare_ranges(
+    store: &Inner,
+    after: Option<TaskId>,
+    limit: usize,
+    repair: bool,
+) -> Result<RangeReport> {
+    let sql = "SELECT seen, missing, repaired, last FROM taskyard.ready_compare($1, $2, $3)";
+    let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+    let params = [(&after.map(|id| id.0) as _, Type::UUID), (&limit as _, Type::INT4), (&repair as _, Type::BOOL)];
+    let rows = store.pool.query(Role::Claim, sql, &params).await?;
+    let Some(row) = rows.first() else { return Ok(RangeReport::default()) };
+    let report = RangeReport {
+        seen: size(row, 0)? as u64,
+        missing: size(row, 1)? as u64,
+        repaired: size(row, 2)? as u64,
+        last: get::<Option<Uuid>>(row, 3)?.map(TaskId),
+    };
+    if report.repaired > 0 {
+        store.tell_work();
+    }
+    if repair && report.last.is_none() {
+        store.pool.query(Role::Claim, "SELECT taskyard.ready_compared()", &[]).await?;
     }
     Ok(report)
 }

@@ -9,6 +9,7 @@ mod apart;
 pub(crate) mod deaths;
 mod parked;
 mod prune;
+mod ranges;
 mod rescue;
 mod schedules;
 mod timers;
@@ -28,6 +29,7 @@ pub(crate) async fn run(state: Arc<State>) {
         () = timers::cascade(&state) => {}
         () = rescue::run(&state) => {}
         () = prune::run(&state) => {}
+        () = ranges::run(&state) => {}
         () = parked::run(&state) => {}
         () = apart::run(&state) => {}
         () = ageing::run(&state) => {}

@@ -23,6 +23,7 @@ pub(crate) mod pick;
 pub(crate) mod promote;
 pub(crate) mod prune;
 pub(crate) mod queue;
+pub(crate) mod ranges;
 pub(crate) mod record;
 pub(crate) mod rescue;
 pub(crate) mod resolve;

@@ -406,6 +406,15 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::prune::prune_surplus(tx, &retention)).await
     }
 
+    async fn ranges_suspect(&self) -> Result<bool> {
+        // A file is copied whole: no part of it is older than another.
+        Ok(false)
+    }
+
+    async fn compare_ranges(&self, after: Option<TaskId>, limit: usize, repair: bool) -> Result<RangeReport> {
+        self.writer.write(move |tx| ops::ranges::compare(tx, after, limit, repair)).await
+    }
+
     async fn age(&self) -> Result<AgeReport> {
         // Nothing is written while nothing is due.
         let (due, next_due) = self.readers.read(ops::ageing::next_due).await?;

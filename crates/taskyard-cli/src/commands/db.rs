@@ -1,5 +1,6 @@
 //! `db …`: the schema, and a person's own questions to the database.
 
+mod check;
 mod query;
 mod schema;
 
@@ -16,6 +17,8 @@ pub(crate) enum Db {
     Migrate,
     /// Show the schema's version; exit code 1 if migrations are pending
     Status,
+    /// Compare all tasks with the runnable range; exit code 1 if tasks are missing there and were not put back
+    Check(check::Check),
     /// Run one reading SQL statement and print its rows
     Query(query::Query),
     /// Accepted for those who know it from elsewhere: migrations ship with Taskyard
@@ -31,6 +34,7 @@ impl Db {
         match self {
             Self::Migrate => schema::migrate(session).await,
             Self::Status => schema::status(session).await,
+            Self::Check(check) => check.run(session).await,
             Self::Query(query) => query.run(session).await,
             Self::Makemigrations { message: _ } => {
                 remark("nothing to make: migrations ship with Taskyard; `taskyard db migrate` applies them");

@@ -201,3 +201,30 @@ fn the_demo_runs_beside_another_server_and_counts_its_own() {
     assert_eq!(place.json(&["task", "list", "--kind", "taskyard::demo::report"]).as_array().unwrap().len(), 1);
     assert_eq!(place.json(&["task", "list", "--kind", "other::kind"]).as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn tasks_that_a_restored_dump_left_out_of_the_range_are_shown_and_put_back() {
+    let database = shared().create_database();
+    let place = Place::on(database.clone());
+    for _ in 0..3 {
+        place.ok(&["task", "add", "files::measure", "--args", &json!([place.path(), "taskyard.toml"]).to_string()]);
+    }
+    assert!(place.ok(&["db", "check"]).contains("3 tasks were compared"));
+    shared().psql_in(&database, "DELETE FROM taskyard.ready");
+    let status = place.run(&["queue", "status"]);
+    assert!(status.code == 1 && status.stdout.contains("missing from the runnable range"), "{status:?}");
+    let check = place.run(&["db", "check"]);
+    assert!(
+        check.code == 1 && check.stdout.contains("3 enqueued tasks were missing there, 0 of them were put back"),
+        "{check:?}"
+    );
+    assert_eq!(place.json(&["db", "check", "--repair"]), json!({"seen": 3, "missing": 3, "repaired": 3}));
+    assert!(!place.run(&["queue", "status"]).stdout.contains("missing from the runnable range"));
+    // A server needs nobody's command.
+    shared().psql_in(&database, "DELETE FROM taskyard.ready");
+    let _server = place.server(&[]);
+    let listed = place.json(&["task", "list"]);
+    for task in listed.as_array().unwrap() {
+        assert_eq!(place.run(&["task", "wait", task["id"].as_str().unwrap(), "--timeout", "30s"]).code, 0);
+    }
+}

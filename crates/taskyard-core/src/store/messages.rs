@@ -169,6 +169,21 @@ pub struct StoreStatus {
     pub oldest_enqueued: Option<Duration>,
     /// Tasks that no server knows.
     pub parked: u64,
+    /// Of a sample of tasks, those that are enqueued and stand in no range, so that nothing claims them.
+    pub misplaced: u64,
+}
+
+/// What a comparison of tasks with the runnable range found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RangeReport {
+    /// Tasks that were looked at.
+    pub seen: u64,
+    /// Of them those that are enqueued and stand in no range.
+    pub missing: u64,
+    /// Of these those that were put where they belong; one that somebody else is moving is not.
+    pub repaired: u64,
+    /// Where to go on; `None` at the end.
+    pub last: Option<TaskId>,
 }
 
 /// What storing a schedule did.

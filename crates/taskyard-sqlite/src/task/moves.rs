@@ -60,6 +60,12 @@ pub(crate) fn leave_range(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
     Ok(())
 }
 
+/// Whether an enqueued task stands in the runnable range: where its row says, or anywhere.
+pub(crate) fn stands(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
+    Ok(tx.any(sql!("ready/has"), params![lane(tx, row), -row.priority, row.order])?
+        || tx.any(sql!("ready/anywhere"), [row.order])?)
+}
+
 /// Where a task stands that is told when it ages.
 pub(crate) struct Aged {
     pub(crate) lane: i64,

@@ -35,6 +35,13 @@ impl Status {
                 moment::span(max_age)
             ));
         }
+        if status.misplaced > 0 {
+            problems.push(
+                "enqueued tasks are missing from the runnable range, so that nothing runs them (a running server puts them \
+                 back; so does `taskyard db check --repair`)"
+                    .to_owned(),
+            );
+        }
         let out = session.out();
         let by_state = TaskState::ALL.iter().map(|state| (state.as_str(), status.by_state[state.code() as usize]));
         if out.is_json() {
