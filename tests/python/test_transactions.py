@@ -19,6 +19,7 @@ from taskyard import (
     InvalidArgument,
     LeaseLost,
     NotAwaited,
+    OverLimit,
     QueuedTasks,
     TaskFailed,
     TaskNotFound,
@@ -401,3 +402,14 @@ async def test_a_lost_lease_rolls_the_effect_back(tasks: QueuedTasks, postgres: 
         tasks.add_task(exactly_once, True, max_retries=0)
         await asyncio.wait_for(rolled_back.wait(), 20)
         assert connection.execute("SELECT count(*) FROM effects").fetchone() == (0,)
+
+
+async def test_a_limit_of_the_settings_holds_in_a_transaction_too(postgres: str) -> None:
+    async with QueuedTasks(database=postgres, arguments_bytes_max=4_000_000, name_bytes_max=400) as tasks:
+        await tasks.add_task(echo, 1).get_task_id()
+        with psycopg.connect(postgres) as connection:
+            ref = tasks.add_task(echo, "x" * 2_000_000, connection=connection, name="n" * 300)
+            with pytest.raises(OverLimit, match="arguments_bytes_max"):
+                tasks.add_task(echo, "x" * 5_000_000, connection=connection)
+            connection.commit()
+        assert (await ref.record())["name"] == "n" * 300

@@ -18,6 +18,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/clock/set.sql"),
     include_str!("sql/clock/until.sql"),
     include_str!("sql/setting/notify.sql"),
+    include_str!("sql/setting/limits.sql"),
     include_str!("sql/task/uuid7.sql"),
     include_str!("sql/unique_key/take.sql"),
     include_str!("sql/unique_key/release.sql"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use taskyard_core::Limits;
+
 /// Settings of one [`crate::PostgresStore`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -15,6 +17,8 @@ pub struct Options {
     pub listen_url: Option<String>,
     /// The most connections for work (default 3); one more is for LISTEN. Each is opened on first use.
     pub pool_size: usize,
+    /// The limits that the functions of SQL keep to once a server has entered through this store.
+    pub limits: Limits,
     /// How long one attempt to connect may take (default 5 s).
     pub connect_timeout: Duration,
     /// After this time a statement without an answer counts as lost (default 30 s); some statements have less.
@@ -29,6 +33,7 @@ impl Default for Options {
             notify_channel: "queue_new_task".into(),
             listen_url: None,
             pool_size: 3,
+            limits: Limits::default(),
             connect_timeout: Duration::from_secs(5),
             answer_max: Duration::from_secs(30),
         }

@@ -34,6 +34,27 @@ pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
             ],
         )
         .await?;
+    if let Err(error) = set_limits(store).await {
+        tracing::warn!(%error, "SQL's own functions do not keep to this server's limits: the database does not take them");
+    }
+    Ok(())
+}
+
+/// Tells the database the limits of this server's settings: whoever adds by SQL is held to the same.
+async fn set_limits(store: &Inner) -> Result<()> {
+    let limits = &store.options.limits;
+    let (names, values): (Vec<&str>, Vec<String>) = [
+        ("arguments_bytes_max", limits.arguments_bytes_max),
+        ("result_bytes_max", limits.result_bytes_max),
+        ("context_bytes_max", limits.context_bytes_max),
+        ("name_bytes_max", limits.name_bytes_max),
+        ("nesting_max", limits.nesting_max),
+    ]
+    .map(|(name, value)| (name, value.to_string()))
+    .into_iter()
+    .unzip();
+    let params = [(&names as _, Type::TEXT_ARRAY), (&values as _, Type::TEXT_ARRAY)];
+    store.pool.ask(Role::Attempt, "SELECT taskyard.limits_set($1, $2)", &params).await?;
     Ok(())
 }
 

@@ -175,6 +175,7 @@ async fn open_postgres(address: &str, settings: &Settings) -> Result<Arc<dyn Sto
         notify: settings.use_postgresql_notify,
         notify_channel: settings.notify_channel.clone(),
         listen_url: settings.listen_url.clone(),
+        limits: settings.limits,
         ..taskyard_postgres::Options::default()
     };
     Ok(taskyard_postgres::PostgresStore::connect(address, options).await?)

@@ -26,14 +26,16 @@ BEGIN
         RAISE EXCEPTION 'taskyard: rule is empty' USING ERRCODE = '22023';
     ELSIF json_typeof(coalesce(args, '[]')) <> 'array' OR json_typeof(coalesce(kwargs, '{}')) <> 'object' THEN
         RAISE EXCEPTION 'taskyard: args is a JSON list and kwargs a JSON object' USING ERRCODE = '22023';
-    ELSIF greatest(taskyard.json_depth(args), taskyard.json_depth(kwargs)) > 64 THEN
-        RAISE EXCEPTION 'taskyard: args or kwargs are nested deeper than 64 levels' USING ERRCODE = '22023';
     ELSIF max_retries < 0 OR runs_max < 1 OR pause_after_failures < 1 OR jitter < '0 s' OR catch_up_window < '0 s' THEN
         RAISE EXCEPTION 'taskyard: max_retries, runs_max, pause_after_failures, jitter or catch_up_window is too small'
             USING ERRCODE = '22023';
     END IF;
     PERFORM taskyard.check_instant('starts_at', starts_at, taskyard.now());
     PERFORM taskyard.check_instant('ends_at', ends_at, taskyard.now());
+    PERFORM taskyard.check_nesting('args are', args);
+    PERFORM taskyard.check_nesting('kwargs are', kwargs);
+    PERFORM taskyard.check_size('the arguments take', octet_length(convert_to('{"args":' || coalesce(args, '[]')::text
+        || ',"kwargs":' || coalesce(kwargs, '{}')::text || '}', 'UTF8')), 'arguments_bytes_max');
     v_put := taskyard.schedule_put(name, rule, zone, kind, v_runtime, queue, priority,
         convert_to('{"args":' || coalesce(args, '[]')::text || ',"kwargs":' || coalesce(kwargs, '{}')::text || '}', 'UTF8'),
         json_build_object('retry', CASE WHEN max_retries <> 3 THEN json_build_object('max_retries', max_retries) END,

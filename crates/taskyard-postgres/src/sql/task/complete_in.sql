@@ -25,6 +25,8 @@ $$;
 CREATE OR REPLACE FUNCTION taskyard.complete_in(task_id uuid, token uuid, result json DEFAULT 'null') RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = taskyard, pg_temp AS $$
 BEGIN
+    PERFORM taskyard.check_nesting('the result is', result);
+    PERFORM taskyard.check_size('the result takes', octet_length(convert_to(result::text, 'UTF8')), 'result_bytes_max');
     PERFORM taskyard.complete_in_payload(task_id, token, convert_to(coalesce(result, 'null')::text, 'UTF8'));
 END
 $$;

@@ -1,36 +1,11 @@
 -- Adding from SQL, in the caller's transaction: any language or a trigger. `enqueue_payload` takes exact payload bytes,
 -- `enqueue` (the documented one) json. No parent is locked: the caller's transaction may stay open for long. A child is
--- stored unsettled; the engine settles it after the commit.
+-- stored unsettled; the engine settles it after the commit. How large its parts may be was checked by the client, by its own
+-- settings; `enqueue` has no client before it and checks by the database's.
 --
--- For a role that only adds: GRANT USAGE ON SCHEMA taskyard, GRANT EXECUTE ON FUNCTION taskyard.enqueue.
-
-CREATE OR REPLACE FUNCTION taskyard.check_name(p_what text, p_name text) RETURNS void LANGUAGE plpgsql IMMUTABLE AS $$
-BEGIN
-    IF p_name IS NULL OR p_name = '' THEN
-        RAISE EXCEPTION 'taskyard: % is empty', p_what USING ERRCODE = '22023';
-    ELSIF octet_length(convert_to(p_name, 'UTF8')) > 255 THEN
-        RAISE EXCEPTION 'taskyard: % takes % bytes, over the limit of 255', p_what,
-            octet_length(convert_to(p_name, 'UTF8')) USING ERRCODE = '22023';
-    ELSIF p_name ~ '[\u0001-\u001f\u007f-\u009f]' THEN
-        RAISE EXCEPTION 'taskyard: % contains a control character', p_what USING ERRCODE = '22023';
-    END IF;
-END
-$$;
-
--- Levels of nested lists and maps: without its strings, JSON is a tree of brackets; each round takes off the leaves.
-CREATE OR REPLACE FUNCTION taskyard.json_depth(p_json json) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
-DECLARE
-    v_left text := translate(regexp_replace(regexp_replace(p_json::text, '"(\\.|[^"\\])*"', '', 'g'), '[^][{}]', '', 'g'),
-        '{}', '[]');
-    v_depth int := 0;
-BEGIN
-    WHILE v_left <> '' AND v_depth <= 64 LOOP
-        v_left := replace(v_left, '[]', '');
-        v_depth := v_depth + 1;
-    END LOOP;
-    RETURN v_depth;
-END
-$$;
+-- For a role that only adds: GRANT USAGE ON SCHEMA taskyard, GRANT EXECUTE ON FUNCTION taskyard.enqueue. What such a role learns is
+-- about its own tasks: parents (and with them `$result`) may only be tasks that it added, and where another role's task holds
+-- the unique key the answer is null.
 
 CREATE OR REPLACE FUNCTION taskyard.enqueue_payload(
     p_id uuid, p_kind text, p_payload bytea, p_context bytea, p_runtime smallint, p_name text, p_queue text,
@@ -53,30 +28,24 @@ DECLARE
 BEGIN
     PERFORM taskyard.check_instant('run_at', v_run_at, v_now);
     PERFORM taskyard.check_instant('expires', v_expires, v_now);
-    PERFORM taskyard.check_name('kind', p_kind);
-    PERFORM taskyard.check_name('queue', p_queue);
+    PERFORM taskyard.check_text('kind', p_kind);
+    PERFORM taskyard.check_text('queue', p_queue);
     IF p_name IS NOT NULL THEN
-        PERFORM taskyard.check_name('name', p_name);
+        PERFORM taskyard.check_text('name', p_name);
     END IF;
     IF array_ndims(p_tags) > 1 THEN
         RAISE EXCEPTION 'taskyard: tags is a list of lists; give a plain list of texts' USING ERRCODE = '22023';
     END IF;
     FOREACH v_tag IN ARRAY coalesce(p_tags, '{}') LOOP
-        PERFORM taskyard.check_name('tag', v_tag);
+        PERFORM taskyard.check_text('tag', v_tag);
     END LOOP;
-    IF octet_length(p_payload) > 1048576 THEN
-        RAISE EXCEPTION 'taskyard: the arguments take % bytes, over the limit of 1048576', octet_length(p_payload)
-            USING ERRCODE = '22023';
-    ELSIF octet_length(p_context) > 262144 THEN
-        RAISE EXCEPTION 'taskyard: the context takes % bytes, over the limit of 262144', octet_length(p_context)
-            USING ERRCODE = '22023';
-    ELSIF array_position(p_parents, NULL) IS NOT NULL THEN
+    IF array_position(p_parents, NULL) IS NOT NULL THEN
         RAISE EXCEPTION 'taskyard: a parent is null' USING ERRCODE = '22023';
     ELSIF p_id = ANY(p_parents) THEN
         RAISE EXCEPTION 'taskyard: task % names itself as its parent', p_id USING ERRCODE = '22023';
     END IF;
     IF p_key IS NOT NULL THEN
-        PERFORM taskyard.check_name('unique key', p_key);
+        PERFORM taskyard.check_text('unique key', p_key);
         SELECT u.task_id INTO v_holder FROM taskyard.unique_key_take(ARRAY[p_key], ARRAY[p_id], ARRAY[p_key_for_us]) u;
         IF v_holder <> p_id THEN
             RETURN v_holder;
@@ -125,6 +94,13 @@ CREATE OR REPLACE FUNCTION taskyard.enqueue(
 DECLARE
     v_runtime smallint := CASE runtime WHEN 'rust' THEN 0 WHEN 'python' THEN 1 END;
     v_policy smallint := CASE on_parent_failure WHEN 'fail' THEN 0 WHEN 'run' THEN 1 WHEN 'wait' THEN 2 END;
+    v_payload bytea := convert_to('{"args":' || coalesce(args, '[]')::text || ',"kwargs":' || coalesce(kwargs, '{}')::text || '}',
+        'UTF8');
+    -- Whoever called: this function runs as its owner.
+    v_caller text := coalesce(nullif(current_setting('role'), 'none'), session_user);
+    v_only_adds boolean := NOT has_table_privilege(v_caller, 'taskyard.task', 'SELECT');
+    v_id uuid := coalesce(id, taskyard.uuid7());
+    v_stored uuid;
 BEGIN
     IF v_runtime IS NULL THEN
         RAISE EXCEPTION 'taskyard: runtime is `%`, neither rust nor python', runtime USING ERRCODE = '22023';
@@ -137,22 +113,38 @@ BEGIN
         RAISE EXCEPTION 'taskyard: kwargs is no JSON object' USING ERRCODE = '22023';
     ELSIF json_typeof(coalesce(context, '{}')) <> 'object' THEN
         RAISE EXCEPTION 'taskyard: context is no JSON object' USING ERRCODE = '22023';
-    ELSIF greatest(taskyard.json_depth(args), taskyard.json_depth(kwargs), taskyard.json_depth(context)) > 64 THEN
-        RAISE EXCEPTION 'taskyard: args, kwargs or context are nested deeper than 64 levels' USING ERRCODE = '22023';
     ELSIF max_retries < 0 THEN
         RAISE EXCEPTION 'taskyard: max_retries is negative' USING ERRCODE = '22023';
     ELSIF delay IS NOT NULL AND run_at IS NOT NULL THEN
         RAISE EXCEPTION 'taskyard: give delay or run_at, not both' USING ERRCODE = '22023';
     END IF;
-    RETURN taskyard.enqueue_payload(
-        coalesce(id, taskyard.uuid7()), kind,
-        convert_to('{"args":' || coalesce(args, '[]')::text || ',"kwargs":' || coalesce(kwargs, '{}')::text || '}', 'UTF8'),
-        convert_to(context::text, 'UTF8'), v_runtime, name, coalesce(queue, 'default'), coalesce(priority, 0),
+    PERFORM taskyard.check_name(w.what, w.name) FROM (VALUES ('kind', kind), ('queue', coalesce(queue, 'default')),
+        ('name', name), ('unique key', unique_key)) AS w(what, name) WHERE w.name IS NOT NULL OR w.what = 'kind';
+    PERFORM taskyard.check_name('tag', w.tag) FROM unnest(tags) AS w(tag);
+    PERFORM taskyard.check_nesting('args are', args);
+    PERFORM taskyard.check_nesting('kwargs are', kwargs);
+    PERFORM taskyard.check_nesting('context is', context);
+    PERFORM taskyard.check_size('the arguments take', octet_length(v_payload), 'arguments_bytes_max');
+    PERFORM taskyard.check_size('the context takes', octet_length(convert_to(context::text, 'UTF8')), 'context_bytes_max');
+    IF v_only_adds AND EXISTS (SELECT FROM unnest(parents) AS p(id) WHERE NOT EXISTS (
+            SELECT FROM taskyard.task t WHERE t.id = p.id AND t.added_by = v_caller)) THEN
+        RAISE EXCEPTION 'taskyard: a parent is no task that the role % has added', v_caller USING ERRCODE = '42501';
+    END IF;
+    v_stored := taskyard.enqueue_payload(
+        v_id, kind,
+        v_payload, convert_to(context::text, 'UTF8'), v_runtime, name, coalesce(queue, 'default'), coalesce(priority, 0),
         CASE WHEN max_retries <> 3 THEN '{"max_retries":' || max_retries || '}' END,
         nullif(taskyard.interval_micros('timeout', timeout) / 1000, 0),
         taskyard.interval_micros('delay', CASE WHEN delay < interval '0 s' THEN interval '0 s' ELSE delay END), run_at,
         taskyard.interval_micros('expires', CASE WHEN expires < interval '0 s' THEN interval '0 s' ELSE expires END), parents, v_policy, unique_key,
         CASE WHEN unique_key IS NOT NULL THEN 0::smallint END, NULL, tags, coalesce(auto_remove, false),
         coalesce(at_most_once, false));
+    IF v_only_adds AND v_stored = v_id THEN
+        UPDATE taskyard.task t SET added_by = v_caller WHERE t.id = v_id;
+    ELSIF v_only_adds AND NOT EXISTS (SELECT FROM taskyard.task t WHERE t.id = v_stored AND t.added_by = v_caller) THEN
+        -- Another role's task holds the key: it is not for this one to know.
+        RETURN NULL;
+    END IF;
+    RETURN v_stored;
 END
 $$;
