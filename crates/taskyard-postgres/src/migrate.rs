@@ -31,6 +31,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0006_rates", include_str!("migrations/0006_rates.sql")),
     ("0007_refused", include_str!("migrations/0007_refused.sql")),
     ("0008_checks", include_str!("migrations/0008_checks.sql")),
+    ("0009_added_by", include_str!("migrations/0009_added_by.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

@@ -298,3 +298,62 @@ async fn a_role_that_only_adds_can_only_add() {
     enqueue(&producer, "'app:x'").await;
     admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
 }
+
+/// Each role that only adds learns of its own tasks only.
+#[tokio::test]
+async fn a_role_that_only_adds_learns_of_its_own_tasks_only() {
+    let (store, url) = yard::fresh_with_address().await;
+    let admin = client(&url).await;
+    let mut roles = Vec::new();
+    for _ in 0..2 {
+        let role = format!("producer_{}", Uuid::new_v4().simple());
+        admin
+            .batch_execute(&format!(
+                "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA taskyard TO {role};
+                 GRANT EXECUTE ON FUNCTION taskyard.enqueue TO {role};"
+            ))
+            .await
+            .unwrap();
+        roles.push((client(&url.replace("postgres@", &format!("{role}@"))).await, role));
+    }
+    let (one, two) = (&roles[0].0, &roles[1].0);
+    let add = async |client: &Client, call: &str| -> Option<Uuid> {
+        client.query_one(&format!("SELECT taskyard.enqueue({call})"), &[]).await.unwrap().get(0)
+    };
+    let refused = async |client: &Client, call: &str| {
+        let error = client.batch_execute(&format!("SELECT taskyard.enqueue({call})")).await.expect_err(call);
+        let error = error.as_db_error().unwrap();
+        (error.code().code().to_owned(), error.message().to_owned())
+    };
+    // Who holds a unique key.
+    let secret = add(&admin, "'app:x', unique_key => 'key'").await.unwrap();
+    assert_eq!(add(one, "'app:x', unique_key => 'key'").await, None);
+    let own = add(one, "'app:x', unique_key => 'own'").await.unwrap();
+    assert_eq!(add(one, "'app:x', unique_key => 'own'").await, Some(own));
+    assert_eq!(add(two, "'app:x', unique_key => 'own'").await, None);
+    assert_eq!(add(&admin, "'app:x', unique_key => 'own'").await, Some(own), "the owner reads the table anyhow");
+    // Parents, and with them results; one that does not exist is refused in the same words.
+    for parent in [secret, Uuid::new_v4()] {
+        let (code, message) = refused(one, &format!("'app:x', parents => ARRAY['{parent}'::uuid]")).await;
+        assert_eq!((code.as_str(), message.contains(&parent.to_string())), ("42501", false), "{message}");
+    }
+    let (code, _) = refused(two, &format!("'app:x', parents => ARRAY['{own}'::uuid]")).await;
+    assert_eq!(code, "42501");
+    let child = add(one, &format!("'app:x', parents => ARRAY['{own}'::uuid]")).await.unwrap();
+    // A result is put in of parents only.
+    let other = add(one, &format!("'app:x', args => '[{{\"$result\": \"{secret}\"}}]'")).await.unwrap();
+    let records = store.get(&[TaskId(child), TaskId(other)]).await.unwrap();
+    let parents: Vec<_> = records.iter().map(|record| record.as_ref().unwrap().parents.clone()).collect();
+    assert_eq!(parents, [vec![TaskId(own)], vec![]]);
+    // By SET ROLE as well.
+    let mut session = client(&url).await;
+    let transaction = session.transaction().await.unwrap();
+    transaction.batch_execute(&format!("SET LOCAL ROLE {}", roles[1].1)).await.unwrap();
+    let held: Option<Uuid> =
+        transaction.query_one("SELECT taskyard.enqueue('app:x', unique_key => 'own')", &[]).await.unwrap().get(0);
+    assert_eq!(held, None);
+    transaction.rollback().await.unwrap();
+    for (_, role) in &roles {
+        admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+    }
+}
