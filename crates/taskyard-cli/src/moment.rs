@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use taskyard_core::Timestamp;
+use taskyard_core::store::StoreStatus;
+use taskyard_core::{TaskState, Timestamp};
 
 /// `850ms`, `4.2s`, `3m 20s`, `5h 12m`, `9d 3h`.
 pub(crate) fn span(duration: Duration) -> String {
@@ -64,9 +65,49 @@ pub(crate) fn number(value: u64) -> String {
     shown
 }
 
+/// An estimate, with as many figures as it deserves: `about 950`, `about 45,000`, `about 3.2 million`.
+pub(crate) fn about(value: u64) -> String {
+    let scale = 10_u64.pow(value.checked_ilog10().unwrap_or(0).saturating_sub(1));
+    let rounded = value.saturating_add(scale / 2) / scale * scale;
+    let (unit, name) = match rounded {
+        1_000_000_000.. => (1e9, "billion"),
+        1_000_000.. => (1e6, "million"),
+        _ => return format!("about {}", number(rounded)),
+    };
+    format!("about {} {name}", rounded as f64 / unit)
+}
+
+/// How many tasks are in a state, marked if nobody counted them.
+pub(crate) fn tasks(status: &StoreStatus, state: TaskState) -> String {
+    let at = state.code() as usize;
+    if status.estimated[at] { about(status.by_state[at]) } else { number(status.by_state[at]) }
+}
+
+/// The states whose numbers are estimates, for programs.
+pub(crate) fn estimated(status: &StoreStatus) -> Vec<&'static str> {
+    TaskState::ALL.iter().filter(|state| status.estimated[state.code() as usize]).map(|state| state.as_str()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn estimates_look_like_estimates() {
+        for (value, shown) in [
+            (0, "about 0"),
+            (7, "about 7"),
+            (949, "about 950"),
+            (45_321, "about 45,000"),
+            (999_999, "about 1 million"),
+            (3_198_244, "about 3.2 million"),
+            (12_000_000, "about 12 million"),
+            (1_449_000_000, "about 1.4 billion"),
+        ] {
+            assert_eq!(about(value), shown);
+        }
+        assert!(about(u64::MAX).ends_with(" billion"));
+    }
 
     #[test]
     fn words_for_people() {

@@ -60,6 +60,28 @@ pub(crate) async fn added(store: &Inner, addition: AdditionId, ids: &[TaskId]) -
     Ok(ids.iter().map(|id| stored.contains(&id.0)).collect())
 }
 
+/// The payload of a tried addition: large enough to need room of its own, random so that it is not compressed.
+const TRIED_BYTES: usize = 32 << 10;
+
+/// Adds a task in a transaction that is rolled back.
+pub(crate) async fn check(store: &Inner) -> Result<()> {
+    let mut payload = String::with_capacity(TRIED_BYTES + 64);
+    payload.push_str("{\"args\": [\"");
+    while payload.len() < TRIED_BYTES {
+        payload.push_str(&Uuid::new_v4().simple().to_string());
+    }
+    payload.push_str("\"]}");
+    let task = NewTask::new("taskyard:check", payload.into_bytes());
+    let arrays = Arrays::of(None, &[&task], None);
+    rerunning(|| async {
+        let transaction = store.pool.begin(Role::Ask).await?;
+        let tried = transaction.query(SQL, &arrays.params()).await;
+        transaction.rollback().await;
+        tried.map(drop)
+    })
+    .await
+}
+
 /// Answers whether others have been told.
 async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask]) -> Result<bool> {
     let chunks = chunks(batch.iter());

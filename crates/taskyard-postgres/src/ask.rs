@@ -224,7 +224,8 @@ pub(crate) async fn queues(store: &Inner) -> Result<Vec<QueueStatus>> {
 }
 
 pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
-    let sql = "SELECT by_state, servers, oldest_us, parked, taskyard.ready_sample() FROM taskyard.task_status()";
+    let sql =
+        "SELECT by_state, servers, oldest_us, parked, taskyard.ready_sample(), estimated FROM taskyard.task_figures()";
     let rows = store.pool.ask(Role::Ask, sql, &[]).await?;
     let Some(row) = rows.first() else { return Ok(StoreStatus::default()) };
     let counts: Vec<i64> = get(row, 0)?;
@@ -235,6 +236,11 @@ pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
         misplaced: count(row, 4)?,
         ..StoreStatus::default()
     };
+    for at in get::<Option<Vec<i32>>>(row, 5)?.unwrap_or_default() {
+        if let Some(place) = usize::try_from(at).ok().and_then(|at| status.estimated.get_mut(at)) {
+            *place = true;
+        }
+    }
     for (place, count) in status.by_state.iter_mut().zip(counts) {
         *place = u64::try_from(count).unwrap_or(0);
     }

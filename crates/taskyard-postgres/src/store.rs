@@ -339,6 +339,10 @@ impl Store for PostgresStore {
         ask::status(&self.inner).await
     }
 
+    async fn check_writes(&self) -> Result<()> {
+        add::check(&self.inner).await
+    }
+
     async fn schedule_put(&self, schedule: &NewSchedule, on_conflict: OnConflict) -> Result<SchedulePut> {
         schedules::put(&self.inner, schedule, on_conflict).await
     }

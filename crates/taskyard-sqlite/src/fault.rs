@@ -93,6 +93,17 @@ impl Place {
         }
     }
 
+    /// Refuses if nothing can be stored any more.
+    ///
+    /// # Errors
+    /// `Full`.
+    pub(crate) fn check_space(&self) -> Result<(), Error> {
+        if self.is_full() {
+            return Err(Error::Full(format!("{}: its file system has less than 256 KiB left", self.path.display())));
+        }
+        Ok(())
+    }
+
     /// Whether hardly anything fits on the file system any more: SQLite reports some of that as an I/O error.
     fn is_full(&self) -> bool {
         let directory = self.path.parent().unwrap_or(Path::new("."));

@@ -271,6 +271,10 @@ impl Store for SqliteStore {
         self.readers.read(ops::status::status).await
     }
 
+    async fn check_writes(&self) -> Result<()> {
+        self.writer.chore(|writer| writer.place.check_space()).await
+    }
+
     async fn schedule_put(&self, schedule: &NewSchedule, on_conflict: OnConflict) -> Result<SchedulePut> {
         let schedule = schedule.clone();
         self.writer.write(move |tx| ops::schedule::put(tx, &schedule, on_conflict)).await

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use taskyard_testkit::postgres::shared;
 
 use crate::demo::report;
-use crate::place::{Place, Running, said};
+use crate::place::{Place, Running, eventually, said};
 
 #[test]
 fn tasks_go_their_way() {
@@ -105,6 +105,45 @@ fn a_wrong_address_is_one_clear_sentence() {
     assert!(!refused.stderr.contains("geheim"), "{refused:?}");
     let away = place.run(&["task", "list", "--database", "postgresql://postgres@127.0.0.1:1/x"]);
     assert!(away.code == 3 && away.stderr.contains("cannot reach the database"), "{away:?}");
+}
+
+#[test]
+fn the_status_says_what_is_estimated_and_what_is_wrong() {
+    let database = shared().create_database();
+    let place = Place::on(database.clone());
+    let _server = place.server(&[]);
+    let sql = |sql: &str| shared().psql_in(&database, sql);
+    let status = || {
+        let said = place.run(&["queue", "status", "--json"]);
+        (said.code, serde_json::from_str::<serde_json::Value>(&said.stdout).unwrap())
+    };
+    let problem = |part: &str| {
+        let (code, status) = status();
+        let found = status["problems"].as_array().unwrap().iter().any(|why| why.as_str().unwrap().contains(part));
+        assert!(!found || (code == 1 && status["healthy"] == false), "{status}");
+        found
+    };
+    assert_eq!((status().0, &status().1["estimated"]), (0, &json!([])));
+    // A database that takes no additions, as one whose disk is full.
+    sql("CREATE FUNCTION taskyard.full() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+         CREATE TRIGGER full_disk BEFORE INSERT ON taskyard.task FOR EACH ROW EXECUTE FUNCTION taskyard.full()");
+    assert!(problem("no space left"));
+    sql("DROP TRIGGER full_disk ON taskyard.task");
+    assert_eq!(status().0, 0);
+    assert_eq!(sql("SELECT count(*) FROM taskyard.task"), "0", "what was tried is not there");
+    // A task that nobody can run.
+    place.ok(&["task", "add", "nobody::knows"]);
+    eventually("the task is parked", || problem("1 task is parked"));
+    // The statistics of a large table.
+    sql("UPDATE pg_class SET relpages = 30000, reltuples = 3198244 WHERE oid = 'taskyard.task'::regclass");
+    assert_eq!(status().1["estimated"], json!(["stopped", "done", "cancelled"]));
+    let text = place.run(&["queue", "status"]).stdout;
+    let shown = |state: &str| text.lines().find(|line| line.starts_with(state)).unwrap().to_owned();
+    assert!(["stopped", "done", "cancelled"].iter().all(|state| shown(state).contains("about ")), "{text}");
+    assert!(["waiting", "enqueued", "failed"].iter().all(|state| !shown(state).contains("about ")), "{text}");
+    assert!(place.ok(&["queue", "stats"]).contains("about "), "wherever they are shown");
+    assert_eq!(place.json(&["top", "--once"])["estimated"], json!(["stopped", "done", "cancelled"]));
 }
 
 #[test]

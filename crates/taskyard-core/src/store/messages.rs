@@ -163,6 +163,8 @@ pub struct QueueStatus {
 pub struct StoreStatus {
     /// Tasks by state, in the order of [`TaskState::ALL`].
     pub by_state: [u64; 7],
+    /// Which of these numbers are estimates, in the same order: an exact one would take a walk through a large table.
+    pub estimated: [bool; 7],
     /// Servers with a live lease.
     pub servers_alive: u64,
     /// The age of the oldest task that is enqueued in a queue that is not paused.

@@ -49,12 +49,15 @@ async fn it_is_said_and_outlived() {
     };
     assert!(matches!(error, Error::Full(_)), "{error:?}");
     assert!(error.is_transient());
+    // Who asks for the state of the queue hears of it, without adding anything.
+    assert!(matches!(store.check_writes().await, Err(Error::Full(_))));
     // Reading goes on; all that was acknowledged is there.
     let records = store.get(&added).await.unwrap();
     assert!(records.iter().all(Option::is_some), "{} acknowledged", added.len());
     // Room again: everything goes on without a restart.
     let grown = Command::new("mount").args(["-o", "remount,size=64m"]).arg(small.path()).status().unwrap();
     assert!(grown.success());
+    store.check_writes().await.unwrap();
     let server = server(&store).await;
     let claimed = claim(&store, server, 1_000).await;
     assert_eq!(claimed.len(), added.len());

@@ -10,6 +10,8 @@ use crate::factory::{LEASE, delayed, in_queue, task, tasks};
 
 pub(super) async fn an_empty_database(yard: Yard) {
     assert_eq!(yard.store.status().await.unwrap(), StoreStatus::default());
+    yard.store.check_writes().await.unwrap();
+    assert_eq!(yard.store.status().await.unwrap(), StoreStatus::default(), "what was tried is not there");
     assert!(yard.store.queues().await.unwrap().iter().all(|queue| queue.enqueued + queue.waiting + queue.doing == 0));
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
     }
     // Finished tasks are counted over all queues: by queue it would take a walk through all of them.
     let status = store.status().await?;
-    let count = |state: TaskState| format!("{} {state}", moment::number(status.by_state[state.code() as usize]));
+    let count = |state: TaskState| format!("{} {state}", moment::tasks(&status, state));
     let all = TaskState::ALL.map(count).join(", ");
     out.line(format_args!("all queues: {all}"))?;
     Ok(0)

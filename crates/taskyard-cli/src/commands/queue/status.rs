@@ -1,15 +1,19 @@
-//! `queue status`: exit code 0 healthy, 1 without a live server or with a task that has been runnable for too long.
+//! `queue status`: exit code 0 healthy, 1 with anything that keeps tasks from being added or run: no live server, a task that
+//! has been runnable for too long, parked tasks, a database that takes no additions.
 
 use std::time::Duration;
 
 use clap::Args;
-use taskyard::TaskState;
+use taskyard::{Error, Store, TaskState};
 
 use crate::commands::filter::span;
 use crate::failure::Failure;
 use crate::grid::Grid;
 use crate::moment;
 use crate::session::{Access, Session};
+
+/// How long a tried addition may take.
+const CHECK_MAX: Duration = Duration::from_secs(5);
 
 /// Say whether the queue is healthy
 #[derive(Debug, Args)]
@@ -42,8 +46,15 @@ impl Status {
                     .to_owned(),
             );
         }
+        if status.parked > 0 {
+            problems.push(format!(
+                "{} {} that no server can run (`taskyard task list --state waiting` shows them)",
+                moment::number(status.parked),
+                if status.parked == 1 { "task is parked" } else { "tasks are parked" }
+            ));
+        }
+        problems.extend(unwritable(store.as_ref()).await);
         let out = session.out();
-        let by_state = TaskState::ALL.iter().map(|state| (state.as_str(), status.by_state[state.code() as usize]));
         if out.is_json() {
             out.json(&serde_json::json!({
                 "healthy": problems.is_empty(),
@@ -51,7 +62,11 @@ impl Status {
                 "backend": store.backend(),
                 "database": session.address(),
                 "servers_alive": status.servers_alive,
-                "tasks": by_state.map(|(name, count)| (name.to_owned(), count.into())).collect::<serde_json::Map<_, _>>(),
+                "tasks": TaskState::ALL
+                    .iter()
+                    .map(|state| (state.as_str().to_owned(), status.by_state[state.code() as usize].into()))
+                    .collect::<serde_json::Map<_, _>>(),
+                "estimated": moment::estimated(&status),
                 "parked": status.parked,
                 "oldest_enqueued_seconds": status.oldest_enqueued.map(|age| age.as_secs_f64()),
             }))?;
@@ -59,8 +74,8 @@ impl Status {
             let mut grid = Grid::new(["", ""]);
             grid.row(["database", &session.address()]);
             grid.row(["servers alive", &status.servers_alive.to_string()]);
-            for (name, count) in by_state {
-                grid.row([name, &moment::number(count)]);
+            for state in TaskState::ALL {
+                grid.row([state.as_str(), &moment::tasks(&status, state)]);
             }
             grid.row(["parked", &moment::number(status.parked)]);
             grid.row(["oldest enqueued", &status.oldest_enqueued.map_or_else(|| "-".into(), moment::span)]);
@@ -68,5 +83,14 @@ impl Status {
             out.grid(grid)?;
         }
         Ok(u8::from(!problems.is_empty()))
+    }
+}
+
+/// Why no task can be added now, if none can. A role that may only read says nothing about that.
+async fn unwritable(store: &dyn Store) -> Option<String> {
+    match tokio::time::timeout(CHECK_MAX, store.check_writes()).await {
+        Ok(Ok(()) | Err(Error::Refused(_))) => None,
+        Ok(Err(error)) => Some(format!("no task can be added: {error}")),
+        Err(_) => Some(format!("an addition does not get through within {}", moment::span(CHECK_MAX))),
     }
 }

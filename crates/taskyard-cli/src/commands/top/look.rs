@@ -7,6 +7,8 @@ use taskyard::{
     Error, Progress, QueueStatus, Result, ScheduleRecord, TaskFilter, TaskRecord, TaskState, Taskyard, Timestamp, store,
 };
 
+use crate::moment;
+
 /// Rows of each list.
 const RUNNING_MAX: usize = 15;
 const DEAD_MAX: usize = 5;
@@ -126,6 +128,7 @@ impl Frame {
             "at": self.now,
             "database": self.address,
             "states": states.collect::<serde_json::Map<_, _>>(),
+            "estimated": moment::estimated(&self.status),
             "parked": self.status.parked,
             "oldest_enqueued_seconds": self.status.oldest_enqueued.map(|age| age.as_secs_f64()),
             "per_second": self.pace.map(|pace| json!({"added": pace.added, "done": pace.done, "failed": pace.failed})),

@@ -23,10 +23,8 @@ pub(super) fn lines(frame: &Frame, terminal: bool) -> Vec<String> {
 }
 
 fn states(frame: &Frame) -> String {
-    let mut parts: Vec<String> = TaskState::ALL
-        .iter()
-        .map(|state| format!("{state} {}", moment::number(frame.status.by_state[state.code() as usize])))
-        .collect();
+    let mut parts: Vec<String> =
+        TaskState::ALL.iter().map(|state| format!("{state} {}", moment::tasks(&frame.status, *state))).collect();
     if frame.status.parked > 0 {
         parts.push(format!("parked {}", moment::number(frame.status.parked)));
     }

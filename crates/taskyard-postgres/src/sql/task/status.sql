@@ -1,7 +1,8 @@
 -- The whole database in figures. Runnable, waiting, running and failed tasks are counted in the small tables; of the
--- others, in a large database (over 160 MB), the statistics tell how many there are and a sample of pages which.
-CREATE OR REPLACE FUNCTION taskyard.task_status(OUT by_state bigint[], OUT servers bigint, OUT oldest_us bigint,
-    OUT parked bigint)
+-- others, in a large database (over 160 MB), the statistics tell how many there are and a sample of pages which: the codes
+-- of those states are in `estimated`.
+CREATE OR REPLACE FUNCTION taskyard.task_figures(OUT by_state bigint[], OUT servers bigint, OUT oldest_us bigint,
+    OUT parked bigint, OUT estimated int[])
 LANGUAGE plpgsql SET jit = off AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
@@ -14,6 +15,7 @@ DECLARE
 BEGIN
     SELECT c.relpages, c.reltuples INTO v_pages, v_total FROM pg_catalog.pg_class c
     WHERE c.oid = 'taskyard.task'::regclass;
+    estimated := ARRAY[]::int[];
     IF v_pages <= 20000 OR v_total < 0 THEN
         SELECT array_agg(coalesce(c.n, 0) ORDER BY s.state) INTO by_state FROM generate_series(0, 6) AS s(state)
             LEFT JOIN (SELECT t.state, count(*) AS n FROM taskyard.task t GROUP BY t.state) c ON c.state = s.state;
@@ -32,6 +34,7 @@ BEGIN
         by_state[4] := v_rest * v_count[1] / v_sum;
         by_state[5] := v_rest * v_count[2] / v_sum;
         by_state[7] := v_rest * v_count[3] / v_sum;
+        estimated := ARRAY[3, 4, 6];
     END IF;
     SELECT count(*) INTO servers FROM taskyard.server s WHERE s.dead_at IS NULL AND s.lease_until > v_now;
     SELECT count(*) INTO parked FROM taskyard.waiting w WHERE w.reason = 3;
@@ -42,4 +45,11 @@ BEGIN
         FROM taskyard.ready r JOIN taskyard.task t ON t.id = r.task_id WHERE r.order_number = v_first;
     END IF;
 END
+$$;
+
+-- The same without `estimated`, as programs of older builds call it.
+CREATE OR REPLACE FUNCTION taskyard.task_status(OUT by_state bigint[], OUT servers bigint, OUT oldest_us bigint,
+    OUT parked bigint)
+LANGUAGE sql SET jit = off AS $$
+    SELECT f.by_state, f.servers, f.oldest_us, f.parked FROM taskyard.task_figures() f
 $$;
