@@ -72,7 +72,7 @@ impl Cluster {
         let watchdog = Watchdog::over(&directory);
         let data = directory.join("data");
         let mut initdb = binaries.command("initdb");
-        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions"]);
+        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]);
         if !options.durable {
             initdb.arg("--no-sync");
         }
