@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ._codec import register_serializer
 from ._core import __version__
 from ._options import RetryPolicy, Unique
+from ._restore import register_aliases
 from ._task import Task, task
 from .dependencies import INJECTED, Inject, get_service, register_service, unregister_service
 from .errors import (
@@ -124,6 +125,7 @@ __all__ = [
     "on_post_run",
     "on_pre_create",
     "on_pre_run",
+    "register_aliases",
     "register_serializer",
     "register_service",
     "task",

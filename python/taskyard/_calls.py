@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import _codec, _core, _identity, _port, _running
+from ._codec import Reference
 from ._options import OPTIONS, describe, merge
 from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
 
 
-class Call:
+class Call(Reference):
     """A function with its arguments and options, for ``add_tasks``. As an argument of another call that is added with it,
     or later, it stands for its result: that one becomes its child."""
 
-    __taskyard_reference__ = True
     __slots__ = ("args", "function", "id", "kwargs", "options")
 
     def __init__(
@@ -99,20 +99,21 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         draft["kind"] = function
         # A path in Rust has its colons doubled.
         draft["runtime"] = options.get("runtime") or ("python" if ":" in function.replace("::", "") else "rust")
+        # Plain JSON, whatever stands in it: the worker fits it to the function's annotations.
         draft["payload"], references = _codec.encode_plain(call.args, call.kwargs)
     elif _identity.is_task_object(function):
         from ._tasks.travel import describe as describe_object
 
-        options = merge(function.__taskyard_options__, options)
+        options = merge(type(function).__taskyard_options__, options)
         references = []
         draft["kind"], payload, blobs = describe_object(function, defaults, options)
         _put_payload(draft, payload, blobs, defaults, "attributes")
     else:
         plain = _identity.unwrap(function)
-        declared = getattr(function, "options", None)
+        kind, is_global = _identity.identify(plain)
+        declared = declared_options(function, kind if is_global else None)
         if declared:
             options = merge(declared, options)
-        kind, is_global = _identity.identify(plain)
         found = _identity.shape(plain)
         _identity.check_call(plain, found, call.args, call.kwargs)
         if is_global:
@@ -136,6 +137,17 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
     return draft
 
 
+def declared_options(function: Any, kind: str | None) -> dict[str, Any]:
+    """The options that ``@task`` declares for a function: its own, or those of the task that it stands around under the
+    same name."""
+    declared: Any = function
+    if not issubclass(type(function), _identity.Declared):
+        declared = _identity.FUNCTIONS.declared.get(kind) if kind is not None else None
+        if not isinstance(declared, _identity.Declared) or declared.function is function:
+            return {}
+    return dict(declared.options)
+
+
 def _put_payload(
     draft: dict[str, Any], payload: bytes, blobs: list[_codec.Blob], defaults: dict[str, Any], what: str
 ) -> None:
@@ -146,7 +158,7 @@ def _put_payload(
             "(setting arguments_bytes_max)",
             hint="store large data elsewhere and pass its place, or raise the setting",
         )
-    draft["payload"] = payload
+    draft["payload"], draft["encoded"] = payload, True
     if blobs:
         draft["blobs"] = blobs
 

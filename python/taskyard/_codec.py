@@ -22,6 +22,7 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from . import _restore
 from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid
 
 DEFAULT_NESTING = 64
@@ -144,7 +145,7 @@ class Encoder:
             return self._enum(value, cls, path)
         if isinstance(value, tuple) and hasattr(cls, "_fields") and cls.__bases__ == (tuple,):
             items = [self.value(item, f"{path}.{field}", depth + 2) for field, item in zip(cls._fields, value, strict=True)]
-            return {"$namedtuple": [self._findable(cls, path), items]}
+            return {"$namedtuple": [self._findable(cls, path), items, list(cls._fields)]}
         if dataclasses.is_dataclass(cls):
             return self._dataclass(value, cls, path, depth)
         if _is_pydantic(cls):
@@ -224,9 +225,15 @@ class Encoder:
         return data, blobs
 
 
+class Reference:
+    """The base of what stands for a task's result as an argument."""
+
+    __slots__ = ()
+
+
 def is_reference(value: Any) -> bool:
     """Whether a value is a task, which as an argument stands for its result."""
-    return getattr(type(value), "__taskyard_reference__", False) is True
+    return issubclass(type(value), Reference)
 
 
 def reference(value: Any) -> dict[str, str]:
@@ -331,28 +338,61 @@ class Decoder:
 
     def _enum(self, item: Any) -> Any:
         cls = self._class(item[0], lambda cls: issubclass(cls, enum.Enum), "enum")
-        return cls(self.value(item[1]["value"])) if isinstance(item[1], dict) else cls[item[1]]
+        if isinstance(item[1], dict):
+            return cls(self.value(item[1]["value"]))
+        name = _restore.aliases_of(cls).get(item[1], item[1])
+        if name not in cls.__members__:
+            raise InvalidArgument(
+                f"a stored value is `{item[1]}` of the enum `{item[0]}`, which has no such member", hint=_restore.ALIAS
+            )
+        return cls[name]
 
     def _namedtuple(self, item: Any) -> Any:
-        cls = self._class(item[0], lambda cls: issubclass(cls, tuple), "named tuple")
-        return tuple.__new__(cls, [self.value(each) for each in item[1]])
+        cls = self._class(item[0], lambda cls: issubclass(cls, tuple) and hasattr(cls, "_fields"), "named tuple")
+        return _restore.named_tuple(cls, item[0], [self.value(each) for each in item[1]], item[2:])
 
     def _dataclass(self, item: Any) -> Any:
         cls = self._class(item[0], dataclasses.is_dataclass, "dataclass")
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        given = {name: self.value(each) for name, each in item[1].items()}
+        stored = _restore.by_field(cls, item[0], given, fields)
         made = object.__new__(cls)
-        for name, each in item[1].items():
-            object.__setattr__(made, name, self.value(each))
+        # What was stored is put back as it was, and nothing of the class runs; what is new is as the class says.
+        for name, field in fields.items():
+            if name in stored:
+                value = stored[name]
+            elif field.default is not dataclasses.MISSING:
+                value = field.default
+            elif field.default_factory is not dataclasses.MISSING:
+                value = field.default_factory()
+            elif not field.init:
+                value = getattr(cls(**{each: stored[each] for each in stored if fields[each].init}), name)
+            else:
+                raise _restore.missing(item[0], name)
+            object.__setattr__(made, name, value)
         return made
 
     def _pydantic(self, item: Any) -> Any:
         cls = self._class(item[0], _is_pydantic, "model")
-        made = cls.__new__(cls)
-        extra = {name: self.value(each) for name, each in item[3].items()} if len(item) > 3 else None
-        # Nothing of its own runs: it is put back as it was.
-        object.__setattr__(made, "__dict__", {name: self.value(each) for name, each in item[1].items()})
-        object.__setattr__(made, "__pydantic_fields_set__", set(item[2]))
-        object.__setattr__(made, "__pydantic_extra__", extra)
-        object.__setattr__(made, "__pydantic_private__", None)
+        extra = {name: self.value(each) for name, each in item[3].items()} if len(item) > 3 else {}
+        given = {name: self.value(each) for name, each in item[1].items()}
+        fields = cls.model_fields
+        # Values that a property keeps are no fields.
+        kept = {name: given.pop(name) for name in list(given) if name not in fields and _restore.is_cached(cls, name)}
+        stored = _restore.by_field(cls, item[0], given, fields, _restore.pydantic_names(cls))
+        try:
+            made = _restore.validated(cls, {**extra, **stored})
+        except ValueError as error:
+            raise InvalidArgument(f"a stored value does not fit the model `{item[0]}` any more: {error}") from error
+        own = made.__dict__
+        for name, value in stored.items():
+            # It was valid when it was stored: converted is only what the class wants as another type now.
+            if name in own and type(own[name]) is type(value):
+                own[name] = value
+        own.update(kept)
+        was_set = set(item[2])
+        names = {name for name in made.__pydantic_fields_set__ if name in was_set or name not in stored}
+        object.__setattr__(made, "__pydantic_fields_set__", names)
         return made
 
     def _object(self, item: Any) -> Any:
@@ -452,30 +492,44 @@ def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, 
     """A payload for a function in another language, and the tasks whose results are arguments of it. JSON alone; what
     JSON lacks is refused."""
     references: list[Any] = []
+    #: Ids that stand in data as a reference would: where, by the id.
+    alike: dict[str, str] = {}
 
     def refer(value: Any) -> dict[str, str]:
         references.append(value)
         return reference(value)
 
     for place, value in enumerate(args):
-        _check_plain(value, f"argument {place + 1}")
+        _check_plain(value, f"argument {place + 1}", alike)
     for name, value in kwargs.items():
-        _check_plain(value, f"argument `{name}`")
+        _check_plain(value, f"argument `{name}`", alike)
     payload = {"args": list(args), "kwargs": kwargs}
     data = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=refer)
+    if references:
+        # Only these are results; what looks so elsewhere is data.
+        results = list(dict.fromkeys(value.id for value in references))
+        for id in results:
+            if id in alike:
+                raise NotSerializable(
+                    f"{alike[id]} is the text that stands for the result of task {id}, which another argument is",
+                    hint="pass the reference itself in both places",
+                )
+        data = f'{data[:-1]},"results":{json.dumps(results)}}}'
     return data.encode(), references
 
 
-def _check_plain(value: Any, path: str) -> None:
+def _check_plain(value: Any, path: str, alike: dict[str, str]) -> None:
     cls = type(value)
     if cls is list:
         for place, item in enumerate(value):
-            _check_plain(item, f"{path}[{place}]")
+            _check_plain(item, f"{path}[{place}]", alike)
     elif cls is dict:
+        if list(value) == ["$result"] and type(value["$result"]) is str:
+            alike[value["$result"]] = path
         for key, item in value.items():
             if type(key) is not str:
                 raise NotSerializable(f"a key of {path} is no text, and a function in another language takes JSON")
-            _check_plain(item, f"{path}[{key!r}]")
+            _check_plain(item, f"{path}[{key!r}]", alike)
     elif cls not in _PLAIN and not (cls is float and math.isfinite(value)) and not is_reference(value):
         raise NotSerializable(
             f"{path} is a {class_name(cls).replace(':', '.')}, and a function in another language takes plain JSON",
@@ -500,9 +554,9 @@ def may_refer(data: bytes) -> bool:
 
 
 def decode_call(data: bytes, opened: Opened, results: dict[str, Any] | None = None) -> Payload:
-    """Reads a payload."""
+    """Reads a payload in this package's encoding. (The server has escaped plain JSON before it is here.)"""
     try:
-        payload = json.loads(data)
+        payload = json.loads(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"the payload is no JSON: {error}") from None
     if not isinstance(payload, dict):
@@ -536,6 +590,6 @@ def encode_result(value: Any, *, bytes_max: int, nesting_max: int = DEFAULT_NEST
     return data
 
 
-def decode(value: Any) -> Any:
-    """A result or context that was read from JSON."""
-    return Decoder().value(value)
+def decode(value: Any, encoded: bool = True) -> Any:
+    """A result, an argument or a context that was read from JSON. What is not ``encoded`` is data as it stands."""
+    return Decoder().value(value) if encoded else value

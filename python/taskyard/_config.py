@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import sys
 import weakref
 from typing import Any
 
@@ -20,7 +22,7 @@ _NUMBERS = {
 class QueuedTaskConfig:
     """The settings of this process, as ``get_service(QueuedTaskConfig)`` gives them.
 
-    ``max_workers``, ``worker_idle_timeout`` (seconds), ``polling_interval`` and ``fallback_polling_interval`` (seconds)
+    ``max_workers``, ``worker_idle_timeout``, ``polling_interval`` and ``fallback_polling_interval`` (seconds or timedelta)
     are those of servers in this process; ``task_timeout`` (seconds, 0 = no limit) and ``max_retries`` the defaults of
     tasks added from it. A change counts at once. ``use_postgresql_notify`` and ``notify_channel`` can only be read: they
     are decided when the database is opened.
@@ -42,7 +44,14 @@ class QueuedTaskConfig:
         if name not in _NUMBERS:
             raise AttributeError(f"the setting `{name}` is decided at the start; it cannot be changed while running")
         least, cls = _NUMBERS[name]
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least or cls(value) != value:
+        if isinstance(value, dt.timedelta) and cls is float:
+            value = value.total_seconds()
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not least <= value <= sys.float_info.max
+            or cls(value) != value
+        ):
             raise InvalidArgument(f"{name}: {value!r} is no {'whole ' if cls is int else ''}number from {least} up")
         self._values[name] = cls(value)
         for listener in list(self._listeners):

@@ -34,9 +34,25 @@ class Shape(NamedTuple):
 
     signature: inspect.Signature | None
     names: tuple[str, ...]
+    #: Parameters that the worker fills.
+    injected: frozenset[str]
     #: Positional arguments that a call without keywords may have.
     least: int
     most: int
+
+
+class Declared:
+    """A function that ``@task`` declares, with the options of its tasks. Only an object of this class is one: attributes
+    are copied by ``functools.wraps`` from a function to what stands around it, and say nothing about that."""
+
+    function: Callable[..., Any]
+    options: dict[str, Any]
+
+
+class TaskClass:
+    """The base of all classes of tasks."""
+
+    __slots__ = ()
 
 
 _main_name: str | None = None
@@ -70,13 +86,13 @@ def _walk(module: Any, qualname: str) -> Any:
 
 
 def unwrap(function: Any) -> Any:
-    """The plain function of a ``@task`` object."""
-    return getattr(function, "__taskyard_function__", function)
+    """The plain function of a ``@task`` object. Anything else, a function that is wrapped around one included, is itself."""
+    return function.function if issubclass(type(function), Declared) else function
 
 
 def is_task_class(value: Any) -> bool:
     """Whether it is a class of tasks (``taskyard.tasks.Task``), which is a kind as functions are."""
-    return inspect.isclass(value) and getattr(value, "__taskyard_task_class__", False) is True
+    return isinstance(value, type) and issubclass(value, TaskClass)
 
 
 def is_task_object(value: Any) -> bool:
@@ -178,7 +194,7 @@ def shape(function: Any) -> Shape:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        made = Shape(None, (), 0, sys.maxsize)
+        made = Shape(None, (), frozenset(), 0, sys.maxsize)
     else:
         own = set(injected(function))
         parameters = [p for p in signature.parameters.values() if p.name not in own]
@@ -191,6 +207,7 @@ def shape(function: Any) -> Shape:
         made = Shape(
             signature.replace(parameters=_ordered(parameters)),
             tuple(signature.parameters),
+            frozenset(own),
             least if plain else sys.maxsize,
             (sys.maxsize if many else len(places)) if plain else -1,
         )
@@ -216,6 +233,8 @@ def check_call(function: Any, found: Shape, args: tuple[Any, ...], kwargs: dict[
     """Raises ``TypeError`` if the function cannot be called so."""
     if found.signature is None or (not kwargs and found.least <= len(args) <= found.most):
         return
+    for name in found.injected.intersection(kwargs):
+        raise TypeError(f"{function.__qualname__}: the worker provides `{name}`, and no caller can give it")
     try:
         found.signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -232,24 +251,39 @@ class Functions:
         self.app = app.split(":")[0] if app else None
         self.include = tuple(include)
         self.roots: set[str] = set()
-        #: Functions that this process itself made tasks of, or that `@task` declares.
+        #: Functions that this process itself made tasks of, or that are declared: their names may mean something, and what
+        #: it is stands in their modules.
         self.known: dict[str, Callable[..., Any]] = {}
+        #: Those of them that `@task` declares, and classes of tasks.
+        self.declared: dict[str, Declared | type] = {}
+
+    def declare(self, function: Callable[..., Any], declared: Declared | type) -> None:
+        """Makes a function at the top of a module, or a class, a task by its name."""
+        kind = f"{function.__module__}:{function.__qualname__}"
+        self.known[kind] = function
+        self.declared[kind] = declared
 
     def add_root(self, directory: str | os.PathLike[str]) -> None:
         """Modules below this directory are the application's, unless they were installed."""
         self.roots.add(os.path.realpath(directory))
 
+    def is_declared(self, kind: str) -> bool:
+        """Whether ``@task`` declares the function of a kind, or it is a class of tasks."""
+        module, _, qualname = kind.partition(":")
+        return any(f"{name}:{qualname}" in self.declared for name in self._names(module))
+
     def find(self, kind: str) -> Callable[..., Any] | None:
-        """The function of a kind; None if there is none that may run."""
-        known = self.known.get(kind)
-        if known is not None:
-            return known
+        """The function of a kind, as it stands in its module now; None if there is none that may run."""
         module_name, _, qualname = kind.partition(":")
-        if not qualname or any(part.startswith("__") or not part.isidentifier() for part in qualname.split(".")):
+        known = self.known.get(kind)
+        names = self._names(module_name)
+        if known is not None:
+            names = (known.__module__, *names)
+        elif not qualname or any(part.startswith("__") or not part.isidentifier() for part in qualname.split(".")):
             return None
-        for name in self._names(module_name):
+        for name in names:
             module = sys.modules.get(name)
-            if module is None or not self.is_ours(module_name, module):
+            if module is None or not (known is not None or self.is_ours(module_name, module)):
                 continue
             function = _walk(module, qualname)
             if (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import logging
 import weakref
@@ -10,7 +11,7 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 from . import _core
-from .errors import WaitTimeout
+from .errors import WaitTimeout, seconds
 
 T = TypeVar("T")
 
@@ -108,11 +109,12 @@ class Answer(Generic[T]):
     async def _wait(self) -> T:
         return self._made_of(await answer(self._reply))
 
-    def result(self, timeout: float | None = None) -> T:
-        """Waits in this thread, for ``timeout`` seconds at most (``WaitTimeout``)."""
+    def result(self, timeout: float | dt.timedelta | None = None) -> T:
+        """Waits in this thread, for ``timeout`` (seconds or timedelta) at most (``WaitTimeout``)."""
+        bound = None if timeout is None else seconds("timeout", timeout)
         if is_in_loop():
             raise RuntimeError("result() would block the event loop: await it here")
-        return self._made_of(answer_now(self._reply, timeout))
+        return self._made_of(answer_now(self._reply, bound))
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .errors import InvalidArgument
+from .errors import InvalidArgument, seconds
 
 #: Names that ``add_task`` takes besides the function's own arguments.
 OPTIONS = frozenset(
@@ -42,15 +42,16 @@ class RetryPolicy:
     """When a failed attempt runs again.
 
     The pause before retry *n* (from 1) is drawn evenly from 0 to ``min(cap, backoff * factor ** (n - 1))`` seconds
-    (full jitter: Brooker, "Exponential Backoff And Jitter", AWS 2015); with ``jitter=False`` it is that time.
+    (full jitter: Brooker, "Exponential Backoff And Jitter", AWS 2015); with ``jitter=False`` it is that time. ``backoff``
+    and ``cap`` are seconds or timedeltas.
     ``on`` are exception classes (or their names) that are retried, ``never`` those that are not, each with its
     subclasses; of an exception that both mean, the closer class decides.
     """
 
     max_retries: int | None = None
-    backoff: float = 2.0
+    backoff: float | dt.timedelta = 2.0
     factor: float = 2.0
-    cap: float = 600.0
+    cap: float | dt.timedelta = 600.0
     jitter: bool = True
     on: tuple[type[BaseException] | str, ...] = ()
     never: tuple[type[BaseException] | str, ...] = ()
@@ -58,7 +59,7 @@ class RetryPolicy:
     def to_json(self) -> str:
         policy: dict[str, Any] = {
             "backoff_ms": _milliseconds("backoff", self.backoff),
-            "factor": seconds("factor", self.factor),
+            "factor": _factor(self.factor),
             "cap_ms": _milliseconds("cap", self.cap),
             "jitter": bool(self.jitter),
             "only": [error_name(error) for error in _several(self.on)],
@@ -93,13 +94,15 @@ def _several(value: Any) -> Iterable[Any]:
     return value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
 
 
-def seconds(what: str, value: Any) -> float:
-    """A number of seconds, from a number or a timedelta."""
+def _factor(value: Any) -> float:
     if isinstance(value, dt.timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise InvalidArgument(f"{what}: {value!r} is no time from 0 up: give seconds or a timedelta")
-    return float(value)
+        raise InvalidArgument(f"factor: {value!r} is no number")
+    return seconds("factor", value)
+
+
+def optional_seconds(what: str, value: Any) -> float | None:
+    """The same as :func:`seconds`, and None for None."""
+    return None if value is None else seconds(what, value)
 
 
 def _milliseconds(what: str, value: Any) -> int:

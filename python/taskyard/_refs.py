@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import inspect
 import json
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
 from . import _codec, _core, _loops, _port, _running
-from ._options import priority_number, text
+from ._options import optional_seconds, priority_number, text
 from ._state import QueuedTaskState
 from .errors import ParentTaskFailed, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
 from .watching import Watch
@@ -54,8 +55,9 @@ class Control:
                 return QueuedTaskState((await _loops.answer(self._port.ask("wait", self._id)))["state"])
         return QueuedTaskState(answer["applied"])
 
-    def result(self, timeout: float | None = None) -> QueuedTaskState:
+    def result(self, timeout: float | dt.timedelta | None = None) -> QueuedTaskState:
         """Waits in this thread."""
+        timeout = optional_seconds("timeout", timeout)
         answer = _loops.answer_now(self._reply, timeout)
         if answer == "requested":
             with _running.resting():
@@ -64,13 +66,11 @@ class Control:
         return QueuedTaskState(answer["applied"])
 
 
-class QueuedTaskRef(Generic[R]):
+class QueuedTaskRef(_codec.Reference, Generic[R]):
     """A task that was added, or is known by its id. ``await ref`` is ``await ref.wait()``.
 
     As an argument of another task it stands for its result: that one becomes its child.
     """
-
-    __taskyard_reference__ = True
 
     def __init__(
         self,
@@ -195,12 +195,13 @@ class QueuedTaskRef(Generic[R]):
         attempts: list[dict[str, Any]] = await self._ask("attempts")
         return attempts
 
-    async def outcome(self, timeout: float | None = None) -> Outcome[R]:
+    async def outcome(self, timeout: float | dt.timedelta | None = None) -> Outcome[R]:
         """Waits until the task has ended; its failure is in the answer and is not raised.
 
         Raises why it could not be stored, and ``WaitTimeout``; the task goes on then. A task that waits for another one
-        leaves its place in its worker to others meanwhile.
+        leaves its place in its worker to others meanwhile. ``timeout`` is in seconds, or a timedelta.
         """
+        timeout = optional_seconds("timeout", timeout)
         try:
             with _running.resting():
                 found = await (self._ask("wait") if timeout is None else asyncio.wait_for(self._ask("wait"), timeout))
@@ -208,7 +209,7 @@ class QueuedTaskRef(Generic[R]):
         except asyncio.TimeoutError:
             raise WaitTimeout(f"task {self._id} did not end within {timeout} s") from None
 
-    async def wait(self, timeout: float | None = None) -> R:
+    async def wait(self, timeout: float | dt.timedelta | None = None) -> R:
         """The task's result.
 
         Raises ``TaskFailed`` with the original's type name, message and traceback, ``TaskCancelled`` (an
@@ -219,8 +220,9 @@ class QueuedTaskRef(Generic[R]):
     def __await__(self) -> Generator[Any, None, R]:
         return self.wait().__await__()
 
-    def result(self, timeout: float | None = None) -> R:
-        """Like :meth:`wait`, in a thread without an event loop. ``timeout`` in seconds."""
+    def result(self, timeout: float | dt.timedelta | None = None) -> R:
+        """Like :meth:`wait`, in a thread without an event loop. ``timeout`` in seconds, or a timedelta."""
+        timeout = optional_seconds("timeout", timeout)
         if _loops.is_in_loop():
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
         id = self._id_now(timeout)

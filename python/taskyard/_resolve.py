@@ -26,6 +26,9 @@ class Dependency(NamedTuple):
     use_cache: bool
 
 
+#: Providers of services that are got without a request, each with its class: these very functions, and none around them.
+SERVICES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
 #: What only a request has, by the names of Starlette's and FastAPI's classes.
 _OF_REQUESTS = {"Request", "HTTPConnection", "WebSocket", "Response", "BackgroundTasks", "SecurityScopes"}
 _OF_PARAMS = {"Header", "Cookie", "Query", "Path", "Body", "Form", "File", "UploadFile"}
@@ -153,7 +156,10 @@ def _service(provide: Any) -> Any:
 
     if inspect.isclass(provide) and issubclass(provide, QueuedTasks):
         return provide
-    return getattr(provide, "__taskyard_service__", None)
+    try:
+        return SERVICES.get(provide)
+    except TypeError:
+        return None  # what cannot be referred to weakly is none of ours
 
 
 class Resolver:

@@ -44,6 +44,8 @@ class Running:
         self.state = "doing"
         self._stored = context or b"{}"
         self._bound = len(self._stored)
+        #: Names that it came with: those from elsewhere may begin with anything.
+        self._given: frozenset[str] = frozenset()
         self._lock = threading.RLock()
         self._dirty = False
         self._lines: list[tuple[int, str, str, str | None, str | None]] = []
@@ -78,6 +80,7 @@ class Running:
         """Reads the stored context; raises if it holds what this process cannot read."""
         if self._stored != b"{}":
             self.context = {name: _codec.decode(value) for name, value in json.loads(self._stored).items()}
+            self._given = frozenset(self.context)
 
     @property
     def idempotency_key(self) -> str:
@@ -173,7 +176,8 @@ class Running:
         encoded = {}
         for name, value in list(self.context.items()):
             try:
-                check_names({name: value})
+                if name not in self._given:
+                    check_names({name: value})
                 encoded[name] = encoder.value(value, f"context `{name}`", 1)
             except TaskyardError as error:
                 log.error("task %s: `%s` was put into the context and cannot be stored: %s", self.id, name, error)

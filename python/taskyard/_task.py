@@ -6,36 +6,37 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from ._identity import FUNCTIONS
+from ._identity import FUNCTIONS, Declared, unwrap
 from ._options import OPTIONS, merge
 from .errors import InvalidArgument
 
 
-class Task:
+class Task(Declared):
     """A function that is called as before, and knows how to be queued: ``send.enqueue(to)``, ``send.using(delay=5)``."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        self.__taskyard_function__ = function
-        self.options = options
-        self.__qualname__: str = function.__qualname__
+        # First what is copied, so that none of it stands for what is this object's own.
         functools.update_wrapper(self, function)
+        self.__qualname__: str = function.__qualname__
+        self.function = function
+        self.options = options
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__taskyard_function__(*args, **kwargs)
+        return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<task {self.__module__}:{self.__qualname__}>"
 
     def using(self, **options: Any) -> Task:
         """The same function with further options for its tasks."""
-        return Task(self.__taskyard_function__, merge(self.options, _checked(options)))
+        return Task(self.function, merge(self.options, _checked(options)))
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Any:
         """Adds a task to the process's queue; answers its reference at once."""
         from .dependencies import get_service
         from .queued_tasks import QueuedTasks
 
-        return get_service(QueuedTasks).using(**self.options).add_task(self.__taskyard_function__, *args, **kwargs)
+        return get_service(QueuedTasks).using(**self.options).add_task(self.function, *args, **kwargs)
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -53,9 +54,11 @@ def task(function: Any = None, /, **options: Any) -> Any:
     _checked(options)
 
     def decorate(function: Callable[..., Any]) -> Task:
+        # A task declared anew: its function is what runs.
+        function = unwrap(function)
         made = Task(function, options)
         if "<" not in function.__qualname__:
-            FUNCTIONS.known[f"{function.__module__}:{function.__qualname__}"] = function
+            FUNCTIONS.declare(function, made)
         return made
 
     return decorate(function) if function is not None else decorate

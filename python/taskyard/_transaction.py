@@ -22,7 +22,7 @@ log = logging.getLogger("taskyard")
 
 _TYPES = (
     "uuid text bytea bytea smallint text text integer text bigint bigint timestamptz bigint uuid[] smallint text "
-    "smallint bigint text[] boolean boolean"
+    "smallint bigint text[] boolean boolean smallint"
 ).split()
 
 

@@ -11,7 +11,7 @@ from unittest import mock
 
 from . import _port
 from ._config import QueuedTaskConfig
-from ._resolve import INJECTED, Injected
+from ._resolve import INJECTED, SERVICES, Injected
 from .errors import InvalidArgument, ServiceNotFound
 from .queued_tasks import QueuedTasks
 
@@ -166,5 +166,5 @@ def _tasks_provider(cls: Any) -> Callable[..., Any]:
         return provide
     parameter = inspect.Parameter("connection", inspect.Parameter.KEYWORD_ONLY, annotation=HTTPConnection)
     provide.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
-    provide.__taskyard_service__ = cls  # type: ignore[attr-defined]
+    SERVICES[provide] = cls
     return provide

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import sys
 from typing import Any
 
 
@@ -247,12 +249,29 @@ class WaitTimeout(TaskyardError, TimeoutError):
     code = "wait_timeout"
 
 
-class Retry(Exception):
-    """Raise it in a task: this attempt failed, run it again ``after`` seconds if a retry is left."""
+#: A hundred years: a longer pause is a mistake in the unit.
+PAUSE_MAX = 100 * 366 * 86_400.0
 
-    def __init__(self, message: str = "", *, after: float | None = None) -> None:
+
+def seconds(what: str, value: Any, most: float | None = None) -> float:
+    """A number of seconds, from a number or a timedelta; raises ``InvalidArgument`` for anything else."""
+    given = value.total_seconds() if isinstance(value, dt.timedelta) else value
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given <= sys.float_info.max:
+        raise InvalidArgument(f"{what}: {value!r} is no time from 0 up: give seconds or a timedelta")
+    if most is not None and given > most:
+        raise InvalidArgument(f"{what}: {value!r} is over a hundred years")
+    return float(given)
+
+
+_seconds = seconds
+
+
+class Retry(Exception):
+    """Raise it in a task: this attempt failed, run it again ``after`` seconds (or a timedelta) if a retry is left."""
+
+    def __init__(self, message: str = "", *, after: float | dt.timedelta | None = None) -> None:
         super().__init__(message or "the task asked for another try")
-        self.after = after
+        self.after = None if after is None else seconds("Retry(after=...)", after, PAUSE_MAX)
 
 
 class Fail(Exception):
@@ -260,11 +279,11 @@ class Fail(Exception):
 
 
 class Snooze(Exception):
-    """Raise it in a task: run it again after so many seconds; that costs no retry."""
+    """Raise it in a task: run it again after so many seconds (or a timedelta); that costs no retry."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"snoozed for {seconds} s")
-        self.seconds = seconds
+    def __init__(self, seconds: float | dt.timedelta) -> None:
+        self.seconds = _seconds("Snooze(...)", seconds, PAUSE_MAX)
+        super().__init__(f"snoozed for {self.seconds:g} s")
 
 
 _BY_CODE: dict[str, type[TaskyardError]] = {

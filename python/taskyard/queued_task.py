@@ -68,8 +68,7 @@ def get_full_context() -> dict[str, Any]:
     """A copy of the running task's whole context."""
     running = _running.require()
     encoder = _codec.Encoder("the context of a task")
-    copy: dict[str, Any] = _codec.decode({name: encoder.value(value, name, 1) for name, value in running.context.items()})
-    return copy
+    return {name: _codec.decode(encoder.value(value, name, 1)) for name, value in running.context.items()}
 
 
 def set_full_context(context: dict[str, Any], auto_commit: bool = True) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import datetime as dt
 import inspect
 import logging
 import threading
@@ -17,10 +18,10 @@ from typing import Any
 from . import _core, _families, _hooks, _identity, _loops, _port
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
-from ._options import OPTIONS, RetryPolicy, Unique, merge
+from ._options import OPTIONS, RetryPolicy, Unique, merge, optional_seconds
 from ._refs import Outcome, QueuedTaskRef
 from .dead import Dead
-from .errors import InvalidArgument
+from .errors import InvalidArgument, seconds
 from .queues import Queues
 from .schedules import Schedules
 from .watching import Watch
@@ -331,8 +332,10 @@ class QueuedTasks(metaclass=_Meta):
         filter = {"states": [str(state) for state in states], "queue": queue, "kind": kind, "limit": limit}
         return self._via.ask("list", None, filter)
 
-    def flush(self, timeout: float | None = None) -> _Flush:
-        """``await tasks.flush()`` returns once everything added before is written. Without an event loop it waits here."""
+    def flush(self, timeout: float | dt.timedelta | None = None) -> _Flush:
+        """``await tasks.flush()`` returns once everything added before is written. Without an event loop it waits here.
+        ``timeout`` is in seconds, or a timedelta."""
+        timeout = optional_seconds("timeout", timeout)
         if _loops.is_in_loop():
             return _Flush(self, timeout)
         _loops.answer_now(self._via.ask("flush"), timeout, "the writing of what was added")
@@ -363,8 +366,10 @@ class QueuedTasks(metaclass=_Meta):
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Writes what was added, for so many seconds at most, and lets go of the database; for code without a loop."""
+    def close(self, timeout: float | dt.timedelta = 5.0) -> None:
+        """Writes what was added, for so long at most (seconds or timedelta), and lets go of the database; for code without a
+        loop."""
+        timeout = seconds("timeout", timeout)
         if isinstance(self._via, _port.Engine):
             for first in self._via.before_close_now:
                 first(self._via)

@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 from . import _core, _identity, _port
 from ._calls import Call
 from ._options import OPTIONS
-from .errors import InvalidArgument, UnknownSchedule
+from .errors import InvalidArgument, UnknownSchedule, seconds
 from .queued_tasks import QueuedTasks
 from .schedules import Run, Schedule, check, rule_text
 from .tasks import Task, TaskQueue, TaskStatus
@@ -238,9 +238,10 @@ class Scheduler:
             self._is_started, self._embedded = False, None
             raise
 
-    async def stop(self, timeout: float = 25.0) -> None:
-        """Starts nothing more in this process, and gives what runs here ``timeout`` seconds to end; the rest is run again
-        elsewhere, or after the next start. The jobs stay. Again, it does nothing."""
+    async def stop(self, timeout: float | dt.timedelta = 25.0) -> None:
+        """Starts nothing more in this process, and gives what runs here ``timeout`` (seconds or timedelta) to end; the rest is
+        run again elsewhere, or after the next start. The jobs stay. Again, it does nothing."""
+        timeout = seconds("timeout", timeout)
         self._is_started = False
         embedded, self._embedded = self._embedded, None
         if embedded is not None:

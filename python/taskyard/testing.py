@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import _codec, _identity, _loops, _port
+from .errors import seconds as _seconds
 from .queued_tasks import QueuedTasks
 from .worker import Embedded
 
@@ -86,11 +87,12 @@ class InlineTasks(QueuedTasks):
 class ManualTasks(QueuedTasks):
     """A queue whose tasks run when the test says so: ``await tasks.drain()``."""
 
-    def drain(self, timeout: float = 60.0) -> Any:
+    def drain(self, timeout: float | dt.timedelta = 60.0) -> Any:
         """Runs what is runnable, and what that adds, until nothing is left; the number of tasks that ended.
 
         Await it in async code; in sync code the call itself answers. Tasks whose time has not come stay.
         """
+        timeout = _seconds("timeout", timeout)
         if _loops.is_in_loop():
             return asyncio.wait_for(self._drain(), timeout)
         return asyncio.run(asyncio.wait_for(self._drain(), timeout))
@@ -130,11 +132,12 @@ class Clock:
         self._tasks = tasks
         self._seconds = 0.0
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float | dt.timedelta) -> None:
         """Moves it on; at once for all that asks the database."""
+        step = _seconds("seconds", seconds)
         engine = self._tasks._via
         assert isinstance(engine, _port.Engine)
-        self._seconds += seconds
+        self._seconds += step
         engine.clock = self._seconds
         _loops.answer_now(engine.core().set_clock(self._seconds), 30, "the clock")
 
@@ -161,11 +164,10 @@ def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None,
 
 
 def _fits(record: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None, filters: dict[str, Any]) -> bool:
-    decoder = _codec.Decoder()
-    payload = record["payload"]
-    if args and [decoder.value(value) for value in payload["args"]] != list(args):
+    payload, encoded = record["payload"], record["payload_encoded"]
+    if args and [_codec.decode(value, encoded) for value in payload["args"]] != list(args):
         return False
-    if kwargs is not None and {name: decoder.value(value) for name, value in payload["kwargs"].items()} != kwargs:
+    if kwargs is not None and {name: _codec.decode(value, encoded) for name, value in payload["kwargs"].items()} != kwargs:
         return False
     return all(record.get(name) == value for name, value in filters.items())
 

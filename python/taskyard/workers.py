@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ from typing import Any
 from ._tasks import held
 from ._tasks.base import Task
 from ._tasks.queue import TaskQueue
-from .errors import InvalidArgument, WrongState
+from .errors import InvalidArgument, WrongState, seconds
 
 log = logging.getLogger("queued_task")
 
@@ -131,8 +132,9 @@ class Worker:
         if task is not None and queue is not None:
             _spawn(queue.requeue_task(task))
 
-    async def stop(self, timeout: float = 30.0) -> None:
-        """Takes nothing more; waits so many seconds for the current task, then gives it back."""
+    async def stop(self, timeout: float | dt.timedelta = 30.0) -> None:
+        """Takes nothing more; waits so long (seconds or timedelta) for the current task, then gives it back."""
+        timeout = seconds("timeout", timeout)
         self.running = False
         self._wake()
         started = self._started
@@ -253,8 +255,10 @@ class WorkerPool:
             if not self._is_stopping:
                 self.workers[place] = self.worker_class(self.queue)
 
-    async def stop(self, timeout: float = 30.0) -> int:
-        """Takes nothing more, waits so many seconds for what runs, then gives the rest back; how many that were."""
+    async def stop(self, timeout: float | dt.timedelta = 30.0) -> int:
+        """Takes nothing more, waits so long (seconds or timedelta) for what runs, then gives the rest back; how many that
+        were."""
+        timeout = seconds("timeout", timeout)
         keepers, self._is_stopping = self._keepers, True
         if not keepers:
             return 0

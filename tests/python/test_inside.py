@@ -440,7 +440,7 @@ async def test_an_interruption_before_the_first_step_is_told(tmp_path: Any) -> N
 
     ours, theirs = socket.socketpair()
     worker = Worker(_core.Channel(theirs.detach()), _identity.FUNCTIONS)
-    run = (1, "id", f"{__name__}:three", None, "default", b'{"args":[],"kwargs":{}}', None, 1, None, False, {})
+    run = (1, "id", f"{__name__}:three", None, "default", b'{"args":[],"kwargs":{}}', None, 1, None, False, {}, False)
     _identity.FUNCTIONS.known[f"{__name__}:three"] = three
     # In one turn of the loop, as two messages that came together.
     worker._on_run([run])

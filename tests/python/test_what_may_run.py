@@ -223,9 +223,18 @@ def test_unsigned_pickle_in_arguments_is_not_opened(project: Project) -> None:
     project.write("app.py", APP)
     project.run("db", "migrate")
     bomb = base64.b64encode(pickle.dumps(Evil())).decode()
-    ids = [add_row(project, "app:fine", [argument]) for argument in ({"$dill": bomb}, {"deep": [{"$dill": bomb}]})]
+    arguments = ({"$dill": bomb}, {"deep": [{"$dill": bomb}]})
+    # By SQL, or by a name, it is data as any other.
+    ids = [add_row(project, "app:fine", [argument]) for argument in arguments]
+    # In a payload that a client encoded it was put there by someone else.
+    ours = project.add("app.fine, 1", "app.fine, 2")
+    rows = Rows(project)
+    for id, argument in zip(ours, arguments, strict=True):
+        rows.rewrite(id, lambda payload, argument=argument: payload.update(args=[argument]))
     project.server("--workers=1", app="app")
     for id in ids:
+        assert project.ended(id)["state"] == "done"
+    for id in ours:
         assert project.ended(id)["error"]["type"] == "SignatureInvalid"
     assert not (project.directory / "hacked").exists()
 

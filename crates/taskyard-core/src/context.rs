@@ -3,14 +3,26 @@
 //! `set("a.b", v)` makes the objects on the way; a value in the way that is no object is replaced, as the documents'
 //! code expects (`progress` first a number, later `progress.total`). An empty segment is refused.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::payload::shown;
 use crate::{Error, Limits, Result};
 
 /// The context of one task while it is being worked on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Context {
     root: Map<String, Value>,
+    /// The text of each value that was read and not changed since: numbers are stored again as they were.
+    read: BTreeMap<String, Box<RawValue>>,
+}
+
+impl PartialEq for Context {
+    fn eq(&self, other: &Self) -> bool {
+        self.root == other.root
+    }
 }
 
 impl Context {
@@ -19,9 +31,11 @@ impl Context {
     /// # Errors
     /// [`Error::NotRepresentable`] if it is no JSON object.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let root = serde_json::from_slice(bytes)
-            .map_err(|error| Error::NotRepresentable { what: "context".into(), why: error.to_string() })?;
-        Ok(Self { root })
+        let wrong =
+            |error: serde_json::Error| Error::NotRepresentable { what: "context".into(), why: error.to_string() };
+        let root = serde_json::from_slice(bytes).map_err(wrong)?;
+        let read = serde_json::from_slice(bytes).map_err(wrong)?;
+        Ok(Self { root, read })
     }
 
     /// The bytes to store.
@@ -29,7 +43,11 @@ impl Context {
     /// # Errors
     /// [`Error::OverLimit`].
     pub fn to_bytes(&self, limits: &Limits) -> Result<Vec<u8>> {
-        let bytes = serde_json::to_vec(&self.root)
+        let exact = |(name, value): (_, &Value)| {
+            let text = self.read.get::<String>(name).cloned();
+            (name, text.unwrap_or_else(|| shown::value(value)))
+        };
+        let bytes = serde_json::to_vec(&self.root.iter().map(exact).collect::<BTreeMap<&String, Box<RawValue>>>())
             .map_err(|error| Error::NotRepresentable { what: "context".into(), why: error.to_string() })?;
         Limits::check_size("context", "context_bytes_max", bytes.len(), limits.context_bytes_max)?;
         Ok(bytes)
@@ -59,6 +77,7 @@ impl Context {
             });
         }
         Limits::check_size("context path", "nesting_max", segments.len() + depth(&value), limits.nesting_max)?;
+        self.read.remove(segments[0]);
         let mut at = &mut self.root;
         for segment in &segments[..segments.len() - 1] {
             let entry = at.entry((*segment).to_owned()).or_insert_with(|| Value::Object(Map::new()));
@@ -80,6 +99,7 @@ impl Context {
     /// Replaces the whole object.
     pub fn replace(&mut self, root: Map<String, Value>) {
         self.root = root;
+        self.read.clear();
     }
 }
 
@@ -96,6 +116,18 @@ pub fn depth(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_read_and_not_changed_is_stored_as_it_was() {
+        let limits = Limits::default();
+        let mut context =
+            Context::from_bytes(br#"{"a":{"n":1000000000000000000000000000000},"b":1.00,"c":1}"#).unwrap();
+        context.set("c", Value::from(2), &limits).unwrap();
+        let bytes = context.to_bytes(&limits).unwrap();
+        assert_eq!(bytes, br#"{"a":{"n":1000000000000000000000000000000},"b":1.00,"c":2}"#);
+        context.replace(Map::new());
+        assert_eq!(context.to_bytes(&limits).unwrap(), b"{}");
+    }
 
     #[test]
     fn dotted_paths_nest_and_replace_what_is_in_the_way() {

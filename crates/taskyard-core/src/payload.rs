@@ -11,7 +11,9 @@ use serde_json::value::RawValue;
 use crate::{Error, Limits, Result};
 
 mod exact;
+pub mod plain;
 pub mod references;
+pub mod shown;
 
 /// Encodes positional arguments (a tuple) as a payload.
 ///

@@ -17,6 +17,7 @@ pub use plan::plan;
 pub use rule::Rule;
 pub use template::stored_task;
 
+use crate::payload::shown;
 use crate::task::NewTask;
 use crate::words::words;
 use crate::{Error, Failure, Limits, Result, TaskId, TaskState, Timestamp};
@@ -251,20 +252,34 @@ impl ScheduleRecord {
 
     /// For programs.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> shown::Object {
         let new = &self.definition;
-        let payload: serde_json::Value = serde_json::from_slice(&new.task.payload).unwrap_or_default();
-        serde_json::json!({
-            "name": new.name, "rule": new.rule, "zone": new.zone, "kind": new.task.kind,
-            "runtime": new.task.runtime.as_str(), "queue": new.task.queue, "priority": new.task.priority,
-            "payload": payload, "overlap": new.overlap.as_str(), "catch_up": new.catch_up.as_str(),
-            "catch_up_window_s": new.catch_up_window.as_secs_f64(), "jitter_s": new.jitter.as_secs_f64(),
-            "starts_at": new.starts_at, "ends_at": new.ends_at, "runs_max": new.runs_max,
-            "pause_after_failures": new.pause_after_failures, "state": self.state(), "problem": self.problem,
-            "created_at": self.created_at, "next_at": self.next_at.filter(|_| !self.paused && !self.ended),
-            "last_at": self.last_at, "runs": self.runs, "failures": self.failures,
-            "last_state": self.last_state.map(TaskState::as_str),
-        })
+        shown::Object::from([
+            ("name", shown::value(&new.name)),
+            ("rule", shown::value(&new.rule)),
+            ("zone", shown::value(&new.zone)),
+            ("kind", shown::value(&new.task.kind)),
+            ("runtime", shown::value(&new.task.runtime.as_str())),
+            ("queue", shown::value(&new.task.queue)),
+            ("priority", shown::value(&new.task.priority)),
+            ("payload", shown::stored(&new.task.payload)),
+            ("overlap", shown::value(&new.overlap.as_str())),
+            ("catch_up", shown::value(&new.catch_up.as_str())),
+            ("catch_up_window_s", shown::value(&new.catch_up_window.as_secs_f64())),
+            ("jitter_s", shown::value(&new.jitter.as_secs_f64())),
+            ("starts_at", shown::value(&new.starts_at)),
+            ("ends_at", shown::value(&new.ends_at)),
+            ("runs_max", shown::value(&new.runs_max)),
+            ("pause_after_failures", shown::value(&new.pause_after_failures)),
+            ("state", shown::value(&self.state())),
+            ("problem", shown::value(&self.problem)),
+            ("created_at", shown::value(&self.created_at)),
+            ("next_at", shown::value(&self.next_at.filter(|_| !self.paused && !self.ended))),
+            ("last_at", shown::value(&self.last_at)),
+            ("runs", shown::value(&self.runs)),
+            ("failures", shown::value(&self.failures)),
+            ("last_state", shown::value(&self.last_state.map(TaskState::as_str))),
+        ])
     }
 
     /// One word for people: `active`, `paused`, `ended`, or `broken` if it has a problem.

@@ -1,9 +1,12 @@
 //! Bytes that a language's own serialiser made (Python's dill), signed so that a row alone can never make a worker run code.
 //!
-//! A payload holds such bytes as `{"$dill": "<envelope in base64>"}`. The envelope is, in this order: `TY`, version 1,
+//! A payload holds such bytes as `{"$dill": "<envelope in base64>"}`. The envelope is, in this order: `TY`, version 2,
 //! codec, key id (8 bytes), Python's major and minor version, seconds since the epoch (u64, big endian), the body, and
-//! a MAC of 32 bytes: HMAC-SHA-256 over all before it, the task's id and its kind. So it fits one task only. The queue
-//! may change and is not covered.
+//! a MAC of 32 bytes: HMAC-SHA-256 over the task's id, its kind, and the envelope so far, each with its length (u64, big
+//! endian) before it. So it fits one task only. The queue may change and is not covered.
+//!
+//! Version 1 had no lengths, and id and kind behind the envelope: bytes could be moved between them without the MAC
+//! noticing. What was signed so is not opened; its task is parked with a reason that says so.
 //!
 //! The signing key is derived from the secret by HKDF; its id is derived from it too, and tells nothing about it. The
 //! process that verifies hands on what it verified: no one else may take bytes from the JSON text itself.
@@ -21,7 +24,9 @@ use crate::{Error, Result, TaskId};
 
 /// The name under which an envelope stands in JSON.
 pub const TAG: &str = "$dill";
-const MAGIC: [u8; 3] = *b"TY\x01";
+const MAGIC: [u8; 3] = *b"TY\x02";
+/// What came before.
+const MAGIC_1: [u8; 3] = *b"TY\x01";
 const HEADER: usize = 3 + 1 + 8 + 2 + 8;
 const MAC: usize = 32;
 
@@ -87,9 +92,10 @@ impl Key {
 
     fn mac(&self, head: &[u8], id: TaskId, kind: &str) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.signing).expect("any length will do");
-        mac.update(head);
-        mac.update(id.0.as_bytes());
-        mac.update(kind.as_bytes());
+        for part in [&id.0.as_bytes()[..], kind.as_bytes(), head] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
         mac
     }
 }
@@ -126,6 +132,10 @@ pub fn parked_reason(key_id: &str) -> String {
     format!("key {key_id} (TASKYARD_SECRET)")
 }
 
+/// The reason under which a task is parked whose values were signed as version 1.
+pub const PARKED_VERSION_1: &str =
+    "signed as version 1, which could be altered: add the task again (its serialised values are not opened)";
+
 /// The key's id that such a reason names.
 #[must_use]
 pub fn key_of_reason(reason: &str) -> Option<&str> {
@@ -137,6 +147,8 @@ pub fn key_of_reason(reason: &str) -> Option<&str> {
 pub enum Unopened {
     /// It was signed with a key that is not here.
     UnknownKey(String),
+    /// It was signed as version 1.
+    Version1,
     /// It is not what was signed for this task.
     Forged(&'static str),
 }
@@ -221,6 +233,9 @@ fn collect<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
 fn open_one(text: &str, id: TaskId, kind: &str, keys: &dyn Keys) -> std::result::Result<Opened, Unopened> {
     let forged = Unopened::Forged;
     let bytes = BASE64.decode(text).map_err(|_| forged("it is no base64"))?;
+    if bytes.len() >= HEADER + MAC && bytes[..3] == MAGIC_1 && bytes[3] == 1 {
+        return Err(Unopened::Version1);
+    }
     if bytes.len() < HEADER + MAC || bytes[..3] != MAGIC || bytes[3] != 1 {
         return Err(forged("it is no envelope of this version"));
     }
@@ -294,6 +309,49 @@ mod tests {
             let payload = format!(r#"{{"args":[{{"{TAG}":"{}"}}]}}"#, BASE64.encode(altered));
             assert!(open(payload.as_bytes(), task.id, &task.kind, &keys).is_err(), "byte {at}");
         }
+    }
+
+    fn head(key: &Key, version: u8, body: &[u8]) -> Vec<u8> {
+        [&[b'T', b'Y', version, 1], &key.id[..], &[3, 11], &1_u64.to_be_bytes(), body].concat()
+    }
+
+    fn payload(head: &[u8], mac: &[u8]) -> String {
+        format!(r#"{{"args":[{{"{TAG}":"{}"}}]}}"#, BASE64.encode([head, mac].concat()))
+    }
+
+    #[test]
+    fn no_byte_moves_between_body_id_and_kind() {
+        let keys = ring("0123456789abcdef");
+        let key = &keys.0[0];
+        // Without lengths these would be the same bytes one after the other.
+        let ids = [[b'x'; 16], [b'x'; 16]].map(|bytes| TaskId(uuid::Uuid::from_bytes(bytes)));
+        let mac = key.mac(&head(key, 2, b"bodyxx"), ids[0], "xkind").finalize().into_bytes();
+        assert!(open(payload(&head(key, 2, b"bodyxx"), &mac).as_bytes(), ids[0], "xkind", &keys).is_ok());
+        for (body, kind) in [("bodyx", "xxkind"), ("bodyxxx", "kind"), ("body", "xxxkind"), ("bodyxxxki", "nd")] {
+            let moved = payload(&head(key, 2, body.as_bytes()), &mac);
+            assert!(matches!(open(moved.as_bytes(), ids[1], kind, &keys), Err(Unopened::Forged(_))), "{body} {kind}");
+        }
+    }
+
+    #[test]
+    fn what_version_1_signed_is_not_opened_even_if_it_fits() {
+        let keys = ring("0123456789abcdef");
+        let key = &keys.0[0];
+        let task = NewTask::new("app:<lambda>", Vec::new());
+        let old = |head: &[u8]| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(&key.signing).unwrap();
+            mac.update(head);
+            mac.update(task.id.0.as_bytes());
+            mac.update(task.kind.as_bytes());
+            mac.finalize().into_bytes().to_vec()
+        };
+        let signed = |version| {
+            let head = head(key, version, b"body");
+            open(payload(&head, &old(&head)).as_bytes(), task.id, &task.kind, &keys)
+        };
+        assert_eq!(signed(1), Err(Unopened::Version1));
+        // Nor does its MAC fit under the new number.
+        assert!(matches!(signed(2), Err(Unopened::Forged(_))));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Settings {
     pub app: Option<String>,
     /// Further modules whose functions may run, `package.*` with all below (Python).
     pub include: Vec<String>,
+    /// Whether only Python functions that carry `@task`, and classes of tasks, may run.
+    pub only_declared: bool,
     /// What serialised functions and values are signed with; `None` = the project's own secret.
     pub secret: Option<String>,
     /// Secrets that were used before, whose signatures are still accepted.
@@ -120,6 +122,13 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "further Python modules whose functions may run, separated by commas (`mails.*` with all below)",
         |s, v| put(&mut s.include, words(v)),
+    ),
+    row(
+        "only_declared",
+        "TASKYARD_ONLY_DECLARED",
+        "false",
+        "run only Python functions that carry @task, and classes of tasks",
+        |s, v| put(&mut s.only_declared, boolean(v)?),
     ),
     row("secret", "TASKYARD_SECRET", "", "what serialised functions are signed with; else .taskyard/secret", |s, v| {
         put(&mut s.secret, Some(v.to_owned()))
@@ -299,6 +308,7 @@ impl Default for Settings {
             listen_url: None,
             app: None,
             include: Vec::new(),
+            only_declared: false,
             secret: None,
             secrets_accepted: Vec::new(),
             max_workers: std::thread::available_parallelism().map_or(1, usize::from),

@@ -59,6 +59,11 @@
 //!     it by that id. The answer is final: if nothing of the batch is stored, the id is marked as refused before the answer,
 //!     and a statement that arrives later stores nothing. A statement that is being executed is waited for. Marks are
 //!     deleted after [`REFUSED_KEPT`].
+//! 15. **Encodings.** Each task's row says whether its payload, its first context and its result are in the Python
+//!     client's encoding, whose type tags are values, or plain JSON, in which tags are data. The client that encoded a part
+//!     says so when it adds or edits it; every other addition is plain. A body's own context is in the encoding of its
+//!     language, and its result too, unless `complete_in` was given JSON. Rows from before count as encoded. A task that a
+//!     database role added which may only add is restricted.
 
 mod glance;
 mod messages;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::payload::shown;
 use crate::retry::RetryPolicy;
 use crate::state::{OnParentFailure, Runtime};
 use crate::words::words;
@@ -59,9 +60,14 @@ pub struct NewTask {
     /// JSON `{"args": [...], "kwargs": {...}}`, kept as these exact bytes.
     #[serde(with = "serde_bytes")]
     pub payload: Vec<u8>,
+    /// Encoded by the Python client, which escapes data: type tags in the payload are values. Otherwise the payload is
+    /// plain JSON, and whatever looks like a tag is data.
+    pub payload_encoded: bool,
     /// The first context, a JSON object.
     #[serde(with = "serde_bytes")]
     pub context: Option<Vec<u8>>,
+    /// The same as `payload_encoded`, for the first context.
+    pub context_encoded: bool,
     /// Tasks that must be done first, without doubles.
     pub parents: Vec<TaskId>,
     /// What happens to it when one of them fails.
@@ -96,7 +102,9 @@ impl NewTask {
             queue: "default".into(),
             priority: 0,
             payload,
+            payload_encoded: false,
             context: None,
+            context_encoded: false,
             parents: Vec::new(),
             on_parent_failure: OnParentFailure::Fail,
             start: Start::Now,
@@ -108,6 +116,14 @@ impl NewTask {
             at_most_once: false,
             tags: Vec::new(),
         }
+    }
+
+    /// Which of its parts are plain JSON, as the stores keep it: bits of [`plain`].
+    #[must_use]
+    pub fn plain_parts(&self) -> i16 {
+        let payload = if self.payload_encoded { 0 } else { plain::PAYLOAD };
+        let context = if self.context_encoded { 0 } else { plain::CONTEXT };
+        payload | context
     }
 
     /// Another task stands in for some of its parents, where they are named and where their results are arguments: each is
@@ -135,6 +151,18 @@ impl NewTask {
             + self.context.as_ref().map_or(0, Vec::len)
             + self.parents.len() * 16
     }
+}
+
+/// How the stores keep which parts of a task are plain JSON: bits of one number, 0 for rows from before there were any.
+pub mod plain {
+    /// The payload is plain JSON.
+    pub const PAYLOAD: i16 = 1;
+    /// The result is plain JSON. (That of a Rust task always is.)
+    pub const RESULT: i16 = 2;
+    /// A database role that may only add tasks added it.
+    pub const RESTRICTED: i16 = 4;
+    /// The first context is plain JSON.
+    pub const CONTEXT: i16 = 8;
 }
 
 /// How a body, or the engine in its place, says that an attempt went wrong.
@@ -198,9 +226,15 @@ pub struct TaskRecord {
     /// The arguments' exact bytes.
     #[serde(serialize_with = "bytes_as_json")]
     pub payload: Vec<u8>,
+    /// Type tags in the payload are values, see [`NewTask::payload_encoded`].
+    pub payload_encoded: bool,
     /// The result's exact bytes (JSON), in `done`.
     #[serde(serialize_with = "optional_bytes_as_json")]
     pub result: Option<Vec<u8>>,
+    /// Type tags in the result are values: a Python worker encoded it.
+    pub result_encoded: bool,
+    /// Type tags in the context are values; also of a task that has none.
+    pub context_encoded: bool,
     /// The last failure.
     pub error: Option<Failure>,
     /// Its parents, in the order given.
@@ -235,12 +269,9 @@ pub struct TaskRecord {
     pub server: Option<ServerId>,
 }
 
-/// Valid JSON is shown as it is, anything else as a string with U+FFFD for what is not UTF-8.
+/// The exact bytes; only a serializer of `serde_json` that writes text keeps them.
 fn bytes_as_json<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    match serde_json::from_slice::<serde_json::Value>(bytes) {
-        Ok(value) => value.serialize(serializer),
-        Err(_) => String::from_utf8_lossy(bytes).serialize(serializer),
-    }
+    shown::stored(bytes).serialize(serializer)
 }
 
 fn optional_bytes_as_json<S: serde::Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -321,13 +352,16 @@ pub struct StoredLogLine {
 impl StoredLogLine {
     /// The line for programs: its fields as the object that they are.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
-        let fields = self.line.fields.as_deref();
-        let fields: Option<serde_json::Value> = fields.and_then(|fields| serde_json::from_slice(fields).ok());
-        serde_json::json!({
-            "sequence": self.sequence, "attempt": self.attempt, "created_at": self.created_at,
-            "level": self.line.level, "logger": self.line.logger, "message": self.line.message,
-            "fields": fields, "traceback": self.line.traceback,
-        })
+    pub fn to_json(&self) -> shown::Object {
+        shown::Object::from([
+            ("sequence", shown::value(&self.sequence)),
+            ("attempt", shown::value(&self.attempt)),
+            ("created_at", shown::value(&self.created_at)),
+            ("level", shown::value(&self.line.level)),
+            ("logger", shown::value(&self.line.logger)),
+            ("message", shown::value(&self.line.message)),
+            ("fields", self.line.fields.as_deref().map_or_else(|| shown::value(&()), shown::stored)),
+            ("traceback", shown::value(&self.line.traceback)),
+        ])
     }
 }

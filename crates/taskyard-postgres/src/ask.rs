@@ -119,7 +119,8 @@ pub(crate) async fn count_all(store: &Inner, filter: &TaskFilter) -> Result<u64>
 
 pub(crate) async fn finals(store: &Inner, ids: &[TaskId]) -> Result<Vec<Final>> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
-    let sql = "SELECT id, state, result, error_type, error_message, error_traceback FROM taskyard.task_finals($1)";
+    let sql =
+        "SELECT id, state, result, error_type, error_message, error_traceback, encoded FROM taskyard.task_ends($1)";
     let rows = store.pool.ask(Role::Ask, sql, &[(&ids, Type::UUID_ARRAY)]).await?;
     rows.iter()
         .map(|row| {
@@ -127,6 +128,7 @@ pub(crate) async fn finals(store: &Inner, ids: &[TaskId]) -> Result<Vec<Final>> 
                 id: TaskId(get(row, 0)?),
                 state: state(get(row, 1)?),
                 result: get(row, 2)?,
+                result_encoded: get(row, 6)?,
                 error: failure(row, 3)?,
             })
         })
@@ -192,6 +194,7 @@ pub(crate) async fn parent_results(store: &Inner, id: TaskId) -> Result<Vec<Pare
                 id: TaskId(get(row, 0)?),
                 state: state(get(row, 1)?),
                 result: get(row, 2)?,
+                result_encoded: get(row, 6)?,
                 error: failure(row, 3)?,
             })
         })

@@ -17,6 +17,9 @@ const EXPIRED: i32 = 2;
 const ALONE: i32 = 4;
 const DEAD: i32 = 8;
 const ALONE_WAITING: i32 = 16;
+const PLAIN_PAYLOAD: i32 = 32;
+const PLAIN_CONTEXT: i32 = 64;
+const RESTRICTED: i32 = 128;
 
 /// Claims tasks.
 pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<ClaimReply> {
@@ -113,7 +116,10 @@ fn claimed_task(row: &Row, id: TaskId, token: Token, flags: i32, retry: taskyard
         name: get(row, 3)?,
         queue: get(row, 4)?,
         payload: get(row, 5)?,
+        payload_encoded: flags & PLAIN_PAYLOAD == 0,
         context: get(row, 6)?,
+        context_encoded: flags & PLAIN_CONTEXT == 0,
+        restricted: flags & RESTRICTED != 0,
         attempt: number(row, 7)?,
         failures: number(row, 8)?,
         retry,

@@ -113,11 +113,12 @@ pub(crate) async fn set_priority(store: &Inner, ids: &[TaskId], priority: i32) -
 pub(crate) async fn edit(store: &Inner, id: TaskId, edit: &TaskEdit) -> Result<ControlReply> {
     let (seen, payload) = edit.payload.as_ref().map(|new| (&new.seen, &new.payload)).unzip();
     let retries = edit.max_retries.map(i64::from);
+    let plain = edit.payload.as_ref().is_some_and(|new| !new.encoded);
     let rows = store
         .pool
         .query(
             Role::Ask,
-            "SELECT 1, reply, state FROM taskyard.task_edit($1, $2, $3, $4, $5, $6)",
+            "SELECT 1, reply, state FROM taskyard.task_edit($1, $2, $3, $4, $5, $6, $7)",
             &[
                 (&id.0, Type::UUID),
                 (&seen, Type::BYTEA),
@@ -125,6 +126,7 @@ pub(crate) async fn edit(store: &Inner, id: TaskId, edit: &TaskEdit) -> Result<C
                 (&edit.queue, Type::TEXT),
                 (&edit.priority, Type::INT4),
                 (&retries, Type::INT8),
+                (&plain, Type::BOOL),
             ],
         )
         .await?;

@@ -37,7 +37,7 @@ pub async fn enqueue_in(client: &impl GenericClient, task: &NewTask) -> Result<T
     let row = client
         .query_typed(
             "SELECT taskyard.enqueue_payload($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-             $17, $18, $19, $20, $21)",
+             $17, $18, $19, $20, $21, $22)",
             &[
                 (&task.id.0, Type::UUID),
                 (&task.kind, Type::TEXT),
@@ -60,6 +60,7 @@ pub async fn enqueue_in(client: &impl GenericClient, task: &NewTask) -> Result<T
                 (&task.tags, Type::TEXT_ARRAY),
                 (&task.auto_remove, Type::BOOL),
                 (&task.at_most_once, Type::BOOL),
+                (&task.plain_parts(), Type::INT2),
             ],
         )
         .await

@@ -32,6 +32,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0007_refused", include_str!("migrations/0007_refused.sql")),
     ("0008_checks", include_str!("migrations/0008_checks.sql")),
     ("0009_added_by", include_str!("migrations/0009_added_by.sql")),
+    ("0010_encodings", include_str!("migrations/0010_encodings.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

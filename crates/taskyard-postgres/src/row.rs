@@ -127,7 +127,10 @@ pub(crate) fn record(row: &Row) -> Result<TaskRecord> {
         cancel_reason: columns.get(37),
         stop_requested: columns.get(15),
         payload: columns.get(16),
+        payload_encoded: columns.get(38),
         result: columns.get(17),
+        result_encoded: columns.get(39),
+        context_encoded: columns.get(40),
         error: columns.get::<Option<String>>(18).map(|error_type| Failure {
             error_type,
             message: columns.get::<Option<String>>(19).unwrap_or_default(),

@@ -47,7 +47,7 @@ pub(crate) async fn put(store: &Inner, new: &NewSchedule, on_conflict: OnConflic
         .pool
         .ask(
             Role::Ask,
-            "SELECT taskyard.schedule_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+            "SELECT taskyard.schedule_put($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
             &[
                 (&clean(&new.name), Type::TEXT),
                 (&clean(&new.rule), Type::TEXT),
@@ -67,6 +67,7 @@ pub(crate) async fn put(store: &Inner, new: &NewSchedule, on_conflict: OnConflic
                 (&new.runs_max.map(i64::from), Type::INT8),
                 (&new.pause_after_failures.map(i64::from), Type::INT8),
                 (&i32::from(on_conflict.code()), Type::INT4),
+                (&task.plain_parts(), Type::INT2),
             ],
         )
         .await?;
@@ -145,7 +146,7 @@ fn record(row: &Row) -> Result<ScheduleRecord> {
     let options: String = get(row, 8)?;
     let runtime = Runtime::from_code(get(row, 4)?).unwrap_or_default();
     let (kind, queue, priority, payload) = (get(row, 3)?, get(row, 5)?, get(row, 6)?, get(row, 7)?);
-    let (task, unreadable) = stored_task(kind, runtime, queue, priority, payload, &options);
+    let (task, unreadable) = stored_task(kind, runtime, queue, priority, payload, get(row, 29)?, &options);
     let span = |column| -> Result<Duration> { Ok(interval(Some(get(row, column)?)).unwrap_or_default()) };
     let small = |column| -> Result<Option<u32>> {
         Ok(get::<Option<i64>>(row, column)?.map(|value| u32::try_from(value.max(0)).unwrap_or(u32::MAX)))

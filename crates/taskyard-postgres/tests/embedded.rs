@@ -357,3 +357,62 @@ async fn a_role_that_only_adds_learns_of_its_own_tasks_only() {
         admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn only_a_client_says_that_a_payload_is_encoded() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = enter(&store).await;
+    let client = client(&url).await;
+    let python = |encoded| NewTask {
+        runtime: Runtime::Python,
+        payload_encoded: encoded,
+        context_encoded: encoded,
+        context: Some(b"{}".to_vec()),
+        ..of_kind("app:f")
+    };
+    for encoded in [false, true] {
+        let task = python(encoded);
+        enqueue_in(&client, &task).await.unwrap();
+        let record = store.get(&[task.id]).await.unwrap().remove(0).unwrap();
+        assert_eq!((record.payload_encoded, record.context_encoded), (encoded, encoded));
+    }
+    let sql = enqueue(&client, r#"'app:f', '[{"$path": "/"}]', runtime => 'python', context => '{"a": 1}'"#).await;
+    let record = store.get(&[sql]).await.unwrap().remove(0).unwrap();
+    assert_eq!((record.payload_encoded, record.context_encoded), (false, false));
+    client
+        .batch_execute("SELECT taskyard.schedule_add('s', '@every 1h', 'app:f', '[{}]', runtime => 'python')")
+        .await
+        .unwrap();
+    let run = TaskId(client.query_one("SELECT taskyard.schedule_run_now('s')", &[]).await.unwrap().get(0));
+    let record = store.get(&[run]).await.unwrap().remove(0).unwrap();
+    assert_eq!((record.payload_encoded, record.context_encoded), (false, false));
+
+    // A role that may only add is known by its rows, be it by a login of its own or by SET ROLE.
+    client
+        .batch_execute(
+            "DO $$ BEGIN CREATE ROLE taskyard_test_adder; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+             GRANT USAGE ON SCHEMA taskyard TO taskyard_test_adder;
+             GRANT EXECUTE ON FUNCTION taskyard.enqueue TO taskyard_test_adder;
+             SET ROLE taskyard_test_adder",
+        )
+        .await
+        .unwrap();
+    let restricted = enqueue(&client, "'app:f', runtime => 'python'").await;
+    assert!(client.query("SELECT taskyard.enqueue_payload(NULL)", &[]).await.is_err());
+    client.batch_execute("RESET ROLE").await.unwrap();
+    let asked = taskyard_core::store::ClaimRequest { runtime: Runtime::Python, ..request(host, 100) };
+    let claimed = store.claim(&asked).await.unwrap().tasks;
+    assert_eq!(claimed.len(), 5);
+    for task in &claimed {
+        assert_eq!(task.restricted, task.id == restricted, "{}", task.id);
+    }
+
+    // JSON by which a body ends itself is plain, too; bytes are in its language's encoding.
+    for (task, function, encoded) in
+        [(&claimed[0], "complete_in($1, $2, '{}')", false), (&claimed[1], "complete_in_payload($1, $2, '{}')", true)]
+    {
+        let sql = format!("SELECT taskyard.{function}");
+        client.query(&sql, &[&task.id.0, &task.token.0]).await.unwrap();
+        assert_eq!(store.finals(&[task.id]).await.unwrap()[0].result_encoded, encoded);
+    }
+}

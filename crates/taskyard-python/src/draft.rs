@@ -24,6 +24,8 @@ pub fn new_id() -> String {
 pub fn draft(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Draft> {
     let mut task = NewTask::new("", Vec::new());
     task.runtime = Runtime::Python;
+    // This client encodes every context that it stores.
+    task.context_encoded = true;
     let (mut blobs, mut key, mut hold) = (Vec::new(), None, UniqueHold::UntilFinished);
     for (name, value) in given {
         let name = name.cast::<pyo3::types::PyString>()?;
@@ -35,6 +37,7 @@ pub fn draft(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Draft> {
             "queue" => task.queue = value.extract()?,
             "priority" => task.priority = value.extract()?,
             "payload" => task.payload = value.extract::<&[u8]>()?.to_vec(),
+            "encoded" => task.payload_encoded = value.extract()?,
             "blobs" => blobs = read_blobs(&value)?,
             "context" => task.context = value.extract::<Option<&[u8]>>()?.map(<[u8]>::to_vec),
             "parents" => {
@@ -131,6 +134,7 @@ pub fn enqueue_values<'py>(
     };
     let policy = if task.retry == RetryPolicy::default() { None } else { serde_json::to_string(&task.retry).ok() };
     let parents: Vec<String> = task.parents.iter().map(ToString::to_string).collect();
+    let plain_parts = task.plain_parts();
     let values: Vec<Bound<'py, PyAny>> = vec![
         task.id.to_string().into_pyobject(py)?.into_any(),
         task.kind.into_pyobject(py)?.into_any(),
@@ -156,6 +160,7 @@ pub fn enqueue_values<'py>(
         task.tags.into_pyobject(py)?.into_any(),
         task.auto_remove.into_pyobject(py)?.to_owned().into_any(),
         task.at_most_once.into_pyobject(py)?.to_owned().into_any(),
+        plain_parts.into_pyobject(py)?.into_any(),
     ];
     PyTuple::new(py, values)
 }

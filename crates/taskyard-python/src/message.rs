@@ -9,11 +9,12 @@ use taskyard_server::children::frame::{Run, ToChild, Why};
 /// The tuple of a message that Python is to see.
 pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py, PyTuple>>> {
     Ok(Some(match said {
-        ToChild::Begin { concurrency, limits, max_retries, timeout_ms } => {
+        ToChild::Begin { concurrency, limits, max_retries, timeout_ms, only_declared } => {
             let settings = PyDict::new(py);
             settings.set_item("concurrency", concurrency)?;
             settings.set_item("max_retries", max_retries)?;
             settings.set_item("task_timeout", timeout_ms.map_or(0.0, |timeout| timeout as f64 / 1_000.0))?;
+            settings.set_item("only_declared", only_declared)?;
             put_limits(&settings, &limits)?;
             ("begin", settings).into_pyobject(py)?
         }
@@ -54,7 +55,7 @@ fn word(why: Why) -> &'static str {
     }
 }
 
-/// `(slot, id, kind, name, queue, payload, context, attempt, timeout, has_parents, {text: (python, body)})`.
+/// `(slot, id, kind, name, queue, payload, context, attempt, timeout, has_parents, {text: (python, body)}, restricted)`.
 fn run<'py>(py: Python<'py>, run: Run) -> PyResult<Bound<'py, PyTuple>> {
     let opened = PyDict::new(py);
     for value in run.opened {
@@ -74,6 +75,7 @@ fn run<'py>(py: Python<'py>, run: Run) -> PyResult<Bound<'py, PyTuple>> {
             run.timeout_ms.map(|timeout| timeout as f64 / 1_000.0).into_bound_py_any(py)?,
             run.has_parents.into_bound_py_any(py)?,
             opened.into_any(),
+            run.restricted.into_bound_py_any(py)?,
         ],
     )
 }

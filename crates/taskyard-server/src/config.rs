@@ -64,6 +64,8 @@ pub struct ServerConfig {
     pub on_demand: bool,
     /// How child processes are started that run Python's tasks; none if `None`. Takes effect at the start.
     pub children: Option<ChildCommand>,
+    /// Children run only functions that are declared as tasks (default: any function of the application).
+    pub only_declared: bool,
 }
 
 impl Default for ServerConfig {
@@ -93,6 +95,7 @@ impl Default for ServerConfig {
             lanes: true,
             on_demand: false,
             children: None,
+            only_declared: false,
         }
     }
 }

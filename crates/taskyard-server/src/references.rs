@@ -9,14 +9,20 @@ use taskyard_core::{Result, Store, TaskId};
 
 /// Whether the task's arguments name results of its parents.
 pub(crate) fn has_references(claimed: &Claimed) -> bool {
-    claimed.has_parents && references::may_refer(&claimed.payload)
+    claimed.has_parents
+        && references::may_refer(&claimed.payload)
+        && !references::declared(&claimed.payload, claimed.payload_encoded).is_empty()
 }
 
 /// Puts them in.
 pub(crate) async fn fill(store: &dyn Store, claimed: &mut Claimed) -> Result<()> {
     let parents = store.parent_results(claimed.id).await?;
-    let results: HashMap<TaskId, Option<&[u8]>> =
-        parents.iter().map(|parent| (parent.id, parent.result.as_deref())).collect();
+    let declared = references::declared(&claimed.payload, claimed.payload_encoded);
+    let results: HashMap<TaskId, Option<&[u8]>> = parents
+        .iter()
+        .filter(|parent| declared.contains(&parent.id))
+        .map(|parent| (parent.id, parent.result.as_deref()))
+        .collect();
     claimed.payload = references::fill(&claimed.payload, &results);
     Ok(())
 }

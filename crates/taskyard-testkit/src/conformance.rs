@@ -36,6 +36,7 @@ mod control;
 mod counters;
 mod deaths;
 mod edits;
+mod encodings;
 mod expiry;
 mod fencing;
 mod glances;

@@ -27,6 +27,12 @@ macro_rules! __conformance_list {
                 an_addition_that_was_asked_back_stores_nothing_later
                 the_mark_of_a_refused_addition_is_deleted
             }
+            encodings {
+                marks_are_kept_until_the_body_stores_its_own_context
+                a_result_is_in_the_encoding_of_its_language
+                an_edited_payload_is_in_the_encoding_of_its_edit
+                a_schedule_hands_its_marks_on
+            }
             unique {
                 a_held_key_gives_the_existing_task
                 twins_in_one_batch_are_one_task

@@ -32,6 +32,7 @@ pub use taskyard_core::client::{
     Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, Progress, Schedule, ScheduleAdded, TaskRef,
     Watch, id_ranges,
 };
+pub use taskyard_core::payload::shown;
 pub use taskyard_core::schedule::{CatchUp, OnConflict, Overlap, RunOutcome, ScheduleRecord, ScheduleRun};
 pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};
 pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};

@@ -191,6 +191,7 @@ fn server_config(settings: &Settings) -> ServerConfig {
         worker_idle_timeout: settings.worker_idle_timeout,
         retention: settings.retention,
         limits: settings.limits,
+        only_declared: settings.only_declared,
         ..defaults
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
@@ -89,7 +90,7 @@ class _Told(Generic[T]):
         )
 
 
-class Task:
+class Task(_identity.TaskClass):
     """A unit of work: attributes, and ``execute``.
 
         class EmailTask(Task, queue="mail", max_retries=5):
@@ -110,7 +111,6 @@ class Task:
     __slots__ = ("__dict__", "__weakref__", "_taskyard")
     _taskyard: Known
     __taskyard_options__: Mapping[str, Any] = {}
-    __taskyard_task_class__ = True
 
     id = _Told["str | None"]("The id (UUIDv7); None before it was added.")
     status = _Told["TaskStatus | None"]("Where it is; None before it was added.")
@@ -147,7 +147,7 @@ class Task:
         cls.__taskyard_options__ = {**inherited, **options}
         if "<" not in cls.__qualname__ and cls.__module__ != "__main__":
             # Its definition declares it, as `@task` does a function.
-            _identity.FUNCTIONS.known[f"{cls.__module__}:{cls.__qualname__}"] = cls
+            _identity.FUNCTIONS.declare(cls, cls)
 
     def execute(self) -> Any:
         """The work; to be overridden, ``async def`` or ``def``. Returns the result."""
@@ -163,6 +163,11 @@ class Task:
         task = object.__new__(cls)
         for name, value in payload.items():
             object.__setattr__(task, name, value)
+        if dataclasses.is_dataclass(cls):
+            # Of a field that is newer than the payload; a plain default stands in the class.
+            for field in dataclasses.fields(cls):
+                if field.name not in payload and field.default_factory is not dataclasses.MISSING:
+                    object.__setattr__(task, field.name, field.default_factory())
         return task
 
     def __repr__(self) -> str:

@@ -155,13 +155,11 @@ class Hand(Worker):
         if _identity.is_task_class(cls):
             if payload.args:
                 raise InvalidArgument(f"the payload of {running.kind} has arguments without names")
-            return rebuilt(cls, payload.kwargs)
+            return rebuilt(cls, payload.kwargs if payload.ours else _fit.attributes(cls, payload.kwargs))
         if target.function is None:
             target = self._load(running, payload)
         assert target.function is not None
-        args, kwargs = payload.args, payload.kwargs
-        if not payload.ours:
-            args, kwargs = _fit.fit(target.function, args, kwargs)
+        args, kwargs = _fit.arguments(target.function, payload)
         run = self._injected if target.injects else functools.partial(self._call, local=False)
 
         async def execute() -> Any:

@@ -182,16 +182,20 @@ class TaskQueue:
 
     @overload
     async def dequeue(
-        self, timeout: float | None = 0, *, queues: Iterable[str] | None = None, count: None = None
+        self, timeout: float | dt.timedelta | None = 0, *, queues: Iterable[str] | None = None, count: None = None
     ) -> Task | None: ...
 
     @overload
     async def dequeue(
-        self, timeout: float | None = 0, *, queues: Iterable[str] | None = None, count: int
+        self, timeout: float | dt.timedelta | None = 0, *, queues: Iterable[str] | None = None, count: int
     ) -> list[Task]: ...
 
     async def dequeue(
-        self, timeout: float | None = 0, *, queues: Iterable[str] | None = None, count: int | None = None
+        self,
+        timeout: float | dt.timedelta | None = 0,
+        *,
+        queues: Iterable[str] | None = None,
+        count: int | None = None,
     ) -> Task | list[Task] | None:
         """Takes the next task to run it here: by priority, then by age. Exactly one caller of all processes gets it.
 
@@ -376,7 +380,7 @@ def _tell(known: Known, record: dict[str, Any], attempts: list[dict[str, Any]]) 
     known.created_at, known.finished_at = _time(record["created_at"]), _time(record["finished_at"])
     known.start_time, known.cancel_reason = _time(record["started_at"]), record["cancel_reason"]
     if known.status is TaskStatus.COMPLETED and record["result"] is not None:
-        known.result = _codec.decode(record["result"])
+        known.result = _codec.decode(record["result"], record["result_encoded"])
     known.errors = [
         TaskError(
             each["error"]["message"],

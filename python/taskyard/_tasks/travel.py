@@ -102,7 +102,7 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None) -> Task:
     is_live = record["state"] == "doing"
     stored: dict[str, Any] = context or {}
     cls = _loaded_class(record["kind"])
-    attributes, args = _decoded(record["payload"])
+    attributes, args = _decoded(record["payload"], record["payload_encoded"])
     task: Task
     if cls is None and record["runtime"] == "python" and (function := _identity.FUNCTIONS.find(record["kind"])) is not None:
         task = BackgroundTask.seen(function, args, attributes)
@@ -141,19 +141,19 @@ def _loaded_class(kind: str) -> type[Task] | None:
     return found if is_task_class(found) else None
 
 
-def _decoded(payload: Any) -> tuple[dict[str, Any], list[Any]]:
+def _decoded(payload: Any, encoded: bool) -> tuple[dict[str, Any], list[Any]]:
     """Arguments by name and by place; those that cannot be read here are left out."""
     if not isinstance(payload, dict):
         return {}, []
-    decoder, named, placed = _codec.Decoder(), {}, []
+    named, placed = {}, []
     kwargs, args = payload.get("kwargs"), payload.get("args")
     for name, value in kwargs.items() if isinstance(kwargs, dict) else ():
         try:
-            named[name] = decoder.value(value)
+            named[name] = _codec.decode(value, encoded)
         except Exception:
             continue
     try:
-        placed = [decoder.value(value) for value in args] if isinstance(args, list) else []
+        placed = [_codec.decode(value, encoded) for value in args] if isinstance(args, list) else []
     except Exception:
         placed = []
     return named, placed

@@ -28,6 +28,10 @@ from ._threads import Threads
 
 log = logging.getLogger("queued_task")
 
+#: Ends of the reasons under which tasks of functions that are not declared are parked.
+BY_ROLE = ", which a database role that may only add tasks added, carries no @task"
+BY_SETTING = " carries no @task, and only such functions run here (setting only_declared)"
+
 PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -143,6 +147,9 @@ class Worker:
         def holds_not(reason: str) -> bool:
             if reason.startswith("kind `"):
                 return "<" in reason or self.functions.find(reason[6:-1]) is not None
+            for end, restricted in ((BY_ROLE, True), (BY_SETTING, False)):
+                if reason.startswith("`") and reason.endswith(end):
+                    return self._undeclared(reason[1 : -len(end) - 1], restricted) is None
             return reason == PYTHON
 
         self.channel.known([reason for reason in reasons if holds_not(reason)])
@@ -180,6 +187,11 @@ class Worker:
             if python != sys.version_info[:2]:
                 return f"python {python[0]}.{python[1]}"
         kind: str = run[2]
+        if (why := self._undeclared(kind, run[11])) is not None:
+            if kind not in self._unknown:
+                self._unknown.add(kind)
+                log.warning("a task is not run: %s", why)
+            return why
         target = self._targets.get(kind)
         if target is not None:
             return target
@@ -204,6 +216,12 @@ class Worker:
         if target.is_sync:
             self._runs_singly(kind)
         return target
+
+    def _undeclared(self, kind: str, restricted: bool) -> str | None:
+        """Why a kind may not run here although there is such a function: the reason under which its tasks are parked."""
+        if not (restricted or self.settings.get("only_declared")) or self.functions.is_declared(kind):
+            return None
+        return f"`{kind}`{BY_ROLE if restricted else BY_SETTING}"
 
     def _runs_singly(self, kind: str) -> None:
         self.channel.singles([kind])
@@ -265,11 +283,9 @@ class Worker:
             stage = "running"
             if _hooks.pre_run:
                 await _hooks.run(_hooks.pre_run, running)
-            args, kwargs = payload.args, payload.kwargs
-            if not payload.ours:
-                stage = "reading"
-                args, kwargs = _fit.fit(target.function, args, kwargs)
-                stage = "running"
+            stage = "reading"
+            args, kwargs = _fit.arguments(target.function, payload)
+            stage = "running"
             if target.injects:
                 result = await self._injected(running, target, args, kwargs)
             else:
@@ -298,10 +314,13 @@ class Worker:
         self._report(running, target, data, error, stage)
 
     def _load(self, running: Running, payload: _codec.Payload) -> Target:
-        """The local function that came with its task; its signature was verified by the server."""
-        function = _codec.Decoder(running.opened).value(payload.function)
-        if not callable(function):
+        """The local function that came with its task, exactly as it was signed: the server has verified it."""
+        given = payload.function
+        if type(given) is not dict or list(given) != ["$dill"]:
             raise InvalidArgument(f"task {running.kind} came without its function")
+        function = _codec.Decoder(running.opened).value(given)
+        if not callable(function):
+            raise InvalidArgument(f"task {running.kind} came with something else than a function")
         return target_of(function)
 
     async def _injected(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:

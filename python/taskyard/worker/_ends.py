@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from .._options import error_name
-from ..errors import Fail, OverLimit, Retry, SignatureInvalid, Snooze
+from ..errors import PAUSE_MAX, Fail, InvalidArgument, OverLimit, Retry, SignatureInvalid, Snooze
+from ..errors import seconds as seconds_of
 
 #: Of longer texts the middle is left out, with a word that says so.
 MESSAGE_MAX = 4_000
@@ -24,14 +25,20 @@ def describe(error: BaseException, stage: str, cancelled: bool = False) -> tuple
     wish, seconds = "policy", 0.0
     name = error_name(type(error))
     also = [error_name(cls) for cls in type(error).__mro__[1:] if cls is not object and issubclass(cls, BaseException)]
+    try:
+        pause = _pause(error)
+    except InvalidArgument as wrong:
+        # Set on the exception after it was made. Raising it says so, as making it would have.
+        wrong.__cause__ = error
+        return describe(wrong, stage, cancelled)
     if cancelled and isinstance(error, asyncio.CancelledError):
         wish = "cancelled"
     elif isinstance(error, Retry):
         name = "Retry"
-        if error.after is not None:
-            wish, seconds = "after", _pause(error.after)
+        if pause is not None:
+            wish, seconds = "after", pause
     elif isinstance(error, Snooze):
-        name, wish, seconds = "Snooze", "snooze", _pause(error.seconds)
+        name, wish, seconds = "Snooze", "snooze", pause or 0.0
     elif isinstance(error, Fail):
         name, wish = "Fail", "never"
     elif isinstance(error, SignatureInvalid):
@@ -43,11 +50,13 @@ def describe(error: BaseException, stage: str, cancelled: bool = False) -> tuple
     return clean(name, MESSAGE_MAX), also, _message(error), _traceback(error), wish, seconds
 
 
-def _pause(seconds: Any) -> float:
-    try:
-        return max(0.0, float(seconds))
-    except (TypeError, ValueError):
-        return 0.0
+def _pause(error: BaseException) -> float | None:
+    """The time after which it wants to be run again."""
+    if isinstance(error, Snooze):
+        return seconds_of("Snooze(...)", error.seconds, PAUSE_MAX)
+    if isinstance(error, Retry) and error.after is not None:
+        return seconds_of("Retry(after=...)", error.after, PAUSE_MAX)
+    return None
 
 
 def _message(error: BaseException) -> str:

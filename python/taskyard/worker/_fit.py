@@ -12,9 +12,51 @@ import pathlib
 import types
 import typing
 import uuid
+import weakref
 from typing import Any
 
+from .. import _resolve
 from ..errors import InvalidArgument
+
+#: The class of tasks that each of its runners is for.
+CLASSES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def arguments(function: Any, payload: Any) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a payload as the function takes them; raises ``InvalidArgument`` for what its caller may not give."""
+    args, kwargs = payload.args, payload.kwargs
+    taken = set(_resolve.injected(function)).intersection(kwargs)
+    if taken:
+        raise InvalidArgument(f"{_names(taken)}: the worker provides it, and no caller can give it")
+    if payload.ours:
+        return args, kwargs
+    cls = CLASSES.get(function)
+    return (args, attributes(cls, kwargs)) if cls is not None else fit(function, args, kwargs)
+
+
+def attributes(cls: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of a task of this class, from plain JSON, as the class's annotations say."""
+    own = [name for name in given if name.startswith("__") or name == "_taskyard" or callable(getattr(cls, name, None))]
+    if own:
+        raise InvalidArgument(f"{_names(own)}: the class {cls.__qualname__} has its own, which no payload can replace")
+    try:
+        hints = typing.get_type_hints(cls)
+    except Exception:
+        hints = {}
+    return {name: _one(hints.get(name), f"attribute `{name}`", value) for name, value in given.items()}
+
+
+def _names(names: Any) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+def _one(hint: Any, what: str, value: Any) -> Any:
+    if hint is None or hint is Any:
+        return value
+    try:
+        return convert(hint, value)
+    except Exception as error:
+        raise InvalidArgument(f"{what} does not fit {hint}: {error}") from error
 
 
 def fit(function: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -30,13 +72,7 @@ def fit(function: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[An
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
     def one(name: str, value: Any) -> Any:
-        hint = hints.get(name)
-        if hint is None or hint is Any:
-            return value
-        try:
-            return convert(hint, value)
-        except Exception as error:
-            raise InvalidArgument(f"argument `{name}` does not fit {hint}: {error}") from error
+        return _one(hints.get(name), f"argument `{name}`", value)
 
     fitted = [
         one(names[place] if place < len(names) else rest.name if rest else "", value) for place, value in enumerate(args)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import _identity, _resolve
+from . import _fit
 
 
 class Target(NamedTuple):
@@ -26,7 +27,7 @@ def target_of(function: Callable[..., Any]) -> Target:
         from .._tasks.travel import runner
 
         run = runner(function)  # type: ignore[arg-type]
+        _fit.CLASSES[run] = function
         return Target(run, not inspect.iscoroutinefunction(run), False)
-    call = inspect.unwrap(function) if inspect.isfunction(function) else function
-    is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-    return Target(function, not is_async, bool(_resolve.dependencies(function)))
+    # By the function itself: what it is wrapped around does not tell how it runs. One that hands out a coroutine is awaited.
+    return Target(function, not inspect.iscoroutinefunction(function), bool(_resolve.dependencies(function)))

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Client, DeadEdit, Event, TaskRef};
+use crate::payload::{plain, shown};
 use crate::schedule::{NewSchedule, OnConflict, ScheduleRecord};
 use crate::seal::{Blob, Keys, seal};
 use crate::store::{Final, QueueStatus, TaskFilter};
@@ -194,10 +195,7 @@ impl Client {
                 let task = known(id);
                 Box::pin(async move { encode(&task.record().await?) })
             }
-            Ask::Context(id) => {
-                let task = known(id);
-                Box::pin(async move { encode(&task.get_context().await?) })
-            }
+            Ask::Context(id) => Box::pin(async move { client.encoded_context(id).await }),
             Ask::Logs(id) => {
                 let task = known(id);
                 Box::pin(async move {
@@ -238,6 +236,18 @@ impl Client {
         })
     }
 
+    /// A task's context in the Python client's encoding.
+    async fn encoded_context(&self, id: TaskId) -> Result<Vec<u8>> {
+        let context = || async { self.store.context(id).await?.ok_or(Error::NotFound(id)) };
+        let found = context().await?;
+        if !plain::may_hold_tags(&found) {
+            return Ok(found);
+        }
+        let record = self.store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
+        // A plain context becomes an encoded one when the task's body first stores it, never the other way round.
+        if record.context_encoded { context().await } else { Ok(plain::escape_context(&found).into_owned()) }
+    }
+
     async fn ask_schedules(&self, ask: ScheduleAsk) -> Result<Vec<u8>> {
         match ask {
             ScheduleAsk::Put { schedule, on_conflict } => encode(&self.put_schedule(*schedule, on_conflict).await?),
@@ -247,8 +257,8 @@ impl Client {
             ScheduleAsk::Get { name, upcoming, runs } => {
                 let record = self.schedule(&name).await?;
                 let mut json = record.to_json();
-                json["upcoming"] = serde_json::json!(record.upcoming(upcoming));
-                json["history"] = serde_json::json!(self.schedule_runs(&name, runs).await?);
+                json.insert("upcoming", shown::value(&record.upcoming(upcoming)));
+                json.insert("history", shown::value(&self.schedule_runs(&name, runs).await?));
                 encode(&json)
             }
             ScheduleAsk::Reschedule { name, rule, zone } => {
@@ -280,7 +290,10 @@ impl Client {
             DeadAsk::Count(filter) => encode(&self.count_dead(&filter).await?),
             DeadAsk::Show(id) => {
                 let task = self.get::<serde_json::Value>(id);
-                encode(&serde_json::json!({ "task": task.record().await?, "attempts": task.get_attempts().await? }))
+                encode(&shown::Object::from([
+                    ("task", shown::value(&task.record().await?)),
+                    ("attempts", shown::value(&task.get_attempts().await?)),
+                ]))
             }
             DeadAsk::Edit(id, edit) => encode(&self.edit_dead(id, &edit).await?),
             DeadAsk::Retry(id, edit) => {
@@ -339,6 +352,11 @@ fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Error::Database(format!("an answer cannot be encoded: {error}")))
 }
 
+/// A stored result in the Python client's encoding.
+fn result(stored: Option<&[u8]>, encoded: bool) -> Result<Option<Box<RawValue>>> {
+    stored.map(|stored| if encoded { raw(stored) } else { raw(&plain::escape(stored)) }).transpose()
+}
+
 /// Stored JSON as it is; what is none becomes an error that says so.
 fn raw(bytes: &[u8]) -> Result<Box<RawValue>> {
     let text = String::from_utf8(bytes.to_vec()).map_err(|error| not_json(&error))?;
@@ -358,11 +376,11 @@ struct Ended<'a> {
 }
 
 fn ended(found: &Final) -> Result<Vec<u8>> {
-    let result = found.result.as_deref().map(raw).transpose()?;
+    let result = result(found.result.as_deref(), found.result_encoded)?;
     encode(&Ended { id: found.id, state: found.state, result, error: &found.error })
 }
 
 fn parent(parent: &crate::store::ParentResult) -> Result<Box<RawValue>> {
-    let result = parent.result.as_deref().map(raw).transpose()?;
+    let result = result(parent.result.as_deref(), parent.result_encoded)?;
     raw(&encode(&Ended { id: parent.id, state: parent.state, result, error: &parent.error })?)
 }

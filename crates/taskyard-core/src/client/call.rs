@@ -76,7 +76,7 @@ impl<T> Call<T> {
 
     /// The same for a task by its id.
     pub fn result_of_id(self, argument: &str, id: TaskId) -> Self {
-        self.refer(argument, &references::reference(id)).parent_id(id)
+        self.refer(argument, &references::reference(id), &[id]).parent_id(id)
     }
 
     /// The results of those calls, in their order, are the argument of this name, a list; they become parents.
@@ -89,14 +89,14 @@ impl<T> Call<T> {
             }
         }
         let list: Vec<String> = ids.iter().map(|id| references::reference(*id)).collect();
-        let call = self.refer(argument, &format!("[{}]", list.join(",")));
+        let call = self.refer(argument, &format!("[{}]", list.join(",")), &ids);
         ids.into_iter().fold(call, Call::parent_id)
     }
 
-    fn refer(mut self, argument: &str, text: &str) -> Self {
+    fn refer(mut self, argument: &str, text: &str, ids: &[TaskId]) -> Self {
         let names = self.names;
         self.task = self.task.and_then(|mut task| {
-            task.payload = references::put(&task.payload, names, argument, text)?;
+            task.payload = references::put(&task.payload, names, argument, text, ids)?;
             Ok(task)
         });
         self

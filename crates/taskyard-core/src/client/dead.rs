@@ -71,9 +71,9 @@ impl Client {
         }
         let record = self.store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
         let new = if edit.args.is_some() || edit.kwargs.is_some() {
-            let new = with_arguments(&record.payload, edit)?;
+            let new = with_arguments(&record.payload, record.payload_encoded, edit)?;
             payload::check_foreign(&new, &limits)?;
-            Some(NewPayload { seen: record.payload, payload: new })
+            Some(NewPayload { seen: record.payload, payload: new, encoded: edit.language.is_some() })
         } else {
             None
         };
@@ -119,20 +119,24 @@ impl Client {
     }
 }
 
-/// The payload with the arguments of an edit in place of its own; whatever else stands in it stays.
-fn with_arguments(stored: &[u8], edit: &DeadEdit) -> Result<Vec<u8>> {
+/// The payload with the arguments of an edit in place of its own; whatever else stands in it stays. `encoded` is that of
+/// the stored one; the new one is encoded if the edit names the language.
+fn with_arguments(stored: &[u8], encoded: bool, edit: &DeadEdit) -> Result<Vec<u8>> {
     let wrong = |why: &str| Error::InvalidArgument { what: "arguments", why: why.to_owned() };
     let signed = "they hold what is signed for this task: they cannot be edited, only retried as they are";
-    if seal::is_sealed(stored) {
+    if encoded && seal::is_sealed(stored) {
         return Err(wrong(signed));
     }
     let mut parts: BTreeMap<String, &RawValue> = serde_json::from_slice(stored)
         .map_err(|error| wrong(&format!("the stored ones are no JSON object: {error}")))?;
     // What says that the values are exact is true of those that are given only if their giver says so.
     let written_in: Option<String> = match parts.remove("lang") {
-        Some(text) => serde_json::from_str(text.get()).map_err(|_| wrong("the stored `lang` is no text"))?,
-        None => None,
+        Some(text) if encoded => serde_json::from_str(text.get()).map_err(|_| wrong("the stored `lang` is no text"))?,
+        _ => None,
     };
+    // What was declared as a result stays one.
+    parts.remove("results");
+    let results = payload::references::declared(stored, encoded);
     let mut given = String::new();
     let mut put = |name: &str, value: &str| {
         given.push_str(if given.is_empty() { "{" } else { "," });
@@ -164,12 +168,17 @@ fn with_arguments(stored: &[u8], edit: &DeadEdit) -> Result<Vec<u8>> {
     for (name, value) in parts {
         put(&name, value.get());
     }
+    if edit.language.is_none() && !results.is_empty() {
+        let results: Vec<String> = results.iter().map(|id| format!("\"{id}\"")).collect();
+        put("results", &format!("[{}]", results.join(",")));
+    }
     given.push('}');
     let new = given.into_bytes();
-    if seal::is_sealed(&new) {
+    if edit.language.is_some() && seal::is_sealed(&new) {
         return Err(wrong(signed));
     }
-    if payload::references::may_refer(&new) && !payload::references::may_refer(stored) {
+    let new_results = payload::references::declared(&new, edit.language.is_some());
+    if new_results.iter().any(|id| !results.contains(id)) {
         return Err(wrong("another task's result cannot be put in by an edit: it is no parent of this task"));
     }
     Ok(new)
@@ -189,7 +198,7 @@ mod tests {
 
     fn edited(stored: &str, args: Option<&str>, kwargs: Option<&str>) -> Result<String> {
         let edit = DeadEdit { args: args.map(str::to_owned), kwargs: kwargs.map(str::to_owned), ..DeadEdit::default() };
-        with_arguments(stored.as_bytes(), &edit).map(|bytes| String::from_utf8(bytes).unwrap())
+        with_arguments(stored.as_bytes(), true, &edit).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
@@ -203,10 +212,23 @@ mod tests {
         let new = edited(r#"{"args":[1],"kwargs":{},"lang":"python","x":[ 1]}"#, Some("[2]"), None).unwrap();
         assert_eq!(new, r#"{"args":[2],"kwargs":{},"x":[ 1]}"#);
         let exact = DeadEdit { args: Some("[2]".into()), language: Some("python".into()), ..DeadEdit::default() };
-        let new = with_arguments(br#"{"lang":"python"}"#, &exact).unwrap();
+        let new = with_arguments(br#"{"lang":"python"}"#, true, &exact).unwrap();
         assert_eq!(new, br#"{"args":[2],"kwargs":{},"lang":"python"}"#);
+    }
+
+    #[test]
+    fn an_edit_asks_for_no_further_result() {
         let refers = r#"[{"$result":"01890000-0000-7000-8000-000000000000"}]"#;
-        assert!(edited("{}", Some(refers), None).is_err());
+        let exact = DeadEdit { args: Some(refers.into()), language: Some("python".into()), ..DeadEdit::default() };
+        assert!(with_arguments(b"{}", true, &exact).is_err());
+        // In plain JSON the same text is data, unless the task was added with that result.
+        assert_eq!(edited("{}", Some(refers), None).unwrap(), format!(r#"{{"args":{refers},"kwargs":{{}}}}"#));
+        let list = r#"["01890000-0000-7000-8000-000000000000"]"#;
+        let stored = format!(r#"{{"args":{refers},"kwargs":{{}},"results":{list}}}"#);
+        let edit = DeadEdit { args: Some(format!("[1,{refers}]")), ..DeadEdit::default() };
+        let new = with_arguments(stored.as_bytes(), false, &edit).unwrap();
+        let expected = format!(r#"{{"args":[1,{refers}],"kwargs":{{}},"results":{list}}}"#);
+        assert_eq!(String::from_utf8(new).unwrap(), expected);
     }
 
     #[test]
@@ -219,10 +241,10 @@ mod tests {
         assert_eq!(edited(stored, Some("[2]"), Some("{}")).unwrap(), r#"{"args":[2],"kwargs":{}}"#);
         let exact = DeadEdit { args: Some("[2]".into()), language: Some("python".into()), ..DeadEdit::default() };
         assert_eq!(
-            with_arguments(stored.as_bytes(), &exact).unwrap(),
+            with_arguments(stored.as_bytes(), true, &exact).unwrap(),
             br#"{"args":[2],"kwargs":{"a":1},"lang":"python"}"#
         );
-        assert!(with_arguments(br#"{"args":[],"kwargs":{"a":1}}"#, &exact).is_err());
+        assert!(with_arguments(br#"{"args":[],"kwargs":{"a":1}}"#, true, &exact).is_err());
     }
 
     #[test]
@@ -245,6 +267,13 @@ mod tests {
             let error = edited(stored, Some("[]"), None).unwrap_err().to_string();
             assert!(error.contains("signed"), "{error}");
         }
-        assert!(edited("{}", Some(r#"[{"$dill":"AA"}]"#), None).is_err());
+        let exact = DeadEdit {
+            args: Some(r#"[{"$dill":"AA"}]"#.into()),
+            language: Some("python".into()),
+            ..DeadEdit::default()
+        };
+        assert!(with_arguments(b"{}", true, &exact).is_err());
+        // In plain JSON nothing is signed.
+        assert!(edited("{}", Some(r#"[{"$dill":"AA"}]"#), None).is_ok());
     }
 }

@@ -1,8 +1,11 @@
 //! Results as arguments: `{"$result": "ID"}` in a payload stands for the result of the parent with this id.
 //!
-//! Whoever runs the task puts the results in before its body begins; a parent that did not end done, whose child runs all
+//! The results are put in before the task's body begins; a parent that did not end done, whose child runs all
 //! the same, gives `null`. In valid JSON the text of a reference cannot stand inside a string, since the quotation marks
 //! in it would be escaped, so that it is found without reading the whole.
+//!
+//! A plain payload may hold the same text as data. There only the references are meant whose ids its producer declared
+//! beside the arguments: `{"args": [...], "kwargs": {...}, "results": ["ID", ...]}`.
 
 use std::collections::HashMap;
 
@@ -11,6 +14,7 @@ use serde_json::value::RawValue;
 use crate::{Error, Result, TaskId};
 
 const KEY: &[u8] = b"\"$result\"";
+const RESULTS: &[u8] = b"\"results\"";
 
 /// The text that stands for a task's result.
 #[must_use]
@@ -41,8 +45,59 @@ pub fn fill(payload: &[u8], results: &HashMap<TaskId, Option<&[u8]>>) -> Vec<u8>
     filled
 }
 
+/// The tasks whose results a payload asks for: all that it names if the Python client encoded it, which escapes data;
+/// of a plain one those that its producer declared.
+#[must_use]
+pub fn declared(payload: &[u8], encoded: bool) -> Vec<TaskId> {
+    if !encoded {
+        return results(payload).map_or_else(Vec::new, |(_, ids)| ids);
+    }
+    named(payload)
+}
+
+/// All tasks that stand in a payload as references.
+fn named(payload: &[u8]) -> Vec<TaskId> {
+    let (mut ids, mut at) = (Vec::new(), 0);
+    while let Some(key) = find(payload, at) {
+        at = key + KEY.len();
+        ids.extend(around(payload, key).map(|(_, _, id)| id));
+    }
+    ids
+}
+
+/// The task that the object whose only key stands here refers to.
+pub(super) fn at_key(payload: &[u8], key: usize) -> Option<TaskId> {
+    payload[key..].starts_with(KEY).then(|| around(payload, key)).flatten().map(|(_, _, id)| id)
+}
+
+/// Where the list of declared results stands, and what is in it.
+fn results(payload: &[u8]) -> Option<(std::ops::Range<usize>, Vec<TaskId>)> {
+    #[derive(serde::Deserialize)]
+    struct Declared<'a> {
+        #[serde(borrow)]
+        results: &'a RawValue,
+    }
+    if !payload.windows(RESULTS.len()).any(|window| window == RESULTS) {
+        return None;
+    }
+    let list = serde_json::from_slice::<Declared<'_>>(payload).ok()?.results.get();
+    let from = list.as_ptr() as usize - payload.as_ptr() as usize;
+    Some((from..from + list.len(), serde_json::from_str(list).ok()?))
+}
+
 /// Makes a payload's references to one task refer to another, which stands in for it.
 pub fn rename(payload: &mut [u8], from: TaskId, to: TaskId) {
+    if let Some((list, ids)) = results(payload)
+        && ids.contains(&from)
+    {
+        let (old, new) = (from.to_string(), to.to_string());
+        let list = &mut payload[list];
+        for at in 0..list.len().saturating_sub(old.len() - 1) {
+            if list[at..].starts_with(old.as_bytes()) {
+                list[at..at + new.len()].copy_from_slice(new.as_bytes());
+            }
+        }
+    }
     let mut at = 0;
     while let Some(key) = find(payload, at) {
         at = key + KEY.len();
@@ -80,11 +135,13 @@ fn around(payload: &[u8], key: usize) -> Option<(usize, usize, TaskId)> {
     Some((from, key + KEY.len() + open + 1 + end + 1 + close + 1, id))
 }
 
-/// The payload with this text in the place of one argument: by its place where it has one, else by its name.
+/// The payload with this text, which refers to these tasks, in the place of one argument: by its place where it has one,
+/// else by its name.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for a payload that is none, or a name that no parameter has.
-pub fn put(payload: &[u8], names: &[&str], name: &str, text: &str) -> Result<Vec<u8>> {
+/// [`Error::InvalidArgument`] for a payload that is none, a name that no parameter has, and another argument that holds
+/// the text of such a reference as data.
+pub fn put(payload: &[u8], names: &[&str], name: &str, text: &str, ids: &[TaskId]) -> Result<Vec<u8>> {
     let wrong = |why: String| Error::InvalidArgument { what: "result_of", why };
     #[derive(serde::Deserialize)]
     struct Envelope {
@@ -92,6 +149,8 @@ pub fn put(payload: &[u8], names: &[&str], name: &str, text: &str) -> Result<Vec
         args: Vec<Box<RawValue>>,
         #[serde(default)]
         kwargs: std::collections::BTreeMap<String, Box<RawValue>>,
+        #[serde(default)]
+        results: Vec<TaskId>,
     }
     let value = RawValue::from_string(text.to_owned()).map_err(|error| wrong(error.to_string()))?;
     let mut envelope: Envelope = serde_json::from_slice(payload).map_err(|error| wrong(error.to_string()))?;
@@ -109,7 +168,14 @@ pub fn put(payload: &[u8], names: &[&str], name: &str, text: &str) -> Result<Vec
     }
     let json = |value: std::result::Result<String, serde_json::Error>| value.map_err(|error| wrong(error.to_string()));
     let (args, kwargs) = (json(serde_json::to_string(&envelope.args))?, json(serde_json::to_string(&envelope.kwargs))?);
-    Ok(format!("{{\"args\":{args},\"kwargs\":{kwargs}}}").into_bytes())
+    let declared = |id: &TaskId| envelope.results.contains(id);
+    if let Some(id) = named(payload).iter().find(|id| ids.contains(id) && !declared(id)) {
+        return Err(wrong(format!("an argument holds the text that stands for the result of task {id} as data")));
+    }
+    let mut results = envelope.results.clone();
+    results.extend(ids.iter().filter(|id| !declared(id)));
+    let results = json(serde_json::to_string(&results))?;
+    Ok(format!("{{\"args\":{args},\"kwargs\":{kwargs},\"results\":{results}}}").into_bytes())
 }
 
 #[cfg(test)]
@@ -152,10 +218,29 @@ mod tests {
     #[test]
     fn an_argument_is_replaced_by_place_or_added_by_name() {
         let payload = br#"{"args":[1, 1e400],"kwargs":{"c":3}}"#;
-        let put = |names: &[&str], name: &str| String::from_utf8(put(payload, names, name, "[9]").unwrap()).unwrap();
-        assert_eq!(put(&["a", "b", "c"], "b"), r#"{"args":[1,[9]],"kwargs":{"c":3}}"#);
-        assert_eq!(put(&["a", "b", "c"], "c"), r#"{"args":[1,1e400],"kwargs":{"c":[9]}}"#);
-        assert_eq!(put(&[], "d"), r#"{"args":[1,1e400],"kwargs":{"c":3,"d":[9]}}"#);
-        assert!(super::put(payload, &["a"], "z", "1").unwrap_err().to_string().contains("`z`"));
+        let put =
+            |names: &[&str], name: &str| String::from_utf8(put(payload, names, name, "[9]", &[]).unwrap()).unwrap();
+        assert_eq!(put(&["a", "b", "c"], "b"), r#"{"args":[1,[9]],"kwargs":{"c":3},"results":[]}"#);
+        assert_eq!(put(&["a", "b", "c"], "c"), r#"{"args":[1,1e400],"kwargs":{"c":[9]},"results":[]}"#);
+        assert_eq!(put(&[], "d"), r#"{"args":[1,1e400],"kwargs":{"c":3,"d":[9]},"results":[]}"#);
+        assert!(super::put(payload, &["a"], "z", "1", &[]).unwrap_err().to_string().contains("`z`"));
+    }
+
+    #[test]
+    fn only_declared_results_of_a_plain_payload_are_meant() {
+        let [first, second] = [TaskId::generate(), TaskId::generate()];
+        let data = format!("{{\"args\":[{},0]}}", reference(second));
+        assert_eq!(declared(data.as_bytes(), false), []);
+        assert_eq!(declared(data.as_bytes(), true), [second]);
+        let names = ["a", "b"];
+        let mut payload = put(data.as_bytes(), &names, "b", &reference(first), &[first]).unwrap();
+        assert_eq!(declared(&payload, false), [first]);
+        payload = put(&payload, &names, "a", &reference(first), &[first]).unwrap();
+        assert_eq!(declared(&payload, false), [first]);
+        rename(&mut payload, first, second);
+        assert_eq!(declared(&payload, false), [second]);
+        assert_eq!(declared(&payload, true), [second, second]);
+        // The same text as data and as a reference could not be told apart.
+        assert!(put(data.as_bytes(), &names, "b", &reference(second), &[second]).is_err());
     }
 }

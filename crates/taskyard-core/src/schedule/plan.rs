@@ -4,13 +4,17 @@
 //! the last look are decided upon, each enqueued, held, skipped or missed; the next time is found. Nothing is written
 //! here, and whoever writes it shows the version that it was planned on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use serde_json::value::RawValue;
 
 use super::rule::{Clock, Rule};
 use super::{
     CATCH_UP_MAX, CatchUp, DueSchedule, HELD_MAX, NewSchedule, ON_TIME_MAX, OpenRun, Overlap, RunOutcome,
     ScheduleRecord, SettledRun, Tick, TickRun,
 };
+use crate::payload::shown;
 use crate::task::{NewTask, Start};
 use crate::{Result, TaskId, TaskState, Timestamp};
 
@@ -86,12 +90,11 @@ pub fn plan_manual(due: &DueSchedule, now: Timestamp) -> Tick {
 fn task(record: &ScheduleRecord, fire_at: Timestamp) -> NewTask {
     let mut task = NewTask { id: TaskId::generate(), ..record.definition.task.clone() };
     let stored = task.context.as_deref().unwrap_or(b"{}");
-    if let Ok(mut context) = crate::context::Context::from_bytes(stored) {
-        let mut map = context.as_map().clone();
+    // The other values as their text, so that no number changes.
+    if let Ok(mut context) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(stored) {
         let about = serde_json::json!({ "name": record.definition.name, "fire_at": fire_at.to_string() });
-        map.insert("schedule".into(), about);
-        context.replace(map);
-        task.context = context.to_bytes(&crate::Limits { context_bytes_max: usize::MAX, ..Default::default() }).ok();
+        context.insert("schedule".into(), shown::value(&about));
+        task.context = serde_json::to_vec(&context).ok();
     }
     task
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::client::check_task;
 use crate::state::Runtime;
-use crate::task::{NewTask, Start};
+use crate::task::{NewTask, Start, plain};
 use crate::{Error, Limits, Result, RetryPolicy, TaskId};
 
 /// What stands in the JSON text.
@@ -64,7 +64,7 @@ pub(super) fn options(task: &NewTask) -> String {
     serde_json::to_string(&options).expect("plain data becomes JSON")
 }
 
-/// The task from its columns and its options' text, and what is wrong with the text if somebody changed it by hand.
+/// The task from its columns (`plain_parts` as [`NewTask::plain_parts`] says them) and its options' text, and what is wrong with the text if somebody changed it by hand.
 #[must_use]
 pub fn stored_task(
     kind: String,
@@ -72,6 +72,7 @@ pub fn stored_task(
     queue: String,
     priority: i32,
     payload: Vec<u8>,
+    plain_parts: i16,
     options: &str,
 ) -> (NewTask, Option<String>) {
     let (options, problem) = match serde_json::from_str::<Options>(options) {
@@ -84,7 +85,9 @@ pub fn stored_task(
         queue,
         priority,
         name: options.name,
+        payload_encoded: plain_parts & plain::PAYLOAD == 0,
         context: options.context.map(|context| context.get().as_bytes().to_vec()),
+        context_encoded: plain_parts & plain::CONTEXT == 0,
         expires: options.expires_ms.map(Duration::from_millis),
         retry: options.retry.unwrap_or_default(),
         timeout: options.timeout_ms.map(Duration::from_millis),

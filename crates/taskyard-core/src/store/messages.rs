@@ -102,6 +102,8 @@ pub struct Final {
     pub state: TaskState,
     /// The result's bytes, in `Done`.
     pub result: Option<Vec<u8>>,
+    /// Type tags in the result are values: a Python worker encoded it.
+    pub result_encoded: bool,
     /// The error, in `Failed`.
     pub error: Option<Failure>,
 }
@@ -115,6 +117,8 @@ pub struct ParentResult {
     pub state: TaskState,
     /// Its result's bytes, in `Done`.
     pub result: Option<Vec<u8>>,
+    /// Type tags in the result are values: a Python worker encoded it.
+    pub result_encoded: bool,
     /// Its error, in `Failed`.
     pub error: Option<Failure>,
 }
@@ -337,8 +341,14 @@ pub struct Claimed {
     pub queue: String,
     /// Its arguments.
     pub payload: Vec<u8>,
+    /// Type tags in the payload are values, see [`crate::NewTask::payload_encoded`].
+    pub payload_encoded: bool,
     /// Its context so far, if any.
     pub context: Option<Vec<u8>>,
+    /// The same for the context.
+    pub context_encoded: bool,
+    /// A database role that may only add tasks added it: only a function that is declared as a task may run.
+    pub restricted: bool,
     /// This attempt's number.
     pub attempt: u32,
     /// Failures before this attempt.
@@ -546,6 +556,8 @@ pub struct NewPayload {
     pub seen: Vec<u8>,
     /// What it becomes.
     pub payload: Vec<u8>,
+    /// Type tags in the new one are values, see [`crate::NewTask::payload_encoded`].
+    pub encoded: bool,
 }
 
 /// What one step of ageing did.

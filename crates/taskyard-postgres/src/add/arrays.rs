@@ -52,6 +52,15 @@ fn column<'a, T>(
     tasks.iter().any(|task| has(task)).then(|| tasks.iter().map(|task| value(task)).collect())
 }
 
+/// The flags of `sql/task/add.sql`.
+fn flags(task: &NewTask, begin: Option<&Begin>) -> i32 {
+    i32::from(task.auto_remove)
+        + 2 * i32::from(task.at_most_once)
+        + 4 * i32::from(begin.is_some_and(|begin| begin.has_children))
+        + 16 * i32::from(!task.payload_encoded)
+        + 32 * i32::from(!task.context_encoded && task.context.is_some())
+}
+
 impl<'a> Arrays<'a> {
     pub fn of(addition: Option<AdditionId>, tasks: &[&'a NewTask], begins: Option<&HashMap<TaskId, Begin>>) -> Self {
         let default = RetryPolicy::default();
@@ -99,15 +108,10 @@ impl<'a> Arrays<'a> {
                     })
                 },
             ),
-            flags: column(
-                tasks,
-                |task| task.auto_remove || task.at_most_once || begin(task).is_some_and(|begin| begin.has_children),
-                |task| {
-                    i32::from(task.auto_remove)
-                        + 2 * i32::from(task.at_most_once)
-                        + 4 * i32::from(begin(task).is_some_and(|begin| begin.has_children))
-                },
-            ),
+            flags: {
+                let flags: Vec<i32> = tasks.iter().map(|task| flags(task, begin(task))).collect();
+                flags.iter().any(|flags| *flags != 0).then_some(flags)
+            },
             tags: column(
                 tasks,
                 |task| !task.tags.is_empty(),

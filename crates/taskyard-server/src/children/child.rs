@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_bytes::ByteBuf;
+use taskyard_core::payload::plain;
 use taskyard_core::store::Outcome;
 use tokio::sync::{Notify, mpsc};
 
@@ -241,11 +242,22 @@ fn run(slot: u64, queued: &Queued) -> Run {
         kind: claimed.kind.clone(),
         name: claimed.name.clone(),
         queue: claimed.queue.clone(),
-        payload: ByteBuf::from(claimed.payload.clone()),
-        context: claimed.context.clone().map(ByteBuf::from),
+        payload: ByteBuf::from(if claimed.payload_encoded {
+            claimed.payload.clone()
+        } else {
+            plain::escape_call(&claimed.payload)
+        }),
+        context: claimed.context.as_deref().map(|context| {
+            ByteBuf::from(if claimed.context_encoded {
+                context.to_vec()
+            } else {
+                plain::escape_context(context).into_owned()
+            })
+        }),
         attempt: claimed.attempt,
         timeout_ms: claimed.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         has_parents: claimed.has_parents,
+        restricted: claimed.restricted,
         opened: queued.opened.clone(),
     }
 }

@@ -32,6 +32,8 @@ pub enum ToChild {
         max_retries: u32,
         /// The longest attempt of tasks added here that do not say, in milliseconds.
         timeout_ms: Option<u64>,
+        /// Whether only functions that are declared as tasks may run here.
+        only_declared: bool,
     },
     /// Run these, in this order.
     Run(Vec<Run>),
@@ -62,9 +64,9 @@ pub struct Run {
     pub name: Option<String>,
     /// The queue it was claimed from.
     pub queue: String,
-    /// JSON `{"args": [...], "kwargs": {...}}`.
+    /// JSON `{"args": [...], "kwargs": {...}}`, in the Python client's encoding: plain JSON is escaped before it comes here.
     pub payload: ByteBuf,
-    /// The stored context, a JSON object; none if it is empty.
+    /// The stored context, a JSON object in the same encoding; none if it is empty.
     pub context: Option<ByteBuf>,
     /// Which attempt this is, from 1.
     pub attempt: u32,
@@ -72,6 +74,8 @@ pub struct Run {
     pub timeout_ms: Option<u64>,
     /// Whether it has parents whose results it may ask for.
     pub has_parents: bool,
+    /// Whether a database role that may only add tasks added it: only a function that is declared as a task may run.
+    pub restricted: bool,
     /// Serialised values of the payload whose signatures were verified; no others may be opened.
     pub opened: Vec<Opened>,
 }
@@ -289,10 +293,17 @@ mod tests {
             attempt: 2,
             timeout_ms: Some(300_000),
             has_parents: false,
+            restricted: false,
             opened: Vec::new(),
         };
         let messages = [
-            ToChild::Begin { concurrency: 10, limits: Limits::default(), max_retries: 3, timeout_ms: None },
+            ToChild::Begin {
+                concurrency: 10,
+                limits: Limits::default(),
+                max_retries: 3,
+                timeout_ms: None,
+                only_declared: false,
+            },
             ToChild::Run(vec![run]),
             ToChild::Interrupt(vec![(7, Why::Timeout)]),
             ToChild::Leave,

@@ -55,6 +55,7 @@ pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerCo
         limits: config.limits,
         max_retries: defaults.max_retries,
         timeout_ms: defaults.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        only_declared: config.only_declared,
     });
     yard.last_child += 1;
     let number = yard.last_child;

@@ -17,10 +17,19 @@ impl Children {
         let mut good = Vec::with_capacity(tasks.len());
         for queued in tasks {
             let claimed = &queued.claimed;
+            // In plain JSON nothing is signed, and nothing is opened.
+            if !claimed.payload_encoded {
+                good.push(queued);
+                continue;
+            }
             match seal::open(&claimed.payload, claimed.id, &claimed.kind, keys) {
                 Ok(opened) => good.push(Queued { opened, ..queued }),
                 Err(Unopened::UnknownKey(key)) => {
                     self.end_unstarted(queued, Outcome::Parked { reason: seal::parked_reason(&key) });
+                }
+                Err(Unopened::Version1) => {
+                    let reason = seal::PARKED_VERSION_1.to_owned();
+                    self.end_unstarted(queued, Outcome::Parked { reason });
                 }
                 Err(Unopened::Forged(why)) => {
                     tracing::error!(task = %queued.claimed.id, kind = %queued.claimed.kind, why, "a signed value was refused");

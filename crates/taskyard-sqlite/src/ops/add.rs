@@ -5,7 +5,7 @@
 
 use rusqlite::{CachedStatement, params};
 use taskyard_core::store::Added;
-use taskyard_core::task::{Failure, NewTask, Start, UniqueHold};
+use taskyard_core::task::{Failure, NewTask, Start, UniqueHold, plain};
 use taskyard_core::time::to_micros;
 use taskyard_core::{AdditionId, Error, RetryPolicy, TaskId, TaskState, WaitReason};
 
@@ -136,6 +136,7 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
         error.as_ref().map(|error| &error.error_type),
         error.as_ref().map(|error| &error.message),
         plan.payload.as_ref().unwrap_or(&task.payload),
+        task.plain_parts() & plain::PAYLOAD,
     ]);
     inserted.map_err(|error| taken(error, task.id))?;
     let queue = tx.queue(&task.queue);
@@ -144,7 +145,7 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
         tx.run(sql!("edge/add"), params![parent, order, place as i64, open])?;
     }
     if let Some(context) = &task.context {
-        tx.run(sql!("context/set"), params![order, context])?;
+        tx.run(sql!("context/set"), params![order, context, !task.context_encoded])?;
     }
     match state {
         TaskState::Enqueued => {

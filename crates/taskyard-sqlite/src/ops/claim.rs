@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed};
+use taskyard_core::task::plain;
 use taskyard_core::{ClaimId, RetryPolicy, TaskId, TaskState, Token};
 use uuid::Uuid;
 
@@ -116,7 +117,7 @@ fn start(
         runnable.task.attempt += 1;
         only_the_first_expires(&mut runnable.task);
         if runnable.has_context {
-            runnable.task.context = context(tx, candidate.order)?;
+            (runnable.task.context, runnable.task.context_encoded) = context(tx, candidate.order)?;
         }
         if let Some((key, HOLD_STARTED)) = &runnable.unique_key {
             tx.run(sql!("unique_key/release"), params![key, id_bits(runnable.task.id)])?;
@@ -135,8 +136,10 @@ fn start(
     Ok(())
 }
 
-fn context(tx: &Tx<'_>, order: i64) -> Outcome<Option<Vec<u8>>> {
-    Ok(tx.sql(sql!("context/get"))?.query_row([order], |row| Ok(bytes(row, 0))).optional()?.flatten())
+/// A context, and whether it is in the Python client's encoding.
+fn context(tx: &Tx<'_>, order: i64) -> Outcome<(Option<Vec<u8>>, bool)> {
+    let found = tx.sql(sql!("context/get"))?.query_row([order], |row| Ok((bytes(row, 0), !flag(row, 1)))).optional()?;
+    Ok(found.unwrap_or((None, true)))
 }
 
 /// Reads a row strictly: whoever runs a task must be able to trust what it is given.
@@ -180,7 +183,10 @@ fn read_runnable(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>) -> Result<Runnable, S
             name: opt_text(row, 3),
             queue,
             payload,
+            payload_encoded: opt_int(row, 19).unwrap_or(0) & i64::from(plain::PAYLOAD) == 0,
             context: None,
+            context_encoded: true,
+            restricted: opt_int(row, 19).unwrap_or(0) & i64::from(plain::RESTRICTED) != 0,
             attempt: count(row, 6),
             failures: count(row, 7),
             retry,
@@ -207,7 +213,7 @@ pub(crate) fn claimed(tx: &mut Tx<'_>, claim: ClaimId) -> Outcome<Vec<Claimed>> 
             && runnable.server == Some(server)
         {
             if runnable.has_context {
-                runnable.task.context = context(tx, order)?;
+                (runnable.task.context, runnable.task.context_encoded) = context(tx, order)?;
             }
             only_the_first_expires(&mut runnable.task);
             tasks.push(runnable.task);

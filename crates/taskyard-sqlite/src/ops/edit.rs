@@ -68,7 +68,8 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: TaskId, edit: &TaskEdit) -> Outcome<Cont
         tx.counted(queue, state, 1);
     }
     let payload = edit.payload.as_ref().map(|new| &new.payload);
-    tx.run(sql!("task/edit"), params![row.order, payload, edit.queue, edit.priority, policy])?;
+    let plain = edit.payload.as_ref().is_some_and(|new| !new.encoded);
+    tx.run(sql!("task/edit"), params![row.order, payload, edit.queue, edit.priority, policy, plain])?;
     Ok(ControlReply::Applied(state))
 }
 

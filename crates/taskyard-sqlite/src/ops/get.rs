@@ -5,7 +5,7 @@ use taskyard_core::store::{Final, ParentResult};
 use taskyard_core::{TaskId, TaskRecord, TaskState};
 
 use super::lookup;
-use crate::codec::{self, bytes, failure, id, id_bits, int};
+use crate::codec::{self, bytes, failure, flag, id, id_bits, int};
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
@@ -36,7 +36,7 @@ pub(crate) fn finals(read: &Read<'_>, ids: &[TaskId]) -> Outcome<Vec<Final>> {
             .query_row([id_bits(*id)], |row| {
                 let state = codec::state(int(row, 0)).unwrap_or(TaskState::Waiting);
                 let error = failure(row, 2).filter(|_| state == TaskState::Failed);
-                Ok(Final { id: *id, state, result: bytes(row, 1), error })
+                Ok(Final { id: *id, state, result: bytes(row, 1), result_encoded: flag(row, 5), error })
             })
             .optional()?;
         finals.extend(found);
@@ -59,7 +59,7 @@ pub(crate) fn parent_results(read: &Read<'_>, id: TaskId) -> Outcome<Vec<ParentR
         let Some(parent) = codec::id::<TaskId>(row, 0) else { continue };
         let state = codec::state(int(row, 1)).unwrap_or(TaskState::Waiting);
         let error = failure(row, 3).filter(|_| state == TaskState::Failed);
-        parents.push(ParentResult { id: parent, state, result: bytes(row, 2), error });
+        parents.push(ParentResult { id: parent, state, result: bytes(row, 2), result_encoded: flag(row, 7), error });
     }
     Ok(parents)
 }

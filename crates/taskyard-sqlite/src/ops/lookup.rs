@@ -5,6 +5,7 @@
 
 use rusqlite::{OptionalExtension, Row};
 use taskyard_core::state::{OnParentFailure, Runtime};
+use taskyard_core::task::plain;
 use taskyard_core::{RetryPolicy, TaskId, TaskRecord, TaskState, Timestamp, WaitReason};
 
 use crate::codec::{self, bytes, count, failure, flag, id, instant, int, opt_int, opt_text, text};
@@ -40,6 +41,8 @@ pub(crate) fn read(row: &Row<'_>) -> Option<Found> {
     });
     let unknown = codec::state(opt_int(row, 7).unwrap_or(-1)).is_none();
     let kind = text(row, 2);
+    let parts = opt_int(row, 36).unwrap_or(0);
+    let is_python = code(row, 3).and_then(Runtime::from_code) == Some(Runtime::Python);
     let record = TaskRecord {
         id: id(row, 1)?,
         name: opt_text(row, 4).unwrap_or_else(|| kind.clone()),
@@ -59,7 +62,10 @@ pub(crate) fn read(row: &Row<'_>) -> Option<Found> {
         cancel_reason: opt_text(row, 35),
         stop_requested: flag(row, 14),
         payload: bytes(row, 15).unwrap_or_default(),
+        payload_encoded: parts & i64::from(plain::PAYLOAD) == 0,
         result: bytes(row, 16).filter(|_| state == TaskState::Done),
+        result_encoded: is_python && parts & i64::from(plain::RESULT) == 0,
+        context_encoded: is_python && !flag(row, 37),
         error: failure(row, 17),
         parents: Vec::new(),
         on_parent_failure: code(row, 20).and_then(OnParentFailure::from_code).unwrap_or_default(),

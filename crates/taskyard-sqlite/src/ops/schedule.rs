@@ -41,6 +41,7 @@ pub(crate) fn put(tx: &mut Tx<'_>, new: &NewSchedule, on_conflict: OnConflict) -
         new.runs_max,
         new.pause_after_failures,
         tx.now,
+        new.task.plain_parts(),
     ];
     let put = if tx.run(sql!("schedule/add"), values)? > 0 {
         SchedulePut::Added
@@ -202,8 +203,9 @@ fn apply(tx: &mut Tx<'_>, tick: &Tick) -> Outcome<Option<Vec<TaskId>>> {
 fn record(row: &Row<'_>) -> ScheduleRecord {
     let runtime = i16::try_from(int(row, 4)).ok().and_then(Runtime::from_code).unwrap_or_default();
     let payload = row.get(7).unwrap_or_default();
+    let plain = i16::try_from(int(row, 29)).unwrap_or(0);
     let priority = i32::try_from(int(row, 6)).unwrap_or(0);
-    let (task, unreadable) = stored_task(text(row, 3), runtime, text(row, 5), priority, payload, &text(row, 8));
+    let (task, unreadable) = stored_task(text(row, 3), runtime, text(row, 5), priority, payload, plain, &text(row, 8));
     let span = |at| -> Duration { duration(int(row, at)) };
     let small = |at| opt_int(row, at).map(|value| u32::try_from(value.max(0)).unwrap_or(u32::MAX));
     let code = |at| i16::try_from(int(row, at)).unwrap_or(0);

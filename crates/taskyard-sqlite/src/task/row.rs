@@ -179,7 +179,8 @@ impl Row {
 
     /// Writes a context.
     pub(crate) fn set_context(&mut self, tx: &Tx<'_>, context: &[u8]) -> Outcome<()> {
-        tx.run(sql!("context/set"), params![self.order, context])?;
+        // A body's own context is in its language's encoding, whatever the first one was.
+        tx.run(sql!("context/set"), params![self.order, context, false])?;
         if !self.has_context {
             tx.run(sql!("context/mark"), [self.order])?;
             self.has_context = true;

@@ -40,7 +40,7 @@ pub(super) async fn an_edited_task_runs_with_what_it_was_given(yard: Yard) {
     let claimed = yard.start(&server, NewTask { retry: retry.clone(), ..task() }).await;
     server.fail(&claimed).await;
     let payload = br#"{"args": ["fixed"], "kwargs": {}}"#.to_vec();
-    let new = NewPayload { seen: claimed.payload.clone(), payload: payload.clone() };
+    let new = NewPayload { seen: claimed.payload.clone(), payload: payload.clone(), encoded: false };
     let edit = TaskEdit { payload: Some(new), queue: Some("second".into()), priority: Some(3), max_retries: Some(1) };
     assert_eq!(yard.store.edit(claimed.id, &edit).await.unwrap(), Applied(Failed));
     assert_eq!(yard.attempts(claimed.id).await.len(), 1, "its history stays");
@@ -54,7 +54,7 @@ pub(super) async fn an_edit_of_something_else_is_refused(yard: Yard) {
     let server = yard.server().await;
     let id = yard.ended(&server, Failed).await;
     let before = yard.record(id).await;
-    let new = NewPayload { seen: b"{}".to_vec(), payload: b"{\"args\":[1]}".to_vec() };
+    let new = NewPayload { seen: b"{}".to_vec(), payload: b"{\"args\":[1]}".to_vec(), encoded: false };
     let edit = TaskEdit { payload: Some(new), priority: Some(1), ..TaskEdit::default() };
     let refused = yard.store.edit(id, &edit).await;
     assert!(matches!(refused, Err(Error::EditedMeanwhile(found)) if found == id), "{refused:?}");

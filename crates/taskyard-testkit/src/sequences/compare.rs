@@ -73,6 +73,8 @@ impl Pair {
         same("alone", task.alone, record.alone)?;
         same("cancel_requested", task.cancel_requested, record.cancel_requested)?;
         same("stop_requested", task.stop_requested, record.stop_requested)?;
+        same("payload_encoded", task.python, record.payload_encoded)?;
+        same("result_encoded", task.python, record.result_encoded)?;
         same("result", task.result.map(names::result), record.result.clone())?;
         same("error", task.error.map(|blame| self.names.blame(blame)), record.error.clone())?;
         same("fallen_from", task.fallen_from.map(|root| self.names.task(root)), record.fallen_from)?;

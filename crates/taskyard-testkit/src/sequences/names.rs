@@ -137,6 +137,7 @@ impl Names {
             queue: queue(new.queue),
             priority: new.priority.into(),
             context: new.context.map(context),
+            payload_encoded: new.python,
             parents: new.parents.iter().map(|parent| self.task(*parent)).collect(),
             on_parent_failure: new.on_parent_failure,
             start: match new.start {

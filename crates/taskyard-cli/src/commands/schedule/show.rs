@@ -1,7 +1,7 @@
 //! `schedule show NAME`: all about one schedule.
 
 use clap::Args;
-use taskyard::{Overlap, RunOutcome, ScheduleRecord, ScheduleRun, TaskState};
+use taskyard::{Overlap, RunOutcome, ScheduleRecord, ScheduleRun, TaskState, shown};
 
 use crate::failure::Failure;
 use crate::grid::Grid;
@@ -31,8 +31,8 @@ impl Show {
         let out = session.out();
         if out.is_json() {
             let mut json = record.to_json();
-            json["upcoming"] = serde_json::json!(upcoming);
-            json["history"] = serde_json::json!(runs);
+            json.insert("upcoming", shown::value(&upcoming));
+            json.insert("history", shown::value(&runs));
             out.json(&json)?;
             return Ok(0);
         }

@@ -1,7 +1,7 @@
 //! `task show ID`: everything that is stored about one task.
 
 use clap::Args;
-use taskyard::{Attempt, Error, Failure as TaskFailure, Progress, Store, StoredLogLine, TaskId, TaskRecord};
+use taskyard::{Attempt, Error, Failure as TaskFailure, Progress, Store, StoredLogLine, TaskId, TaskRecord, shown};
 
 use super::{logs, tree};
 use crate::failure::Failure;
@@ -42,15 +42,14 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
     let children = store.children(record.id, CHILDREN_MAX).await?;
     let lines = store.logs(record.id, 0, LINES_MAX + 1).await?;
     if out.is_json() {
-        let context: serde_json::Value = match context.as_slice() {
-            [] => serde_json::json!({}),
-            bytes => serde_json::from_slice(bytes)
-                .unwrap_or_else(|_| serde_json::Value::String(String::from_utf8_lossy(bytes).into_owned())),
-        };
-        out.json(&serde_json::json!({
-            "task": record, "attempts": attempts, "context": context, "children": children,
-            "logs": lines.iter().take(LINES_MAX).map(StoredLogLine::to_json).collect::<Vec<_>>(),
-        }))?;
+        let context = if context.is_empty() { b"{}" } else { context.as_slice() };
+        out.json(&shown::Object::from([
+            ("task", shown::value(record)),
+            ("attempts", shown::value(&attempts)),
+            ("context", shown::stored(context)),
+            ("children", shown::value(&children)),
+            ("logs", shown::value(&lines.iter().take(LINES_MAX).map(StoredLogLine::to_json).collect::<Vec<_>>())),
+        ]))?;
         return Ok(0);
     }
     let mut grid = Grid::new(["", ""]);

@@ -16,7 +16,10 @@ BEGIN
     RETURN QUERY SELECT t.id, t.token, t.kind, t.name, t.queue, t.payload,
         CASE WHEN t.has_context THEN (SELECT x.context FROM taskyard.task_context x WHERE x.task_id = t.id) END,
         t.attempt, t.failures, t.policy, t.timeout_ms,
-        t.has_parents::int + CASE WHEN t.attempt = 1 AND t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4, t.priority,
+        t.has_parents::int + CASE WHEN t.attempt = 1 AND t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4
+            + (t.plain & 5) * 32 + CASE WHEN t.has_context AND
+                (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = t.id) THEN 64 ELSE 0 END,
+        t.priority,
         t.order_number
     FROM (
         -- A queue that was limited since has rows of its own for what it runs: each task once.

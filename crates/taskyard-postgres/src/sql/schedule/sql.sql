@@ -41,7 +41,8 @@ BEGIN
         json_build_object('retry', CASE WHEN max_retries <> 3 THEN json_build_object('max_retries', max_retries) END,
             'timeout_ms', nullif(taskyard.interval_micros('timeout', timeout) / 1000, 0))::text,
         v_overlap, v_catch_up, taskyard.interval_micros('catch_up_window', catch_up_window),
-        taskyard.interval_micros('jitter', jitter), starts_at, ends_at, runs_max, pause_after_failures, v_conflict);
+        taskyard.interval_micros('jitter', jitter), starts_at, ends_at, runs_max, pause_after_failures, v_conflict,
+        9::smallint);
     IF v_put < 0 THEN
         RAISE EXCEPTION 'taskyard: a schedule with the name `%` exists already', name USING ERRCODE = '23505';
     END IF;
@@ -71,7 +72,7 @@ BEGIN
         v_options ->> 'name', s.queue, s.priority, v_options ->> 'retry', (v_options ->> 'timeout_ms')::bigint, NULL,
         NULL, (v_options ->> 'expires_ms')::bigint * 1000, '{}', 0::smallint, NULL, NULL, NULL,
         ARRAY(SELECT json_array_elements_text(coalesce((v_options ->> 'tags')::json, '[]'))),
-        coalesce((v_options ->> 'auto_remove')::boolean, false), coalesce((v_options ->> 'at_most_once')::boolean, false));
+        coalesce((v_options ->> 'auto_remove')::boolean, false), coalesce((v_options ->> 'at_most_once')::boolean, false), s.plain);
     UPDATE taskyard.schedule o SET runs = o.runs + 1 WHERE o.name = s.name;
     INSERT INTO taskyard.schedule_run (schedule, fire_at, outcome, manual, open, task_id, created_at)
     VALUES (s.name, v_now, 0, true, true, v_task, v_now);

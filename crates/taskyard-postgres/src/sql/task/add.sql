@@ -2,7 +2,8 @@
 -- the caller, who has locked the parents: p_initial null or 0 = free to start, 1 = waits for p_open parents, 5 and 6 =
 -- has fallen with p_fallen already. The caller has taken the unique keys.
 --
--- flags: 1 auto_remove, 2 at_most_once, 4 has children in this batch, 8 holds its unique key no longer (it has fallen).
+-- flags: 1 auto_remove, 2 at_most_once, 4 has children in this batch, 8 holds its unique key no longer (it has fallen),
+-- 16 its payload is plain JSON, 32 its context is.
 --
 -- p_addition names this try (null: nobody will ask for it). The lock and the check behind it make sure that an addition that
 -- was asked back (task_added) and found missing stores nothing when it arrives late.
@@ -37,10 +38,11 @@ BEGIN
     IF p_after_us IS NULL AND p_run_ats IS NULL AND p_initial IS NULL THEN
         INSERT INTO taskyard.task (id, order_number, timeout_ms, created_at, expires_at, priority, runtime, state,
             on_parent_failure, unique_hold, has_context, at_most_once, auto_remove, kind, name, queue, unique_key, policy,
-            tags, payload)
+            tags, plain, payload)
         SELECT u.id, v_base + u.place, u.timeout, v_now, v_now + u.expires * interval '1 microsecond', u.priority,
             u.runtime, 1, coalesce(u.on_failure, 0), u.hold, u.context IS NOT NULL, coalesce(u.flags & 2, 0) <> 0,
-            coalesce(u.flags & 1, 0) <> 0, u.kind, u.name, u.queue, u.key, u.policy, u.tags::text[], u.payload
+            coalesce(u.flags & 1, 0) <> 0, u.kind, u.name, u.queue, u.key, u.policy, u.tags::text[],
+            (coalesce(u.flags, 0) >> 4 & 1)::smallint, u.payload
         FROM unnest(p_ids, p_kinds, p_runtimes, p_names, p_queues, p_priorities, p_payloads, p_contexts, p_policies,
                 p_timeouts, p_expires_us, p_keys, p_holds, p_flags, p_tags, p_on_failures)
             WITH ORDINALITY AS u(id, kind, runtime, name, queue, priority, payload, context, policy, timeout, expires,
@@ -65,12 +67,13 @@ BEGIN
             INSERT INTO taskyard.task (id, parent_id, fallen_from, order_number, timeout_ms, created_at, run_at,
                 expires_at, finished_at, priority, runtime, state, on_parent_failure, unique_hold, has_children,
                 has_parents, has_context, at_most_once, auto_remove, kind, name, queue, unique_key, policy, tags,
-                payload, error_type, error_message)
+                plain, payload, error_type, error_message)
             SELECT n.id, n.first_parent, n.fallen, v_base + n.place, n.timeout, v_now, n.at,
                 v_now + n.expires * interval '1 microsecond', CASE WHEN n.state IN (5, 6) THEN v_now END, n.priority,
                 n.runtime, n.state, coalesce(n.on_failure, 0), n.hold, coalesce(n.flags & 4, 0) <> 0,
                 n.first_parent IS NOT NULL, n.context IS NOT NULL, coalesce(n.flags & 2, 0) <> 0,
-                coalesce(n.flags & 1, 0) <> 0, n.kind, n.name, n.queue, n.key, n.policy, n.tags::text[], n.payload,
+                coalesce(n.flags & 1, 0) <> 0, n.kind, n.name, n.queue, n.key, n.policy, n.tags::text[],
+                (coalesce(n.flags, 0) >> 4 & 1)::smallint, n.payload,
                 CASE n.state WHEN 5 THEN 'ParentTaskFailed' WHEN 6 THEN 'ParentTaskCancelled' END,
                 CASE n.state WHEN 5 THEN 'parent task ' || n.fallen || ' failed'
                     WHEN 6 THEN 'parent task ' || n.fallen || ' was cancelled' END
@@ -97,8 +100,9 @@ BEGIN
         WHERE u.expires IS NOT NULL AND coalesce(u.initial, 0) NOT IN (5, 6);
     END IF;
     IF p_contexts IS NOT NULL THEN
-        INSERT INTO taskyard.task_context (task_id, context)
-        SELECT u.id, u.context FROM unnest(p_ids, p_contexts) AS u(id, context) WHERE u.context IS NOT NULL;
+        INSERT INTO taskyard.task_context (task_id, context, plain)
+        SELECT u.id, u.context, coalesce(u.flags & 32, 0) <> 0
+        FROM unnest(p_ids, p_contexts, p_flags) AS u(id, context, flags) WHERE u.context IS NOT NULL;
     END IF;
     IF p_edge_parents IS NOT NULL THEN
         INSERT INTO taskyard.edge (parent_id, child_id, place, open)

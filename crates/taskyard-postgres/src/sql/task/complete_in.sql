@@ -28,5 +28,7 @@ BEGIN
     PERFORM taskyard.check_nesting('the result is', result);
     PERFORM taskyard.check_size('the result takes', octet_length(convert_to(result::text, 'UTF8')), 'result_bytes_max');
     PERFORM taskyard.complete_in_payload(task_id, token, convert_to(coalesce(result, 'null')::text, 'UTF8'));
+    -- Plain JSON, whatever language the task is in.
+    UPDATE taskyard.task t SET plain = t.plain | 2::smallint WHERE t.id = complete_in.task_id AND t.token = complete_in.token;
 END
 $$;

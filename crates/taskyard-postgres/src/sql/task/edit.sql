@@ -2,7 +2,7 @@
 -- only where the one that was seen still stands. reply: 0 applied, 2 refused, 3 unknown, 4 another payload stands there.
 CREATE OR REPLACE FUNCTION taskyard.task_edit(
     p_id uuid, p_seen bytea, p_payload bytea, p_queue text, p_priority int, p_max_retries bigint,
-    OUT reply smallint, OUT state smallint
+    p_plain boolean DEFAULT false, OUT reply smallint, OUT state smallint
 ) LANGUAGE plpgsql AS $$
 DECLARE
     v_task record;
@@ -17,7 +17,9 @@ BEGIN
             AND v_task.payload IS DISTINCT FROM p_payload THEN 4
         ELSE 0 END;
     IF reply = 0 THEN
-        UPDATE taskyard.task t SET payload = coalesce(p_payload, t.payload), queue = coalesce(p_queue, t.queue),
+        UPDATE taskyard.task t SET payload = coalesce(p_payload, t.payload),
+            plain = CASE WHEN p_payload IS NULL THEN t.plain WHEN p_plain THEN t.plain | 1::smallint
+                ELSE t.plain & ~1::smallint END, queue = coalesce(p_queue, t.queue),
             priority = coalesce(p_priority, t.priority),
             policy = CASE WHEN p_max_retries IS NULL THEN t.policy ELSE
                 (coalesce(t.policy, '{}')::jsonb || jsonb_build_object('max_retries', p_max_retries))::text END

@@ -1,7 +1,8 @@
--- Adding from SQL, in the caller's transaction: any language or a trigger. `enqueue_payload` takes exact payload bytes,
--- `enqueue` (the documented one) json. No parent is locked: the caller's transaction may stay open for long. A child is
--- stored unsettled; the engine settles it after the commit. How large its parts may be was checked by the client, by its own
--- settings; `enqueue` has no client before it and checks by the database's.
+-- Adding from SQL, in the caller's transaction: any language or a trigger. `enqueue_payload` takes exact payload bytes and how
+-- they are encoded (p_plain: 1 the payload is plain JSON, 8 the context is, 4 another role than the owner adds it); only
+-- clients call it. `enqueue` (the documented one) takes json, in which type tags are data. No parent is locked: the caller's
+-- transaction may stay open for long. A child is stored unsettled; the engine settles it after the commit. How large its parts
+-- may be was checked by the client, by its own settings; `enqueue` has no client before it and checks by the database's.
 --
 -- For a role that only adds: GRANT USAGE ON SCHEMA taskyard, GRANT EXECUTE ON FUNCTION taskyard.enqueue. What such a role learns is
 -- about its own tasks: parents (and with them `$result`) may only be tasks that it added, and where another role's task holds
@@ -11,7 +12,7 @@ CREATE OR REPLACE FUNCTION taskyard.enqueue_payload(
     p_id uuid, p_kind text, p_payload bytea, p_context bytea, p_runtime smallint, p_name text, p_queue text,
     p_priority int, p_policy text, p_timeout_ms bigint, p_after_us bigint, p_run_at timestamptz, p_expires_us bigint,
     p_parents uuid[], p_on_failure smallint, p_key text, p_hold smallint, p_key_for_us bigint, p_tags text[],
-    p_auto_remove boolean, p_at_most_once boolean
+    p_auto_remove boolean, p_at_most_once boolean, p_plain smallint DEFAULT 0
 ) RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = taskyard, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
@@ -56,10 +57,10 @@ BEGIN
     v_state := CASE WHEN v_parents IS NOT NULL OR v_run_at > v_now THEN 0 ELSE 1 END;
     INSERT INTO taskyard.task (id, parent_id, order_number, timeout_ms, created_at, run_at, expires_at, priority, runtime,
         state, on_parent_failure, unique_hold, has_parents, has_context, at_most_once, auto_remove, kind, name, queue,
-        unique_key, policy, tags, payload)
+        unique_key, policy, tags, plain, payload)
     VALUES (p_id, v_parents[1], v_order, p_timeout_ms, v_now, v_run_at, v_expires, p_priority, p_runtime, v_state,
         p_on_failure, p_hold, v_parents IS NOT NULL, p_context IS NOT NULL, p_at_most_once, p_auto_remove, p_kind, p_name,
-        p_queue, p_key, p_policy, nullif(p_tags, '{}'), p_payload);
+        p_queue, p_key, p_policy, nullif(p_tags, '{}'), p_plain & 5::smallint, p_payload);
     IF v_state = 1 THEN
         SELECT q.lane, q.ageing_us INTO v_lane, v_ageing FROM taskyard.queue q
         WHERE q.name = p_queue AND q.lane <> 0 FOR KEY SHARE;
@@ -76,7 +77,7 @@ BEGIN
         INSERT INTO taskyard.deadline (at, task_id, what) VALUES (v_expires, p_id, 0);
     END IF;
     IF p_context IS NOT NULL THEN
-        INSERT INTO taskyard.task_context (task_id, context) VALUES (p_id, p_context);
+        INSERT INTO taskyard.task_context (task_id, context, plain) VALUES (p_id, p_context, p_plain & 8 <> 0);
     END IF;
     PERFORM taskyard.setting_notify();
     RETURN p_id;
@@ -138,7 +139,8 @@ BEGIN
         taskyard.interval_micros('delay', CASE WHEN delay < interval '0 s' THEN interval '0 s' ELSE delay END), run_at,
         taskyard.interval_micros('expires', CASE WHEN expires < interval '0 s' THEN interval '0 s' ELSE expires END), parents, v_policy, unique_key,
         CASE WHEN unique_key IS NOT NULL THEN 0::smallint END, NULL, tags, coalesce(auto_remove, false),
-        coalesce(at_most_once, false));
+        coalesce(at_most_once, false),
+        (9 + CASE WHEN pg_has_role(v_caller, current_user, 'MEMBER') THEN 0 ELSE 4 END)::smallint);
     IF v_only_adds AND v_stored = v_id THEN
         UPDATE taskyard.task t SET added_by = v_caller WHERE t.id = v_id;
     ELSIF v_only_adds AND NOT EXISTS (SELECT FROM taskyard.task t WHERE t.id = v_stored AND t.added_by = v_caller) THEN

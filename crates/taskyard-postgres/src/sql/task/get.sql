@@ -8,6 +8,9 @@ SELECT t.id, t.kind, t.runtime, t.name, t.queue, t.priority, t.state, w.reason, 
     CASE WHEN w.reason = 0 THEN (
         SELECT p.state FROM taskyard.edge e JOIN taskyard.task p ON p.id = e.parent_id
         WHERE e.child_id = t.id AND e.open ORDER BY p.state = 3 DESC, e.place LIMIT 1) END,
-    CASE WHEN t.state = 6 OR t.cancel_requested THEN t.cancel_reason END
+    CASE WHEN t.state = 6 OR t.cancel_requested THEN t.cancel_reason END, t.plain & 1 = 0,
+    t.runtime = 1 AND t.plain & 2 = 0,
+    t.runtime = 1 AND NOT (t.has_context AND coalesce(
+        (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = t.id), false))
 FROM taskyard.task t LEFT JOIN taskyard.waiting w ON w.task_id = t.id
 WHERE t.id = ANY($1)

@@ -23,8 +23,9 @@ BEGIN
         ), u AS (
             UPDATE taskyard.task t SET has_context = true FROM n WHERE t.id = n.id AND NOT n.has_context
         )
+        -- A body's own context is in its language's encoding, whatever the first one was.
         INSERT INTO taskyard.task_context (task_id, context) SELECT n.id, n.context FROM n
-        ON CONFLICT (task_id) DO UPDATE SET context = excluded.context;
+        ON CONFLICT (task_id) DO UPDATE SET context = excluded.context, plain = false;
     END IF;
     IF p_log_ids IS NOT NULL THEN
         INSERT INTO taskyard.task_log (task_id, created_at, attempt, level, logger, message, fields, traceback)

@@ -1,1 +1,1 @@
-select context from ty_task_context where order_number = ?1
+select context, plain from ty_task_context where order_number = ?1

@@ -1,0 +1,259 @@
+"""Values that were stored before their classes changed: restored by the class's own rules, or refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+from typing import Any, NamedTuple
+
+import pydantic
+import pytest
+from taskyard import InvalidArgument, register_aliases
+from taskyard._codec import Decoder, Encoder
+from taskyard.tasks import Task
+
+
+def redefine(cls: type) -> None:
+    """The class of this name as a later deployment has it."""
+    globals()[cls.__name__] = cls
+    cls.__qualname__ = cls.__name__
+
+
+def stored(value: Any) -> Any:
+    return Encoder("a test").value(value, "it")
+
+
+def restored(encoded: Any) -> Any:
+    return Decoder().value(encoded)
+
+
+def define(name: str) -> Any:
+    def decorate(cls: type) -> type:
+        redefine(cls)
+        assert cls.__name__ == name
+        return cls
+
+    return decorate
+
+
+def test_a_model_with_a_new_field() -> None:
+    @define("M")
+    class M(pydantic.BaseModel):
+        a: int
+
+    encoded = stored(M(a=1))
+
+    @define("M")
+    class M(pydantic.BaseModel):  # type: ignore[no-redef]
+        a: int
+        b: int = 5
+        c: list[int] = pydantic.Field(default_factory=list)
+        _kept: int = pydantic.PrivateAttr(default=7)
+
+    found = restored(encoded)
+    assert (type(found), found.a, found.b, found.c, found._kept) == (M, 1, 5, [], 7)  # type: ignore[attr-defined]
+    assert found.model_fields_set == {"a"}
+    found.c.append(1)
+    assert restored(encoded).c == []
+
+    @define("M")
+    class M(pydantic.BaseModel):  # type: ignore[no-redef]
+        a: int
+        wanted: str
+
+    with pytest.raises(InvalidArgument, match="wanted"):
+        restored(encoded)
+
+
+def test_a_model_whose_field_went_or_changed() -> None:
+    @define("M")
+    class M(pydantic.BaseModel):
+        old: int
+        when: int = 0
+
+    encoded = stored(M(old=3))
+    for alias in (pydantic.Field(alias="old"), pydantic.Field(validation_alias=pydantic.AliasChoices("new", "old"))):
+
+        @define("M")
+        class M(pydantic.BaseModel):  # type: ignore[no-redef]
+            new: int = alias
+            when: float = 0
+
+        found = restored(encoded)
+        assert (found.new, found.when, type(found.when)) == (3, 0.0, float)  # type: ignore[attr-defined]
+        assert found.model_fields_set == {"new"}
+
+    @define("M")
+    class M(pydantic.BaseModel):  # type: ignore[no-redef]
+        model_config = pydantic.ConfigDict(extra="allow")
+        new: int = 0
+
+    with pytest.raises(InvalidArgument, match="`old`"):
+        restored(encoded)
+    register_aliases(M, {"old": "new", "when": "new"})
+    assert restored(encoded).new == 3  # type: ignore[attr-defined]
+
+    @define("M")
+    class M(pydantic.BaseModel):  # type: ignore[no-redef]
+        old: int = pydantic.Field(gt=10)
+        when: int = 0
+
+    with pytest.raises(InvalidArgument, match="greater than 10"):
+        restored(encoded)
+
+
+def test_a_model_that_did_not_change_is_put_back_exactly() -> None:
+    @define("M")
+    class M(pydantic.BaseModel):
+        secret: str
+        tags: tuple[str, ...] = ()
+
+        @pydantic.field_validator("secret", mode="before")
+        @classmethod
+        def hashed(cls, value: str) -> str:
+            return f"#{value}"
+
+        @functools.cached_property
+        def shown(self) -> str:
+            return self.secret * 2
+
+    value = M(secret="x")
+    assert value.shown == "#x#x"
+    found = restored(stored(value))
+    assert found == value and found.__dict__ == value.__dict__ and found.model_fields_set == {"secret"}
+    Roots = pydantic.RootModel[list[int]]
+    Roots.__name__ = Roots.__qualname__ = "Roots"
+    Roots.__module__ = __name__
+    redefine(Roots)
+    assert restored(stored(Roots([1, 2]))) == Roots([1, 2])
+
+
+def test_dataclasses() -> None:
+    @define("D")
+    @dataclasses.dataclass
+    class D:
+        a: int
+        gone: int = 1
+
+        def __post_init__(self) -> None:
+            self.a += 1
+
+    encoded = stored(D(1, 2))
+    assert restored(encoded) == D(1, 2)
+
+    @define("D")
+    @dataclasses.dataclass(frozen=True)
+    class D:  # type: ignore[no-redef]
+        a: int
+        gone: int = 1
+        new: list[int] = dataclasses.field(default_factory=list)
+        made: str = dataclasses.field(init=False)
+        plain: str = "x"
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "made", f"of {self.a}")
+
+    found = restored(encoded)
+    assert (found.a, found.gone, found.new, found.made, found.plain) == (2, 2, [], "of 2", "x")  # type: ignore[attr-defined]
+
+    @define("D")
+    @dataclasses.dataclass
+    class D:  # type: ignore[no-redef]
+        a: int
+        renamed: int = dataclasses.field(metadata={"alias": "gone"})
+
+    assert (restored(encoded).a, restored(encoded).renamed) == (2, 2)
+
+    @define("D")
+    @dataclasses.dataclass
+    class D:  # type: ignore[no-redef]
+        a: int
+
+    with pytest.raises(InvalidArgument, match="`gone`"):
+        restored(encoded)
+
+    @define("D")
+    @dataclasses.dataclass
+    class D:  # type: ignore[no-redef]
+        a: int
+        gone: int
+        wanted: int
+
+    with pytest.raises(InvalidArgument, match="`wanted`"):
+        restored(encoded)
+
+
+def test_named_tuples() -> None:
+    @define("N")
+    class N(NamedTuple):
+        a: int
+        b: str
+
+    encoded = stored(N(1, "x"))
+    without_names = {"$namedtuple": encoded["$namedtuple"][:2]}
+
+    @define("N")
+    class N(NamedTuple):  # type: ignore[no-redef]
+        b: str
+        a: int
+        c: tuple[int, ...] = ()
+
+    assert restored(encoded) == N(b="x", a=1)
+
+    @define("N")
+    class N(NamedTuple):  # type: ignore[no-redef]
+        a: int
+        b: str
+        c: int = 9
+
+    # As it was stored before names were.
+    assert restored(without_names) == restored(encoded) == (1, "x", 9)
+
+    @define("N")
+    class N(NamedTuple):  # type: ignore[no-redef]
+        a: int
+        wanted: int
+
+    with pytest.raises(InvalidArgument, match="`b`"):
+        restored(encoded)
+    register_aliases(N, {"b": "wanted"})
+    assert restored(encoded) == (1, "x")
+
+    @define("N")
+    class N(NamedTuple):  # type: ignore[no-redef]
+        a: int
+        b: str
+        wanted: int
+
+    for each in (encoded, without_names):
+        with pytest.raises(InvalidArgument, match="`wanted`"):
+            restored(each)
+
+
+def test_enums() -> None:
+    @define("E")
+    class E(enum.Enum):
+        OLD = 1
+
+    encoded = stored(E.OLD)
+
+    @define("E")
+    class E(enum.Enum):  # type: ignore[no-redef]
+        NEW = 1
+
+    with pytest.raises(InvalidArgument, match="`OLD`"):
+        restored(encoded)
+    register_aliases(E, {"OLD": "NEW"})
+    assert restored(encoded) is E.NEW
+
+
+def test_a_class_of_tasks_with_a_new_field() -> None:
+    @dataclasses.dataclass
+    class T(Task):
+        a: int
+        b: list[int] = dataclasses.field(default_factory=list)
+        c: int = 3
+
+    found = T.from_payload({"a": 1})
+    assert (found.a, found.b, found.c) == (1, [], 3)

@@ -1,0 +1,161 @@
+"""Lengths of time: seconds or a timedelta wherever one is taken, and an error that says so for anything else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from taskyard import InvalidArgument, QueuedTasks, Retry, RetryPolicy, Snooze, Unique, get_current_task, get_service
+from taskyard.dependencies import Inject  # noqa: F401
+from taskyard.queued_task import QueuedTaskConfig
+from taskyard.scheduler import Scheduler
+from taskyard.tasks import TaskQueue
+from taskyard.testing import ManualTasks
+from taskyard.worker import Embedded
+from taskyard.workers import Worker, WorkerPool
+
+NO_TIMES: list[Any] = [True, float("nan"), float("inf"), -1, -0.5, "5", "PT5M", [5], decimal.Decimal(5), 10**400]
+NO_TIMES += [dt.timedelta(seconds=-1)]
+
+
+@pytest.fixture
+async def tasks(tmp_path: Any) -> AsyncIterator[QueuedTasks]:
+    async with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks, Embedded(tasks):
+        yield tasks
+
+
+async def nothing() -> None:
+    pass
+
+
+async def snoozes(value: Any) -> int:
+    if get_current_task().attempt == 1:
+        raise Snooze(value)
+    return get_current_task().attempt
+
+
+async def retries(value: Any) -> int:
+    if get_current_task().attempt == 1:
+        raise Retry(after=value)
+    return get_current_task().attempt
+
+
+async def changes_its_mind(value: Any) -> None:
+    asked = Snooze(5)
+    asked.seconds = value
+    raise asked
+
+
+async def answers(value: Any) -> Any:
+    return Snooze(value)
+
+
+@pytest.mark.parametrize("function", [snoozes, retries, answers])
+async def test_a_pause_as_timedelta_is_that_long(tasks: QueuedTasks, function: Any) -> None:
+    ref = tasks.add_task(function, dt.timedelta(minutes=5))
+    await ref.get_task_id()
+    while (record := await ref.record())["state"] != "waiting":
+        assert record["state"] in ("enqueued", "doing")
+    at = dt.datetime.fromisoformat(record["run_at"].rstrip("Z")[:26])
+    started = dt.datetime.fromisoformat(record["started_at"].rstrip("Z")[:26])
+    assert dt.timedelta(minutes=5) <= at - started < dt.timedelta(minutes=6)
+    await ref.cancel()
+
+
+@pytest.mark.parametrize("function", [snoozes, retries, answers, changes_its_mind])
+async def test_a_pause_that_is_none_fails_the_attempt(tasks: QueuedTasks, function: Any) -> None:
+    for value in ("five minutes", -1, float("nan"), True, dt.timedelta(days=40_000)):
+        outcome = await tasks.using(max_retries=0).add_task(function, value).outcome(20)
+        assert outcome.state == "failed"
+        assert "InvalidArgument" in str(outcome.error)
+        record = await tasks.get(outcome.id).record()
+        assert record["attempt"] == 1
+
+
+def test_pauses_say_what_they_are() -> None:
+    assert Snooze(dt.timedelta(minutes=5)).seconds == 300
+    assert Retry(after=dt.timedelta(milliseconds=500)).after == 0.5
+    assert Retry().after is None and Snooze(0).seconds == 0
+    for value in [*NO_TIMES, None]:
+        with pytest.raises(InvalidArgument):
+            Snooze(value)
+    for value in NO_TIMES:
+        with pytest.raises(InvalidArgument):
+            Retry(after=value)
+
+
+#: Everything that takes a length of time: called with one.
+TAKERS: dict[str, Callable[[QueuedTasks, Any], Any]] = {
+    "delay": lambda tasks, time: tasks.add_task(nothing, delay=time).get_task_id(),
+    "expires": lambda tasks, time: tasks.add_task(nothing, expires=time).get_task_id(),
+    "timeout": lambda tasks, time: tasks.add_task(nothing, timeout=time).get_task_id(),
+    "unique": lambda tasks, time: tasks.add_task(nothing, unique=Unique("k", _time(time))).get_task_id(),
+    "backoff": lambda tasks, time: RetryPolicy(backoff=time).to_json(),
+    "cap": lambda tasks, time: RetryPolicy(cap=time).to_json(),
+    "wait": lambda tasks, time: tasks.add_task(nothing).wait(time),
+    "outcome": lambda tasks, time: tasks.add_task(nothing).outcome(time),
+    "flush": lambda tasks, time: tasks.flush(time),
+    "ageing": lambda tasks, time: tasks.queues.ageing("q", time),
+    "drain": lambda tasks, time: _drain(tasks, time),
+    "every": lambda tasks, time: tasks.schedules.add("every", call=nothing, every=time),
+    "after": lambda tasks, time: tasks.schedules.add("after", call=nothing, after=time),
+    "jitter": lambda tasks, time: tasks.schedules.add("jitter", "@every 1h", nothing, jitter=time),
+    "catch_up_window": lambda tasks, time: tasks.schedules.add("window", "@every 1h", nothing, catch_up_window=time),
+    "dequeue": lambda tasks, time: TaskQueue(tasks=tasks, name="empty").dequeue(time),
+    "worker.stop": lambda tasks, time: Worker(TaskQueue(tasks=tasks)).stop(time),
+    "pool.stop": lambda tasks, time: WorkerPool(TaskQueue(tasks=tasks), 1).stop(time),
+    "scheduler.stop": lambda tasks, time: Scheduler(tasks=tasks).stop(time),
+    "task_timeout": lambda tasks, time: setattr(get_service(QueuedTaskConfig), "task_timeout", time),
+    "polling_interval": lambda tasks, time: setattr(get_service(QueuedTaskConfig), "polling_interval", time),
+}
+
+
+def _time(time: Any) -> Any:
+    # A text of its own means something there.
+    return [time] if isinstance(time, str) else time
+
+
+async def _drain(tasks: QueuedTasks, time: Any) -> None:
+    await tasks.queues.pause("q")
+    await tasks.queues.drain("q", time)
+
+
+async def _take(taker: Callable[[QueuedTasks, Any], Any], tasks: QueuedTasks, time: Any) -> None:
+    found = taker(tasks, time)
+    if inspect.isawaitable(found) or hasattr(found, "__await__"):
+        await found
+
+
+@pytest.mark.parametrize("name", sorted(TAKERS))
+async def test_seconds_and_timedeltas_are_taken_and_nothing_else(tasks: QueuedTasks, name: str) -> None:
+    taker = TAKERS[name]
+    for good in (2, 1.5, dt.timedelta(seconds=1, milliseconds=500)):
+        await _take(taker, tasks, good)
+    for wrong in NO_TIMES:
+        with pytest.raises(InvalidArgument):
+            await _take(taker, tasks, wrong)
+
+
+def test_waiting_in_a_thread(tmp_path: Any) -> None:
+    with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks:
+        ref = tasks.add_task(nothing)
+        cancelled = ref.cancel()
+        for waits in (ref.result, cancelled.result, tasks.queues.list().result, tasks.flush, tasks.close):
+            for wrong in NO_TIMES:
+                with pytest.raises(InvalidArgument):
+                    waits(wrong)
+        assert cancelled.result(dt.timedelta(seconds=10)) == "cancelled"
+        tasks.flush(dt.timedelta(seconds=10))
+
+
+async def test_tools_for_tests(tmp_path: Any) -> None:
+    manual = ManualTasks(database=str(tmp_path / "queue.db"))
+    manual.add_task(nothing)
+    for wrong in NO_TIMES:
+        with pytest.raises(InvalidArgument):
+            manual.drain(wrong)
+    assert await manual.drain(dt.timedelta(seconds=20)) == 1
