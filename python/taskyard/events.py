@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import inspect
 import json
 import time
@@ -28,7 +29,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any
 
 from . import _loops
-from .errors import InvalidArgument, QueueUnavailable, TaskNotFound, TaskyardError, WrongState
+from .errors import InvalidArgument, QueueUnavailable, TaskNotFound, TaskyardError, WrongState, seconds
 from .watching import TaskEvent
 
 if TYPE_CHECKING:
@@ -266,19 +267,47 @@ class Answer:
         return {**kind, "Cache-Control": "no-store", **self.headers}
 
 
+#: Why a change that a page of another origin asks for is refused.
+CROSS_SITE = "this request comes from a page of another origin"
+
+
+def is_cross_site(headers: Mapping[str, Any], origins: Sequence[str] = ()) -> bool:
+    """Whether a browser sends this request for a page of another origin than the application's, or those listed. A client
+    that is no browser says neither where it comes from nor what site it is on."""
+    given = {_text(name).lower(): _text(value) for name, value in headers.items()}
+    origin = given.get("origin")
+    if origin is not None and origin in origins:
+        return False
+    if (site := given.get("sec-fetch-site")) is not None:
+        return site not in ("same-origin", "none")
+    if origin is None:
+        return False
+    found = urllib.parse.urlsplit(origin)
+    port = {"http": ":80", "https": ":443"}.get(found.scheme, "")
+    return not found.netloc or found.netloc.lower().removesuffix(port) != given.get("host", "").lower().removesuffix(port)
+
+
 class TaskRoutes:
     """What can be asked about tasks over HTTP. As an ASGI application it serves ``GET /task/{id}``,
     ``GET /task/{id}/progress``, ``GET /task/{id}/events``, ``POST /task/{id}/cancel`` and ``GET /tasks/events?ids=A,B`` below
     where it is mounted.
 
-    404 for what is unknown, 410 for an id so old that its task may have been removed, 403 where ``allow`` says no, 409 for
-    a cancel that comes too late.
+    404 for what is unknown, 410 for an id so old that its task may have been removed, 403 where ``allow`` says no, and for a
+    cancel by a page of another origin that is none of ``origins`` (``"https://app.example.com"``), 409 for a cancel that
+    comes too late.
     """
 
-    def __init__(self, tasks: QueuedTasks, allow: Allow | None = None, ping: float = PING) -> None:
+    def __init__(
+        self,
+        tasks: QueuedTasks,
+        allow: Allow | None = None,
+        ping: float | dt.timedelta = PING,
+        origins: Sequence[str] = (),
+    ) -> None:
         self.tasks = tasks
         self.allow = allow
-        self.ping = ping
+        self.ping = seconds("ping", ping)
+        self.origins = tuple(origins)
 
     async def task(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
         """``{task_id, status, result, error}``. ``?wait=30&since=seq`` waits for news; ``If-None-Match`` is answered."""
@@ -291,7 +320,8 @@ class TaskRoutes:
                 return Answer(304, headers={"ETag": etag, "Cache-Control": "no-cache"})
             result = None
             if now.status == "completed":
-                result = (await _loops.answer(self.tasks.get(id)._port.ask("wait", id)))["result"]
+                # As it is stored: the client's encoding is Python's.
+                result = (await _loops.answer(self.tasks.get(id)._port.ask("record", id)))["result"]
             body = {
                 "task_id": now.task_id,
                 "status": now.status,
@@ -356,6 +386,8 @@ class TaskRoutes:
 
     async def cancel(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
         """Cancels it, or asks its worker to: 202."""
+        if is_cross_site(headers, self.origins):
+            return Answer(403, {"detail": CROSS_SITE})
 
         async def found() -> Answer:
             port = self.tasks.get(id)._port

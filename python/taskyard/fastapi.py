@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from . import _port, _request, events
-from .errors import QueueUnavailable, TaskyardError
+from .errors import InvalidArgument, QueueUnavailable, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
 log = logging.getLogger("taskyard")
@@ -196,9 +197,9 @@ def router(tasks: QueuedTasks | None = None, **options: Any) -> Any:
     """Routes to look at tasks and to control them: ``app.include_router(taskyard.fastapi.router(), prefix="/tasks")``.
 
     ``GET /{id}``, ``GET /{id}/logs``, ``POST /{id}/cancel``, ``POST /{id}/retry``. They ask for no credentials:
-    give ``dependencies=[Depends(...)]`` that do.
+    give ``dependencies=[Depends(...)]`` that do. A change that a page of another origin asks for is refused.
     """
-    from fastapi import APIRouter, HTTPException
+    from fastapi import APIRouter, HTTPException, Request
 
     from .errors import TaskNotFound, WrongState
 
@@ -217,6 +218,10 @@ def router(tasks: QueuedTasks | None = None, **options: Any) -> Any:
         except TaskyardError as error:
             raise HTTPException(503 if error.code == "queue_unavailable" else 400, error.message) from None
 
+    def same_site(request: Any) -> None:
+        if events.is_cross_site(request.headers):
+            raise HTTPException(403, events.CROSS_SITE)
+
     @routes.get("/{id}")
     async def show(id: str) -> dict[str, Any]:
         found = await answer(ref(id).record())
@@ -228,31 +233,49 @@ def router(tasks: QueuedTasks | None = None, **options: Any) -> Any:
         found: list[dict[str, Any]] = await answer(ref(id).get_logs())
         return found
 
-    @routes.post("/{id}/cancel")
-    async def cancel(id: str) -> dict[str, Any]:
+    # Annotations are read when a route is added: `Request` is known here only.
+    async def cancel(id, request):  # type: ignore[no-untyped-def]
+        same_site(request)
         return {"state": await answer(ref(id).cancel())}
 
-    @routes.post("/{id}/retry")
-    async def retry(id: str) -> dict[str, Any]:
+    async def retry(id, request):  # type: ignore[no-untyped-def]
+        same_site(request)
         return {"state": await answer(ref(id).retry())}
 
+    for path, endpoint in (("/{id}/cancel", cancel), ("/{id}/retry", retry)):
+        endpoint.__annotations__ = {"id": str, "request": Request, "return": dict[str, Any]}
+        routes.add_api_route(path, endpoint, methods=["POST"])
     return routes
 
 
 def task_router(
-    tasks: QueuedTasks | None = None, *, allow: events.Allow | None = None, ping: float = events.PING, **options: Any
+    tasks: QueuedTasks | None = None,
+    *,
+    allow: events.Allow | None = None,
+    allow_anyone: bool = False,
+    origins: Sequence[str] = (),
+    ping: float | dt.timedelta = events.PING,
+    **options: Any,
 ) -> Any:
     """Routes for pages that follow their tasks: ``app.include_router(taskyard.fastapi.task_router(allow=may_see))``.
 
     ``GET /task/{id}`` (``ETag``, ``?wait=30&since=seq``), ``GET /task/{id}/progress``, ``GET /task/{id}/events`` (server-sent
-    events), ``GET /tasks/events?ids=A,B`` (one stream of several tasks), ``POST /task/{id}/cancel``. ``allow(request, id)``, sync or async, says whether the one who asks may. See
-    :class:`taskyard.events.TaskRoutes`.
+    events), ``GET /tasks/events?ids=A,B`` (one stream of several tasks), ``POST /task/{id}/cancel``. ``allow(request, id)``, sync or async, says whether
+    the one who asks may; where anyone may who knows an id, say so: ``allow_anyone=True``. A cancel by a page of another origin
+    is refused, but for ``origins`` (``"https://app.example.com"``). See :class:`taskyard.events.TaskRoutes`.
+
+    Raises ``InvalidArgument`` without either ``allow`` or ``allow_anyone=True``.
     """
+    if (allow is not None) == (allow_anyone is True):
+        raise InvalidArgument(
+            "task_router: say who may see and cancel tasks",
+            hint="allow=may_see (a function of the request and the id), or allow_anyone=True, not both",
+        )
     from fastapi import APIRouter, Request
     from fastapi.responses import Response
 
     routes = APIRouter(**options)
-    made = events.TaskRoutes(tasks or QueuedTasks(), allow, ping)
+    made = events.TaskRoutes(tasks or QueuedTasks(), allow, ping, origins)
 
     class Sent(Response):
         def __init__(self, answer: events.Answer) -> None:

@@ -322,6 +322,69 @@ def test_numbers_of_clients() -> None:
     assert not _may_be_removed("nonsense") and not _may_be_removed(str(uuid.uuid4()))
 
 
+def test_a_router_asks_who_may() -> None:
+    from taskyard import InvalidArgument
+    from taskyard.fastapi import task_router
+
+    def allow(request: Any, id: str) -> bool:
+        return True
+
+    for wrong in ({}, {"allow": allow, "allow_anyone": True}, {"allow_anyone": "yes"}):
+        with pytest.raises(InvalidArgument):
+            task_router(QueuedTasks(), **wrong)
+    task_router(QueuedTasks(), allow_anyone=True)
+    task_router(QueuedTasks(), allow=allow)
+
+
+@pytest.mark.parametrize(
+    ("headers", "refused"),
+    [
+        ({}, False),
+        ({"sec-fetch-site": "same-origin", "origin": "http://testserver"}, False),
+        ({"sec-fetch-site": "none"}, False),
+        ({"origin": "http://testserver"}, False),
+        ({"origin": "http://testserver:80"}, False),
+        ({"sec-fetch-site": "cross-site", "origin": "https://app.example.com"}, False),
+        ({"origin": "https://app.example.com"}, False),
+        ({"sec-fetch-site": "cross-site"}, True),
+        ({"sec-fetch-site": "same-site", "origin": "http://other.testserver"}, True),
+        ({"Sec-Fetch-Site": "cross-site", "origin": "http://testserver"}, True),
+        ({"origin": "http://evil.example"}, True),
+        ({"origin": "null"}, True),
+        ({"origin": "http://testserver.evil.example"}, True),
+        ({"origin": "http://evil.example?http://testserver"}, True),
+    ],
+)
+def test_a_page_of_another_origin_changes_nothing(tmp_path: pathlib.Path, headers: dict[str, str], refused: bool) -> None:
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+    from taskyard import fastapi as taskyard_fastapi
+
+    queue = QueuedTasks(database=str(tmp_path / "queue.db"))
+    app = FastAPI(lifespan=queue.lifespan())
+    app.include_router(
+        taskyard_fastapi.task_router(queue, allow_anyone=True, origins=["https://app.example.com"]), prefix="/own"
+    )
+    app.include_router(taskyard_fastapi.router(queue), prefix="/plain")
+    app.mount("/mounted", TaskRoutes(queue, origins=["https://app.example.com"]))
+    with TestClient(app) as client:
+        for path, retried in (
+            ("/own/task/{}/cancel", False),
+            ("/mounted/task/{}/cancel", False),
+            ("/plain/{}/cancel", True),
+        ):
+            if "app.example.com" in headers.get("origin", "") and retried:
+                continue  # it knows no further origins
+            ref = queue.add_task("nowhere:f", delay=600)
+            queue.flush()
+            answer = client.post(path.format(ref.id), headers=headers)
+            assert (answer.status_code == 403) is refused, answer.text
+            shown = client.get(f"/own/task/{ref.id}").json()["status"]
+            assert (shown != "cancelled") is refused, shown
+            if retried and not refused:
+                assert client.post(f"/plain/{ref.id}/retry", headers=headers).status_code == 200
+
+
 async def test_a_frame_is_one_line_whatever_the_message(tmp_path: pathlib.Path) -> None:
     async with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks:
         ref = tasks.add_task("nowhere:f", context={"progress": {"message": "a\nb\r\n\nevent: x", "completed": 1}})
