@@ -11,7 +11,7 @@ import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from . import _codec
+from . import _codec, _escape
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ HANDLER = TaskLogHandler()
 _CONSOLE = logging.StreamHandler()
 # The engine's own words, too: `logging.getLogger("queued_task").setLevel(logging.DEBUG)` is all that it takes.
 log.addHandler(Console())
-_CONSOLE.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+_CONSOLE.setFormatter(_escape.Formatter())
 
 
 def _has_console(name: str) -> bool:

@@ -49,6 +49,12 @@ fn measure(directory: PathBuf, name: String, context: TaskContext) -> Result<Mea
     Ok(measured)
 }
 
+/// Panics with its argument.
+#[task(kind = "files::panic", max_retries = 0)]
+fn panics(message: String) {
+    panic!("{message}");
+}
+
 fn main() -> ExitCode {
     taskyard_cli::main()
 }

@@ -8,11 +8,11 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use taskyard::Taskyard;
 
 use crate::failure::Failure;
-use crate::out::Out;
+use crate::out::{self, Out};
 use crate::python::Python;
 use crate::session::Session;
 use crate::settings::{self, Flags};
-use crate::{bench, commands, demo, logging};
+use crate::{bench, commands, demo, escape, logging};
 
 /// Background tasks in the database that the application already has
 #[derive(Debug, Parser)]
@@ -138,11 +138,19 @@ impl Commands {
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let matches = match command().try_get_matches_from(arguments) {
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let matches = match command().try_get_matches_from(&arguments) {
             Ok(matches) => matches,
             Err(error) => {
-                // Help and version go to stdout and are no error; a closed pipe is not either.
-                let _ = error.print();
+                if error.use_stderr() {
+                    // It repeats what was given: so it is made of what may be shown.
+                    let shown = arguments.iter().map(|argument| escape::line(&argument.to_string_lossy()).into_owned());
+                    let of_shown = command().try_get_matches_from(shown).err();
+                    out::remark_lines(&of_shown.as_ref().unwrap_or(&error).render().to_string());
+                } else {
+                    // Help and version go to stdout and are no error; a closed pipe is not either.
+                    let _ = error.print();
+                }
                 return u8::try_from(error.exit_code()).unwrap_or(2);
             }
         };

@@ -2,7 +2,11 @@
 //!
 //! Events inside a task go to the database as well, through [`taskyard::TaskLogLayer`], whatever stderr shows.
 
+use std::any::Any;
+use std::borrow::Cow;
 use std::io::{self, Write};
+use std::panic;
+use std::sync::Once;
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -28,9 +32,32 @@ pub(crate) fn start(default: &str) -> Result<(), Failure> {
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(|| OneLine).with_filter(filter);
     // What a task's body says is kept from INFO on; what the libraries beneath it say in detail is not its log.
     let kept = taskyard::TaskLogLayer::new().with_filter(LevelFilter::INFO);
+    escape_panics();
     // Only fails if a subscriber is there already: an application's own, or an earlier run in this process.
     let _ = tracing_subscriber::registry().with(lines).with(kept).try_init();
     Ok(())
+}
+
+/// Shows a panic's message escaped if it has to be: what a body panics with may come from a row. Any other panic goes to the
+/// hook that was there, the standard one or the application's.
+fn escape_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| match message(info.payload()).map(escape::line) {
+            Some(Cow::Owned(shown)) => {
+                let thread = std::thread::current();
+                let place = info.location().map_or_else(String::new, |at| format!(" at {at}"));
+                let name = escape::line(thread.name().unwrap_or("<unnamed>"));
+                let _ = writeln!(io::stderr().lock(), "thread '{name}' panicked{place}:\n{shown}");
+            }
+            _ => before(info),
+        }));
+    });
+}
+
+fn message(payload: &dyn Any) -> Option<&str> {
+    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
 /// Stderr, where an event is one line and moves no cursor.

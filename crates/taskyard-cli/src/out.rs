@@ -63,6 +63,14 @@ impl Out {
     }
 }
 
+/// Several lines on stderr, each escaped.
+pub(crate) fn remark_lines(text: &str) {
+    let mut stderr = io::stderr().lock();
+    for line in escape::lines(text) {
+        let _ = writeln!(stderr, "{line}");
+    }
+}
+
 /// A remark on stderr, escaped; it never mixes with the answer.
 pub(crate) fn remark(text: impl Display) {
     let text = text.to_string();

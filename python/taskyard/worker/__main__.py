@@ -16,7 +16,7 @@ import threading
 import traceback
 from types import ModuleType
 
-from .. import _core, _identity, _loops, _port
+from .. import _core, _escape, _identity, _loops, _port
 from . import Worker, load
 
 #: The application cannot be loaded.
@@ -36,7 +36,9 @@ def main() -> None:
         _core.die_with_parent()
         descriptor = _take_socket()
     _leave_stops_to_server()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    console = logging.StreamHandler()
+    console.setFormatter(_escape.Formatter())
+    logging.basicConfig(level=logging.INFO, handlers=[console])
     functions = _identity.FUNCTIONS
     functions.__init__(arguments.app, arguments.include)  # type: ignore[misc]
     sys.path.insert(0, os.getcwd())
@@ -109,8 +111,9 @@ def _load(app: str | None, include: list[str]) -> object:
     except BaseException as error:
         if not isinstance(error, Exception) and not isinstance(error, SystemExit):
             raise
-        traceback.print_exc()
-        print(f"taskyard: the application {app or include} cannot be loaded: {error}", file=sys.stderr, flush=True)
+        print(_escape.lines(traceback.format_exc()), file=sys.stderr)
+        said = _escape.line(f"taskyard: the application {app or include} cannot be loaded: {error}")
+        print(said, file=sys.stderr, flush=True)
         os._exit(EXIT_APP)
     for loaded in (app or "", *include):
         module = sys.modules.get(loaded.partition(":")[0].removesuffix(".*"))

@@ -45,6 +45,33 @@ fn a_task_runs_and_is_waited_for() {
 }
 
 #[test]
+fn nothing_that_a_server_says_reaches_a_terminal_raw() {
+    let place = Place::new();
+    let evil = "\u{1b}[2J\u{9b}31m\u{202e}x\nforged: line";
+    let is_raw = |text: &str| {
+        text.contains(['\u{1b}', '\u{9b}', '\u{202e}']) || text.lines().any(|line| line.starts_with("forged"))
+    };
+    let mut server = place.server(&["--name", "\u{1b}[31mname"]);
+    let args = json!([evil]).to_string();
+    let id = place.ok(&["task", "add", "files::panic", "--args", &args]);
+    assert_eq!(place.run(&["task", "wait", &id]).code, 1);
+    // A message without such characters is the standard hook's, or the application's.
+    let plain = place.ok(&["task", "add", "files::panic", "--args", "[\"an ordinary panic\"]"]);
+    assert_eq!(place.run(&["task", "wait", &plain]).code, 1);
+    server.until_stderr("an ordinary panic");
+    server.signal("TERM");
+    server.until_stderr("stopping");
+    let said = server.seen.join("\n");
+    assert!(said.contains("\\u{1b}[2J") && !is_raw(&said), "{said}");
+    for arguments in
+        [&["queue", evil][..], &["queue", "start", evil], &["serve", "--port", evil], &["--database", evil]]
+    {
+        let said = place.run(arguments);
+        assert!(said.code == 2 && !is_raw(&said.stderr) && !is_raw(&said.stdout), "{said:?}");
+    }
+}
+
+#[test]
 fn a_failed_task_is_a_dead_letter_until_someone_retries_it() {
     let place = Place::new();
     let _server = place.server(&[]);
