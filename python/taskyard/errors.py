@@ -311,6 +311,7 @@ _BY_CODE: dict[str, type[TaskyardError]] = {
     )
 }
 _BY_CODE["connection"] = QueueUnavailable
+_BY_CODE["locked"] = QueueUnavailable
 
 
 def make(code: str, message: str, hint: str | None = None) -> TaskyardError:

@@ -170,6 +170,9 @@ pub enum Error {
     /// The database cannot be reached, or went away; the outcome of what was in flight is unknown.
     #[error("cannot reach the database: {0}")]
     Connection(String),
+    /// Another transaction holds a lock for longer than a statement of ours waits; nothing was changed.
+    #[error("another transaction holds a lock that this needs: {0}")]
+    Locked(String),
     /// The database refused the credentials or the role lacks a right.
     #[error("the database refuses: {0}")]
     Refused(String),
@@ -317,6 +320,12 @@ impl Error {
             Self::Connection(_) => {
                 ("connection", 3, true, Some("check that the database runs and that the address is right"))
             }
+            Self::Locked(_) => (
+                "locked",
+                3,
+                true,
+                Some("try again; if it stays so, look for a transaction that is left open (pg_stat_activity)"),
+            ),
             Self::Refused(_) => ("refused", 3, false, Some("check the user, the password and the role's rights")),
             Self::File { .. } => ("file", 3, false, Some("check that the directory exists and may be written")),
             Self::CorruptFile { .. } => (

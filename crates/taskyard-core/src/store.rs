@@ -9,7 +9,8 @@
 //! 2. **Fencing.** Every write of a running attempt applies only `where id and state = 'doing' and token`; it answers
 //!    applied, already applied (the row still carries the token but has left `doing`), or lost. The token stays on the
 //!    row until the next claim, a rescue, or a retry by a person clears it. The attempt number is for people only.
-//! 3. **Batches are atomic**; a batch of fenced writes applies each of its items or reports it lost.
+//! 3. **Batches are atomic**; a batch of fenced writes applies each of its items or reports it lost. An item that needs what
+//!    somebody else's transaction holds locked is reported as such, within a second, and the others are applied.
 //! 4. **Ready range.** A claim reads rows that are runnable now and nothing else. Blocked, future, parked and finished
 //!    tasks are not in that range. Order: priority descending, then the order number from the database's sequence,
 //!    which a task keeps for life (a retried or rescued one is older, so it comes first).
@@ -311,7 +312,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// it arrive later, it claims nothing.
     async fn claimed(&self, server: ServerId, claim: ClaimId) -> Result<Vec<Claimed>>;
 
-    /// Ends attempts, fenced; one answer each, in order. `closed` names claims of which nothing runs any more.
+    /// Ends attempts, fenced; one answer each, in order. `closed` names claims of which nothing runs any more; they stay open
+    /// if any answer is [`WriteReply::Locked`].
     async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>>;
 
     /// Writes context and logs of running attempts, fenced; one answer each, in order.

@@ -9,6 +9,7 @@ mod begin;
 mod keys;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use taskyard_core::store::{AddRequest, Added};
 use taskyard_core::task::UniqueHold;
@@ -25,6 +26,8 @@ use crate::store::Inner;
 const SQL: &str = "SELECT taskyard.task_add_as($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
                    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
 
+/// How long a transaction that adds tasks waits for a lock: as long as other additions of this process wait for it.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 /// Tasks of one statement.
 const CHUNK_TASKS_MAX: usize = 2_000;
 /// Bytes of one statement, roughly: the arrays stand in the server's memory.
@@ -74,7 +77,7 @@ pub(crate) async fn check(store: &Inner) -> Result<()> {
     let task = NewTask::new("taskyard:check", payload.into_bytes());
     let arrays = Arrays::of(None, &[&task], None);
     rerunning(|| async {
-        let transaction = store.pool.begin(Role::Ask).await?;
+        let transaction = store.pool.begin(Role::Ask, LOCK_WAIT).await?;
         let tried = transaction.query(SQL, &arrays.params()).await;
         transaction.rollback().await;
         tried.map(drop)
@@ -97,7 +100,7 @@ async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask]) -> Result<b
         return Ok(true);
     }
     rerunning(|| async {
-        let transaction = store.pool.begin(Role::Ask).await?;
+        let transaction = store.pool.begin(Role::Ask, LOCK_WAIT).await?;
         for chunk in &chunks {
             let arrays = Arrays::of(Some(id), chunk, None);
             if let Err(interrupted) = transaction.query(SQL, &arrays.params()).await {
@@ -128,7 +131,7 @@ fn chunks<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Vec<&'a NewTask>>
 }
 
 async fn add_linked(store: &Inner, id: AdditionId, batch: &[NewTask]) -> Result<Vec<Added>, Interrupted> {
-    let transaction = store.pool.begin(Role::Ask).await?;
+    let transaction = store.pool.begin(Role::Ask, LOCK_WAIT).await?;
     match linked(&transaction, Some(id), batch).await {
         Ok(added) => {
             transaction.commit().await?;

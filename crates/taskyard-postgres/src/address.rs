@@ -51,7 +51,7 @@ pub(crate) struct Address {
     pub shown: String,
 }
 
-const DRIVER_OPTIONS: [&str; 14] = [
+const DRIVER_OPTIONS: [&str; 17] = [
     "user",
     "password",
     "dbname",
@@ -63,6 +63,9 @@ const DRIVER_OPTIONS: [&str; 14] = [
     "connect_timeout",
     "keepalives",
     "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "tcp_user_timeout",
     "target_session_attrs",
     "channel_binding",
     "load_balance_hosts",
@@ -84,7 +87,19 @@ impl Address {
             config.application_name("taskyard");
         }
         config.connect_timeout(connect_timeout);
-        config.keepalives_idle(Duration::from_secs(30));
+        // A host that is gone shows within some 10 s of silence, and 10 s after something was sent to it.
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(Duration::from_secs(10));
+        }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(Duration::from_secs(2));
+        }
+        if config.get_keepalives_retries().is_none() {
+            config.keepalives_retries(3);
+        }
+        if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+            config.keepalives_idle(Duration::from_secs(5));
+        }
         let (protection, roots) = protection(&config, written.ssl.as_deref(), written.root_certificates)?;
         config.ssl_mode(match protection {
             Protection::None => SslMode::Disable,
@@ -368,5 +383,16 @@ mod tests {
             assert!(matches!(error, Error::InvalidUrl(_)), "{error}");
             assert!(!error.to_string().contains("cret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_host_that_is_gone_is_noticed_soon_unless_told_otherwise() {
+        let config = parse("postgresql://a:b@db.example/shop").unwrap().config;
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(10)));
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(5));
+        let given = "postgresql://a:b@db.example/shop?keepalives_idle=60&tcp_user_timeout=90";
+        let config = parse(given).unwrap().config;
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(90)));
+        assert_eq!(config.get_keepalives_idle(), Duration::from_secs(60));
     }
 }

@@ -11,6 +11,9 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, Socket};
 use crate::address::{Address, Protection};
 use crate::{failure, tls};
 
+/// How long the request to cancel a statement may take.
+const CANCEL_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Opens a connection for statements.
 pub(crate) async fn open(address: &Address) -> Result<Client> {
     open_with(address, None).await
@@ -21,6 +24,21 @@ pub(crate) async fn open(address: &Address) -> Result<Client> {
 pub(crate) async fn open_listening(address: &Address) -> Result<(Client, mpsc::UnboundedReceiver<String>)> {
     let (sender, receiver) = mpsc::unbounded_channel();
     Ok((open_with(address, Some(sender)).await?, receiver))
+}
+
+/// Asks the server to cancel what a connection is running. Best effort: whoever calls has given the connection up.
+pub(crate) async fn cancel(address: &Address, client: &Client) {
+    let token = client.cancel_token();
+    let sent = timeout(CANCEL_MAX, async {
+        if address.protection == Protection::None {
+            token.cancel_query(NoTls).await.map_err(|error| failure::of_statement(&error))
+        } else {
+            token.cancel_query(tls::connector(address)?).await.map_err(|error| failure::of_statement(&error))
+        }
+    });
+    if let Ok(Err(error)) = sent.await {
+        tracing::debug!(%error, "a statement that was given up could not be cancelled");
+    }
 }
 
 async fn open_with(address: &Address, heard: Option<mpsc::UnboundedSender<String>>) -> Result<Client> {

@@ -10,7 +10,7 @@ use crate::migrate;
 
 /// Whether the whole statement or transaction may simply be run again: nothing of it was done.
 pub(crate) fn may_rerun(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| matches!(code.code(), "40001" | "40P01" | "55P03" | "57014"))
+    error.code().is_some_and(|code| matches!(code.code(), "40001" | "40P01" | "57014"))
 }
 
 /// Whether the connection is of no use any more.
@@ -63,7 +63,8 @@ fn of_database(error: &DbError) -> Error {
         // An addition that was asked back before it arrived: nobody waits for its answer any more.
         "TY002" => Error::Connection(message),
         "25006" => Error::Connection(format!("the server is a read-only standby ({message})")),
-        "57014" | "53300" | "40001" | "40P01" | "55P03" => Error::Connection(message),
+        "55P03" => Error::Locked(message),
+        "57014" | "53300" | "40001" | "40P01" => Error::Connection(message),
         "3F000" | "42P01" | "42883" if message.contains("taskyard") => {
             Error::SchemaTooOld { found: 0, needed: migrate::known() }
         }

@@ -3,22 +3,30 @@
 mod columns;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use taskyard_core::store::{Finish, Outcome, Record, WriteReply};
-use taskyard_core::{ClaimId, Error, Result, TaskState};
+use taskyard_core::{ClaimId, Error, Result, TaskId, TaskState};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use self::columns::{Any, Logs, contexts, result};
+use crate::locks;
 use crate::pool::{Interrupted, Role, rerunning};
 use crate::row::{get, state};
 use crate::store::Inner;
 
-const DONE: &str = "SELECT place, reply, state FROM taskyard.task_finish_done($1, $2, $3, $4)";
-const ANY: &str = "SELECT place, reply, state FROM taskyard.task_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
-                   $12, $13, $14, $15, $16, $17)";
-const RECORD: &str = "SELECT place, reply, state FROM taskyard.task_record($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+// The function reads what sets the limit for its locks, so it runs after it. In one statement it costs no round trip, and the
+// limit ends with the statement's transaction, so that it is nobody else's behind a pooler.
+const DONE: &str = "SELECT f.place, f.reply, f.state FROM set_config('lock_timeout', $5, true) AS s(v), \
+                    LATERAL taskyard.task_finish_done($1, $2, $3, CASE WHEN s.v IS NOT NULL THEN $4 END) f";
+const ANY: &str = "SELECT f.place, f.reply, f.state FROM set_config('lock_timeout', $18, true) AS s(v), \
+                   LATERAL taskyard.task_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
+                   CASE WHEN s.v IS NOT NULL THEN $17 END) f";
+const RECORD: &str = "SELECT f.place, f.reply, f.state FROM set_config('lock_timeout', $11, true) AS s(v), \
+                      LATERAL taskyard.task_record(CASE WHEN s.v IS NOT NULL THEN $1 END, $2, $3, $4, $5, $6, $7, $8, $9, \
+                      $10) f";
 
 /// Ends attempts.
 pub(crate) async fn finish(store: &Inner, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {
@@ -27,26 +35,57 @@ pub(crate) async fn finish(store: &Inner, batch: &[Finish], closed: &[ClaimId]) 
     }
     let mut seen = HashSet::with_capacity(batch.len());
     let single = batch.iter().all(|item| seen.insert(item.id));
-    let plain =
-        |item: &Finish| matches!(item.outcome, Outcome::Done { .. }) && item.context.is_none() && item.logs.is_empty();
     let closed: Vec<Uuid> = closed.iter().map(|claim| claim.0).collect();
-    let (replies, news) = if single && batch.iter().all(plain) {
-        finish_done(store, batch, &closed).await?
-    } else if single {
-        let call = Any::of(batch.iter(), &closed);
-        let rows = store.pool.query(Role::Attempt, ANY, &call.params()).await?;
-        read(&rows, batch.len())?
-    } else {
+    if !single {
         // One task twice: one after the other, in one transaction.
-        rerunning(|| finish_rounds(store, batch, &closed)).await?
-    };
-    if news.woken {
-        store.tell_work();
+        let written = rerunning(|| finish_rounds(store, batch, &closed)).await;
+        return match written {
+            Ok((replies, effects)) => Ok(tell(store, replies, effects)),
+            Err(Error::Locked(_)) => Ok(vec![WriteReply::Locked; batch.len()]),
+            Err(error) => Err(error),
+        };
     }
-    if news.ended {
-        store.tell_finished();
+    let all: Vec<&Finish> = batch.iter().collect();
+    match finish_single(store, &all, &closed, locks::WAIT).await {
+        Err(Error::Locked(_)) => {}
+        written => return written,
+    }
+    let ids: Vec<TaskId> = batch.iter().map(|item| item.id).collect();
+    let replies = locks::divide(store, &ids, |part| {
+        let part: Vec<&Finish> = part.into_iter().map(|at| &batch[at]).collect();
+        async move { finish_single(store, &part, &[], locks::WAIT_AGAIN).await }
+    })
+    .await?;
+    if !closed.is_empty() && !replies.contains(&WriteReply::Locked) {
+        finish_single(store, &[], &closed, locks::WAIT).await?;
     }
     Ok(replies)
+}
+
+/// Ends attempts of different tasks in one statement.
+async fn finish_single(store: &Inner, batch: &[&Finish], closed: &[Uuid], lock_wait: &str) -> Result<Vec<WriteReply>> {
+    let plain =
+        |item: &&Finish| matches!(item.outcome, Outcome::Done { .. }) && item.context.is_none() && item.logs.is_empty();
+    let (replies, effects) = if batch.iter().all(plain) {
+        finish_done(store, batch, closed, lock_wait).await?
+    } else {
+        let call = Any::of(batch.iter().copied(), closed);
+        let mut params = call.params().to_vec();
+        params.push((&lock_wait, Type::TEXT));
+        let rows = store.pool.query(Role::Attempt, ANY, &params).await?;
+        read(&rows, batch.len())?
+    };
+    Ok(tell(store, replies, effects))
+}
+
+fn tell(store: &Inner, replies: Vec<WriteReply>, effects: Effects) -> Vec<WriteReply> {
+    if effects.woken {
+        store.tell_work();
+    }
+    if effects.ended {
+        store.tell_finished();
+    }
+    replies
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +94,12 @@ struct Effects {
     ended: bool,
 }
 
-async fn finish_done(store: &Inner, batch: &[Finish], closed: &[Uuid]) -> Result<(Vec<WriteReply>, Effects)> {
+async fn finish_done(
+    store: &Inner,
+    batch: &[&Finish],
+    closed: &[Uuid],
+    lock_wait: &str,
+) -> Result<(Vec<WriteReply>, Effects)> {
     // In id order, as every writer locks.
     let mut order: Vec<usize> = (0..batch.len()).collect();
     order.sort_unstable_by_key(|at| batch[*at].id);
@@ -72,6 +116,7 @@ async fn finish_done(store: &Inner, batch: &[Finish], closed: &[Uuid]) -> Result
                 (&tokens, Type::UUID_ARRAY),
                 (&results, Type::BYTEA_ARRAY),
                 (&closed, Type::UUID_ARRAY),
+                (&lock_wait, Type::TEXT),
             ],
         )
         .await?;
@@ -91,7 +136,7 @@ async fn finish_rounds(
     batch: &[Finish],
     closed: &[Uuid],
 ) -> Result<(Vec<WriteReply>, Effects), Interrupted> {
-    let transaction = store.pool.begin(Role::Attempt).await?;
+    let transaction = store.pool.begin(Role::Attempt, Duration::from_millis(250)).await?;
     let mut replies = vec![WriteReply::Lost; batch.len()];
     let mut effects = Effects::default();
     let mut left: Vec<usize> = (0..batch.len()).collect();
@@ -99,7 +144,9 @@ async fn finish_rounds(
         let mut seen = HashSet::new();
         let (round, later): (Vec<usize>, Vec<usize>) = left.into_iter().partition(|at| seen.insert(batch[*at].id));
         let call = Any::of(round.iter().map(|at| &batch[*at]), closed);
-        let rows = match transaction.query(ANY, &call.params()).await {
+        let mut params = call.params().to_vec();
+        params.push((&locks::WAIT, Type::TEXT));
+        let rows = match transaction.query(ANY, &params).await {
             Ok(rows) => rows,
             Err(interrupted) => {
                 transaction.rollback().await;
@@ -123,6 +170,20 @@ pub(crate) async fn record(store: &Inner, batch: &[Record]) -> Result<Vec<WriteR
     if batch.is_empty() {
         return Ok(Vec::new());
     }
+    let all: Vec<&Record> = batch.iter().collect();
+    match record_all(store, &all, locks::WAIT).await {
+        Err(Error::Locked(_)) => {}
+        written => return written,
+    }
+    let ids: Vec<TaskId> = batch.iter().map(|item| item.id).collect();
+    locks::divide(store, &ids, |part| {
+        let part: Vec<&Record> = part.into_iter().map(|at| &batch[at]).collect();
+        async move { record_all(store, &part, locks::WAIT_AGAIN).await }
+    })
+    .await
+}
+
+async fn record_all(store: &Inner, batch: &[&Record], lock_wait: &str) -> Result<Vec<WriteReply>> {
     let ids: Vec<Uuid> = batch.iter().map(|item| item.id.0).collect();
     let tokens: Vec<Uuid> = batch.iter().map(|item| item.token.0).collect();
     let contexts = contexts(batch.iter().map(|item| item.context.as_deref()));
@@ -143,6 +204,7 @@ pub(crate) async fn record(store: &Inner, batch: &[Record]) -> Result<Vec<WriteR
                 (&logs.messages, Type::TEXT_ARRAY),
                 (&logs.fields, Type::BYTEA_ARRAY),
                 (&logs.traces, Type::TEXT_ARRAY),
+                (&lock_wait, Type::TEXT),
             ],
         )
         .await?;

@@ -21,6 +21,7 @@ mod finish;
 mod functions;
 mod glance;
 mod listen;
+mod locks;
 mod migrate;
 mod notify;
 mod options;

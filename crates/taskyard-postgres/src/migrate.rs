@@ -36,6 +36,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 
+/// Others wait for the locks of a migration, so it does not wait for theirs for ever.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+
 /// `taskyard` in ASCII: the key of the lock.
 const LOCK: i64 = 0x7461_736b_7961_7264;
 
@@ -114,7 +117,7 @@ pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
     }
     // A connection of its own: it may take longer than any other call.
     let client = connect::open(store.pool.address()).await?;
-    client.batch_execute("BEGIN").await.map_err(|error| failure::of_statement(&error))?;
+    client.batch_execute(BEGIN).await.map_err(|error| failure::of_statement(&error))?;
     let report = apply(&client, &store.options).await;
     let end = if report.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = client.batch_execute(end).await;

@@ -15,7 +15,7 @@ pub struct Options {
     pub notify_channel: String,
     /// A direct address for LISTEN, if the other one goes through a pooler in transaction mode.
     pub listen_url: Option<String>,
-    /// The most connections for work (default 3); one more is for LISTEN. Each is opened on first use.
+    /// The most connections for work (default 3). One more is for heartbeats and one for LISTEN. Each is opened on first use.
     pub pool_size: usize,
     /// The limits that the functions of SQL keep to once a server has entered through this store.
     pub limits: Limits,

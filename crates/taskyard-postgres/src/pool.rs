@@ -1,26 +1,29 @@
 //! The few connections for work, opened on first use.
 //!
-//! Each has a role, so that a long step of upkeep never delays a heartbeat: claims and upkeep share one, heartbeats and
-//! everything that a running attempt writes another, additions and questions a third. Statements of one connection are
-//! pipelined; a transaction of several round trips has it alone while it lasts.
+//! Each has a role, so that a long step of upkeep never delays the end of an attempt: claims and upkeep share one, everything
+//! that a running attempt writes another, additions and questions a third. Heartbeats have one that nothing else uses.
+//! Statements of one connection are pipelined; a transaction of several round trips has it alone while it lasts.
 //!
-//! What must hold: every call ends within its deadline. A call whose outcome is unknown is a `Connection` error, and its
-//! connection is dropped. Only unnamed statements are used and no session state is left, so that a pooler in
-//! transaction mode may stand in between.
+//! What must hold: every call ends within its deadline. A call whose outcome is unknown is a `Connection` error; its
+//! statement is cancelled and its connection is dropped, also if the call's future was dropped before (`watch`). Only unnamed
+//! statements are used and no session state is left, so that a pooler in transaction mode may stand in between: time limits
+//! are set for one transaction, in the message that begins it or by the statement itself.
 
 mod transaction;
+mod watch;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use taskyard_core::{Error, Result};
-use tokio::sync::{Mutex, RwLock};
+use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
 pub(crate) use self::transaction::{Interrupted, Transaction, rerunning};
+use self::watch::Watch;
 use crate::address::Address;
 use crate::{connect, failure};
 
@@ -32,22 +35,21 @@ pub(crate) type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 pub(crate) enum Role {
     /// Adding and asking; all that a process needs that only adds.
     Ask,
-    /// Heartbeats, the ends of attempts, context and logs.
+    /// The ends of attempts, context and logs.
     Attempt,
     /// Claims and upkeep.
     Claim,
+    /// Heartbeats.
+    Beat,
 }
 
 impl Role {
-    const fn index(self) -> usize {
-        self as usize
-    }
-
+    /// Shorter than every limit that a caller sets: a server's loops give a call up after 15 s or more.
     const fn deadline(self) -> Duration {
-        // A heartbeat waits in this line: what hangs must be known before the lease is over.
         match self {
-            Self::Attempt => Duration::from_secs(10),
-            Self::Ask | Self::Claim => Duration::from_secs(30),
+            Self::Beat => Duration::from_secs(4),
+            Self::Attempt | Self::Claim => Duration::from_secs(10),
+            Self::Ask => Duration::from_secs(30),
         }
     }
 }
@@ -55,12 +57,15 @@ impl Role {
 /// How often a statement is run again after a deadlock or a serialization failure.
 const RERUNS_MAX: u32 = 8;
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// A transaction whose client says nothing for so long is ended by the server: its host may have vanished.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Pool {
-    address: Address,
+    address: Arc<Address>,
     answer_max: Duration,
-    slots: Vec<Slot>,
+    /// For work, and the last one for heartbeats.
+    slots: Vec<Arc<Slot>>,
     closed: AtomicBool,
 }
 
@@ -68,55 +73,60 @@ pub(crate) struct Pool {
 struct Slot {
     /// Shared by pipelined statements, taken alone by a transaction.
     turn: RwLock<()>,
-    link: Mutex<Link>,
+    client: Mutex<Option<Arc<Client>>>,
+    opening: tokio::sync::Mutex<Opening>,
 }
 
-#[derive(Default)]
-struct Link {
-    client: Option<Arc<Client>>,
+/// What became of the last attempts to connect.
+#[derive(Debug, Default)]
+struct Opening {
     failures: u32,
     not_before: Option<Instant>,
 }
 
-impl std::fmt::Debug for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("open", &self.client.is_some()).field("failures", &self.failures).finish()
-    }
-}
-
 impl Slot {
+    fn current(&self) -> Option<Arc<Client>> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.as_ref().filter(|client| !client.is_closed()).cloned()
+    }
+
+    fn set(&self, client: Option<Arc<Client>>) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
     /// The connection, made if there is none. After a failure the next attempt waits, with jitter: a server that comes
     /// back is not met by everybody at once.
     async fn client(&self, address: &Address) -> Result<Arc<Client>> {
-        let mut link = self.link.lock().await;
-        if let Some(client) = link.client.as_ref().filter(|client| !client.is_closed()) {
-            return Ok(Arc::clone(client));
+        if let Some(client) = self.current() {
+            return Ok(client);
         }
-        link.client = None;
-        if let Some(not_before) = link.not_before {
+        let mut opening = self.opening.lock().await;
+        if let Some(client) = self.current() {
+            return Ok(client);
+        }
+        if let Some(not_before) = opening.not_before {
             sleep_until(not_before).await;
         }
         match connect::open(address).await {
             Ok(client) => {
                 let client = Arc::new(client);
-                link.client = Some(Arc::clone(&client));
-                link.failures = 0;
-                link.not_before = None;
+                self.set(Some(Arc::clone(&client)));
+                *opening = Opening::default();
                 Ok(client)
             }
             Err(error) => {
-                link.failures = link.failures.saturating_add(1);
-                link.not_before = Some(Instant::now() + backoff(link.failures));
+                opening.failures = opening.failures.saturating_add(1);
+                opening.not_before = Some(Instant::now() + backoff(opening.failures));
                 Err(error)
             }
         }
     }
 
     /// Forgets this connection; it closes when the last call on it has ended.
-    async fn forget(&self, client: &Arc<Client>) {
-        let mut link = self.link.lock().await;
-        if link.client.as_ref().is_some_and(|known| Arc::ptr_eq(known, client)) {
-            link.client = None;
+    fn forget(&self, client: &Arc<Client>) {
+        let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.as_ref().is_some_and(|known| Arc::ptr_eq(known, client)) {
+            *known = None;
         }
     }
 }
@@ -152,9 +162,9 @@ async fn answer(
 impl Pool {
     pub fn new(address: Address, size: usize, answer_max: Duration) -> Self {
         Self {
-            address,
+            address: Arc::new(address),
             answer_max,
-            slots: (0..size.clamp(1, 3)).map(|_| Slot::default()).collect(),
+            slots: (0..=size.clamp(1, 3)).map(|_| Arc::default()).collect(),
             closed: AtomicBool::new(false),
         }
     }
@@ -163,8 +173,17 @@ impl Pool {
         role.deadline().min(self.answer_max)
     }
 
-    fn slot(&self, role: Role) -> &Slot {
-        &self.slots[role.index().min(self.slots.len() - 1)]
+    fn slot(&self, role: Role) -> &Arc<Slot> {
+        let last = self.slots.len() - 1;
+        match role {
+            Role::Beat => &self.slots[last],
+            work => &self.slots[(work as usize).min(last - 1)],
+        }
+    }
+
+    /// Whether there is a connection for this role now.
+    pub fn is_open(&self, role: Role) -> bool {
+        self.slot(role).current().is_some()
     }
 
     pub fn address(&self) -> &Address {
@@ -182,8 +201,14 @@ impl Pool {
     pub async fn close(&self) {
         self.closed.store(true, Ordering::Release);
         for slot in &self.slots {
-            slot.link.lock().await.client = None;
+            // One that is just being opened is closed, too.
+            let _opening = slot.opening.lock().await;
+            slot.set(None);
         }
+    }
+
+    fn late(&self) -> Error {
+        Error::Connection(format!("{}: no answer in time", self.address.shown))
     }
 
     /// Runs one statement.
@@ -233,54 +258,66 @@ impl Pool {
         let mut reruns = 0;
         loop {
             self.check_open()?;
-            let late = || Error::Connection(format!("{}: no answer in time", self.address.shown));
-            let Ok(_turn) = timeout_at(deadline, slot.turn.read()).await else { return Err(late()) };
-            let Ok(client) = timeout_at(deadline, slot.client(&self.address)).await else { return Err(late()) };
+            let Ok(_turn) = timeout_at(deadline, slot.turn.read()).await else { return Err(self.late()) };
+            let Ok(client) = timeout_at(deadline, slot.client(&self.address)).await else { return Err(self.late()) };
             let client = client?;
-            match timeout_at(deadline, answer(&client, sql, params, behind)).await {
-                Ok(Ok(rows)) => return Ok(rows),
-                Ok(Err(error)) if failure::may_rerun(&error) && reruns < RERUNS_MAX => {
+            let watch = Watch::new(&self.slots, slot, &client, &self.address, deadline);
+            let Ok(answer) = timeout_at(deadline, answer(&client, sql, params, behind)).await else {
+                return Err(self.late());
+            };
+            watch.answered();
+            match answer {
+                Ok(rows) => return Ok(rows),
+                Err(error) if failure::may_rerun(&error) && reruns < RERUNS_MAX => {
                     reruns += 1;
                     rerun_pause(reruns).await;
                 }
-                Ok(Err(error)) if failure::wants_another(&error) => {
-                    slot.forget(&client).await;
+                Err(error) if failure::wants_another(&error) => {
+                    slot.forget(&client);
                     if !harmless || reruns >= 1 {
                         return Err(failure::of_statement(&error));
                     }
                     reruns += 1;
                 }
-                Ok(Err(error)) => return Err(failure::of_statement(&error)),
-                Err(_) => {
-                    slot.forget(&client).await;
-                    return Err(late());
-                }
+                Err(error) => return Err(failure::of_statement(&error)),
             }
         }
     }
 
-    /// Begins a transaction that has its connection alone.
-    pub async fn begin(&self, role: Role) -> Result<Transaction<'_>> {
+    /// Begins a transaction that has its connection alone. It waits for locks as long as this, and is ended by the server if its
+    /// client falls silent.
+    pub async fn begin(&self, role: Role, lock_wait: Duration) -> Result<Transaction<'_>> {
         self.check_open()?;
-        let deadline = Instant::now() + self.deadline(role);
-        let late = || Error::Connection(format!("{}: no answer in time", self.address.shown));
+        let longest = self.deadline(role);
+        let deadline = Instant::now() + longest;
+        let begin = format!(
+            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+             SET LOCAL idle_in_transaction_session_timeout = {}",
+            lock_wait.as_millis().max(1),
+            longest.as_millis().max(1),
+            IDLE_MAX.as_millis()
+        );
         let slot = self.slot(role);
         for last in [false, true] {
-            let Ok(turn) = timeout_at(deadline, slot.turn.write()).await else { return Err(late()) };
-            let Ok(client) = timeout_at(deadline, slot.client(&self.address)).await else { return Err(late()) };
+            let Ok(turn) = timeout_at(deadline, slot.turn.write()).await else { return Err(self.late()) };
+            let Ok(client) = timeout_at(deadline, slot.client(&self.address)).await else { return Err(self.late()) };
             let client = client?;
-            let transaction =
-                Transaction { slot, client, deadline, _turn: turn, ended: false, shown: &self.address.shown };
-            match timeout_at(deadline, transaction.client.batch_execute("BEGIN")).await {
-                Ok(Ok(())) => return Ok(transaction),
+            let transaction = Transaction {
+                slot,
+                client,
+                address: &self.address,
+                deadline,
+                _turn: turn,
+                ended: false,
+                running: AtomicBool::new(false),
+            };
+            match transaction.answer(transaction.client.batch_execute(&begin)).await {
+                Ok(()) => return Ok(transaction),
                 // An idle connection that had been ended: nothing was done on it.
-                Ok(Err(error)) if failure::wants_another(&error) && !last => {
-                    slot.forget(&transaction.client).await;
-                }
-                Ok(Err(error)) => return Err(failure::of_statement(&error)),
-                Err(_) => return Err(late()),
+                Err(interrupted) if interrupted.broken && !last => slot.forget(&transaction.client),
+                Err(interrupted) => return Err(interrupted.error),
             }
         }
-        Err(late())
+        Err(self.late())
     }
 }

@@ -217,7 +217,7 @@ pub(crate) async fn tick(store: &Inner, ticks: &[Tick]) -> Result<Vec<Option<Vec
         return Ok(Vec::new());
     }
     let applied = rerunning(|| async {
-        let transaction = store.pool.begin(Role::Claim).await?;
+        let transaction = store.pool.begin(Role::Claim, std::time::Duration::from_secs(1)).await?;
         match write(&transaction, ticks).await {
             Ok(applied) => {
                 transaction.commit().await?;

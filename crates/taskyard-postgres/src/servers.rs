@@ -15,14 +15,18 @@ use crate::text::{clean, millis};
 const LIST: &str = include_str!("sql/server/list.sql");
 const BEATS: &str = include_str!("sql/server/beats.sql");
 
-/// A beat that takes longer is of no use: the next one is due.
+/// A beat that takes longer is of no use: the next one is due. With a short lease it has a quarter of that.
 const BEAT_ANSWER_MAX: Duration = Duration::from_secs(4);
+const BEAT_ANSWER_MIN: Duration = Duration::from_millis(100);
 
 pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
+    // A connection is driven by the runtime that opened it. A server's first entry runs on its caller's, which may be busy: the
+    // connection for heartbeats is left to be opened by the thread that beats.
+    let role = if store.pool.is_open(Role::Beat) { Role::Beat } else { Role::Ask };
     store
         .pool
         .ask(
-            Role::Attempt,
+            role,
             "SELECT taskyard.server_enter($1, $2, $3, $4, $5, $6)",
             &[
                 (&server.id.0, Type::UUID),
@@ -63,8 +67,8 @@ pub(crate) async fn beat(store: &Inner, beat: &Beat) -> Result<BeatReply> {
     let rows = store
         .pool
         .query_within(
-            Role::Attempt,
-            BEAT_ANSWER_MAX,
+            Role::Beat,
+            (beat.lease / 4).clamp(BEAT_ANSWER_MIN, BEAT_ANSWER_MAX),
             true,
             "SELECT task_id, token, cancel FROM taskyard.server_beat($1, $2, $3, $4, $5, $6)",
             &[

@@ -28,6 +28,8 @@ const BATCH_MAX: usize = 1_000;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// A second write starts beside the first only for as many as this: small batches are better grouped.
 const SECOND_MIN: usize = 250;
+/// How long ends that met a lock wait before they are tried again.
+const LOCKED_EVERY: Duration = Duration::from_millis(200);
 /// How long claims that are over wait for a write to go along with.
 const CLOSE_AFTER: Duration = Duration::from_millis(500);
 
@@ -36,15 +38,31 @@ pub(crate) async fn run(state: Arc<State>) {
     let mut pending: Vec<Ended> = Vec::new();
     let mut closed: Vec<ClaimId> = Vec::new();
     let mut flights = FuturesUnordered::new();
+    // Ends that need what somebody else holds locked: tried apart, so that they hold up nothing else.
+    let mut locked: Vec<Ended> = Vec::new();
+    let mut locked_flights = FuturesUnordered::new();
+    let mut again_at = tokio::time::Instant::now();
     loop {
+        let had_locked = !locked.is_empty();
         tokio::select! {
             () = state.engine.ends.filled() => {}
             Some(written) = flights.next(), if !flights.is_empty() => {
-                settle(&state, written, &mut closed);
+                settle(&state, written, &mut closed, &mut locked);
+            }
+            Some(written) = locked_flights.next(), if !locked_flights.is_empty() => {
+                settle(&state, written, &mut closed, &mut locked);
+            }
+            () = tokio::time::sleep_until(again_at), if had_locked && locked_flights.is_empty() => {
+                locked.sort_unstable_by_key(|ended| ended.finish.id);
+                locked_flights.push(write(state.clone(), cut(&mut locked), Vec::new()));
+                again_at = tokio::time::Instant::now() + LOCKED_EVERY;
             }
             () = tokio::time::sleep(CLOSE_AFTER), if flights.is_empty() && !closed.is_empty() => {
                 flights.push(write(state.clone(), Vec::new(), std::mem::take(&mut closed)));
             }
+        }
+        if !had_locked && !locked.is_empty() {
+            again_at = tokio::time::Instant::now() + LOCKED_EVERY;
         }
         let arrived = state.engine.ends.take();
         state.unwritten.fetch_add(arrived.len(), Ordering::AcqRel);
@@ -71,12 +89,14 @@ fn cut(pending: &mut Vec<Ended>) -> Vec<Ended> {
 }
 
 /// Counts the answers and finds the claims that are over.
-fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>) {
+fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>, locked: &mut Vec<Ended>) {
     let mut lost = 0;
     for reply in &written.replies {
         match reply {
             WriteReply::Applied(task) | WriteReply::AlreadyApplied(task) => state.counters.ended(*task),
             WriteReply::Lost => lost += 1,
+            // Among `written.locked`, not among the replies.
+            WriteReply::Locked => {}
         }
     }
     if lost > 0 {
@@ -88,6 +108,15 @@ fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>) {
         // Who does not listen any more has no need of it.
         let _ = answer.send(written.replies.get(place).copied().unwrap_or(WriteReply::Lost));
     }
+    if !written.locked.is_empty() && locked.is_empty() {
+        tracing::warn!(
+            count = written.locked.len(),
+            task = %written.locked[0].finish.id,
+            "somebody else's transaction holds tasks locked that have ended; they are tried again"
+        );
+    }
+    locked.extend(written.locked);
+    closed.extend(written.unclosed);
     closed.extend(state.claims.decided(&written.by_claim));
     state.unwritten.fetch_sub(written.by_claim.iter().map(|(_, count)| count).sum(), Ordering::AcqRel);
     state.written.send_modify(|count| *count = count.wrapping_add(1));

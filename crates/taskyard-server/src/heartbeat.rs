@@ -110,7 +110,8 @@ async fn beat_once(state: &State, config: &ServerConfig) -> Result<BeatReply, Er
     };
     // The lease runs at least from the moment before the beat was sent.
     let sent = clock::elapsed();
-    let patience = config.beat.min(config.lease / 3).max(Duration::from_millis(200));
+    // Longer than a store's own limit, a quarter of the lease: the store replaces a connection that does not answer.
+    let patience = (config.lease / 3).max(Duration::from_millis(200));
     failpoint!("beat", Before);
     let reply = tokio::time::timeout(patience, state.store.server_beat(&beat))
         .await

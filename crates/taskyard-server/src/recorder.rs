@@ -19,6 +19,8 @@ use crate::engine::Engine;
 
 /// The shortest time between two writes of one task's context.
 const CONTEXT_EVERY: Duration = Duration::from_millis(100);
+/// How long records of locked tasks wait before they are tried again.
+const LOCKED_EVERY: Duration = Duration::from_millis(200);
 /// Attempts in one write.
 const BATCH_MAX: usize = 500;
 /// Bytes in one write, so that no statement grows without bound.
@@ -31,23 +33,38 @@ type Key = (TaskId, Token);
 /// Runs until it is dropped.
 pub(crate) async fn run(engine: Arc<Engine>, store: Arc<dyn Store>) {
     let mut held: HashMap<Key, Arc<Attempt>> = HashMap::new();
+    // Records of tasks that somebody else holds locked, and when they are tried again. Their attempts count as being recorded,
+    // so nothing of theirs overtakes them.
+    let mut locked: Vec<(Arc<Attempt>, Record)> = Vec::new();
+    let mut again_at = Instant::now();
     loop {
         let due = held.values().filter_map(|attempt| attempt.live(|live| live.sent_at)).min();
         tokio::select! {
             () = engine.records.filled() => {}
             () = until(due.map(|at| at + CONTEXT_EVERY)), if !held.is_empty() => {}
+            () = tokio::time::sleep_until(again_at.into()), if !locked.is_empty() => {}
         }
         loop {
             for attempt in engine.records.take() {
                 held.insert((attempt.id(), attempt.claimed.token), attempt);
             }
-            let (batch, attempts) = collect(&engine, &mut held);
+            let (attempts, batch): (Vec<_>, Vec<_>) = if !locked.is_empty() && Instant::now() >= again_at {
+                std::mem::take(&mut locked).into_iter().unzip()
+            } else {
+                let (batch, attempts) = collect(&engine, &mut held);
+                (attempts, batch)
+            };
             if batch.is_empty() {
                 break;
             }
             let replies = persist(store.as_ref(), &batch).await;
-            for ((attempt, record), reply) in attempts.into_iter().zip(&batch).zip(replies) {
-                if answer(&engine, &attempt, record, reply) {
+            for ((attempt, record), reply) in attempts.into_iter().zip(batch).zip(replies) {
+                if reply == WriteReply::Locked {
+                    if locked.is_empty() {
+                        again_at = Instant::now() + LOCKED_EVERY;
+                    }
+                    locked.push((attempt, record));
+                } else if answer(&engine, &attempt, &record, reply) {
                     held.insert((attempt.id(), attempt.claimed.token), attempt);
                 }
             }

@@ -11,4 +11,5 @@ pub mod conformance;
 pub mod factory;
 pub mod model;
 pub mod postgres;
+pub mod proxy;
 pub mod sequences;

@@ -445,6 +445,8 @@ pub enum WriteReply {
     AlreadyApplied(TaskState),
     /// The lease of this attempt is over; nothing was changed.
     Lost,
+    /// Somebody else's transaction holds a lock that this write needs; nothing was changed, and it is to be tried again.
+    Locked,
 }
 
 /// What one step of upkeep did.

@@ -1,25 +1,29 @@
 //! A transaction of several round trips, which has its connection alone while it lasts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use taskyard_core::failpoint;
 use taskyard_core::{Error, Result};
 use tokio::sync::RwLockWriteGuard;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::{Client, Row};
 
 use super::{Params, RERUNS_MAX, Slot, rerun_pause};
-use crate::failure;
+use crate::address::Address;
+use crate::{connect, failure};
 
-/// A transaction. Dropped before its end, it takes its connection with it, and the server rolls back.
+/// A transaction. Dropped before its end, it takes its connection with it: what it runs is cancelled, and the server rolls back.
 #[derive(Debug)]
 pub(crate) struct Transaction<'a> {
-    pub(super) slot: &'a Slot,
+    pub(super) slot: &'a Arc<Slot>,
     pub(super) client: Arc<Client>,
+    pub(super) address: &'a Arc<Address>,
     pub(super) deadline: Instant,
     pub(super) _turn: RwLockWriteGuard<'a, ()>,
     pub(super) ended: bool,
-    pub(super) shown: &'a str,
+    /// A statement was sent and is not answered yet.
+    pub(super) running: AtomicBool,
 }
 
 /// An error of a statement in a transaction, and whether the whole may be run again.
@@ -27,11 +31,13 @@ pub(crate) struct Transaction<'a> {
 pub(crate) struct Interrupted {
     pub error: Error,
     pub rerun: bool,
+    /// The connection is of no use any more.
+    pub broken: bool,
 }
 
 impl From<Error> for Interrupted {
     fn from(error: Error) -> Self {
-        Self { error, rerun: false }
+        Self { error, rerun: false, broken: false }
     }
 }
 
@@ -40,51 +46,65 @@ impl Transaction<'_> {
         self.answer(self.client.query_typed(sql, params)).await
     }
 
-    async fn answer<T>(&self, call: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Interrupted> {
-        match timeout_at(self.deadline, call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => {
-                Err(Interrupted { rerun: failure::may_rerun(&error), error: failure::of_statement(&error) })
-            }
-            Err(_) => Err(Error::Connection(format!("{}: no answer in time", self.shown)).into()),
-        }
+    pub(super) async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Interrupted> {
+        self.running.store(true, Ordering::Release);
+        let Ok(answer) = timeout_at(self.deadline, call).await else {
+            return Err(Error::Connection(format!("{}: no answer in time", self.address.shown)).into());
+        };
+        self.running.store(false, Ordering::Release);
+        answer.map_err(|error| Interrupted {
+            rerun: failure::may_rerun(&error),
+            broken: failure::wants_another(&error),
+            error: failure::of_statement(&error),
+        })
     }
 
     pub async fn commit(mut self) -> Result<(), Interrupted> {
-        failpoint!("commit", Before);
         self.answer(self.client.batch_execute("COMMIT")).await?;
-        failpoint!("commit", After);
         self.ended = true;
         Ok(())
     }
 
     pub async fn rollback(mut self) {
-        self.ended = self.answer(self.client.batch_execute("ROLLBACK")).await.is_ok();
+        // What is still running would only be waited for.
+        if !self.running.load(Ordering::Acquire) {
+            self.ended = self.answer(self.client.batch_execute("ROLLBACK")).await.is_ok();
+        }
     }
 }
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        // The turn is still held, so nobody else is looking at the connection.
-        if !self.ended
-            && let Ok(mut link) = self.slot.link.try_lock()
-            && link.client.as_ref().is_some_and(|known| Arc::ptr_eq(known, &self.client))
+        if self.ended {
+            return;
+        }
+        self.slot.forget(&self.client);
+        if self.running.load(Ordering::Acquire)
+            && !self.client.is_closed()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            link.client = None;
+            let (client, address) = (Arc::clone(&self.client), Arc::clone(self.address));
+            runtime.spawn(async move { connect::cancel(&address, &client).await });
         }
     }
 }
+
+/// A transaction that has taken so long is not run again here.
+const RERUN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Runs a transaction again after a deadlock or a serialization failure.
 pub(crate) async fn rerunning<T, Run>(mut run: impl FnMut() -> Run) -> Result<T>
 where
     Run: Future<Output = Result<T, Interrupted>>,
 {
-    let mut reruns = 0;
+    let (began, mut reruns) = (Instant::now(), 0);
     loop {
         match run().await {
             Ok(value) => return Ok(value),
-            Err(interrupted) if interrupted.rerun && reruns < RERUNS_MAX => {
+            Err(interrupted) if interrupted.rerun && reruns < RERUNS_MAX && began.elapsed() < RERUN_WITHIN => {
                 reruns += 1;
                 rerun_pause(reruns).await;
             }

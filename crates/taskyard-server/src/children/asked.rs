@@ -119,7 +119,7 @@ fn ended(children: &Children, child: &mut Child, slot: u64, end: End) -> Answeri
             WriteReply::Applied(state) | WriteReply::AlreadyApplied(state) => {
                 format!("\"{}\"", state.as_str()).into_bytes()
             }
-            WriteReply::Lost => b"null".to_vec(),
+            WriteReply::Lost | WriteReply::Locked => b"null".to_vec(),
         })
     })
 }

@@ -21,24 +21,64 @@ pub(super) struct Written {
     pub by_claim: Vec<(ClaimId, usize)>,
     /// Who wants to know of which of them.
     pub answers: Vec<(usize, oneshot::Sender<WriteReply>)>,
+    /// Ends that somebody else's lock kept from being written; they are not among the replies.
+    pub locked: Vec<Ended>,
+    /// Claims that are over and are still to be closed.
+    pub unclosed: Vec<ClaimId>,
 }
 
-/// Writes a batch. Returns only once every item of it was answered.
-pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: Vec<ClaimId>) -> Written {
+/// Writes a batch. Returns only once every item of it was answered, or is known to be locked.
+pub(super) async fn write(state: Arc<State>, batch: Vec<Ended>, mut closed: Vec<ClaimId>) -> Written {
     let by_claim = count(batch.iter().map(|ended| ended.claim));
-    let asked_for = |(place, ended): (usize, &mut Ended)| ended.answer.take().map(|answer| (place, answer));
-    let answers = batch.iter_mut().enumerate().filter_map(asked_for).collect();
-    let finishes: Vec<Finish> = batch.into_iter().map(|ended| ended.finish).collect();
+    let (mut finishes, mut rest) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+    for ended in batch {
+        finishes.push(ended.finish);
+        rest.push((ended.claim, ended.answer));
+    }
+    let before = closed.len();
     let ended = state.claims.ended_by(&by_claim);
     closed.extend(&ended);
     let replies = match persist(&state, &finishes, &closed).await {
-        Ok(replies) => {
-            state.claims.forget(&ended);
+        Ok(replies) if replies.contains(&WriteReply::Locked) => {
+            closed.truncate(before);
             replies
         }
-        Err(error) => one_by_one(&state, finishes, &error).await,
+        Ok(replies) => {
+            state.claims.forget(&ended);
+            closed.clear();
+            replies
+        }
+        Err(error) => {
+            closed.truncate(before);
+            one_by_one(&state, &finishes, &error).await
+        }
     };
-    Written { replies, by_claim, answers }
+    let mut written = Written {
+        replies: Vec::new(),
+        by_claim: Vec::new(),
+        answers: Vec::new(),
+        locked: Vec::new(),
+        unclosed: closed,
+    };
+    if !replies.contains(&WriteReply::Locked) {
+        let asked_for = rest.into_iter().enumerate().filter_map(|(place, (_, answer))| Some((place, answer?)));
+        written.answers = asked_for.collect();
+        written.replies = replies;
+        written.by_claim = by_claim;
+        return written;
+    }
+    let mut decided = Vec::with_capacity(replies.len());
+    for ((finish, (claim, answer)), reply) in finishes.into_iter().zip(rest).zip(replies) {
+        if reply == WriteReply::Locked {
+            written.locked.push(Ended { finish, claim, answer });
+            continue;
+        }
+        written.answers.extend(answer.map(|answer| (written.replies.len(), answer)));
+        written.replies.push(reply);
+        decided.push(claim);
+    }
+    written.by_claim = count(decided.into_iter());
+    written
 }
 
 /// Repeats while the database is away. An error that is the batch's own fault comes back after a few tries.
@@ -66,11 +106,11 @@ async fn persist(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<
 }
 
 /// Finds the item that the database refuses, and ends that task as failed with the database's words.
-async fn one_by_one(state: &State, batch: Vec<Finish>, error: &Error) -> Vec<WriteReply> {
+async fn one_by_one(state: &State, batch: &[Finish], error: &Error) -> Vec<WriteReply> {
     tracing::error!(%error, tasks = batch.len(), "the database refuses a batch of ends; writing them one by one");
     let mut replies = Vec::with_capacity(batch.len());
     for finish in batch {
-        let mut finish = finish;
+        let mut finish = finish.clone();
         let mut pause = Backoff::default();
         let reply = loop {
             match persist(state, std::slice::from_ref(&finish), &[]).await {

@@ -10,7 +10,7 @@ use super::Fetcher;
 use crate::backoff::Backoff;
 use crate::state::Phase;
 
-/// A claim that has not answered by then is taken for lost on the way.
+/// A claim that has not answered by then is taken for lost on the way. Longer than a store's own limit: see the heartbeat.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 pub(super) enum Got {

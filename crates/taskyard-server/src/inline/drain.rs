@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{Beat, ClaimRequest, Claimed, DeadTake, Outcome, StepReport, Store};
+use taskyard_core::store::{Beat, ClaimRequest, Claimed, DeadTake, Outcome, StepReport, Store, WriteReply};
 use taskyard_core::{ClaimId, Client, Error, Result, ServerId, TaskId};
 
 use super::drive::drive;
@@ -16,6 +16,8 @@ use crate::{Registry, ServerConfig, Settings, TaskDef, parked_reason, recorder, 
 
 /// A test that runs longer than this has other troubles.
 const LEASE: Duration = Duration::from_secs(3_600);
+/// Before ends that somebody else holds locked are tried again.
+const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 /// Tasks that run at once: some may wait for others.
 const AT_ONCE: usize = 100;
 /// Between two looks while something runs.
@@ -201,9 +203,15 @@ impl Drain {
         for ended in &ends {
             self.running.remove(&ended.finish.id);
         }
-        let finishes: Vec<_> = ends.into_iter().map(|ended| ended.finish).collect();
-        self.store.finish(&finishes, &[]).await?;
-        Ok(())
+        let mut finishes: Vec<_> = ends.into_iter().map(|ended| ended.finish).collect();
+        loop {
+            let mut replies = self.store.finish(&finishes, &[]).await?.into_iter();
+            finishes.retain(|_| replies.next() == Some(WriteReply::Locked));
+            if finishes.is_empty() {
+                return Ok(());
+            }
+            tokio::time::sleep(LOCKED_PAUSE).await;
+        }
     }
 }
 

@@ -13,6 +13,10 @@ impl Database {
         Self(shared().create_database())
     }
 
+    pub fn url(&self) -> &str {
+        &self.0
+    }
+
     pub async fn open(&self) -> Arc<dyn Store> {
         PostgresStore::connect(&self.0, Options::default()).await.unwrap()
     }

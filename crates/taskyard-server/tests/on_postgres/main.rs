@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod database;
+mod outages;
 
 #[path = "../server/bodies.rs"]
 mod bodies;

@@ -1,6 +1,6 @@
 -- Makes a queue age (p_every_us), or not any more (null). It gets a lane of its own, so that whatever puts rows there knows to
 -- say when they age; the rows that lie elsewhere are moved by queue_settle, those that say nothing are told by queue_stamp.
-CREATE OR REPLACE FUNCTION taskyard.queue_set_ageing(p_queue text, p_every_us bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.queue_set_ageing(p_queue text, p_every_us bigint) RETURNS void LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
 BEGIN
     INSERT INTO taskyard.queue (name) VALUES (p_queue) ON CONFLICT (name) DO NOTHING;
     UPDATE taskyard.queue q SET ageing_us = p_every_us WHERE q.name = p_queue;

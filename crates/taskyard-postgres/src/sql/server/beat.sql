@@ -3,7 +3,7 @@
 -- The first row is the beat itself (task_id null).
 CREATE OR REPLACE FUNCTION taskyard.server_beat(
     p_id uuid, p_lease_ms bigint, p_workers_max bigint, p_active bigint, p_idle bigint, p_running bigint
-) RETURNS TABLE (task_id uuid, token uuid, cancel boolean) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (task_id uuid, token uuid, cancel boolean) LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();

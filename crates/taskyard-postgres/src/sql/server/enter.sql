@@ -1,7 +1,7 @@
 -- Enters a server with a first lease; again with the same id after a lost reply is the same.
 CREATE OR REPLACE FUNCTION taskyard.server_enter(
     p_id uuid, p_name text, p_pid bigint, p_version text, p_lease_ms bigint, p_workers_max bigint
-) RETURNS void LANGUAGE plpgsql AS $$
+) RETURNS void LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN

@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_add_as(
     p_edge_parents uuid[], p_edge_children uuid[], p_edge_places int[], p_edge_open boolean[]
 ) RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET plan_cache_mode = force_generic_plan AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_base bigint := nextval('taskyard.batch_number') << 20;

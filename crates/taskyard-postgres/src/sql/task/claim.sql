@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_claim(
     failures int, policy text, timeout_ms bigint, flags int, priority int, order_number bigint)
 LANGUAGE plpgsql ROWS 100
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET jit = off SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();

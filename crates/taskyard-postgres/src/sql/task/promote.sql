@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_promote(OUT enqueued int, OUT expired i
     OUT due_us bigint)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET plan_cache_mode = force_generic_plan AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_ids uuid[];
@@ -14,8 +14,10 @@ DECLARE
     v_due timestamptz;
 BEGIN
     WITH c AS MATERIALIZED (
-        SELECT w.task_id FROM taskyard.waiting w WHERE w.reason IN (1, 2) AND w.run_at <= v_now
-        ORDER BY w.run_at LIMIT 1000 FOR UPDATE SKIP LOCKED
+        -- A task that somebody else holds locked is left to a later step.
+        SELECT w.task_id FROM taskyard.waiting w JOIN taskyard.task t ON t.id = w.task_id
+        WHERE w.reason IN (1, 2) AND w.run_at <= v_now
+        ORDER BY w.run_at LIMIT 1000 FOR UPDATE OF w SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED
     ), d AS (
         DELETE FROM taskyard.waiting w USING c WHERE w.task_id = c.task_id RETURNING w.task_id
     )

@@ -1,7 +1,7 @@
 -- Deletes those of these tasks that are final and whose children all are, with everything that belongs to them; answers
 -- their ids.
 CREATE OR REPLACE FUNCTION taskyard.task_purge(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s' AS $$
 DECLARE
     v_ids uuid[];
 BEGIN

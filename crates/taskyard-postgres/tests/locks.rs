@@ -1,0 +1,179 @@
+//! One row that somebody else holds locked stops nothing else; a statement that was given up is cancelled.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::time::{Duration, Instant};
+
+use taskyard_core::store::{ClaimRequest, Claimed, Finish, Outcome, Record, Store, WriteReply};
+use taskyard_core::task::{Unique, UniqueHold};
+use taskyard_core::{Error, NewTask, ServerId, TaskState};
+use taskyard_postgres::{Options, PostgresStore};
+use taskyard_testkit::factory::{beat, request, server, task, tasks};
+use taskyard_testkit::postgres::shared;
+use taskyard_testkit::proxy::{Fault, Proxy, Which};
+use tokio_postgres::NoTls;
+
+mod yard;
+
+/// What is not locked is written within this time, on a machine that does much else.
+const SOON: Duration = Duration::from_secs(8);
+
+async fn session(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn claimed(store: &PostgresStore, batch: &[NewTask]) -> (ServerId, Vec<Claimed>) {
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    store.add(batch).await.unwrap();
+    let request = ClaimRequest { limit: batch.len(), ..request(host.id, batch.len()) };
+    let tasks = store.claim(&request).await.unwrap().tasks;
+    assert_eq!(tasks.len(), batch.len());
+    (host.id, tasks)
+}
+
+fn done(task: &Claimed) -> Finish {
+    let outcome = Outcome::Done { result: b"1".to_vec() };
+    Finish { id: task.id, token: task.token, outcome, context: None, logs: Vec::new() }
+}
+
+fn noted(task: &Claimed) -> Record {
+    Record { id: task.id, token: task.token, context: Some(b"{\"a\": 1}".to_vec()), logs: Vec::new() }
+}
+
+fn counts(replies: &[WriteReply]) -> (usize, usize) {
+    let of = |wanted: fn(&WriteReply) -> bool| replies.iter().filter(|reply| wanted(reply)).count();
+    (of(|reply| matches!(reply, WriteReply::Applied(_))), of(|reply| *reply == WriteReply::Locked))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_locked_is_left_out_of_a_batch() {
+    let (store, url) = yard::fresh_with_address().await;
+    let (host, tasks) = claimed(&store, &tasks(500)).await;
+    let locker = session(&url).await;
+    // As a body does that ends its attempt inside its own transaction, and a person with an open session.
+    let sql = format!(
+        "BEGIN; SELECT taskyard.complete_in('{}', '{}'); SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE",
+        tasks[7].id, tasks[7].token, tasks[300].id
+    );
+    locker.batch_execute(&sql).await.unwrap();
+    let began = Instant::now();
+    let records: Vec<Record> = tasks.iter().map(noted).collect();
+    assert_eq!(counts(&store.record(&records).await.unwrap()), (498, 2));
+    let mut ends: Vec<Finish> = tasks.iter().map(done).collect();
+    // One end of another kind: both functions skip what is locked.
+    ends[0].outcome = Outcome::Released;
+    let replies = store.finish(&ends[..250], &[]).await.unwrap();
+    assert_eq!(counts(&replies), (249, 1));
+    assert_eq!(replies[7], WriteReply::Locked);
+    assert_eq!(counts(&store.finish(&ends[250..], &[]).await.unwrap()), (249, 1));
+    assert!(!store.server_beat(&beat(host)).await.unwrap().dead);
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    locker.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(store.finish(&ends[7..8], &[]).await.unwrap(), [WriteReply::AlreadyApplied(TaskState::Done)]);
+    assert_eq!(store.finish(&ends[300..301], &[]).await.unwrap(), [WriteReply::Applied(TaskState::Done)]);
+}
+
+/// An end also needs other rows than its task's: here the unique key, which a caller's open transaction has asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_on_a_key_keeps_its_holder_only() {
+    let (store, url) = yard::fresh_with_address().await;
+    let mut batch = tasks(200);
+    batch[42].unique = Some(Unique { key: "k".into(), hold: UniqueHold::UntilFinished });
+    let (_, tasks) = claimed(&store, &batch).await;
+    let caller = session(&url).await;
+    caller.batch_execute("BEGIN; SELECT taskyard.enqueue('k', unique_key => 'k')").await.unwrap();
+    let began = Instant::now();
+    let ends: Vec<Finish> = tasks.iter().map(done).collect();
+    let replies = store.finish(&ends, &[]).await.unwrap();
+    assert_eq!(counts(&replies), (199, 1));
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    caller.batch_execute("COMMIT").await.unwrap();
+    let at = replies.iter().position(|reply| *reply == WriteReply::Locked).unwrap();
+    assert_eq!(tasks[at].id, batch[42].id);
+    assert_eq!(counts(&store.finish(&ends[at..=at], &[]).await.unwrap()), (1, 0));
+}
+
+/// A whole table is locked: every end is told to be locked, in bounded time, and beats go on meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn beats_go_on_while_nothing_else_does() {
+    let (store, url) = yard::fresh_with_address().await;
+    let (host, tasks) = claimed(&store, &tasks(300)).await;
+    let locker = session(&url).await;
+    locker.batch_execute("BEGIN; LOCK TABLE taskyard.task IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let ends: Vec<Finish> = tasks.iter().map(done).collect();
+    let writer = store.clone();
+    let writing = tokio::spawn(async move { writer.finish(&ends, &[]).await.unwrap() });
+    let asker = store.clone();
+    let asking = tokio::spawn(async move { asker.get(&[task().id]).await });
+    for _ in 0..5 {
+        let beaten = tokio::time::timeout(Duration::from_secs(3), store.server_beat(&beat(host))).await;
+        assert!(!beaten.expect("a beat waits for nothing").unwrap().dead);
+    }
+    let replies = tokio::time::timeout(SOON, writing).await.expect("bounded").unwrap();
+    assert_eq!(counts(&replies), (0, 300));
+    locker.batch_execute("COMMIT").await.unwrap();
+    asking.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_was_given_up_is_cancelled() {
+    let (_, url) = yard::fresh_with_address().await;
+    let options = Options { answer_max: Duration::from_millis(500), ..Options::default() };
+    let store = PostgresStore::connect(&url, options).await.unwrap();
+    let locker = session(&url).await;
+    locker.batch_execute("BEGIN; LOCK TABLE taskyard.task IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = \
+                   (SELECT oid FROM pg_database WHERE datname = current_database())";
+    for dropped in [false, true] {
+        if dropped {
+            // Its caller has a shorter limit: the store's is kept all the same.
+            let get = store.get(&[]);
+            drop(get);
+            let short = Duration::from_millis(100);
+            assert!(
+                tokio::time::timeout(short, store.count(&taskyard_core::store::TaskFilter::default())).await.is_err()
+            );
+        } else {
+            let error = store.count(&taskyard_core::store::TaskFilter::default()).await.unwrap_err();
+            assert!(matches!(error, Error::Connection(_)), "{error}");
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while shared().psql_in(&url, waiting) != "0" {
+            assert!(Instant::now() < deadline, "it still waits");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// The host of a producer vanishes inside a transaction of ours: the server ends it, and with it its locks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_client_vanished_is_ended_by_the_server() {
+    let (other, url) = yard::fresh_with_address().await;
+    let (proxy, through) = Proxy::for_url(&url);
+    let store = PostgresStore::connect(&through, Options { notify: false, ..Options::default() }).await.unwrap();
+    let keyed = || NewTask { unique: Some(Unique { key: "k".into(), hold: UniqueHold::UntilFinished }), ..task() };
+    // The answers are lost: its locks are taken, its commit is never sent.
+    assert_eq!(proxy.fault(Which::All, Fault::AnswersLost), 1);
+    let batch = [keyed()];
+    let vanished = store.clone();
+    let adding = tokio::spawn(async move { vanished.add(&batch).await });
+    let idle =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while shared().psql_in(&url, idle) != "1" {
+        assert!(Instant::now() < deadline, "it has begun");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    proxy.fault(Which::All, Fault::BlackHole);
+    adding.abort();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match other.add(&[keyed()]).await {
+            Ok(added) => break assert!(!added[0].existing),
+            Err(error) => assert!(matches!(error, Error::Locked(_)), "{error}"),
+        }
+        assert!(Instant::now() < deadline, "its locks stay");
+    }
+}

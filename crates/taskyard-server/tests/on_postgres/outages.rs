@@ -1,0 +1,121 @@
+//! A server whose rows are locked by somebody else, and one whose connections die without a word.
+
+use std::time::{Duration, Instant};
+
+use taskyard_core::client::ClientConfig;
+use taskyard_core::{Client, TaskRef, TaskState};
+use taskyard_postgres::{Options, PostgresStore};
+use taskyard_server::{Body, Server, ServerConfig, TaskDef};
+use taskyard_testkit::postgres::shared;
+use taskyard_testkit::proxy::{Fault, Proxy, Which};
+
+use crate::bodies::{Stage, registry};
+use crate::world::{PATIENCE, World, eventually, quick, within};
+
+/// Says something every few milliseconds until it may end.
+static NOTES: TaskDef = TaskDef {
+    kind: || "notes",
+    names: &[],
+    run: |context| {
+        Body::Async(Box::pin(async move {
+            let stage: Stage = context.state().unwrap();
+            stage.note("began");
+            let mut steps = 0;
+            while stage.count("go") == 0 {
+                steps += 1;
+                context.progress(steps, 1_000_000);
+                context.log(20, "a step");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(b"1".to_vec())
+        }))
+    },
+    location: concat!(file!(), ":", line!()),
+    blocking: false,
+};
+
+/// Times as in production, but shorter.
+fn config() -> ServerConfig {
+    ServerConfig { lease: Duration::from_secs(6), beat: Duration::from_secs(1), ..quick() }
+}
+
+/// Tasks run one after the other for so long, each of them soon.
+async fn others_run(world: &World, time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        let task: TaskRef<i64> = world.add("echo", &(1,), |call| call);
+        assert_eq!(within("another task", task.wait()).await.unwrap(), 1);
+    }
+}
+
+/// A body ends its attempt inside its own transaction, which it commits much later, and goes on saying how far it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_locked_holds_up_no_other() {
+    let world = World::new().await;
+    let registry = registry(&world.stage).extend([&NOTES]);
+    let server = Server::start(world.store.clone(), world.client.clone(), registry, config()).await.unwrap();
+    let id = server.id();
+    let notes: TaskRef<i64> = world.add("notes", &(), |call| call);
+    world.stage.seen("began", 1).await;
+    let (body, connection) = tokio_postgres::connect(world.database.url(), tokio_postgres::NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let sql =
+        format!("BEGIN; SELECT taskyard.complete_in(t.id, t.token) FROM taskyard.task t WHERE t.id = '{}'", notes.id());
+    body.batch_execute(&sql).await.unwrap();
+    // Longer than its lease: it beats.
+    others_run(&world, Duration::from_secs(8)).await;
+    assert_eq!(server.id(), id, "it kept its lease");
+    body.batch_execute("COMMIT").await.unwrap();
+    world.stage.note("go");
+    assert_eq!(world.record(&notes).await.state, TaskState::Done);
+    server.stop();
+    let exit = within("the exit", server.wait()).await;
+    assert_eq!((exit.unwritten, exit.exit_code()), (0, 0));
+    drop(body);
+    driver.abort();
+}
+
+/// The way to the database swallows everything; new connections are sound.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_connections_die_silently_comes_back() {
+    let world = World::new().await;
+    let (proxy, through) = Proxy::for_url(world.database.url());
+    let store = PostgresStore::connect(&through, Options::default()).await.unwrap();
+    let client = Client::new(store.clone(), ClientConfig::default());
+    let server = Server::start(store, client, registry(&world.stage), config()).await.unwrap();
+    let id = server.id();
+    others_run(&world, Duration::from_millis(100)).await;
+    // Idle: only its heartbeat says anything.
+    eventually("it beats", || async { proxy.fault(Which::Sent("server_beat"), Fault::BlackHole) == 1 }).await;
+    others_run(&world, Duration::from_secs(8)).await;
+    assert_eq!(server.id(), id, "it kept its lease");
+    // All that it has.
+    assert!(proxy.fault(Which::All, Fault::BlackHole) >= 3);
+    others_run(&world, Duration::from_secs(8)).await;
+    assert_eq!(server.id(), id, "it kept its lease");
+    server.stop();
+    within("the exit", server.wait()).await;
+}
+
+/// A server is started from a runtime that then does something else for long: its heartbeat depends on nothing of it.
+#[test]
+fn beats_go_on_while_the_thread_that_started_the_server_is_busy() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let world = runtime.block_on(World::new());
+    let config = ServerConfig { lease: Duration::from_secs(2), beat: Duration::from_millis(300), ..quick() };
+    let server = runtime
+        .block_on(Server::start(world.store.clone(), world.client.clone(), registry(&world.stage), config))
+        .unwrap();
+    let id = server.id();
+    let beats = |text: &str| shared().psql_in(world.database.url(), text).parse::<i64>().unwrap();
+    let began = beats("SELECT max(beat) FROM taskyard.server");
+    // Nothing of the runtime runs meanwhile.
+    let until = Instant::now() + 2 * PATIENCE;
+    while beats("SELECT max(beat) FROM taskyard.server") < began + 10 {
+        assert!(Instant::now() < until, "it beats no more");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.id(), id);
+    server.stop();
+    runtime.block_on(within("the exit", server.wait()));
+}

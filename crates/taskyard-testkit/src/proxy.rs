@@ -1,0 +1,235 @@
+//! A TCP proxy whose connections can be made to fail: what a network does between a program and its database.
+//!
+//! A [`Proxy`] forwards bytes on threads of its own, so it works from any runtime and when the test's runtime is busy. Faults
+//! apply to the connections that exist, chosen by what they have sent ([`Which`]); connections that are opened later are sound
+//! unless [`Proxy::refuse`] was called.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What happens to the bytes of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// They are forwarded.
+    #[default]
+    None,
+    /// Both directions swallow everything, and nobody is told: the host or the way to it is gone.
+    BlackHole,
+    /// The client's bytes arrive, the server's answers do not.
+    AnswersLost,
+    /// Both ends are closed.
+    Cut,
+    /// Each chunk is forwarded this much later.
+    Delay(Duration),
+}
+
+/// Which connections a fault is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which<'a> {
+    /// All that exist.
+    All,
+    /// Those whose client has sent this text at any time, for example the name of an SQL function.
+    Sent(&'a str),
+}
+
+#[derive(Debug)]
+struct Connection {
+    client: TcpStream,
+    server: TcpStream,
+    fault: Mutex<Fault>,
+    sent: Mutex<Vec<u8>>,
+    open: AtomicBool,
+}
+
+impl Connection {
+    fn fault(&self) -> Fault {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_sent(&self, text: &str) -> bool {
+        let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.windows(text.len().max(1)).any(|part| part == text.as_bytes())
+    }
+
+    fn cut(&self) {
+        self.open.store(false, Ordering::Release);
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+    }
+}
+
+/// The bytes of a client that are kept to tell what its connection is for.
+const SENT_KEPT: usize = 64 << 10;
+/// How often a stalled direction looks whether its fault is over.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Default)]
+struct Shared {
+    connections: Mutex<Vec<Arc<Connection>>>,
+    accepted: AtomicU64,
+    refuses: AtomicBool,
+    closed: AtomicBool,
+}
+
+/// A proxy in front of one address; dropping it cuts all its connections.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    /// Listens on a free local port and forwards to `target`.
+    ///
+    /// # Panics
+    /// If the system refuses a port or a thread.
+    #[must_use]
+    pub fn start(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound port");
+        let shared = Arc::new(Shared::default());
+        let accepting = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("proxy".into())
+            .spawn(move || {
+                for client in listener.incoming() {
+                    if accepting.closed.load(Ordering::Acquire) {
+                        return;
+                    }
+                    // Dropped unless both sides are there.
+                    let Ok(client) = client else { continue };
+                    if !accepting.refuses.load(Ordering::Acquire) {
+                        let _ = accepting.join(client, target);
+                    }
+                }
+            })
+            .expect("a thread for the proxy");
+        Self { address, shared }
+    }
+
+    /// A proxy in front of the server that a PostgreSQL address names (`…@127.0.0.1:PORT/…`), and the address through it.
+    ///
+    /// # Panics
+    /// If the address has no numeric host and port.
+    #[must_use]
+    pub fn for_url(url: &str) -> (Self, String) {
+        let (before, rest) = url.split_once("://").expect("an address");
+        let (place, after) = rest.split_once('/').expect("a database name");
+        let (user, host) = place.rsplit_once('@').map_or(("", place), |(user, host)| (user, host));
+        let proxy = Self::start(host.replace("localhost", "127.0.0.1").parse().expect("a numeric host and port"));
+        let at = if user.is_empty() { "" } else { "@" };
+        let through = format!("{before}://{user}{at}{}/{after}", proxy.address);
+        (proxy, through)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Applies a fault to connections that exist; how many that were.
+    pub fn fault(&self, which: Which<'_>, fault: Fault) -> usize {
+        let mut connections = self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| connection.open.load(Ordering::Acquire));
+        let mut count = 0;
+        for connection in connections.iter() {
+            if matches!(which, Which::Sent(text) if !connection.has_sent(text)) {
+                continue;
+            }
+            *connection.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+            if fault == Fault::Cut {
+                connection.cut();
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// Whether new connections are closed at once.
+    pub fn refuse(&self, refuses: bool) {
+        self.shared.refuses.store(refuses, Ordering::Release);
+    }
+
+    /// Connections accepted so far.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        self.fault(Which::All, Fault::Cut);
+        // Wakes the thread that accepts.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn join(&self, client: TcpStream, target: SocketAddr) -> std::io::Result<()> {
+        let server = TcpStream::connect(target)?;
+        for stream in [&client, &server] {
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(LOOK_EVERY))?;
+        }
+        let connection = Arc::new(Connection {
+            client,
+            server,
+            fault: Mutex::default(),
+            sent: Mutex::default(),
+            open: AtomicBool::new(true),
+        });
+        self.accepted.fetch_add(1, Ordering::AcqRel);
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&connection));
+        for from_client in [true, false] {
+            let connection = Arc::clone(&connection);
+            thread::Builder::new().name("proxied".into()).spawn(move || {
+                // Whatever ends one direction ends the connection.
+                let _ = forward(&connection, from_client);
+                connection.cut();
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn forward(connection: &Connection, from_client: bool) -> std::io::Result<()> {
+    let (mut from, mut to) =
+        if from_client { (&connection.client, &connection.server) } else { (&connection.server, &connection.client) };
+    let mut buffer = vec![0; 64 << 10];
+    while connection.open.load(Ordering::Acquire) {
+        let count = match from.read(&mut buffer) {
+            // In a black hole, an end that closes is not heard of either.
+            Ok(0) if connection.fault() == Fault::BlackHole => {
+                thread::sleep(LOOK_EVERY);
+                continue;
+            }
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+            Err(error) => return Err(error),
+        };
+        if from_client {
+            let mut sent = connection.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            sent.extend_from_slice(&buffer[..count]);
+            let excess = sent.len().saturating_sub(SENT_KEPT);
+            sent.drain(..excess);
+        }
+        match connection.fault() {
+            Fault::None => {}
+            Fault::BlackHole => continue,
+            Fault::AnswersLost if !from_client => continue,
+            Fault::AnswersLost => {}
+            Fault::Cut => return Ok(()),
+            Fault::Delay(delay) => thread::sleep(delay),
+        }
+        to.write_all(&buffer[..count])?;
+    }
+    Ok(())
+}
