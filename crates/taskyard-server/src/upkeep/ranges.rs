@@ -9,7 +9,7 @@ use crate::state::State;
 /// Between two looks at a sample.
 const EVERY: Duration = Duration::from_secs(60);
 /// Tasks that one step compares.
-const STEP: usize = 5_000;
+const STEP: usize = 1_000;
 /// A step is followed by a rest of this many times its own length.
 const REST: u32 = 4;
 
