@@ -37,6 +37,8 @@ class Running:
         (self.slot, self.id, self.kind, name, self.queue, self.payload, context, self.attempt, self.timeout) = run[:9]
         self.has_parents: bool = run[9]
         self.opened: _codec.Opened = run[10]
+        #: What was answered about its parents, until its payload is read: a list, an error, or none.
+        self.parents: Any = None
         self.name: str = name or self.kind
         self.worker = worker
         self.limits = worker.settings if worker is not None else DEFAULT_LIMITS

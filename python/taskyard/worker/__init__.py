@@ -17,11 +17,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .. import _codec, _core, _hooks, _identity, _loops, _port, _resolve
+from .. import _codec, _core, _hooks, _identity, _port, _resolve
 from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Running, current, parent_result
 from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _executor, _fit
 from ._attempt_task import begin, is_cancelled
+from ._parents import Parents
 from ._seats import Seats
 from ._target import LOCAL, Target, target_of
 from ._threads import Threads
@@ -74,6 +75,7 @@ class Worker:
         self._unknown: set[str] = set()
         self._singles: set[str] = set()
         self._waiting: dict[int, tuple[Any, ...]] = {}
+        self._parents = Parents(self)
         self._running: dict[int, Running] = {}
         #: Of those that run, how many wait for other tasks.
         self._resting = 0
@@ -129,9 +131,15 @@ class Worker:
 
     def _on_recall(self, slots: list[int]) -> None:
         for slot in slots:
-            if self._waiting.pop(slot, None) is not None:
-                self.channel.recalled(slot)
-        self._flush()
+            if not self._parents.recall(slot):
+                self.give_back(slot)
+
+    def give_back(self, slot: int) -> None:
+        """Gives a task back that has not begun; of any other this means nothing."""
+        if self._waiting.pop(slot, None) is not None:
+            self._parents.take(slot)
+            self.channel.recalled(slot)
+            self._flush()
 
     def _on_interrupt(self, slots: list[tuple[int, str]]) -> None:
         for slot, why in slots:
@@ -241,8 +249,11 @@ class Worker:
                 continue
             if target.is_sync and not self._seats.is_free():
                 continue
+            if not self._parents.are_here(run):
+                continue
             del self._waiting[slot]
             running = Running(self, run)
+            running.parents = self._parents.take(slot)
             if target.is_sync:
                 self._seats.take()
                 running.has_seat = True
@@ -270,8 +281,10 @@ class Worker:
             self._check(running)
             running.load_context()
             results = None
-            if running.has_parents and _codec.may_refer(running.payload):
-                parents = await _loops.answer(self.channel.ask("parent_results", running.id))
+            parents, running.parents = running.parents, None
+            if isinstance(parents, Exception):
+                raise parents
+            if parents is not None:
                 results = {parent["id"]: functools.partial(parent_result, parent) for parent in parents}
             payload = _codec.decode_call(running.payload, running.opened, results)
             local = target.function is None
