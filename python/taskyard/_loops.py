@@ -62,6 +62,7 @@ class Box:
                 await future
         finally:
             self._waiting.pop(token, None)
+            del reply
 
 
 _boxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Box] = weakref.WeakKeyDictionary()
@@ -82,17 +83,26 @@ def forget() -> None:
 
 
 async def answer(reply: _core.Reply) -> Any:
-    """The answer, once it is there; raises what was refused."""
-    if not reply.done():
-        await box().wait(reply)
-    return json.loads(reply.take())
+    """The answer, once it is there; raises what was refused.
+
+    A question is withdrawn with its last reference: the traceback of an error, which may be kept, holds none.
+    """
+    try:
+        if not reply.done():
+            await box().wait(reply)
+        return json.loads(reply.take())
+    finally:
+        del reply
 
 
 def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "the answer") -> Any:
     """The answer, waited for by this thread."""
-    if not reply.block(timeout):
-        raise WaitTimeout(f"{what} did not come within {timeout} s")
-    return json.loads(reply.take())
+    try:
+        if not reply.block(timeout):
+            raise WaitTimeout(f"{what} did not come within {timeout} s")
+        return json.loads(reply.take())
+    finally:
+        del reply
 
 
 class Answer(Generic[T]):

@@ -20,7 +20,7 @@ use taskyard_server::children::frame::{self, Asked, End, FromChild, Line, Note, 
 use crate::draft::draft;
 use crate::message::message;
 use crate::question::question;
-use crate::reply::{Addition, Cell, Reply};
+use crate::reply::{Addition, Cell, Question, Reply};
 
 /// Read at once at most.
 const READ_MAX: usize = 256 << 10;
@@ -35,45 +35,100 @@ struct Outbox {
 /// A worker's side of the socket to its server.
 #[pyclass(frozen, module = "taskyard._core")]
 pub struct Channel {
-    socket: OwnedFd,
     unread: Mutex<Vec<u8>>,
     outbox: Mutex<Outbox>,
+    calls: AtomicU64,
+    wire: Arc<Wire>,
+}
+
+/// What is written, and what is asked.
+struct Wire {
+    socket: OwnedFd,
     /// One frame at a time.
     writing: Mutex<()>,
-    calls: AtomicU64,
     asked: Mutex<HashMap<u64, Arc<Cell>>>,
+    /// Questions that were withdrawn and of which the server has not been told.
+    withdrawn: Mutex<Vec<u64>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Channel {
-    fn say(&self, py: Python<'_>, said: &FromChild) -> PyResult<()> {
-        let mut bytes = Vec::with_capacity(256);
-        frame::write(said, &mut bytes)?;
-        py.detach(|| self.write(&bytes))
+impl Wire {
+    fn write(&self, bytes: &[u8]) -> PyResult<()> {
+        let writing = lock(&self.writing);
+        self.write_withdrawn(&writing, SendFlags::NOSIGNAL)
+            .and_then(|()| self.write_all(&writing, bytes))
+            .map_err(|error| PyOSError::new_err(format!("the server is gone: {error}")))
     }
 
-    fn write(&self, bytes: &[u8]) -> PyResult<()> {
-        let _writing = lock(&self.writing);
+    fn write_all(&self, _writing: &MutexGuard<'_, ()>, bytes: &[u8]) -> Result<(), Errno> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL) {
                 Ok(sent) => rest = &rest[sent..],
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(PyOSError::new_err(format!("the server is gone: {error}"))),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    fn question(&self, py: Python<'_>, what: &str, asked: Asked) -> PyResult<Arc<Cell>> {
+    fn write_withdrawn(&self, writing: &MutexGuard<'_, ()>, flags: SendFlags) -> Result<(), Errno> {
+        let calls = std::mem::take(&mut *lock(&self.withdrawn));
+        if calls.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = Vec::new();
+        let said = FromChild::Withdrawn(calls);
+        frame::write(&said, &mut bytes).map_err(|_| Errno::TOOBIG)?;
+        match rustix::net::send(&self.socket, &bytes, flags) {
+            Ok(sent) => self.write_all(writing, &bytes[sent..]),
+            Err(Errno::AGAIN | Errno::INTR) => {
+                if let FromChild::Withdrawn(calls) = said {
+                    lock(&self.withdrawn).extend(calls);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The answer to this is not wanted any more. Never waits: called where an object is dropped. The server is told now,
+    /// or in front of the next frame.
+    fn withdraw(&self, call: u64) {
+        if lock(&self.asked).remove(&call).is_none() {
+            return;
+        }
+        lock(&self.withdrawn).push(call);
+        if let Ok(writing) = self.writing.try_lock() {
+            // A server that is gone is found out by who writes next.
+            let _ = self.write_withdrawn(&writing, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
+        }
+    }
+}
+
+impl Channel {
+    fn say(&self, py: Python<'_>, said: &FromChild) -> PyResult<()> {
+        let mut bytes = Vec::with_capacity(256);
+        frame::write(said, &mut bytes)?;
+        py.detach(|| self.wire.write(&bytes))
+    }
+
+    fn call(&self, py: Python<'_>, what: &str, asked: Asked) -> PyResult<(u64, Arc<Cell>)> {
         let cell = Cell::new(what);
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        lock(&self.asked).insert(call, cell.clone());
-        self.say(py, &FromChild::Asks(vec![(call, asked)]))?;
-        Ok(cell)
+        lock(&self.wire.asked).insert(call, cell.clone());
+        if let Err(error) = self.say(py, &FromChild::Asks(vec![(call, asked)])) {
+            lock(&self.wire.asked).remove(&call);
+            return Err(error);
+        }
+        Ok((call, cell))
+    }
+
+    fn question(&self, py: Python<'_>, what: &str, asked: Asked) -> PyResult<Arc<Cell>> {
+        Ok(self.call(py, what, asked)?.1)
     }
 
     /// Reads what is there; false at the end.
@@ -81,7 +136,7 @@ impl Channel {
         loop {
             let begin = unread.len();
             unread.resize(begin + READ_MAX, 0);
-            let got = rustix::net::recv(&self.socket, &mut unread[begin..], RecvFlags::DONTWAIT);
+            let got = rustix::net::recv(&self.wire.socket, &mut unread[begin..], RecvFlags::DONTWAIT);
             let count = got.as_ref().map_or(0, |(count, _)| *count);
             unread.truncate(begin + count);
             match got {
@@ -155,19 +210,13 @@ impl Channel {
         // SAFETY: the caller gives the descriptor away; it is closed here and nowhere else.
         #[allow(unsafe_code)]
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        Ok(Self {
-            socket,
-            unread: Mutex::default(),
-            outbox: Mutex::default(),
-            writing: Mutex::default(),
-            calls: AtomicU64::new(1),
-            asked: Mutex::default(),
-        })
+        let wire = Wire { socket, writing: Mutex::default(), asked: Mutex::default(), withdrawn: Mutex::default() };
+        Ok(Self { unread: Mutex::default(), outbox: Mutex::default(), calls: AtomicU64::new(1), wire: Arc::new(wire) })
     }
 
     /// What the loop watches.
     fn fileno(&self) -> i32 {
-        self.socket.as_raw_fd()
+        self.wire.socket.as_raw_fd()
     }
 
     /// What the server has said, without waiting: tuples that begin with a word. Raises `EOFError` once it is gone.
@@ -182,7 +231,7 @@ impl Channel {
             let one: ToChild = rmp_serde::from_slice(body).map_err(|error| PyValueError::new_err(error.to_string()))?;
             rest = &after[length..];
             if let ToChild::Answers(answers) = one {
-                let mut asked = lock(&self.asked);
+                let mut asked = lock(&self.wire.asked);
                 for (call, answer) in answers {
                     if let Some(cell) = asked.remove(&call) {
                         cell.settle(answer.map(ByteBuf::into_vec));
@@ -313,7 +362,7 @@ impl Channel {
         wait: f64,
     ) -> PyResult<Reply> {
         let wait_ms = (wait.clamp(0.0, 4e9) * 1_000.0) as u64;
-        Ok(Reply(self.question(py, "asking for a task", Asked::Take { number, limit, queues, wait_ms })?))
+        Ok(Reply::new(self.question(py, "asking for a task", Asked::Take { number, limit, queues, wait_ms })?))
     }
 
     /// What was asked for under this number is not wanted any more: the answer comes at once.
@@ -333,7 +382,7 @@ impl Channel {
         };
         self.flush(py)?;
         let (slot, end) = fitting(end);
-        Ok(Reply(self.question(py, "the end of a task", Asked::Ended(slot, end))?))
+        Ok(Reply::new(self.question(py, "the end of a task", Asked::Ended(slot, end))?))
     }
 
     /// Says all notes and ends since the last call.
@@ -358,18 +407,28 @@ impl Channel {
     #[pyo3(signature = (verb, id=None, filter=None))]
     fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
         let ask = question(py, verb, id, filter)?;
-        Ok(Reply(self.question(py, verb, Asked::Client(ask))?))
+        let asked = ask.is_question().then(Question::new);
+        let (call, cell) = self.call(py, verb, Asked::Client(ask))?;
+        if let Some(asked) = &asked {
+            let wire = Arc::downgrade(&self.wire);
+            asked.begun(move || {
+                if let Some(wire) = wire.upgrade() {
+                    wire.withdraw(call);
+                }
+            });
+        }
+        Ok(Reply::of(asked, cell))
     }
 
     /// The answer comes once all notes about this attempt so far are durable.
     fn saved(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
         self.flush(py)?;
-        Ok(Reply(self.question(py, "saving the context", Asked::Saved(slot))?))
+        Ok(Reply::new(self.question(py, "saving the context", Asked::Saved(slot))?))
     }
 
     /// The answer is this attempt's token, once all notes about it so far are durable.
     fn token(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
         self.flush(py)?;
-        Ok(Reply(self.question(py, "the token", Asked::Token(slot))?))
+        Ok(Reply::new(self.question(py, "the token", Asked::Token(slot))?))
     }
 }

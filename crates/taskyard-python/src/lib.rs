@@ -43,7 +43,7 @@ mod _core {
     #[pymodule_export]
     use super::queue::Queue;
     #[pymodule_export]
-    use super::reply::{Addition, Reply};
+    use super::reply::{Addition, Reply, open_questions};
     #[pymodule_export]
     use super::schedule::{check_rule, next_times};
     #[pymodule_export]

@@ -22,7 +22,7 @@ use crate::draft::draft;
 use crate::guard::Guard;
 use crate::message::put_limits;
 use crate::question::question;
-use crate::reply::{Addition, Answer, Cell, Reply};
+use crate::reply::{Addition, Answer, Cell, Question, Reply};
 use crate::{errors, runtime};
 
 /// The longest pause between two tries to open a database that is away.
@@ -30,8 +30,27 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// The longest that letting go of the database may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
+type Run = Box<dyn FnOnce(Result<&Taskyard>) + Send>;
+
 /// What to do once the database is open, or is known not to be.
-type Then = Box<dyn FnOnce(Result<&Taskyard>) + Send>;
+pub struct Then {
+    run: Run,
+    /// The question that it is for: nothing is to be done once that is withdrawn.
+    question: Option<Arc<Question>>,
+}
+
+impl Then {
+    pub fn new(run: impl FnOnce(Result<&Taskyard>) + Send + 'static) -> Self {
+        Self { run: Box::new(run), question: None }
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.question.as_ref().is_some_and(|question| question.is_withdrawn())
+    }
+}
+
+/// From so many on, what waits for the database is looked through for withdrawn questions, each time that it has doubled.
+const LOOK_THROUGH_MIN: usize = 1_000;
 
 enum State {
     Closed,
@@ -43,6 +62,8 @@ enum State {
 #[derive(Default)]
 struct Waiting {
     thens: Vec<Then>,
+    /// So many may wait before withdrawn questions are looked for.
+    thens_max: usize,
     additions: usize,
     bytes: usize,
     /// Which opening it is.
@@ -72,7 +93,7 @@ impl Inner {
         let mut state = self.lock();
         let begin = match &mut *state {
             State::Open(taskyard) => {
-                then(Ok(taskyard));
+                (then.run)(Ok(taskyard));
                 return Ok(Ok(()));
             }
             State::Opening(_) => false,
@@ -91,6 +112,10 @@ impl Inner {
             Err(Error::QueueUnavailable { waiting: waiting.additions, bytes: waiting.bytes, cause })
         } else {
             (waiting.additions, waiting.bytes) = (additions, bytes);
+            if waiting.thens.len() >= waiting.thens_max.max(LOOK_THROUGH_MIN) {
+                waiting.thens.retain(|then| !then.is_withdrawn());
+                waiting.thens_max = 2 * waiting.thens.len();
+            }
             waiting.thens.push(then);
             Ok(())
         };
@@ -128,7 +153,7 @@ impl Inner {
             }
         };
         for then in waiting {
-            then(opened.as_ref().map_err(Clone::clone));
+            (then.run)(opened.as_ref().map_err(Clone::clone));
         }
         if let Ok(taskyard) = opened {
             *state = State::Open(taskyard);
@@ -164,24 +189,33 @@ impl Inner {
             tracing::error!(additions = waiting.additions, "the queue is closed before its database was reached");
         }
         for then in waiting.thens {
-            then(Err(Error::ShutDown("this queue")));
+            (then.run)(Err(Error::ShutDown("this queue")));
         }
     }
 
     /// Asks, and lets the answer arrive in `cell`.
-    fn ask(self: &Arc<Self>, ask: Ask, cell: &Arc<Cell>) -> PyResult<Result<()>> {
+    fn ask(self: &Arc<Self>, ask: Ask, cell: &Arc<Cell>, question: Option<Arc<Question>>) -> PyResult<Result<()>> {
         let handle = runtime::handle()?;
         let cell = cell.clone();
-        let then: Then = Box::new(move |taskyard| match taskyard.and_then(|taskyard| taskyard.ask(ask)) {
-            Ok(answering) => {
-                handle.spawn(async move {
-                    let answer = answering.await;
-                    cell.settle(answer.map_err(|error| Refusal::from(&error)));
-                });
+        let asked = question.clone();
+        let then = Then::new(move |taskyard| {
+            if asked.as_ref().is_some_and(|asked| asked.is_withdrawn()) {
+                return;
             }
-            Err(error) => cell.settle(Err(Refusal::from(&error))),
+            match taskyard.and_then(|taskyard| taskyard.ask(ask)) {
+                Ok(answering) => {
+                    let answering = handle.spawn(async move {
+                        let answer = answering.await;
+                        cell.settle(answer.map_err(|error| Refusal::from(&error)));
+                    });
+                    if let Some(asked) = asked {
+                        asked.begun(move || answering.abort());
+                    }
+                }
+                Err(error) => cell.settle(Err(Refusal::from(&error))),
+            }
         });
-        self.with(Weight::default(), then)
+        self.with(Weight::default(), Then { question, ..then })
     }
 
     fn add(self: &Arc<Self>, tasks: Vec<NewTask>) -> PyResult<Result<Addition>> {
@@ -191,7 +225,7 @@ impl Inner {
         let cell = Cell::new("an addition");
         let weight = Weight { additions: tasks.len(), bytes: tasks.iter().map(NewTask::weight).sum() };
         let (arrived, handle) = (cell.clone(), runtime::handle()?);
-        let then: Then = Box::new(move |taskyard| {
+        let then = Then::new(move |taskyard| {
             if let Err(error) = &taskyard {
                 for task in &tasks {
                     tracing::error!(task = %task.id, kind = %task.kind, %error, "a task was not written");
@@ -283,19 +317,21 @@ impl Queue {
     fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
         let ask = question(py, verb, id, filter)?;
         let cell = Cell::new(verb);
-        self.inner()?.ask(ask, &cell)?.map_err(|error| errors::raised(py, &error))?;
-        Ok(Reply(cell))
+        let asked = ask.is_question().then(Question::new);
+        let reply = Reply::of(asked.clone(), cell.clone());
+        self.inner()?.ask(ask, &cell, asked)?.map_err(|error| errors::raised(py, &error))?;
+        Ok(reply)
     }
 
     /// Opens the database if it is not open; the answer says whether that worked.
     fn open(&self, py: Python<'_>) -> PyResult<Reply> {
         let cell = Cell::new("opening the queue's database");
         let arrived = cell.clone();
-        let then: Then = Box::new(move |taskyard| {
+        let then = Then::new(move |taskyard| {
             arrived.settle(taskyard.map(|_| b"null".to_vec()).map_err(|error| Refusal::from(&error)));
         });
         self.inner()?.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))?;
-        Ok(Reply(cell))
+        Ok(Reply::new(cell))
     }
 
     /// Writes what was added, for `bound` seconds at most, then lets go of the database.
@@ -306,12 +342,12 @@ impl Queue {
         let handle = runtime::handle()?;
         if matches!(*inner.lock(), State::Closed) {
             cell.settle(Ok(b"null".to_vec()));
-            return Ok(Reply(cell));
+            return Ok(Reply::new(cell));
         }
         let until = tokio::time::Instant::now() + bound;
         let (closing, arrived) = (inner.clone(), cell.clone());
         let (spawner, opening) = (handle.clone(), inner.clone());
-        let then: Then = Box::new(move |opened| match opened {
+        let then = Then::new(move |opened| match opened {
             Ok(_) => {
                 spawner.spawn(async move { arrived.settle(closing.close(until).await) });
             }
@@ -323,7 +359,7 @@ impl Queue {
             tokio::time::sleep_until(until).await;
             opening.give_up(generation);
         });
-        Ok(Reply(cell))
+        Ok(Reply::new(cell))
     }
 
     /// For tests: moves the database's clock this many seconds ahead of the host's.
@@ -332,7 +368,7 @@ impl Queue {
         let clock = if micros == 0 { TestClock::Real } else { TestClock::Offset(micros) };
         let cell = Cell::new("setting the clock");
         let (arrived, handle) = (cell.clone(), runtime::handle()?);
-        let then: Then = Box::new(move |taskyard| match taskyard {
+        let then = Then::new(move |taskyard| match taskyard {
             Ok(taskyard) => {
                 let store = taskyard.store().clone();
                 handle.spawn(async move {
@@ -343,6 +379,6 @@ impl Queue {
             Err(error) => arrived.settle(Err(Refusal::from(&error))),
         });
         self.inner()?.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))?;
-        Ok(Reply(cell))
+        Ok(Reply::new(cell))
     }
 }

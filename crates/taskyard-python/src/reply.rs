@@ -1,6 +1,7 @@
 //! An answer on its way: to be awaited by an event loop, to be waited for by a thread, or to be forgotten. A failure
 //! that nobody looked at is logged.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use pyo3::types::PyBytes;
 use taskyard_core::client::TaskRef;
 use taskyard_server::children::frame::Refusal;
 
+use crate::guard::Guard;
 use crate::mailbox::{Mailbox, Post};
 use crate::{errors, log, runtime};
 
@@ -67,20 +69,105 @@ impl Drop for Cell {
     }
 }
 
-/// An answer on its way.
+/// Questions whose answers are wanted and are not there, in this process.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many questions wait for their answers in this process.
+#[pyfunction]
+pub fn open_questions() -> usize {
+    OPEN.load(Ordering::Relaxed)
+}
+
+/// What takes a question back.
+type Withdrawal = Box<dyn FnOnce() + Send>;
+
+/// A question on its way; it counts until its answer is not wanted any more.
+pub struct Question(Mutex<Asked>);
+
+enum Asked {
+    /// Not begun.
+    New,
+    /// With what ends it.
+    Begun(Withdrawal),
+    Withdrawn,
+}
+
+impl Question {
+    /// A new one.
+    pub fn new() -> Arc<Self> {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self(Mutex::new(Asked::New)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the answer is not wanted any more.
+    pub fn is_withdrawn(&self) -> bool {
+        matches!(*self.lock(), Asked::Withdrawn)
+    }
+
+    /// The answer is on its way; `withdrawal` ends that, at once if the answer is not wanted any more.
+    pub fn begun(&self, withdrawal: impl FnOnce() + Send + 'static) {
+        let mut asked = self.lock();
+        if matches!(*asked, Asked::Withdrawn) {
+            drop(asked);
+            withdrawal();
+        } else {
+            *asked = Asked::Begun(Box::new(withdrawal));
+        }
+    }
+
+    fn withdraw(&self) {
+        let before = std::mem::replace(&mut *self.lock(), Asked::Withdrawn);
+        if matches!(before, Asked::Withdrawn) {
+            return;
+        }
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+        if let Asked::Begun(withdrawal) = before {
+            withdrawal();
+        }
+    }
+}
+
+/// An answer on its way. Gone, a question is withdrawn, everywhere: nobody can take its answer any more.
 #[pyclass(frozen, module = "taskyard._core")]
-pub struct Reply(pub Arc<Cell>);
+pub struct Reply {
+    cell: Arc<Cell>,
+    question: Option<Guard<Arc<Question>>>,
+}
+
+impl Reply {
+    /// Of something that is carried out, whether its answer is taken or not.
+    pub fn new(cell: Arc<Cell>) -> Self {
+        Self { cell, question: None }
+    }
+
+    /// Of a question, if it is one.
+    pub fn of(question: Option<Arc<Question>>, cell: Arc<Cell>) -> Self {
+        Self { cell, question: question.map(Guard::new) }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(question) = self.question.as_ref().filter(|question| question.is_home()) {
+            question.withdraw();
+        }
+    }
+}
 
 #[pymethods]
 impl Reply {
     /// Whether the answer is there.
     fn done(&self) -> bool {
-        self.0.lock().answer.is_some()
+        self.cell.lock().answer.is_some()
     }
 
     /// The answer, JSON; raises what was refused. Only once `done`.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let mut state = self.0.lock();
+        let mut state = self.cell.lock();
         state.seen = true;
         match &state.answer {
             Some(Ok(json)) => Ok(PyBytes::new(py, json)),
@@ -95,7 +182,7 @@ impl Reply {
 
     /// Puts the token into the mailbox when the answer is there; false if it already is.
     fn notify(&self, mailbox: &Mailbox, token: u64) -> bool {
-        let mut state = self.0.lock();
+        let mut state = self.cell.lock();
         if state.answer.is_some() {
             return false;
         }
@@ -110,7 +197,8 @@ impl Reply {
         loop {
             let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
             let done = py.detach(|| {
-                let waiting = self.0.arrived.wait_timeout_while(self.0.lock(), left, |state| state.answer.is_none());
+                let waiting =
+                    self.cell.arrived.wait_timeout_while(self.cell.lock(), left, |state| state.answer.is_none());
                 waiting.unwrap_or_else(PoisonError::into_inner).0.answer.is_some()
             });
             if done || until.is_some_and(|until| Instant::now() >= until) {
@@ -147,10 +235,10 @@ impl Addition {
     /// The answer: `[[id, existing], ..]`.
     fn reply(&self) -> PyResult<Reply> {
         match &self.0 {
-            Added::There(cell) => Ok(Reply(cell.clone())),
+            Added::There(cell) => Ok(Reply::new(cell.clone())),
             Added::Here { refs, cell } => {
                 if let Some(cell) = cell.get() {
-                    return Ok(Reply(cell.clone()));
+                    return Ok(Reply::new(cell.clone()));
                 }
                 let made = Cell::new("an addition");
                 if cell.set(made.clone()).is_ok() {
@@ -166,7 +254,7 @@ impl Addition {
                         made.settle(Ok(serde_json::to_vec(&added).unwrap_or_default()));
                     });
                 }
-                Ok(Reply(cell.get().cloned().unwrap_or(made)))
+                Ok(Reply::new(cell.get().cloned().unwrap_or(made)))
             }
         }
     }

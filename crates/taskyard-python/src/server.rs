@@ -9,7 +9,7 @@ use taskyard_server::children::{ChildCommand, Embedded, frame::Refusal};
 use taskyard_server::{ServerHandle, Settings};
 
 use crate::mailbox::Mailbox;
-use crate::queue::{Queue, Weight};
+use crate::queue::{Queue, Then, Weight};
 use crate::reply::{Cell, Reply};
 use crate::{errors, runtime};
 
@@ -63,7 +63,7 @@ impl Server {
             post.put(token);
             Ok(())
         });
-        let then = Box::new(move |taskyard: taskyard::Result<&taskyard::Taskyard>| {
+        let then = Then::new(move |taskyard: taskyard::Result<&taskyard::Taskyard>| {
             let taskyard = match taskyard {
                 Ok(taskyard) => taskyard.clone(),
                 Err(error) => return cell.settle(Err(Refusal::from(&error))),
@@ -100,7 +100,7 @@ impl Server {
 
     /// The answer comes when it runs.
     fn started(&self) -> Reply {
-        Reply(self.started.clone())
+        Reply::new(self.started.clone())
     }
 
     /// Descriptors of sockets for which a worker is wanted; they belong to the caller.
@@ -125,7 +125,7 @@ impl Server {
                 });
             }
         }
-        Ok(Reply(cell))
+        Ok(Reply::new(cell))
     }
 
     /// Cuts the grace of a stop short.

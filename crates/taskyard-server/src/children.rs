@@ -68,6 +68,8 @@ pub struct ChildCommand {
     pub tasks_max: u64,
     /// A child that occupies so many bytes leaves when it can (default `None` = never).
     pub memory_bytes_max: Option<u64>,
+    /// Questions of one child that may wait for their answers at once; more are refused (default 100,000).
+    pub questions_max: usize,
 }
 
 impl ChildCommand {
@@ -81,6 +83,7 @@ impl ChildCommand {
             embedded: None,
             tasks_max: 10_000,
             memory_bytes_max: None,
+            questions_max: 100_000,
         }
     }
 }
@@ -274,6 +277,7 @@ impl Executor for Arc<Children> {
             resting: counts.resting,
             unstarted: counts.unstarted,
             abandoned: 0,
+            questions: counts.questions,
         }
     }
 

@@ -56,6 +56,8 @@ pub(crate) struct Figures {
     pub resting: usize,
     pub unstarted: usize,
     pub abandoned: usize,
+    /// What its processes ask and wait for.
+    pub questions: usize,
 }
 
 /// Runs the tasks of one runtime.

@@ -190,6 +190,7 @@ impl State {
             resting: sum.resting + one.resting,
             unstarted: sum.unstarted + one.unstarted,
             abandoned: sum.abandoned + one.abandoned,
+            questions: sum.questions + one.questions,
         })
     }
 

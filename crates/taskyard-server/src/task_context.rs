@@ -133,7 +133,9 @@ impl TaskContext {
         })
     }
 
-    /// The client of this server, to add, await and control other tasks.
+    /// The client of this server, to add, await and control other tasks: `context.client().add(call).await?` in an async
+    /// body, and in a blocking one `Handle::current().block_on(..)` of the same ([`tokio::runtime::Handle`]). What a body
+    /// adds by `add_later` may be written after the body's own end.
     ///
     /// # Panics
     /// In a run without a database ([`crate::run_inline`]); see [`Self::try_client`].

@@ -84,6 +84,29 @@ pub enum Ask {
     Dead(Box<DeadAsk>),
 }
 
+impl Ask {
+    /// Whether it only asks: then nothing is missed if its answer is not wanted any more.
+    #[must_use]
+    pub fn is_question(&self) -> bool {
+        match self {
+            Self::Wait(_)
+            | Self::Record(_)
+            | Self::Context(_)
+            | Self::Logs(_)
+            | Self::Attempts(_)
+            | Self::ParentResults(_)
+            | Self::List { .. }
+            | Self::Watch { .. } => true,
+            Self::Schedules(ask) => matches!(ask, ScheduleAsk::List | ScheduleAsk::Get { .. }),
+            Self::Queues(ask) => matches!(**ask, QueueAsk::List),
+            Self::Dead(ask) => matches!(**ask, DeadAsk::List(_) | DeadAsk::Count(_) | DeadAsk::Show(_)),
+            Self::Add(_) | Self::Cancel(..) | Self::Stop(_) | Self::Retry(_) | Self::SetPriority(..) | Self::Flush => {
+                false
+            }
+        }
+    }
+}
+
 /// One operation on queues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum QueueAsk {

@@ -23,13 +23,19 @@ use crate::fetcher::{Wanted, Word};
 pub(super) fn asked(children: &Arc<Children>, child: &mut Child, number: u64, asks: Vec<(u64, Asked)>) {
     let mut refused = Vec::new();
     for (call, asked) in asks {
-        match begin(children, child, number, asked) {
+        let is_question = matches!(&asked, Asked::Client(ask) if ask.is_question());
+        let checked = if is_question { child.check_questions(children.command.questions_max) } else { Ok(()) };
+        match checked.and_then(|()| begin(children, child, number, asked)) {
             Ok(answering) => {
-                let children = children.clone();
-                children.handle.clone().spawn(async move {
+                let held = children.clone();
+                let answering = children.handle.spawn(async move {
                     let answer = answering.await;
-                    answered(&children, number, call, &answer);
+                    answered(&held, number, call, &answer);
                 });
+                // The answer waits for the lock that is held here.
+                if is_question {
+                    child.asks(call, answering.abort_handle());
+                }
             }
             Err(error) => refused.push((call, Err(Refusal::from(&error)))),
         }
@@ -135,7 +141,7 @@ fn answered(children: &Children, number: u64, call: u64, answer: &Result<Vec<u8>
         Ok(json) => Ok(ByteBuf::from(json.clone())),
         Err(error) => Err(Refusal::from(error)),
     };
-    if let Some(child) = lock(&children.yard).children.get(&number) {
-        child.send(ToChild::Answers(vec![(call, answer)]));
+    if let Some(child) = lock(&children.yard).children.get_mut(&number) {
+        child.answer(call, answer);
     }
 }

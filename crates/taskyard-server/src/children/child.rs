@@ -1,16 +1,19 @@
 //! What the server knows of one child: its process, how it stands, and what it was given.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_bytes::ByteBuf;
 use taskyard_core::payload::plain;
 use taskyard_core::store::Outcome;
+use taskyard_core::{Error, Result};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
 
-use super::frame::{FRAME_BYTES_AIM, Run, ToChild};
+use super::frame::{FRAME_BYTES_AIM, Refusal, Run, ToChild};
 use crate::attempt::Attempt;
 use crate::executor::Queued;
 
@@ -72,6 +75,23 @@ pub(super) struct Child {
     pub busy_since: Instant,
     /// Tasks it was given.
     pub taken: u64,
+    /// Questions that wait for their answers; each ends with the child, or when it is withdrawn.
+    questions: Questions,
+    /// Bytes of answers that it has not read.
+    unread: Arc<AtomicUsize>,
+}
+
+/// Answers that a child has not read may take so many bytes before its questions are refused.
+const UNREAD_BYTES_MAX: usize = 256 << 20;
+
+/// Questions by the child's numbers; they end with it.
+#[derive(Default)]
+struct Questions(HashMap<u64, AbortHandle>);
+
+impl Drop for Questions {
+    fn drop(&mut self) {
+        self.0.values().for_each(AbortHandle::abort);
+    }
 }
 
 impl Child {
@@ -91,7 +111,49 @@ impl Child {
             idle_since: now,
             busy_since: now,
             taken: 0,
+            questions: Questions::default(),
+            unread: Arc::default(),
         }
+    }
+
+    /// Whether it may ask one more question, of `questions_max` at once.
+    pub fn check_questions(&self, questions_max: usize) -> Result<()> {
+        let why = if self.questions.0.len() >= questions_max {
+            format!("{questions_max} questions of this worker wait for answers already: wait for fewer tasks at once")
+        } else if self.unread.load(Ordering::Relaxed) > UNREAD_BYTES_MAX {
+            format!("this worker has not read {UNREAD_BYTES_MAX} bytes of answers: its event loop is blocked")
+        } else {
+            return Ok(());
+        };
+        Err(Error::InvalidArgument { what: "asking", why })
+    }
+
+    /// A question that waits for its answer.
+    pub fn asks(&mut self, call: u64, answering: AbortHandle) {
+        self.questions.0.insert(call, answering);
+    }
+
+    /// The answer to a question is there.
+    pub fn answer(&mut self, call: u64, answer: Result<ByteBuf, Refusal>) {
+        self.questions.0.remove(&call);
+        self.send(ToChild::Answers(vec![(call, answer)]));
+    }
+
+    /// The answers to these are not wanted any more.
+    pub fn withdraw(&mut self, calls: &[u64]) {
+        for question in calls.iter().filter_map(|call| self.questions.0.remove(call)) {
+            question.abort();
+        }
+    }
+
+    /// How many questions wait for their answers.
+    pub fn questions(&self) -> usize {
+        self.questions.0.len()
+    }
+
+    /// Counts the bytes of answers that it has not read.
+    pub fn unread(&self) -> &Arc<AtomicUsize> {
+        &self.unread
     }
 
     /// Whether it counts as one of the workers: it takes tasks, or will.
@@ -105,6 +167,7 @@ impl Child {
 
     /// Sends; to one that is gone nothing needs to be said.
     pub fn send(&self, message: ToChild) {
+        self.unread.fetch_add(message.answer_bytes(), Ordering::Relaxed);
         let _ = self.outbox.send(message);
     }
 

@@ -19,6 +19,9 @@ pub const FRAME_BYTES_MAX: usize = 64 << 20;
 /// What is gathered into one message at most (8 MiB), so that none comes near the longest.
 pub const FRAME_BYTES_AIM: usize = 8 << 20;
 
+/// Memory that is set aside for a message before it is there (1 MiB).
+const READ_AHEAD: usize = 1 << 20;
+
 /// From the server.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum ToChild {
@@ -49,6 +52,14 @@ pub enum ToChild {
     Death(u64, ByteBuf),
     /// Take nothing more, and leave when all has ended.
     Leave,
+}
+
+impl ToChild {
+    /// The bytes of the answers in it.
+    pub(super) fn answer_bytes(&self) -> usize {
+        let Self::Answers(answers) = self else { return 0 };
+        answers.iter().map(|(_, answer)| 64 + answer.as_ref().map_or(0, |json| json.len())).sum()
+    }
 }
 
 /// One attempt to be run.
@@ -157,6 +168,8 @@ pub enum FromChild {
     Ended(Vec<(u64, End)>),
     /// Questions, by numbers of the child's own.
     Asks(Vec<(u64, Asked)>),
+    /// The answers to these questions are not wanted any more.
+    Withdrawn(Vec<u64>),
     /// Of the reasons it was asked about, those that do not hold here.
     Known(Vec<String>),
     /// Functions of these kinds run one at a time in one child.
@@ -267,8 +280,11 @@ pub async fn read<M: for<'a> Deserialize<'a>>(input: &mut (impl AsyncRead + Unpi
     if length > FRAME_BYTES_MAX {
         return Err(too_long(length));
     }
-    let mut bytes = vec![0; length];
-    input.read_exact(&mut bytes).await?;
+    // A length alone takes no memory.
+    let mut bytes = Vec::with_capacity(length.min(READ_AHEAD));
+    if input.take(length as u64).read_to_end(&mut bytes).await? < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     rmp_serde::from_slice(&bytes).map(Some).map_err(io::Error::other)
 }
 

@@ -53,6 +53,7 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
         }
         FromChild::Ended(ends) => ended(children, yard, number, ends),
         FromChild::Asks(asks) => super::asked::asked(children, child, number, asks),
+        FromChild::Withdrawn(calls) => child.withdraw(&calls),
         FromChild::Tells(number) => yard.telling.begins(number, Instant::now()),
         FromChild::Told(number) => {
             yard.telling.told(number);

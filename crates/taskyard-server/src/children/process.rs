@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream as Socket;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
@@ -59,9 +60,10 @@ pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerCo
     });
     yard.last_child += 1;
     let number = yard.last_child;
+    let unread = child.unread().clone();
     let life = Life { process: process.map(|(process, _)| process), hang_up: child.hang_up.clone() };
     yard.children.insert(number, child);
-    children.handle.spawn(attend(children.clone(), number, life, stream, inbox));
+    children.handle.spawn(attend(children.clone(), number, life, stream, (inbox, unread)));
     Ok(())
 }
 
@@ -118,10 +120,10 @@ async fn attend(
     number: u64,
     mut life: Life,
     stream: UnixStream,
-    inbox: mpsc::UnboundedReceiver<ToChild>,
+    said: (mpsc::UnboundedReceiver<ToChild>, Arc<AtomicUsize>),
 ) {
     let (mut input, output) = stream.into_split();
-    let writing = children.handle.spawn(write_all(output, inbox));
+    let writing = children.handle.spawn(write_all(output, said.0, said.1));
     let mut complaint = None;
     {
         let reading = async {
@@ -161,12 +163,16 @@ fn is_told_to_stop(status: ExitStatus) -> bool {
     status.signal().is_some_and(|number| stops.iter().any(|stop| stop.as_raw() == number))
 }
 
-async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceiver<ToChild>) {
+async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceiver<ToChild>, unread: Arc<AtomicUsize>) {
     let mut bytes = Vec::new();
     while let Some(message) = inbox.recv().await {
         bytes.clear();
+        // One large message must not keep its room for ever.
+        bytes.shrink_to(4 << 20);
+        let mut answers = 0;
         let mut next = Some(message);
         while let Some(message) = next {
+            answers += message.answer_bytes();
             if let Err(error) = frame::write(&message, &mut bytes) {
                 tracing::error!(%error, "a message to a child process cannot be sent");
             }
@@ -176,6 +182,7 @@ async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceive
             // The reader sees the end too.
             return;
         }
+        unread.fetch_sub(answers, Ordering::Relaxed);
     }
 }
 

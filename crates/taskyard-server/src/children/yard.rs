@@ -41,6 +41,8 @@ pub(super) struct Counts {
     /// Of those that run, those that wait for other tasks.
     pub resting: usize,
     pub unstarted: usize,
+    /// Questions that wait for their answers.
+    pub questions: usize,
 }
 
 /// A child that takes tasks, while they are handed out.
@@ -147,6 +149,7 @@ impl Yard {
             let running = child.running();
             counts.running += running;
             counts.resting += child.resting.len();
+            counts.questions += child.questions();
             counts.unstarted += child.flights.len() - running;
             if child.flights.is_empty() {
                 counts.idle += 1;

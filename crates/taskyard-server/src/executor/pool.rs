@@ -282,6 +282,7 @@ impl Executor for Arc<Pool> {
             resting: resting + blocked,
             unstarted: line + waiting,
             abandoned: self.abandoned.load(Ordering::Acquire),
+            questions: 0,
         }
     }
 

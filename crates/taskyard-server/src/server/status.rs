@@ -32,6 +32,8 @@ pub struct ServerStatus {
     pub ends_unwritten: usize,
     /// Threads given up that have not come back.
     pub threads_abandoned: usize,
+    /// Questions of child processes that wait for their answers.
+    pub questions_open: usize,
     /// Attempts by the state their end left, in the order of [`TaskState::ALL`].
     pub ended_by_state: [u64; 7],
     /// Writes that came too late: another attempt had the lease.
@@ -73,6 +75,7 @@ pub(super) fn status(state: &State) -> ServerStatus {
         tasks_unstarted: figures.unstarted,
         ends_unwritten: state.unwritten(),
         threads_abandoned: figures.abandoned,
+        questions_open: figures.questions,
         ended_by_state: std::array::from_fn(|index| read(&counters.by_state[index])),
         ends_lost: read(&counters.lost),
         claims: read(&counters.claims),

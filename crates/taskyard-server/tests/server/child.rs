@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde_bytes::ByteBuf;
 use serde_json::Value;
+use taskyard_core::client::Ask;
 use taskyard_server::children::ChildCommand;
 use taskyard_server::children::frame::{self, End, FromChild, Line, Note, Run, ToChild, Why, Wish};
 use tokio::net::UnixStream;
@@ -182,6 +183,12 @@ async fn one(run: Run, slots: &Slots, say: &Say) {
     say.send(FromChild::Ended(vec![(run.slot, end)]));
 }
 
+async fn until(path: &Path) {
+    while !path.exists() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 async fn body(run: &Run, say: &Say) -> End {
     let payload: Value = serde_json::from_slice(&run.payload).unwrap();
     let argument = payload["args"][0].clone();
@@ -197,10 +204,22 @@ async fn body(run: &Run, say: &Say) -> End {
         "echo" => result(&argument),
         "who" => result(&std::process::id().into()),
         "hold" | "stubborn" => {
-            while !std::path::Path::new(argument.as_str().unwrap()).exists() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
+            until(Path::new(argument.as_str().unwrap())).await;
             result(&std::process::id().into())
+        }
+        "wonders" => {
+            // Asks for the end of a task, often, and withdraws all of it when the first file is there.
+            let [asked, withdrawn, ended] = ["asked", "withdrawn", "ended"]
+                .map(|name| Path::new(argument["directory"].as_str().unwrap()).join(name));
+            let about = argument["task"].as_str().unwrap().parse().unwrap();
+            let calls = 0..argument["count"].as_u64().unwrap();
+            let asks = calls.clone().map(|call| (call, frame::Asked::Client(Ask::Wait(about)))).collect();
+            say.send(FromChild::Asks(asks));
+            std::fs::write(asked, "").unwrap();
+            until(&withdrawn).await;
+            say.send(FromChild::Withdrawn(calls.collect()));
+            until(&ended).await;
+            result(&Value::Null)
         }
         "abort" => std::process::abort(),
         "exit" => std::process::exit(0),

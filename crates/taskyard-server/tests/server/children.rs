@@ -267,3 +267,44 @@ async fn a_stop_gives_back_what_runs_and_leaves_no_process() {
     }
     eventually("no process is left", async || test_kill_process(pid(process)).is_err()).await;
 }
+
+/// What a child asks and then does not want any more is given up, as is what a child asked that has died; and there is an
+/// end to how much one child may ask at once.
+#[tokio::test]
+async fn questions_are_withdrawn_and_bounded() {
+    let world = World::new().await;
+    let server = server(&world, |config| {
+        config.workers = 1;
+        config.children.as_mut().unwrap().questions_max = 40;
+    })
+    .await;
+    let never: TaskRef<i64> = world.add("echo", &(1,), |call| call.delay(Duration::from_secs(3_600)));
+    let about = never.get_task_id().await.unwrap().to_string();
+    let wonders = |directory: &Gate, count: u64| -> TaskRef<()> {
+        let directory = directory.0.path().to_str().unwrap();
+        let argument = serde_json::json!({ "directory": directory, "task": about, "count": count });
+        world.add("wonders", &(argument,), |call| call.runtime(Runtime::Python).max_retries(0).at_most_once())
+    };
+    let open = async |count: usize| {
+        eventually("the questions", async || server.status().questions_open == count).await;
+        eventually("the waits", async || world.client.open_waits() == count).await;
+    };
+
+    let gate = Gate::new();
+    let first = wonders(&gate, 30);
+    open(30).await;
+    std::fs::write(gate.0.path().join("withdrawn"), "").unwrap();
+    open(0).await;
+    assert_eq!(world.record(&first).await.state, TaskState::Doing);
+    std::fs::write(gate.0.path().join("ended"), "").unwrap();
+    within("its end", first.wait()).await.unwrap();
+
+    // Ten too many are refused; then its child dies.
+    let gate = Gate::new();
+    let second = wonders(&gate, 50);
+    open(40).await;
+    let child: TaskRef<i32> = add(&world, "who", 0, 0);
+    kill_process(pid(within("its child", child.wait()).await.unwrap()), Signal::KILL).unwrap();
+    within("its end", second.outcome()).await.unwrap();
+    open(0).await;
+}
