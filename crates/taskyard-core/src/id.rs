@@ -1,11 +1,13 @@
 //! Identifiers. All are 128 bits wide; none is ever re-used.
 //!
-//! A task's id is a UUIDv7 made by the client, so that a reference has it at once; it never decides an order (the
-//! database's sequence does). A token is random: a counter inside the row would be rolled back with the row by a
+//! A task's id is a UUIDv7 made by the client, so that a reference has it at once: a millisecond, and 74 random bits. No
+//! id follows from another one, and ids of one millisecond are in no order; an order is decided by the database's
+//! sequence. A token is random: a counter inside the row would be rolled back with the row by a
 //! fail-over, and two attempts would carry the same one.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -56,10 +58,17 @@ macro_rules! id_type {
     };
 }
 
+/// A UUIDv7 whose bits beside the time are all random. The one of the `uuid` crate counts within a millisecond.
+fn uuid_v7() -> Uuid {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
+}
+
 id_type!(
     /// One unit of work (UUIDv7, made by the client).
     TaskId,
-    Uuid::now_v7(),
+    uuid_v7(),
     "task id"
 );
 id_type!(
@@ -86,3 +95,25 @@ id_type!(
     Uuid::new_v4(),
     "token"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    #[test]
+    fn ids_of_one_millisecond_differ_in_all_of_their_random_bits() {
+        let ids: Vec<u128> = (0..20_000).map(|_| TaskId::generate().0.as_u128()).collect();
+        for id in &ids {
+            assert_eq!((id >> 76 & 0xf, id >> 62 & 3), (7, 2), "version and variant of {id:x}");
+        }
+        // Each random bit changes from one id to the next about every other time; a counter's upper bits do not.
+        let random = (0..128).filter(|bit| *bit < 62 || (64..76).contains(bit));
+        for bit in random {
+            let changes = ids.windows(2).filter(|pair| (pair[0] ^ pair[1]) >> bit & 1 == 1).count();
+            assert!((9_000..11_000).contains(&changes), "bit {bit} changed {changes} times");
+        }
+        let now = u128::from(Timestamp::now().as_millisecond().unsigned_abs());
+        assert!(now - (ids[0] >> 80) < 60_000, "the first 48 bits are the time");
+    }
+}
