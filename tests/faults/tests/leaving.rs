@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use taskyard::{TaskFilter, Taskyard};
+use taskyard_faults::tasks::noop;
 use taskyard_testkit::postgres::{Cluster, shared};
 
 /// Runs the program; `before_adding` runs when it is connected. Returns the ids that it printed, and its output.
@@ -80,5 +81,20 @@ async fn what_cannot_be_stored_is_named() {
             .collect();
         assert_eq!((named, ids.len()), (ids, 20), "{end} {runtime}: {said}");
         assert_eq!(stored(&database).await, HashSet::new(), "{end} {runtime}");
+    }
+}
+
+/// Several additions are in one write when the database is away and the client is closed: each is given up.
+#[tokio::test]
+async fn a_closed_client_gives_up_every_addition() {
+    let cluster = Cluster::start();
+    let queue = Taskyard::connect(&cluster.create_database()).await.unwrap();
+    cluster.stop_immediate();
+    // The writer runs on this thread: it begins when all are there.
+    let tasks: Vec<_> = (0..20).map(|number| queue.add_later(noop(number)).unwrap()).collect();
+    assert!(queue.close(Duration::from_secs(1)).await.unwrap_err().is_transient());
+    for task in &tasks {
+        let id = tokio::time::timeout(Duration::from_secs(30), task.get_task_id()).await.expect("it is given up");
+        assert!(id.unwrap_err().is_transient());
     }
 }

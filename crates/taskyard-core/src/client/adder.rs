@@ -96,6 +96,8 @@ struct Waiting {
     tasks: usize,
     bytes: usize,
     closed: bool,
+    /// It was closed, and the time for that is over: nothing is tried twice any more.
+    given_up: bool,
     /// Why the database is away, while it is.
     away: Option<String>,
 }
@@ -219,7 +221,7 @@ impl Adder {
     pub(super) async fn close(&self, bound: Duration) -> Result<()> {
         let flushed = tokio::time::timeout(bound, self.flush()).await;
         let mut waiting = self.shared.lock();
-        waiting.closed = true;
+        (waiting.closed, waiting.given_up) = (true, true);
         let left: Vec<Push> = waiting.pushes.drain(..).collect();
         let (tasks, bytes) = (waiting.tasks, waiting.bytes);
         let cause = waiting.away.clone().unwrap_or_else(|| "the shutdown's bound was over".into());
@@ -359,7 +361,10 @@ impl Writer {
                     ticket.settle(Ok(added.by_ref().take(*size).collect()));
                 }
             }
-            Err(error) if batch.groups.len() == 1 => batch.groups[0].1.settle(Err(error)),
+            // Transient ones come back only once the client was closed.
+            Err(error) if batch.groups.len() == 1 || error.is_transient() => {
+                batch.groups.iter().for_each(|(_, ticket)| ticket.settle(Err(error.clone())));
+            }
             Err(_) => {
                 let (groups, addition) = batch.parts();
                 let mut write = Write { store: store.as_ref(), shared, aliases, addition };
@@ -505,19 +510,30 @@ impl Write<'_> {
         }
     }
 
+    fn give_up(&self, batch: &[NewTask], error: &Error) -> Result<()> {
+        leaving::name(batch, "may be lost: whether it was written is not known at the shutdown", error);
+        Err(error.clone())
+    }
+
     /// Notes that the database is away and waits before the next try.
     ///
     /// # Errors
     /// The error given, if the client is closed meanwhile.
     async fn pause(&self, error: &Error, batch: &[NewTask], pause: Duration) -> Result<()> {
-        if self.shared.lock().away.replace(error.to_string()).is_none() {
+        let (is_news, given_up) = {
+            let mut waiting = self.shared.lock();
+            (waiting.away.replace(error.to_string()).is_none(), waiting.given_up)
+        };
+        if given_up {
+            return self.give_up(batch, error);
+        }
+        if is_news {
             tracing::warn!(%error, waiting = batch.len(), "the database is away; additions wait in memory");
         }
         tokio::select! {
             () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => Ok(()),
             () = self.shared.lost.notified() => {
-                leaving::name(batch, error);
-                Err(error.clone())
+                self.give_up(batch, error)
             }
         }
     }

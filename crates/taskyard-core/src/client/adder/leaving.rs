@@ -83,7 +83,13 @@ fn lose_rest(writer: Writer) {
         Work::Add(batch) => Some(batch),
         Work::Control { .. } | Work::Flush(_) => None,
     });
-    for mut batch in writing.into_iter().chain(taken) {
+    if let Some(mut batch) = writing {
+        for (tasks, ticket) in batch.parts().0.filter(|(_, ticket)| ticket.peek().is_none()) {
+            name(tasks, "may be lost: whether it was written is not known at the end", &error);
+            ticket.settle(Err(error.clone()));
+        }
+    }
+    for mut batch in taken {
         for (tasks, ticket) in batch.parts().0 {
             lose(tasks, ticket, &error);
         }
@@ -95,18 +101,16 @@ fn lose_rest(writer: Writer) {
     }
 }
 
-/// Gives up one group, unless it is settled.
+/// Gives up a group that was never tried.
 pub(super) fn lose(tasks: &[NewTask], ticket: &Ticket, error: &Error) {
-    if ticket.peek().is_none() {
-        name(tasks, error);
-        ticket.settle(Err(error.clone()));
-    }
+    name(tasks, "was not written before the end, and is lost", error);
+    ticket.settle(Err(error.clone()));
 }
 
-/// Names each of these as not written.
-pub(super) fn name(tasks: &[NewTask], error: &Error) {
+/// Names each of these with what became of it, and why.
+pub(super) fn name(tasks: &[NewTask], what: &str, error: &Error) {
     for task in tasks {
-        say(task.id, &task.kind, format_args!("was not written before the end, and is lost: {error}"));
+        say(task.id, &task.kind, format_args!("{what}: {error}"));
     }
 }
 
