@@ -383,7 +383,9 @@ async def test_a_context_that_this_process_cannot_read_fails_its_task_alone(post
                 "SELECT taskyard.enqueue(%s, runtime => 'python', context => %s::json)",
                 (f"{__name__}:three", json.dumps({"a": {"$enum": ["nowhere:Colour", "RED"]}})),
             ).fetchone()
-        assert row is not None
+            assert row is not None
+            # As if the client had encoded it: SQL's own is data.
+            connection.execute("UPDATE taskyard.task_context SET plain = false WHERE task_id = %s", row)
         outcome = await tasks.get(row[0]).outcome(20)
         assert isinstance(outcome.error, TaskFailed) and "nowhere:Colour" in str(outcome.error)
         assert [await ref.wait(20) for ref in neighbours] == [3] * 5
