@@ -134,16 +134,17 @@ class Clock:
 
     def advance(self, seconds: float | dt.timedelta) -> None:
         """Moves it on; at once for all that asks the database."""
-        step = _seconds("seconds", seconds)
-        engine = self._tasks._via
-        assert isinstance(engine, _port.Engine)
-        self._seconds += step
-        engine.clock = self._seconds
-        _loops.answer_now(engine.core().set_clock(self._seconds), 30, "the clock")
+        self._set(self._seconds + _seconds("seconds", seconds))
 
     def reset(self) -> None:
         """Back to the host's time."""
-        self.advance(-self._seconds)
+        self._set(0.0)
+
+    def _set(self, offset: float) -> None:
+        engine = self._tasks._via
+        assert isinstance(engine, _port.Engine)
+        self._seconds = engine.clock = offset
+        _loops.answer_now(engine.core().set_clock(offset), 30, "the clock")
 
 
 def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None, **filters: Any) -> list[dict[str, Any]]:
