@@ -6,12 +6,13 @@ import asyncio
 import datetime as dt
 import json
 import logging
+import time
 import weakref
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
-from . import _core
-from .errors import WaitTimeout, seconds
+from . import _core, _request
+from .errors import QueueUnavailable, WaitTimeout, seconds
 
 T = TypeVar("T")
 
@@ -82,25 +83,93 @@ def forget() -> None:
     _boxes.clear()
 
 
-async def answer(reply: _core.Reply) -> Any:
-    """The answer, once it is there; raises what was refused.
+def _taken(reply: _core.Reply) -> Any:
+    request = _request.of(getattr(reply, "request", None))
+    try:
+        return json.loads(reply.take())
+    except QueueUnavailable as error:
+        if request is None:
+            raise
+        raise request.as_answer(error) from None
+    finally:
+        # A question is withdrawn with its last reference: the traceback of an error, which may be kept, holds none.
+        del reply
 
-    A question is withdrawn with its last reference: the traceback of an error, which may be kept, holds none.
-    """
+
+async def answer(reply: _core.Reply, patience: float = 0.0) -> Any:
+    """The answer, once it is there; raises what was refused. Within a request it comes within ``patience`` seconds, for what
+    takes its time, and ``_request.WAIT_MAX``, or ``QueueUnavailable`` is raised."""
     try:
         if not reply.done():
-            await box().wait(reply)
-        return json.loads(reply.take())
+            request = _request.of(getattr(reply, "request", None))
+            if request is None:
+                await box().wait(reply)
+            else:
+                try:
+                    await asyncio.wait_for(box().wait(reply), patience + _request.WAIT_MAX)
+                except asyncio.TimeoutError:
+                    raise request.unavailable() from None
+        return _taken(reply)
     finally:
         del reply
 
 
-def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "the answer") -> Any:
-    """The answer, waited for by this thread."""
+async def within(request: Any, waits: Awaitable[T]) -> T:
+    """Waits with the bound of the request, if there is one."""
+    request = _request.of(request)
+    if request is None:
+        return await waits
     try:
-        if not reply.block(timeout):
-            raise WaitTimeout(f"{what} did not come within {timeout} s")
-        return json.loads(reply.take())
+        return await asyncio.wait_for(waits, _request.WAIT_MAX)
+    except asyncio.TimeoutError:
+        raise request.unavailable() from None
+
+
+async def answer_probing(reply: _core.Reply, probe: Callable[[], _core.Reply]) -> Any:
+    """The same for an answer that may take for ever. Within a request the database is asked ``probe`` now and then: only
+    that must be answered in time."""
+    try:
+        while not reply.done():
+            if _request.of(getattr(reply, "request", None)) is None:
+                await box().wait(reply)
+                break
+            try:
+                await asyncio.wait_for(box().wait(reply), _request.WAIT_MAX)
+            except asyncio.TimeoutError:
+                await answer(probe())
+        return _taken(reply)
+    finally:
+        del reply
+
+
+def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "the answer", patience: float = 0.0) -> Any:
+    """The answer, waited for by this thread, with the bound of :func:`answer`."""
+    request = _request.of(getattr(reply, "request", None))
+    bound = None if request is None else patience + _request.WAIT_MAX
+    try:
+        if request is None or bound is None or (timeout is not None and timeout <= bound):
+            if not reply.block(timeout):
+                raise WaitTimeout(f"{what} did not come within {timeout} s")
+        elif not reply.block(bound):
+            raise request.unavailable()
+        return _taken(reply)
+    finally:
+        del reply
+
+
+def answer_now_probing(reply: _core.Reply, probe: Callable[[], _core.Reply], timeout: float | None, what: str) -> Any:
+    """:func:`answer_probing` in this thread, for ``timeout`` seconds at most."""
+    until = None if timeout is None else time.monotonic() + timeout
+    try:
+        while not reply.done():
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if _request.of(getattr(reply, "request", None)) is None or (left is not None and left <= _request.WAIT_MAX):
+                if not reply.block(left):
+                    raise WaitTimeout(f"{what} did not come within {timeout} s")
+                break
+            if not reply.block(_request.WAIT_MAX):
+                answer_now(probe())
+        return _taken(reply)
     finally:
         del reply
 
@@ -109,22 +178,23 @@ class Answer(Generic[T]):
     """Something that was asked: awaited, or, in code without an event loop, waited for with :meth:`result`. It is carried
     out whether anybody waits or not."""
 
-    def __init__(self, reply: _core.Reply, made_of: Callable[[Any], T]) -> None:
+    def __init__(self, reply: _core.Reply, made_of: Callable[[Any], T], patience: float = 0.0) -> None:
         self._reply = reply
         self._made_of = made_of
+        self._patience = patience
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._wait().__await__()
 
     async def _wait(self) -> T:
-        return self._made_of(await answer(self._reply))
+        return self._made_of(await answer(self._reply, self._patience))
 
     def result(self, timeout: float | dt.timedelta | None = None) -> T:
         """Waits in this thread, for ``timeout`` (seconds or timedelta) at most (``WaitTimeout``)."""
         bound = None if timeout is None else seconds("timeout", timeout)
         if is_in_loop():
             raise RuntimeError("result() would block the event loop: await it here")
-        return self._made_of(answer_now(self._reply, bound))
+        return self._made_of(answer_now(self._reply, bound, patience=self._patience))
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

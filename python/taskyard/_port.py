@@ -11,9 +11,12 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core, _loops
+
+if TYPE_CHECKING:
+    from ._request import Request
 
 log = logging.getLogger("taskyard")
 
@@ -74,6 +77,57 @@ class Engine:
             return False
         served = os.environ.get("TASKYARD_DATABASE_URL", "")
         return database is None or database == served or os.path.abspath(database) == os.path.abspath(served)
+
+
+class _Asked:
+    """A reply that is waited for within a request."""
+
+    def __init__(self, reply: _core.Reply, request: Request) -> None:
+        self._reply = reply
+        self.request = request
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reply, name)
+
+
+class _Addition:
+    """An addition of a request."""
+
+    def __init__(self, addition: _core.Addition, request: Request) -> None:
+        self._addition = addition
+        self._request = request
+
+    def reply(self) -> Any:
+        return _Asked(self._addition.reply(), self._request)
+
+    def withdraw(self) -> None:
+        self._addition.withdraw()
+
+
+class Requested:
+    """The port of a queue that was made for one request: whatever is waited for has the request's bound."""
+
+    def __init__(self, port: Port, request: Request) -> None:
+        self.port = port
+        self.request = request
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        return self.port.defaults
+
+    def add(self, tasks: list[dict[str, Any]]) -> Any:
+        return _Addition(self.port.add(tasks), self.request)
+
+    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> Any:
+        return _Asked(self.port.ask(verb, id, filter), self.request)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.port, name)
+
+
+def plain(port: Port) -> Port:
+    """The port itself, of whatever request it is."""
+    return port.port if isinstance(port, Requested) else port
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from . import _codec, _core, _loops, _port, _running
 from ._options import optional_seconds, priority_number, text
 from ._state import QueuedTaskState
-from .errors import ParentTaskFailed, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
+from .errors import ParentTaskFailed, QueueUnavailable, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
 from .watching import Watch
 
 R = TypeVar("R")
@@ -52,7 +52,7 @@ class Control:
         answer = await _loops.answer(reply)
         if answer == "requested":
             with _running.resting():
-                return QueuedTaskState((await _loops.answer(self._port.ask("wait", self._id)))["state"])
+                return QueuedTaskState((await _ended(self._port, self._id))["state"])
         return QueuedTaskState(answer["applied"])
 
     def result(self, timeout: float | dt.timedelta | None = None) -> QueuedTaskState:
@@ -61,7 +61,7 @@ class Control:
         answer = _loops.answer_now(self._reply, timeout)
         if answer == "requested":
             with _running.resting():
-                found = _loops.answer_now(self._port.ask("wait", self._id), timeout, f"the end of task {self._id}")
+                found = _ended_now(self._port, self._id, timeout)
             return QueuedTaskState(found["state"])
         return QueuedTaskState(answer["applied"])
 
@@ -87,6 +87,8 @@ class QueuedTaskRef(_codec.Reference, Generic[R]):
         #: Hooks that had to wait stand before the addition.
         self._pending = pending
         self._existing = False
+        #: Why it was taken back.
+        self._withdrawn: BaseException | None = None
         self._known = addition is None and pending is None
 
     @property
@@ -133,18 +135,38 @@ class QueuedTaskRef(_codec.Reference, Generic[R]):
     async def _durable(self) -> None:
         if self._known:
             return
-        if self._pending is not None:
-            await asyncio.shield(self._pending)
-        if self._addition is not None:
-            self._learn(await _loops.answer(self._addition.reply()))
+        if self._withdrawn is not None:
+            raise self._withdrawn
+        try:
+            if self._pending is not None:
+                await _loops.within(getattr(self._port, "request", None), asyncio.shield(self._pending))
+            if self._addition is not None:
+                self._learn(await _loops.answer(self._addition.reply()))
+        except QueueUnavailable as error:
+            self._give_up(error)
+            raise
+
+    def _give_up(self, error: QueueUnavailable) -> None:
+        """A request has waited long enough: its caller may try again."""
+        if getattr(error, "given_up", False):
+            self._withdraw(error)
 
     async def _before_response(self, failed: bool = False) -> None:
         """Returns once the response may be sent; ``failed`` says that it reports an error."""
-        await self._durable()
+        if self._withdrawn is None:
+            # Otherwise the endpoint has heard of it.
+            await self._durable()
 
-    def _withdraw(self) -> None:
-        """Nobody waits for the addition any more: what comes of it is cancelled right behind it."""
-        self.cancel()
+    def _withdraw(self, error: BaseException) -> None:
+        """Takes the addition back, of which the caller has heard that it failed: what is not on its way to the database is
+        not sent, and what is, is cancelled right behind it. ``error`` is what the reference raises from here on."""
+        if self._known or self._withdrawn is not None:
+            return
+        self._withdrawn = error
+        if self._addition is not None:
+            self._addition.withdraw()
+        elif self._pending is not None:
+            self._pending.cancel()
 
     async def _inline_end(self) -> None:
         """In the inline mode of tests: once it has run, or waits for its time or a parent."""
@@ -154,12 +176,21 @@ class QueuedTaskRef(_codec.Reference, Generic[R]):
             await asyncio.sleep(0.002)
 
     def _id_now(self, timeout: float | None = None) -> str:
+        if self._withdrawn is not None:
+            raise self._withdrawn
         if not self._known and self._addition is not None:
-            self._learn(_loops.answer_now(self._addition.reply(), timeout, f"task {self._id}"))
+            try:
+                self._learn(_loops.answer_now(self._addition.reply(), timeout, f"task {self._id}"))
+            except QueueUnavailable as error:
+                self._give_up(error)
+                raise
         return self._id
 
     async def _ask(self, verb: str) -> Any:
         return await _loops.answer(self._port.ask(verb, await self.get_task_id()))
+
+    async def _end(self) -> Any:
+        return await _ended(self._port, await self.get_task_id())
 
     async def record(self) -> dict[str, Any]:
         """Everything that is stored of the task, as plain values."""
@@ -204,7 +235,7 @@ class QueuedTaskRef(_codec.Reference, Generic[R]):
         timeout = optional_seconds("timeout", timeout)
         try:
             with _running.resting():
-                found = await (self._ask("wait") if timeout is None else asyncio.wait_for(self._ask("wait"), timeout))
+                found = await (self._end() if timeout is None else asyncio.wait_for(self._end(), timeout))
             return self._outcome(found)
         except asyncio.TimeoutError:
             raise WaitTimeout(f"task {self._id} did not end within {timeout} s") from None
@@ -227,7 +258,7 @@ class QueuedTaskRef(_codec.Reference, Generic[R]):
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
         id = self._id_now(timeout)
         with _running.resting():
-            found = _loops.answer_now(self._port.ask("wait", id), timeout, f"the end of task {id}")
+            found = _ended_now(self._port, id, timeout)
         return _result(self._outcome(found))
 
     def _outcome(self, found: dict[str, Any]) -> Outcome[R]:
@@ -273,6 +304,15 @@ class QueuedTaskRef(_codec.Reference, Generic[R]):
         """Gives the task another priority, if it waits or is enqueued: higher first, negative ones are legal. Its place
         follows at once. Of one that has started the answer raises ``WrongState``."""
         return self._control("priority", {"priority": priority_number(priority)})
+
+
+async def _ended(port: _port.Port, id: str) -> Any:
+    return await _loops.answer_probing(port.ask("wait", id), lambda: port.ask("attempts", id))
+
+
+def _ended_now(port: _port.Port, id: str, timeout: float | None) -> Any:
+    what = f"the end of task {id}"
+    return _loops.answer_now_probing(port.ask("wait", id), lambda: port.ask("attempts", id), timeout, what)
 
 
 def _context(found: dict[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class PendingRef(QueuedTaskRef[Any]):
         if not failed:
             raise self._not_awaited()
 
-    def _withdraw(self) -> None:
+    def _withdraw(self, error: BaseException) -> None:
         """It ends with its transaction."""
 
     def _is_pending(self) -> bool:
@@ -184,7 +184,8 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     call = _with(call, options)
     with as_tasks([call]):
         draft = prepare(port, call)
-    core = port.core() if isinstance(port, _port.Engine) else _settings_only()
+    engine = _port.plain(port)
+    core = engine.core() if isinstance(engine, _port.Engine) else _settings_only()
     seen = NewTask(call.id, draft["kind"], draft.get("name"), options, call.function)
     hooks = list(_hooks.pre_create)
 
@@ -201,12 +202,10 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
 
         ref = PendingRef(port, call.id, draft["kind"], adding())
         ref._written_at_commit = _commits.watch(_kind(connection), connection, ref)
-        if tasks._request is not None:
-            tasks._request.append(ref)
-        elif (running := _running.current.get()) is not None:
+        if (running := _running.current.get()) is not None:
             running.bound.append(ref)
-        elif (request := _request.current.get()) is not None:
-            request.append(ref)
+        elif (request := _request.of(tasks._request)) is not None:
+            request.refs.append(ref)
         return ref
     if any(inspect.iscoroutinefunction(hook) for hook in hooks) and _loops.is_in_loop():
         raise InvalidArgument(

@@ -127,9 +127,12 @@ class DuplicateSchedule(TaskyardError, ValueError):
 
 
 class QueueUnavailable(TaskyardError, ConnectionError):
-    """The database is away and too much waits in memory, or it cannot be reached at all."""
+    """The database is away and too much waits in memory, or it cannot be reached at all. Within a request: it has not answered
+    in time; an addition was withdrawn then, and the caller may try again."""
 
     code = "queue_unavailable"
+    #: A request has waited for it as long as it may.
+    given_up = False
 
 
 class DatabaseError(TaskyardError):

@@ -28,7 +28,7 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import _loops
+from . import _loops, _request
 from .errors import InvalidArgument, QueueUnavailable, TaskNotFound, TaskyardError, WrongState, seconds
 from .watching import TaskEvent
 
@@ -138,7 +138,7 @@ async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes |
     with closing.stream() as over:
         try:
             yield _RETRY
-            pending = {asyncio.ensure_future(_next(watch)): place for place, watch in enumerate(watches)}
+            pending = {asyncio.ensure_future(_next_of_stream(watch)): place for place, watch in enumerate(watches)}
             while pending:
                 await asyncio.wait({*pending, over}, timeout=ping or None, return_when=asyncio.FIRST_COMPLETED)
                 told = [each for each in pending if each.done()]
@@ -161,7 +161,7 @@ async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes |
                         continue
                     yield place, event
                     if not event.is_terminal:
-                        pending[asyncio.ensure_future(_next(watches[place]))] = place
+                        pending[asyncio.ensure_future(_next_of_stream(watches[place]))] = place
         finally:
             for each in pending:
                 each.cancel()
@@ -173,6 +173,12 @@ async def _next(watch: Any) -> TaskEvent | None:
         found: TaskEvent = event
         return found
     return None
+
+
+async def _next_of_stream(watch: Any) -> TaskEvent | None:
+    # A stream has begun its response: it waits for a database that is away.
+    with _request.serving(None):
+        return await _next(watch)
 
 
 # --------------------------------------------------------------------------------------------------------- the server
@@ -402,7 +408,8 @@ class TaskRoutes:
         return await self._answered(asker, id, found)
 
     async def _first(self, id: str) -> TaskEvent:
-        found = await _next(self.tasks.watch(id))
+        # A watch waits for a database that is away; where a task stands must be known at once.
+        found = await _loops.within(None, _next(self.tasks.watch(id)))
         assert found is not None, "a watch begins with a snapshot"
         return found
 
@@ -422,12 +429,15 @@ class TaskRoutes:
                 return
 
     async def _answered(self, asker: Any, id: str, found: Callable[[], Awaitable[Answer]]) -> Answer:
+        # Whatever framework serves it: a database that is away is a 503, not an answer that never comes.
+        request = _request.of(None) or _request.Request(is_http=False)
         try:
             if self.allow is not None:
                 allowed = self.allow(asker, id)
                 if not (await allowed if inspect.isawaitable(allowed) else allowed):
                     return Answer(403, {"detail": "this task is not yours"})
-            return await found()
+            with _request.serving(request):
+                return await found()
         except (TaskNotFound, InvalidArgument):
             if _may_be_removed(id):
                 return Answer(410, {"detail": f"task {id} was removed, or there never was one"})

@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from . import _port, _request, events
+from ._request import Request
 from .errors import InvalidArgument, QueueUnavailable, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
 log = logging.getLogger("taskyard")
 
 if TYPE_CHECKING:
+    from .worker import Embedded
+
     TasksDep = Annotated[QueuedTasks, Any]
 else:
     try:
@@ -30,19 +33,19 @@ else:
 _SCOPE, _STACKED = "taskyard.unflushed", "taskyard.stacked"
 
 
-def before_response(connection: Any) -> list[QueuedTaskRef[Any]]:
-    """A list whose references are durable before the connection's response begins."""
+def before_response(connection: Any) -> Request:
+    """The request of a connection. Its references are settled before the response begins."""
     scope = connection.scope
-    unflushed: list[QueuedTaskRef[Any]] = scope.setdefault(_SCOPE, [])
+    request: Request = scope.setdefault(_SCOPE, Request(scope["type"] == "http"))
     if scope.get(_STACKED):
-        return unflushed
+        return request
     # FastAPI leaves this stack after the endpoint has returned and before anything is sent.
     stack = scope.get("fastapi_function_astack")
     if stack is not None:
         scope[_STACKED] = True
 
         async def leave(error: Any, *_: Any) -> None:
-            await _flush_or_refuse(unflushed, error is not None)
+            await _flush_or_refuse(request.refs, error is not None)
 
         stack.push_async_exit(leave)
     elif not scope.get("taskyard.middleware"):
@@ -50,27 +53,23 @@ def before_response(connection: Any) -> list[QueuedTaskRef[Any]]:
             "this version of FastAPI or Starlette sends responses before dependencies have ended: add "
             "taskyard.fastapi.FlushMiddleware, or responses will not wait for their tasks to be durable"
         )
-    return unflushed
-
-
-#: How long a response waits for its tasks to be durable, in seconds.
-WAIT_MAX = 5.0
+    return request
 
 
 async def flush(unflushed: list[QueuedTaskRef[Any]], failed: bool = False) -> None:
     """Returns once all of these are durable; raises why one of them is not. ``failed``: the response reports an error.
 
-    What is not written in time is cancelled, so that a caller who hears of a failure may try again: it is carried out
-    right behind the addition, whenever that is.
+    What is not written in time is withdrawn, so that a caller who hears of a failure may try again.
     """
     refs, unflushed[:] = list(unflushed), []
     durable = asyncio.gather(*(ref._before_response(failed) for ref in refs), return_exceptions=True)
     try:
-        outcomes = await asyncio.wait_for(durable, WAIT_MAX)
+        outcomes = await asyncio.wait_for(durable, _request.WAIT_MAX)
     except asyncio.TimeoutError:
+        error = QueueUnavailable(f"the queue's database has not answered within {_request.WAIT_MAX:g} s")
         for ref in refs:
-            ref._withdraw()
-        raise QueueUnavailable(f"the queue's database has not answered within {WAIT_MAX:g} s") from None
+            ref._withdraw(error)
+        raise error from None
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
@@ -88,20 +87,31 @@ async def _flush_or_refuse(unflushed: list[QueuedTaskRef[Any]], failed: bool) ->
 
 
 class FlushMiddleware:
-    """Makes every response wait until the tasks of its request are durable; a 503 is sent if one cannot be stored.
+    """Makes every response wait until the tasks of its request are durable; a 503 is sent if one cannot be stored. Within a
+    request nothing waits longer than 5 seconds for the queue's database.
 
-    For plain Starlette, and FastAPI before 0.121; newer ones need it not.
+    For plain Starlette, and FastAPI before 0.121; newer ones, and applications with the queue's lifespan, need it not.
     """
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
+        request: Request = scope.setdefault(_SCOPE, Request(scope["type"] == "http"))
+        try:
+            with _request.serving(request):
+                if request.is_http:
+                    await self._respond(request, scope, receive, send)
+                else:
+                    await self.app(scope, receive, send)
+        finally:
+            request.is_over = True
+
+    async def _respond(self, request: Request, scope: Any, receive: Any, send: Any) -> None:
         scope["taskyard.middleware"] = True
-        unflushed = scope.setdefault(_SCOPE, [])
         refused = False
 
         async def send_after(message: Any) -> None:
@@ -110,7 +120,7 @@ class FlushMiddleware:
                 return
             if message["type"] == "http.response.start":
                 try:
-                    await flush(unflushed, message["status"] >= 400)
+                    await flush(request.refs, message["status"] >= 400)
                 except TaskyardError as error:
                     refused = True
                     from starlette.responses import JSONResponse
@@ -120,11 +130,7 @@ class FlushMiddleware:
                     return
             await send(message)
 
-        token = _request.current.set(unflushed)
-        try:
-            await self.app(scope, receive, send_after)
-        finally:
-            _request.current.reset(token)
+        await self.app(scope, receive, send_after)
 
 
 Lifespan = Callable[[Any], contextlib.AbstractAsyncContextManager[Any]]
@@ -151,7 +157,7 @@ def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurren
             if workers:
                 from .worker import Embedded
 
-                await stack.enter_async_context(Embedded(tasks, workers, concurrency, app))
+                await _start(stack, Embedded(tasks, workers, concurrency, app))
             stack.callback(_wrap(app))
             with contextlib.suppress(AttributeError):
                 app.state.tasks = tasks
@@ -179,6 +185,25 @@ def _wrap(app: Any) -> Callable[[], None]:
             app.middleware_stack = inner
 
     return unwrap
+
+
+async def _start(stack: contextlib.AsyncExitStack, embedded: Embedded) -> None:
+    """Starts workers; in the background if the database is away, so that the application can be started and ended."""
+    starting = asyncio.ensure_future(embedded.__aenter__())
+
+    async def end() -> None:
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+        elif starting.exception() is None:
+            await embedded.__aexit__(None, None, None)
+
+    stack.push_async_callback(end)
+    await asyncio.wait([starting], timeout=OPEN_MAX)
+    if starting.done():
+        starting.result()
+    else:
+        log.warning("the queue's database is not open yet; the workers start when it is")
 
 
 #: How long an application's start waits for the database, in seconds.
@@ -210,7 +235,8 @@ def router(tasks: QueuedTasks | None = None, **options: Any) -> Any:
 
     async def answer(awaitable: Any) -> Any:
         try:
-            return await awaitable
+            with _request.serving(_request.current.get() or _request.Request(False)):
+                return await awaitable
         except TaskNotFound as error:
             raise HTTPException(404, error.message) from None
         except WrongState as error:

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from . import _core, _families, _hooks, _identity, _loops, _port
+from . import _core, _families, _hooks, _identity, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
 from ._options import OPTIONS, RetryPolicy, Unique, merge, optional_seconds
@@ -88,19 +88,20 @@ class QueuedTasks(metaclass=_Meta):
         self._has_using = False
         #: What must be durable before the response of one request is sent.
         self._unflushed: list[QueuedTaskRef[Any]] | None = None
-        #: The same list, also with ``nowait``: a task on a connection that was not awaited is an error all the same.
-        self._request: list[QueuedTaskRef[Any]] | None = None
+        #: The request that this one was made for, also with ``nowait``.
+        self._request: _request.Request | None = None
         if connection is not None:
             from . import fastapi
 
-            self._request = self._unflushed = fastapi.before_response(connection)
+            self._request = fastapi.before_response(connection)
+            self._unflushed = self._request.refs
 
     @property
     def _via(self) -> _port.Port:
         own = self._own
         if own is None or (_port.in_worker and isinstance(own, _port.Engine) and own.is_of_server()):
-            return _port.default()
-        return own
+            own = _port.default()
+        return own if self._request is None else _port.Requested(own, self._request)
 
     def _like(self, **changes: Any) -> QueuedTasks:
         made = object.__new__(type(self))
@@ -220,7 +221,7 @@ class QueuedTasks(metaclass=_Meta):
         if not calls:
             return []
         port = self._via
-        with as_tasks(calls):
+        with as_tasks(calls), _request.answering(self._request):
             if _hooks.pre_create or _hooks.post_create or any(_pending(call) for call in calls):
                 refs = self._push_with_hooks(port, calls)
             else:
@@ -344,12 +345,12 @@ class QueuedTasks(metaclass=_Meta):
     # ------------------------------------------------------------------------------------------------- lifecycle
 
     async def __aenter__(self) -> QueuedTasks:
-        if isinstance(self._via, _port.Engine):
+        if isinstance(_port.plain(self._via), _port.Engine):
             await _loops.answer(self._via.core().open())
         return self
 
     async def __aexit__(self, *_: Any) -> None:
-        if isinstance(self._via, _port.Engine):
+        if isinstance(_port.plain(self._via), _port.Engine):
             try:
                 await asyncio.wait_for(_created(), CLOSE_MAX)
             except asyncio.TimeoutError:
@@ -359,7 +360,7 @@ class QueuedTasks(metaclass=_Meta):
             await _loops.answer(self._via.close(CLOSE_MAX))
 
     def __enter__(self) -> QueuedTasks:
-        if isinstance(self._via, _port.Engine):
+        if isinstance(_port.plain(self._via), _port.Engine):
             _loops.answer_now(self._via.core().open())
         return self
 
@@ -370,7 +371,7 @@ class QueuedTasks(metaclass=_Meta):
         """Writes what was added, for so long at most (seconds or timedelta), and lets go of the database; for code without a
         loop."""
         timeout = seconds("timeout", timeout)
-        if isinstance(self._via, _port.Engine):
+        if isinstance(_port.plain(self._via), _port.Engine):
             for first in self._via.before_close_now:
                 first(self._via)
             _loops.answer_now(self._via.close(timeout))

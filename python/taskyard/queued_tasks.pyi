@@ -8,7 +8,7 @@ from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from typing_extensions import Self, TypeVarTuple, Unpack
 
-from . import _port
+from . import _port, _request
 from ._calls import Call as Call
 from ._families import Group as Group
 from ._options import Options
@@ -41,7 +41,7 @@ class QueuedTasks:
     def __init__(self, *, connection: Any = None, database: str | None = None, **settings: Any) -> None: ...
     @property
     def _via(self) -> _port.Port: ...
-    _request: list[QueuedTaskRef[Any]] | None
+    _request: _request.Request | None
     @property
     def nowait(self) -> Self: ...
     @property

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +109,8 @@ class Queues:
         """Pauses it and waits until what runs of it has ended. Whether that came within ``timeout``; it stays paused either
         way. Raises ``UnknownQueue``. A task that drains its own queue waits for itself."""
         bound = {"timeout": None if timeout is None else seconds("timeout", timeout)}
-        return Answer(self._tasks._via.ask("queue_drain", text("name", name), bound), bool)
+        patience = math.inf if bound["timeout"] is None else bound["timeout"]
+        return Answer(self._tasks._via.ask("queue_drain", text("name", name), bound), bool, patience)
 
     def purge(
         self,

@@ -155,7 +155,7 @@ class Watch:
             if self._ended:
                 raise StopAsyncIteration
             with _running.resting():
-                found = await _loops.answer(self._ask(self._ref.id))
+                found = await _loops.answer(self._ask(self._ref.id), WAIT_MS / 1000)
             self._learn(found)
             # One who is told all the time lets others run, too.
             await asyncio.sleep(0)
@@ -171,6 +171,6 @@ class Watch:
             if self._ended:
                 raise StopIteration
             with _running.resting():
-                found = _loops.answer_now(self._ask(self._ref._id_now()))
+                found = _loops.answer_now(self._ask(self._ref._id_now()), patience=WAIT_MS / 1000)
             self._learn(found)
         return self._events.popleft()

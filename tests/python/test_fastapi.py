@@ -22,6 +22,7 @@ from taskyard import (
     QueuedTasks,
     TasksDep,
     _hooks,
+    _request,
     get_service,
     on_post_create,
     on_pre_create,
@@ -127,7 +128,7 @@ def test_a_database_that_is_away_is_a_503_and_nothing_runs_later(
 ) -> None:
     from taskyard import _port
 
-    monkeypatch.setattr(taskyard_fastapi, "WAIT_MAX", 0.5)
+    monkeypatch.setattr(_request, "WAIT_MAX", 0.5)
     with Cluster(tmp_path_factory.mktemp("away")) as cluster:
         queue = QueuedTasks(database=cluster.create("away"))
         before = _port.use(queue._own)

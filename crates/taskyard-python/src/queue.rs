@@ -226,6 +226,10 @@ impl Inner {
         let weight = Weight { additions: tasks.len(), bytes: tasks.iter().map(NewTask::weight).sum() };
         let (arrived, handle) = (cell.clone(), runtime::handle()?);
         let then = Then::new(move |taskyard| {
+            if arrived.is_settled() {
+                // It was withdrawn.
+                return;
+            }
             if let Err(error) = &taskyard {
                 for task in &tasks {
                     tracing::error!(task = %task.id, kind = %task.kind, %error, "a task was not written");

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use taskyard_core::Error;
 use taskyard_core::client::TaskRef;
 use taskyard_server::children::frame::Refusal;
 
@@ -57,6 +58,20 @@ impl Cell {
         for (post, token) in watchers {
             post.put(token);
         }
+    }
+}
+
+impl Cell {
+    /// Whether its answer is there.
+    pub fn is_settled(&self) -> bool {
+        self.lock().answer.is_some()
+    }
+
+    /// Nobody wants the answer any more, nor what was asked for.
+    fn withdraw(&self) {
+        self.lock().seen = true;
+        let error = Error::QueueUnavailable { waiting: 0, bytes: 0, cause: "it has not answered yet".into() };
+        self.settle(Err(Refusal::from(&error)));
     }
 }
 
@@ -232,6 +247,14 @@ impl Addition {
 
 #[pymethods]
 impl Addition {
+    /// Takes it back: what was not handed to the database yet is never sent, and what may have been is cancelled.
+    fn withdraw(&self) {
+        match &self.0 {
+            Added::Here { refs, .. } => TaskRef::withdraw(refs),
+            Added::There(cell) => cell.withdraw(),
+        }
+    }
+
     /// The answer: `[[id, existing], ..]`.
     fn reply(&self) -> PyResult<Reply> {
         match &self.0 {

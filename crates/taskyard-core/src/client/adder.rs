@@ -10,7 +10,7 @@
 
 mod leaving;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
@@ -79,6 +79,8 @@ impl Drop for Ticket {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Cancel(Option<String>),
+    /// Cancels what an addition has stored, but not another task that had its unique key.
+    Withdraw,
     Stop,
     Retry,
     Priority(i32),
@@ -100,6 +102,8 @@ struct Waiting {
     given_up: bool,
     /// Why the database is away, while it is.
     away: Option<String>,
+    /// Of what the writer has, the tasks that were withdrawn since.
+    withdrawn: HashSet<TaskId>,
 }
 
 #[derive(Default)]
@@ -191,6 +195,31 @@ impl Adder {
         Ok(ticket)
     }
 
+    /// Takes a group back: what was not handed to the database yet is never sent, and what may have been is cancelled right
+    /// behind it. Its outcome is an error from here on, unless it was known before.
+    pub(super) fn withdraw(&self, ticket: &Arc<Ticket>, ids: &[TaskId]) {
+        ticket.observed.store(true, Ordering::Relaxed);
+        let mut waiting = self.shared.lock();
+        let (count, size) = (waiting.tasks, waiting.bytes);
+        let cause = waiting.away.clone().unwrap_or_else(|| "it has not answered yet".into());
+        let is_it = |push: &Push| matches!(push, Push::Add { ticket: other, .. } if Arc::ptr_eq(other, ticket));
+        let place = waiting.pushes.iter().position(is_it);
+        if let Some(Push::Add { tasks, bytes, .. }) = place.and_then(|place| waiting.pushes.remove(place)) {
+            waiting.tasks -= tasks.len();
+            waiting.bytes -= bytes;
+        } else if ticket.peek().is_none() {
+            // The writer has it.
+            waiting.withdrawn.extend(ids);
+        }
+        drop(waiting);
+        ticket.settle(Err(Error::QueueUnavailable { waiting: count, bytes: size, cause }));
+        if place.is_none() {
+            for id in ids {
+                drop(self.control(Verb::Withdraw, *id));
+            }
+        }
+    }
+
     /// Queues a control call behind everything that was pushed before.
     pub(super) fn control(&self, verb: Verb, id: TaskId) -> oneshot::Receiver<Result<ControlReply>> {
         let (reply, answer) = oneshot::channel();
@@ -273,6 +302,22 @@ impl Batch {
         }
     }
 
+    /// What is left of it without the groups that are settled before it is written.
+    fn without_withdrawn(mut self) -> Self {
+        if self.groups.iter().all(|(_, ticket)| ticket.peek().is_none()) {
+            return self;
+        }
+        let mut left = Self::default();
+        let mut tasks = std::mem::take(&mut self.tasks).into_iter();
+        for (size, ticket) in self.groups {
+            let group = tasks.by_ref().take(size).collect();
+            if ticket.peek().is_none() {
+                left.push(group, ticket);
+            }
+        }
+        left
+    }
+
     /// Each group with its tasks; and the last try.
     fn parts(&mut self) -> (impl Iterator<Item = (&[NewTask], &Arc<Ticket>)>, &mut Option<AdditionId>) {
         let mut rest = self.tasks.as_slice();
@@ -345,7 +390,11 @@ impl Writer {
         works
     }
 
-    async fn add(&mut self, mut batch: Batch) {
+    async fn add(&mut self, batch: Batch) {
+        let mut batch = batch.without_withdrawn();
+        if batch.groups.is_empty() {
+            return;
+        }
         if !self.aliases.is_empty() {
             for task in batch.tasks.iter_mut().filter(|task| !task.parents.is_empty()) {
                 task.rename_parents(|parent| self.aliases.get(&parent).copied().unwrap_or(parent));
@@ -368,12 +417,13 @@ impl Writer {
             Err(_) => {
                 let (groups, addition) = batch.parts();
                 let mut write = Write { store: store.as_ref(), shared, aliases, addition };
-                for (tasks, ticket) in groups {
+                for (tasks, ticket) in groups.filter(|(_, ticket)| ticket.peek().is_none()) {
                     ticket.settle(write.first(tasks).await);
                 }
             }
         }
         *writing = None;
+        shared.lock().withdrawn.clear();
     }
 
     /// Brings to its end what an interruption left begun.
@@ -392,8 +442,10 @@ impl Writer {
     }
 
     async fn control(&self, verb: Verb, calls: Vec<(TaskId, oneshot::Sender<Result<ControlReply>>)>) {
-        let ids: Vec<TaskId> = calls.iter().map(|(id, _)| self.aliases.get(id).copied().unwrap_or(*id)).collect();
+        let meant = |id: &TaskId| self.aliases.get(id).filter(|_| verb != Verb::Withdraw).copied().unwrap_or(*id);
+        let ids: Vec<TaskId> = calls.iter().map(|(id, _)| meant(id)).collect();
         let replies = match &verb {
+            Verb::Withdraw => self.store.cancel(&ids).await,
             Verb::Cancel(reason) => self.store.cancel_because(&ids, reason.as_deref()).await,
             Verb::Stop => self.store.stop(&ids).await,
             Verb::Retry => self.store.retry(&ids).await,
@@ -493,6 +545,11 @@ impl Write<'_> {
                 answers.extend(found.map(|(id, _)| (*id, Added { id: *id, existing: false })));
                 left.retain(|task| !answers.contains_key(&task.id));
             }
+            for id in &self.shared.lock().withdrawn {
+                // Its ticket is settled: nobody is told this.
+                answers.entry(*id).or_insert(Added { id: *id, existing: false });
+            }
+            left.retain(|task| !answers.contains_key(&task.id));
             if !left.is_empty() {
                 let request = AddRequest::new(&left);
                 addition = request.id;

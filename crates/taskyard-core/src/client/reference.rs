@@ -199,6 +199,14 @@ impl<T> TaskRef<T> {
         self.client.store.attempts(id).await
     }
 
+    /// Takes an addition back, of all its references (one call of `add_tasks` is one): for a caller that has reported that it
+    /// failed. What was not handed to the database yet is never sent; what may have been is cancelled right behind it.
+    pub fn withdraw(added: &[Self]) {
+        let Some(Self { client, ticket: Some((ticket, _)), .. }) = added.first() else { return };
+        let ids: Vec<TaskId> = added.iter().map(Self::id).collect();
+        client.adder.withdraw(ticket, &ids);
+    }
+
     /// Waits until the task is done, failed, cancelled or stopped; a failure of the task is no error here. While the
     /// database is away it goes on waiting. Awaited in a task's body, it leaves the body's place to others meanwhile.
     ///

@@ -1,0 +1,231 @@
+"""A database that does not answer: no request waits for it for long, what a caller was told has failed does not run, and the
+application ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from fastapi import FastAPI, WebSocket
+from fastapi.testclient import TestClient
+from support.postgres import Cluster
+from support.project import COMMAND, Process, Project
+from support.waiting import eventually
+from taskyard import QueuedTasks, QueueUnavailable, TasksDep, _port, _request
+from taskyard import fastapi as taskyard_fastapi
+
+
+async def echo(value: Any) -> Any:
+    return value
+
+
+@pytest.fixture(scope="module")
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that may be stopped."""
+    with Cluster(tmp_path_factory.mktemp("away")) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def away(cluster: Cluster, how: str) -> Iterator[None]:
+    """Within it, the database refuses connections (`stopped`), or takes them and never answers (`frozen`)."""
+    if how == "stopped":
+        cluster.stop()
+        try:
+            yield
+        finally:
+            cluster.start()
+        return
+    assert cluster.process is not None
+    processes = [psutil.Process(cluster.process.pid), *psutil.Process(cluster.process.pid).children()]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+def application(queue: QueuedTasks) -> FastAPI:
+    app = FastAPI(lifespan=queue.lifespan())
+    app.include_router(taskyard_fastapi.task_router(allow_anyone=True))
+    app.include_router(taskyard_fastapi.router(), prefix="/tasks")
+
+    @app.post("/id")
+    async def by_dependency(tasks: TasksDep) -> str:
+        return await tasks.add_task(echo, "id").get_task_id()
+
+    @app.post("/id-of-several")
+    async def several(tasks: TasksDep) -> str:
+        refs = tasks.add_tasks([(echo, number) for number in range(3)])
+        return await refs[1].get_task_id()
+
+    @app.post("/module")
+    async def by_module() -> str:
+        return await queue.add_task(echo, "module").get_task_id()
+
+    @app.post("/thread")
+    def in_a_thread() -> Any:
+        return queue.add_task(echo, "thread", delay=3600).cancel().result()
+
+    @app.post("/no-wait")
+    async def no_wait(tasks: TasksDep) -> str:
+        return tasks.add_task(echo, "no wait").id
+
+    @app.get("/state/{id}")
+    async def state(id: str, tasks: TasksDep) -> str:
+        return await tasks.get(id).get_state()
+
+    @app.get("/wait/{id}")
+    async def wait(id: str, tasks: TasksDep) -> Any:
+        return await tasks.get(id).wait()
+
+    @app.get("/result/{id}")
+    def result(id: str) -> Any:
+        return queue.get(id).result()
+
+    @app.get("/list")
+    async def listed(tasks: TasksDep) -> int:
+        return len(await tasks.list())
+
+    @app.post("/pause")
+    async def pause(tasks: TasksDep) -> None:
+        await tasks.queues.pause("mail")
+
+    @app.post("/flush")
+    async def flush() -> None:
+        await queue.flush()
+
+    @app.get("/handled")
+    async def handled(tasks: TasksDep) -> str:
+        try:
+            return await tasks.add_task(echo, "handled").get_task_id()
+        except QueueUnavailable as error:
+            return f"handled: {error.message}"
+
+    @app.websocket("/socket")
+    async def socket(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            await queue.add_task(echo, "socket").get_task_id()
+        except QueueUnavailable as error:
+            await socket.send_text(error.message)
+        await socket.close()
+
+    return app
+
+
+ADD = ["/id", "/id-of-several", "/module", "/thread", "/no-wait"]
+ASK = ["/state/{id}", "/wait/{id}", "/result/{id}", "/list", "/task/{id}", "/task/{id}/progress", "/tasks/{id}"]
+
+
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+def test_every_request_is_answered(own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(_request, "WAIT_MAX", 0.5)
+    queue = QueuedTasks(database=own_cluster.create(f"every_{how}"))
+    before = _port.use(queue._own)
+    try:
+        with TestClient(application(queue)) as client:
+            first, asked = client.post("/id").json(), client.post("/id").json()
+            with away(own_cluster, how):
+                for path in [*ADD, "/pause", "/flush", "/task/{id}/cancel"]:
+                    check_unavailable(client, "POST", path.format(id=asked))
+                for path in ASK:
+                    check_unavailable(client, "GET", path.format(id=first))
+                assert client.get("/handled").json() == "handled: the queue's database has not answered within 0.5 s"
+                with client.websocket_connect("/socket") as connection:
+                    assert "has not answered" in connection.receive_text()
+            # Each is tried again until it succeeds, as callers do.
+            for path in ADD[:3]:
+                eventually(lambda path=path: client.post(path).status_code == 200, 30, f"{path} to succeed")
+            # Order of the calls: everything that was there before is decided now.
+            eventually(lambda: client.post("/flush").status_code == 200, 30, "all to be written")
+            assert client.portal is not None
+            tasks = client.portal.call(queue.list)
+            # A cancel may be carried out late: that does no harm.
+            open_ = [task for task in tasks if task["state"] != "cancelled" and task["id"] != asked]
+            assert len(open_) == 6, [(task["id"], task["state"], task["kind"]) for task in tasks]
+    finally:
+        _port.use(before)
+
+
+def check_unavailable(client: TestClient, method: str, path: str) -> None:
+    began = time.monotonic()
+    answer = client.request(method, path)
+    assert answer.status_code == 503, (path, answer.text)
+    assert answer.json()["detail"], path
+    assert time.monotonic() - began < 5, path
+
+
+def test_a_duplicate_that_is_withdrawn_leaves_its_twin_alone(own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_request, "WAIT_MAX", 0.5)
+    queue = QueuedTasks(database=own_cluster.create("twins"))
+    app = FastAPI(lifespan=queue.lifespan())
+
+    @app.post("/add")
+    async def add() -> str:
+        return await queue.add_task(echo, 1, unique="one").get_task_id()
+
+    with TestClient(app) as client:
+        id = client.post("/add").json()
+        with away(own_cluster, "frozen"):
+            assert client.post("/add").status_code == 503
+        eventually(lambda: client.post("/add").status_code == 200, 30, "the database")
+        assert client.portal is not None
+        client.portal.call(queue.flush)
+        assert [(task["id"], task["state"]) for task in client.portal.call(queue.list)] == [(id, "enqueued")]
+
+
+WEB = """
+    from fastapi import FastAPI
+    from taskyard import QueuedTasks, TasksDep
+
+    queue = QueuedTasks()
+    web = FastAPI(lifespan=queue.lifespan(workers=1))
+
+    async def echo(value):
+        return value
+
+    @web.post("/add")
+    async def add(tasks: TasksDep):
+        return await tasks.add_task(echo, 1).get_task_id()
+"""
+
+
+@pytest.mark.parametrize("when", ["at-start", "later"])
+def test_uvicorn_ends_while_the_database_is_away(
+    own_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, when: str
+) -> None:
+    database = own_cluster.create(f"ends_{when.replace('-', '_')}")
+    with Project(tmp_path_factory.mktemp("web"), database) as project:
+        project.write("web.py", WEB)
+        project.env["TASKYARD_SHUTDOWN_GRACE"] = "1"
+        python = os.path.join(os.path.dirname(COMMAND), "python")
+        with contextlib.ExitStack() as stack:
+            if when == "at-start":
+                stack.enter_context(away(own_cluster, "frozen"))
+            command = [python, "-m", "uvicorn", "web:web", "--port=0"]
+            server = Process(command, project.directory, project.env)
+            project._started.append(server)
+            server.says("Uvicorn running", 40)
+            port = next(line for line in server.lines if "Uvicorn running" in line).split(":")[-1].split()[0]
+            if when == "later":
+                answer = httpx.post(f"http://127.0.0.1:{port}/add", timeout=20)
+                assert answer.status_code == 200, answer.text
+                stack.enter_context(away(own_cluster, "frozen"))
+            began = time.monotonic()
+            answer = httpx.post(f"http://127.0.0.1:{port}/add", timeout=20)
+            assert (answer.status_code, time.monotonic() - began < 10) == (503, True), answer.text
+            began = time.monotonic()
+            server.signal(signal.SIGTERM)
+            server.wait(30)
+            assert time.monotonic() - began < 20, server.output
