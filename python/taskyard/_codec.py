@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import _restore
-from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid
+from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid, TaskyardError
 
 DEFAULT_NESTING = 64
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -573,7 +573,7 @@ def decode_call(data: bytes, opened: Opened, results: dict[str, Any] | None = No
             payload.get("fn"),
         )
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, binascii.Error) as error:
-        if isinstance(error, InvalidArgument):
+        if isinstance(error, TaskyardError):
             raise
         raise InvalidArgument(f"the payload's arguments cannot be read: {type(error).__name__}: {error}") from error
 

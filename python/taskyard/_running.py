@@ -253,6 +253,7 @@ DEFAULT_LIMITS: dict[str, Any] = {
     "log_line_bytes_max": 64 << 10,
     "result_bytes_max": 1 << 20,
     "arguments_bytes_max": 1 << 20,
+    "arguments_filled_bytes_max": 16 << 20,
     "max_retries": 3,
     "task_timeout": 300.0,
     "concurrency": 10,
@@ -380,3 +381,22 @@ def parent_result(parent: dict[str, Any]) -> Any:
         return _codec.decode(parent["result"])
     error = parent["error"] or {"type": parent["state"], "message": f"the parent is {parent['state']}", "traceback": None}
     return TaskFailed(parent["id"], error["type"], error["message"], error["traceback"])
+
+
+class Filled:
+    """Arguments into which results of parents are put: counts their bytes, and refuses what becomes too large."""
+
+    def __init__(self, size: int, most: int) -> None:
+        self._size = size
+        self._most = most
+
+    def result(self, parent: dict[str, Any]) -> Any:
+        """A parent's result, once more; raises ``OverLimit`` before it is read."""
+        self._size += parent["size"]
+        if self._size > self._most:
+            raise OverLimit(
+                f"the arguments with their parents' results take more than {self._most} bytes (setting "
+                "arguments_filled_bytes_max)",
+                hint="store large results elsewhere and return their places, or raise the setting",
+            )
+        return parent_result(parent)

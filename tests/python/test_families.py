@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -195,3 +196,42 @@ def test_nested_waits_never_take_all_places(project: Project) -> None:
     ids = project.add("nest, 20, 1", "nest, 4, 4", "nest_sync, 20", "one_at_a_time, 5", "one_at_a_time, 5")
     results = [project.ended(id, 60)["result"] for id in ids]
     assert results == [21, 341, 21, 1, 1]
+
+
+LARGE = """
+    def large():
+        return "x" * 1_000_000
+
+    async def lengths(parts):
+        return sum(len(part) for part in parts)
+"""
+
+
+def test_results_that_make_arguments_too_large_are_refused_before_they_are_filled(project: Project) -> None:
+    project.write("app.py", LARGE)
+    server = project.server("--workers=1", app="app")
+    add = """
+        import app
+        from taskyard import QueuedTasks
+        with QueuedTasks(max_retries=0) as tasks:
+            parents = [tasks.add_task(app.large) for _ in range(70)]
+            tasks.flush()
+            few = tasks.add_task(app.lengths, [parents[0]] * 10)
+            often = tasks.add_task(app.lengths, [parents[0]] * 900)
+            many = tasks.add_task(app.lengths, parents)
+            tasks.flush()
+            print(few.id, often.id, many.id)
+    """
+    few, often, many = (project.ended(id, 90) for id in project.python(add).split())
+    assert few["result"] == 10_000_000
+    assert (often["state"], often["error"]["type"]) == ("failed", "taskyard.errors.OverLimit"), often
+    assert "arguments_filled_bytes_max" in often["error"]["message"]
+    assert (many["state"], many["error"]["type"]) == ("failed", "taskyard.errors.OverLimit"), many
+    for process in (server.pid, server.worker().pid):
+        assert _most_memory(process) < 450 << 20
+    assert server.stop() == 0
+
+
+def _most_memory(pid: int) -> int:
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) << 10

@@ -10,6 +10,8 @@ use crate::{Error, Result};
 pub struct Limits {
     /// Encoded arguments (default 1 MiB).
     pub arguments_bytes_max: usize,
+    /// Arguments in which the results of parents stand in the place of their references (default 16 MiB).
+    pub arguments_filled_bytes_max: usize,
     /// Encoded result (default 1 MiB).
     pub result_bytes_max: usize,
     /// One log line with its fields (default 64 KiB).
@@ -26,6 +28,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             arguments_bytes_max: 1 << 20,
+            arguments_filled_bytes_max: 16 << 20,
             result_bytes_max: 1 << 20,
             log_line_bytes_max: 64 << 10,
             context_bytes_max: 256 << 10,

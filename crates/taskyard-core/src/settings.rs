@@ -274,6 +274,13 @@ pub const SETTINGS: &[Setting] = &[
     row("arguments_bytes_max", "TASKYARD_ARGUMENTS_BYTES_MAX", "1048576", "largest arguments", |s, v| {
         put(&mut s.limits.arguments_bytes_max, count(v, 1, 1 << 28)?)
     }),
+    row(
+        "arguments_filled_bytes_max",
+        "TASKYARD_ARGUMENTS_FILLED_BYTES_MAX",
+        "16777216",
+        "largest arguments with the results of parents in them",
+        |s, v| put(&mut s.limits.arguments_filled_bytes_max, count(v, 1, 1 << 28)?),
+    ),
     row("result_bytes_max", "TASKYARD_RESULT_BYTES_MAX", "1048576", "largest result", |s, v| {
         put(&mut s.limits.result_bytes_max, count(v, 1, 1 << 28)?)
     }),

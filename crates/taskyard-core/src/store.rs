@@ -180,6 +180,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The parents' ids, states and results, in the order in which the parents were given.
     async fn parent_results(&self, id: TaskId) -> Result<Vec<ParentResult>>;
 
+    /// The size of each of these results (4 bytes, `null`, where there is none), without reading them.
+    async fn parent_sizes(&self, id: TaskId) -> Result<Vec<(TaskId, usize)>>;
+
     /// The children of a task.
     async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>>;
 

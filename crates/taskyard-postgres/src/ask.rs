@@ -21,6 +21,7 @@ const ATTEMPTS: &str = include_str!("sql/task/attempts.sql");
 const CONTEXT: &str = include_str!("sql/task/context.sql");
 const LOGS: &str = include_str!("sql/task/logs.sql");
 const PARENT_RESULTS: &str = include_str!("sql/task/parent_results.sql");
+const PARENT_SIZES: &str = include_str!("sql/task/parent_sizes.sql");
 const CHILDREN: &str = include_str!("sql/task/children.sql");
 const QUEUES: &str = include_str!("sql/queue/list.sql");
 
@@ -198,6 +199,13 @@ pub(crate) async fn parent_results(store: &Inner, id: TaskId) -> Result<Vec<Pare
                 error: failure(row, 3)?,
             })
         })
+        .collect()
+}
+
+pub(crate) async fn parent_sizes(store: &Inner, id: TaskId) -> Result<Vec<(TaskId, usize)>> {
+    let rows = store.pool.ask(Role::Ask, PARENT_SIZES, &[(&id.0, Type::UUID)]).await?;
+    rows.iter()
+        .map(|row| Ok((TaskId(get(row, 0)?), usize::try_from(get::<i64>(row, 1)?).unwrap_or(usize::MAX))))
         .collect()
 }
 

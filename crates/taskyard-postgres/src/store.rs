@@ -262,6 +262,10 @@ impl Store for PostgresStore {
         ask::parent_results(&self.inner, id).await
     }
 
+    async fn parent_sizes(&self, id: TaskId) -> Result<Vec<(TaskId, usize)>> {
+        ask::parent_sizes(&self.inner, id).await
+    }
+
     async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>> {
         ask::children(&self.inner, id, limit).await
     }

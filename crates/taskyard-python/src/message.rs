@@ -41,6 +41,7 @@ pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py
 /// The limits that Python checks itself.
 pub fn put_limits(settings: &Bound<'_, PyDict>, limits: &Limits) -> PyResult<()> {
     settings.set_item("arguments_bytes_max", limits.arguments_bytes_max)?;
+    settings.set_item("arguments_filled_bytes_max", limits.arguments_filled_bytes_max)?;
     settings.set_item("result_bytes_max", limits.result_bytes_max)?;
     settings.set_item("context_bytes_max", limits.context_bytes_max)?;
     settings.set_item("log_line_bytes_max", limits.log_line_bytes_max)?;

@@ -17,9 +17,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{ClaimPlace, Claimed};
+use taskyard_core::store::{ClaimPlace, Claimed, Outcome};
 use taskyard_core::wake::Listener;
-use taskyard_core::{ClaimId, QueueOrder};
+use taskyard_core::{ClaimId, Error, Failure, QueueOrder};
 use tokio::sync::watch;
 
 use crate::ServerConfig;
@@ -40,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const RECHECK: Duration = Duration::from_millis(50);
 /// Ends that wait for the database, in claims: beyond that claiming waits too.
 const UNWRITTEN_CLAIMS: usize = 4;
+
+/// Filled arguments that wait for their turn at most, before further ones are filled.
+const FILLED_AHEAD_MAX: usize = 64 << 20;
 
 pub(crate) struct Fetcher {
     state: Arc<State>,
@@ -213,7 +216,6 @@ impl Fetcher {
 
     /// Sends those that are wanted to the executor, and gives the others back; what cannot run here is decided at once.
     fn dispatch(&self, claim: ClaimId, tasks: Vec<Claimed>, is_wanted: impl Fn(&Claimed) -> bool) {
-        use taskyard_core::store::Outcome;
         if tasks.is_empty() {
             return;
         }
@@ -257,28 +259,36 @@ impl Fetcher {
     }
 }
 
-/// Hands tasks over once the results that they name stand in their arguments.
+/// Hands tasks over once the results that they name stand in their arguments: each as soon as it is filled, and none while
+/// those before it are too large to be kept along with it.
 async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
-    let mut filled = Vec::with_capacity(tasks.len());
+    let executor = state.executors[executor].as_ref();
+    let max = state.config().limits.arguments_filled_bytes_max;
+    let mut waiting = 0;
     for mut queued in tasks {
-        match references::fill(state.store.as_ref(), &mut queued.claimed).await {
-            Ok(()) if state.phase() == Phase::Running => filled.push(queued),
-            Ok(()) => {
-                state.give_back(vec![queued]);
-                state.filling.fetch_sub(1, Ordering::AcqRel);
+        while waiting >= FILLED_AHEAD_MAX && state.phase() == Phase::Running {
+            tokio::time::sleep(RECHECK).await;
+            if executor.figures().unstarted == 0 {
+                waiting = 0;
+            }
+        }
+        match references::fill(state.store.as_ref(), &mut queued.claimed, max).await {
+            Ok(()) if state.phase() == Phase::Running => {
+                waiting += queued.claimed.payload.len();
+                executor.accept(vec![queued]);
+            }
+            Ok(()) => state.give_back(vec![queued]),
+            Err(error @ Error::OverLimit { .. }) => {
+                let failure = Failure::new("OverLimit", error.to_string());
+                Attempt::new(queued.claimed, queued.claim, state.engine.clone()).end(Outcome::Failed(failure));
             }
             Err(error) => {
                 tracing::warn!(task = %queued.claimed.id, %error, "its parents' results cannot be read; it is given back");
                 state.give_back(vec![queued]);
-                state.filling.fetch_sub(1, Ordering::AcqRel);
             }
         }
+        state.filling.fetch_sub(1, Ordering::AcqRel);
     }
-    let count = filled.len();
-    if !filled.is_empty() {
-        state.executors[executor].accept(filled);
-    }
-    state.filling.fetch_sub(count, Ordering::AcqRel);
 }
 
 /// Gives back what was claimed and could not start soon: another server may have a place for it.

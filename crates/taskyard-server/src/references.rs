@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use taskyard_core::payload::references;
 use taskyard_core::store::Claimed;
-use taskyard_core::{Result, Store, TaskId};
+use taskyard_core::{Limits, Result, Store, TaskId};
 
 /// Whether the task's arguments name results of its parents.
 pub(crate) fn has_references(claimed: &Claimed) -> bool {
@@ -14,10 +14,17 @@ pub(crate) fn has_references(claimed: &Claimed) -> bool {
         && !references::declared(&claimed.payload, claimed.payload_encoded).is_empty()
 }
 
-/// Puts them in.
-pub(crate) async fn fill(store: &dyn Store, claimed: &mut Claimed) -> Result<()> {
-    let parents = store.parent_results(claimed.id).await?;
+/// Puts them in. What that would make of the arguments is known before a result is read.
+///
+/// # Errors
+/// [`Error::OverLimit`], which is the task's own; what the database says is not.
+pub(crate) async fn fill(store: &dyn Store, claimed: &mut Claimed, max: usize) -> Result<()> {
     let declared = references::declared(&claimed.payload, claimed.payload_encoded);
+    let sizes = store.parent_sizes(claimed.id).await?;
+    let sizes = sizes.into_iter().filter(|(id, _)| declared.contains(id)).collect();
+    let size = references::filled_len(&claimed.payload, &sizes);
+    Limits::check_size("arguments with their parents' results", "arguments_filled_bytes_max", size, max)?;
+    let parents = store.parent_results(claimed.id).await?;
     let results: HashMap<TaskId, Option<&[u8]>> = parents
         .iter()
         .filter(|parent| declared.contains(&parent.id))

@@ -170,6 +170,10 @@ impl Store for SqliteStore {
         self.readers.read(move |read| ops::get::parent_results(read, id)).await
     }
 
+    async fn parent_sizes(&self, id: TaskId) -> Result<Vec<(TaskId, usize)>> {
+        self.readers.read(move |read| ops::get::parent_sizes(read, id)).await
+    }
+
     async fn children(&self, id: TaskId, limit: usize) -> Result<Vec<TaskId>> {
         self.readers.read(move |read| ops::get::children(read, id, limit)).await
     }

@@ -66,6 +66,45 @@ async fn a_result_is_an_argument() {
     server.stop();
 }
 
+#[task]
+async fn large(bytes: usize) -> String {
+    "x".repeat(bytes)
+}
+
+#[task]
+async fn lengths(parts: Vec<String>) -> usize {
+    parts.iter().map(String::len).sum()
+}
+
+/// Few bytes of references may stand for many of results: what they come to is known before anything is read or filled.
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_that_results_make_too_large_are_refused_before_they_are_filled() {
+    let (queue, _directory) = queue().await;
+    let server = queue.serve().await.unwrap();
+    let parent = queue.add(large(1_000_000)).await.unwrap();
+    let referring = |count: usize| {
+        let references = vec![serde_json::json!({ "$result": parent.id() }); count];
+        let payload = serde_json::json!({ "args": [references], "kwargs": {}, "results": [parent.id()] }).to_string();
+        taskyard::Call::<usize>::from_payload("families::lengths", Ok(payload.into_bytes())).parent(&parent)
+    };
+    let few = queue.add(referring(10)).await.unwrap();
+    assert_eq!(few.wait().await.unwrap(), 10_000_000);
+    let before = resident();
+    let many = queue.add(referring(1_000)).await.unwrap();
+    assert!(matches!(many.wait().await, Err(Error::TaskFailed { error_type, message, .. })
+            if error_type == "OverLimit" && message.contains("arguments_filled_bytes_max")),);
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 100 << 20, "it grew by {} MiB", grown >> 20);
+    server.stop();
+}
+
+/// The bytes that this process has occupied at most.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn chains_hand_on_and_fall_together() {
     let (queue, _directory) = queue().await;

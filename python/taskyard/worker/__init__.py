@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _codec, _core, _hooks, _identity, _port, _resolve
-from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Running, current, parent_result
+from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Filled, Running, current
 from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _executor, _fit
 from ._attempt_task import begin, is_cancelled
@@ -285,7 +285,8 @@ class Worker:
             if isinstance(parents, Exception):
                 raise parents
             if parents is not None:
-                results = {parent["id"]: functools.partial(parent_result, parent) for parent in parents}
+                filled = Filled(len(running.payload), self.settings["arguments_filled_bytes_max"])
+                results = {parent["id"]: functools.partial(filled.result, parent) for parent in parents}
             payload = _codec.decode_call(running.payload, running.opened, results)
             local = target.function is None
             if local:

@@ -188,6 +188,9 @@ pub enum ScheduleAsk {
     Run(String),
 }
 
+/// The results of a task's parents in one answer at most; larger ones are not even read.
+const PARENTS_BYTES_MAX: usize = 56 << 20;
+
 /// JSON, on its way.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + Send>>;
 
@@ -234,6 +237,9 @@ impl Client {
             Ask::Stop(id) => control(known(id).stop()),
             Ask::Retry(id) => control(known(id).retry()),
             Ask::ParentResults(id) => Box::pin(async move {
+                let size = client.store.parent_sizes(id).await?.iter().map(|(_, size)| size).sum();
+                let max = PARENTS_BYTES_MAX;
+                crate::Limits::check_size("results of the parents", "of one answer to a worker", size, max)?;
                 let parents = client.store.parent_results(id).await?;
                 encode(&parents.iter().map(parent).collect::<Result<Vec<_>>>()?)
             }),
@@ -395,15 +401,19 @@ struct Ended<'a> {
     id: TaskId,
     state: TaskState,
     result: Option<Box<RawValue>>,
+    /// The result's bytes.
+    size: usize,
     error: &'a Option<crate::Failure>,
 }
 
 fn ended(found: &Final) -> Result<Vec<u8>> {
+    let size = found.result.as_ref().map_or(0, Vec::len);
     let result = result(found.result.as_deref(), found.result_encoded)?;
-    encode(&Ended { id: found.id, state: found.state, result, error: &found.error })
+    encode(&Ended { id: found.id, state: found.state, result, size, error: &found.error })
 }
 
 fn parent(parent: &crate::store::ParentResult) -> Result<Box<RawValue>> {
+    let size = parent.result.as_ref().map_or(0, Vec::len);
     let result = result(parent.result.as_deref(), parent.result_encoded)?;
-    raw(&encode(&Ended { id: parent.id, state: parent.state, result, error: &parent.error })?)
+    raw(&encode(&Ended { id: parent.id, state: parent.state, result, size, error: &parent.error })?)
 }

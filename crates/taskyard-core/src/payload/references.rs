@@ -28,6 +28,20 @@ pub fn may_refer(payload: &[u8]) -> bool {
     find(payload, 0).is_some()
 }
 
+/// How many bytes the payload takes with results of these sizes in the place of their references.
+#[must_use]
+pub fn filled_len(payload: &[u8], sizes: &HashMap<TaskId, usize>) -> usize {
+    let (mut length, mut at) = (payload.len(), 0);
+    while let Some(key) = find(payload, at) {
+        at = key + KEY.len();
+        let Some((from, to, id)) = around(payload, key) else { continue };
+        let Some(size) = sizes.get(&id) else { continue };
+        length = (length - (to - from)).saturating_add(*size);
+        at = to;
+    }
+    length
+}
+
 /// The payload with these results in the place of their references; what refers to others stays as it is.
 #[must_use]
 pub fn fill(payload: &[u8], results: &HashMap<TaskId, Option<&[u8]>>) -> Vec<u8> {
@@ -200,7 +214,9 @@ mod tests {
             ("\"$result\"".into(), "\"$result\"".into()),
             ("{\"$result\":\"".into(), "{\"$result\":\"".into()),
         ];
+        let sizes = results.iter().map(|(id, result)| (*id, result.map_or(4, <[u8]>::len))).collect();
         for (payload, expected) in cases {
+            assert_eq!(filled_len(payload.as_bytes(), &sizes), expected.len(), "{payload}");
             assert_eq!(String::from_utf8(fill(payload.as_bytes(), &results)).unwrap(), expected, "{payload}");
             assert!(may_refer(payload.as_bytes()) == payload.contains("\"$result\""));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{Beat, ClaimRequest, Claimed, DeadTake, Outcome, StepReport, Store, WriteReply};
-use taskyard_core::{ClaimId, Client, Error, Result, ServerId, TaskId};
+use taskyard_core::{ClaimId, Client, Error, Failure, Result, ServerId, TaskId};
 
 use super::drive::drive;
 use crate::attempt::{Attempt, Interrupt, judge};
@@ -153,11 +153,23 @@ impl Drain {
             alone,
             place: None,
         };
-        let mut reply = self.store.claim(&request).await?;
-        for claimed in reply.tasks.iter_mut().filter(|claimed| references::has_references(claimed)) {
-            references::fill(self.store.as_ref(), claimed).await?;
+        let reply = self.store.claim(&request).await?;
+        let max = self.engine.limits().arguments_filled_bytes_max;
+        let mut tasks = Vec::with_capacity(reply.tasks.len());
+        for mut claimed in reply.tasks {
+            if references::has_references(&claimed) {
+                match references::fill(self.store.as_ref(), &mut claimed, max).await {
+                    Err(error @ Error::OverLimit { .. }) => {
+                        let failure = Failure::new("OverLimit", error.to_string());
+                        Attempt::new(claimed, claim, self.engine.clone()).end(Outcome::Failed(failure));
+                        continue;
+                    }
+                    filled => filled?,
+                }
+            }
+            tasks.push(claimed);
         }
-        Ok((claim, reply.tasks, reply.alone_waiting))
+        Ok((claim, tasks, reply.alone_waiting))
     }
 
     fn start(&mut self, claim: ClaimId, tasks: Vec<Claimed>) {

@@ -64,6 +64,19 @@ pub(crate) fn parent_results(read: &Read<'_>, id: TaskId) -> Outcome<Vec<ParentR
     Ok(parents)
 }
 
+/// How large the results of the parents are; a length is read without the value.
+pub(crate) fn parent_sizes(read: &Read<'_>, id: TaskId) -> Outcome<Vec<(TaskId, usize)>> {
+    let Some(order) = order(read, id)? else { return Ok(Vec::new()) };
+    let mut statement = read.sql(sql!("edge/parent_sizes"))?;
+    let mut rows = statement.query([order])?;
+    let mut sizes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let Some(parent) = codec::id::<TaskId>(row, 0) else { continue };
+        sizes.push((parent, usize::try_from(int(row, 1)).unwrap_or(usize::MAX)));
+    }
+    Ok(sizes)
+}
+
 /// The children, in the order in which they were added.
 pub(crate) fn children(read: &Read<'_>, parent: TaskId, limit: usize) -> Outcome<Vec<TaskId>> {
     let Some(order) = order(read, parent)? else { return Ok(Vec::new()) };

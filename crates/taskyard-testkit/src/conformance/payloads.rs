@@ -83,7 +83,9 @@ pub(super) async fn results_are_exact(yard: Yard) {
         assert_eq!(reply, WriteReply::Applied(TaskState::Done));
         assert_eq!(yard.record(claimed.id).await.result, Some(result.clone()));
         assert_eq!(yard.store.finals(&[claimed.id]).await.unwrap()[0].result, Some(result.clone()));
+        let size = result.len();
         assert_eq!(yard.store.parent_results(child).await.unwrap()[0].result, Some(result));
+        assert_eq!(yard.store.parent_sizes(child).await.unwrap()[0].1, size);
         server.done(&server.claim_one().await).await;
     }
 }

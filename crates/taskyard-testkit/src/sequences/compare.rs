@@ -145,6 +145,12 @@ impl Pair {
             .filter_map(|parent| self.db.task(parent))
             .map(|parent| (self.names.task(parent.id), parent.state, parent.result.map(names::result)))
             .collect();
+        let mut sizes = works("parent_sizes", self.store.parent_sizes(id).await)?;
+        sizes.sort();
+        let size = |result: &Option<Vec<u8>>| result.as_ref().map_or(4, Vec::len);
+        let mut model_sizes: Vec<_> = model.iter().map(|(id, _, result)| (*id, size(result))).collect();
+        model_sizes.sort();
+        same(&format!("sizes of parents' results of {:?}", task.id), model_sizes, sizes)?;
         let store = results.into_iter().map(|parent| (parent.id, parent.state, parent.result)).collect();
         same(&format!("parents' results of {:?}", task.id), model, store)
     }
