@@ -315,6 +315,8 @@ _BY_CODE: dict[str, type[TaskyardError]] = {
 }
 _BY_CODE["connection"] = QueueUnavailable
 _BY_CODE["locked"] = QueueUnavailable
+_BY_CODE["database_fault"] = QueueUnavailable
+_BY_CODE["not_storable"] = InvalidArgument
 
 
 def make(code: str, message: str, hint: str | None = None) -> TaskyardError:

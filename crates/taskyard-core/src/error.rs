@@ -195,6 +195,14 @@ pub enum Error {
     /// No space left.
     #[error("no space left for the database: {0}")]
     Full(String),
+    /// The database refuses a value that it was given, in whatever state it is itself: a constraint, an encoding, a
+    /// limit of its own (SQLSTATE classes 21, 22, 23 and 54).
+    #[error("the database does not store this: {0}")]
+    NotStorable(String),
+    /// The database has a fault of its own, which may pass: out of memory or connections, an I/O error, an internal
+    /// error, a lock that somebody else holds. Nothing was stored.
+    #[error("the database has a fault of its own: {0}")]
+    DatabaseFault(String),
     /// The database answered with an error that is none of the above.
     #[error("the database failed: {0}")]
     Database(String),
@@ -234,6 +242,25 @@ impl Error {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         self.row().2
+    }
+
+    /// Whether the value is at fault and not the database: the same value is refused however long one waits. Only such
+    /// an error may be held against a task whose end or record it is.
+    #[must_use]
+    pub const fn is_about_the_value(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidArgument { .. }
+                | Self::OverLimit { .. }
+                | Self::NotRepresentable { .. }
+                | Self::NotStorable(_)
+        )
+    }
+
+    /// Whether the database cannot be used at all now, so that nothing else could be written either.
+    #[must_use]
+    pub const fn is_about_the_way(&self) -> bool {
+        matches!(self, Self::Connection(_) | Self::Full(_) | Self::ShutDown(_))
     }
 
     /// What to do about it.
@@ -335,6 +362,12 @@ impl Error {
                 Some("nothing was changed: restore a backup, or give another path with --database"),
             ),
             Self::Full(_) => ("full", 3, true, Some("free some space; nothing that was acknowledged is lost")),
+            Self::NotStorable(_) => {
+                ("not_storable", 2, false, Some("change the value, or the constraint or trigger that refuses it"))
+            }
+            Self::DatabaseFault(_) => {
+                ("database_fault", 3, true, Some("the database server's own log says more; the call may be repeated"))
+            }
             Self::Database(_) => ("database", 3, false, None),
             Self::Setting { .. } => ("setting", 2, false, Some("`taskyard --help` lists the settings")),
             Self::ShutDown(_) => ("shut_down", 1, false, None),

@@ -35,6 +35,7 @@
 //! 8. **Counters.** claim: attempt + 1. `Failed`, `Retry`: failures + 1. Rescue: lost + 1, or crashes + 1 if it was
 //!    running alone; `Crashed`: crashes + 1; `alone` is set from the third lost, after a death beside others, and after
 //!    a crash. The third crash is a dead letter (`WorkerDied`); with `at_most_once` the first crash or loss is.
+//!    `Lost`: lost + 1, as a rescue does to one that does not run alone.
 //!    `Released`, `Parked`: attempt - 1, nothing else (never started). `CutShort` (a body that had begun was ended for no
 //!    fault of its own): the same, but with `at_most_once` a dead letter, its attempt counted. `Snooze`: no counter.
 //! 9. **History.** An attempt that ended without ending the task is kept as a row of its own; the last one lives in the
@@ -65,7 +66,19 @@
 //!     says so when it adds or edits it; every other addition is plain. A body's own context is in the encoding of its
 //!     language, and its result too, unless `complete_in` was given JSON. Rows from before count as encoded. A task that a
 //!     database role added which may only add is restricted.
+//! 16. **Ends aside.** The end of an attempt that the row of its task does not take, while the database takes others (a
+//!     trigger, a right that was revoked), can be set aside: under the fence, with its reason, in a row of its own. While
+//!     that row shows the task's token, the task stays `doing`: no rescue frees it, its server may leave, it has no place
+//!     in a limit, and nothing is told to its children. Any server tries such an end again by [`Store::finish`]; once it
+//!     was answered the row goes. A token that fits no more (the task was removed or edited by hand) is answered `Lost`.
+//! 17. **What a server holds** is what both sides say. A crash of the database may forget writes whose commits did not wait
+//!     for the disk: claims never do, and with `synchronous_commit = off` ends do not, either. A server compares the claims
+//!     that it knows with the rows of its claims and their tasks ([`Store::claims_held`]), again and again, a bounded number
+//!     at a time. A task that runs by its row and that the server does not hold, twice in a row, with no claim under way in
+//!     between, is ended as [`Outcome::Lost`] under the token that the row shows; an attempt that the server holds and that
+//!     no row shows is interrupted, and what it writes is refused.
 
+mod ends;
 mod glance;
 mod messages;
 mod rows;
@@ -75,6 +88,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use ends::{EndAside, OutcomeColumns};
 pub use glance::{EndedAttempt, Glance, GlanceAt};
 pub use messages::*;
 pub use rows::{Rows, begins_reading};
@@ -83,7 +97,7 @@ use crate::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, Schedu
 use crate::state::Runtime;
 use crate::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use crate::wake::Bells;
-use crate::{AdditionId, ClaimId, Rate, Result, ServerId, TaskId, Timestamp};
+use crate::{AdditionId, ClaimId, Rate, Result, ServerId, TaskId, Timestamp, Token};
 
 /// Edges applied inside the finishing transaction; beyond that a cascade row carries on.
 pub const CASCADE_INLINE_MAX: usize = 1_000;
@@ -315,9 +329,26 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// it arrive later, it claims nothing.
     async fn claimed(&self, server: ServerId, claim: ClaimId) -> Result<Vec<Claimed>>;
 
+    /// What runs of these claims of a server, as the rows say, without ends that are set aside; and a page of claims after
+    /// `after`, of which those of the server that hold something are named. Bounded by what is asked for.
+    async fn claims_held(&self, server: ServerId, claims: &[ClaimId], after: Option<ClaimId>) -> Result<ClaimsHeld>;
+
     /// Ends attempts, fenced; one answer each, in order. `closed` names claims of which nothing runs any more; they stay open
     /// if any answer is [`WriteReply::Locked`].
     async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>>;
+
+    /// Sets the end of an attempt aside, fenced, without its log lines: `Applied(Doing)` if it is, else as [`Store::finish`]
+    /// answers. Doing it again replaces end and reason.
+    async fn end_set_aside(&self, finish: &Finish, reason: &str) -> Result<WriteReply>;
+
+    /// Up to `limit` ends that are set aside, in the order of their tasks' ids, after `after`; or only those of `tasks`.
+    async fn ends_aside(&self, tasks: Option<&[TaskId]>, after: Option<TaskId>, limit: usize) -> Result<Vec<EndAside>>;
+
+    /// The end of this attempt is set aside no more: it was answered.
+    async fn end_aside_settled(&self, task: TaskId, token: Token) -> Result<()>;
+
+    /// Notes how many ends a server holds that the database refuses, and what it says of them.
+    async fn server_holds(&self, server: ServerId, ends: u32, reason: Option<&str>) -> Result<()>;
 
     /// Writes context and logs of running attempts, fenced; one answer each, in order.
     async fn record(&self, batch: &[Record]) -> Result<Vec<WriteReply>>;

@@ -235,9 +235,12 @@ pub(crate) async fn queues(store: &Inner) -> Result<Vec<QueueStatus>> {
 }
 
 pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
-    let sql =
-        "SELECT by_state, servers, oldest_us, parked, taskyard.ready_sample(), estimated FROM taskyard.task_figures()";
-    let rows = store.pool.ask(Role::Ask, sql, &[]).await?;
+    const SQL: &str = "SELECT p.by_state, p.servers, p.oldest_us, p.parked, taskyard.ready_sample(), p.estimated, \
+                       (SELECT count(*) FROM taskyard.end_aside), \
+                       (SELECT coalesce(sum(s.ends_held), 0)::bigint FROM taskyard.server s \
+                        WHERE s.dead_at IS NULL AND s.lease_until > taskyard.now()) \
+                       FROM taskyard.task_figures() p";
+    let rows = store.pool.ask(Role::Ask, SQL, &[]).await?;
     let Some(row) = rows.first() else { return Ok(StoreStatus::default()) };
     let counts: Vec<i64> = get(row, 0)?;
     let mut status = StoreStatus {
@@ -245,6 +248,8 @@ pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
         oldest_enqueued: interval(get(row, 2)?),
         parked: count(row, 3)?,
         misplaced: count(row, 4)?,
+        ends_aside: count(row, 6)?,
+        ends_held: count(row, 7)?,
         ..StoreStatus::default()
     };
     for at in get::<Option<Vec<i32>>>(row, 5)?.unwrap_or_default() {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed, Finish, Outcome};
+use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed, ClaimsHeld, Finish, Outcome};
 use taskyard_core::{ClaimId, Result, ServerId, TaskId, Token};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use crate::finish;
 use crate::pool::Role;
@@ -65,6 +66,42 @@ pub(crate) async fn claimed(store: &Inner, server: ServerId, claim: ClaimId) -> 
     let read = read(&rows, &mut reply)?;
     set_aside(store, read.corrupt).await?;
     Ok(reply.tasks)
+}
+
+/// Claim rows looked at in one look.
+const PAGE: i64 = 200;
+
+/// What runs of these claims of a server, and a page of all claims: those of the server in it.
+pub(crate) async fn held(
+    store: &Inner,
+    server: ServerId,
+    claims: &[ClaimId],
+    after: Option<ClaimId>,
+) -> Result<ClaimsHeld> {
+    const HELD: &str = "SELECT claim_id, task_id, token FROM taskyard.claim_held($1, $2)";
+    // Not by the server: no index would hold that. What is empty stands for a claim that may still arrive.
+    const CLAIMS: &str = "SELECT k.id, k.server_id = $1 AND k.size > 0 FROM taskyard.claim k WHERE k.id > $2 \
+                          ORDER BY k.id LIMIT $3";
+    let mut seen = ClaimsHeld::default();
+    if !claims.is_empty() {
+        let claims: Vec<Uuid> = claims.iter().map(|claim| claim.0).collect();
+        let params = [(&server.0 as _, Type::UUID), (&claims as _, Type::UUID_ARRAY)];
+        for row in &store.pool.ask(Role::Claim, HELD, &params).await? {
+            seen.doing.push((ClaimId(get(row, 0)?), TaskId(get(row, 1)?), Token(get(row, 2)?)));
+        }
+    }
+    let place = after.map_or(Uuid::nil(), |claim| claim.0);
+    let params = [(&server.0 as _, Type::UUID), (&place as _, Type::UUID), (&PAGE as _, Type::INT8)];
+    let rows = store.pool.ask(Role::Claim, CLAIMS, &params).await?;
+    for row in &rows {
+        if get(row, 1)? {
+            seen.claims.push(ClaimId(get(row, 0)?));
+        }
+    }
+    if i64::try_from(rows.len()).is_ok_and(|count| count == PAGE) {
+        seen.next = rows.last().map(|row| get(row, 0)).transpose()?.map(ClaimId);
+    }
+    Ok(seen)
 }
 
 #[derive(Default)]

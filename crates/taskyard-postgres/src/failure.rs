@@ -8,15 +8,55 @@ use uuid::Uuid;
 
 use crate::migrate;
 
+/// What an SQLSTATE says about who is at fault, and what helps. The one table of the crate: every caller asks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The connection, or the server behind it: another connection helps, now or later.
+    Way,
+    /// Another transaction was in the way, or a time limit cut the statement off: the same statement helps.
+    Rerun,
+    /// The value: nothing helps.
+    Value,
+    /// No space is left.
+    Full,
+    /// The role, its password or its rights.
+    Right,
+    /// The server has trouble of its own: time helps.
+    Server,
+    /// None of these, for example a trigger's own error (P0001).
+    Other,
+}
+
+fn fault(code: &str) -> Fault {
+    match code {
+        "25006" | "53300" => Fault::Way,
+        "40001" | "40P01" | "55P03" | "57014" => Fault::Rerun,
+        "53100" => Fault::Full,
+        // Damage stays.
+        "XX001" | "XX002" => Fault::Other,
+        "28P01" | "28000" | "42501" | "3D000" => Fault::Right,
+        _ if code.starts_with("57P") => Fault::Way,
+        _ => match code.get(..2) {
+            Some("08") => Fault::Way,
+            // Cardinality, data, integrity constraint, program limit.
+            Some("21" | "22" | "23" | "54") => Fault::Value,
+            // Transaction rollback, resources, operator intervention, system and internal errors, configuration file.
+            Some("40" | "53" | "57" | "58" | "XX" | "F0") => Fault::Server,
+            _ => Fault::Other,
+        },
+    }
+}
+
 /// Whether the whole statement or transaction may simply be run again: nothing of it was done.
 pub(crate) fn may_rerun(error: &tokio_postgres::Error) -> bool {
-    error.code().is_some_and(|code| matches!(code.code(), "40001" | "40P01" | "57014"))
+    error.code().is_some_and(|code| code.code() != "55P03" && fault(code.code()) == Fault::Rerun)
 }
 
 /// Whether the connection is of no use any more.
 pub(crate) fn is_broken(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error() {
-        Some(error) => ["08", "57P"].iter().any(|class| error.code().code().starts_with(class)),
+        // Of those that say so, these two leave the connection as it is.
+        Some(error) => fault(error.code().code()) == Fault::Way && !matches!(error.code().code(), "25006" | "53300"),
         None => !is_parameter(error),
     }
 }
@@ -46,7 +86,9 @@ pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
     match error.as_db_error() {
         Some(database) => match of_database(database) {
             Error::Refused(why) => Error::Refused(format!("{shown}: {why}")),
-            Error::Connection(why) | Error::Database(why) => Error::Connection(format!("{shown}: {why}")),
+            Error::Connection(why) | Error::DatabaseFault(why) | Error::Database(why) => {
+                Error::Connection(format!("{shown}: {why}"))
+            }
             other => other,
         },
         None if error.to_string() == "invalid configuration" => Error::Refused(format!("{shown}: {}", cause(error))),
@@ -58,27 +100,36 @@ fn of_database(error: &DbError) -> Error {
     let code = error.code().code();
     let message = error.message().to_owned();
     match code {
-        "28P01" | "28000" | "42501" | "3D000" => Error::Refused(message),
-        "53100" => Error::Full(message),
         // An addition that was asked back before it arrived: nobody waits for its answer any more.
-        "TY002" => Error::Connection(message),
-        "25006" => Error::Connection(format!("the server is a read-only standby ({message})")),
-        "55P03" => Error::Locked(message),
-        "57014" | "53300" | "40001" | "40P01" => Error::Connection(message),
+        "TY002" => return Error::Connection(message),
+        "25006" => return Error::Connection(format!("the server is a read-only standby ({message})")),
+        "55P03" => return Error::Locked(message),
         "3F000" | "42P01" | "42883" if message.contains("taskyard") => {
-            Error::SchemaTooOld { found: 0, needed: migrate::known() }
+            return Error::SchemaTooOld { found: 0, needed: migrate::known() };
         }
         "23505" if error.constraint() == Some("task_pkey") => {
             let id = error.detail().and_then(|detail| {
                 let value = detail.split_once("=(")?.1.split_once(')')?.0;
                 Uuid::parse_str(value).ok()
             });
-            id.map_or(Error::Database(message), |id| Error::DuplicateId(TaskId(id)))
+            if let Some(id) = id {
+                return Error::DuplicateId(TaskId(id));
+            }
         }
-        "22021" | "22P05" => Error::InvalidArgument { what: "text", why: message },
-        "22023" => Error::InvalidArgument { what: "task", why: message.trim_start_matches("taskyard: ").to_owned() },
-        _ if code.starts_with("08") || code.starts_with("57P") => Error::Connection(message),
-        _ => Error::Database(format!("{message} ({code})")),
+        "22021" | "22P05" => return Error::InvalidArgument { what: "text", why: message },
+        "22023" => {
+            let why = message.trim_start_matches("taskyard: ").to_owned();
+            return Error::InvalidArgument { what: "task", why };
+        }
+        _ => {}
+    }
+    match fault(code) {
+        Fault::Way => Error::Connection(message),
+        Fault::Full => Error::Full(message),
+        Fault::Right => Error::Refused(message),
+        Fault::Value => Error::NotStorable(format!("{message} ({code})")),
+        Fault::Rerun | Fault::Server => Error::DatabaseFault(format!("{message} ({code})")),
+        Fault::Other => Error::Database(format!("{message} ({code})")),
     }
 }
 
@@ -96,4 +147,34 @@ fn cause(error: &tokio_postgres::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_four_classes_are_the_values_fault() {
+        for code in ["21000", "22003", "22P05", "23502", "23514", "54000"] {
+            assert_eq!(fault(code), Fault::Value, "{code}");
+        }
+        for code in ["53200", "53000", "53400", "58030", "XX000", "57000", "40003", "F0000"] {
+            assert_eq!(fault(code), Fault::Server, "{code}");
+        }
+        for code in ["08006", "57P01", "57P03", "25006", "53300"] {
+            assert_eq!(fault(code), Fault::Way, "{code}");
+        }
+        for code in ["40001", "40P01", "55P03", "57014"] {
+            assert_eq!(fault(code), Fault::Rerun, "{code}");
+        }
+        for (code, expected) in [
+            ("42501", Fault::Right),
+            ("53100", Fault::Full),
+            ("P0001", Fault::Other),
+            ("XX001", Fault::Other),
+            ("55000", Fault::Other),
+        ] {
+            assert_eq!(fault(code), expected, "{code}");
+        }
+    }
 }

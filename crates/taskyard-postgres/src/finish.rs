@@ -227,8 +227,13 @@ fn read(rows: &[Row], count: usize) -> Result<(Vec<WriteReply>, Effects)> {
 }
 
 fn reply(row: &Row) -> Result<WriteReply> {
-    let now = state(get(row, 2)?);
-    match get::<i16>(row, 1)? {
+    reply_of(get(row, 1)?, get(row, 2)?)
+}
+
+/// The answer to a fenced write from its two numbers.
+pub(crate) fn reply_of(code: i16, now: i16) -> Result<WriteReply> {
+    let now = state(now);
+    match code {
         0 => Ok(WriteReply::Applied(now)),
         1 => Ok(WriteReply::AlreadyApplied(now)),
         2 => Ok(WriteReply::Lost),

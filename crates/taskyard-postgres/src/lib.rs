@@ -16,6 +16,7 @@ mod claim;
 mod connect;
 mod control;
 mod embed;
+mod ends;
 mod failure;
 mod finish;
 mod functions;

@@ -33,6 +33,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0008_checks", include_str!("migrations/0008_checks.sql")),
     ("0009_added_by", include_str!("migrations/0009_added_by.sql")),
     ("0010_encodings", include_str!("migrations/0010_encodings.sql")),
+    ("0011_ends", include_str!("migrations/0011_ends.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

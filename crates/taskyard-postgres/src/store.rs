@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use taskyard_core::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
-    AddRequest, Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, DeadTake,
-    Final, Finish, Glance, GlanceAt, MigrationReport, NewServer, ParentResult, ParkedReason, PromoteReport,
-    QueueStatus, RangeReport, Record, Retention, SchedulePut, SchemaStatus, ServerRecord, StepReport, Store,
-    StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
+    AddRequest, Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ClaimsHeld,
+    ControlReply, DeadTake, EndAside, Final, Finish, Glance, GlanceAt, MigrationReport, NewServer, ParentResult,
+    ParkedReason, PromoteReport, QueueStatus, RangeReport, Record, Retention, SchedulePut, SchemaStatus, ServerRecord,
+    StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
-use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp};
+use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp, Token};
 use tokio::task::AbortHandle;
 use tokio_postgres::types::Type;
 
@@ -24,7 +24,9 @@ use crate::notify::{News, Notifier};
 use crate::options::Options;
 use crate::pool::{Pool, Role};
 use crate::row::get;
-use crate::{add, ageing, ask, claim, control, finish, glance, listen, migrate, notify, schedules, servers, upkeep};
+use crate::{
+    add, ageing, ask, claim, control, ends, finish, glance, listen, migrate, notify, schedules, servers, upkeep,
+};
 
 /// The store on PostgreSQL. Made by [`PostgresStore::connect`]; give it out as `Arc<dyn Store>`.
 #[derive(Debug)]
@@ -138,12 +140,26 @@ impl PostgresStore {
         }
         let inner = Arc::new(Inner::new(address, listen_address, options));
         // A wrong address is told now, not at the first use.
-        let rows =
-            inner.pool.ask(Role::Ask, "SELECT pg_is_in_recovery(), current_setting('synchronous_commit')", &[]).await?;
+        let rows = inner
+            .pool
+            .ask(
+                Role::Ask,
+                "SELECT pg_is_in_recovery(), current_setting('synchronous_commit'), current_setting('server_encoding')",
+                &[],
+            )
+            .await?;
         if let Some(row) = rows.first() {
             if get::<bool>(row, 0)? {
                 return Err(Error::Connection(format!(
                     "{}: the server is a read-only standby",
+                    inner.pool.address().shown
+                )));
+            }
+            let encoding: String = get(row, 2)?;
+            if encoding != "UTF8" {
+                return Err(Error::Refused(format!(
+                    "{}: its encoding is {encoding}, which cannot store every text; Taskyard needs a database in UTF8 \
+                     (CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0)",
                     inner.pool.address().shown
                 )));
             }
@@ -407,9 +423,29 @@ impl Store for PostgresStore {
         claim::claimed(&self.inner, server, claim).await
     }
 
+    async fn claims_held(&self, server: ServerId, claims: &[ClaimId], after: Option<ClaimId>) -> Result<ClaimsHeld> {
+        claim::held(&self.inner, server, claims, after).await
+    }
+
     async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {
         self.tell_others();
         finish::finish(&self.inner, batch, closed).await
+    }
+
+    async fn end_set_aside(&self, finish: &Finish, reason: &str) -> Result<WriteReply> {
+        ends::set_aside(&self.inner, finish, reason).await
+    }
+
+    async fn ends_aside(&self, tasks: Option<&[TaskId]>, after: Option<TaskId>, limit: usize) -> Result<Vec<EndAside>> {
+        ends::list(&self.inner, tasks, after, limit).await
+    }
+
+    async fn end_aside_settled(&self, task: TaskId, token: Token) -> Result<()> {
+        ends::settled(&self.inner, task, token).await
+    }
+
+    async fn server_holds(&self, server: ServerId, held: u32, reason: Option<&str>) -> Result<()> {
+        ends::holds(&self.inner, server, held, reason).await
     }
 
     async fn record(&self, batch: &[Record]) -> Result<Vec<WriteReply>> {

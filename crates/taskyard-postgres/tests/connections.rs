@@ -42,6 +42,14 @@ async fn wrong_addresses_say_what_is_wrong_without_the_password() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_store_every_text_is_refused() {
+    let cluster = shared();
+    cluster.psql("CREATE DATABASE latin1 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    let error = refused(&cluster.url("latin1")).await;
+    assert!(matches!(&error, Error::Refused(why) if why.contains("LATIN1") && why.contains("UTF8")), "{error}");
+}
+
+#[tokio::test]
 async fn a_host_that_does_not_answer_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -154,7 +154,7 @@ impl Attempt {
         }
         let finish =
             Finish { id: self.claimed.id, token: self.claimed.token, outcome, context: None, logs: Vec::new() };
-        let mut ended = Ended { finish, claim: self.claim, answer };
+        let mut ended = Ended { finish, claim: self.claim, answer, refusal: None };
         if self.touched.load(Ordering::Acquire) {
             let mut live = lock(&self.live);
             self.recorded.notify_waiters();

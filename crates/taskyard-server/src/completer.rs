@@ -3,6 +3,11 @@
 //! Batches are sorted by id, so that two of them never wait for each other crosswise. A batch whose outcome is unknown
 //! is written again, for ever: the token makes that safe, and the store answers `AlreadyApplied`. Nothing is dropped
 //! here but what the store calls lost.
+//!
+//! Ends that the database refuses while it can be reached are kept and tried again, apart from the others, for as long
+//! as this server holds their tasks. One that is refused by itself for [`crate::ServerConfig::refused_end_max`] while
+//! others are written is set aside in the database ([`taskyard_core::store::Store::end_set_aside`]); when the server
+//! stops, all that it still holds is.
 
 mod claims;
 mod write;
@@ -15,12 +20,15 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use taskyard_core::ClaimId;
 use taskyard_core::store::WriteReply;
+use tokio::time::Instant;
 
 pub(crate) use claims::Claims;
 
+use crate::backoff::Backoff;
 use crate::engine::Ended;
-use crate::state::State;
-use write::{Written, write};
+use crate::pieces;
+use crate::state::{Phase, State};
+use write::{Written, write, write_again};
 
 /// Ends in one write.
 const BATCH_MAX: usize = 1_000;
@@ -32,37 +40,53 @@ const SECOND_MIN: usize = 250;
 const LOCKED_EVERY: Duration = Duration::from_millis(200);
 /// How long claims that are over wait for a write to go along with.
 const CLOSE_AFTER: Duration = Duration::from_millis(500);
+/// Each so many tries of refused ends goes down to single ones, whatever is refused on the way.
+const THOROUGH_EVERY: u32 = 8;
+/// The longest pause between two tries while the server stops.
+const HURRY: Duration = Duration::from_millis(100);
 
 /// Runs until it is dropped.
 pub(crate) async fn run(state: Arc<State>) {
     let mut pending: Vec<Ended> = Vec::new();
     let mut closed: Vec<ClaimId> = Vec::new();
-    let mut flights = FuturesUnordered::new();
+    let mut held = Held::default();
+    let (mut flights, mut again) = (FuturesUnordered::new(), FuturesUnordered::new());
+    let mut phase = state.phase.subscribe();
     // Ends that need what somebody else holds locked: tried apart, so that they hold up nothing else.
     let mut locked: Vec<Ended> = Vec::new();
     let mut locked_flights = FuturesUnordered::new();
-    let mut again_at = tokio::time::Instant::now();
+    let mut again_at = Instant::now();
     loop {
         let had_locked = !locked.is_empty();
         tokio::select! {
             () = state.engine.ends.filled() => {}
             Some(written) = flights.next(), if !flights.is_empty() => {
-                settle(&state, written, &mut closed, &mut locked);
+                held.take(settle(&state, written, &mut closed, &mut locked));
             }
             Some(written) = locked_flights.next(), if !locked_flights.is_empty() => {
-                settle(&state, written, &mut closed, &mut locked);
+                held.take(settle(&state, written, &mut closed, &mut locked));
             }
             () = tokio::time::sleep_until(again_at), if had_locked && locked_flights.is_empty() => {
                 locked.sort_unstable_by_key(|ended| ended.finish.id);
                 locked_flights.push(write(state.clone(), cut(&mut locked), Vec::new()));
-                again_at = tokio::time::Instant::now() + LOCKED_EVERY;
+                again_at = Instant::now() + LOCKED_EVERY;
+            }
+            Some(written) = again.next(), if !again.is_empty() => {
+                held.take(settle(&state, written, &mut closed, &mut locked));
+                held.pause(state.phase() > Phase::Running);
             }
             () = tokio::time::sleep(CLOSE_AFTER), if flights.is_empty() && !closed.is_empty() => {
                 flights.push(write(state.clone(), Vec::new(), std::mem::take(&mut closed)));
             }
+            () = tokio::time::sleep_until(held.due), if again.is_empty() && !held.ends.is_empty() => {
+                let (batch, probes_max) = held.give(state.phase() > Phase::Running);
+                again.push(write_again(state.clone(), batch, probes_max));
+            }
+            // A server that stops sets aside at once what is refused.
+            Ok(()) = phase.changed() => held.due = Instant::now(),
         }
         if !had_locked && !locked.is_empty() {
-            again_at = tokio::time::Instant::now() + LOCKED_EVERY;
+            again_at = Instant::now() + LOCKED_EVERY;
         }
         let arrived = state.engine.ends.take();
         state.unwritten.fetch_add(arrived.len(), Ordering::AcqRel);
@@ -71,6 +95,51 @@ pub(crate) async fn run(state: Arc<State>) {
             let batch = cut(&mut pending);
             flights.push(write(state.clone(), batch, std::mem::take(&mut closed)));
         }
+        if again.is_empty() {
+            held.tell(&state);
+        }
+    }
+}
+
+/// Ends that the database refuses, through no fault of theirs as far as is known.
+struct Held {
+    ends: Vec<Ended>,
+    due: Instant,
+    backoff: Backoff,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self { ends: Vec::new(), due: Instant::now(), backoff: Backoff::default() }
+    }
+}
+
+impl Held {
+    fn take(&mut self, refused: Vec<Ended>) {
+        if self.ends.is_empty() && !refused.is_empty() {
+            self.due = Instant::now() + self.backoff.next();
+        }
+        self.ends.extend(refused);
+    }
+
+    fn pause(&mut self, hurry: bool) {
+        let pause = self.backoff.next();
+        self.due = Instant::now() + if hurry { pause.min(HURRY) } else { pause };
+    }
+
+    /// What to try again, and how many refusals are suffered before the rest is left for the next time: now and then
+    /// any number, so that a bad end is found among however many.
+    fn give(&mut self, hurry: bool) -> (Vec<Ended>, usize) {
+        let all = hurry || self.backoff.tries() % THOROUGH_EVERY == THOROUGH_EVERY - 1;
+        (cut(&mut self.ends), if all { usize::MAX } else { pieces::PROBES_MAX })
+    }
+
+    /// Says how many ends are held, for people.
+    fn tell(&mut self, state: &State) {
+        if self.ends.is_empty() {
+            self.backoff = Backoff::default();
+        }
+        state.counters.held.store(self.ends.len(), Ordering::Release);
     }
 }
 
@@ -88,8 +157,8 @@ fn cut(pending: &mut Vec<Ended>) -> Vec<Ended> {
     batch
 }
 
-/// Counts the answers and finds the claims that are over.
-fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>, locked: &mut Vec<Ended>) {
+/// Counts the answers and finds the claims that are over. What was refused comes back.
+fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>, locked: &mut Vec<Ended>) -> Vec<Ended> {
     let mut lost = 0;
     for reply in &written.replies {
         match reply {
@@ -104,6 +173,7 @@ fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>, locked: &m
         tracing::warn!(count = lost, "attempts had lost their lease; what they wrote was dropped");
     }
     state.counters.writes.fetch_add(1, Ordering::Relaxed);
+    state.counters.ends.fetch_add(written.replies.len() as u64, Ordering::AcqRel);
     for (place, answer) in written.answers {
         // Who does not listen any more has no need of it.
         let _ = answer.send(written.replies.get(place).copied().unwrap_or(WriteReply::Lost));
@@ -117,7 +187,9 @@ fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>, locked: &m
     }
     locked.extend(written.locked);
     closed.extend(written.unclosed);
-    closed.extend(state.claims.decided(&written.by_claim));
-    state.unwritten.fetch_sub(written.by_claim.iter().map(|(_, count)| count).sum(), Ordering::AcqRel);
+    let count: usize = written.by_claim.iter().map(|(_, tasks)| tasks.len()).sum();
+    closed.extend(state.claims.decided(written.by_claim));
+    state.unwritten.fetch_sub(count, Ordering::AcqRel);
     state.written.send_modify(|count| *count = count.wrapping_add(1));
+    written.refused
 }

@@ -57,6 +57,9 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// The most tasks one claim takes (default 1,000).
     pub claim_max: usize,
+    /// How long the end of one attempt is tried again that the database refuses while it takes others, before it is set
+    /// aside (default 60 s).
+    pub refused_end_max: Duration,
     /// Whether this process runs Rust tasks (default). Takes effect at the start.
     pub lanes: bool,
     /// Claims nothing by itself, only what a child asks for ([`crate::children::frame::Asked::Take`]); one child is
@@ -92,6 +95,7 @@ impl Default for ServerConfig {
             prune_every: Duration::from_secs(60),
             limits: Limits::default(),
             claim_max: 1_000,
+            refused_end_max: Duration::from_secs(60),
             lanes: true,
             on_demand: false,
             children: None,

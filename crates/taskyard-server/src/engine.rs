@@ -3,9 +3,10 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use taskyard_core::store::{Finish, Outcome, Store, WriteReply};
-use taskyard_core::{ClaimId, Client, Limits};
+use taskyard_core::{ClaimId, Client, Error, Limits};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::attempt::Attempt;
@@ -39,9 +40,26 @@ pub(crate) struct Ended {
     pub claim: ClaimId,
     /// Who wants to know what the store said of it.
     pub answer: Option<oneshot::Sender<WriteReply>>,
+    /// What the database says against it, if it refused it by itself.
+    pub refusal: Option<Refusal>,
+}
+
+/// An end that the database refuses while nothing else is wrong.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// When it was first refused by itself, and how many ends this server had written by then.
+    pub since: (Instant, u64),
+    pub error: Error,
 }
 
 impl Ended {
+    /// Takes the end out; its place is held by one that writes nothing.
+    pub fn take_finish(&mut self) -> Finish {
+        let (id, token) = (self.finish.id, self.finish.token);
+        let nothing = Finish { id, token, outcome: Outcome::Released, context: None, logs: Vec::new() };
+        std::mem::replace(&mut self.finish, nothing)
+    }
+
     /// Roughly its size in a statement.
     pub fn weight(&self) -> usize {
         let outcome = match &self.finish.outcome {

@@ -35,6 +35,8 @@ use trail::Trail;
 
 /// A claimed task that has not started by then is given back.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a task is kept whose parents' results cannot be read before it is given back.
+const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
 /// After a short claim, ends that are written may have freed a place in a limited queue: the shortest time between
 /// two looks for that.
 const RECHECK: Duration = Duration::from_millis(50);
@@ -220,7 +222,6 @@ impl Fetcher {
             return;
         }
         let state = &self.state;
-        state.claims.open(claim, tasks.len());
         state.counters.claims.fetch_add(1, Ordering::Relaxed);
         state.counters.claimed.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         let since = Instant::now();
@@ -284,6 +285,11 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
             }
             Err(error) => {
                 tracing::warn!(task = %queued.claimed.id, %error, "its parents' results cannot be read; it is given back");
+                // Not at once, for it may come back at once.
+                tokio::select! {
+                    () = tokio::time::sleep(GIVE_BACK_AFTER) => {}
+                    () = state.reached(Phase::Draining) => {}
+                }
                 state.give_back(vec![queued]);
             }
         }

@@ -25,6 +25,7 @@ mod hooks;
 mod inline;
 mod log_layer;
 mod panics;
+mod pieces;
 mod progress;
 mod recorder;
 mod references;

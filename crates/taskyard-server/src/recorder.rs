@@ -5,17 +5,20 @@
 //! leaves its end here; it is sent on after the answer, with what the record did not take.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use taskyard_core::failpoint;
 use taskyard_core::store::{Record, Store, WriteReply};
 use taskyard_core::{Error, TaskId, Token};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Live};
 use crate::backoff::Backoff;
 use crate::engine::Engine;
+use crate::pieces::{self, Piece};
 
 /// The shortest time between two writes of one task's context.
 const CONTEXT_EVERY: Duration = Duration::from_millis(100);
@@ -27,6 +30,10 @@ const BATCH_MAX: usize = 500;
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// A write that has not answered by then is repeated.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// So often a batch is tried as a whole before it is written in pieces.
+const WHOLE_TRIES: u32 = 3;
+/// How long a refused record rests.
+const REFUSED_REST: Duration = Duration::from_secs(1);
 
 type Key = (TaskId, Token);
 
@@ -38,10 +45,10 @@ pub(crate) async fn run(engine: Arc<Engine>, store: Arc<dyn Store>) {
     let mut locked: Vec<(Arc<Attempt>, Record)> = Vec::new();
     let mut again_at = Instant::now();
     loop {
-        let due = held.values().filter_map(|attempt| attempt.live(|live| live.sent_at)).min();
+        let due = held.values().filter_map(|attempt| attempt.live(|live| rested_at(live))).min();
         tokio::select! {
             () = engine.records.filled() => {}
-            () = until(due.map(|at| at + CONTEXT_EVERY)), if !held.is_empty() => {}
+            () = until(due), if !held.is_empty() => {}
             () = tokio::time::sleep_until(again_at.into()), if !locked.is_empty() => {}
         }
         loop {
@@ -59,7 +66,7 @@ pub(crate) async fn run(engine: Arc<Engine>, store: Arc<dyn Store>) {
             }
             let replies = persist(store.as_ref(), &batch).await;
             for ((attempt, record), reply) in attempts.into_iter().zip(batch).zip(replies) {
-                if reply == WriteReply::Locked {
+                if matches!(reply, Piece::Written(WriteReply::Locked)) {
                     if locked.is_empty() {
                         again_at = Instant::now() + LOCKED_EVERY;
                     }
@@ -70,6 +77,11 @@ pub(crate) async fn run(engine: Arc<Engine>, store: Arc<dyn Store>) {
             }
         }
     }
+}
+
+/// When an attempt that is held back may be written again.
+fn rested_at(live: &Live) -> Option<Instant> {
+    live.refused_at.map(|at| at + REFUSED_REST).or(live.sent_at.map(|at| at + CONTEXT_EVERY))
 }
 
 async fn until(at: Option<Instant>) {
@@ -94,6 +106,10 @@ fn collect(engine: &Engine, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Recor
         }
         let (id, token) = (attempt.id(), attempt.claimed.token);
         attempt.live(|live| {
+            if live.refused_at.is_some_and(|at| now.saturating_duration_since(at) < REFUSED_REST) {
+                live.queued = true;
+                return true;
+            }
             let rested = live.sent_at.is_none_or(|at| now.saturating_duration_since(at) >= CONTEXT_EVERY);
             let with_context = live.is_changed() && (live.urgent || rested);
             let Some(record) = live.record((id, attempt.claimed.attempt), token, with_context, &limits) else {
@@ -112,14 +128,21 @@ fn collect(engine: &Engine, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Recor
 }
 
 /// Notes an answer. Whether the attempt has more to write.
-fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: WriteReply) -> bool {
+fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Piece<WriteReply>) -> bool {
     let limits = engine.limits();
     let (parting, more) = attempt.live(|live| {
         live.recording = false;
         match reply {
-            WriteReply::Lost => live.lost = true,
-            _ if record.context.is_some() => live.stored = live.stored.max(live.in_flight),
-            _ => {}
+            Piece::Written(WriteReply::Lost) => live.lost = true,
+            Piece::Written(_) if record.context.is_some() => live.stored = live.stored.max(live.in_flight),
+            Piece::Written(_) => {}
+            Piece::Refused { error, alone: true } if error.is_about_the_value() => {
+                tracing::error!(task = %record.id, %error, lines = record.logs.len(),
+                    context = record.context.is_some(), "the database stores this in no way; it is dropped");
+                live.refuse(record, &error);
+            }
+            // Through no fault of its own: later, or with the end.
+            Piece::Refused { .. } => live.take_back(record),
         }
         let mut parting = live.parting.take();
         if let Some(ended) = &mut parting {
@@ -137,33 +160,38 @@ fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Write
     more
 }
 
-/// Repeats while the database is away; what the database refuses for itself is dropped, loudly.
-async fn persist(store: &dyn Store, batch: &[Record]) -> Vec<WriteReply> {
-    let mut backoff = Backoff::default();
+/// Repeats while the database cannot be reached. What it refuses is written in pieces; what it refuses even then comes
+/// back, so that one attempt's record holds up no other's.
+async fn persist(store: &dyn Store, batch: &[Record]) -> Vec<Piece<WriteReply>> {
+    let (mut backoff, mut refusals) = (Backoff::default(), 0);
     loop {
-        failpoint!("record", Before);
-        let error = match tokio::time::timeout(ANSWER_MAX, store.record(batch)).await {
-            Ok(Ok(replies)) => {
-                failpoint!("record", After);
-                return replies;
-            }
-            Ok(Err(error)) => error,
-            Err(_) => Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs())),
+        let error = match attempt(store, batch).await {
+            Ok(replies) => return replies.into_iter().map(Piece::Written).collect(),
+            Err(error) => error,
         };
-        let own_fault = matches!(error, Error::Database(_) | Error::NotRepresentable { .. } | Error::OverLimit { .. });
-        if own_fault && backoff.tries() >= 3 {
-            if batch.len() == 1 {
-                tracing::error!(task = %batch[0].id, %error, "the database refuses what this task logged or set");
-                return vec![WriteReply::Lost];
+        if !error.is_about_the_way() {
+            refusals += 1;
+            if error.is_about_the_value() || refusals >= WHOLE_TRIES {
+                tracing::warn!(%error, tasks = batch.len(), "the database refuses what tasks log and set");
+                let part = |range: Range<usize>| -> BoxFuture<'_, _> { Box::pin(attempt(store, &batch[range])) };
+                return pieces::write(batch.len(), error, pieces::PROBES_MAX, part).await;
             }
-            let (left, right) = batch.split_at(batch.len() / 2);
-            let mut replies = Box::pin(persist(store, left)).await;
-            replies.extend(Box::pin(persist(store, right)).await);
-            return replies;
         }
         if backoff.tries() % 10 == 0 {
             tracing::warn!(%error, tasks = batch.len(), "cannot record what tasks log and set; trying again");
         }
         backoff.pause().await;
+    }
+}
+
+async fn attempt(store: &dyn Store, batch: &[Record]) -> Result<Vec<WriteReply>, Error> {
+    failpoint!("record", Before);
+    match tokio::time::timeout(ANSWER_MAX, store.record(batch)).await {
+        Ok(Ok(replies)) => {
+            failpoint!("record", After);
+            Ok(replies)
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs()))),
     }
 }

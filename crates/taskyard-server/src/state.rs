@@ -46,6 +46,12 @@ pub(crate) struct Counters {
     pub claims: AtomicU64,
     pub claimed: AtomicU64,
     pub writes: AtomicU64,
+    /// Ends that the database has answered.
+    pub ends: AtomicU64,
+    /// Ends that the database refuses and that are tried again.
+    pub held: AtomicUsize,
+    /// What it said last.
+    pub held_reason: Mutex<Option<String>>,
     pub given_back: AtomicU64,
     pub rescued: AtomicU64,
     pub reborn: AtomicU64,

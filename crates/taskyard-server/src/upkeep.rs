@@ -1,12 +1,15 @@
 //! What any server does for all: moving what has become due, working off cascades, settling children that were added
-//! in callers' transactions, rescuing, pruning, releasing what was parked, setting queues apart, ageing, and schedules.
+//! in callers' transactions, rescuing, pruning, releasing what was parked, setting queues apart, ageing, schedules, ends
+//! that were set aside, and comparing what runs with what the database says.
 //!
 //! Every step is bounded and atomic in the store, and any number of servers may do the same at once. Nothing here runs
 //! a task; it only makes rows claimable.
 
 mod ageing;
 mod apart;
+mod aside;
 pub(crate) mod deaths;
+mod holdings;
 mod parked;
 mod prune;
 mod ranges;
@@ -34,6 +37,9 @@ pub(crate) async fn run(state: Arc<State>) {
         () = apart::run(&state) => {}
         () = ageing::run(&state) => {}
         () = schedules::run(&state) => {}
+        () = aside::run(&state) => {}
+        () = aside::note(&state) => {}
+        () = holdings::run(&state) => {}
         // Draining servers leave this to others: every connection is needed for what is ending.
         () = state.reached(Phase::Draining) => {}
     }

@@ -89,6 +89,23 @@ impl Place {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Error::Connection(format!("{path} is locked by another program for longer than 30 s"))
             }
+            // A trigger's own error is not the value's fault (as PostgreSQL's P0001 is not).
+            Some(ErrorCode::ConstraintViolation)
+                if error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER) =>
+            {
+                Error::Database(format!("{path}: {why}"))
+            }
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
+                Error::NotStorable(format!("{path}: {why}"))
+            }
+            Some(
+                ErrorCode::OutOfMemory
+                | ErrorCode::InternalMalfunction
+                | ErrorCode::OperationAborted
+                | ErrorCode::OperationInterrupted
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::SchemaChanged,
+            ) => Error::DatabaseFault(format!("{path}: {why}")),
             _ => Error::Database(format!("{path}: {why}")),
         }
     }

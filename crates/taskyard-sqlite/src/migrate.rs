@@ -25,7 +25,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 9] = [
+const MIGRATIONS: [Migration; 10] = [
     Migration { version: 1, name: "0001_initial", sql: include_str!("migrations/0001_initial.sql") },
     Migration { version: 2, name: "0002_schedules", sql: include_str!("migrations/0002_schedules.sql") },
     Migration { version: 3, name: "0003_queues", sql: include_str!("migrations/0003_queues.sql") },
@@ -35,6 +35,7 @@ const MIGRATIONS: [Migration; 9] = [
     Migration { version: 7, name: "0007_refused", sql: include_str!("migrations/0007_refused.sql") },
     Migration { version: 8, name: "0008_expiry", sql: include_str!("migrations/0008_expiry.sql") },
     Migration { version: 9, name: "0009_encodings", sql: include_str!("migrations/0009_encodings.sql") },
+    Migration { version: 10, name: "0010_ends", sql: include_str!("migrations/0010_ends.sql") },
 ];
 
 /// The version of this program.

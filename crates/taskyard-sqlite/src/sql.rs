@@ -24,6 +24,7 @@ mod tests {
             include_str!("migrations/0006_rates.sql"),
             include_str!("migrations/0007_refused.sql"),
             include_str!("migrations/0008_expiry.sql"),
+            include_str!("migrations/0010_ends.sql"),
         ] {
             connection.execute_batch(sql).unwrap();
         }
@@ -89,6 +90,9 @@ mod tests {
             sql!("log/delete"),
             sql!("unique_key/holder"),
             sql!("refused/get"),
+            sql!("end_aside/has"),
+            sql!("task/held"),
+            sql!("claim/page"),
         ];
         for sql in hot {
             for step in plan(&connection, sql) {

@@ -10,7 +10,7 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::*;
 use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
-use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, Store, TaskId, Timestamp};
+use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, Store, TaskId, Timestamp, Token};
 
 use crate::identity::OpenedFile;
 use crate::ops;
@@ -346,9 +346,33 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::claim::claimed(tx, claim)).await
     }
 
+    async fn claims_held(&self, server: ServerId, claims: &[ClaimId], after: Option<ClaimId>) -> Result<ClaimsHeld> {
+        let claims = claims.to_vec();
+        self.readers.read(move |read| ops::held::held(read, server, &claims, after)).await
+    }
+
     async fn finish(&self, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {
         let (batch, closed) = (batch.to_vec(), closed.to_vec());
         self.writer.write(move |tx| ops::finish::finish(tx, &batch, &closed)).await
+    }
+
+    async fn end_set_aside(&self, finish: &Finish, reason: &str) -> Result<WriteReply> {
+        let (finish, reason) = (finish.clone(), reason.to_owned());
+        self.writer.write(move |tx| ops::ends::set_aside(tx, &finish, &reason)).await
+    }
+
+    async fn ends_aside(&self, tasks: Option<&[TaskId]>, after: Option<TaskId>, limit: usize) -> Result<Vec<EndAside>> {
+        let tasks = tasks.map(<[TaskId]>::to_vec);
+        self.readers.read(move |read| ops::ends::list(read, tasks.as_deref(), after, limit)).await
+    }
+
+    async fn end_aside_settled(&self, task: TaskId, token: Token) -> Result<()> {
+        self.writer.write(move |tx| ops::ends::settled(tx, task, token)).await
+    }
+
+    async fn server_holds(&self, server: ServerId, ends: u32, reason: Option<&str>) -> Result<()> {
+        let reason = reason.map(str::to_owned);
+        self.writer.write(move |tx| ops::ends::holds(tx, server, ends, reason.as_deref())).await
     }
 
     async fn record(&self, batch: &[Record]) -> Result<Vec<WriteReply>> {

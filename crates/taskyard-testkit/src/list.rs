@@ -374,6 +374,21 @@ macro_rules! __conformance_list {
                 purge_spares_a_parent_of_the_unfinished
                 purge_leaves_nothing_of_a_task
             }
+            ends_aside {
+                every_end_reads_back
+                it_is_fenced
+                no_rescue_frees_its_task
+                its_server_may_leave
+                the_last_word_counts
+                it_has_no_place_in_a_limit
+                what_a_server_holds_is_shown
+            }
+            held {
+                what_runs_of_a_claim_is_told
+                a_page_of_claims_leads_to_the_next
+                a_lost_end_counts_as_a_lost_server
+                a_lost_end_gives_way_to_a_request
+            }
             queues {
                 a_paused_queue_is_passed_by
                 a_resumed_queue_goes_on_in_order

@@ -177,6 +177,10 @@ pub struct StoreStatus {
     pub parked: u64,
     /// Of a sample of tasks, those that are enqueued and stand in no range, so that nothing claims them.
     pub misplaced: u64,
+    /// Ends of attempts that were set aside because the database does not take them; their tasks are `doing`.
+    pub ends_aside: u64,
+    /// Ends that live servers hold because the database refuses them, as of their last note.
+    pub ends_held: u64,
 }
 
 /// What a comparison of tasks with the runnable range found.
@@ -365,6 +369,17 @@ pub struct Claimed {
     pub alone: bool,
 }
 
+/// What the database says that a server holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimsHeld {
+    /// Of the claims that were asked about, the tasks that run, each with its claim and its token.
+    pub doing: Vec<(ClaimId, TaskId, Token)>,
+    /// Claims of this server, of a page of them.
+    pub claims: Vec<ClaimId>,
+    /// Where the page ended, if there are more.
+    pub next: Option<ClaimId>,
+}
+
 /// How an attempt ends.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -406,6 +421,8 @@ pub enum Outcome {
     Interrupted,
     /// Its time to start had passed when it was claimed: cancelled with `Expired`; the attempt is not counted.
     Expired,
+    /// The database lost how it ended: as after a rescue, enqueued again, or a dead letter if it may run only once.
+    Lost(Failure),
 }
 
 /// The end of one attempt.

@@ -84,6 +84,7 @@ impl<'a> Any<'a> {
                 Outcome::Interrupted => (8, None, None),
                 Outcome::Expired => (9, None, None),
                 Outcome::CutShort => (10, None, None),
+                Outcome::Lost(failure) => (11, None, Some(failure)),
             };
             any.codes.push(code);
             any.after_us.push(after);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use taskyard_core::context::Context;
 use taskyard_core::store::{Finish, Record};
 use taskyard_core::task::LogLine;
-use taskyard_core::{Limits, TaskId, Token};
+use taskyard_core::{Error, Limits, TaskId, Token};
 
 use crate::engine::Ended;
 use crate::progress::Gauge;
@@ -39,6 +39,10 @@ pub(crate) struct Live {
     pub urgent: bool,
     /// When the context was last sent.
     pub sent_at: Option<Instant>,
+    /// When the database refused the last record, if it did.
+    pub refused_at: Option<Instant>,
+    /// The change of the context that the database stores in no way, and its words.
+    pub not_storable: Option<(u64, Error)>,
     /// In the recorder's tray, or held back by it.
     pub queued: bool,
     /// A record is in flight.
@@ -148,12 +152,34 @@ impl Live {
             return None;
         }
         self.recording = true;
+        self.refused_at = None;
         if context.is_some() {
             self.sent_at = Some(Instant::now());
             self.in_flight = self.sent;
             self.urgent = false;
         }
         Some(Record { id, token, context, logs })
+    }
+
+    /// The database refused a record through no fault of the record: all of it is written another time.
+    pub fn take_back(&mut self, record: &Record) {
+        self.refused_at = Some(Instant::now());
+        let mut logs = record.logs.clone();
+        self.logs_bytes += logs.iter().map(line_bytes).sum::<usize>();
+        logs.append(&mut self.logs);
+        self.logs = logs;
+        if record.context.is_some() {
+            // What was sent was not stored: it counts as changed again.
+            self.changed += 1;
+            self.urgent = true;
+        }
+    }
+
+    /// The database stores a record in no way. Who waits for its context hears of it.
+    pub fn refuse(&mut self, record: &Record, error: &Error) {
+        if record.context.is_some() {
+            self.not_storable = Some((self.in_flight, error.clone()));
+        }
     }
 
     /// Puts all that is left into the attempt's end.

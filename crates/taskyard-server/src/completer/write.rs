@@ -1,102 +1,125 @@
-//! One write of ends, repeated until the database has answered it.
+//! One write of ends. It is repeated while the database cannot be reached; what the database refuses is told apart.
+//!
+//! # Whose fault a refusal is
+//! An error about the value ([`Error::is_about_the_value`]) is the task's own: its end is replaced at once by one that
+//! can be stored and says why. Everything else is the database's. Such an end is handed back to the completer, which
+//! keeps it and tries again: a body that has returned is not run again because its end was slow to be written.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use taskyard_core::failpoint;
 use taskyard_core::store::{Finish, Outcome, WriteReply};
 use taskyard_core::{ClaimId, Error, Failure};
 use tokio::sync::oneshot;
 
-use super::claims::count;
+use super::claims::{ByClaim, add, by_claim};
 use crate::backoff::Backoff;
-use crate::engine::Ended;
-use crate::state::State;
+use crate::engine::{Ended, Refusal, lock};
+use crate::pieces::{self, Piece};
+use crate::state::{Phase, State};
 
 /// A write that has not answered by then is taken for lost on the way, and repeated.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// So often a batch is tried as a whole before it is written in pieces.
+const WHOLE_TRIES: u32 = 3;
 
+#[derive(Default)]
 pub(super) struct Written {
     pub replies: Vec<WriteReply>,
-    pub by_claim: Vec<(ClaimId, usize)>,
+    pub by_claim: ByClaim,
     /// Who wants to know of which of them.
     pub answers: Vec<(usize, oneshot::Sender<WriteReply>)>,
+    /// What the database refused, for another time.
+    pub refused: Vec<Ended>,
     /// Ends that somebody else's lock kept from being written; they are not among the replies.
     pub locked: Vec<Ended>,
     /// Claims that are over and are still to be closed.
     pub unclosed: Vec<ClaimId>,
 }
 
-/// Writes a batch. Returns only once every item of it was answered, or is known to be locked.
-pub(super) async fn write(state: Arc<State>, batch: Vec<Ended>, mut closed: Vec<ClaimId>) -> Written {
-    let by_claim = count(batch.iter().map(|ended| ended.claim));
-    let (mut finishes, mut rest) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-    for ended in batch {
-        finishes.push(ended.finish);
-        rest.push((ended.claim, ended.answer));
-    }
-    let before = closed.len();
+/// Writes a batch. Returns once every item of it was answered or refused.
+pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: Vec<ClaimId>) -> Written {
+    let by_claim = by_claim(batch.iter().map(|ended| (ended.claim, ended.finish.id)));
     let ended = state.claims.ended_by(&by_claim);
     closed.extend(&ended);
-    let replies = match persist(&state, &finishes, &closed).await {
+    let finishes: Vec<Finish> = batch.iter_mut().map(|ended| ended.take_finish()).collect();
+    match persist(&state, &finishes, &closed).await {
         Ok(replies) if replies.contains(&WriteReply::Locked) => {
-            closed.truncate(before);
-            replies
+            closed.retain(|claim| !ended.contains(claim));
+            let mut written = Written { unclosed: closed, ..Written::default() };
+            for ((ended, finish), reply) in batch.into_iter().zip(finishes).zip(replies) {
+                written.settle(Ended { finish, ..ended }, reply);
+            }
+            written
         }
         Ok(replies) => {
             state.claims.forget(&ended);
-            closed.clear();
-            replies
+            let asked_for = |(place, ended): (usize, Ended)| ended.answer.map(|answer| (place, answer));
+            let answers = batch.into_iter().enumerate().filter_map(asked_for).collect();
+            Written { replies, by_claim, answers, ..Written::default() }
         }
         Err(error) => {
-            closed.truncate(before);
-            one_by_one(&state, &finishes, &error).await
+            closed.retain(|claim| !ended.contains(claim));
+            let batch = batch.into_iter().zip(finishes).map(|(ended, finish)| Ended { finish, ..ended }).collect();
+            Written { unclosed: closed, ..in_pieces(&state, batch, error, pieces::PROBES_MAX).await }
         }
-    };
-    let mut written = Written {
-        replies: Vec::new(),
-        by_claim: Vec::new(),
-        answers: Vec::new(),
-        locked: Vec::new(),
-        unclosed: closed,
-    };
-    if !replies.contains(&WriteReply::Locked) {
-        let asked_for = rest.into_iter().enumerate().filter_map(|(place, (_, answer))| Some((place, answer?)));
-        written.answers = asked_for.collect();
-        written.replies = replies;
-        written.by_claim = by_claim;
-        return written;
     }
-    let mut decided = Vec::with_capacity(replies.len());
-    for ((finish, (claim, answer)), reply) in finishes.into_iter().zip(rest).zip(replies) {
-        if reply == WriteReply::Locked {
-            written.locked.push(Ended { finish, claim, answer });
-            continue;
+}
+
+/// Tries ends again that were refused before. One that is refused by itself for too long, while others are written, is
+/// set aside.
+pub(super) async fn write_again(state: Arc<State>, mut batch: Vec<Ended>, probes_max: usize) -> Written {
+    let finishes: Vec<Finish> = batch.iter_mut().map(|ended| ended.take_finish()).collect();
+    let error = attempt(&state, &finishes, &[]).await;
+    let batch: Vec<Ended> = batch.into_iter().zip(finishes).map(|(ended, finish)| Ended { finish, ..ended }).collect();
+    let mut written = match error {
+        Ok(replies) => {
+            let mut written = Written::default();
+            for (ended, reply) in batch.into_iter().zip(replies) {
+                written.settle(ended, reply);
+            }
+            written
         }
-        written.answers.extend(answer.map(|answer| (written.replies.len(), answer)));
-        written.replies.push(reply);
-        decided.push(claim);
+        Err(error) => in_pieces(&state, batch, error, probes_max).await,
+    };
+    let only_one = written.refused.len() == 1;
+    for ended in std::mem::take(&mut written.refused) {
+        if is_ripe(&state, &ended, only_one) {
+            set_aside(&state, ended, &mut written).await;
+        } else {
+            written.refused.push(ended);
+        }
     }
-    written.by_claim = count(decided.into_iter());
     written
 }
 
-/// Repeats while the database is away. An error that is the batch's own fault comes back after a few tries.
+impl Written {
+    fn settle(&mut self, ended: Ended, reply: WriteReply) {
+        if reply == WriteReply::Locked {
+            return self.locked.push(ended);
+        }
+        self.answers.extend(ended.answer.map(|answer| (self.replies.len(), answer)));
+        self.replies.push(reply);
+        add(&mut self.by_claim, ended.claim, ended.finish.id);
+    }
+}
+
+/// Tries a batch as a whole: for ever while the database cannot be reached, a few times if it refuses.
 async fn persist(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>, Error> {
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut refusals) = (Backoff::default(), 0);
     loop {
-        failpoint!("finish", Before);
-        let error = match tokio::time::timeout(ANSWER_MAX, state.store.finish(batch, closed)).await {
-            Ok(Ok(replies)) => {
-                failpoint!("finish", After);
-                return Ok(replies);
-            }
-            Ok(Err(error)) => error,
-            Err(_) => Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs())),
+        let error = match attempt(state, batch, closed).await {
+            Ok(replies) => return Ok(replies),
+            Err(error) => error,
         };
-        let own_fault = matches!(error, Error::Database(_) | Error::NotRepresentable { .. } | Error::OverLimit { .. });
-        if own_fault && backoff.tries() >= 3 {
-            return Err(error);
+        if !error.is_about_the_way() {
+            refusals += 1;
+            if error.is_about_the_value() || refusals >= WHOLE_TRIES {
+                return Err(error);
+            }
         }
         if backoff.tries() % 10 == 0 {
             tracing::warn!(%error, tasks = batch.len(), "cannot write how tasks ended; trying again");
@@ -105,33 +128,78 @@ async fn persist(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<
     }
 }
 
-/// Finds the item that the database refuses, and ends that task as failed with the database's words.
-async fn one_by_one(state: &State, batch: &[Finish], error: &Error) -> Vec<WriteReply> {
-    tracing::error!(%error, tasks = batch.len(), "the database refuses a batch of ends; writing them one by one");
-    let mut replies = Vec::with_capacity(batch.len());
-    for finish in batch {
-        let mut finish = finish.clone();
-        let mut pause = Backoff::default();
-        let reply = loop {
-            match persist(state, std::slice::from_ref(&finish), &[]).await {
-                Ok(mut reply) => break reply.pop().unwrap_or(WriteReply::Lost),
-                Err(error) => {
-                    tracing::error!(task = %finish.id, %error, "how this task ended cannot be stored");
-                    let failure =
-                        Failure::new("ResultNotStorable", format!("the database refused to store it: {error}"));
-                    finish = Finish {
-                        outcome: refused(&finish.outcome, failure),
-                        context: None,
-                        logs: Vec::new(),
-                        ..finish
-                    };
-                    pause.pause().await;
-                }
-            }
-        };
-        replies.push(reply);
+async fn attempt(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>, Error> {
+    failpoint!("finish", Before);
+    match tokio::time::timeout(ANSWER_MAX, state.store.finish(batch, closed)).await {
+        Ok(Ok(replies)) => {
+            failpoint!("finish", After);
+            Ok(replies)
+        }
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs()))),
     }
-    replies
+}
+
+/// Writes a refused batch in pieces, and tells apart whose fault each refusal is.
+async fn in_pieces(state: &State, batch: Vec<Ended>, error: Error, probes_max: usize) -> Written {
+    let repeated = batch.iter().all(|ended| ended.refusal.is_some());
+    if !repeated {
+        tracing::warn!(%error, tasks = batch.len(), "the database refuses ends of tasks; writing them in pieces");
+    }
+    *lock(&state.counters.held_reason) = Some(error.to_string());
+    let finishes: Vec<Finish> = batch.iter().map(|ended| ended.finish.clone()).collect();
+    let part = |range: Range<usize>| -> futures_util::future::BoxFuture<'_, _> {
+        let part = finishes[range].to_vec();
+        Box::pin(async move { attempt(state, &part, &[]).await })
+    };
+    let answers = pieces::write(finishes.len(), error, probes_max, part).await;
+    let mut written = Written::default();
+    for (mut ended, answer) in batch.into_iter().zip(answers) {
+        match answer {
+            Piece::Written(reply) => written.settle(ended, reply),
+            Piece::Refused { error, alone } => {
+                if alone
+                    && error.is_about_the_value()
+                    && let Some(reply) = write_instead(state, &ended.finish, &error).await
+                {
+                    written.settle(ended, reply);
+                    continue;
+                }
+                let now = (Instant::now(), state.counters.ends.load(Ordering::Acquire));
+                let since = ended.refusal.map_or(now, |refusal| refusal.since);
+                ended.refusal = alone.then_some(Refusal { since, error });
+                written.refused.push(ended);
+            }
+        }
+    }
+    written
+}
+
+/// Writes another end in place of one whose values the database refuses: without its log lines, and if that does not
+/// help, as a failure with the database's words. `None` if it takes none of them: then the values are not what is wrong.
+async fn write_instead(state: &State, finish: &Finish, error: &Error) -> Option<WriteReply> {
+    if !finish.logs.is_empty() {
+        let bare = Finish { logs: Vec::new(), ..finish.clone() };
+        if let Ok(mut replies) = attempt(state, &[bare], &[]).await {
+            tracing::error!(task = %finish.id, %error, lines = finish.logs.len(), "the last log lines of a task cannot be stored");
+            return replies.pop();
+        }
+    }
+    let failure = Failure::new("ResultNotStorable", format!("the database refused to store it: {error}"));
+    let instead = Finish {
+        outcome: refused(&finish.outcome, failure),
+        context: None,
+        logs: Vec::new(),
+        id: finish.id,
+        token: finish.token,
+    };
+    match attempt(state, &[instead], &[]).await {
+        Ok(mut replies) => {
+            tracing::error!(task = %finish.id, %error, "how this task ended cannot be stored");
+            replies.pop()
+        }
+        Err(_) => None,
+    }
 }
 
 /// What is written in place of an end that cannot be stored. A pause or a release has nothing that could be at fault
@@ -142,5 +210,44 @@ fn refused(outcome: &Outcome, failure: Failure) -> Outcome {
         Outcome::Retry { after, .. } => Outcome::Retry { after: *after, error: failure },
         Outcome::Crashed(_) => Outcome::Crashed(failure),
         other => other.clone(),
+    }
+}
+
+/// Whether an end was refused by itself for so long that it is no use waiting: others were written meanwhile, or there
+/// are no others. A server that stops does not wait.
+fn is_ripe(state: &State, ended: &Ended, only_one: bool) -> bool {
+    let Some(Refusal { since: (since, ends), .. }) = &ended.refusal else { return false };
+    let others = only_one || state.counters.ends.load(Ordering::Acquire) > *ends;
+    state.phase() > Phase::Running || since.elapsed() >= state.config().refused_end_max && others
+}
+
+/// Sets an end aside in the database: its task stays `doing`, and no rescue frees it.
+async fn set_aside(state: &State, ended: Ended, written: &mut Written) {
+    let Some(refusal) = &ended.refusal else { return written.refused.push(ended) };
+    if !ended.finish.logs.is_empty() {
+        let bare = Finish { logs: Vec::new(), ..ended.finish.clone() };
+        if let Ok(mut replies) = attempt(state, &[bare], &[]).await {
+            let (lines, error) = (ended.finish.logs.len(), &refusal.error);
+            tracing::error!(task = %ended.finish.id, %error, lines, "the last log lines of a task cannot be stored");
+            return written.settle(ended, replies.pop().unwrap_or(WriteReply::Lost));
+        }
+    }
+    let reason = refusal.error.to_string();
+    let aside = state.store.end_set_aside(&ended.finish, &reason);
+    match tokio::time::timeout(ANSWER_MAX, aside).await {
+        Ok(Ok(WriteReply::Applied(_))) => {
+            tracing::error!(task = %ended.finish.id, error = reason,
+                "the database takes the end of this task in no way; it is set aside, and tried again each minute");
+            add(&mut written.by_claim, ended.claim, ended.finish.id);
+            if let Some(answer) = ended.answer {
+                // Nothing was decided, and the holder may not take it for decided.
+                let _ = answer.send(WriteReply::Lost);
+            }
+        }
+        Ok(Ok(reply)) => written.settle(ended, reply),
+        other => {
+            tracing::warn!(task = %ended.finish.id, ?other, "an end that the database refuses cannot be set aside either");
+            written.refused.push(ended);
+        }
     }
 }

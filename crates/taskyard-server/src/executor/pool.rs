@@ -218,7 +218,7 @@ impl Executor for Arc<Pool> {
             self.end_unstarted(queued, Outcome::Interrupted);
         }
         for (id, token) in meant {
-            if let Some(running) = self.table.get(id).filter(|running| running.attempt.claimed.token == token) {
+            if let Some(running) = self.table.get(id, token) {
                 running.attempt.interrupt(Interrupt::Asked);
             }
             for lane in lock(&self.lanes).iter() {

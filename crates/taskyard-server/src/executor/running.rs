@@ -1,12 +1,13 @@
-//! Attempts that run where others may have to find them: pending async bodies and blocking ones, by task id. A body
-//! that ends at its first poll is never in here; its lane names it while the poll lasts.
+//! Attempts that run where others may have to find them: pending async bodies and blocking ones, by task id and token:
+//! two attempts of one task may run at once, when the database has lost the claim of the first. A body that ends at its
+//! first poll is never in here; its lane names it while the poll lasts.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use taskyard_core::TaskId;
+use taskyard_core::{TaskId, Token};
 
 use crate::attempt::Attempt;
 use crate::engine::lock;
@@ -45,25 +46,29 @@ impl Running {
     }
 }
 
+fn key(attempt: &Attempt) -> (TaskId, Token) {
+    (attempt.id(), attempt.claimed.token)
+}
+
 #[derive(Default)]
-pub(super) struct Table(Mutex<HashMap<TaskId, Arc<Running>>>);
+pub(super) struct Table(Mutex<HashMap<(TaskId, Token), Arc<Running>>>);
 
 impl Table {
     pub fn insert(&self, running: Arc<Running>) {
-        lock(&self.0).insert(running.attempt.id(), running);
+        lock(&self.0).insert(key(&running.attempt), running);
     }
 
     /// Takes this very attempt out; a later attempt of the same task stays.
     pub fn remove(&self, running: &Arc<Running>) {
         let mut table = lock(&self.0);
-        let id = running.attempt.id();
-        if table.get(&id).is_some_and(|found| Arc::ptr_eq(found, running)) {
-            table.remove(&id);
+        let key = key(&running.attempt);
+        if table.get(&key).is_some_and(|found| Arc::ptr_eq(found, running)) {
+            table.remove(&key);
         }
     }
 
-    pub fn get(&self, id: TaskId) -> Option<Arc<Running>> {
-        lock(&self.0).get(&id).cloned()
+    pub fn get(&self, id: TaskId, token: Token) -> Option<Arc<Running>> {
+        lock(&self.0).get(&(id, token)).cloned()
     }
 
     pub fn all(&self) -> Vec<Arc<Running>> {

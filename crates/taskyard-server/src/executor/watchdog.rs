@@ -86,7 +86,8 @@ fn watch_lane(pool: &Arc<Pool>, lane: &Arc<LaneFace>, config: &ServerConfig, now
     if lane.beat() != beat {
         return;
     }
-    let running = pool.table.get(attempt.id()).filter(|running| Arc::ptr_eq(&running.attempt, &attempt));
+    let running =
+        pool.table.get(attempt.id(), attempt.claimed.token).filter(|running| Arc::ptr_eq(&running.attempt, &attempt));
     let started = running.as_ref().map_or(since, |running| running.started);
     let Some(end) = overstays(&attempt, started, config, now) else { return };
     let outcome = end(&attempt);

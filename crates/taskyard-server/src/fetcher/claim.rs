@@ -42,8 +42,19 @@ impl Fetcher {
             alone,
             place,
         };
+        state.claims.begin(request.claim);
+        let got = self.ask(&request).await;
+        let tasks = match &got {
+            Got::Reply { reply, .. } => reply.tasks.iter().map(|task| (task.id, task.token)).collect(),
+            Got::Dead | Got::Nothing => Vec::new(),
+        };
+        state.claims.open(request.claim, tasks);
+        got
+    }
+
+    async fn ask(&self, request: &ClaimRequest) -> Got {
         failpoint!("claim", Before);
-        let error = match tokio::time::timeout(ANSWER_MAX, state.store.claim(&request)).await {
+        let error = match tokio::time::timeout(ANSWER_MAX, self.state.store.claim(request)).await {
             Ok(Ok(reply)) if reply.dead => return Got::Dead,
             Ok(Ok(reply)) => {
                 if !reply.tasks.is_empty() {
@@ -55,7 +66,7 @@ impl Fetcher {
             Err(_) => Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs())),
         };
         tracing::warn!(%error, "cannot claim tasks; trying again");
-        self.read_back(&request).await
+        self.read_back(request).await
     }
 
     /// The outcome of that claim is unknown: asks until the database tells what it did.

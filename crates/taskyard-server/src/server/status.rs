@@ -30,6 +30,8 @@ pub struct ServerStatus {
     pub tasks_unstarted: usize,
     /// Ends of attempts on their way to the database.
     pub ends_unwritten: usize,
+    /// Of these, ends that the database refuses; they are kept and tried again.
+    pub ends_held: usize,
     /// Threads given up that have not come back.
     pub threads_abandoned: usize,
     /// Questions of child processes that wait for their answers.
@@ -74,6 +76,7 @@ pub(super) fn status(state: &State) -> ServerStatus {
         tasks_running: figures.running,
         tasks_unstarted: figures.unstarted,
         ends_unwritten: state.unwritten(),
+        ends_held: counters.held.load(Ordering::Acquire),
         threads_abandoned: figures.abandoned,
         questions_open: figures.questions,
         ended_by_state: std::array::from_fn(|index| read(&counters.by_state[index])),

@@ -69,7 +69,8 @@ impl TaskContext {
     /// Returns when every change made so far is durable.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`] if another attempt may run already; the change was not stored.
+    /// [`Error::LeaseLost`] if another attempt may run already; what the database says if it stores the context in no way
+    /// ([`Error::NotStorable`] and the like). The change was not stored.
     pub async fn save_context(&self) -> Result<()> {
         if self.0.engine.store.is_none() {
             return Ok(());
@@ -89,6 +90,10 @@ impl TaskContext {
             recorded.as_mut().enable();
             if self.0.live(|live| live.lost) || self.0.is_decided() {
                 return Err(Error::LeaseLost(self.id()));
+            }
+            let refused = self.0.live(|live| live.not_storable.clone().filter(|(change, _)| *change >= wanted));
+            if let Some((_, error)) = refused {
+                return Err(error);
             }
             if self.0.live(|live| live.stored >= wanted) {
                 return Ok(());

@@ -17,8 +17,57 @@ impl Database {
         &self.0
     }
 
+    /// One of a cluster of one's own.
+    pub fn of(cluster: &taskyard_testkit::postgres::Cluster) -> Self {
+        Self(cluster.create_database())
+    }
+
     pub async fn open(&self) -> Arc<dyn Store> {
         PostgresStore::connect(&self.0, Options::default()).await.unwrap()
+    }
+
+    /// Runs SQL beside us.
+    pub async fn run(&self, sql: &str) {
+        let (client, connection) = tokio_postgres::connect(&self.0, tokio_postgres::NoTls).await.unwrap();
+        let driver = tokio::spawn(async move { connection.await.unwrap_or(()) });
+        client.batch_execute(sql).await.unwrap();
+        drop(client);
+        driver.await.unwrap();
+    }
+
+    /// From here on every end of a task of this kind is refused with an SQLSTATE.
+    pub async fn refuse_ends(&self, kind: &str, code: &str) {
+        self.run(&format!(
+            "create or replace function public.refuse() returns trigger language plpgsql as $$ begin
+                 raise exception 'not this one' using errcode = '{code}';
+             end $$;
+             create or replace trigger refuse before update on taskyard.task for each row
+                 when (old.state = 2 and new.state <> 2 and old.kind = '{kind}') execute function public.refuse();"
+        ))
+        .await;
+    }
+
+    /// From here on every log line of such a text is refused.
+    pub async fn refuse_lines(&self, text: &str) {
+        self.run(&format!(
+            "create or replace function public.refuse() returns trigger language plpgsql as $$ begin
+                 raise exception 'not this one';
+             end $$;
+             create or replace trigger refuse before insert on taskyard.task_log for each row
+                 when (new.message = '{text}') execute function public.refuse();"
+        ))
+        .await;
+    }
+
+    /// Nothing is refused any more.
+    pub async fn accept(&self) {
+        self.run("drop trigger if exists refuse on taskyard.task; drop trigger if exists refuse on taskyard.task_log")
+            .await;
+    }
+
+    /// From here on two tasks may not have the same result.
+    pub async fn refuse_equal_results(&self) {
+        self.run("create unique index one_result on taskyard.task (result)").await;
     }
 
     /// From here on no statement of ours is answered, until the guard goes.

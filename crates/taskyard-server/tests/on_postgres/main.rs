@@ -3,6 +3,7 @@
 // Tests may panic; clippy only knows those in `#[test]` functions themselves.
 #![allow(clippy::unwrap_used)]
 
+mod crash;
 mod database;
 mod outages;
 
@@ -32,6 +33,8 @@ mod log;
 mod on_demand;
 #[path = "../server/orders.rs"]
 mod orders;
+#[path = "../server/refusals.rs"]
+mod refusals;
 #[path = "../server/rescue.rs"]
 mod rescue;
 #[path = "../server/resting.rs"]

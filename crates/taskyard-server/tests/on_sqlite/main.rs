@@ -31,6 +31,8 @@ mod log;
 mod on_demand;
 #[path = "../server/orders.rs"]
 mod orders;
+#[path = "../server/refusals.rs"]
+mod refusals;
 #[path = "../server/rescue.rs"]
 mod rescue;
 #[path = "../server/resting.rs"]

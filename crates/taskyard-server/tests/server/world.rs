@@ -24,7 +24,10 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        let database = Database::new();
+        Self::on(Database::new()).await
+    }
+
+    pub async fn on(database: Database) -> Self {
         let store = database.open().await;
         store.migrate().await.unwrap();
         let client = Client::new(store.clone(), ClientConfig::default());

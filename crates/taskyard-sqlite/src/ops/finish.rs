@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension, params};
-use taskyard_core::store::{CASCADE_INLINE_MAX, CRASHES_MAX, Finish, Outcome as End, WriteReply};
+use taskyard_core::store::{CASCADE_INLINE_MAX, CRASHES_MAX, Finish, LOST_ALONE_MIN, Outcome as End, WriteReply};
 use taskyard_core::task::{AttemptOutcome, Failure};
 use taskyard_core::{ClaimId, TaskState, Token, WaitReason};
 
@@ -116,7 +116,21 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
             died(tx, row, AttemptOutcome::Crashed, Some(error), budget)
         }
         End::Beside => died(tx, row, AttemptOutcome::Lost, None, budget),
+        End::Lost(error) => lost(tx, row, error, budget),
     }
+}
+
+/// The database lost how it ended: again, or a dead letter if it may run only once.
+fn lost(tx: &mut Tx<'_>, row: &mut Row, error: &Failure, budget: &mut usize) -> Outcome<()> {
+    row.lost += 1;
+    keep_attempt(tx, row, AttemptOutcome::Lost, tx.now, Some(error))?;
+    if row.at_most_once {
+        row.blame(tx, error)?;
+        return end_and_tell(tx, row, TaskState::Failed, budget);
+    }
+    row.alone |= row.lost >= LOST_ALONE_MIN;
+    moves::enqueue(tx, row)?;
+    row.save(tx)
 }
 
 /// The body returned: the way that nearly all tasks go.

@@ -206,7 +206,10 @@ impl Picker {
         }
         let mut free = wanted;
         if let Some(max) = config.running_max {
-            free = free.min(usize::try_from(max - tx.count(queue, TaskState::Doing)?).unwrap_or(0));
+            let aside: i64 =
+                tx.sql(sql!("end_aside/of_queue"))?.query_row([&*tx.queue_name(queue)], |row| row.get(0))?;
+            let running = tx.count(queue, TaskState::Doing)? - aside;
+            free = free.min(usize::try_from(max - running).unwrap_or(0));
         }
         if let Some(rate) = config.rate {
             let mut starts = rate.free(tx.full_at(config)?, tx.now) as usize;

@@ -6,6 +6,7 @@ use taskyard_core::task::{AttemptOutcome, Failure};
 use taskyard_core::{ServerId, TaskState};
 
 use super::claim::orders_of;
+use super::ends::is_aside;
 use super::finish::worker_died;
 use crate::codec::{Bits, bits, bytes, int, opt_int};
 use crate::fault::Outcome;
@@ -49,6 +50,7 @@ fn free(tx: &mut Tx<'_>, server: ServerId) -> Outcome<StepReport> {
             if let Some(mut row) = Row::find_by_order(tx, order)?
                 && row.state() == TaskState::Doing
                 && row.server == Some(id)
+                && !is_aside(tx, &row)?
             {
                 free_one(tx, &mut row, server, &mut edges)?;
                 tasks += 1;

@@ -5,6 +5,7 @@ use taskyard_core::store::{Beat, BeatReply, BeatSeen, NewServer, ServerRecord, S
 use taskyard_core::{ServerId, TaskId, TaskState, Timestamp, Token};
 
 use super::claim::orders_of;
+use super::ends::is_aside;
 use super::rescue::claims;
 use crate::codec::{count, duration, flag, id, instant, int, micros, text};
 use crate::fault::Outcome;
@@ -73,6 +74,7 @@ pub(crate) fn leave(tx: &mut Tx<'_>, server: ServerId) -> Outcome<()> {
             if let Some(mut row) = Row::find_by_order(tx, order)?
                 && row.state() == TaskState::Doing
                 && row.server == Some(id)
+                && !is_aside(tx, &row)?
             {
                 release(tx, &mut row)?;
             }

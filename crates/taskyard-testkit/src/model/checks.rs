@@ -122,6 +122,7 @@ fn counters(before: &Task, outcome: Outcome, after: &Task) -> Result<(), String>
         Outcome::CutShort if before.at_most_once => [0, 0, 0, 0],
         Outcome::Released | Outcome::CutShort | Outcome::Parked(_) | Outcome::Expired => [-1, 0, 0, 0],
         Outcome::Crashed(_) => [0, 0, 0, 1],
+        Outcome::Lost(_) => [0, 0, 1, 0],
     };
     let counts = |task: &Task| [task.attempt, task.failures, task.lost, task.crashes].map(i64::from);
     let (was, is) = (counts(before), counts(after));

@@ -22,6 +22,7 @@ pub enum Outcome {
     Beside,
     Interrupted,
     Expired,
+    Lost(u8),
 }
 
 /// The answer to a fenced write.
@@ -164,6 +165,17 @@ impl Db {
                 self.died(id, AttemptOutcome::Crashed, Some(error), budget);
             }
             Outcome::Beside => self.died(id, AttemptOutcome::Lost, None, budget),
+            Outcome::Lost(error) => {
+                task.lost += 1;
+                task.keep_attempt(AttemptOutcome::Lost, Some(Blame::Given(error)));
+                if task.at_most_once {
+                    task.error = Some(Blame::Given(error));
+                    self.end_and_tell(id, TaskState::Failed, budget);
+                } else {
+                    task.alone |= task.lost >= taskyard_core::store::LOST_ALONE_MIN;
+                    self.enqueue(id);
+                }
+            }
         }
         let state = self.state(id);
         if rules.token_cleared_at_end && state.is_final() {

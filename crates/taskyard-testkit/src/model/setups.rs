@@ -97,7 +97,7 @@ impl Setup {
         Self {
             name: "killer",
             slots: 1,
-            ends: vec![Outcome::Crashed(1), Outcome::Beside],
+            ends: vec![Outcome::Crashed(1), Outcome::Beside, Outcome::Lost(2)],
             records: false,
             budget: Budget { lapses: 2, deaths: 1, freezes: 1, ends: 3, ..Budget::default() },
             ..Self::one_task()

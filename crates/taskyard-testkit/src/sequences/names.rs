@@ -168,5 +168,6 @@ pub(super) fn outcome(outcome: Outcome) -> store::Outcome {
         Outcome::Beside => store::Outcome::Beside,
         Outcome::Interrupted => store::Outcome::Interrupted,
         Outcome::Expired => store::Outcome::Expired,
+        Outcome::Lost(number) => store::Outcome::Lost(failure(number)),
     }
 }

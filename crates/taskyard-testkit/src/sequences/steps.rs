@@ -198,6 +198,7 @@ fn end() -> impl Strategy<Value = End> {
         3 => (0_u8..9).prop_map(Outcome::Crashed),
         2 => Just(Outcome::Beside),
         2 => Just(Outcome::Interrupted),
+        1 => (0_u8..9).prop_map(Outcome::Lost),
     ];
     (any::<u8>(), few(), outcome, proptest::option::weighted(0.1, 0_u8..9), 0_u8..2)
         .prop_map(|(run, any, outcome, context, logs)| End { run, any, outcome, context, logs })

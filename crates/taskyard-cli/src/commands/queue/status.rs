@@ -1,5 +1,5 @@
 //! `queue status`: exit code 0 healthy, 1 with anything that keeps tasks from being added or run: no live server, a task that
-//! has been runnable for too long, parked tasks, a database that takes no additions.
+//! has been runnable for too long, parked tasks, a database that takes no additions or refuses ends of tasks.
 
 use std::time::Duration;
 
@@ -39,6 +39,21 @@ impl Status {
                 moment::span(max_age)
             ));
         }
+        if status.ends_held > 0 {
+            problems.push(format!(
+                "the database refuses {} ends of tasks, which their servers hold (their logs say why)",
+                moment::number(status.ends_held)
+            ));
+        }
+        if status.ends_aside > 0 {
+            let first = store.ends_aside(None, None, 1).await?.pop();
+            let example = first.map_or_else(String::new, |end| format!(", for example {}", end.finish.id));
+            problems.push(format!(
+                "{} ends of tasks were set aside because the database does not take them (`taskyard task show ID` says \
+                 why{example})",
+                moment::number(status.ends_aside)
+            ));
+        }
         if status.misplaced > 0 {
             problems.push(
                 "enqueued tasks are missing from the runnable range, so that nothing runs them (a running server puts them \
@@ -68,6 +83,8 @@ impl Status {
                     .collect::<serde_json::Map<_, _>>(),
                 "estimated": moment::estimated(&status),
                 "parked": status.parked,
+                "ends_aside": status.ends_aside,
+                "ends_held": status.ends_held,
                 "oldest_enqueued_seconds": status.oldest_enqueued.map(|age| age.as_secs_f64()),
             }))?;
         } else {
@@ -78,6 +95,9 @@ impl Status {
                 grid.row([state.as_str(), &moment::tasks(&status, state)]);
             }
             grid.row(["parked", &moment::number(status.parked)]);
+            if status.ends_aside > 0 {
+                grid.row(["ends set aside", &moment::number(status.ends_aside)]);
+            }
             grid.row(["oldest enqueued", &status.oldest_enqueued.map_or_else(|| "-".into(), moment::span)]);
             grid.row(["health", &if problems.is_empty() { "good".to_owned() } else { problems.join("; ") }]);
             out.grid(grid)?;

@@ -1,7 +1,10 @@
 //! `task show ID`: everything that is stored about one task.
 
 use clap::Args;
-use taskyard::{Attempt, Error, Failure as TaskFailure, Progress, Store, StoredLogLine, TaskId, TaskRecord, shown};
+use taskyard::store::Outcome;
+use taskyard::{
+    Attempt, Error, Failure as TaskFailure, Progress, Store, StoredLogLine, TaskId, TaskRecord, TaskState, shown,
+};
 
 use super::{logs, tree};
 use crate::failure::Failure;
@@ -41,6 +44,8 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
     let context = store.context(record.id).await?.unwrap_or_default();
     let children = store.children(record.id, CHILDREN_MAX).await?;
     let lines = store.logs(record.id, 0, LINES_MAX + 1).await?;
+    let aside = store.ends_aside(Some(&[record.id]), None, 1).await?.pop();
+    let aside = aside.filter(|_| record.state == TaskState::Doing);
     if out.is_json() {
         let context = if context.is_empty() { b"{}" } else { context.as_slice() };
         out.json(&shown::Object::from([
@@ -48,6 +53,14 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
             ("attempts", shown::value(&attempts)),
             ("context", shown::stored(context)),
             ("children", shown::value(&children)),
+            (
+                "end_aside",
+                shown::value(&aside.as_ref().map(|end| {
+                    serde_json::json!({
+                        "outcome": word(&end.finish.outcome), "reason": end.reason, "since": end.since,
+                    })
+                })),
+            ),
             ("logs", shown::value(&lines.iter().take(LINES_MAX).map(StoredLogLine::to_json).collect::<Vec<_>>())),
         ]))?;
         return Ok(0);
@@ -55,6 +68,10 @@ async fn print(out: Out, store: &dyn Store, record: &TaskRecord) -> Result<u8, F
     let mut grid = Grid::new(["", ""]);
     for (name, value) in facts(record) {
         grid.row([name, &value]);
+    }
+    if let Some(end) = &aside {
+        let (outcome, since) = (word(&end.finish.outcome), moment::instant(end.since));
+        grid.row(["end set aside", &format!("{outcome}, since {since}; the database says: {}", end.reason)]);
     }
     if let Some(progress) = progress(&context) {
         grid.row(["progress", &progress]);
@@ -117,6 +134,23 @@ fn facts(record: &TaskRecord) -> Vec<(&'static str, String)> {
     put("finished", record.finished_at.map(moment::instant));
     put("server", record.server.map(|id| id.to_string()));
     facts
+}
+
+/// How an attempt ended whose end is set aside.
+const fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done { .. } => "done",
+        Outcome::Failed(_) => "failed",
+        Outcome::Retry { .. } => "failed, to be retried",
+        Outcome::Snooze { .. } => "snoozed",
+        Outcome::Released => "released",
+        Outcome::Parked { .. } => "parked",
+        Outcome::Crashed(_) | Outcome::Beside => "its worker died",
+        Outcome::Interrupted => "cancelled or stopped",
+        Outcome::Expired => "expired",
+        Outcome::CutShort => "cut short",
+        Outcome::Lost(_) => "lost",
+    }
 }
 
 /// How far the task says it is.

@@ -21,7 +21,8 @@ BEGIN
     IF v_queue.running_max IS NOT NULL THEN
         SELECT count(DISTINCT t.id) INTO v_doing
         FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id) JOIN taskyard.task t ON t.id = i.id
-        WHERE k.queue = p_queue AND t.state = 2;
+        WHERE k.queue = p_queue AND t.state = 2
+            AND NOT EXISTS (SELECT FROM taskyard.end_aside a WHERE a.task_id = t.id AND a.token = t.token);
         v_free := least(v_free, greatest(v_queue.running_max - v_doing, 0));
     END IF;
     RETURN least(v_free, 2000000000);

@@ -4,7 +4,9 @@ e AS (SELECT r.queue, count(*) AS enqueued, min(r.order_number) AS first FROM ta
 w AS (SELECT w.queue, count(*) AS waiting FROM taskyard.waiting w GROUP BY w.queue),
 d AS (
     SELECT t.queue, count(*) AS doing FROM (
-        SELECT DISTINCT i.id FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)) i
+        -- What is set aside is in no claim any more once its server has closed it.
+        SELECT i.id FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)
+        UNION SELECT a.task_id FROM taskyard.end_aside a) i
         JOIN taskyard.task t ON t.id = i.id AND t.state = 2
     GROUP BY t.queue
 ),

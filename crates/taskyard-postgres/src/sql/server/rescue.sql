@@ -30,7 +30,10 @@ BEGIN
     SELECT array_agg(l.id) INTO v_ids FROM (
         SELECT DISTINCT t.id FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)
             JOIN taskyard.task t ON t.id = i.id AND t.state = 2 AND t.server_id = p_id
-        WHERE k.server_id = p_id LIMIT 1001) l;
+        -- What is set aside has ended, though its row does not say so.
+        WHERE k.server_id = p_id
+            AND NOT EXISTS (SELECT FROM taskyard.end_aside a WHERE a.task_id = t.id AND a.token = t.token)
+        LIMIT 1001) l;
     IF coalesce(cardinality(v_ids), 0) <= 1000 THEN
         DELETE FROM taskyard.claim k WHERE k.server_id = p_id;
     ELSE

@@ -3,7 +3,7 @@
 -- became runnable or due (1), and in `state` whether any came to a final state.
 --
 -- codes: 0 done, 1 failed, 2 retry, 3 snooze, 4 released, 5 parked (the reason is the message), 6 crashed, 7 beside,
--- 8 interrupted, 9 expired, 10 cut short, which is a release unless the task may run only once.
+-- 8 interrupted, 9 expired, 10 cut short, which is a release unless the task may run only once, 11 lost.
 CREATE OR REPLACE FUNCTION taskyard.task_finish(
     p_ids uuid[], p_tokens uuid[], p_codes smallint[], p_results bytea[], p_after_us bigint[], p_types text[],
     p_messages text[], p_traces text[], p_contexts bytea[], p_log_ids uuid[], p_log_tokens uuid[], p_log_levels smallint[],
@@ -46,7 +46,7 @@ BEGIN
                 WHEN x.code = 4 THEN 1
                 WHEN x.code = 5 THEN 0
                 WHEN x.code = 6 THEN CASE WHEN x.crashes >= 2 OR x.at_most_once THEN 5 ELSE 1 END
-                WHEN x.code = 7 THEN CASE WHEN x.at_most_once THEN 5 ELSE 1 END
+                WHEN x.code IN (7, 11) THEN CASE WHEN x.at_most_once THEN 5 ELSE 1 END
                 ELSE 6 END::smallint AS target,
             CASE WHEN x.at_most_once THEN 'worker died and the task may run only once'
                 ELSE 'worker died 3 times' END AS verdict
@@ -54,7 +54,8 @@ BEGIN
     ), y AS MATERIALIZED (
         -- What the row says went wrong: 1 what is given, 2 expired, 3 its worker died, 4 cut short, 0 as before.
         SELECT j.*, CASE WHEN j.asked THEN 0 WHEN j.code IN (1, 2) THEN 1 WHEN j.code = 9 THEN 2
-            WHEN j.code IN (6, 7) AND j.target = 5 THEN 3 WHEN j.code = 10 THEN 4 ELSE 0 END AS blame
+            WHEN j.code IN (6, 7) AND j.target = 5 THEN 3 WHEN j.code = 10 THEN 4
+            WHEN j.code = 11 AND j.target = 5 THEN 1 ELSE 0 END AS blame
         FROM j
     ), h AS (
         -- Also of a death that ends the task: its row says `failed`, the attempt's says how.
@@ -64,7 +65,7 @@ BEGIN
             CASE y.code WHEN 2 THEN 2 WHEN 3 THEN 5 WHEN 6 THEN 4 ELSE 3 END,
             CASE WHEN y.code = 6 AND y.target = 5 THEN 'WorkerDied' ELSE y.type END,
             CASE WHEN y.code = 6 AND y.target = 5 THEN y.verdict ELSE y.message END, y.trace
-        FROM y WHERE NOT y.asked AND y.code IN (2, 3, 6, 7, 10) ORDER BY y.place
+        FROM y WHERE NOT y.asked AND y.code IN (2, 3, 6, 7, 10, 11) ORDER BY y.place
     ), w AS (
         INSERT INTO taskyard.waiting (task_id, run_at, reason, runtime, queue, parked)
         SELECT y.id, CASE WHEN y.code <> 5 THEN v_now + y.after_us * interval '1 microsecond' END,
@@ -78,7 +79,8 @@ BEGIN
             started_at = CASE WHEN y.asked OR y.code NOT IN (4, 5, 9) THEN t.started_at END,
             failures = t.failures + (NOT y.asked AND y.code IN (1, 2))::int,
             crashes = t.crashes + (NOT y.asked AND y.code = 6)::int,
-            alone = t.alone OR (NOT y.asked AND y.code IN (6, 7)),
+            lost = t.lost + (NOT y.asked AND y.code = 11)::int,
+            alone = t.alone OR (NOT y.asked AND (y.code IN (6, 7) OR y.code = 11 AND y.target = 1 AND t.lost >= 2)),
             run_at = CASE WHEN y.asked OR y.code NOT IN (2, 3) THEN t.run_at
                 WHEN y.target = 0 THEN v_now + y.after_us * interval '1 microsecond' END,
             error_type = CASE y.blame WHEN 1 THEN y.type WHEN 2 THEN 'Expired' WHEN 3 THEN 'WorkerDied'

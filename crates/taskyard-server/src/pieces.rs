@@ -1,0 +1,104 @@
+//! Writing what the database refuses as a whole in pieces, so that one item that it refuses holds up no other.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use futures_util::future::BoxFuture;
+use taskyard_core::Error;
+
+/// Refusals without one success in between, after which the database itself is taken to be in trouble: three halvings.
+pub(crate) const PROBES_MAX: usize = 14;
+
+/// The answer to one item.
+#[derive(Clone, Debug)]
+pub(crate) enum Piece<R> {
+    /// It was written.
+    Written(R),
+    /// It was not, and the error is what the database said of the smallest piece that held it.
+    Refused {
+        error: Error,
+        /// Whether that piece was the item alone.
+        alone: bool,
+    },
+}
+
+/// Halves a refused batch until each piece is either written or one item that is refused by itself. Stops early when
+/// the database cannot be reached, or when `probes_max` pieces were refused and none was written.
+pub(crate) async fn write<'a, R: Clone>(
+    items: usize,
+    refused: Error,
+    probes_max: usize,
+    mut attempt: impl FnMut(Range<usize>) -> BoxFuture<'a, Result<Vec<R>, Error>>,
+) -> Vec<Piece<R>> {
+    let alone = items == 1 && !refused.is_about_the_way();
+    let mut answers: Vec<Piece<R>> = vec![Piece::Refused { error: refused, alone }; items];
+    let (mut written, mut refusals) = (false, 0);
+    let mut open: VecDeque<Range<usize>> = VecDeque::new();
+    halve(&mut open, 0..items);
+    while let Some(range) = open.pop_front() {
+        match attempt(range.clone()).await {
+            Ok(replies) => {
+                written = true;
+                for (answer, reply) in answers[range].iter_mut().zip(replies) {
+                    *answer = Piece::Written(reply);
+                }
+            }
+            Err(error) => {
+                let away = error.is_about_the_way();
+                let alone = range.len() == 1 && !away;
+                refusals += 1;
+                answers[range.clone()].fill(Piece::Refused { error, alone });
+                if away || !written && refusals >= probes_max {
+                    break;
+                }
+                halve(&mut open, range);
+            }
+        }
+    }
+    answers
+}
+
+fn halve(open: &mut VecDeque<Range<usize>>, range: Range<usize>) {
+    if range.len() > 1 {
+        let middle = range.start + range.len() / 2;
+        open.push_back(range.start..middle);
+        open.push_back(middle..range.end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn try_all(count: usize, is_bad: impl Fn(usize) -> bool, probes_max: usize) -> (Vec<Piece<usize>>, usize) {
+        let mut calls = 0;
+        let answers = write(count, Error::Database("all".into()), probes_max, |range| {
+            calls += 1;
+            let bad = range.clone().any(&is_bad);
+            Box::pin(async move { if bad { Err(Error::Database("bad".into())) } else { Ok(range.collect()) } })
+        })
+        .await;
+        (answers, calls)
+    }
+
+    #[tokio::test]
+    async fn one_bad_item_holds_up_no_other() {
+        let (answers, calls) = try_all(1_000, |at| at == 377, PROBES_MAX).await;
+        for (at, answer) in answers.iter().enumerate() {
+            match answer {
+                Piece::Written(reply) => assert!(*reply == at && at != 377),
+                Piece::Refused { alone, .. } => assert!(*alone && at == 377, "{at}"),
+            }
+        }
+        assert!(calls <= 20, "{calls}");
+    }
+
+    #[tokio::test]
+    async fn a_database_that_refuses_all_is_not_asked_a_thousand_times() {
+        let (answers, calls) = try_all(1_000, |_| true, PROBES_MAX).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Piece::Refused { alone: false, .. })));
+        assert_eq!(calls, PROBES_MAX);
+        let (answers, _) = try_all(1_000, |_| true, usize::MAX).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Piece::Refused { alone: true, .. })));
+    }
+}

@@ -1,0 +1,70 @@
+//! Ends of attempts that are set aside: tried again now and then, by any server, for what stood in their way may be gone.
+//! And the note in this server's row of how many ends it holds that the database refuses, for `queue status`.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use taskyard_core::store::{EndAside, WriteReply};
+
+use crate::backoff::jittered;
+use crate::state::State;
+
+/// Time between two looks at what is held here.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// Ends read at once; results may be large.
+const PAGE: usize = 20;
+
+pub(super) async fn run(state: &State) {
+    loop {
+        tokio::time::sleep(jittered(state.config().refused_end_max)).await;
+        let mut after = None;
+        loop {
+            let page = match state.store.ends_aside(None, after, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look for ends that were set aside; trying again");
+                    break;
+                }
+            };
+            after = page.last().map(|end| end.finish.id);
+            for end in &page {
+                write(state, end).await;
+            }
+            if page.len() < PAGE {
+                break;
+            }
+        }
+    }
+}
+
+async fn write(state: &State, end: &EndAside) {
+    let (id, token) = (end.finish.id, end.finish.token);
+    let reply = match state.store.finish(std::slice::from_ref(&end.finish), &[]).await {
+        Ok(replies) => replies.first().copied().unwrap_or(WriteReply::Lost),
+        Err(error) => {
+            tracing::debug!(task = %id, %error, "the database still takes the end of this task in no way");
+            return;
+        }
+    };
+    match state.store.end_aside_settled(id, token).await {
+        Ok(()) => tracing::info!(task = %id, ?reply, "an end that had been set aside was written"),
+        Err(error) => tracing::warn!(task = %id, %error, "an end was written that still stands among those set aside"),
+    }
+}
+
+/// Keeps the note.
+pub(super) async fn note(state: &State) {
+    let mut told = (state.id(), 0);
+    loop {
+        tokio::time::sleep(NOTE_EVERY).await;
+        let held = (state.id(), state.counters.held.load(Ordering::Acquire));
+        if held == told || held.1 == 0 && told.1 == 0 {
+            continue;
+        }
+        let reason = crate::engine::lock(&state.counters.held_reason).clone();
+        let ends = u32::try_from(held.1).unwrap_or(u32::MAX);
+        if state.store.server_holds(held.0, ends, reason.as_deref().filter(|_| ends > 0)).await.is_ok() {
+            told = held;
+        }
+    }
+}

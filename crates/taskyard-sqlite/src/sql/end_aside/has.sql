@@ -1,0 +1,1 @@
+select 1 from ty_end_aside where task = ?1 and token = ?2
