@@ -60,7 +60,7 @@ async fn one_that_does_not_answer_makes_the_others_suspect() {
     store.server_beat(&one).await.unwrap();
     store.claim(&request(host.id, 1)).await.unwrap();
     let before = proxy.accepted();
-    assert_eq!(proxy.fault(Which::All, Fault::BlackHole), 3);
+    assert!(proxy.fault(Which::All, Fault::BlackHole) >= 3);
     store.server_beat(&one).await.unwrap_err();
     store.server_beat(&one).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(8);
