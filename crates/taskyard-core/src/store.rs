@@ -270,7 +270,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Tasks by state, the oldest enqueued, and servers: what `queue status` shows.
     async fn status(&self) -> Result<StoreStatus>;
 
-    /// Tries whether a task could be added now, and leaves nothing behind. [`Error::Full`] without space, `Refused` for a
+    /// Tries whether a task could be added now, and leaves nothing behind. [`Full`](crate::Error::Full) without space, `Refused` for a
     /// role that may not add.
     async fn check_writes(&self) -> Result<()>;
 

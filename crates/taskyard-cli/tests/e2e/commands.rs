@@ -21,7 +21,7 @@ fn a_task_is_added_with_all_its_options_and_shown() {
         &place,
         &[
             "--args",
-            r#"[1, "zwei", 1e400]"#,
+            r#"[1, "zwei", 1000000000000000000000000000001]"#,
             "--kwargs",
             r#"{"a": null}"#,
             "--queue",
@@ -62,9 +62,11 @@ fn a_task_is_added_with_all_its_options_and_shown() {
         assert_eq!(task[name], value, "{name}");
     }
     assert_eq!(task["retry"]["max_retries"], 9);
-    // The number is no float that a program could hold, and was kept as it was written.
+    // No float holds this number exactly; every view shows it as it was written.
+    let exact = "1000000000000000000000000000001";
+    assert!(place.ok(&["task", "show", &id, "--json"]).contains(exact));
     let text = place.ok(&["task", "show", &id]);
-    assert!(text.contains("1e400") && text.contains("a \\u{202e}name") && !text.contains('\u{202e}'), "{text}");
+    assert!(text.contains(exact) && text.contains("a \\u{202e}name") && !text.contains('\u{202e}'), "{text}");
     assert!(!place.ok(&["task", "show", &id, "--json"]).contains('\u{202e}'));
 
     let tree = place.ok(&["task", "show", &parent, "--tree"]);
