@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use taskyard_core::failpoint;
 use taskyard_core::{Error, Result};
 use tokio::sync::RwLockWriteGuard;
 use tokio::time::{Instant, timeout_at};
@@ -63,7 +64,9 @@ impl Transaction<'_> {
     }
 
     pub async fn commit(mut self) -> Result<(), Interrupted> {
+        failpoint!("commit", Before);
         self.answer(self.client.batch_execute("COMMIT")).await?;
+        failpoint!("commit", After);
         self.ended = true;
         Ok(())
     }
