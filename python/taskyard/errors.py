@@ -256,11 +256,16 @@ class WaitTimeout(TaskyardError, TimeoutError):
 PAUSE_MAX = 100 * 366 * 86_400.0
 
 
-def seconds(what: str, value: Any, most: float | None = None) -> float:
-    """A number of seconds, from a number or a timedelta; raises ``InvalidArgument`` for anything else."""
+def seconds(what: str, value: Any, most: float | None = None, *, signed: bool = False) -> float:
+    """A number of seconds, from a number or a timedelta; raises ``InvalidArgument`` for anything else.
+
+    A negative one is refused unless ``signed``.
+    """
     given = value.total_seconds() if isinstance(value, dt.timedelta) else value
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given <= sys.float_info.max:
-        raise InvalidArgument(f"{what}: {value!r} is no time from 0 up: give seconds or a timedelta")
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not is_number or not abs(given) <= sys.float_info.max or (given < 0 and not signed):
+        wanted = "a finite number of seconds" if signed else "a time from 0 up"
+        raise InvalidArgument(f"{what}: {value!r} is not {wanted}: give seconds or a timedelta")
     if most is not None and given > most:
         raise InvalidArgument(f"{what}: {value!r} is over a hundred years")
     return float(given)

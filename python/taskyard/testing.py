@@ -134,7 +134,7 @@ class Clock:
 
     def advance(self, seconds: float | dt.timedelta) -> None:
         """Moves it on; at once for all that asks the database."""
-        self._set(self._seconds + _seconds("seconds", seconds))
+        self._set(self._seconds + _seconds("seconds", seconds, signed=True))
 
     def reset(self) -> None:
         """Back to the host's time."""
