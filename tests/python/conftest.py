@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import uuid
 from collections.abc import Iterator
 
 import pytest
 from support.postgres import Cluster
 from support.project import Project
+
+# A signal that whoever started the tests ignores (`nohup`, a shell's background) would be ignored by every process that the
+# tests start, too: the servers of these tests must heed them all.
+for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 # The tests' own environment must not decide anything.
 for name in list(os.environ):

@@ -116,7 +116,8 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
     assert mind.refused["customer-5@example.org"] == 2 <= mails[5]["failures"] + mails[5]["lost"]
     assert "550 no such user" in mails[3]["error"]["message"]
     [dead] = project.json("dead", "list")
-    assert dead["id"] == ids["mails"][3] and mind.refused["customer-3@example.org"] == 1 + mails[3]["lost"]
+    # A lost attempt may have died before its mail was refused, or behind that.
+    assert dead["id"] == ids["mails"][3] and 1 <= mind.refused["customer-3@example.org"] <= 1 + mails[3]["lost"]
     # A hook has told the shop, once.
     eventually(lambda: rows("select task from alarm") == [(dead["id"],)], what="the alarm")
     mind.unknown.clear()
@@ -124,8 +125,8 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
     again = project.ended(dead["id"], 60)
     assert again["state"] == "done", again
     assert set(mind.arrived) == {f"customer-{n}@example.org" for n in range(20)}
-    # A worker that was killed between sending and saying so sends once more, with the same Message-ID.
-    assert sum(mind.arrived.values()) <= 22
+    # An attempt that was killed between sending and saying so sends once more, with the same Message-ID.
+    assert sum(mind.arrived.values()) <= 20 + sum(mail["lost"] for mail in mails)
 
     # Three in the morning in Berlin: once.
     berlin = ZoneInfo("Europe/Berlin")
