@@ -59,10 +59,15 @@ macro_rules! id_type {
 }
 
 /// A UUIDv7 whose bits beside the time are all random. The one of the `uuid` crate counts within a millisecond.
+///
+/// The bits come from the system: a generator of this process would go on alike in two children of a `fork`, and both would
+/// make the same ids.
 fn uuid_v7() -> Uuid {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
+    // Of a UUIDv4, bytes 6 and 8 hold its version and variant; all others are random.
+    let [a, b, c, d, e, f, _, _, _, g, h, i, j, ..] = Uuid::new_v4().into_bytes();
+    uuid::Builder::from_unix_timestamp_millis(millis, &[a, b, c, d, e, f, g, h, i, j]).into_uuid()
 }
 
 id_type!(

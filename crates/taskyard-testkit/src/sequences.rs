@@ -72,8 +72,19 @@ pub fn check<Making>(cases: u32, length: usize, fresh: impl Fn() -> Making + Syn
 where
     Making: Future<Output = Fixture>,
 {
+    check_from(0, cases, length, fresh);
+}
+
+/// As [`check`], with this seed unless `TASKYARD_SEED` names another.
+///
+/// # Panics
+/// As [`check`].
+pub fn check_from<Making>(seed: u32, cases: u32, length: usize, fresh: impl Fn() -> Making + Sync)
+where
+    Making: Future<Output = Fixture>,
+{
     let cases = cases * number("TASKYARD_SEQUENCES").unwrap_or(1);
-    let seed = number("TASKYARD_SEED").unwrap_or(0);
+    let seed = number("TASKYARD_SEED").unwrap_or(seed);
     match search(cases, length, seed, Rules::default(), &fresh) {
         Ok(tally) => {
             println!("{cases} sequences of {length} steps, seed {seed}: equal");

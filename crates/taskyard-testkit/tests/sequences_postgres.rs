@@ -43,5 +43,6 @@ async fn fresh() -> Fixture {
 
 #[test]
 fn postgresql_equals_the_model() {
-    sequences::check(300, 40, fresh);
+    // So few sequences see every change that matters with some seeds only; with 0, none of them retries a stopped task.
+    sequences::check_from(1, 300, 40, fresh);
 }
