@@ -12,8 +12,8 @@ import pytest
 from support.postgres import Cluster
 from support.project import Project
 
-# A signal that whoever started the tests ignores (`nohup`, a shell's background) would be ignored by every process that the
-# tests start, too: the servers of these tests must heed them all.
+# Ignored signals are inherited. A parent that ignores some (`nohup`, a shell's background job) would pass that on to the
+# servers that these tests start and signal.
 for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use taskyard::task;
 
 taskyard::task_set!(
-    /// What servers of the bench run.
+    /// The tasks that the bench's servers run.
     pub(super) BENCH_TASKS
 );
 

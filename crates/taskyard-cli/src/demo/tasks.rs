@@ -29,10 +29,10 @@ const NOT_OURS: Duration = Duration::from_secs(1);
 /// The least time between two writes of a task's progress.
 const PROGRESS_GAP: Duration = Duration::from_millis(250);
 
-/// What this demo works on.
+/// The directory that this demo works on.
 #[derive(Clone, Debug)]
 pub(super) struct Directory {
-    /// Its absolute path.
+    /// The directory's absolute path.
     pub(super) root: PathBuf,
     /// The only file that is written.
     pub(super) report: PathBuf,
