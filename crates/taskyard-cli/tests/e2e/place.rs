@@ -103,7 +103,8 @@ impl Place {
 fn application() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let build = ["build", "--quiet", "--package", "taskyard-cli", "--example", "files"];
+        // Of the whole workspace: the features are then those of the tests' own build, and nothing is built a second time.
+        let build = ["build", "--quiet", "--workspace", "--example", "files"];
         let status = Command::new(env!("CARGO")).args(build).current_dir(env!("CARGO_MANIFEST_DIR")).status();
         assert!(status.expect("cargo starts").success(), "the application is built");
         Path::new(env!("CARGO_BIN_EXE_taskyard")).with_file_name("examples").join("files")
