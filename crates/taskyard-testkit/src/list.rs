@@ -48,6 +48,7 @@ macro_rules! __conformance_list {
                 a_retry_is_refused_while_another_task_holds_the_key
                 a_retry_is_refused_while_another_task_is_to_start_with_the_key
                 a_retry_minds_a_key_that_is_held_for_a_time
+                a_retry_is_refused_however_either_task_holds_the_key
                 a_child_whose_key_is_taken_is_not_retried_with_its_parent
                 a_parked_task_whose_key_is_taken_stays_parked
                 of_concurrent_adders_one_wins

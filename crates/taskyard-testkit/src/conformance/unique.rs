@@ -210,6 +210,27 @@ pub(super) async fn a_retry_minds_a_key_that_is_held_for_a_time(yard: Yard) {
     assert_eq!(yard.store.retry(&[claimed.id]).await.unwrap(), [APPLIED]);
 }
 
+pub(super) async fn a_retry_is_refused_however_either_task_holds_the_key(yard: Yard) {
+    yard.freeze().await;
+    let timed = UniqueHold::For(Duration::from_secs(10));
+    for hold in [FINISHED, STARTED, timed] {
+        for other_hold in [FINISHED, STARTED, timed] {
+            let server = yard.server().await;
+            let first = yard.start(&server, unique("key", hold)).await;
+            server.fail(&first).await;
+            yard.advance(Duration::from_secs(10)).await;
+            let holder = add(&yard, other_hold).await;
+            assert!(!holder.existing, "{hold:?}, then {other_hold:?}: free");
+            let replies = yard.store.retry(&[first.id]).await.unwrap();
+            assert_eq!(replies, [ControlReply::KeyHeld(holder.id)], "{hold:?}, then {other_hold:?}");
+            server.done(&server.claim_one().await).await;
+            yard.advance(Duration::from_secs(10)).await;
+            assert_eq!(yard.store.retry(&[first.id]).await.unwrap(), [APPLIED], "{hold:?}, then {other_hold:?}");
+            server.done(&server.claim_one().await).await;
+        }
+    }
+}
+
 pub(super) async fn a_child_whose_key_is_taken_is_not_retried_with_its_parent(yard: Yard) {
     let server = yard.server().await;
     let parent = yard.add(task()).await;

@@ -28,7 +28,8 @@ BEGIN
         SELECT u.task_id INTO v_holder
         FROM taskyard.unique_key_take(ARRAY[v_task.key], ARRAY[p_id], NULL::bigint[]) u;
     ELSIF v_task.hold IS NOT NULL THEN
-        SELECT k.task_id INTO v_holder FROM taskyard.unique_key k WHERE k.key = v_task.key AND k.until > p_now;
+        SELECT k.task_id INTO v_holder FROM taskyard.unique_key k
+        WHERE k.key = v_task.key AND (k.until IS NULL OR k.until > p_now);
     END IF;
     RETURN nullif(v_holder, p_id);
 END
