@@ -1,9 +1,12 @@
 //! Claiming.
+//!
+//! A claim that meets a task which another transaction holds locked fails as a whole, after a second; from then on, claims pass
+//! over what is locked, which costs a look at each task's row, for as long as there is such a task.
 
 use std::time::Duration;
 
 use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed, ClaimsHeld, Finish, Outcome};
-use taskyard_core::{ClaimId, Result, ServerId, TaskId, Token};
+use taskyard_core::{ClaimId, Error, Result, ServerId, TaskId, Token};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -21,11 +24,32 @@ const ALONE_WAITING: i32 = 16;
 const PLAIN_PAYLOAD: i32 = 32;
 const PLAIN_CONTEXT: i32 = 64;
 const RESTRICTED: i32 = 128;
+const PASSED_OVER: i32 = 256;
+
+/// After a claim met a lock, how long claims pass over what is locked; as long again after each that passed something over.
+const AROUND_LOCKS: Duration = Duration::from_secs(10);
 
 /// Claims tasks.
 pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<ClaimReply> {
-    const SQL: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, \
-                       flags, priority, order_number FROM taskyard.task_claim($1, $2, $3, $4, $5, $6, $7, $8)";
+    if store.claims_around_locks() {
+        return run(store, request, AROUND).await;
+    }
+    match run(store, request, FLAT).await {
+        // Nothing was claimed: it may be tried again under the same id.
+        Err(Error::Locked(_)) => {
+            store.claim_around_locks(AROUND_LOCKS);
+            run(store, request, AROUND).await
+        }
+        answer => answer,
+    }
+}
+
+const FLAT: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, flags, \
+                    priority, order_number FROM taskyard.task_claim($1, $2, $3, $4, $5, $6, $7, $8)";
+const AROUND: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, flags, \
+                      priority, order_number FROM taskyard.task_claim_around($1, $2, $3, $4, $5, $6, $7, $8)";
+
+async fn run(store: &Inner, request: &ClaimRequest, sql: &str) -> Result<ClaimReply> {
     let limit = if request.alone { 1 } else { i32::try_from(request.limit).unwrap_or(i32::MAX) };
     // The rank is the priority turned round, so that one ascending comparison finds what comes after the place.
     let rank = request.place.map_or(i32::MIN, |place| !place.priority);
@@ -34,7 +58,7 @@ pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<Claim
         .pool
         .query(
             Role::Claim,
-            SQL,
+            sql,
             &[
                 (&request.server.0, Type::UUID),
                 (&request.claim.0, Type::UUID),
@@ -52,6 +76,9 @@ pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<Claim
     let full = read.seen > 0 && read.seen >= usize::try_from(limit).unwrap_or(usize::MAX) && !request.alone;
     if full {
         reply.place = read.last;
+    }
+    if reply.passed_over {
+        store.claim_around_locks(AROUND_LOCKS);
     }
     set_aside(store, read.corrupt).await?;
     Ok(reply)
@@ -119,6 +146,7 @@ fn read(rows: &[Row], reply: &mut ClaimReply) -> Result<Read> {
         let Some(id) = get::<Option<uuid::Uuid>>(row, 0)?.map(TaskId) else {
             reply.dead |= flags & DEAD != 0;
             reply.alone_waiting |= flags & ALONE_WAITING != 0;
+            reply.passed_over |= flags & PASSED_OVER != 0;
             continue;
         };
         read.seen += 1;

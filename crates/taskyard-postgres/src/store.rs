@@ -50,6 +50,8 @@ pub(crate) struct Inner {
     pub turned: Mutex<Option<Instant>>,
     /// When rows of ageing queues were last looked for that say nothing of it.
     pub strays: Mutex<Option<Instant>>,
+    /// Until then claims pass over what is locked.
+    around_locks: Mutex<Option<Instant>>,
     background: Mutex<Vec<AbortHandle>>,
 }
 
@@ -66,6 +68,7 @@ impl Inner {
             telling: AtomicBool::new(false),
             turned: Mutex::new(None),
             strays: Mutex::new(None),
+            around_locks: Mutex::new(None),
             background: Mutex::new(Vec::new()),
         }
     }
@@ -84,6 +87,16 @@ impl Inner {
     pub fn tell_signal(&self) {
         self.bells.signal.ring();
         self.tell(News::Signal);
+    }
+
+    /// Whether claims pass over what is locked now.
+    pub fn claims_around_locks(&self) -> bool {
+        let until = *self.around_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    pub fn claim_around_locks(&self, within: Duration) {
+        *self.around_locks.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + within);
     }
 
     pub fn ring_all(&self) {

@@ -177,3 +177,65 @@ async fn a_transaction_whose_client_vanished_is_ended_by_the_server() {
         assert!(Instant::now() < deadline, "its locks stay");
     }
 }
+
+/// A task at the head is locked, and another one's key, which starting it would free: claims pass over both, and the claim after the
+/// first does not wait for them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_pass_over_what_is_locked() {
+    let (store, url) = yard::fresh_with_address().await;
+    let mut batch = tasks(300);
+    batch[3].unique = Some(Unique { key: "k".into(), hold: UniqueHold::UntilStarted });
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    store.add(&batch).await.unwrap();
+    let locker = session(&url).await;
+    // As a caller does who adds a child to an enqueued task, or a task with a key, and does not commit.
+    let sql = format!(
+        "BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR NO KEY UPDATE; SELECT taskyard.enqueue('k', unique_key => 'k')",
+        batch[0].id
+    );
+    locker.batch_execute(&sql).await.unwrap();
+    let expected: Vec<_> =
+        batch.iter().map(|task| task.id).filter(|id| ![batch[0].id, batch[3].id].contains(id)).collect();
+    let claim = || async {
+        let reply = store.claim(&ClaimRequest { limit: 100, ..request(host.id, 100) }).await.unwrap();
+        assert!(reply.passed_over);
+        reply.tasks.into_iter().map(|task| task.id).collect::<Vec<_>>()
+    };
+    assert_eq!(claim().await, expected[..100], "in their order");
+    let began = Instant::now();
+    assert_eq!(claim().await, expected[100..200]);
+    assert_eq!(claim().await, expected[200..]);
+    assert!(claim().await.is_empty());
+    assert!(began.elapsed() < Duration::from_millis(900), "no claim waits for a lock any more: {:?}", began.elapsed());
+    locker.batch_execute("ROLLBACK").await.unwrap();
+    let reply = store.claim(&ClaimRequest { limit: 100, ..request(host.id, 100) }).await.unwrap();
+    let ids: Vec<_> = reply.tasks.iter().map(|task| task.id).collect();
+    assert_eq!((ids, reply.passed_over), (vec![batch[0].id, batch[3].id], false));
+    let ends: Vec<Finish> = reply.tasks.iter().map(done).collect();
+    assert_eq!(counts(&store.finish(&ends, &[]).await.unwrap()), (2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_passes_over_what_is_locked() {
+    let (store, url) = yard::fresh_with_address().await;
+    let (host, tasks) = claimed(&store, &tasks(50)).await;
+    let locker = session(&url).await;
+    let sql = format!("BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE", tasks[7].id);
+    locker.batch_execute(&sql).await.unwrap();
+    let beat = store.beats().await.unwrap().into_iter().find(|seen| seen.server == host).unwrap().beat;
+    let freed = store.rescue(host, beat, true).await.unwrap();
+    assert_eq!((freed.tasks, freed.more), (49, false));
+    let again = store.rescue(host, beat, true).await.unwrap();
+    assert_eq!((again.tasks, again.more), (0, false));
+    assert!(
+        store.beats().await.unwrap().iter().any(|seen| seen.server == host && seen.dead),
+        "it is still looked after"
+    );
+    locker.batch_execute("COMMIT").await.unwrap();
+    let rest = store.rescue(host, beat, true).await.unwrap();
+    assert_eq!((rest.tasks, rest.more), (1, false));
+    assert!(store.beats().await.unwrap().iter().all(|seen| seen.server != host));
+    let record = store.get(&[tasks[7].id]).await.unwrap().remove(0).unwrap();
+    assert_eq!(record.state, TaskState::Enqueued);
+}

@@ -14,6 +14,9 @@ use crate::engine::Engine;
 use crate::executor::{Executor, Figures, Queued};
 use crate::{ServerConfig, clock};
 
+/// How soon after a claim that passed over locked tasks the next one looks for them.
+const LOOK_LATER: Duration = Duration::from_secs(1);
+
 /// Where a server is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
@@ -78,6 +81,8 @@ pub(crate) struct State {
     pub beat_now: Notify,
     /// Asks fetchers to look for work now.
     pub look_now: watch::Sender<u64>,
+    /// A later look is on its way.
+    looks_later: AtomicBool,
     /// Claimed tasks on their way to an executor: the results that their arguments name are being read.
     pub filling: AtomicUsize,
     /// Ends that are not written yet.
@@ -106,6 +111,7 @@ impl State {
             lease: watch::Sender::new(Lease::Good),
             beat_now: Notify::new(),
             look_now: watch::Sender::new(0),
+            looks_later: AtomicBool::new(false),
             filling: AtomicUsize::new(0),
             unwritten: AtomicUsize::new(0),
             written: watch::Sender::new(0),
@@ -164,6 +170,19 @@ impl State {
 
     pub fn look(&self) {
         self.look_now.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Asks fetchers to look for work after a pause: what a claim passed over may be free then.
+    pub fn look_later(self: &Arc<Self>) {
+        if self.looks_later.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let state = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(LOOK_LATER).await;
+            state.looks_later.store(false, Ordering::Release);
+            state.look();
+        });
     }
 
     /// Gives tasks that have not started back, uncharged.

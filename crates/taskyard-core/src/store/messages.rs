@@ -328,6 +328,8 @@ pub struct ClaimReply {
     pub alone_waiting: bool,
     /// This server's lease is over: nothing was claimed.
     pub dead: bool,
+    /// Tasks were passed over because other transactions hold them locked. No notification tells when they are free.
+    pub passed_over: bool,
 }
 
 /// A task under a lease, with all that running it needs.

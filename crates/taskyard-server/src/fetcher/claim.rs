@@ -60,6 +60,9 @@ impl Fetcher {
                 if !reply.tasks.is_empty() {
                     failpoint!("claim", After);
                 }
+                if reply.passed_over {
+                    self.state.look_later();
+                }
                 return Got::Reply { claim: request.claim, reply };
             }
             Ok(Err(error)) => error,

@@ -154,6 +154,9 @@ impl Drain {
             place: None,
         };
         let reply = self.store.claim(&request).await?;
+        if reply.passed_over && reply.tasks.is_empty() && self.running.is_empty() {
+            return Err(Error::Locked("a task that could run".into()));
+        }
         let max = self.engine.limits().arguments_filled_bytes_max;
         let mut tasks = Vec::with_capacity(reply.tasks.len());
         for mut claimed in reply.tasks {

@@ -68,7 +68,12 @@ pub(crate) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Outcome<ClaimRep
     // Whoever got nothing because of tasks that were only moved out of the way is to look again.
     tx.memory.rings.work |= picker.cut.is_some();
     let place = if tasks.len() == limit { last } else { picker.cut };
-    Ok(ClaimReply { tasks, place: place.map(place_of), alone_waiting: picker.alone_waiting(tx)?, dead: false })
+    Ok(ClaimReply {
+        tasks,
+        place: place.map(place_of),
+        alone_waiting: picker.alone_waiting(tx)?,
+        ..ClaimReply::default()
+    })
 }
 
 fn place_of(candidate: Candidate) -> ClaimPlace {

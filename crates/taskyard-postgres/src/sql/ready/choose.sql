@@ -1,5 +1,27 @@
+-- Locks the row of a runnable task, and the unique key that starting it frees, unless another transaction holds one of them:
+-- false then, which the claim under way notes.
+CREATE OR REPLACE FUNCTION taskyard.task_lock(p_id uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_hold smallint;
+    v_key text;
+    v_free boolean;
+BEGIN
+    SELECT t.unique_hold, t.unique_key INTO v_hold, v_key FROM taskyard.task t WHERE t.id = p_id
+    FOR NO KEY UPDATE SKIP LOCKED;
+    v_free := FOUND OR NOT EXISTS (SELECT FROM taskyard.task t WHERE t.id = p_id);
+    IF v_free AND v_hold = 1 THEN
+        PERFORM FROM taskyard.unique_key k WHERE k.key = v_key AND k.task_id = p_id FOR UPDATE SKIP LOCKED;
+        v_free := FOUND OR NOT EXISTS (SELECT FROM taskyard.unique_key k WHERE k.key = v_key AND k.task_id = p_id);
+    END IF;
+    IF NOT v_free THEN
+        PERFORM set_config('taskyard.around_locks', 'met', true);
+    END IF;
+    RETURN v_free;
+END
+$$;
+
 -- Chooses and locks what a claim takes while some queue is paused, limited, set apart or still draining, or one task for
--- the alone lane.
+-- the alone lane. For `task_claim_around` it passes over tasks that other transactions hold locked.
 --
 -- A claim for queues that are all set apart does not look at the common lane. A row of a paused or limited queue that lies
 -- there (added while the queue was being changed) is moved to the queue's own lane here: that the change moves them is a
@@ -17,11 +39,13 @@ DECLARE
     v_rank int;
     v_order bigint;
     v_now timestamptz := taskyard.now();
+    v_around boolean := coalesce(current_setting('taskyard.around_locks', true), '') IN ('on', 'met');
 BEGIN
     IF p_alone THEN
         FOR v_row IN
             SELECT r.rank, r.order_number, r.turn, r.ctid, r.queue FROM taskyard.ready r
             WHERE r.lane = -1 - p_runtime AND (p_queues IS NULL OR r.queue = ANY(p_queues))
+                AND (NOT v_around OR taskyard.task_lock(r.task_id))
             ORDER BY r.lane, r.rank, r.order_number LIMIT 1000 FOR UPDATE SKIP LOCKED
         LOOP
             v_free := taskyard.queue_free(v_row.queue);
@@ -39,6 +63,7 @@ BEGIN
             SELECT r.rank, r.order_number, r.turn, r.ctid, r.queue FROM taskyard.ready r
             WHERE r.lane = p_runtime AND (r.rank, r.order_number) > (p_rank, p_order)
                 AND (p_queues IS NULL OR r.queue = ANY(p_queues))
+                AND (NOT v_around OR taskyard.task_lock(r.task_id))
             ORDER BY r.lane, r.rank, r.order_number LIMIT p_limit FOR UPDATE SKIP LOCKED) l;
         v_stray := NULL;
         IF v_rows IS NOT NULL AND EXISTS (SELECT FROM taskyard.queue q WHERE q.paused OR q.running_max IS NOT NULL OR q.rate_count IS NOT NULL) THEN
@@ -76,6 +101,7 @@ BEGIN
         SELECT array_agg(l::taskyard.candidate) INTO v_more FROM (
             SELECT r.rank, r.order_number, r.turn, r.ctid, r.queue FROM taskyard.ready r
             WHERE r.lane = 2 * v_queue.id + 2 + p_runtime AND (r.rank, r.order_number) > (v_rank, v_order)
+                AND (NOT v_around OR taskyard.task_lock(r.task_id))
             ORDER BY r.lane, r.rank, r.order_number LIMIT least(p_limit, v_free) FOR UPDATE SKIP LOCKED) l;
         v_rows := v_rows || v_more;
     END LOOP;

@@ -1,5 +1,6 @@
 -- Declares a server dead if its counter still stands at p_beat and its lease is over (or p_overdue), and frees up to
 -- 1,000 of its tasks. The lock on its row keeps its own claims and beats out: none slips in behind the declaration.
+-- A task whose row another transaction holds locked is left to a later call, and its claim with it.
 CREATE OR REPLACE FUNCTION taskyard.server_rescue(p_id uuid, p_beat bigint, p_overdue boolean,
     OUT tasks int, OUT more boolean, OUT woken int, OUT ended int)
 LANGUAGE plpgsql
@@ -28,21 +29,15 @@ BEGIN
         UPDATE taskyard.server s SET dead_at = v_now WHERE s.id = p_id;
     END IF;
     SELECT array_agg(l.id) INTO v_ids FROM (
-        SELECT DISTINCT t.id FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)
-            JOIN taskyard.task t ON t.id = i.id AND t.state = 2 AND t.server_id = p_id
+        SELECT t.id FROM (SELECT DISTINCT i.id FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)
+                WHERE k.server_id = p_id) c
+            JOIN taskyard.task t ON t.id = c.id AND t.state = 2 AND t.server_id = p_id
         -- What is set aside has ended, though its row does not say so.
-        WHERE k.server_id = p_id
-            AND NOT EXISTS (SELECT FROM taskyard.end_aside a WHERE a.task_id = t.id AND a.token = t.token)
-        LIMIT 1001) l;
-    IF coalesce(cardinality(v_ids), 0) <= 1000 THEN
-        DELETE FROM taskyard.claim k WHERE k.server_id = p_id;
-    ELSE
+        WHERE NOT EXISTS (SELECT FROM taskyard.end_aside a WHERE a.task_id = t.id AND a.token = t.token)
+        LIMIT 1001 FOR NO KEY UPDATE OF t SKIP LOCKED) l;
+    IF cardinality(v_ids) > 1000 THEN
         more := true;
         v_ids := v_ids[1:1000];
-    END IF;
-    IF v_ids IS NULL THEN
-        DELETE FROM taskyard.signal s WHERE s.server_id = p_id;
-        RETURN;
     END IF;
     WITH x AS MATERIALIZED (
         SELECT t.id, t.order_number, t.attempt, t.started_at, t.alone, t.cancel_requested OR t.stop_requested AS asked,
@@ -74,6 +69,12 @@ BEGIN
         array_agg(u.id ORDER BY u.order_number) FILTER (WHERE u.target >= 4 AND u.has_children),
         array_agg((u.target - 4)::smallint ORDER BY u.order_number) FILTER (WHERE u.target >= 4 AND u.has_children)
     INTO tasks, v_ready, v_ended, v_parents, v_kinds FROM u;
+    IF NOT more THEN
+        -- All but those in which a task is left that is locked.
+        DELETE FROM taskyard.claim k WHERE k.server_id = p_id AND NOT EXISTS (
+            SELECT FROM unnest(k.task_ids) AS i(id) JOIN taskyard.task t ON t.id = i.id AND t.state = 2 AND t.server_id = p_id
+            WHERE NOT EXISTS (SELECT FROM taskyard.end_aside a WHERE a.task_id = t.id AND a.token = t.token));
+    END IF;
     DELETE FROM taskyard.signal s WHERE s.server_id = p_id AND (NOT more OR s.task_id = ANY(v_ids));
     IF v_ready IS NOT NULL THEN
         PERFORM taskyard.ready_insert(v_ready);
