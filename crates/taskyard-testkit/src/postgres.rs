@@ -143,6 +143,17 @@ impl Cluster {
     /// # Panics
     /// If the server is away or refuses the SQL.
     pub fn psql_in(&self, database: &str, sql: &str) -> String {
+        self.try_psql_in(database, sql).unwrap_or_else(|why| panic!("psql failed: {why}"))
+    }
+
+    /// The same, for SQL that may fail.
+    ///
+    /// # Errors
+    /// What `psql` says.
+    ///
+    /// # Panics
+    /// If `psql` cannot be run.
+    pub fn try_psql_in(&self, database: &str, sql: &str) -> Result<String, String> {
         let name = database.rsplit('/').next().unwrap_or(database);
         let mut psql = self.binaries.command("psql");
         psql.args([
@@ -157,8 +168,37 @@ impl Cluster {
         .arg(format!("--port={}", self.port))
         .arg(format!("--dbname={name}"))
         .args(["--command", sql]);
-        let output = run(&mut psql, "psql");
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        let output = psql.output().unwrap_or_else(|error| panic!("psql: {error}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Dumps a database as it was when a snapshot was exported, and restores it as a new database; returns its address.
+    ///
+    /// # Panics
+    /// If the snapshot is gone, or a program fails.
+    pub fn copy_of_snapshot(&self, database: &str, snapshot: &str) -> String {
+        let copy = self.create_database();
+        let name = database.rsplit('/').next().unwrap_or(database);
+        let dump = self.directory.join("dump.sql");
+        let mut pg_dump = self.binaries.command("pg_dump");
+        pg_dump
+            .args(["--username=postgres", &format!("--snapshot={snapshot}")])
+            .arg(format!("--host={}", self.directory.display()))
+            .arg(format!("--port={}", self.port))
+            .arg("--file")
+            .arg(&dump)
+            .arg(name);
+        run(&mut pg_dump, "pg_dump");
+        let mut psql = self.binaries.command("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--username=postgres"])
+            .arg(format!("--host={}", self.directory.display()))
+            .arg(format!("--port={}", self.port))
+            .arg(format!("--dbname={}", copy.rsplit('/').next().unwrap_or_default()))
+            .arg("--file")
+            .arg(&dump);
+        run(&mut psql, "psql");
+        copy
     }
 
     /// Ends every other session of a database, as an administrator would; answers how many there were.
@@ -174,6 +214,12 @@ impl Cluster {
     pub fn stop_immediate(&self) {
         let mut stop = self.binaries.command("pg_ctl");
         run(stop.args(["stop", "--mode=immediate", "--silent", "-D"]).arg(self.directory.join("data")), "pg_ctl stop");
+    }
+
+    /// Stops the server in order, ending every session; returns when it is gone.
+    pub fn stop_fast(&self) {
+        let mut stop = self.binaries.command("pg_ctl");
+        run(stop.args(["stop", "--mode=fast", "--silent", "-D"]).arg(self.directory.join("data")), "pg_ctl stop");
     }
 
     /// Starts it again on the same port, after [`Cluster::stop_immediate`]; returns when it answers.

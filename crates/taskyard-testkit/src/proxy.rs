@@ -23,6 +23,8 @@ pub enum Fault {
     AnswersLost,
     /// Both ends are closed.
     Cut,
+    /// Both ends are reset: what was under way is lost, and both hear of an error.
+    Reset,
     /// Each chunk is forwarded this much later.
     Delay(Duration),
 }
@@ -34,6 +36,8 @@ pub enum Which<'a> {
     All,
     /// Those whose client has sent this text at any time, for example the name of an SQL function.
     Sent(&'a str),
+    /// Those that have this fault now.
+    Having(Fault),
 }
 
 #[derive(Debug)]
@@ -57,6 +61,13 @@ impl Connection {
 
     fn cut(&self) {
         self.open.store(false, Ordering::Release);
+        if self.fault() == Fault::Reset {
+            // Without lingering, the close that follows when both directions have ended is a reset.
+            for stream in [&self.client, &self.server] {
+                let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+            }
+            return;
+        }
         let _ = self.client.shutdown(Shutdown::Both);
         let _ = self.server.shutdown(Shutdown::Both);
     }
@@ -138,15 +149,21 @@ impl Proxy {
         connections.retain(|connection| connection.open.load(Ordering::Acquire));
         let mut count = 0;
         for connection in connections.iter() {
-            if matches!(which, Which::Sent(text) if !connection.has_sent(text)) {
+            let is_meant = match which {
+                Which::All => true,
+                Which::Sent(text) => connection.has_sent(text),
+                Which::Having(fault) => connection.fault() == fault,
+            };
+            if !is_meant {
                 continue;
             }
             *connection.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
-            if fault == Fault::Cut {
+            if matches!(fault, Fault::Cut | Fault::Reset) {
                 connection.cut();
             }
             count += 1;
         }
+        connections.retain(|connection| connection.open.load(Ordering::Acquire));
         count
     }
 
@@ -226,7 +243,7 @@ fn forward(connection: &Connection, from_client: bool) -> std::io::Result<()> {
             Fault::BlackHole => continue,
             Fault::AnswersLost if !from_client => continue,
             Fault::AnswersLost => {}
-            Fault::Cut => return Ok(()),
+            Fault::Cut | Fault::Reset => return Ok(()),
             Fault::Delay(delay) => thread::sleep(delay),
         }
         to.write_all(&buffer[..count])?;

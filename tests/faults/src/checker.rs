@@ -64,7 +64,7 @@ pub async fn check(store: &dyn Store, directory: &Path) -> Result<Verdict> {
                     verdict.decided_twice += usize::from(before != (state, result));
                 }
             }
-            Event::Ended { .. } => {}
+            Event::Ended { .. } | Event::Refused { .. } | Event::Merged { .. } | Event::Cancelling { .. } => {}
         }
     }
     verdict.added = added.len();

@@ -22,6 +22,23 @@ pub enum Event {
         /// The task.
         task: TaskId,
     },
+    /// The addition was refused for good: the task must not be there.
+    Refused {
+        /// The task.
+        task: TaskId,
+    },
+    /// Another task held the unique key: this one must not be there, and the holder was.
+    Merged {
+        /// The task that was to be added.
+        task: TaskId,
+        /// The task that held the key.
+        holder: TaskId,
+    },
+    /// A producer is about to cancel a task.
+    Cancelling {
+        /// The task.
+        task: TaskId,
+    },
     /// A body began.
     Started {
         /// The task.
@@ -55,16 +72,21 @@ pub enum Event {
 
 /// A ledger to write to.
 #[derive(Debug)]
-pub struct Ledger(Mutex<File>);
+pub struct Ledger {
+    file: Mutex<File>,
+    syncs: bool,
+}
 
 impl Ledger {
-    /// Opens `name` in a directory for appending.
+    /// Opens `name` in a directory for appending. With `FAULTS_UNSYNCED` in the environment it is not synced, which only a
+    /// power cut would show: what a killed process has written stays.
     ///
     /// # Errors
     /// The system's.
     pub fn open(directory: &Path, name: &str) -> io::Result<Self> {
         let path = directory.join(format!("{name}.ledger"));
-        Ok(Self(Mutex::new(OpenOptions::new().create(true).append(true).open(path)?)))
+        let file = Mutex::new(OpenOptions::new().create(true).append(true).open(path)?);
+        Ok(Self { file, syncs: std::env::var_os("FAULTS_UNSYNCED").is_none() })
     }
 
     /// Writes events and syncs them.
@@ -77,12 +99,27 @@ impl Ledger {
             text.push_str(&serde_json::to_string(event).expect("an event is plain data"));
             text.push('\n');
         }
-        let mut file = self.0.lock().expect("no writer panics");
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).expect("the ledger can be written");
+        let mut file = self.file.lock().expect("no writer panics");
+        let synced = |file: &mut File| if self.syncs { file.sync_data() } else { Ok(()) };
+        file.write_all(text.as_bytes()).and_then(|()| synced(&mut file)).expect("the ledger can be written");
     }
 }
 
-/// Reads every ledger of a directory; a last line that a kill cut off is left out.
+/// Reads a ledger; a last line that a kill cut off is left out.
+///
+/// # Errors
+/// The system's.
+pub fn read_file(path: &Path) -> io::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for line in BufReader::new(File::open(path)?).lines() {
+        if let Ok(event) = serde_json::from_str(&line?) {
+            events.push(event);
+        }
+    }
+    Ok(events)
+}
+
+/// Reads every ledger of a directory.
 ///
 /// # Errors
 /// The system's.
@@ -91,11 +128,7 @@ pub fn read_all(directory: &Path) -> io::Result<Vec<Event>> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "ledger") {
-            for line in BufReader::new(File::open(path)?).lines() {
-                if let Ok(event) = serde_json::from_str(&line?) {
-                    events.push(event);
-                }
-            }
+            events.extend(read_file(&path)?);
         }
     }
     Ok(events)

@@ -5,5 +5,6 @@
 //! ended, observers which ends they saw.
 
 pub mod checker;
+pub mod dice;
 pub mod ledger;
 pub mod tasks;

@@ -11,6 +11,8 @@ use crate::ledger::{Event, Ledger};
 
 /// Where the bodies of this process write.
 pub static LEDGER_DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+/// The address of the database, for bodies that end in a transaction of their own.
+pub static DATABASE: OnceLock<String> = OnceLock::new();
 
 fn ledger() -> &'static Ledger {
     static LEDGER: OnceLock<Ledger> = OnceLock::new();
@@ -34,11 +36,38 @@ pub struct Proof {
 /// Writes "started", takes `millis`, writes "ended", and answers which run it was.
 #[task(max_retries = 0, timeout = "0s")]
 pub async fn work(millis: u64, context: TaskContext) -> Proof {
+    run(millis, &context).await
+}
+
+async fn run(millis: u64, context: &TaskContext) -> Proof {
     let (task, token, process) = (context.id(), context.token().to_string(), std::process::id());
     ledger().write(&[Event::Started { task, attempt: context.attempt(), token: token.clone(), process }]);
     tokio::time::sleep(Duration::from_millis(millis)).await;
     ledger().write(&[Event::Ended { task, token: token.clone(), process }]);
     Proof { attempt: context.attempt(), token, process }
+}
+
+/// As `work`, and fails in its first `fails` attempts.
+#[task(max_retries = 0, timeout = "0s")]
+pub async fn deed(millis: u64, fails: u32, context: TaskContext) -> Result<Proof, String> {
+    let proof = run(millis, &context).await;
+    if context.attempt() <= fails { Err("on purpose".into()) } else { Ok(proof) }
+}
+
+/// As `work`, with its effect in a row of `nemesis.effect` in the transaction that ends it: there once, or not at all.
+#[task(max_retries = 0, timeout = "0s")]
+pub async fn effect(millis: u64, context: TaskContext) -> Result<Proof, Box<dyn std::error::Error + Send + Sync>> {
+    let proof = run(millis, &context).await;
+    let address = DATABASE.get().ok_or("the program set it before it started a server")?;
+    let (mut client, connection) = tokio_postgres::connect(address, tokio_postgres::NoTls).await?;
+    let connection = tokio::spawn(connection);
+    let transaction = client.transaction().await?;
+    transaction.execute("INSERT INTO nemesis.effect VALUES ($1)", &[&context.id().0]).await?;
+    taskyard::postgres::complete_in(&transaction, context.id(), context.token(), &serde_json::to_vec(&proof)?).await?;
+    transaction.commit().await?;
+    drop(client);
+    connection.await??;
+    Ok(proof)
 }
 
 /// Aborts its process each time.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use taskyard::Taskyard;
 use taskyard::settings::{Layer, Settings};
-use taskyard_faults::tasks::{LEDGER_DIRECTORY, SPARE_TASKS};
+use taskyard_faults::tasks::{DATABASE, LEDGER_DIRECTORY, SPARE_TASKS};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 #[tokio::main]
@@ -19,6 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: faults-server DATABASE LEDGERS".into());
     };
     LEDGER_DIRECTORY.set(ledgers.into()).map_err(|_| "set once")?;
+    DATABASE.set(database.clone()).map_err(|_| "set once")?;
     let environment = Layer { place: "the environment".into(), values: std::env::vars().collect(), strict: false };
     let flags = Layer { place: "the command line".into(), values: vec![("database".into(), database)], strict: true };
     let queue = Taskyard::with_settings(Settings::from_layers(&[environment, flags])?).await?;

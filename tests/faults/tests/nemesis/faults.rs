@@ -1,0 +1,265 @@
+//! What the nemesis does: one fault at a time, drawn from the seed, for some seconds.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use taskyard_faults::dice::Dice;
+use taskyard_testkit::postgres::Cluster;
+use taskyard_testkit::proxy::{Fault as Toxic, Which};
+
+use crate::processes::Processes;
+
+/// The database of a run.
+#[derive(Clone)]
+pub enum Database {
+    Postgres { cluster: &'static Cluster, address: String },
+    Sqlite { path: String },
+}
+
+impl Database {
+    pub fn address(&self) -> &str {
+        match self {
+            Self::Postgres { address, .. } => address,
+            Self::Sqlite { path } => path,
+        }
+    }
+}
+
+/// What a connection is for, by an SQL function that is called on it.
+const CONNECTIONS: [(&str, &str); 5] = [
+    ("heartbeats", "server_beat"),
+    ("claims", "task_claim"),
+    ("ends", "task_finish"),
+    ("additions", "task_add"),
+    ("notifications", "LISTEN"),
+];
+const TOXICS: [Toxic; 4] = [Toxic::BlackHole, Toxic::AnswersLost, Toxic::Cut, Toxic::Reset];
+/// Out of memory, an I/O error, an internal error, a serialization failure, a cancelled statement.
+const CODES: [&str; 5] = ["53200", "58030", "XX000", "40001", "57014"];
+const STEPS: [&str; 3] = ["add", "claim", "end"];
+/// Rows that a foreign transaction may hold locked.
+const LOCKS: [&str; 7] = [
+    "task WHERE state = 1 ORDER BY random() LIMIT 50",
+    "task WHERE state = 2",
+    "ready LIMIT 50",
+    "edge WHERE open LIMIT 50",
+    "claim",
+    "unique_key",
+    "server",
+];
+
+/// One fault. Places are those of [`Processes::slots`].
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Connections of one kind that exist fail and stay so: what was sent into a black hole does not come back.
+    Toxic { place: usize, connections: &'static str, sent: &'static str, toxic: Toxic },
+    /// Everything that a process sends and receives is late.
+    Late { place: usize, by: Duration },
+    /// All connections of a process end, and new ones are refused meanwhile.
+    Unreachable { place: usize },
+    /// A process is killed, or told to end.
+    Signal { place: usize, signal: &'static str },
+    /// A process stands still meanwhile.
+    Frozen { place: usize },
+    /// A step of tasks is refused by the database, for one row in so many.
+    Refused { step: &'static str, code: &'static str, one_in: u64 },
+    /// A foreign transaction holds rows locked.
+    Locked { rows: &'static str },
+    /// A foreign transaction holds SQLite's one lock for writing.
+    FileLocked,
+    /// PostgreSQL is stopped, and started again.
+    Restart { immediate: bool },
+}
+
+/// What a deck holds, each as often as it is to be drawn.
+#[derive(Clone, Copy, Debug)]
+enum Card {
+    Toxic,
+    Late,
+    Unreachable,
+    Kill,
+    Terminate,
+    Freeze,
+    Refuse,
+    Lock,
+    LockFile,
+    Restart(bool),
+}
+
+/// Faults in an order that the seed decides, so that a short run meets every kind.
+pub struct Deck {
+    dice: Dice,
+    all: Vec<Card>,
+    left: Vec<Card>,
+}
+
+impl Deck {
+    pub fn new(seed: u64, database: &Database) -> Self {
+        let processes = [Card::Kill, Card::Kill, Card::Kill, Card::Terminate, Card::Freeze, Card::Freeze];
+        let all = match database {
+            Database::Sqlite { .. } => [&processes[..], &[Card::LockFile; 2]].concat(),
+            Database::Postgres { .. } => [
+                &processes[..],
+                &[Card::Toxic; 8],
+                &[Card::Refuse; 4],
+                &[Card::Lock; 4],
+                &[Card::Late, Card::Unreachable, Card::Restart(true), Card::Restart(false)],
+            ]
+            .concat(),
+        };
+        Self { dice: Dice::new(seed), all, left: Vec::new() }
+    }
+
+    /// The next fault, and how long it is in force.
+    pub fn draw(&mut self) -> (Fault, Duration) {
+        if self.left.is_empty() {
+            self.left.clone_from(&self.all);
+        }
+        let dice = &mut self.dice;
+        let index = |dice: &mut Dice, below: usize| usize::try_from(dice.within(0..below as u64)).expect("an index");
+        let card = self.left.swap_remove(index(dice, self.left.len()));
+        let place = index(dice, 4);
+        let fault = match card {
+            Card::Toxic => {
+                let (connections, sent) = dice.pick(&CONNECTIONS);
+                Fault::Toxic { place, connections, sent, toxic: dice.pick(&TOXICS) }
+            }
+            Card::Late => Fault::Late { place, by: Duration::from_millis(dice.within(20..400)) },
+            Card::Unreachable => Fault::Unreachable { place },
+            Card::Kill => Fault::Signal { place, signal: "KILL" },
+            Card::Terminate => Fault::Signal { place, signal: "TERM" },
+            Card::Freeze => Fault::Frozen { place },
+            Card::Refuse => {
+                Fault::Refused { step: dice.pick(&STEPS), code: dice.pick(&CODES), one_in: dice.pick(&[1, 20]) }
+            }
+            Card::Lock => Fault::Locked { rows: dice.pick(&LOCKS) },
+            Card::LockFile => Fault::FileLocked,
+            Card::Restart(immediate) => Fault::Restart { immediate },
+        };
+        let time = match card {
+            Card::Kill | Card::Terminate | Card::Toxic => dice.within(200..800),
+            Card::Restart(_) => dice.within(100..1_000),
+            // Beyond the lease, or within it.
+            Card::Freeze => dice.within(500..4_000),
+            _ => dice.within(500..2_500),
+        };
+        (fault, Duration::from_millis(time))
+    }
+
+    /// The pause until the next one.
+    pub fn pause(&mut self) -> Duration {
+        Duration::from_millis(self.dice.within(50..500))
+    }
+
+    /// A process that dies just before the fault strikes, now and then: the next one comes up while it is in force.
+    pub fn victim(&mut self) -> Option<usize> {
+        self.dice.chance(20).then(|| usize::try_from(self.dice.within(0..4)).expect("it is small"))
+    }
+}
+
+impl Fault {
+    /// Its name in the report.
+    pub fn name(&self) -> String {
+        let role = |place: usize| if place < 2 { "server" } else { "client" };
+        match self {
+            Self::Toxic { connections, toxic, .. } => format!("{connections}: {toxic:?}"),
+            Self::Late { place, .. } => format!("{}: late", role(*place)),
+            Self::Unreachable { place } => format!("{}: unreachable", role(*place)),
+            Self::Signal { place, signal } => format!("{}: SIG{signal}", role(*place)),
+            Self::Frozen { place } => format!("{}: SIGSTOP", role(*place)),
+            Self::Refused { step, code, .. } => format!("{step}: {code}"),
+            Self::Locked { rows } => format!("locked: {}", rows.split(' ').next().unwrap_or_default()),
+            Self::FileLocked => "locked: the file".into(),
+            Self::Restart { immediate: true } => "PostgreSQL: immediate stop".into(),
+            Self::Restart { immediate: false } => "PostgreSQL: fast stop".into(),
+        }
+    }
+
+    /// Applies it, lets all run for so long, and lifts it. Whether it hit anything.
+    pub fn strike(&self, processes: &mut Processes, database: &Database, time: Duration) -> bool {
+        let (holder, hit) = match self {
+            Self::Toxic { .. } => (None, self.poison(processes) > 0),
+            _ => (self.apply(processes, database, time), true),
+        };
+        processes.run_for(time);
+        if let Some(holder) = holder {
+            // A lock that was refused or broken is over.
+            let _ = holder.join();
+        }
+        self.lift(processes, database);
+        hit
+    }
+
+    /// Applies a toxic; to how many connections. Clients have no heartbeats: what a place does not have, the others may.
+    fn poison(&self, processes: &Processes) -> usize {
+        let Self::Toxic { place, sent, toxic, .. } = self else { return 0 };
+        let places = (0..4).map(|step| (place + step) % 4);
+        let mut counts =
+            places.flat_map(|place| &processes.slots[place].proxy).map(|proxy| proxy.fault(Which::Sent(sent), *toxic));
+        counts.find(|count| *count > 0).unwrap_or(0)
+    }
+
+    fn apply(&self, processes: &mut Processes, database: &Database, time: Duration) -> Option<JoinHandle<()>> {
+        let proxies = |place: usize| processes.slots[place].proxy.iter();
+        match (self, database) {
+            (Self::Late { place, by }, _) => {
+                for proxy in proxies(*place) {
+                    proxy.fault(Which::All, Toxic::Delay(*by));
+                }
+            }
+            (Self::Unreachable { place }, _) => {
+                for proxy in proxies(*place) {
+                    proxy.refuse(true);
+                    proxy.fault(Which::All, Toxic::Cut);
+                }
+            }
+            (Self::Signal { place, signal }, _) => processes.signal(*place, signal),
+            (Self::Frozen { place }, _) => processes.signal(*place, "STOP"),
+            (Self::Refused { step, code, one_in }, Database::Postgres { cluster, address }) => {
+                cluster.psql_in(address, &format!("INSERT INTO nemesis.fault VALUES ('{step}', '{code}', {one_in})"));
+            }
+            (Self::Locked { rows }, Database::Postgres { cluster, address }) => {
+                let (cluster, address) = (*cluster, address.clone());
+                let sql = format!(
+                    "BEGIN; SET LOCAL lock_timeout = '1s'; SELECT 1 FROM taskyard.{rows} FOR UPDATE; \
+                     SELECT pg_sleep({}); ROLLBACK",
+                    time.as_secs_f64()
+                );
+                return Some(std::thread::spawn(move || drop(cluster.try_psql_in(&address, &sql))));
+            }
+            (Self::FileLocked, Database::Sqlite { path }) => {
+                let path = path.clone();
+                return Some(std::thread::spawn(move || {
+                    let Ok(file) = rusqlite::Connection::open(path) else { return };
+                    let _ = file.busy_timeout(Duration::from_secs(2));
+                    if file.execute_batch("BEGIN IMMEDIATE").is_ok() {
+                        std::thread::sleep(time);
+                    }
+                }));
+            }
+            (Self::Restart { immediate: true }, Database::Postgres { cluster, .. }) => cluster.stop_immediate(),
+            (Self::Restart { immediate: false }, Database::Postgres { cluster, .. }) => cluster.stop_fast(),
+            _ => {}
+        }
+        None
+    }
+
+    fn lift(&self, processes: &mut Processes, database: &Database) {
+        match (self, database) {
+            (Self::Late { place, by }, _) => {
+                if let Some(proxy) = &processes.slots[*place].proxy {
+                    proxy.fault(Which::Having(Toxic::Delay(*by)), Toxic::None);
+                }
+            }
+            (Self::Unreachable { place }, _) => {
+                processes.slots[*place].proxy.iter().for_each(|proxy| proxy.refuse(false));
+            }
+            (Self::Frozen { place }, _) => processes.signal(*place, "CONT"),
+            (Self::Refused { .. }, Database::Postgres { cluster, address }) => {
+                cluster.psql_in(address, "DELETE FROM nemesis.fault");
+            }
+            (Self::Restart { .. }, Database::Postgres { cluster, .. }) => cluster.start_again(),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The nemesis: servers and clients that are really killed, on databases that really fail, drawn from a seed.
+//!
+//! While clients add tasks of many forms and servers run them, one fault after the other strikes: connections that fail by
+//! what they are for, processes that are killed or stand still, statements that the database refuses, foreign locks, restarts
+//! of PostgreSQL. Then all faults end, everything drains within a bound, and a checker compares what the processes wrote down
+//! with what the database holds. It reports what the README promises: nothing lost, one decision, the time to recover, and
+//! memory. `cargo dev nemesis` runs more seeds, or one run over many tasks.
+//!
+//! `processes.rs`: who runs · `faults.rs`: what strikes · `checker.rs`: what must hold · `report.rs`: the figures ·
+//! `scenarios.rs`: faults that need a run of their own. The clients' work is `src/bin/faults-client.rs`.
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod checker;
+mod faults;
+mod processes;
+mod report;
+mod scenarios;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use faults::{Database, Deck};
+use processes::{Processes, Production};
+use report::Report;
+use taskyard::settings::Settings;
+use taskyard::store::ServerRecord;
+use taskyard::{TaskState, Taskyard};
+use taskyard_testkit::postgres::{Cluster, ClusterOptions};
+use tokio::sync::Mutex;
+
+/// Of the gate's run: so many tasks, and so long at most.
+const TASKS: u64 = 10_000;
+const STRIKES_MAX: Duration = Duration::from_secs(40);
+/// Additions a second, of all clients.
+const RATE: f64 = 250.0;
+/// From the last fault until everything has ended: the backlog, the deadlines of what hangs, and the last backoffs.
+const QUIET_MAX: Duration = Duration::from_secs(120);
+
+/// The database's own record of each end, and what makes it refuse a step.
+const WATCH: &str = "
+CREATE SCHEMA nemesis;
+CREATE TABLE nemesis.note (task uuid NOT NULL);
+CREATE TABLE nemesis.effect (task uuid NOT NULL);
+CREATE TABLE nemesis.fault (step text NOT NULL, code text NOT NULL, one_in int NOT NULL);
+CREATE TABLE nemesis.decision (task uuid NOT NULL, state smallint NOT NULL, was_final boolean NOT NULL);
+CREATE FUNCTION nemesis.watch() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    this_step text := CASE WHEN tg_op = 'INSERT' THEN 'add' WHEN new.state = 2 THEN 'claim' ELSE 'end' END;
+    refusal text;
+BEGIN
+    SELECT code INTO refusal FROM nemesis.fault WHERE step = this_step AND random() * one_in < 1;
+    IF refusal IS NOT NULL THEN
+        RAISE EXCEPTION 'the nemesis refuses' USING ERRCODE = refusal;
+    END IF;
+    IF tg_op = 'UPDATE' AND old.state <> new.state AND greatest(old.state, new.state) >= 3 THEN
+        INSERT INTO nemesis.decision VALUES (new.id, new.state, old.state >= 3);
+    END IF;
+    RETURN new;
+END $$;
+CREATE TRIGGER nemesis BEFORE INSERT OR UPDATE OF state ON taskyard.task FOR EACH ROW EXECUTE FUNCTION nemesis.watch();
+";
+
+/// Two runs at once would measure each other.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: not a number: {text}")))
+}
+
+#[test]
+fn on_postgresql() {
+    let _alone = ALONE.blocking_lock();
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    let durable = ClusterOptions { durable: true, settings: Vec::new() };
+    let cluster = CLUSTER.get_or_init(|| Cluster::start_with(&durable));
+    for seed in seeds() {
+        run(seed, &Database::Postgres { cluster, address: cluster.create_database() });
+    }
+}
+
+#[test]
+fn on_sqlite() {
+    let _alone = ALONE.blocking_lock();
+    for seed in seeds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue.db").to_str().unwrap().to_owned();
+        run(seed, &Database::Sqlite { path });
+    }
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    let first = number("TASKYARD_SEED").unwrap_or(1);
+    first..first + number("TASKYARD_SEEDS").unwrap_or(1)
+}
+
+/// The time in seconds of the epoch; the databases of these tests have the same clock.
+pub fn seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+fn run(seed: u64, database: &Database) {
+    let asked = number("TASKYARD_TASKS");
+    let (tasks, strikes_max) = (asked.unwrap_or(TASKS), asked.map_or(STRIKES_MAX, |_| Duration::MAX));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let settings = Settings { database: Some(database.address().to_owned()), ..Settings::default() };
+    let queue = runtime.block_on(Taskyard::with_settings(settings)).unwrap();
+    if let Database::Postgres { cluster, address } = database {
+        cluster.psql_in(address, WATCH);
+    }
+    let ledgers = tempfile::tempdir().unwrap();
+    let mut deck = Deck::new(seed, database);
+    let mut processes = Processes::start(database.address(), ledgers.path(), seed, Production { tasks, rate: RATE });
+    let (mut faults, mut lifted): (BTreeMap<String, usize>, _) = (BTreeMap::new(), Vec::new());
+    let began = Instant::now();
+    processes.run_for(Duration::from_secs(1));
+    while !processes.are_clients_done() && began.elapsed() < strikes_max {
+        if let Some(place) = deck.victim() {
+            processes.signal(place, "KILL");
+        }
+        let (fault, time) = deck.draw();
+        if fault.strike(&mut processes, database, time) {
+            lifted.push((seconds(), fault.name()));
+            *faults.entry(fault.name()).or_default() += 1;
+        } else {
+            *faults.entry("without a target".into()).or_default() += 1;
+        }
+        processes.run_for(deck.pause());
+    }
+    let struck_for = began.elapsed();
+    processes.end_production();
+    let calm = Instant::now();
+    loop {
+        processes.run_for(Duration::from_millis(100));
+        let status = runtime.block_on(queue.store().status());
+        let is_quiet = status.as_ref().is_ok_and(|status| {
+            [TaskState::Waiting, TaskState::Enqueued, TaskState::Doing]
+                .iter()
+                .all(|state| status.by_state[*state as usize] == 0)
+        });
+        if is_quiet && processes.are_clients_done() {
+            break;
+        }
+        assert!(calm.elapsed() < QUIET_MAX, "seed {seed}: not quiet {QUIET_MAX:?} after the last fault: {status:?}");
+    }
+    let quiet_after = calm.elapsed();
+    let findings = runtime.block_on(checker::check(queue.store().as_ref(), ledgers.path(), database));
+    let kind = if matches!(database, Database::Sqlite { .. }) { "SQLite" } else { "PostgreSQL" };
+    let servers = runtime.block_on(queue.store().servers()).unwrap();
+    let killed = |server: &ServerRecord| processes.killed.get(&server.pid).map(|at| (server.id, *at));
+    let killed = servers.iter().filter_map(killed).collect();
+    let (peaks, fallen) = (processes.peaks.clone(), processes.fallen.clone());
+    drop(processes);
+    let report = Report {
+        name: format!("{kind}, seed {seed}"),
+        faults,
+        lifted,
+        killed,
+        struck_for,
+        quiet_after,
+        peaks,
+        findings,
+    };
+    println!("{report}");
+    let broken = [report.broken(), fallen].concat();
+    if !broken.is_empty() {
+        let kept = ledgers.keep();
+        panic!(
+            "seed {seed} on {kind} (`cargo dev nemesis --seed {seed}`), ledgers in {}, {} broken promises:\n{}",
+            kept.display(),
+            report.findings.broken_count,
+            broken.join("\n")
+        );
+    }
+}
