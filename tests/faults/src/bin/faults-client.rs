@@ -1,6 +1,6 @@
 //! A program that adds tasks of many forms, to be killed: `faults-client DATABASE LEDGER-DIRECTORY SEED TASKS RATE`.
 //!
-//! Adds `TASKS` tasks, `RATE` a second at most, in steps that the seed draws: alone, in bulk, with parents, with unique keys,
+//! Adds `TASKS` tasks, `RATE` a second at most, in steps that the seed draws: alone (some in the queue `narrow`), in bulk, with parents, with unique keys,
 //! delayed, failing, at most once, cancelled, refused, and on PostgreSQL in transactions of its own. Each is written to the
 //! ledger `client-SEED` before it is added and after the answer. Ends when it has seen the end of every task that it added.
 
@@ -139,7 +139,10 @@ impl Producer {
         let millis = |dice: &mut Dice| dice.within(0..40);
         let quick = RetryPolicy { backoff_ms: 200, ..RetryPolicy::default() };
         match step {
-            Step::Alone => self.add(vec![deed(millis(&mut dice), 0)]).await,
+            Step::Alone => {
+                let queue = if dice.chance(25) { "narrow" } else { "default" };
+                self.add(vec![deed(millis(&mut dice), 0).queue(queue)]).await
+            }
             Step::Bulk(size) => self.add((0..size).map(|_| deed(millis(&mut dice), 0)).collect()).await,
             Step::Family(size) => self.add(family(&mut dice, size)).await,
             Step::Unique => {

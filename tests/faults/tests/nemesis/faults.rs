@@ -38,13 +38,14 @@ const TOXICS: [Toxic; 4] = [Toxic::BlackHole, Toxic::AnswersLost, Toxic::Cut, To
 const CODES: [&str; 5] = ["53200", "58030", "XX000", "40001", "57014"];
 const STEPS: [&str; 3] = ["add", "claim", "end"];
 /// Rows that a foreign transaction may hold locked.
-const LOCKS: [&str; 7] = [
+const LOCKS: [&str; 8] = [
     "task WHERE state = 1 ORDER BY random() LIMIT 50",
     "task WHERE state = 2",
     "ready LIMIT 50",
     "edge WHERE open LIMIT 50",
     "claim",
     "unique_key",
+    "queue",
     "server",
 ];
 

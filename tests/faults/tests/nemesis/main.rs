@@ -34,6 +34,9 @@ const TASKS: u64 = 10_000;
 const STRIKES_MAX: Duration = Duration::from_secs(40);
 /// Additions a second, of all clients.
 const RATE: f64 = 250.0;
+/// A queue of which few tasks run at once.
+const NARROW: &str = "narrow";
+const NARROW_MAX: u32 = 3;
 /// From the last fault until everything has ended: the backlog, the deadlines of what hangs, and the last backoffs.
 const QUIET_MAX: Duration = Duration::from_secs(120);
 
@@ -108,11 +111,12 @@ fn run(seed: u64, database: &Database) {
     if let Database::Postgres { cluster, address } = database {
         cluster.psql_in(address, WATCH);
     }
-    let ledgers = tempfile::tempdir().unwrap();
+    runtime.block_on(queue.limit_queue(NARROW, Some(NARROW_MAX))).unwrap();
+    let mut ledgers = tempfile::tempdir().unwrap();
     let mut deck = Deck::new(seed, database);
     let mut processes = Processes::start(database.address(), ledgers.path(), seed, Production { tasks, rate: RATE });
     let (mut faults, mut lifted): (BTreeMap<String, usize>, _) = (BTreeMap::new(), Vec::new());
-    let began = Instant::now();
+    let (began, mut broken, mut told) = (Instant::now(), Vec::new(), Instant::now());
     processes.run_for(Duration::from_secs(1));
     while !processes.are_clients_done() && began.elapsed() < strikes_max {
         if let Some(place) = deck.victim() {
@@ -126,6 +130,20 @@ fn run(seed: u64, database: &Database) {
             *faults.entry("without a target".into()).or_default() += 1;
         }
         processes.run_for(deck.pause());
+        // A database that does not answer just now has nothing to say about it.
+        let queues = runtime.block_on(queue.queues()).unwrap_or_default();
+        let over = queues.into_iter().filter(|queue| queue.name == NARROW && queue.doing > u64::from(NARROW_MAX));
+        broken.extend(
+            over.map(|queue| format!("{} tasks of a queue ran at once, its limit is {NARROW_MAX}", queue.doing)),
+        );
+        if asked.is_some() && told.elapsed() > Duration::from_secs(60) {
+            told = Instant::now();
+            println!(
+                "{:.0} s: {} tasks begun by clients that have ended",
+                began.elapsed().as_secs_f64(),
+                processes.begun
+            );
+        }
     }
     let struck_for = began.elapsed();
     processes.end_production();
@@ -141,7 +159,11 @@ fn run(seed: u64, database: &Database) {
         if is_quiet && processes.are_clients_done() {
             break;
         }
-        assert!(calm.elapsed() < QUIET_MAX, "seed {seed}: not quiet {QUIET_MAX:?} after the last fault: {status:?}");
+        if calm.elapsed() > QUIET_MAX {
+            ledgers.disable_cleanup(true);
+            let kept = ledgers.path().display();
+            panic!("seed {seed}, ledgers in {kept}: not quiet {QUIET_MAX:?} after the last fault: {status:?}");
+        }
     }
     let quiet_after = calm.elapsed();
     let findings = runtime.block_on(checker::check(queue.store().as_ref(), ledgers.path(), database));
@@ -162,12 +184,12 @@ fn run(seed: u64, database: &Database) {
         findings,
     };
     println!("{report}");
-    let broken = [report.broken(), fallen].concat();
+    broken.extend([report.broken(), fallen].concat());
     if !broken.is_empty() {
-        let kept = ledgers.keep();
+        ledgers.disable_cleanup(true);
         panic!(
             "seed {seed} on {kind} (`cargo dev nemesis --seed {seed}`), ledgers in {}, {} broken promises:\n{}",
-            kept.display(),
+            ledgers.path().display(),
             report.findings.broken_count,
             broken.join("\n")
         );
