@@ -72,11 +72,12 @@
 //!     in a limit, and nothing is told to its children. Any server tries such an end again by [`Store::finish`]; once it
 //!     was answered the row goes. A token that fits no more (the task was removed or edited by hand) is answered `Lost`.
 //! 17. **What a server holds** is what both sides say. A crash of the database may forget writes whose commits did not wait
-//!     for the disk: claims never do, and with `synchronous_commit = off` ends do not, either. A server compares the claims
-//!     that it knows with the rows of its claims and their tasks ([`Store::claims_held`]), again and again, a bounded number
-//!     at a time. A task that runs by its row and that the server does not hold, twice in a row, with no claim under way in
-//!     between, is ended as [`Outcome::Lost`] under the token that the row shows; an attempt that the server holds and that
-//!     no row shows is interrupted, and what it writes is refused.
+//!     for the disk: claims do not, unless one of their tasks may run only once, and with `synchronous_commit = off` ends
+//!     do not, either. A server compares the claims that it knows with the rows of its claims and their tasks
+//!     ([`Store::claims_held`]), again and again, a bounded number at a time. A task that runs by its row and that the server
+//!     does not hold, twice in a row, with no claim under way in between, is ended as [`Outcome::Lost`] under the token that
+//!     the row shows; an attempt that the server holds and that no row shows is interrupted, and what
+//!     it writes is refused.
 
 mod ends;
 mod glance;

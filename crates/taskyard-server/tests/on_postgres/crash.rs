@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use taskyard_core::client::Call;
 use taskyard_core::{TaskRef, TaskState};
 use taskyard_testkit::postgres::{Cluster, ClusterOptions};
 
@@ -107,4 +108,25 @@ async fn a_body_whose_claim_a_crash_forgot_is_interrupted() {
         }
     }
     panic!("the database has lost nothing");
+}
+
+/// A task that may run only once is claimed durably, even where nothing else is: no crash makes it run again.
+#[tokio::test]
+async fn a_crash_does_not_forget_the_claim_of_a_task_that_may_run_only_once() {
+    let cluster = forgetful();
+    let world = World::on(Database::of(&cluster)).await;
+    world.client.pause_queue("default").await.unwrap();
+    let task: TaskRef<u32> = world.add("hold", &(), Call::at_most_once);
+    task.get_task_id().await.unwrap();
+    let server = world.server(|config| config.lease = Duration::from_secs(120)).await;
+    cluster.psql("CHECKPOINT");
+    world.client.resume_queue("default").await.unwrap();
+    world.stage.seen("hold", 1).await;
+    crash(&cluster);
+    assert_eq!(states(&world, std::slice::from_ref(&task)).await, [TaskState::Doing]);
+    world.stage.open();
+    eventually("it has ended", async || states(&world, std::slice::from_ref(&task)).await == [TaskState::Done]).await;
+    assert_eq!(world.stage.count("hold"), 1);
+    server.stop();
+    within("the stop", server.wait()).await;
 }

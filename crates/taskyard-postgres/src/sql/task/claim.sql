@@ -1,7 +1,7 @@
 -- Claims up to p_limit tasks that are runnable now, in order of rank (= ~priority) and order number after the place
 -- (p_rank, p_order). A row whose id is null is a notice: flags 8 = this server's lease is over, 16 = a task that must
 -- run alone is waiting. In the others: 1 has parents, 2 expired, 4 alone, 32 its payload is plain JSON, 64 its context
--- is, 128 a role that may only add tasks added it. The priority is the one that it has come to.
+-- is, 128 a role that may only add tasks added it, 512 it may run only once. The priority is the one that it has come to.
 --
 -- Rejected: claiming from a partial index on the wide row's state (44,000 tasks/s against 48,000, and a third more WAL).
 -- The settings: a plan that is kept must not be one that was made while the tables were empty.
@@ -20,9 +20,12 @@ DECLARE
     v_limited text[];
     v_count int;
     v_size int;
+    v_durable text := CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+        ELSE current_setting('synchronous_commit') END;
 BEGIN
     -- A crash may forget a claim: the tasks are enqueued again, and the tokens of the forgotten one, being random, fit no
-    -- later write. A completion waits for the disk, and with it for all that was claimed before it.
+    -- later write. A completion waits for the disk, and with it for all that was claimed before it. A claim of a task that
+    -- may run only once waits for the disk: were it forgotten, the task would run again (flag 512 below).
     PERFORM set_config('synchronous_commit', 'off', true);
     -- Conflicts with the lock of a rescue: a server that was declared dead claims nothing that the rescue did not see.
     PERFORM FROM taskyard.server s WHERE s.id = p_server AND s.dead_at IS NULL AND s.lease_until > v_now FOR KEY SHARE;
@@ -57,7 +60,8 @@ BEGIN
             RETURNING t.id, t.token, t.kind, t.name, t.queue, t.payload, t.has_context, t.attempt, t.failures, t.policy,
                 t.timeout_ms, (t.has_parents::int + CASE WHEN t.attempt = 1 AND t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4
                 + (t.plain & 5) * 32)
-                AS flags, ~o.rank AS priority, t.order_number, t.unique_hold, t.unique_key
+                AS flags, ~o.rank AS priority, t.order_number, t.unique_hold, t.unique_key,
+                t.at_most_once
         ), f AS (
             DELETE FROM taskyard.unique_key y USING u
             WHERE u.unique_hold = 1 AND y.key = u.unique_key AND y.task_id = u.id
@@ -65,7 +69,8 @@ BEGIN
         SELECT u.id, u.token, u.kind, u.name, u.queue, u.payload,
             CASE WHEN u.has_context THEN (SELECT x.context FROM taskyard.task_context x WHERE x.task_id = u.id) END,
             u.attempt, u.failures, u.policy, u.timeout_ms, u.flags + CASE WHEN u.has_context AND
-                (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = u.id) THEN 64 ELSE 0 END,
+                (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = u.id) THEN 64 ELSE 0 END
+                + CASE WHEN u.at_most_once AND set_config('synchronous_commit', v_durable, true) <> '' THEN 512 ELSE 0 END,
             u.priority, u.order_number FROM u;
     ELSE
         RETURN QUERY WITH c AS MATERIALIZED (
@@ -86,7 +91,8 @@ BEGIN
             RETURNING t.id, t.token, t.kind, t.name, t.queue, t.payload, t.has_context, t.attempt, t.failures, t.policy,
                 t.timeout_ms, (t.has_parents::int + CASE WHEN t.attempt = 1 AND t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4
                 + (t.plain & 5) * 32)
-                AS flags, t.priority, t.order_number, t.unique_hold, t.unique_key
+                AS flags, t.priority, t.order_number, t.unique_hold, t.unique_key,
+                t.at_most_once
         ), f AS (
             DELETE FROM taskyard.unique_key y USING u
             WHERE u.unique_hold = 1 AND y.key = u.unique_key AND y.task_id = u.id
@@ -94,7 +100,8 @@ BEGIN
         SELECT u.id, u.token, u.kind, u.name, u.queue, u.payload,
             CASE WHEN u.has_context THEN (SELECT x.context FROM taskyard.task_context x WHERE x.task_id = u.id) END,
             u.attempt, u.failures, u.policy, u.timeout_ms, u.flags + CASE WHEN u.has_context AND
-                (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = u.id) THEN 64 ELSE 0 END,
+                (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = u.id) THEN 64 ELSE 0 END
+                + CASE WHEN u.at_most_once AND set_config('synchronous_commit', v_durable, true) <> '' THEN 512 ELSE 0 END,
             u.priority, u.order_number FROM u;
     END IF;
     GET DIAGNOSTICS v_count = ROW_COUNT;
