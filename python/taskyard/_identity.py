@@ -7,7 +7,9 @@ application only, and never causes an import.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import inspect
 import os
 import pathlib
@@ -295,6 +297,19 @@ class Functions:
             ):
                 return function  # type: ignore[no-any-return]
         return None
+
+    def fingerprint(self) -> str:
+        """Of the application's code: processes with the same one find the same functions."""
+        found = hashlib.sha256(repr((sys.version_info[:3], self.app, self.include, sorted(self.known))).encode())
+        for name, module in sorted(sys.modules.items()):
+            if not isinstance(module, types.ModuleType) or not self.is_ours(name, module):
+                continue
+            found.update(repr(name).encode())
+            file = getattr(module, "__file__", None)
+            if file is not None:
+                with contextlib.suppress(OSError), open(file, "rb") as source:
+                    found.update(hashlib.sha256(source.read()).digest())
+        return found.hexdigest()
 
     def _names(self, module: str) -> tuple[str, ...]:
         # The program's own file, under the name by which others know it.

@@ -78,11 +78,20 @@
 //!     does not hold, twice in a row, with no claim under way in between, is ended as [`Outcome::Lost`] under the token that
 //!     the row shows; an attempt that the server holds and that no row shows is interrupted, and what
 //!     it writes is refused.
+//! 18. **Kinds.** A server says which builds it is, one per runtime; all servers of a build know the same kinds. One that claimed
+//!     a task of a kind that it does not know ends it as [`Outcome::Refused`]: its build has refused the kind, and claims no
+//!     task of it again as soon as the task stands in the group of its kind. A group is a part of the runnable range for the
+//!     kinds that one set of builds refused; a claim reads those groups whose set its build is not in, merged in the order of
+//!     rule 4. A set only loses builds that have no server any more, so no task is hidden from a build that has not refused its
+//!     kind. A refused task is parked only if every build that has a server for its runtime and queue has refused its kind; a
+//!     server that does not say what it is has refused nothing. Where a task stands in the wrong group (it was there before its
+//!     kind was refused), it is moved by [`Store::regroup`], or by whoever claims and refuses it.
 
 mod ends;
 mod glance;
 mod messages;
 mod rows;
+mod serves;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +102,7 @@ pub use ends::{EndAside, OutcomeColumns};
 pub use glance::{EndedAttempt, Glance, GlanceAt};
 pub use messages::*;
 pub use rows::{Rows, begins_reading};
+pub use serves::{ParkedReason, RegroupReport, Serves};
 
 use crate::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, ScheduleRun, Tick};
 use crate::state::Runtime;
@@ -314,6 +324,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Renews the lease and fetches requests. `dead` in the answer: another server declared this one dead.
     async fn server_beat(&self, beat: &Beat) -> Result<BeatReply>;
 
+    /// Says anew what a server can run, which [`NewServer::serves`] said when it entered.
+    async fn server_serves(&self, server: ServerId, serves: &Serves) -> Result<()>;
+
+    /// Whether the build that a server is has refused this kind.
+    async fn has_refused(&self, server: ServerId, runtime: Runtime, kind: &str) -> Result<bool>;
+
     /// Leaves: the server holds nothing any more.
     async fn server_leave(&self, server: ServerId) -> Result<()>;
 
@@ -401,6 +417,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Compares up to `limit` tasks after `after`, in id order, with the runnable range, and puts what is missing there if
     /// `repair`. A repair from the beginning to the end ends the suspicion.
     async fn compare_ranges(&self, after: Option<TaskId>, limit: usize, repair: bool) -> Result<RangeReport>;
+
+    /// One step of keeping the groups of kinds: moves runnable tasks to the groups of their kinds, parks those that every live
+    /// build has refused, and forgets builds that had no server for a minute.
+    async fn regroup(&self) -> Result<RegroupReport>;
 
     /// Moves up what has stood long enough in a queue that ages.
     async fn age(&self) -> Result<AgeReport>;

@@ -44,17 +44,23 @@ pub(crate) async fn set(store: &Inner, queue: &str, every: Option<Duration>) -> 
 /// Moves the rows of a queue to its own lane, and tells those that say nothing when they age.
 async fn tell(store: &Inner, queue: &str) -> Result<()> {
     control::settle(store, queue).await?;
-    for lane in [0_i32, 1] {
+    let groups = "SELECT 0::bigint UNION ALL SELECT g.id::bigint << 32 FROM taskyard.kind_group g";
+    let mut lanes: Vec<i64> = Vec::new();
+    for row in &store.pool.query(Role::Ask, groups, &[]).await? {
+        let base: i64 = get(row, 0)?;
+        lanes.extend([base, base + 1]);
+    }
+    for lane in lanes {
         let (mut rank, mut order) = (i32::MIN, i64::MIN);
         loop {
             let rows = store
                 .pool
                 .query(
                     Role::Ask,
-                    "SELECT seen, rank, order_number FROM taskyard.queue_stamp($1, $2, $3, $4, $5)",
+                    "SELECT seen, rank, order_number FROM taskyard.queue_stamp_lane($1, $2, $3, $4, $5)",
                     &[
                         (&queue, Type::TEXT),
-                        (&lane, Type::INT4),
+                        (&lane, Type::INT8),
                         (&rank, Type::INT4),
                         (&order, Type::INT8),
                         (&STAMP_ROWS, Type::INT4),

@@ -34,6 +34,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0009_added_by", include_str!("migrations/0009_added_by.sql")),
     ("0010_encodings", include_str!("migrations/0010_encodings.sql")),
     ("0011_ends", include_str!("migrations/0011_ends.sql")),
+    ("0012_kinds", include_str!("migrations/0012_kinds.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

@@ -1,10 +1,12 @@
 //! Servers: entering, beating, leaving, being seen.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use taskyard_core::store::{Beat, BeatReply, BeatSeen, NewServer, ServerRecord, Signal};
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{Beat, BeatReply, BeatSeen, NewServer, ServerRecord, Serves, Signal};
 use taskyard_core::{Result, ServerId, TaskId, Timestamp, Token};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use crate::pool::Role;
@@ -23,25 +25,67 @@ pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
     // A connection is driven by the runtime that opened it. A server's first entry runs on its caller's, which may be busy: the
     // connection for heartbeats is left to be opened by the thread that beats.
     let role = if store.pool.is_open(Role::Beat) { Role::Beat } else { Role::Ask };
-    store
-        .pool
-        .ask(
-            role,
-            "SELECT taskyard.server_enter($1, $2, $3, $4, $5, $6)",
-            &[
-                (&server.id.0, Type::UUID),
-                (&clean(&server.name), Type::TEXT),
-                (&i64::from(server.pid), Type::INT8),
-                (&clean(&server.version), Type::TEXT),
-                (&millis(server.lease), Type::INT8),
-                (&i64::from(server.workers_max), Type::INT8),
-            ],
-        )
-        .await?;
+    let (name, version) = (clean(&server.name), clean(&server.version));
+    let (pid, lease, workers_max) = (i64::from(server.pid), millis(server.lease), i64::from(server.workers_max));
+    let params: [(&(dyn ToSql + Sync), Type); 6] = [
+        (&server.id.0, Type::UUID),
+        (&name, Type::TEXT),
+        (&pid, Type::INT8),
+        (&version, Type::TEXT),
+        (&lease, Type::INT8),
+        (&workers_max, Type::INT8),
+    ];
+    match &server.serves {
+        None => {
+            let sql = "SELECT taskyard.server_enter($1, $2, $3, $4, $5, $6)";
+            store.pool.ask(role, sql, &params).await?;
+        }
+        Some(serves) => {
+            let sql = "SELECT taskyard.server_enter_as($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+            let (runtimes, fingerprints) = builds(serves);
+            let all: Vec<_> = params
+                .into_iter()
+                .chain([
+                    (&runtimes as _, Type::INT2_ARRAY),
+                    (&fingerprints as _, Type::TEXT_ARRAY),
+                    (&serves.queues as _, Type::TEXT_ARRAY),
+                ])
+                .collect();
+            store.pool.ask(role, sql, &all).await?;
+        }
+    }
     if let Err(error) = set_limits(store).await {
         tracing::warn!(%error, "SQL's own functions do not keep to this server's limits: the database does not take them");
     }
     Ok(())
+}
+
+fn builds(serves: &Serves) -> (Vec<i16>, Vec<Cow<'_, str>>) {
+    serves.builds.iter().map(|(runtime, fingerprint)| (runtime.code(), clean(fingerprint))).unzip()
+}
+
+/// Says anew what a server can run.
+pub(crate) async fn serve(store: &Inner, server: ServerId, serves: &Serves) -> Result<()> {
+    let (runtimes, fingerprints) = builds(serves);
+    let params = [
+        (&server.0 as _, Type::UUID),
+        (&runtimes as _, Type::INT2_ARRAY),
+        (&fingerprints as _, Type::TEXT_ARRAY),
+        (&serves.queues as _, Type::TEXT_ARRAY),
+    ];
+    store.pool.ask(Role::Claim, "SELECT taskyard.server_serve($1, $2, $3, $4)", &params).await?;
+    Ok(())
+}
+
+/// Whether the build that a server is has refused this kind.
+pub(crate) async fn has_refused(store: &Inner, server: ServerId, runtime: Runtime, kind: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT FROM taskyard.server s
+            JOIN taskyard.kind k ON k.runtime = $2 AND k.kind = $3
+            JOIN taskyard.kind_group g ON g.id = k.group_id
+        WHERE s.id = $1 AND s.builds[$2 + 1] = ANY(g.builds))";
+    let params = [(&server.0 as _, Type::UUID), (&runtime.code() as _, Type::INT2), (&clean(kind) as _, Type::TEXT)];
+    let rows = store.pool.ask(Role::Claim, sql, &params).await?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
 /// Tells the database the limits of this server's settings: whoever adds by SQL is held to the same.

@@ -10,8 +10,8 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::{
     AddRequest, Added, AgeReport, Beat, BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ClaimsHeld,
     ControlReply, DeadTake, EndAside, Final, Finish, Glance, GlanceAt, MigrationReport, NewServer, ParentResult,
-    ParkedReason, PromoteReport, QueueStatus, RangeReport, Record, Retention, SchedulePut, SchemaStatus, ServerRecord,
-    StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
+    ParkedReason, PromoteReport, QueueStatus, RangeReport, Record, RegroupReport, Retention, SchedulePut, SchemaStatus,
+    ServerRecord, Serves, StepReport, Store, StoreStatus, TaskEdit, TaskFilter, TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, StoredLogLine, TaskRecord};
 use taskyard_core::wake::Bells;
@@ -419,6 +419,14 @@ impl Store for PostgresStore {
         servers::beat(&self.inner, beat).await
     }
 
+    async fn server_serves(&self, server: ServerId, serves: &Serves) -> Result<()> {
+        servers::serve(&self.inner, server, serves).await
+    }
+
+    async fn has_refused(&self, server: ServerId, runtime: Runtime, kind: &str) -> Result<bool> {
+        servers::has_refused(&self.inner, server, runtime, kind).await
+    }
+
     async fn server_leave(&self, server: ServerId) -> Result<()> {
         servers::leave(&self.inner, server).await
     }
@@ -520,6 +528,10 @@ impl Store for PostgresStore {
 
     async fn compare_ranges(&self, after: Option<TaskId>, limit: usize, repair: bool) -> Result<RangeReport> {
         upkeep::compare_ranges(&self.inner, after, limit, repair).await
+    }
+
+    async fn regroup(&self) -> Result<RegroupReport> {
+        upkeep::regroup(&self.inner).await
     }
 
     async fn age(&self) -> Result<AgeReport> {

@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{DeadTake, ParkedReason, PromoteReport, RangeReport, Retention, StepReport};
+use taskyard_core::store::{
+    DeadTake, ParkedReason, PromoteReport, RangeReport, RegroupReport, Retention, STEP_ROWS_MAX, StepReport,
+};
 use taskyard_core::{Result, ServerId, TaskId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -114,6 +116,20 @@ pub(crate) async fn unpark(store: &Inner, runtime: Runtime, reason: &str) -> Res
         store.tell_work();
     }
     Ok(report)
+}
+
+/// One step of keeping the groups of kinds.
+pub(crate) async fn regroup(store: &Inner) -> Result<RegroupReport> {
+    let limit = i32::try_from(STEP_ROWS_MAX).unwrap_or(i32::MAX);
+    let sql = "SELECT tasks, parked, groups, more FROM taskyard.kind_regroup($1)";
+    let rows = store.pool.query(Role::Claim, sql, &[(&limit, Type::INT4)]).await?;
+    let Some(row) = rows.first() else { return Ok(RegroupReport::default()) };
+    let (tasks, parked) = (size(row, 0)?, size(row, 1)?);
+    if tasks > parked {
+        // A claim may have passed by what was on its way.
+        store.tell_work();
+    }
+    Ok(RegroupReport { moved: tasks - parked, parked, groups: size(row, 2)?, more: get(row, 3)? })
 }
 
 pub(crate) async fn ranges_suspect(store: &Inner) -> Result<bool> {

@@ -249,9 +249,9 @@ impl Channel {
         Ok(said)
     }
 
-    /// Ready to run tasks, and to call hooks on death if there are some.
-    fn ready(&self, py: Python<'_>, hears_deaths: bool) -> PyResult<()> {
-        self.say(py, &FromChild::Ready { hears_deaths })
+    /// Ready to run tasks, and to call hooks on death if there are some; with the fingerprint of its code.
+    fn ready(&self, py: Python<'_>, hears_deaths: bool, code: String) -> PyResult<()> {
+        self.say(py, &FromChild::Ready { hears_deaths, code: Some(code) })
     }
 
     /// The hooks on death are about to be called.

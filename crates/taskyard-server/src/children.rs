@@ -135,6 +135,20 @@ impl Children {
         *self.engine.stopping.borrow()
     }
 
+    /// A child came up with this code: the server's build is that one from now on.
+    fn is_of(&self, code: Option<&str>) {
+        if let Some(code) = code.filter(|code| self.build_of(Some(code)).is_none()) {
+            self.engine.python_build.send_replace(code.to_owned());
+        }
+    }
+
+    /// The server's build, if it is one of this code.
+    fn build_of(&self, code: Option<&str>) -> Option<String> {
+        let build = self.engine.python_build.borrow().clone();
+        let is_same = code.is_some_and(|code| build.split('/').next() == Some(code));
+        is_same.then_some(build)
+    }
+
     fn end_unstarted(&self, queued: Queued, outcome: Outcome) {
         Attempt::new(queued.claimed, queued.claim, self.engine.clone()).end(outcome);
     }

@@ -5,8 +5,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use taskyard_core::store::{Finish, Outcome, Store, WriteReply};
-use taskyard_core::{ClaimId, Client, Error, Limits};
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{Finish, Outcome, Serves, Store, WriteReply};
+use taskyard_core::{AdditionId, ClaimId, Client, Error, Limits};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::attempt::Attempt;
@@ -29,6 +30,12 @@ pub(crate) struct Engine {
     pub stopping: watch::Sender<bool>,
     /// Rings when an executor has found out what it can run.
     pub learned: Notify,
+    /// Rings when this server has refused a kind.
+    pub refused: Notify,
+    /// The fingerprint of what the functions of this process are.
+    pub rust_build: String,
+    /// The fingerprint of what the children know; another one whenever that may have become more.
+    pub python_build: watch::Sender<String>,
     /// What is asked for, where nothing is claimed otherwise.
     pub wanted: Tray<Word>,
 }
@@ -81,7 +88,11 @@ impl Engine {
         store: Option<Arc<dyn Store>>,
         client: Option<Client>,
     ) -> Arc<Self> {
+        let rust_build = Serves::fingerprint_of(registry.kinds());
         Arc::new(Self {
+            rust_build,
+            python_build: watch::Sender::new(AdditionId::generate().to_string()),
+            refused: Notify::new(),
             registry,
             settings,
             store,
@@ -93,6 +104,25 @@ impl Engine {
             learned: Notify::new(),
             wanted: Tray::default(),
         })
+    }
+
+    /// What a server with this engine can run.
+    pub fn serves(&self) -> Serves {
+        let config = self.settings.get();
+        let rust = config.lanes.then(|| (Runtime::Rust, self.rust_build.clone()));
+        let python = config.children.is_some().then(|| (Runtime::Python, self.python_build.borrow().clone()));
+        Serves {
+            builds: rust.into_iter().chain(python).collect(),
+            queues: config.queues.clone().filter(|queues| !queues.is_empty()),
+        }
+    }
+
+    /// What the children know has become more than their code says: the server is a build of its own from now on.
+    pub fn is_another_python_build(&self) {
+        self.python_build.send_modify(|build| {
+            let code = build.split('/').next().unwrap_or_default().to_owned();
+            *build = format!("{code}/{}", AdditionId::generate());
+        });
     }
 
     pub fn limits(&self) -> Limits {

@@ -228,6 +228,7 @@ impl Fetcher {
         let keep = state.phase() == Phase::Running;
         let here = self.executor().runtime() == Runtime::Rust;
         let (mut ready, mut ends) = (Vec::with_capacity(tasks.len()), Vec::new());
+        let mut refused = false;
         for claimed in tasks {
             let outcome = if !keep {
                 Outcome::Released
@@ -242,11 +243,15 @@ impl Fetcher {
                     ready.push(Queued { claimed, claim, def, since, opened: Vec::new() });
                     continue;
                 }
-                Outcome::Parked { reason: parked_reason(&claimed.kind) }
+                refused = true;
+                Outcome::Refused { reason: parked_reason(&claimed.kind), build: state.engine.rust_build.clone() }
             };
             ends.extend(Attempt::new(claimed, claim, state.engine.clone()).conclude(outcome));
         }
         state.engine.ends.append(&mut ends);
+        if refused {
+            state.engine.refused.notify_one();
+        }
         if here && ready.iter().any(|queued| has_references(&queued.claimed)) {
             let (refer, plain): (Vec<_>, Vec<_>) =
                 ready.into_iter().partition(|queued: &Queued| has_references(&queued.claimed));

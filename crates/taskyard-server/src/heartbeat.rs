@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taskyard_core::failpoint;
-use taskyard_core::store::{Beat, BeatReply, NewServer};
+use taskyard_core::store::{Beat, BeatReply, NewServer, Serves};
 use taskyard_core::{Error, ServerId};
 
 use crate::attempt::Interrupt;
@@ -44,7 +44,7 @@ pub(crate) fn spawn(state: Arc<State>, stop: tokio::sync::watch::Receiver<bool>)
 }
 
 /// What a server says of itself when it enters.
-pub(crate) fn newcomer(id: ServerId, config: &ServerConfig) -> NewServer {
+pub(crate) fn newcomer(id: ServerId, config: &ServerConfig, serves: Serves) -> NewServer {
     NewServer {
         id,
         name: config.name.clone(),
@@ -52,6 +52,7 @@ pub(crate) fn newcomer(id: ServerId, config: &ServerConfig) -> NewServer {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         lease: config.lease,
         workers_max: count(config.workers),
+        serves: Some(serves),
     }
 }
 
@@ -166,8 +167,10 @@ async fn rise_again(state: &State) {
     loop {
         // A new id for each try: the row of one whose answer was lost lapses by itself.
         let (id, sent) = (ServerId::generate(), clock::elapsed());
-        match state.store.server_enter(&newcomer(id, &state.config())).await {
+        let serves = state.serves();
+        match state.store.server_enter(&newcomer(id, &state.config(), serves.clone())).await {
             Ok(()) => {
+                state.say(id, serves);
                 state.set_last_beat(sent);
                 state.identity.send_replace(id);
                 state.counters.reborn.fetch_add(1, Ordering::Relaxed);

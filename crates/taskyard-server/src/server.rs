@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taskyard_core::failpoint;
-use taskyard_core::store::Store;
+use taskyard_core::store::{Serves, Store};
 use taskyard_core::{Client, Error, Result, ServerId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -61,8 +61,9 @@ impl Server {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| thread_error(&error))?;
         let id = ServerId::generate();
-        enter(store.as_ref(), id, &config).await?;
         let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client));
+        let serves = engine.serves();
+        enter(store.as_ref(), id, &engine.settings.get(), &serves).await?;
         let mut executors: Vec<Box<dyn Executor>> = Vec::new();
         if engine.settings.get().lanes {
             executors.push(Box::new(Pool::new(engine.clone(), runtime.handle().clone())));
@@ -71,6 +72,7 @@ impl Server {
             executors.push(Box::new(Children::new(engine.clone(), command, runtime.handle().clone())));
         }
         let state = Arc::new(State::new(engine, store, executors, id));
+        state.say(id, serves);
         let (exit_tx, exit) = watch::channel(None);
         let (stop_beat, beat_stopped) = watch::channel(false);
         heartbeat::spawn(state.clone(), beat_stopped).map_err(|error| thread_error(&error))?;
@@ -98,11 +100,11 @@ fn thread_error(error: &std::io::Error) -> Error {
     Error::InvalidArgument { what: "server", why: format!("the system refuses a thread: {error}") }
 }
 
-async fn enter(store: &dyn Store, id: ServerId, config: &ServerConfig) -> Result<()> {
+async fn enter(store: &dyn Store, id: ServerId, config: &ServerConfig, serves: &Serves) -> Result<()> {
     let (began, mut backoff) = (Instant::now(), Backoff::default());
     loop {
         failpoint!("server_enter", Before);
-        let entered = store.server_enter(&heartbeat::newcomer(id, config)).await;
+        let entered = store.server_enter(&heartbeat::newcomer(id, config, serves.clone())).await;
         failpoint!("server_enter", After);
         match entered {
             // An answer that was lost: the row is there.

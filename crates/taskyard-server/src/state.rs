@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use taskyard_core::store::Store;
+use taskyard_core::store::{Serves, Store};
 use taskyard_core::{ServerId, TaskState};
 use tokio::sync::{Notify, watch};
 
@@ -95,6 +95,8 @@ pub(crate) struct State {
     pub beat_ended: watch::Sender<bool>,
     /// Held while hooks are told of dead letters.
     pub telling: tokio::sync::Mutex<()>,
+    /// What the database was told that this server can run, under which id.
+    pub said: Mutex<Option<(ServerId, Serves)>>,
     last_beat: Mutex<Duration>,
 }
 
@@ -118,6 +120,7 @@ impl State {
             worn_out: AtomicBool::new(false),
             beat_ended: watch::Sender::new(false),
             telling: tokio::sync::Mutex::default(),
+            said: Mutex::new(None),
             last_beat: Mutex::new(clock::elapsed()),
         }
     }
@@ -128,6 +131,16 @@ impl State {
 
     pub fn id(&self) -> ServerId {
         *self.identity.borrow()
+    }
+
+    /// What this server can run now.
+    pub fn serves(&self) -> Serves {
+        self.engine.serves()
+    }
+
+    /// The database was told.
+    pub fn say(&self, id: ServerId, serves: Serves) {
+        *crate::engine::lock(&self.said) = Some((id, serves));
     }
 
     pub fn phase(&self) -> Phase {

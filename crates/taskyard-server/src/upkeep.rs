@@ -1,5 +1,5 @@
 //! What any server does for all: moving what has become due, working off cascades, settling children that were added
-//! in callers' transactions, rescuing, pruning, releasing what was parked, setting queues apart, ageing, schedules, ends
+//! in callers' transactions, rescuing, pruning, releasing what was parked, keeping the groups of kinds, setting queues apart, ageing, schedules, ends
 //! that were set aside, and comparing what runs with what the database says.
 //!
 //! Every step is bounded and atomic in the store, and any number of servers may do the same at once. Nothing here runs
@@ -10,6 +10,7 @@ mod apart;
 mod aside;
 pub(crate) mod deaths;
 mod holdings;
+mod kinds;
 mod parked;
 mod prune;
 mod ranges;
@@ -35,6 +36,7 @@ pub(crate) async fn run(state: Arc<State>) {
         () = ranges::run(&state) => {}
         () = parked::run(&state) => {}
         () = apart::run(&state) => {}
+        () = kinds::run(&state) => {}
         () = ageing::run(&state) => {}
         () = schedules::run(&state) => {}
         () = aside::run(&state) => {}

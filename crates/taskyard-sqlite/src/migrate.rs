@@ -25,7 +25,7 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: [Migration; 10] = [
+const MIGRATIONS: [Migration; 11] = [
     Migration { version: 1, name: "0001_initial", sql: include_str!("migrations/0001_initial.sql") },
     Migration { version: 2, name: "0002_schedules", sql: include_str!("migrations/0002_schedules.sql") },
     Migration { version: 3, name: "0003_queues", sql: include_str!("migrations/0003_queues.sql") },
@@ -36,6 +36,7 @@ const MIGRATIONS: [Migration; 10] = [
     Migration { version: 8, name: "0008_expiry", sql: include_str!("migrations/0008_expiry.sql") },
     Migration { version: 9, name: "0009_encodings", sql: include_str!("migrations/0009_encodings.sql") },
     Migration { version: 10, name: "0010_ends", sql: include_str!("migrations/0010_ends.sql") },
+    Migration { version: 11, name: "0011_kinds", sql: include_str!("migrations/0011_kinds.sql") },
 ];
 
 /// The version of this program.

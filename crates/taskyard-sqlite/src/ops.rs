@@ -17,6 +17,7 @@ pub(crate) mod get;
 pub(crate) mod glance;
 pub(crate) mod held;
 pub(crate) mod history;
+pub(crate) mod kind;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod lookup;

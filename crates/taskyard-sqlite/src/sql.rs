@@ -27,6 +27,7 @@ mod tests {
             include_str!("migrations/0008_expiry.sql"),
             include_str!("migrations/0009_encodings.sql"),
             include_str!("migrations/0010_ends.sql"),
+            include_str!("migrations/0011_kinds.sql"),
         ] {
             connection.execute_batch(sql).unwrap();
         }
@@ -95,6 +96,10 @@ mod tests {
             sql!("end_aside/has"),
             sql!("task/held"),
             sql!("claim/page"),
+            sql!("kind/of_task"),
+            sql!("ready/lane_from"),
+            sql!("ready/between"),
+            sql!("ready/after"),
         ];
         for sql in hot {
             for step in plan(&connection, sql) {

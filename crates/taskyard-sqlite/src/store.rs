@@ -328,6 +328,16 @@ impl Store for SqliteStore {
         self.writer.write(move |tx| ops::server::beat(tx, &beat)).await
     }
 
+    async fn server_serves(&self, server: ServerId, serves: &Serves) -> Result<()> {
+        let serves = serves.clone();
+        self.writer.write(move |tx| ops::kind::serve(tx, server, &serves)).await
+    }
+
+    async fn has_refused(&self, server: ServerId, runtime: Runtime, kind: &str) -> Result<bool> {
+        let kind = kind.to_owned();
+        self.readers.read(move |read| ops::kind::has_refused(read, server, runtime, &kind)).await
+    }
+
     async fn server_leave(&self, server: ServerId) -> Result<()> {
         self.writer.write(move |tx| ops::server::leave(tx, server)).await
     }
@@ -445,6 +455,15 @@ impl Store for SqliteStore {
 
     async fn compare_ranges(&self, after: Option<TaskId>, limit: usize, repair: bool) -> Result<RangeReport> {
         self.writer.write(move |tx| ops::ranges::compare(tx, after, limit, repair)).await
+    }
+
+    async fn regroup(&self) -> Result<RegroupReport> {
+        // Nothing is written while no server says what it can run.
+        if self.readers.read(ops::kind::any).await? {
+            self.writer.write(ops::kind::regroup).await
+        } else {
+            Ok(RegroupReport::default())
+        }
     }
 
     async fn age(&self) -> Result<AgeReport> {

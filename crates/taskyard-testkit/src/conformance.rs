@@ -43,6 +43,7 @@ mod fencing;
 mod glances;
 mod graphs;
 mod held;
+mod kinds;
 mod listing;
 mod logs;
 mod parents_added;

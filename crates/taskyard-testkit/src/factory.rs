@@ -118,6 +118,7 @@ pub fn server() -> NewServer {
         version: env!("CARGO_PKG_VERSION").into(),
         lease: LEASE,
         workers_max: 4,
+        serves: None,
     }
 }
 

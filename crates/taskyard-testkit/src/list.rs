@@ -338,6 +338,31 @@ macro_rules! __conformance_list {
                 a_parked_task_may_expire
                 any_text_is_a_reason
             }
+            kinds {
+                a_refused_task_is_left_to_builds_that_may_know_it
+                what_is_added_later_is_not_claimed_by_the_build_that_refused
+                whatever_makes_it_runnable_puts_it_there
+                it_is_parked_once_every_live_build_has_refused
+                the_only_build_parks_at_once
+                a_server_that_says_nothing_has_refused_nothing
+                a_dead_server_counts_no_more
+                servers_of_other_queues_do_not_count
+                runtimes_are_apart
+                priority_and_order_hold_across_groups
+                thousands_are_regrouped_in_bounded_steps
+                many_kinds_share_few_groups
+                a_build_that_is_gone_is_forgotten_after_a_minute
+                groups_that_become_the_same_are_one
+                what_must_run_alone_is_refused_like_any_other
+                limits_and_pauses_count_for_all_groups_of_a_queue
+                a_queue_that_is_set_apart_takes_its_groups_along
+                people_reach_it_in_its_group
+                a_queue_that_ages_ages_in_every_group
+                a_key_that_was_held_until_the_start_is_taken_again
+                a_request_wins_over_a_refusal
+                a_server_may_become_another_build
+                a_claim_that_goes_on_from_a_place_reads_all_groups
+            }
             timers {
                 a_delayed_task_waits_for_its_time
                 an_instant_is_as_good_as_a_delay

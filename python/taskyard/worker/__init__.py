@@ -118,7 +118,7 @@ class Worker:
 
     def _on_begin(self, settings: dict[str, Any]) -> None:
         self.settings.update(settings)
-        self.channel.ready(bool(_hooks.death))
+        self.channel.ready(bool(_hooks.death), self.functions.fingerprint())
 
     def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
         for run in runs:

@@ -43,7 +43,8 @@ impl From<&Outcome> for OutcomeColumns {
             Outcome::Retry { after, error } => (2, pause(after), Some(error)),
             Outcome::Snooze { after } => (3, pause(after), None),
             Outcome::Released => (4, None, None),
-            Outcome::Parked { .. } => (5, None, None),
+            // Set aside as parked: programs of any version read it.
+            Outcome::Parked { .. } | Outcome::Refused { .. } => (5, None, None),
             Outcome::Crashed(error) => (6, None, Some(error)),
             Outcome::Beside => (7, None, None),
             Outcome::Interrupted => (8, None, None),
@@ -57,7 +58,7 @@ impl From<&Outcome> for OutcomeColumns {
             after_us,
             error_type: error.map(|error| error.error_type.clone()),
             error_message: match outcome {
-                Outcome::Parked { reason } => Some(reason.clone()),
+                Outcome::Parked { reason } | Outcome::Refused { reason, .. } => Some(reason.clone()),
                 _ => error.map(|error| error.message.clone()),
             },
             error_traceback: error.and_then(|error| error.traceback.clone()),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::serves::Serves;
 use crate::state::Runtime;
 use crate::task::{Failure, LogLine, NewTask};
 use crate::{AdditionId, ClaimId, Rate, RetryPolicy, ServerId, TaskId, TaskState, Timestamp, Token};
@@ -223,6 +224,8 @@ pub struct NewServer {
     pub lease: Duration,
     /// The most workers it runs.
     pub workers_max: u32,
+    /// What it can run; `None` if it does not say.
+    pub serves: Option<Serves>,
 }
 
 /// One beat of a server.
@@ -409,6 +412,14 @@ pub enum Outcome {
     /// Its body had begun and was ended for no fault of its own, by its server's stop or beside another body: as
     /// `Released`, but a task that may run only once is failed with `CutShort`.
     CutShort,
+    /// The build of this server does not know the task's kind, which is noted: enqueued again for the builds that may know
+    /// it; parked with this reason once every live build has refused the kind, or if no server says that it is this build.
+    Refused {
+        /// For example ``kind `app::send` ``.
+        reason: String,
+        /// The build's fingerprint, one of [`Serves::builds`].
+        build: String,
+    },
     /// This server cannot run it; tasks parked for the same reason share this text.
     Parked {
         /// For example ``kind `app::send` ``.
@@ -509,15 +520,6 @@ pub struct BeatSeen {
     pub dead: bool,
     /// The lease it takes with each beat.
     pub lease: Duration,
-}
-
-/// Why tasks are parked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ParkedReason {
-    /// The text.
-    pub reason: String,
-    /// How many.
-    pub count: u64,
 }
 
 /// How long finished tasks are kept, and how many.

@@ -79,6 +79,7 @@ impl<'a> Any<'a> {
                 Outcome::Snooze { after } => (3, Some(micros(*after)), None),
                 Outcome::Released => (4, None, None),
                 Outcome::Parked { .. } => (5, None, None),
+                Outcome::Refused { .. } => (12, None, None),
                 Outcome::Crashed(failure) => (6, None, Some(failure)),
                 Outcome::Beside => (7, None, None),
                 Outcome::Interrupted => (8, None, None),
@@ -88,9 +89,12 @@ impl<'a> Any<'a> {
             };
             any.codes.push(code);
             any.after_us.push(after);
-            any.types.push(failure.map(|failure| clean(&failure.error_type)));
+            any.types.push(match &item.outcome {
+                Outcome::Refused { build, .. } => Some(clean(build)),
+                _ => failure.map(|failure| clean(&failure.error_type)),
+            });
             any.messages.push(match &item.outcome {
-                Outcome::Parked { reason: text } => Some(reason(text)),
+                Outcome::Parked { reason: text } | Outcome::Refused { reason: text, .. } => Some(reason(text)),
                 _ => failure.map(|failure| clean(&failure.message)),
             });
             any.traces.push(failure.and_then(|failure| failure.traceback.as_deref()).map(clean));

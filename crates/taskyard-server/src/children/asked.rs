@@ -112,7 +112,7 @@ fn ended(children: &Children, child: &mut Child, slot: u64, end: End) -> Answeri
         child.idle_since = Instant::now();
     }
     let told = attempt.map(|(attempt, verdict)| {
-        let outcome = verdict.unwrap_or_else(|| outcome(&attempt, end));
+        let outcome = verdict.unwrap_or_else(|| outcome(&attempt, end, None));
         attempt.end_told(outcome)
     });
     children.changed.notify_one();

@@ -65,6 +65,8 @@ pub(super) struct Child {
     pub resting: BTreeMap<u64, bool>,
     pub born: Instant,
     pub ready: bool,
+    /// The fingerprint of its code, if it said one.
+    pub code: Option<String>,
     /// It was told to leave, or is to be ended.
     pub leaving: Option<Instant>,
     /// A body of it does not yield: it is ended when its neighbours have ended, or had their time.
@@ -106,6 +108,7 @@ impl Child {
             resting: BTreeMap::new(),
             born: now,
             ready: false,
+            code: None,
             leaving: None,
             condemned: None,
             idle_since: now,

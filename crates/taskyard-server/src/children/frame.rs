@@ -153,6 +153,8 @@ pub enum FromChild {
     Ready {
         /// Whether the application has hooks on death.
         hears_deaths: bool,
+        /// The fingerprint of the application's code: children with the same one know the same kinds. None if it does not say.
+        code: Option<String>,
     },
     /// The hooks on death are about to be called.
     Tells(u64),

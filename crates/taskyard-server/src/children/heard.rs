@@ -15,6 +15,7 @@ use super::yard::Yard;
 use crate::TaskError;
 use crate::attempt::{self, Attempt, Interrupt, judge};
 use crate::engine::lock;
+use crate::registry::kind_of_reason;
 use crate::task_error;
 
 /// Takes a message of a child.
@@ -23,7 +24,9 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
     let yard = &mut *yard;
     let Some(child) = yard.children.get_mut(&number) else { return };
     match message {
-        FromChild::Ready { hears_deaths } => {
+        FromChild::Ready { hears_deaths, code } => {
+            children.is_of(code.as_deref());
+            child.code = code;
             yard.telling.hooks = Some(hears_deaths);
             child.ready = true;
             child.idle_since = Instant::now();
@@ -119,6 +122,7 @@ fn stored(line: Line) -> LogLine {
 
 fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64, End)>) {
     let Some(child) = yard.children.get_mut(&number) else { return };
+    let build = children.build_of(child.code.as_deref());
     let now = Instant::now();
     let (mut outcomes, mut back, mut count) = (Vec::with_capacity(ends.len()), Vec::new(), 0);
     for (slot, end) in ends {
@@ -132,12 +136,12 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
             (Some(Flight::Sent { queued, .. }), end) => {
                 // It ended before it began, or both words came at once.
                 let attempt = unstarted(children, *queued);
-                let outcome = outcome(&attempt, end);
+                let outcome = outcome(&attempt, end, build.as_deref());
                 outcomes.push((attempt, outcome));
             }
             (Some(Flight::Started { attempt, verdict, .. }), end) => {
                 count += 1;
-                let outcome = verdict.unwrap_or_else(|| outcome(&attempt, end));
+                let outcome = verdict.unwrap_or_else(|| outcome(&attempt, end, None));
                 outcomes.push((attempt, outcome));
             }
         }
@@ -163,11 +167,13 @@ fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attemp
 }
 
 /// What is to be written of an end.
-pub(super) fn outcome(attempt: &Attempt, end: End) -> Outcome {
+///
+/// `build`: the server's, if the child that says so is of that one.
+pub(super) fn outcome(attempt: &Attempt, end: End, build: Option<&str>) -> Outcome {
     match end {
         End::Returned(result) => judge(attempt, attempt::End::Returned(Ok(result.into_vec()))),
         End::Raised { wish: Wish::Cancelled, .. } if attempt.interrupted().is_some() => {
-            outcome(attempt, End::Interrupted)
+            outcome(attempt, End::Interrupted, None)
         }
         End::Raised { wish: Wish::Cancelled, .. } if *attempt.engine.stopping.borrow() => Outcome::CutShort,
         End::Raised { wish: Wish::Cancelled, .. } if !attempt.claimed.alone => Outcome::Beside,
@@ -186,7 +192,14 @@ pub(super) fn outcome(attempt: &Attempt, end: End) -> Outcome {
             Some(why) => judge(attempt, attempt::End::Interrupted(why)),
             None => Outcome::Interrupted,
         },
-        End::Parked(reason) => Outcome::Parked { reason },
+        // A child of other code says nothing about this server's build: its tasks wait until this server is asked.
+        End::Parked(reason) => match build.filter(|_| kind_of_reason(&reason) == Some(&attempt.claimed.kind)) {
+            Some(build) => {
+                attempt.engine.refused.notify_one();
+                Outcome::Refused { reason, build: build.to_owned() }
+            }
+            None => Outcome::Parked { reason },
+        },
         End::Recalled => Outcome::Released,
     }
 }

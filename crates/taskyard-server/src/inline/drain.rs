@@ -66,8 +66,8 @@ struct Drain {
 async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>) -> Result<usize> {
     let config = ServerConfig { name: "drain".into(), lease: LEASE, ..ServerConfig::default() };
     let server = ServerId::generate();
-    store.server_enter(&newcomer(server, &config)).await?;
     let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client.clone()));
+    store.server_enter(&newcomer(server, &engine.settings.get(), engine.serves())).await?;
     let records = tokio::task::spawn_local(recorder::run(engine.clone(), store.clone()));
     let mut drain = Drain { engine, store, server, client, running: HashMap::new(), ran: 0 };
     let ran = drain.run_all().await;
@@ -136,6 +136,7 @@ impl Drain {
         while self.store.promote().await?.more {}
         while more(self.store.cascade().await?) {}
         while more(self.store.settle().await?) {}
+        while self.store.regroup().await?.more {}
         Ok(())
     }
 
@@ -186,8 +187,8 @@ impl Drain {
                 self.ran += 1;
                 tokio::task::spawn_local(one(attempt, def));
             } else {
-                let reason = parked_reason(kind);
-                attempt.end(Outcome::Parked { reason });
+                let (reason, build) = (parked_reason(kind), self.engine.rust_build.clone());
+                attempt.end(Outcome::Refused { reason, build });
             }
         }
     }

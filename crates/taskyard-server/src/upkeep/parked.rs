@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 use taskyard_core::failpoint;
+use taskyard_core::state::Runtime;
 
-use super::exhaust;
+use super::{exhaust, kinds};
 use crate::backoff::{Backoff, jittered};
+use crate::registry::kind_of_reason;
 use crate::state::State;
 
 /// Time between looks after the first.
@@ -42,6 +44,22 @@ async fn release(state: &State) -> bool {
         }
         let reasons: Vec<String> = reasons.into_iter().map(|parked| parked.reason).collect();
         for reason in executor.known(&reasons) {
+            // Its build refused the kind before it knew it: as another one it claims what is released.
+            if let Some(kind) = kind_of_reason(&reason).filter(|_| runtime == Runtime::Python) {
+                match state.store.has_refused(state.id(), runtime, kind).await {
+                    Ok(true) => {
+                        state.engine.is_another_python_build();
+                        if !kinds::say(state).await {
+                            return false;
+                        }
+                    }
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot look for refused kinds; trying again");
+                        return false;
+                    }
+                }
+            }
             failpoint!("unpark", Before);
             match exhaust("unpark", || state.store.unpark(runtime, &reason)).await {
                 Some(tasks) => {

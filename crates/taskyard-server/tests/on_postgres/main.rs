@@ -27,6 +27,8 @@ mod identity;
 mod inline;
 #[path = "../server/keeping.rs"]
 mod keeping;
+#[path = "../server/kinds.rs"]
+mod kinds;
 #[path = "../server/log.rs"]
 mod log;
 #[path = "../server/on_demand.rs"]

@@ -122,7 +122,7 @@ async fn live() {
             ToChild::Begin { concurrency, .. } => {
                 places = Arc::new(Semaphore::new(concurrency));
                 let hears_deaths = std::env::var_os(DEATHS).is_some();
-                say.send(FromChild::Ready { hears_deaths });
+                say.send(FromChild::Ready { hears_deaths, code: None });
             }
             ToChild::Run(runs) => {
                 for run in runs {

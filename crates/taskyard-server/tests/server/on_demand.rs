@@ -44,7 +44,7 @@ impl Taker {
         socket.set_nonblocking(true).unwrap();
         let socket = UnixStream::from_std(socket).unwrap();
         let mut taker = Self { socket, calls: 0, runs: Vec::new(), answers: Vec::new() };
-        taker.say(FromChild::Ready { hears_deaths: false }).await;
+        taker.say(FromChild::Ready { hears_deaths: false, code: None }).await;
         (taker, server)
     }
 
@@ -183,7 +183,8 @@ async fn who_waits_is_woken_and_who_does_not_want_it_any_more_gets_nothing() {
 async fn lose(world: &World, id: TaskId) {
     let server = ServerId::generate();
     let lease = Duration::from_secs(60);
-    let newcomer = NewServer { id: server, name: "lost".into(), pid: 1, version: "0".into(), lease, workers_max: 1 };
+    let newcomer =
+        NewServer { id: server, name: "lost".into(), pid: 1, version: "0".into(), lease, workers_max: 1, serves: None };
     world.store.server_enter(&newcomer).await.unwrap();
     let (claim, runtime) = (ClaimId::generate(), Runtime::Python);
     let request = ClaimRequest { server, claim, runtime, queues: None, limit: 1, alone: false, place: None };

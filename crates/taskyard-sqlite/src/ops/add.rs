@@ -16,7 +16,7 @@ use crate::sql::sql;
 use crate::task::family::fall_error;
 use crate::task::moves::{self, DEADLINE_EXPIRE};
 use crate::task::row::{HOLD_FINISHED, HOLD_FOR, HOLD_STARTED, Row};
-use crate::thread::tx::Tx;
+use crate::thread::tx::{GROUP_BITS, Tx};
 
 /// Tasks that share one number from the sequence.
 const BATCH_BITS: u32 = 20;
@@ -151,7 +151,8 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
         TaskState::Enqueued => {
             let runtime = i64::from(task.runtime.code());
             let lane = tx.config(queue).filter(|config| config.has_lane()).map_or(runtime, |own| own.lane(runtime));
-            moves::stand(tx, lane, -i64::from(task.priority), order, queue)?;
+            let group = tx.kind_group(runtime, &task.kind).map_or(0, |group| group.id);
+            moves::stand(tx, (group << GROUP_BITS) + lane, -i64::from(task.priority), order, queue)?;
             tx.memory.rings.work = true;
         }
         TaskState::Waiting => {

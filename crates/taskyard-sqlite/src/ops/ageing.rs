@@ -10,7 +10,7 @@ use crate::codec::{duration, int, micros, opt_int, text};
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
-use crate::thread::tx::Tx;
+use crate::thread::tx::{Tx, is_alone};
 
 /// The rank of the highest priority.
 const RANK_MIN: i64 = -(i32::MAX as i64);
@@ -47,7 +47,7 @@ pub(crate) fn stamp(tx: &mut Tx<'_>, queue: &str, after: Place) -> Outcome<Optio
         let rows = statement.query_map(place, |row| Ok((int(row, 0), int(row, 1), int(row, 2))))?;
         rows.collect::<Result<_, _>>()?
     };
-    for (lane, rank, order) in found.iter().filter(|(lane, _, _)| *lane >= 0) {
+    for (lane, rank, order) in found.iter().filter(|(lane, _, _)| !is_alone(*lane)) {
         tx.run(sql!("ready/stamp"), params![lane, rank, order, queue, ages_at])?;
     }
     Ok(found.last().copied().filter(|_| found.len() == STAMP_ROWS))

@@ -40,10 +40,12 @@ enum Judged {
 /// Claims up to `limit` tasks.
 pub(crate) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Outcome<ClaimReply> {
     let server = request.server.0.into_bytes();
-    if !tx.any(sql!("server/alive"), params![server, tx.now])? {
-        return Ok(ClaimReply { dead: true, ..ClaimReply::default() });
-    }
-    let mut picker = Picker::new(tx, request);
+    let alive: Option<Option<i64>> = tx
+        .sql(sql!("server/alive"))?
+        .query_row(params![server, tx.now, request.runtime.code()], |row| Ok(opt_int(row, 0)))
+        .optional()?;
+    let Some(build) = alive else { return Ok(ClaimReply { dead: true, ..ClaimReply::default() }) };
+    let mut picker = Picker::new(tx, request, build);
     if tx.any(sql!("claim/get"), [request.claim.0.into_bytes()])? {
         // The same claim again: what it has claimed, and no more.
         let tasks = claimed(tx, request.claim)?;

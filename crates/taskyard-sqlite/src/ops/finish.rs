@@ -11,14 +11,14 @@ use taskyard_core::task::{AttemptOutcome, Failure};
 use taskyard_core::{ClaimId, TaskState, Token, WaitReason};
 
 use super::claim::orders_of;
-use super::log;
+use super::{kind, log};
 use crate::codec::{Bits, later};
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::task::family::{end_and_tell, tell_of};
 use crate::task::history::keep_attempt;
 use crate::task::moves;
-use crate::task::row::Row;
+use crate::task::row::{HOLD_STARTED, Row};
 use crate::thread::tx::Tx;
 
 /// Edges told for a whole batch at most, however many tasks it ends.
@@ -104,6 +104,21 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
         End::Released | End::CutShort => {
             uncount(row);
             moves::enqueue(tx, row)?;
+            row.save(tx)
+        }
+        End::Refused { reason, build } => {
+            let mut parked = kind::refuse(tx, row, build)?;
+            uncount(row);
+            // A key that was held until the start is taken again; what has lost it to another task waits.
+            if !parked && row.unique_hold == Some(HOLD_STARTED) {
+                parked = moves::other_holder(tx, row)?.is_some();
+                moves::retake_key(tx, row)?;
+            }
+            if parked {
+                moves::wait(tx, row, WaitReason::Parked, None, Some(reason))?;
+            } else {
+                moves::enqueue(tx, row)?;
+            }
             row.save(tx)
         }
         End::Parked { reason } => {

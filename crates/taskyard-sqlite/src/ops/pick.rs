@@ -3,9 +3,10 @@
 //! The common lane is read in order and stops as soon as enough is found: its cost does not depend on how many tasks
 //! or queues there are. A task there whose queue was paused or limited meanwhile is moved to that queue's own lane the
 //! first time a claim meets it, so pausing a queue with a million tasks costs nothing. Own lanes are visited only
-//! where something stands in them; a queue that was freed drains from its own lane, merged by order.
+//! where something stands in them; a queue that was freed drains from its own lane, merged by order. All lanes are read
+//! in each group of kinds that the server's build has not refused.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{OptionalExtension, Rows, params};
 use taskyard_core::TaskState;
@@ -15,7 +16,7 @@ use crate::codec::int;
 use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::task::moves::alone_lane;
-use crate::thread::tx::{Apart, QueueNo, Tx};
+use crate::thread::tx::{Apart, GROUP_BITS, Group, QueueNo, Tx};
 
 /// Rows that one step moves to their own lanes at most: some 20 ms.
 pub(crate) const MOVED_MAX: usize = 5_000;
@@ -33,6 +34,7 @@ pub(crate) struct Candidate {
 
 /// One walk along the common lane.
 struct Scan {
+    lane: i64,
     wanted: usize,
     found: Vec<Candidate>,
     /// Tasks whose queue was paused or limited since they came here.
@@ -47,16 +49,23 @@ pub(crate) struct Picker {
     alone: bool,
     queues: Option<HashSet<QueueNo>>,
     place: Option<ClaimPlace>,
+    /// Where the lanes begin of each group that this server's build may take: kinds that it has not refused.
+    bases: Vec<i64>,
     /// Where the walk was broken off: another claim may find more.
     pub(crate) cut: Option<Candidate>,
 }
 
 impl Picker {
     /// For a request.
-    pub(crate) fn new(tx: &mut Tx<'_>, request: &ClaimRequest) -> Self {
+    pub(crate) fn new(tx: &mut Tx<'_>, request: &ClaimRequest, build: Option<i64>) -> Self {
         let queues = request.queues.as_ref().map(|names| names.iter().map(|name| tx.queue(name)).collect());
+        let runtime = i64::from(request.runtime.code());
+        let takes =
+            |group: &&Group| group.runtime == runtime && build.is_none_or(|build| !group.builds.contains(&build));
+        let groups = tx.groups().filter(takes).map(|group| group.id << GROUP_BITS);
         Self {
-            runtime: i64::from(request.runtime.code()),
+            bases: std::iter::once(0).chain(groups).collect(),
+            runtime,
             alone: request.alone,
             // Without a filter the head of the range is as near as any place in it.
             place: request.place.filter(|_| queues.is_some()),
@@ -97,7 +106,15 @@ impl Picker {
     }
 
     fn first_alone(&self, tx: &mut Tx<'_>, within_limit: bool) -> Outcome<Option<Candidate>> {
-        let lane = alone_lane(self.runtime);
+        let mut first: Option<Candidate> = None;
+        for base in &self.bases {
+            let found = self.first_alone_in(tx, base + alone_lane(self.runtime), within_limit)?;
+            first = first.into_iter().chain(found).min();
+        }
+        Ok(first)
+    }
+
+    fn first_alone_in(&self, tx: &mut Tx<'_>, lane: i64, within_limit: bool) -> Outcome<Option<Candidate>> {
         let mut scan = tx.sql(sql!("ready/scan"))?;
         let mut rows = scan.query([lane])?;
         while let Some(row) = rows.next()? {
@@ -121,10 +138,22 @@ impl Picker {
         Ok(None)
     }
 
-    /// From the common lane: from the place on, and from the head if that is not enough.
+    /// From the common lane of each group: from the place on, and from the head if that is not enough.
     fn common(&mut self, tx: &mut Tx<'_>, wanted: usize) -> Outcome<Vec<Candidate>> {
-        let mut scan = Scan { wanted, found: Vec::with_capacity(wanted.min(1_024)), moves: Vec::new(), until: None };
-        let lane = self.runtime;
+        let mut found = Vec::new();
+        for base in self.bases.clone() {
+            found.extend(self.common_in(tx, base + self.runtime, wanted)?);
+        }
+        if self.bases.len() > 1 {
+            found.sort_unstable();
+            found.truncate(wanted);
+        }
+        Ok(found)
+    }
+
+    fn common_in(&mut self, tx: &mut Tx<'_>, lane: i64, wanted: usize) -> Outcome<Vec<Candidate>> {
+        let mut scan =
+            Scan { lane, wanted, found: Vec::with_capacity(wanted.min(1_024)), moves: Vec::new(), until: None };
         if let Some(place) = self.place {
             let place = (-i64::from(place.priority), place.order);
             let mut statement = tx.sql(sql!("ready/scan_after"))?;
@@ -139,7 +168,7 @@ impl Picker {
             }
         }
         for (candidate, queue) in scan.moves {
-            move_to_own(tx, candidate, queue, lane)?;
+            move_to_own(tx, candidate, queue)?;
         }
         Ok(scan.found)
     }
@@ -147,7 +176,7 @@ impl Picker {
     fn scan(&mut self, tx: &mut Tx<'_>, mut rows: Rows<'_>, scan: &mut Scan) -> Outcome<()> {
         while scan.found.len() < scan.wanted {
             let Some(row) = rows.next()? else { break };
-            let candidate = Candidate { rank: int(row, 0), order: int(row, 1), lane: self.runtime };
+            let candidate = Candidate { rank: int(row, 0), order: int(row, 1), lane: scan.lane };
             if scan.until.is_some_and(|until| (candidate.rank, candidate.order) > until) {
                 break;
             }
@@ -166,33 +195,45 @@ impl Picker {
     }
 
     fn own_lanes(&mut self, tx: &mut Tx<'_>, wanted: usize, found: &mut Vec<Candidate>) -> Outcome<()> {
-        let mut next = tx.sql(sql!("ready/next_lane"))?;
-        let mut lane = OWN_LANE_MIN - 1;
-        loop {
-            let following: Option<i64> = next.query_row([lane], |row| row.get(0)).optional()?;
-            let Some(following) = following else { return Ok(()) };
-            lane = following;
-            if lane & 1 != self.runtime {
-                continue;
-            }
-            let mut scan = tx.sql(sql!("ready/scan"))?;
-            let mut rows = scan.query([lane])?;
-            let mut left = wanted;
-            let mut first = true;
-            while left > 0 {
-                let Some(row) = rows.next()? else { break };
-                if first {
-                    first = false;
-                    let queue = tx.queue(row.get_ref(2)?.as_str().unwrap_or_default());
-                    left = self.allowance(tx, queue, wanted)?;
-                    if left == 0 {
-                        break;
+        // A queue's lanes in several groups share what may be taken of it.
+        let mut shared: HashMap<QueueNo, (usize, Vec<Candidate>)> = HashMap::new();
+        for base in &self.bases {
+            let (mut lane, end) = (base + OWN_LANE_MIN - 1, base + (1 << GROUP_BITS) - 2);
+            let mut next = tx.sql(sql!("ready/next_lane"))?;
+            loop {
+                let following: Option<i64> = next.query_row([lane, end], |row| row.get(0)).optional()?;
+                let Some(following) = following else { break };
+                lane = following;
+                if lane & 1 != self.runtime {
+                    continue;
+                }
+                let mut scan = tx.sql(sql!("ready/scan"))?;
+                let mut rows = scan.query([lane])?;
+                let (mut left, mut of) = (wanted, None);
+                while left > 0 {
+                    let Some(row) = rows.next()? else { break };
+                    if of.is_none() {
+                        let queue = tx.queue(row.get_ref(2)?.as_str().unwrap_or_default());
+                        of = Some(queue);
+                        left = self.allowance(tx, queue, wanted)?;
+                        if left == 0 {
+                            break;
+                        }
+                        shared.entry(queue).or_insert((left, Vec::new()));
+                    }
+                    left -= 1;
+                    if let Some((_, taken)) = of.and_then(|queue| shared.get_mut(&queue)) {
+                        taken.push(Candidate { rank: int(row, 0), order: int(row, 1), lane });
                     }
                 }
-                left -= 1;
-                found.push(Candidate { rank: int(row, 0), order: int(row, 1), lane });
             }
         }
+        for (_, (most, mut taken)) in shared {
+            taken.sort_unstable();
+            taken.truncate(most);
+            found.append(&mut taken);
+        }
+        Ok(())
     }
 
     /// How many tasks of a queue may be taken now.
@@ -213,26 +254,27 @@ impl Picker {
         }
         if let Some(rate) = config.rate {
             let mut starts = rate.free(tx.full_at(config)?, tx.now) as usize;
-            if !self.alone
-                && tx.any(sql!("ready/any_of_queue"), params![alone_lane(self.runtime), tx.queue_name(queue)])?
-            {
-                // One is left to what must run alone, or what is always ready would take each that comes.
-                starts = starts.saturating_sub(1);
+            let mut alone = false;
+            for base in self.bases.iter().filter(|_| !self.alone) {
+                let lane = base + alone_lane(self.runtime);
+                alone |= tx.any(sql!("ready/any_of_queue"), params![lane, tx.queue_name(queue)])?;
             }
+            // One is left to what must run alone, or what is always ready would take each that comes.
+            starts = starts.saturating_sub(usize::from(alone));
             free = free.min(starts);
         }
         Ok(free)
     }
 }
 
-/// Moves a task from the common lane of a runtime to its queue's own.
-pub(crate) fn move_to_own(tx: &mut Tx<'_>, candidate: Candidate, queue: QueueNo, runtime: i64) -> Outcome<()> {
+/// Moves a task from the common lane of a runtime to its queue's own, within its group.
+pub(crate) fn move_to_own(tx: &mut Tx<'_>, candidate: Candidate, queue: QueueNo) -> Outcome<()> {
     let Some(config) = tx.config(queue) else { return Ok(()) };
     let name = tx.queue_name(queue);
     let place = params![candidate.lane, candidate.rank, candidate.order];
     let ages_at: Option<i64> = tx.sql(sql!("ready/ages_at"))?.query_row(place, |row| row.get(0)).optional()?.flatten();
     tx.run(sql!("ready/delete"), place)?;
-    let place = params![config.lane(runtime), candidate.rank, candidate.order, &*name, ages_at];
+    let place = params![candidate.lane + config.lane(0), candidate.rank, candidate.order, &*name, ages_at];
     tx.run(sql!("ready/add_ageing"), place)?;
     Ok(())
 }

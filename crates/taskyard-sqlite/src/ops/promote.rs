@@ -14,7 +14,7 @@ use crate::sql::sql;
 use crate::task::family::end_and_tell;
 use crate::task::moves::{self, DEADLINE_EXPIRE};
 use crate::task::row::Row;
-use crate::thread::tx::Tx;
+use crate::thread::tx::{GROUP_BITS, Tx};
 
 /// One step.
 pub(crate) fn promote(tx: &mut Tx<'_>) -> Outcome<PromoteReport> {
@@ -48,8 +48,10 @@ fn see_rates(tx: &Tx<'_>, report: &mut PromoteReport) -> Outcome<()> {
         let name = tx.queue_name(queue);
         let mut waits = false;
         for runtime in [0, 1] {
-            waits |= tx.any(sql!("ready/scan"), [config.lane(runtime)])?
-                || tx.any(sql!("ready/any_of_queue"), params![moves::alone_lane(runtime), &*name])?;
+            for base in std::iter::once(0).chain(tx.groups().map(|group| group.id << GROUP_BITS)) {
+                waits |= tx.any(sql!("ready/scan"), [base + config.lane(runtime)])?
+                    || tx.any(sql!("ready/any_of_queue"), params![base + moves::alone_lane(runtime), &*name])?;
+            }
         }
         if waits {
             let full_at = tx.full_at(config)?;

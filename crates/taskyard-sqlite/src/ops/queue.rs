@@ -9,7 +9,7 @@ use super::pick::{Candidate, MOVED_MAX, move_to_own};
 use crate::codec::{int, micros};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::thread::tx::{Apart, QueueNo, Tx};
+use crate::thread::tx::{Apart, GROUP_BITS, QueueNo, Tx};
 
 /// Pauses or resumes a queue.
 pub(crate) fn set_paused(tx: &mut Tx<'_>, queue: &str, paused: bool) -> Outcome<()> {
@@ -60,15 +60,20 @@ pub(crate) fn set_apart(tx: &mut Tx<'_>, queues: &[String]) -> Outcome<StepRepor
 }
 
 fn move_some(tx: &mut Tx<'_>, queue: QueueNo, name: &str, limit: usize) -> Outcome<usize> {
-    let found = {
+    let groups: Vec<i64> = std::iter::once(0).chain(tx.groups().map(|group| group.id)).collect();
+    let mut found: Vec<Candidate> = Vec::new();
+    for group in groups {
         let mut statement = tx.sql(sql!("ready/of_queue"))?;
-        let rows = statement.query_map(params![name, limit as i64], |row| {
+        let left = limit.saturating_sub(found.len()) as i64;
+        let rows = statement.query_map(params![name, left, group << GROUP_BITS], |row| {
             Ok(Candidate { lane: int(row, 0), rank: int(row, 1), order: int(row, 2) })
         })?;
-        rows.collect::<Result<Vec<_>, _>>()?
-    };
+        for candidate in rows {
+            found.push(candidate?);
+        }
+    }
     for candidate in &found {
-        move_to_own(tx, *candidate, queue, candidate.lane)?;
+        move_to_own(tx, *candidate, queue)?;
     }
     Ok(found.len())
 }

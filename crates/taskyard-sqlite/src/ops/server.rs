@@ -6,6 +6,7 @@ use taskyard_core::{ServerId, TaskId, TaskState, Timestamp, Token};
 
 use super::claim::orders_of;
 use super::ends::is_aside;
+use super::kind;
 use super::rescue::claims;
 use crate::codec::{count, duration, flag, id, instant, int, micros, text};
 use crate::fault::Outcome;
@@ -34,6 +35,9 @@ pub(crate) fn enter(tx: &mut Tx<'_>, server: &NewServer) -> Outcome<()> {
             server.workers_max
         ],
     )?;
+    if let Some(serves) = &server.serves {
+        kind::serve(tx, server.id, serves)?;
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::row::{HOLD_FINISHED, HOLD_FOR, Row};
 use crate::codec::{self, Bits, id_bits};
 use crate::fault::Outcome;
 use crate::sql::sql;
-use crate::thread::tx::{QueueNo, Tx};
+use crate::thread::tx::{GROUP_BITS, QueueNo, Tx, is_alone};
 
 /// The task is cancelled at this deadline unless it has started.
 pub(crate) const DEADLINE_EXPIRE: i64 = 0;
@@ -24,8 +24,12 @@ pub(crate) fn alone_lane(runtime: i64) -> i64 {
     -1 - runtime
 }
 
-/// The lane that a task's queue and alone flag say now.
+/// The lane that a task's queue, alone flag and kind say now.
 pub(crate) fn lane(tx: &Tx<'_>, row: &Row) -> i64 {
+    (row.group << GROUP_BITS) + lane_in_group(tx, row)
+}
+
+fn lane_in_group(tx: &Tx<'_>, row: &Row) -> i64 {
     if row.alone {
         return alone_lane(row.runtime);
     }
@@ -44,10 +48,14 @@ pub(crate) fn leave_range(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
         TaskState::Enqueued => {
             // In a lane of its own it may have stayed since its queue was freed; in the common one since it was limited.
             let own = tx.config(row.queue).map(|config| config.lane(row.runtime));
-            let lanes = [Some(lane(tx, row)), Some(row.runtime), own, Some(alone_lane(row.runtime))];
-            for lane in lanes.into_iter().flatten() {
-                if tx.run(sql!("ready/delete"), params![lane, -row.priority, row.order])? > 0 {
-                    return Ok(());
+            let lanes = [Some(lane_in_group(tx, row)), Some(row.runtime), own, Some(alone_lane(row.runtime))];
+            // It may have come there before its kind got another group.
+            let groups = std::iter::once(row.group).chain(tx.groups().map(|group| group.id)).chain([0]);
+            for base in groups.map(|group| group << GROUP_BITS) {
+                for lane in lanes.into_iter().flatten() {
+                    if tx.run(sql!("ready/delete"), params![base + lane, -row.priority, row.order])? > 0 {
+                        return Ok(());
+                    }
                 }
             }
             // What has aged stands elsewhere than its priority says.
@@ -86,7 +94,7 @@ pub(crate) fn stand(tx: &Tx<'_>, lane: i64, rank: i64, order: i64, queue: QueueN
     let name = tx.queue_name(queue);
     match tx.config(queue).and_then(|config| config.ageing) {
         // Alone lanes do not age.
-        Some(every) if lane >= 0 => {
+        Some(every) if !is_alone(lane) => {
             tx.run(sql!("ready/add_ageing"), params![lane, rank, order, &*name, tx.now.saturating_add(every)])?;
         }
         _ => {

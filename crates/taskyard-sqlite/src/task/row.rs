@@ -31,6 +31,8 @@ pub(crate) struct Row {
     pub(crate) token: Option<Bits>,
     pub(crate) server: Option<Bits>,
     pub(crate) runtime: i64,
+    /// The group of its kind: 0 if no build refused that.
+    pub(crate) group: i64,
     pub(crate) queue: QueueNo,
     pub(crate) priority: i64,
     pub(crate) attempt: u32,
@@ -82,7 +84,10 @@ impl Row {
 
     fn read(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>) -> Self {
         let queue = row.get_ref(6).ok().and_then(|value| value.as_str().ok()).unwrap_or_default();
+        let kind = row.get_ref(30).ok().and_then(|value| value.as_str().ok()).unwrap_or_default();
+        let group = tx.kind_group(int(row, 5) & 1, kind).map_or(0, |group| group.id);
         Self {
+            group,
             order: int(row, 0),
             id: codec::id(row, 1).unwrap_or(TaskId(Uuid::nil())),
             state_code: opt_int(row, 2).unwrap_or(-1),

@@ -66,6 +66,30 @@ impl QueueConfig {
     }
 }
 
+/// The group's number stands in a lane's upper bits.
+pub(crate) const GROUP_BITS: u32 = 32;
+
+/// The group in which a lane is. Lanes of tasks that run alone are -1 and -2 within it.
+pub(crate) fn group_of(lane: i64) -> i64 {
+    (lane + 2) >> GROUP_BITS
+}
+
+/// Whether a lane is for tasks that run alone.
+pub(crate) fn is_alone(lane: i64) -> bool {
+    lane < group_of(lane) << GROUP_BITS
+}
+
+/// Kinds that one set of builds refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) id: i64,
+    pub(crate) runtime: i64,
+    /// Those builds, in ascending order.
+    pub(crate) builds: Vec<i64>,
+    /// No kind has it any more.
+    pub(crate) draining: bool,
+}
+
 /// Which bells ring after the commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rings {
@@ -101,6 +125,11 @@ pub(crate) struct Memory {
     names: Vec<Arc<str>>,
     configs: HashMap<QueueNo, QueueConfig>,
     configs_version: Option<i64>,
+    groups: Vec<Group>,
+    /// The group of each refused kind, by runtime.
+    kinds: [HashMap<String, i64>; 2],
+    /// Whether this transaction changed them.
+    groups_changed: bool,
     /// Changes of `ty_queue_count`.
     pub(crate) counts: HashMap<(QueueNo, u8), i64>,
     /// Bells to ring.
@@ -112,6 +141,7 @@ impl Memory {
     pub(crate) fn begin(&mut self, connection: &Connection, configs_version: i64) -> Outcome<()> {
         self.counts.clear();
         self.rings = Rings::default();
+        self.groups_changed = false;
         if self.names.len() > NAMES_MAX {
             self.numbers.clear();
             self.names.clear();
@@ -119,16 +149,45 @@ impl Memory {
         }
         if self.configs_version != Some(configs_version) {
             self.load_configs(connection)?;
+            self.load_groups(connection)?;
             self.configs_version = Some(configs_version);
         }
         Ok(())
     }
 
     /// The transaction did not commit: what was read in it may not be so.
-    pub(crate) fn forget(&mut self) {
+    /// Answers whether groups of kinds were changed in it.
+    pub(crate) fn forget(&mut self) -> bool {
         self.counts.clear();
         self.rings = Rings::default();
         self.configs_version = None;
+        self.groups_changed
+    }
+
+    /// Reads everything anew.
+    pub(crate) fn reload(&mut self, connection: &Connection) -> Outcome<()> {
+        self.load_configs(connection)?;
+        self.load_groups(connection)
+    }
+
+    fn load_groups(&mut self, connection: &Connection) -> Outcome<()> {
+        self.groups.clear();
+        self.kinds = [HashMap::new(), HashMap::new()];
+        let mut statement = connection.prepare_cached(sql!("kind/groups"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let builds = serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default();
+            self.groups.push(Group { id: int(row, 0), runtime: int(row, 1), builds, draining: int(row, 3) != 0 });
+        }
+        if self.groups.is_empty() {
+            return Ok(());
+        }
+        let mut statement = connection.prepare_cached(sql!("kind/all"))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            self.kinds[usize::from(int(row, 0) == 1)].insert(row.get(1)?, int(row, 2));
+        }
+        Ok(())
     }
 
     fn load_configs(&mut self, connection: &Connection) -> Outcome<()> {
@@ -223,6 +282,39 @@ impl<'a> Tx<'a> {
         self.run(sql!("sequence/queues_changed"), [])?;
         self.memory.load_configs(self.connection)?;
         // The next transaction reads the new version number and loads once more.
+        self.memory.configs_version = None;
+        Ok(())
+    }
+
+    /// The groups of refused kinds.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.memory.groups.iter()
+    }
+
+    /// The group of a kind; `None` if no build refused it.
+    pub(crate) fn kind_group(&self, runtime: i64, kind: &str) -> Option<&Group> {
+        let id = self.memory.kinds[usize::from(runtime == 1)].get(kind)?;
+        self.memory.groups.iter().find(|group| group.id == *id)
+    }
+
+    /// Gives a kind another group.
+    pub(crate) fn set_kind(&mut self, runtime: i64, kind: &str, group: i64) -> Outcome<()> {
+        self.run(sql!("kind/set"), params![runtime, kind, group])?;
+        self.run(sql!("kind/changed"), [])?;
+        self.memory.kinds[usize::from(runtime == 1)].insert(kind.to_owned(), group);
+        self.note_groups()
+    }
+
+    /// The tables of kinds and groups were changed by this operation.
+    pub(crate) fn groups_changed(&mut self) -> Outcome<()> {
+        self.memory.load_groups(self.connection)?;
+        self.note_groups()
+    }
+
+    fn note_groups(&mut self) -> Outcome<()> {
+        self.memory.groups_changed = true;
+        // Other processes load them anew, and the next transaction here.
+        self.run(sql!("sequence/queues_changed"), [])?;
         self.memory.configs_version = None;
         Ok(())
     }

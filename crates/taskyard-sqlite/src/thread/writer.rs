@@ -255,7 +255,10 @@ impl Writer {
             connection.prepare_cached("rollback")?.execute([])?;
         }
         if outcome.is_err() {
-            self.memory.forget();
+            // Of groups that were made in vain nothing may be put there.
+            if self.memory.forget() && !connection.is_autocommit() {
+                self.memory.reload(connection)?;
+            }
             self.memory.counts = counts;
             self.memory.rings = rings;
         }

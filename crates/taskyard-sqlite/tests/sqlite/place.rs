@@ -55,6 +55,7 @@ pub async fn server(store: &SqliteStore) -> ServerId {
         version: "0".into(),
         lease: Duration::from_secs(600),
         workers_max: 1,
+        serves: None,
     };
     store.server_enter(&server).await.unwrap();
     id

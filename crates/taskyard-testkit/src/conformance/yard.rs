@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{
-    BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Finish, Outcome, PromoteReport, Record,
-    TestClock, WriteReply,
+    BeatReply, BeatSeen, ClaimReply, ClaimRequest, Claimed, ControlReply, Finish, NewServer, Outcome, PromoteReport,
+    Record, Serves, TestClock, WriteReply,
 };
 use taskyard_core::task::{Attempt, NewTask};
 use taskyard_core::{Failure, ServerId, Store, TaskId, TaskRecord, TaskState, Timestamp, Token, WaitReason};
@@ -205,7 +205,35 @@ impl Yard {
     pub async fn server(&self) -> TestServer {
         let server = factory::server();
         self.store.server_enter(&server).await.expect("a server can enter");
-        TestServer { id: server.id, store: Arc::clone(&self.store) }
+        TestServer { id: server.id, build: String::new(), store: Arc::clone(&self.store) }
+    }
+
+    /// The same of a build: this fingerprint for both runtimes.
+    pub async fn server_of(&self, build: &str) -> TestServer {
+        self.server_that(build, None).await
+    }
+
+    /// The same for these queues only.
+    pub async fn server_that(&self, build: &str, queues: Option<&[&str]>) -> TestServer {
+        let builds = [Runtime::Rust, Runtime::Python].map(|runtime| (runtime, build.to_owned())).to_vec();
+        let queues = queues.map(|queues| queues.iter().map(|queue| (*queue).to_owned()).collect());
+        let server = NewServer { serves: Some(Serves { builds, queues }), ..factory::server() };
+        self.store.server_enter(&server).await.expect("a server can enter");
+        TestServer { id: server.id, build: build.to_owned(), store: Arc::clone(&self.store) }
+    }
+
+    /// Keeps the groups of kinds until nothing is left to do: how many tasks were moved and parked.
+    pub async fn regroup(&self) -> (usize, usize) {
+        let (mut moved, mut parked) = (0, 0);
+        for _ in 0..1_000 {
+            let report = self.store.regroup().await.expect("regroup answers");
+            moved += report.moved;
+            parked += report.parked;
+            if !report.more {
+                return (moved, parked);
+            }
+        }
+        panic!("regroup says `more` for ever");
     }
 
     /// Adds a task and has this server claim it; nothing else is claimable then.
@@ -242,6 +270,8 @@ impl Yard {
 pub struct TestServer {
     /// Its id.
     pub id: ServerId,
+    /// Its build's fingerprint; empty if it does not say.
+    pub build: String,
     store: Arc<dyn Store>,
 }
 

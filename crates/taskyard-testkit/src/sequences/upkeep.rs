@@ -21,6 +21,7 @@ impl Pair {
             version: "0".into(),
             lease: seconds(LEASE),
             workers_max: 4,
+            serves: None,
         };
         works("server_enter", self.store.server_enter(&server).await)
     }

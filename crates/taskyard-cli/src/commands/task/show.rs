@@ -144,7 +144,7 @@ const fn word(outcome: &Outcome) -> &'static str {
         Outcome::Retry { .. } => "failed, to be retried",
         Outcome::Snooze { .. } => "snoozed",
         Outcome::Released => "released",
-        Outcome::Parked { .. } => "parked",
+        Outcome::Parked { .. } | Outcome::Refused { .. } => "parked",
         Outcome::Crashed(_) | Outcome::Beside => "its worker died",
         Outcome::Interrupted => "cancelled or stopped",
         Outcome::Expired => "expired",

@@ -33,10 +33,10 @@ DECLARE
 BEGIN
     freed := false;
     FOR v_queue IN SELECT q.* FROM taskyard.queue q WHERE q.rate_count IS NOT NULL AND NOT q.paused LOOP
-        CONTINUE WHEN NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = v_queue.lane)
-            AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = v_queue.lane + 1)
-            AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = -1 AND r.queue = v_queue.name)
-            AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = -2 AND r.queue = v_queue.name);
+        CONTINUE WHEN NOT EXISTS (SELECT FROM taskyard.ready r
+                WHERE r.lane = ANY(taskyard.ready_lanes(ARRAY[v_queue.lane, v_queue.lane + 1])))
+            AND NOT EXISTS (SELECT FROM taskyard.ready r
+                WHERE r.lane = ANY(taskyard.ready_lanes(ARRAY[-1, -2])) AND r.queue = v_queue.name);
         -- A bucket whose time lies further ahead than filling it takes met a clock that was ahead, or a longer period: it is empty
         -- now, and fills. (A second more may be a transaction that began earlier.)
         IF v_queue.rate_full_at > v_now + (v_queue.rate_us + 1000000) * interval '1 microsecond' THEN

@@ -9,9 +9,9 @@ END
 $$;
 
 -- Tells up to p_limit rows of a queue that ages, after the place (p_rank, p_order), when they age next: their time counts from
--- now, unless it is up sooner. Answers how many it looked at, and where it stopped.
-CREATE OR REPLACE FUNCTION taskyard.queue_stamp(
-    p_queue text, p_lane int, p_rank int, p_order bigint, p_limit int, OUT seen int, OUT rank int, OUT order_number bigint
+-- now, unless it is up sooner. p_lane: the runtime, and the group of kinds in the upper 32 bits. Answers how many it looked at, and where it stopped.
+CREATE OR REPLACE FUNCTION taskyard.queue_stamp_lane(
+    p_queue text, p_lane bigint, p_rank int, p_order bigint, p_limit int, OUT seen int, OUT rank int, OUT order_number bigint
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -37,6 +37,13 @@ BEGIN
     )
     SELECT (SELECT count(*) FROM c), (SELECT l.rank FROM l), (SELECT l.order_number FROM l) INTO seen, rank, order_number;
 END
+$$;
+
+-- The same for programs that know no groups of kinds.
+CREATE OR REPLACE FUNCTION taskyard.queue_stamp(
+    p_queue text, p_lane int, p_rank int, p_order bigint, p_limit int, OUT seen int, OUT rank int, OUT order_number bigint
+) LANGUAGE sql AS $$
+    SELECT s.seen, s.rank, s.order_number FROM taskyard.queue_stamp_lane(p_queue, p_lane::bigint, p_rank, p_order, p_limit) s
 $$;
 
 -- Lets up to p_limit rows of a queue that ages no more come to the next step of queue_age, which puts them back. Answers how

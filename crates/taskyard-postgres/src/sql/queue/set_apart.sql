@@ -26,14 +26,15 @@ BEGIN
     -- One walk for all of them, for that needs no index.
     WITH c AS MATERIALIZED (
         SELECT r.turn, r.ctid AS place, q.lane AS own FROM taskyard.ready r JOIN taskyard.queue q ON q.name = r.queue
-        WHERE r.lane IN (0, 1) AND r.queue = ANY(p_queues) LIMIT p_limit FOR UPDATE OF r SKIP LOCKED
+        WHERE r.lane = ANY(taskyard.ready_lanes('{0, 1}')) AND r.queue = ANY(p_queues) LIMIT p_limit FOR UPDATE OF r SKIP LOCKED
     )
     UPDATE taskyard.ready r SET lane = c.own + r.lane FROM c WHERE r.turn = c.turn AND r.ctid = c.place;
     GET DIAGNOSTICS moved = ROW_COUNT;
     more := moved >= p_limit;
     IF NOT more AND EXISTS (SELECT FROM taskyard.queue q WHERE q.name = ANY(p_queues) AND q.apart = 1) THEN
         -- What a claim looks at just now was passed by.
-        more := EXISTS (SELECT FROM taskyard.ready r WHERE r.lane IN (0, 1) AND r.queue = ANY(p_queues));
+        more := EXISTS (SELECT FROM taskyard.ready r
+            WHERE r.lane = ANY(taskyard.ready_lanes('{0, 1}')) AND r.queue = ANY(p_queues));
         IF NOT more THEN
             UPDATE taskyard.queue q SET apart = 2 FROM (
                 SELECT o.id FROM taskyard.queue o WHERE o.name = ANY(p_queues) AND o.apart = 1

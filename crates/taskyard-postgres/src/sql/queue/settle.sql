@@ -13,16 +13,16 @@ BEGIN
     IF v_queue.lane <> 0 THEN
         -- Claims move what they meet; this only spares them. A scan of the shared lanes, for that needs no index.
         WITH c AS MATERIALIZED (
-            SELECT r.turn, r.ctid AS place FROM taskyard.ready r WHERE r.lane IN (0, 1) AND r.queue = p_queue
-            LIMIT p_limit FOR UPDATE SKIP LOCKED
+            SELECT r.turn, r.ctid AS place FROM taskyard.ready r
+            WHERE r.lane = ANY(taskyard.ready_lanes('{0, 1}')) AND r.queue = p_queue LIMIT p_limit FOR UPDATE SKIP LOCKED
         )
         UPDATE taskyard.ready r SET lane = v_queue.lane + r.lane FROM c WHERE r.turn = c.turn AND r.ctid = c.place;
         GET DIAGNOSTICS v_moved = ROW_COUNT;
         RETURN v_moved;
     END IF;
     WITH c AS MATERIALIZED (
-        SELECT r.turn, r.ctid AS place FROM taskyard.ready r WHERE r.lane IN (2 * v_queue.id + 2, 2 * v_queue.id + 3)
-        LIMIT p_limit FOR UPDATE SKIP LOCKED
+        SELECT r.turn, r.ctid AS place FROM taskyard.ready r
+        WHERE r.lane = ANY(taskyard.ready_lanes(ARRAY[2 * v_queue.id + 2, 2 * v_queue.id + 3])) LIMIT p_limit FOR UPDATE SKIP LOCKED
     )
     UPDATE taskyard.ready r SET lane = r.lane - (2 * v_queue.id + 2) FROM c WHERE r.turn = c.turn AND r.ctid = c.place;
     GET DIAGNOSTICS v_moved = ROW_COUNT;
@@ -31,7 +31,8 @@ BEGIN
         IF FOUND THEN
             UPDATE taskyard.queue q SET draining = false
             WHERE q.name = p_queue AND q.lane = 0 AND NOT EXISTS (
-                SELECT FROM taskyard.ready r WHERE r.lane IN (2 * q.id + 2, 2 * q.id + 3));
+                SELECT FROM taskyard.ready r
+                WHERE r.lane = ANY(taskyard.ready_lanes(ARRAY[2 * q.id + 2, 2 * q.id + 3])));
         END IF;
     END IF;
     RETURN v_moved;

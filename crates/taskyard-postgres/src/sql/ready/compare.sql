@@ -7,7 +7,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SE
     SELECT coalesce(array_agg(t.id ORDER BY t.id), '{}') FROM taskyard.task t LEFT JOIN taskyard.queue q ON q.name = t.queue
     WHERE t.id = ANY(p_ids) AND t.state = 1
         AND NOT EXISTS (SELECT FROM taskyard.ready r
-            WHERE r.lane IN (t.runtime, coalesce(2 * q.id + 2 + t.runtime, t.runtime), -1 - t.runtime)
+            WHERE r.lane = ANY(taskyard.ready_lanes(ARRAY[t.runtime::int, coalesce(2 * q.id + 2, 0) + t.runtime, -1 - t.runtime::int]))
                 AND r.rank = ~t.priority AND r.order_number = t.order_number)
         AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.ages_at IS NOT NULL AND r.task_id = t.id)
 $$;

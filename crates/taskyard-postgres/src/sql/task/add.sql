@@ -22,6 +22,7 @@ DECLARE
     v_names text[];
     v_lanes int[];
     v_ages bigint[];
+    v_groups int[];
 BEGIN
     IF p_addition IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock(uuid_hash_extended(p_addition, 0));
@@ -34,6 +35,9 @@ BEGIN
         SELECT array_agg(l.name), array_agg(l.lane), array_agg(l.ageing_us) INTO v_names, v_lanes, v_ages FROM (
             SELECT q.name, q.lane, q.ageing_us FROM taskyard.queue q
             WHERE q.lane <> 0 AND q.name IN (SELECT unnest(p_queues)) FOR KEY SHARE OF q) l;
+    END IF;
+    IF EXISTS (SELECT FROM taskyard.kind) THEN
+        v_groups := taskyard.kind_groups(p_runtimes, p_kinds);
     END IF;
     IF p_after_us IS NULL AND p_run_ats IS NULL AND p_initial IS NULL THEN
         INSERT INTO taskyard.task (id, order_number, timeout_ms, created_at, expires_at, priority, runtime, state,
@@ -48,9 +52,10 @@ BEGIN
             WITH ORDINALITY AS u(id, kind, runtime, name, queue, priority, payload, context, policy, timeout, expires,
                 key, hold, flags, tags, on_failure, place);
         INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn, ages_at)
-        SELECT v_base + u.place, u.id, coalesce(l.lane, 0) + u.runtime, ~u.priority, u.queue,
+        SELECT v_base + u.place, u.id, (coalesce(u.group_id, 0)::bigint << 32) + coalesce(l.lane, 0) + u.runtime, ~u.priority, u.queue,
             (SELECT o.turn FROM taskyard.ready_turn o), v_now + l.ageing * interval '1 microsecond'
-        FROM unnest(p_ids, p_runtimes, p_priorities, p_queues) WITH ORDINALITY AS u(id, runtime, priority, queue, place)
+        FROM unnest(p_ids, p_runtimes, p_priorities, p_queues, v_groups)
+                WITH ORDINALITY AS u(id, runtime, priority, queue, group_id, place)
             LEFT JOIN unnest(v_names, v_lanes, v_ages) AS l(name, lane, ageing) ON l.name = u.queue;
     ELSE
         WITH n AS MATERIALIZED (
@@ -58,10 +63,10 @@ BEGIN
                 WHEN u.initial = 1 OR s.at > v_now THEN 0::smallint ELSE 1::smallint END AS state
             FROM unnest(p_ids, p_kinds, p_runtimes, p_names, p_queues, p_priorities, p_payloads, p_contexts, p_policies,
                     p_timeouts, p_after_us, p_run_ats, p_expires_us, p_keys, p_holds, p_flags, p_tags, p_on_failures,
-                    p_initial, p_open, p_fallen, p_first_parents)
+                    p_initial, p_open, p_fallen, p_first_parents, v_groups)
                 WITH ORDINALITY AS u(id, kind, runtime, name, queue, priority, payload, context, policy, timeout,
                     after_us, run_at, expires, key, hold, flags, tags, on_failure, initial, open, fallen, first_parent,
-                    place)
+                    group_id, place)
             CROSS JOIN LATERAL (SELECT coalesce(u.run_at, v_now + u.after_us * interval '1 microsecond') AS at) s
         ), t AS (
             INSERT INTO taskyard.task (id, parent_id, fallen_from, order_number, timeout_ms, created_at, run_at,
@@ -80,7 +85,7 @@ BEGIN
             FROM n
         ), r AS (
             INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn, ages_at)
-            SELECT v_base + n.place, n.id, coalesce(l.lane, 0) + n.runtime, ~n.priority, n.queue,
+            SELECT v_base + n.place, n.id, (coalesce(n.group_id, 0)::bigint << 32) + coalesce(l.lane, 0) + n.runtime, ~n.priority, n.queue,
                 (SELECT o.turn FROM taskyard.ready_turn o), v_now + l.ageing * interval '1 microsecond'
             FROM n LEFT JOIN unnest(v_names, v_lanes, v_ages) AS l(name, lane, ageing) ON l.name = n.queue WHERE n.state = 1
         ), d AS (

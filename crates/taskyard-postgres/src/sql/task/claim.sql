@@ -22,13 +22,17 @@ DECLARE
     v_size int;
     v_durable text := CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
         ELSE current_setting('synchronous_commit') END;
+    v_build int;
+    v_groups int[];
+    v_alone bigint[];
 BEGIN
     -- A crash may forget a claim: the tasks are enqueued again, and the tokens of the forgotten one, being random, fit no
     -- later write. A completion waits for the disk, and with it for all that was claimed before it. A claim of a task that
     -- may run only once waits for the disk: were it forgotten, the task would run again (flag 512 below).
     PERFORM set_config('synchronous_commit', 'off', true);
     -- Conflicts with the lock of a rescue: a server that was declared dead claims nothing that the rescue did not see.
-    PERFORM FROM taskyard.server s WHERE s.id = p_server AND s.dead_at IS NULL AND s.lease_until > v_now FOR KEY SHARE;
+    SELECT s.builds[p_runtime + 1] INTO v_build FROM taskyard.server s
+    WHERE s.id = p_server AND s.dead_at IS NULL AND s.lease_until > v_now FOR KEY SHARE;
     IF NOT FOUND THEN
         flags := 8;
         RETURN NEXT;
@@ -38,9 +42,13 @@ BEGIN
     IF EXISTS (SELECT FROM taskyard.claim k WHERE k.id = p_claim) THEN
         RETURN;
     END IF;
-    IF p_alone OR current_setting('taskyard.around_locks', true) IN ('on', 'met')
+    -- Groups of kinds that this server's build has not refused.
+    v_groups := ARRAY(SELECT g.id FROM taskyard.kind_group g
+        WHERE g.runtime = p_runtime AND (v_build IS NULL OR v_build <> ALL(g.builds)));
+    v_alone := ARRAY(SELECT (u.id::bigint << 32) - 1 - p_runtime FROM unnest(0 || v_groups) AS u(id));
+    IF p_alone OR v_groups <> '{}' OR current_setting('taskyard.around_locks', true) IN ('on', 'met')
             OR EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
-        v_chosen := taskyard.ready_choose(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order);
+        v_chosen := taskyard.ready_choose_of(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order, v_groups);
         v_limited := array(SELECT q.name FROM taskyard.queue q
             WHERE q.running_max IS NOT NULL OR q.rate_count IS NOT NULL);
         RETURN QUERY WITH c AS MATERIALIZED (
@@ -115,7 +123,7 @@ BEGIN
     END IF;
     IF EXISTS (
         SELECT FROM taskyard.ready r LEFT JOIN taskyard.queue q ON q.name = r.queue
-        WHERE r.lane = -1 - p_runtime AND (p_queues IS NULL OR r.queue = ANY(p_queues)) AND NOT coalesce(q.paused, false)
+        WHERE r.lane = ANY(v_alone) AND (p_queues IS NULL OR r.queue = ANY(p_queues)) AND NOT coalesce(q.paused, false)
             AND coalesce(taskyard.rate_free(q.rate_count, q.rate_us, q.rate_full_at, v_now), 1) > 0
     ) THEN
         id := NULL;

@@ -11,7 +11,7 @@ BEGIN
     SELECT array_agg(w.task_id) INTO v_waited FROM w;
     WITH k AS MATERIALIZED (
         SELECT t.id, ~t.priority AS rank, t.order_number,
-            ARRAY[t.runtime::int, -1 - t.runtime::int, coalesce(2 * q.id + 2, 0) + t.runtime] AS lanes
+            taskyard.ready_lanes(ARRAY[t.runtime::int, -1 - t.runtime::int, coalesce(2 * q.id + 2, 0) + t.runtime]) AS lanes
         FROM taskyard.task t LEFT JOIN taskyard.queue q ON q.name = t.queue
         WHERE t.id = ANY(p_ids) AND t.state = 1
     ), r AS (

@@ -25,6 +25,7 @@ DECLARE
     v_state smallint;
     v_lane int := 0;
     v_ageing bigint;
+    v_group int;
     v_tag text;
 BEGIN
     PERFORM taskyard.check_instant('run_at', v_run_at, v_now);
@@ -64,8 +65,11 @@ BEGIN
     IF v_state = 1 THEN
         SELECT q.lane, q.ageing_us INTO v_lane, v_ageing FROM taskyard.queue q
         WHERE q.name = p_queue AND q.lane <> 0 FOR KEY SHARE;
+        IF EXISTS (SELECT FROM taskyard.kind) THEN
+            v_group := (taskyard.kind_groups(ARRAY[p_runtime], ARRAY[p_kind]))[1];
+        END IF;
         INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn, ages_at)
-        VALUES (v_order, p_id, coalesce(v_lane, 0) + p_runtime, ~p_priority, p_queue,
+        VALUES (v_order, p_id, (coalesce(v_group, 0)::bigint << 32) + coalesce(v_lane, 0) + p_runtime, ~p_priority, p_queue,
             (SELECT o.turn FROM taskyard.ready_turn o), v_now + v_ageing * interval '1 microsecond');
     ELSE
         INSERT INTO taskyard.waiting (task_id, run_at, reason, runtime, queue)

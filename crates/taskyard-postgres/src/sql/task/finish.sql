@@ -3,7 +3,8 @@
 -- became runnable or due (1), and in `state` whether any came to a final state.
 --
 -- codes: 0 done, 1 failed, 2 retry, 3 snooze, 4 released, 5 parked (the reason is the message), 6 crashed, 7 beside,
--- 8 interrupted, 9 expired, 10 cut short, which is a release unless the task may run only once, 11 lost.
+-- 8 interrupted, 9 expired, 10 cut short, which is a release unless the task may run only once, 11 lost, 12 refused: the server
+-- does not know the kind, see kind_refuse (the reason is the message, the build the type).
 CREATE OR REPLACE FUNCTION taskyard.task_finish(
     p_ids uuid[], p_tokens uuid[], p_codes smallint[], p_results bytea[], p_after_us bigint[], p_types text[],
     p_messages text[], p_traces text[], p_contexts bytea[], p_log_ids uuid[], p_log_tokens uuid[], p_log_levels smallint[],
@@ -27,6 +28,9 @@ BEGIN
     IF p_contexts IS NOT NULL OR p_log_ids IS NOT NULL THEN
         PERFORM taskyard.task_record(p_ids, p_tokens, p_contexts, p_log_ids, p_log_tokens, p_log_levels, p_log_loggers,
             p_log_messages, p_log_fields, p_log_traces);
+    END IF;
+    IF 12 = ANY(p_codes) THEN
+        p_codes := taskyard.kind_refuse(p_ids, p_tokens, p_codes, p_types);
     END IF;
     WITH x AS MATERIALIZED (
         SELECT t.id, n.place, CASE WHEN n.code = 10 AND NOT t.at_most_once THEN 4 ELSE n.code END AS code, n.result, n.after_us, n.type, n.message, n.trace, t.attempt, t.server_id,

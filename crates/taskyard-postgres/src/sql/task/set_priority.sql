@@ -17,7 +17,7 @@ BEGIN
         -- As in a claim, the row in `ready` or `waiting` is locked before the task's own; who comes too late looks again.
         FOR v_try IN 1..1000 LOOP
             SELECT t.state, t.priority, t.order_number,
-                ARRAY[t.runtime::int, -1 - t.runtime::int, coalesce(2 * q.id + 2, 0) + t.runtime] AS lanes
+                taskyard.ready_lanes(ARRAY[t.runtime::int, -1 - t.runtime::int, coalesce(2 * q.id + 2, 0) + t.runtime]) AS lanes
             INTO v_task
             FROM taskyard.task t LEFT JOIN taskyard.queue q ON q.name = t.queue WHERE t.id = v_id;
             state := coalesce(v_task.state, 0);

@@ -1,0 +1,77 @@
+//! Says what this server can run whenever that changes, and keeps the groups of kinds that builds refused: soon after this
+//! server refused one, each second while there are groups, and now and then.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::exhaust;
+use crate::backoff::{Backoff, jittered};
+use crate::state::State;
+use taskyard_core::store::StepReport;
+
+/// Time between steps while there are groups.
+const EVERY: Duration = Duration::from_secs(1);
+/// The same while there are none.
+const EVERY_IDLE: Duration = Duration::from_secs(10);
+/// After a refusal: others of the same batch are written by then.
+const AFTER_REFUSAL: Duration = Duration::from_millis(20);
+
+pub(super) async fn run(state: &State) {
+    let mut settings = state.engine.settings.watch();
+    let mut builds = state.engine.python_build.subscribe();
+    let mut backoff = Backoff::default();
+    loop {
+        settings.mark_unchanged();
+        builds.mark_unchanged();
+        let Some(groups) = step(state).await else {
+            backoff.pause().await;
+            continue;
+        };
+        backoff = Backoff::default();
+        let pause = if groups > 0 { EVERY } else { EVERY_IDLE };
+        tokio::select! {
+            () = tokio::time::sleep(jittered(pause)) => {}
+            Ok(()) = settings.changed() => {}
+            Ok(()) = builds.changed() => {}
+            () = state.engine.refused.notified() => tokio::time::sleep(AFTER_REFUSAL).await,
+        }
+    }
+}
+
+/// Tells the database what this server can run, if that is not what it was told last. Whether it knows now.
+pub(super) async fn say(state: &State) -> bool {
+    let (id, serves) = (state.id(), state.serves());
+    let said = crate::engine::lock(&state.said).clone();
+    if said.as_ref().is_some_and(|(said_as, said)| *said_as == id && *said == serves) {
+        return true;
+    }
+    match state.store.server_serves(id, &serves).await {
+        Ok(()) => {
+            state.say(id, serves);
+            state.look();
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot say what this server serves; trying again");
+            false
+        }
+    }
+}
+
+/// How many groups there are, or `None` if the database is away.
+async fn step(state: &State) -> Option<usize> {
+    if !say(state).await {
+        return None;
+    }
+    let groups = AtomicUsize::new(0);
+    exhaust("regroup", || async {
+        let report = state.store.regroup().await?;
+        groups.store(report.groups, Ordering::Relaxed);
+        if report.parked > 0 {
+            tracing::info!(tasks = report.parked, "parked tasks of kinds that no running server knows");
+        }
+        Ok(StepReport { tasks: report.moved + report.parked, more: report.more })
+    })
+    .await?;
+    Some(groups.into_inner())
+}

@@ -1,0 +1,1 @@
+delete from ty_build where id = ?1

@@ -1,0 +1,1 @@
+select runtime, kind, group_id from ty_kind

@@ -1,0 +1,1 @@
+update ty_kind_walk set version = version + 1

@@ -1,0 +1,1 @@
+delete from ty_kind where group_id = ?1

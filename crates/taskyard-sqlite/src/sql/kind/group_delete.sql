@@ -1,0 +1,1 @@
+delete from ty_kind_group where id = ?1

@@ -1,0 +1,1 @@
+select runtime, kind from ty_task where order_number = ?1
