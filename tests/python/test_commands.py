@@ -225,3 +225,8 @@ def test_children_see_the_applications_environment(sqlite_project: Project) -> N
     project.server("--workers=1", app="app", DATABASE_URL="sqlite:///mine.db")
     (id,) = project.add("app.look")
     assert project.ended(id)["result"] == ["sqlite:///mine.db", os.path.realpath(project.directory)]
+
+
+def test_bench_measures_with_a_second_process_of_the_package(project: Project) -> None:
+    figures = project.json("bench", "--only", "pickup", "--samples", "3")
+    assert figures["pickup"]["samples"] == 3

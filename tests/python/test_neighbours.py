@@ -176,3 +176,29 @@ def test_a_cancellation_that_nobody_asked_for_is_not_the_bodys_fault(project: Pr
     assert (project.directory / "cancels").read_text() == "xxx"
     assert server.worker().pid == worker.pid
     assert server.stop() == 0, server.output
+
+
+def test_workers_in_the_applications_process_end_with_it_and_only_the_culprit_pays(project: Project) -> None:
+    (innocent,) = add(project, "")[:1]
+    (culprit,) = project.add("app.gathers, 'exit', max_retries=0")
+    said = project.python("""
+        import asyncio
+        from taskyard import QueuedTasks
+
+        async def main():
+            async with QueuedTasks().lifespan(workers=1, concurrency=10)(None):
+                await asyncio.sleep(60)
+
+        try:
+            asyncio.run(main())
+        except SystemExit as error:
+            print("exit", error.code)
+    """)
+    assert said.strip() == "exit 3"
+    task = project.ended(culprit)
+    assert (task["state"], task["error"]["type"]) == ("failed", "SystemExit"), task
+    (project.directory / "go").touch()
+    server = project.server("--workers=1", app="app")
+    task = project.ended(innocent)
+    assert (task["result"], counts(task)) == (0, NOTHING), task
+    assert server.stop() == 0, server.output

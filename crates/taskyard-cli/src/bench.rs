@@ -121,11 +121,11 @@ pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result
     }
     if wants("pickup") {
         remark("bench: pick-up latency");
-        figures.pickup = Some(pickup::measure(&queue, &address, args.samples).await?);
+        figures.pickup = Some(pickup::measure(&queue, session, args.samples).await?);
     }
     if wants("rest") {
         remark("bench: a server at rest");
-        figures.rest = Some(pickup::at_rest(&address, Duration::from_secs(20)).await?);
+        figures.rest = Some(pickup::at_rest(session, Duration::from_secs(20)).await?);
     }
     drop(held);
     queue.close(Duration::from_secs(10)).await?;

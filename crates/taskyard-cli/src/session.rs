@@ -1,12 +1,14 @@
 //! What one run of a command works with: the settings in force, where its answer goes, and the database once it is
 //! opened. Everything that was opened here is closed at the command's end, in bounded time.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use taskyard::{DatabaseKind, Store, Taskyard, database_kind};
 use taskyard_core::settings::{Setting, Settings};
+use tokio::process::Command;
 
 use crate::failure::Failure;
 use crate::out::Out;
@@ -47,6 +49,23 @@ impl Session {
     /// How Python is started, if this is the command of the Python package.
     pub(crate) fn python(&self) -> Option<&Python> {
         self.python.as_ref()
+    }
+
+    /// This command, to be started once more with the same settings. The Python package's own program is the interpreter.
+    ///
+    /// # Errors
+    /// The path of this program is not known.
+    pub(crate) fn own_command(&self) -> io::Result<Command> {
+        let mut command = match &self.python {
+            Some(python) => {
+                let mut command = Command::new(&python.program);
+                command.args(["-m", "taskyard"]);
+                command
+            }
+            None => Command::new(std::env::current_exe()?),
+        };
+        command.envs(environment_for(self));
+        Ok(command)
     }
 
     /// Where the answer goes.

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use taskyard::{Result, TaskRef, Taskyard};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use super::failed;
 use super::report::{Latency, Rest};
 use super::tasks::{monotonic, stamp};
+use crate::session::Session;
 
 /// Measures `samples` pick-ups with random gaps of 5 to 50 ms.
-pub(super) async fn measure(queue: &Taskyard, address: &str, samples: usize) -> Result<Latency> {
-    let server = start(address).await?;
+pub(super) async fn measure(queue: &Taskyard, session: &Session, samples: usize) -> Result<Latency> {
+    let server = start(session).await?;
     let mut refs: Vec<TaskRef<u64>> = Vec::with_capacity(samples);
     for _ in 0..20 {
         queue.add(stamp(monotonic())).await?.wait().await?;
@@ -31,8 +32,8 @@ pub(super) async fn measure(queue: &Taskyard, address: &str, samples: usize) -> 
 }
 
 /// What a server costs that has nothing to do.
-pub(super) async fn at_rest(address: &str, watch: Duration) -> Result<Rest> {
-    let server = start(address).await?;
+pub(super) async fn at_rest(session: &Session, watch: Duration) -> Result<Rest> {
+    let server = start(session).await?;
     let process = server.id().unwrap_or(0);
     // Its first look around (rescue, pruning, parked tasks) belongs to the start.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -58,11 +59,11 @@ pub(super) async fn serve(queue: &Taskyard) -> Result<()> {
     Ok(())
 }
 
-async fn start(address: &str) -> Result<Child> {
+async fn start(session: &Session) -> Result<Child> {
     let refused = |error: std::io::Error| failed("cannot start the other process", error);
-    let program = std::env::current_exe().map_err(refused)?;
-    let mut child = Command::new(program)
-        .args(["bench", "--serve", "--database", address])
+    let mut command = session.own_command().map_err(refused)?;
+    let mut child = command
+        .args(["bench", "--serve"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
