@@ -182,7 +182,7 @@ def test_workers_in_the_applications_process_end_with_it_and_only_the_culprit_pa
     (innocent,) = add(project, "")[:1]
     (culprit,) = project.add("app.gathers, 'exit', max_retries=0")
     said = project.python("""
-        import asyncio
+        import asyncio, app
         from taskyard import QueuedTasks
 
         async def main():
