@@ -72,6 +72,45 @@ async fn what_a_crash_made_run_for_ever_is_run_again() {
     panic!("the database has lost nothing");
 }
 
+/// Whether the crash had lost ends of a claim whose other tasks ended after it.
+async fn earlier_ends_are_lost(cluster: &Cluster) -> bool {
+    let world = World::on(Database::of(cluster)).await;
+    world.client.pause_queue("default").await.unwrap();
+    let first: Vec<TaskRef<u32>> = (0..3).map(|_| world.add("hold_first", &(), |call| call)).collect();
+    let later: Vec<TaskRef<u32>> = (0..3).map(|_| world.add("hold", &(), |call| call)).collect();
+    for task in first.iter().chain(&later) {
+        task.get_task_id().await.unwrap();
+    }
+    let server = world.server(|config| config.lease = Duration::from_secs(120)).await;
+    world.client.resume_queue("default").await.unwrap();
+    world.stage.seen("hold_first", 3).await;
+    world.stage.seen("hold", 3).await;
+    cluster.psql("CHECKPOINT");
+    world.stage.note("first may end");
+    eventually("the first have ended", async || states(&world, &first).await == [TaskState::Done; 3]).await;
+    crash(cluster);
+    let lost = states(&world, &first).await.iter().filter(|state| **state == TaskState::Doing).count();
+    // The last end of their claim that is written must not take with it what the database has forgotten.
+    world.stage.open();
+    eventually("the others have ended", async || states(&world, &later).await == [TaskState::Done; 3]).await;
+    eventually("the first have ended again", async || states(&world, &first).await == [TaskState::Done; 3]).await;
+    assert_eq!(world.stage.count("hold_first"), 3 + lost);
+    server.stop();
+    within("the stop", server.wait()).await;
+    lost > 0
+}
+
+#[tokio::test]
+async fn what_a_crash_made_run_for_ever_is_run_again_though_later_tasks_of_its_claim_have_ended() {
+    let cluster = forgetful();
+    for _ in 0..3 {
+        if earlier_ends_are_lost(&cluster).await {
+            return;
+        }
+    }
+    panic!("the database has lost nothing");
+}
+
 /// Whether the crash had lost its claim.
 async fn claim_is_lost(cluster: &Cluster) -> bool {
     let world = World::on(Database::of(cluster)).await;

@@ -139,6 +139,12 @@ tasks! {
     PANIC, "panic", false, |_| now(async { panic!("no way {}", 1 + 1) });
     PANIC_BLOCKING, "panic_blocking", true, |_| blocking(|| panic!("not here either"));
     LARGE, "large", false, |_| now(async { json("x".repeat(2 << 20)) });
+    HOLD_FIRST, "hold_first", false, |context| now(async move {
+        let stage = stage(&context);
+        stage.note("hold_first");
+        stage.seen("first may end", 1).await;
+        json(0)
+    });
     HOLD, "hold", false, |context| now(async move {
         let stage = stage(&context);
         let dropped = Dropped(stage.clone());
