@@ -75,7 +75,9 @@ def main() -> None:
         print(f"round {number}: {', '.join(shown)}", flush=True)
     for name, of_rounds in ratios.items():
         middle = statistics.median(of_rounds)
-        print(f"{name}: median {middle:.3f}, from {min(of_rounds):.3f} to {max(of_rounds):.3f} (over 1: the newer is better)")
+        print(
+            f"{name}: median {middle:.3f}, from {min(of_rounds):.3f} to {max(of_rounds):.3f} (over 1: the newer is better)"
+        )
 
 
 if __name__ == "__main__":

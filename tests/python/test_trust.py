@@ -77,3 +77,35 @@ def test_a_program_in_a_directory_of_somebody_else_says_so(sqlite_project: Proje
         assert "refused:" not in sqlite_project.python(program, TASKYARD_ROOT=str(tmp_path))
     finally:
         make_own(tmp_path)
+
+
+@pytest.mark.parametrize("planted", ["web/app.py", "web/__init__.py", "web"])
+def test_an_application_that_somebody_else_planted_is_not_used_though_it_is_named(
+    sqlite_project: Project, planted: str, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web/__init__.py").touch()
+    sqlite_project.write("web/app.py", PLANTED)
+    make_foreign(tmp_path / planted)
+    for option in ("--app=web.app:app", "--set=include=web.app"):
+        said = sqlite_project.run("queue", "start", option, code=2)
+        assert f"{tmp_path / planted}: " in said and f"--root {tmp_path} " in said
+    assert not (tmp_path / "ran").exists()
+    make_own(tmp_path / planted)
+
+
+@pytest.mark.parametrize("planted", ["helper.py", "parts/__init__.py", "parts", "__pycache__"])
+def test_what_everybody_may_write_to_is_not_imported(sqlite_project: Project, planted: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/__init__.py").touch()
+    (tmp_path / "__pycache__").mkdir()
+    sqlite_project.write("helper.py", PLANTED)
+    sqlite_project.write("app.py", "import parts\nimport helper\napp = None\n")
+    path = tmp_path / planted
+    path.chmod(path.stat().st_mode | 0o002)
+    said = sqlite_project.run("queue", "start", "--app", "app:app", code=1)
+    assert f"{path}: everybody may write to it" in said and f"--root {tmp_path} " in said
+    assert not (tmp_path / "ran").exists()
+    server = sqlite_project.server("--root", str(tmp_path), app="app:app")
+    assert (tmp_path / "ran").exists()
+    assert server.stop() == 0

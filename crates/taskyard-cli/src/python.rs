@@ -12,6 +12,7 @@ use tokio::process::Command;
 use crate::failure::Failure;
 use crate::project::{self, Root};
 use crate::session::{Session, environment_for};
+use crate::trust::Distrust;
 
 /// What a Python process that the command starts must not see.
 const HIDDEN: [&str; 2] = ["TASKYARD_SECRET", "TASKYARD_SECRETS_ACCEPTED"];
@@ -79,14 +80,33 @@ impl Python {
 /// The application that the command line or the settings name, else the one that stands where such stand.
 ///
 /// # Errors
-/// The working directory, from which Python imports, or the file that was found, is not trusted.
+/// The working directory, from which Python imports, or a file of the application or of what is included, is not trusted.
 pub(crate) fn application(given: Option<&str>, session: &Session) -> Result<Option<String>, Failure> {
     let directory = project::working_directory()?;
     session.root().check(&directory)?;
+    for included in &session.settings().include {
+        check(included, &directory, session.root())?;
+    }
     match given.map(str::to_owned).or_else(|| session.settings().app.clone()) {
-        Some(application) => Ok(Some(application)),
+        Some(application) => {
+            check(&application, &directory, session.root())?;
+            Ok(Some(application))
+        }
         None => find(&directory, session.root()),
     }
+}
+
+/// Whether a module's file and the packages that it lies in are trusted, where they lie below the directory. Workers look at what
+/// they import from there besides (`_trust.py`).
+fn check(module: &str, directory: &Path, root: &Root) -> Result<(), Distrust> {
+    let mut path = directory.to_owned();
+    for part in module.split(':').next().unwrap_or_default().split('.') {
+        path.push(part);
+        for looked in [&path, &path.join("__init__.py"), &path.with_extension("py")] {
+            root.check(looked)?;
+        }
+    }
+    Ok(())
 }
 
 /// The places in which FastAPI's own command looks, too.

@@ -16,7 +16,7 @@ import threading
 import traceback
 from types import ModuleType
 
-from .. import _core, _escape, _identity, _loops, _port
+from .. import _core, _escape, _identity, _loops, _port, _trust
 from . import Worker, load
 
 #: The application cannot be loaded.
@@ -42,6 +42,7 @@ def main() -> None:
     functions = _identity.FUNCTIONS
     functions.__init__(arguments.app, arguments.include)  # type: ignore[misc]
     sys.path.insert(0, os.getcwd())
+    _trust.install()
     app = _load(arguments.app, arguments.include)
     if arguments.check:
         return

@@ -1,0 +1,61 @@
+"""Refuses to import modules of the project that everybody may write to.
+
+The command checks the project's root and the application's file before it starts this process; this is for what the application
+imports from below the working directory: a module's source, its directory, and the bytecode that would be loaded in its place.
+``TASKYARD_ROOT`` (``--root DIR``) names a directory below which nothing is asked.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+
+class Untrusted(Exception):
+    """Everybody may write to what was to be imported. No ``ImportError``: code that tries an import would go on without it."""
+
+
+def install() -> None:
+    """From now on modules below the working directory are looked at before they are loaded."""
+    here = os.path.realpath(os.getcwd())
+    root = os.environ.get("TASKYARD_ROOT")
+    if root and (here + os.sep).startswith(os.path.realpath(root).rstrip(os.sep) + os.sep):
+        return
+    finders: list[object] = sys.meta_path  # type: ignore[assignment]
+    place = finders.index(importlib.machinery.PathFinder) if importlib.machinery.PathFinder in finders else len(finders)
+    finders.insert(place, _Finder(here))
+
+
+class _Finder:
+    def __init__(self, here: str) -> None:
+        self._below = here.rstrip(os.sep) + os.sep
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        found = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if found is not None and found.has_location and found.origin:
+            origin = os.path.abspath(found.origin)
+            if origin.startswith(self._below):
+                paths = [origin, os.path.dirname(origin)]
+                if found.cached:
+                    paths += [found.cached, os.path.dirname(found.cached)]
+                for looked in paths:
+                    self._check(name, looked)
+        return found
+
+    def _check(self, name: str, path: str) -> None:
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            return
+        if mode & stat.S_IWOTH:
+            root = self._below.rstrip(os.sep)
+            raise Untrusted(
+                f"module {name}: {path}: everybody may write to it; chmod o-w {path}, or, if you trust what is there: "
+                f"--root {root} (or TASKYARD_ROOT={root} in the environment)"
+            )
