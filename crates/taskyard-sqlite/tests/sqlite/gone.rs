@@ -1,7 +1,8 @@
-//! The database's files are deleted, moved or replaced under a process that writes: from then on nothing is acknowledged
+//! The database's files are deleted, moved, replaced or emptied under a process that writes: from then on nothing is acknowledged
 //! that a process which opens the path would not see.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -133,6 +134,21 @@ async fn a_deleted_log() {
     let acknowledged = meddle(&place.file(), || std::fs::remove_file(&log).unwrap());
     // What only the log held was written back before the last handle of it was closed.
     assert_eq!(seen(&place.file(), &acknowledged).await, acknowledged.len());
+}
+
+#[tokio::test]
+async fn a_file_that_was_emptied() {
+    let place = Place::new();
+    meddle(&place.file(), || drop(File::create(place.file()).unwrap()));
+}
+
+#[tokio::test]
+async fn a_log_that_was_emptied() {
+    let place = Place::new();
+    let log = place.directory.path().join("queue.db-wal");
+    meddle(&place.file(), || drop(File::create(&log).unwrap()));
+    // The rest of the file is whole: it was not written back over.
+    place.store().await.close().await;
 }
 
 #[tokio::test]
