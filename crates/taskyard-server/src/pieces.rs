@@ -2,12 +2,48 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use taskyard_core::Error;
+use taskyard_core::store::Store;
 
 /// Refusals without one success in between, after which the database itself is taken to be in trouble: three halvings.
 pub(crate) const PROBES_MAX: usize = 14;
+
+/// A trial write that has not answered by then has failed.
+const CHECK_MAX: Duration = Duration::from_secs(5);
+
+/// A write that failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failed {
+    pub error: Error,
+    /// The database is away: nothing else can be written either.
+    pub away: bool,
+}
+
+impl Failed {
+    /// Finds out whether the database is away, after a write that failed with this error. An error that says so may also be the
+    /// answer to this one write, for example of a trigger that raises it or of a table in a full tablespace: the database is away
+    /// only if a trial write fails as well.
+    pub async fn with(error: Error, store: &dyn Store) -> Self {
+        let away = error.is_about_the_way()
+            && match tokio::time::timeout(CHECK_MAX, store.check_writes()).await {
+                Ok(Ok(())) => false,
+                Ok(Err(error)) => error.is_transient(),
+                Err(_) => true,
+            };
+        Self { error, away }
+    }
+
+    /// The same for the answer to a write.
+    pub async fn check<R>(answer: Result<R, Error>, store: &dyn Store) -> Result<R, Self> {
+        match answer {
+            Ok(replies) => Ok(replies),
+            Err(error) => Err(Self::with(error, store).await),
+        }
+    }
+}
 
 /// The answer to one item.
 #[derive(Clone, Debug)]
@@ -23,15 +59,18 @@ pub(crate) enum Piece<R> {
 }
 
 /// Halves a refused batch until each piece is either written or one item that is refused by itself. Stops early when
-/// the database cannot be reached, or when `probes_max` pieces were refused and none was written.
+/// the database is away, or when `probes_max` pieces were refused and none was written.
 pub(crate) async fn write<'a, R: Clone>(
     items: usize,
-    refused: Error,
+    refused: Failed,
     probes_max: usize,
-    mut attempt: impl FnMut(Range<usize>) -> BoxFuture<'a, Result<Vec<R>, Error>>,
+    mut attempt: impl FnMut(Range<usize>) -> BoxFuture<'a, Result<Vec<R>, Failed>>,
 ) -> Vec<Piece<R>> {
-    let alone = items == 1 && !refused.is_about_the_way();
-    let mut answers: Vec<Piece<R>> = vec![Piece::Refused { error: refused, alone }; items];
+    let alone = items == 1 && !refused.away;
+    let mut answers: Vec<Piece<R>> = vec![Piece::Refused { error: refused.error, alone }; items];
+    if refused.away {
+        return answers;
+    }
     let (mut written, mut refusals) = (false, 0);
     let mut open: VecDeque<Range<usize>> = VecDeque::new();
     halve(&mut open, 0..items);
@@ -43,8 +82,7 @@ pub(crate) async fn write<'a, R: Clone>(
                     *answer = Piece::Written(reply);
                 }
             }
-            Err(error) => {
-                let away = error.is_about_the_way();
+            Err(Failed { error, away }) => {
                 let alone = range.len() == 1 && !away;
                 refusals += 1;
                 answers[range.clone()].fill(Piece::Refused { error, alone });
@@ -70,12 +108,16 @@ fn halve(open: &mut VecDeque<Range<usize>>, range: Range<usize>) {
 mod tests {
     use super::*;
 
+    fn failed(text: &str, away: bool) -> Failed {
+        Failed { error: Error::Connection(text.into()), away }
+    }
+
     async fn try_all(count: usize, is_bad: impl Fn(usize) -> bool, probes_max: usize) -> (Vec<Piece<usize>>, usize) {
         let mut calls = 0;
-        let answers = write(count, Error::Database("all".into()), probes_max, |range| {
+        let answers = write(count, failed("all", false), probes_max, |range| {
             calls += 1;
             let bad = range.clone().any(&is_bad);
-            Box::pin(async move { if bad { Err(Error::Database("bad".into())) } else { Ok(range.collect()) } })
+            Box::pin(async move { if bad { Err(failed("bad", false)) } else { Ok(range.collect()) } })
         })
         .await;
         (answers, calls)
@@ -100,5 +142,20 @@ mod tests {
         assert_eq!(calls, PROBES_MAX);
         let (answers, _) = try_all(1_000, |_| true, usize::MAX).await;
         assert!(answers.iter().all(|answer| matches!(answer, Piece::Refused { alone: true, .. })));
+    }
+    #[tokio::test]
+    async fn nothing_is_tried_further_once_the_database_is_away() {
+        let mut calls = 0;
+        let answers: Vec<Piece<usize>> = write(100, failed("all", false), PROBES_MAX, |_| {
+            calls += 1;
+            Box::pin(async { Err(failed("away", true)) })
+        })
+        .await;
+        assert_eq!(calls, 1);
+        assert!(answers.iter().all(|answer| matches!(answer, Piece::Refused { alone: false, .. })));
+        let gone = write(1, failed("away", true), PROBES_MAX, |_| -> BoxFuture<'_, Result<Vec<usize>, Failed>> {
+            unreachable!("it is away")
+        });
+        assert!(matches!(gone.await[..], [Piece::Refused { alone: false, .. }]));
     }
 }

@@ -18,7 +18,7 @@ use taskyard_core::{Error, TaskId, Token};
 use crate::attempt::{Attempt, Live};
 use crate::backoff::Backoff;
 use crate::engine::Engine;
-use crate::pieces::{self, Piece};
+use crate::pieces::{self, Failed, Piece};
 
 /// The shortest time between two writes of one task's context.
 const CONTEXT_EVERY: Duration = Duration::from_millis(100);
@@ -160,21 +160,24 @@ fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Piece
     more
 }
 
-/// Repeats while the database cannot be reached. What it refuses is written in pieces; what it refuses even then comes
+/// Repeats while the database is away. What it refuses is written in pieces; what it refuses even then comes
 /// back, so that one attempt's record holds up no other's.
 async fn persist(store: &dyn Store, batch: &[Record]) -> Vec<Piece<WriteReply>> {
     let (mut backoff, mut refusals) = (Backoff::default(), 0);
     loop {
-        let error = match attempt(store, batch).await {
+        let failed = match Failed::check(attempt(store, batch).await, store).await {
             Ok(replies) => return replies.into_iter().map(Piece::Written).collect(),
-            Err(error) => error,
+            Err(failed) => failed,
         };
-        if !error.is_about_the_way() {
+        let error = &failed.error;
+        if !failed.away {
             refusals += 1;
             if error.is_about_the_value() || refusals >= WHOLE_TRIES {
                 tracing::warn!(%error, tasks = batch.len(), "the database refuses what tasks log and set");
-                let part = |range: Range<usize>| -> BoxFuture<'_, _> { Box::pin(attempt(store, &batch[range])) };
-                return pieces::write(batch.len(), error, pieces::PROBES_MAX, part).await;
+                let part = |range: Range<usize>| -> BoxFuture<'_, _> {
+                    Box::pin(async move { Failed::check(attempt(store, &batch[range]).await, store).await })
+                };
+                return pieces::write(batch.len(), failed, pieces::PROBES_MAX, part).await;
             }
         }
         if backoff.tries() % 10 == 0 {

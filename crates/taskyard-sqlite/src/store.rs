@@ -276,7 +276,9 @@ impl Store for SqliteStore {
     }
 
     async fn check_writes(&self) -> Result<()> {
-        self.writer.chore(|writer| writer.place.check_space()).await
+        self.writer.chore(|writer| writer.place.check_space()).await?;
+        // Fails while another program holds the file locked.
+        self.writer.write(|_| Ok(())).await
     }
 
     async fn schedule_put(&self, schedule: &NewSchedule, on_conflict: OnConflict) -> Result<SchedulePut> {

@@ -1,9 +1,12 @@
-//! One write of ends. It is repeated while the database cannot be reached; what the database refuses is told apart.
+//! One write of ends. It is repeated while the database is away; what the database refuses is told apart.
 //!
 //! # Whose fault a refusal is
 //! An error about the value ([`Error::is_about_the_value`]) is the task's own: its end is replaced at once by one that
 //! can be stored and says why. Everything else is the database's. Such an end is handed back to the completer, which
 //! keeps it and tries again: a body that has returned is not run again because its end was slow to be written.
+//!
+//! An error of the connection says that the database is away only if a trial write fails too ([`Failed::with`]). Otherwise it
+//! is a refusal like any other, so that a task whose trigger raises such an error delays no other task.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,7 +21,7 @@ use tokio::sync::oneshot;
 use super::claims::{ByClaim, add, by_claim};
 use crate::backoff::Backoff;
 use crate::engine::{Ended, Refusal, lock};
-use crate::pieces::{self, Piece};
+use crate::pieces::{self, Failed, Piece};
 use crate::state::{Phase, State};
 
 /// A write that has not answered by then is taken for lost on the way, and repeated.
@@ -61,10 +64,10 @@ pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: 
             let answers = batch.into_iter().enumerate().filter_map(asked_for).collect();
             Written { replies, by_claim, answers, ..Written::default() }
         }
-        Err(error) => {
+        Err(refused) => {
             closed.retain(|claim| !ended.contains(claim));
             let batch = batch.into_iter().zip(finishes).map(|(ended, finish)| Ended { finish, ..ended }).collect();
-            Written { unclosed: closed, ..in_pieces(&state, batch, error, pieces::PROBES_MAX).await }
+            Written { unclosed: closed, ..in_pieces(&state, batch, refused, pieces::PROBES_MAX).await }
         }
     }
 }
@@ -73,9 +76,9 @@ pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: 
 /// set aside.
 pub(super) async fn write_again(state: Arc<State>, mut batch: Vec<Ended>, probes_max: usize) -> Written {
     let finishes: Vec<Finish> = batch.iter_mut().map(|ended| ended.take_finish()).collect();
-    let error = attempt(&state, &finishes, &[]).await;
+    let answer = Failed::check(attempt(&state, &finishes, &[]).await, state.store.as_ref()).await;
     let batch: Vec<Ended> = batch.into_iter().zip(finishes).map(|(ended, finish)| Ended { finish, ..ended }).collect();
-    let mut written = match error {
+    let mut written = match answer {
         Ok(replies) => {
             let mut written = Written::default();
             for (ended, reply) in batch.into_iter().zip(replies) {
@@ -83,7 +86,7 @@ pub(super) async fn write_again(state: Arc<State>, mut batch: Vec<Ended>, probes
             }
             written
         }
-        Err(error) => in_pieces(&state, batch, error, probes_max).await,
+        Err(refused) => in_pieces(&state, batch, refused, probes_max).await,
     };
     let only_one = written.refused.len() == 1;
     for ended in std::mem::take(&mut written.refused) {
@@ -107,20 +110,21 @@ impl Written {
     }
 }
 
-/// Tries a batch as a whole: for ever while the database cannot be reached, a few times if it refuses.
-async fn persist(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>, Error> {
+/// Tries a batch as a whole: for ever while the database is away, a few times if it refuses.
+async fn persist(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>, Failed> {
     let (mut backoff, mut refusals) = (Backoff::default(), 0);
     loop {
-        let error = match attempt(state, batch, closed).await {
+        let failed = match Failed::check(attempt(state, batch, closed).await, state.store.as_ref()).await {
             Ok(replies) => return Ok(replies),
-            Err(error) => error,
+            Err(failed) => failed,
         };
-        if !error.is_about_the_way() {
+        if !failed.away {
             refusals += 1;
-            if error.is_about_the_value() || refusals >= WHOLE_TRIES {
-                return Err(error);
+            if failed.error.is_about_the_value() || refusals >= WHOLE_TRIES {
+                return Err(failed);
             }
         }
+        let error = failed.error;
         if backoff.tries() % 10 == 0 {
             tracing::warn!(%error, tasks = batch.len(), "cannot write how tasks ended; trying again");
         }
@@ -141,18 +145,19 @@ async fn attempt(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<
 }
 
 /// Writes a refused batch in pieces, and tells apart whose fault each refusal is.
-async fn in_pieces(state: &State, batch: Vec<Ended>, error: Error, probes_max: usize) -> Written {
+async fn in_pieces(state: &State, batch: Vec<Ended>, refused: Failed, probes_max: usize) -> Written {
     let repeated = batch.iter().all(|ended| ended.refusal.is_some());
     if !repeated {
+        let error = &refused.error;
         tracing::warn!(%error, tasks = batch.len(), "the database refuses ends of tasks; writing them in pieces");
     }
-    *lock(&state.counters.held_reason) = Some(error.to_string());
+    *lock(&state.counters.held_reason) = Some(refused.error.to_string());
     let finishes: Vec<Finish> = batch.iter().map(|ended| ended.finish.clone()).collect();
     let part = |range: Range<usize>| -> futures_util::future::BoxFuture<'_, _> {
         let part = finishes[range].to_vec();
-        Box::pin(async move { attempt(state, &part, &[]).await })
+        Box::pin(async move { Failed::check(attempt(state, &part, &[]).await, state.store.as_ref()).await })
     };
-    let answers = pieces::write(finishes.len(), error, probes_max, part).await;
+    let answers = pieces::write(finishes.len(), refused, probes_max, part).await;
     let mut written = Written::default();
     for (mut ended, answer) in batch.into_iter().zip(answers) {
         match answer {

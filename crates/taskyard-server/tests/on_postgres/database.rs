@@ -47,11 +47,11 @@ impl Database {
         .await;
     }
 
-    /// From here on every log line of such a text is refused.
-    pub async fn refuse_lines(&self, text: &str) {
+    /// From here on every log line of such a text is refused with an SQLSTATE.
+    pub async fn refuse_lines(&self, text: &str, code: &str) {
         self.run(&format!(
             "create or replace function public.refuse() returns trigger language plpgsql as $$ begin
-                 raise exception 'not this one';
+                 raise exception 'not this one' using errcode = '{code}';
              end $$;
              create or replace trigger refuse before insert on taskyard.task_log for each row
                  when (new.message = '{text}') execute function public.refuse();"

@@ -41,7 +41,7 @@ impl Database {
     }
 
     /// From here on every log line of such a text is refused.
-    pub async fn refuse_lines(&self, text: &str) {
+    pub async fn refuse_lines(&self, text: &str, _code: &str) {
         self.run(&format!(
             "create trigger refuse before insert on ty_task_log when new.message = '{text}'
              begin select raise(abort, 'not this one'); end;"

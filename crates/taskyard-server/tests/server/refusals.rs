@@ -8,6 +8,8 @@ use crate::world::{World, eventually, within};
 
 /// The database's own faults, in whatever way it says so.
 const FAULTS: [&str; 8] = ["53200", "58030", "XX000", "53000", "42501", "P0001", "57014", "40001"];
+/// Codes by which a database that is away says so, here the answers to single statements of one that is not.
+const OF_THE_WAY: [&str; 5] = ["08001", "53100", "25006", "53300", "57P01"];
 
 #[tokio::test]
 async fn a_fault_of_the_database_costs_no_task_its_success() {
@@ -75,6 +77,62 @@ async fn one_refused_end_holds_up_no_other_and_is_set_aside() {
 }
 
 #[tokio::test]
+async fn an_end_refused_with_a_code_of_the_connection_holds_up_no_other() {
+    for code in OF_THE_WAY {
+        let world = World::new().await;
+        if world.store.backend() == "sqlite" {
+            return;
+        }
+        world.database.refuse_ends("current", code).await;
+        let server = world.server(|config| config.refused_end_max = Duration::from_millis(700)).await;
+        let bad: TaskRef<(bool, String, u32)> = world.add("current", &(), |call| call.max_retries(0));
+        let good: Vec<TaskRef<i64>> =
+            (0..60_i64).map(|n| world.add("echo", &(n,), |call| call.max_retries(0))).collect();
+        for (n, task) in (0..).zip(&good) {
+            assert_eq!(within("the others go on", task.wait()).await.unwrap(), n, "{code}");
+        }
+        eventually(code, async || world.store.status().await.unwrap().ends_aside == 1).await;
+        let end = world.store.ends_aside(Some(&[bad.id()]), None, 1).await.unwrap().remove(0);
+        assert!(end.reason.contains("not this one"), "{code}: {}", end.reason);
+        // One that is refused and not set aside yet is shown.
+        let late: TaskRef<(bool, String, u32)> = world.add("current", &(), |call| call.max_retries(0));
+        eventually(code, async || server.status().ends_held == 1).await;
+        server.stop();
+        let exit = within("the stop", server.wait()).await;
+        assert_eq!(exit.unwritten, 0, "{code}");
+        assert_eq!(world.store.status().await.unwrap().ends_aside, 2, "{code}");
+        world.database.accept().await;
+        let _second = world.server(|config| config.refused_end_max = Duration::from_millis(100)).await;
+        for task in [&bad, &late] {
+            assert!(within("its result", task.wait()).await.unwrap().0, "{code}");
+            let record = world.record(task).await;
+            assert_eq!((record.attempt, record.failures, record.lost), (1, 0, 0), "{code}: it ran once");
+        }
+        assert_eq!(world.stage.count("echo"), 60, "{code}: each ran once");
+    }
+}
+
+/// Lines of running tasks go the same way.
+#[tokio::test]
+async fn a_line_refused_with_a_code_of_the_connection_holds_up_no_other() {
+    let world = World::new().await;
+    if world.store.backend() == "sqlite" {
+        return;
+    }
+    world.database.refuse_lines("half way", "08001").await;
+    let _server = world.server(|_| {}).await;
+    let bad: TaskRef<String> = world.add("context", &(), |call| call);
+    let good: TaskRef<String> = world.add("counts", &(), |call| call);
+    // Its context is stored.
+    world.stage.seen("counted", 1).await;
+    assert_eq!(world.stage.count("saved"), 0);
+    world.database.accept().await;
+    world.stage.open();
+    assert_eq!(within("the end", bad.wait()).await.unwrap(), "ok");
+    assert_eq!(within("the other end", good.wait()).await.unwrap(), "through");
+}
+
+#[tokio::test]
 async fn a_server_that_stops_sets_aside_what_is_refused() {
     let world = World::new().await;
     world.database.refuse_ends("echo", "42501").await;
@@ -118,7 +176,7 @@ async fn a_value_that_the_database_refuses_is_the_tasks_own_fault_at_once() {
 #[tokio::test]
 async fn a_refused_log_line_costs_no_task_its_success() {
     let world = World::new().await;
-    world.database.refuse_lines("half way").await;
+    world.database.refuse_lines("half way", "P0001").await;
     let _server = world.server(|config| config.refused_end_max = Duration::from_millis(300)).await;
     let bad: TaskRef<String> = world.add("context", &(), |call| call);
     // It asks for its context to be stored, with the line: that waits, and holds up nobody else's.
@@ -134,7 +192,7 @@ async fn a_refused_log_line_costs_no_task_its_success() {
     assert_eq!(lines.iter().map(|line| line.line.message.as_str()).collect::<Vec<_>>(), ["half way", "the end"]);
 
     // One that ends with a line that is never stored goes without it.
-    world.database.refuse_lines("run 0").await;
+    world.database.refuse_lines("run 0", "P0001").await;
     let unlogged: TaskRef<u32> = world
         .add("remember", &(), |call| call.retry(taskyard_core::RetryPolicy { backoff_ms: 1, ..Default::default() }));
     assert_eq!(within("the end", unlogged.wait()).await.unwrap(), 2);
