@@ -7,9 +7,11 @@
 //! - The two stores hold the same tables, and no SQL file that nobody runs (`tidy/twins.rs`).
 //! - What the Python tests install is pinned (`tidy/pins.rs`).
 //! - The functions of PostgreSQL have a build number, raised with every change of their text (`tidy/builds.rs`).
+//! - No function or statement of PostgreSQL depends on the caller's search path (`tidy/search_path.rs`).
 
 mod builds;
 mod pins;
+mod search_path;
 mod twins;
 
 use std::fs;
@@ -34,6 +36,7 @@ pub fn check() -> Result<(), String> {
     }
     problems.extend(builds::check().map_err(|error| format!("tidy: {error}"))?);
     problems.extend(pins::check().map_err(|error| format!("tidy: {error}"))?);
+    problems.extend(search_path::check().map_err(|error| format!("tidy: {error}"))?);
     problems.extend(twins::check().map_err(|error| format!("tidy: {error}"))?);
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }

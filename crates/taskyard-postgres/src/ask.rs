@@ -236,8 +236,8 @@ pub(crate) async fn queues(store: &Inner) -> Result<Vec<QueueStatus>> {
 
 pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
     const SQL: &str = "SELECT p.by_state, p.servers, p.oldest_us, p.parked, taskyard.ready_sample(), p.estimated, \
-                       (SELECT count(*) FROM taskyard.end_aside), \
-                       (SELECT coalesce(sum(s.ends_held), 0)::bigint FROM taskyard.server s \
+                       (SELECT pg_catalog.count(*) FROM taskyard.end_aside), \
+                       (SELECT coalesce(pg_catalog.sum(s.ends_held), 0)::bigint FROM taskyard.server s \
                         WHERE s.dead_at IS NULL AND s.lease_until > taskyard.now()) \
                        FROM taskyard.task_figures() p";
     let rows = store.pool.ask(Role::Ask, SQL, &[]).await?;

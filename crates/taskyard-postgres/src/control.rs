@@ -263,7 +263,7 @@ pub(crate) async fn purge(store: &Inner, ids: &[TaskId]) -> Result<usize> {
     let mut gone = 0;
     for chunk in ids.chunks(1_000) {
         let chunk: Vec<Uuid> = chunk.iter().map(|id| id.0).collect();
-        let sql = "SELECT coalesce(cardinality(taskyard.task_purge($1)), 0)";
+        let sql = "SELECT coalesce(pg_catalog.cardinality(taskyard.task_purge($1)), 0)";
         let rows = store.pool.query(Role::Ask, sql, &[(&chunk, Type::UUID_ARRAY)]).await?;
         gone += rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))?.unsigned_abs() as usize;
     }

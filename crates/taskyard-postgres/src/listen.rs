@@ -77,7 +77,7 @@ async fn hear(inner: &Weak<Inner>, client: Client, mut heard: UnboundedReceiver<
     let mut up = false;
     loop {
         let Some(store) = inner.upgrade().filter(|store| !store.pool.is_closed()) else { return up };
-        let sent = store.pool.query(Role::Ask, "SELECT pg_notify($1, '')", &[(&probe, Type::TEXT)]).await;
+        let sent = store.pool.query(Role::Ask, "SELECT pg_catalog.pg_notify($1, '')", &[(&probe, Type::TEXT)]).await;
         drop(store);
         if sent.is_err() {
             return up;

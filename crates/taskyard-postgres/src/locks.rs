@@ -57,8 +57,7 @@ where
 
 /// Those of these tasks whose rows somebody else holds locked now; none if the look itself meets a lock.
 async fn locked_rows(store: &Inner, ids: &[TaskId]) -> Result<HashSet<Uuid>> {
-    const SQL: &str =
-        "SELECT u.id FROM unnest($1) AS u(id) WHERE u.id NOT IN (SELECT f.id FROM taskyard.task_unlocked($1) f)";
+    const SQL: &str = "SELECT u.id FROM pg_catalog.unnest($1) AS u(id) WHERE u.id NOT IN (SELECT f.id FROM taskyard.task_unlocked($1) f)";
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
     match store.pool.ask(Role::Attempt, SQL, &[(&ids, Type::UUID_ARRAY)]).await {
         Ok(rows) => rows.iter().map(|row| get(row, 0)).collect(),

@@ -41,6 +41,9 @@ const BASE: &str = include_str!("migrations/base.sql");
 /// Others wait for the locks of a migration, so it does not wait for theirs for ever.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
+/// In this path nothing that other roles planted in a schema of the session's path is found in place of a builtin.
+const PIN: &str = "SET LOCAL search_path = pg_catalog, pg_temp";
+
 /// `taskyard` in ASCII: the key of the lock.
 const LOCK: i64 = 0x7461_736b_7961_7264;
 
@@ -83,7 +86,7 @@ pub(crate) async fn status(store: &Inner) -> Result<SchemaStatus> {
 async fn found(store: &Inner) -> Result<Found> {
     // Before anything in the schema is read.
     owners::check(store).await?;
-    let sql = "SELECT coalesce((SELECT max(version) FROM taskyard.migration), 0),
+    let sql = "SELECT coalesce((SELECT pg_catalog.max(version) FROM taskyard.migration), 0),
         (SELECT value FROM taskyard.setting WHERE name = 'functions_build'),
         (SELECT value FROM taskyard.setting WHERE name = 'functions_hash'),
         EXISTS (SELECT FROM taskyard.setting WHERE name = 'views' AND value = 'off')";
@@ -140,8 +143,10 @@ async fn may_replace(store: &Inner) -> Result<bool> {
 
 async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
     let failed = |error: tokio_postgres::Error| failure::of_statement(&error);
-    client.query_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await.map_err(failed)?;
+    client.query_typed("SELECT pg_catalog.pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await.map_err(failed)?;
     owners::check_in(client).await?;
+    let path = search_path(client).await?;
+    client.batch_execute(PIN).await.map_err(failed)?;
     client.batch_execute(BASE).await.map_err(failed)?;
     // Somebody may have made the schema in between.
     owners::check_in(client).await?;
@@ -203,8 +208,13 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
         .await
         .map_err(failed)?;
     if options.views {
+        // The views are in the session's path, which says where they stand; what they are made of is not.
+        set_search_path(client, &path).await?;
+        owners::check_in(client).await?;
         check_views(client).await?;
-        client.batch_execute(VIEWS).await.map_err(failed)?;
+        let schema = view_schema(client).await?;
+        client.batch_execute(PIN).await.map_err(failed)?;
+        client.batch_execute(&views_in(&schema)).await.map_err(failed)?;
     }
     Ok(MigrationReport { from, to: known(), applied })
 }
@@ -217,12 +227,44 @@ async fn installed(client: &Client) -> Result<Option<Build>> {
     rows.first().map_or(Ok(None), |row| Ok(Build::stored(get(row, 0)?, get(row, 1)?)))
 }
 
+/// The session's search path.
+async fn search_path(client: &Client) -> Result<String> {
+    let sql = "SELECT pg_catalog.current_setting('search_path')";
+    let rows = client.query_typed(sql, &[]).await.map_err(|error| failure::of_statement(&error))?;
+    rows.first().map_or_else(|| Ok(String::new()), |row| get(row, 0))
+}
+
+/// Sets the path for the rest of the transaction.
+async fn set_search_path(client: &Client, path: &str) -> Result<()> {
+    let sql = "SELECT pg_catalog.set_config('search_path', $1, true)";
+    client.query_typed(sql, &[(&path, Type::TEXT)]).await.map_err(|error| failure::of_statement(&error))?;
+    Ok(())
+}
+
+/// The first schema of the search path that exists, quoted.
+async fn view_schema(client: &Client) -> Result<String> {
+    let sql = "SELECT pg_catalog.quote_ident(pg_catalog.current_schema()::text)";
+    let rows = client.query_typed(sql, &[]).await.map_err(|error| failure::of_statement(&error))?;
+    rows.first().map_or(Ok(None), |row| get::<Option<String>>(row, 0))?.ok_or_else(|| {
+        Error::Refused(
+            "no schema of the search path exists, so there is none for the views queued_tasks and such: set the path of \
+             this role, or switch the views off (setting `views`)"
+                .into(),
+        )
+    })
+}
+
+/// The statements that make the views in this schema.
+fn views_in(schema: &str) -> String {
+    VIEWS.replace("VIEW queued_", &format!("VIEW {schema}.queued_"))
+}
+
 /// Refuses if a relation that a view of ours would replace or hide is not ours.
 async fn check_views(client: &Client) -> Result<()> {
     for name in VIEW_NAMES {
         let foreign = client
             .query_typed(
-                "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = to_regclass($1)
+                "SELECT c.oid::regclass::text FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)
                  AND coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '') <> 'Taskyard'",
                 &[(&name, Type::TEXT)],
             )
@@ -243,6 +285,15 @@ mod tests {
     fn migrations_are_numbered_without_gaps() {
         for (at, (name, _)) in MIGRATIONS.iter().enumerate() {
             assert!(name.starts_with(&format!("{:04}_", at + 1)), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_view_gets_its_schema() {
+        let views = views_in("\"My App\"");
+        for name in VIEW_NAMES {
+            assert!(views.contains(&format!("CREATE OR REPLACE VIEW \"My App\".{name} AS")), "{name}");
+            assert!(views.contains(&format!("COMMENT ON VIEW \"My App\".{name} IS")), "{name}");
         }
     }
 }

@@ -291,7 +291,7 @@ impl Pool {
         let longest = self.deadline(role);
         let deadline = Instant::now() + longest;
         let begin = format!(
-            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+            "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
              SET LOCAL idle_in_transaction_session_timeout = {}",
             lock_wait.as_millis().max(1),
             longest.as_millis().max(1),

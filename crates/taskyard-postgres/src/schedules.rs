@@ -34,7 +34,7 @@ const RECORD: &str = "SELECT taskyard.schedule_record($1, $2, $3, $4, $5)";
 pub(crate) async fn tell(store: &Inner) {
     store.bells.schedules.ring();
     if store.options.notify {
-        let told = store.pool.ask(Role::Ask, "SELECT pg_notify($1, '')", &[(&SCHEDULE, Type::TEXT)]).await;
+        let told = store.pool.ask(Role::Ask, "SELECT pg_catalog.pg_notify($1, '')", &[(&SCHEDULE, Type::TEXT)]).await;
         if let Err(error) = told {
             tracing::debug!("NOTIFY: {error}");
         }

@@ -157,7 +157,8 @@ impl PostgresStore {
             .pool
             .ask(
                 Role::Ask,
-                "SELECT pg_is_in_recovery(), current_setting('synchronous_commit'), current_setting('server_encoding')",
+                "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('synchronous_commit'), \
+                 pg_catalog.current_setting('server_encoding')",
                 &[],
             )
             .await?;

@@ -54,6 +54,20 @@ async fn every_function_refuses_them() {
 }
 
 #[tokio::test]
+async fn a_time_limit_below_a_millisecond_is_one_and_not_none() {
+    let (_store, url) = yard::fresh_with_address().await;
+    for (limit, stored) in [("0.0005 s", "1"), ("1 ms", "1"), ("1.0005 s", "1001"), ("0 s", "")] {
+        let add = format!("SELECT taskyard.enqueue('a::b', timeout => '{limit}')");
+        let id = shared().psql_in(&url, &add);
+        let kept = format!("SELECT timeout_ms FROM taskyard.task WHERE id = '{id}'");
+        assert_eq!(shared().psql_in(&url, &kept), stored, "{limit}");
+        shared().psql_in(&url, &format!("SELECT taskyard.schedule_add('s', '@daily', 'a', timeout => '{limit}')"));
+        let kept = "SELECT options::json ->> 'timeout_ms' FROM taskyard.schedule WHERE name = 's'";
+        assert_eq!(shared().psql_in(&url, kept), stored, "{limit}");
+    }
+}
+
+#[tokio::test]
 async fn every_table_refuses_them() {
     let (store, url) = yard::fresh_with_address().await;
     let later =

@@ -1,4 +1,4 @@
-//! The suite that every store passes, on a fresh database per case.
+//! The suite that every store passes, on a fresh database per case, among functions and operators that somebody planted.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_testkit::conformance::Fixture;
@@ -6,7 +6,7 @@ use taskyard_testkit::conformance::Fixture;
 mod yard;
 
 async fn fresh() -> Fixture {
-    let (store, url) = yard::fresh_with_address().await;
+    let (store, url) = yard::planted().await;
     Fixture::new(store, yard::Gone(url))
 }
 

@@ -210,6 +210,20 @@ async fn single_objects_of_somebody_else_are_refused() {
         ("ALTER TABLE taskyard.task OWNER TO %ROLE%", "the relation taskyard.task"),
         ("ALTER FUNCTION taskyard.now() OWNER TO %ROLE%", "the function taskyard.now"),
         ("CREATE DOMAIN taskyard.mine AS int; ALTER DOMAIN taskyard.mine OWNER TO %ROLE%", "the type taskyard.mine"),
+        ("CREATE DOMAIN taskyard.list AS int[]; ALTER DOMAIN taskyard.list OWNER TO %ROLE%", "the type taskyard.list"),
+        (
+            "CREATE COLLATION taskyard.mine (locale = 'C'); ALTER COLLATION taskyard.mine OWNER TO %ROLE%",
+            "the collation taskyard.mine",
+        ),
+        (
+            "CREATE STATISTICS taskyard.mine ON queue, kind FROM taskyard.task; ALTER STATISTICS taskyard.mine OWNER TO %ROLE%",
+            "the statistics object taskyard.mine",
+        ),
+        (
+            "CREATE TEXT SEARCH CONFIGURATION taskyard.mine (COPY = simple);
+             ALTER TEXT SEARCH CONFIGURATION taskyard.mine OWNER TO %ROLE%",
+            "the text search configuration taskyard.mine",
+        ),
         ("ALTER VIEW queued_tasks OWNER TO %ROLE%", "the view queued_tasks"),
     ] {
         let (store, url) = yard::fresh_with_address().await;

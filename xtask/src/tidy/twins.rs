@@ -30,7 +30,7 @@ fn source(store: &str) -> PathBuf {
     PathBuf::from(format!("crates/taskyard-{store}/src"))
 }
 
-fn files(directory: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
+pub(super) fn files(directory: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();

@@ -9,12 +9,25 @@ use taskyard_testkit::postgres::shared;
 use tokio::sync::OnceCell;
 
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+static PLANTED: OnceCell<String> = OnceCell::const_new();
 
 /// The address of a fresh, migrated database.
 pub async fn database() -> String {
-    let template = TEMPLATE
+    copy_of(&TEMPLATE, "").await
+}
+
+/// A store on a database that was migrated while `public` held functions and operators that the parser prefers to builtins,
+/// and its address. Each of them fails when it is called: nothing of the store must call one.
+pub async fn planted() -> (Arc<PostgresStore>, String) {
+    let url = copy_of(&PLANTED, include_str!("planted.sql")).await;
+    (open(&url).await, url)
+}
+
+async fn copy_of(template: &OnceCell<String>, before: &str) -> String {
+    let template = template
         .get_or_init(|| async {
             let url = shared().create_database();
+            shared().psql_in(&url, before);
             let name = url.rsplit('/').next().unwrap().to_owned();
             let store = open(&url).await;
             store.migrate().await.unwrap();

@@ -1,7 +1,7 @@
 -- Counts down the open parents of waiting children (one entry per edge that was just closed) and lets those go that have
 -- none left; answers how many became runnable.
 CREATE OR REPLACE FUNCTION taskyard.cascade_close(p_children uuid[], p_now timestamptz) RETURNS int
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_free uuid[];
 BEGIN

@@ -1,6 +1,6 @@
 -- Takes waiting tasks down with a parent that failed (p_state 5) or was cancelled (6); answers those that fell.
 CREATE OR REPLACE FUNCTION taskyard.cascade_fall(p_ids uuid[], p_state smallint, p_root uuid, p_now timestamptz)
-RETURNS uuid[] LANGUAGE plpgsql AS $$
+RETURNS uuid[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_fallen uuid[];
 BEGIN

@@ -3,7 +3,7 @@
 -- that they held until their end is taken again. One whose key another task holds stays as it is, as a task that ended by
 -- itself, and its error says so. Answers the states, in order.
 CREATE OR REPLACE FUNCTION taskyard.cascade_revive(p_ids uuid[], p_now timestamptz) RETURNS smallint[]
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_id uuid;
     v_open int;

@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION taskyard.cascade_run(
     p_tasks uuid[], p_kinds smallint[], p_roots uuid[], p_positions uuid[], p_budget int, p_now timestamptz,
     OUT edges int, OUT woken int, OUT ended int, OUT more boolean
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_tasks uuid[] := p_tasks;
     v_kinds smallint[] := p_kinds;

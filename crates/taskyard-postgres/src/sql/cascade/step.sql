@@ -2,7 +2,7 @@
 CREATE OR REPLACE FUNCTION taskyard.cascade_step(OUT tasks int, OUT more boolean, OUT woken int, OUT ended int)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_tasks uuid[];
     v_kinds smallint[];

@@ -2,12 +2,12 @@
 -- error, whatever stands in the row.
 CREATE OR REPLACE FUNCTION taskyard.micros_until(p_at timestamptz, p_now timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN p_at <= p_now THEN 0 WHEN p_at < 'infinity'
-        THEN (extract(epoch FROM least(p_at, p_now + interval '36525 days') - p_now) * 1000000)::bigint END
+        THEN (extract(epoch FROM least(p_at, p_now + interval '36525 days') - p_now) OPERATOR(pg_catalog.*) 1000000)::bigint END
 $$;
 
 -- Refuses what is no start, expiry or bound of a task or schedule: an infinite instant, or one more than a hundred years ahead.
 CREATE OR REPLACE FUNCTION taskyard.check_instant(p_what text, p_at timestamptz, p_now timestamptz) RETURNS void
-LANGUAGE plpgsql IMMUTABLE AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT isfinite(p_at) OR p_at > p_now + interval '36525 days' THEN
         RAISE EXCEPTION 'taskyard: % is %, which is not within a hundred years', p_what, p_at USING ERRCODE = '22023';
@@ -17,7 +17,7 @@ $$;
 
 -- An interval in microseconds; refuses one that is negative or over a hundred years.
 CREATE OR REPLACE FUNCTION taskyard.interval_micros(p_what text, p_interval interval) RETURNS bigint LANGUAGE plpgsql
-IMMUTABLE AS $$
+IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     -- Intervals are compared with years of 360 days.
     IF extract(epoch FROM p_interval) > 36525 * 86400::bigint THEN

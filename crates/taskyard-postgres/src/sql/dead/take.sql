@@ -3,7 +3,8 @@
 -- not wait for long: what he holds is passed by, and this holds nothing else.
 CREATE OR REPLACE FUNCTION taskyard.dead_take(p_server uuid, p_runtime smallint, p_queues text[], p_limit int)
 RETURNS SETOF uuid LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s' AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s'
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN

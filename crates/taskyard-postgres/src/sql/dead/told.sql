@@ -1,7 +1,8 @@
 -- What a server took has been told (or is left to others), if it still is what it took. It waits for whoever holds one just now:
 -- somebody who looks for untold ones, retries or deletes it.
 CREATE OR REPLACE FUNCTION taskyard.dead_told(p_server uuid, p_ids uuid[], p_told boolean) RETURNS int LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s' AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s'
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_count int;
 BEGIN

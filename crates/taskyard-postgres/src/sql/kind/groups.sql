@@ -4,13 +4,14 @@
 
 -- Every change of builds, kinds and groups holds this lock until its commit, and so does every decision to park a task because
 -- all live builds refused its kind: no server enters in between.
-CREATE OR REPLACE FUNCTION taskyard.kind_lock() RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION taskyard.kind_lock() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT pg_advisory_xact_lock(8386110886341340772)
 $$;
 
 -- Of these groups those that are there, each locked with KEY SHARE until the end of the transaction: a group is only deleted
 -- when nobody holds it, so no row is left in a group that is gone. The others are 0, where all kinds may stand.
-CREATE OR REPLACE FUNCTION taskyard.kind_hold(p_groups int[]) RETURNS int[] LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.kind_hold(p_groups int[]) RETURNS int[] LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_held int[];
 BEGIN
@@ -25,14 +26,16 @@ END
 $$;
 
 -- The groups of these kinds, held; null if all are in group 0.
-CREATE OR REPLACE FUNCTION taskyard.kind_groups(p_runtimes smallint[], p_kinds text[]) RETURNS int[] LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION taskyard.kind_groups(p_runtimes smallint[], p_kinds text[]) RETURNS int[] LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
     SELECT taskyard.kind_hold(ARRAY(SELECT coalesce(
             (SELECT k.group_id FROM taskyard.kind k WHERE k.runtime = u.runtime AND k.kind = u.kind), 0)
         FROM unnest(p_runtimes, p_kinds) WITH ORDINALITY AS u(runtime, kind, place) ORDER BY u.place))
 $$;
 
 -- The same for the kinds of these tasks.
-CREATE OR REPLACE FUNCTION taskyard.kind_groups_of(p_ids uuid[]) RETURNS int[] LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION taskyard.kind_groups_of(p_ids uuid[]) RETURNS int[] LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
     SELECT taskyard.kind_hold(ARRAY(SELECT coalesce(
             (SELECT k.group_id FROM taskyard.task t JOIN taskyard.kind k ON k.runtime = t.runtime AND k.kind = t.kind
              WHERE t.id = u.id), 0)
@@ -40,7 +43,8 @@ CREATE OR REPLACE FUNCTION taskyard.kind_groups_of(p_ids uuid[]) RETURNS int[] L
 $$;
 
 -- These lanes in every group. In one statement with what it is compared with, so that no row is on its way between two groups.
-CREATE OR REPLACE FUNCTION taskyard.ready_lanes(p_lanes int[]) RETURNS bigint[] LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION taskyard.ready_lanes(p_lanes int[]) RETURNS bigint[] LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
     SELECT array_agg(l.lane + (g.id::bigint << 32)) FROM unnest(p_lanes) AS l(lane)
         CROSS JOIN (SELECT 0 AS id UNION ALL SELECT k.id FROM taskyard.kind_group k) g
 $$;
@@ -48,7 +52,7 @@ $$;
 -- Whether a server that is not declared dead may run tasks of this runtime and queue of a kind that these builds refused. One of
 -- a program that does not say what it serves may run anything.
 CREATE OR REPLACE FUNCTION taskyard.kind_has_server(p_runtime smallint, p_queue text, p_refused int[]) RETURNS boolean
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (SELECT FROM taskyard.server s WHERE s.dead_at IS NULL AND (s.queues IS NULL OR p_queue = ANY(s.queues))
         AND (s.builds IS NULL OR s.builds[p_runtime + 1] <> ALL(p_refused)))
 $$;

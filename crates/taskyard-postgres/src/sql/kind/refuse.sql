@@ -2,7 +2,7 @@
 -- with each of those turned into a release (4) or, if every live build that serves the queue has refused the kind, parking (5).
 -- The type says which build; one that no server is parks, as do kinds that are too long for an index.
 CREATE OR REPLACE FUNCTION taskyard.kind_refuse(p_ids uuid[], p_tokens uuid[], p_codes smallint[], p_types text[])
-RETURNS smallint[] LANGUAGE plpgsql AS $$
+RETURNS smallint[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[];
     v_builds int[];

@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION taskyard.kind_regroup(p_limit int, OUT tasks int, OUT parked int, OUT groups int,
     OUT more boolean) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
-SET lock_timeout = '1s' AS $$
+SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_build int;

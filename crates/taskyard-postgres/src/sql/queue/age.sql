@@ -3,7 +3,7 @@
 -- in how many microseconds the next one is due (null: never).
 CREATE OR REPLACE FUNCTION taskyard.queue_age(p_limit int, OUT tasks int, OUT more boolean, OUT due_us bigint)
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET jit = off SET lock_timeout = '1s' AS $$
+SET jit = off SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN

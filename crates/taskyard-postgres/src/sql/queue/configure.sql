@@ -2,7 +2,7 @@
 -- its row if it is new.
 -- In force for every claim after the commit; the rows that lie in the wrong lane are moved by queue_settle later.
 CREATE OR REPLACE FUNCTION taskyard.queue_configure(p_queue text, p_paused boolean, p_limit bigint, p_apart boolean) RETURNS void
-LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_queue taskyard.queue;
     v_paused boolean;

@@ -1,6 +1,7 @@
 -- How many more tasks of a queue may start now: null = any number, 0 while it is paused or another claim is counting.
 -- A limited queue's row stays locked until the claim that counted has committed.
-CREATE OR REPLACE FUNCTION taskyard.queue_free(p_queue text) RETURNS int LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.queue_free(p_queue text) RETURNS int LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_queue taskyard.queue;
     v_doing bigint;

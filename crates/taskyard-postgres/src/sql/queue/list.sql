@@ -1,17 +1,17 @@
 -- Queues that have a row or tasks that are not finished, with their figures.
 WITH n AS (SELECT taskyard.now() AS now),
-e AS (SELECT r.queue, count(*) AS enqueued, min(r.order_number) AS first FROM taskyard.ready r GROUP BY r.queue),
-w AS (SELECT w.queue, count(*) AS waiting FROM taskyard.waiting w GROUP BY w.queue),
+e AS (SELECT r.queue, pg_catalog.count(*) AS enqueued, pg_catalog.min(r.order_number) AS first FROM taskyard.ready r GROUP BY r.queue),
+w AS (SELECT w.queue, pg_catalog.count(*) AS waiting FROM taskyard.waiting w GROUP BY w.queue),
 d AS (
-    SELECT t.queue, count(*) AS doing FROM (
+    SELECT t.queue, pg_catalog.count(*) AS doing FROM (
         -- What is set aside is in no claim any more once its server has closed it.
-        SELECT i.id FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)
+        SELECT i.id FROM taskyard.claim k CROSS JOIN pg_catalog.unnest(k.task_ids) AS i(id)
         UNION SELECT a.task_id FROM taskyard.end_aside a) i
         JOIN taskyard.task t ON t.id = i.id AND t.state = 2
     GROUP BY t.queue
 ),
 o AS (
-    SELECT r.queue, min(t.created_at) AS created_at
+    SELECT r.queue, pg_catalog.min(t.created_at) AS created_at
     FROM e JOIN taskyard.ready r ON r.queue = e.queue AND r.order_number = e.first
         JOIN taskyard.task t ON t.id = r.task_id
     GROUP BY r.queue

@@ -15,7 +15,8 @@ $$;
 
 -- Notes what a claim has started, in the buckets of its queues. A claim that saw a queue's rate has locked its row; one that
 -- had taken before there was a rate pays a full bucket at most.
-CREATE OR REPLACE FUNCTION taskyard.rate_spend(p_claim uuid, p_now timestamptz) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION taskyard.rate_spend(p_claim uuid, p_now timestamptz) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
     UPDATE taskyard.queue q SET rate_full_at = p_now + least(taskyard.rate_missing(q.rate_us, q.rate_full_at, p_now)
         + ceil(k.size::numeric * q.rate_us / q.rate_count), q.rate_us)::bigint * interval '1 microsecond'
     FROM taskyard.claim k WHERE k.id = p_claim AND k.queue = q.name AND k.size > 0 AND q.rate_count IS NOT NULL
@@ -24,7 +25,8 @@ $$;
 -- What waits for the rate of its queue, those that must run alone included: whether some of it may start now, and in how many
 -- microseconds more may.
 CREATE OR REPLACE FUNCTION taskyard.rate_due(OUT freed boolean, OUT due_us bigint) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_queue taskyard.queue;
@@ -55,7 +57,8 @@ $$;
 -- Lets so many tasks of a queue start in so many microseconds (null: any number), making its row if it is new. What has been
 -- started under another rate counts, as far as this one asks. It gets a lane of its own; the rows that lie elsewhere are moved
 -- by queue_settle.
-CREATE OR REPLACE FUNCTION taskyard.queue_set_rate(p_queue text, p_count int, p_us bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.queue_set_rate(p_queue text, p_count int, p_us bigint) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO taskyard.queue (name) VALUES (p_queue) ON CONFLICT (name) DO NOTHING;
     UPDATE taskyard.queue q SET rate_count = p_count, rate_us = p_us,

@@ -1,6 +1,7 @@
 -- Makes a queue age (p_every_us), or not any more (null). It gets a lane of its own, so that whatever puts rows there knows to
 -- say when they age; the rows that lie elsewhere are moved by queue_settle, those that say nothing are told by queue_stamp.
-CREATE OR REPLACE FUNCTION taskyard.queue_set_ageing(p_queue text, p_every_us bigint) RETURNS void LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+CREATE OR REPLACE FUNCTION taskyard.queue_set_ageing(p_queue text, p_every_us bigint) RETURNS void LANGUAGE plpgsql SET lock_timeout = '5s'
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO taskyard.queue (name) VALUES (p_queue) ON CONFLICT (name) DO NOTHING;
     UPDATE taskyard.queue q SET ageing_us = p_every_us WHERE q.name = p_queue;
@@ -12,7 +13,7 @@ $$;
 -- now, unless it is up sooner. p_lane: the runtime, and the group of kinds in the upper 32 bits. Answers how many it looked at, and where it stopped.
 CREATE OR REPLACE FUNCTION taskyard.queue_stamp_lane(
     p_queue text, p_lane bigint, p_rank int, p_order bigint, p_limit int, OUT seen int, OUT rank int, OUT order_number bigint
-) LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+) LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_queue taskyard.queue;
@@ -42,14 +43,14 @@ $$;
 -- The same for programs that know no groups of kinds.
 CREATE OR REPLACE FUNCTION taskyard.queue_stamp(
     p_queue text, p_lane int, p_rank int, p_order bigint, p_limit int, OUT seen int, OUT rank int, OUT order_number bigint
-) LANGUAGE sql AS $$
+) LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT s.seen, s.rank, s.order_number FROM taskyard.queue_stamp_lane(p_queue, p_lane::bigint, p_rank, p_order, p_limit) s
 $$;
 
 -- Lets up to p_limit rows of a queue that ages no more come to the next step of queue_age, which puts them back. Answers how
 -- many.
 CREATE OR REPLACE FUNCTION taskyard.queue_unstamp(p_queue text, p_limit int) RETURNS int LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_count int;

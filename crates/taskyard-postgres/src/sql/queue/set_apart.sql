@@ -4,7 +4,7 @@
 --
 -- No queue's row needs to be locked: one that is apart keeps its lane for good.
 CREATE OR REPLACE FUNCTION taskyard.queue_set_apart(p_queues text[], p_limit int)
-RETURNS TABLE (moved int, more boolean) LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
+RETURNS TABLE (moved int, more boolean) LANGUAGE plpgsql SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_name text;

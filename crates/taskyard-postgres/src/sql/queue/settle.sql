@@ -1,7 +1,8 @@
 -- Moves up to p_limit rows to the lane that the queue says now; once nothing is left in its own lane, and nobody who read
 -- that lane is still writing (they hold KEY SHARE), claims stop looking there. Answers how many were moved: p_limit if more
 -- may be left.
-CREATE OR REPLACE FUNCTION taskyard.queue_settle(p_queue text, p_limit int) RETURNS int LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
+CREATE OR REPLACE FUNCTION taskyard.queue_settle(p_queue text, p_limit int) RETURNS int LANGUAGE plpgsql SET lock_timeout = '1s'
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_queue taskyard.queue;
     v_moved int;

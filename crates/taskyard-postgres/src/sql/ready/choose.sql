@@ -1,6 +1,7 @@
 -- Locks the row of a runnable task, and the unique key that starting it frees, unless another transaction holds one of them:
 -- false then, which the claim under way notes.
-CREATE OR REPLACE FUNCTION taskyard.task_lock(p_id uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.task_lock(p_id uuid) RETURNS boolean LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_hold smallint;
     v_key text;
@@ -31,7 +32,7 @@ $$;
 DROP FUNCTION IF EXISTS taskyard.ready_choose(smallint, text[], int, boolean, int, bigint);
 CREATE OR REPLACE FUNCTION taskyard.ready_choose_of(
     p_runtime smallint, p_queues text[], p_limit int, p_alone boolean, p_rank int, p_order bigint, p_groups int[]
-) RETURNS taskyard.candidate[] LANGUAGE plpgsql AS $$
+) RETURNS taskyard.candidate[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_rows taskyard.candidate[];
     v_more taskyard.candidate[];

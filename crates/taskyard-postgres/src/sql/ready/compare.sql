@@ -3,7 +3,8 @@
 
 -- Of these tasks those that are enqueued and seem to have no row in the range. Looks where the row should stand only.
 CREATE OR REPLACE FUNCTION taskyard.ready_missing(p_ids uuid[]) RETURNS uuid[] LANGUAGE sql STABLE
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
+SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(array_agg(t.id ORDER BY t.id), '{}') FROM taskyard.task t LEFT JOIN taskyard.queue q ON q.name = t.queue
     WHERE t.id = ANY(p_ids) AND t.state = 1
         AND NOT EXISTS (SELECT FROM taskyard.ready r
@@ -14,7 +15,8 @@ $$;
 
 -- Puts those of these tasks into the range that have no row there; how many. Each is looked at again under its task's lock, which
 -- every move into the range and out of it takes, so that none is doubled; one that somebody else holds is on its way.
-CREATE OR REPLACE FUNCTION taskyard.ready_repair(p_ids uuid[]) RETURNS int LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.ready_repair(p_ids uuid[]) RETURNS int LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[];
 BEGIN
@@ -35,7 +37,8 @@ $$;
 -- Compares up to p_limit tasks after p_after, in id order; and repairs, if told to. last: the last one that was looked at, null
 -- at the end.
 CREATE OR REPLACE FUNCTION taskyard.ready_compare(p_after uuid, p_limit int, p_repair boolean, OUT seen int, OUT missing int,
-    OUT repaired int, OUT last uuid) LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off AS $$
+    OUT repaired int, OUT last uuid) LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[];
     v_missing uuid[];
@@ -54,7 +57,8 @@ END
 $$;
 
 -- How many tasks of some 64 random pages are enqueued and stand in no range.
-CREATE OR REPLACE FUNCTION taskyard.ready_sample() RETURNS bigint LANGUAGE plpgsql SET jit = off AS $$
+CREATE OR REPLACE FUNCTION taskyard.ready_sample() RETURNS bigint LANGUAGE plpgsql SET jit = off
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_percent real := least(100, 6400.0 / greatest(pg_relation_size('taskyard.task') / 8192, 1));
     v_ids uuid[];
@@ -66,19 +70,19 @@ END
 $$;
 
 -- Which tables these are: other ones after a restore.
-CREATE OR REPLACE FUNCTION taskyard.ready_home() RETURNS text LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION taskyard.ready_home() RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT concat_ws('/', split_part(taskyard.timeline(), '/', 1), d.oid, 'taskyard.task'::regclass::oid)
     FROM pg_catalog.pg_database d WHERE d.datname = current_database()
 $$;
 
 -- Whether all tasks had better be compared: they were restored since that was done, or a sample shows some that are missing.
-CREATE OR REPLACE FUNCTION taskyard.ready_suspect() RETURNS boolean LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION taskyard.ready_suspect() RETURNS boolean LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT taskyard.ready_home() IS DISTINCT FROM (SELECT s.value FROM taskyard.setting s WHERE s.name = 'ranges_compared')
         OR taskyard.ready_sample() > 0
 $$;
 
 -- All tasks were compared, and what was missing was repaired.
-CREATE OR REPLACE FUNCTION taskyard.ready_compared() RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION taskyard.ready_compared() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO taskyard.setting (name, value) VALUES ('ranges_compared', taskyard.ready_home())
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
 $$;

@@ -2,7 +2,8 @@
 --
 -- The row of a queue with a lane of its own is locked with KEY SHARE until the end of the transaction: only when nobody
 -- holds it may the queue stop reading that lane, so no row is ever left in a lane that nobody reads.
-CREATE OR REPLACE FUNCTION taskyard.ready_insert(p_ids uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.ready_insert(p_ids uuid[]) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_names text[];
     v_lanes int[];

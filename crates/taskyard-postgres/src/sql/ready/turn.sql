@@ -4,7 +4,7 @@
 --
 -- Which part a row lies in is never of meaning: every reader reads both, and an insert may land in either.
 CREATE OR REPLACE FUNCTION taskyard.ready_turn_over(p_size bigint) RETURNS boolean LANGUAGE plpgsql
-SET lock_timeout = '50ms' AS $$
+SET lock_timeout = '50ms' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_turn smallint;
     v_moved int;

@@ -1,6 +1,7 @@
 -- What every write of a schedule's row does, by whomever: the version grows; a row whose definition changed, or that was
 -- resumed, is to be planned anew, and servers are told.
-CREATE OR REPLACE FUNCTION taskyard.schedule_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.schedule_changed() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_told boolean := TG_OP = 'INSERT';
     v_once boolean := ltrim(NEW.rule) LIKE '@at %' OR ltrim(NEW.rule) LIKE '@after %';

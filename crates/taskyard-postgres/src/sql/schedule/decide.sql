@@ -1,7 +1,7 @@
 -- Applies decisions to the rows of schedules, each only on the version that it was made on; answers the names of those
 -- that applied. A row that somebody else is writing is passed by: it waits for the next look, and nobody for it.
 WITH x AS (
-    SELECT * FROM json_to_recordset($1::json) AS x(name text, version bigint, planned boolean, paused boolean, ended boolean, problem text,
+    SELECT * FROM pg_catalog.json_to_recordset($1::json) AS x(name text, version bigint, planned boolean, paused boolean, ended boolean, problem text,
         next_at timestamptz, last_at timestamptz, runs bigint, failures bigint, last_state smallint)
 ), locked AS (
     SELECT s.name FROM taskyard.schedule s WHERE s.name IN (SELECT x.name FROM x) ORDER BY s.name FOR UPDATE SKIP LOCKED

@@ -2,7 +2,7 @@
 -- which something is to be decided: their time has come, their row changed, or the task of an open run has ended.
 WITH t AS MATERIALIZED (SELECT taskyard.now() AS now)
 SELECT t.now,
-    (SELECT taskyard.micros_until(min(s.next_at), t.now) FROM taskyard.schedule s
+    (SELECT taskyard.micros_until(pg_catalog.min(s.next_at), t.now) FROM taskyard.schedule s
         WHERE s.planned AND NOT s.paused AND NOT s.ended AND s.problem IS NULL),
     EXISTS (SELECT FROM taskyard.schedule_run r WHERE r.open),
     ARRAY(

@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION taskyard.schedule_add(
     ends_at timestamptz DEFAULT NULL, runs_max int DEFAULT NULL, pause_after_failures int DEFAULT NULL,
     max_retries int DEFAULT 3, timeout interval DEFAULT '300 s', runtime text DEFAULT 'rust',
     on_conflict text DEFAULT 'replace'
-) RETURNS text LANGUAGE plpgsql AS $$
+) RETURNS text LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     v_runtime smallint := array_position(ARRAY['rust', 'python'], runtime) - 1;
@@ -39,7 +39,7 @@ BEGIN
     v_put := taskyard.schedule_put(name, rule, zone, kind, v_runtime, queue, priority,
         convert_to('{"args":' || coalesce(args, '[]')::text || ',"kwargs":' || coalesce(kwargs, '{}')::text || '}', 'UTF8'),
         json_build_object('retry', CASE WHEN max_retries <> 3 THEN json_build_object('max_retries', max_retries) END,
-            'timeout_ms', nullif(taskyard.interval_micros('timeout', timeout) / 1000, 0))::text,
+            'timeout_ms', nullif((taskyard.interval_micros('timeout', timeout) + 999) / 1000, 0))::text,
         v_overlap, v_catch_up, taskyard.interval_micros('catch_up_window', catch_up_window),
         taskyard.interval_micros('jitter', jitter), starts_at, ends_at, runs_max, pause_after_failures, v_conflict,
         9::smallint);
@@ -51,7 +51,8 @@ END
 $$;
 
 -- Runs a schedule's task now, whatever its rule says and whatever runs; the id of the task.
-CREATE OR REPLACE FUNCTION taskyard.schedule_run_now(name text) RETURNS uuid LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.schedule_run_now(name text) RETURNS uuid LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     v_now timestamptz := taskyard.now();

@@ -25,10 +25,34 @@ WITH RECURSIVE mine (oid) AS (
     FROM pg_catalog.pg_proc p WHERE p.pronamespace IN (SELECT ours.oid FROM ours)
     UNION ALL
     SELECT 3, 'the type taskyard.' || t.typname::text, t.typowner
-    FROM pg_catalog.pg_type t WHERE t.typnamespace IN (SELECT ours.oid FROM ours) AND t.typcategory <> 'A'
+    FROM pg_catalog.pg_type t WHERE t.typnamespace IN (SELECT ours.oid FROM ours)
+        -- The array type that comes with a type, which has its owner; a domain over an array is neither.
+        AND NOT (t.typelem <> 0 AND t.typtype = 'b' AND EXISTS (
+            SELECT FROM pg_catalog.pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid))
     UNION ALL
     SELECT 4, 'the operator taskyard.' || o.oprname::text, o.oprowner
     FROM pg_catalog.pg_operator o WHERE o.oprnamespace IN (SELECT ours.oid FROM ours)
+    UNION ALL
+    SELECT 4, 'the operator class taskyard.' || o.opcname::text, o.opcowner
+    FROM pg_catalog.pg_opclass o WHERE o.opcnamespace IN (SELECT ours.oid FROM ours)
+    UNION ALL
+    SELECT 4, 'the operator family taskyard.' || o.opfname::text, o.opfowner
+    FROM pg_catalog.pg_opfamily o WHERE o.opfnamespace IN (SELECT ours.oid FROM ours)
+    UNION ALL
+    SELECT 4, 'the collation taskyard.' || o.collname::text, o.collowner
+    FROM pg_catalog.pg_collation o WHERE o.collnamespace IN (SELECT ours.oid FROM ours)
+    UNION ALL
+    SELECT 4, 'the conversion taskyard.' || o.conname::text, o.conowner
+    FROM pg_catalog.pg_conversion o WHERE o.connamespace IN (SELECT ours.oid FROM ours)
+    UNION ALL
+    SELECT 4, 'the text search configuration taskyard.' || o.cfgname::text, o.cfgowner
+    FROM pg_catalog.pg_ts_config o WHERE o.cfgnamespace IN (SELECT ours.oid FROM ours)
+    UNION ALL
+    SELECT 4, 'the text search dictionary taskyard.' || o.dictname::text, o.dictowner
+    FROM pg_catalog.pg_ts_dict o WHERE o.dictnamespace IN (SELECT ours.oid FROM ours)
+    UNION ALL
+    SELECT 4, 'the statistics object taskyard.' || o.stxname::text, o.stxowner
+    FROM pg_catalog.pg_statistic_ext o WHERE o.stxnamespace IN (SELECT ours.oid FROM ours)
     UNION ALL
     SELECT 5, 'the view ' || c.oid::pg_catalog.regclass::text, c.relowner
     FROM pg_catalog.unnest(ARRAY['queued_tasks', 'queued_task_logs', 'queued_task_workers', 'queued_task_attempts']) v

@@ -3,7 +3,8 @@
 -- The first row is the beat itself (task_id null).
 CREATE OR REPLACE FUNCTION taskyard.server_beat(
     p_id uuid, p_lease_ms bigint, p_workers_max bigint, p_active bigint, p_idle bigint, p_running bigint
-) RETURNS TABLE (task_id uuid, token uuid, cancel boolean) LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
+) RETURNS TABLE (task_id uuid, token uuid, cancel boolean) LANGUAGE plpgsql SET lock_timeout = '1s'
+SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();

@@ -1,7 +1,7 @@
 -- Enters a server with a first lease; again with the same id after a lost reply is the same.
 CREATE OR REPLACE FUNCTION taskyard.server_enter(
     p_id uuid, p_name text, p_pid bigint, p_version text, p_lease_ms bigint, p_workers_max bigint
-) RETURNS void LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
+) RETURNS void LANGUAGE plpgsql SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN
@@ -15,7 +15,7 @@ $$;
 
 -- Notes what a server can run: for each runtime that it serves the fingerprint of its build, and its queues (null: all).
 CREATE OR REPLACE FUNCTION taskyard.server_serve(p_id uuid, p_runtimes smallint[], p_fingerprints text[], p_queues text[])
-RETURNS void LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+RETURNS void LANGUAGE plpgsql SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_builds int[] := ARRAY[NULL, NULL]::int[];
@@ -37,7 +37,7 @@ $$;
 CREATE OR REPLACE FUNCTION taskyard.server_enter_as(
     p_id uuid, p_name text, p_pid bigint, p_version text, p_lease_ms bigint, p_workers_max bigint,
     p_runtimes smallint[], p_fingerprints text[], p_queues text[]
-) RETURNS void LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+) RETURNS void LANGUAGE plpgsql SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM taskyard.kind_lock();
     PERFORM taskyard.server_enter(p_id, p_name, p_pid, p_version, p_lease_ms, p_workers_max);

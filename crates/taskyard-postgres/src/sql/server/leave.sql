@@ -1,6 +1,7 @@
 -- A server leaves. If it still holds tasks after all, it is declared dead instead, so that a rescue frees them.
 CREATE OR REPLACE FUNCTION taskyard.server_leave(p_id uuid) RETURNS boolean LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s' AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s'
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN

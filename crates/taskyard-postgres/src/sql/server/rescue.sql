@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION taskyard.server_rescue(p_id uuid, p_beat bigint, p_ov
     OUT tasks int, OUT more boolean, OUT woken int, OUT ended int)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' AS $$
+SET jit = off SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_server taskyard.server;

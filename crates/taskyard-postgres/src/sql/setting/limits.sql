@@ -6,12 +6,14 @@ CREATE OR REPLACE FUNCTION taskyard.limit_of(p_name text) RETURNS int LANGUAGE s
             WHEN 'context_bytes_max' THEN 262144 WHEN 'name_bytes_max' THEN 255 WHEN 'nesting_max' THEN 64 END)
 $$;
 
-CREATE OR REPLACE FUNCTION taskyard.limits_set(p_names text[], p_values text[]) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION taskyard.limits_set(p_names text[], p_values text[]) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO taskyard.setting AS s (name, value) SELECT * FROM unnest(p_names, p_values)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE s.value <> excluded.value
 $$;
 
-CREATE OR REPLACE FUNCTION taskyard.check_size(p_what text, p_size int, p_limit text) RETURNS void LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION taskyard.check_size(p_what text, p_size int, p_limit text) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF p_size > taskyard.limit_of(p_limit) THEN
         RAISE EXCEPTION 'taskyard: % % bytes, over the limit of % (setting %)', p_what, p_size, taskyard.limit_of(p_limit),
@@ -20,7 +22,8 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION taskyard.check_nesting(p_what text, p_json json) RETURNS void LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION taskyard.check_nesting(p_what text, p_json json) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_max int := taskyard.limit_of('nesting_max');
 BEGIN
@@ -31,7 +34,8 @@ END
 $$;
 
 -- A name that is not empty and has no control character; how long it may be is its door's to say.
-CREATE OR REPLACE FUNCTION taskyard.check_text(p_what text, p_name text) RETURNS void LANGUAGE plpgsql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION taskyard.check_text(p_what text, p_name text) RETURNS void LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF p_name IS NULL OR p_name = '' THEN
         RAISE EXCEPTION 'taskyard: % is empty', p_what USING ERRCODE = '22023';
@@ -41,7 +45,8 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE FUNCTION taskyard.check_name(p_what text, p_name text) RETURNS void LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION taskyard.check_name(p_what text, p_name text) RETURNS void LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM taskyard.check_text(p_what, p_name);
     PERFORM taskyard.check_size(p_what || ' takes', octet_length(convert_to(p_name, 'UTF8')), 'name_bytes_max');
@@ -50,7 +55,8 @@ $$;
 
 -- Levels of nested lists and maps, counted up to one more than p_max: without its strings, JSON is a tree of brackets; each round
 -- takes off the leaves.
-CREATE OR REPLACE FUNCTION taskyard.json_levels(p_json json, p_max int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+CREATE OR REPLACE FUNCTION taskyard.json_levels(p_json json, p_max int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_left text := translate(regexp_replace(regexp_replace(p_json::text, '"(\\.|[^"\\])*"', '', 'g'), '[^][{}]', '', 'g'),
         '{}', '[]');

@@ -3,7 +3,7 @@
 -- statement has a snapshot of its own and sees what that one committed.
 CREATE OR REPLACE FUNCTION taskyard.task_added(p_addition uuid, p_ids uuid[]) RETURNS SETOF uuid LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off SET lock_timeout = '5s' AS $$
+SET jit = off SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock(uuid_hash_extended(p_addition, 0));
     RETURN QUERY SELECT t.id FROM unnest(p_ids) AS u(id) JOIN taskyard.task t ON t.id = u.id;

@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION taskyard.task_cancel(p_ids uuid[]) RETURNS TABLE (place int, reply smallint, state smallint)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET plan_cache_mode = force_generic_plan SET lock_timeout = '5s' AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();

@@ -12,7 +12,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_claim(
     failures int, policy text, timeout_ms bigint, flags int, priority int, order_number bigint)
 LANGUAGE plpgsql ROWS 100
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' AS $$
+SET jit = off SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();
@@ -140,7 +140,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_claim_around(
     p_order bigint
 ) RETURNS TABLE (id uuid, token uuid, kind text, name text, queue text, payload bytea, context bytea, attempt int,
     failures int, policy text, timeout_ms bigint, flags int, priority int, order_number bigint)
-LANGUAGE plpgsql ROWS 100 AS $$
+LANGUAGE plpgsql ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM set_config('taskyard.around_locks', 'on', true);
     RETURN QUERY SELECT c.* FROM taskyard.task_claim(p_server, p_claim, p_runtime, p_queues, p_limit, p_alone, p_rank, p_order) c;

@@ -1,7 +1,7 @@
 -- Ends an attempt as done inside the caller's own transaction, so that its effects and the task's end are one. If the
 -- lease is lost it raises TY001, and with it everything that the transaction did is undone.
 CREATE OR REPLACE FUNCTION taskyard.complete_in_payload(p_task_id uuid, p_token uuid, p_result bytea) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = taskyard, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_row record;
 BEGIN
@@ -23,7 +23,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION taskyard.complete_in(task_id uuid, token uuid, result json DEFAULT 'null') RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = taskyard, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM taskyard.check_nesting('the result is', result);
     PERFORM taskyard.check_size('the result takes', octet_length(convert_to(result::text, 'UTF8')), 'result_bytes_max');

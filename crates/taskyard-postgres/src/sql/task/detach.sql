@@ -1,7 +1,7 @@
 -- Takes tasks out of `ready` or `waiting`, whichever they are in; answers those that were there. Whoever gets the row
 -- decides what the task becomes: these rows are locked before the task's own, here as in a claim.
 CREATE OR REPLACE FUNCTION taskyard.task_detach(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql
-SET enable_seqscan = off AS $$
+SET enable_seqscan = off SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_waited uuid[];
     v_ready uuid[];

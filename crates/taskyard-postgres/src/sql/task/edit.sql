@@ -3,7 +3,7 @@
 CREATE OR REPLACE FUNCTION taskyard.task_edit(
     p_id uuid, p_seen bytea, p_payload bytea, p_queue text, p_priority int, p_max_retries bigint,
     p_plain boolean DEFAULT false, OUT reply smallint, OUT state smallint
-) LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+) LANGUAGE plpgsql SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_task record;
 BEGIN

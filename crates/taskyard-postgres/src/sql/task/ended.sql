@@ -1,5 +1,6 @@
 -- What every final state brings with it, for tasks whose rows say it already: keys, deadlines, dead letter.
-CREATE OR REPLACE FUNCTION taskyard.task_ended(p_ids uuid[], p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.task_ended(p_ids uuid[], p_now timestamptz) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_keys boolean;
     v_remove boolean;

@@ -14,7 +14,7 @@ CREATE OR REPLACE FUNCTION taskyard.enqueue_payload(
     p_parents uuid[], p_on_failure smallint, p_key text, p_hold smallint, p_key_for_us bigint, p_tags text[],
     p_auto_remove boolean, p_at_most_once boolean, p_plain smallint DEFAULT 0
 ) RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = taskyard, pg_temp SET enable_seqscan = off SET jit = off AS $$
+SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_order bigint := (nextval('taskyard.batch_number') << 20) + 1;
@@ -94,7 +94,7 @@ CREATE OR REPLACE FUNCTION taskyard.enqueue(
     timeout interval DEFAULT '300 s', unique_key text DEFAULT NULL, runtime text DEFAULT 'rust', name text DEFAULT NULL,
     context json DEFAULT NULL, on_parent_failure text DEFAULT 'fail', expires interval DEFAULT NULL,
     tags text[] DEFAULT NULL, auto_remove boolean DEFAULT false, at_most_once boolean DEFAULT false, id uuid DEFAULT NULL
-) RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = taskyard, pg_temp AS $$
+) RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     v_runtime smallint := CASE runtime WHEN 'rust' THEN 0 WHEN 'python' THEN 1 END;
@@ -139,7 +139,7 @@ BEGIN
         v_id, kind,
         v_payload, convert_to(context::text, 'UTF8'), v_runtime, name, coalesce(queue, 'default'), coalesce(priority, 0),
         CASE WHEN max_retries <> 3 THEN '{"max_retries":' || max_retries || '}' END,
-        nullif(taskyard.interval_micros('timeout', timeout) / 1000, 0),
+        nullif((taskyard.interval_micros('timeout', timeout) + 999) / 1000, 0),
         taskyard.interval_micros('delay', CASE WHEN delay < interval '0 s' THEN interval '0 s' ELSE delay END), run_at,
         taskyard.interval_micros('expires', CASE WHEN expires < interval '0 s' THEN interval '0 s' ELSE expires END), parents, v_policy, unique_key,
         CASE WHEN unique_key IS NOT NULL THEN 0::smallint END, NULL, tags, coalesce(auto_remove, false),

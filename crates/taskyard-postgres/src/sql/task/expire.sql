@@ -1,5 +1,6 @@
 -- Cancels tasks that no attempt has started and whose time to start has passed, and tells their children; answers how many.
-CREATE OR REPLACE FUNCTION taskyard.task_expire(p_ids uuid[], p_now timestamptz) RETURNS int LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.task_expire(p_ids uuid[], p_now timestamptz) RETURNS int LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_due uuid[];
     v_id uuid;
@@ -31,7 +32,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION taskyard.task_expire_these(p_ids uuid[], p_now timestamptz) RETURNS uuid[]
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[] := taskyard.task_detach(p_ids);
 BEGIN

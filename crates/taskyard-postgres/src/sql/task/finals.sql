@@ -1,7 +1,7 @@
 -- Those of these tasks that are final, with what a waiter needs.
 CREATE OR REPLACE FUNCTION taskyard.task_finals(p_ids uuid[])
 RETURNS TABLE (id uuid, state smallint, result bytea, error_type text, error_message text, error_traceback text)
-LANGUAGE plpgsql ROWS 100 SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql ROWS 100 SET enable_seqscan = off SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT t.id, t.state, CASE WHEN t.state = 4 THEN t.result END,
@@ -15,7 +15,7 @@ $$;
 CREATE OR REPLACE FUNCTION taskyard.task_ends(p_ids uuid[])
 RETURNS TABLE (id uuid, state smallint, result bytea, error_type text, error_message text, error_traceback text,
     encoded boolean)
-LANGUAGE plpgsql ROWS 100 SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql ROWS 100 SET enable_seqscan = off SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT t.id, t.state, CASE WHEN t.state = 4 THEN t.result END,

@@ -11,7 +11,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_finish(
     p_log_loggers text[], p_log_messages text[], p_log_fields bytea[], p_log_traces text[], p_closed uuid[]
 ) RETURNS TABLE (place int, reply smallint, state smallint) LANGUAGE plpgsql ROWS 100
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET jit = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();

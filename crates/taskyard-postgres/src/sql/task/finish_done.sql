@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_finish_done(
     p_ids uuid[], p_tokens uuid[], p_results bytea[], p_closed uuid[]
 ) RETURNS TABLE (place int, reply smallint, state smallint) LANGUAGE plpgsql ROWS 10
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET jit = off SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();

@@ -11,8 +11,8 @@ FROM unnest($1, $2, $3) AS q(id, known, revision)
         FROM taskyard.task_context c WHERE c.task_id = t.id
     ) x ON true
     LEFT JOIN LATERAL (
-        SELECT array_agg(a.number ORDER BY a.id) AS numbers, array_agg(a.outcome ORDER BY a.id) AS outcomes,
-            array_agg(a.started_at ORDER BY a.id) AS starts, array_agg(a.ended_at ORDER BY a.id) AS ends,
-            array_agg(a.error_type ORDER BY a.id) AS types, array_agg(a.error_message ORDER BY a.id) AS messages
+        SELECT pg_catalog.array_agg(a.number ORDER BY a.id) AS numbers, pg_catalog.array_agg(a.outcome ORDER BY a.id) AS outcomes,
+            pg_catalog.array_agg(a.started_at ORDER BY a.id) AS starts, pg_catalog.array_agg(a.ended_at ORDER BY a.id) AS ends,
+            pg_catalog.array_agg(a.error_type ORDER BY a.id) AS types, pg_catalog.array_agg(a.error_message ORDER BY a.id) AS messages
         FROM taskyard.attempt a WHERE a.task_id = t.id AND a.number > least(q.known, t.attempt - 2)
     ) a ON t.attempt > 0

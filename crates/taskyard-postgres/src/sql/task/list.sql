@@ -13,5 +13,5 @@ WHERE ($1::smallint[] IS NULL OR t.state = ANY($1))
     AND ($6::uuid IS NULL OR t.id < $6)
     AND ($8::int <> 1 OR t.id IN (SELECT d.task_id FROM taskyard.dead d WHERE $6::uuid IS NULL OR d.task_id < $6))
     AND ($8::int <> 2 OR t.id IN (SELECT w.task_id FROM taskyard.waiting w WHERE $6::uuid IS NULL OR w.task_id < $6))
-    AND ($8::int <> 3 OR t.id IN (SELECT unnest(k.task_ids) FROM taskyard.claim k))
+    AND ($8::int <> 3 OR t.id IN (SELECT pg_catalog.unnest(k.task_ids) FROM taskyard.claim k))
 ORDER BY t.id DESC LIMIT $7

@@ -6,7 +6,7 @@
 CREATE OR REPLACE FUNCTION taskyard.task_lock_parents(p_ids uuid[])
 RETURNS TABLE (id uuid, state smallint, fallen_from uuid) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off AS $$
+SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT t.id, t.state, t.fallen_from

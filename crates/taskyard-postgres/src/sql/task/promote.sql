@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_promote(OUT enqueued int, OUT expired i
     OUT due_us bigint)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_ids uuid[];

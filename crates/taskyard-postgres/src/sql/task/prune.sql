@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION taskyard.task_prune(p_done_us bigint, p_failed_us bigint, OUT tasks int, OUT more boolean)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off SET lock_timeout = '1s' AS $$
+SET jit = off SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_done timestamptz := v_now - p_done_us * interval '1 microsecond';

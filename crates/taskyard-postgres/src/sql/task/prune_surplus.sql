@@ -2,7 +2,7 @@
 -- they died; done tasks in the order of their ids, so that finding them is a walk along an index. What ended within the last
 -- minute stays: somebody may be waiting for it. One step at a time, or two would delete the same surplus twice.
 CREATE OR REPLACE FUNCTION taskyard.task_prune_surplus(p_done_max bigint, p_failed_max bigint, OUT tasks int, OUT more boolean)
-LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
+LANGUAGE plpgsql SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_before timestamptz := taskyard.now() - interval '60 s';
     v_surplus bigint;

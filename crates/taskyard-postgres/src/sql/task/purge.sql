@@ -1,7 +1,8 @@
 -- Deletes those of these tasks that are final and whose children all are, with everything that belongs to them; answers
 -- their ids.
 CREATE OR REPLACE FUNCTION taskyard.task_purge(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s' AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s'
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[];
 BEGIN

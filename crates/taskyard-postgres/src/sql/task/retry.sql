@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_retry_unique(p_ids uuid[])
 RETURNS TABLE (place int, reply smallint, state smallint, holder uuid)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET plan_cache_mode = force_generic_plan SET lock_timeout = '5s' AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();
@@ -72,6 +72,6 @@ $$;
 
 -- The same for programs that know no reply 5.
 CREATE OR REPLACE FUNCTION taskyard.task_retry(p_ids uuid[]) RETURNS TABLE (place int, reply smallint, state smallint)
-LANGUAGE sql AS $$
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     SELECT r.place, CASE r.reply WHEN 5 THEN 2 ELSE r.reply END::smallint, r.state FROM taskyard.task_retry_unique(p_ids) r
 $$;

@@ -3,7 +3,8 @@
 CREATE OR REPLACE FUNCTION taskyard.task_set_priority(p_ids uuid[], p_priority int)
 RETURNS TABLE (place int, reply smallint, state smallint)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s' AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s'
+SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_id uuid;

@@ -3,7 +3,7 @@
 -- of those states are in `estimated`.
 CREATE OR REPLACE FUNCTION taskyard.task_figures(OUT by_state bigint[], OUT servers bigint, OUT oldest_us bigint,
     OUT parked bigint, OUT estimated int[])
-LANGUAGE plpgsql SET jit = off AS $$
+LANGUAGE plpgsql SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_pages bigint;
@@ -50,6 +50,6 @@ $$;
 -- The same without `estimated`, as programs of older builds call it.
 CREATE OR REPLACE FUNCTION taskyard.task_status(OUT by_state bigint[], OUT servers bigint, OUT oldest_us bigint,
     OUT parked bigint)
-LANGUAGE sql SET jit = off AS $$
+LANGUAGE sql SET jit = off SET search_path = pg_catalog, pg_temp AS $$
     SELECT f.by_state, f.servers, f.oldest_us, f.parked FROM taskyard.task_figures() f
 $$;

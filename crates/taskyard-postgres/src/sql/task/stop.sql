@@ -1,6 +1,7 @@
 -- Asks the servers of running tasks to stop them. reply: 1 asked, 2 refused, 3 unknown.
 CREATE OR REPLACE FUNCTION taskyard.task_stop(p_ids uuid[]) RETURNS TABLE (place int, reply smallint, state smallint)
-LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s' AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s'
+SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     FOR v_place IN 1..coalesce(cardinality(p_ids), 0) LOOP

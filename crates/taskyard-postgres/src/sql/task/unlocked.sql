@@ -1,7 +1,7 @@
 -- Those of these tasks whose rows nobody else holds locked, or that do not exist. Looks only: its own locks end with it.
 CREATE OR REPLACE FUNCTION taskyard.task_unlocked(p_ids uuid[]) RETURNS TABLE (id uuid) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-SET jit = off SET lock_timeout = '20ms' AS $$
+SET jit = off SET lock_timeout = '20ms' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY SELECT t.id FROM unnest(p_ids) AS u(id) JOIN taskyard.task t ON t.id = u.id

@@ -1,5 +1,6 @@
 -- A UUIDv7 for tasks that SQL adds; its time only spreads the ids, it decides nothing.
-CREATE OR REPLACE FUNCTION taskyard.uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+CREATE OR REPLACE FUNCTION taskyard.uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp AS $$
     SELECT encode(set_bit(set_bit(
         overlay(uuid_send(gen_random_uuid())
             PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6),

@@ -1,7 +1,7 @@
 -- Takes each key for a task, or tells which task holds it. Keys without doubles, sorted by the caller.
 -- A key held by a finishing task is waited for.
 CREATE OR REPLACE FUNCTION taskyard.unique_key_take(p_keys text[], p_ids uuid[], p_for_us bigint[])
-RETURNS TABLE (key text, task_id uuid) LANGUAGE plpgsql AS $$
+RETURNS TABLE (key text, task_id uuid) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz := taskyard.now();
@@ -18,7 +18,8 @@ $$;
 
 -- Takes the unique key of a task that is brought back, unless it is held for a time, which is over or not. Answers the task
 -- that keeps it from being brought back, because it holds the key; null if none does.
-CREATE OR REPLACE FUNCTION taskyard.unique_key_retake(p_id uuid, p_now timestamptz) RETURNS uuid LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION taskyard.unique_key_retake(p_id uuid, p_now timestamptz) RETURNS uuid LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_task record;
     v_holder uuid;

@@ -1,7 +1,7 @@
 -- The distinct reasons for which tasks of a runtime are parked, each found by one step through the index; their counts
 -- stop at 10,000.
 CREATE OR REPLACE FUNCTION taskyard.waiting_parked(p_runtime smallint) RETURNS TABLE (reason text, count bigint)
-LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     v_reason text;

@@ -3,7 +3,8 @@
 -- that did not see each other may have closed: the one that is settled later falls.
 CREATE OR REPLACE FUNCTION taskyard.waiting_settle(OUT tasks int, OUT more boolean, OUT woken int, OUT ended int)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s' AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s'
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_ids uuid[];

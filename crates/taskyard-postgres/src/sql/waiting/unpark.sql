@@ -1,7 +1,8 @@
 -- Releases up to 1,000 tasks that are parked for a reason, but for those whose unique key another task holds.
 CREATE OR REPLACE FUNCTION taskyard.waiting_unpark(p_runtime smallint, p_reason text, OUT tasks int, OUT more boolean)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s' AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s'
+SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[];
     v_held uuid[];

@@ -1,0 +1,91 @@
+//! No name in PostgreSQL's functions is resolved by the caller's search path, in which other roles may have planted code.
+//!
+//! Every function of `sql` sets its own path. Functions in SQL that the planner is to inline cannot: those are listed here, are
+//! called from functions that do, or name the schema of what is not exact in them. Statements of the engine itself, which stand
+//! in files of their own, name the schema of every builtin function that is in [`POLYMORPHIC`].
+
+use std::fs;
+use std::path::Path;
+
+use super::twins::files;
+
+const SOURCE: &str = "crates/taskyard-postgres/src/sql";
+const CLAUSE: &str = "SET search_path = pg_catalog, pg_temp";
+/// Functions that are inlined.
+const INLINED: [&str; 7] =
+    ["limit_of", "micros_until", "rate_free", "rate_missing", "shown_state", "task_is_leaf", "uuid7_from"];
+/// Builtins that an overload of the exact types would hide.
+const POLYMORPHIC: [&str; 12] = [
+    "array_agg",
+    "array_length",
+    "array_position",
+    "cardinality",
+    "count",
+    "json_to_recordset",
+    "max",
+    "min",
+    "octet_length",
+    "set_config",
+    "sum",
+    "unnest",
+];
+
+/// A line for each breach.
+pub fn check() -> std::io::Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for path in files(Path::new(SOURCE), "sql")? {
+        let text = fs::read_to_string(&path)?;
+        let shown = path.display();
+        if text.contains("CREATE OR REPLACE FUNCTION") {
+            problems.extend(unpinned(&text).map(|name| {
+                format!("{shown}: the function {name} has no `{CLAUSE}` (or, if it is to be inlined, no place in tidy/search_path.rs)")
+            }));
+        } else if !text.contains("CREATE OR REPLACE VIEW") {
+            problems.extend(unqualified(&text).map(|name| format!("{shown}: `{name}(`: write `pg_catalog.{name}(`")));
+        }
+    }
+    Ok(problems)
+}
+
+/// The functions without the clause.
+fn unpinned(text: &str) -> impl Iterator<Item = &str> {
+    let heads = text.split("CREATE OR REPLACE FUNCTION ").skip(1).filter_map(|rest| rest.split_once("$$"));
+    heads.filter_map(|(head, _)| {
+        let name = head.split('(').next().unwrap_or_default().trim_start_matches("taskyard.").trim();
+        (!head.contains(CLAUSE) && !INLINED.contains(&name)).then_some(name)
+    })
+}
+
+/// The polymorphic builtins that are called without their schema. `unnest` of several arrays is the parser's own.
+fn unqualified(text: &str) -> impl Iterator<Item = &'static str> {
+    let lines = text.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let code = lines.collect::<Vec<_>>().join(" ");
+    POLYMORPHIC.into_iter().filter(move |name| {
+        code.match_indices(&format!("{name}(")).any(|(at, call)| {
+            let is_own_word = !code[..at].ends_with(|letter: char| letter.is_alphanumeric() || "._".contains(letter));
+            let arguments = code[at + call.len()..].split(')').next().unwrap_or_default();
+            is_own_word && !(*name == "unnest" && arguments.contains(','))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_without_a_path_of_their_own_are_found() {
+        let text = format!(
+            "CREATE OR REPLACE FUNCTION taskyard.a() RETURNS void LANGUAGE plpgsql {CLAUSE} AS $$ BEGIN END $$;
+             CREATE OR REPLACE FUNCTION taskyard.b(p int) RETURNS void LANGUAGE sql AS $$ SELECT 1 $$;
+             CREATE OR REPLACE FUNCTION taskyard.shown_state(p int) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;"
+        );
+        assert_eq!(unpinned(&text).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn calls_without_a_schema_are_found() {
+        let text = "-- count(*)\nSELECT pg_catalog.count(*), my_sum(1), max(a) FROM unnest($1, $2), unnest($3)";
+        assert_eq!(unqualified(text).collect::<Vec<_>>(), ["max", "unnest"]);
+    }
+}
