@@ -8,7 +8,8 @@
 - asyncpg's connections can be neither asked nor replaced. There, and in a ``connection.transaction()`` block of psycopg,
   the end of the request (503) or of the task's body raises ``NotAwaited``; see ``fastapi.py`` and ``worker``.
 
-What is pending when its transaction is rolled back is dropped with it.
+What is pending when its transaction is rolled back is dropped with it. A transaction that ends otherwise, and autocommit,
+leave it out: the end of the request or of the task's body raises ``NotAwaited``, too.
 """
 
 from __future__ import annotations
@@ -34,24 +35,36 @@ def watch(kind: str, connection: Any, ref: PendingRef) -> bool:
 
 
 def _watch_sqlalchemy(connection: Any, ref: PendingRef) -> bool:
-    if hasattr(connection, "registry"):
-        # A scoped session stands for the one of this task.
-        connection = connection()
     session = getattr(connection, "sync_session", None)
     if session is not None:
+        bind = session.get_bind()
+        if _is_autocommit(bind):
+            return False
         if not session.in_transaction():
             if not session.autobegin:
                 return False
             # As `session.add` does: without one, a rollback would not be noticed.
             session.begin()
         _pending_of_session(session).append((ref, session.get_nested_transaction() or session.get_transaction()))
-        return True
+        # The transaction of a session on a connection ends with the connection's, whose commit the session does not see.
+        return not hasattr(bind, "in_transaction")
     sync = getattr(connection, "sync_connection", None)
-    if sync is None:
-        # It was not started: awaiting the reference says so.
+    if sync is None or _is_autocommit(sync):
+        # If it was not started, awaiting the reference says so.
         return False
+    if not sync.in_transaction():
+        # As its first statement does: a commit without a transaction has no event. It sends nothing.
+        sync.begin()
     _pending_of_connection(sync).append(ref)
     return True
+
+
+def _is_autocommit(bind: Any) -> bool:
+    """Whether there is no transaction whose commit could be noticed."""
+    level = bind.get_execution_options().get("isolation_level")
+    if level is None:
+        level = getattr(bind.dialect, "_on_connect_isolation_level", None)
+    return str(level).upper() == "AUTOCOMMIT"
 
 
 def _write(ref: PendingRef) -> None:
@@ -75,14 +88,34 @@ def _pending_of_session(session: Any) -> list[tuple[PendingRef, Any]]:
         while pending:
             _write(pending.pop(0)[0])
 
-    def after_transaction_end(_: Any, ended: Any) -> None:
+    def after_transaction_create(_: Any, made: Any) -> None:
+        # Before a savepoint begins, so that its rollback takes nothing with it that was added outside.
+        if made.nested and pending:
+            from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+            found = made.parent.connection(None)
+            outer = AsyncConnection(AsyncEngine(found.engine), found)
+            while pending:
+                ref, _within = pending.pop(0)
+                ref._connection = outer
+                _write(ref)
+
+    def drop(ended: Any, rolled_back: bool) -> None:
         for entry in list(pending):
             ref, within = entry
             if _is_within(within, ended):
                 pending.remove(entry)
-                ref._drop(_ROLLED_BACK)
+                ref._drop(_ROLLED_BACK, rolled_back)
+
+    def after_rollback(_: Any) -> None:
+        drop(session.get_nested_transaction() or session.get_transaction(), True)
+
+    def after_transaction_end(_: Any, ended: Any) -> None:
+        drop(ended, False)
 
     event.listen(session, "before_commit", before_commit)
+    event.listen(session, "after_transaction_create", after_transaction_create)
+    event.listen(session, "after_rollback", after_rollback)
     event.listen(session, "after_transaction_end", after_transaction_end)
     setattr(session, _PENDING, pending)
     return pending
@@ -110,9 +143,16 @@ def _pending_of_connection(connection: Any) -> list[PendingRef]:
         while pending:
             _write(pending.pop(0))
 
-    def drop(*_: Any) -> None:
+    def drop(rolled_back: bool = True) -> None:
         while pending:
-            pending.pop(0)._drop(_ROLLED_BACK)
+            pending.pop(0)._drop(_ROLLED_BACK, rolled_back)
+
+    end = connection.close
+
+    def close() -> None:
+        # Its rollback is not the caller's, who may have sent COMMIT as a statement.
+        drop(False)
+        end()
 
     def savepoint(conn: Any, name: Any) -> None:
         write()
@@ -131,6 +171,7 @@ def _pending_of_connection(connection: Any) -> list[PendingRef]:
 
     for listener in (savepoint, release_savepoint, rollback_savepoint, commit, rollback):
         event.listen(connection, listener.__name__, listener)
+    connection.close = close
     setattr(connection, _PENDING, pending)
     return pending
 
@@ -157,7 +198,7 @@ def _refuse_commit(connection: Any, ref: PendingRef) -> None:
 
     async def rollback() -> None:
         for each in restore():
-            each._drop(_ROLLED_BACK)
+            each._drop(_ROLLED_BACK, True)
         await connection.rollback()
 
     connection.commit, connection.rollback = commit, rollback

@@ -235,7 +235,7 @@ class Running:
     async def check_bound(self) -> None:
         """Raises ``NotAwaited`` for a task that the body added on an async connection and left out of its transaction."""
         for ref in self.bound:
-            await ref._before_response()
+            ref._before_end()
 
     # ---------------------------------------------------------------------------------------------------- asking
 

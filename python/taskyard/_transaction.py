@@ -106,13 +106,17 @@ class PendingRef(QueuedTaskRef[Any]):
     What becomes of one that is not awaited before the commit is said in ``_commits.py``.
     """
 
-    def __init__(self, port: _port.Port, id: str, kind: str, adding: Any) -> None:
+    def __init__(self, port: _port.Port, id: str, kind: str, connection: Any, adding: Any) -> None:
         super().__init__(port, id)
         self._kind = kind
         self._adding = adding
+        #: Where the statement runs.
+        self._connection = connection
         self._error: BaseException | None = None
         #: Its connection's commit runs the statement.
         self._written_at_commit = False
+        #: It was dropped, but not by a rollback: the caller does not know.
+        self._left_out = False
 
     async def _durable(self) -> None:
         """Runs the statement if it has not run. The task exists once the transaction commits."""
@@ -129,11 +133,23 @@ class PendingRef(QueuedTaskRef[Any]):
             raise self._error
 
     async def _before_response(self, failed: bool = False) -> None:
-        """Raises ``NotAwaited`` if nothing will run the statement any more, unless an error is reported in any case."""
-        if not self._is_pending() or self._written_at_commit:
-            return
-        self._refuse()
-        if not failed:
+        """Raises ``NotAwaited`` if the statement has not run and its transaction was not rolled back, unless an error is
+        reported in any case. If the transaction is open still (some applications commit behind the response), it runs now.
+        """
+        if not self._is_pending() or not self._written_at_commit:
+            self._before_end(failed)
+        elif not failed:
+            try:
+                await self._durable()
+            except Exception as error:
+                raise self._not_awaited() from error
+
+    def _before_end(self, failed: bool = False) -> None:
+        """The same where no commit can follow."""
+        if self._is_pending():
+            self._refuse()
+            self._left_out = True
+        if self._left_out and not failed:
             raise self._not_awaited()
 
     def _withdraw(self, error: BaseException) -> None:
@@ -145,7 +161,8 @@ class PendingRef(QueuedTaskRef[Any]):
     def _refuse(self) -> None:
         self._end_with(self._not_awaited())
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, why: str, rolled_back: bool) -> None:
+        self._left_out = self._is_pending() and not rolled_back
         self._end_with(NotAwaited(f"task {self._id} ({self._kind}) was not added: {why}"))
 
     def _end_with(self, error: NotAwaited) -> None:
@@ -189,18 +206,21 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     seen = NewTask(call.id, draft["kind"], draft.get("name"), options, call.function)
     hooks = list(_hooks.pre_create)
 
-    def store() -> Any:
+    def store(connection: Any) -> Any:
         if seen.context:
             draft["context"] = encode_context(port, seen.context)
         return _run(connection, _statement, _core.enqueue_values(core, draft))
 
     if _is_async(connection):
+        if hasattr(connection, "registry"):
+            # A scoped session stands for the one of this task; the statement may run in another.
+            connection = connection()
 
         async def adding() -> Any:
             await _hooks.run(hooks, seen)
-            return await store()
+            return await store(ref._connection)
 
-        ref = PendingRef(port, call.id, draft["kind"], adding())
+        ref = PendingRef(port, call.id, draft["kind"], connection, adding())
         ref._written_at_commit = _commits.watch(_kind(connection), connection, ref)
         if (running := _running.current.get()) is not None:
             running.bound.append(ref)
@@ -213,7 +233,7 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
             hint="use an async connection here, or a sync hook",
         )
     _hooks.begin(hooks, seen)
-    done = store()
+    done = store(connection)
     added: QueuedTaskRef[Any] = QueuedTaskRef(port, str(done))
     added._existing = str(done) != call.id
     return added

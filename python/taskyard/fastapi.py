@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from . import _port, _request, events
 from ._request import Request
+from ._transaction import PendingRef
 from .errors import InvalidArgument, QueueUnavailable, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
@@ -62,7 +63,11 @@ async def flush(unflushed: list[QueuedTaskRef[Any]], failed: bool = False) -> No
     What is not written in time is withdrawn, so that a caller who hears of a failure may try again.
     """
     refs, unflushed[:] = list(unflushed), []
-    durable = asyncio.gather(*(ref._before_response(failed) for ref in refs), return_exceptions=True)
+    durable = asyncio.gather(
+        _settle_bound(refs, failed),
+        *(each._before_response(failed) for each in refs if not isinstance(each, PendingRef)),
+        return_exceptions=True,
+    )
     try:
         outcomes = await asyncio.wait_for(durable, _request.WAIT_MAX)
     except asyncio.TimeoutError:
@@ -75,6 +80,19 @@ async def flush(unflushed: list[QueuedTaskRef[Any]], failed: bool = False) -> No
             raise outcome
     for ref in refs:
         await ref._inline_end()
+
+
+async def _settle_bound(refs: list[QueuedTaskRef[Any]], failed: bool) -> None:
+    """Settles those in transactions one after another: a connection runs one statement at a time."""
+    first: Exception | None = None
+    for ref in refs:
+        if isinstance(ref, PendingRef):
+            try:
+                await ref._before_response(failed)
+            except Exception as error:
+                first = first or error
+    if first is not None:
+        raise first
 
 
 async def _flush_or_refuse(unflushed: list[QueuedTaskRef[Any]], failed: bool) -> None:

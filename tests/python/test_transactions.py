@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator
 from typing import Any
@@ -324,6 +325,106 @@ def test_no_request_leaves_one_out_in_silence(postgres: str) -> None:
             assert "never awaited" in answer.json()["detail"], path
         assert client.post("/asyncpg?fails=true").status_code == 404
         assert len(client.portal.call(tasks.list)) == 3
+
+
+async def adds_one(tasks: QueuedTasks, engine: Any, how: str) -> str:
+    """Adds a task without awaiting it; returns its id."""
+    if how.startswith("autocommit"):
+        engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    if how in ("connection", "again", "raw commit", "autocommit connection"):
+        async with engine.connect() as connection:
+            if how != "connection":
+                await connection.execute(sa.text("SELECT 1"))
+            if how == "again":
+                await connection.commit()
+            ref = tasks.add_task(echo, 1, connection=connection)
+            if how == "raw commit":
+                await connection.execute(sa.text("COMMIT"))
+            elif how != "autocommit connection":
+                await connection.commit()
+    elif how in ("joined", "joined and left open"):
+        async with engine.begin() as connection:
+            session = AsyncSession(connection)
+            await session.execute(sa.text("SELECT 1"))
+            ref = tasks.add_task(echo, 1, connection=session)
+            await session.flush()
+            if how == "joined":
+                await session.close()
+        left_open.append(session)
+    else:
+        async with AsyncSession(engine) as session:
+            await session.execute(sa.text("SELECT 1"))
+            if how == "after a commit":
+                await session.commit()
+            if how == "rolled back":
+                await session.rollback()
+            ref = tasks.add_task(echo, 1, connection=session)
+            if how == "nested":
+                with contextlib.suppress(ZeroDivisionError):
+                    async with session.begin_nested():
+                        async with session.begin_nested():
+                            await session.execute(sa.text("SELECT 1"))
+                        raise ZeroDivisionError
+                await session.commit()
+            if how == "rolled back":
+                await session.rollback()
+    return ref.id
+
+
+left_open: list[Any] = []
+
+STORED = ("connection", "again", "nested")
+LEFT_OUT = (
+    "raw commit",
+    "autocommit connection",
+    "autocommit session",
+    "joined",
+    "joined and left open",
+    "after a commit",
+)
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_no_way_to_end_a_transaction_loses_a_task_behind_a_success(postgres: str, driver: str) -> None:
+    tasks = QueuedTasks(database=postgres)
+    app = FastAPI(lifespan=tasks.lifespan())
+    address = postgres.replace("postgresql", f"postgresql+{driver}")
+    engine = create_async_engine(address, poolclass=sa.pool.NullPool)
+
+    @app.post("/{how}")
+    async def add(how: str, tasks: TasksDep) -> str:
+        return await adds_one(tasks, engine, how)
+
+    with TestClient(app) as client:
+        assert client.portal is not None
+        for how in STORED:
+            answer = client.post(f"/{how}")
+            assert answer.status_code == 200, (how, answer.text)
+            assert client.portal.call(exists, tasks, answer.json()), how
+        for how in LEFT_OUT:
+            answer = client.post(f"/{how}")
+            assert answer.status_code == 503, (how, answer.text)
+            assert "never awaited" in answer.json()["detail"], how
+        assert client.post("/rolled back").status_code == 200
+        assert len(client.portal.call(tasks.list)) == len(STORED)
+
+
+async def leaves_one_out_of(how: str) -> str:
+    engine = create_async_engine(address.replace("postgresql", "postgresql+asyncpg"), poolclass=sa.pool.NullPool)
+    return await adds_one(QueuedTasks(), engine, how)
+
+
+async def test_a_body_fails_whose_transaction_ended_without_its_task(tasks: QueuedTasks, postgres: str) -> None:
+    global address
+    address = postgres
+    before = _port.use(tasks._own)
+    try:
+        for how in LEFT_OUT:
+            with pytest.raises(TaskFailed, match="NotAwaited.*never awaited"):
+                await tasks.add_task(leaves_one_out_of, how, max_retries=0).wait(20)
+        assert await exists(tasks, await tasks.add_task(leaves_one_out_of, "nested").wait(20))
+    finally:
+        _port.use(before)
 
 
 async def test_sqlalchemy(tasks: QueuedTasks, postgres: str) -> None:
