@@ -1,8 +1,10 @@
 //! What a claim costs, and that it misses nothing: a million rows, late commits, the place as a hint only.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use taskyard_core::state::Runtime;
 use taskyard_core::store::{ClaimRequest, Store};
 use taskyard_core::{ClaimId, NewTask, TaskId};
 use taskyard_postgres::{PostgresStore, enqueue_in};
@@ -30,10 +32,6 @@ async fn cost(client: &mut Client, server: uuid::Uuid, queues: &str) -> (i64, u6
     let plan: Vec<String> = transaction.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     // PostgreSQL 18 writes rows with two places.
     assert!(["actual rows=10 ", "actual rows=10.00 "].iter().any(|rows| plan[0].contains(rows)), "{plan:?}");
-    let buffers = plan.iter().find(|line| line.contains("Buffers: shared")).unwrap();
-    let count = |name: &str| {
-        buffers.split_whitespace().find_map(|part| part.strip_prefix(name)).map_or(0, |n| n.parse::<u64>().unwrap())
-    };
     let scanned: i64 = transaction
         .query_one(
             "SELECT sum(seq_tup_read)::bigint FROM pg_stat_xact_user_tables
@@ -44,7 +42,16 @@ async fn cost(client: &mut Client, server: uuid::Uuid, queues: &str) -> (i64, u6
         .unwrap()
         .get(0);
     transaction.commit().await.unwrap();
-    (scanned, count("hit=") + count("read="))
+    (scanned, blocks(&plan))
+}
+
+/// How many blocks a statement looked at, by its plan.
+fn blocks(plan: &[String]) -> u64 {
+    let buffers = plan.iter().find(|line| line.contains("Buffers: shared")).unwrap();
+    let count = |name: &str| {
+        buffers.split_whitespace().find_map(|part| part.strip_prefix(name)).map_or(0, |n| n.parse::<u64>().unwrap())
+    };
+    count("hit=") + count("read=")
 }
 
 async fn set_apart(store: &PostgresStore, queue: &str) {
@@ -109,6 +116,46 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
             assert!(blocks <= BLOCKS_MAX, "{blocks} blocks were looked at for ten tasks of one queue");
         }
     }
+    store.close().await;
+    drop(yard::Gone(url));
+}
+
+/// Servers ask for this again and again, on the connection of their claims: with a kept plan that reads all for each reason, 5,000
+/// reasons kept claims waiting for many seconds.
+#[tokio::test]
+async fn thousands_of_reasons_are_read_once_each() {
+    const REASONS: u64 = 5_000;
+    let (store, url) = yard::fresh_with_address().await;
+    let client = client(&url).await;
+    let park = |rows: &str| {
+        format!(
+            "INSERT INTO taskyard.waiting (task_id, reason, runtime, queue, parked)
+             SELECT gen_random_uuid(), 3, 0, 'default', {rows}"
+        )
+    };
+    // Statistics and plans stay as they were while the table was empty, as in a server that was there before.
+    client.batch_execute("ALTER TABLE taskyard.waiting SET (autovacuum_enabled = false)").await.unwrap();
+    for _ in 0..6 {
+        assert!(store.parked(Runtime::Rust).await.unwrap().is_empty());
+        client.query("SELECT * FROM taskyard.waiting_parked(0::smallint)", &[]).await.unwrap();
+    }
+    let kinds = format!("'kind `' || i || '`' FROM generate_series(1, {REASONS}) i");
+    client.batch_execute(&park(&kinds)).await.unwrap();
+    let sql = "EXPLAIN (ANALYZE, BUFFERS, TIMING off) SELECT * FROM taskyard.waiting_parked(0::smallint)";
+    for _ in 0..2 {
+        let plan: Vec<String> = client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        let blocks = blocks(&plan);
+        assert!(blocks <= 2 * REASONS, "{blocks} blocks were looked at for {REASONS} reasons");
+    }
+    let parked = store.parked(Runtime::Rust).await.unwrap();
+    assert!(parked.len() as u64 == REASONS && parked.iter().all(|reason| reason.count == 1));
+    // One reason of more than a page, with others in front of it and behind it, and the empty one.
+    client.batch_execute(&park("'kind `3`' FROM generate_series(1, 25000) i")).await.unwrap();
+    client.batch_execute(&park("''")).await.unwrap();
+    let parked = store.parked(Runtime::Rust).await.unwrap();
+    let distinct: HashSet<&str> = parked.iter().map(|reason| reason.reason.as_str()).collect();
+    assert_eq!((parked.len() as u64, distinct.len() as u64), (REASONS + 1, REASONS + 1));
+    assert!(parked.iter().all(|reason| reason.count == if reason.reason == "kind `3`" { 10_000 } else { 1 }));
     store.close().await;
     drop(yard::Gone(url));
 }
