@@ -20,17 +20,28 @@ def describe(error: BaseException, stage: str, cancelled: bool = False) -> tuple
     """``(type, further types, message, traceback, wish, seconds)`` for the channel.
 
     ``stage`` is where it was: ``reading`` the task, ``running`` it, or storing its ``result``. Only what failed while it
-    ran is tried again. ``cancelled``: its asyncio task was cancelled, and neither its server nor a person asked for that.
+    ran is tried again. ``cancelled``: a ``CancelledError`` is nobody's request to the task and not its own failure yet.
+    Never raises: an exception that cannot be described is a plain failure that names the second error.
     """
+    try:
+        return _describe(error, stage, cancelled)
+    except BaseException as second:
+        name, other = (clean(type(one).__name__, MESSAGE_MAX) for one in (error, second))
+        message = f"(this {name} cannot be described: {other} was raised meanwhile)"
+        return name, [], message, None, "policy" if stage == "running" else "never", 0.0
+
+
+def _describe(error: BaseException, stage: str, cancelled: bool) -> tuple[Any, ...]:
     wish, seconds = "policy", 0.0
     name = error_name(type(error))
-    also = [error_name(cls) for cls in type(error).__mro__[1:] if cls is not object and issubclass(cls, BaseException)]
+    bases = [cls for cls in type(error).__mro__[1:] if cls is not object and issubclass(cls, BaseException)]
+    also = [clean(error_name(cls), MESSAGE_MAX) for cls in bases]
     try:
         pause = _pause(error)
     except InvalidArgument as wrong:
         # Set on the exception after it was made. Raising it says so, as making it would have.
         wrong.__cause__ = error
-        return describe(wrong, stage, cancelled)
+        return _describe(wrong, stage, cancelled)
     if cancelled and isinstance(error, asyncio.CancelledError):
         wish = "cancelled"
     elif isinstance(error, Retry):
@@ -53,10 +64,19 @@ def describe(error: BaseException, stage: str, cancelled: bool = False) -> tuple
 def _pause(error: BaseException) -> float | None:
     """The time after which it wants to be run again."""
     if isinstance(error, Snooze):
-        return seconds_of("Snooze(...)", error.seconds, PAUSE_MAX)
-    if isinstance(error, Retry) and error.after is not None:
-        return seconds_of("Retry(after=...)", error.after, PAUSE_MAX)
+        return seconds_of("Snooze(...)", _attribute(error, "seconds"), PAUSE_MAX)
+    if isinstance(error, Retry) and (after := _attribute(error, "after")) is not None:
+        return seconds_of("Retry(after=...)", after, PAUSE_MAX)
     return None
+
+
+def _attribute(error: BaseException, name: str) -> Any:
+    """None if a subclass has an ``__init__`` of its own that never set it."""
+    try:
+        return getattr(error, name, None)
+    except BaseException as second:
+        cls = type(error).__name__
+        raise InvalidArgument(f"`{name}` of the raised {cls} cannot be read: {type(second).__name__}") from second
 
 
 def _message(error: BaseException) -> str:
@@ -65,7 +85,7 @@ def _message(error: BaseException) -> str:
     except BaseException as second:
         return f"(its text cannot be shown: __str__ raised {type(second).__name__})"
     if isinstance(error, SystemExit):
-        return f"the task called sys.exit({text})"
+        return clean(f"the task called sys.exit({text})", MESSAGE_MAX)
     if not text and isinstance(error, asyncio.CancelledError):
         return "the task's code was cancelled from within"
     return clean(text, MESSAGE_MAX)

@@ -1,0 +1,115 @@
+"""Every exception that a body raises ends its attempt, also one that cannot be described."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from taskyard import QueuedTasks, Retry, Snooze
+from taskyard.tasks import Task, TaskQueue, TaskStatus
+from taskyard.worker import Embedded
+
+
+@pytest.fixture
+async def tasks(database: str) -> AsyncIterator[QueuedTasks]:
+    async with QueuedTasks(database=database) as tasks, Embedded(tasks):
+        yield tasks
+
+
+class Quota(Snooze):
+    def __init__(self) -> None:
+        Exception.__init__(self, "quota")
+
+
+class Busy(Retry):
+    def __init__(self, why: str) -> None:
+        Exception.__init__(self, why)
+
+
+class Unreadable(Retry):
+    @property
+    def after(self) -> Any:
+        raise RuntimeError("no pause")
+
+    @after.setter
+    def after(self, value: Any) -> None:
+        pass
+
+
+class Hostile(Snooze):
+    """Its pause is an object that nothing can be said about."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "hostile")
+
+    @property
+    def seconds(self) -> Any:
+        class Nothing:
+            def __repr__(self) -> str:
+                raise ZeroDivisionError
+
+        return Nothing()
+
+    @seconds.setter
+    def seconds(self, value: Any) -> None:
+        pass
+
+
+async def quota() -> None:
+    raise Quota
+
+
+async def busy() -> None:
+    raise Busy("the disk is full")
+
+
+async def unreadable() -> None:
+    raise Unreadable("x")
+
+
+async def hostile() -> None:
+    raise Hostile
+
+
+async def exits() -> None:
+    sys.exit("file \udce9.txt")
+
+
+async def from_a_strange_module() -> None:
+    raise type("Strange", (Exception,), {"__module__": "m\udce9"})("file \udce9.txt")
+
+
+ENDS = [
+    (quota, "InvalidArgument", "Snooze(...): None is not a time"),
+    (busy, "Retry", "the disk is full"),
+    (unreadable, "InvalidArgument", "`after` of the raised Unreadable cannot be read: RuntimeError"),
+    (hostile, "Hostile", "this Hostile cannot be described: ZeroDivisionError"),
+    (exits, "SystemExit", "the task called sys.exit(file ?.txt)"),
+    (from_a_strange_module, "m?.Strange", "file ?.txt"),
+]
+
+
+@pytest.mark.parametrize("function,type,message", ENDS, ids=[end[0].__name__ for end in ENDS])
+async def test_an_attempt_ends_whatever_it_raises(tasks: QueuedTasks, function: Any, type: str, message: str) -> None:
+    outcome = await tasks.using(max_retries=0).add_task(function).outcome(20)
+    assert outcome.state == "failed" and outcome.error is not None
+    assert outcome.error.error_type.endswith(type) and message in outcome.error.message, outcome.error
+
+
+class Raises(Task):
+    async def execute(self) -> None:
+        raise Hostile
+
+
+async def test_a_taken_task_ends_whatever_it_raises(database: str) -> None:
+    async with TaskQueue(url=database) as queue:
+        id = await queue.enqueue(Raises(), max_retries=0)
+        task = await queue.dequeue()
+        assert task is not None
+        with pytest.raises(Hostile) as raised:
+            await task.execute()
+        assert await queue.fail_task(id, raised.value) is True
+        found = await queue.get_task(id)
+        assert found is not None and found.status is TaskStatus.FAILED
