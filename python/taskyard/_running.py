@@ -71,8 +71,6 @@ class Running:
         self.calls: set[concurrent.futures.Future[Any]] = set()
         #: How often its asyncio task was cancelled by its worker.
         self.interrupts = 0
-        #: Its asyncio task was cancelled, whoever asked for it.
-        self.was_cancelled = False
         #: How many tasks it waits for.
         self.rests = 0
         #: Tasks that its body added on async connections.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -113,3 +114,42 @@ async def test_a_taken_task_ends_whatever_it_raises(database: str) -> None:
         assert await queue.fail_task(id, raised.value) is True
         found = await queue.get_task(id)
         assert found is not None and found.status is TaskStatus.FAILED
+
+
+_shared: asyncio.Future[str] | None = None
+
+
+async def refresh() -> str:
+    await asyncio.sleep(3)
+    return "token"
+
+
+async def first() -> str:
+    global _shared
+    _shared = asyncio.ensure_future(refresh())
+    return await _shared
+
+
+async def second() -> str:
+    global _shared
+    if _shared is None:
+        # Once more, with nothing beside it.
+        _shared = asyncio.ensure_future(asyncio.sleep(0, "token"))
+    try:
+        return await _shared
+    finally:
+        _shared = None
+
+
+async def test_a_shared_task_that_another_bodys_timeout_cancels(tasks: QueuedTasks) -> None:
+    limited = tasks.using(max_retries=0).add_task(first, timeout=1)
+    await limited.get_task_id()
+    while _shared is None:
+        await asyncio.sleep(0.01)
+    other = tasks.using(max_retries=0).add_task(second)
+    outcome = await limited.outcome(20)
+    assert outcome.error is not None and outcome.error.error_type == "TimeoutError"
+    outcome = await other.outcome(20)
+    assert (outcome.state, outcome.result) == ("done", "token"), outcome.error
+    record = await tasks.get(outcome.id).record()
+    assert (record["failures"], record["crashes"], record["lost"]) == (0, 0, 0)

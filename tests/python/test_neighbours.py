@@ -101,7 +101,6 @@ CASES: list[tuple[str, str, str]] = [
     *(("in_a_thread", kind, error) for kind, error in [("interrupt", "KeyboardInterrupt"), ("close", "GeneratorExit")]),
     ("stops_the_loop", "", "went on"),
     ("interrupts_main", "", "went on"),
-    ("lets_its_own_task_be_cancelled", "", "asyncio.exceptions.CancelledError"),
 ]
 
 
@@ -174,6 +173,10 @@ def test_a_cancellation_that_nobody_asked_for_is_not_the_bodys_fault(project: Pr
     task = project.ended(own, 60)
     assert (task["state"], task["error"]["type"]) == ("failed", "asyncio.exceptions.CancelledError"), task
     assert (project.directory / "cancels").read_text() == "xxx"
+    # The same if the task that it awaits was cancelled: whose that was cannot be told beside others.
+    (awaits,) = project.add("app.lets_its_own_task_be_cancelled, '', max_retries=0")
+    task = project.ended(awaits, 60)
+    assert (task["state"], task["error"]["type"]) == ("failed", "asyncio.exceptions.CancelledError"), task
     assert server.worker().pid == worker.pid
     assert server.stop() == 0, server.output
 

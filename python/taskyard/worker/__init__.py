@@ -21,7 +21,7 @@ from .. import _codec, _core, _hooks, _identity, _port, _resolve
 from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Filled, Running, current
 from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _executor, _fit
-from ._attempt_task import begin, is_cancelled
+from ._attempt_task import begin
 from ._parents import Parents
 from ._seats import Seats
 from ._target import LOCAL, Target, target_of
@@ -315,14 +315,12 @@ class Worker:
             )
         except BaseException as raised:
             error = raised
-            running.was_cancelled = is_cancelled()
         if _hooks.post_run:
             try:
                 await _hooks.run_after(running, None if error is not None else result, error)
             except BaseException as raised:
                 if error is None:
                     error = raised
-                    running.was_cancelled = is_cancelled()
         if error is not None and running.calls:
             await _executor.ended(running, lambda: self._ended)
         self._report(running, target, data, error, stage)
@@ -482,7 +480,7 @@ class Worker:
         elif running.interrupted is not None and isinstance(error, asyncio.CancelledError):
             channel.interrupted(slot)
         else:
-            channel.raised(slot, *_ends.describe(error, stage, running.was_cancelled))
+            channel.raised(slot, *_ends.describe(error, stage, cancelled=True))
         if log.isEnabledFor(logging.DEBUG):
             log.debug("finished task %s: %s", running.id, "done" if error is None else type(error).__name__)
         self._flush()
