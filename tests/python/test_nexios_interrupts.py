@@ -122,6 +122,23 @@ async def test_the_end_of_a_taken_sync_function_waits_for_its_thread(queue: Task
     await asyncio.wait({running})
 
 
+class CallsAThread(Task):
+    async def execute(self) -> None:
+        await asyncio.to_thread(slow_call)
+
+
+def slow_call() -> None:
+    time.sleep(2)
+    ended_on_thread.set()
+
+
+async def test_an_attempt_is_over_when_its_executor_calls_are(queue: TaskQueue) -> None:
+    ended_on_thread.clear()
+    found = await run(queue, CallsAThread(), timeout=0.2, max_retries=0)
+    assert ended_on_thread.is_set(), "the call still runs although its attempt has ended"
+    assert found.status is TaskStatus.FAILED and found.error and found.error.type == "TimeoutError"
+
+
 async def test_a_cancel_right_at_the_claim_is_not_lost(queue: TaskQueue) -> None:
     for _ in range(10):
         id = await queue.enqueue(Waiting())

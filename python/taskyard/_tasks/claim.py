@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _codec, _hooks, _running
 from ..errors import Fail, Retry, Snooze, TaskInterrupted, WrongState
-from ..worker import _ends
+from ..worker import _ends, _executor
 from .base import Task, known_of
 from .status import TaskError, TaskStatus, of_state
 
@@ -155,6 +155,9 @@ class Claim:
                 await _hooks.run_after(running, None if error is not None else result, error)
             except BaseException as raised:
                 error = error or raised
+        # Unless the caller itself was cancelled, who waits for no thread.
+        if running.calls and (isinstance(error, Exception) or (error is not None and running.interrupted is not None)):
+            await _executor.ended(running, lambda: self.hand.has_ended.is_set())
         return result, error
 
     def interrupt(self, why: str) -> None:
