@@ -322,7 +322,7 @@ impl Channel {
         wish: &str,
         seconds: f64,
     ) -> PyResult<()> {
-        let pause = (seconds.clamp(0.0, 4e9) * 1_000.0) as u64;
+        let pause = (seconds.clamp(0.0, 4e9) * 1_000.0).ceil() as u64;
         let wish = match wish {
             "policy" => Wish::Policy,
             "never" => Wish::Never,

@@ -53,7 +53,11 @@ pub fn draft(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Draft> {
             "timeout" => {
                 let timeout = value.extract::<Option<f64>>()?;
                 let timeout = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
-                task.timeout = timeout.filter(|timeout| !timeout.is_zero());
+                // Stored in whole milliseconds, of which 0 would mean no limit.
+                let millis = |timeout: Duration| u64::try_from(timeout.as_nanos().div_ceil(1_000_000));
+                task.timeout = timeout
+                    .filter(|timeout| !timeout.is_zero())
+                    .map(|timeout| Duration::from_millis(millis(timeout).unwrap_or(u64::MAX)));
             }
             "unique" => key = Some(value.extract()?),
             "unique_hold" => hold = unique_hold(&value)?,
