@@ -241,6 +241,12 @@ def _closing() -> _Closing:
     return _all.setdefault(asyncio.get_running_loop(), _Closing())
 
 
+def until_closing() -> contextlib.AbstractContextManager[asyncio.Future[None]]:
+    """Gives a future that is done once the server of the running event loop stops."""
+    found: contextlib.AbstractContextManager[asyncio.Future[None]] = _closing().stream()
+    return found
+
+
 def close_streams() -> None:
     """Ends the streams of the running event loop; their clients come back to whoever serves then."""
     _closing().close()

@@ -17,8 +17,9 @@ import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from . import _core, _loops, _running
+from . import _core, _loops, _request, _running
 from ._state import QueuedTaskState
+from .errors import QueueUnavailable
 
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
@@ -145,6 +146,35 @@ class Watch:
             # What was answered is not answered again, also if the reader does not come to take it.
             self.since = self._events[-1].seq
 
+    async def _answer(self) -> Any:
+        request = self._request()
+        if request is None:
+            return await _loops.answer(self._ask(self._ref.id))
+        from . import events
+
+        with _request.serving(request), events.until_closing() as over:
+            port = self._ref._port
+            probing = self._seen is not None or self.since is not None
+            reply = self._ask(self._ref.id)
+            # What is first is there at once; what comes later may take its time, if the database answers meanwhile.
+            wait = (
+                _loops.answer_probing(reply, lambda: port.ask("attempts", self._ref.id))
+                if probing
+                else _loops.answer(reply)
+            )
+            del reply
+            asking = asyncio.ensure_future(wait)
+            try:
+                await asyncio.wait({asking, over}, return_when=asyncio.FIRST_COMPLETED)
+                if not asking.done():
+                    raise request.as_answer(QueueUnavailable("the server stops: the watch has ended"))
+                return asking.result()
+            finally:
+                asking.cancel()
+
+    def _request(self) -> _request.Request | None:
+        return _request.of(getattr(self._ref._port, "request", None))
+
     def __aiter__(self) -> Watch:
         return self
 
@@ -155,7 +185,7 @@ class Watch:
             if self._ended:
                 raise StopAsyncIteration
             with _running.resting():
-                found = await _loops.answer(self._ask(self._ref.id), WAIT_MS / 1000)
+                found = await self._answer()
             self._learn(found)
             # One who is told all the time lets others run, too.
             await asyncio.sleep(0)

@@ -3,6 +3,7 @@ application ends."""
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -89,6 +90,11 @@ def application(queue: QueuedTasks) -> FastAPI:
     async def wait(id: str, tasks: TasksDep) -> Any:
         return await tasks.get(id).wait()
 
+    @app.get("/watch/{id}")
+    async def watch(id: str, tasks: TasksDep) -> Any:
+        async for event in tasks.get(id).watch():
+            return event.type
+
     @app.get("/result/{id}")
     def result(id: str) -> Any:
         return queue.get(id).result()
@@ -125,7 +131,16 @@ def application(queue: QueuedTasks) -> FastAPI:
 
 
 ADD = ["/id", "/id-of-several", "/module", "/thread", "/no-wait"]
-ASK = ["/state/{id}", "/wait/{id}", "/result/{id}", "/list", "/task/{id}", "/task/{id}/progress", "/tasks/{id}"]
+ASK = [
+    "/state/{id}",
+    "/wait/{id}",
+    "/watch/{id}",
+    "/result/{id}",
+    "/list",
+    "/task/{id}",
+    "/task/{id}/progress",
+    "/tasks/{id}",
+]
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
@@ -195,6 +210,15 @@ WEB = """
     async def echo(value):
         return value
 
+    @web.get("/watch/{id}")
+    async def watch(id: str, tasks: TasksDep):
+        async for event in tasks.get(id).watch():
+            print("watching", event.type, flush=True)
+
+    @web.post("/delayed")
+    async def delayed(tasks: TasksDep):
+        return await tasks.add_task(echo, 1, delay=3600).get_task_id()
+
     @web.post("/add")
     async def add(tasks: TasksDep):
         return await tasks.add_task(echo, 1).get_task_id()
@@ -221,6 +245,10 @@ def test_uvicorn_ends_while_the_database_is_away(
             if when == "later":
                 answer = httpx.post(f"http://127.0.0.1:{port}/add", timeout=20)
                 assert answer.status_code == 200, answer.text
+                id = httpx.post(f"http://127.0.0.1:{port}/delayed", timeout=20).json()
+                follower = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
+                watched = follower.submit(httpx.get, f"http://127.0.0.1:{port}/watch/{id}", timeout=60)
+                server.says("watching snapshot", 20)
                 stack.enter_context(away(own_cluster, "frozen"))
             began = time.monotonic()
             answer = httpx.post(f"http://127.0.0.1:{port}/add", timeout=20)
@@ -229,3 +257,5 @@ def test_uvicorn_ends_while_the_database_is_away(
             server.signal(signal.SIGTERM)
             server.wait(30)
             assert time.monotonic() - began < 20, server.output
+            if when == "later":
+                assert watched.result(10).status_code == 503
