@@ -381,18 +381,10 @@ class Decoder:
         kept = {name: given.pop(name) for name in list(given) if name not in fields and _restore.is_cached(cls, name)}
         stored = _restore.by_field(cls, item[0], given, fields, _restore.pydantic_names(cls))
         try:
-            made = _restore.validated(cls, {**extra, **stored})
+            made = _restore.model(cls, stored, extra, set(item[2]), frozenset(item[1]))
         except ValueError as error:
             raise InvalidArgument(f"a stored value does not fit the model `{item[0]}` any more: {error}") from error
-        own = made.__dict__
-        for name, value in stored.items():
-            # It was valid when it was stored: converted is only what the class wants as another type now.
-            if name in own and type(own[name]) is type(value):
-                own[name] = value
-        own.update(kept)
-        was_set = set(item[2])
-        names = {name for name in made.__pydantic_fields_set__ if name in was_set or name not in stored}
-        object.__setattr__(made, "__pydantic_fields_set__", names)
+        made.__dict__.update(kept)
         return made
 
     def _object(self, item: Any) -> Any:

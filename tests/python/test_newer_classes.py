@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import enum
 import functools
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pydantic
 import pytest
@@ -122,11 +123,71 @@ def test_a_model_that_did_not_change_is_put_back_exactly() -> None:
     assert value.shown == "#x#x"
     found = restored(stored(value))
     assert found == value and found.__dict__ == value.__dict__ and found.model_fields_set == {"secret"}
+
+    @define("M")
+    class M(pydantic.BaseModel):  # type: ignore[no-redef]
+        model_config = pydantic.ConfigDict(extra="allow")
+        a: int = 0
+
+    more = M(further="kept")  # type: ignore[call-arg]
+    again = restored(stored(more))
+    assert again == more and again.model_fields_set == {"further"} and again.model_extra == {"further": "kept"}
     Roots = pydantic.RootModel[list[int]]
     Roots.__name__ = Roots.__qualname__ = "Roots"
     Roots.__module__ = __name__
     redefine(Roots)
     assert restored(stored(Roots([1, 2]))) == Roots([1, 2])
+
+
+def test_validators_that_take_only_the_input_do_not_see_stored_values() -> None:
+    @define("M")
+    class M(pydantic.BaseModel):
+        tags: Annotated[list[str], pydantic.BeforeValidator(lambda text: text.split(","))]
+        data: pydantic.Json[dict[str, Any]]
+        coded: pydantic.Base64Str
+        several: list[pydantic.Json[Any]]
+        at: pydantic.FutureDatetime
+        doubled: Annotated[str, pydantic.StringConstraints(max_length=3), pydantic.AfterValidator(lambda text: text * 2)]
+        plain: Annotated[int, pydantic.PlainValidator(lambda text: text.encode())]
+        number: int
+        unset: int = None  # type: ignore[assignment]
+        parts: dict[str, Annotated[int, pydantic.Field(gt=0)]] = {}
+
+        @pydantic.field_validator("number", mode="before")
+        @classmethod
+        def of_text(cls, value: Any) -> int:
+            if not isinstance(value, str):
+                raise ValueError("a text is wanted")
+            return int(value)
+
+    value = M(
+        tags="a,b",  # type: ignore[arg-type]
+        data='{"a": 1}',  # type: ignore[arg-type]
+        coded="aGVsbG8=",
+        several=["[1]"],
+        at=dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=1),
+        doubled="abc",
+        plain="x",  # type: ignore[arg-type]
+        number="3",  # type: ignore[arg-type]
+        parts={"a": 1},
+    )
+    encoded = stored(value)
+    encoded["$pydantic"][1]["at"]["$datetime"] = "2020-01-01T00:00:00+00:00"  # its time has come
+    found = restored(encoded)
+    value.at = dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc)
+    assert found == value and found.model_fields_set == value.model_fields_set
+    assert (found.tags, found.data, found.coded, found.number) == (["a", "b"], {"a": 1}, "hello", 3)
+
+    @define("M")
+    class M(pydantic.BaseModel):  # type: ignore[no-redef]
+        model_config = pydantic.ConfigDict(extra="ignore")
+        tags: Annotated[list[str], pydantic.BeforeValidator(lambda text: text.split(","))]
+        number: int
+        new: str = "as the class says"
+
+    encoded["$pydantic"][1] = {"tags": ["a", "b"], "number": "7"}
+    found = restored(encoded)
+    assert (found.tags, found.number, found.new) == (["a", "b"], 7, "as the class says")  # type: ignore[attr-defined]
 
 
 def test_dataclasses() -> None:
