@@ -299,6 +299,23 @@ def is_cross_site(headers: Mapping[str, Any], origins: Sequence[str] = ()) -> bo
     return not found.netloc or found.netloc.lower().removesuffix(port) != given.get("host", "").lower().removesuffix(port)
 
 
+def check_allow(what: str, allow: Allow | None, allow_anyone: bool) -> None:
+    """Raises ``InvalidArgument`` without either ``allow`` or ``allow_anyone=True``."""
+    if (allow is not None) == (allow_anyone is True):
+        raise InvalidArgument(
+            f"{what}: say who may see and cancel tasks",
+            hint="allow=may_see (a function of the request and the id), or allow_anyone=True, not both",
+        )
+
+
+def normal_id(id: str) -> str:
+    """An id as it is stored, however it was spelled: what ``allow`` compares."""
+    try:
+        return str(uuid.UUID(id))
+    except ValueError:
+        return id
+
+
 class TaskRoutes:
     """What can be asked about tasks over HTTP. As an ASGI application it serves ``GET /task/{id}``,
     ``GET /task/{id}/progress``, ``GET /task/{id}/events``, ``POST /task/{id}/cancel`` and ``GET /tasks/events?ids=A,B`` below
@@ -315,7 +332,10 @@ class TaskRoutes:
         allow: Allow | None = None,
         ping: float | dt.timedelta = PING,
         origins: Sequence[str] = (),
+        *,
+        allow_anyone: bool = False,
     ) -> None:
+        check_allow("TaskRoutes", allow, allow_anyone)
         self.tasks = tasks
         self.allow = allow
         self.ping = seconds("ping", ping)
@@ -439,7 +459,7 @@ class TaskRoutes:
         request = _request.of(None) or _request.Request(is_http=False)
         try:
             if self.allow is not None:
-                allowed = self.allow(asker, id)
+                allowed = self.allow(asker, normal_id(id))
                 if not (await allowed if inspect.isawaitable(allowed) else allowed):
                     return Answer(403, {"detail": "this task is not yours"})
             with _request.serving(request):

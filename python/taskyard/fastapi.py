@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from . import _port, _request, events
 from ._request import Request
 from ._transaction import PendingRef
-from .errors import InvalidArgument, QueueUnavailable, TaskyardError
+from .errors import QueueUnavailable, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
 log = logging.getLogger("taskyard")
@@ -236,17 +237,34 @@ async def _close(tasks: QueuedTasks, opening: asyncio.Future[Any]) -> None:
         log.error("closing the queue failed: %s", error)
 
 
-def router(tasks: QueuedTasks | None = None, **options: Any) -> Any:
-    """Routes to look at tasks and to control them: ``app.include_router(taskyard.fastapi.router(), prefix="/tasks")``.
+def router(
+    tasks: QueuedTasks | None = None, *, allow: events.Allow | None = None, allow_anyone: bool = False, **options: Any
+) -> Any:
+    """Routes to look at tasks and to control them: ``app.include_router(taskyard.fastapi.router(allow=may_see), prefix="/tasks")``.
 
-    ``GET /{id}``, ``GET /{id}/logs``, ``POST /{id}/cancel``, ``POST /{id}/retry``. They ask for no credentials:
-    give ``dependencies=[Depends(...)]`` that do. A change that a page of another origin asks for is refused.
+    ``GET /{id}``, ``GET /{id}/logs``, ``POST /{id}/cancel``, ``POST /{id}/retry``. ``allow`` is a function of the request and the
+    id, sync or async, and returns whether the caller may; else ``dependencies=[Depends(...)]`` ask for credentials, or
+    ``allow_anyone=True`` says that an id is enough. A change that a page of another origin asks for is refused.
+
+    Raises ``InvalidArgument`` without any of the three.
     """
-    from fastapi import APIRouter, HTTPException, Request
+    from fastapi import APIRouter, Depends, HTTPException, Request
 
     from .errors import TaskNotFound, WrongState
 
-    routes = APIRouter(**options)
+    dependencies = list(options.pop("dependencies", None) or ())
+    if not dependencies or allow_anyone:
+        events.check_allow("router", allow, allow_anyone)
+
+    # Annotations are read when a dependency is added: `Request` is known here only.
+    async def may(id, request):  # type: ignore[no-untyped-def]
+        if allow is not None:
+            allowed = allow(request, events.normal_id(id))
+            if not (await allowed if inspect.isawaitable(allowed) else allowed):
+                raise HTTPException(403, "this task is not yours")
+
+    may.__annotations__ = {"id": str, "request": Request}
+    routes = APIRouter(dependencies=[*dependencies, Depends(may)], **options)
 
     def ref(id: str) -> QueuedTaskRef[Any]:
         return (tasks or QueuedTasks()).get(id)
@@ -310,16 +328,12 @@ def task_router(
 
     Raises ``InvalidArgument`` without either ``allow`` or ``allow_anyone=True``.
     """
-    if (allow is not None) == (allow_anyone is True):
-        raise InvalidArgument(
-            "task_router: say who may see and cancel tasks",
-            hint="allow=may_see (a function of the request and the id), or allow_anyone=True, not both",
-        )
+    events.check_allow("task_router", allow, allow_anyone)
     from fastapi import APIRouter, Request
     from fastapi.responses import Response
 
     routes = APIRouter(**options)
-    made = events.TaskRoutes(tasks or QueuedTasks(), allow, ping, origins)
+    made = events.TaskRoutes(tasks or QueuedTasks(), allow, ping, origins, allow_anyone=allow_anyone)
 
     class Sent(Response):
         def __init__(self, answer: events.Answer) -> None:

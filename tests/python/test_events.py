@@ -38,7 +38,7 @@ APP = """
         return request.headers.get("x-user") != "mallory"
 
     app.include_router(task_router(tasks, allow=allow, ping=0.5))
-    app.mount("/mounted", TaskRoutes(tasks))
+    app.mount("/mounted", TaskRoutes(tasks, allow_anyone=True))
 
     async def until(path: str) -> str:
         number = 0
@@ -365,8 +365,8 @@ def test_a_page_of_another_origin_changes_nothing(tmp_path: pathlib.Path, header
     app.include_router(
         taskyard_fastapi.task_router(queue, allow_anyone=True, origins=["https://app.example.com"]), prefix="/own"
     )
-    app.include_router(taskyard_fastapi.router(queue), prefix="/plain")
-    app.mount("/mounted", TaskRoutes(queue, origins=["https://app.example.com"]))
+    app.include_router(taskyard_fastapi.router(queue, allow_anyone=True), prefix="/plain")
+    app.mount("/mounted", TaskRoutes(queue, allow_anyone=True, origins=["https://app.example.com"]))
     with TestClient(app) as client:
         for path, retried in (
             ("/own/task/{}/cancel", False),
@@ -385,6 +385,49 @@ def test_a_page_of_another_origin_changes_nothing(tmp_path: pathlib.Path, header
                 assert client.post(f"/plain/{ref.id}/retry", headers=headers).status_code == 200
 
 
+def test_every_door_asks_who_may(tmp_path: pathlib.Path) -> None:
+    from fastapi import Depends, FastAPI, HTTPException
+    from fastapi.testclient import TestClient
+    from taskyard import InvalidArgument
+    from taskyard import fastapi as taskyard_fastapi
+
+    queue = QueuedTasks(database=str(tmp_path / "queue.db"))
+    for door in (taskyard_fastapi.task_router, taskyard_fastapi.router, TaskRoutes):
+        for given in ({}, {"allow": lambda *_: True, "allow_anyone": True}):
+            with pytest.raises(InvalidArgument, match="say who may see and cancel tasks"):
+                door(queue, **given)
+    asked = []
+
+    async def may_see(request: Any, id: str) -> bool:
+        asked.append(id)
+        return (b"key", b"1") in list(request["headers"])
+
+    def refuse() -> None:
+        raise HTTPException(401)
+
+    app = FastAPI(lifespan=queue.lifespan())
+    app.include_router(taskyard_fastapi.task_router(queue, allow=may_see), prefix="/own")
+    app.include_router(taskyard_fastapi.router(queue, allow=may_see), prefix="/plain")
+    app.include_router(taskyard_fastapi.router(queue, dependencies=[Depends(refuse)]), prefix="/guarded")
+    app.mount("/mounted", TaskRoutes(queue, allow=may_see))
+    with TestClient(app) as client:
+        ref = queue.add_task("nowhere:f", delay=600)
+        queue.flush()
+        shown = ref.id.upper()
+        for path in (f"/own/task/{shown}", f"/plain/{shown}", f"/plain/{shown}/logs", f"/mounted/task/{shown}"):
+            assert client.get(path).status_code == 403, path
+            assert client.get(path, headers={"key": "1"}).status_code == 200, path
+        for path in (
+            f"/own/task/{shown}/cancel",
+            f"/plain/{shown}/cancel",
+            f"/plain/{shown}/retry",
+            f"/mounted/task/{shown}/cancel",
+        ):
+            assert client.post(path).status_code == 403, path
+        assert client.get(f"/guarded/{shown}").status_code == 401
+    assert set(asked) == {ref.id}, "whatever the path spells"
+
+
 async def test_a_frame_is_one_line_whatever_the_message(tmp_path: pathlib.Path) -> None:
     async with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks:
         ref = tasks.add_task("nowhere:f", context={"progress": {"message": "a\nb\r\n\nevent: x", "completed": 1}})
@@ -392,7 +435,7 @@ async def test_a_frame_is_one_line_whatever_the_message(tmp_path: pathlib.Path) 
         lines = frame(event).decode().split("\n")
         assert [line.partition(":")[0] for line in lines] == ["id", "event", "data", "", ""]
         assert "\r" not in lines[2] and json.loads(lines[2][6:])["progress"]["message"] == "a\nb\r\n\nevent: x"
-        assert TaskRoutes(tasks).allow is None
+        assert TaskRoutes(tasks, allow_anyone=True).allow is None
 
 
 @pytest.fixture
