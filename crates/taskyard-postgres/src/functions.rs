@@ -42,6 +42,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/task/claim.sql"),
     include_str!("sql/claim/read.sql"),
     include_str!("sql/claim/held.sql"),
+    include_str!("sql/claim/close.sql"),
     include_str!("sql/task/record.sql"),
     include_str!("sql/task/unlocked.sql"),
     include_str!("sql/kind/refuse.sql"),

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use taskyard_core::state::Runtime;
-use taskyard_core::store::{ClaimRequest, Store};
+use taskyard_core::store::{ClaimRequest, Finish, Outcome, Store};
 use taskyard_core::{ClaimId, NewTask, TaskId};
 use taskyard_postgres::{PostgresStore, enqueue_in};
 use taskyard_testkit::factory::{in_queue, request, server, task, tasks};
+use taskyard_testkit::postgres::shared;
 use tokio_postgres::{Client, NoTls};
 
 mod yard;
@@ -290,4 +291,31 @@ async fn a_claim_that_arrives_after_it_was_asked_back_does_nothing() {
     under_way.commit().await.unwrap();
     assert_eq!(asked.await.unwrap().len(), 4);
     assert_eq!(store.claim(&request(host.id, 10)).await.unwrap().tasks.len(), 6);
+}
+
+/// Where commits do not wait for the disk, a claim of which a task runs by its row is not closed; one of which an end is set aside is.
+#[tokio::test]
+async fn a_claim_of_a_forgotten_end_is_not_closed() {
+    let url = yard::database().await;
+    let name = url.rsplit('/').next().unwrap();
+    shared().psql(&format!("ALTER DATABASE \"{name}\" SET synchronous_commit = off"));
+    let store = yard::open(&url).await;
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    store.add(&tasks(3)).await.unwrap();
+    let claim = request(host.id, 3);
+    let claimed = store.claim(&claim).await.unwrap().tasks;
+    let end = |at: usize| Finish {
+        id: claimed[at].id,
+        token: claimed[at].token,
+        outcome: Outcome::Done { result: b"1".to_vec() },
+        context: None,
+        logs: Vec::new(),
+    };
+    store.finish(&[end(0)], &[claim.claim]).await.unwrap();
+    assert_eq!(store.claims_held(host.id, &[], None).await.unwrap().claims, [claim.claim]);
+    store.end_set_aside(&end(1), "a trigger").await.unwrap();
+    store.finish(&[end(2)], &[claim.claim]).await.unwrap();
+    assert!(store.claims_held(host.id, &[], None).await.unwrap().claims.is_empty());
+    store.close().await;
 }

@@ -28,6 +28,17 @@ fn crash(cluster: &Cluster) {
     cluster.start_again();
 }
 
+/// Repeats a crash until the database has lost something by it, three times at most.
+async fn until_something_is_lost(is_lost: impl AsyncFn(&Cluster) -> bool) {
+    let cluster = forgetful();
+    for _ in 0..3 {
+        if is_lost(&cluster).await {
+            return;
+        }
+    }
+    panic!("the database has lost nothing");
+}
+
 async fn states(world: &World, tasks: &[TaskRef<u32>]) -> Vec<TaskState> {
     let ids: Vec<_> = tasks.iter().map(TaskRef::id).collect();
     let mut records = world.store.get(&ids).await;
@@ -63,13 +74,7 @@ async fn ends_are_lost(cluster: &Cluster) -> bool {
 
 #[tokio::test]
 async fn what_a_crash_made_run_for_ever_is_run_again() {
-    let cluster = forgetful();
-    for _ in 0..3 {
-        if ends_are_lost(&cluster).await {
-            return;
-        }
-    }
-    panic!("the database has lost nothing");
+    until_something_is_lost(ends_are_lost).await;
 }
 
 /// Whether the crash had lost ends of a claim whose other tasks ended after it.
@@ -102,13 +107,7 @@ async fn earlier_ends_are_lost(cluster: &Cluster) -> bool {
 
 #[tokio::test]
 async fn what_a_crash_made_run_for_ever_is_run_again_though_later_tasks_of_its_claim_have_ended() {
-    let cluster = forgetful();
-    for _ in 0..3 {
-        if earlier_ends_are_lost(&cluster).await {
-            return;
-        }
-    }
-    panic!("the database has lost nothing");
+    until_something_is_lost(earlier_ends_are_lost).await;
 }
 
 /// Whether the crash had lost its claim.
@@ -140,13 +139,7 @@ async fn claim_is_lost(cluster: &Cluster) -> bool {
 
 #[tokio::test]
 async fn a_body_whose_claim_a_crash_forgot_is_interrupted() {
-    let cluster = forgetful();
-    for _ in 0..3 {
-        if claim_is_lost(&cluster).await {
-            return;
-        }
-    }
-    panic!("the database has lost nothing");
+    until_something_is_lost(claim_is_lost).await;
 }
 
 /// A task that may run only once is claimed durably, even where nothing else is: no crash makes it run again.

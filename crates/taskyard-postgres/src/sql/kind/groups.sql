@@ -9,7 +9,7 @@ CREATE OR REPLACE FUNCTION taskyard.kind_lock() RETURNS void LANGUAGE sql SET se
 $$;
 
 -- Of these groups those that are there, each locked with KEY SHARE until the end of the transaction: a group is only deleted
--- when nobody holds it, so no row is left in a group that is gone. The others are 0, where all kinds may stand.
+-- while no transaction holds it, so no row is left in a deleted group. The others are 0, where all kinds may stand.
 CREATE OR REPLACE FUNCTION taskyard.kind_hold(p_groups int[]) RETURNS int[] LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -31,7 +31,7 @@ BEGIN
         PERFORM taskyard.kind_lock();
         v_locked := true;
         FOR v_build IN
-            -- One that was forgotten meanwhile is refused by nobody.
+            -- A build that was deleted meanwhile refuses nothing.
             SELECT b.id FROM taskyard.build b WHERE b.id = ANY(v_builds) ORDER BY b.id
         LOOP
             FOR v_step IN

@@ -1,6 +1,6 @@
--- One step of keeping the groups of kinds: builds without a server are forgotten, groups that nobody needs are emptied and
--- deleted, runnable rows are moved to the groups of their kinds, and what stands where no live server takes it is parked. Rows
--- that somebody else holds are left to a later step. tasks: how many were moved or parked; parked: how many of them.
+-- One step of keeping the groups of kinds: builds without a server are deleted, groups without a kind are emptied and
+-- deleted, runnable rows are moved to the groups of their kinds, and rows that no live server takes are parked. Rows that
+-- other transactions hold locked are left to a later step. tasks: how many were moved or parked; parked: how many of them.
 CREATE OR REPLACE FUNCTION taskyard.kind_regroup(p_limit int, OUT tasks int, OUT parked int, OUT groups int,
     OUT more boolean) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off

@@ -6,10 +6,7 @@ DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN
     PERFORM FROM taskyard.server s WHERE s.id = p_id FOR UPDATE;
-    IF EXISTS (SELECT FROM taskyard.claim k CROSS JOIN unnest(k.task_ids) AS i(id)
-            JOIN taskyard.task t ON t.id = i.id AND t.state = 2 AND t.server_id = p_id
-            WHERE k.server_id = p_id
-                AND NOT EXISTS (SELECT FROM taskyard.end_aside a WHERE a.task_id = t.id AND a.token = t.token)) THEN
+    IF EXISTS (SELECT FROM taskyard.claim_held(p_id, ARRAY(SELECT k.id FROM taskyard.claim k WHERE k.server_id = p_id))) THEN
         UPDATE taskyard.server s SET dead_at = coalesce(s.dead_at, v_now) WHERE s.id = p_id;
         RETURN false;
     END IF;

@@ -71,9 +71,8 @@ BEGIN
     INTO tasks, v_ready, v_ended, v_parents, v_kinds FROM u;
     IF NOT more THEN
         -- All but those in which a task is left that is locked.
-        DELETE FROM taskyard.claim k WHERE k.server_id = p_id AND NOT EXISTS (
-            SELECT FROM unnest(k.task_ids) AS i(id) JOIN taskyard.task t ON t.id = i.id AND t.state = 2 AND t.server_id = p_id
-            WHERE NOT EXISTS (SELECT FROM taskyard.end_aside a WHERE a.task_id = t.id AND a.token = t.token));
+        DELETE FROM taskyard.claim k WHERE k.server_id = p_id
+            AND NOT EXISTS (SELECT FROM taskyard.claim_held(p_id, ARRAY[k.id]));
     END IF;
     DELETE FROM taskyard.signal s WHERE s.server_id = p_id AND (NOT more OR s.task_id = ANY(v_ids));
     IF v_ready IS NOT NULL THEN

@@ -23,11 +23,9 @@ BEGIN
     )
     SELECT array_agg(u.id), array_agg(u.id) FILTER (WHERE u.has_children), array_agg(u.id) FILTER (WHERE u.more)
     INTO v_applied, v_parents, v_more FROM u;
-    -- Without waiting for the disk, a crash may have forgotten earlier ends of these claims: what runs by its row keeps its claim.
-    DELETE FROM taskyard.claim k WHERE k.id = ANY(p_closed)
-        AND (current_setting('synchronous_commit') <> 'off' OR NOT EXISTS (
-            SELECT FROM unnest(k.task_ids) AS i(id)
-                JOIN taskyard.task t ON t.id = i.id AND t.state = 2 AND t.server_id = k.server_id));
+    IF cardinality(p_closed) > 0 THEN
+        PERFORM taskyard.claim_close(p_closed);
+    END IF;
     IF EXISTS (SELECT FROM taskyard.signal) THEN
         DELETE FROM taskyard.signal s WHERE s.task_id = ANY(v_applied) AND s.token = ANY(p_tokens);
     END IF;
