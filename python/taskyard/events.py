@@ -281,6 +281,7 @@ class Answer:
 
 #: Why a change that a page of another origin asks for is refused.
 CROSS_SITE = "this request comes from a page of another origin"
+NOT_YOURS = "this task is not yours"
 
 
 def is_cross_site(headers: Mapping[str, Any], origins: Sequence[str] = ()) -> bool:
@@ -308,12 +309,14 @@ def check_allow(what: str, allow: Allow | None, allow_anyone: bool) -> None:
         )
 
 
-def normal_id(id: str) -> str:
-    """An id as it is stored, however it was spelled: what ``allow`` compares."""
-    try:
-        return str(uuid.UUID(id))
-    except ValueError:
-        return id
+async def is_allowed(allow: Allow | None, asker: Any, id: str) -> bool:
+    """Calls ``allow`` with the id as it is stored, however the request spells it; without one anyone is allowed."""
+    if allow is None:
+        return True
+    with contextlib.suppress(ValueError):
+        id = str(uuid.UUID(id))
+    allowed = allow(asker, id)
+    return bool(await allowed if inspect.isawaitable(allowed) else allowed)
 
 
 class TaskRoutes:
@@ -458,10 +461,8 @@ class TaskRoutes:
         # Whatever framework serves it: a database that is away is a 503, not an answer that never comes.
         request = _request.of(None) or _request.Request(is_http=False)
         try:
-            if self.allow is not None:
-                allowed = self.allow(asker, normal_id(id))
-                if not (await allowed if inspect.isawaitable(allowed) else allowed):
-                    return Answer(403, {"detail": "this task is not yours"})
+            if not await is_allowed(self.allow, asker, id):
+                return Answer(403, {"detail": NOT_YOURS})
             with _request.serving(request):
                 return await found()
         except (TaskNotFound, InvalidArgument):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -258,10 +257,8 @@ def router(
 
     # Annotations are read when a dependency is added: `Request` is known here only.
     async def may(id, request):  # type: ignore[no-untyped-def]
-        if allow is not None:
-            allowed = allow(request, events.normal_id(id))
-            if not (await allowed if inspect.isawaitable(allowed) else allowed):
-                raise HTTPException(403, "this task is not yours")
+        if not await events.is_allowed(allow, request, id):
+            raise HTTPException(403, events.NOT_YOURS)
 
     may.__annotations__ = {"id": str, "request": Request}
     routes = APIRouter(dependencies=[*dependencies, Depends(may)], **options)
