@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use taskyard_core::Timestamp;
+use taskyard_core::{Timestamp, time};
 
 /// No interval is longer: 5,000 years, so that no sum of one and the present leaves the range of instants.
 const MICROS_MAX: i64 = 5_000 * 366 * 86_400 * 1_000_000;
@@ -16,6 +16,11 @@ pub(crate) fn micros(duration: Duration) -> i64 {
 /// An interval in milliseconds.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(MICROS_MAX / 1_000).min(MICROS_MAX / 1_000)
+}
+
+/// A time limit in milliseconds, rounded up.
+pub(crate) fn limit_millis(limit: Duration) -> i64 {
+    i64::try_from(time::limit_millis(limit)).unwrap_or(MICROS_MAX / 1_000).min(MICROS_MAX / 1_000)
 }
 
 /// A start time; one before PostgreSQL's calendar begins (4713 BC) is as past as any other.

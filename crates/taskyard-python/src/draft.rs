@@ -9,6 +9,7 @@ use taskyard_core::client::Draft;
 use taskyard_core::seal::Blob;
 use taskyard_core::state::Runtime;
 use taskyard_core::task::{NewTask, Start, Unique, UniqueHold};
+use taskyard_core::time::limit_millis;
 use taskyard_core::{RetryPolicy, TaskId, Timestamp};
 
 use crate::errors;
@@ -53,11 +54,7 @@ pub fn draft(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Draft> {
             "timeout" => {
                 let timeout = value.extract::<Option<f64>>()?;
                 let timeout = timeout.map(|timeout| seconds("timeout", timeout)).transpose()?;
-                // Stored in whole milliseconds, of which 0 would mean no limit.
-                let millis = |timeout: Duration| u64::try_from(timeout.as_nanos().div_ceil(1_000_000));
-                task.timeout = timeout
-                    .filter(|timeout| !timeout.is_zero())
-                    .map(|timeout| Duration::from_millis(millis(timeout).unwrap_or(u64::MAX)));
+                task.timeout = timeout.filter(|timeout| !timeout.is_zero());
             }
             "unique" => key = Some(value.extract()?),
             "unique_hold" => hold = unique_hold(&value)?,
@@ -150,7 +147,7 @@ pub fn enqueue_values<'py>(
         task.priority.into_pyobject(py)?.into_any(),
         policy.into_pyobject(py)?.into_any(),
         task.timeout
-            .map(|timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX))
+            .map(|timeout| i64::try_from(limit_millis(timeout)).unwrap_or(i64::MAX))
             .into_pyobject(py)?
             .into_any(),
         after.into_pyobject(py)?.into_any(),

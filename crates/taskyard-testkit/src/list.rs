@@ -14,6 +14,7 @@ macro_rules! __conformance_list {
                 defaults_read_back
                 every_option_reads_back
                 no_timeout_reads_back_as_none
+                a_timeout_is_rounded_up_to_milliseconds
                 extreme_priorities_are_kept_and_ordered
                 a_taken_id_refuses_the_whole_batch
                 an_id_twice_in_a_batch_refuses_it

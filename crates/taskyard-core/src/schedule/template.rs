@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::client::check_task;
 use crate::state::Runtime;
 use crate::task::{NewTask, Start, plain};
+use crate::time::limit_millis;
 use crate::{Error, Limits, Result, RetryPolicy, TaskId};
 
 /// What stands in the JSON text.
@@ -55,7 +56,7 @@ pub(super) fn options(task: &NewTask) -> String {
         context: context.and_then(|context| RawValue::from_string(context).ok()),
         expires_ms: task.expires.map(millis),
         retry: (task.retry != RetryPolicy::default()).then(|| task.retry.clone()),
-        timeout_ms: task.timeout.map(millis),
+        timeout_ms: task.timeout.map(limit_millis),
         unique: task.unique.clone(),
         auto_remove: task.auto_remove,
         at_most_once: task.at_most_once,

@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::begin::Begin;
-use crate::text::{array_literal, micros, millis, start};
+use crate::text::{array_literal, limit_millis, micros, start};
 
 /// The columns of a batch. A column without any value is no array at all.
 #[derive(Default)]
@@ -80,7 +80,7 @@ impl<'a> Arrays<'a> {
                 |task| task.retry != default,
                 |task| (task.retry != default).then(|| serde_json::to_string(&task.retry).unwrap_or_default()),
             ),
-            timeouts: tasks.iter().map(|task| task.timeout.map(millis)).collect(),
+            timeouts: tasks.iter().map(|task| task.timeout.map(limit_millis)).collect(),
             after_us: column(
                 tasks,
                 |task| matches!(task.start, Start::After(_)),

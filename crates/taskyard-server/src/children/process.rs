@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use taskyard_core::Failure;
 use taskyard_core::store::Outcome;
+use taskyard_core::time::limit_millis;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
@@ -55,7 +56,7 @@ pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerCo
         concurrency: config.concurrency.max(1),
         limits: config.limits,
         max_retries: defaults.max_retries,
-        timeout_ms: defaults.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+        timeout_ms: defaults.timeout.map(limit_millis),
         only_declared: config.only_declared,
     });
     yard.last_child += 1;

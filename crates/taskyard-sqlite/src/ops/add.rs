@@ -6,7 +6,7 @@
 use rusqlite::{CachedStatement, params};
 use taskyard_core::store::Added;
 use taskyard_core::task::{Failure, NewTask, Start, UniqueHold, plain};
-use taskyard_core::time::to_micros;
+use taskyard_core::time::{limit_millis, to_micros};
 use taskyard_core::{AdditionId, Error, RetryPolicy, TaskId, TaskState, WaitReason};
 
 use super::resolve::{Plan, resolve};
@@ -106,7 +106,7 @@ fn store(tx: &mut Tx<'_>, insert: &mut CachedStatement<'_>, task: &NewTask, orde
         UniqueHold::UntilStarted => HOLD_STARTED,
         UniqueHold::For(_) => HOLD_FOR,
     });
-    let timeout_ms = task.timeout.map(|timeout| i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX));
+    let timeout_ms = task.timeout.map(|timeout| i64::try_from(limit_millis(timeout)).unwrap_or(i64::MAX));
     let inserted = insert.execute(params![
         order,
         id_bits(task.id),

@@ -99,6 +99,13 @@ pub(super) async fn every_option_reads_back(yard: Yard) {
     assert_eq!(yard.store.context(new.id).await.unwrap(), new.context);
 }
 
+pub(super) async fn a_timeout_is_rounded_up_to_milliseconds(yard: Yard) {
+    for (timeout, millis) in [(400, 1), (1_000, 1), (1_500_001, 1_501)] {
+        let id = yard.add(NewTask { timeout: Some(Duration::from_micros(timeout)), ..task() }).await;
+        assert_eq!(yard.record(id).await.timeout_ms, Some(millis), "{timeout} µs");
+    }
+}
+
 pub(super) async fn no_timeout_reads_back_as_none(yard: Yard) {
     let id = yard.add(NewTask { timeout: None, ..task() }).await;
     assert_eq!(yard.record(id).await.timeout_ms, None);
