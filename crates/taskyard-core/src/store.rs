@@ -85,7 +85,7 @@
 //!     rule 4. A set only loses builds that have no server any more, so no task is hidden from a build that has not refused its
 //!     kind. A refused task is parked only if every build that has a server for its runtime and queue has refused its kind; a
 //!     server that does not say what it is has refused nothing. Where a task stands in the wrong group (it was there before its
-//!     kind was refused), it is moved by [`Store::regroup`], or by whoever claims and refuses it.
+//!     kind was refused), [`Store::regroup`] moves it, or the end of the next claim that refuses it.
 
 mod ends;
 mod glance;

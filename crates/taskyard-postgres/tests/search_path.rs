@@ -1,4 +1,4 @@
-//! Functions and operators that somebody planted in `public` never run with the rights of the role that works with the tables.
+//! Functions and operators that another role created in `public` never run with the rights of the role that works with the tables.
 //! (The conformance suite runs among them too.)
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -106,7 +106,7 @@ impl Engine {
         })
     }
 
-    /// What a server with this engine can run.
+    /// The builds and queues that a server with this engine serves.
     pub fn serves(&self) -> Serves {
         let config = self.settings.get();
         let rust = config.lanes.then(|| (Runtime::Rust, self.rust_build.clone()));
@@ -117,7 +117,7 @@ impl Engine {
         }
     }
 
-    /// What the children know has become more than their code says: the server is a build of its own from now on.
+    /// Gives the server a build of its own: its children know more kinds than their code's fingerprint says.
     pub fn is_another_python_build(&self) {
         self.python_build.send_modify(|build| {
             let code = build.split('/').next().unwrap_or_default().to_owned();

@@ -143,6 +143,7 @@ mod tests {
         let (answers, _) = try_all(1_000, |_| true, usize::MAX).await;
         assert!(answers.iter().all(|answer| matches!(answer, Piece::Refused { alone: true, .. })));
     }
+
     #[tokio::test]
     async fn nothing_is_tried_further_once_the_database_is_away() {
         let mut calls = 0;

@@ -95,7 +95,7 @@ pub(crate) struct State {
     pub beat_ended: watch::Sender<bool>,
     /// Held while hooks are told of dead letters.
     pub telling: tokio::sync::Mutex<()>,
-    /// What the database was told that this server can run, under which id.
+    /// The builds and queues that the database has stored for this server, and under which id.
     pub said: Mutex<Option<(ServerId, Serves)>>,
     last_beat: Mutex<Duration>,
 }
@@ -133,7 +133,7 @@ impl State {
         *self.identity.borrow()
     }
 
-    /// What this server can run now.
+    /// The builds and queues that this server serves now.
     pub fn serves(&self) -> Serves {
         self.engine.serves()
     }

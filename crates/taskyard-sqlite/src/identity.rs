@@ -43,7 +43,7 @@ fn identity(path: &Path) -> Result<Option<Identity>> {
 
 /// The shortest SQLite file with something in it: <https://sqlite.org/fileformat2.html#the_database_header>, a page of 512 bytes.
 const DATABASE_BYTES_MIN: u64 = 512;
-/// What a log begins with, but for its last bit: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
+/// The magic number at the beginning of a log, without its last bit: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 const LOG_MAGIC: u32 = 0x377f_0682;
 
 /// Whether a file is shorter than any database.
@@ -206,7 +206,7 @@ mod tests {
         for _ in 0..10_000 {
             file.check(log).unwrap();
         }
-        // Its calls of the system took under 5 µs where this was written. The bound leaves room for a loaded machine.
+        // The system calls took under 5 µs on the machine where this was written. The bound leaves room for a loaded machine.
         assert!(begun.elapsed().as_micros() / 10_000 < 200, "{:?} for ten thousand", begun.elapsed());
         std::fs::remove_file(&path).unwrap();
         assert!(file.check(log).is_err());

@@ -224,7 +224,7 @@ pub struct NewServer {
     pub lease: Duration,
     /// The most workers it runs.
     pub workers_max: u32,
-    /// What it can run; `None` if it does not say.
+    /// The builds and queues that it serves; `None` for a program that does not report them.
     pub serves: Option<Serves>,
 }
 

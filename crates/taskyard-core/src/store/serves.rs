@@ -1,11 +1,11 @@
-//! What servers say that they can run, and the step that keeps the groups of kinds which builds refused: rule 18.
+//! The builds and queues that a server reports, and the report of one regrouping step: rule 18 of the store.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::state::Runtime;
 
-/// What a server can run.
+/// The builds and queues that a server serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Serves {
     /// For each runtime that it serves, the fingerprint of its build: two servers with the same one know the same kinds.
@@ -28,7 +28,7 @@ impl Serves {
     }
 }
 
-/// What a step of keeping the groups of kinds did.
+/// The result of one regrouping step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RegroupReport {
     /// Runnable tasks that were moved to the group of their kind.

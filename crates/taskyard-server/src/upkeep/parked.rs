@@ -44,7 +44,7 @@ async fn release(state: &State) -> bool {
         }
         let reasons: Vec<String> = reasons.into_iter().map(|parked| parked.reason).collect();
         for reason in executor.known(&reasons) {
-            // Its build refused the kind before it knew it: as another one it claims what is released.
+            // The build refused this kind before it knew it; a new build claims the released tasks.
             if let Some(kind) = kind_of_reason(&reason).filter(|_| runtime == Runtime::Python) {
                 match state.store.has_refused(state.id(), runtime, kind).await {
                     Ok(true) => {

@@ -99,7 +99,7 @@ async fn what_no_program_knows_is_parked_also_when_that_is_known() {
     all_end(&[first, second], Instant::now()).await;
     let third = add(&world, "two");
     all_end(&[third], Instant::now()).await;
-    // With its only server gone the kind is one that nobody knows.
+    // With its only server gone, no live build knows the kind.
     two.stop();
     within("the stop", two.wait()).await;
     let fourth = add(&world, "two");
@@ -118,7 +118,7 @@ async fn a_server_of_other_queues_does_not_keep_a_task_from_being_parked() {
     let _two = start(&world, &[&TWO], queues("right")).await;
     let task: TaskRef<()> = world.add("two", &(), |call| call.queue("left"));
     eventually("it is parked", async || waits(&world, &task).await).await;
-    // It serves all queues from now on, and says so.
+    // The server reports that it serves all queues from now on.
     let wide = start(&world, &[&TWO], queues("other")).await;
     wide.settings().update(|config| config.queues = None);
     all_end(&[task], Instant::now()).await;
@@ -127,7 +127,7 @@ async fn a_server_of_other_queues_does_not_keep_a_task_from_being_parked() {
     assert!(one.status().claimed <= 2);
 }
 
-/// Figures, on this machine: `cargo test -p taskyard-server -- --ignored --nocapture figures_of_kinds`.
+/// Prints durations, for a quiet machine: `cargo test -p taskyard-server -- --ignored --nocapture figures_of_kinds`.
 #[tokio::test]
 #[ignore = "figures, not a test"]
 async fn figures_of_kinds() {
