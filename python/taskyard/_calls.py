@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from . import _codec, _core, _identity, _port, _running
-from ._codec import Reference
 from ._options import OPTIONS, describe, merge
+from ._references import Reference
 from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import _restore
+from ._references import is_reference, places, reference
 from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid, TaskyardError
 
 DEFAULT_NESTING = 64
@@ -223,22 +224,6 @@ class Encoder:
             data = data[: at + 1] + data[at + len(mark) - 1 :]
             blobs.append(Blob(at + 1, sys.version_info[:2], body))
         return data, blobs
-
-
-class Reference:
-    """The base of what stands for a task's result as an argument."""
-
-    __slots__ = ()
-
-
-def is_reference(value: Any) -> bool:
-    """Whether a value is a task, which as an argument stands for its result."""
-    return issubclass(type(value), Reference)
-
-
-def reference(value: Any) -> dict[str, str]:
-    """What stands for a task's result."""
-    return {"$result": value.id}
 
 
 def _simple(tag: str, text: Callable[[Any], Any]) -> Callable[[Any, str], Any]:
@@ -538,6 +523,8 @@ class Payload(NamedTuple):
     ours: bool
     #: A local function, serialised.
     function: Any
+    #: Where in ``args`` and ``kwargs`` of ours results stand that are plain JSON, to be fitted likewise.
+    foreign: tuple[tuple[int | str, ...], ...] = ()
 
 
 def may_refer(data: bytes) -> bool:
@@ -545,8 +532,11 @@ def may_refer(data: bytes) -> bool:
     return b'"$result"' in data
 
 
-def decode_call(data: bytes, opened: Opened, results: dict[str, Any] | None = None) -> Payload:
-    """Reads a payload in this package's encoding. (The server has escaped plain JSON before it is here.)"""
+def decode_call(
+    data: bytes, opened: Opened, results: dict[str, Any] | None = None, plain: frozenset[str] = frozenset()
+) -> Payload:
+    """Reads a payload in this package's encoding. (The server has escaped plain JSON before it is here.) ``plain`` are the
+    parents whose results are plain JSON."""
     try:
         payload = json.loads(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
@@ -563,6 +553,7 @@ def decode_call(data: bytes, opened: Opened, results: dict[str, Any] | None = No
             {name: decoder.value(item) for name, item in kwargs.items()},
             payload.get("lang") == "python",
             payload.get("fn"),
+            (*places(args, plain), *places(kwargs, plain)) if plain else (),
         )
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, binascii.Error) as error:
         if isinstance(error, TaskyardError):

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
+from . import _hints, _resolve
+
 log = logging.getLogger("queued_task")
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -24,6 +26,7 @@ death: list[Callable[..., Any]] = []
 
 
 def _register(hooks: list[Callable[..., Any]], hook: Hook) -> Hook:
+    _resolve.refuse_injection(hook, f"the hook {getattr(hook, '__qualname__', hook)}")
     if hook not in hooks:
         hooks.append(hook)
     return hook
@@ -199,7 +202,7 @@ def _is_cancelled() -> bool:
 
 def _wanted(hook: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
     try:
-        parameters = inspect.signature(hook).parameters
+        parameters = _hints.signature(hook).parameters
     except (TypeError, ValueError):
         return values
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

@@ -20,6 +20,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from . import _hints
 from .errors import FunctionRefused
 
 
@@ -182,42 +183,42 @@ def _identify(function: Any) -> Identity:
     )
 
 
-_shapes: weakref.WeakKeyDictionary[Any, Shape] = weakref.WeakKeyDictionary()
-
-
 def shape(function: Any) -> Shape:
     """What a call must know of a function's parameters. Injected ones are not the caller's; those of requests are refused."""
-    found = _shapes.get(function)
-    if found is not None:
-        return found
-    from ._resolve import injected, refuse_requests
+    found = _shapes.settled.get(function)
+    return found if found is not None else _shapes(function)
+
+
+def _shape(function: Any) -> tuple[Shape, bool]:
+    from ._resolve import injected, is_settled, refuse_requests
 
     refuse_requests(function, getattr(function, "__qualname__", repr(function)))
     try:
-        signature = inspect.signature(function)
+        signature = _hints.signature(function)
     except (TypeError, ValueError):
-        made = Shape(None, (), frozenset(), 0, sys.maxsize)
-    else:
-        own = set(injected(function))
-        parameters = [p for p in signature.parameters.values() if p.name not in own]
-        places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        needs_names = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
-        many = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        # Parameters after an injected one can only be given by name; `bind` says so.
-        plain = not needs_names and not any(p.name in own for p in list(signature.parameters.values())[: len(places)])
-        least = sum(p.default is p.empty for p in places)
-        made = Shape(
-            signature.replace(parameters=_ordered(parameters)),
-            tuple(signature.parameters),
-            frozenset(own),
-            least if plain else sys.maxsize,
-            (sys.maxsize if many else len(places)) if plain else -1,
-        )
-    _shapes[function] = made
-    return made
+        return Shape(None, (), frozenset(), 0, sys.maxsize), True
+    own = set(injected(function))
+    parameters = [p for p in signature.parameters.values() if p.name not in own]
+    places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needs_names = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
+    many = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    # Parameters after an injected one can only be given by name; `bind` says so.
+    plain = not needs_names and not any(p.name in own for p in list(signature.parameters.values())[: len(places)])
+    least = sum(p.default is p.empty for p in places)
+    made = Shape(
+        signature.replace(parameters=ordered(parameters)),
+        tuple(signature.parameters),
+        frozenset(own),
+        least if plain else sys.maxsize,
+        (sys.maxsize if many else len(places)) if plain else -1,
+    )
+    return made, is_settled(function)
 
 
-def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+_shapes = _hints.Cache(_shape)
+
+
+def ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
     """Without the injected ones a parameter that has a default may stand before one that has none."""
     seen = False
     ordered = []
@@ -291,7 +292,7 @@ class Functions:
             if (
                 callable(function)
                 and (not inspect.isclass(function) or is_task_class(function))
-                and not isinstance(function, types.BuiltinFunctionType)
+                and not isinstance(function, (types.BuiltinFunctionType, types.MethodType, functools.partial))
                 and getattr(function, "__qualname__", None) == qualname
                 and getattr(function, "__module__", None) == name
             ):

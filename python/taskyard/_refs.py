@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from . import _codec, _core, _loops, _port, _running
 from ._options import optional_seconds, priority_number, text
+from ._references import Reference
 from ._state import QueuedTaskState
 from .errors import ParentTaskFailed, QueueUnavailable, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
 from .watching import Watch
@@ -66,7 +67,7 @@ class Control:
         return QueuedTaskState(answer["applied"])
 
 
-class QueuedTaskRef(_codec.Reference, Generic[R]):
+class QueuedTaskRef(Reference, Generic[R]):
     """A task that was added, or is known by its id. ``await ref`` is ``await ref.wait()``.
 
     As an argument of another task it stands for its result: that one becomes its child.

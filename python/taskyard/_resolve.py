@@ -10,11 +10,14 @@ import asyncio
 import contextlib
 import functools
 import inspect
+import re
+import types
 import typing
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from . import _hints
 from .errors import FunctionRefused
 
 
@@ -46,9 +49,10 @@ def _marker(value: Any) -> Any:
     """A value that marks an injected parameter, or None."""
     if isinstance(value, Injected):
         return value
-    # FastAPI's Depends and Security, without importing FastAPI.
-    if type(value).__module__ == "fastapi.params" and hasattr(value, "dependency") and hasattr(value, "use_cache"):
-        return value
+    # FastAPI's Depends and Security, and classes derived from them, without importing FastAPI.
+    for cls in type(value).__mro__:
+        if cls.__module__ == "fastapi.params" and cls.__name__ == "Depends":
+            return value
     return None
 
 
@@ -61,55 +65,121 @@ class _InjectedValue:
 INJECTED: Any = _InjectedValue()
 
 
-_found: weakref.WeakKeyDictionary[Any, tuple[Dependency, ...]] = weakref.WeakKeyDictionary()
-
-
 def injected(function: Any) -> tuple[str, ...]:
     """The names of a function's injected parameters."""
     return tuple(dependency.name for dependency in dependencies(function))
 
 
 def dependencies(function: Any) -> tuple[Dependency, ...]:
-    """A function's injected parameters."""
-    try:
-        found = _found.get(function)
-    except TypeError:
-        return tuple(_find(function))
-    if found is None:
-        found = _found[function] = tuple(_find(function))
-    return found
+    """A function's injected parameters. Raises ``FunctionRefused`` if a parameter looks as if it were to be injected and
+    cannot be: it would run with what a caller gives, or with nothing."""
+    return _dependencies(function)
 
 
-def _find(function: Any) -> list[Dependency]:
+def is_settled(function: Any) -> bool:
+    """Whether all its annotations are resolved, so that its dependencies stay what they are."""
+    return function in _dependencies.settled
+
+
+def _find(function: Any) -> tuple[tuple[Dependency, ...], bool]:
     try:
-        signature = inspect.signature(function)
+        parameters, hints = found = _hints.of(function)
     except (TypeError, ValueError):
-        return []
-    parameters = signature.parameters.values()
-    annotated = any("Annotated" in str(p.annotation) or isinstance(p.annotation, str) for p in parameters)
-    marked = any(_marker(p.default) is not None for p in parameters)
-    if not annotated and not marked:
-        return []
-    hints = _hints(function)
-    found = []
-    for parameter in signature.parameters.values():
-        hint = hints.get(parameter.name, parameter.annotation)
-        marker = _marker(parameter.default)
-        cls: Any = hint
-        if typing.get_origin(hint) is typing.Annotated:
-            cls = typing.get_args(hint)[0]
-            marker = marker or next((m for m in map(_marker, hint.__metadata__) if m is not None), None)
-        if marker is not None:
-            provide = marker.dependency if marker.dependency is not None else cls
-            found.append(Dependency(parameter.name, provide, marker.use_cache))
-    return found
+        return (), True
+    made = (_dependency(function, parameter, hints.get(parameter.name)) for parameter in parameters)
+    return tuple(dependency for dependency in made if dependency is not None), found.are_settled
 
 
-def _hints(function: Any) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except Exception:
-        return dict(getattr(function, "__annotations__", {}))
+_dependencies = _hints.Cache(_find)
+
+
+def _dependency(function: Any, parameter: inspect.Parameter, hint: Any) -> Dependency | None:
+    path = f"{getattr(function, '__qualname__', repr(function))}: `{parameter.name}`"
+    marker = _marker(parameter.default)
+    # Of an annotation that names what cannot be resolved it may be known all the same who provides it.
+    cls = hint.object if isinstance(hint, _hints.Unresolved) and hint.object is not None else hint
+    if typing.get_origin(cls) is typing.Annotated:
+        marker = marker or next((m for m in map(_marker, cls.__metadata__) if m is not None), None)
+        cls = cls.__origin__
+    if marker is None:
+        _refuse_unclear(path, parameter, hint, function)
+        return None
+    provide = marker.dependency if marker.dependency is not None else cls
+    if isinstance(provide, _hints.Unresolved):
+        raise FunctionRefused(f"{path}: there is nothing to provide it: {provide}", hint=RESOLVE)
+    if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+        raise FunctionRefused(
+            f"{path} cannot be injected: that is done by name, and it is {parameter.kind.description}",
+            hint="make it a parameter that can be given by its name",
+        )
+    return Dependency(parameter.name, provide, marker.use_cache)
+
+
+RESOLVE = "import what it names where the function is defined, at run time too (not only under TYPE_CHECKING)"
+
+#: Words of an annotation that say that its parameter is to be injected.
+_WORDS = re.compile(r"Depends|Inject|\bSecurity\b")
+
+
+def _refuse_unclear(path: str, parameter: inspect.Parameter, hint: Any, function: Any) -> None:
+    """Raises for a parameter that is not injected, and was meant to be."""
+    if isinstance(hint, _hints.Unresolved) and _speaks_of_injection(hint.text, function):
+        raise FunctionRefused(f"{path} cannot be injected: {hint}", hint=RESOLVE)
+    if not isinstance(hint, _hints.Unresolved) and _holds_marker(hint):
+        raise FunctionRefused(
+            f"{path} would not be injected: its dependency stands within its type",
+            hint="write it around the whole type: Annotated[Optional[User], Depends(get_user)]",
+        )
+    if parameter.default is INJECTED:
+        raise FunctionRefused(
+            f"{path} is to be injected, and {hint if isinstance(hint, _hints.Unresolved) else 'its annotation says not by what'}",
+            hint="annotate it as Annotated[User, Depends(get_user)]",
+        )
+
+
+def _speaks_of_injection(text: str, function: Any) -> bool:
+    """Whether an annotation that cannot be resolved holds a dependency: by its words, or by what its names stand for."""
+    if _WORDS.search(text):
+        return True
+    names = _hints.namespace(function)
+    for word in re.findall(r"[\w.]+", text):
+        first, *further = word.split(".")
+        found = names.get(first)
+        for part in further:
+            found = getattr(found, "__dict__", {}).get(part)
+        if found is None:
+            continue
+        if _marker(found) is not None or _holds_marker(found) or getattr(found, "__name__", "") in ("Depends", "Security"):
+            return True
+        if isinstance(found, types.FunctionType) and found.__module__ == "taskyard.dependencies":
+            return True
+    return False
+
+
+def _holds_marker(hint: Any, seen: tuple[Any, ...] = ()) -> bool:
+    """Whether a dependency stands anywhere in a type."""
+    if any(hint is each for each in seen):
+        return False
+    alias = next((each for each in (hint, typing.get_origin(hint)) if _hints.is_alias(each)), None)
+    if alias is not None:
+        try:
+            return _holds_marker(alias.__value__, (*seen, hint, alias))
+        except Exception:
+            return False  # nobody can read this type, and a value for it is refused
+    inner: tuple[Any, ...] = typing.get_args(hint)
+    metadata: tuple[Any, ...] = ()
+    if typing.get_origin(hint) is typing.Annotated:
+        inner, metadata = inner[:1], inner[1:]
+    return any(_marker(each) is not None for each in metadata) or any(_holds_marker(each, (*seen, hint)) for each in inner)
+
+
+def refuse_injection(function: Any, what: str) -> None:
+    """Raises ``FunctionRefused`` if parameters are to be injected where nothing is."""
+    if names := injected(function):
+        raise FunctionRefused(
+            f"{what} cannot be given {', '.join(f'`{name}`' for name in names)}: nothing is injected there",
+            hint="call taskyard.dependencies.get_service(...) within it",
+        )
 
 
 def refuse_requests(function: Any, path: str, seen: frozenset[Any] = frozenset()) -> None:
@@ -123,9 +193,8 @@ def refuse_requests(function: Any, path: str, seen: frozenset[Any] = frozenset()
             raise FunctionRefused(f"{where}: there is nothing to provide it")
         if _service(provide) is not None:
             continue
-        hints = _hints(provide)
         try:
-            parameters = inspect.signature(provide).parameters.values()
+            parameters, hints = _hints.of(provide)
         except (TypeError, ValueError):
             continue
         nested = set(injected(provide))
@@ -133,6 +202,8 @@ def refuse_requests(function: Any, path: str, seen: frozenset[Any] = frozenset()
             hint = hints.get(parameter.name, parameter.annotation)
             metadata = getattr(hint, "__metadata__", ())
             names = {getattr(hint, "__name__", ""), type(parameter.default).__name__, *(type(m).__name__ for m in metadata)}
+            if isinstance(hint, _hints.Unresolved):
+                names |= _OF_REQUESTS.intersection(re.findall(r"\w+", hint.text))
             if names & (_OF_REQUESTS | _OF_PARAMS):
                 raise FunctionRefused(
                     f"{where}: `{parameter.name}` is of a request, and a task has none",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
-from .. import _identity
+from .. import _identity, _resolve
 from .._options import OPTIONS
 from ..errors import FunctionRefused, InvalidArgument
 from .status import TaskError, TaskStatus
@@ -221,6 +221,7 @@ def kind_of(cls: type[Task]) -> str:
         raise FunctionRefused(
             f"{qualname} is defined in a program that no worker can import", hint="define it in a module's file"
         )
+    _resolve.refuse_injection(cls.execute, f"{qualname}.execute")
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
         found = getattr(found, "__dict__", {}).get(part)

@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import _codec, _core, _identity, _loops, _port
 from .._running import Running
-from ..errors import InvalidArgument, TaskyardError
+from ..errors import TaskyardError
 from ..worker import Worker, _ends, _fit
 from ..worker._target import Target
 from .background import BackgroundTask
@@ -153,9 +153,7 @@ class Hand(Worker):
         payload = _codec.decode_call(running.payload, running.opened)
         cls: Any = self.functions.find(running.kind)
         if _identity.is_task_class(cls):
-            if payload.args:
-                raise InvalidArgument(f"the payload of {running.kind} has arguments without names")
-            return rebuilt(cls, payload.kwargs if payload.ours else _fit.attributes(cls, payload.kwargs))
+            return rebuilt(cls, _fit.class_attributes(cls, payload))
         if target.function is None:
             target = self._load(running, payload)
         assert target.function is not None

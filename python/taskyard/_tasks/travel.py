@@ -110,7 +110,8 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None) -> Task:
         task = Task.from_payload({name: value for name, value in attributes.items() if _is_free(name)})
     else:
         try:
-            task = rebuilt(cls, attributes)
+            # What a worker would refuse is no attribute of the object that is shown either.
+            task = rebuilt(cls, attributes if record["payload_encoded"] else _fitted(cls, attributes))
         except Exception:
             # What it looks like cannot be told; how it stands can.
             task = object.__new__(cls)
@@ -121,6 +122,12 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None) -> Task:
         # Of a function: it has no attribute that says so.
         object.__setattr__(task, PLACE, StoredProgress(stored[PLACE], is_live=is_live))
     return task
+
+
+def _fitted(cls: type[Task], attributes: dict[str, Any]) -> dict[str, Any]:
+    from ..worker import _fit
+
+    return _fit.attributes(cls, attributes)
 
 
 def _is_free(name: str) -> bool:

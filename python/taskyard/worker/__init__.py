@@ -280,14 +280,15 @@ class Worker:
         try:
             self._check(running)
             running.load_context()
-            results = None
+            results, plain = None, frozenset[str]()
             parents, running.parents = running.parents, None
             if isinstance(parents, Exception):
                 raise parents
             if parents is not None:
                 filled = Filled(len(running.payload), self.settings["arguments_filled_bytes_max"])
                 results = {parent["id"]: functools.partial(filled.result, parent) for parent in parents}
-            payload = _codec.decode_call(running.payload, running.opened, results)
+                plain = frozenset(parent["id"] for parent in parents if parent["plain"])
+            payload = _codec.decode_call(running.payload, running.opened, results, plain)
             local = target.function is None
             if local:
                 target = self._load(running, payload)
@@ -345,7 +346,7 @@ class Worker:
             values = await resolver.resolve(target.function)
             self._check(running)
             args, kwargs = _by_name(parameters, args, kwargs)
-            result = await self._call(running, target, args, {**values, **kwargs}, False)
+            result = await self._call(running, target, args, {**kwargs, **values}, False)
         except BaseException as raised:
             error = raised
         try:

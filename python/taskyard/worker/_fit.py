@@ -1,137 +1,336 @@
-"""Fits plain JSON (from SQL, HTTP, or another language) to a function's annotations."""
+"""Fits plain JSON (from SQL, HTTP, or another language) to what a function, or a class of tasks, is annotated with.
+
+Nothing of it comes through unchecked: what an annotation does not allow is refused by the parameter's name, and so is a value
+whose annotation cannot be resolved. A parameter without an annotation takes what comes. Values that the Python client encoded
+are exact and left alone, but for results of other tasks that were not encoded so.
+"""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import datetime as dt
-import decimal
-import enum
 import inspect
-import pathlib
 import types
 import typing
-import uuid
 import weakref
 from typing import Any
 
-from .. import _resolve
-from ..errors import InvalidArgument
+from .. import _hints, _identity, _resolve
+from ..errors import FunctionRefused, InvalidArgument
+from . import _convert
 
 #: The class of tasks that each of its runners is for.
 CLASSES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def arguments(function: Any, payload: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a payload as the function takes them; raises ``InvalidArgument`` for what its caller may not give."""
+    """The arguments of a payload as the function takes them; raises ``InvalidArgument`` for what its caller may not give, and
+    ``FunctionRefused`` for a function that cannot be run as it is meant."""
     args, kwargs = payload.args, payload.kwargs
-    taken = set(_resolve.injected(function)).intersection(kwargs)
-    if taken:
-        raise InvalidArgument(f"{_names(taken)}: the worker provides it, and no caller can give it")
-    if payload.ours:
-        return args, kwargs
     cls = CLASSES.get(function)
-    return (args, attributes(cls, kwargs)) if cls is not None else fit(function, args, kwargs)
+    if cls is not None:
+        return [], class_attributes(cls, payload)
+    injected = _identity.shape(function).injected
+    if not injected.isdisjoint(kwargs):
+        raise InvalidArgument(f"{_names(injected.intersection(kwargs))}: the worker provides it, and no caller can give it")
+    if not payload.ours:
+        _check_call(function, args, kwargs)
+        return fit(function, args, kwargs)
+    for path in payload.foreign:
+        _fit_result(function, args, kwargs, path)
+    return args, kwargs
 
 
-def attributes(cls: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of a task of this class, from plain JSON, as the class's annotations say."""
-    own = [name for name in given if name.startswith("__") or name == "_taskyard" or callable(getattr(cls, name, None))]
-    if own:
-        raise InvalidArgument(f"{_names(own)}: the class {cls.__qualname__} has its own, which no payload can replace")
-    try:
-        hints = typing.get_type_hints(cls)
-    except Exception:
-        hints = {}
-    return {name: _one(hints.get(name), f"attribute `{name}`", value) for name, value in given.items()}
+def class_attributes(cls: Any, payload: Any) -> dict[str, Any]:
+    """The attributes of a task of this class that a payload holds."""
+    if payload.args:
+        raise InvalidArgument(f"{cls.__qualname__} is a class of tasks: its payload has arguments without names")
+    _resolve.refuse_injection(cls.execute, f"{cls.__qualname__}.execute")
+    kwargs: dict[str, Any] = payload.kwargs
+    return kwargs if payload.ours else attributes(cls, kwargs)
 
 
 def _names(names: Any) -> str:
     return ", ".join(f"`{name}`" for name in sorted(names))
 
 
-def _one(hint: Any, what: str, value: Any) -> Any:
-    if hint is None or hint is Any:
-        return value
-    try:
-        return convert(hint, value)
-    except Exception as error:
-        raise InvalidArgument(f"{what} does not fit {hint}: {error}") from error
+# ---------------------------------------------------------------------------------------------------------- functions
+
+
+class _Place:
+    """Where a value goes: what that is called in errors, and what its annotation makes of the value."""
+
+    __slots__ = ("_read", "hint", "what")
+
+    def __init__(self, what: str, hint: Any) -> None:
+        self.what = what
+        self.hint = hint
+        self._read: Any = None
+
+    def fit(self, value: Any) -> Any:
+        if isinstance(self.hint, _hints.Unresolved):
+            raise InvalidArgument(f"{self.what} cannot be checked: {self.hint}", hint=_resolve.RESOLVE)
+        try:
+            if self._read is None:
+                self._read = _convert.reader(self.hint)
+            return self._read(value)
+        except Exception as error:
+            raise InvalidArgument(f"{self.what} does not fit {_shown(self.hint)}: {error}") from error
+
+
+def _shown(hint: Any) -> str:
+    return hint.__qualname__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+
+
+class _Places:
+    """The parameters of a function."""
+
+    def __init__(self, function: Any) -> None:
+        try:
+            parameters, hints = found = _hints.of(function)
+        except (TypeError, ValueError) as error:
+            if getattr(function, "__annotations__", None):
+                raise FunctionRefused(f"the annotations of {function!r} cannot be read: {error}") from error
+            parameters, hints = found = _hints.Hints((), {})
+        if getattr(function, "__no_type_check__", False):
+            # `@typing.no_type_check`: its annotations are no types.
+            hints = {}
+        self.is_settled = found.are_settled
+        own = set(_resolve.injected(function))
+        self.positions: list[str] = []
+        self.by_name: dict[str, Any] = {}
+        self.rest = self.further = ""
+        for parameter in parameters:
+            name = parameter.name
+            if name in own:
+                continue
+            key = name
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                key = self.rest = f"*{name}"
+            elif parameter.kind is parameter.VAR_KEYWORD:
+                key = self.further = f"**{name}"
+            elif parameter.kind is not parameter.KEYWORD_ONLY:
+                self.positions.append(name)
+            hint = _convert.with_default(hints.get(name), parameter.default)
+            self.by_name[key] = None if hint is None else _Place(f"argument `{name}`", hint)
+        # Further ones may have their names.
+        self.positional_only = {p.name for p in parameters if p.kind is p.POSITIONAL_ONLY}
+        #: What is called, and not what it is wrapped around, without what is injected.
+        self.called: inspect.Signature | None = None
+        try:
+            called = _hints.signature(function, follow_wrapped=False)
+        except (TypeError, ValueError):
+            return
+        given = [parameter for parameter in called.parameters.values() if parameter.name not in own]
+        self.called = called.replace(parameters=_identity.ordered(given))
+
+    def of_position(self, number: int) -> str:
+        return self.positions[number] if number < len(self.positions) else self.rest
+
+    def of_name(self, name: str) -> str:
+        known = name in self.by_name and name not in self.positional_only and not name.startswith("*")
+        return name if known else self.further
+
+
+def _places(function: Any) -> tuple[_Places, bool]:
+    made = _Places(function)
+    return made, made.is_settled
+
+
+_known = _hints.Cache(_places)
 
 
 def fit(function: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Arguments as the function's annotations say; raises ``InvalidArgument`` naming the one that does not fit."""
-    try:
-        hints = typing.get_type_hints(function)
-        parameters = list(inspect.signature(function).parameters.values())
-    except Exception:
+    places = _known(function)
+    if not places.by_name:
         return args, kwargs
-    if not hints:
-        return args, kwargs
-    rest = next((p for p in parameters if p.kind is p.VAR_POSITIONAL), None)
-    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    whole_args = _unpacked(places.by_name.get(places.rest))
+    whole_kwargs = _unpacked(places.by_name.get(places.further))
+    fitted: list[Any] = []
+    for number, value in enumerate(args):
+        at = places.of_position(number)
+        if at == places.rest and whole_args is not None:
+            fitted.extend(_Place(f"arguments `{places.rest}`", whole_args).fit(args[number:]))
+            break
+        fitted.append(_one(places, at, number, value))
+    names = {name: places.of_name(name) for name in kwargs}
+    if whole_kwargs is None:
+        return fitted, {name: _one(places, names[name], name, value) for name, value in kwargs.items()}
+    named = {
+        name: _one(places, names[name], name, value) for name, value in kwargs.items() if names[name] != places.further
+    }
+    named.update(
+        _further(places.further, whole_kwargs, {name: value for name, value in kwargs.items() if name not in named})
+    )
+    return fitted, named
 
-    def one(name: str, value: Any) -> Any:
-        return _one(hints.get(name), f"argument `{name}`", value)
 
-    fitted = [
-        one(names[place] if place < len(names) else rest.name if rest else "", value) for place, value in enumerate(args)
-    ]
-    return fitted, {name: one(name, value) for name, value in kwargs.items()}
-
-
-def convert(hint: Any, value: Any) -> Any:
-    """A JSON value as this type."""
-    try:
-        from pydantic import TypeAdapter
-        from pydantic.errors import PydanticSchemaGenerationError
-    except ImportError:
-        return _convert(hint, value)
-    if hint is bytes:
-        return _convert(hint, value)
-    try:
-        adapter = TypeAdapter(hint)
-    except PydanticSchemaGenerationError:
+def _one(places: _Places, at: str, key: int | str, value: Any) -> Any:
+    place = places.by_name.get(at)
+    if place is None:
         return value
-    return adapter.validate_python(value)
+    return place.fit(value) if at not in (places.rest, places.further) else _each(place, key, value)
 
 
-def _convert(hint: Any, value: Any) -> Any:
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _convert(inner[0], value)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in inner:
-            return None
-        for each in inner:
-            try:
-                return _convert(each, value)
-            except (TypeError, ValueError, KeyError):
+def _fit_result(function: Any, args: list[Any], kwargs: dict[str, Any], path: tuple[int | str, ...]) -> None:
+    """Fits a result from elsewhere that stands in arguments that are exact."""
+    places = _known(function)
+    first, *further = path
+    place = places.by_name.get(places.of_position(first) if isinstance(first, int) else places.of_name(first))
+    if place is None or _unpacked(place) is not None:
+        return
+    holder: Any = args if isinstance(first, int) else kwargs
+    holder[first] = _replaced(holder[first], further, place.hint, place.what)
+
+
+def _replaced(value: Any, path: list[int | str], hint: Any, what: str) -> Any:
+    """The value with what stands at this place of it fitted."""
+    if not path:
+        return _Place(what, hint).fit(value)
+    step, *further = path
+    within = hint if isinstance(hint, _hints.Unresolved) else _convert.inner(hint, step)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
+    copy[step] = _replaced(copy[step], further, within, f"{what}[{step!r}]")
+    return tuple(copy) if isinstance(value, tuple) else copy
+
+
+def _each(place: _Place, key: int | str, value: Any) -> Any:
+    """One of the values that ``*args`` or ``**kwargs`` cover, by its own name."""
+    try:
+        return place.fit(value)
+    except InvalidArgument as error:
+        if isinstance(key, str):
+            error.message = f"argument `{key}`: {error.message}"
+        raise
+
+
+def _unpacked(place: _Place | None) -> Any:
+    """What stands in ``*args: Unpack[...]`` or ``**kwargs: Unpack[...]``; None for anything else."""
+    hint = place.hint if place is not None else None
+    if getattr(hint, "__unpacked__", False):
+        return tuple.__class_getitem__(typing.get_args(hint))
+    if getattr(typing.get_origin(hint), "__name__", getattr(typing.get_origin(hint), "_name", "")) == "Unpack":
+        return typing.get_args(hint)[0]
+    return None
+
+
+def _further(what: str, hint: Any, values: dict[str, Any]) -> dict[str, Any]:
+    fields = _hints.of_class(hint) if isinstance(hint, type) else {}
+    unknown = values.keys() - fields.keys()
+    if unknown:
+        raise InvalidArgument(f"{_names(unknown)}: the function has no such argument")
+    found: dict[str, Any] = _Place(f"arguments `{what}`", hint).fit(values)
+    return found
+
+
+def _check_call(function: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raises ``InvalidArgument`` if the function cannot be called so, as no repetition would make it another call."""
+    called = _known(function).called
+    if called is None:
+        return
+    try:
+        called.bind(*args, **kwargs)
+    except TypeError as error:
+        raise InvalidArgument(f"{getattr(function, '__qualname__', function)}: {error}") from None
+
+
+# ---------------------------------------------------------------------------------------------------- classes of tasks
+
+
+class _Attributes:
+    """The attributes that plain JSON may give to a task of a class: those that it annotates, and the parameters of its
+    ``__init__``; none that the class provides itself."""
+
+    def __init__(self, cls: Any) -> None:
+        self.places: dict[str, tuple[_Place, ...]] = {}
+        #: Fields without which there is no object of the class.
+        self.wanted: set[str] = set()
+        hints = _hints.of_class(cls)
+        withheld = {name for name, hint in hints.items() if _is_of_class(cls, name, hint)}
+        if dataclasses.is_dataclass(cls):
+            withheld |= {field.name for field in dataclasses.fields(cls) if not field.init}
+            self.wanted = {
+                field.name
+                for field in dataclasses.fields(cls)
+                if field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            }
+        further: dict[str, Any] = {}
+        try:
+            parameters, of_init = _hints.of(cls.__init__)
+        except (TypeError, ValueError):
+            parameters, of_init = (), {}
+        injected = _resolve.injected(cls.__init__)
+        for parameter in parameters[1:]:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name in injected:
                 continue
-        raise TypeError(f"{value!r} is none of them")
-    if origin in (list, set, frozenset):
-        return origin(_convert(inner[0], item) for item in value)
-    if origin is tuple:
-        if len(inner) == 2 and inner[1] is Ellipsis:
-            return tuple(_convert(inner[0], item) for item in value)
-        return tuple(_convert(each, item) for each, item in zip(inner, value, strict=True))
-    if origin is dict:
-        return {_convert(inner[0], key): _convert(inner[1], item) for key, item in value.items()}
-    if not isinstance(hint, type) or isinstance(value, hint):
+            further[parameter.name] = _convert.with_default(of_init.get(parameter.name), parameter.default)
+        self.is_settled = not any(isinstance(hint, _hints.Unresolved) for hint in (*hints.values(), *of_init.values()))
+        for name in (hints.keys() | further.keys()) - withheld:
+            if name.startswith("_") or _provides(cls, name):
+                continue
+            # What the parameter allows is converted first: of a limit that stands at one of the two none is forgotten.
+            both = [further.get(name)]
+            if name in hints:
+                both.append(_convert.with_default(_plain(hints[name]), inspect.getattr_static(cls, name, None)))
+            different = [hint for place, hint in enumerate(both) if hint is not None and hint not in both[:place]]
+            self.places[name] = tuple(_Place(f"attribute `{name}`", hint) for hint in different)
+
+    def fit(self, name: str, value: Any) -> Any:
+        for place in self.places[name]:
+            value = place.fit(value)
         return value
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint is bytes and isinstance(value, str):
-        return base64.b64decode(value, validate=True)
-    if hint in (dt.datetime, dt.date, dt.time):
-        return hint.fromisoformat(value)
-    if hint is dt.timedelta:
-        return dt.timedelta(seconds=value)
-    if hint in (tuple, set, frozenset) and isinstance(value, list):
-        return hint(value)
-    if hint in (uuid.UUID, decimal.Decimal) or issubclass(hint, (pathlib.PurePath, enum.Enum)):
-        return hint(value)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        hints = typing.get_type_hints(hint)
-        return hint(**{name: _convert(hints.get(name, Any), item) for name, item in value.items()})
-    raise TypeError(f"{value!r} is no {hint.__name__}")
+
+
+def _plain(hint: Any) -> Any:
+    """Without ``Final``, which says nothing about the value."""
+    while typing.get_origin(hint) is typing.Final:
+        hint = typing.get_args(hint)[0]
+    return Any if hint is typing.Final else hint
+
+
+def _is_of_class(cls: Any, name: str, hint: Any) -> bool:
+    """Whether an annotation is of a class's own constant, or of something that no object has."""
+    while typing.get_origin(hint) is typing.Annotated:
+        hint = hint.__origin__
+    if hint is typing.ClassVar or typing.get_origin(hint) is typing.ClassVar:
+        return True
+    if hint is dataclasses.InitVar or isinstance(hint, dataclasses.InitVar):
+        return True
+    is_final = hint is typing.Final or typing.get_origin(hint) is typing.Final
+    return is_final and hasattr(cls, name) and not dataclasses.is_dataclass(cls)
+
+
+def _provides(cls: Any, name: str) -> bool:
+    """Whether a class has a method, a property or the like of this name, which nothing may stand in for, and which setting
+    it might run. (Slots only keep values.)"""
+    own = inspect.getattr_static(cls, name, None)
+    return not isinstance(own, types.MemberDescriptorType) and any(
+        hasattr(type(own), method) for method in ("__get__", "__set__", "__delete__")
+    )
+
+
+def _attributes(cls: Any) -> tuple[_Attributes, bool]:
+    made = _Attributes(cls)
+    return made, made.is_settled
+
+
+_known_classes = _hints.Cache(_attributes)
+
+
+def attributes(cls: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of a task of this class, from plain JSON, as its annotations say; raises ``InvalidArgument`` naming those that
+    do not fit, and those that are not a payload's."""
+    known = _known_classes(cls)
+    own = [name for name in given if name.startswith("_") or _provides(cls, name)]
+    if own:
+        raise InvalidArgument(f"{_names(own)}: the class {cls.__qualname__} has its own, which no payload can replace")
+    unknown = given.keys() - known.places.keys()
+    if unknown:
+        raise InvalidArgument(
+            f"{_names(unknown)}: the class {cls.__qualname__} takes no such attribute from plain JSON",
+            hint="annotate it in the class (not as ClassVar), or make it a parameter of __init__",
+        )
+    missing = known.wanted - given.keys()
+    if missing:
+        raise InvalidArgument(f"{_names(missing)}: the class {cls.__qualname__} has no default for it")
+    return {name: known.fit(name, value) for name, value in given.items()}

@@ -15,10 +15,14 @@ class Target(NamedTuple):
 
     function: Callable[..., Any] | None
     is_sync: bool
-    injects: bool
+
+    @property
+    def injects(self) -> bool:
+        """Whether parameters of it are injected; raises ``FunctionRefused`` if that cannot be told."""
+        return bool(_resolve.dependencies(self.function))
 
 
-LOCAL = Target(None, False, False)
+LOCAL = Target(None, False)
 
 
 def target_of(function: Callable[..., Any]) -> Target:
@@ -28,6 +32,6 @@ def target_of(function: Callable[..., Any]) -> Target:
 
         run = runner(function)  # type: ignore[arg-type]
         _fit.CLASSES[run] = function
-        return Target(run, not inspect.iscoroutinefunction(run), False)
+        return Target(run, not inspect.iscoroutinefunction(run))
     # By the function itself: what it is wrapped around does not tell how it runs. One that hands out a coroutine is awaited.
-    return Target(function, not inspect.iscoroutinefunction(function), bool(_resolve.dependencies(function)))
+    return Target(function, not inspect.iscoroutinefunction(function))

@@ -403,17 +403,21 @@ struct Ended<'a> {
     result: Option<Box<RawValue>>,
     /// The result's bytes.
     size: usize,
+    /// The result was plain JSON, which a reader fits to what it wants.
+    plain: bool,
     error: &'a Option<crate::Failure>,
 }
 
 fn ended(found: &Final) -> Result<Vec<u8>> {
     let size = found.result.as_ref().map_or(0, Vec::len);
     let result = result(found.result.as_deref(), found.result_encoded)?;
-    encode(&Ended { id: found.id, state: found.state, result, size, error: &found.error })
+    let plain = found.result.is_some() && !found.result_encoded;
+    encode(&Ended { id: found.id, state: found.state, result, size, plain, error: &found.error })
 }
 
 fn parent(parent: &crate::store::ParentResult) -> Result<Box<RawValue>> {
     let size = parent.result.as_ref().map_or(0, Vec::len);
     let result = result(parent.result.as_deref(), parent.result_encoded)?;
-    raw(&encode(&Ended { id: parent.id, state: parent.state, result, size, error: &parent.error })?)
+    let plain = parent.result.is_some() && !parent.result_encoded;
+    raw(&encode(&Ended { id: parent.id, state: parent.state, result, size, plain, error: &parent.error })?)
 }

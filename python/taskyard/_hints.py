@@ -1,0 +1,193 @@
+"""Annotations of parameters and attributes, each resolved alone.
+
+An annotation that cannot be resolved (a name that only type checkers import, a misspelt one) stands as :class:`Unresolved`
+and takes nothing from the others. What is to be done about it, its reader decides: injection (``_resolve``) refuses what may
+have been meant as a dependency, fitting (``worker/_fit``) refuses a value that cannot be checked.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+import typing
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Unresolved(NamedTuple):
+    """An annotation that has no meaning at run time."""
+
+    #: The text that stands in the source, as far as there is one.
+    text: str
+    why: str
+    #: What stands there, if it is more than a text.
+    object: Any = None
+
+    def __str__(self) -> str:
+        return f"its annotation `{self.text}` cannot be resolved ({self.why})"
+
+
+class Hints(NamedTuple):
+    """A function's parameters with what they are annotated with."""
+
+    parameters: tuple[inspect.Parameter, ...]
+    #: By name; parameters without an annotation are not in it.
+    hints: dict[str, Any]
+
+    @property
+    def are_settled(self) -> bool:
+        return not any(isinstance(hint, Unresolved) for hint in self.hints.values())
+
+
+def of(function: Any) -> Hints:
+    """Of whatever is called: a function, a class, an object. Raises ``TypeError`` or ``ValueError`` if it has no signature."""
+    parameters = tuple(signature(function).parameters.values())
+    annotated = [each for each in parameters if each.annotation is not each.empty]
+    if not annotated:
+        return Hints(parameters, {})
+    source = _source(function)
+    names = namespace(function)
+    local = {}
+    for name, cell in zip(_free(source), getattr(source, "__closure__", None) or (), strict=False):
+        try:
+            local[name] = cell.cell_contents
+        except ValueError:
+            continue  # not set yet
+    generic = getattr(source, "__type_params__", ())
+    return Hints(parameters, {each.name: _resolved(each.annotation, names, local, generic) for each in annotated})
+
+
+def signature(function: Any, *, follow_wrapped: bool = True) -> inspect.Signature:
+    """As ``inspect.signature``; annotations that cannot be resolved do not matter."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return inspect.signature(function, follow_wrapped=follow_wrapped, annotation_format=annotationlib.Format.FORWARDREF)
+    return inspect.signature(function, follow_wrapped=follow_wrapped)
+
+
+def of_class(cls: type) -> dict[str, Any]:
+    """Annotations of a class and its bases by name; of a name that several have, the nearest one's."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        module = sys.modules.get(base.__module__)
+        for name, annotation in _own_annotations(base).items():
+            generic = getattr(base, "__type_params__", ())
+            # Names of the module come first, as for `typing.get_type_hints`: an attribute may have its type's name.
+            found[name] = _resolved(annotation, dict(vars(base)), getattr(module, "__dict__", {}), generic, True)
+    return found
+
+
+def _own_annotations(cls: type) -> dict[str, Any]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    given = cls.__dict__.get("__annotations__", {})
+    return given if isinstance(given, dict) else {}
+
+
+def namespace(function: Any) -> dict[str, Any]:
+    """The names that a function's annotations are written in."""
+    source = _source(function)
+    found = getattr(source, "__globals__", None)
+    if found is None:
+        found = getattr(sys.modules.get(getattr(source, "__module__", None) or ""), "__dict__", {})
+    return found
+
+
+def _source(called: Any) -> Any:
+    """The function whose annotations those of ``called`` are."""
+    for _ in range(100):
+        if hasattr(called, "__wrapped__") and not isinstance(called, type):
+            called = called.__wrapped__
+        elif isinstance(called, functools.partial):
+            called = called.func
+        elif isinstance(called, types.MethodType):
+            called = called.__func__
+        elif isinstance(called, type):
+            made = [inspect.getattr_static(called, name) for name in ("__init__", "__new__")]
+            made = [each.__func__ if isinstance(each, staticmethod) else each for each in made]
+            written = [each for each in made if isinstance(each, types.FunctionType)]
+            if not written:
+                return called
+            called = written[0]
+        else:
+            call = inspect.getattr_static(type(called), "__call__", None)
+            if hasattr(called, "__globals__") or not isinstance(call, types.FunctionType):
+                return called
+            called = call
+    return called
+
+
+def _free(function: Any) -> tuple[str, ...]:
+    return getattr(getattr(function, "__code__", None), "co_freevars", ())
+
+
+def _resolved(
+    annotation: Any, names: dict[str, Any], local: dict[str, Any], generic: Any = (), is_class: bool = False
+) -> Any:
+    shim: Any
+    if is_class:
+        shim = type("shim", (), {"__annotations__": {"it": annotation}})
+    else:
+
+        def shim() -> None: ...
+
+        shim.__annotations__ = {"it": annotation}
+    try:
+        if generic:
+            local = {**{each.__name__: each for each in generic}, **local}
+        hint = typing.get_type_hints(shim, names, local, include_extras=True)["it"]
+        return _unaliased(hint)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(annotation, str):
+            return Unresolved(annotation, why)
+        if isinstance(annotation, typing.ForwardRef):
+            return Unresolved(annotation.__forward_arg__, why)
+        return Unresolved(str(annotation), why, annotation)
+
+
+def is_alias(hint: Any) -> bool:
+    """Whether it was made by a ``type X = ...`` statement."""
+    return type(hint).__name__ == "TypeAliasType" and hasattr(hint, "__value__")
+
+
+def _unaliased(hint: Any) -> Any:
+    while is_alias(hint):
+        hint = hint.__value__
+    return hint
+
+
+class Cache(Generic[T]):
+    """What was made of functions' annotations. While some of a function's cannot be resolved it is made anew whenever its
+    module has got further names: it may still be being imported."""
+
+    def __init__(self, make: Callable[[Any], tuple[T, bool]]) -> None:
+        self._make = make
+        self.settled: weakref.WeakKeyDictionary[Any, T] = weakref.WeakKeyDictionary()
+        self._for_now: weakref.WeakKeyDictionary[Any, tuple[int, T]] = weakref.WeakKeyDictionary()
+
+    def __call__(self, function: Any) -> T:
+        try:
+            found = self.settled.get(function)
+        except TypeError:
+            return self._make(function)[0]  # it cannot be referred to weakly
+        if found is not None:
+            return found
+        size = len(namespace(function))
+        kept = self._for_now.get(function)
+        if kept is not None and kept[0] == size:
+            return kept[1]
+        made, is_settled = self._make(function)
+        if is_settled:
+            self.settled[function] = made
+        else:
+            self._for_now[function] = (size, made)
+        return made

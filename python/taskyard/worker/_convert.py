@@ -1,0 +1,305 @@
+"""A JSON value as a type: with pydantic where it is installed, else by the few rules below.
+
+Text becomes bytes as base64 says, wherever an annotation names bytes (within a model or a dataclass pydantic's own rule holds,
+which is UTF-8). What cannot be checked is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections.abc
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import math
+import pathlib
+import sys
+import types
+import typing
+import uuid
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from .. import _hints
+
+#: Containers whose inner types are looked into.
+_CONTAINERS = {
+    list,
+    set,
+    frozenset,
+    tuple,
+    dict,
+    collections.abc.Sequence,
+    collections.abc.MutableSequence,
+    collections.abc.Collection,
+    collections.abc.Iterable,
+    collections.abc.Set,
+    collections.abc.MutableSet,
+    collections.abc.Mapping,
+    collections.abc.MutableMapping,
+}
+
+
+def reader(hint: Any) -> Callable[[Any], Any]:
+    """What makes a value of this type of a JSON value, and raises if it is none. Raises for a type that nothing is known of."""
+    if _takes_all(hint):
+        return lambda value: value
+    try:
+        import pydantic
+    except ImportError:
+        return lambda value: convert(hint, value)
+    hint = _prepared(hint)
+    with warnings.catch_warnings():
+        # An annotation that is no type would let everything pass.
+        warnings.simplefilter("error", pydantic.warnings.ArbitraryTypeWarning)
+        try:
+            return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True)).validate_python
+        except pydantic.PydanticUserError as error:
+            if error.code != "type-adapter-config-unused":
+                raise
+            return pydantic.TypeAdapter(hint).validate_python  # a model has a configuration of its own
+
+
+def with_default(hint: Any, default: Any) -> Any:
+    """An annotation with the limits that stand in the default: ``n: int = Field(ge=1)``."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None or not isinstance(default, pydantic.fields.FieldInfo) or isinstance(hint, _hints.Unresolved):
+        return hint
+    return typing.Annotated[Any if hint is None else hint, default]
+
+
+def inner(hint: Any, step: int | str) -> Any:
+    """The type of what stands at a place of a list, or under a key of an object; Any if the type does not say."""
+    while typing.get_origin(hint) is typing.Annotated:
+        hint = hint.__origin__
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union or origin is types.UnionType:
+        found = {id(each): each for each in (inner(one, step) for one in args) if each is not Any}
+        return next(iter(found.values())) if len(found) == 1 else Any
+    if isinstance(step, str) and _is_typed_dict(hint):
+        return _field_hints(hint).get(step, Any)
+    if origin not in _CONTAINERS or issubclass(origin, collections.abc.Mapping) is not isinstance(step, str):
+        return Any
+    if origin is tuple and isinstance(step, int) and not (len(args) == 2 and args[1] is Ellipsis):
+        return args[step] if step < len(args) else Any
+    return args[1] if isinstance(step, str) else args[0]
+
+
+def _is_typed_dict(hint: Any) -> bool:
+    return isinstance(hint, type) and hasattr(hint, "__required_keys__") and hasattr(hint, "__total__")
+
+
+def _takes_all(hint: Any) -> bool:
+    return hint is Any or hint is object or isinstance(hint, (typing.ParamSpecArgs, typing.ParamSpecKwargs))
+
+
+# ------------------------------------------------------------------------------------------------------- with pydantic
+
+
+def _prepared(hint: Any) -> Any:
+    """A type as pydantic is to read it."""
+    import pydantic
+
+    if hint is bytes:
+        return typing.Annotated[bytes, pydantic.BeforeValidator(_from_base64)]
+    if _is_typed_dict(hint) and sys.version_info < (3, 12):
+        return _typed_dict(hint)
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        if any(isinstance(each, pydantic.EncodedBytes) for each in hint.__metadata__):
+            return hint
+        return typing.Annotated[(_prepared(inner[0]), *hint.__metadata__)]
+    if origin is typing.Union or origin is types.UnionType:
+        return typing.Union[tuple(_prepared(each) for each in inner)]  # noqa: UP007
+    if origin in _CONTAINERS:
+        made = tuple(each if each is Ellipsis else _prepared(each) for each in inner)
+        if any(new is not old for new, old in zip(made, inner, strict=True)):
+            return origin[made]
+    return hint
+
+
+def _typed_dict(hint: Any) -> Any:
+    # Before Python 3.12 pydantic reads those of typing_extensions only, on which it depends itself.
+    import typing_extensions
+
+    if type(hint).__module__ == "typing_extensions":
+        return hint
+    required = _required_keys(hint)
+    fields = {
+        name: (typing_extensions.Required if name in required else typing_extensions.NotRequired)[_prepared(each)]
+        for name, each in _field_hints(hint).items()
+    }
+    return typing_extensions.TypedDict(hint.__name__, fields)  # type: ignore[operator]
+
+
+def _from_base64(value: Any) -> Any:
+    return base64.b64decode(value, validate=True) if isinstance(value, str) else value
+
+
+def _field_hints(cls: Any) -> dict[str, Any]:
+    """Types of the fields of a class, without ``Required`` and the like."""
+    found = _hints.of_class(cls)
+    for name, hint in found.items():
+        if isinstance(hint, _hints.Unresolved):
+            raise TypeError(f"`{name}` of {cls.__name__}: {hint}")
+        while _form(hint) in ("Required", "NotRequired", "ReadOnly"):
+            hint = found[name] = typing.get_args(hint)[0]
+    return found
+
+
+def _required_keys(cls: Any) -> set[str]:
+    # The class itself does not know of those in annotations that are texts.
+    forms = {name: _form(hint) for name, hint in _hints.of_class(cls).items()}
+    own = {name for name in forms if name in cls.__required_keys__}
+    return {name for name, form in forms.items() if form == "Required" or (form != "NotRequired" and name in own)}
+
+
+def _form(hint: Any) -> str:
+    return getattr(typing.get_origin(hint), "_name", None) or ""
+
+
+# ---------------------------------------------------------------------------------------------------- without pydantic
+
+
+def convert(hint: Any, value: Any) -> Any:
+    """A JSON value as this type, without pydantic."""
+    if _takes_all(hint):
+        return value
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        converted = convert(inner[0], value)
+        for limit in hint.__metadata__:
+            _check_limit(limit, converted)
+        return converted
+    if origin in (typing.Union, types.UnionType):
+        return _one_of(inner, value)
+    if origin is typing.Literal:
+        for each in inner:
+            if type(each) is type(value) and each == value:
+                return value
+            if isinstance(each, enum.Enum) and each.value == value:
+                return each
+        raise TypeError(f"{value!r} is none of {', '.join(map(repr, inner))}")
+    if origin is not None:
+        return _container(hint, origin, inner, value)
+    if hint is None or hint is type(None):
+        if value is not None:
+            raise TypeError(f"{value!r} is not null")
+        return None
+    if isinstance(hint, typing.TypeVar):
+        return convert(typing.Union[hint.__constraints__] if hint.__constraints__ else hint.__bound__ or Any, value)  # noqa: UP007
+    if hasattr(hint, "__supertype__"):
+        return convert(hint.__supertype__, value)
+    if _hints.is_alias(hint):
+        return convert(hint.__value__, value)
+    if not isinstance(hint, type):
+        raise TypeError(f"{hint!r} is no type that can be checked (pydantic, which knows more of them, is not installed)")
+    if _is_typed_dict(hint):
+        return _fields(hint, value, _required_keys(hint), dict)
+    return _plain(hint, value)
+
+
+def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
+    # What it is already comes before what it could become.
+    for each in choices:
+        if isinstance(each, type) and type(value) is each:
+            return value
+    errors = []
+    for each in choices:
+        try:
+            return convert(each, value)
+        except (TypeError, ValueError, KeyError, ArithmeticError) as error:
+            errors.append(str(error))
+    raise TypeError("; ".join(errors))
+
+
+def _container(hint: Any, origin: Any, inner: tuple[Any, ...], value: Any) -> Any:
+    if origin not in _CONTAINERS:
+        raise TypeError(f"{hint!r} is no type that can be checked (pydantic, which knows more of them, is not installed)")
+    if issubclass(origin, collections.abc.Mapping):
+        _require(isinstance(value, dict), value, hint)
+        return {convert(inner[0], key): convert(inner[1], item) for key, item in value.items()}
+    _require(isinstance(value, (list, tuple, set, frozenset)), value, hint)
+    if origin is tuple and not (len(inner) == 2 and inner[1] is Ellipsis):
+        _require(len(value) == len(inner), value, hint)
+        return tuple(convert(each, item) for each, item in zip(inner, value, strict=True))
+    items = [convert(inner[0], item) for item in value]
+    if origin in (set, frozenset, tuple):
+        return origin(items)
+    return set(items) if issubclass(origin, collections.abc.Set) else items
+
+
+def _plain(hint: type, value: Any) -> Any:
+    if hint in (int, float, complex) and isinstance(value, bool):
+        raise TypeError(f"{value!r} is no {hint.__name__}")
+    if isinstance(value, hint):
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is bytes and isinstance(value, str):
+        return _from_base64(value)
+    if hint in (dt.datetime, dt.date, dt.time) and isinstance(value, str):
+        return hint.fromisoformat(value)
+    if hint is dt.timedelta and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return dt.timedelta(seconds=value)
+    if hint in (tuple, set, frozenset) and isinstance(value, list):
+        return hint(value)
+    if hint is decimal.Decimal and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return decimal.Decimal(str(value))
+    if isinstance(value, str) and (hint is uuid.UUID or issubclass(hint, pathlib.PurePath)):
+        return hint(value)
+    if issubclass(hint, enum.Enum):
+        return hint(value)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        fields = [field for field in dataclasses.fields(hint) if field.init]
+        missing = (dataclasses.MISSING, dataclasses.MISSING)
+        needed = {field.name for field in fields if (field.default, field.default_factory) == missing}
+        return _fields(hint, value, needed, hint, {field.name for field in fields})
+    if issubclass(hint, tuple) and hasattr(hint, "_fields"):
+        if isinstance(value, list):
+            _require(len(value) <= len(hint._fields), value, hint)
+            value = dict(zip(hint._fields, value, strict=False))
+        return _fields(hint, value, set(hint._fields) - set(hint._field_defaults), hint)  # type: ignore[attr-defined]
+    raise TypeError(f"{value!r} is no {hint.__name__}")
+
+
+def _fields(cls: Any, value: Any, needed: Any, make: Any, known: set[str] | None = None) -> Any:
+    _require(isinstance(value, dict), value, cls)
+    hints = {name: hint for name, hint in _field_hints(cls).items() if known is None or name in known}
+    for name in needed - value.keys():
+        raise TypeError(f"a {cls.__name__} wants `{name}`")
+    for name in value.keys() - hints.keys():
+        raise TypeError(f"a {cls.__name__} has no `{name}`")
+    return make(**{name: convert(hints[name], item) for name, item in value.items()})
+
+
+def _require(holds: bool, value: Any, hint: Any) -> None:
+    if not holds:
+        raise TypeError(f"{value!r} is no {hint}")
+
+
+#: Limits by the names that ``annotated_types`` and most others give them, and what a value must be then.
+_LIMITS: dict[str, Callable[[Any, Any], bool]] = {
+    "gt": lambda value, limit: value > limit,
+    "ge": lambda value, limit: value >= limit,
+    "lt": lambda value, limit: value < limit,
+    "le": lambda value, limit: value <= limit,
+    "multiple_of": lambda value, limit: math.remainder(value, limit) == 0,
+    "min_length": lambda value, limit: len(value) >= limit,
+    "max_length": lambda value, limit: len(value) <= limit,
+}
+
+
+def _check_limit(limit: Any, value: Any) -> None:
+    module = type(limit).__module__.partition(".")[0]
+    known = [(name, getattr(limit, name)) for name in _LIMITS if getattr(limit, name, None) is not None]
+    for name, bound in known:
+        if not _LIMITS[name](value, bound):
+            raise ValueError(f"{value!r} is beyond its limit {name}={bound!r}")
+    if module == "annotated_types" and hasattr(limit, "func"):
+        if not limit.func(value):
+            raise ValueError(f"{value!r} does not fulfil {limit!r}")
+    elif module == "annotated_types" and not known and type(limit).__name__ not in ("DocInfo", "Unit"):
+        raise TypeError(f"the limit {limit!r} cannot be checked (pydantic, which knows more of them, is not installed)")

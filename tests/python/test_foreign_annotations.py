@@ -1,0 +1,505 @@
+"""Plain JSON is checked by every annotation of a function, and what cannot be checked is refused by its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+import functools
+import json
+import pathlib
+import typing
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
+
+import annotated_types
+import psycopg
+import pydantic
+import pytest
+import typing_extensions
+from fastapi import Depends
+from pydantic import Field, StringConstraints
+from support.project import Project
+from taskyard import INJECTED, FunctionRefused, Inject, InvalidArgument, QueuedTasks, TaskFailed, _resolve
+from taskyard._codec import Payload
+from taskyard.worker import Embedded, _convert, _fit
+
+if TYPE_CHECKING:
+    from elsewhere import CurrentUser, Missing
+
+HERE = __name__
+Positive = Annotated[int, Field(ge=1)]
+T = TypeVar("T")
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Order(pydantic.BaseModel):
+    amount: Positive
+    lines: list[Annotated[str, StringConstraints(min_length=2)]] = []
+
+
+@dataclasses.dataclass
+class Job:
+    size: Positive
+    name: str = ""
+
+
+class Point(NamedTuple):
+    x: Positive
+    y: int = 0
+
+
+class Options(TypedDict, total=False):
+    size: Positive
+    name: typing_extensions.Required[str]
+
+
+class Page(pydantic.BaseModel, Generic[T]):
+    items: list[T]
+
+
+class Arbitrary:
+    pass
+
+
+def user() -> str:
+    return "nobody"
+
+
+def fitted(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """What the worker makes of plain JSON."""
+    return _fit.arguments(function, Payload(list(args), kwargs, False, None))
+
+
+def refused(match: str, function: Any, *args: Any, **kwargs: Any) -> None:
+    with pytest.raises(InvalidArgument, match=match):
+        fitted(function, *args, **kwargs)
+
+
+# -------------------------------------------------------------------------------------------------------------- limits
+
+
+def one(value: Any) -> Any: ...
+
+
+LIMITED: list[tuple[Any, Any, Any, list[Any]]] = [
+    # A type, what fits it, what comes of that, what does not fit.
+    (Positive, 3, 3, [0, -1, "x", None]),
+    (Annotated[str, StringConstraints(pattern="^a", max_length=2)], "ab", "ab", ["b", "abc", 1]),
+    (Annotated[int, annotated_types.Interval(gt=0, lt=5)], 4, 4, [0, 5]),
+    (Annotated[list[Positive], Field(max_length=2)], [1, 2], [1, 2], [[0], [1, 2, 3]]),
+    (list[Annotated[Positive, Field(lt=5)]], [1, 4], [1, 4], [[5], [0]]),
+    (dict[str, Positive], {"a": 1}, {"a": 1}, [{"a": 0}]),
+    (tuple[Positive, ...], [1, 2], (1, 2), [[0]]),
+    (Positive | None, None, None, [0]),
+    (typing.Optional[Annotated[str, StringConstraints(min_length=2)]], "ab", "ab", ["a"]),  # noqa: UP045
+    (Sequence[Positive], [1], [1], [[0]]),
+    (Mapping[str, Positive], {"a": 1}, {"a": 1}, [{"a": 0}]),
+    (Order, {"amount": 1, "lines": ["ab"]}, Order(amount=1, lines=["ab"]), [{"amount": 0}, {"amount": 1, "lines": ["a"]}]),
+    (Job, {"size": 1}, Job(1), [{"size": 0}, {"name": "a"}, 1]),
+    (Point, [1, 2], Point(1, 2), [[0, 2], {"x": 0}]),
+    (Options, {"name": "a", "size": 1}, {"name": "a", "size": 1}, [{"name": "a", "size": 0}, {"size": 1}]),
+    (list[Options], [{"name": "a"}], [{"name": "a"}], [[{"size": 0, "name": "a"}]]),
+    (Page[Positive], {"items": [1]}, Page[Positive](items=[1]), [{"items": [0]}]),
+    (Literal["a", "b"], "a", "a", ["c"]),
+    (list[Literal[1]], [1], [1], [[2]]),
+    (Colour, "red", Colour.RED, ["blue"]),
+    (Annotated[bytes, Field(max_length=2)], "YWI=", b"ab", ["YWJj", "é"]),
+    (bytes | None, "YWI=", b"ab", ["a"]),
+    (list[bytes], ["YWI="], [b"ab"], [["a"]]),
+    (dt.datetime, "2026-01-01T00:00:00", dt.datetime(2026, 1, 1), ["x"]),
+    (pydantic.Base64Bytes, "YWI=", b"ab", []),
+    (pydantic.PositiveInt, 1, 1, [0]),
+    (type[int], int, int, ["int"]),
+    (Callable[[], None], print, print, ["print"]),
+    (Arbitrary, Arbitrary, None, [1, {}]),
+    (list[Arbitrary], [], [], [[1]]),
+    (5, None, None, [5, 6]),
+    (Any, {"a": 1}, {"a": 1}, []),
+    (object, {"a": 1}, {"a": 1}, []),
+]
+
+
+@pytest.mark.parametrize(("hint", "good", "expected", "bad"), LIMITED, ids=lambda value: None)
+def test_limits_hold_wherever_they_stand(hint: Any, good: Any, expected: Any, bad: list[Any]) -> None:
+    def takes(value: Any, *, named: Any = None, **further: Any) -> None: ...
+
+    def covers(*values: Any, **named: Any) -> None: ...
+
+    takes.__annotations__ = {"value": hint, "named": hint, "further": hint}
+    covers.__annotations__ = {"values": hint, "named": hint}
+    if expected is not None or good is None:
+        if bad != [5, 6]:
+            assert fitted(takes, good, named=good, x=good) == ([expected], {"named": expected, "x": expected})
+            assert fitted(covers, good, x=good) == ([expected], {"x": expected})
+    for value in bad:
+        refused("argument `value` does not fit", takes, value)
+        refused("argument `value` does not fit", takes, value=value)
+        refused("argument `values` does not fit", covers, *([good] if expected is not None else []), value)
+        refused("argument `x`", covers, x=value)
+
+
+@pytest.mark.parametrize(("hint", "good", "expected", "bad"), LIMITED, ids=lambda value: None)
+def test_without_pydantic_nothing_passes_unchecked(hint: Any, good: Any, expected: Any, bad: list[Any]) -> None:
+    of_pydantic = (Order, Page[Positive], Job, Point, Options, list[Options])
+    if hint in of_pydantic or any(word in str(hint) for word in ("pydantic", "Field", "String")):
+        return  # there are none of these then
+    if expected is not None:
+        try:
+            found = _convert.convert(hint, good)
+        except TypeError as error:
+            assert "cannot be checked" in str(error) or "is no type" in str(error)
+        else:
+            assert found == expected
+    for value in bad:
+        with pytest.raises((TypeError, ValueError)):
+            _convert.convert(hint, value)
+
+
+def test_limits_of_annotated_types_hold_without_pydantic() -> None:
+    limits: list[tuple[Any, Any, Any]] = [
+        (Annotated[int, annotated_types.Ge(1)], 1, 0),
+        (Annotated[int, annotated_types.Interval(gt=0, lt=5)], 4, 5),
+        (Annotated[str, annotated_types.Len(1, 2)], "ab", "abc"),
+        (Annotated[str, annotated_types.MinLen(1)], "a", ""),
+        (Annotated[int, annotated_types.MultipleOf(2)], 4, 3),
+        (Annotated[str, annotated_types.Predicate(str.islower)], "a", "A"),
+        (list[Annotated[int, annotated_types.Ge(1)]], [1], [0]),
+        (Annotated[dt.datetime, annotated_types.Timezone(None)], None, "2026-01-01T00:00:00"),
+    ]
+    for hint, good, bad in limits:
+        if good is not None:
+            assert _convert.convert(hint, good) == good
+        with pytest.raises((TypeError, ValueError)):
+            _convert.convert(hint, bad)
+
+
+def test_classes_of_fields_without_pydantic() -> None:
+    least = Annotated[int, annotated_types.Ge(1)]
+    of_data = dataclasses.make_dataclass("OfData", [("size", least), ("name", str, dataclasses.field(default=""))])
+    of_tuple = NamedTuple("of_tuple", [("size", least), ("name", str)])  # noqa: UP014
+    of_dict = TypedDict("of_dict", {"size": least, "name": typing_extensions.NotRequired[str]})  # type: ignore[misc]  # noqa: UP013
+    for hint in (of_data, of_tuple, of_dict):
+        assert _convert.convert(hint, {"size": 1, "name": "a"}) in (of_data(1, "a"), (1, "a"), {"size": 1, "name": "a"})
+        for bad in (
+            {"size": 0, "name": "a"},
+            {"name": "a"},
+            {"size": 1, "name": 1},
+            {"size": 1, "name": "", "more": 1},
+            [0],
+            1,
+        ):
+            with pytest.raises((TypeError, ValueError)):
+                _convert.convert(hint, bad)
+
+
+def test_limits_in_a_default_and_defaults() -> None:
+    def pays(amount: int = Field(default=5, ge=1), note: str = "none") -> None: ...
+
+    assert fitted(pays, "3") == ([3], {})
+    assert fitted(pays) == ([], {})
+    refused("amount", pays, 0)
+    refused("note", pays, 1, 2)
+
+
+def test_names_and_positions() -> None:
+    def only(first: int, /, second: str, *rest: bool, third: float, **first_: bytes) -> None: ...
+    def hidden(first: int, /, **further: str) -> None: ...
+
+    assert fitted(only, "1", "b", True, third=1, x="YQ==") == ([1, "b", True], {"third": 1.0, "x": b"a"})
+    # A positional-only parameter's name is a further one's.
+    assert fitted(hidden, 1, first="a") == ([1], {"first": "a"})
+    refused("argument `first`", hidden, 1, first=2)
+    for wrong in (("missing", only, 1), ("`?zz'?|unexpected", one, 1), ("multiple|unexpected", one, 1)):
+        with pytest.raises(InvalidArgument, match=wrong[0]):
+            fitted(wrong[1], *wrong[2:], **({"zz": 1} if wrong[1] is one else {}))
+
+
+def test_what_kwargs_are_unpacked_from() -> None:
+    unpack = getattr(typing, "Unpack", None)
+    if unpack is None:
+        pytest.skip("Python 3.10 has no Unpack")
+
+    def named(**options: Any) -> None: ...
+    def placed(first: int, *rest: Any) -> None: ...
+
+    named.__annotations__ = {"options": unpack[Options]}
+    placed.__annotations__ = {"first": int, "rest": unpack[tuple[Positive, str]]}
+    assert fitted(named, name="a", size="1") == ([], {"name": "a", "size": 1})
+    refused("zz", named, name="a", zz=1)
+    refused("options", named, name="a", size=0)
+    assert fitted(placed, 1, 2, "a") == ([1, 2, "a"], {})
+    refused("rest", placed, 1, 0, "a")
+
+
+def test_a_partial_and_what_is_wrapped() -> None:
+    def pays(amount: Positive, note: str) -> None: ...
+
+    @functools.wraps(pays)
+    def wrapped(*args: Any, **kwargs: Any) -> None: ...
+
+    refused("amount", wrapped, 0, "a")
+    refused("amount", functools.partial(pays, note="a"), 0)
+    refused("note", functools.partial(pays, note="a"), 1, note=2)
+
+
+# ------------------------------------------------------------------------------------------------ what has no meaning
+
+
+def unclear(amount: Positive, other: Missing, *, limited: Annotated[int, Field(ge=1)] = 1, third: Nonsens = None) -> Any:  # type: ignore[name-defined]  # noqa: F821
+    return [amount, str(other), limited]
+
+
+def returns(amount: Positive) -> Missing:
+    return [amount]  # type: ignore[return-value]
+
+
+def inner(value: dict[str, Missing]) -> None: ...
+
+
+def test_one_annotation_that_has_no_meaning_takes_nothing_from_the_others() -> None:
+    refused("argument `amount` does not fit", unclear, 0, 1)
+    refused("argument `limited` does not fit", unclear, 1, limited=0, other=1)
+    refused(r"argument `other` cannot be checked: its annotation `Missing` cannot be resolved .*NameError", unclear, 1, 2)
+    refused("argument `third` cannot be checked", unclear, 1, third=2, other=1)
+    refused("argument `value` cannot be checked", inner, {})
+    assert fitted(returns, "1") == ([1], {})
+    # What the client encoded is exact.
+    payload = Payload([1, 2], {}, True, None)
+    assert _fit.arguments(unclear, payload) == ([1, 2], {})
+
+
+def by_words(x: int, who: Annotated[Missing, Depends(user)] = "caller") -> None: ...
+def by_security(x: int, who: Annotated[Missing, Security(user)] = "caller") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def by_inject(x: int, who: Annotated[Missing, Inject(user)] = "caller") -> None: ...
+
+
+AUTH = Depends(user)
+D = Depends
+Who = Annotated[str, Depends(user)]
+
+
+def by_object(x: int, who: Annotated[Missing, AUTH] = "caller") -> None: ...
+def by_other_name(x: int, who: Annotated[Missing, D(user)] = "caller") -> None: ...
+def by_alias(x: int, who: Who | Missing = "caller") -> None: ...
+def by_default(x: int, who: CurrentUser = INJECTED) -> None: ...
+def within(x: int, who: Who | None = None) -> None: ...
+def within_a_list(x: int, who: list[Who] = []) -> None: ...  # noqa: B006
+def of_nothing(x: int, who: Missing = Depends()) -> None: ...
+def by_position(who: Annotated[str, Depends(user)], /, **further: Any) -> None: ...
+def as_further(x: int, **who: Annotated[str, Depends(user)]) -> None: ...
+
+
+REFUSED = [
+    by_words,
+    by_security,
+    by_inject,
+    by_object,
+    by_other_name,
+    by_alias,
+    by_default,
+    within,
+    within_a_list,
+    of_nothing,
+    by_position,
+    as_further,
+]
+
+
+@pytest.mark.parametrize("function", REFUSED, ids=lambda function: function.__name__)
+def test_what_may_have_been_meant_as_a_dependency_is_refused(function: Any, tmp_path: pathlib.Path) -> None:
+    name = "who"
+    with pytest.raises(FunctionRefused, match=name):
+        _resolve.dependencies(function)
+    with pytest.raises(FunctionRefused, match=name):
+        fitted(function, 1, who="root")
+    with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks:
+        with pytest.raises(FunctionRefused, match=name):
+            tasks.add_task(function, 1)
+        with pytest.raises(FunctionRefused, match=name):
+            tasks.schedules.add("s", "@every 1h", tasks.call(function, 1))
+
+
+def clear(x: Positive, who: Annotated[str, Depends(user)], other: Missing = None) -> Any:
+    return [x, who, other]
+
+
+def first(who: Annotated[str, Depends(user)], x: Positive, *, note: Missing = None) -> Any:
+    return [who, x]
+
+
+class MyDepends(type(Depends(user))):  # type: ignore[misc]
+    pass
+
+
+def derived(x: int, who: Annotated[str, MyDepends(user)] = INJECTED) -> Any:
+    return [x, who]
+
+
+class Provider:
+    def __init__(self, who: Annotated[str, Depends(user)] = "caller") -> None:
+        self.who = who
+
+
+def by_class(x: Positive, provider: Annotated[Provider, Depends()] = INJECTED) -> Any:
+    return [x, provider.who]
+
+
+def test_injection_does_not_depend_on_other_annotations() -> None:
+    assert _resolve.injected(clear) == ("who",)
+
+    def by_object(x: int, who: Any = INJECTED) -> None: ...
+
+    # The type has no meaning, and who provides it is known.
+    by_object.__annotations__["who"] = Annotated["Missing", Depends(user)]
+    assert _resolve.injected(by_object) == ("who",)
+    refused("`who`: the worker provides it", clear, 1, who="root")
+    refused("other", clear, 1, other=2)
+    # Positions are those of a caller, who gives nothing that is injected.
+    assert fitted(first, "5") == ([5], {})
+    refused("argument `x`", first, 0)
+    refused("`who`", derived, 1, who="root")
+
+
+def test_names_that_come_later_are_found(tmp_path: pathlib.Path) -> None:
+    source = "from __future__ import annotations\ndef f(x: int, who: Later = 'caller'): ...\ndef g(x: Later): ...\n"
+    names: dict[str, Any] = {"__name__": "later"}
+    exec(source, names)
+    assert _resolve.dependencies(names["f"]) == ()
+    refused("`x` cannot be checked", names["g"], 1)
+    names["Later"] = Who
+    assert _resolve.injected(names["f"]) == ("who",)
+    refused("the worker provides it", names["f"], 1, who="root")
+
+
+def test_hooks_and_execute_are_not_injected_into() -> None:
+    from taskyard.queued_task import on_pre_run
+    from taskyard.tasks import Task
+
+    with pytest.raises(FunctionRefused, match="`who`"):
+
+        @on_pre_run
+        def hook(task: Any, who: str = Depends(user)) -> None: ...
+
+    class Injects(Task):
+        def execute(self, who: str = Depends(user)) -> None: ...  # type: ignore[override]
+
+    with pytest.raises(FunctionRefused, match="`who`"):
+        _fit.class_attributes(Injects, Payload([], {}, False, None))
+
+
+# ------------------------------------------------------------------------------------------------------- in a database
+
+
+@pytest.fixture
+async def tasks(database: str) -> AsyncIterator[QueuedTasks]:
+    async with QueuedTasks(database=database) as tasks, Embedded(tasks):
+        yield tasks
+
+
+async def fails(ref: Any, words: str) -> None:
+    with pytest.raises(TaskFailed, match=words):
+        await ref.wait(20)
+    record = await ref.record()
+    assert record["attempt"] == 1, "no retry would help"
+
+
+async def test_a_stranger_is_held_to_the_annotations(tasks: QueuedTasks) -> None:
+    assert await tasks.add_task(f"{HERE}:clear", 3).wait(20) == [3, "nobody", None]
+    assert await tasks.add_task(f"{HERE}:first", 3).wait(20) == ["nobody", 3]
+    assert await tasks.add_task(f"{HERE}:derived", 3).wait(20) == [3, "nobody"]
+    assert await tasks.add_task(f"{HERE}:by_class", 3).wait(20) == [3, "nobody"]
+    await fails(tasks.add_task(f"{HERE}:clear", 0), "`x`")
+    await fails(tasks.add_task(f"{HERE}:clear", 1, who="root"), "`who`")
+    await fails(tasks.add_task(f"{HERE}:by_words", 1, who="root"), "`who`")
+    await fails(tasks.add_task(f"{HERE}:by_words", 1), "`who`")
+    await fails(tasks.add_task(f"{HERE}:unclear", 1, 2), "`other` cannot be checked")
+    await fails(tasks.add_task(f"{HERE}:clear", 1, zz=2), "zz")
+    await tasks.schedules.add("s", "@every 1h", tasks.call(f"{HERE}:clear", 0))
+    await fails(tasks.get(await tasks.schedules.run("s")), "`x`")
+    # The client's own are exact.
+    assert await tasks.add_task(clear, 0, other=1).wait(20) == [0, "nobody", 1]
+
+
+async def gives(value: Any) -> Any:
+    return value
+
+
+async def pays(order: Order, *others: Order, many: list[Order] | None = None, note: Missing = None) -> Any:
+    assert all(isinstance(each, Order) for each in (order, *others, *(many or ())))
+    return [each.amount for each in (order, *others, *(many or ()))]
+
+
+async def test_results_from_elsewhere_are_fitted_too(postgres: str) -> None:
+    async with QueuedTasks(database=postgres) as tasks, Embedded(tasks):
+
+        async def ended(value: Any) -> Any:
+            ref = tasks.add_task(f"{HERE}:ends_itself", postgres, value)
+            await ref.wait(20)
+            return ref
+
+        good, bad = await ended({"amount": 2}), await ended({"amount": -2})
+        own = tasks.add_task(gives, Order(amount=1))
+        assert await tasks.add_task(pays, good).wait(20) == [2]
+        assert await tasks.add_task(pays, own, good, many=[own, good]).wait(20) == [1, 2, 1, 2]
+        assert await tasks.add_task(pays, own, many=(good,)).wait(20) == [1, 2]
+        await fails(tasks.add_task(pays, bad), "`order`")
+        await fails(tasks.add_task(pays, own, bad), "`others`")
+        await fails(tasks.add_task(pays, own, many=[own, bad]), r"`many`\[1\]")
+        await fails(tasks.add_task(pays, own, note=good), "`note`")
+        assert await tasks.add_task(gives, bad).wait(20) == {"amount": -2}
+
+
+async def ends_itself(address: str, value: Any) -> None:
+    from taskyard import _loops, get_current_task
+
+    task = get_current_task()
+    async with await psycopg.AsyncConnection.connect(address) as connection:
+        token = await _loops.answer(task.worker.channel.token(task.slot))
+        await connection.execute("SELECT taskyard.complete_in(%s, %s, %s::json)", (task.id, token, json.dumps(value)))
+
+
+APP = """
+    from __future__ import annotations
+    from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+    from fastapi import Depends
+    from pydantic import Field
+    from taskyard import Inject, QueuedTasks
+    from taskyard.tasks import Task
+
+    if TYPE_CHECKING:
+        from elsewhere import Missing
+
+    def user():
+        return "nobody"
+
+    async def deletes(id: Annotated[int, Field(ge=1)], note: Missing = None, who: Annotated[str, Depends(user)] = "caller"):
+        return [id, who]
+"""
+
+
+def test_a_server_serves_what_it_can_and_refuses_the_rest(project: Project) -> None:
+    project.write(
+        "app.py", APP + "\n    async def guarded(id: int, who: Annotated[Missing, Depends(user)] = 'caller'): ...\n"
+    )
+    project.run("db", "migrate")
+
+    def add(kind: str, **kwargs: Any) -> str:
+        return project.run("task", "add", kind, "--kwargs", json.dumps(kwargs)).split()[-1]
+
+    good = add("app:deletes", id=1)
+    wrong = [add("app:deletes", id=0), add("app:deletes", id=1, note=1), add("app:deletes", id=1, who="root")]
+    guarded = [add("app:guarded", id=1), add("app:guarded", id=1, who="root")]
+    server = project.server("--workers=1", app="app")
+    assert project.ended(good)["result"] == [1, "nobody"]
+    for id, name in zip(wrong, ("id", "note", "who"), strict=True):
+        found = project.ended(id)
+        assert (found["state"], found["attempt"]) == ("failed", 1) and f"`{name}`" in found["error"]["message"], found
+    for id in guarded:
+        found = project.ended(id)
+        assert (found["state"], found["attempt"]) == ("failed", 1), found
+        assert found["error"]["type"] == "taskyard.errors.FunctionRefused" and "`who`" in found["error"]["message"], found
+    assert server.stop() == 0

@@ -1,0 +1,220 @@
+"""Plain JSON gives a task of a class those attributes that the class annotates, or that its ``__init__`` takes; no others."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
+
+import pytest
+from fastapi import Depends
+from pydantic import Field
+from support.project import Project
+from taskyard import FunctionRefused, InvalidArgument
+from taskyard._codec import Payload
+from taskyard._tasks.travel import looked_at
+from taskyard.tasks import Task
+from taskyard.worker import _fit
+
+if TYPE_CHECKING:
+    from elsewhere import Missing
+
+ran: list[str] = []
+
+
+class Descriptor:
+    def __get__(self, task: Any, owner: Any = None) -> Any:
+        return self
+
+    def __set__(self, task: Any, value: Any) -> None:
+        ran.append("descriptor")
+
+
+class Base(Task):
+    #: Where reports may be sent to.
+    ALLOWED: ClassVar[list[str]] = ["internal"]
+    LIMIT = 5
+    FIXED: Final = 1
+    FIXED_TOO: Final[int] = 1
+    inherited: Annotated[int, Field(ge=1)] = 1
+
+    def execute(self) -> Any:
+        return sorted(self.__dict__)
+
+
+class Mail(Base):
+    to: Annotated[str, Field(min_length=2)]
+    size: int = 0
+    open: Missing
+    described: Any = Descriptor()
+    helper = staticmethod(print)
+    later: Annotated[int, ClassVar[int]]  # type: ignore[valid-type]
+
+    def __init__(
+        self,
+        to: str,
+        *args: Any,
+        count: Annotated[int, Field(ge=1)] = 1,
+        untyped=None,  # type: ignore[no-untyped-def]
+        who: Any = Depends(print),
+        **further: Any,
+    ) -> None:
+        self.to = to
+
+    @property
+    def secret(self) -> str:
+        return "secret"
+
+    @secret.setter
+    def secret(self, value: str) -> None:
+        ran.append("property")
+
+    @functools.cached_property
+    def kept(self) -> int:
+        return 1
+
+    def check(self) -> bool:
+        return True
+
+    _private: int
+    __mangled: int
+
+
+class Slots(Task):
+    __slots__ = ("to",)
+    to: int
+
+
+@dataclasses.dataclass
+class Data(Task):
+    to: str
+    size: Annotated[int, Field(ge=1)] = 1
+    at: dataclasses.InitVar[int] = 0
+    own: int = dataclasses.field(default=7, init=False)
+    many: list[int] = dataclasses.field(default_factory=list)
+
+
+def given(cls: Any, **attributes: Any) -> dict[str, Any]:
+    return _fit.class_attributes(cls, Payload([], attributes, False, None))
+
+
+def test_annotated_names_and_parameters_are_given() -> None:
+    assert given(Mail, to="ada", size="5", count=2, untyped={"a": 1}, inherited=3) == {
+        "to": "ada",
+        "size": 5,
+        "count": 2,
+        "untyped": {"a": 1},
+        "inherited": 3,
+    }
+    assert given(Slots, to="3") == {"to": 3}
+    assert Slots.from_payload(given(Slots, to="3")).to == 3
+    assert given(Data, to="a", size=2, many=["1"]) == {"to": "a", "size": 2, "many": [1]}
+
+
+@pytest.mark.parametrize("name", ["to", "size", "count", "inherited"])
+def test_their_limits_hold(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"attribute `{name}` does not fit"):
+        given(Mail, **{name: "" if name == "to" else 0 if name != "size" else "x"})
+
+
+def test_a_limit_at_either_place_holds() -> None:
+    class Both(Task):
+        size: int
+        other: Annotated[int, Field(le=5)]
+
+        def __init__(self, size: Annotated[int, Field(ge=1)], other: Annotated[int, Field(ge=1)]) -> None: ...
+
+    assert given(Both, size="1", other=5) == {"size": 1, "other": 5}
+    for wrong in ({"size": 0}, {"other": 0}, {"other": 6}):
+        with pytest.raises(InvalidArgument, match="does not fit"):
+            given(Both, **wrong)
+
+
+OWN = [
+    (Mail, name)
+    for name in (
+        *("ALLOWED", "LIMIT", "FIXED", "FIXED_TOO", "described", "helper", "who", "secret", "kept", "check", "execute"),
+        *("_private", "_Mail__mangled", "__class__", "__dict__", "_taskyard", "id", "status", "to_payload", "from_payload"),
+        *("args", "further", "self", "unknown", "open"),
+    )
+] + [(Data, "at"), (Data, "own"), (Slots, "other"), (Base, "to")]
+
+
+@pytest.mark.parametrize(("cls", "name"), OWN, ids=lambda value: value if isinstance(value, str) else value.__name__)
+def test_nothing_else_is(cls: Any, name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"`{name}`"):
+        given(cls, **{"to": "ada"} if cls is Data else {}, **{name: 1})
+    record = {
+        "state": "done",
+        "kind": f"{cls.__module__}:{cls.__qualname__}",
+        "runtime": "python",
+        "payload": {"args": [], "kwargs": {name: 1}},
+        "payload_encoded": False,
+    }
+    # Nor where a task is looked at.
+    shown = looked_at(record, None)
+    assert type(shown) is cls and not vars(shown) and not ran
+
+
+def test_the_client_gives_what_it_stored() -> None:
+    assert _fit.class_attributes(Mail, Payload([], {"unknown": (1,)}, True, None)) == {"unknown": (1,)}
+    for payload in (Payload([1], {}, False, None), Payload([1], {}, True, None)):
+        with pytest.raises(InvalidArgument, match="arguments without names"):
+            _fit.class_attributes(Mail, payload)
+
+
+def test_a_dataclass_wants_its_fields() -> None:
+    with pytest.raises(InvalidArgument, match="`to`"):
+        given(Data, size=1)
+
+
+def test_an_init_that_is_injected_into_and_cannot_be() -> None:
+    class Unclear(Task):
+        def __init__(self, to: str, who: Annotated[Missing, Depends(print)] = "caller") -> None: ...
+
+    with pytest.raises(FunctionRefused, match="`who`"):
+        given(Unclear, to="a", who="root")
+
+
+APP = """
+    from typing import ClassVar
+    from taskyard.tasks import Task
+
+    class Report(Task):
+        FOLDER: ClassVar[str] = "reports"
+        LIMIT = 5
+        to: str
+
+        @property
+        def hook(self):
+            return 1
+
+        @hook.setter
+        def hook(self, value):
+            open("ran", "w").close()
+
+        def execute(self):
+            return [self.FOLDER, self.LIMIT, self.to]
+"""
+
+
+def test_a_server_keeps_what_is_the_classs_own(project: Project) -> None:
+    project.write("app.py", APP)
+    project.run("db", "migrate")
+
+    def add(*args: Any, **kwargs: Any) -> str:
+        given = ["--args", json.dumps(args)] if args else []
+        return project.run("task", "add", "app:Report", *given, "--kwargs", json.dumps(kwargs)).split()[-1]
+
+    good = add(to="ada")
+    wrong = {name: add(to="ada", **{name: "/etc"}) for name in ("FOLDER", "LIMIT", "hook", "execute", "_taskyard", "other")}
+    placed = add("ada")
+    server = project.server("--workers=1", app="app")
+    assert project.ended(good)["result"] == ["reports", 5, "ada"]
+    for name, id in {**wrong, "arguments without names": placed}.items():
+        found = project.ended(id)
+        assert (found["state"], found["attempt"]) == ("failed", 1), found
+        assert name in found["error"]["message"], found
+    assert not (project.directory / "ran").exists()
+    assert server.stop() == 0
