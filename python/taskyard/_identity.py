@@ -83,7 +83,8 @@ def _walk(module: Any, qualname: str) -> Any:
     found = module
     for part in qualname.split("."):
         found = getattr(found, "__dict__", {}).get(part)
-        if isinstance(found, (staticmethod, classmethod)):
+        # Not a class method's: its class is nothing that a caller gives.
+        if isinstance(found, staticmethod):
             found = found.__func__
     return unwrap(found)
 
@@ -206,7 +207,7 @@ def _shape(function: Any) -> tuple[Shape, bool]:
     plain = not needs_names and not any(p.name in own for p in list(signature.parameters.values())[: len(places)])
     least = sum(p.default is p.empty for p in places)
     made = Shape(
-        signature.replace(parameters=ordered(parameters)),
+        signature.replace(parameters=_ordered(parameters)),
         tuple(signature.parameters),
         frozenset(own),
         least if plain else sys.maxsize,
@@ -218,7 +219,7 @@ def _shape(function: Any) -> tuple[Shape, bool]:
 _shapes = _hints.Cache(_shape)
 
 
-def ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
     """Without the injected ones a parameter that has a default may stand before one that has none."""
     seen = False
     ordered = []

@@ -20,7 +20,7 @@ import typing_extensions
 from fastapi import Depends
 from pydantic import Field, StringConstraints
 from support.project import Project
-from taskyard import INJECTED, FunctionRefused, Inject, InvalidArgument, QueuedTasks, TaskFailed, _resolve
+from taskyard import INJECTED, FunctionRefused, Inject, InvalidArgument, QueuedTasks, TaskFailed, _identity, _resolve
 from taskyard._codec import Payload
 from taskyard.worker import Embedded, _convert, _fit
 
@@ -331,6 +331,20 @@ def first(who: Annotated[str, Depends(user)], x: Positive, *, note: Missing = No
     return [who, x]
 
 
+async def before(who: Annotated[str, Depends(user)], x: Positive, **further: int) -> Any:
+    return [who, x, further]
+
+
+async def amid(x: Positive, /, who: Annotated[str, Depends(user)], *rest: Positive, note: str = "") -> Any:
+    return [x, who, rest, note]
+
+
+class Holder:
+    @classmethod
+    def of_class(cls, x: int) -> Any:
+        return [cls, x]
+
+
 class MyDepends(type(Depends(user))):  # type: ignore[misc]
     pass
 
@@ -407,11 +421,22 @@ async def fails(ref: Any, words: str) -> None:
     assert record["attempt"] == 1, "no retry would help"
 
 
+def test_a_class_is_nothing_that_a_caller_gives() -> None:
+    functions = _identity.Functions(include=[HERE])
+    assert functions.find(f"{HERE}:before") is before
+    assert functions.find(f"{HERE}:Holder.of_class") is None
+
+
 async def test_a_stranger_is_held_to_the_annotations(tasks: QueuedTasks) -> None:
     assert await tasks.add_task(f"{HERE}:clear", 3).wait(20) == [3, "nobody", None]
     assert await tasks.add_task(f"{HERE}:first", 3).wait(20) == ["nobody", 3]
     assert await tasks.add_task(f"{HERE}:derived", 3).wait(20) == [3, "nobody"]
     assert await tasks.add_task(f"{HERE}:by_class", 3).wait(20) == [3, "nobody"]
+    assert await tasks.add_task(f"{HERE}:before", 3, a=1).wait(20) == ["nobody", 3, {"a": 1}]
+    assert await tasks.add_task(before, x=3).wait(20) == ["nobody", 3, {}]
+    assert await tasks.add_task(f"{HERE}:amid", 3, 4, 5, note="n").wait(20) == [3, "nobody", (4, 5), "n"]
+    assert await tasks.add_task(amid, 3).wait(20) == [3, "nobody", (), ""]
+    await fails(tasks.add_task(f"{HERE}:before", 3, "root"), "too many")
     await fails(tasks.add_task(f"{HERE}:clear", 0), "`x`")
     await fails(tasks.add_task(f"{HERE}:clear", 1, who="root"), "`who`")
     await fails(tasks.add_task(f"{HERE}:by_words", 1, who="root"), "`who`")

@@ -24,7 +24,7 @@ from . import _ends, _executor, _fit
 from ._attempt_task import begin
 from ._parents import Parents
 from ._seats import Seats
-from ._target import LOCAL, Target, target_of
+from ._target import LOCAL, Target, placed, target_of
 from ._threads import Threads
 
 log = logging.getLogger("queued_task")
@@ -338,15 +338,14 @@ class Worker:
 
     async def _injected(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
         assert target.function is not None
-        parameters = _identity.shape(target.function).signature
         overrides = getattr(self._app, "dependency_overrides", None)
         resolver = _resolve.Resolver(overrides, lambda call: self._on_thread(running, call))
         result, error = None, None
         try:
             values = await resolver.resolve(target.function)
             self._check(running)
-            args, kwargs = _by_name(parameters, args, kwargs)
-            result = await self._call(running, target, args, {**kwargs, **values}, False)
+            args, kwargs = placed(target.function, args, kwargs, values)
+            result = await self._call(running, target, args, kwargs, False)
         except BaseException as raised:
             error = raised
         try:
@@ -558,16 +557,6 @@ class Worker:
                 # Its end tries again, and says so if it cannot be.
                 log.exception("what task %s wants stored cannot be yet", running.id)
         self._write()
-
-
-def _by_name(
-    signature: inspect.Signature | None, args: list[Any], kwargs: dict[str, Any]
-) -> tuple[list[Any], dict[str, Any]]:
-    """Arguments by their names: an injected parameter may stand before them."""
-    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    if not args or signature is None or any(p.kind in places for p in signature.parameters.values()):
-        return args, kwargs
-    return [], dict(signature.bind(*args, **kwargs).arguments)
 
 
 #: The shortest time between two writes of contexts and log lines, in seconds; the server groups further.

@@ -114,14 +114,14 @@ class _Places:
             self.by_name[key] = None if hint is None else _Place(f"argument `{name}`", hint)
         # Further ones may have their names.
         self.positional_only = {p.name for p in parameters if p.kind is p.POSITIONAL_ONLY}
-        #: What is called, and not what it is wrapped around, without what is injected.
-        self.called: inspect.Signature | None = None
+        #: What is called, and not what it is wrapped around. With something injected arguments go by the names within.
+        self.called = _identity.shape(function).signature if own else None
+        if self.called is not None:
+            return
         try:
-            called = _hints.signature(function, follow_wrapped=False)
+            self.called = _hints.signature(function, follow_wrapped=False)
         except (TypeError, ValueError):
             return
-        given = [parameter for parameter in called.parameters.values() if parameter.name not in own]
-        self.called = called.replace(parameters=_identity.ordered(given))
 
     def of_position(self, number: int) -> str:
         return self.positions[number] if number < len(self.positions) else self.rest

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .. import _identity, _resolve
+from .. import _hints, _identity, _resolve
 from . import _fit
 
 
@@ -35,3 +35,21 @@ def target_of(function: Callable[..., Any]) -> Target:
         return Target(run, not inspect.iscoroutinefunction(run))
     # By the function itself: what it is wrapped around does not tell how it runs. One that hands out a coroutine is awaited.
     return Target(function, not inspect.iscoroutinefunction(function))
+
+
+def placed(
+    function: Any, args: list[Any], kwargs: dict[str, Any], values: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """A caller's arguments with those that are injected, which may stand before them."""
+    signature = _identity.shape(function).signature
+    if not args or signature is None:
+        return args, {**kwargs, **values}
+    bound = dict(signature.bind(*args, **kwargs).arguments)
+    parameters = signature.parameters.values()
+    if any(p.kind in (p.POSITIONAL_ONLY, p.VAR_POSITIONAL) for p in parameters):
+        whole = _hints.signature(function)
+        given = {**bound, **values}
+        made = inspect.BoundArguments(whole, {name: given[name] for name in whole.parameters if name in given})
+        return list(made.args), made.kwargs
+    further: dict[str, Any] = next((bound.pop(p.name, {}) for p in parameters if p.kind is p.VAR_KEYWORD), {})
+    return [], {**further, **bound, **values}
