@@ -52,7 +52,7 @@ def of(function: Any) -> Hints:
         return Hints(parameters, {})
     source = _source(function)
     names = namespace(function)
-    local = {}
+    local = dict(_class_scope(source))
     for name, cell in zip(_free(source), getattr(source, "__closure__", None) or (), strict=False):
         try:
             local[name] = cell.cell_contents
@@ -125,6 +125,15 @@ def _source(called: Any) -> Any:
     return called
 
 
+def _class_scope(function: Any) -> dict[str, Any]:
+    """The names of the class that a function stands in, which its annotations see."""
+    scope = sys.modules.get(getattr(function, "__module__", None) or "")
+    *outer, _ = (getattr(function, "__qualname__", None) or "").split(".")
+    for part in outer if isinstance(function, types.FunctionType) else ():
+        scope = getattr(scope, "__dict__", {}).get(part)
+    return vars(scope) if isinstance(scope, type) else {}
+
+
 def _free(function: Any) -> tuple[str, ...]:
     return getattr(getattr(function, "__code__", None), "co_freevars", ())
 
@@ -144,7 +153,8 @@ def _resolved(
         if generic:
             local = {**{each.__name__: each for each in generic}, **local}
         hint = typing.get_type_hints(shim, names, local, include_extras=True)["it"]
-        return _unaliased(hint)
+        unaliased(hint)  # what it stands for may have no meaning either
+        return hint
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         if isinstance(annotation, str):
@@ -159,7 +169,8 @@ def is_alias(hint: Any) -> bool:
     return type(hint).__name__ == "TypeAliasType" and hasattr(hint, "__value__")
 
 
-def _unaliased(hint: Any) -> Any:
+def unaliased(hint: Any) -> Any:
+    """What an alias stands for, and anything else itself."""
     while is_alias(hint):
         hint = hint.__value__
     return hint

@@ -45,7 +45,7 @@ class Injected:
         self.use_cache = use_cache
 
 
-def _marker(value: Any) -> Any:
+def marker_of(value: Any) -> Any:
     """A value that marks an injected parameter, or None."""
     if isinstance(value, Injected):
         return value
@@ -95,11 +95,11 @@ _dependencies = _hints.Cache(_find)
 
 def _dependency(function: Any, parameter: inspect.Parameter, hint: Any) -> Dependency | None:
     path = f"{getattr(function, '__qualname__', repr(function))}: `{parameter.name}`"
-    marker = _marker(parameter.default)
+    marker = marker_of(parameter.default)
     # Of an annotation that names what cannot be resolved it may be known all the same who provides it.
-    cls = hint.object if isinstance(hint, _hints.Unresolved) and hint.object is not None else hint
+    cls = hint.object if isinstance(hint, _hints.Unresolved) and hint.object is not None else _hints.unaliased(hint)
     if typing.get_origin(cls) is typing.Annotated:
-        marker = marker or next((m for m in map(_marker, cls.__metadata__) if m is not None), None)
+        marker = marker or next((m for m in map(marker_of, cls.__metadata__) if m is not None), None)
         cls = cls.__origin__
     if marker is None:
         _refuse_unclear(path, parameter, hint, function)
@@ -125,7 +125,7 @@ def _refuse_unclear(path: str, parameter: inspect.Parameter, hint: Any, function
     """Raises for a parameter that is not injected, and was meant to be."""
     if isinstance(hint, _hints.Unresolved) and _speaks_of_injection(hint.text, function):
         raise FunctionRefused(f"{path} cannot be injected: {hint}", hint=RESOLVE)
-    if not isinstance(hint, _hints.Unresolved) and _holds_marker(hint):
+    if not isinstance(hint, _hints.Unresolved) and holds_marker(hint):
         raise FunctionRefused(
             f"{path} would not be injected: its dependency stands within its type",
             hint="write it around the whole type: Annotated[Optional[User], Depends(get_user)]",
@@ -149,28 +149,28 @@ def _speaks_of_injection(text: str, function: Any) -> bool:
             found = getattr(found, "__dict__", {}).get(part)
         if found is None:
             continue
-        if _marker(found) is not None or _holds_marker(found) or getattr(found, "__name__", "") in ("Depends", "Security"):
+        if marker_of(found) is not None or holds_marker(found) or getattr(found, "__name__", "") in ("Depends", "Security"):
             return True
         if isinstance(found, types.FunctionType) and found.__module__ == "taskyard.dependencies":
             return True
     return False
 
 
-def _holds_marker(hint: Any, seen: tuple[Any, ...] = ()) -> bool:
+def holds_marker(hint: Any, seen: tuple[Any, ...] = ()) -> bool:
     """Whether a dependency stands anywhere in a type."""
     if any(hint is each for each in seen):
         return False
     alias = next((each for each in (hint, typing.get_origin(hint)) if _hints.is_alias(each)), None)
     if alias is not None:
         try:
-            return _holds_marker(alias.__value__, (*seen, hint, alias))
+            return holds_marker(alias.__value__, (*seen, hint, alias))
         except Exception:
             return False  # nobody can read this type, and a value for it is refused
     inner: tuple[Any, ...] = typing.get_args(hint)
     metadata: tuple[Any, ...] = ()
     if typing.get_origin(hint) is typing.Annotated:
         inner, metadata = inner[:1], inner[1:]
-    return any(_marker(each) is not None for each in metadata) or any(_holds_marker(each, (*seen, hint)) for each in inner)
+    return any(marker_of(each) is not None for each in metadata) or any(holds_marker(each, (*seen, hint)) for each in inner)
 
 
 def refuse_injection(function: Any, what: str) -> None:

@@ -9,7 +9,7 @@ import functools
 import json
 import pathlib
 import typing
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypedDict, TypeVar
 
 import annotated_types
@@ -97,6 +97,7 @@ LIMITED: list[tuple[Any, Any, Any, list[Any]]] = [
     (Positive | None, None, None, [0]),
     (typing.Optional[Annotated[str, StringConstraints(min_length=2)]], "ab", "ab", ["a"]),  # noqa: UP045
     (Sequence[Positive], [1], [1], [[0]]),
+    (Iterable[Positive], [1], [1], [[0], 1]),
     (Mapping[str, Positive], {"a": 1}, {"a": 1}, [{"a": 0}]),
     (Order, {"amount": 1, "lines": ["ab"]}, Order(amount=1, lines=["ab"]), [{"amount": 0}, {"amount": 1, "lines": ["a"]}]),
     (Job, {"size": 1}, Job(1), [{"size": 0}, {"name": "a"}, 1]),
@@ -235,6 +236,11 @@ def test_what_kwargs_are_unpacked_from() -> None:
     refused("rest", placed, 1, 0, "a")
 
 
+def test_a_class_is_a_scope_of_its_own() -> None:
+    assert fitted(Holder.static, {"size": 1}) == ([Holder.Options(size=1)], {})
+    refused("options", Holder.static, {"size": 0})
+
+
 def test_a_partial_and_what_is_wrapped() -> None:
     def pays(amount: Positive, note: str) -> None: ...
 
@@ -340,6 +346,12 @@ async def amid(x: Positive, /, who: Annotated[str, Depends(user)], *rest: Positi
 
 
 class Holder:
+    class Options(pydantic.BaseModel):
+        size: Positive
+
+    @staticmethod
+    def static(options: Options) -> Any: ...
+
     @classmethod
     def of_class(cls, x: int) -> Any:
         return [cls, x]

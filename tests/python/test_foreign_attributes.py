@@ -86,6 +86,18 @@ class Slots(Task):
     to: int
 
 
+@dataclasses.dataclass(slots=True)
+class Slotted(Task):
+    to: str
+    size: int = 1
+
+
+class Injected(Task):
+    to: str
+    who: Annotated[str, Depends(print)]
+    other: str = Depends(print)
+
+
 @dataclasses.dataclass
 class Data(Task):
     to: str
@@ -109,6 +121,7 @@ def test_annotated_names_and_parameters_are_given() -> None:
     }
     assert given(Slots, to="3") == {"to": 3}
     assert Slots.from_payload(given(Slots, to="3")).to == 3
+    assert Slotted.from_payload(given(Slotted, to="a")).size == 1
     assert given(Data, to="a", size=2, many=["1"]) == {"to": "a", "size": 2, "many": [1]}
 
 
@@ -138,7 +151,7 @@ OWN = [
         *("_private", "_Mail__mangled", "__class__", "__dict__", "_taskyard", "id", "status", "to_payload", "from_payload"),
         *("args", "further", "self", "unknown", "open"),
     )
-] + [(Data, "at"), (Data, "own"), (Slots, "other"), (Base, "to")]
+] + [(Data, "at"), (Data, "own"), (Slots, "other"), (Base, "to"), (Injected, "who"), (Injected, "other")]
 
 
 @pytest.mark.parametrize(("cls", "name"), OWN, ids=lambda value: value if isinstance(value, str) else value.__name__)

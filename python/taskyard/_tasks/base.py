@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
+import types
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
@@ -164,10 +165,14 @@ class Task(_identity.TaskClass):
         for name, value in payload.items():
             object.__setattr__(task, name, value)
         if dataclasses.is_dataclass(cls):
-            # Of a field that is newer than the payload; a plain default stands in the class.
+            # Of a field that is not in the payload; a plain default stands in the class, unless that has slots.
             for field in dataclasses.fields(cls):
-                if field.name not in payload and field.default_factory is not dataclasses.MISSING:
+                if field.name in payload:
+                    continue
+                if field.default_factory is not dataclasses.MISSING:
                     object.__setattr__(task, field.name, field.default_factory())
+                elif field.default is not dataclasses.MISSING and _is_slot(cls, field.name):
+                    object.__setattr__(task, field.name, field.default)
         return task
 
     def __repr__(self) -> str:
@@ -197,6 +202,10 @@ def _slots(cls: type) -> Iterator[str]:
         for name in (given,) if isinstance(given, str) else given:
             if name not in ("__dict__", "__weakref__"):
                 yield name if not name.startswith("__") else f"_{base.__name__.lstrip('_')}{name}"
+
+
+def _is_slot(cls: type, name: str) -> bool:
+    return isinstance(inspect.getattr_static(cls, name, None), types.MemberDescriptorType)
 
 
 def attributes_of(task: Task) -> dict[str, Any]:

@@ -40,6 +40,8 @@ _CONTAINERS = {
     collections.abc.Mapping,
     collections.abc.MutableMapping,
 }
+_ITERATORS = {collections.abc.Iterator, collections.abc.Generator}
+_LAZY = {collections.abc.Iterable, collections.abc.Collection, *_ITERATORS}
 
 
 def reader(hint: Any) -> Callable[[Any], Any]:
@@ -113,6 +115,12 @@ def _prepared(hint: Any) -> Any:
         return typing.Annotated[(_prepared(inner[0]), *hint.__metadata__)]
     if origin is typing.Union or origin is types.UnionType:
         return typing.Union[tuple(_prepared(each) for each in inner)]  # noqa: UP007
+    made: Any
+    lazy = hint if isinstance(hint, type) else origin
+    if lazy in _LAZY:
+        # Pydantic would check what these hold when the body takes it.
+        made = list.__class_getitem__(_prepared(inner[0]) if inner else Any)
+        return typing.Annotated[made, pydantic.AfterValidator(iter)] if lazy in _ITERATORS else made
     if origin in _CONTAINERS:
         made = tuple(each if each is Ellipsis else _prepared(each) for each in inner)
         if any(new is not old for new, old in zip(made, inner, strict=True)):

@@ -289,7 +289,9 @@ def _plain(hint: Any) -> Any:
 
 
 def _is_of_class(cls: Any, name: str, hint: Any) -> bool:
-    """Whether an annotation is of a class's own constant, or of something that no object has."""
+    """Whether an annotation is of a class's own constant, of something that no object has, or of a dependency."""
+    if _resolve.holds_marker(hint) or _resolve.marker_of(inspect.getattr_static(cls, name, None)) is not None:
+        return True
     while typing.get_origin(hint) is typing.Annotated:
         hint = hint.__origin__
     if hint is typing.ClassVar or typing.get_origin(hint) is typing.ClassVar:
