@@ -1,7 +1,7 @@
 """A JSON value as a type: with pydantic where it is installed, else by the few rules below.
 
-Text becomes bytes as base64 says, wherever an annotation names bytes (within a model or a dataclass pydantic's own rule holds,
-which is UTF-8). What cannot be checked is refused.
+Text becomes bytes as base64 says, wherever an annotation names bytes (for the fields of a class pydantic's own rule holds, which is
+UTF-8). What cannot be checked is refused.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ def with_default(hint: Any, default: Any) -> Any:
 
 def inner(hint: Any, step: int | str) -> Any:
     """The type of what stands at a place of a list, or under a key of an object; Any if the type does not say."""
+    hint = _hints.unaliased(hint)
     while typing.get_origin(hint) is typing.Annotated:
-        hint = hint.__origin__
+        hint = _hints.unaliased(hint.__origin__)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Union or origin is types.UnionType:
         found = {id(each): each for each in (inner(one, step) for one in args) if each is not Any}
@@ -100,29 +101,37 @@ def _takes_all(hint: Any) -> bool:
 # ------------------------------------------------------------------------------------------------------- with pydantic
 
 
-def _prepared(hint: Any) -> Any:
-    """A type as pydantic is to read it."""
+def _prepared(hint: Any, is_field: bool = False, seen: tuple[Any, ...] = ()) -> Any:
+    """A type as pydantic is to read it; ``is_field`` in a class, whose bytes pydantic reads by its own rule."""
     import pydantic
 
-    if hint is bytes:
+    def prepared(inner: Any) -> Any:
+        return inner if inner is Ellipsis else _prepared(inner, is_field, seen)
+
+    if hint is bytes and not is_field:
         return typing.Annotated[bytes, pydantic.BeforeValidator(_from_base64)]
     if _is_typed_dict(hint) and sys.version_info < (3, 12):
         return _typed_dict(hint)
+    if _hints.is_alias(hint) and not any(hint is each for each in seen):
+        seen = (*seen, hint)
+        return prepared(hint.__value__)
+    if hasattr(hint, "__supertype__"):
+        return prepared(hint.__supertype__)
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         if any(isinstance(each, pydantic.EncodedBytes) for each in hint.__metadata__):
             return hint
-        return typing.Annotated[(_prepared(inner[0]), *hint.__metadata__)]
+        return typing.Annotated[(prepared(inner[0]), *hint.__metadata__)]
     if origin is typing.Union or origin is types.UnionType:
-        return typing.Union[tuple(_prepared(each) for each in inner)]  # noqa: UP007
+        return typing.Union[tuple(map(prepared, inner))]  # noqa: UP007
     made: Any
-    lazy = hint if isinstance(hint, type) else origin
+    lazy = origin or (hint if isinstance(hint, type) else None)
     if lazy in _LAZY:
         # Pydantic would check what these hold when the body takes it.
-        made = list.__class_getitem__(_prepared(inner[0]) if inner else Any)
+        made = list.__class_getitem__(prepared(inner[0]) if inner else Any)
         return typing.Annotated[made, pydantic.AfterValidator(iter)] if lazy in _ITERATORS else made
     if origin in _CONTAINERS:
-        made = tuple(each if each is Ellipsis else _prepared(each) for each in inner)
+        made = tuple(map(prepared, inner))
         if any(new is not old for new, old in zip(made, inner, strict=True)):
             return origin[made]
     return hint
@@ -136,10 +145,14 @@ def _typed_dict(hint: Any) -> Any:
         return hint
     required = _required_keys(hint)
     fields = {
-        name: (typing_extensions.Required if name in required else typing_extensions.NotRequired)[_prepared(each)]
+        name: (typing_extensions.Required if name in required else typing_extensions.NotRequired)[_prepared(each, True)]
         for name, each in _field_hints(hint).items()
     }
-    return typing_extensions.TypedDict(hint.__name__, fields)  # type: ignore[operator]
+    make: Any = typing_extensions.TypedDict
+    made = make(hint.__name__, fields)
+    if hasattr(hint, "__pydantic_config__"):
+        made.__pydantic_config__ = hint.__pydantic_config__
+    return made
 
 
 def _from_base64(value: Any) -> Any:

@@ -177,10 +177,13 @@ def _fit_result(function: Any, args: list[Any], kwargs: dict[str, Any], path: tu
     places = _known(function)
     first, *further = path
     place = places.by_name.get(places.of_position(first) if isinstance(first, int) else places.of_name(first))
-    if place is None or _unpacked(place) is not None:
+    if place is None:
         return
+    hint = place.hint
+    if (unpacked := _unpacked(place)) is not None:
+        hint = _convert.inner(unpacked, first - len(places.positions) if isinstance(first, int) else first)
     holder: Any = args if isinstance(first, int) else kwargs
-    holder[first] = _replaced(holder[first], further, place.hint, place.what)
+    holder[first] = _replaced(holder[first], further, hint, place.what)
 
 
 def _replaced(value: Any, path: list[int | str], hint: Any, what: str) -> Any:
