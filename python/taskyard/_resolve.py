@@ -118,7 +118,7 @@ def _dependency(function: Any, parameter: inspect.Parameter, hint: Any) -> Depen
 RESOLVE = "import what it names where the function is defined, at run time too (not only under TYPE_CHECKING)"
 
 #: Words of an annotation that say that its parameter is to be injected.
-_WORDS = re.compile(r"Depends|Inject|\bSecurity\b")
+_WORDS = re.compile(r"Depends|\bInject(ed)?\b|\bSecurity\b")
 
 
 def _refuse_unclear(path: str, parameter: inspect.Parameter, hint: Any, function: Any) -> None:

@@ -11,10 +11,10 @@ import pytest
 from fastapi import Depends
 from pydantic import Field
 from support.project import Project
-from taskyard import FunctionRefused, InvalidArgument
+from taskyard import FunctionRefused, InvalidArgument, _identity
 from taskyard._codec import Payload
 from taskyard._tasks.travel import looked_at
-from taskyard.tasks import Task
+from taskyard.tasks import BackgroundTask, Task
 from taskyard.worker import _fit
 
 if TYPE_CHECKING:
@@ -190,9 +190,44 @@ def test_an_init_that_is_injected_into_and_cannot_be() -> None:
         given(Unclear, to="a", who="root")
 
 
+async def pays(amount: Annotated[int, Field(ge=1)], who: Annotated[str, Depends(print)] = "caller") -> Any:
+    return [amount, who]
+
+
+async def test_a_function_that_is_looked_at_runs_with_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_identity.FUNCTIONS.known, f"{__name__}:pays", pays)
+    monkeypatch.setitem(_identity.FUNCTIONS.known, f"{__name__}:plain", plain)
+
+    def shown(name: str, **kwargs: Any) -> Any:
+        payload = {"args": [], "kwargs": kwargs}
+        kind = f"{__name__}:{name}"
+        return looked_at(
+            {"state": "done", "kind": kind, "runtime": "python", "payload": payload, "payload_encoded": False}, None
+        )
+
+    for wrong in ({"amount": 0}, {"amount": 1, "who": "root"}):
+        task = shown("pays", **wrong)
+        assert task.kwargs == wrong
+        with pytest.raises(InvalidArgument):
+            await task.execute()
+        with pytest.raises(InvalidArgument):
+            await task()
+    # By hand nothing is injected, and a function that wants it does not run without.
+    with pytest.raises(FunctionRefused, match="`who`"):
+        await shown("pays", amount=1).execute()
+    with pytest.raises(FunctionRefused, match="`who`"):
+        await BackgroundTask(pays, 1).execute()
+    assert await BackgroundTask(pays, 1, who="mine").execute() == [1, "mine"]
+    assert await shown("plain", amount="1").execute() == 1
+
+
+async def plain(amount: Annotated[int, Field(ge=1)]) -> int:
+    return amount
+
+
 APP = """
     from typing import ClassVar
-    from taskyard.tasks import Task
+    from taskyard.tasks import BackgroundTask, Task
 
     class Report(Task):
         FOLDER: ClassVar[str] = "reports"

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Generator
 from typing import Any
 
+from .. import _codec, _resolve
 from ..errors import InvalidArgument
 from ..worker._threads import Threads
 from .base import Task
@@ -35,11 +36,28 @@ class BackgroundTask(Task):
         made.func, made.args, made.kwargs = function, tuple(args), kwargs
         return made
 
+    @classmethod
+    def seen_plain(cls, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> BackgroundTask:
+        """The task of a function that is stored as plain JSON. What a worker would refuse is shown, and not executed."""
+        from ..worker import _fit
+
+        try:
+            return cls.seen(function, *_fit.arguments(function, _codec.Payload(args, kwargs, False, None)))
+        except Exception as error:
+            made = cls.seen(function, args, kwargs)
+            object.__setattr__(made, "_refused", error)
+            return made
+
     def __call__(self) -> _Call:
         return _Call(self)
 
     async def execute(self) -> Any:
-        """Runs the function; its result."""
+        """Runs the function; its result. Nothing is injected here: that a worker does."""
+        if (why := self.__dict__.get("_refused")) is not None:
+            raise why
+        missing = set(_resolve.injected(self.func)) - self.kwargs.keys()
+        if missing:
+            _resolve.refuse_injection(self.func, f"{self.func!r}, which is executed by hand,")
         if inspect.iscoroutinefunction(self.func):
             return await self.func(*self.args, **self.kwargs)
         import asyncio

@@ -105,7 +105,8 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None) -> Task:
     attributes, args = _decoded(record["payload"], record["payload_encoded"])
     task: Task
     if cls is None and record["runtime"] == "python" and (function := _identity.FUNCTIONS.find(record["kind"])) is not None:
-        task = BackgroundTask.seen(function, args, attributes)
+        seen = BackgroundTask.seen if record["payload_encoded"] else BackgroundTask.seen_plain
+        task = seen(function, args, attributes)
     elif cls is None:
         task = Task.from_payload({name: value for name, value in attributes.items() if _is_free(name)})
     else:

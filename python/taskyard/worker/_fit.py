@@ -26,8 +26,7 @@ def arguments(function: Any, payload: Any) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a payload as the function takes them; raises ``InvalidArgument`` for what its caller may not give, and
     ``FunctionRefused`` for a function that cannot be run as it is meant."""
     args, kwargs = payload.args, payload.kwargs
-    cls = CLASSES.get(function)
-    if cls is not None:
+    if not payload.ours and (cls := CLASSES.get(function)) is not None:
         return [], class_attributes(cls, payload)
     injected = _identity.shape(function).injected
     if not injected.isdisjoint(kwargs):
