@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import _codec, _core, _identity, _port, _running
+from . import _codec, _core, _hints, _identity, _port, _resolve, _running
 from ._options import OPTIONS, describe, merge
 from ._references import Reference
 from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
@@ -174,13 +176,30 @@ def serialize_function(function: Any) -> bytes:
         ) from None
     try:
         # What is defined in the program's own file would refer to another program in a worker.
-        body: bytes = dill.dumps(function, recurse=function.__module__ == "__main__")
+        recurse = function.__module__ == "__main__"
+        body: bytes = dill.dumps(_with_dependencies(function) if recurse else function, recurse=recurse)
     except Exception as error:
         raise NotSerializable(
             f"{function!r} cannot be serialised with what it refers to: {error}",
             hint="pass what it needs as arguments, or define it at the top of a module",
         ) from error
     return body
+
+
+def _with_dependencies(function: Any) -> Any:
+    """The function with the annotations of its injected parameters as objects: the names of a text do not travel with it."""
+    names = _resolve.injected(function)
+    if not any(isinstance(function.__annotations__.get(name), str) for name in names):
+        return function
+    made = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
+    functools.update_wrapper(made, function)
+    del made.__wrapped__  # type: ignore[attr-defined]
+    made.__kwdefaults__ = function.__kwdefaults__
+    hints = _hints.of(function).hints
+    made.__annotations__ = {**function.__annotations__, **{name: hints[name] for name in names if name in hints}}
+    return made
 
 
 @contextmanager

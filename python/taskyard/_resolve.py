@@ -60,6 +60,10 @@ class _InjectedValue:
     def __repr__(self) -> str:
         return "INJECTED"
 
+    def __reduce__(self) -> str:
+        # The same wherever a function travels to.
+        return "INJECTED"
+
 
 #: The default to write for a parameter that ``Annotated[..., Depends(...)]`` fills.
 INJECTED: Any = _InjectedValue()

@@ -556,3 +556,34 @@ def test_a_server_serves_what_it_can_and_refuses_the_rest(project: Project) -> N
         assert (found["state"], found["attempt"]) == ("failed", 1), found
         assert found["error"]["type"] == "taskyard.errors.FunctionRefused" and "`who`" in found["error"]["message"], found
     assert server.stop() == 0
+
+
+PROGRAM = """
+    from __future__ import annotations
+    from typing import Annotated
+    from fastapi import Depends
+    from taskyard import QueuedTasks
+
+    def user():
+        return "nobody"
+
+    def make(by_whom):
+        async def local(x: int, *, who: Annotated[str, Depends(user)] = "caller", note: str = "none"):
+            return [x, who, note, by_whom]
+        return local
+
+    if __name__ == "__main__":
+        with QueuedTasks() as tasks:
+            print(tasks.add_task(make("program"), 1, note="a").id)
+"""
+
+
+def test_a_local_function_travels_with_its_dependencies(sqlite_project: Project) -> None:
+    project = sqlite_project
+    project.write("app.py", "")
+    project.write("program.py", PROGRAM)
+    program = project.program("program.py")
+    assert program.wait() == 0, program.output
+    server = project.server("--workers=1", app="app")
+    assert project.ended(program.output.strip())["result"] == [1, "nobody", "a", "program"]
+    assert server.stop() == 0
