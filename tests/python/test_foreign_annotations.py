@@ -587,3 +587,29 @@ def test_a_local_function_travels_with_its_dependencies(sqlite_project: Project)
     server = project.server("--workers=1", app="app")
     assert project.ended(program.output.strip())["result"] == [1, "nobody", "a", "program"]
     assert server.stop() == 0
+
+
+BARE = """
+    def typed(count: int, every: float = 1.0, *, data: bytes = b"", **further: list[int]):
+        return [count, every, data.decode(), further]
+
+    def untyped(count, every=1.0):
+        return [count, every]
+"""
+
+
+def test_an_application_that_does_not_use_pydantic(sqlite_project: Project) -> None:
+    # Pydantic is installed, and nothing has loaded it, or only its first module.
+    project = sqlite_project
+    project.write("app.py", BARE)
+    project.write("half.py", BARE + "\n    import pydantic\n")
+    for module in ("app", "half"):
+        kwargs = ("--kwargs", '{"data": "YQ==", "x": ["1"]}')
+        good = project.run("task", "add", f"{module}:typed", "--args", '["3", 1]', *kwargs).split()[-1]
+        wrong = project.run("task", "add", f"{module}:typed", "--args", '["x"]').split()[-1]
+        plain = project.run("task", "add", f"{module}:untyped", "--args", '["3"]').split()[-1]
+        server = project.server("--workers=1", app=module)
+        assert project.ended(good)["result"] == [3, 1.0, "a", {"x": [1]}]
+        assert project.ended(plain)["result"] == ["3", 1.0]
+        assert "`count` does not fit" in project.ended(wrong)["error"]["message"]
+        assert server.stop() == 0

@@ -50,12 +50,13 @@ def reader(hint: Any) -> Callable[[Any], Any]:
         return lambda value: value
     try:
         import pydantic
+        from pydantic.warnings import ArbitraryTypeWarning
     except ImportError:
         return lambda value: convert(hint, value)
     hint = _prepared(hint)
     with warnings.catch_warnings():
         # An annotation that is no type would let everything pass.
-        warnings.simplefilter("error", pydantic.warnings.ArbitraryTypeWarning)
+        warnings.simplefilter("error", ArbitraryTypeWarning)
         try:
             return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True)).validate_python
         except pydantic.PydanticUserError as error:
@@ -66,8 +67,9 @@ def reader(hint: Any) -> Callable[[Any], Any]:
 
 def with_default(hint: Any, default: Any) -> Any:
     """An annotation with the limits that stand in the default: ``n: int = Field(ge=1)``."""
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is None or not isinstance(default, pydantic.fields.FieldInfo) or isinstance(hint, _hints.Unresolved):
+    # Where nobody has loaded this, there is none. (Pydantic itself loads its modules when they are first used.)
+    fields = sys.modules.get("pydantic.fields")
+    if fields is None or not isinstance(default, fields.FieldInfo) or isinstance(hint, _hints.Unresolved):
         return hint
     return typing.Annotated[Any if hint is None else hint, default]
 
