@@ -32,7 +32,7 @@ use crate::seal::{Keys, NoKeys};
 use crate::store::{ControlReply, Store};
 use crate::task::NewTask;
 use crate::{Error, Limits, Result, TaskId};
-use adder::Adder;
+use adder::{Adder, Ticket};
 use waiter::Waiter;
 use watch::Hub;
 
@@ -45,7 +45,8 @@ pub struct ClientConfig {
     pub max_retries: u32,
     /// The longest attempt of tasks that do not say (default 300 s; `None` = no limit).
     pub timeout: Option<Duration>,
-    /// Additions that may wait in memory while the database is away (default 10,000).
+    /// Additions in memory that are not decided, at any time (default 10,000). A larger group is taken when it is the only
+    /// one.
     pub waiting_max: usize,
     /// Their size in bytes (default 64 MiB).
     pub waiting_bytes_max: usize,
@@ -127,8 +128,9 @@ impl Client {
 
     /// Adds a task, and returns a reference to it once it is stored. To wait for its result: [`TaskRef::wait`].
     ///
-    /// Additions of concurrent callers are written together. While the database is away this waits; if the future is
-    /// dropped before it is ready, the task may be stored or not.
+    /// Additions of concurrent callers are written together. While the database is away, or another transaction holds
+    /// locked what this one needs, this waits; over the bound on what waits ([`ClientConfig::waiting_max`]) it waits for
+    /// room. If the future is dropped before it is ready, the task may be stored or not.
     ///
     /// ```no_run
     /// # async fn example(client: taskyard_core::Client) -> taskyard_core::Result<()> {
@@ -144,13 +146,18 @@ impl Client {
     /// A call that cannot be stored (arguments, names, limits), [`Error::QueueUnavailable`], [`Error::UnknownParent`],
     /// [`Error::DuplicateId`], or the database's refusal.
     pub async fn add<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
-        let task = self.add_later(call)?;
+        let mut refs = self.push_when_room(self.settled([call])?).await?;
+        let task = refs.pop().expect("one call gives one reference");
         task.get_task_id().await?;
         Ok(task)
     }
 
     /// Adds a task without waiting: it is in memory when this returns, and is lost if the process is killed before it
     /// is written. [`TaskRef::get_task_id`] or [`Client::flush`] waits for that.
+    ///
+    /// Over the bound on what waits ([`ClientConfig::waiting_max`]) it blocks its thread until there is room, and is
+    /// refused if nothing is written for five seconds, while the database is away, or where the client's runtime is this
+    /// thread only.
     ///
     /// What is left when the last handle is dropped, or when the runtime ends, is written within five seconds; a task
     /// that could not be written is named on stderr (or by `tracing`, if the program has a subscriber).
@@ -159,7 +166,7 @@ impl Client {
     /// A call that cannot be stored (arguments, names, limits), or [`Error::QueueUnavailable`]. A refusal of the
     /// database is returned by [`TaskRef::get_task_id`].
     pub fn add_later<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
-        let mut refs = self.push(vec![call])?;
+        let mut refs = self.push_tasks(self.settled([call])?)?;
         Ok(refs.pop().expect("one call gives one reference"))
     }
 
@@ -168,7 +175,7 @@ impl Client {
     /// # Errors
     /// As [`Client::add`], and [`Error::Cycle`].
     pub async fn add_tasks<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
-        let tasks = self.add_tasks_later(calls)?;
+        let tasks = self.push_when_room(self.settled(calls)?).await?;
         stored(&tasks).await?;
         Ok(tasks)
     }
@@ -178,26 +185,30 @@ impl Client {
     /// # Errors
     /// As [`Client::add_later`], and [`Error::Cycle`].
     pub fn add_tasks_later<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
-        self.push(calls.into_iter().collect())
+        self.push_tasks(self.settled(calls)?)
     }
 
-    fn push<T>(&self, calls: Vec<Call<T>>) -> Result<Vec<TaskRef<T>>> {
-        let tasks = {
-            let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            calls.into_iter().map(|call| call.into_task(&config)).collect::<Result<Vec<NewTask>>>()?
-        };
-        self.push_tasks(tasks)
+    fn settled<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<NewTask>> {
+        let calls: Vec<Call<T>> = calls.into_iter().collect();
+        let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        calls.into_iter().map(|call| call.into_task(&config)).collect()
     }
 
     fn push_tasks<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
         crate::graph::check_cycles(&tasks)?;
-        let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
-        let ticket = self.adder.push(tasks)?;
-        Ok(ids
-            .into_iter()
-            .enumerate()
-            .map(|(place, id)| TaskRef::added(self.clone(), id, Arc::clone(&ticket), place))
-            .collect())
+        let ids = ids(&tasks);
+        Ok(self.refs(ids, &self.adder.push(tasks)?))
+    }
+
+    async fn push_when_room<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
+        crate::graph::check_cycles(&tasks)?;
+        let ids = ids(&tasks);
+        Ok(self.refs(ids, &self.adder.push_when_room(tasks).await?))
+    }
+
+    fn refs<T>(&self, ids: Vec<TaskId>, ticket: &Arc<Ticket>) -> Vec<TaskRef<T>> {
+        let refs = ids.into_iter().enumerate();
+        refs.map(|(place, id)| TaskRef::added(self.clone(), id, Arc::clone(ticket), place)).collect()
     }
 
     /// A reference to any task; whether it exists shows when it is used.
@@ -254,6 +265,10 @@ impl Client {
         self.flush().await?;
         self.store.retry(ids).await
     }
+}
+
+fn ids(tasks: &[NewTask]) -> Vec<TaskId> {
+    tasks.iter().map(|task| task.id).collect()
 }
 
 /// Waits until tasks that were added together are stored.

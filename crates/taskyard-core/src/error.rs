@@ -91,8 +91,8 @@ pub enum Error {
     /// A schedule's rule that can never be right; the text names the place.
     #[error("the rule of the schedule: {0}")]
     InvalidSchedule(String),
-    /// Too much waits in memory for a database that is away.
-    #[error("the database is away and {waiting} additions ({bytes} bytes) wait in memory: {cause}")]
+    /// Too much waits in memory for the database: it is away, or others hold locked what is needed.
+    #[error("{waiting} additions ({bytes} bytes) wait in memory for the database: {cause}")]
     QueueUnavailable {
         /// Additions waiting.
         waiting: usize,

@@ -172,6 +172,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// unknown until [`Store::added`] has answered.
     async fn add_batch(&self, request: AddRequest<'_>) -> Result<Vec<Added>>;
 
+    /// [`Store::add_batch`] with a limit for locks: if other transactions hold what it needs locked for longer, it is answered
+    /// `Locked`, and nothing was added. Without such a limit that is so after a second. A store without locks of its own on
+    /// parts of the database needs none.
+    async fn add_batch_within(&self, request: AddRequest<'_>, lock_wait: Duration) -> Result<Vec<Added>> {
+        let _ = lock_wait;
+        self.add_batch(request).await
+    }
+
     /// [`Store::add_batch`] under a new id.
     async fn add(&self, batch: &[NewTask]) -> Result<Vec<Added>> {
         self.add_batch(AddRequest::new(batch)).await

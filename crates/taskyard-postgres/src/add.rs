@@ -25,23 +25,26 @@ use crate::store::Inner;
 
 const SQL: &str = "SELECT taskyard.task_add_as($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
                    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
+/// The same as a statement of its own, with its limit for locks.
+const ALONE: &str = "SELECT taskyard.task_add_as($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+                     $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) FROM pg_catalog.set_config('lock_timeout', $28, true)";
 
-/// How long a transaction that adds tasks waits for a lock: as long as other additions of this process wait for it.
-const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// How long an addition waits for a lock, unless its caller says otherwise.
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(1);
 /// Tasks of one statement.
 const CHUNK_TASKS_MAX: usize = 2_000;
 /// Bytes of one statement, roughly: the arrays stand in the server's memory.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 
 /// Adds all or none.
-pub(crate) async fn add(store: &Inner, request: AddRequest<'_>) -> Result<Vec<Added>> {
+pub(crate) async fn add(store: &Inner, request: AddRequest<'_>, lock_wait: Duration) -> Result<Vec<Added>> {
     let AddRequest { id, batch } = request;
     if batch.is_empty() {
         return Ok(Vec::new());
     }
     let plain = batch.iter().all(|task| task.parents.is_empty() && task.unique.is_none());
     if plain {
-        let told = add_plain(store, id, batch).await?;
+        let told = add_plain(store, id, batch, lock_wait).await?;
         if told {
             store.bells.work.ring()
         } else {
@@ -49,7 +52,7 @@ pub(crate) async fn add(store: &Inner, request: AddRequest<'_>) -> Result<Vec<Ad
         }
         return Ok(batch.iter().map(|task| Added { id: task.id, existing: false }).collect());
     }
-    let added = rerunning(|| add_linked(store, id, batch)).await?;
+    let added = rerunning(|| add_linked(store, id, batch, lock_wait)).await?;
     store.tell_work();
     Ok(added)
 }
@@ -86,21 +89,24 @@ pub(crate) async fn check(store: &Inner) -> Result<()> {
 }
 
 /// Answers whether others have been told.
-async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask]) -> Result<bool> {
+async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask], lock_wait: Duration) -> Result<bool> {
     let chunks = chunks(batch.iter());
     if let [chunk] = chunks.as_slice() {
         let arrays = Arrays::of(Some(id), chunk, None);
+        let lock_timeout = lock_wait.as_millis().max(1).to_string();
+        let mut params = arrays.params().to_vec();
+        params.push((&lock_timeout, Type::TEXT));
         if !(store.options.notify && store.notifier.may_tell_work()) {
-            store.pool.query(Role::Ask, SQL, &arrays.params()).await?;
+            store.pool.query(Role::Ask, ALONE, &params).await?;
             return Ok(false);
         }
         let channels = [store.options.notify_channel.as_str()];
         let behind: Params<'_> = &[(&channels.as_slice(), Type::TEXT_ARRAY)];
-        store.pool.query_and_send(Role::Ask, SQL, &arrays.params(), (notify::SQL, behind)).await?;
+        store.pool.query_and_send(Role::Ask, ALONE, &params, (notify::SQL, behind)).await?;
         return Ok(true);
     }
     rerunning(|| async {
-        let transaction = store.pool.begin(Role::Ask, LOCK_WAIT).await?;
+        let transaction = store.pool.begin(Role::Ask, lock_wait).await?;
         for chunk in &chunks {
             let arrays = Arrays::of(Some(id), chunk, None);
             if let Err(interrupted) = transaction.query(SQL, &arrays.params()).await {
@@ -130,8 +136,13 @@ fn chunks<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Vec<&'a NewTask>>
     chunks
 }
 
-async fn add_linked(store: &Inner, id: AdditionId, batch: &[NewTask]) -> Result<Vec<Added>, Interrupted> {
-    let transaction = store.pool.begin(Role::Ask, LOCK_WAIT).await?;
+async fn add_linked(
+    store: &Inner,
+    id: AdditionId,
+    batch: &[NewTask],
+    lock_wait: Duration,
+) -> Result<Vec<Added>, Interrupted> {
+    let transaction = store.pool.begin(Role::Ask, lock_wait).await?;
     match linked(&transaction, Some(id), batch).await {
         Ok(added) => {
             transaction.commit().await?;

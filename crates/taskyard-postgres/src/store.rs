@@ -252,7 +252,11 @@ impl Store for PostgresStore {
 
     async fn add_batch(&self, request: AddRequest<'_>) -> Result<Vec<Added>> {
         self.tell_others();
-        add::add(&self.inner, request).await
+        add::add(&self.inner, request, add::LOCK_WAIT).await
+    }
+
+    async fn add_batch_within(&self, request: AddRequest<'_>, lock_wait: Duration) -> Result<Vec<Added>> {
+        add::add(&self.inner, request, lock_wait).await
     }
 
     async fn added(&self, addition: AdditionId, ids: &[TaskId]) -> Result<Vec<bool>> {

@@ -218,9 +218,22 @@ impl Inner {
         self.with(Weight::default(), Then { question, ..then })
     }
 
-    fn add(self: &Arc<Self>, tasks: Vec<NewTask>) -> PyResult<Result<Addition>> {
-        if let State::Open(taskyard) = &*self.lock() {
-            return Ok(taskyard.add_settled(tasks).map(Addition::here));
+    /// Adds these; over the bound on what waits, this thread waits for room, and others run meanwhile.
+    fn add(self: &Arc<Self>, py: Python<'_>, tasks: Vec<NewTask>) -> PyResult<Result<Addition>> {
+        let mut tasks = tasks;
+        let full = match &*self.lock() {
+            State::Open(taskyard) => match taskyard.add_settled_now(tasks) {
+                Ok(Err(outside)) => {
+                    tasks = outside;
+                    Some(taskyard.clone())
+                }
+                Ok(Ok(refs)) => return Ok(Ok(Addition::here(refs))),
+                Err(error) => return Ok(Err(error)),
+            },
+            _ => None,
+        };
+        if let Some(taskyard) = full {
+            return Ok(py.detach(|| taskyard.add_settled(tasks)).map(Addition::here));
         }
         let cell = Cell::new("an addition");
         let weight = Weight { additions: tasks.len(), bytes: tasks.iter().map(NewTask::weight).sum() };
@@ -313,7 +326,7 @@ impl Queue {
         for task in tasks {
             settled.push(self.settle(py, draft(py, task.cast::<PyDict>()?)?)?);
         }
-        inner.add(settled)?.map_err(|error| errors::raised(py, &error))
+        inner.add(py, settled)?.map_err(|error| errors::raised(py, &error))
     }
 
     /// Asks about a task, or does something to it.

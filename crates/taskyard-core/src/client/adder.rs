@@ -2,31 +2,37 @@
 //!
 //! The first push is written at once; whatever arrives while a write is in flight is the next batch. A group (one
 //! `add_tasks`) is atomic: when a batch of several groups is refused, each group is tried by itself, so that one
-//! caller's unknown parent is nobody else's. While the database is away everything waits here, in order, up to the
-//! bounds of the configuration.
+//! caller's unknown parent is nobody else's ([`write`]). A group that meets a lock of another transaction is set
+//! aside and tried apart, and with it what depends on it; the others go on ([`aside`]). While the database is away
+//! everything waits here, in order.
+//!
+//! What is not decided, wherever it is, is bounded by the configuration at all times ([`room`]): an addition over the
+//! bound waits until others are decided, and is refused while the database is away or nothing is decided any more.
 //!
 //! Once the last handle is gone, or the runtime ends, the rest is written within [`CLOSING`], and what could not be
 //! written is named, id and kind each ([`leaving`]).
 
+mod aside;
 mod leaving;
+mod room;
+mod write;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
+use self::aside::Aside;
+use self::write::Batch;
 use super::ClientConfig;
-use crate::failpoint;
-use crate::store::{AddRequest, Added, ControlReply, Store};
+use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
-use crate::{AdditionId, Error, Result, TaskId};
+use crate::{Error, Result, TaskId};
 
 /// Tasks in one statement at most.
 const BATCH_MAX: usize = 10_000;
-/// The longest pause between two tries while the database is away.
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long the rest may take once the last handle is gone, or the runtime has ended.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -37,6 +43,8 @@ pub(super) struct Ticket {
     written: Notify,
     observed: AtomicBool,
     first: TaskId,
+    tasks: usize,
+    bytes: usize,
 }
 
 impl Ticket {
@@ -57,10 +65,13 @@ impl Ticket {
         }
     }
 
-    fn settle(&self, outcome: Result<Vec<Added>>) {
-        if self.outcome.set(outcome).is_ok() {
+    /// Whether this was the first outcome: a later one does not count.
+    fn settle(&self, outcome: Result<Vec<Added>>) -> bool {
+        let first = self.outcome.set(outcome).is_ok();
+        if first {
             self.written.notify_waiters();
         }
+        first
     }
 }
 
@@ -86,17 +97,27 @@ pub(super) enum Verb {
     Priority(i32),
 }
 
+/// Where the answer of a control call goes.
+type ControlSender = oneshot::Sender<Result<ControlReply>>;
+
 enum Push {
-    Add { tasks: Vec<NewTask>, bytes: usize, ticket: Arc<Ticket> },
-    Control { verb: Verb, id: TaskId, reply: oneshot::Sender<Result<ControlReply>> },
+    Add { tasks: Vec<NewTask>, ticket: Arc<Ticket> },
+    Control { verb: Verb, id: TaskId, reply: ControlSender },
     Flush(oneshot::Sender<()>),
 }
 
 #[derive(Default)]
 struct Waiting {
     pushes: VecDeque<Push>,
+    /// Tasks that are not decided: those of `pushes`, and those that the writer has. And their size.
     tasks: usize,
     bytes: usize,
+    /// When something was decided last, or, if that is later, when the first of these tasks came.
+    progress: Option<Instant>,
+    /// Threads that wait for room.
+    blocked: usize,
+    /// Tasks that are set aside.
+    aside: usize,
     closed: bool,
     /// It was closed, and the time for that is over: nothing is tried twice any more.
     given_up: bool,
@@ -113,11 +134,24 @@ struct Shared {
     lost: Notify,
     /// The last handle is gone.
     left: Notify,
+    /// There may be room, for the caller that has the turn.
+    room: Notify,
+    /// The same for threads.
+    room_of_threads: Condvar,
+    /// Callers that wait for room, in their order.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides a group.
+    fn settle(&self, ticket: &Ticket, outcome: Result<Vec<Added>>) {
+        if ticket.settle(outcome) {
+            self.decided(ticket.tasks, ticket.bytes);
+        }
     }
 }
 
@@ -126,6 +160,8 @@ impl Shared {
 pub(super) struct Adder {
     shared: Arc<Shared>,
     config: Arc<RwLock<ClientConfig>>,
+    /// The runtime that the writer runs on.
+    runtime: tokio::runtime::Handle,
 }
 
 impl std::fmt::Debug for Adder {
@@ -139,6 +175,7 @@ impl Drop for Adder {
         self.shared.lock().closed = true;
         self.shared.pushed.notify_one();
         self.shared.left.notify_one();
+        self.shared.tell_room();
     }
 }
 
@@ -155,44 +192,10 @@ impl Adder {
             aliases: HashMap::new(),
             taken: VecDeque::new(),
             writing: None,
+            aside: Aside::default(),
         };
         runtime.spawn(leaving::guarded(writer));
-        Arc::new(Self { shared, config })
-    }
-
-    /// Queues one atomic group.
-    pub(super) fn push(&self, tasks: Vec<NewTask>) -> Result<Arc<Ticket>> {
-        let bytes = tasks.iter().map(NewTask::weight).sum();
-        let ticket = Arc::new(Ticket {
-            outcome: OnceLock::new(),
-            written: Notify::new(),
-            observed: AtomicBool::new(false),
-            first: tasks.first().map_or(TaskId(uuid::Uuid::nil()), |task| task.id),
-        });
-        if tasks.is_empty() {
-            ticket.settle(Ok(Vec::new()));
-            return Ok(ticket);
-        }
-        let mut waiting = self.shared.lock();
-        if waiting.closed {
-            return Err(Error::ShutDown("this client"));
-        }
-        if let Some(cause) = &waiting.away {
-            let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
-            if waiting.tasks + tasks.len() > config.waiting_max || waiting.bytes + bytes > config.waiting_bytes_max {
-                return Err(Error::QueueUnavailable {
-                    waiting: waiting.tasks,
-                    bytes: waiting.bytes,
-                    cause: cause.clone(),
-                });
-            }
-        }
-        waiting.tasks += tasks.len();
-        waiting.bytes += bytes;
-        waiting.pushes.push_back(Push::Add { tasks, bytes, ticket: Arc::clone(&ticket) });
-        drop(waiting);
-        self.shared.pushed.notify_one();
-        Ok(ticket)
+        Arc::new(Self { shared, config, runtime: runtime.clone() })
     }
 
     /// Takes a group back: what was not handed to the database yet is never sent, and what may have been is cancelled right
@@ -204,15 +207,13 @@ impl Adder {
         let cause = waiting.away.clone().unwrap_or_else(|| "it has not answered yet".into());
         let is_it = |push: &Push| matches!(push, Push::Add { ticket: other, .. } if Arc::ptr_eq(other, ticket));
         let place = waiting.pushes.iter().position(is_it);
-        if let Some(Push::Add { tasks, bytes, .. }) = place.and_then(|place| waiting.pushes.remove(place)) {
-            waiting.tasks -= tasks.len();
-            waiting.bytes -= bytes;
-        } else if ticket.peek().is_none() {
+        let removed = place.and_then(|place| waiting.pushes.remove(place));
+        if removed.is_none() && ticket.peek().is_none() {
             // The writer has it.
             waiting.withdrawn.extend(ids);
         }
         drop(waiting);
-        ticket.settle(Err(Error::QueueUnavailable { waiting: count, bytes: size, cause }));
+        self.shared.settle(ticket, Err(Error::QueueUnavailable { waiting: count, bytes: size, cause }));
         if place.is_none() {
             for id in ids {
                 drop(self.control(Verb::Withdraw, *id));
@@ -257,10 +258,11 @@ impl Adder {
         drop(waiting);
         self.shared.lost.notify_one();
         self.shared.pushed.notify_one();
+        self.shared.tell_room();
         let error = Error::QueueUnavailable { waiting: tasks, bytes, cause };
         for push in left {
             if let Push::Add { tasks, ticket, .. } = push {
-                leaving::lose(&tasks, &ticket, &error);
+                leaving::lose(&self.shared, &tasks, &ticket, &error);
             }
         }
         match flushed {
@@ -278,56 +280,10 @@ struct Writer {
     aliases: HashMap<TaskId, TaskId>,
     /// Taken from what waits, and not begun.
     taken: VecDeque<Work>,
-    /// Begun, until every group of it is settled. After an interruption it may have been written or not.
+    /// Begun, until every group of it is settled or set aside. After an interruption it may have been written or not.
     writing: Option<Batch>,
-}
-
-/// Groups that are written by one statement, one behind the other.
-#[derive(Default)]
-struct Batch {
-    tasks: Vec<NewTask>,
-    /// How many tasks each has.
-    groups: Vec<(usize, Arc<Ticket>)>,
-    /// The last try to write what is not settled.
-    addition: Option<AdditionId>,
-}
-
-impl Batch {
-    fn push(&mut self, tasks: Vec<NewTask>, ticket: Arc<Ticket>) {
-        self.groups.push((tasks.len(), ticket));
-        if self.tasks.is_empty() {
-            self.tasks = tasks;
-        } else {
-            self.tasks.extend(tasks);
-        }
-    }
-
-    /// What is left of it without the groups that are settled before it is written.
-    fn without_withdrawn(mut self) -> Self {
-        if self.groups.iter().all(|(_, ticket)| ticket.peek().is_none()) {
-            return self;
-        }
-        let mut left = Self::default();
-        let mut tasks = std::mem::take(&mut self.tasks).into_iter();
-        for (size, ticket) in self.groups {
-            let group = tasks.by_ref().take(size).collect();
-            if ticket.peek().is_none() {
-                left.push(group, ticket);
-            }
-        }
-        left
-    }
-
-    /// Each group with its tasks; and the last try.
-    fn parts(&mut self) -> (impl Iterator<Item = (&[NewTask], &Arc<Ticket>)>, &mut Option<AdditionId>) {
-        let mut rest = self.tasks.as_slice();
-        let groups = self.groups.iter().map(move |(size, ticket)| {
-            let (tasks, after) = rest.split_at(*size);
-            rest = after;
-            (tasks, ticket)
-        });
-        (groups, &mut self.addition)
-    }
+    /// What met locks, and what must not overtake it.
+    aside: Aside,
 }
 
 impl Writer {
@@ -339,20 +295,29 @@ impl Writer {
                 match work {
                     Work::Add(batch) => self.add(batch).await,
                     Work::Control { verb, calls } => self.control(verb, calls).await,
-                    Work::Flush(reply) => drop(reply.send(())),
+                    Work::Flush(reply) => self.flush(reply),
                 }
             }
-            let closed = {
+            if self.aside.is_due() {
+                self.retry_aside().await;
+            }
+            let (closed, given_up) = {
                 let mut waiting = self.shared.lock();
                 self.taken = Self::take(&mut waiting);
-                waiting.closed
+                (waiting.closed, waiting.given_up)
             };
+            if given_up {
+                self.lose_aside();
+            }
             if self.taken.is_empty() {
-                if closed {
+                if closed && self.aside.is_empty() {
                     return;
                 }
-                // A push since the look left a permit, so this never sleeps through one.
-                self.shared.pushed.notified().await;
+                tokio::select! {
+                    // A push since the look left a permit, so this never sleeps through one.
+                    () = self.shared.pushed.notified() => {}
+                    () = self.aside.due() => {}
+                }
             }
         }
     }
@@ -364,15 +329,13 @@ impl Writer {
         while taken < BATCH_MAX {
             let Some(push) = waiting.pushes.pop_front() else { break };
             match (push, works.back_mut()) {
-                (Push::Add { tasks, bytes, ticket }, last) => {
+                (Push::Add { tasks, ticket }, last) => {
                     taken += tasks.len();
-                    waiting.tasks -= tasks.len();
-                    waiting.bytes -= bytes;
                     if let Some(Work::Add(batch)) = last {
-                        batch.push(tasks, ticket);
+                        batch.push(tasks, ticket, None);
                     } else {
                         let mut batch = Batch::default();
-                        batch.push(tasks, ticket);
+                        batch.push(tasks, ticket, None);
                         works.push_back(Work::Add(batch));
                     }
                 }
@@ -390,58 +353,17 @@ impl Writer {
         works
     }
 
-    async fn add(&mut self, batch: Batch) {
-        let mut batch = batch.without_withdrawn();
-        if batch.groups.is_empty() {
+    /// Carries out control calls; those of tasks that are set aside once these are written.
+    async fn control(&mut self, verb: Verb, mut calls: Vec<(TaskId, ControlSender)>) {
+        if !self.aside.is_empty() {
+            let waiting: Vec<_> = calls.extract_if(.., |(id, _)| self.aside.has(*id)).collect();
+            for (id, reply) in waiting {
+                self.aside.put_control(verb.clone(), id, reply);
+            }
+        }
+        if calls.is_empty() {
             return;
         }
-        if !self.aliases.is_empty() {
-            for task in batch.tasks.iter_mut().filter(|task| !task.parents.is_empty()) {
-                task.rename_parents(|parent| self.aliases.get(&parent).copied().unwrap_or(parent));
-            }
-        }
-        let Self { store, shared, aliases, writing, .. } = self;
-        let batch = writing.insert(batch);
-        let mut write = Write { store: store.as_ref(), shared, aliases, addition: &mut batch.addition };
-        match write.first(&batch.tasks).await {
-            Ok(added) => {
-                let mut added = added.into_iter();
-                for (size, ticket) in &batch.groups {
-                    ticket.settle(Ok(added.by_ref().take(*size).collect()));
-                }
-            }
-            // Transient ones come back only once the client was closed.
-            Err(error) if batch.groups.len() == 1 || error.is_transient() => {
-                batch.groups.iter().for_each(|(_, ticket)| ticket.settle(Err(error.clone())));
-            }
-            Err(_) => {
-                let (groups, addition) = batch.parts();
-                let mut write = Write { store: store.as_ref(), shared, aliases, addition };
-                for (tasks, ticket) in groups.filter(|(_, ticket)| ticket.peek().is_none()) {
-                    ticket.settle(write.first(tasks).await);
-                }
-            }
-        }
-        *writing = None;
-        shared.lock().withdrawn.clear();
-    }
-
-    /// Brings to its end what an interruption left begun.
-    async fn settle_interrupted(&mut self) {
-        let Self { store, shared, aliases, writing, .. } = self;
-        let Some(batch) = writing else { return };
-        let (groups, addition) = batch.parts();
-        let begun = *addition;
-        let mut write = Write { store: store.as_ref(), shared, aliases, addition };
-        for (tasks, ticket) in groups.filter(|(_, ticket)| ticket.peek().is_none()) {
-            // What was tried for all of them is asked for each of them.
-            *write.addition = begun;
-            ticket.settle(write.again(tasks).await);
-        }
-        *writing = None;
-    }
-
-    async fn control(&self, verb: Verb, calls: Vec<(TaskId, oneshot::Sender<Result<ControlReply>>)>) {
         let meant = |id: &TaskId| self.aliases.get(id).filter(|_| verb != Verb::Withdraw).copied().unwrap_or(*id);
         let ids: Vec<TaskId> = calls.iter().map(|(id, _)| meant(id)).collect();
         let replies = match &verb {
@@ -465,133 +387,6 @@ impl Writer {
 
 enum Work {
     Add(Batch),
-    Control { verb: Verb, calls: Vec<(TaskId, oneshot::Sender<Result<ControlReply>>)> },
+    Control { verb: Verb, calls: Vec<(TaskId, ControlSender)> },
     Flush(oneshot::Sender<()>),
-}
-
-/// What writing a batch needs of the writer.
-struct Write<'a> {
-    store: &'a dyn Store,
-    shared: &'a Shared,
-    aliases: &'a mut HashMap<TaskId, TaskId>,
-    addition: &'a mut Option<AdditionId>,
-}
-
-impl Write<'_> {
-    /// Writes one batch, however long the database is away; only a refusal comes back.
-    async fn first(&mut self, batch: &[NewTask]) -> Result<Vec<Added>> {
-        let request = AddRequest::new(batch);
-        *self.addition = Some(request.id);
-        failpoint!("add", Before);
-        let added = self.store.add_batch(request).await;
-        failpoint!("add", After);
-        let added = match added {
-            Err(error) if error.is_transient() => self.go_on(batch, request.id, Some(error)).await,
-            added => added,
-        };
-        self.known(batch, added)
-    }
-
-    /// The same for a batch that an interruption left begun: it may have been written.
-    async fn again(&mut self, batch: &[NewTask]) -> Result<Vec<Added>> {
-        let Some(addition) = *self.addition else { return self.first(batch).await };
-        let added = self.go_on(batch, addition, None).await;
-        self.known(batch, added)
-    }
-
-    fn known(&mut self, batch: &[NewTask], added: Result<Vec<Added>>) -> Result<Vec<Added>> {
-        self.shared.lock().away = None;
-        if let Ok(added) = &added {
-            for (task, added) in batch.iter().zip(added).filter(|(task, added)| task.id != added.id) {
-                if self.aliases.len() >= BATCH_MAX {
-                    self.aliases.clear();
-                }
-                self.aliases.insert(task.id, added.id);
-            }
-        }
-        added
-    }
-
-    /// Goes on after a try whose outcome is unknown: asks for it, which decides it, and tries again if nothing was stored.
-    async fn go_on(
-        &mut self,
-        batch: &[NewTask],
-        mut addition: AdditionId,
-        mut error: Option<Error>,
-    ) -> Result<Vec<Added>> {
-        let mut pause = Duration::from_millis(50);
-        let mut answers: HashMap<TaskId, Added> = HashMap::with_capacity(batch.len());
-        let mut left: Vec<NewTask> = batch.to_vec();
-        loop {
-            if let Some(error) = &error {
-                self.pause(error, batch, pause).await?;
-                pause = (pause * 2).min(BACKOFF_MAX);
-            }
-            let ids: Vec<TaskId> = left.iter().map(|task| task.id).collect();
-            let stored = match self.store.added(addition, &ids).await {
-                Ok(stored) => stored,
-                Err(again) if again.is_transient() => {
-                    error = Some(again);
-                    continue;
-                }
-                Err(refusal) => return Err(refusal),
-            };
-            if let Some(first) = stored.iter().position(|stored| *stored) {
-                // A batch is atomic: what is missing of it has a key that another task held, or an id of it was taken before.
-                if left.iter().zip(&stored).any(|(task, stored)| !stored && task.unique.is_none()) {
-                    return Err(Error::DuplicateId(ids[first]));
-                }
-                let found = ids.iter().zip(&stored).filter(|(_, stored)| **stored);
-                answers.extend(found.map(|(id, _)| (*id, Added { id: *id, existing: false })));
-                left.retain(|task| !answers.contains_key(&task.id));
-            }
-            for id in &self.shared.lock().withdrawn {
-                // Its ticket is settled: nobody is told this.
-                answers.entry(*id).or_insert(Added { id: *id, existing: false });
-            }
-            left.retain(|task| !answers.contains_key(&task.id));
-            if !left.is_empty() {
-                let request = AddRequest::new(&left);
-                addition = request.id;
-                *self.addition = Some(addition);
-                match self.store.add_batch(request).await {
-                    Ok(added) => answers.extend(left.iter().map(|task| task.id).zip(added)),
-                    Err(again) if again.is_transient() => {
-                        error = Some(again);
-                        continue;
-                    }
-                    Err(refusal) => return Err(refusal),
-                }
-            }
-            return Ok(batch.iter().map(|task| answers[&task.id]).collect());
-        }
-    }
-
-    fn give_up(&self, batch: &[NewTask], error: &Error) -> Result<()> {
-        leaving::name(batch, "may be lost: whether it was written is not known at the shutdown", error);
-        Err(error.clone())
-    }
-
-    /// Notes that the database is away and waits before the next try.
-    ///
-    /// # Errors
-    /// The error given, if the client is closed meanwhile.
-    async fn pause(&self, error: &Error, batch: &[NewTask], pause: Duration) -> Result<()> {
-        let (is_news, given_up) = {
-            let mut waiting = self.shared.lock();
-            (waiting.away.replace(error.to_string()).is_none(), waiting.given_up)
-        };
-        if given_up {
-            return self.give_up(batch, error);
-        }
-        if is_news {
-            tracing::warn!(%error, waiting = batch.len(), "the database is away; additions wait in memory");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => Ok(()),
-            () = self.shared.lost.notified() => {
-                self.give_up(batch, error)
-            }
-        }
-    }
 }

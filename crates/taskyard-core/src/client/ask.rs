@@ -204,7 +204,7 @@ impl Client {
         let known = |id: TaskId| client.get::<serde_json::Value>(id);
         Ok(match ask {
             Ask::Add(drafts) => {
-                let refs = self.add_settled(self.settle_drafts(drafts)?)?;
+                let refs = self.push_beyond(self.settle_drafts(drafts)?)?;
                 Box::pin(async move {
                     let mut added = Vec::with_capacity(refs.len());
                     for task in &refs {
@@ -336,12 +336,35 @@ impl Client {
         }
     }
 
-    /// Adds all of these or none, each settled before ([`Draft::settle`]).
+    /// Adds all of these or none, each settled before ([`Draft::settle`]). Over the bound on what waits it blocks its thread,
+    /// as [`Client::add_later`] does.
     ///
     /// # Errors
     /// [`Error::Cycle`], [`Error::QueueUnavailable`].
     pub fn add_settled(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef>> {
         self.push_tasks(tasks)
+    }
+
+    /// The same if there is room; or they are given back.
+    ///
+    /// # Errors
+    /// As [`Client::add_settled`].
+    pub fn add_settled_now(&self, tasks: Vec<NewTask>) -> Result<Result<Vec<TaskRef>, Vec<NewTask>>> {
+        crate::graph::check_cycles(&tasks)?;
+        let ids = super::ids(&tasks);
+        Ok(self.adder.push_now(tasks)?.map(|ticket| self.refs(ids, &ticket)))
+    }
+
+    /// Returns once the additions that wait in memory are within their bound; or nothing was written for `stall`, or the
+    /// database is away: then there is no use in waiting.
+    pub async fn until_room(&self, stall: Duration) {
+        self.adder.room(stall).await;
+    }
+
+    fn push_beyond(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef>> {
+        crate::graph::check_cycles(&tasks)?;
+        let ids = super::ids(&tasks);
+        Ok(self.refs(ids, &self.adder.push_beyond(tasks)?))
     }
 
     fn settle_drafts(&self, drafts: Vec<Draft>) -> Result<Vec<NewTask>> {

@@ -17,6 +17,11 @@ pub struct Group<T, R> {
 }
 
 impl<T, R> Group<T, R> {
+    fn of(mut refs: Vec<TaskRef<T>>) -> Self {
+        let then = refs.pop().expect("what runs after them is the last one").typed();
+        Self { tasks: refs, then }
+    }
+
     /// Waits until it is stored: all of it is in one write.
     async fn stored(self) -> Result<Self> {
         self.then.get_task_id().await?;
@@ -37,7 +42,8 @@ impl Client {
         calls: impl IntoIterator<Item = Call<T>>,
         then: Call<R>,
     ) -> Result<Group<T, R>> {
-        self.add_group_later(calls, then)?.stored().await
+        let tasks = self.tasks_before(calls, then.on_parent_failure(OnParentFailure::Run))?;
+        Group::of(self.push_when_room(tasks).await?).stored().await
     }
 
     /// The same without waiting: see [`Client::add_later`].
@@ -49,7 +55,8 @@ impl Client {
         calls: impl IntoIterator<Item = Call<T>>,
         then: Call<R>,
     ) -> Result<Group<T, R>> {
-        self.add_before(calls, then.on_parent_failure(OnParentFailure::Run))
+        let tasks = self.tasks_before(calls, then.on_parent_failure(OnParentFailure::Run))?;
+        Ok(Group::of(self.push_tasks(tasks)?))
     }
 
     /// As [`Client::add_group`], but `then` runs only if all of them are done: it falls with the first one that fails
@@ -62,7 +69,8 @@ impl Client {
         calls: impl IntoIterator<Item = Call<T>>,
         then: Call<R>,
     ) -> Result<Group<T, R>> {
-        self.add_fan_in_later(calls, then)?.stored().await
+        let tasks = self.tasks_before(calls, then)?;
+        Group::of(self.push_when_room(tasks).await?).stored().await
     }
 
     /// The same without waiting: see [`Client::add_later`].
@@ -74,17 +82,16 @@ impl Client {
         calls: impl IntoIterator<Item = Call<T>>,
         then: Call<R>,
     ) -> Result<Group<T, R>> {
-        self.add_before(calls, then)
+        let tasks = self.tasks_before(calls, then)?;
+        Ok(Group::of(self.push_tasks(tasks)?))
     }
 
-    fn add_before<T, R>(&self, calls: impl IntoIterator<Item = Call<T>>, then: Call<R>) -> Result<Group<T, R>> {
-        let config = self.config();
-        let mut tasks = calls.into_iter().map(|call| call.into_task(&config)).collect::<Result<Vec<NewTask>>>()?;
+    /// These and, as the last one, what runs after them.
+    fn tasks_before<T, R>(&self, calls: impl IntoIterator<Item = Call<T>>, then: Call<R>) -> Result<Vec<NewTask>> {
+        let mut tasks = self.settled(calls)?;
         let parents: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
-        tasks.push(parents.into_iter().fold(then, Call::parent_id).into_task(&config)?);
-        let mut refs = self.push_tasks::<T>(tasks)?;
-        let then = refs.pop().expect("the last one was pushed above").typed();
-        Ok(Group { tasks: refs, then })
+        tasks.push(parents.into_iter().fold(then, Call::parent_id).into_task(&self.config())?);
+        Ok(tasks)
     }
 
     /// Adds all of these or none, each to run when the one before it is done, and returns once they are stored. To hand
@@ -93,7 +100,7 @@ impl Client {
     /// # Errors
     /// As [`Client::add`].
     pub async fn add_chain<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
-        let tasks = self.add_chain_later(calls)?;
+        let tasks = self.push_when_room(self.tasks_of_chain(calls)?).await?;
         stored(&tasks).await?;
         Ok(tasks)
     }
@@ -103,13 +110,17 @@ impl Client {
     /// # Errors
     /// As [`Client::add_later`].
     pub fn add_chain_later<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
+        self.push_tasks(self.tasks_of_chain(calls)?)
+    }
+
+    fn tasks_of_chain<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<NewTask>> {
         let config = self.config();
         let mut tasks: Vec<NewTask> = Vec::new();
         for call in calls {
             let call = tasks.last().map(|before| before.id).into_iter().fold(call, Call::parent_id);
             tasks.push(call.into_task(&config)?);
         }
-        self.push_tasks(tasks)
+        Ok(tasks)
     }
 }
 

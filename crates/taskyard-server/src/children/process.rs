@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 use taskyard_core::Failure;
+use taskyard_core::client::Ask;
 use taskyard_core::store::Outcome;
 use taskyard_core::time::limit_millis;
 use tokio::io::AsyncWriteExt as _;
@@ -20,12 +21,15 @@ use tokio::process::{Child as Process, Command};
 use tokio::sync::{Notify, mpsc};
 
 use super::child::{Child, Flight, Recall};
-use super::frame::{self, FromChild, ToChild};
+use super::frame::{self, Asked, FromChild, ToChild};
 use super::yard::Yard;
 use super::{Children, heard};
 use crate::ServerConfig;
 use crate::attempt::{Attempt, Interrupt};
 use crate::engine::lock;
+
+/// How long a child is not listened to while too much waits that was added and nothing is written.
+const ROOM_MAX: Duration = Duration::from_secs(1);
 
 /// What a dead child said before may still be on its way so long.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -115,6 +119,11 @@ impl Life {
     }
 }
 
+fn adds(message: &FromChild) -> bool {
+    let FromChild::Asks(asks) = message else { return false };
+    asks.iter().any(|(_, asked)| matches!(asked, Asked::Client(Ask::Add(_))))
+}
+
 /// Listens to a child until its end.
 async fn attend(
     children: Arc<Children>,
@@ -130,7 +139,14 @@ async fn attend(
         let reading = async {
             loop {
                 match frame::read::<FromChild>(&mut input).await {
-                    Ok(Some(message)) => heard::heard(&children, number, message),
+                    Ok(Some(message)) => {
+                        let adds = adds(&message);
+                        heard::heard(&children, number, message);
+                        if adds && let Some(client) = &children.engine.client {
+                            // A child that adds faster than the database takes it is slowed down by its socket.
+                            client.until_room(ROOM_MAX).await;
+                        }
+                    }
                     Ok(None) => return None,
                     Err(error) => return Some(error),
                 }

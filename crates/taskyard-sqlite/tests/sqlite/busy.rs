@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
-use taskyard_core::Store;
+use taskyard_core::client::{Call, ClientConfig};
+use taskyard_core::{Client, Store};
 
 use crate::child;
 use crate::place::{Place, add, task};
@@ -90,4 +91,35 @@ async fn a_busy_writer_starves_nobody() {
     stop.send(true).unwrap();
     hogs.join_all().await;
     assert!(each < Duration::from_secs(1), "{each:?} for one write");
+}
+
+/// While another program holds the file's lock, additions wait, and no more of them than the bound says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_waits_for_the_lock_of_another_program_is_bounded() {
+    let place = Place::new();
+    let store = place.store().await;
+    let client = Client::new(store.clone(), ClientConfig { waiting_max: 100, ..ClientConfig::default() });
+    let call = |number: usize| Call::<u64>::new("testkit::body", &(number,));
+    client.add(call(0)).await.unwrap();
+    let raw = place.raw();
+    raw.execute_batch("begin immediate").unwrap();
+    let waiting: Vec<_> = (0..100).map(|number| client.add_later(call(number)).unwrap()).collect();
+    let patient = tokio::spawn({
+        let client = client.clone();
+        async move { client.add(call(100)).await }
+    });
+    let start = Instant::now();
+    assert_eq!(client.add_later(call(101)).unwrap_err().code(), "queue_unavailable");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    assert!(!patient.is_finished());
+    raw.execute_batch("commit").unwrap();
+    patient.await.unwrap().unwrap();
+    for task in waiting {
+        task.get_task_id().await.unwrap();
+    }
+    for number in 0..2_000 {
+        client.add_later(call(number)).unwrap();
+    }
+    client.flush().await.unwrap();
+    assert_eq!(store.status().await.unwrap().by_state[1], 2_102);
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use tracing::Level;
 
-use super::{Arc, CLOSING, Error, NewTask, Push, Store, TaskId, Ticket, Work, Writer};
+use super::{Arc, CLOSING, Error, NewTask, Push, Shared, Store, TaskId, Ticket, Work, Writer};
 
 /// The writer's life. Guarded from the call on: a runtime may end before it has polled this once.
 pub(super) fn guarded(writer: Writer) -> impl Future<Output = ()> + Send {
@@ -37,7 +37,7 @@ impl Drop for Guard {
             waiting.closed = true;
             !waiting.pushes.is_empty()
         };
-        if !waits && writer.taken.is_empty() && writer.writing.is_none() {
+        if !waits && writer.taken.is_empty() && writer.writing.is_none() && writer.aside.is_empty() {
             return;
         }
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
@@ -70,7 +70,8 @@ fn write_rest(writer: &mut Writer) {
 }
 
 /// Gives up what is left.
-fn lose_rest(writer: Writer) {
+fn lose_rest(mut writer: Writer) {
+    writer.lose_aside();
     let Writer { shared, taken, writing, .. } = writer;
     let (pushes, error) = {
         let mut waiting = shared.lock();
@@ -86,25 +87,25 @@ fn lose_rest(writer: Writer) {
     if let Some(mut batch) = writing {
         for (tasks, ticket) in batch.parts().0.filter(|(_, ticket)| ticket.peek().is_none()) {
             name(tasks, "may be lost: whether it was written is not known at the end", &error);
-            ticket.settle(Err(error.clone()));
+            shared.settle(ticket, Err(error.clone()));
         }
     }
     for mut batch in taken {
         for (tasks, ticket) in batch.parts().0 {
-            lose(tasks, ticket, &error);
+            lose(&shared, tasks, ticket, &error);
         }
     }
     for push in pushes {
         if let Push::Add { tasks, ticket, .. } = push {
-            lose(&tasks, &ticket, &error);
+            lose(&shared, &tasks, &ticket, &error);
         }
     }
 }
 
 /// Gives up a group that was never tried.
-pub(super) fn lose(tasks: &[NewTask], ticket: &Ticket, error: &Error) {
+pub(super) fn lose(shared: &Shared, tasks: &[NewTask], ticket: &Ticket, error: &Error) {
     name(tasks, "was not written before the end, and is lost", error);
-    ticket.settle(Err(error.clone()));
+    shared.settle(ticket, Err(error.clone()));
 }
 
 /// Names each of these with what became of it, and why.

@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_add_as(
     p_edge_parents uuid[], p_edge_children uuid[], p_edge_places int[], p_edge_open boolean[]
 ) RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
+SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_base bigint := nextval('taskyard.batch_number') << 20;
@@ -127,7 +127,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_add(
     p_run_ats timestamptz[], p_expires_us bigint[], p_keys text[], p_holds smallint[], p_flags int[], p_tags text[],
     p_on_failures smallint[], p_initial smallint[], p_open int[], p_fallen uuid[], p_first_parents uuid[],
     p_edge_parents uuid[], p_edge_children uuid[], p_edge_places int[], p_edge_open boolean[]
-) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+) RETURNS void LANGUAGE plpgsql SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM taskyard.task_add_as(NULL, p_ids, p_kinds, p_runtimes, p_names, p_queues, p_priorities, p_payloads, p_contexts,
         p_policies, p_timeouts, p_after_us, p_run_ats, p_expires_us, p_keys, p_holds, p_flags, p_tags, p_on_failures,

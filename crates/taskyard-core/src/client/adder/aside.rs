@@ -1,0 +1,247 @@
+//! Groups that met a lock of another transaction, set aside and tried apart.
+//!
+//! Another transaction may hold a unique key, a parent's row or a queue's row for long. A group that needs one of these
+//! waits here, and with it what must not overtake it: groups with the same unique key, children of its tasks, control
+//! calls of its tasks, and flushes. All else goes on. What is here is tried again with backoff, all together, then by
+//! halves, for a bounded time each round; a round goes on where the one before it stopped.
+
+use std::collections::BTreeMap;
+
+use super::write::{APART_WAIT, Batch, Tried};
+use super::*;
+
+/// The pauses between two rounds: doubled while nothing is written.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long one round may divide.
+const ROUND_MAX: Duration = Duration::from_millis(250);
+
+/// A place among what is set aside: the order of the calls.
+pub(super) type Place = u64;
+
+enum Item {
+    Group { tasks: Vec<NewTask>, ticket: Arc<Ticket> },
+    Control { verb: Verb, id: TaskId, reply: ControlSender },
+    Flush(oneshot::Sender<()>),
+}
+
+/// What groups must not be overtaken in: their ids and unique keys.
+#[derive(Default)]
+pub(super) struct Claims {
+    ids: HashSet<TaskId>,
+    keys: HashSet<String>,
+}
+
+impl Claims {
+    pub fn add(&mut self, tasks: &[NewTask]) {
+        self.ids.extend(tasks.iter().map(|task| task.id));
+        self.keys.extend(tasks.iter().filter_map(|task| task.unique.as_ref()).map(|unique| unique.key.clone()));
+    }
+
+    /// Whether these tasks depend on those.
+    pub fn concern(&self, tasks: &[NewTask]) -> bool {
+        !self.ids.is_empty()
+            && tasks.iter().any(|task| {
+                self.ids.contains(&task.id)
+                    || task.parents.iter().any(|parent| self.ids.contains(parent))
+                    || task.unique.as_ref().is_some_and(|unique| self.keys.contains(&unique.key))
+            })
+    }
+}
+
+/// What is set aside.
+#[derive(Default)]
+pub(super) struct Aside {
+    items: BTreeMap<Place, Item>,
+    last: Place,
+    claims: Claims,
+    /// Parents and queues that are likely to be locked: who names them is not tried with others.
+    parents: HashSet<TaskId>,
+    queues: HashSet<String>,
+    /// When the next round is due, and the pause before the one after it.
+    next: Option<Instant>,
+    pause: Duration,
+    /// Where the next round begins.
+    resume: Place,
+}
+
+impl Aside {
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether a group with this task is here.
+    pub fn has(&self, id: TaskId) -> bool {
+        self.claims.ids.contains(&id)
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.next.is_some_and(|next| next <= Instant::now())
+    }
+
+    /// Returns when the next round is due; never, if nothing is here.
+    pub async fn due(&self) {
+        match self.next {
+            Some(next) => tokio::time::sleep_until(next.into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn place(&mut self) -> Place {
+        self.last += 1;
+        self.last
+    }
+
+    /// Sets a group aside: where it was before, or behind all others. `alone`: it met a lock by itself.
+    pub fn put(&mut self, place: Option<Place>, tasks: Vec<NewTask>, ticket: Arc<Ticket>, alone: bool) {
+        self.claims.add(&tasks);
+        if alone {
+            self.parents.extend(tasks.iter().flat_map(|task| &task.parents));
+            if tasks.iter().all(is_plain) {
+                self.queues.extend(tasks.iter().map(|task| task.queue.clone()));
+            }
+        }
+        let place = place.unwrap_or_else(|| self.place());
+        self.items.insert(place, Item::Group { tasks, ticket });
+        if self.next.is_none() {
+            self.pause = PAUSE_MIN;
+            self.next = Some(Instant::now() + PAUSE_MIN);
+        }
+    }
+
+    pub fn put_control(&mut self, verb: Verb, id: TaskId, reply: ControlSender) {
+        let place = self.place();
+        self.items.insert(place, Item::Control { verb, id, reply });
+    }
+
+    /// Whether a group must wait here, because it depends on one that does or is likely to meet the same lock.
+    pub fn concerns(&self, tasks: &[NewTask]) -> bool {
+        self.claims.concern(tasks)
+            || tasks.iter().any(|task| {
+                self.queues.contains(&task.queue) || task.parents.iter().any(|parent| self.parents.contains(parent))
+            })
+    }
+
+    fn groups(&self) -> usize {
+        self.items.values().filter(|item| matches!(item, Item::Group { .. })).count()
+    }
+
+    fn tasks(&self) -> usize {
+        let tasks = |item: &Item| if let Item::Group { tasks, .. } = item { tasks.len() } else { 0 };
+        self.items.values().map(tasks).sum()
+    }
+}
+
+/// Whether it needs nothing that another addition may hold.
+pub(super) fn is_plain(task: &NewTask) -> bool {
+    task.parents.is_empty() && task.unique.is_none()
+}
+
+impl Writer {
+    /// Answers a flush once all that came before it is settled.
+    pub(super) fn flush(&mut self, reply: oneshot::Sender<()>) {
+        if self.aside.is_empty() {
+            let _ = reply.send(());
+        } else {
+            let place = self.aside.place();
+            self.aside.items.insert(place, Item::Flush(reply));
+        }
+    }
+
+    /// Sets aside of a batch what depends on what is set aside already.
+    pub(super) fn leave_aside(&mut self, mut batch: Batch) -> Batch {
+        if self.aside.is_empty() || !batch.parts().0.any(|(tasks, _)| self.aside.concerns(tasks)) {
+            return batch;
+        }
+        let mut left = Batch::default();
+        for (tasks, ticket, place) in batch.into_groups() {
+            if self.aside.concerns(&tasks) {
+                self.aside.put(place, tasks, ticket, false);
+            } else {
+                left.push(tasks, ticket, place);
+            }
+        }
+        self.count_aside();
+        left
+    }
+
+    pub(super) fn count_aside(&self) {
+        self.shared.lock().aside = self.aside.tasks();
+    }
+
+    /// One round.
+    pub(super) async fn retry_aside(&mut self) {
+        let resume = self.aside.resume;
+        let (mut batch, mut before, mut begin) = (Batch::default(), Claims::default(), 0);
+        let items = std::mem::take(&mut self.aside.items);
+        (self.aside.claims, self.aside.parents, self.aside.queues) = Default::default();
+        let mut rest = BTreeMap::new();
+        for (place, item) in items {
+            match item {
+                // It was withdrawn.
+                Item::Group { ticket, .. } if ticket.peek().is_some() => {}
+                Item::Group { tasks, ticket } => {
+                    if place < resume {
+                        before.add(&tasks);
+                        begin += 1;
+                    }
+                    batch.push(tasks, ticket, Some(place));
+                }
+                other => drop(rest.insert(place, other)),
+            }
+        }
+        self.aside.items = rest;
+        let had = batch.len();
+        if had > 0 {
+            self.rename_parents(&mut batch);
+            self.writing = Some(batch);
+            let tried = Tried {
+                parts: std::iter::once(begin..had).collect(),
+                before,
+                until: Instant::now() + ROUND_MAX,
+                wait: APART_WAIT,
+            };
+            self.aside.resume = self.divide(tried).await.unwrap_or(0);
+            self.writing = None;
+            self.shared.lock().withdrawn.clear();
+        }
+        let left = self.aside.groups();
+        self.aside.pause = if left < had { PAUSE_MIN } else { (self.aside.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX) };
+        self.count_aside();
+        self.follow_aside().await;
+        self.aside.next = (!self.aside.is_empty()).then(|| Instant::now() + self.aside.pause);
+    }
+
+    /// Carries out control calls and flushes that wait for nothing any more.
+    async fn follow_aside(&mut self) {
+        let first =
+            self.aside.items.iter().find(|(_, item)| matches!(item, Item::Group { .. })).map(|(place, _)| *place);
+        let free = |place: &Place, item: &Item| match item {
+            Item::Group { .. } => false,
+            Item::Control { id, .. } => !self.aside.claims.ids.contains(id),
+            Item::Flush(_) => first.is_none_or(|first| *place < first),
+        };
+        let places: Vec<Place> =
+            self.aside.items.iter().filter(|(place, item)| free(place, item)).map(|(place, _)| *place).collect();
+        for place in places {
+            match self.aside.items.remove(&place) {
+                Some(Item::Control { verb, id, reply }) => self.control(verb, vec![(id, reply)]).await,
+                Some(Item::Flush(reply)) => drop(reply.send(())),
+                _ => {}
+            }
+        }
+    }
+
+    /// Gives up what is set aside.
+    pub(super) fn lose_aside(&mut self) {
+        let error = self.shared.lock().full();
+        for item in std::mem::take(&mut self.aside).items.into_values() {
+            match item {
+                Item::Group { ticket, .. } if ticket.peek().is_some() => {}
+                Item::Group { tasks, ticket } => leaving::lose(&self.shared, &tasks, &ticket, &error),
+                Item::Control { reply, .. } => drop(reply.send(Err(Error::ShutDown("this client")))),
+                Item::Flush(_) => {}
+            }
+        }
+    }
+}

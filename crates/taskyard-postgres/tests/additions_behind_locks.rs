@@ -1,0 +1,238 @@
+//! Additions that need what another transaction holds locked wait for it apart; the others go on, and what waits is bounded.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use taskyard_core::client::{Call, ClientConfig, TaskRef};
+use taskyard_core::store::{Store, TaskFilter};
+use taskyard_core::{Client, Error, TaskState};
+use taskyard_postgres::PostgresStore;
+use tokio_postgres::NoTls;
+
+mod yard;
+
+/// What is not behind a lock is stored within this time.
+const SOON: Duration = Duration::from_secs(2);
+/// What was behind a lock is stored within this time of the lock's end, on a machine that does much else.
+const AFTERWARDS: Duration = Duration::from_secs(10);
+
+async fn session(url: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+fn call(number: usize) -> Call<Value> {
+    Call::new("testkit::body", &(number,))
+}
+
+fn keyed(key: &str) -> Call<Value> {
+    call(0).unique(key)
+}
+
+struct Yard {
+    store: Arc<PostgresStore>,
+    client: Client,
+    /// Another program's session.
+    other: tokio_postgres::Client,
+}
+
+async fn yard(config: ClientConfig) -> Yard {
+    let (store, url) = yard::fresh_with_address().await;
+    let client = Client::new(store.clone(), config);
+    Yard { store, client, other: session(&url).await }
+}
+
+impl Yard {
+    async fn other(&self, sql: &str) {
+        self.other.batch_execute(sql).await.unwrap();
+    }
+
+    async fn enqueue(&self, key: &str) -> String {
+        let sql = format!("SELECT taskyard.enqueue('k', unique_key => '{key}')::text");
+        self.other.query_one(&sql, &[]).await.unwrap().get(0)
+    }
+
+    async fn count(&self) -> u64 {
+        self.store.count(&TaskFilter::default()).await.unwrap()
+    }
+}
+
+async fn stored(tasks: &[TaskRef], within: Duration) {
+    let all = async {
+        for task in tasks {
+            task.get_task_id().await.unwrap();
+        }
+    };
+    tokio::time::timeout(within, all).await.expect("stored in time");
+}
+
+fn is_pending(task: &TaskRef) -> bool {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    pin!(task.get_task_id()).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
+    for end in ["COMMIT", "ROLLBACK"] {
+        let yard = yard(ClientConfig::default()).await;
+        let client = &yard.client;
+        yard.other("BEGIN").await;
+        let holder = yard.enqueue("k").await;
+        let root = client.add(call(0)).await.unwrap();
+        // In one batch: some before, the one that meets the lock, what depends on it, and others with keys and parents.
+        let mut others: Vec<TaskRef> = (0..50).map(|number| client.add_later(call(number)).unwrap()).collect();
+        let first = client.add_later(keyed("k").parent(&root)).unwrap();
+        let second = client.add_later(keyed("k")).unwrap();
+        let child = client.add_later(call(1).parent(&first)).unwrap();
+        let cancelled = client.add_later(call(2).parent(&child)).unwrap();
+        let cancel = cancelled.cancel();
+        others.extend((0..50).map(|number| client.add_later(keyed(&format!("own {number}")).parent(&root)).unwrap()));
+        let flush = tokio::spawn({
+            let client = client.clone();
+            async move { client.flush().await }
+        });
+        stored(&others, SOON).await;
+        // Later ones, too, at once.
+        for number in 0..20 {
+            let began = Instant::now();
+            client.add(keyed(&format!("later {number}")).parent(&others[60])).await.unwrap();
+            assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        }
+        let third = client.add_later(keyed("k")).unwrap();
+        let waiting = [first, second, child, cancelled, third];
+        assert!(waiting.iter().all(is_pending) && !flush.is_finished());
+        assert_eq!(yard.count().await, 1 + 100 + 20);
+        yard.other(end).await;
+        stored(&waiting, AFTERWARDS).await;
+        flush.await.unwrap().unwrap();
+        cancel.await.unwrap();
+        let [first, second, child, cancelled, third] = waiting;
+        let committed = end == "COMMIT";
+        assert_eq!(first.existing(), committed);
+        assert_eq!(first.id().to_string() == holder, committed);
+        assert!(second.existing() && third.existing());
+        assert_eq!([second.id(), third.id()], [first.id(), first.id()]);
+        let record = child.record().await.unwrap();
+        assert_eq!(record.parents, [first.id()]);
+        assert_eq!(cancelled.record().await.unwrap().state, TaskState::Cancelled);
+        assert_eq!(yard.count().await, 1 + 100 + 20 + 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_parent_or_queue_keeps_back_what_needs_it_only() {
+    let yard = yard(ClientConfig::default()).await;
+    let client = &yard.client;
+    let (locked, free) = (client.add(call(0)).await.unwrap(), client.add(call(1)).await.unwrap());
+    yard.store.set_paused("paused", true).await.unwrap();
+    let sql = format!(
+        "BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE; SELECT FROM taskyard.queue FOR UPDATE",
+        locked.id()
+    );
+    yard.other(&sql).await;
+    let mut waiting = Vec::new();
+    for number in 0..10 {
+        waiting.push(client.add_later(call(number).parent(&locked)).unwrap());
+        waiting.push(client.add_later(call(number).queue("paused")).unwrap());
+        let began = Instant::now();
+        client.add(call(number)).await.unwrap();
+        client.add(call(number).parent(&free)).await.unwrap();
+        // The first ones meet the locks; those after them are known to need the same.
+        assert!(began.elapsed() < if number == 0 { 2 * SOON } else { SOON }, "{number}: {:?}", began.elapsed());
+    }
+    assert!(waiting.iter().all(is_pending));
+    yard.other("COMMIT").await;
+    stored(&waiting, AFTERWARDS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_bounded_whatever_it_waits_for() {
+    let config = ClientConfig { waiting_max: 100, ..ClientConfig::default() };
+    let yard = yard(config).await;
+    let client = &yard.client;
+    yard.other("BEGIN").await;
+    yard.enqueue("k").await;
+    let waiting: Vec<TaskRef> = (0..100).map(|_| client.add_later(keyed("k")).unwrap()).collect();
+    // One that awaits it waits for room.
+    let patient = tokio::spawn({
+        let client = client.clone();
+        async move { client.add(call(1)).await }
+    });
+    let began = Instant::now();
+    let error = client.add_later(call(0)).unwrap_err();
+    assert!(matches!(error, Error::QueueUnavailable { waiting: 100, .. }), "{error}");
+    assert!(error.to_string().contains("hold locked"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
+    // It is known now that nothing is decided: nobody else's thread waits for that.
+    let began = Instant::now();
+    client.add_later(call(0)).unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(!patient.is_finished());
+    // One that is withdrawn makes room, and is never stored.
+    TaskRef::withdraw(&waiting[..1]);
+    assert_eq!(waiting[0].get_task_id().await.unwrap_err().code(), "queue_unavailable");
+    tokio::time::timeout(SOON, patient).await.expect("there is room").unwrap().unwrap();
+    yard.other("ROLLBACK").await;
+    stored(&waiting[1..], AFTERWARDS).await;
+    assert_eq!(yard.count().await, 2, "one holds the key");
+    assert!(waiting[1..].iter().all(|task| task.id() == waiting[1].id()));
+    client.add_later(call(0)).unwrap().get_task_id().await.unwrap();
+}
+
+/// A program that adds faster than the database takes it is slowed down, and has the bound in memory at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tight_loop_is_slowed_down() {
+    let config = ClientConfig { waiting_max: 1_000, ..ClientConfig::default() };
+    let yard = yard(config).await;
+    for round in 1..=10 {
+        for number in 0..2_000 {
+            yard.client.add_later(call(number)).unwrap();
+        }
+        assert!(yard.count().await >= round * 2_000 - 1_000);
+    }
+    // A group that is larger than the bound is taken when it is the only one.
+    let group = tokio::time::timeout(AFTERWARDS, yard.client.add_tasks((0..3_000).map(call)));
+    assert_eq!(group.await.expect("in time").unwrap().len(), 3_000);
+    assert_eq!(yard.count().await, 23_000);
+}
+
+/// Threads without a runtime, as Python's, wait as well; where the client's runtime is the calling thread, nothing could be
+/// written meanwhile.
+#[tokio::test]
+async fn a_thread_waits_and_the_runtime_itself_does_not() {
+    let config = ClientConfig { waiting_max: 100, ..ClientConfig::default() };
+    let yard = yard(config).await;
+    let client = yard.client.clone();
+    let thread = std::thread::spawn(move || (0..1_000).try_for_each(|number| client.add_later(call(number)).map(drop)));
+    while !thread.is_finished() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    thread.join().unwrap().unwrap();
+    yard.client.flush().await.unwrap();
+    let added = (0..200).map(|number| yard.client.add_later(call(number))).take_while(Result::is_ok).count();
+    assert_eq!(added, 100);
+    for number in 0..200 {
+        yard.client.add(call(number)).await.unwrap();
+    }
+    assert_eq!(yard.count().await, 1_300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_behind_a_lock_at_the_close_is_given_up() {
+    let yard = yard(ClientConfig::default()).await;
+    yard.other("BEGIN").await;
+    yard.enqueue("k").await;
+    let waiting = yard.client.add_later(keyed("k")).unwrap();
+    let other = yard.client.add_later(call(1)).unwrap();
+    let error = yard.client.close(Duration::from_secs(3)).await.unwrap_err();
+    assert!(matches!(error, Error::QueueUnavailable { waiting: 1, .. }), "{error}");
+    other.get_task_id().await.unwrap();
+    let lost = tokio::time::timeout(SOON, waiting.get_task_id()).await.expect("decided").unwrap_err();
+    assert_eq!(lost.code(), "queue_unavailable");
+    yard.other("ROLLBACK").await;
+    assert_eq!(yard.count().await, 1);
+}

@@ -1,0 +1,105 @@
+"""Additions that need what another transaction holds locked, and more additions than the database takes at once."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from typing import Any
+
+import psycopg
+import pytest
+from support.project import Project
+from taskyard import QueuedTasks, QueueUnavailable
+
+
+async def echo(value: Any) -> Any:
+    return value
+
+
+def is_postgres(database: str) -> bool:
+    return database.startswith("postgres")
+
+
+async def test_a_tight_loop_is_taken_whole(database: str) -> None:
+    async with QueuedTasks(database=database) as tasks:
+        await tasks.add_task(echo, "first").get_task_id()
+        refs = [tasks.add_task(echo, number) for number in range(50_000)]
+        await tasks.flush()
+        assert await refs[-1].get_task_id() == refs[-1].id
+
+
+async def test_others_go_on_while_a_key_is_held(postgres: str) -> None:
+    async with QueuedTasks(database=postgres) as tasks:
+        await tasks.add_task(echo, "first").get_task_id()
+        with psycopg.connect(postgres) as other:
+            (holder,) = other.execute("select taskyard.enqueue('k', unique_key => 'k')::text").fetchone()  # type: ignore[misc]
+            behind = tasks.add_task(echo, "behind", unique="k")
+            child = tasks.add_task(echo, "child", parent=behind)
+            for number in range(5):
+                began = time.monotonic()
+                await tasks.add_task(echo, number, unique=f"own {number}").get_task_id()
+                assert time.monotonic() - began < 2
+            waiting = asyncio.ensure_future(behind.get_task_id())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            other.commit()
+        assert await asyncio.wait_for(waiting, 10) == holder
+        assert (await child.record())["parents"] == [holder]
+
+
+def lock(database: str) -> Any:
+    """Another program's transaction, which keeps an addition with the key `k` from being written."""
+    if is_postgres(database):
+        other: Any = psycopg.connect(database)
+        other.execute("select taskyard.enqueue('k', unique_key => 'k')")
+    else:
+        other = sqlite3.connect(database.removeprefix("sqlite://"), isolation_level=None, check_same_thread=False)
+        other.execute("begin immediate")
+    return other
+
+
+async def test_what_waits_is_bounded(database: str) -> None:
+    async with QueuedTasks(database=database) as tasks:
+        await tasks.add_task(echo, "first").get_task_id()
+        other = lock(database)
+        try:
+            refs = []
+            began = time.monotonic()
+            with pytest.raises(QueueUnavailable, match="wait in memory"):
+                for number in range(20_000):
+                    refs.append(tasks.add_task(echo, number, unique="k"))
+            assert len(refs) <= 10_000
+            assert time.monotonic() - began < 20
+            # It is known that nothing is written: an event loop is not held up again.
+            began = time.monotonic()
+            with pytest.raises(QueueUnavailable):
+                tasks.add_task(echo, "more")
+            assert time.monotonic() - began < 1
+        finally:
+            other.rollback() if is_postgres(database) else other.execute("rollback")
+            other.close()
+        ids = {await asyncio.wait_for(ref.get_task_id(), 30) for ref in refs}
+        assert len(ids) == 1
+        await asyncio.wait_for(tasks.add_task(echo, "more").get_task_id(), 30)
+
+
+def test_a_body_that_adds_many(project: Project) -> None:
+    project.write(
+        "app.py",
+        """
+        from taskyard import QueuedTasks
+
+        async def leaf(number):
+            return number
+
+        async def root():
+            tasks = QueuedTasks()
+            refs = [tasks.add_task(leaf, number, delay=3600) for number in range(50_000)]
+            await tasks.flush()
+            return refs[-1].id == await refs[-1].get_task_id()
+        """,
+    )
+    project.server("--workers=1", app="app")
+    (id,) = project.add("app.root")
+    assert project.ended(id, 120)["result"] is True
