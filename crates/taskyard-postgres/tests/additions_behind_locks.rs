@@ -123,6 +123,28 @@ async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
     }
 }
 
+/// The parent turns out to be another task while the batch is divided.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_in_a_divided_batch_finds_the_task_that_has_its_parents_key() {
+    let yard = yard(ClientConfig::default()).await;
+    let client = &yard.client;
+    let holder = client.add(keyed("known")).await.unwrap();
+    yard.other("BEGIN").await;
+    yard.enqueue("k").await;
+    let group = |calls: Vec<Call<Value>>| client.add_tasks_later(calls).unwrap();
+    let mut others = group((0..2_000).map(call).collect());
+    let parent = client.add_later(keyed("known")).unwrap();
+    let locked = client.add_later(keyed("k")).unwrap();
+    let child = client.add_later(call(1).parent(&parent)).unwrap();
+    others.extend([parent.clone(), child.clone()]);
+    stored(&others, SOON).await;
+    assert!(is_pending(&locked));
+    assert_eq!(parent.id(), holder.id());
+    assert_eq!(child.record().await.unwrap().parents, [holder.id()]);
+    yard.other("ROLLBACK").await;
+    stored(&[locked], AFTERWARDS).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_parent_or_queue_keeps_back_what_needs_it_only() {
     let yard = yard(ClientConfig::default()).await;

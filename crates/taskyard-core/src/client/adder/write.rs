@@ -149,11 +149,7 @@ impl Writer {
     }
 
     pub(super) fn rename_parents(&self, batch: &mut Batch) {
-        if !self.aliases.is_empty() {
-            for task in batch.tasks.iter_mut().filter(|task| !task.parents.is_empty()) {
-                task.rename_parents(|parent| self.aliases.get(&parent).copied().unwrap_or(parent));
-            }
-        }
+        rename_parents(&self.aliases, &mut batch.tasks);
     }
 
     /// Writes the batch under way part by part. One that meets a lock is halved; what is not written is set aside, and with
@@ -163,11 +159,11 @@ impl Writer {
         let Self { store, shared, aliases, writing, .. } = self;
         let batch = writing.as_mut()?;
         let offsets = batch.offsets();
-        let (tasks, groups) = (&batch.tasks, &mut batch.groups);
+        let (tasks, groups) = (&mut batch.tasks, &mut batch.groups);
         let mut write = Write { store: store.as_ref(), shared, aliases, addition: &mut batch.addition };
         let mut locked = false;
         while let Some(part) = parts.pop() {
-            let of_part = &tasks[offsets[part.start]..offsets[part.end]];
+            let of_part = &mut tasks[offsets[part.start]..offsets[part.end]];
             if part.is_empty() {
                 continue;
             }
@@ -180,6 +176,8 @@ impl Writer {
                 let middle = part.start + part.len() / 2;
                 parts.extend([middle..part.end, part.start..middle]);
             };
+            // A part before this one may have met a key that another task holds.
+            rename_parents(write.aliases, of_part);
             if before.concern(of_part) {
                 if part.len() == 1 {
                     before.add(of_part);
@@ -227,19 +225,34 @@ impl Writer {
     pub(super) async fn settle_interrupted(&mut self) {
         let Self { store, shared, aliases, writing, .. } = self;
         let Some(batch) = writing else { return };
-        let (groups, addition) = batch.parts();
-        let begun = *addition;
-        let mut write = Write { store: store.as_ref(), shared, aliases, addition };
-        for (tasks, ticket) in groups.filter(|(_, ticket)| ticket.peek().is_none()) {
+        let (begun, offsets) = (batch.addition, batch.offsets());
+        let mut before = Claims::default();
+        let mut write = Write { store: store.as_ref(), shared, aliases, addition: &mut batch.addition };
+        for (at, group) in batch.groups.iter().enumerate().filter(|(_, group)| group.ticket.peek().is_none()) {
+            let tasks = &mut batch.tasks[offsets[at]..offsets[at + 1]];
+            rename_parents(write.aliases, tasks);
+            if before.concern(tasks) {
+                before.add(tasks);
+                continue;
+            }
             // What was tried for all of them is asked for each of them.
             *write.addition = begun;
             match write.again(tasks).await {
-                // It is tried again apart.
-                Err(Error::Locked(_)) => {}
-                outcome => shared.settle(ticket, outcome),
+                // It is tried again apart, and with it what depends on it.
+                Err(Error::Locked(_)) => before.add(tasks),
+                outcome => shared.settle(&group.ticket, outcome),
             }
         }
         self.set_rest_aside();
+    }
+}
+
+/// Names the task that stands in for a parent in its place.
+fn rename_parents(aliases: &HashMap<TaskId, TaskId>, tasks: &mut [NewTask]) {
+    if !aliases.is_empty() {
+        for task in tasks.iter_mut().filter(|task| !task.parents.is_empty()) {
+            task.rename_parents(|parent| aliases.get(&parent).copied().unwrap_or(parent));
+        }
     }
 }
 
@@ -334,7 +347,7 @@ impl Write<'_> {
                 answers.extend(found.map(|(id, _)| (*id, Added { id: *id, existing: false })));
                 left.retain(|task| !answers.contains_key(&task.id));
             }
-            for id in &self.shared.lock().withdrawn {
+            for id in ids.iter().filter(|id| self.shared.lock().withdrawn.contains(id)) {
                 // Its ticket is settled: nobody is told this.
                 answers.entry(*id).or_insert(Added { id: *id, existing: false });
             }
