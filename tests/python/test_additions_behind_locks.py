@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+import contextlib
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -48,22 +51,36 @@ async def test_others_go_on_while_a_key_is_held(postgres: str) -> None:
         assert (await child.record())["parents"] == [holder]
 
 
-def lock(database: str) -> Any:
+HOLD = """
+import sqlite3, sys
+other = sqlite3.connect(sys.argv[1], isolation_level=None)
+other.execute("begin immediate")
+print("locked", flush=True)
+sys.stdin.read()
+other.execute("rollback")
+"""
+
+
+@contextlib.contextmanager
+def lock(database: str) -> Iterator[None]:
     """Another program's transaction, which keeps an addition with the key `k` from being written."""
     if is_postgres(database):
-        other: Any = psycopg.connect(database)
-        other.execute("select taskyard.enqueue('k', unique_key => 'k')")
-    else:
-        other = sqlite3.connect(database.removeprefix("sqlite://"), isolation_level=None, check_same_thread=False)
-        other.execute("begin immediate")
-    return other
+        with psycopg.connect(database) as other:
+            other.execute("select taskyard.enqueue('k', unique_key => 'k')")
+            yield
+            other.rollback()
+        return
+    # A process of its own: locks of a file do not exclude two copies of SQLite in one process.
+    command = [sys.executable, "-c", HOLD, database]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"locked\n"
+        yield
 
 
 async def test_what_waits_is_bounded(database: str) -> None:
     async with QueuedTasks(database=database) as tasks:
         await tasks.add_task(echo, "first").get_task_id()
-        other = lock(database)
-        try:
+        with lock(database):
             refs = []
             began = time.monotonic()
             with pytest.raises(QueueUnavailable, match="wait in memory"):
@@ -76,9 +93,6 @@ async def test_what_waits_is_bounded(database: str) -> None:
             with pytest.raises(QueueUnavailable):
                 tasks.add_task(echo, "more")
             assert time.monotonic() - began < 1
-        finally:
-            other.rollback() if is_postgres(database) else other.execute("rollback")
-            other.close()
         ids = {await asyncio.wait_for(ref.get_task_id(), 30) for ref in refs}
         assert len(ids) == 1
         await asyncio.wait_for(tasks.add_task(echo, "more").get_task_id(), 30)
