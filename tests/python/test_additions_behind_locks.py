@@ -24,9 +24,11 @@ def is_postgres(database: str) -> bool:
     return database.startswith("postgres")
 
 
-async def test_a_tight_loop_is_taken_whole(database: str) -> None:
+@pytest.mark.parametrize("opened", [True, False])
+async def test_a_tight_loop_is_taken_whole(database: str, opened: bool) -> None:
     async with QueuedTasks(database=database) as tasks:
-        await tasks.add_task(echo, "first").get_task_id()
+        if opened:
+            await tasks.add_task(echo, "first").get_task_id()
         refs = [tasks.add_task(echo, number) for number in range(50_000)]
         await tasks.flush()
         assert await refs[-1].get_task_id() == refs[-1].id

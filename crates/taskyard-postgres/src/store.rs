@@ -251,11 +251,11 @@ impl Store for PostgresStore {
     }
 
     async fn add_batch(&self, request: AddRequest<'_>) -> Result<Vec<Added>> {
-        self.tell_others();
-        add::add(&self.inner, request, add::LOCK_WAIT).await
+        self.add_batch_within(request, add::LOCK_WAIT).await
     }
 
     async fn add_batch_within(&self, request: AddRequest<'_>, lock_wait: Duration) -> Result<Vec<Added>> {
+        self.tell_others();
         add::add(&self.inner, request, lock_wait).await
     }
 

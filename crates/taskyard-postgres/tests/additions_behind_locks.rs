@@ -9,6 +9,7 @@ use taskyard_core::client::{Call, ClientConfig, TaskRef};
 use taskyard_core::store::{Store, TaskFilter};
 use taskyard_core::{Client, Error, TaskState};
 use taskyard_postgres::PostgresStore;
+use taskyard_testkit::postgres::shared;
 use tokio_postgres::NoTls;
 
 mod yard;
@@ -237,10 +238,76 @@ async fn a_thread_waits_and_the_runtime_itself_does_not() {
     yard.client.flush().await.unwrap();
     let added = (0..200).map(|number| yard.client.add_later(call(number))).take_while(Result::is_ok).count();
     assert_eq!(added, 100);
+    let error = yard.client.add_later(call(0)).unwrap_err();
+    assert!(error.to_string().contains("await `add` instead"), "{error}");
     for number in 0..200 {
         yard.client.add(call(number)).await.unwrap();
     }
     assert_eq!(yard.count().await, 1_300);
+}
+
+/// Wherever a loop that does not await runs, it waits where the writer goes on meanwhile, and never panics.
+#[test]
+fn a_tight_loop_waits_on_every_kind_of_thread() {
+    const COUNT: usize = 1_000;
+    let add_all = |client: Client| move || (0..COUNT).try_for_each(|number| client.add_later(call(number)).map(drop));
+    for workers in [1, 2] {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let yard = yard(ClientConfig { waiting_max: 100, ..ClientConfig::default() }).await;
+            let client = || yard.client.clone();
+            // The future of `block_on`, tasks on all workers at once, a thread for blocking calls.
+            add_all(client())().unwrap();
+            let tasks: Vec<_> =
+                (0..workers).map(|_| add_all(client())).map(|add| tokio::spawn(async move { add() })).collect();
+            for task in tasks {
+                task.await.unwrap().unwrap();
+            }
+            tokio::task::spawn_blocking(add_all(client())).await.unwrap().unwrap();
+            // A task of a `LocalSet`, where a thread may not be blocked "in place".
+            let add = add_all(client());
+            let local = tokio::task::LocalSet::new();
+            local
+                .run_until(async move { tokio::task::spawn_local(async move { add() }).await.unwrap() })
+                .await
+                .unwrap();
+            // The one thread of another runtime.
+            let add = add_all(client());
+            let other = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(async move { tokio::spawn(async move { add() }).await.unwrap() })
+            });
+            tokio::task::spawn_blocking(|| other.join().unwrap().unwrap()).await.unwrap();
+            client().flush().await.unwrap();
+            assert_eq!(yard.count().await, (4 + workers as u64) * COUNT as u64);
+        });
+    }
+}
+
+/// A control call that is being carried out when the runtime ends is carried out behind it.
+#[test]
+fn a_control_call_outlives_the_runtime() {
+    let observer = tokio::runtime::Runtime::new().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (url, task, client) = runtime.block_on(async {
+        let (store, url) = yard::fresh_with_address().await;
+        let client = Client::new(store, ClientConfig::default());
+        (url, client.add(call(0)).await.unwrap(), client)
+    });
+    let other = observer.block_on(session(&url));
+    let lock = format!("BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE", task.id());
+    observer.block_on(other.batch_execute(&lock)).unwrap();
+    let _answer = task.cancel();
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    while shared().psql_in(&url, waits) != "t" {
+        std::thread::yield_now();
+    }
+    let id = task.id();
+    let ending = std::thread::spawn(move || drop((runtime, client, task)));
+    observer.block_on(other.batch_execute("COMMIT")).unwrap();
+    ending.join().unwrap();
+    let state = format!("SELECT finished_at IS NOT NULL FROM taskyard.task WHERE id = '{id}'");
+    assert_eq!(shared().psql_in(&url, &state), "t");
 }
 
 #[tokio::test(flavor = "multi_thread")]

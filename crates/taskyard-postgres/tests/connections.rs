@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use taskyard_core::client::{Call, ClientConfig};
 use taskyard_core::store::Store;
-use taskyard_core::{Error, TaskState};
+use taskyard_core::{Client, Error, TaskState};
 use taskyard_postgres::{Options, PostgresStore};
 use taskyard_testkit::factory::{beat, request, server, task};
 use taskyard_testkit::postgres::{Cluster, shared};
@@ -180,6 +181,13 @@ async fn others_are_heard_and_told() {
     work.take();
     adder.add(&[task()]).await.unwrap();
     tokio::time::timeout(Duration::from_secs(5), work.heard()).await.expect("told by NOTIFY");
+    // By a client of a store that does nothing else, too, whatever way its addition takes.
+    let client = Client::new(yard::open(&url).await, ClientConfig::default());
+    for round in 0..3 {
+        work.take();
+        client.add(Call::<u64>::new("k", &()).unique(format!("key {round}"))).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), work.heard()).await.expect("told by NOTIFY");
+    }
     // From SQL, too.
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);

@@ -4,8 +4,8 @@
 //! next call tries anew.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -27,6 +27,8 @@ use crate::{errors, runtime};
 
 /// The longest pause between two tries to open a database that is away.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long an opening may take until additions that find too much waiting do not wait for it any more.
+const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The longest that letting go of the database may take.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -66,8 +68,23 @@ struct Waiting {
     thens_max: usize,
     additions: usize,
     bytes: usize,
+    /// When the opening began.
+    since: Option<Instant>,
+    /// Why the last try to open the database failed.
+    away: Option<String>,
     /// Which opening it is.
     generation: u64,
+}
+
+impl Waiting {
+    /// Whether these are too much beside what waits.
+    fn is_full(&self, weight: Weight) -> bool {
+        let config = taskyard::ClientConfig::default();
+        weight.additions > 0
+            && self.additions > 0
+            && (self.additions + weight.additions > config.waiting_max
+                || self.bytes + weight.bytes > config.waiting_bytes_max)
+    }
 }
 
 /// What the additions of one call weigh while they wait.
@@ -81,6 +98,8 @@ pub struct Inner {
     generation: AtomicU64,
     place: Place,
     state: Mutex<State>,
+    /// The state is another one, or it is known why it is not.
+    changed: Condvar,
 }
 
 impl Inner {
@@ -99,19 +118,17 @@ impl Inner {
             State::Opening(_) => false,
             State::Closed => {
                 let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
-                *state = State::Opening(Waiting { generation, ..Waiting::default() });
+                *state = State::Opening(Waiting { generation, since: Some(Instant::now()), ..Waiting::default() });
                 true
             }
         };
         let State::Opening(waiting) = &mut *state else { return Ok(Err(Error::ShutDown("this queue"))) };
-        let (additions, bytes) = (waiting.additions + weight.additions, waiting.bytes + weight.bytes);
-        let config = taskyard::ClientConfig::default();
-        let full = additions > config.waiting_max || bytes > config.waiting_bytes_max;
-        let answer = if weight.additions > 0 && full {
-            let cause = "it has not answered yet".into();
+        let answer = if waiting.is_full(weight) {
+            let cause = waiting.away.clone().unwrap_or_else(|| "it has not answered yet".into());
             Err(Error::QueueUnavailable { waiting: waiting.additions, bytes: waiting.bytes, cause })
         } else {
-            (waiting.additions, waiting.bytes) = (additions, bytes);
+            waiting.additions += weight.additions;
+            waiting.bytes += weight.bytes;
             if waiting.thens.len() >= waiting.thens_max.max(LOOK_THROUGH_MIN) {
                 waiting.thens.retain(|then| !then.is_withdrawn());
                 waiting.thens_max = 2 * waiting.thens.len();
@@ -135,6 +152,10 @@ impl Inner {
                 Ok(()) => match taskyard::open(&self.place.settings).await {
                     Err(error) if error.is_transient() => {
                         tracing::warn!(%error, "cannot open the queue's database; trying again");
+                        if let State::Opening(waiting) = &mut *self.lock() {
+                            waiting.away = Some(error.to_string());
+                        }
+                        self.changed.notify_all();
                     }
                     opened => break opened,
                 },
@@ -157,6 +178,20 @@ impl Inner {
         }
         if let Ok(taskyard) = opened {
             *state = State::Open(taskyard);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// While the database is being opened, waits until these may be added, or there is no use in waiting.
+    fn until_open(&self, weight: Weight) {
+        let mut state = self.lock();
+        while let State::Opening(waiting) = &*state
+            && waiting.away.is_none()
+            && waiting.is_full(weight)
+            && let Some(left) = waiting.since.and_then(|since| OPEN_MAX.checked_sub(since.elapsed()))
+        {
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -185,6 +220,7 @@ impl Inner {
         let waiting = std::mem::take(waiting);
         *state = State::Closed;
         drop(state);
+        self.changed.notify_all();
         if waiting.additions > 0 {
             tracing::error!(additions = waiting.additions, "the queue is closed before its database was reached");
         }
@@ -221,6 +257,14 @@ impl Inner {
     /// Adds these; over the bound on what waits, this thread waits for room, and others run meanwhile.
     fn add(self: &Arc<Self>, py: Python<'_>, tasks: Vec<NewTask>) -> PyResult<Result<Addition>> {
         let mut tasks = tasks;
+        let weight = || Weight { additions: tasks.len(), bytes: tasks.iter().map(NewTask::weight).sum() };
+        let opening = match &*self.lock() {
+            State::Opening(waiting) => Some(weight()).filter(|weight| waiting.is_full(*weight)),
+            _ => None,
+        };
+        if let Some(weight) = opening {
+            py.detach(|| self.until_open(weight));
+        }
         let full = match &*self.lock() {
             State::Open(taskyard) => match taskyard.add_settled_now(tasks) {
                 Ok(Err(outside)) => {
@@ -294,7 +338,12 @@ impl Queue {
         let place = Place::find(database, settings.unwrap_or_default()).map_err(|error| errors::raised(py, &error))?;
         let address = place.settings.database.as_deref().unwrap_or_default();
         taskyard::check_address(address).map_err(|error| errors::raised(py, &error))?;
-        Ok(Self(Guard::new(Arc::new(Inner { generation: AtomicU64::new(0), place, state: Mutex::new(State::Closed) }))))
+        Ok(Self(Guard::new(Arc::new(Inner {
+            generation: AtomicU64::new(0),
+            place,
+            state: Mutex::new(State::Closed),
+            changed: Condvar::new(),
+        }))))
     }
 
     /// The settings in force that Python needs: a dict.

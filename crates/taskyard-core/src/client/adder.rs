@@ -15,6 +15,7 @@
 mod aside;
 mod leaving;
 mod room;
+mod worker;
 mod write;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -193,6 +194,7 @@ impl Adder {
             taken: VecDeque::new(),
             writing: None,
             aside: Aside::default(),
+            calling: None,
         };
         runtime.spawn(leaving::guarded(writer));
         Arc::new(Self { shared, config, runtime: runtime.clone() })
@@ -284,12 +286,15 @@ struct Writer {
     writing: Option<Batch>,
     /// What met locks, and what must not overtake it.
     aside: Aside,
+    /// Control calls under way. After an interruption they are carried out again.
+    calling: Option<(Verb, Vec<(TaskId, ControlSender)>)>,
 }
 
 impl Writer {
     /// Writes until the last handle is gone and all is written. May be dropped and called again.
     async fn run(&mut self) {
         self.settle_interrupted().await;
+        self.call().await;
         loop {
             while let Some(work) = self.taken.pop_front() {
                 match work {
@@ -364,15 +369,23 @@ impl Writer {
         if calls.is_empty() {
             return;
         }
-        let meant = |id: &TaskId| self.aliases.get(id).filter(|_| verb != Verb::Withdraw).copied().unwrap_or(*id);
+        self.calling = Some((verb, calls));
+        self.call().await;
+    }
+
+    /// Carries out the control calls under way.
+    async fn call(&mut self) {
+        let Some((verb, calls)) = &self.calling else { return };
+        let meant = |id: &TaskId| self.aliases.get(id).filter(|_| *verb != Verb::Withdraw).copied().unwrap_or(*id);
         let ids: Vec<TaskId> = calls.iter().map(|(id, _)| meant(id)).collect();
-        let replies = match &verb {
+        let replies = match verb {
             Verb::Withdraw => self.store.cancel(&ids).await,
             Verb::Cancel(reason) => self.store.cancel_because(&ids, reason.as_deref()).await,
             Verb::Stop => self.store.stop(&ids).await,
             Verb::Retry => self.store.retry(&ids).await,
             Verb::Priority(priority) => self.store.set_priority(&ids, *priority).await,
         };
+        let Some((verb, calls)) = self.calling.take() else { return };
         for (place, (id, sender)) in calls.into_iter().enumerate() {
             let reply = match &replies {
                 Ok(replies) => Ok(replies[place]),

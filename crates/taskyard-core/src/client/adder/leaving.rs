@@ -37,7 +37,8 @@ impl Drop for Guard {
             waiting.closed = true;
             !waiting.pushes.is_empty()
         };
-        if !waits && writer.taken.is_empty() && writer.writing.is_none() && writer.aside.is_empty() {
+        let begun = writer.writing.is_some() || writer.calling.is_some();
+        if !waits && !begun && writer.taken.is_empty() && writer.aside.is_empty() {
             return;
         }
         let dispatch = tracing::dispatcher::get_default(Clone::clone);

@@ -2,9 +2,8 @@
 //!
 //! An addition over the bound waits until others are decided: a caller that awaits it, in the order of such callers; one
 //! that does not ([`Adder::push`]), in its thread, for as long as something is decided every [`STALL`]. While the database
-//! is away it is refused at once. A group that is larger than the bound is taken when nothing else waits.
-
-use std::sync::atomic::AtomicBool;
+//! is away it is refused at once, as it is on the one thread of a runtime that the writer runs on, too. A group that is
+//! larger than the bound is taken when nothing else waits.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -33,6 +32,12 @@ impl Waiting {
             None if self.aside > 0 => format!("{} of them need what other transactions hold locked", self.aside),
             None => "they are not written yet".into(),
         };
+        Error::QueueUnavailable { waiting: self.tasks, bytes: self.bytes, cause }
+    }
+
+    fn full_on_one_thread(&self) -> Error {
+        let cause =
+            "this thread is all of the runtime that writes them, so it cannot wait here; await `add` instead".into();
         Error::QueueUnavailable { waiting: self.tasks, bytes: self.bytes, cause }
     }
 }
@@ -167,17 +172,17 @@ impl Adder {
 
     /// Blocks this thread until there may be room.
     fn block(&self, entering: &Entering) -> Result<()> {
+        let wait = || self.until_room(entering);
         match Handle::try_current() {
             Ok(current) if current.runtime_flavor() == RuntimeFlavor::CurrentThread => {
                 if current.id() == self.runtime.id() {
                     // Nothing is written while this thread waits.
-                    return Err(self.shared.lock().full());
+                    return Err(self.shared.lock().full_on_one_thread());
                 }
-                self.until_room(entering)
+                wait()
             }
-            // Others of its tasks go on on another thread: the writer may be one of them.
-            Ok(_) => tokio::task::block_in_place(|| self.until_room(entering)),
-            Err(_) => self.until_room(entering),
+            Ok(current) => super::worker::wait(&current, wait),
+            Err(_) => wait(),
         }
     }
 

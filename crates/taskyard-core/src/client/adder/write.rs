@@ -346,6 +346,11 @@ impl Write<'_> {
                 let found = ids.iter().zip(&stored).filter(|(_, stored)| **stored);
                 answers.extend(found.map(|(id, _)| (*id, Added { id: *id, existing: false })));
                 left.retain(|task| !answers.contains_key(&task.id));
+                if !left.is_empty() {
+                    // Only the answer that nothing is stored refuses what may still be on its way.
+                    error = None;
+                    continue;
+                }
             }
             for id in ids.iter().filter(|id| self.shared.lock().withdrawn.contains(id)) {
                 // Its ticket is settled: nobody is told this.
