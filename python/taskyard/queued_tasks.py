@@ -166,9 +166,10 @@ class QueuedTasks(metaclass=_Meta):
         ``connection`` (adds in its transaction; await the reference before the commit of an async one, see :meth:`bind`).
 
         Raises at once what can never be stored (``NotSerializable``, ``OverLimit``, ``FunctionRefused``, ``TypeError``
-        for arguments that do not fit), and ``QueueUnavailable`` when too much waits for a database that is away, or has
-        written nothing for five seconds. While it is written, too much only slows this call down. What the database says
-        comes from ``await ref.get_task_id()``.
+        for arguments that do not fit), and ``QueueUnavailable`` when too much (10,000 additions, or 64 MiB) waits for a
+        database that is away, or has written or opened nothing for five seconds. While it is written, too much only slows
+        this call down: it blocks its thread, and in a coroutine the event loop, until there is room. A loop that awaits
+        ``ref.get_task_id()`` now and then never does. What the database says comes from there, too.
         """
         options = self._defaults
         if kwargs:

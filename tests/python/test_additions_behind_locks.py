@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from support.project import Project
-from taskyard import QueuedTasks, QueueUnavailable
+from taskyard import QueuedTasks, QueueUnavailable, TaskyardError
 
 
 async def echo(value: Any) -> Any:
@@ -98,6 +98,32 @@ async def test_what_waits_is_bounded(database: str) -> None:
         ids = {await asyncio.wait_for(ref.get_task_id(), 30) for ref in refs}
         assert len(ids) == 1
         await asyncio.wait_for(tasks.add_task(echo, "more").get_task_id(), 30)
+
+
+async def refused(value: Any) -> Any:
+    return value
+
+
+TRIGGER = """
+create function public.refuse() returns trigger language plpgsql as
+$$ begin raise exception 'not stored here' using errcode = '53100'; end $$;
+create trigger refuse before insert on taskyard.task for each row when (new.kind like '%refused')
+execute function public.refuse()
+"""
+
+
+async def test_one_that_is_refused_like_by_a_full_disk_holds_up_no_other(postgres: str) -> None:
+    async with QueuedTasks(database=postgres) as tasks:
+        await tasks.add_task(echo, "first").get_task_id()
+        with psycopg.connect(postgres) as other:
+            other.execute(TRIGGER)
+        bad = tasks.add_task(refused, 1)
+        for number in range(20):
+            began = time.monotonic()
+            await tasks.add_task(echo, number).get_task_id()
+            assert time.monotonic() - began < 2
+        with pytest.raises(TaskyardError, match="not stored here"):
+            await asyncio.wait_for(bad.get_task_id(), 5)
 
 
 def test_a_body_that_adds_many(project: Project) -> None:

@@ -144,7 +144,8 @@ impl Client {
     ///
     /// # Errors
     /// A call that cannot be stored (arguments, names, limits), [`Error::QueueUnavailable`], [`Error::UnknownParent`],
-    /// [`Error::DuplicateId`], or the database's refusal.
+    /// [`Error::DuplicateId`], or the database's refusal; [`Error::Database`] also if this addition alone fails with an
+    /// error that may pass, while the database takes other writes.
     pub async fn add<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
         let mut refs = self.push_when_room(self.settled([call])?).await?;
         let task = refs.pop().expect("one call gives one reference");
@@ -156,8 +157,9 @@ impl Client {
     /// is written. [`TaskRef::get_task_id`] or [`Client::flush`] waits for that.
     ///
     /// Over the bound on what waits ([`ClientConfig::waiting_max`]) it blocks its thread until there is room, and is
-    /// refused if nothing is written for five seconds, while the database is away, or where the client's runtime is this
-    /// thread only.
+    /// refused if nothing is written for five seconds or while the database is away. It blocks in a `LocalSet` as well,
+    /// and the other tasks of the set with it. Where the client's runtime has one thread only (the `current_thread`
+    /// flavor), nothing could be written meanwhile: there it is refused at once, and [`Client::add`] is what waits.
     ///
     /// What is left when the last handle is dropped, or when the runtime ends, is written within five seconds; a task
     /// that could not be written is named on stderr (or by `tracing`, if the program has a subscriber).

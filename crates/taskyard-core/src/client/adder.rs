@@ -2,9 +2,9 @@
 //!
 //! The first push is written at once; whatever arrives while a write is in flight is the next batch. A group (one
 //! `add_tasks`) is atomic: when a batch of several groups is refused, each group is tried by itself, so that one
-//! caller's unknown parent is nobody else's ([`write`]). A group that meets a lock of another transaction is set
-//! aside and tried apart, and with it what depends on it; the others go on ([`aside`]). While the database is away
-//! everything waits here, in order.
+//! caller's unknown parent is nobody else's ([`write`]). A group that meets a lock of another transaction, or that alone
+//! fails with an error that may pass, is set aside and tried apart, and with it what depends on it; the others go on
+//! ([`aside`]). While the database is away everything waits here, in order.
 //!
 //! What is not decided, wherever it is, is bounded by the configuration at all times ([`room`]): an addition over the
 //! bound waits until others are decided, and is refused while the database is away or nothing is decided any more.
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use self::aside::Aside;
-use self::write::Batch;
+use self::write::{Batch, Group};
 use super::ClientConfig;
 use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
@@ -117,8 +117,9 @@ struct Waiting {
     progress: Option<Instant>,
     /// Threads that wait for room.
     blocked: usize,
-    /// Tasks that are set aside.
+    /// Tasks that are set aside, and how one of them failed.
     aside: usize,
+    failure: Option<String>,
     closed: bool,
     /// It was closed, and the time for that is over: nothing is tried twice any more.
     given_up: bool,
@@ -195,6 +196,7 @@ impl Adder {
             writing: None,
             aside: Aside::default(),
             calling: None,
+            proven: None,
         };
         runtime.spawn(leaving::guarded(writer));
         Arc::new(Self { shared, config, runtime: runtime.clone() })
@@ -284,10 +286,12 @@ struct Writer {
     taken: VecDeque<Work>,
     /// Begun, until every group of it is settled or set aside. After an interruption it may have been written or not.
     writing: Option<Batch>,
-    /// What met locks, and what must not overtake it.
+    /// What met locks or failed, and what must not overtake it.
     aside: Aside,
     /// Control calls under way. After an interruption they are carried out again.
     calling: Option<(Verb, Vec<(TaskId, ControlSender)>)>,
+    /// When the database was last found to take writes, while others failed.
+    proven: Option<Instant>,
 }
 
 impl Writer {
@@ -336,11 +340,12 @@ impl Writer {
             match (push, works.back_mut()) {
                 (Push::Add { tasks, ticket }, last) => {
                     taken += tasks.len();
+                    let group = Group::new(&tasks, ticket);
                     if let Some(Work::Add(batch)) = last {
-                        batch.push(tasks, ticket, None);
+                        batch.push(tasks, group);
                     } else {
                         let mut batch = Batch::default();
-                        batch.push(tasks, ticket, None);
+                        batch.push(tasks, group);
                         works.push_back(Work::Add(batch));
                     }
                 }

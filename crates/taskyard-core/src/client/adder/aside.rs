@@ -1,13 +1,14 @@
-//! Groups that met a lock of another transaction, set aside and tried apart.
+//! Groups that met a lock of another transaction, or that alone fail with an error that may pass: set aside, tried apart.
 //!
-//! Another transaction may hold a unique key, a parent's row or a queue's row for long. A group that needs one of these
-//! waits here, and with it what must not overtake it: groups with the same unique key, children of its tasks, control
-//! calls of its tasks, and flushes. All else goes on. What is here is tried again with backoff, all together, then by
-//! halves, for a bounded time each round; a round goes on where the one before it stopped.
+//! Another transaction may hold a unique key, a parent's row or a queue's row for long; a trigger may answer one group
+//! with the error of a database that is full or out of reach. Such a group waits here, and with it what must not overtake
+//! it: groups with the same unique key, children of its tasks, control calls of its tasks, and flushes. All else goes on.
+//! What is here is tried again with backoff, all together, then by halves, for a bounded time each round; a round goes on
+//! where the one before it stopped.
 
 use std::collections::BTreeMap;
 
-use super::write::{APART_WAIT, Batch, Tried};
+use super::write::{APART_WAIT, Batch, Group, Tried};
 use super::*;
 
 /// The pauses between two rounds: doubled while nothing is written.
@@ -20,7 +21,7 @@ const ROUND_MAX: Duration = Duration::from_millis(250);
 pub(super) type Place = u64;
 
 enum Item {
-    Group { tasks: Vec<NewTask>, ticket: Arc<Ticket> },
+    Group { tasks: Vec<NewTask>, group: Group },
     Control { verb: Verb, id: TaskId, reply: ControlSender },
     Flush(oneshot::Sender<()>),
 }
@@ -92,17 +93,18 @@ impl Aside {
         self.last
     }
 
-    /// Sets a group aside: where it was before, or behind all others. `alone`: it met a lock by itself.
-    pub fn put(&mut self, place: Option<Place>, tasks: Vec<NewTask>, ticket: Arc<Ticket>, alone: bool) {
+    /// Sets a group aside: where it was before, or behind all others.
+    pub fn put(&mut self, tasks: Vec<NewTask>, mut group: Group) {
         self.claims.add(&tasks);
-        if alone {
+        if group.alone {
             self.parents.extend(tasks.iter().flat_map(|task| &task.parents));
             if tasks.iter().all(is_plain) {
                 self.queues.extend(tasks.iter().map(|task| task.queue.clone()));
             }
         }
-        let place = place.unwrap_or_else(|| self.place());
-        self.items.insert(place, Item::Group { tasks, ticket });
+        let place = group.place.unwrap_or_else(|| self.place());
+        group.place = Some(place);
+        self.items.insert(place, Item::Group { tasks, group });
         if self.next.is_none() {
             self.pause = PAUSE_MIN;
             self.next = Some(Instant::now() + PAUSE_MIN);
@@ -130,6 +132,13 @@ impl Aside {
         let tasks = |item: &Item| if let Item::Group { tasks, .. } = item { tasks.len() } else { 0 };
         self.items.values().map(tasks).sum()
     }
+
+    /// How the first one that failed did so.
+    fn failure(&self) -> Option<&Error> {
+        self.items
+            .values()
+            .find_map(|item| if let Item::Group { group, .. } = item { group.failure.as_deref() } else { None })
+    }
 }
 
 /// Whether it needs nothing that another addition may hold.
@@ -154,11 +163,11 @@ impl Writer {
             return batch;
         }
         let mut left = Batch::default();
-        for (tasks, ticket, place) in batch.into_groups() {
+        for (tasks, group) in batch.into_groups() {
             if self.aside.concerns(&tasks) {
-                self.aside.put(place, tasks, ticket, false);
+                self.aside.put(tasks, group);
             } else {
-                left.push(tasks, ticket, place);
+                left.push(tasks, group);
             }
         }
         self.count_aside();
@@ -166,7 +175,9 @@ impl Writer {
     }
 
     pub(super) fn count_aside(&self) {
-        self.shared.lock().aside = self.aside.tasks();
+        let (tasks, failure) = (self.aside.tasks(), self.aside.failure().map(ToString::to_string));
+        let mut waiting = self.shared.lock();
+        (waiting.aside, waiting.failure) = (tasks, failure);
     }
 
     /// One round.
@@ -179,13 +190,14 @@ impl Writer {
         for (place, item) in items {
             match item {
                 // It was withdrawn.
-                Item::Group { ticket, .. } if ticket.peek().is_some() => {}
-                Item::Group { tasks, ticket } => {
+                Item::Group { group, .. } if group.ticket.peek().is_some() => {}
+                Item::Group { tasks, mut group } => {
                     if place < resume {
                         before.add(&tasks);
                         begin += 1;
                     }
-                    batch.push(tasks, ticket, Some(place));
+                    group.alone = false;
+                    batch.push(tasks, group);
                 }
                 other => drop(rest.insert(place, other)),
             }
@@ -237,8 +249,8 @@ impl Writer {
         let error = self.shared.lock().full();
         for item in std::mem::take(&mut self.aside).items.into_values() {
             match item {
-                Item::Group { ticket, .. } if ticket.peek().is_some() => {}
-                Item::Group { tasks, ticket } => leaving::lose(&self.shared, &tasks, &ticket, &error),
+                Item::Group { group, .. } if group.ticket.peek().is_some() => {}
+                Item::Group { tasks, group } => leaving::lose(&self.shared, &tasks, &group.ticket, &error),
                 Item::Control { reply, .. } => drop(reply.send(Err(Error::ShutDown("this client")))),
                 Item::Flush(_) => {}
             }

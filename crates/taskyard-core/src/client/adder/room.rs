@@ -29,6 +29,7 @@ impl Waiting {
     pub(super) fn full(&self) -> Error {
         let cause = match &self.away {
             Some(cause) => cause.clone(),
+            None if self.failure.is_some() => self.failure.clone().unwrap_or_default(),
             None if self.aside > 0 => format!("{} of them need what other transactions hold locked", self.aside),
             None => "they are not written yet".into(),
         };

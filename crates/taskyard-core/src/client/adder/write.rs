@@ -1,4 +1,9 @@
 //! Writing batches: one statement for all groups, or, where it is refused or meets a lock, for parts of them.
+//!
+//! An error that says that the database cannot be reached, is full or has a fault of its own may also be the answer to one
+//! group alone, for example of a trigger that raises it. The database is away only if a trial write fails as well
+//! ([`Store::check_writes`]); otherwise the batch is divided, and the group that fails by itself is tried apart, then
+//! refused to its caller.
 
 use std::ops::Range;
 
@@ -12,17 +17,67 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How long the first try of a batch waits for a lock, and one that is known to meet one.
 const FIRST_WAIT: Duration = Duration::from_millis(600);
 pub(super) const APART_WAIT: Duration = Duration::from_millis(10);
-/// How long a batch that met a lock is divided; what was not written by then is set aside.
+/// How long a batch that met a lock or failed is divided; what was not written by then is set aside.
 const DIVIDE_MAX: Duration = Duration::from_millis(500);
+/// How often a group fails by itself, while the database takes other writes, until it is refused to its caller. With the
+/// pauses between two rounds that is after a second: a connection that breaks now and then refuses nothing.
+const FAILURES_MAX: u32 = 5;
+/// A trial write that has not answered by then has failed.
+const TRIAL_MAX: Duration = Duration::from_secs(5);
+/// So long after something was written the database is known to take writes.
+const PROVEN: Duration = Duration::from_millis(100);
 
-struct Group {
+/// Why a batch was not written. Nothing of it was stored.
+enum Unwritten {
+    /// It is refused for good, or the client was closed.
+    Refused(Error),
+    /// Another transaction holds what it needs.
+    Locked,
+    /// It fails with an error that may pass, and the database takes other writes.
+    Failed(Error),
+    /// Some of its tasks are stored; of several groups, which is to be asked for each. The rest fails with this error.
+    Partly(Error),
+}
+
+/// A group on its way.
+pub(super) struct Group {
     /// How many tasks it has.
     size: usize,
-    ticket: Arc<Ticket>,
+    pub ticket: Arc<Ticket>,
     /// Where it was set aside before.
-    place: Option<Place>,
+    pub place: Option<Place>,
     /// It met a lock by itself.
-    alone: bool,
+    pub alone: bool,
+    /// How often it failed by itself.
+    failures: u32,
+    /// How it failed last.
+    pub failure: Option<Box<Error>>,
+}
+
+impl Group {
+    pub fn new(tasks: &[NewTask], ticket: Arc<Ticket>) -> Self {
+        Self { size: tasks.len(), ticket, place: None, alone: false, failures: 0, failure: None }
+    }
+
+    /// Notes that it failed by itself, and refuses it to its caller once it did so too often.
+    fn failed(&mut self, error: Error, shared: &Shared) {
+        self.failures += 1;
+        if self.failures < FAILURES_MAX {
+            self.failure = Some(Box::new(error));
+            return;
+        }
+        let why = match error {
+            Error::Connection(why) | Error::Full(why) | Error::DatabaseFault(why) => why,
+            other => other.to_string(),
+        };
+        let error = Error::Database(format!("it refuses this addition, while it stores others: {why}"));
+        shared.settle(&self.ticket, Err(error));
+    }
+
+    /// Notes that it met a lock by itself.
+    fn locked(&mut self) {
+        (self.alone, self.failures, self.failure) = (true, 0, None);
+    }
 }
 
 /// Groups that are written by one statement, one behind the other.
@@ -35,8 +90,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub fn push(&mut self, tasks: Vec<NewTask>, ticket: Arc<Ticket>, place: Option<Place>) {
-        self.groups.push(Group { size: tasks.len(), ticket, place, alone: false });
+    pub fn push(&mut self, tasks: Vec<NewTask>, group: Group) {
+        self.groups.push(group);
         if self.tasks.is_empty() {
             self.tasks = tasks;
         } else {
@@ -49,9 +104,9 @@ impl Batch {
         self.groups.len()
     }
 
-    pub fn into_groups(self) -> impl Iterator<Item = (Vec<NewTask>, Arc<Ticket>, Option<Place>)> {
+    pub fn into_groups(self) -> impl Iterator<Item = (Vec<NewTask>, Group)> {
         let mut tasks = self.tasks.into_iter();
-        self.groups.into_iter().map(move |group| (tasks.by_ref().take(group.size).collect(), group.ticket, group.place))
+        self.groups.into_iter().map(move |group| (tasks.by_ref().take(group.size).collect(), group))
     }
 
     /// What is left of it without the groups that are settled before it is written.
@@ -60,8 +115,8 @@ impl Batch {
             return self;
         }
         let mut left = Self::default();
-        for (tasks, ticket, place) in self.into_groups().filter(|(_, ticket, _)| ticket.peek().is_none()) {
-            left.push(tasks, ticket, place);
+        for (tasks, group) in self.into_groups().filter(|(_, group)| group.ticket.peek().is_none()) {
+            left.push(tasks, group);
         }
         left
     }
@@ -70,10 +125,10 @@ impl Batch {
     fn plain_first(&mut self) -> usize {
         let old = std::mem::take(self);
         let addition = old.addition;
-        let (plain, linked): (Vec<_>, Vec<_>) = old.into_groups().partition(|(tasks, ..)| tasks.iter().all(is_plain));
+        let (plain, linked): (Vec<_>, Vec<_>) = old.into_groups().partition(|(tasks, _)| tasks.iter().all(is_plain));
         let count = plain.len();
-        for (tasks, ticket, place) in plain.into_iter().chain(linked) {
-            self.push(tasks, ticket, place);
+        for (tasks, group) in plain.into_iter().chain(linked) {
+            self.push(tasks, group);
         }
         self.addition = addition;
         count
@@ -119,56 +174,75 @@ impl Writer {
         }
         let mut batch = batch;
         self.rename_parents(&mut batch);
-        let Self { store, shared, aliases, writing, .. } = self;
+        let Self { store, shared, aliases, proven, writing, .. } = self;
         let batch = writing.insert(batch);
-        let mut write = Write { store: store.as_ref(), shared, aliases, addition: &mut batch.addition };
+        let mut write = Write { store: store.as_ref(), shared, aliases, proven, addition: &mut batch.addition };
         match write.first(&batch.tasks, FIRST_WAIT).await {
             Ok(added) => settle(shared, &batch.groups, added),
-            Err(Error::Locked(_)) => {
-                let plain = batch.plain_first();
-                let mut parts = vec![plain..batch.groups.len(), 0..plain];
-                if batch.groups.len() == 1 {
-                    batch.groups[0].alone = true;
-                    parts.clear();
-                }
-                let (before, until) = (Claims::default(), Instant::now() + DIVIDE_MAX);
-                self.divide(Tried { parts, before, until, wait: APART_WAIT }).await;
-            }
-            // Transient ones come back only once the client was closed.
-            Err(error) if batch.groups.len() == 1 || error.is_transient() => {
-                batch.groups.iter().for_each(|group| shared.settle(&group.ticket, Err(error.clone())));
-            }
-            Err(_) => {
-                let parts = (0..batch.groups.len()).rev().map(|at| at..at + 1).collect();
-                let (before, until) = (Claims::default(), Instant::now() + DIVIDE_MAX);
-                self.divide(Tried { parts, before, until, wait: FIRST_WAIT }).await;
-            }
+            Err(why) => self.take_apart(why).await,
         }
         self.writing = None;
         self.shared.lock().withdrawn.clear();
+    }
+
+    /// Goes on with the batch under way, which was not written as a whole.
+    async fn take_apart(&mut self, why: Unwritten) {
+        let Some(batch) = &mut self.writing else { return };
+        let count = batch.groups.len();
+        let mut wait = APART_WAIT;
+        let parts = match why {
+            Unwritten::Partly(_) => return self.settle_interrupted().await,
+            // Transient ones come back only once the client was closed.
+            Unwritten::Refused(error) if count == 1 || error.is_transient() => {
+                return batch.groups.iter().for_each(|group| self.shared.settle(&group.ticket, Err(error.clone())));
+            }
+            Unwritten::Refused(_) => {
+                wait = FIRST_WAIT;
+                (0..count).rev().map(|at| at..at + 1).collect()
+            }
+            Unwritten::Locked if count == 1 => {
+                batch.groups[0].locked();
+                vec![]
+            }
+            Unwritten::Locked => {
+                let plain = batch.plain_first();
+                vec![plain..count, 0..plain]
+            }
+            Unwritten::Failed(error) if count == 1 => {
+                batch.groups[0].failed(error, &self.shared);
+                vec![]
+            }
+            Unwritten::Failed(error) => {
+                tracing::debug!(%error, groups = count, "additions failed together, and are tried in parts");
+                vec![count / 2..count, 0..count / 2]
+            }
+        };
+        let (before, until) = (Claims::default(), Instant::now() + DIVIDE_MAX);
+        self.divide(Tried { parts, before, until, wait }).await;
     }
 
     pub(super) fn rename_parents(&self, batch: &mut Batch) {
         rename_parents(&self.aliases, &mut batch.tasks);
     }
 
-    /// Writes the batch under way part by part. One that meets a lock is halved; what is not written is set aside, and with
-    /// it what depends on it. Returns the place of the first group that was not tried for want of time.
+    /// Writes the batch under way part by part. One that meets a lock or fails is halved; what is not written is set aside,
+    /// and with it what depends on it. Returns the place of the first group that was not tried for want of time.
     pub(super) async fn divide(&mut self, tried: Tried) -> Option<Place> {
         let Tried { mut parts, mut before, until, wait } = tried;
-        let Self { store, shared, aliases, writing, .. } = self;
+        let Self { store, shared, aliases, proven, writing, .. } = self;
         let batch = writing.as_mut()?;
         let offsets = batch.offsets();
         let (tasks, groups) = (&mut batch.tasks, &mut batch.groups);
-        let mut write = Write { store: store.as_ref(), shared, aliases, addition: &mut batch.addition };
-        let mut locked = false;
+        let mut write = Write { store: store.as_ref(), shared, aliases, proven, addition: &mut batch.addition };
+        let mut timed = false;
+        let mut partly = false;
         while let Some(part) = parts.pop() {
             let of_part = &mut tasks[offsets[part.start]..offsets[part.end]];
             if part.is_empty() {
                 continue;
             }
             // Nothing was met yet: refusals alone are not limited in time.
-            if locked && Instant::now() >= until {
+            if timed && Instant::now() >= until {
                 parts.push(part);
                 break;
             }
@@ -187,21 +261,38 @@ impl Writer {
                 continue;
             }
             match write.first(of_part, wait).await {
-                Ok(added) => settle(shared, &groups[part], added),
-                Err(Error::Locked(_)) if part.len() == 1 => {
-                    locked = true;
-                    before.add(of_part);
-                    groups[part.start].alone = true;
+                Ok(added) => {
+                    *write.proven = Some(Instant::now());
+                    settle(shared, &groups[part], added);
                 }
-                Err(Error::Locked(_)) => {
-                    locked = true;
-                    halves(&mut parts);
-                }
-                Err(error) if part.len() == 1 || error.is_transient() => {
+                Err(Unwritten::Refused(error)) if part.len() == 1 || error.is_transient() => {
                     groups[part].iter().for_each(|group| shared.settle(&group.ticket, Err(error.clone())));
                 }
-                Err(_) => parts.extend(part.rev().map(|at| at..at + 1)),
+                Err(Unwritten::Refused(_)) => parts.extend(part.rev().map(|at| at..at + 1)),
+                Err(Unwritten::Partly(_)) => {
+                    partly = true;
+                    break;
+                }
+                Err(why) => {
+                    timed = true;
+                    if part.len() > 1 {
+                        halves(&mut parts);
+                        continue;
+                    }
+                    let group = &mut groups[part.start];
+                    match why {
+                        Unwritten::Failed(error) => group.failed(error, shared),
+                        _ => group.locked(),
+                    }
+                    if group.ticket.peek().is_none() {
+                        before.add(of_part);
+                    }
+                }
             }
+        }
+        if partly {
+            self.settle_interrupted().await;
+            return None;
         }
         let untried = parts.iter().filter(|part| !part.is_empty()).map(|part| part.start).min();
         let resume = untried.and_then(|at| groups[at].place);
@@ -212,10 +303,9 @@ impl Writer {
     /// Sets aside of the batch under way what is not settled.
     fn set_rest_aside(&mut self) {
         let Some(batch) = self.writing.take() else { return };
-        let alone: Vec<bool> = batch.groups.iter().map(|group| group.alone).collect();
-        for ((tasks, ticket, place), alone) in batch.into_groups().zip(alone) {
-            if ticket.peek().is_none() {
-                self.aside.put(place, tasks, ticket, alone);
+        for (tasks, group) in batch.into_groups() {
+            if group.ticket.peek().is_none() {
+                self.aside.put(tasks, group);
             }
         }
         self.count_aside();
@@ -223,12 +313,12 @@ impl Writer {
 
     /// Brings to its end what an interruption left begun.
     pub(super) async fn settle_interrupted(&mut self) {
-        let Self { store, shared, aliases, writing, .. } = self;
+        let Self { store, shared, aliases, proven, writing, .. } = self;
         let Some(batch) = writing else { return };
         let (begun, offsets) = (batch.addition, batch.offsets());
         let mut before = Claims::default();
-        let mut write = Write { store: store.as_ref(), shared, aliases, addition: &mut batch.addition };
-        for (at, group) in batch.groups.iter().enumerate().filter(|(_, group)| group.ticket.peek().is_none()) {
+        let mut write = Write { store: store.as_ref(), shared, aliases, proven, addition: &mut batch.addition };
+        for (at, group) in batch.groups.iter_mut().enumerate().filter(|(_, group)| group.ticket.peek().is_none()) {
             let tasks = &mut batch.tasks[offsets[at]..offsets[at + 1]];
             rename_parents(write.aliases, tasks);
             if before.concern(tasks) {
@@ -238,9 +328,15 @@ impl Writer {
             // What was tried for all of them is asked for each of them.
             *write.addition = begun;
             match write.again(tasks).await {
+                Ok(added) => shared.settle(&group.ticket, Ok(added)),
+                Err(Unwritten::Refused(error) | Unwritten::Partly(error)) => shared.settle(&group.ticket, Err(error)),
                 // It is tried again apart, and with it what depends on it.
-                Err(Error::Locked(_)) => before.add(tasks),
-                outcome => shared.settle(&group.ticket, outcome),
+                Err(why) => {
+                    if let Unwritten::Failed(error) = why {
+                        group.failed(error, shared);
+                    }
+                    before.add(tasks);
+                }
             }
         }
         self.set_rest_aside();
@@ -274,34 +370,35 @@ struct Write<'a> {
     store: &'a dyn Store,
     shared: &'a Shared,
     aliases: &'a mut HashMap<TaskId, TaskId>,
+    proven: &'a mut Option<Instant>,
     addition: &'a mut Option<AdditionId>,
 }
 
 impl Write<'_> {
-    /// Writes one batch, however long the database is away; only a refusal comes back, or that it met a lock, for which it
-    /// waited so long: nothing was stored then.
-    async fn first(&mut self, batch: &[NewTask], lock_wait: Duration) -> Result<Vec<Added>> {
+    /// Writes one batch, however long the database is away. For locks it waits so long.
+    async fn first(&mut self, batch: &[NewTask], lock_wait: Duration) -> Result<Vec<Added>, Unwritten> {
         let request = AddRequest::new(batch);
         *self.addition = Some(request.id);
         failpoint!("add", Before);
         let added = self.store.add_batch_within(request, lock_wait).await;
         failpoint!("add", After);
         let added = match added {
-            Err(locked @ Error::Locked(_)) => Err(locked),
+            Ok(added) => Ok(added),
+            Err(Error::Locked(_)) => Err(Unwritten::Locked),
             Err(error) if error.is_transient() => self.go_on(batch, request.id, Some(error)).await,
-            added => added,
+            Err(error) => Err(Unwritten::Refused(error)),
         };
         self.known(batch, added)
     }
 
     /// The same for a batch that an interruption left begun: it may have been written.
-    async fn again(&mut self, batch: &[NewTask]) -> Result<Vec<Added>> {
+    async fn again(&mut self, batch: &[NewTask]) -> Result<Vec<Added>, Unwritten> {
         let Some(addition) = *self.addition else { return self.first(batch, APART_WAIT).await };
         let added = self.go_on(batch, addition, None).await;
         self.known(batch, added)
     }
 
-    fn known(&mut self, batch: &[NewTask], added: Result<Vec<Added>>) -> Result<Vec<Added>> {
+    fn known(&mut self, batch: &[NewTask], added: Result<Vec<Added>, Unwritten>) -> Result<Vec<Added>, Unwritten> {
         self.shared.lock().away = None;
         if let Ok(added) = &added {
             for (task, added) in batch.iter().zip(added).filter(|(task, added)| task.id != added.id) {
@@ -320,28 +417,31 @@ impl Write<'_> {
         batch: &[NewTask],
         mut addition: AdditionId,
         mut error: Option<Error>,
-    ) -> Result<Vec<Added>> {
-        let mut pause = Duration::from_millis(50);
+    ) -> Result<Vec<Added>, Unwritten> {
+        let mut pause = Pause::default();
         let mut answers: HashMap<TaskId, Added> = HashMap::with_capacity(batch.len());
         let mut left: Vec<NewTask> = batch.to_vec();
         loop {
-            if let Some(error) = &error {
-                self.pause(error, batch, pause).await?;
-                pause = (pause * 2).min(BACKOFF_MAX);
+            if let Some(error) = &error
+                && self.shared.lock().given_up
+            {
+                return Err(give_up(batch, error));
             }
             let ids: Vec<TaskId> = left.iter().map(|task| task.id).collect();
             let stored = match self.store.added(addition, &ids).await {
                 Ok(stored) => stored,
                 Err(again) if again.is_transient() => {
-                    error = Some(again);
+                    self.pause(&again, batch, &mut pause).await?;
+                    // That was why the try failed.
+                    error = None;
                     continue;
                 }
-                Err(refusal) => return Err(refusal),
+                Err(refusal) => return Err(Unwritten::Refused(refusal)),
             };
             if let Some(first) = stored.iter().position(|stored| *stored) {
                 // A batch is atomic: what is missing of it has a key that another task held, or an id of it was taken before.
                 if left.iter().zip(&stored).any(|(task, stored)| !stored && task.unique.is_none()) {
-                    return Err(Error::DuplicateId(ids[first]));
+                    return Err(Unwritten::Refused(Error::DuplicateId(ids[first])));
                 }
                 let found = ids.iter().zip(&stored).filter(|(_, stored)| **stored);
                 answers.extend(found.map(|(id, _)| (*id, Added { id: *id, existing: false })));
@@ -357,50 +457,92 @@ impl Write<'_> {
                 answers.entry(*id).or_insert(Added { id: *id, existing: false });
             }
             left.retain(|task| !answers.contains_key(&task.id));
-            if !left.is_empty() {
-                let request = AddRequest::new(&left);
-                addition = request.id;
-                *self.addition = Some(addition);
-                match self.store.add_batch(request).await {
-                    Ok(added) => answers.extend(left.iter().map(|task| task.id).zip(added)),
-                    Err(locked @ Error::Locked(_)) if answers.is_empty() => return Err(locked),
-                    Err(again) if again.is_transient() => {
-                        error = Some(again);
-                        continue;
-                    }
-                    Err(refusal) => return Err(refusal),
+            if left.is_empty() {
+                return Ok(batch.iter().map(|task| answers[&task.id]).collect());
+            }
+            if let Some(failure) = error.take() {
+                match self.trial().await {
+                    Ok(()) if left.len() == batch.len() => return Err(Unwritten::Failed(failure)),
+                    Ok(()) => return Err(Unwritten::Partly(failure)),
+                    Err(away) => self.pause(&away, batch, &mut pause).await?,
                 }
             }
-            return Ok(batch.iter().map(|task| answers[&task.id]).collect());
+            let request = AddRequest::new(&left);
+            addition = request.id;
+            *self.addition = Some(addition);
+            match self.store.add_batch(request).await {
+                Ok(added) => {
+                    answers.extend(left.iter().map(|task| task.id).zip(added));
+                    return Ok(batch.iter().map(|task| answers[&task.id]).collect());
+                }
+                Err(Error::Locked(_)) if answers.is_empty() => return Err(Unwritten::Locked),
+                Err(locked @ Error::Locked(_)) => self.pause(&locked, batch, &mut pause).await?,
+                Err(again) if again.is_transient() => error = Some(again),
+                Err(refusal) => return Err(Unwritten::Refused(refusal)),
+            }
         }
     }
 
-    fn give_up(&self, batch: &[NewTask], error: &Error) -> Result<()> {
-        leaving::name(batch, "may be lost: whether it was written is not known at the shutdown", error);
-        Err(error.clone())
+    /// Whether the database takes writes: it does if it wrote something just now, or a trial write succeeds.
+    ///
+    /// # Errors
+    /// Why it is away.
+    async fn trial(&mut self) -> Result<()> {
+        if self.proven.is_some_and(|proven| proven.elapsed() < PROVEN) {
+            return Ok(());
+        }
+        match tokio::time::timeout(TRIAL_MAX, self.store.check_writes()).await {
+            Ok(Err(error)) if error.is_transient() => Err(error),
+            // One that is refused for good says nothing about the way.
+            Ok(_) => {
+                *self.proven = Some(Instant::now());
+                Ok(())
+            }
+            Err(_) => Err(Error::Connection(format!("a trial write was not answered within {TRIAL_MAX:?}"))),
+        }
     }
 
     /// Notes that the database is away and waits before the next try.
     ///
     /// # Errors
     /// The error given, if the client is closed meanwhile.
-    async fn pause(&self, error: &Error, batch: &[NewTask], pause: Duration) -> Result<()> {
+    async fn pause(&self, error: &Error, batch: &[NewTask], pause: &mut Pause) -> Result<(), Unwritten> {
         let (is_news, given_up) = {
             let mut waiting = self.shared.lock();
             (waiting.away.replace(error.to_string()).is_none(), waiting.given_up)
         };
         if given_up {
-            return self.give_up(batch, error);
+            return Err(give_up(batch, error));
         }
         if is_news {
             self.shared.tell_room();
             tracing::warn!(%error, waiting = batch.len(), "the database is away; additions wait in memory");
         }
         tokio::select! {
-            () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)) => Ok(()),
-            () = self.shared.lost.notified() => {
-                self.give_up(batch, error)
-            }
+            () = tokio::time::sleep(pause.next()) => Ok(()),
+            () = self.shared.lost.notified() => Err(give_up(batch, error)),
         }
+    }
+}
+
+fn give_up(batch: &[NewTask], error: &Error) -> Unwritten {
+    leaving::name(batch, "may be lost: whether it was written is not known at the shutdown", error);
+    Unwritten::Refused(error.clone())
+}
+
+/// The pauses between two tries while the database is away: doubled each time.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(Duration::from_millis(50))
+    }
+}
+
+impl Pause {
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(BACKOFF_MAX);
+        pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)
     }
 }
