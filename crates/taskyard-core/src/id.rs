@@ -9,6 +9,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rand::TryRng;
+use rand::rngs::SysRng;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -95,16 +97,38 @@ id_type!(
     "addition id"
 );
 id_type!(
-    /// What one claim of one task carries (random, made by the database); every later write of that attempt must show it.
+    /// Carried by one claim of one task (random, made by the claiming server or by the database); every later write of that attempt must show it.
     Token,
     Uuid::new_v4(),
     "token"
 );
 
+impl Token {
+    /// Makes `count` tokens with one call to the system, for a whole claim.
+    ///
+    /// # Panics
+    /// If the system has no random bytes.
+    #[must_use]
+    pub fn generate_many(count: usize) -> Vec<Self> {
+        let mut bytes = vec![0; count * 16];
+        SysRng.try_fill_bytes(&mut bytes).expect("the system has random bytes");
+        let (tokens, _) = bytes.as_chunks::<16>();
+        tokens.iter().map(|random| Self(uuid::Builder::from_random_bytes(*random).into_uuid())).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Timestamp;
+
+    #[test]
+    fn tokens_of_one_claim_differ() {
+        let tokens: std::collections::HashSet<Token> = Token::generate_many(10_000).into_iter().collect();
+        assert_eq!(tokens.len(), 10_000);
+        assert!(tokens.iter().all(|token| token.0.get_version_num() == 4));
+        assert!(Token::generate_many(0).is_empty());
+    }
 
     #[test]
     fn ids_of_one_millisecond_differ_in_all_of_their_random_bits() {

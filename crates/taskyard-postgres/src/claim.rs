@@ -29,6 +29,9 @@ const PASSED_OVER: i32 = 256;
 /// After a claim met a lock, how long claims pass over what is locked; as long again after each that passed something over.
 const AROUND_LOCKS: Duration = Duration::from_secs(10);
 
+/// Tokens that a claim brings, 64 KiB of them; the database makes the others.
+const TOKENS_MAX: usize = 4_096;
+
 /// Claims tasks.
 pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<ClaimReply> {
     if store.claims_around_locks() {
@@ -45,15 +48,19 @@ pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<Claim
 }
 
 const FLAT: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, flags, \
-                    priority, order_number FROM taskyard.task_claim($1, $2, $3, $4, $5, $6, $7, $8)";
+                    priority, order_number FROM taskyard.task_claim($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const AROUND: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, flags, \
-                      priority, order_number FROM taskyard.task_claim_around($1, $2, $3, $4, $5, $6, $7, $8)";
+                      priority, order_number FROM taskyard.task_claim_around($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 async fn run(store: &Inner, request: &ClaimRequest, sql: &str) -> Result<ClaimReply> {
     let limit = if request.alone { 1 } else { i32::try_from(request.limit).unwrap_or(i32::MAX) };
     // The rank is the priority turned round, so that one ascending comparison finds what comes after the place.
     let rank = request.place.map_or(i32::MIN, |place| !place.priority);
     let order = request.place.map_or(i64::MIN, |place| place.order);
+    // The database makes tokens one by one, at a tenth of what a claim costs. Only a claim that is likely to be full brings its own:
+    // for a few tasks, sending them would cost more.
+    let tokens = request.place.map(|_| Token::generate_many(request.limit.min(TOKENS_MAX)));
+    let tokens: Option<Vec<Uuid>> = tokens.map(|tokens| tokens.into_iter().map(|token| token.0).collect());
     let rows = store
         .pool
         .query(
@@ -68,6 +75,7 @@ async fn run(store: &Inner, request: &ClaimRequest, sql: &str) -> Result<ClaimRe
                 (&request.alone, Type::BOOL),
                 (&rank, Type::INT4),
                 (&order, Type::INT8),
+                (&tokens, Type::UUID_ARRAY),
             ],
         )
         .await?;

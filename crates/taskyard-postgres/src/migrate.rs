@@ -199,6 +199,10 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
             .map_err(failed)?;
         applied.push(functions::NAME.to_owned());
     }
+    if from == 0 {
+        // Nothing is in these tables that a restore could have left out of the runnable range.
+        client.batch_execute("SELECT taskyard.ready_compared()").await.map_err(failed)?;
+    }
     client
         .execute_typed(
             "INSERT INTO taskyard.setting (name, value) VALUES ('notify_channel', $1), ('views', $2)

@@ -47,8 +47,8 @@ pub(crate) struct Ended {
     pub claim: ClaimId,
     /// Who wants to know what the store said of it.
     pub answer: Option<oneshot::Sender<WriteReply>>,
-    /// What the database says against it, if it refused it by itself.
-    pub refusal: Option<Refusal>,
+    /// The database's reason, if it refused this end by itself. Boxed: an end is moved often and refused hardly ever.
+    pub refusal: Option<Box<Refusal>>,
 }
 
 /// An end that the database refuses while nothing else is wrong.

@@ -33,6 +33,9 @@ log = logging.getLogger("queued_task")
 BY_ROLE = ", which a database role that may only add tasks added, carries no @task"
 BY_SETTING = " carries no @task, and only such functions run here (setting only_declared)"
 
+#: No parent's result is plain JSON.
+NONE_PLAIN: frozenset[str] = frozenset()
+
 PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
 
 
@@ -123,8 +126,9 @@ class Worker:
     def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
         for run in runs:
             self._waiting[run[0]] = run
-            # Known to the server before anything of them begins, so that it gives the rest to others.
-            self._find(run)
+            if run[2] not in self._targets:
+                # Known to the server before anything of them begins, so that it gives the rest to others.
+                self._find(run)
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("claimed task %s: %s", run[1], run[2])
         self._start()
@@ -191,16 +195,18 @@ class Worker:
 
     def _find(self, run: tuple[Any, ...]) -> Target | str:
         """The function to run, or the reason why it cannot be run here."""
+        kind: str = run[2]
+        target = self._targets.get(kind)
+        if target is not None and not run[10] and not run[11] and not self.settings.get("only_declared"):
+            return target
         for python, _ in run[10].values():
             if python != sys.version_info[:2]:
                 return f"python {python[0]}.{python[1]}"
-        kind: str = run[2]
         if (why := self._undeclared(kind, run[11])) is not None:
             if kind not in self._unknown:
                 self._unknown.add(kind)
                 log.warning("a task is not run: %s", why)
             return why
-        target = self._targets.get(kind)
         if target is not None:
             return target
         if "<" in kind:
@@ -238,27 +244,32 @@ class Worker:
         """Begins what there is a place for."""
         free = self.settings["concurrency"] - (len(self._running) - self._resting)
         begun: list[tuple[Running, Target]] = []
-        for slot, run in list(self._waiting.items()):
+        gone: list[int] = []
+        for slot, run in self._waiting.items():
             if len(begun) >= free:
                 break
             target = self._find(run)
             if isinstance(target, str):
-                del self._waiting[slot]
+                gone.append(slot)
                 self.channel.parked(slot, target)
                 self._flush()
                 continue
             if target.is_sync and not self._seats.is_free():
                 continue
-            if not self._parents.are_here(run):
+            # Few have parents.
+            if run[9] and not self._parents.are_here(run):
                 continue
-            del self._waiting[slot]
+            gone.append(slot)
             running = Running(self, run)
-            running.parents = self._parents.take(slot)
+            if run[9]:
+                running.parents = self._parents.take(slot)
             if target.is_sync:
                 self._seats.take()
                 running.has_seat = True
             self._running[slot] = running
             begun.append((running, target))
+        for slot in gone:
+            del self._waiting[slot]
         if not begun:
             return
         # Out before any of them begins, whatever they do.
@@ -280,7 +291,7 @@ class Worker:
         try:
             self._check(running)
             running.load_context()
-            results, plain = None, frozenset[str]()
+            results, plain = None, NONE_PLAIN
             parents, running.parents = running.parents, None
             if isinstance(parents, Exception):
                 raise parents
@@ -299,9 +310,13 @@ class Worker:
             if _hooks.pre_run:
                 await _hooks.run(_hooks.pre_run, running)
             stage = "reading"
-            args, kwargs = _fit.arguments(target.function, payload)
+            if payload.ours and not payload.foreign and target.is_simple:
+                args, kwargs, injects = payload.args, payload.kwargs, False
+            else:
+                args, kwargs = _fit.arguments(target.function, payload)
+                injects = target.injects
             stage = "running"
-            if target.injects:
+            if injects:
                 result = await self._injected(running, target, args, kwargs)
             else:
                 result = await self._call(running, target, args, kwargs, local)
@@ -311,9 +326,10 @@ class Worker:
                 # Returning what may be raised means the same.
                 raise result
             stage = "result"
-            data = _codec.encode_result(
-                result, bytes_max=self.settings["result_bytes_max"], nesting_max=self.settings["nesting_max"]
-            )
+            if result is not None:
+                data = _codec.encode_result(
+                    result, bytes_max=self.settings["result_bytes_max"], nesting_max=self.settings["nesting_max"]
+                )
         except BaseException as raised:
             error = raised
         if _hooks.post_run:

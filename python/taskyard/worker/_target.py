@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from .. import _hints, _identity, _resolve
 from . import _fit
 
 
-class Target(NamedTuple):
+@dataclass(eq=False, slots=True)
+class Target:
     """The function of a kind, and what must be known to run it. Of a local function there is none yet."""
 
     function: Callable[..., Any] | None
     is_sync: bool
+    _is_simple: bool = False
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether it takes the arguments of this package's payloads as they stand: it is no class of tasks, nothing is
+        injected, and its annotations are settled, so that this stays so."""
+        if not self._is_simple and self.function is not None and self.function not in _fit.CLASSES:
+            injected = _identity.shape(self.function).injected
+            self._is_simple = not injected and _resolve.is_settled(self.function)
+        return self._is_simple
 
     @property
     def injects(self) -> bool:

@@ -172,7 +172,7 @@ async fn in_pieces(state: &State, batch: Vec<Ended>, refused: Failed, probes_max
                 }
                 let now = (Instant::now(), state.counters.ends.load(Ordering::Acquire));
                 let since = ended.refusal.map_or(now, |refusal| refusal.since);
-                ended.refusal = alone.then_some(Refusal { since, error });
+                ended.refusal = alone.then(|| Box::new(Refusal { since, error }));
                 written.refused.push(ended);
             }
         }
@@ -221,7 +221,7 @@ fn refused(outcome: &Outcome, failure: Failure) -> Outcome {
 /// Whether an end was refused by itself for so long that it is no use waiting: others were written meanwhile, or there
 /// are no others. A server that stops does not wait.
 fn is_ripe(state: &State, ended: &Ended, only_one: bool) -> bool {
-    let Some(Refusal { since: (since, ends), .. }) = &ended.refusal else { return false };
+    let Some(Refusal { since: (since, ends), .. }) = ended.refusal.as_deref() else { return false };
     let others = only_one || state.counters.ends.load(Ordering::Acquire) > *ends;
     state.phase() > Phase::Running || since.elapsed() >= state.config().refused_end_max && others
 }

@@ -3,11 +3,14 @@
 -- run alone is waiting. In the others: 1 has parents, 2 expired, 4 alone, 32 its payload is plain JSON, 64 its context
 -- is, 128 a role that may only add tasks added it, 512 it may run only once. The priority is the one that it has come to.
 --
+-- p_tokens: random tokens for the tasks; those that it lacks are made here, which takes a tenth of the claim's time.
+--
 -- Rejected: claiming from a partial index on the wide row's state (44,000 tasks/s against 48,000, and a third more WAL).
 -- The settings: a plan that is kept must not be one that was made while the tables were empty.
+DROP FUNCTION IF EXISTS taskyard.task_claim(uuid, uuid, smallint, text[], int, boolean, int, bigint);
 CREATE OR REPLACE FUNCTION taskyard.task_claim(
     p_server uuid, p_claim uuid, p_runtime smallint, p_queues text[], p_limit int, p_alone boolean, p_rank int,
-    p_order bigint
+    p_order bigint, p_tokens uuid[] DEFAULT NULL
 ) RETURNS TABLE (id uuid, token uuid, kind text, name text, queue text, payload bytea, context bytea, attempt int,
     failures int, policy text, timeout_ms bigint, flags int, priority int, order_number bigint)
 LANGUAGE plpgsql ROWS 100
@@ -25,6 +28,7 @@ DECLARE
     v_build int;
     v_groups int[];
     v_alone bigint[];
+    v_ids uuid[];
 BEGIN
     -- A crash may forget a claim: the tasks are enqueued again, and the tokens of the forgotten one, being random, fit no
     -- later write. A completion waits for the disk, and with it for all that was claimed before it. A claim of a task that
@@ -81,21 +85,23 @@ BEGIN
                 + CASE WHEN u.at_most_once AND set_config('synchronous_commit', v_durable, true) <> '' THEN 512 ELSE 0 END,
             u.priority, u.order_number FROM u;
     ELSE
-        RETURN QUERY WITH c AS MATERIALIZED (
+        WITH c AS MATERIALIZED (
             SELECT r.turn, r.ctid AS place FROM taskyard.ready r
             WHERE r.lane = p_runtime AND (r.rank, r.order_number) > (p_rank, p_order)
                 AND (p_queues IS NULL OR r.queue = ANY(p_queues))
             ORDER BY r.lane, r.rank, r.order_number LIMIT p_limit FOR UPDATE SKIP LOCKED
         ), d AS (
             DELETE FROM taskyard.ready r USING c WHERE r.turn = c.turn AND r.ctid = c.place RETURNING r.task_id
-        ), k AS (
-            INSERT INTO taskyard.claim (id, server_id, size, task_ids)
-            SELECT p_claim, p_server, count(*), array_agg(d.task_id) FROM d HAVING count(*) > 0
-        ), u AS (
-            -- In id order, as every writer locks: no two of them wait for each other.
-            UPDATE taskyard.task t SET state = 2, attempt = t.attempt + 1, token = gen_random_uuid(),
+        )
+        -- In id order, as every writer locks: no two of them wait for each other.
+        SELECT array_agg(d.task_id ORDER BY d.task_id) INTO v_ids FROM d;
+        IF v_ids IS NOT NULL THEN
+            INSERT INTO taskyard.claim (id, server_id, size, task_ids) VALUES (p_claim, p_server, cardinality(v_ids), v_ids);
+        END IF;
+        RETURN QUERY WITH u AS (
+            UPDATE taskyard.task t SET state = 2, attempt = t.attempt + 1, token = coalesce(o.token, gen_random_uuid()),
                 server_id = p_server, started_at = v_now
-            FROM (SELECT d.task_id FROM d ORDER BY d.task_id) o WHERE t.id = o.task_id AND t.state = 1
+            FROM unnest(v_ids, p_tokens[:cardinality(v_ids)]) AS o(task_id, token) WHERE t.id = o.task_id AND t.state = 1
             RETURNING t.id, t.token, t.kind, t.name, t.queue, t.payload, t.has_context, t.attempt, t.failures, t.policy,
                 t.timeout_ms, (t.has_parents::int + CASE WHEN t.attempt = 1 AND t.expires_at <= v_now THEN 2 ELSE 0 END + t.alone::int * 4
                 + (t.plain & 5) * 32)
@@ -135,15 +141,16 @@ $$;
 
 -- The same, but for a range in which tasks were met that other transactions hold locked: these are passed over, by a look at each
 -- task's row. Slower, so that a server calls it only after a claim met a lock. A notice with flags 256: some were passed over.
+DROP FUNCTION IF EXISTS taskyard.task_claim_around(uuid, uuid, smallint, text[], int, boolean, int, bigint);
 CREATE OR REPLACE FUNCTION taskyard.task_claim_around(
     p_server uuid, p_claim uuid, p_runtime smallint, p_queues text[], p_limit int, p_alone boolean, p_rank int,
-    p_order bigint
+    p_order bigint, p_tokens uuid[] DEFAULT NULL
 ) RETURNS TABLE (id uuid, token uuid, kind text, name text, queue text, payload bytea, context bytea, attempt int,
     failures int, policy text, timeout_ms bigint, flags int, priority int, order_number bigint)
 LANGUAGE plpgsql ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM set_config('taskyard.around_locks', 'on', true);
-    RETURN QUERY SELECT c.* FROM taskyard.task_claim(p_server, p_claim, p_runtime, p_queues, p_limit, p_alone, p_rank, p_order) c;
+    RETURN QUERY SELECT c.* FROM taskyard.task_claim(p_server, p_claim, p_runtime, p_queues, p_limit, p_alone, p_rank, p_order, p_tokens) c;
     IF current_setting('taskyard.around_locks') = 'met' THEN
         id := NULL;
         flags := 256;
