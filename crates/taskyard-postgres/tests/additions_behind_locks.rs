@@ -298,12 +298,22 @@ fn a_control_call_outlives_the_runtime() {
     let lock = format!("BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE", task.id());
     observer.block_on(other.batch_execute(&lock)).unwrap();
     let _answer = task.cancel();
-    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
-    while shared().psql_in(&url, waits) != "t" {
-        std::thread::yield_now();
-    }
+    // The session that waits for the lock, other than this one.
+    let waiting = |but: &str| {
+        let sql = format!("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid <> {but}");
+        let deadline = Instant::now() + AFTERWARDS;
+        loop {
+            let pid = shared().psql_in(&url, &sql);
+            if !pid.is_empty() {
+                return pid;
+            }
+            assert!(Instant::now() < deadline, "it is carried out");
+        }
+    };
+    let first = waiting("0");
     let id = task.id();
     let ending = std::thread::spawn(move || drop((runtime, client, task)));
+    waiting(&first);
     observer.block_on(other.batch_execute("COMMIT")).unwrap();
     ending.join().unwrap();
     let state = format!("SELECT finished_at IS NOT NULL FROM taskyard.task WHERE id = '{id}'");

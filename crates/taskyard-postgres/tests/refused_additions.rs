@@ -100,12 +100,16 @@ async fn a_database_that_refuses_all_is_away() {
         let (store, url) = yard::fresh_with_address().await;
         let client = Client::new(store, ClientConfig::default());
         refuse(&url, code, "true");
-        let tasks: Vec<TaskRef> = (0..10).map(|number| client.add_later(good(number)).unwrap()).collect();
-        // It is tried more often than a single one that is refused.
-        let tries = "SELECT last_value > 12 FROM public.tries";
+        let first = client.add_later(good(0)).unwrap();
+        // It is tried more often than one that is refused alone, and what comes behind it waits as well.
+        let tries = "SELECT last_value > 14 FROM public.tries";
+        let deadline = Instant::now() + 6 * REFUSED;
         while shared().psql_in(&url, tries) != "t" {
+            assert!(Instant::now() < deadline, "it is tried again and again");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        let mut tasks: Vec<TaskRef> = (0..10).map(|number| client.add_later(good(number)).unwrap()).collect();
+        tasks.push(first);
         shared().psql_in(&url, "DROP TRIGGER refuse ON taskyard.task");
         stored(&tasks, 2 * REFUSED).await;
     }
