@@ -97,8 +97,9 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         "max_retries": defaults["max_retries"],
         "timeout": defaults["task_timeout"],
     }
+    namespace = defaults.get("namespace")
     if isinstance(function, str):
-        draft["kind"] = function
+        draft["kind"] = _core.kind_in(namespace, function)
         # A path in Rust has its colons doubled.
         draft["runtime"] = options.get("runtime") or ("python" if ":" in function.replace("::", "") else "rust")
         # Plain JSON, whatever stands in it: the worker fits it to the function's annotations.
@@ -108,7 +109,8 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
 
         options = merge(type(function).__taskyard_options__, options)
         references = []
-        draft["kind"], payload, blobs = describe_object(function, defaults, options)
+        name, payload, blobs = describe_object(function, defaults, options)
+        draft["kind"] = _identity.own_kind(namespace, name)
         _put_payload(draft, payload, blobs, defaults, "attributes")
     else:
         plain = _identity.unwrap(function)
@@ -121,7 +123,7 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         if is_global:
             # What this process itself queues it may run, if it has workers within.
             _identity.FUNCTIONS.known[kind] = plain
-        draft["kind"] = kind
+        draft["kind"] = _identity.own_kind(namespace, kind)
         payload, blobs, references = _codec.encode_call(
             call.args,
             call.kwargs,

@@ -24,8 +24,8 @@ class QueuedTaskConfig:
 
     ``max_workers``, ``worker_idle_timeout``, ``polling_interval`` and ``fallback_polling_interval`` (seconds or timedelta)
     are those of servers in this process; ``task_timeout`` (seconds, 0 = no limit) and ``max_retries`` the defaults of
-    tasks added from it. A change counts at once. ``use_postgresql_notify`` and ``notify_channel`` can only be read: they
-    are decided when the database is opened.
+    tasks added from it. A change counts at once. ``use_postgresql_notify``, ``notify_channel`` and ``namespace`` can only be
+    read: they are decided when the database is opened.
     """
 
     def __init__(self, values: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from . import _hints
+from . import _core, _hints
 from .errors import FunctionRefused
 
 
@@ -104,15 +104,30 @@ def is_task_object(value: Any) -> bool:
     return is_task_class(type(value))
 
 
-def kind_given(function: Callable[..., Any] | str | None) -> str | None:
-    """The kind that a filter means: by its name, by a function (declared as a task or not), or by a class of tasks."""
-    if function is None or isinstance(function, str):
-        return function
+def kind_given(function: Callable[..., Any] | str | None, namespace: str | None) -> str | None:
+    """The stored kind that a filter means: by its name, by a function (declared as a task or not), or by a class of tasks."""
+    if function is None:
+        return None
+    if isinstance(function, str):
+        return _core.kind_in(namespace, function)
     if is_task_class(function):
         from ._tasks.base import kind_of
 
-        return kind_of(function)  # type: ignore[arg-type]
-    return identify(unwrap(function)).kind
+        return own_kind(namespace, kind_of(function))  # type: ignore[arg-type]
+    return own_kind(namespace, identify(unwrap(function)).kind)
+
+
+def own_kind(namespace: str | None, name: str) -> str:
+    """The stored kind of a function of this application, named ``module:qualname``."""
+    return name if namespace is None else f"{namespace}/{name}"
+
+
+def name_in(namespace: str | None, kind: str) -> str | None:
+    """``module:qualname`` of a stored kind; None if it is not of this namespace, or not without one."""
+    if namespace is None:
+        return None if "/" in kind.partition(":")[0] else kind
+    before = f"{namespace}/"
+    return kind[len(before) :] if kind.startswith(before) else None
 
 
 def refuse(function: Any, why: str, hint: str) -> FunctionRefused:
@@ -300,9 +315,11 @@ class Functions:
                 return function  # type: ignore[no-any-return]
         return None
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, namespace: str | None) -> str:
         """Of the application's code: processes with the same one find the same functions."""
         found = hashlib.sha256(repr((sys.version_info[:3], self.app, self.include, sorted(self.known))).encode())
+        if namespace is not None:
+            found.update(f"{namespace}/".encode())
         for name, module in sorted(sys.modules.items()):
             if not isinstance(module, types.ModuleType) or not self.is_ours(name, module):
                 continue

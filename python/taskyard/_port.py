@@ -125,6 +125,28 @@ class Requested:
         return getattr(self.port, name)
 
 
+class InNamespace:
+    """A port whose tasks are in another namespace than its own."""
+
+    def __init__(self, port: Port, namespace: str | None) -> None:
+        self.port = port
+        self.defaults: dict[str, Any] = {**port.defaults, "namespace": namespace}
+
+    def add(self, tasks: list[dict[str, Any]]) -> Any:
+        return self.port.add(tasks)
+
+    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> Any:
+        return self.port.ask(verb, id, filter)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.port, name)
+
+
+def in_namespace(port: Port, namespace: str | None) -> Port:
+    """The port, with this namespace."""
+    return port if port.defaults.get("namespace") == namespace else InNamespace(port, namespace)
+
+
 def plain(port: Port) -> Port:
     """The port itself, of whatever request it is."""
     return port.port if isinstance(port, Requested) else port

@@ -42,11 +42,11 @@ class Dead:
 
     def list(self, *, limit: int = 50, **filters: Any) -> Answer[builtins.list[dict[str, Any]]]:
         """Records, newest first (at most 10,000)."""
-        return Answer(self._ask("dead", _filter(filters, limit)), lambda found: found)
+        return Answer(self._ask("dead", self._filter(filters, limit)), lambda found: found)
 
     def count(self, **filters: Any) -> Answer[int]:
         """How many there are."""
-        return Answer(self._ask("dead_count", _filter(filters)), int)
+        return Answer(self._ask("dead_count", self._filter(filters)), int)
 
     def show(self, id: Any) -> Answer[dict[str, Any]]:
         """``{"task": its record with its arguments, "attempts": all of them, oldest first}``. Raises ``TaskNotFound``."""
@@ -89,14 +89,20 @@ class Dead:
         if id is None:
             if edit:
                 raise TypeError("one task at a time can be edited: give its id")
-            return Answer(self._ask("dead_retry_all", _filter(filters)), int)
+            return Answer(self._ask("dead_retry_all", self._filter(filters)), int)
         if filters:
             raise TypeError("give an id or filters, not both")
         return Answer(self._tasks._via.ask("dead_retry", _id(id), edit), lambda _: 1)
 
     def purge(self, **filters: Any) -> Answer[int]:
         """Deletes all that the filters mean, every one without a filter; how many."""
-        return Answer(self._ask("dead_purge", _filter(filters)), int)
+        return Answer(self._ask("dead_purge", self._filter(filters)), int)
+
+    def _filter(self, filters: dict[str, Any], limit: int = 0) -> dict[str, Any]:
+        unknown = [name for name in filters if name not in _FILTERS]
+        if unknown:
+            raise TypeError(f"there is no filter {', '.join(unknown)}; there are {', '.join(_FILTERS)}")
+        return task_filter(self._tasks._via.defaults.get("namespace"), limit=limit, **filters)
 
     def _ask(self, verb: str, filter: dict[str, Any]) -> Any:
         return self._tasks._via.ask(verb, None, filter)
@@ -131,10 +137,3 @@ class Dead:
 def _id(id: Any) -> str:
     found = id_text(id)
     return text("id", found)
-
-
-def _filter(filters: dict[str, Any], limit: int = 0) -> dict[str, Any]:
-    unknown = [name for name in filters if name not in _FILTERS]
-    if unknown:
-        raise TypeError(f"there is no filter {', '.join(unknown)}; there are {', '.join(_FILTERS)}")
-    return task_filter(limit=limit, **filters)

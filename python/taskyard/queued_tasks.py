@@ -18,7 +18,7 @@ from typing import Any
 from . import _core, _families, _hooks, _identity, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
-from ._options import OPTIONS, RetryPolicy, Unique, merge, optional_seconds
+from ._options import OPTIONS, RetryPolicy, Unique, merge, optional_seconds, text
 from ._refs import Outcome, QueuedTaskRef
 from .dead import Dead
 from .errors import InvalidArgument, seconds
@@ -75,13 +75,22 @@ class QueuedTasks(metaclass=_Meta):
     ``QueuedTasks()`` is the process's own queue: the database of the project's settings, or, in a worker, its server's.
     ``QueuedTasks(database="postgresql://...", max_retries=5)`` is another one, with settings by their names.
 
+    ``namespace`` keeps applications apart that share a module's name on one database: with ``namespace="shop"`` a function
+    is added, served and filtered by as ``shop/app:report``. A kind that is given as a text may name another namespace
+    (``"bank/app:report"``) or none (``"/app:report"``). Raises ``SettingError`` for one that is not letters of ASCII,
+    digits, ``_``, ``-`` and ``.``, 63 of them at most. A worker has the namespace of its server's settings.
+
     In FastAPI it is a dependency: ``tasks: QueuedTasks = Inject(QueuedTasks)``, ``tasks: TasksDep``, or
     ``Annotated[QueuedTasks, Depends()]``. No response is sent before what was added is durable; if it cannot be stored,
     the answer is a 503. ``tasks.nowait`` opts out.
     """
 
-    def __init__(self, *, connection: Any = None, database: str | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, connection: Any = None, database: str | None = None, namespace: str | None = None, **settings: Any
+    ) -> None:
         self._own: _port.Port | None = None
+        if namespace is not None:
+            settings["namespace"] = text("namespace", namespace)
         if database is not None or settings:
             self._own = _port.Engine(database, settings)
         self._defaults: dict[str, Any] = {}
@@ -99,8 +108,10 @@ class QueuedTasks(metaclass=_Meta):
     @property
     def _via(self) -> _port.Port:
         own = self._own
-        if own is None or (_port.in_worker and isinstance(own, _port.Engine) and own.is_of_server()):
+        if own is None:
             own = _port.default()
+        elif _port.in_worker and isinstance(own, _port.Engine) and own.is_of_server():
+            own = _port.in_namespace(_port.default(), own.defaults["namespace"])
         return own if self._request is None else _port.Requested(own, self._request)
 
     def _like(self, **changes: Any) -> QueuedTasks:
@@ -331,7 +342,7 @@ class QueuedTasks(metaclass=_Meta):
         return found
 
     def _list(self, states: Iterable[str], queue: str | None, function: Any, limit: int) -> _core.Reply:
-        kind = _identity.kind_given(function)
+        kind = _identity.kind_given(function, self._via.defaults.get("namespace"))
         filter = {"states": [str(state) for state in states], "queue": queue, "kind": kind, "limit": limit}
         return self._via.ask("list", None, filter)
 

@@ -38,7 +38,9 @@ class NewTask:
 
 class QueuedTasks:
     _own: _port.Port | None
-    def __init__(self, *, connection: Any = None, database: str | None = None, **settings: Any) -> None: ...
+    def __init__(
+        self, *, connection: Any = None, database: str | None = None, namespace: str | None = None, **settings: Any
+    ) -> None: ...
     @property
     def _via(self) -> _port.Port: ...
     _request: _request.Request | None

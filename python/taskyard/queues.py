@@ -43,6 +43,7 @@ class Queue:
 
 
 def task_filter(
+    namespace: str | None,
     *,
     queue: str | None = None,
     function: Callable[..., Any] | str | None = None,
@@ -57,7 +58,7 @@ def task_filter(
     """What is meant, as the engine takes it."""
     from ._options import error_name
 
-    kind = _identity.kind_given(function)
+    kind = _identity.kind_given(function, namespace)
     return {
         "queue": queue,
         "kind": kind,
@@ -123,7 +124,8 @@ class Queues:
     ) -> Answer[int]:
         """Deletes finished tasks, of all queues without a name, and of those that ended before an instant if one is given;
         how many. A parent goes only once its children are final."""
-        filter = task_filter(queue=name, states=states, function=function, tag=tag, before=before)
+        namespace = self._tasks._via.defaults.get("namespace")
+        filter = task_filter(namespace, queue=name, states=states, function=function, tag=tag, before=before)
         return Answer(self._tasks._via.ask("queue_purge", None, filter), int)
 
     def _set(self, verb: str, name: str, given: dict[str, Any] | None = None) -> Answer[None]:

@@ -157,7 +157,7 @@ def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None,
     port = tasks._via
     _loops.answer_now(port.ask("flush"), 30, "the writing of what was added")
     kwargs = filters.pop("kwargs", None)
-    kind = _identity.kind_given(function)
+    kind = _identity.kind_given(function, port.defaults.get("namespace"))
     found = _loops.answer_now(
         port.ask("list", None, {"states": [], "queue": None, "kind": kind, "limit": LIST_MAX}), 30, "the list of tasks"
     )

@@ -16,7 +16,7 @@ mod tasks;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches as _};
-use taskyard::Error;
+use taskyard::{Error, Settings};
 
 use crate::failure::Failure;
 use crate::out::remark;
@@ -69,7 +69,9 @@ pub(crate) fn command() -> Option<clap::Command> {
 /// Why it could not measure.
 pub(crate) async fn run(session: &Session, matches: &clap::ArgMatches) -> Result<u8, Failure> {
     let args = BenchArgs::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
-    let queue = session.taskyard(Access::Create).await?.task_set(&tasks::BENCH_TASKS);
+    // Its tasks are this command's own, and not the project's.
+    let settings = Settings { namespace: None, ..session.settings().clone() };
+    let queue = session.bind(session.store(Access::Create).await?, settings).task_set(&tasks::BENCH_TASKS);
     if args.serve {
         pickup::serve(&queue).await?;
         return Ok(0);

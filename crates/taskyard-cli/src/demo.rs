@@ -160,6 +160,8 @@ fn settings(session: &Session, home: &Home) -> Settings {
         rescue_interval: Duration::from_secs(2),
         shutdown_grace: Duration::from_secs(5),
         auto_migrate: true,
+        // Its tasks are this command's own, and not the project's.
+        namespace: None,
         ..session.settings().clone()
     }
 }

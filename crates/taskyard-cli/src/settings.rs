@@ -183,6 +183,8 @@ mod tests {
             (&[("taskyard.toml", "no_such = 1")], &[], "no_such"),
             (&[("pyproject.toml", "[tool.taskyard]\nlimits = {a = 1}")], &[], "limits"),
             (&[(".env", "QUEUE_MAX_WORKERS=many")], &[], ".env"),
+            (&[("taskyard.toml", "namespace = \"a/b\"")], &[], "namespace"),
+            (&[], &[("TASKYARD_NAMESPACE", "")], "it is empty"),
             (&[], &[("QUEUE_POLLING_INTERVAL", "0")], "the environment"),
         ] {
             let failure = find_with(files, environment, &Flags::default()).unwrap_err();

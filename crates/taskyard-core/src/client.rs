@@ -31,7 +31,7 @@ pub use watch::{Event, EventKind, Watch};
 use crate::seal::{Keys, NoKeys};
 use crate::store::{ControlReply, Store};
 use crate::task::NewTask;
-use crate::{Error, Limits, Result, TaskId};
+use crate::{Error, Limits, Namespace, Result, TaskId};
 use adder::{Adder, Ticket};
 use waiter::Waiter;
 use watch::Hub;
@@ -41,6 +41,8 @@ use watch::Hub;
 pub struct ClientConfig {
     /// Sizes that are refused at the call.
     pub limits: Limits,
+    /// What is put before the kinds that are added (default: nothing).
+    pub namespace: Option<Namespace>,
     /// Retries of tasks that do not say (default 3).
     pub max_retries: u32,
     /// The longest attempt of tasks that do not say (default 300 s; `None` = no limit).
@@ -60,6 +62,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            namespace: None,
             max_retries: 3,
             timeout: Some(Duration::from_secs(300)),
             waiting_max: 10_000,
@@ -119,6 +122,13 @@ impl Client {
     #[must_use]
     pub fn config(&self) -> ClientConfig {
         self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// The stored kind that a text means here: for filters, which compare with what is stored. See
+    /// [`kind_in`](crate::namespace::kind_in).
+    #[must_use]
+    pub fn kind_of(&self, text: &str) -> String {
+        crate::namespace::kind_in(self.config().namespace.as_ref(), text)
     }
 
     /// Changes the configuration of this client and its clones, from the next call on.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::queue_order::{self, OrderWord, QueueOrder};
 use crate::store::Retention;
-use crate::{Error, Limits, Result};
+use crate::{Error, Limits, Namespace, Result};
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,8 @@ pub struct Settings {
     pub include: Vec<String>,
     /// Whether only Python functions that carry `@task`, and classes of tasks, may run.
     pub only_declared: bool,
+    /// What is put before the kinds that are added and served; nothing if `None`.
+    pub namespace: Option<Namespace>,
     /// What serialised functions and values are signed with; `None` = the project's own secret.
     pub secret: Option<String>,
     /// Secrets that were used before, whose signatures are still accepted.
@@ -129,6 +131,13 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "run only Python functions that carry @task, and classes of tasks",
         |s, v| put(&mut s.only_declared, boolean(v)?),
+    ),
+    row(
+        "namespace",
+        "TASKYARD_NAMESPACE",
+        "",
+        "keeps applications that share a module's name apart: `shop` adds and serves `shop/app:report`",
+        |s, v| put(&mut s.namespace, Some(v.parse()?)),
     ),
     row("secret", "TASKYARD_SECRET", "", "what serialised functions are signed with; else .taskyard/secret", |s, v| {
         put(&mut s.secret, Some(v.to_owned()))
@@ -316,6 +325,7 @@ impl Default for Settings {
             app: None,
             include: Vec::new(),
             only_declared: false,
+            namespace: None,
             secret: None,
             secrets_accepted: Vec::new(),
             max_workers: std::thread::available_parallelism().map_or(1, usize::from),
@@ -385,7 +395,8 @@ impl Settings {
                     continue;
                 };
                 let value = value.trim();
-                if value.is_empty() {
+                // An empty value means that nobody says, but for what keeps applications apart: it would let them meet.
+                if value.is_empty() && setting.name != "namespace" {
                     continue;
                 }
                 (setting.set)(&mut settings, value)

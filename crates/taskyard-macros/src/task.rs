@@ -114,7 +114,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
                 blocking: #blocking,
             };
 
-            ::taskyard::Call::new(__kind(), &(#(#argument_names,)*)).parameters(NAMES) #builder
+            ::taskyard::Call::new(__kind(), &(#(#argument_names,)*)).declared().parameters(NAMES) #builder
         }
     })
 }

@@ -7,7 +7,7 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::{
     DeadTake, ParkedReason, PromoteReport, RangeReport, RegroupReport, Retention, STEP_ROWS_MAX, StepReport,
 };
-use taskyard_core::{Result, ServerId, TaskId};
+use taskyard_core::{Namespace, Result, ServerId, TaskId};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -165,12 +165,13 @@ pub(crate) async fn compare_ranges(
 
 pub(crate) async fn dead_take(store: &Inner, request: &DeadTake) -> Result<Vec<TaskId>> {
     // Taking again what was taken does no harm.
-    let sql = "SELECT * FROM taskyard.dead_take($1, $2, $3, $4)";
+    let sql = "SELECT * FROM taskyard.dead_take($1, $2, $3, $4, $5)";
     let params = [
         (&request.server.0 as _, Type::UUID),
         (&request.runtime.code() as _, Type::INT2),
         (&request.queues as _, Type::TEXT_ARRAY),
         (&i32::try_from(request.limit).unwrap_or(i32::MAX) as _, Type::INT4),
+        (&request.namespace.as_ref().map(Namespace::as_str) as _, Type::TEXT),
     ];
     store.pool.ask(Role::Claim, sql, &params).await?.iter().map(|row| Ok(TaskId(get(row, 0)?))).collect()
 }

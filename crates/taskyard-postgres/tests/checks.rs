@@ -241,7 +241,7 @@ async fn an_unreadable_row_is_flagged_and_hides_no_other() {
         assert!(records.iter().filter(|record| record.id == good.id).all(|record| record.waiting_for.is_none()));
     }
     // Hooks on death are told of both.
-    let take = DeadTake { server: host.id, runtime: Runtime::Rust, queues: None, limit: 10 };
+    let take = DeadTake { server: host.id, runtime: Runtime::Rust, queues: None, namespace: None, limit: 10 };
     assert_eq!(store.dead_take(&take).await.unwrap().len(), 2);
     assert_eq!(store.retry(&[bad.id, good.id]).await.unwrap().len(), 2);
     assert_eq!(store.purge(&[bad.id]).await.unwrap(), 0);

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use taskyard_core::client::Draft;
+use taskyard_core::namespace::{self, Namespace};
 use taskyard_core::seal::Blob;
 use taskyard_core::state::Runtime;
 use taskyard_core::task::{NewTask, Start, Unique, UniqueHold};
@@ -19,6 +20,16 @@ use crate::question::{id_of, read};
 #[pyfunction]
 pub fn new_id() -> String {
     TaskId::generate().to_string()
+}
+
+/// The stored kind that a text means in a namespace.
+#[pyfunction]
+pub fn kind_in(namespace: Option<&str>, text: &str) -> PyResult<String> {
+    let namespace = namespace
+        .map(str::parse::<Namespace>)
+        .transpose()
+        .map_err(|why| errors::invalid(format!("namespace: {why}")))?;
+    Ok(namespace::kind_in(namespace.as_ref(), text))
 }
 
 /// Reads a description.

@@ -35,7 +35,7 @@ mod _core {
     #[pymodule_export]
     use super::command::{die_with_parent, run};
     #[pymodule_export]
-    use super::draft::{enqueue_values, new_id};
+    use super::draft::{enqueue_values, kind_in, new_id};
     #[pymodule_export]
     use super::log::{end_logs, next_logs};
     #[pymodule_export]

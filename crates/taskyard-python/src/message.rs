@@ -9,12 +9,13 @@ use taskyard_server::children::frame::{Run, ToChild, Why};
 /// The tuple of a message that Python is to see.
 pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py, PyTuple>>> {
     Ok(Some(match said {
-        ToChild::Begin { concurrency, limits, max_retries, timeout_ms, only_declared } => {
+        ToChild::Begin { concurrency, limits, max_retries, timeout_ms, only_declared, namespace } => {
             let settings = PyDict::new(py);
             settings.set_item("concurrency", concurrency)?;
             settings.set_item("max_retries", max_retries)?;
             settings.set_item("task_timeout", timeout_ms.map_or(0.0, |timeout| timeout as f64 / 1_000.0))?;
             settings.set_item("only_declared", only_declared)?;
+            settings.set_item("namespace", namespace)?;
             put_limits(&settings, &limits)?;
             ("begin", settings).into_pyobject(py)?
         }

@@ -354,6 +354,7 @@ impl Queue {
         dict.set_item("database", settings.database.as_deref().map(taskyard::redacted))?;
         dict.set_item("app", &settings.app)?;
         dict.set_item("include", &settings.include)?;
+        dict.set_item("namespace", settings.namespace.as_ref().map(ToString::to_string))?;
         dict.set_item("max_workers", settings.max_workers)?;
         dict.set_item("concurrency", settings.concurrency)?;
         dict.set_item("worker_idle_timeout", settings.worker_idle_timeout.as_secs_f64())?;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use taskyard_core::{Error, Result, TaskRecord};
+use taskyard_core::{Error, Namespace, Result, TaskRecord};
 
 use crate::TaskDef;
 use crate::hooks::Hooks;
@@ -17,6 +17,7 @@ use crate::hooks::Hooks;
 #[derive(Clone, Default)]
 pub struct Registry {
     defs: HashMap<&'static str, &'static TaskDef>,
+    namespace: Option<Namespace>,
     states: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
     conflict: Option<String>,
     death_hooks: Hooks,
@@ -50,6 +51,18 @@ impl Registry {
     #[must_use]
     pub fn extend(self, defs: impl IntoIterator<Item = &'static TaskDef>) -> Self {
         defs.into_iter().fold(self, Self::register)
+    }
+
+    /// Puts a namespace before the kinds of all of its functions, or takes it away. The server's children have the same.
+    #[must_use]
+    pub fn in_namespace(self, namespace: Option<Namespace>) -> Self {
+        Self { namespace, ..self }
+    }
+
+    /// What is put before its kinds.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&Namespace> {
+        self.namespace.as_ref()
     }
 
     /// Gives every task a clone of this value through [`crate::TaskContext::state`]; one value per type, the last wins.
@@ -88,16 +101,21 @@ impl Registry {
         }
     }
 
-    /// The function of a kind.
+    /// The function of a kind, as it is stored.
     #[must_use]
     pub fn get(&self, kind: &str) -> Option<&'static TaskDef> {
-        self.defs.get(kind).copied()
+        let name = match &self.namespace {
+            Some(namespace) => namespace.name_of(kind)?,
+            None => kind,
+        };
+        self.defs.get(name).copied()
     }
 
     /// All kinds, sorted.
     #[must_use]
-    pub fn kinds(&self) -> Vec<&'static str> {
-        let mut kinds: Vec<_> = self.defs.keys().copied().collect();
+    pub fn kinds(&self) -> Vec<String> {
+        let full = |name: &&str| self.namespace.as_ref().map_or_else(|| (*name).to_owned(), |it| it.own(name));
+        let mut kinds: Vec<_> = self.defs.keys().map(full).collect();
         kinds.sort_unstable();
         kinds
     }
@@ -105,7 +123,7 @@ impl Registry {
     /// Whether a parked task's reason is something that this registry knows.
     #[must_use]
     pub fn knows_reason(&self, reason: &str) -> bool {
-        kind_of_reason(reason).is_some_and(|kind| self.defs.contains_key(kind))
+        kind_of_reason(reason).is_some_and(|kind| self.get(kind).is_some())
     }
 
     pub(crate) fn death_hooks(&self) -> &Hooks {

@@ -155,6 +155,7 @@ macro_rules! __conformance_list {
                 what_a_dead_taker_had_goes_to_another
                 what_is_left_to_others_is_theirs
                 only_of_its_runtime_and_queues
+                only_of_its_namespace
                 one_that_was_declared_dead_gets_none
                 a_retry_takes_the_letter_away
                 who_dies_again_is_told_again

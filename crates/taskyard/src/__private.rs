@@ -136,7 +136,7 @@ pub fn result_of<F, C: Closure<F, R>, R>(_: C) -> ResultOf<R> {
 impl<T, E> ResultOf<Result<T, E>> {
     /// The call of a local task that may fail.
     pub fn call<A: Serialize>(self, kind: &str, captures: &A) -> Call<T> {
-        Call::new(kind, captures)
+        Call::new(kind, captures).declared()
     }
 }
 
@@ -153,7 +153,7 @@ impl<R> PlainResult for ResultOf<R> {
     type Value = R;
 
     fn call<A: Serialize>(self, kind: &str, captures: &A) -> Call<R> {
-        Call::new(kind, captures)
+        Call::new(kind, captures).declared()
     }
 }
 

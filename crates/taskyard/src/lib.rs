@@ -38,7 +38,9 @@ pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};
 pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};
 pub use taskyard_core::store::{self, ControlReply, Final, ParentResult, QueueStatus, SchedulePut, Store, TaskFilter};
 pub use taskyard_core::task::{Attempt, Failure, NewTask, StoredLogLine, TaskRecord, Unique, UniqueHold};
-pub use taskyard_core::{Error, Limits, QueueOrder, Rate, Result, RetryPolicy, ServerId, TaskId, Timestamp, Token};
+pub use taskyard_core::{
+    Error, Limits, Namespace, QueueOrder, Rate, Result, RetryPolicy, ServerId, TaskId, Timestamp, Token,
+};
 pub use taskyard_macros::{local, task};
 pub use taskyard_server::{
     Amount, Cursor, ProgressTracker, Ranges, Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext,

@@ -57,7 +57,8 @@ impl Taskyard {
     #[must_use]
     pub fn on(store: Arc<dyn Store>, settings: Settings) -> Self {
         let client = Client::new(store, client_config(&settings));
-        Self { client, settings: Arc::new(settings), registry: crate::__private::registry() }
+        let registry = crate::__private::registry().in_namespace(settings.namespace.clone());
+        Self { client, settings: Arc::new(settings), registry }
     }
 
     /// Signs, and verifies in its servers, what another language's serialiser made.
@@ -162,6 +163,7 @@ impl Taskyard {
 fn client_config(settings: &Settings) -> ClientConfig {
     ClientConfig {
         limits: settings.limits,
+        namespace: settings.namespace.clone(),
         max_retries: settings.max_retries,
         timeout: settings.task_timeout,
         poll: settings.polling_interval,

@@ -151,7 +151,8 @@ class Hand(Worker):
 
     def _task(self, running: Running, target: Target) -> Task:
         payload = _codec.decode_call(running.payload, running.opened)
-        cls: Any = self.functions.find(running.kind)
+        name = self._name(running.kind)
+        cls: Any = None if name is None else self.functions.find(name)
         if _identity.is_task_class(cls):
             return rebuilt(cls, _fit.class_attributes(cls, payload))
         if target.function is None:

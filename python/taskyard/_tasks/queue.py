@@ -174,7 +174,7 @@ class TaskQueue:
                 attempts = await _loops.answer(port.ask("attempts", record["id"]))
         except (TaskNotFound, InvalidArgument):
             return None
-        task = looked_at(record, _context(context))
+        task = looked_at(record, _context(context), port.defaults.get("namespace"))
         _tell(known_of(task), record, attempts)
         return task
 

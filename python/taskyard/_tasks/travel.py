@@ -95,16 +95,17 @@ def runner(cls: type[Task]) -> Callable[..., Any]:
 # --------------------------------------------------------------------------------------------------------- to look at
 
 
-def looked_at(record: dict[str, Any], context: dict[str, Any] | None) -> Task:
+def looked_at(record: dict[str, Any], context: dict[str, Any] | None, namespace: str | None) -> Task:
     """An object that shows a stored task: of its class, if that is loaded here and can be made of what is stored."""
     from .background import BackgroundTask
 
     is_live = record["state"] == "doing"
     stored: dict[str, Any] = context or {}
-    cls = _loaded_class(record["kind"])
+    name = _identity.name_in(namespace, record["kind"]) or ""
+    cls = _loaded_class(name)
     attributes, args = _decoded(record["payload"], record["payload_encoded"])
     task: Task
-    if cls is None and record["runtime"] == "python" and (function := _identity.FUNCTIONS.find(record["kind"])) is not None:
+    if cls is None and record["runtime"] == "python" and (function := _identity.FUNCTIONS.find(name)) is not None:
         seen = BackgroundTask.seen if record["payload_encoded"] else BackgroundTask.seen_plain
         task = seen(function, args, attributes)
     elif cls is None:

@@ -121,7 +121,7 @@ class Worker:
 
     def _on_begin(self, settings: dict[str, Any]) -> None:
         self.settings.update(settings)
-        self.channel.ready(bool(_hooks.death), self.functions.fingerprint())
+        self.channel.ready(bool(_hooks.death), self.functions.fingerprint(self.settings.get("namespace")))
 
     def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
         for run in runs:
@@ -158,7 +158,8 @@ class Worker:
     def _on_knows(self, reasons: list[str]) -> None:
         def holds_not(reason: str) -> bool:
             if reason.startswith("kind `"):
-                return "<" in reason or self.functions.find(reason[6:-1]) is not None
+                name = self._name(reason[6:-1])
+                return name is not None and ("<" in name or self.functions.find(name) is not None)
             for end, restricted in ((BY_ROLE, True), (BY_SETTING, False)):
                 if reason.startswith("`") and reason.endswith(end):
                     return self._undeclared(reason[1 : -len(end) - 1], restricted) is None
@@ -202,6 +203,9 @@ class Worker:
         for python, _ in run[10].values():
             if python != sys.version_info[:2]:
                 return f"python {python[0]}.{python[1]}"
+        name = self._name(kind)
+        if name is None:
+            return self._unknown_kind(kind)
         if (why := self._undeclared(kind, run[11])) is not None:
             if kind not in self._unknown:
                 self._unknown.add(kind)
@@ -212,28 +216,39 @@ class Worker:
         if "<" in kind:
             return LOCAL
         try:
-            function = self.functions.find(kind)
+            function = self.functions.find(name)
         except Exception:
             # Whatever stands there under this name: it is no function to be run.
             log.exception("looking for `%s` failed", kind)
             function = None
         if function is None:
-            if kind not in self._unknown:
-                self._unknown.add(kind)
-                log.warning(
-                    "this application has no function `%s`; its tasks wait for a server that has: load it by --app or "
-                    "name its module by --include",
-                    kind,
-                )
-            return f"kind `{kind}`"
+            return self._unknown_kind(kind)
         target = self._targets[kind] = target_of(function)
         if target.is_sync:
             self._runs_singly(kind)
         return target
 
+    def _name(self, kind: str) -> str | None:
+        """What a kind is called in this application; None if it is of another namespace."""
+        return _identity.name_in(self.settings.get("namespace"), kind)
+
+    def _unknown_kind(self, kind: str) -> str:
+        """The reason under which tasks of a kind that is not known here are parked."""
+        if kind not in self._unknown:
+            self._unknown.add(kind)
+            namespace = self.settings.get("namespace")
+            log.warning(
+                "this application%s has no function `%s`; its tasks wait for a server that has: load it by --app or "
+                "name its module by --include",
+                "" if namespace is None else f", whose namespace is `{namespace}`,",
+                kind,
+            )
+        return f"kind `{kind}`"
+
     def _undeclared(self, kind: str, restricted: bool) -> str | None:
         """Why a kind may not run here although there is such a function: the reason under which its tasks are parked."""
-        if not (restricted or self.settings.get("only_declared")) or self.functions.is_declared(kind):
+        name = self._name(kind) or ""
+        if not (restricted or self.settings.get("only_declared")) or self.functions.is_declared(name):
             return None
         return f"`{kind}`{BY_ROLE if restricted else BY_SETTING}"
 

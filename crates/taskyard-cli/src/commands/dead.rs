@@ -68,13 +68,13 @@ impl Dead {
         match self {
             Self::List(list) => {
                 let store = session.store(Access::Existing).await?;
-                let filter = list.by.filter(store.as_ref()).await?;
+                let filter = list.by.filter(session.settings(), store.as_ref()).await?;
                 let filter = TaskFilter { limit: usize::from(list.limit), before: list.before, ..filter };
                 task::page(out, store.as_ref(), &filter).await
             }
             Self::Count(count) => {
                 let store = session.store(Access::Existing).await?;
-                let found = store.count(&count.by.filter(store.as_ref()).await?).await?;
+                let found = store.count(&count.by.filter(session.settings(), store.as_ref()).await?).await?;
                 if out.is_json() {
                     out.json(&serde_json::json!({"dead": found}))?;
                 } else {
@@ -87,9 +87,13 @@ impl Dead {
             Self::Retry(retry) => retry.run(session).await,
             Self::Purge(purge) => {
                 let taskyard = session.taskyard(Access::Existing).await?;
-                let question = format!("Delete all dead letters{} from {}?", purge.by.words(), session.address());
+                let question = format!(
+                    "Delete all dead letters{} from {}?",
+                    purge.by.words(session.settings()),
+                    session.address()
+                );
                 confirm(purge.yes, &question)?;
-                let filter = purge.by.filter(taskyard.store().as_ref()).await?;
+                let filter = purge.by.filter(session.settings(), taskyard.store().as_ref()).await?;
                 let deleted = taskyard.purge_dead(&filter).await?;
                 if out.is_json() {
                     out.json(&serde_json::json!({"deleted": deleted}))?;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use taskyard::{Store, TaskState};
-use taskyard_core::settings::duration;
+use taskyard_core::namespace::kind_in;
+use taskyard_core::settings::{Settings, duration};
 use taskyard_core::store::TaskFilter;
 
 use crate::failure::Failure;
@@ -15,7 +16,7 @@ pub(crate) struct By {
     /// Only of this queue
     #[arg(long)]
     pub(crate) queue: Option<String>,
-    /// Only of this kind (the function's path)
+    /// Only of this kind (the function's path; NAMESPACE/PATH in another namespace, /PATH in none)
     #[arg(long)]
     pub(crate) kind: Option<String>,
     /// Only with this tag
@@ -25,19 +26,24 @@ pub(crate) struct By {
 
 impl By {
     /// A store's filter with these states.
-    pub(crate) fn states(&self, states: &[TaskState]) -> TaskFilter {
+    pub(crate) fn states(&self, settings: &Settings, states: &[TaskState]) -> TaskFilter {
         TaskFilter {
             states: states.to_vec(),
             queue: self.queue.clone(),
-            kind: self.kind.clone(),
+            kind: self.stored_kind(settings),
             tag: self.tag.clone(),
             ..TaskFilter::default()
         }
     }
 
+    fn stored_kind(&self, settings: &Settings) -> Option<String> {
+        self.kind.as_ref().map(|kind| kind_in(settings.namespace.as_ref(), kind))
+    }
+
     /// ` of queue x and kind y`, empty without a filter.
-    pub(crate) fn words(&self) -> String {
-        let parts: Vec<String> = [("queue", &self.queue), ("kind", &self.kind), ("tag", &self.tag)]
+    pub(crate) fn words(&self, settings: &Settings) -> String {
+        let kind = self.stored_kind(settings);
+        let parts: Vec<String> = [("queue", &self.queue), ("kind", &kind), ("tag", &self.tag)]
             .into_iter()
             .filter_map(|(word, value)| value.as_ref().map(|value| format!("{word} `{value}`")))
             .collect();

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// Which function, with what.
 #[derive(Debug, Args)]
 pub(crate) struct Work {
-    /// The function's path (Rust) or module:name (Python)
+    /// The function's path (Rust) or module:name (Python); NAMESPACE/PATH in another namespace, /PATH in none
     kind: String,
     /// Positional arguments, a JSON list
     #[arg(long, value_name = "JSON", default_value = "[]")]

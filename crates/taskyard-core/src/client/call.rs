@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::ClientConfig;
+use crate::namespace::kind_in;
 use crate::payload::references;
 use crate::retry::RetryPolicy;
 use crate::state::{OnParentFailure, Runtime};
@@ -21,6 +22,8 @@ pub struct Call<T> {
     task: Result<NewTask>,
     max_retries: Option<u32>,
     timeout: Option<Option<Duration>>,
+    /// Whether the program that adds it declares its function: its kind is then always in the program's namespace.
+    is_own: bool,
     /// The parameters' names in their order, if they are known.
     names: &'static [&'static str],
     result: PhantomData<fn() -> T>,
@@ -29,12 +32,13 @@ pub struct Call<T> {
 impl<T> Clone for Call<T> {
     fn clone(&self) -> Self {
         let task = self.task.clone();
-        Self { task, max_retries: self.max_retries, timeout: self.timeout, names: self.names, result: PhantomData }
+        Self { task, result: PhantomData, ..*self }
     }
 }
 
 impl<T> Call<T> {
-    /// A call of a function by its kind, with positional arguments as a tuple.
+    /// A call of a function by its kind, with positional arguments as a tuple. The kind may name a namespace (`shop/app::send`);
+    /// without one it is in the client's ([`ClientConfig::namespace`]).
     pub fn new<A: Serialize>(kind: &str, args: &A) -> Self {
         // Only what can never be stored is refused here; sizes are checked against the client's limits when it is added.
         let limits = Limits { arguments_bytes_max: usize::MAX, nesting_max: usize::MAX, ..Limits::default() };
@@ -47,9 +51,17 @@ impl<T> Call<T> {
             task: payload.map(|payload| NewTask::new(kind, payload)),
             max_retries: None,
             timeout: None,
+            is_own: false,
             names: &[],
             result: PhantomData,
         }
+    }
+
+    /// Says that the program which adds it declares its function.
+    #[doc(hidden)]
+    pub fn declared(mut self) -> Self {
+        self.is_own = true;
+        self
     }
 
     /// Tells the names of its parameters, in their order.
@@ -108,6 +120,11 @@ impl<T> Call<T> {
     /// A call that cannot be stored.
     pub fn into_task(self, config: &ClientConfig) -> Result<NewTask> {
         let mut task = self.task?;
+        task.kind = match &config.namespace {
+            Some(namespace) if self.is_own => namespace.own(&task.kind),
+            None if self.is_own => task.kind,
+            namespace => kind_in(namespace.as_ref(), &task.kind),
+        };
         task.retry.max_retries = self.max_retries.unwrap_or(config.max_retries);
         task.timeout = self.timeout.unwrap_or(config.timeout).filter(|timeout| !timeout.is_zero());
         check(&mut task, &config.limits)?;

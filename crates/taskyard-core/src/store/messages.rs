@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::serves::Serves;
 use crate::state::Runtime;
 use crate::task::{Failure, LogLine, NewTask};
-use crate::{AdditionId, ClaimId, Rate, RetryPolicy, ServerId, TaskId, TaskState, Timestamp, Token};
+use crate::{AdditionId, ClaimId, Namespace, Rate, RetryPolicy, ServerId, TaskId, TaskState, Timestamp, Token};
 
 /// What a migration did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,7 +76,7 @@ pub struct TaskFilter {
     pub states: Vec<TaskState>,
     /// In this queue.
     pub queue: Option<String>,
-    /// Of this kind.
+    /// Of this kind, as it is stored: with its namespace, if it has one ([`crate::Client::kind_of`]).
     pub kind: Option<String>,
     /// With this tag.
     pub tag: Option<String>,
@@ -555,6 +555,8 @@ pub struct DeadTake {
     pub runtime: Runtime,
     /// Only of these queues; all if `None`.
     pub queues: Option<Vec<String>>,
+    /// Only of kinds in this namespace; all if `None`.
+    pub namespace: Option<Namespace>,
     /// At most this many.
     pub limit: usize,
 }

@@ -17,7 +17,7 @@ pub struct Serves {
 impl Serves {
     /// The fingerprint of a build that knows exactly these kinds.
     #[must_use]
-    pub fn fingerprint_of(mut kinds: Vec<&str>) -> String {
+    pub fn fingerprint_of(mut kinds: Vec<String>) -> String {
         kinds.sort_unstable();
         let mut hash = Sha256::new();
         for kind in kinds {

@@ -37,6 +37,8 @@ pub enum ToChild {
         timeout_ms: Option<u64>,
         /// Whether only functions that are declared as tasks may run here.
         only_declared: bool,
+        /// What is put before the kinds of its functions.
+        namespace: Option<String>,
     },
     /// Run these, in this order.
     Run(Vec<Run>),
@@ -321,6 +323,7 @@ mod tests {
                 max_retries: 3,
                 timeout_ms: None,
                 only_declared: false,
+                namespace: Some("shop".into()),
             },
             ToChild::Run(vec![run]),
             ToChild::Interrupt(vec![(7, Why::Timeout)]),

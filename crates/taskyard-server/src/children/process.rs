@@ -62,6 +62,7 @@ pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerCo
         max_retries: defaults.max_retries,
         timeout_ms: defaults.timeout.map(limit_millis),
         only_declared: config.only_declared,
+        namespace: children.engine.registry.namespace().map(ToString::to_string),
     });
     yard.last_child += 1;
     let number = yard.last_child;

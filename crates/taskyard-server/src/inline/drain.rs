@@ -117,7 +117,8 @@ impl Drain {
     async fn tell_deaths(&self) -> Result<usize> {
         let mut told = 0;
         let hooks = self.engine.registry.death_hooks();
-        let request = DeadTake { server: self.server, runtime: Runtime::Rust, queues: None, limit: AT_ONCE };
+        let namespace = self.engine.registry.namespace().cloned();
+        let request = DeadTake { server: self.server, runtime: Runtime::Rust, queues: None, namespace, limit: AT_ONCE };
         while !hooks.is_empty() {
             let ids = self.store.dead_take(&request).await?;
             if ids.is_empty() {

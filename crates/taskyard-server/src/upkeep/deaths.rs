@@ -81,7 +81,8 @@ async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Dur
 
 async fn take(state: &State, server: ServerId, executor: &dyn Executor) -> Result<Vec<TaskId>> {
     let queues = state.config().queues.clone().filter(|queues| !queues.is_empty());
-    let request = DeadTake { server, runtime: executor.runtime(), queues, limit: TAKE };
+    let namespace = state.engine.registry.namespace().cloned();
+    let request = DeadTake { server, runtime: executor.runtime(), queues, namespace, limit: TAKE };
     failpoint!("dead_take", Before);
     let taken = state.store.dead_take(&request).await?;
     if !taken.is_empty() {

@@ -197,8 +197,13 @@ async fn a_child_that_dies_amid_it_is_followed_by_another_and_not_for_ever() {
         // And it is told no more.
         assert_eq!(child::tries(directory.path()), 3);
         let alive = world.server(|config| config.lease = Duration::from_secs(30)).await;
-        let request =
-            taskyard_core::store::DeadTake { server: alive.id(), runtime: Runtime::Python, queues: None, limit: 10 };
+        let request = taskyard_core::store::DeadTake {
+            server: alive.id(),
+            runtime: Runtime::Python,
+            queues: None,
+            namespace: None,
+            limit: 10,
+        };
         assert_eq!(world.store.dead_take(&request).await.unwrap(), []);
     }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 use taskyard_core::store::{DEATH_TOLD_WITHIN, DeadTake};
-use taskyard_core::{ServerId, TaskId};
+use taskyard_core::{Namespace, ServerId, TaskId};
 
 use crate::codec::{id, id_bits, int, micros};
 use crate::fault::Outcome;
@@ -33,6 +33,7 @@ fn untold(connection: &Connection, now: i64, request: &DeadTake) -> Outcome<Vec<
         request.queues.as_ref().map(|queues| serde_json::json!(queues).to_string()),
         now.saturating_sub(micros(DEATH_TOLD_WITHIN)),
         i64::try_from(request.limit).unwrap_or(i64::MAX),
+        request.namespace.as_ref().map(Namespace::as_str),
     ])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

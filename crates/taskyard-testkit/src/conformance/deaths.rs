@@ -13,7 +13,7 @@ use super::{TestServer, Yard};
 use crate::factory::{LEASE, child_with, failure, in_queue, python, task};
 
 fn rust(server: &TestServer, limit: usize) -> DeadTake {
-    DeadTake { server: server.id, runtime: Runtime::Rust, queues: None, limit }
+    DeadTake { server: server.id, runtime: Runtime::Rust, queues: None, namespace: None, limit }
 }
 
 impl Yard {
@@ -113,6 +113,24 @@ pub(super) async fn only_of_its_runtime_and_queues(yard: Yard) {
     assert_eq!(yard.dead_take(&DeadTake { runtime: Runtime::Python, ..of(&["mail"]) }).await, []);
     assert_eq!(yard.dead_take(&of(&["default", "mail"])).await, [mail]);
     assert_eq!(yard.dead_take(&DeadTake { runtime: Runtime::Python, ..rust(&server, 10) }).await, [snake]);
+}
+
+pub(super) async fn only_of_its_namespace(yard: Yard) {
+    let server = yard.server().await;
+    let mut dead = Vec::new();
+    for kind in ["shop/app:f", "shopper/app:f", "app:f"] {
+        let claimed = yard.start(&server, crate::factory::of_kind(kind)).await;
+        server.fail(&claimed).await;
+        dead.push(claimed.id);
+    }
+    let of = |namespace: Option<&str>| DeadTake {
+        namespace: namespace.map(|text| text.parse().expect("a namespace")),
+        ..rust(&server, 10)
+    };
+    assert_eq!(yard.dead_take(&of(Some("sho"))).await, []);
+    assert_eq!(yard.dead_take(&of(Some("shop"))).await, [dead[0]]);
+    assert_eq!(yard.told(&server, &dead[..1]).await, 1);
+    assert_eq!(yard.dead_take(&of(None)).await, dead[1..]);
 }
 
 pub(super) async fn one_that_was_declared_dead_gets_none(yard: Yard) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use taskyard::{Store, TaskState, Timestamp};
+use taskyard::{Settings, Store, TaskState, Timestamp};
 use taskyard_core::store::TaskFilter;
 
 use crate::commands::filter::{By, ago, span};
@@ -37,19 +37,19 @@ impl DeadBy {
     ///
     /// # Errors
     /// The database's.
-    pub(super) async fn filter(&self, store: &dyn Store) -> Result<TaskFilter, Failure> {
+    pub(super) async fn filter(&self, settings: &Settings, store: &dyn Store) -> Result<TaskFilter, Failure> {
         Ok(TaskFilter {
             error_type: self.error.clone(),
             message: self.message.clone(),
             finished_before: self.failed_before.or(ago(store, self.older_than).await?),
             finished_after: self.failed_after,
-            ..self.by.states(&[TaskState::Failed])
+            ..self.by.states(settings, &[TaskState::Failed])
         })
     }
 
     /// ` of queue x and error y`, empty without a filter.
-    pub(super) fn words(&self) -> String {
-        let mut words = self.by.words();
+    pub(super) fn words(&self, settings: &Settings) -> String {
+        let mut words = self.by.words(settings);
         let mut add = |part: Option<String>| {
             if let Some(part) = part {
                 words.push_str(if words.is_empty() { " of " } else { " and " });

@@ -23,7 +23,7 @@ pub(crate) struct Retry {
 impl Retry {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let edit = self.arguments.edit();
-        if !self.ids.is_empty() && !self.by.words().is_empty() {
+        if !self.ids.is_empty() && !self.by.words(session.settings()).is_empty() {
             return Err(Failure::usage("give ids or filters, not both"));
         }
         if !edit.is_empty() && self.ids.len() != 1 {
@@ -41,9 +41,10 @@ impl Retry {
             return bulk::named(out, taskyard.store().as_ref(), Verb::Retry, &self.ids).await;
         }
         let store = taskyard.store();
-        let filter = TaskFilter { states: vec![TaskState::Failed], ..self.by.filter(store.as_ref()).await? };
+        let filter =
+            TaskFilter { states: vec![TaskState::Failed], ..self.by.filter(session.settings(), store.as_ref()).await? };
         let count = bulk::over(store.as_ref(), Verb::Retry, &filter).await?;
-        bulk::say_retried(out, count, &self.by.words())?;
+        bulk::say_retried(out, count, &self.by.words(session.settings()))?;
         Ok(0)
     }
 }

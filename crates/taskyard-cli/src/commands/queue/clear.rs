@@ -24,8 +24,11 @@ impl Clear {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let store = session.store(Access::Existing).await?;
         let address = session.address();
-        confirm(self.yes, &format!("Cancel every waiting and enqueued task{} in {address}?", self.by.words()))?;
-        let filter = self.by.states(&[TaskState::Waiting, TaskState::Enqueued]);
+        confirm(
+            self.yes,
+            &format!("Cancel every waiting and enqueued task{} in {address}?", self.by.words(session.settings())),
+        )?;
+        let filter = self.by.states(session.settings(), &[TaskState::Waiting, TaskState::Enqueued]);
         let count = bulk::over(store.as_ref(), Verb::Cancel(None), &filter).await?;
         let out = session.out();
         if out.is_json() {

@@ -48,9 +48,9 @@ async fn run(
     let store = session.store(Access::Existing).await?;
     let words: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
     let age = older_than.map_or(String::new(), |age| format!(" that ended over {} ago", moment::span(age)));
-    let what = format!("{} tasks{}{age}", words.join(", "), by.words());
+    let what = format!("{} tasks{}{age}", words.join(", "), by.words(session.settings()));
     confirm(yes, &format!("Delete all {what} from {}?", session.address()))?;
-    let mut filter = by.states(states);
+    let mut filter = by.states(session.settings(), states);
     filter.finished_before = ago(store.as_ref(), older_than).await?;
     let deleted = bulk::purge(store.as_ref(), &filter).await?;
     let out = session.out();

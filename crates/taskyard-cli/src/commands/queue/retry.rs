@@ -22,13 +22,14 @@ impl Retry {
         let store = session.store(Access::Existing).await?;
         let out = session.out();
         if !self.ids.is_empty() {
-            if !self.by.words().is_empty() {
+            if !self.by.words(session.settings()).is_empty() {
                 return Err(Failure::usage("give ids or filters, not both"));
             }
             return bulk::named(out, store.as_ref(), Verb::Retry, &self.ids).await;
         }
-        let count = bulk::over(store.as_ref(), Verb::Retry, &self.by.states(&[TaskState::Failed])).await?;
-        bulk::say_retried(out, count, &self.by.words())?;
+        let count =
+            bulk::over(store.as_ref(), Verb::Retry, &self.by.states(session.settings(), &[TaskState::Failed])).await?;
+        bulk::say_retried(out, count, &self.by.words(session.settings()))?;
         Ok(0)
     }
 }

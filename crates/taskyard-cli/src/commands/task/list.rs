@@ -30,7 +30,11 @@ pub(crate) struct List {
 impl List {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let store = session.store(Access::Existing).await?;
-        let filter = TaskFilter { limit: usize::from(self.limit), before: self.before, ..self.by.states(&self.state) };
+        let filter = TaskFilter {
+            limit: usize::from(self.limit),
+            before: self.before,
+            ..self.by.states(session.settings(), &self.state)
+        };
         page(session.out(), store.as_ref(), &filter).await
     }
 }
