@@ -8,7 +8,7 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::{ClaimRequest, Finish, Outcome, Store};
 use taskyard_core::{ClaimId, NewTask, TaskId};
 use taskyard_postgres::{PostgresStore, enqueue_in};
-use taskyard_testkit::factory::{in_queue, request, server, task, tasks};
+use taskyard_testkit::factory::{beat, in_queue, request, server, task, tasks};
 use taskyard_testkit::postgres::shared;
 use tokio_postgres::{Client, NoTls};
 
@@ -91,6 +91,8 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
         )
         .await
         .unwrap();
+    // That took its time.
+    store.server_beat(&beat(host.id)).await.unwrap();
     let mut planned_full = client(&url).await;
     for client in [&mut planned_empty, &mut planned_full] {
         // The first one of a session reads the catalogues too.
@@ -116,6 +118,115 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
             assert_eq!(scanned, 0, "no table is scanned");
             assert!(blocks <= BLOCKS_MAX, "{blocks} blocks were looked at for ten tasks of one queue");
         }
+    }
+    store.close().await;
+    drop(yard::Gone(url));
+}
+
+/// Groups of kinds that builds without a server here have refused; the kinds `k1`, `k2`, … stand in one each.
+async fn groups(client: &Client, count: usize) {
+    let sql = format!(
+        "WITH g AS (INSERT INTO taskyard.kind_group (runtime, builds) SELECT 0, ARRAY[1000 + i]
+             FROM generate_series(1, {count}) i RETURNING id, builds)
+         INSERT INTO taskyard.kind (runtime, kind, group_id) SELECT 0, 'k' || g.builds[1] - 1000, g.id FROM g"
+    );
+    client.batch_execute(&sql).await.unwrap();
+}
+
+/// The ids that a claim in this transaction takes, in the order of their addition.
+async fn claim_in(transaction: &tokio_postgres::Transaction<'_>, server: uuid::Uuid, limit: i32) -> Vec<TaskId> {
+    let sql = "SELECT id FROM taskyard.task_claim($1, gen_random_uuid(), 0::smallint, NULL, $2, false, -2147483648,
+        -9223372036854775808) WHERE id IS NOT NULL ORDER BY order_number";
+    let rows = transaction.query(sql, &[&server, &limit]).await.unwrap();
+    rows.iter().map(|row| TaskId(row.get(0))).collect()
+}
+
+/// A claim locks what it takes and nothing else: another server's claim beside it takes what comes next.
+#[tokio::test]
+async fn claims_at_once_over_groups_and_lanes_take_one_after_the_other() {
+    let (store, url) = yard::fresh_with_address().await;
+    let (one, two) = (server(), server());
+    store.server_enter(&one).await.unwrap();
+    store.server_enter(&two).await.unwrap();
+    let (mut first, mut second) = (client(&url).await, client(&url).await);
+    groups(&first, 3).await;
+    for queue in ["left", "right"] {
+        set_apart(&store, queue).await;
+    }
+    let batch: Vec<NewTask> = (0..300)
+        .map(|at| NewTask {
+            queue: ["default", "left", "right"][at % 3].into(),
+            kind: ["common", "k1", "k2", "k3"][at % 4].into(),
+            ..task()
+        })
+        .collect();
+    store.add(&batch).await.unwrap();
+    let ids: Vec<TaskId> = batch.iter().map(|task| task.id).collect();
+    let (under_way, beside) = (first.transaction().await.unwrap(), second.transaction().await.unwrap());
+    assert_eq!(claim_in(&under_way, one.id.0, 100).await, ids[..100]);
+    assert_eq!(claim_in(&beside, two.id.0, 100).await, ids[100..200]);
+    // Behind two hundred that others hold, one by one.
+    assert_eq!(claim_in(&beside, two.id.0, 1).await, ids[200..201]);
+    under_way.rollback().await.unwrap();
+    assert_eq!(claim_in(&beside, two.id.0, 10).await, ids[..10]);
+    beside.commit().await.unwrap();
+    // A queue with a limit is held only by a claim that takes something of it, and no more is taken than it allows of.
+    store.set_concurrency("left", Some(3)).await.unwrap();
+    let urgent: Vec<NewTask> = (0..10).map(|_| NewTask { priority: 1, ..task() }).collect();
+    store.add(&urgent).await.unwrap();
+    // What the claims above run of it would count, too.
+    second.batch_execute("DELETE FROM taskyard.claim").await.unwrap();
+    let (under_way, beside) = (first.transaction().await.unwrap(), second.transaction().await.unwrap());
+    assert_eq!(claim_in(&under_way, one.id.0, 10).await, urgent.iter().map(|task| task.id).collect::<Vec<_>>());
+    let rest: Vec<TaskId> = ids[10..100].iter().chain(&ids[201..]).copied().collect();
+    let is_left = |id: &&TaskId| ids.iter().position(|one| one == *id).unwrap() % 3 == 1;
+    let mut expected: Vec<&TaskId> = rest.iter().filter(|id| !is_left(id)).collect();
+    expected.extend(rest.iter().filter(is_left).take(3));
+    expected.sort_by_key(|id| ids.iter().position(|one| *one == **id));
+    assert_eq!(claim_in(&beside, two.id.0, 200).await.iter().collect::<Vec<_>>(), expected);
+    store.close().await;
+}
+
+/// A claim of ten reads ten rows of each group at most, however many there are of it.
+#[tokio::test]
+async fn a_claim_reads_what_it_takes_of_many_groups() {
+    const GROUPS: usize = 40;
+    let (store, url) = yard::fresh_with_address().await;
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    let mut planned_empty = client(&url).await;
+    groups(&planned_empty, GROUPS).await;
+    store.add(&tasks(60)).await.unwrap();
+    for _ in 0..6 {
+        cost(&mut planned_empty, host.id.0, "NULL").await;
+    }
+    planned_empty
+        .batch_execute(
+            "INSERT INTO taskyard.task (id, order_number, created_at, runtime, state, kind, queue, payload)
+             SELECT taskyard.uuid7(), (1::bigint << 40) + i, taskyard.now(), 0, 1, 'k', 'default', '{}'
+             FROM generate_series(1, 100000) i;
+             INSERT INTO taskyard.ready (order_number, task_id, lane, rank, queue, turn)
+             SELECT t.order_number, t.id, (t.order_number % 41) << 32, ~t.priority, t.queue, 0 FROM taskyard.task t
+             WHERE t.order_number > (1::bigint << 40)",
+        )
+        .await
+        .unwrap();
+    // That took its time.
+    store.server_beat(&beat(host.id)).await.unwrap();
+    let mut planned_full = client(&url).await;
+    for client in [&mut planned_empty, &mut planned_full] {
+        cost(client, host.id.0, "NULL").await;
+        let (scanned, _) = cost(client, host.id.0, "NULL").await;
+        assert_eq!(scanned, 0, "no table is scanned");
+        let transaction = client.transaction().await.unwrap();
+        let sql = "SELECT sum(idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables
+            WHERE schemaname = 'taskyard' AND relname IN ('ready_0', 'ready_1')";
+        // Claims before are counted until the session reports them.
+        let before: i64 = transaction.query_one(sql, &[]).await.unwrap().get(0);
+        assert_eq!(claim_in(&transaction, host.id.0, 10).await.len(), 10);
+        let read = transaction.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) - before;
+        assert!(read <= 11 * (GROUPS as i64 + 1), "{read} rows were read for ten tasks of {GROUPS} groups");
+        transaction.commit().await.unwrap();
     }
     store.close().await;
     drop(yard::Gone(url));

@@ -24,7 +24,7 @@ from . import _ends, _executor, _fit
 from ._attempt_task import begin
 from ._parents import Parents
 from ._seats import Seats
-from ._target import LOCAL, Target, placed, target_of
+from ._target import LOCAL, Target, load, placed, target_of
 from ._threads import Threads
 
 log = logging.getLogger("queued_task")
@@ -592,21 +592,6 @@ class Worker:
 
 #: The shortest time between two writes of contexts and log lines, in seconds; the server groups further.
 NOTES_EVERY = 0.05
-
-
-def load(app: str) -> Any:
-    """The application at ``module:attribute``; the module itself without an attribute."""
-    import importlib
-
-    name, _, attribute = app.partition(":")
-    module = importlib.import_module(name)
-    found: Any = module
-    for part in attribute.split(".") if attribute else ():
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise InvalidArgument(f"--app {app}: the module `{name}` has no `{attribute}`") from None
-    return found
 
 
 # Behind what it needs of this module.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .. import _hints, _identity, _resolve
+from ..errors import InvalidArgument
 from . import _fit
 
 
@@ -47,6 +49,19 @@ def target_of(function: Callable[..., Any]) -> Target:
         return Target(run, not inspect.iscoroutinefunction(run))
     # By the function itself: what it is wrapped around does not tell how it runs. One that hands out a coroutine is awaited.
     return Target(function, not inspect.iscoroutinefunction(function))
+
+
+def load(app: str) -> Any:
+    """The application at ``module:attribute``; the module itself without an attribute."""
+    name, _, attribute = app.partition(":")
+    module = importlib.import_module(name)
+    found: Any = module
+    for part in attribute.split(".") if attribute else ():
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise InvalidArgument(f"--app {app}: the module `{name}` has no `{attribute}`") from None
+    return found
 
 
 def placed(
