@@ -45,21 +45,41 @@ pub(crate) async fn finish(store: &Inner, batch: &[Finish], closed: &[ClaimId]) 
             Err(error) => Err(error),
         };
     }
-    let all: Vec<&Finish> = batch.iter().collect();
-    match finish_single(store, &all, &closed, locks::WAIT).await {
-        Err(Error::Locked(_)) => {}
-        written => return written,
+    // The first refusal of a kind waits for whoever changes what builds know. No other end waits with it.
+    let (refused, others): (Vec<usize>, Vec<usize>) =
+        (0..batch.len()).partition(|at| matches!(batch[*at].outcome, Outcome::Refused { .. }));
+    let parts =
+        if refused.is_empty() || others.is_empty() { vec![[others, refused].concat()] } else { vec![others, refused] };
+    let closed_with = if parts.len() == 1 { closed.as_slice() } else { &[] };
+    let mut replies = vec![WriteReply::Locked; batch.len()];
+    let mut is_closed = !closed_with.is_empty();
+    for part in &parts {
+        let items: Vec<&Finish> = part.iter().map(|at| &batch[*at]).collect();
+        let answers = match finish_single(store, &items, closed_with, locks::WAIT).await {
+            Err(Error::Locked(_)) => {
+                is_closed = false;
+                finish_around_locks(store, &items).await?
+            }
+            written => written?,
+        };
+        part.iter().zip(answers).for_each(|(at, answer)| replies[*at] = answer);
     }
-    let ids: Vec<TaskId> = batch.iter().map(|item| item.id).collect();
-    let replies = locks::divide(store, &ids, |part| {
-        let part: Vec<&Finish> = part.into_iter().map(|at| &batch[at]).collect();
-        async move { finish_single(store, &part, &[], locks::WAIT_AGAIN).await }
-    })
-    .await?;
-    if !closed.is_empty() && !replies.contains(&WriteReply::Locked) {
+    if !closed.is_empty() && !is_closed && !replies.contains(&WriteReply::Locked) {
         finish_single(store, &[], &closed, locks::WAIT).await?;
     }
     Ok(replies)
+}
+
+/// Ends what no lock of others is in the way of.
+async fn finish_around_locks(store: &Inner, items: &[&Finish]) -> Result<Vec<WriteReply>> {
+    let ids: Vec<TaskId> = items.iter().map(|item| item.id).collect();
+    let are_refused = items.iter().all(|item| matches!(item.outcome, Outcome::Refused { .. }));
+    let bound = if are_refused { locks::DIVIDE_REFUSED_MAX } else { locks::DIVIDE_MAX };
+    locks::divide(store, &ids, bound, |part| {
+        let part: Vec<&Finish> = part.into_iter().map(|at| items[at]).collect();
+        async move { finish_single(store, &part, &[], locks::WAIT_AGAIN).await }
+    })
+    .await
 }
 
 /// Ends attempts of different tasks in one statement.
@@ -176,7 +196,7 @@ pub(crate) async fn record(store: &Inner, batch: &[Record]) -> Result<Vec<WriteR
         written => return written,
     }
     let ids: Vec<TaskId> = batch.iter().map(|item| item.id).collect();
-    locks::divide(store, &ids, |part| {
+    locks::divide(store, &ids, locks::DIVIDE_MAX, |part| {
         let part: Vec<&Record> = part.into_iter().map(|at| &batch[at]).collect();
         async move { record_all(store, &part, locks::WAIT_AGAIN).await }
     })

@@ -20,19 +20,22 @@ pub(crate) const WAIT: &str = "250ms";
 /// The same for a write that is known to have met a lock.
 pub(crate) const WAIT_AGAIN: &str = "20ms";
 /// How long a batch is divided; what was not written by then waits with what is locked.
-const DIVIDE_MAX: Duration = Duration::from_secs(1);
+pub(crate) const DIVIDE_MAX: Duration = Duration::from_secs(1);
+/// The same for refusals of kinds, which as a rule wait for one lock that all of them need: other ends wait for the connection.
+pub(crate) const DIVIDE_REFUSED_MAX: Duration = Duration::from_millis(100);
 
 /// Writes what it can of a batch that met a lock: `write` is called with the places of a part; what it cannot write because of a
-/// lock is answered `Locked`. A part that was written stays written when a later one fails: a token makes its repetition safe.
+/// lock, or within the bound, is answered `Locked`. A part that was written stays written when a later one fails: a token makes its repetition safe.
 pub(crate) async fn divide<Run>(
     store: &Inner,
     ids: &[TaskId],
+    bound: Duration,
     mut write: impl FnMut(Vec<usize>) -> Run,
 ) -> Result<Vec<WriteReply>>
 where
     Run: Future<Output = Result<Vec<WriteReply>>>,
 {
-    let until = Instant::now() + DIVIDE_MAX;
+    let until = Instant::now() + bound;
     let mut replies = vec![WriteReply::Locked; ids.len()];
     // Rows of tasks are told apart in one look. Other locks (a key's, a child's) are found by halving.
     let locked = locked_rows(store, ids).await?;

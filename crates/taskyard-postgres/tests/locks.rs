@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use taskyard_core::store::{ClaimRequest, Claimed, Finish, Outcome, Record, Store, WriteReply};
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{ClaimRequest, Claimed, Finish, NewServer, Outcome, Record, Serves, Store, WriteReply};
 use taskyard_core::task::{Unique, UniqueHold};
 use taskyard_core::{Error, NewTask, ServerId, TaskState};
 use taskyard_postgres::{Options, PostgresStore};
@@ -73,6 +74,32 @@ async fn what_is_locked_is_left_out_of_a_batch() {
     locker.batch_execute("COMMIT").await.unwrap();
     assert_eq!(store.finish(&ends[7..8], &[]).await.unwrap(), [WriteReply::AlreadyApplied(TaskState::Done)]);
     assert_eq!(store.finish(&ends[300..301], &[]).await.unwrap(), [WriteReply::Applied(TaskState::Done)]);
+}
+
+/// Who changes what builds know holds up refusals of kinds, and no other end.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_that_wait_hold_up_no_other_end() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host =
+        NewServer { serves: Some(Serves { builds: vec![(Runtime::Rust, "a".into())], queues: None }), ..server() };
+    store.server_enter(&host).await.unwrap();
+    store.add(&tasks(400)).await.unwrap();
+    let tasks = store.claim(&request(host.id, 400)).await.unwrap().tasks;
+    let locker = session(&url).await;
+    locker.batch_execute("BEGIN; SELECT taskyard.kind_lock()").await.unwrap();
+    let mut ends: Vec<Finish> = tasks.iter().map(done).collect();
+    for (at, end) in ends.iter_mut().enumerate().filter(|(at, _)| at % 2 == 0) {
+        end.outcome = Outcome::Refused { reason: format!("kind `{}`", tasks[at].kind), build: "a".into() };
+    }
+    let began = Instant::now();
+    let replies = store.finish(&ends, &[]).await.unwrap();
+    assert_eq!(counts(&replies), (200, 200));
+    assert!(replies.iter().skip(1).step_by(2).all(|reply| *reply == WriteReply::Applied(TaskState::Done)));
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    locker.batch_execute("COMMIT").await.unwrap();
+    let refused: Vec<Finish> = ends.into_iter().step_by(2).collect();
+    assert_eq!(counts(&store.finish(&refused, &[]).await.unwrap()), (200, 0));
+    store.close().await;
 }
 
 /// An end also needs other rows than its task's: here the unique key, which a caller's open transaction has asked for.

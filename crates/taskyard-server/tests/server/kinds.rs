@@ -148,3 +148,46 @@ async fn figures_of_kinds() {
     println!("5,000 tasks of two programs beside them: {:?}", all_end(&tasks, since).await);
     drop(unknown);
 }
+
+/// Prints how a deploy of a new build goes that knows one more kind, on a quiet machine: two servers are replaced one after the
+/// other while a task arrives each 5 ms. `cargo test -p taskyard-server -- --ignored --nocapture figures_of_a_rolling_deploy`.
+#[tokio::test]
+#[ignore = "figures, not a test"]
+async fn figures_of_a_rolling_deploy() {
+    let world = World::new().await;
+    let config = || ServerConfig { workers: 2, ..ServerConfig::default() };
+    let mut servers = vec![start(&world, &[&ONE], config()).await, start(&world, &[&ONE], config()).await];
+    let mut arrivals = tokio::time::interval(Duration::from_millis(5));
+    let (mut tasks, mut parked) = (Vec::new(), 0);
+    for at in 0..600 {
+        arrivals.tick().await;
+        match at {
+            100 | 300 => servers.push(start(&world, &[&ONE, &TWO], config()).await),
+            200 => servers[0].stop(),
+            400 => servers[1].stop(),
+            _ => {}
+        }
+        // Callers of the new build are there as soon as its first server is.
+        tasks.push(add(&world, if at >= 100 && at % 2 == 0 { "two" } else { "one" }));
+        if at % 20 == 0 {
+            parked = parked.max(world.store.status().await.unwrap().parked);
+        }
+    }
+    all_end(&tasks, Instant::now()).await;
+    let mut waits = Vec::new();
+    for task in &tasks {
+        let record = world.record(task).await;
+        assert_eq!((record.state, record.attempt), (TaskState::Done, 1));
+        let wait = record.finished_at.unwrap().duration_since(record.created_at);
+        waits.push(Duration::try_from(wait).unwrap());
+    }
+    waits.sort();
+    let claimed: u64 = servers.iter().map(|server| server.status().claimed).sum();
+    println!(
+        "a rolling deploy, {} tasks: median {:?}, 99 % {:?}, worst {:?}; {claimed} claimed, at most {parked} parked",
+        waits.len(),
+        waits[waits.len() / 2],
+        waits[waits.len() * 99 / 100],
+        waits[waits.len() - 1],
+    );
+}
