@@ -3,7 +3,7 @@
 //! [`Db`] is the database: rows and transitions, one method per method of the `Store` seam, every method atomic.
 //! [`World`] puts servers around it whose beliefs may be wrong: replies get lost, leases lapse, processes die or stand
 //! still, a fail-over forgets the last commits. [`explore`] walks through every state that a small [`Setup`] can
-//! reach and checks each of them; [`Rules`] can break the protocol in eleven known ways, so that the walk shows that it
+//! reach and checks each of them; [`Rules`] can break the protocol in thirteen known ways, so that the walk shows that it
 //! would notice. The same [`Db`] is what random sequences against the real stores are compared with
 //! ([`crate::sequences`]).
 //!
@@ -20,6 +20,7 @@ mod explore;
 mod family;
 mod finish;
 mod invariants;
+mod kinds;
 mod names;
 mod queues;
 mod rules;

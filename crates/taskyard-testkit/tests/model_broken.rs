@@ -1,4 +1,4 @@
-//! The protocol broken in eleven known ways: the walk must notice each, else it proves nothing.
+//! The protocol broken in thirteen known ways: the walk must notice each, else it proves nothing.
 
 use taskyard_testkit::model::{Guard, Rules, Setup, explore};
 
@@ -95,5 +95,23 @@ fn an_addition_asked_back_without_a_mark() {
         "asked back without a mark",
         "of addition 0 (No)",
         Setup::one_task().with(Rules { asked_back_unmarked: true, ..Rules::default() }),
+    );
+}
+
+#[test]
+fn a_refusal_of_one_build_that_parks() {
+    is_caught(
+        "parked by one build",
+        "a live build may know its kind",
+        Setup::builds().with(Rules { parked_by_one: true, ..Rules::default() }),
+    );
+}
+
+#[test]
+fn a_refusal_of_one_build_that_hides_from_all() {
+    is_caught(
+        "hidden from all builds",
+        "limbo",
+        Setup::builds().with(Rules { refused_for_all: true, ..Rules::default() }),
     );
 }

@@ -149,4 +149,5 @@ fn sort(db: &mut Db) {
     db.dead.sort();
     db.signals.sort();
     db.refused.sort();
+    db.refusals.sort();
 }

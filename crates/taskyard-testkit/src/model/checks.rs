@@ -1,10 +1,11 @@
 //! What every single step must respect: who may decide a task, what its write may change, what was promised.
 
-use taskyard_core::TaskState;
+use taskyard_core::{TaskState, WaitReason};
 
 use super::db::{Db, Task};
 use super::finish::{Outcome, Reply, Writer};
 use super::invariants::must;
+use super::names::TaskNo;
 use super::setups::Setup;
 use super::world::{Action, Asked, World};
 
@@ -101,6 +102,13 @@ pub(super) fn write(
     }
 }
 
+/// What a build refused is parked only if no server may know it.
+pub(super) fn refusal(after: &Db, id: TaskNo) -> Result<(), String> {
+    let is_parked = after.waiting_row(id).is_some_and(|row| row.reason == WaitReason::Parked);
+    must!(!is_parked || !after.may_be_known(id), "{id:?} was parked, and a live build may know its kind");
+    Ok(())
+}
+
 /// A record is accepted from the attempt that holds the lease, and from no other.
 pub(super) fn record(before: Option<&Task>, writer: &Writer, reply: Reply) -> Result<(), String> {
     let holds = before.is_some_and(|task| task.state == TaskState::Doing && task.token == Some(writer.token));
@@ -120,7 +128,9 @@ fn counters(before: &Task, outcome: Outcome, after: &Task) -> Result<(), String>
         Outcome::Done(_) | Outcome::Snooze { .. } | Outcome::Beside | Outcome::Interrupted => [0, 0, 0, 0],
         Outcome::Failed(_) | Outcome::Retry { .. } => [0, 1, 0, 0],
         Outcome::CutShort if before.at_most_once => [0, 0, 0, 0],
-        Outcome::Released | Outcome::CutShort | Outcome::Parked(_) | Outcome::Expired => [-1, 0, 0, 0],
+        Outcome::Released | Outcome::CutShort | Outcome::Parked(_) | Outcome::Refused | Outcome::Expired => {
+            [-1, 0, 0, 0]
+        }
         Outcome::Crashed(_) => [0, 0, 0, 1],
         Outcome::Lost(_) => [0, 0, 1, 0],
     };

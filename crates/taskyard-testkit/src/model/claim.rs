@@ -75,6 +75,7 @@ impl Db {
     /// Whether a runnable task is of the runtime and the queues asked for, and its queue is not paused.
     fn served(&self, row: &Ready, ask: &ClaimAsk) -> bool {
         row.python == ask.python
+            && !self.has_refused(self.build(ask.server), row.task)
             && ask.queues.as_ref().is_none_or(|queues| queues.contains(&row.queue))
             && !self.queues.iter().any(|queue| queue.id == row.queue && queue.paused)
     }

@@ -126,6 +126,8 @@ pub struct Server {
     pub lease_until: i64,
     pub lease: i64,
     pub dead: bool,
+    /// Which build it is, if it says so.
+    pub build: Option<u8>,
 }
 
 /// A configured queue.
@@ -216,6 +218,8 @@ pub struct Db {
     pub dead: Vec<TaskNo>,
     pub signals: Vec<Signal>,
     pub refused: Vec<AdditionNo>,
+    /// Which builds were found not to know which kinds.
+    pub refusals: Vec<(u8, TaskNo)>,
     /// Not a table: whether a task was ever removed. What fell along one that is gone is not found by a retry.
     pub thinned: bool,
 }

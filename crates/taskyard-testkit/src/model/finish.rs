@@ -18,6 +18,7 @@ pub enum Outcome {
     Released,
     CutShort,
     Parked(u8),
+    Refused,
     Crashed(u8),
     Beside,
     Interrupted,
@@ -101,7 +102,7 @@ impl Db {
         self.signals.retain(|row| row.task != id);
         let task = self.row(id);
         task.decided_by = Some(writer.token);
-        let released = matches!(outcome, Outcome::Released | Outcome::CutShort | Outcome::Parked(_));
+        let released = matches!(outcome, Outcome::Released | Outcome::CutShort | Outcome::Parked(_) | Outcome::Refused);
         let cancel = std::mem::take(&mut task.cancel_requested) && !(released && rules.flag_lost_at_release);
         let stop = std::mem::take(&mut task.stop_requested);
         match outcome {
@@ -159,6 +160,11 @@ impl Db {
                 task.attempt -= 1;
                 task.started_at = None;
                 self.wait(id, WaitReason::Parked, None, Some(reason));
+            }
+            Outcome::Refused => {
+                task.attempt -= 1;
+                task.started_at = None;
+                self.refuse(id, writer.server, rules);
             }
             Outcome::Crashed(error) => {
                 task.crashes += 1;

@@ -1,4 +1,4 @@
-//! How the protocol is kept, and the eleven ways of breaking it that a walk must notice.
+//! How the protocol is kept, and the thirteen ways of breaking it that a walk must notice.
 
 /// By what a write of a running attempt is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -35,6 +35,10 @@ pub struct Rules {
     pub place_left_behind: bool,
     /// Broken: an addition that is asked back and not found is not marked as refused.
     pub asked_back_unmarked: bool,
+    /// Broken: a refusal of one build parks the task, though another one may know its kind.
+    pub parked_by_one: bool,
+    /// Broken: a refusal of one build hides the task from those that have not refused its kind.
+    pub refused_for_all: bool,
     /// Edges told within one transaction; what is more is left to a cascade row.
     pub inline_max: usize,
 }
@@ -50,6 +54,8 @@ impl Default for Rules {
             retry_beside_cascade: false,
             place_left_behind: false,
             asked_back_unmarked: false,
+            parked_by_one: false,
+            refused_for_all: false,
             inline_max: taskyard_core::store::CASCADE_INLINE_MAX,
         }
     }

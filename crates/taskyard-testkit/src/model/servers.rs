@@ -14,7 +14,12 @@ pub struct BeatAnswer {
 impl Db {
     /// Enters a server with a first lease.
     pub fn enter(&mut self, id: ServerNo, lease: i64) {
-        self.servers.push(Server { id, beat: 0, lease_until: self.now + lease, lease, dead: false });
+        self.enter_as(id, lease, None);
+    }
+
+    /// Enters a server that says which build it is.
+    pub fn enter_as(&mut self, id: ServerNo, lease: i64, build: Option<u8>) {
+        self.servers.push(Server { id, beat: 0, lease_until: self.now + lease, lease, dead: false, build });
     }
 
     /// Renews the lease and fetches requests.

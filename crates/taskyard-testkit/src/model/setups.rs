@@ -29,6 +29,8 @@ pub struct Setup {
     pub records: bool,
     /// A queue with a limit of running tasks.
     pub limited: Option<(QueueNo, usize)>,
+    /// The tasks whose kinds each server's build knows; all know all if it is empty.
+    pub knows: Vec<Vec<TaskNo>>,
     /// What may go wrong, and how often.
     pub budget: Budget,
     /// Commits that a fail-over may forget.
@@ -57,6 +59,7 @@ impl Setup {
             ends: vec![RETRY, FAILED, Outcome::Released],
             records: true,
             limited: None,
+            knows: Vec::new(),
             budget: Budget {
                 lost_adds: 1,
                 lost_claims: 1,
@@ -241,6 +244,20 @@ impl Setup {
         }
     }
 
+    /// Two builds, of which one does not know one of two kinds, and the other one comes and goes.
+    #[must_use]
+    pub fn builds() -> Self {
+        Self {
+            name: "two builds",
+            batches: vec![vec![Addition::new(TaskNo(0))], vec![Addition::new(TaskNo(1))]],
+            ends: Vec::new(),
+            records: false,
+            knows: vec![vec![TaskNo(0)], vec![TaskNo(0), TaskNo(1)]],
+            budget: Budget { lost_writes: 1, deaths: 1, cancels: 1, ..Budget::default() },
+            ..Self::one_task()
+        }
+    }
+
     /// The same world under other rules.
     #[must_use]
     pub fn with(self, rules: Rules) -> Self {
@@ -261,5 +278,6 @@ pub fn sound_setups() -> Vec<Setup> {
         Setup::diamond(),
         Setup::limited(),
         Setup::timed(),
+        Setup::builds(),
     ]
 }

@@ -66,6 +66,8 @@ pub struct Proc {
     pub runs: Vec<Run>,
     /// Claims whose replies were lost.
     pub lost_claims: Vec<ClaimNo>,
+    /// Which build it is, if not every build knows every kind.
+    pub build: Option<u8>,
 }
 
 impl Proc {
@@ -122,6 +124,8 @@ pub enum Action {
     Pause { queue: QueueNo },
     Resume { queue: QueueNo },
     Unpark { reason: u8 },
+    Regroup,
+    ForgetBuild { build: u8 },
     Promote,
     Cascade,
     Die { proc: usize },
@@ -190,8 +194,9 @@ impl World {
         if let Some((queue, max)) = setup.limited {
             world.db.set_concurrency(queue, Some(max));
         }
-        for _ in 0..setup.servers {
-            let server = world.enter();
+        for at in 0..setup.servers {
+            let build = (!setup.knows.is_empty()).then_some(at as u8);
+            let server = world.enter(build);
             world.procs.push(Proc {
                 server,
                 alive: true,
@@ -199,16 +204,17 @@ impl World {
                 outdated: false,
                 runs: Vec::new(),
                 lost_claims: Vec::new(),
+                build,
             });
         }
         world.canonicalise();
         world
     }
 
-    fn enter(&mut self) -> ServerNo {
+    fn enter(&mut self, build: Option<u8>) -> ServerNo {
         let server = self.next_server;
         self.next_server.0 += 1;
-        self.db.enter(server, LEASE);
+        self.db.enter_as(server, LEASE, build);
         server
     }
 

@@ -164,6 +164,7 @@ pub(super) fn outcome(outcome: Outcome) -> store::Outcome {
         Outcome::Released => store::Outcome::Released,
         Outcome::CutShort => store::Outcome::CutShort,
         Outcome::Parked(number) => store::Outcome::Parked { reason: parked(number) },
+        Outcome::Refused => store::Outcome::Refused { reason: parked(0), build: String::new() },
         Outcome::Crashed(number) => store::Outcome::Crashed(failure(number)),
         Outcome::Beside => store::Outcome::Beside,
         Outcome::Interrupted => store::Outcome::Interrupted,

@@ -77,7 +77,7 @@ impl World {
                 }
             }
             Action::Finish { proc, run, outcome, reply_lost } => {
-                if !matches!(outcome, Outcome::Done(_) | Outcome::Interrupted) {
+                if !matches!(outcome, Outcome::Done(_) | Outcome::Interrupted | Outcome::Refused) {
                     self.budget.ends -= 1;
                 }
                 self.budget.lost_writes -= u8::from(reply_lost);
@@ -120,6 +120,8 @@ impl World {
             Action::Unpark { reason } => {
                 self.db.unpark(false, reason);
             }
+            Action::Regroup => self.db.regroup(),
+            Action::ForgetBuild { build } => self.db.forget(build),
             Action::Promote => {
                 self.db.now = self.db.now.max(self.next_due().unwrap_or(self.db.now));
                 self.db.promote(rules);
@@ -134,12 +136,12 @@ impl World {
                 proc.forget();
             }
             Action::Restart { proc } => {
-                self.procs[proc].server = self.enter();
+                self.procs[proc].server = self.enter(self.procs[proc].build);
                 self.procs[proc].alive = true;
             }
             Action::Reenter { proc } => {
                 self.procs[proc].forget();
-                self.procs[proc].server = self.enter();
+                self.procs[proc].server = self.enter(self.procs[proc].build);
             }
             Action::Freeze { proc } => {
                 self.budget.freezes -= 1;
@@ -204,7 +206,7 @@ impl World {
         if answer.dead {
             // Whatever runs is killed, and the process goes on under a new id.
             self.procs[at].forget();
-            self.procs[at].server = self.enter();
+            self.procs[at].server = self.enter(self.procs[at].build);
             return;
         }
         for run in &mut self.procs[at].runs {
@@ -220,6 +222,9 @@ impl World {
         let before = self.db.task(believed.writer.task).cloned();
         let reply = self.db.finish(&[(believed.writer, outcome)], &closed, rules)[0];
         checks::write(before.as_ref(), &believed.writer, outcome, reply, self.db.task(believed.writer.task))?;
+        if outcome == Outcome::Refused && matches!(reply, Reply::Applied(_)) {
+            checks::refusal(&self.db, believed.writer.task)?;
+        }
         if lost {
             self.procs[proc].runs[run].sent = Some(outcome);
         } else {

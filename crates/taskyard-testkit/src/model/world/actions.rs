@@ -1,6 +1,7 @@
 //! Everything that may happen next: clients, servers, upkeep, people. What each of them does is in `act.rs`.
 
 use super::*;
+use crate::model::kinds;
 
 impl World {
     /// Everything that may happen now.
@@ -90,7 +91,7 @@ impl World {
             if setup.records {
                 next.push(Action::Record { proc: at, run });
             }
-            self.ends(setup, believed, &mut |outcome| {
+            self.ends(setup, proc, believed, &mut |outcome| {
                 next.push(Action::Finish { proc: at, run, outcome, reply_lost: false });
                 if self.budget.lost_writes > 0 {
                     next.push(Action::Finish { proc: at, run, outcome, reply_lost: true });
@@ -100,7 +101,11 @@ impl World {
     }
 
     /// The ways in which a run may end now.
-    fn ends(&self, setup: &Setup, run: &Run, push: &mut dyn FnMut(Outcome)) {
+    fn ends(&self, setup: &Setup, proc: &Proc, run: &Run, push: &mut dyn FnMut(Outcome)) {
+        let known = proc.build.and_then(|build| setup.knows.get(usize::from(build)));
+        if known.is_some_and(|known| !known.contains(&run.writer.task)) {
+            return push(Outcome::Refused);
+        }
         push(Outcome::Done(0));
         if run.signalled {
             push(Outcome::Interrupted);
@@ -137,7 +142,14 @@ impl World {
         if !self.db.cascades.is_empty() {
             next.push(Action::Cascade);
         }
-        next.extend(self.db.parked(false).into_iter().map(|(reason, _)| Action::Unpark { reason }));
+        // A kind is looked for by servers that may know it.
+        let parked = self.db.parked(false).into_iter().map(|(reason, _)| reason);
+        let wanted = parked.filter(|reason| kinds::kind_of(*reason).is_none_or(|kind| self.db.may_be_known(kind)));
+        next.extend(wanted.map(|reason| Action::Unpark { reason }));
+        if !self.db.unknown().is_empty() {
+            next.push(Action::Regroup);
+        }
+        next.extend(self.db.builds_without_server().into_iter().map(|build| Action::ForgetBuild { build }));
         if self.budget.failovers > 0 {
             next.extend((1..=self.past.len()).map(|commits| Action::FailOver { commits }));
         }
