@@ -26,8 +26,8 @@ DECLARE
     v_durable text := CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
         ELSE current_setting('synchronous_commit') END;
     v_build int;
-    v_groups int[];
-    v_alone bigint[];
+    v_groups int[] := '{}';
+    v_alone bigint[] := ARRAY[-1::bigint - p_runtime];
     v_ids uuid[];
 BEGIN
     -- A crash may forget a claim: the tasks are enqueued again, and the tokens of the forgotten one, being random, fit no
@@ -46,10 +46,12 @@ BEGIN
     IF EXISTS (SELECT FROM taskyard.claim k WHERE k.id = p_claim) THEN
         RETURN;
     END IF;
-    -- Groups of kinds that this server's build has not refused.
-    v_groups := ARRAY(SELECT g.id FROM taskyard.kind_group g
-        WHERE g.runtime = p_runtime AND (v_build IS NULL OR v_build <> ALL(g.builds)));
-    v_alone := ARRAY(SELECT (u.id::bigint << 32) - 1 - p_runtime FROM unnest(0 || v_groups) AS u(id));
+    -- Groups of kinds that this server's build has not refused. Mostly there are none.
+    IF EXISTS (SELECT FROM taskyard.kind_group) THEN
+        v_groups := ARRAY(SELECT g.id FROM taskyard.kind_group g
+            WHERE g.runtime = p_runtime AND (v_build IS NULL OR v_build <> ALL(g.builds)));
+        v_alone := ARRAY(SELECT (u.id::bigint << 32) - 1 - p_runtime FROM unnest(0 || v_groups) AS u(id));
+    END IF;
     IF p_alone OR v_groups <> '{}' OR current_setting('taskyard.around_locks', true) IN ('on', 'met')
             OR EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
         v_chosen := taskyard.ready_choose_of(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order, v_groups);
@@ -92,12 +94,14 @@ BEGIN
             ORDER BY r.lane, r.rank, r.order_number LIMIT p_limit FOR UPDATE SKIP LOCKED
         ), d AS (
             DELETE FROM taskyard.ready r USING c WHERE r.turn = c.turn AND r.ctid = c.place RETURNING r.task_id
+        ), a AS (
+            -- In id order, as every writer locks: no two of them wait for each other.
+            SELECT array_agg(d.task_id ORDER BY d.task_id) AS ids FROM d
+        ), k AS (
+            INSERT INTO taskyard.claim (id, server_id, size, task_ids)
+            SELECT p_claim, p_server, cardinality(a.ids), a.ids FROM a WHERE a.ids IS NOT NULL
         )
-        -- In id order, as every writer locks: no two of them wait for each other.
-        SELECT array_agg(d.task_id ORDER BY d.task_id) INTO v_ids FROM d;
-        IF v_ids IS NOT NULL THEN
-            INSERT INTO taskyard.claim (id, server_id, size, task_ids) VALUES (p_claim, p_server, cardinality(v_ids), v_ids);
-        END IF;
+        SELECT a.ids INTO v_ids FROM a;
         RETURN QUERY WITH u AS (
             UPDATE taskyard.task t SET state = 2, attempt = t.attempt + 1, token = coalesce(o.token, gen_random_uuid()),
                 server_id = p_server, started_at = v_now
