@@ -298,9 +298,12 @@ fn a_control_call_outlives_the_runtime() {
     let lock = format!("BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE", task.id());
     observer.block_on(other.batch_execute(&lock)).unwrap();
     let _answer = task.cancel();
-    // The session that waits for the lock, other than this one.
+    // The session that waits for the lock, other than this one; other tests have databases of their own on this server.
     let waiting = |but: &str| {
-        let sql = format!("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid <> {but}");
+        let sql = format!(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> {but}
+             LIMIT 1"
+        );
         let deadline = Instant::now() + AFTERWARDS;
         loop {
             let pid = shared().psql_in(&url, &sql);

@@ -46,7 +46,7 @@ async fn a_bulk_addition_behind_a_lock_that_outlasts_the_client_is_stored_once()
     // The client gave the statement up, and asks for it.
     until(
         &url,
-        "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%task_added%' AND query NOT LIKE '%activity%'",
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%task_added%' AND query NOT LIKE '%activity%'",
     )
     .await;
     locker.batch_execute("COMMIT").await.unwrap();
@@ -71,14 +71,14 @@ async fn asking_waits_for_a_statement_that_is_being_executed() {
         let add = tokio::spawn(async move { adding.add_batch(AddRequest { id: request.id, batch: &copy }).await });
         until(
             &url,
-            "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%task_add_as%' AND wait_event_type = 'Lock'",
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%task_add_as%' AND wait_event_type = 'Lock'",
         )
         .await;
         let (asked, asker) = (ids(&batch), other.clone());
         let ask = tokio::spawn(async move { asker.added(request.id, &asked).await });
         until(
             &url,
-            "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%task_added%' AND wait_event = 'advisory'",
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%task_added%' AND wait_event = 'advisory'",
         )
         .await;
         locker.batch_execute("COMMIT").await.unwrap();
