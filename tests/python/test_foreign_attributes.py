@@ -166,7 +166,7 @@ def test_nothing_else_is(cls: Any, name: str) -> None:
         "payload_encoded": False,
     }
     # Nor where a task is looked at.
-    shown = looked_at(record, None)
+    shown = looked_at(record, None, None)
     assert type(shown) is cls and not vars(shown) and not ran
 
 
@@ -202,7 +202,7 @@ async def test_a_function_that_is_looked_at_runs_with_nothing_else(monkeypatch: 
         payload = {"args": [], "kwargs": kwargs}
         kind = f"{__name__}:{name}"
         return looked_at(
-            {"state": "done", "kind": kind, "runtime": "python", "payload": payload, "payload_encoded": False}, None
+            {"state": "done", "kind": kind, "runtime": "python", "payload": payload, "payload_encoded": False}, None, None
         )
 
     for wrong in ({"amount": 0}, {"amount": 1, "who": "root"}):
