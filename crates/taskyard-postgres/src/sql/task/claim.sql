@@ -55,6 +55,8 @@ BEGIN
     IF p_alone OR v_groups <> '{}' OR current_setting('taskyard.around_locks', true) IN ('on', 'met')
             OR EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
         v_chosen := taskyard.ready_choose_of(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order, v_groups);
+        -- It may have waited for a queue's lock: a start is never recorded before the time at which the queue's rate allowed it.
+        v_now := taskyard.now();
         v_limited := array(SELECT q.name FROM taskyard.queue q
             WHERE q.running_max IS NOT NULL OR q.rate_count IS NOT NULL);
         RETURN QUERY WITH c AS MATERIALIZED (
