@@ -41,7 +41,7 @@ use watch::Hub;
 pub struct ClientConfig {
     /// Sizes that are refused at the call.
     pub limits: Limits,
-    /// What is put before the kinds that are added (default: nothing).
+    /// The namespace of the kinds that are added (default: none).
     pub namespace: Option<Namespace>,
     /// Retries of tasks that do not say (default 3).
     pub max_retries: u32,

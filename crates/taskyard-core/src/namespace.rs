@@ -1,4 +1,4 @@
-//! What is put before the kinds of one application, so that two that share a module's name are kept apart.
+//! Namespaces: a prefix of the kinds of one application, which keeps apart applications that share a module's name.
 //!
 //! A kind in a namespace is `shop/app:report`. What an application declares (its functions) is in its own namespace. A kind
 //! that is given as a text may name another one: see [`kind_in`].
@@ -25,7 +25,7 @@ const BYTES_MAX: usize = 63;
 pub struct Namespace(String);
 
 impl Namespace {
-    /// Its text.
+    /// Returns the namespace as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -37,7 +37,7 @@ pub struct Settings {
     pub include: Vec<String>,
     /// Whether only Python functions that carry `@task`, and classes of tasks, may run.
     pub only_declared: bool,
-    /// What is put before the kinds that are added and served; nothing if `None`.
+    /// The namespace of the kinds that are added and served; `None` for no namespace.
     pub namespace: Option<Namespace>,
     /// What serialised functions and values are signed with; `None` = the project's own secret.
     pub secret: Option<String>,

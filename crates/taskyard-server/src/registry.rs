@@ -59,7 +59,7 @@ impl Registry {
         Self { namespace, ..self }
     }
 
-    /// What is put before its kinds.
+    /// Returns the namespace of its kinds.
     #[must_use]
     pub fn namespace(&self) -> Option<&Namespace> {
         self.namespace.as_ref()

@@ -286,7 +286,7 @@ struct Writer {
     taken: VecDeque<Work>,
     /// Begun, until every group of it is settled or set aside. After an interruption it may have been written or not.
     writing: Option<Batch>,
-    /// What met locks or failed, and what must not overtake it.
+    /// Groups that met a lock or failed, and all that must not overtake them.
     aside: Aside,
     /// Control calls under way. After an interruption they are carried out again.
     calling: Option<(Verb, Vec<(TaskId, ControlSender)>)>,

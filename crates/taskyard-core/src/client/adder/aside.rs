@@ -26,7 +26,7 @@ enum Item {
     Flush(oneshot::Sender<()>),
 }
 
-/// What groups must not be overtaken in: their ids and unique keys.
+/// Ids and unique keys of groups that later calls must not overtake.
 #[derive(Default)]
 pub(super) struct Claims {
     ids: HashSet<TaskId>,
@@ -50,7 +50,7 @@ impl Claims {
     }
 }
 
-/// What is set aside.
+/// The groups, control calls and flushes that are set aside.
 #[derive(Default)]
 pub(super) struct Aside {
     items: BTreeMap<Place, Item>,
@@ -189,7 +189,7 @@ impl Writer {
         let mut rest = BTreeMap::new();
         for (place, item) in items {
             match item {
-                // It was withdrawn.
+                // A withdrawn group is dropped.
                 Item::Group { group, .. } if group.ticket.peek().is_some() => {}
                 Item::Group { tasks, mut group } => {
                     if place < resume {

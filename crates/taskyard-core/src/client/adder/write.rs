@@ -29,11 +29,11 @@ const PROVEN: Duration = Duration::from_millis(100);
 
 /// Why a batch was not written. Nothing of it was stored.
 enum Unwritten {
-    /// It is refused for good, or the client was closed.
+    /// The database refuses the batch for good, or the client was closed.
     Refused(Error),
     /// Another transaction holds what it needs.
     Locked,
-    /// It fails with an error that may pass, and the database takes other writes.
+    /// The write fails with an error that may pass, and the database takes other writes.
     Failed(Error),
     /// Some of its tasks are stored; of several groups, which is to be asked for each. The rest fails with this error.
     Partly(Error),
@@ -46,7 +46,7 @@ pub(super) struct Group {
     pub ticket: Arc<Ticket>,
     /// Where it was set aside before.
     pub place: Option<Place>,
-    /// It met a lock by itself.
+    /// Whether this group met a lock when it was tried alone.
     pub alone: bool,
     /// How often it failed by itself.
     failures: u32,
@@ -109,7 +109,7 @@ impl Batch {
         self.groups.into_iter().map(move |group| (tasks.by_ref().take(group.size).collect(), group))
     }
 
-    /// What is left of it without the groups that are settled before it is written.
+    /// Returns the batch without the groups that are settled before it is written.
     fn without_withdrawn(self) -> Self {
         if self.groups.iter().all(|group| group.ticket.peek().is_none()) {
             return self;
@@ -159,7 +159,7 @@ impl Batch {
 pub(super) struct Tried {
     /// Parts to be tried, the first one last.
     pub parts: Vec<Range<usize>>,
-    /// What is not to be tried, and not to be overtaken.
+    /// Groups that are not tried in this round and must not be overtaken.
     pub before: Claims,
     pub until: Instant,
     /// How long a try waits for a lock.
@@ -330,7 +330,7 @@ impl Writer {
             match write.again(tasks).await {
                 Ok(added) => shared.settle(&group.ticket, Ok(added)),
                 Err(Unwritten::Refused(error) | Unwritten::Partly(error)) => shared.settle(&group.ticket, Err(error)),
-                // It is tried again apart, and with it what depends on it.
+                // Tried again apart, together with the groups that depend on it.
                 Err(why) => {
                     if let Unwritten::Failed(error) = why {
                         group.failed(error, shared);
@@ -365,7 +365,7 @@ fn settle(shared: &Shared, groups: &[Group], added: Vec<Added>) {
     shared.decided(tasks, bytes);
 }
 
-/// What writing a batch needs of the writer.
+/// The parts of the writer that writing a batch needs.
 struct Write<'a> {
     store: &'a dyn Store,
     shared: &'a Shared,
@@ -453,7 +453,7 @@ impl Write<'_> {
                 }
             }
             for id in ids.iter().filter(|id| self.shared.lock().withdrawn.contains(id)) {
-                // Its ticket is settled: nobody is told this.
+                // The ticket is settled already, so this answer goes nowhere.
                 answers.entry(*id).or_insert(Added { id: *id, existing: false });
             }
             left.retain(|task| !answers.contains_key(&task.id));
