@@ -20,7 +20,7 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
 
 # The tests' own environment must not decide anything.
 for name in list(os.environ):
-    if name.startswith(("TASKYARD_", "QUEUE_", "DATABASE_URL")) and name != "TASKYARD_TEST_POSTGRES_BIN":
+    if name.startswith(("TASKYARD_", "QUEUE_", "DATABASE_URL")) and not name.startswith("TASKYARD_TEST_"):
         del os.environ[name]
 
 

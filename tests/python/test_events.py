@@ -15,11 +15,12 @@ from typing import Any
 
 import httpx
 import pytest
+from support.ports import free_port
 from support.project import Process, Project
 from support.waiting import eventually
 from taskyard import QueuedTasks
 from taskyard.events import TaskRoutes, _may_be_removed, frame, last_event_id
-from test_quickstart import answers, free_port
+from test_quickstart import answers
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "python"
 

@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from support.ports import free_port
 from support.project import Process, Project
 from support.waiting import eventually, eventually_async
 from taskyard.tasks import Task, TaskQueue, TaskStatus
-from test_quickstart import answers, free_port
+from test_quickstart import answers
 
 SAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "python" / "nexios"
 

@@ -15,13 +15,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import httpx
+import psutil
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from support.ports import free_port
 from support.project import Project
 from support.waiting import eventually
 from taskyard import QueuedTasks
-from test_quickstart import answers, free_port
+from test_quickstart import answers
 
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "python" / "night" / "app.py"
 ITEMS = 100_000
@@ -97,6 +99,8 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
     for worker in workers:
         worker.send_signal(signal.SIGKILL)
     first.wait()
+    psutil.wait_procs(workers, 10)
+    told_before = len(rows("select task from alarm"))
     saved = project.task(ids["import"])["context"]["cursors"]["items"]
     assert 0 < saved < ITEMS
     project.server("--workers", "2", app="app:app", **env)
@@ -118,8 +122,8 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
     [dead] = project.json("dead", "list")
     # A lost attempt may have died before its mail was refused, or behind that.
     assert dead["id"] == ids["mails"][3] and 1 <= mind.refused["customer-3@example.org"] <= 1 + mails[3]["lost"]
-    # A hook has told the shop, once.
-    eventually(lambda: rows("select task from alarm") == [(dead["id"],)], what="the alarm")
+    # A hook has told the shop.
+    eventually(lambda: rows("select task from alarm"), what="the alarm")
     mind.unknown.clear()
     project.run("dead", "retry", dead["id"])
     again = project.ended(dead["id"], 60)
@@ -142,7 +146,9 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
         eventually(lambda: project.json("schedule", "show", "nightly report")["last_state"] == "done", 30)
         assert rows("select items from report") == [(ITEMS,)]
 
-    assert rows("select count(*) from alarm") == [(1,)]
+    # Once; or twice, if the first server died behind the hook and before it had noted that.
+    alarms = rows("select task from alarm")
+    assert set(alarms) == {(dead["id"],)} and len(alarms) <= 1 + told_before, (alarms, told_before)
     # What is counted by SQL is what the command says.
     counted = project.json("db", "query", "select state, count(*) as count from queued_tasks group by state")
     by_state = {row["state"]: row["count"] for row in counted}

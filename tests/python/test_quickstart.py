@@ -7,6 +7,7 @@ import re
 
 import httpx
 import psutil
+from support.ports import free_port
 from support.project import Project
 from support.waiting import eventually
 
@@ -19,12 +20,6 @@ def quickstart() -> str:
     (sample,) = (sample for sample in samples if "FastAPI(lifespan" in sample)
     assert len(sample.splitlines()) < 30
     return str(sample)
-
-
-def free_port() -> int:
-    from support.postgres import _free_port
-
-    return _free_port()
 
 
 def alive(process: psutil.Process) -> bool:

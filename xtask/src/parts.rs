@@ -6,7 +6,7 @@
 use crate::machine::{self, Need};
 use crate::postgres;
 use crate::python;
-use crate::step::{Steps, cargo};
+use crate::step::{Steps, cargo, side_by_side};
 use crate::tidy;
 
 /// Cargo's arguments for one run of tests.
@@ -58,13 +58,13 @@ pub fn test(arguments: &[String]) -> Result<(), String> {
     if wanted.is_empty() {
         lint(&mut steps);
         run_tests(&mut steps, "tests", &["--workspace"]);
-        python::run(&mut steps);
+        python::run(&mut steps, true);
         return steps.finish();
     }
     for (name, _, runs) in PARTS.iter().filter(|(name, ..)| wanted.iter().any(|wanted| wanted == name)) {
         match *name {
             "lint" => lint(&mut steps),
-            "python" => python::run(&mut steps),
+            "python" => python::run(&mut steps, false),
             _ => {}
         }
         for run in *runs {
@@ -88,8 +88,11 @@ pub fn lint(steps: &mut Steps) {
 
 fn run_tests(steps: &mut Steps, name: &str, run: &[&str]) {
     // One failed test target should not hide what the others would say.
-    let arguments = [&["test", "--no-fail-fast"], run].concat();
-    steps.command(name, &mut cargo(&arguments));
+    let mut tests = cargo(&[&["test", "--no-fail-fast"], run].concat());
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        tests.env("RUST_TEST_THREADS", side_by_side());
+    }
+    steps.command(name, &mut tests);
 }
 
 fn wanted(arguments: &[String]) -> Result<Vec<String>, String> {

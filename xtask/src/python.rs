@@ -12,8 +12,8 @@ use crate::step::{Steps, cargo, must, succeeds};
 const REQUIREMENTS: &str = "tests/python/requirements.txt";
 const HOME: &str = "target/python";
 
-/// All steps.
-pub fn run(steps: &mut Steps) {
+/// All steps. `built` = the Rust half of the tests in two languages has just been built, with all the other tests.
+pub fn run(steps: &mut Steps, built: bool) {
     let mut ready = false;
     steps.check("py-setup", || {
         environment()?;
@@ -23,22 +23,25 @@ pub fn run(steps: &mut Steps) {
     if !ready {
         return;
     }
-    let mut built = false;
+    let mut installed = false;
     steps.check("wheel", || {
         wheel()?;
-        built = true;
+        installed = true;
         Ok(())
     });
-    if !built {
+    if !installed {
         return;
     }
     lint(steps);
-    // The Rust half of the tests in two languages.
-    steps.command("mixed", &mut cargo(&["build", "--quiet", "--package", "mixed-example"]));
+    if !built {
+        steps.command("mixed", &mut cargo(&["build", "--quiet", "--package", "mixed-example"]));
+    }
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
     let mixed = std::path::absolute(Path::new(&target).join("debug/mixed-example")).unwrap_or_default();
+    let processes = crate::step::side_by_side();
     let mut tests = tool("python");
-    steps.command("pytest", tests.args(["-m", "pytest", "-q", "tests/python"]).env("TASKYARD_TEST_MIXED", mixed));
+    tests.args(["-m", "pytest", "-q", "--numprocesses", &processes, "--dist", "worksteal", "tests/python"]);
+    steps.command("pytest", tests.env("TASKYARD_TEST_MIXED", mixed));
 }
 
 /// Format, style and types.

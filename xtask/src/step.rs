@@ -10,6 +10,11 @@ pub fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// How many tests run at once: they mostly wait, so two for each processor.
+pub fn side_by_side() -> String {
+    (2 * std::thread::available_parallelism().map_or(1, usize::from)).to_string()
+}
+
 /// Runs a command whose failure is ours.
 pub fn must(command: &mut Command) -> Result<(), String> {
     let status = command.status().map_err(|error| format!("{}: {error}", command.get_program().to_string_lossy()))?;

@@ -8,10 +8,11 @@ import pathlib
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from typing import Any
+
+from .ports import free_port
 
 
 def binaries() -> pathlib.Path:
@@ -30,7 +31,7 @@ class Cluster:
     def __init__(self, _: pathlib.Path) -> None:
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="taskyard-pg-", dir="/tmp"))
         self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     def _as_user(self) -> dict[str, Any]:
@@ -112,10 +113,3 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         self.stop()
         shutil.rmtree(self.home, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
