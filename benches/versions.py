@@ -1,7 +1,7 @@
 """Compares two builds of Taskyard on one PostgreSQL, in interleaved rounds: absolute figures move with the machine, so each
 round runs both, in turn, and the median of the rounds' ratios counts. Nothing else should run meanwhile.
 
-usage: benches/versions.py URL BEFORE NOW [--rounds 10] [--tasks 200000] [--only bulk,drain,pickup,python]
+usage: benches/versions.py URL BEFORE NOW [--rounds 10] [--tasks 200000] [--samples 1000] [--only bulk,drain,pickup,python]
 
 URL     a server where databases may be created, without a database: postgresql://user@127.0.0.1:5432
 BEFORE, NOW  virtual environments with a release wheel of each build, and asyncpg
@@ -31,8 +31,18 @@ def fresh(url: str) -> str:
     return f"{url}/versions"
 
 
-def bench(url: str, build: Path, parts: list[str], tasks: int) -> dict[str, float]:
-    command = [build / "bin/taskyard", "bench", "--json", "--tasks", str(tasks), "--only", ",".join(parts)]
+def bench(url: str, build: Path, parts: list[str], tasks: int, samples: int) -> dict[str, float]:
+    command = [
+        build / "bin/taskyard",
+        "bench",
+        "--json",
+        "--tasks",
+        str(tasks),
+        "--samples",
+        str(samples),
+        "--only",
+        ",".join(parts),
+    ]
     command += ["--database", fresh(url)]
     figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return {part: figures[part]["p50_ms" if part == "pickup" else "per_second"] for part in parts}
@@ -43,9 +53,9 @@ def python(url: str, build: Path, tasks: int) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=HERE / "python").stdout)
 
 
-def measured(url: str, build: Path, wanted: list[str], tasks: int) -> dict[str, float]:
+def measured(url: str, build: Path, wanted: list[str], tasks: int, samples: int) -> dict[str, float]:
     parts = [part for part in wanted if part != "python"]
-    figures = bench(url, build, parts, tasks) if parts else {}
+    figures = bench(url, build, parts, tasks, samples) if parts else {}
     if "python" in wanted:
         figures["python"] = python(url, build, tasks // 2)
     return figures
@@ -58,6 +68,7 @@ def main() -> None:
     parser.add_argument("now", type=Path)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--tasks", type=int, default=200_000)
+    parser.add_argument("--samples", type=int, default=1_000)
     parser.add_argument("--only", default=",".join(MEASURES))
     given = parser.parse_args()
     wanted = given.only.split(",")
@@ -66,7 +77,7 @@ def main() -> None:
         builds = [("before", given.before.absolute()), ("now", given.now.absolute())]
         # Each goes first in every other round.
         order = builds if number % 2 else builds[::-1]
-        figures = {name: measured(given.url, build, wanted, given.tasks) for name, build in order}
+        figures = {name: measured(given.url, build, wanted, given.tasks, given.samples) for name, build in order}
         shown = []
         for name in wanted:
             before, now = figures["before"][name], figures["now"][name]
