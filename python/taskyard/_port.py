@@ -35,7 +35,7 @@ class Engine:
     """The engine in this process, on one database."""
 
     def __init__(self, database: str | None = None, settings: dict[str, Any] | None = None) -> None:
-        self._given = (database, [(name, _text(value)) for name, value in (settings or {}).items()])
+        self._given = (database, [(name, _text(value)) for name, value in (settings or {}).items() if value is not None])
         self._process = -1
         self._core: _core.Queue
         self.defaults: dict[str, Any] = {}

@@ -73,7 +73,8 @@ class QueuedTasks(metaclass=_Meta):
     """Adds tasks to the queue.
 
     ``QueuedTasks()`` is the process's own queue: the database of the project's settings, or, in a worker, its server's.
-    ``QueuedTasks(database="postgresql://...", max_retries=5)`` is another one, with settings by their names.
+    ``QueuedTasks(database="postgresql://...", max_retries=5)`` is another one, with settings by their names;
+    one that is ``None`` is as good as not given.
 
     ``namespace`` keeps applications apart that share a module's name on one database: with ``namespace="shop"`` a function
     is added, served and filtered by as ``shop/app:report``. A kind that is given as a text may name another namespace

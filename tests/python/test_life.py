@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -257,6 +258,12 @@ def test_wrong_addresses_and_settings_are_said() -> None:
         QueuedTasks(max_retires=3)
 
 
+def test_a_setting_that_is_none_is_not_given(tmp_path: pathlib.Path) -> None:
+    with QueuedTasks(database=str(tmp_path / "queue.db"), secret=None, max_retries=None, task_timeout=None) as tasks:
+        tasks.add_task(echo, 1)
+        tasks.flush()
+
+
 def test_a_worker_is_a_client_of_its_server(project: Project) -> None:
     project.write(
         "app.py",
@@ -317,9 +324,10 @@ GUNICORN = textwrap.dedent(
 
 def test_gunicorn_with_preload(project: Project) -> None:
     import httpx
+    from support.ports import free_port
     from support.project import Process
     from support.waiting import eventually
-    from test_quickstart import answers, free_port
+    from test_quickstart import answers
 
     project.write("app.py", APP)
     (project.directory / "web.py").write_text(GUNICORN)
