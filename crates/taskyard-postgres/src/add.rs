@@ -11,6 +11,7 @@ mod keys;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures_util::stream::{FuturesOrdered, StreamExt};
 use taskyard_core::store::{AddRequest, Added};
 use taskyard_core::task::UniqueHold;
 use taskyard_core::{AdditionId, NewTask, Result, TaskId, graph};
@@ -25,9 +26,10 @@ use crate::store::Inner;
 
 const SQL: &str = "SELECT taskyard.task_add_as($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
                    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
-/// The same as a statement of its own, with its limit for locks.
-const ALONE: &str = "SELECT taskyard.task_add_as($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-                     $18, $19, $20, $21, $22, $23, $24, $25, $26, $27) FROM pg_catalog.set_config('lock_timeout', $28, true)";
+/// The same as a statement of its own; an argument sets its limit for locks, and so before the function runs.
+const ALONE: &str = "SELECT taskyard.task_add_as(CASE WHEN pg_catalog.set_config('lock_timeout', $28, true) IS NOT NULL \
+                     THEN $1 END, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
+                     $21, $22, $23, $24, $25, $26, $27)";
 
 /// How long an addition waits for a lock, unless its caller says otherwise.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(1);
 const CHUNK_TASKS_MAX: usize = 2_000;
 /// Bytes of one statement, roughly: the arrays stand in the server's memory.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
+/// Statements of one transaction that are sent and not answered yet.
+const CHUNKS_SENT_MAX: usize = 2;
 
 /// Adds all or none.
 pub(crate) async fn add(store: &Inner, request: AddRequest<'_>, lock_wait: Duration) -> Result<Vec<Added>> {
@@ -107,17 +111,43 @@ async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask], lock_wait: 
     }
     rerunning(|| async {
         let transaction = store.pool.begin(Role::Ask, lock_wait).await?;
-        for chunk in &chunks {
-            let arrays = Arrays::of(Some(id), chunk, None);
-            if let Err(interrupted) = transaction.query(SQL, &arrays.params()).await {
+        match write_chunks(&transaction, id, &chunks).await {
+            Ok(()) => transaction.commit().await,
+            Err(interrupted) => {
                 transaction.rollback().await;
-                return Err(interrupted);
+                Err(interrupted)
             }
         }
-        transaction.commit().await
     })
     .await?;
     Ok(false)
+}
+
+/// While the server works at one chunk, the next one is encoded and on its way.
+async fn write_chunks(
+    transaction: &Transaction<'_>,
+    id: AdditionId,
+    chunks: &[Vec<&NewTask>],
+) -> Result<(), Interrupted> {
+    let mut rest = chunks.iter();
+    let mut sent = FuturesOrdered::new();
+    let mut written = Ok(());
+    loop {
+        while written.is_ok()
+            && sent.len() < CHUNKS_SENT_MAX
+            && let Some(chunk) = rest.next()
+        {
+            sent.push_back(async {
+                let arrays = Arrays::of(Some(id), chunk, None);
+                transaction.query(SQL, &arrays.params()).await.map(drop)
+            });
+        }
+        match sent.next().await {
+            // Behind the first error the server answers that the transaction is over.
+            Some(answer) => written = written.and(answer),
+            None => return written,
+        }
+    }
 }
 
 fn chunks<'a>(tasks: impl Iterator<Item = &'a NewTask>) -> Vec<Vec<&'a NewTask>> {

@@ -17,16 +17,14 @@ use crate::pool::{Interrupted, Role, rerunning};
 use crate::row::{get, state};
 use crate::store::Inner;
 
-// The function reads what sets the limit for its locks, so it runs after it. In one statement it costs no round trip, and the
-// limit ends with the statement's transaction, so that it is nobody else's behind a pooler.
-const DONE: &str = "SELECT f.place, f.reply, f.state FROM pg_catalog.set_config('lock_timeout', $5, true) AS s(v), \
-                    LATERAL taskyard.task_finish_done($1, $2, $3, CASE WHEN s.v IS NOT NULL THEN $4 END) f";
-const ANY: &str = "SELECT f.place, f.reply, f.state FROM pg_catalog.set_config('lock_timeout', $18, true) AS s(v), \
-                   LATERAL taskyard.task_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-                   CASE WHEN s.v IS NOT NULL THEN $17 END) f";
-const RECORD: &str = "SELECT f.place, f.reply, f.state FROM pg_catalog.set_config('lock_timeout', $11, true) AS s(v), \
-                      LATERAL taskyard.task_record(CASE WHEN s.v IS NOT NULL THEN $1 END, $2, $3, $4, $5, $6, $7, $8, $9, \
-                      $10) f";
+// The limit for locks is set by an argument, and so before the function runs. In one statement it costs no round trip, and it ends
+// with the statement's transaction, so that it is nobody else's behind a pooler.
+const DONE: &str = "SELECT place, reply, state FROM taskyard.task_finish_done($1, $2, $3, \
+                    CASE WHEN pg_catalog.set_config('lock_timeout', $5, true) IS NOT NULL THEN $4 END)";
+const ANY: &str = "SELECT place, reply, state FROM taskyard.task_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
+                   $13, $14, $15, $16, CASE WHEN pg_catalog.set_config('lock_timeout', $18, true) IS NOT NULL THEN $17 END)";
+const RECORD: &str = "SELECT place, reply, state FROM taskyard.task_record($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+                      CASE WHEN pg_catalog.set_config('lock_timeout', $11, true) IS NOT NULL THEN $10 END)";
 
 /// Ends attempts.
 pub(crate) async fn finish(store: &Inner, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {

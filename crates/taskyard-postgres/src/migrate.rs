@@ -35,6 +35,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0010_encodings", include_str!("migrations/0010_encodings.sql")),
     ("0011_ends", include_str!("migrations/0011_ends.sql")),
     ("0012_kinds", include_str!("migrations/0012_kinds.sql")),
+    ("0013_tags", include_str!("migrations/0013_tags.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

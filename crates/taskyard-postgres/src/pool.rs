@@ -12,7 +12,7 @@
 mod transaction;
 mod watch;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -309,7 +309,7 @@ impl Pool {
                 deadline,
                 _turn: turn,
                 ended: false,
-                running: AtomicBool::new(false),
+                running: AtomicUsize::new(0),
             };
             match transaction.answer(transaction.client.batch_execute(&begin)).await {
                 Ok(()) => return Ok(transaction),

@@ -1,7 +1,7 @@
 //! A transaction of several round trips, which has its connection alone while it lasts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use taskyard_core::failpoint;
@@ -23,8 +23,8 @@ pub(crate) struct Transaction<'a> {
     pub(super) deadline: Instant,
     pub(super) _turn: RwLockWriteGuard<'a, ()>,
     pub(super) ended: bool,
-    /// A statement was sent and is not answered yet.
-    pub(super) running: AtomicBool,
+    /// Statements that were sent and are not answered yet.
+    pub(super) running: AtomicUsize,
 }
 
 /// An error of a statement in a transaction, and whether the whole may be run again.
@@ -51,11 +51,11 @@ impl Transaction<'_> {
         &self,
         call: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Interrupted> {
-        self.running.store(true, Ordering::Release);
+        self.running.fetch_add(1, Ordering::AcqRel);
         let Ok(answer) = timeout_at(self.deadline, call).await else {
             return Err(Error::Connection(format!("{}: no answer in time", self.address.shown)).into());
         };
-        self.running.store(false, Ordering::Release);
+        self.running.fetch_sub(1, Ordering::AcqRel);
         answer.map_err(|error| Interrupted {
             rerun: failure::may_rerun(&error),
             broken: failure::wants_another(&error),
@@ -73,7 +73,7 @@ impl Transaction<'_> {
 
     pub async fn rollback(mut self) {
         // What is still running would only be waited for.
-        if !self.running.load(Ordering::Acquire) {
+        if self.running.load(Ordering::Acquire) == 0 {
             self.ended = self.answer(self.client.batch_execute("ROLLBACK")).await.is_ok();
         }
     }
@@ -85,7 +85,7 @@ impl Drop for Transaction<'_> {
             return;
         }
         self.slot.forget(&self.client);
-        if self.running.load(Ordering::Acquire)
+        if self.running.load(Ordering::Acquire) > 0
             && !self.client.is_closed()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {

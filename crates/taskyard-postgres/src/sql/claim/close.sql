@@ -3,8 +3,11 @@
 CREATE OR REPLACE FUNCTION taskyard.claim_close(p_claims uuid[]) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    DELETE FROM taskyard.claim k WHERE k.id = ANY(p_claims)
-        AND (current_setting('synchronous_commit') <> 'off'
-            OR NOT EXISTS (SELECT FROM taskyard.claim_held(k.server_id, ARRAY[k.id])));
+    IF current_setting('synchronous_commit') = 'off' THEN
+        DELETE FROM taskyard.claim k WHERE k.id = ANY(p_claims)
+            AND NOT EXISTS (SELECT FROM taskyard.claim_held(k.server_id, ARRAY[k.id]));
+    ELSE
+        DELETE FROM taskyard.claim k WHERE k.id = ANY(p_claims);
+    END IF;
 END
 $$;

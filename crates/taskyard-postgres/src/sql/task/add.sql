@@ -23,20 +23,29 @@ DECLARE
     v_lanes int[];
     v_ages bigint[];
     v_groups int[];
+    v_locked boolean;
+    v_refused boolean;
+    v_has_lanes boolean;
+    v_has_kinds boolean;
 BEGIN
     IF p_addition IS NOT NULL THEN
-        PERFORM pg_advisory_xact_lock(uuid_hash_extended(p_addition, 0));
-        IF EXISTS (SELECT FROM taskyard.refused f WHERE f.id = p_addition) THEN
-            RAISE EXCEPTION 'taskyard: this addition was asked back before it arrived and is refused' USING ERRCODE = 'TY002';
-        END IF;
+        -- An expression needs no statement; PERFORM would be one.
+        v_locked := pg_advisory_xact_lock(uuid_hash_extended(p_addition, 0)) IS NOT NULL;
     END IF;
-    IF EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
+    -- One statement, behind the lock. Mostly it finds nothing.
+    SELECT EXISTS (SELECT FROM taskyard.refused f WHERE f.id = p_addition),
+        EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining), EXISTS (SELECT FROM taskyard.kind)
+    INTO v_refused, v_has_lanes, v_has_kinds;
+    IF v_refused THEN
+        RAISE EXCEPTION 'taskyard: this addition was asked back before it arrived and is refused' USING ERRCODE = 'TY002';
+    END IF;
+    IF v_has_lanes THEN
         -- KEY SHARE: see ready_insert.
         SELECT array_agg(l.name), array_agg(l.lane), array_agg(l.ageing_us) INTO v_names, v_lanes, v_ages FROM (
             SELECT q.name, q.lane, q.ageing_us FROM taskyard.queue q
             WHERE q.lane <> 0 AND q.name IN (SELECT unnest(p_queues)) FOR KEY SHARE OF q) l;
     END IF;
-    IF EXISTS (SELECT FROM taskyard.kind) THEN
+    IF v_has_kinds THEN
         v_groups := taskyard.kind_groups(p_runtimes, p_kinds);
     END IF;
     IF p_after_us IS NULL AND p_run_ats IS NULL AND p_initial IS NULL THEN

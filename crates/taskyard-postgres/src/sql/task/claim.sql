@@ -26,6 +26,9 @@ DECLARE
     v_durable text := CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
         ELSE current_setting('synchronous_commit') END;
     v_build int;
+    v_is_answered boolean;
+    v_has_groups boolean;
+    v_has_lanes boolean;
     v_groups int[] := '{}';
     v_alone bigint[] := ARRAY[-1::bigint - p_runtime];
     v_ids uuid[];
@@ -42,18 +45,21 @@ BEGIN
         RETURN NEXT;
         RETURN;
     END IF;
+    -- One statement, behind the lock: what another one answers may have been written while this one waited for it.
+    SELECT EXISTS (SELECT FROM taskyard.claim k WHERE k.id = p_claim), EXISTS (SELECT FROM taskyard.kind_group),
+        EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining)
+    INTO v_is_answered, v_has_groups, v_has_lanes;
     -- Asked back before it came here: its server goes on without it.
-    IF EXISTS (SELECT FROM taskyard.claim k WHERE k.id = p_claim) THEN
+    IF v_is_answered THEN
         RETURN;
     END IF;
     -- Groups of kinds that this server's build has not refused. Mostly there are none.
-    IF EXISTS (SELECT FROM taskyard.kind_group) THEN
+    IF v_has_groups THEN
         v_groups := ARRAY(SELECT g.id FROM taskyard.kind_group g
             WHERE g.runtime = p_runtime AND (v_build IS NULL OR v_build <> ALL(g.builds)));
         v_alone := ARRAY(SELECT (u.id::bigint << 32) - 1 - p_runtime FROM unnest(0 || v_groups) AS u(id));
     END IF;
-    IF p_alone OR v_groups <> '{}' OR current_setting('taskyard.around_locks', true) IN ('on', 'met')
-            OR EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining) THEN
+    IF p_alone OR v_has_lanes OR v_groups <> '{}' OR current_setting('taskyard.around_locks', true) IN ('on', 'met') THEN
         v_chosen := taskyard.ready_choose_of(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order, v_groups);
         -- It may have waited for a queue's lock: a start is never recorded before the time at which the queue's rate allowed it.
         v_now := taskyard.now();
@@ -88,6 +94,11 @@ BEGIN
                 (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = u.id) THEN 64 ELSE 0 END
                 + CASE WHEN u.at_most_once AND set_config('synchronous_commit', v_durable, true) <> '' THEN 512 ELSE 0 END,
             u.priority, u.order_number FROM u;
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        IF v_limited <> '{}' THEN
+            PERFORM taskyard.rate_spend(p_claim, v_now);
+        END IF;
+        SELECT sum(k.size) INTO v_size FROM taskyard.claim k WHERE k.id = p_claim;
     ELSE
         WITH c AS MATERIALIZED (
             SELECT r.turn, r.ctid AS place FROM taskyard.ready r
@@ -123,12 +134,9 @@ BEGIN
                 (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = u.id) THEN 64 ELSE 0 END
                 + CASE WHEN u.at_most_once AND set_config('synchronous_commit', v_durable, true) <> '' THEN 512 ELSE 0 END,
             u.priority, u.order_number FROM u;
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        v_size := cardinality(v_ids);
     END IF;
-    GET DIAGNOSTICS v_count = ROW_COUNT;
-    IF v_limited <> '{}' THEN
-        PERFORM taskyard.rate_spend(p_claim, v_now);
-    END IF;
-    SELECT sum(k.size) INTO v_size FROM taskyard.claim k WHERE k.id = p_claim;
     IF v_size <> v_count THEN
         PERFORM taskyard.task_set_aside((SELECT array_agg(i) FROM taskyard.claim k, unnest(k.task_ids) i
             WHERE k.id = p_claim));
