@@ -21,6 +21,7 @@ macro_rules! __conformance_list {
                 an_unknown_parent_refuses_the_whole_batch
                 a_refused_batch_can_be_added_after_it_was_mended
                 a_large_batch_is_one_batch
+                a_taken_id_refuses_a_large_batch
                 records_come_in_the_order_asked_for
                 what_does_not_exist_has_nothing
                 concurrent_batches_are_each_whole

@@ -45,7 +45,8 @@ async fn its_times_are_kept_and_its_runs_are_history() {
         let due = record.created_at.checked_add(Duration::from_secs(at as u64 + 1)).unwrap();
         assert_eq!((run.fire_at, run.outcome), (due, RunOutcome::Enqueued));
         let late = run.created_at.duration_since(due).as_millis();
-        assert!((0..200).contains(&late), "decided {late} ms after its time");
+        // Not by the poll.
+        assert!((0..5_000).contains(&late), "decided {late} ms after its time");
         let context = world.client.get::<String>(run.task.unwrap()).get_context().await.unwrap();
         assert_eq!(context["schedule"]["name"], "often");
     }

@@ -163,6 +163,19 @@ pub(super) async fn a_large_batch_is_one_batch(yard: Yard) {
     assert_eq!(claimed, ids(&batch));
 }
 
+/// Wherever in a batch of several statements it is.
+pub(super) async fn a_taken_id_refuses_a_large_batch(yard: Yard) {
+    let old = yard.add(task()).await;
+    for place in [0, 2_500, 6_999] {
+        let mut batch = tasks(7_000);
+        batch[place].id = old;
+        let error = yard.store.add(&batch).await.unwrap_err();
+        assert_eq!(error, Error::DuplicateId(old), "at {place}");
+        assert_eq!(yard.store.status().await.unwrap().by_state.iter().sum::<u64>(), 1);
+    }
+    yard.add_all(&tasks(7_000)).await;
+}
+
 pub(super) async fn records_come_in_the_order_asked_for(yard: Yard) {
     let added = yard.add_all(&tasks(3)).await;
     let stranger = TaskId::generate();
