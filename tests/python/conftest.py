@@ -32,9 +32,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def postgres(cluster: Cluster) -> str:
+def postgres(cluster: Cluster) -> Iterator[str]:
     """The address of a fresh database."""
-    return cluster.create(f"t{uuid.uuid4().hex[:12]}")
+    name = f"t{uuid.uuid4().hex[:12]}"
+    yield cluster.create(name)
+    cluster.drop(name)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

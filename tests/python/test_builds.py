@@ -46,7 +46,7 @@ def test_two_applications_on_one_queue_run_their_own_tasks(project: Project) -> 
     project.server("--workers=1", app="two")
     ids = add_both(project, 10)
     began = time.monotonic()
-    eventually(lambda: all_done(project, ids), 30)
+    eventually(lambda: all_done(project, ids), 60)
     assert time.monotonic() - began < 25
     for id in ids:
         task = project.task(id)
@@ -59,13 +59,13 @@ def test_what_no_application_knows_is_parked_until_one_comes(project: Project) -
     project.run("db", "migrate")
     project.server("--workers=1", app="one")
     first = add_both(project, 1)
-    eventually(lambda: project.task(first[0])["state"] == "done", 20)
-    eventually(lambda: project.task(first[1])["waiting_for"] == "kind `two:two`", 20)
+    eventually(lambda: project.task(first[0])["state"] == "done", 60)
+    eventually(lambda: project.task(first[1])["waiting_for"] == "kind `two:two`", 60)
     second = add_both(project, 1)
-    eventually(lambda: project.task(second[0])["state"] == "done", 20)
-    eventually(lambda: project.task(second[1])["waiting_for"] == "kind `two:two`", 20)
+    eventually(lambda: project.task(second[0])["state"] == "done", 60)
+    eventually(lambda: project.task(second[1])["waiting_for"] == "kind `two:two`", 60)
     project.server("--workers=1", app="two")
-    eventually(lambda: all_done(project, [first[1], second[1]]), 20)
+    eventually(lambda: all_done(project, [first[1], second[1]]), 60)
 
 
 def test_an_application_that_has_learned_a_function_runs_what_it_had_refused(project: Project) -> None:
@@ -74,8 +74,8 @@ def test_an_application_that_has_learned_a_function_runs_what_it_had_refused(pro
     project.run("db", "migrate")
     server = project.server("--workers=1", app="one")
     ids = add_both(project, 1)
-    eventually(lambda: project.task(ids[1])["waiting_for"] == "kind `two:two`", 20)
+    eventually(lambda: project.task(ids[1])["waiting_for"] == "kind `two:two`", 60)
     path.write_text(path.read_text() + "\nimport two\n")
     server.stop()
     project.server("--workers=1", app="one")
-    eventually(lambda: all_done(project, ids), 20)
+    eventually(lambda: all_done(project, ids), 60)

@@ -63,7 +63,7 @@ def test_the_documents_commands(project: Project) -> None:
     assert listed["workers_max"] == 4, listed
     (project.directory / "mended").touch()
     project.run("queue", "retry")
-    eventually(lambda: project.task(failed)["state"] == "done", 20, "the retry")
+    eventually(lambda: project.task(failed)["state"] == "done", 60, "the retry")
     assert "1 done" in project.run("queue", "stats")
     project.run("queue", "clear", "--yes")
     for id in (waiting, enqueued):
@@ -112,7 +112,7 @@ def test_max_workers(project: Project) -> None:
     project.write("app.py", APP)
     server = project.server(app="app", QUEUE_MAX_WORKERS="2")
     ids = project.add(*["app.block_until, 'go'"] * 5)
-    began = eventually(lambda: len(found := list(project.directory.glob("go.*"))) >= 2 and found, 20, "two to run")
+    began = eventually(lambda: len(found := list(project.directory.glob("go.*"))) >= 2 and found, 60, "two to run")
     time.sleep(0.7)
     assert len(began) == len(list(project.directory.glob("go.*"))) == 2, "one sync function in each worker"
     assert len(server.children()) == 2

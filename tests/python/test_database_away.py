@@ -161,9 +161,9 @@ def test_every_request_is_answered(own_cluster: Cluster, monkeypatch: pytest.Mon
                     assert "has not answered" in connection.receive_text()
             # Each is tried again until it succeeds, as callers do.
             for path in ADD[:3]:
-                eventually(lambda path=path: client.post(path).status_code == 200, 30, f"{path} to succeed")
+                eventually(lambda path=path: client.post(path).status_code == 200, 60, f"{path} to succeed")
             # Order of the calls: everything that was there before is decided now.
-            eventually(lambda: client.post("/flush").status_code == 200, 30, "all to be written")
+            eventually(lambda: client.post("/flush").status_code == 200, 60, "all to be written")
             assert client.portal is not None
             tasks = client.portal.call(queue.list)
             # A cancel may be carried out late: that does no harm.
@@ -194,7 +194,7 @@ def test_a_duplicate_that_is_withdrawn_leaves_its_twin_alone(own_cluster: Cluste
         id = client.post("/add").json()
         with away(own_cluster, "frozen"):
             assert client.post("/add").status_code == 503
-        eventually(lambda: client.post("/add").status_code == 200, 30, "the database")
+        eventually(lambda: client.post("/add").status_code == 200, 60, "the database")
         assert client.portal is not None
         client.portal.call(queue.flush)
         assert [(task["id"], task["state"]) for task in client.portal.call(queue.list)] == [(id, "enqueued")]
@@ -248,7 +248,7 @@ def test_uvicorn_ends_while_the_database_is_away(
                 id = httpx.post(f"http://127.0.0.1:{port}/delayed", timeout=20).json()
                 follower = stack.enter_context(concurrent.futures.ThreadPoolExecutor(1))
                 watched = follower.submit(httpx.get, f"http://127.0.0.1:{port}/watch/{id}", timeout=60)
-                server.says("watching snapshot", 20)
+                server.says("watching snapshot", 60)
                 stack.enter_context(away(own_cluster, "frozen"))
             began = time.monotonic()
             answer = httpx.post(f"http://127.0.0.1:{port}/add", timeout=20)

@@ -83,7 +83,7 @@ class Served:
 
     def serve(self) -> Process:
         web = self.project.start("serve", "app:app", "--port", str(self.port))
-        eventually(lambda: answers(self.port, "/docs"), 30, "the web application")
+        eventually(lambda: answers(self.port, "/docs"), 60, "the web application")
         return web
 
     def add(self, path: str) -> tuple[str, pathlib.Path]:
@@ -182,7 +182,7 @@ def test_a_stream_from_its_first_byte_to_the_end(served: Served) -> None:
 def test_a_silent_stream_pings_and_one_who_leaves_cancels_nothing(served: Served) -> None:
     id, gate = served.add("/thrice")
     stream = Stream(served, id)
-    eventually(lambda: stream.pings >= 2, 20, "pings")
+    eventually(lambda: stream.pings >= 2, 60, "pings")
     with httpx.stream("GET", f"http://127.0.0.1:{served.port}/task/{id}/events", timeout=10) as answer:
         next(answer.iter_raw())
     for attempt in (1, 2, 3):
@@ -201,7 +201,7 @@ def test_a_killed_web_process_loses_no_state_change(served: Served) -> None:
     # While nobody serves, two attempts end.
     for attempt in (1, 2):
         gate.with_name(gate.name + str(attempt)).touch()
-    eventually(lambda: served.project.task(id)["attempt"] == 3, 30, "the third attempt")
+    eventually(lambda: served.project.task(id)["attempt"] == 3, 60, "the third attempt")
     served.serve()
     resumed = Stream(served, id, stream.events[-1]["seq"])
     resumed.has(lambda event: event["status"] == "running" and event["attempt"] == 3)
@@ -232,7 +232,7 @@ def test_several_tasks_in_one_stream(served: Served) -> None:
     stream.thread.join(20)
     _, gate = added[1]
     gate.with_name(gate.name + "2").touch()
-    eventually(lambda: served.project.task(ids[1])["attempt"] == 3, 30, "the third attempt")
+    eventually(lambda: served.project.task(ids[1])["attempt"] == 3, 60, "the third attempt")
     served.serve()
     resumed = Stream(served, ",".join(ids), stream.last, path=path)
     resumed.has(lambda event: event["task_id"] == ids[1] and event["status"] == "running" and event["attempt"] == 3)
@@ -449,7 +449,7 @@ def nexios(sqlite_project: Project) -> Iterator[Served]:
     # The command ends the web application when its tasks have ended, or their time is over.
     served.web = sqlite_project.start(*arguments, TASKYARD_SHUTDOWN_GRACE="1")
     served.client = httpx.Client(base_url=f"http://127.0.0.1:{served.port}", timeout=30)
-    eventually(lambda: answers(served.port, "/task/x/events"), 30, "the web application")
+    eventually(lambda: answers(served.port, "/task/x/events"), 60, "the web application")
     yield served
 
 

@@ -40,7 +40,7 @@ def test_the_shop(project: Project, apart: bool) -> None:
     else:
         project.start("serve", "app:app", "--workers", "2", "--port", str(port))
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        eventually(lambda: answers(port, "/docs"), 30, "the shop")
+        eventually(lambda: answers(port, "/docs"), 60, "the shop")
 
         order = client.post("/orders", json={"id": 7, "quantity": 40})
         assert order.status_code == 202, order.text
@@ -188,7 +188,7 @@ def test_following_over_http(project: Project) -> None:
     shutil.copy(EXAMPLES / "samples" / "following.py", project.directory)
     port = free_port()
     project.start("serve", "following:app", "--workers", "1", "--port", str(port))
-    eventually(lambda: answers(port, "/docs"), 30, "the page")
+    eventually(lambda: answers(port, "/docs"), 60, "the page")
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         id = client.post("/counts", params={"number": 8}).json()["task_id"]
         assert client.get(f"/task/{id}", headers={"x-user": "nobody"}).status_code == 403

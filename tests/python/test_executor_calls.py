@@ -144,13 +144,13 @@ def test_what_ends_within_the_grace_costs_no_process(project: Project) -> None:
 def test_a_cancelled_one_and_a_stop(project: Project) -> None:
     server = start(project, TASKYARD_SHUTDOWN_GRACE="1", TASKYARD_CANCEL_GRACE="2")
     cancelled = project.add("app.by_thread, 'cancelled', 60")[0]
-    eventually(lambda: log(project, "cancelled"), 30, "the first one to begin")
+    eventually(lambda: log(project, "cancelled"), 60, "the first one to begin")
     pid = log(project, "cancelled")[0]["pid"]
     project.run("task", "cancel", cancelled)
     assert project.ended(cancelled, 60)["state"] == "cancelled"
     assert not pathlib.Path(f"/proc/{pid}").exists() or pid not in {child.pid for child in server.children()}
     released = project.add("app.by_thread, 'released', 60")[0]
-    eventually(lambda: log(project, "released"), 30, "the second one to begin")
+    eventually(lambda: log(project, "released"), 60, "the second one to begin")
     assert server.stop() == 0
     task = project.task(released)
     assert (task["state"], task["attempt"], task["crashes"]) == ("enqueued", 0, 0), task

@@ -338,7 +338,7 @@ def test_gunicorn_with_preload(project: Project) -> None:
         project.env,
     )
     try:
-        eventually(lambda: answers(port, "/"), 20, web.output)
+        eventually(lambda: answers(port, "/"), 60, web.output)
         ids = {httpx.get(f"http://127.0.0.1:{port}/").text for _ in range(6)}
         assert len(ids) == 6
     finally:

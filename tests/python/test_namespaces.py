@@ -137,7 +137,7 @@ def test_what_was_added_before_there_was_a_namespace_waits_for_a_server_without_
     shop.run("db", "migrate")
     (old,) = shop.add("app.report, 1")
     named = shop.server("--workers=1", app="app", TASKYARD_NAMESPACE="shop")
-    eventually(lambda: shop.task(old)["waiting_for"] == "kind `app:report`", 20)
+    eventually(lambda: shop.task(old)["waiting_for"] == "kind `app:report`", 60)
     named.says("whose namespace is `shop`, has no function `app:report`")
     new = shop.run("task", "add", "app:report", "--args=[2]", TASKYARD_NAMESPACE="shop").strip()
     assert shop.ended(new)["result"] == ["shop", 2]
@@ -157,7 +157,7 @@ def test_what_was_added_before_there_was_a_namespace_waits_for_a_server_without_
             print(tasks.add_task(app.local()).id)
         """
     ).split()
-    eventually(lambda: shop.task(local)["waiting_for"] is not None, 20)
+    eventually(lambda: shop.task(local)["waiting_for"] is not None, 60)
     assert shop.task(local)["waiting_for"].startswith("kind `shop/")
     plain.stop()
 

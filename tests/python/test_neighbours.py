@@ -142,7 +142,7 @@ NOTHING = {"failures": 0, "crashes": 0, "lost": 0}
 def test_an_exit_in_what_a_body_has_started_is_nobody_elses(project: Project, install: str) -> None:
     innocents = add(project, install)
     server = project.server("--workers=1", "--concurrency=30", app="app")
-    eventually(lambda: all(began(project, number) for number in range(3)), 30, "the innocents to begin")
+    eventually(lambda: all(began(project, number) for number in range(3)), 60, "the innocents to begin")
     worker = server.worker()
     ids = project.add(*(f"app.{name}, {kind!r}, max_retries=0" for name, kind, _ in CASES))
     for found, (name, kind, expected) in zip(outcomes(project, ids), CASES, strict=True):
@@ -159,7 +159,7 @@ def test_an_exit_in_what_a_body_has_started_is_nobody_elses(project: Project, in
 def test_a_cancellation_that_nobody_asked_for_is_not_the_bodys_fault(project: Project) -> None:
     innocents = add(project, "")
     server = project.server("--workers=1", "--concurrency=10", app="app")
-    eventually(lambda: all(began(project, number) for number in range(3)), 30, "the innocents to begin")
+    eventually(lambda: all(began(project, number) for number in range(3)), 60, "the innocents to begin")
     worker = server.worker()
     (culprit,) = project.add("app.cancels_all, ''")
     assert project.ended(culprit)["result"] == "went on"

@@ -32,7 +32,7 @@ class Site:
             project._started.append(self.process)
         else:
             self.process = project.start("serve", app, "--workers", str(workers), "--port", str(self.port))
-        eventually(lambda: answers(self.port, "/docs"), 30, "the application")
+        eventually(lambda: answers(self.port, "/docs"), 60, "the application")
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
 
     def post(self, path: str, **options: Any) -> Any:
@@ -91,7 +91,7 @@ def test_a_crew_of_its_own(samples: Project) -> None:
                 print(await queue.enqueue(EmailTask("nobody", "s", "b"), max_retries=0))
         asyncio.run(main())
     """).split()
-    eventually(lambda: [samples.task(id)["state"] for id in ids] == ["done", "done", "failed"], 30, "the mails")
+    eventually(lambda: [samples.task(id)["state"] for id in ids] == ["done", "done", "failed"], 60, "the mails")
     crew.says("EmailTask completed, attempt 1")
     assert crew.stop() == 0
     crew.says("the crew has done {'EmailTask': 3}")
@@ -109,7 +109,7 @@ def test_trap_13_files_with_progress_and_no_name_of_the_clients(samples: Project
         seen.add(found["progress"]["current"])
         return found if found["status"] == "completed" else None
 
-    found = eventually(polled, 30, "ten steps")
+    found = eventually(polled, 60, "ten steps")
     assert found["progress"]["percentage"] == 100.0 and found["progress"]["message"] == "Processing step 10/10"
     assert len(seen) >= 3, f"progress was seen on the way: {seen}"
     found = site.ended(f"/task/{processed}/progress")
@@ -142,14 +142,14 @@ def test_in_a_nexios_application(samples: Project) -> None:
         found = site.get(f"/task/{failing['task_id']}")
         return found if found["error"] else None
 
-    assert eventually(has_error, 30, "the error")["error"] == "'nobody' is no address"
+    assert eventually(has_error, 60, "the error")["error"] == "'nobody' is no address"
     steps = site.post("/steps")["task_id"]
     found = site.ended(f"/task/{steps}/progress")
     assert found["progress"]["current"] == 10 and found["progress"]["percentage"] == 100.0
     assert site.client.get("/task/nothing").status_code == 404
     assert site.client.get(f"/task/{sent['task_id']}/progress").status_code == 404
     job = site.post("/schedule-backup", json={"path": "/data", "schedule": "@every 1s"})
-    eventually(lambda: samples.json("schedule", "show", job["job_id"])["last_state"] == "done", 30, "a backup")
+    eventually(lambda: samples.json("schedule", "show", job["job_id"])["last_state"] == "done", 60, "a backup")
     assert site.client.delete(f"/jobs/{job['job_id']}").status_code == 200
     assert site.client.delete(f"/jobs/{job['job_id']}").status_code == 404
     refused = site.client.post("/schedule-backup", json={"path": "/data", "schedule": "61 * * * *"})
@@ -168,7 +168,7 @@ def test_jobs_in_fastapi(samples: Project) -> None:
     job = site.client.post("/schedule-backup", params={"path": "/data", "schedule": "*/5 * * * *"}).json()
     asked = samples.run("schedule", "run", job["job_id"]).strip()
     assert samples.ended(asked)["result"] == "saved /data"
-    eventually(lambda: site.get(f"/jobs/{job['job_id']}")["last_status"] == "completed", 30, "its end is known")
+    eventually(lambda: site.get(f"/jobs/{job['job_id']}")["last_status"] == "completed", 60, "its end is known")
     assert site.client.delete(f"/jobs/{job['job_id']}").status_code == 200
     assert site.client.get(f"/jobs/{job['job_id']}").status_code == 404
     bad = site.client.post("/schedule-backup", params={"path": "/data", "schedule": "0 0 30 2 *"})

@@ -151,7 +151,7 @@ def test_kill_9_of_the_holder_runs_it_elsewhere(project: Project) -> None:
     holder.wait()
     fast = {"TASKYARD_LEASE": "3", "TASKYARD_HEARTBEAT_INTERVAL": "1", "TASKYARD_RESCUE_INTERVAL": "0.5"}
     server = project.server("--workers=1", app="holder", **fast)
-    server.says("begun", 30)
+    server.says("begun", 60)
     found = project.task(id)
     assert (found["state"], found["attempt"], found["lost"]) == ("doing", 2, 1)
 

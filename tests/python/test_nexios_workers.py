@@ -376,9 +376,9 @@ def test_a_program_of_workers_ends_in_order(project: Project, number: int) -> No
     """).split()
     process = Process([sys.executable, "crew.py"], project.directory, project.env)
     project._started.append(process)
-    eventually(lambda: process.output.count("begun") == 2, 30, "both tasks")
+    eventually(lambda: process.output.count("begun") == 2, 60, "both tasks")
     process.signal(number)
-    eventually(lambda: project.task(ids[0])["state"] == "done", 30, "the first task")
+    eventually(lambda: project.task(ids[0])["state"] == "done", 60, "the first task")
     assert process.process.poll() is None
     process.signal(number)
     assert process.wait() == 0

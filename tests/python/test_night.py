@@ -80,7 +80,7 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
 
     port = free_port()
     project.start("serve", "app:app", "--port", str(port), **env)
-    eventually(lambda: answers(port, "/docs"), 30, "the shop")
+    eventually(lambda: answers(port, "/docs"), 60, "the shop")
 
     def ask(path: str, method: str = "GET") -> Any:
         return httpx.request(method, f"http://127.0.0.1:{port}{path}", timeout=30).raise_for_status().json()
@@ -140,10 +140,10 @@ def test_a_night_with_a_crash_in_it(project: Project, post: tuple[Post, str], tm
         at = at if at > now else (at + dt.timedelta(days=1)).replace(hour=3)
         ahead = (at.astimezone(dt.timezone.utc) - now.astimezone(dt.timezone.utc)).total_seconds()
         tasks._via.core().set_clock(ahead + 5).block(20)  # type: ignore[attr-defined]
-        eventually(lambda: rows("select night from report") != [], 30, "the report is written")
+        eventually(lambda: rows("select night from report") != [], 60, "the report is written")
         job = project.json("schedule", "show", "nightly report")
         assert [run["fire_at"] for run in job["history"]] == [at.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")]
-        eventually(lambda: project.json("schedule", "show", "nightly report")["last_state"] == "done", 30)
+        eventually(lambda: project.json("schedule", "show", "nightly report")["last_state"] == "done", 60)
         assert rows("select items from report") == [(ITEMS,)]
 
     # Once; or twice, if the first server died behind the hook and before it had noted that.

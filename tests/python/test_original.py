@@ -131,7 +131,7 @@ def test_two_servers_of_one_name_leave_each_other_alone(project: Project) -> Non
     project.write("app.py", APP)
     ids = project.add(*(f"app.until, 'go', name='{number}'" for number in range(6)))
     servers = [project.server("--workers=1", "--concurrency=3", "--name=same", app="app", **QUICK) for _ in range(2)]
-    eventually(lambda: len(runs(project, "go")) == 6, 20, "all to run")
+    eventually(lambda: len(runs(project, "go")) == 6, 60, "all to run")
     # Long over the lease, under both servers' eyes.
     time.sleep(4)
     assert len(runs(project, "go")) == 6, "nothing was stolen"
@@ -149,7 +149,7 @@ def test_tasks_of_a_killed_server_resume_under_the_same_name(project: Project) -
     eventually(lambda: len(runs(project, "go")) == 1)
     first.kill()
     project.server("--workers=1", "--name=same", app="app", **QUICK)
-    eventually(lambda: len(runs(project, "go")) == 2, 30, "the second run")
+    eventually(lambda: len(runs(project, "go")) == 2, 60, "the second run")
     (project.directory / "go").touch()
     assert project.ended(id)["result"] == 2
 
@@ -163,7 +163,7 @@ def test_a_zombie_does_not_overwrite_the_newer_run(project: Project) -> None:
     zombie.signal(signal.SIGSTOP)
     worker.suspend()
     project.server("--workers=1", app="app", **QUICK)
-    eventually(lambda: len(runs(project, "go")) == 2, 30, "the second run")
+    eventually(lambda: len(runs(project, "go")) == 2, 60, "the second run")
     zombie.signal(signal.SIGCONT)
     worker.resume()
     time.sleep(1)

@@ -162,7 +162,7 @@ def test_pills(project: Project) -> None:
         assert found["state"] == "done", found
         assert (found["failures"], found["crashes"], found["lost"]) == (0, 0, 0), found
     assert ended[ids[-1]]["result"] == "done"
-    eventually(lambda: not server.children(), 30, "the workers to leave, whatever threads are left in them")
+    eventually(lambda: not server.children(), 60, "the workers to leave, whatever threads are left in them")
     left = [process for process in psutil.process_iter(["pid", "cwd"]) if _is_left(process, project, pid)]
     assert not left, f"what a pill started is gone with its worker: {left}"
     (id,) = project.add("app.neighbour, 'after'")
@@ -214,7 +214,7 @@ def test_a_fork_bomb_under_a_limit_of_processes(sqlite_project: Project) -> None
         assert found["state"] == "failed" and found["crashes"] == 0, found
         if group is not None:
             assert found["error"]["type"] == "TimeoutError", found
-            eventually(lambda: len((group / "cgroup.procs").read_text().split()) < 10, 20, "the bomb to be gone")
+            eventually(lambda: len((group / "cgroup.procs").read_text().split()) < 10, 60, "the bomb to be gone")
         for id, result in ((first, 1), (second, 2)):
             found = project.ended(id)
             assert (found["result"], found["failures"], found["crashes"], found["lost"]) == (result, 0, 0, 0), found

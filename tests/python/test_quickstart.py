@@ -34,7 +34,7 @@ def answers(port: int, path: str) -> bool:
 
 
 def check_over_http(project: Project, port: int) -> None:
-    eventually(lambda: answers(port, "/docs"), 30, "the web application")
+    eventually(lambda: answers(port, "/docs"), 60, "the web application")
     answer = httpx.post(f"http://127.0.0.1:{port}/users", params={"email": "ada@example.org"})
     assert answer.status_code == 200, answer.text
     id = answer.json()["task"]
@@ -67,7 +67,7 @@ def test_nothing_of_serve_outlives_it(sqlite_project: Project) -> None:
     project.write("app.py", quickstart())
     port = free_port()
     served = project.start("serve", "app:app", "--workers", "1", "--port", str(port))
-    eventually(lambda: answers(port, "/docs"), 30, "the web application")
+    eventually(lambda: answers(port, "/docs"), 60, "the web application")
     below = psutil.Process(served.pid).children()
     assert below
     served.kill()

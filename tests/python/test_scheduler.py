@@ -213,7 +213,7 @@ def test_several_processes_run_each_time_once(project: Project, tmp_path: pathli
     def times() -> list[str]:
         return [line.split()[0] for line in ran.read_text().splitlines()] if ran.exists() else []
 
-    eventually(lambda: len(times()) >= 3, 30)
+    eventually(lambda: len(times()) >= 3, 60)
     processes[0].kill()
     processes[1].kill()
     count = len(times())

@@ -171,7 +171,7 @@ def test_tasks_and_the_command_manage_them_too(project: Project) -> None:
     def shown() -> Any:
         return project.json("schedule", "show", "from a task")
 
-    eventually(lambda: shown()["last_state"] == "done", 20, "a run that is done")
+    eventually(lambda: shown()["last_state"] == "done", 60, "a run that is done")
     project.run("schedule", "pause", "from a task")
     assert shown()["state"] == "paused"
     asked = project.run("schedule", "run", "from a task").strip()
@@ -179,4 +179,4 @@ def test_tasks_and_the_command_manage_them_too(project: Project) -> None:
     project.run("schedule", "remove", "from a task", "--yes")
     # A kind of Python by the command, and of nobody.
     project.run("schedule", "add", "by hand", "@after 0.1s", "app:tick")
-    eventually(lambda: project.json("schedule", "show", "by hand")["last_state"] == "done", 20, "the one-off")
+    eventually(lambda: project.json("schedule", "show", "by hand")["last_state"] == "done", 60, "the one-off")

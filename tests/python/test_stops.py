@@ -72,7 +72,7 @@ def start(project: Project, *names: str, **env: str) -> tuple[Process, list[str]
     ids = project.add(*calls) if calls else []
     server = project.server("--workers=2", "--concurrency=4", app="app", **env)
     for name in names:
-        eventually((project.directory / f"began-{name}").exists, 30, f"{name} to begin")
+        eventually((project.directory / f"began-{name}").exists, 60, f"{name} to begin")
     return server, ids
 
 
@@ -114,7 +114,7 @@ def test_what_outlasts_the_grace_is_released_unless_it_may_run_only_once(project
     )
     server = project.server("--workers=1", "--concurrency=3", app="app", TASKYARD_SHUTDOWN_GRACE="1")
     for name in ("long", "once", "sync"):
-        eventually((project.directory / f"began-{name}").exists, 30, f"{name} to begin")
+        eventually((project.directory / f"began-{name}").exists, 60, f"{name} to begin")
     signal_all(server, signal.SIGTERM)
     assert server.wait() == 0, server.output
     released, once, sync, unstarted = (project.task(id) for id in ids)
@@ -131,7 +131,7 @@ def test_what_outlasts_the_grace_is_released_unless_it_may_run_only_once(project
 def test_a_worker_that_dies_while_its_server_stops_costs_nothing(project: Project, number: int) -> None:
     server, ids = start(project, "one")
     ids += project.add("app.until, 'once', at_most_once=True")
-    eventually((project.directory / "began-once").exists, 30, "the second to begin")
+    eventually((project.directory / "began-once").exists, 60, "the second to begin")
     server.signal(signal.SIGTERM)
     server.says("stopping")
     for child in server.children():
@@ -147,7 +147,7 @@ def test_a_body_that_heeds_the_signal_dies_before_its_server_hears_it(project: P
     project.write("app.py", APP)
     (id,) = project.add("app.heeds, 'heeds'")
     server = project.server("--workers=1", app="app")
-    eventually((project.directory / "began-heeds").exists, 30, "it to begin")
+    eventually((project.directory / "began-heeds").exists, 60, "it to begin")
     worker = server.worker()
     worker.send_signal(signal.SIGTERM)
     worker.wait(10)
@@ -168,9 +168,9 @@ def test_outside_of_a_stop_a_death_counts_as_ever(project: Project) -> None:
     assert (dead["state"], dead["error"]["type"], dead["crashes"]) == ("failed", "WorkerDied", 1), dead
     # One that has taken the signal back is ended by it, and charged: nothing else stops.
     (heeds,) = project.add("app.heeds, 'x'")
-    eventually((project.directory / "began-x").exists, 30, "it to begin")
+    eventually((project.directory / "began-x").exists, 60, "it to begin")
     server.worker().send_signal(signal.SIGTERM)
-    eventually(lambda: project.task(heeds)["crashes"] == 1, 30, "the crash to be counted")
+    eventually(lambda: project.task(heeds)["crashes"] == 1, 60, "the crash to be counted")
     allow(project, "x")
     assert server.stop() == 0
 
@@ -219,7 +219,7 @@ def test_nohup_outlives_its_terminal(sqlite_project: Project) -> None:
     project._started.append(server)
     server.says("the server runs")
     (id,) = project.add("app.until, 'one'")
-    eventually((project.directory / "began-one").exists, 30, "it to begin")
+    eventually((project.directory / "began-one").exists, 60, "it to begin")
     signal_all(server, signal.SIGHUP)
     allow(project, "one")
     assert project.ended(id)["state"] == "done"
@@ -257,7 +257,7 @@ def test_serve_with_workers_is_stopped_as_a_whole(project: Project) -> None:
     server = web(project, "", COMMAND, *arguments, TASKYARD_INCLUDE="app")
     server.says("the server runs")
     (id,) = project.add("app.until, 'one'")
-    eventually((project.directory / "began-one").exists, 30, "it to begin")
+    eventually((project.directory / "began-one").exists, 60, "it to begin")
     signal_all(server, signal.SIGTERM)
     server.says("stopping")
     allow(project, "one")
@@ -272,7 +272,7 @@ def embedded(project: Project, **env: str) -> tuple[Process, list[str]]:
     server = web(project, "workers=1", python, *arguments, TASKYARD_INCLUDE="app", **env)
     ids = project.add("app.until, 'one'", "app.until, 'once', at_most_once=True")
     for name in ("one", "once"):
-        eventually((project.directory / f"began-{name}").exists, 30, f"{name} to begin")
+        eventually((project.directory / f"began-{name}").exists, 60, f"{name} to begin")
     return server, ids
 
 
@@ -308,7 +308,7 @@ def test_a_forced_end_of_uvicorn_gives_back_what_ran(project: Project) -> None:
     port = next(line for line in server.lines if "Uvicorn running" in line).split(":")[-1].split()[0]
     client = subprocess.Popen(["curl", "-s", f"http://127.0.0.1:{port}/slow"], stdout=subprocess.DEVNULL)
     try:
-        eventually((project.directory / "began-slow").exists, 20, "the request")
+        eventually((project.directory / "began-slow").exists, 60, "the request")
         server.signal(signal.SIGINT)
         server.says("Waiting for connections to close")
         server.signal(signal.SIGINT)

@@ -55,7 +55,7 @@ class Process:
     def output(self) -> str:
         return "\n".join(self.lines)
 
-    def says(self, text: str, seconds: float = 20.0) -> None:
+    def says(self, text: str, seconds: float = 60.0) -> None:
         """Waits until it has said this."""
 
         def look() -> bool:
@@ -82,7 +82,7 @@ class Process:
 
     def worker(self) -> psutil.Process:
         """Its only worker process, once there is one."""
-        return eventually(self.children, 20, "a worker process")[0]
+        return eventually(self.children, 60, "a worker process")[0]
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -212,7 +212,7 @@ class Project:
         found = self.json("task", "show", id)
         return {**found.pop("task"), **found}
 
-    def ended(self, id: str, seconds: float = 30.0) -> Any:
+    def ended(self, id: str, seconds: float = 60.0) -> Any:
         """The task once it is in a final state."""
 
         def look() -> Any:

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], seconds: float = 20.0, what: str = "") -> T:
+def eventually(look: Callable[[], T], seconds: float = 60.0, what: str = "") -> T:
     """What ``look`` gives once that is true; fails with ``what`` after so many seconds."""
     until = time.monotonic() + seconds
     while True:
@@ -23,7 +23,7 @@ def eventually(look: Callable[[], T], seconds: float = 20.0, what: str = "") -> 
         time.sleep(_pause(began))
 
 
-async def eventually_async(look: Callable[[], Awaitable[T]], seconds: float = 20.0, what: str = "") -> T:
+async def eventually_async(look: Callable[[], Awaitable[T]], seconds: float = 60.0, what: str = "") -> T:
     """The same on an event loop, with a ``look`` that is awaited."""
     until = time.monotonic() + seconds
     while True:
