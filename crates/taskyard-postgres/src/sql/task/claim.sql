@@ -29,6 +29,7 @@ DECLARE
     v_is_answered boolean;
     v_has_groups boolean;
     v_has_lanes boolean;
+    v_has_alone boolean;
     v_groups int[] := '{}';
     v_alone bigint[] := ARRAY[-1::bigint - p_runtime];
     v_ids uuid[];
@@ -47,8 +48,9 @@ BEGIN
     END IF;
     -- One statement, behind the lock: what another one answers may have been written while this one waited for it.
     SELECT EXISTS (SELECT FROM taskyard.claim k WHERE k.id = p_claim), EXISTS (SELECT FROM taskyard.kind_group),
-        EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining)
-    INTO v_is_answered, v_has_groups, v_has_lanes;
+        EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining),
+        EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = -1 - p_runtime)
+    INTO v_is_answered, v_has_groups, v_has_lanes, v_has_alone;
     -- Asked back before it came here: its server goes on without it.
     IF v_is_answered THEN
         RETURN;
@@ -141,7 +143,7 @@ BEGIN
         PERFORM taskyard.task_set_aside((SELECT array_agg(i) FROM taskyard.claim k, unnest(k.task_ids) i
             WHERE k.id = p_claim));
     END IF;
-    IF EXISTS (
+    IF (v_has_alone OR v_has_groups) AND EXISTS (
         SELECT FROM taskyard.ready r LEFT JOIN taskyard.queue q ON q.name = r.queue
         WHERE r.lane = ANY(v_alone) AND (p_queues IS NULL OR r.queue = ANY(p_queues)) AND NOT coalesce(q.paused, false)
             AND coalesce(taskyard.rate_free(q.rate_count, q.rate_us, q.rate_full_at, v_now), 1) > 0
