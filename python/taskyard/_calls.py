@@ -147,7 +147,7 @@ def declared_options(function: Any, kind: str | None) -> dict[str, Any]:
     declared: Any = function
     if not issubclass(type(function), _identity.Declared):
         declared = _identity.FUNCTIONS.declared.get(kind) if kind is not None else None
-        if not isinstance(declared, _identity.Declared) or declared.function is function:
+        if not isinstance(declared, _identity.Declared) or not _identity.leads_to(function, declared):
             return {}
     return dict(declared.options)
 

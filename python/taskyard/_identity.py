@@ -44,6 +44,10 @@ class Shape(NamedTuple):
     most: int
 
 
+#: So many wrappers around a function are looked through.
+WRAPPERS_MAX = 100
+
+
 class Declared:
     """A function that ``@task`` declares, with the options of its tasks. Only an object of this class is one: attributes
     are copied by ``functools.wraps`` from a function to what stands around it, and say nothing about that."""
@@ -80,13 +84,33 @@ def main_module() -> str | None:
 
 
 def _walk(module: Any, qualname: str) -> Any:
+    return unwrap(_stands(module, qualname))
+
+
+def _stands(module: Any, qualname: str) -> Any:
+    """What stands under a name."""
     found = module
     for part in qualname.split("."):
         found = getattr(found, "__dict__", {}).get(part)
         # Not a class method's: its class is nothing that a caller gives.
         if isinstance(found, staticmethod):
             found = found.__func__
-    return unwrap(found)
+    return found
+
+
+def leads_to(found: Any, declared: Any) -> bool:
+    """Whether this is what was declared, or was put around it as ``functools.wraps`` does. By identity: a name says nothing,
+    for what is wrapped around a function has that function's."""
+    for _ in range(WRAPPERS_MAX):
+        if found is declared:
+            return True
+        if issubclass(type(found), Declared):
+            # The same function with other options (`using`).
+            return isinstance(declared, Declared) and found.function is declared.function
+        found = getattr(found, "__wrapped__", None)
+        if found is None:
+            return False
+    return False
 
 
 def unwrap(function: Any) -> Any:
@@ -287,9 +311,17 @@ class Functions:
         self.roots.add(os.path.realpath(directory))
 
     def is_declared(self, kind: str) -> bool:
-        """Whether ``@task`` declares the function of a kind, or it is a class of tasks."""
+        """Whether what stands under the name of a kind is declared by ``@task``, or a class of tasks."""
         module, _, qualname = kind.partition(":")
-        return any(f"{name}:{qualname}" in self.declared for name in self._names(module))
+        return any(
+            self.leads_to_declared(f"{name}:{qualname}", _stands(sys.modules.get(name), qualname))
+            for name in self._names(module)
+        )
+
+    def leads_to_declared(self, kind: str, found: Any) -> bool:
+        """Whether this, which stands under a name, is what was declared under it."""
+        declared = self.declared.get(kind)
+        return declared is not None and leads_to(found, declared)
 
     def find(self, kind: str) -> Callable[..., Any] | None:
         """The function of a kind, as it stands in its module now; None if there is none that may run."""
@@ -298,14 +330,16 @@ class Functions:
         names = self._names(module_name)
         if known is not None:
             names = (known.__module__, *names)
-        elif not qualname or any(part.startswith("__") or not part.isidentifier() for part in qualname.split(".")):
-            return None
+        is_plain = all(part.isidentifier() and not part.startswith("__") for part in qualname.split("."))
         for name in names:
             module = sys.modules.get(name)
-            if module is None or not (known is not None or self.is_ours(module_name, module)):
+            if module is None:
                 continue
-            function = _walk(module, qualname)
-            if (
+            found = _stands(module, qualname)
+            function = unwrap(found)
+            # Another one that has come to stand under a known name is as good as unknown.
+            is_known = known is not None and (function is known or self.leads_to_declared(kind, found))
+            if (is_known or is_plain and self.is_ours(module_name, module)) and (
                 callable(function)
                 and (not inspect.isclass(function) or is_task_class(function))
                 and not isinstance(function, (types.BuiltinFunctionType, types.MethodType, functools.partial))

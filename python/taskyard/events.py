@@ -29,7 +29,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any
 
 from . import _loops, _request
-from .errors import InvalidArgument, QueueUnavailable, TaskNotFound, TaskyardError, WrongState, seconds
+from .errors import (
+    DatabaseError,
+    InvalidArgument,
+    QueueUnavailable,
+    ShutDown,
+    TaskNotFound,
+    TaskyardError,
+    UniqueKeyHeld,
+    WrongState,
+    seconds,
+)
 from .watching import TaskEvent
 
 if TYPE_CHECKING:
@@ -284,6 +294,15 @@ CROSS_SITE = "this request comes from a page of another origin"
 NOT_YOURS = "this task is not yours"
 
 
+def status_of(error: TaskyardError) -> int:
+    """The status that answers this error of the queue, about one task by its id."""
+    if isinstance(error, (TaskNotFound, InvalidArgument)):
+        return 404
+    if isinstance(error, (WrongState, UniqueKeyHeld)):
+        return 409
+    return 503 if isinstance(error, (QueueUnavailable, DatabaseError, ShutDown)) else 500
+
+
 def is_cross_site(headers: Mapping[str, Any], origins: Sequence[str] = ()) -> bool:
     """Whether a browser sends this request for a page of another origin than the application's, or those listed. A client
     that is no browser says neither where it comes from nor what site it is on."""
@@ -309,14 +328,31 @@ def check_allow(what: str, allow: Allow | None, allow_anyone: bool) -> None:
         )
 
 
+def stored_id(id: str) -> str:
+    """The id as it is stored, however a request spells it: what ``allow`` is asked for is what is looked up.
+
+    Raises ``TaskNotFound`` for what is no id.
+    """
+    try:
+        return str(uuid.UUID(id))
+    except ValueError:
+        raise TaskNotFound("there is no such task") from None
+
+
 async def is_allowed(allow: Allow | None, asker: Any, id: str) -> bool:
-    """Calls ``allow`` with the id as it is stored, however the request spells it; without one anyone is allowed."""
+    """Calls ``allow`` with a stored id; without one anyone is allowed.
+
+    Raises ``TypeError`` for an answer that is neither a bool nor None (= no): a coroutine that was not awaited, or a
+    response that refuses, is true as well.
+    """
     if allow is None:
         return True
-    with contextlib.suppress(ValueError):
-        id = str(uuid.UUID(id))
-    allowed = allow(asker, id)
-    return bool(await allowed if inspect.isawaitable(allowed) else allowed)
+    allowed: Any = allow(asker, id)
+    if inspect.isawaitable(allowed):
+        allowed = await allowed
+    if allowed is not None and not isinstance(allowed, bool):
+        raise TypeError(f"`allow` must return True or False, not {type(allowed).__name__}")
+    return allowed is True
 
 
 class TaskRoutes:
@@ -347,7 +383,7 @@ class TaskRoutes:
     async def task(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
         """``{task_id, status, result, error}``. ``?wait=30&since=seq`` waits for news; ``If-None-Match`` is answered."""
 
-        async def found() -> Answer:
+        async def found(id: str) -> Answer:
             now = await self._now(id, query)
             etag = f'"{now.seq}"'
             known = [_text(value) for name, value in headers.items() if _text(name).lower() == "if-none-match"]
@@ -372,7 +408,7 @@ class TaskRoutes:
     async def progress(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
         """``{task_id, status, progress}``, the latter as an event has it."""
 
-        async def found() -> Answer:
+        async def found(id: str) -> Answer:
             now = await self._now(id, query)
             body = {"task_id": now.task_id, "status": now.status, "progress": now.progress, "seq": now.seq}
             return Answer(200, body)
@@ -382,7 +418,7 @@ class TaskRoutes:
     async def events(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
         """The stream. 204 for one who has the end already: an ``EventSource`` stops then."""
 
-        async def found() -> Answer:
+        async def found(id: str) -> Answer:
             since = last_event_id(headers, query)
             now = await self._first(id)
             # A snapshot of what has ended stands right before the end.
@@ -402,7 +438,7 @@ class TaskRoutes:
         ended = []
         for id, since in zip(ids, known, strict=True):
 
-            async def found(id: str = id, since: int | None = since) -> Answer:
+            async def found(id: str, since: int | None = since) -> Answer:
                 now = await self._first(id)
                 ended.append(now.state.is_final and since == now.seq + 1)
                 return Answer(200)
@@ -417,14 +453,16 @@ class TaskRoutes:
                 return dataclasses.replace(answer, body={**answer.body, "task_id": id})
         if all(ended):
             return Answer(204)
-        return Answer(200, headers=dict(HEADERS), stream=sse_many(self.tasks, ids, last, self.ping))
+        return Answer(
+            200, headers=dict(HEADERS), stream=sse_many(self.tasks, [stored_id(id) for id in ids], last, self.ping)
+        )
 
     async def cancel(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
         """Cancels it, or asks its worker to: 202."""
         if is_cross_site(headers, self.origins):
             return Answer(403, {"detail": CROSS_SITE})
 
-        async def found() -> Answer:
+        async def found(id: str) -> Answer:
             port = self.tasks.get(id)._port
             try:
                 said = await _loops.answer(port.ask("cancel", id))
@@ -457,20 +495,22 @@ class TaskRoutes:
             if event.seq != since:
                 return
 
-    async def _answered(self, asker: Any, id: str, found: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _answered(self, asker: Any, id: str, found: Callable[[str], Awaitable[Answer]]) -> Answer:
         # Whatever framework serves it: a database that is away is a 503, not an answer that never comes.
         request = _request.of(None) or _request.Request(is_http=False)
         try:
-            if not await is_allowed(self.allow, asker, id):
-                return Answer(403, {"detail": NOT_YOURS})
+            id = stored_id(id)
+            # What `allow` asks the queue is bounded, too.
             with _request.serving(request):
-                return await found()
-        except (TaskNotFound, InvalidArgument):
+                if not await is_allowed(self.allow, asker, id):
+                    return Answer(403, {"detail": NOT_YOURS})
+                return await found(id)
+        except TaskyardError as error:
+            if (status := status_of(error)) != 404:
+                return Answer(status, {"detail": error.message})
             if _may_be_removed(id):
                 return Answer(410, {"detail": f"task {id} was removed, or there never was one"})
             return Answer(404, {"detail": "there is no such task"})
-        except TaskyardError as error:
-            return Answer(503 if isinstance(error, QueueUnavailable) else 500, {"detail": error.message})
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

@@ -46,7 +46,10 @@ def before_response(connection: Any) -> Request:
         scope[_STACKED] = True
 
         async def leave(error: Any, *_: Any) -> None:
-            await _flush_or_refuse(request.refs, error is not None)
+            if request.is_http:
+                await _flush_or_refuse(request.refs, error is not None)
+            else:
+                await _settle_bound(request.refs, error is not None)
 
         stack.push_async_exit(leave)
     elif not scope.get("taskyard.middleware"):
@@ -249,33 +252,30 @@ def router(
     """
     from fastapi import APIRouter, Depends, HTTPException, Request
 
-    from .errors import TaskNotFound, WrongState
-
     dependencies = list(options.pop("dependencies", None) or ())
     if not dependencies or allow_anyone:
         events.check_allow("router", allow, allow_anyone)
 
     # Annotations are read when a dependency is added: `Request` is known here only.
     async def may(id, request):  # type: ignore[no-untyped-def]
-        if not await events.is_allowed(allow, request, id):
+        if not await answer(allowed(request, id)):
             raise HTTPException(403, events.NOT_YOURS)
+
+    async def allowed(request: Any, id: str) -> bool:
+        return await events.is_allowed(allow, request, events.stored_id(id))
 
     may.__annotations__ = {"id": str, "request": Request}
     routes = APIRouter(dependencies=[*dependencies, Depends(may)], **options)
 
     def ref(id: str) -> QueuedTaskRef[Any]:
-        return (tasks or QueuedTasks()).get(id)
+        return (tasks or QueuedTasks()).get(events.stored_id(id))
 
     async def answer(awaitable: Any) -> Any:
         try:
             with _request.serving(_request.current.get() or _request.Request(False)):
                 return await awaitable
-        except TaskNotFound as error:
-            raise HTTPException(404, error.message) from None
-        except WrongState as error:
-            raise HTTPException(409, error.message) from None
         except TaskyardError as error:
-            raise HTTPException(503 if error.code == "queue_unavailable" else 400, error.message) from None
+            raise HTTPException(events.status_of(error), error.message) from None
 
     def same_site(request: Any) -> None:
         if events.is_cross_site(request.headers):

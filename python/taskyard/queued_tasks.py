@@ -104,7 +104,8 @@ class QueuedTasks(metaclass=_Meta):
             from . import fastapi
 
             self._request = fastapi.before_response(connection)
-            self._unflushed = self._request.refs
+            # A websocket has no response that could wait, or take back what was said: its additions wait as long as they must.
+            self._unflushed = self._request.refs if self._request.is_http else None
 
     @property
     def _via(self) -> _port.Port:

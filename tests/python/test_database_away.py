@@ -34,6 +34,11 @@ def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
+async def is_known(_: Any, id: str) -> bool:
+    await QueuedTasks().get(id).get_context()
+    return True
+
+
 @contextlib.contextmanager
 def away(cluster: Cluster, how: str) -> Iterator[None]:
     """Within it, the database refuses connections (`stopped`), or takes them and never answers (`frozen`)."""
@@ -60,6 +65,8 @@ def application(queue: QueuedTasks) -> FastAPI:
     app = FastAPI(lifespan=queue.lifespan())
     app.include_router(taskyard_fastapi.task_router(allow_anyone=True))
     app.include_router(taskyard_fastapi.router(allow_anyone=True), prefix="/tasks")
+    app.include_router(taskyard_fastapi.router(allow=is_known), prefix="/known")
+    app.include_router(taskyard_fastapi.task_router(allow=is_known), prefix="/known")
 
     @app.post("/id")
     async def by_dependency(tasks: TasksDep) -> str:
@@ -118,6 +125,13 @@ def application(queue: QueuedTasks) -> FastAPI:
         except QueueUnavailable as error:
             return f"handled: {error.message}"
 
+    @app.websocket("/socket-later")
+    async def later(socket: WebSocket, tasks: TasksDep) -> None:
+        await socket.accept()
+        ids = [tasks.add_task(echo, "later").id for _ in range(3)]
+        await socket.send_json(ids)
+        await socket.close()
+
     @app.websocket("/socket")
     async def socket(socket: WebSocket) -> None:
         await socket.accept()
@@ -140,6 +154,8 @@ ASK = [
     "/task/{id}",
     "/task/{id}/progress",
     "/tasks/{id}",
+    "/known/{id}",
+    "/known/task/{id}",
 ]
 
 
@@ -169,6 +185,25 @@ def test_every_request_is_answered(own_cluster: Cluster, monkeypatch: pytest.Mon
             # A cancel may be carried out late: that does no harm.
             open_ = [task for task in tasks if task["state"] != "cancelled" and task["id"] != asked]
             assert len(open_) == 6, [(task["id"], task["state"], task["kind"]) for task in tasks]
+    finally:
+        _port.use(before)
+
+
+def test_what_a_websocket_has_added_waits_for_the_database(own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no response that could refuse."""
+    monkeypatch.setattr(_request, "WAIT_MAX", 0.5)
+    queue = QueuedTasks(database=own_cluster.create("websocket"))
+    before = _port.use(queue._own)
+    try:
+        with TestClient(application(queue)) as client:
+            client.post("/id").raise_for_status()
+            with away(own_cluster, "stopped"):
+                with client.websocket_connect("/socket-later") as connection:
+                    ids = connection.receive_json()
+            assert client.portal is not None
+            client.portal.call(queue.flush)
+            tasks = {task["id"]: task["state"] for task in client.portal.call(queue.list)}
+            assert [tasks[id] for id in ids] == ["enqueued"] * 3
     finally:
         _port.use(before)
 

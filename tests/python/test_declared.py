@@ -68,6 +68,58 @@ def test_what_stands_around_a_declared_function_is_what_runs(project: Project) -
     assert server.stop() == 0
 
 
+BORROWED = """
+    import functools, subprocess
+    from taskyard import task
+
+    def guard(function):
+        @functools.wraps(function)
+        def guarded(*args, **kwargs):
+            raise PermissionError("not for you")
+
+        return guarded
+
+    def admin():
+        return "as it stands"
+
+    # What is wrapped around a function has its name, and is not what stands under it.
+    run = task(guard(subprocess.getoutput))
+    safe = task(queue="slow", max_retries=9)(guard(admin))
+
+    @task
+    def replaced():
+        return "declared"
+
+    def replaced():
+        return "undeclared"
+
+    @task
+    def changed():
+        return "changed"
+
+    changed = changed.using(max_retries=7)
+"""
+
+
+def test_a_borrowed_name_declares_nothing(project: Project) -> None:
+    project.write("app.py", BORROWED)
+    project.run("db", "migrate")
+    kinds = ("subprocess:getoutput", "app:admin", "app:replaced", "app:changed")
+    opened, admin, replaced, changed = (add_row(project, kind, ["id"] if ":get" in kind else []) for kind in kinds)
+    (called,) = project.add("app.admin")
+    assert project.task(called)["queue"] == "default"
+    server = project.server("--workers=1", app="app", TASKYARD_ONLY_DECLARED="true")
+    assert project.ended(changed)["result"] == "changed"
+    for id, words in ((opened, "subprocess:getoutput"), (admin, "@task"), (replaced, "@task"), (called, "@task")):
+        found = eventually(lambda id=id: (found := project.task(id))["wait_reason"] == "parked" and found)  # type: ignore[misc]
+        assert words in found["waiting_for"], found
+    assert server.stop() == 0
+    project.server("--workers=1", app="app")
+    assert project.ended(admin)["result"] == "as it stands"
+    assert project.ended(replaced)["result"] == "undeclared"
+    assert project.task(opened)["wait_reason"] == "parked"
+
+
 def test_a_copied_mark_says_nothing() -> None:
     import functools
 

@@ -13,6 +13,7 @@ from unittest.mock import AsyncMock
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, WebSocket
+from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from support.postgres import Cluster
 from taskyard import (
@@ -23,6 +24,8 @@ from taskyard import (
     TasksDep,
     _hooks,
     _request,
+    errors,
+    events,
     get_service,
     on_post_create,
     on_pre_create,
@@ -331,7 +334,70 @@ def test_the_router(queue: QueuedTasks) -> None:
         assert client.get(f"/tasks/{id}/logs").json() == []
         assert client.post(f"/tasks/{id}/cancel").status_code == 409
         assert client.get(f"/tasks/{uuid.uuid4()}").status_code == 404
-        assert client.get("/tasks/nonsense").status_code == 400
+        assert client.get("/tasks/nonsense").status_code == 404
+
+
+@pytest.mark.parametrize("spelling", ["{}", "%20{}", "{}%0A", "{}%20", "%7B{}%7D", "urn:uuid:{}", "{}%00", "%09{}"])
+def test_a_task_that_is_refused_is_refused_however_its_id_is_spelled(queue: QueuedTasks, spelling: str) -> None:
+    app = application(queue)
+    secret = ""
+
+    def may_see(_: Any, id: str) -> bool:
+        return id != secret
+
+    app.include_router(taskyard_fastapi.router(allow=may_see), prefix="/tasks")
+    app.include_router(taskyard_fastapi.task_router(allow=may_see))
+    with TestClient(app) as client:
+        secret, other = client.post("/dep").json(), client.post("/dep").json()
+        assert client.get(f"/tasks/{other}").status_code == client.get(f"/task/{other}").status_code == 200
+        for text in (secret, secret.upper(), secret.replace("-", "")):
+            asked = spelling.format(text)
+            for path in (f"/tasks/{asked}", f"/tasks/{asked}/logs", f"/task/{asked}", f"/tasks/events?ids={asked}"):
+                assert client.get(path).status_code in (403, 404), path
+            for path in (f"/tasks/{asked}/cancel", f"/task/{asked}/cancel"):
+                assert client.post(path).status_code in (403, 404), path
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .sleep. was never awaited")
+@pytest.mark.parametrize("answer", ["no", (False, "no"), JSONResponse("no", 403), NotImplemented])
+def test_only_true_allows(queue: QueuedTasks, answer: Any) -> None:
+    async def forgets_to_await(_: Any, id: str) -> Any:
+        return asyncio.sleep(0, False)
+
+    for allow in (lambda _, id: answer, forgets_to_await):
+        app = application(queue)
+        app.include_router(taskyard_fastapi.router(allow=allow), prefix="/tasks")
+        app.include_router(taskyard_fastapi.task_router(allow=allow))
+        with TestClient(app, raise_server_exceptions=False) as client:
+            id = client.post("/dep").json()
+            for path in (f"/tasks/{id}", f"/task/{id}"):
+                assert client.get(path).status_code == 500, path
+    app = application(queue)
+    app.include_router(taskyard_fastapi.task_router(allow=lambda _, id: None))  # type: ignore[arg-type, return-value]
+    with TestClient(app) as client:
+        assert client.get(f"/task/{client.post('/dep').json()}").status_code == 403
+
+
+def test_what_allow_raises_of_the_queue_is_answered(queue: QueuedTasks) -> None:
+    app = application(queue)
+
+    async def may_see(_: Any, id: str) -> bool:
+        return bool((await queue.get(id).get_context()).get("owner"))
+
+    app.include_router(taskyard_fastapi.router(allow=may_see), prefix="/tasks")
+    app.include_router(taskyard_fastapi.task_router(allow=may_see))
+    with TestClient(app) as client:
+        for id in (str(uuid.uuid4()), "nonsense"):
+            for path in (f"/tasks/{id}", f"/task/{id}"):
+                assert client.get(path).status_code == 404, path
+        assert client.get(f"/tasks/{client.post('/dep').json()}").status_code == 403
+
+
+def test_a_database_that_fails_is_no_fault_of_the_client() -> None:
+    for error in (errors.QueueUnavailable(), errors.DatabaseError(), errors.ShutDown()):
+        assert events.status_of(error) == 503
+    assert (events.status_of(errors.WrongState()), events.status_of(errors.TaskNotFound())) == (409, 404)
+    assert events.status_of(errors.SettingError()) == 500
 
 
 def test_plain_starlette_waits_by_a_middleware(queue: QueuedTasks) -> None:

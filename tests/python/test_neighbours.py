@@ -181,6 +181,33 @@ def test_a_cancellation_that_nobody_asked_for_is_not_the_bodys_fault(project: Pr
     assert server.stop() == 0, server.output
 
 
+def test_a_neighbour_that_is_cancelled_before_its_first_step_runs_once_more(project: Project) -> None:
+    project.write(
+        "app.py",
+        """
+        import asyncio
+
+        async def cancels_all():
+            for task in asyncio.all_tasks():
+                if task is not asyncio.current_task():
+                    task.cancel()
+            return "went on"
+
+        async def innocent(number):
+            return number
+        """,
+    )
+    culprit, *innocents = project.add(
+        "app.cancels_all", *(f"app.innocent, {number}, max_retries=0, timeout=0" for number in range(4))
+    )
+    server = project.server("--workers=1", "--concurrency=10", app="app")
+    assert project.ended(culprit)["result"] == "went on"
+    for number, id in enumerate(innocents):
+        task = project.ended(id)
+        assert (task["state"], task["result"], counts(task)) == ("done", number, NOTHING), task
+    assert server.stop() == 0, server.output
+
+
 def test_workers_in_the_applications_process_end_with_it_and_only_the_culprit_pays(project: Project) -> None:
     (innocent,) = add(project, "")[:1]
     (culprit,) = project.add("app.gathers, 'exit', max_retries=0")

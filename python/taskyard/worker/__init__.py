@@ -290,10 +290,18 @@ class Worker:
         # Out before any of them begins, whatever they do.
         self.channel.started([running.slot for running, _ in begun])
         for running, target in begun:
-            self._begin(self._attempt(running, target), running)
+            task = self._begin(self._attempt(running, target), running)
+            if not running.has_begun:
+                task.add_done_callback(functools.partial(self._unbegun, running, target))
 
-    def _begin(self, coroutine: Any, running: Running) -> None:
-        running.task = begin(self.loop, coroutine, self._context.copy())
+    def _begin(self, coroutine: Any, running: Running) -> asyncio.Task[None]:
+        running.task = task = begin(self.loop, coroutine, self._context.copy())
+        return task
+
+    def _unbegun(self, running: Running, target: Target, task: asyncio.Task[None]) -> None:
+        """Reports an attempt that was cancelled before its first step, by whoever cancels all tasks of the loop."""
+        if not running.has_begun:
+            self._report(running, target, b"null", asyncio.CancelledError(), "running")
 
     # --------------------------------------------------------------------------------------------------- running
 

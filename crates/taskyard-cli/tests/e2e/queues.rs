@@ -106,6 +106,18 @@ fn an_order_that_cannot_be_meant_is_refused() {
 }
 
 #[test]
+fn a_queues_name_may_be_as_long_as_the_settings_say() {
+    let place = Place::new();
+    let name = "q".repeat(300);
+    for command in [&["pause"][..], &["resume"], &["limit", "2"], &["rate", "5/s"]] {
+        let arguments = [&["queue", command[0], &name], &command[1..]].concat();
+        let said = place.run(&arguments);
+        assert!(said.code != 0 && said.stderr.contains("255"), "{command:?}: {said:?}");
+        place.ok(&[&["--set", "name_bytes_max=300"], &arguments[..]].concat());
+    }
+}
+
+#[test]
 fn one_picture_of_everything() {
     let place = Place::new();
     add(&place, &["--args", "[]", "--queue", "mail"]);

@@ -1,7 +1,7 @@
 //! `queue pause`, `queue resume`, `queue limit`, `queue rate`: what is kept about one queue.
 
 use clap::Args;
-use taskyard::{Limits, Rate};
+use taskyard::Rate;
 
 use crate::failure::Failure;
 use crate::session::{Access, Session};
@@ -57,13 +57,13 @@ fn rate(text: &str) -> Result<GivenRate, String> {
     }
 }
 
-fn check(name: &str) -> Result<(), Failure> {
-    Ok(Limits::default().check_name("queue", name)?)
+fn check(session: &Session, name: &str) -> Result<(), Failure> {
+    Ok(session.settings().limits.check_name("queue", name)?)
 }
 
 impl Lane {
     pub(super) async fn pause(&self, session: &Session, paused: bool) -> Result<u8, Failure> {
-        check(&self.queue)?;
+        check(session, &self.queue)?;
         let store = session.store(Access::Create).await?;
         store.set_paused(&self.queue, paused).await?;
         let out = session.out();
@@ -80,7 +80,7 @@ impl Lane {
 
 impl Limit {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        check(&self.queue)?;
+        check(session, &self.queue)?;
         let store = session.store(Access::Create).await?;
         store.set_concurrency(&self.queue, self.running_max.0).await?;
         let out = session.out();
