@@ -21,7 +21,7 @@ from .. import _codec, _core, _hooks, _identity, _port, _resolve
 from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Filled, Running, current
 from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _executor, _fit
-from ._attempt_task import begin
+from ._attempt_task import begin, report_unbegun
 from ._parents import Parents
 from ._seats import Seats
 from ._target import LOCAL, Target, load, placed, target_of
@@ -247,8 +247,7 @@ class Worker:
 
     def _undeclared(self, kind: str, restricted: bool) -> str | None:
         """Why a kind may not run here although there is such a function: the reason under which its tasks are parked."""
-        name = self._name(kind) or ""
-        if not (restricted or self.settings.get("only_declared")) or self.functions.is_declared(name):
+        if not (restricted or self.settings.get("only_declared")) or self.functions.is_declared(self._name(kind) or ""):
             return None
         return f"`{kind}`{BY_ROLE if restricted else BY_SETTING}"
 
@@ -290,18 +289,11 @@ class Worker:
         # Out before any of them begins, whatever they do.
         self.channel.started([running.slot for running, _ in begun])
         for running, target in begun:
-            task = self._begin(self._attempt(running, target), running)
-            if not running.has_begun:
-                task.add_done_callback(functools.partial(self._unbegun, running, target))
+            self._begin(self._attempt(running, target), running)
+            report_unbegun(running, functools.partial(self._report, running, target, b"null"))
 
-    def _begin(self, coroutine: Any, running: Running) -> asyncio.Task[None]:
-        running.task = task = begin(self.loop, coroutine, self._context.copy())
-        return task
-
-    def _unbegun(self, running: Running, target: Target, task: asyncio.Task[None]) -> None:
-        """Reports an attempt that was cancelled before its first step, by whoever cancels all tasks of the loop."""
-        if not running.has_begun:
-            self._report(running, target, b"null", asyncio.CancelledError(), "running")
+    def _begin(self, coroutine: Any, running: Running) -> None:
+        running.task = begin(self.loop, coroutine, self._context.copy())
 
     # --------------------------------------------------------------------------------------------------- running
 

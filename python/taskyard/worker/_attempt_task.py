@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .._running import Running
 
 if sys.version_info >= (3, 12):
 
@@ -24,3 +28,11 @@ else:
     def begin(loop: asyncio.AbstractEventLoop, coroutine: Any, context: contextvars.Context) -> asyncio.Task[None]:
         """Starts it; its first step is taken at once where Python can do that."""
         return context.run(loop.create_task, coroutine)
+
+
+def report_unbegun(running: Running, report: Callable[[BaseException, str], None]) -> None:
+    """Reports an attempt that is cancelled before its first step, by whoever cancels all tasks of the loop."""
+    if running.has_begun:
+        return
+    assert running.task is not None
+    running.task.add_done_callback(lambda _: None if running.has_begun else report(asyncio.CancelledError(), "running"))
