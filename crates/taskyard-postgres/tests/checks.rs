@@ -195,7 +195,7 @@ async fn tags_of_two_dimensions_are_refused() {
         assert_eq!((code.as_str(), message.contains("tag")), ("22023", true), "{message}");
         // Written around the door, they are flagged.
         let added = task();
-        store.add(&[added.clone()]).await.unwrap();
+        store.add(std::slice::from_ref(&added)).await.unwrap();
         client
             .batch_execute(&format!("UPDATE taskyard.task SET tags = {tags} WHERE id = '{}'", added.id))
             .await
