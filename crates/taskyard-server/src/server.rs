@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use taskyard_core::failpoint;
 use taskyard_core::store::{Serves, Store};
 use taskyard_core::{Client, Error, Result, ServerId};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -58,18 +59,17 @@ impl Server {
         registry.check()?;
         config.check()?;
         panics::watch_places();
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| thread_error(&error))?;
+        let runtime = OwnRuntime::new()?;
         let id = ServerId::generate();
         let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client));
         let serves = engine.serves();
         enter(store.as_ref(), id, &engine.settings.get(), &serves).await?;
         let mut executors: Vec<Box<dyn Executor>> = Vec::new();
         if engine.settings.get().lanes {
-            executors.push(Box::new(Pool::new(engine.clone(), runtime.handle().clone())));
+            executors.push(Box::new(Pool::new(engine.clone(), runtime.get().handle().clone())));
         }
         if let Some(command) = engine.settings.get().children.clone() {
-            executors.push(Box::new(Children::new(engine.clone(), command, runtime.handle().clone())));
+            executors.push(Box::new(Children::new(engine.clone(), command, runtime.get().handle().clone())));
         }
         let state = Arc::new(State::new(engine, store, executors, id));
         state.say(id, serves);
@@ -80,19 +80,41 @@ impl Server {
         std::thread::Builder::new()
             .name("taskyard-server".into())
             .spawn(move || {
-                let exit = runtime.block_on(live(&loops, &stop_beat));
+                let exit = runtime.get().block_on(live(&loops, &stop_beat));
                 stop_beat.send_replace(true);
                 for executor in &loops.executors {
                     executor.close();
                 }
                 loops.engine.records.take();
                 loops.engine.ends.take();
-                runtime.shutdown_background();
+                drop(runtime);
                 exit_tx.send_replace(Some(exit));
             })
             .map_err(|error| thread_error(&error))?;
         tracing::info!(server = %id, "the server is running");
         Ok(ServerHandle { state, exit })
+    }
+}
+
+/// The runtime of the server's own thread. It may be dropped within another one, as a runtime may not that waits for its threads.
+struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    fn new() -> Result<Self> {
+        let made = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Self(Some(made.map_err(|error| thread_error(&error))?)))
+    }
+
+    fn get(&self) -> &Runtime {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use taskyard_core::{Error, TaskRef, TaskState, WaitReason};
 use taskyard_server::{Registry, Server};
 
+use crate::bodies::registry;
 use crate::world::{World, eventually, quick, within};
 
 #[tokio::test]
@@ -92,4 +93,12 @@ async fn two_functions_of_one_kind_are_refused_at_the_start() {
     let error = Server::start(world.store.clone(), world.client.clone(), registry, quick()).await.unwrap_err();
     assert!(error.to_string().contains("a.rs:1"), "{error}");
     assert!(world.store.servers().await.unwrap().is_empty(), "it never entered");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_entered_is_an_error() {
+    let world = World::new().await;
+    world.store.close().await;
+    let started = Server::start(world.store.clone(), world.client.clone(), registry(&world.stage), quick()).await;
+    assert!(matches!(started, Err(Error::ShutDown(_))), "{started:?}");
 }
