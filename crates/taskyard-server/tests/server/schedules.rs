@@ -44,14 +44,18 @@ async fn its_times_are_kept_and_its_runs_are_history() {
         world.runs("often").await.iter().filter(|run| run.state == Some(TaskState::Done)).count() >= 2
     })
     .await;
+    let mut least = i128::MAX;
     for (at, run) in world.runs("often").await.iter().take(2).enumerate() {
         let due = record.created_at.checked_add(Duration::from_secs(at as u64 + 1)).unwrap();
         assert_eq!((run.fire_at, run.outcome), (due, RunOutcome::Enqueued));
         let late = run.created_at.duration_since(due).as_millis();
         assert!((0..10_000).contains(&late), "decided {late} ms after its time");
+        least = least.min(late);
         let context = world.client.get::<String>(run.task.unwrap()).get_context().await.unwrap();
         assert_eq!(context["schedule"]["name"], "often");
     }
+    // A busy machine may delay one of them.
+    assert!(least < 200, "decided at least {least} ms after its time");
 }
 
 #[tokio::test]
@@ -61,13 +65,16 @@ async fn what_another_process_changes_is_in_force_within_a_second() {
     let other = taskyard_core::Client::new(world.database.open().await, Default::default());
     // Known to the server long before it is due.
     other.add_schedule(Schedule::new("rare", "@yearly", echo())).await.unwrap();
+    let mut least = Duration::MAX;
     for (at, rule) in ["@after 0.3s", "@after 0.2s", "@after 0.1s"].into_iter().enumerate() {
         let began = Instant::now();
         let added = other.add_schedule(Schedule::new("rare", rule, echo())).await.unwrap();
         assert_eq!(added.put, SchedulePut::Replaced);
         world.until_enqueued("rare", at + 1).await;
         assert!(began.elapsed() < SOON, "{rule}: {:?}", began.elapsed());
+        least = least.min(began.elapsed());
     }
+    assert!(least < Duration::from_millis(1_300), "the quickest took {least:?}");
     other.add_schedule(Schedule::every("often", Duration::from_secs(1), echo())).await.unwrap();
     world.until_enqueued("often", 1).await;
     assert!(other.pause_schedule("often").await.unwrap());
