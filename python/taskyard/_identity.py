@@ -88,7 +88,7 @@ def _walk(module: Any, qualname: str) -> Any:
 
 
 def _stands(module: Any, qualname: str) -> Any:
-    """What stands under a name."""
+    """Returns the attribute that a qualified name of a module refers to, without unwrapping it; None if there is none."""
     found = module
     for part in qualname.split("."):
         found = getattr(found, "__dict__", {}).get(part)

@@ -500,7 +500,7 @@ class TaskRoutes:
         request = _request.of(None) or _request.Request(is_http=False)
         try:
             id = stored_id(id)
-            # What `allow` asks the queue is bounded, too.
+            # `allow` may query the queue itself, so it runs under the same time limit.
             with _request.serving(request):
                 if not await is_allowed(self.allow, asker, id):
                     return Answer(403, {"detail": NOT_YOURS})

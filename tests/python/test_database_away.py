@@ -190,7 +190,7 @@ def test_every_request_is_answered(own_cluster: Cluster, monkeypatch: pytest.Mon
 
 
 def test_what_a_websocket_has_added_waits_for_the_database(own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no response that could refuse."""
+    """A websocket has no response that could report a failure."""
     monkeypatch.setattr(_request, "WAIT_MAX", 0.5)
     queue = QueuedTasks(database=own_cluster.create("websocket"))
     before = _port.use(queue._own)

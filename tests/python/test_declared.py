@@ -82,7 +82,7 @@ BORROWED = """
     def admin():
         return "as it stands"
 
-    # What is wrapped around a function has its name, and is not what stands under it.
+    # The wrapper copies the function's name, but that name still refers to the function itself.
     run = task(guard(subprocess.getoutput))
     safe = task(queue="slow", max_retries=9)(guard(admin))
 

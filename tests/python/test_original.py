@@ -157,7 +157,7 @@ def test_tasks_of_a_killed_server_resume_under_the_same_name(project: Project) -
 
 
 def freeze(server: Process, project: Project) -> None:
-    """Stops a server, but not within a transaction: on SQLite nobody else could write."""
+    """Suspends a server between two transactions: on SQLite an open one would block every other writer."""
 
     def look() -> bool:
         server.signal(signal.SIGSTOP)

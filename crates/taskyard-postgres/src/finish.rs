@@ -17,8 +17,8 @@ use crate::pool::{Interrupted, Role, rerunning};
 use crate::row::{get, state};
 use crate::store::Inner;
 
-// The limit for locks is set by an argument, and so before the function runs. In one statement it costs no round trip, and it ends
-// with the statement's transaction, so that it is nobody else's behind a pooler.
+// Arguments are evaluated before the function is called, so `lock_timeout` is set when it runs, without another round trip. The
+// setting is local to the transaction: behind a connection pooler it does not leak into another client's session.
 const DONE: &str = "SELECT place, reply, state FROM taskyard.task_finish_done($1, $2, $3, \
                     CASE WHEN pg_catalog.set_config('lock_timeout', $5, true) IS NOT NULL THEN $4 END)";
 const ANY: &str = "SELECT place, reply, state FROM taskyard.task_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \

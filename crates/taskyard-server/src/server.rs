@@ -96,7 +96,7 @@ impl Server {
     }
 }
 
-/// The runtime of the server's own thread. It may be dropped within another one, as a runtime may not that waits for its threads.
+/// The runtime of the server's own thread. Unlike [`Runtime`], which waits for its threads, it may be dropped in async code.
 struct OwnRuntime(Option<Runtime>);
 
 impl OwnRuntime {

@@ -31,7 +31,8 @@ else:
 
 
 def report_unbegun(running: Running, report: Callable[[BaseException, str], None]) -> None:
-    """Reports an attempt that is cancelled before its first step, by whoever cancels all tasks of the loop."""
+    """Reports an attempt whose asyncio task is cancelled before its first step, as when another body cancels every task of
+    the loop."""
     if running.has_begun:
         return
     assert running.task is not None

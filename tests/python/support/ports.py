@@ -24,7 +24,7 @@ _ports = itertools.cycle(_share())
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Returns a port on which nothing is listening."""
     for port in itertools.islice(_ports, _SHARE):
         with socket.socket() as found:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
