@@ -25,7 +25,8 @@ use watchdog::Watchdog;
 /// How a cluster is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterOptions {
-    /// Write through to the disk (`fsync`), as production does. Off by default: only crash tests need it.
+    /// Write through to the disk (`fsync`), as production does. Off by default: only crash tests need it, and the
+    /// data then lie in memory where it has room.
     pub durable: bool,
     /// Further lines of postgresql.conf; they win over ours.
     pub settings: Vec<(String, String)>,
@@ -68,7 +69,7 @@ impl Cluster {
     #[must_use]
     pub fn start_with(options: &ClusterOptions) -> Self {
         let binaries = Binaries::find().unwrap_or_else(|problem| panic!("{problem}"));
-        let directory = binaries.make_directory();
+        let directory = binaries.make_directory(options.durable);
         let watchdog = Watchdog::over(&directory);
         let data = directory.join("data");
         let mut initdb = binaries.command("initdb");
@@ -284,12 +285,12 @@ impl Cluster {
             "max_connections = 300".into(),
             "shared_buffers = '64MB'".into(),
             "jit = off".into(),
-            "max_wal_size = '2GB'".into(),
             "log_min_messages = warning".into(),
             "timezone = 'UTC'".into(),
         ];
         if !options.durable {
-            lines.extend(["fsync = off".into(), "full_page_writes = off".into()]);
+            // The log may lie in memory, and a checkpoint costs little.
+            lines.extend(["fsync = off", "full_page_writes = off", "max_wal_size = '512MB'"].map(String::from));
         }
         lines.extend(options.settings.iter().map(|(name, value)| format!("{name} = '{}'", value.replace('\'', "''"))));
         lines.join("\n") + "\n"

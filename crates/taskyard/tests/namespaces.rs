@@ -87,7 +87,7 @@ async fn two_programs_of_the_same_functions_run_their_own() {
         assert_eq!(shop.kind_of(text), format!("{owner}/namespaces::report"));
     }
     assert_eq!(shop.run_inline(report(5)).await.unwrap(), "shop 5");
-    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
     while deaths.lock().unwrap().len() < 2 && std::time::Instant::now() < until {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -108,7 +108,7 @@ async fn what_was_added_without_a_namespace_waits_for_a_server_without_one() {
     let old = plain.add(report(1)).await.unwrap();
     let server = shop.serve().await.unwrap();
     assert_eq!(shop.add(report(2)).await.unwrap().wait().await.unwrap(), "shop 2");
-    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
     let parked = loop {
         let record = old.record().await.unwrap();
         if record.state == TaskState::Waiting || std::time::Instant::now() > until {

@@ -196,7 +196,7 @@ async fn a_child_that_dies_amid_it_is_followed_by_another_and_not_for_ever() {
         assert_eq!(told, if deadly == 2 { vec![dead.id().to_string()] } else { Vec::new() });
         // And it is told no more.
         assert_eq!(child::tries(directory.path()), 3);
-        let alive = world.server(|config| config.lease = Duration::from_secs(30)).await;
+        let alive = world.server(|config| config.lease = Duration::from_secs(300)).await;
         let request = taskyard_core::store::DeadTake {
             server: alive.id(),
             runtime: Runtime::Python,

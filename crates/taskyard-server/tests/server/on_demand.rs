@@ -37,7 +37,7 @@ impl Taker {
                 (config.lanes, config.on_demand, config.children) = (false, true, Some(command));
                 (config.workers, config.workers_min, config.concurrency) = (1, 1, 1 << 20);
                 // As long as it lives: what is held here does not end by itself.
-                config.cancel_grace = Duration::from_secs(30);
+                config.cancel_grace = Duration::from_secs(300);
             })
             .await;
         let socket = Socket::from(within("a child is wanted", wanted.recv()).await.unwrap());

@@ -79,7 +79,7 @@ async fn the_exit_is_on_time_with_a_database_that_does_not_answer() {
 #[tokio::test]
 async fn work_goes_on_after_the_database_was_away() {
     let world = World::new().await;
-    let server = world.server(|config| config.lease = Duration::from_secs(30)).await;
+    let server = world.server(|config| config.lease = Duration::from_secs(300)).await;
     let task: TaskRef<u32> = world.add("hold", &(), |call| call);
     world.stage.seen("hold", 1).await;
     let blocked = world.database.block().await;

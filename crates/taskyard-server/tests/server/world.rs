@@ -13,7 +13,7 @@ use crate::bodies::{Stage, registry};
 use crate::database::Database;
 
 /// The longest a test waits for anything.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct World {
     pub store: Arc<dyn Store>,

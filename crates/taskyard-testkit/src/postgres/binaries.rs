@@ -82,9 +82,11 @@ impl Binaries {
     }
 
     /// A new directory that only the server's user can enter, with a path short enough for its socket.
-    pub(super) fn make_directory(&self) -> PathBuf {
+    ///
+    /// `lasting` is false where the data may lie in memory.
+    pub(super) fn make_directory(&self, lasting: bool) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let preferred = std::env::temp_dir();
+        let preferred = if lasting { std::env::temp_dir() } else { memory().unwrap_or_else(std::env::temp_dir) };
         let suits = preferred.as_os_str().len() <= DIRECTORY_BYTES_MAX - 30
             && (self.become_user.is_none() || everyone_may_enter(&preferred));
         let base = if suits { preferred } else { PathBuf::from("/tmp") };
@@ -109,6 +111,20 @@ impl Binaries {
             }
         }
     }
+}
+
+/// The file system in memory, where it has room for the databases of all tests of a process, some 4 GiB.
+///
+/// On a disk, hundreds of databases of a thousand files each delay all other tests while they are removed.
+fn memory() -> Option<PathBuf> {
+    const ROOM: u64 = 12 << 30;
+    let path = PathBuf::from("/dev/shm");
+    let system = rustix::fs::statvfs(&path).ok()?;
+    let available = std::fs::read_to_string("/proc/meminfo")
+        .ok()?
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok())?;
+    (system.f_bavail * system.f_frsize > ROOM && available > ROOM >> 10).then_some(path)
 }
 
 /// What a server needs.
