@@ -1,7 +1,7 @@
 //! No name in PostgreSQL's functions is resolved by the caller's search path, in which other roles may have planted code.
 //!
-//! Every function of `sql` sets its own path. Functions in SQL that the planner is to inline cannot: those are listed here, are
-//! called from functions that do, or name the schema of what is not exact in them. Statements of the engine itself, which stand
+//! Every function of `sql` sets its own path. Functions in SQL that the planner is to inline cannot, and the clock is called too
+//! often: those are listed here, are called from functions that do, or name the schema of what is not exact in them. Statements of the engine itself, which stand
 //! in files of their own, name the schema of every builtin function that is in [`POLYMORPHIC`].
 
 use std::fs;
@@ -11,9 +11,9 @@ use super::twins::files;
 
 const SOURCE: &str = "crates/taskyard-postgres/src/sql";
 const CLAUSE: &str = "SET search_path = pg_catalog, pg_temp";
-/// Functions that are inlined.
-const INLINED: [&str; 7] =
-    ["limit_of", "micros_until", "rate_free", "rate_missing", "shown_state", "task_is_leaf", "uuid7_from"];
+/// Functions that set none.
+const UNPINNED: [&str; 8] =
+    ["limit_of", "micros_until", "now", "rate_free", "rate_missing", "shown_state", "task_is_leaf", "uuid7_from"];
 /// Builtins that an overload of the exact types would hide.
 const POLYMORPHIC: [&str; 12] = [
     "array_agg",
@@ -38,7 +38,7 @@ pub fn check() -> std::io::Result<Vec<String>> {
         let shown = path.display();
         if text.contains("CREATE OR REPLACE FUNCTION") {
             problems.extend(unpinned(&text).map(|name| {
-                format!("{shown}: the function {name} has no `{CLAUSE}` (or, if it is to be inlined, no place in tidy/search_path.rs)")
+                format!("{shown}: the function {name} has no `{CLAUSE}` (or no place among those that need none, in tidy/search_path.rs)")
             }));
         } else if !text.contains("CREATE OR REPLACE VIEW") {
             problems.extend(unqualified(&text).map(|name| format!("{shown}: `{name}(`: write `pg_catalog.{name}(`")));
@@ -52,7 +52,7 @@ fn unpinned(text: &str) -> impl Iterator<Item = &str> {
     let heads = text.split("CREATE OR REPLACE FUNCTION ").skip(1).filter_map(|rest| rest.split_once("$$"));
     heads.filter_map(|(head, _)| {
         let name = head.split('(').next().unwrap_or_default().trim_start_matches("taskyard.").trim();
-        (!head.contains(CLAUSE) && !INLINED.contains(&name)).then_some(name)
+        (!head.contains(CLAUSE) && !UNPINNED.contains(&name)).then_some(name)
     })
 }
 

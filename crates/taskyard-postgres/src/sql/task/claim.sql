@@ -25,6 +25,10 @@ DECLARE
     v_size int;
     v_durable text := CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
         ELSE current_setting('synchronous_commit') END;
+    -- A crash may forget a claim: the tasks are enqueued again, and the tokens of the forgotten one, being random, fit no
+    -- later write. A completion waits for the disk, and with it for all that was claimed before it. A claim of a task that
+    -- may run only once waits for the disk: were it forgotten, the task would run again (flag 512 below).
+    v_setting text := set_config('synchronous_commit', 'off', true);
     v_build int;
     v_is_answered boolean;
     v_has_groups boolean;
@@ -34,10 +38,6 @@ DECLARE
     v_alone bigint[] := ARRAY[-1::bigint - p_runtime];
     v_ids uuid[];
 BEGIN
-    -- A crash may forget a claim: the tasks are enqueued again, and the tokens of the forgotten one, being random, fit no
-    -- later write. A completion waits for the disk, and with it for all that was claimed before it. A claim of a task that
-    -- may run only once waits for the disk: were it forgotten, the task would run again (flag 512 below).
-    PERFORM set_config('synchronous_commit', 'off', true);
     -- Conflicts with the lock of a rescue: a server that was declared dead claims nothing that the rescue did not see.
     SELECT s.builds[p_runtime + 1] INTO v_build FROM taskyard.server s
     WHERE s.id = p_server AND s.dead_at IS NULL AND s.lease_until > v_now FOR KEY SHARE;

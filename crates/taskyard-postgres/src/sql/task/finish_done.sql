@@ -23,8 +23,11 @@ BEGIN
     )
     SELECT array_agg(u.id), array_agg(u.id) FILTER (WHERE u.has_children), array_agg(u.id) FILTER (WHERE u.more)
     INTO v_applied, v_parents, v_more FROM u;
-    IF cardinality(p_closed) > 0 THEN
+    -- As claim_close, which a common end need not call.
+    IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM taskyard.claim_close(p_closed);
+    ELSIF cardinality(p_closed) > 0 THEN
+        DELETE FROM taskyard.claim k WHERE k.id = ANY(p_closed);
     END IF;
     IF EXISTS (SELECT FROM taskyard.signal) THEN
         DELETE FROM taskyard.signal s WHERE s.task_id = ANY(v_applied) AND s.token = ANY(p_tokens);
