@@ -22,7 +22,7 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import _restore
+from . import _dataclasses, _enums, _restore
 from ._references import is_reference, places, reference
 from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid, TaskyardError
 
@@ -143,11 +143,11 @@ class Encoder:
         if cls is set or cls is frozenset:
             return {f"${cls.__name__}": [self.value(item, f"an item of {path}", depth + 1) for item in value]}
         if isinstance(value, enum.Enum):
-            return self._enum(value, cls, path)
+            return {"$enum": [self._findable(cls, path), _enums.stored(value, lambda number: self.value(number, path, 1))]}
         if isinstance(value, tuple) and hasattr(cls, "_fields") and cls.__bases__ == (tuple,):
             items = [self.value(item, f"{path}.{field}", depth + 2) for field, item in zip(cls._fields, value, strict=True)]
             return {"$namedtuple": [self._findable(cls, path), items, list(cls._fields)]}
-        if dataclasses.is_dataclass(cls):
+        if dataclasses.is_dataclass(cls) and (not self.dill or _dataclasses.is_whole(cls)):
             return self._dataclass(value, cls, path, depth)
         if _is_pydantic(cls):
             return self._pydantic(value, cls, path, depth)
@@ -160,14 +160,13 @@ class Encoder:
             hint=f"teach it with taskyard.register_serializer(cls, encode, decode){self.otherwise}",
         )
 
-    def _enum(self, value: enum.Enum, cls: type, path: str) -> Any:
-        name = value.name
-        # A combination of flags has no name of its own.
-        if name is None or cls.__members__.get(name) is not value:  # type: ignore[attr-defined]
-            return {"$enum": [self._findable(cls, path), {"value": self.value(value.value, path, 1)}]}
-        return {"$enum": [self._findable(cls, path), name]}
-
     def _dataclass(self, value: Any, cls: type, path: str, depth: int) -> Any:
+        if not _dataclasses.is_whole(cls):
+            raise NotSerializable(
+                f"{path} is a {class_name(cls).replace(':', '.')}, a dataclass derived from a built-in class, whose own "
+                "contents would be lost",
+                hint=f"teach it with taskyard.register_serializer(cls, encode, decode){self.otherwise}",
+            )
         names = [field.name for field in dataclasses.fields(value)]
         further = set(getattr(value, "__dict__", ())) - set(names)
         if further:
@@ -323,14 +322,7 @@ class Decoder:
 
     def _enum(self, item: Any) -> Any:
         cls = self._class(item[0], lambda cls: issubclass(cls, enum.Enum), "enum")
-        if isinstance(item[1], dict):
-            return cls(self.value(item[1]["value"]))
-        name = _restore.aliases_of(cls).get(item[1], item[1])
-        if name not in cls.__members__:
-            raise InvalidArgument(
-                f"a stored value is `{item[1]}` of the enum `{item[0]}`, which has no such member", hint=_restore.ALIAS
-            )
-        return cls[name]
+        return _enums.restored(cls, item[0], item[1], self.value)
 
     def _namedtuple(self, item: Any) -> Any:
         cls = self._class(item[0], lambda cls: issubclass(cls, tuple) and hasattr(cls, "_fields"), "named tuple")
@@ -338,24 +330,9 @@ class Decoder:
 
     def _dataclass(self, item: Any) -> Any:
         cls = self._class(item[0], dataclasses.is_dataclass, "dataclass")
-        fields = {field.name: field for field in dataclasses.fields(cls)}
         given = {name: self.value(each) for name, each in item[1].items()}
-        stored = _restore.by_field(cls, item[0], given, fields)
-        made = object.__new__(cls)
-        # What was stored is put back as it was, and nothing of the class runs; what is new is as the class says.
-        for name, field in fields.items():
-            if name in stored:
-                value = stored[name]
-            elif field.default is not dataclasses.MISSING:
-                value = field.default
-            elif field.default_factory is not dataclasses.MISSING:
-                value = field.default_factory()
-            elif not field.init:
-                value = getattr(cls(**{each: stored[each] for each in stored if fields[each].init}), name)
-            else:
-                raise _restore.missing(item[0], name)
-            object.__setattr__(made, name, value)
-        return made
+        fields = {field.name for field in dataclasses.fields(cls)}
+        return _dataclasses.restored(cls, item[0], _restore.by_field(cls, item[0], given, fields))
 
     def _pydantic(self, item: Any) -> Any:
         cls = self._class(item[0], _is_pydantic, "model")

@@ -1,4 +1,7 @@
-"""Stored values of classes that may have changed since: fields by their names, new ones as the class says."""
+"""Stored values of classes that may have changed since: fields by their names, new ones as the class says.
+
+Models of pydantic and named tuples are restored here, dataclasses in ``_dataclasses``, enums in ``_enums``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import functools
 import inspect
 import typing
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from .errors import InvalidArgument
@@ -80,7 +84,8 @@ def model(cls: Any, stored: dict[str, Any], extra: dict[str, Any], was_set: set[
     """A model made of stored values; no validator runs for what fits already.
 
     Values were validated when they were made, and a validator may take the text only that they were made of, or compare with
-    the clock. Fields that are new, or that have another type or other limits now, are validated by their own rules.
+    the clock. Fields that are new, or that have another type or other limits now, are validated by their own rules. If there
+    are new ones the rules of the whole model run, too (``model_validator``, ``model_post_init``), as they may set these.
     ``given`` are the names by which the values were stored.
     """
     values = _by_fields(cls, stored)
@@ -93,31 +98,38 @@ def model(cls: Any, stored: dict[str, Any], extra: dict[str, Any], was_set: set[
     names = {name for name in values if name in was_set or name not in given}
     names |= {name for name in further if allows == "allow" and name in was_set}
     fits = {name for name, value in values.items() if _fits(cls, name, value, name in names)}
-    own = values
-    if len(fits) < len(cls.model_fields):
-        own, more = _refreshed(cls, values, further, fits)
-        names |= more - values.keys()
-    made = cls.__new__(cls)
-    made.__dict__.update({name: own[name] for name in cls.model_fields if name in own})
+    if values.keys() != cls.model_fields.keys():
+        made = _by_rules(cls, values, further, fits)
+        # The stored values stay what they were, whatever the rules of the whole model made of them.
+        made.__dict__.update({name: values[name] for name in fits})
+        names |= made.__pydantic_fields_set__ - values.keys() - further.keys()
+        further = {**(made.__pydantic_extra__ or {}), **further}
+    else:
+        own = values
+        if len(fits) < len(values):
+            own, more = _refreshed(cls, values, further, fits)
+            names |= more - values.keys()
+        made = cls.__new__(cls)
+        made.__dict__.update(own)
+        object.__setattr__(made, "__pydantic_private__", None)
+        if cls.__private_attributes__:
+            made.model_post_init(None)  # sets private attributes, and may change fields: these are put back
+            made.__dict__.update(own)
     object.__setattr__(made, "__pydantic_fields_set__", set(names))
     object.__setattr__(made, "__pydantic_extra__", further if allows == "allow" else None)
-    object.__setattr__(made, "__pydantic_private__", None)
-    if cls.__private_attributes__:
-        made.model_post_init(None)  # sets private attributes, and may change fields: these are put back
-        made.__dict__.update({name: own[name] for name in cls.model_fields if name in own})
     return made
 
 
 def _refreshed(
     cls: Any, values: dict[str, Any], further: dict[str, Any], fits: set[str]
 ) -> tuple[dict[str, Any], set[str]]:
-    """The fields of a class that changed, and which of them its rules set."""
+    """The fields of a class that has other types or limits now, and which of them its rules set."""
     import pydantic
 
     try:
         if issubclass(cls, pydantic.RootModel):
             return validated(cls, values).__dict__, set()
-        own, names = _validated_fields(cls, values, fits)
+        own, _, names = _Rules(cls, fits).of_fields().validate_python(values)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         # A validator of the whole model may know how to read what was stored. Other versions of pydantic may describe models in
         # another way: then the whole model is validated, too.
@@ -127,6 +139,38 @@ def _refreshed(
             raise error from None
         own, names = made.__dict__, made.__pydantic_fields_set__
     return {**own, **{name: values[name] for name in fits}}, names
+
+
+def _by_rules(cls: Any, values: dict[str, Any], further: dict[str, Any], fits: set[str]) -> Any:
+    """A model that has further fields now, made by all its rules but those of the fields that fit."""
+    import pydantic
+
+    given = {**further, **values}
+    if issubclass(cls, pydantic.RootModel):
+        raise ValueError("it has no value")
+    try:
+        rules = _Rules(cls, fits).of_all()
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return validated(cls, given)  # other versions of pydantic may describe models in another way
+    return rules.validate_python(given)
+
+
+def is_pydantic_dataclass(cls: type) -> bool:
+    """Whether pydantic itself made the dataclass, and its base at most."""
+    return "__pydantic_validator__" in cls.__dict__
+
+
+def dataclass(cls: Any, stored: dict[str, Any]) -> tuple[Any, set[str]]:
+    """An object of a dataclass of pydantic that has further fields now, made by all its rules but those of the stored fields
+    that fit, and which these are."""
+    from pydantic_core import ArgsKwargs
+
+    fits = {name for name, value in stored.items() if _fits(cls, name, value, True)}
+    try:
+        rules = _Rules(cls, fits).of_all()
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return cls(**stored), fits  # other versions of pydantic may describe dataclasses in another way
+    return rules.validate_python(ArgsKwargs((), stored)), fits
 
 
 def _by_fields(cls: Any, values: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +185,11 @@ def _by_fields(cls: Any, values: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _fields(cls: Any) -> dict[str, Any]:
+    found: dict[str, Any] = getattr(cls, "__pydantic_fields__" if dataclasses.is_dataclass(cls) else "model_fields")
+    return found
+
+
 _adapters: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
 
 
@@ -148,7 +197,7 @@ def _fits(cls: Any, name: str, value: Any, was_set: bool) -> bool:
     """Whether a stored value is one of the field's annotation as it stands, with its limits and without its functions."""
     import pydantic
 
-    field = cls.model_fields[name]
+    field = _fields(cls)[name]
     adapters = _adapters.setdefault(cls, {})
     try:
         if name not in adapters:
@@ -220,29 +269,98 @@ def _bare(hint: Any, metadata: tuple[Any, ...] = (), functions: bool = False) ->
 _UNION = type(int | None)
 
 
-def _validated_fields(cls: Any, values: dict[str, Any], fits: set[str]) -> tuple[dict[str, Any], set[str]]:
-    """Fields by their own rules, of which those that fit already have none; no rule of the whole model runs."""
-    from pydantic_core import SchemaValidator
+class _Rules:
+    """What pydantic knows of a model or dataclass, without the rules of stored fields that fit already."""
 
-    cls.model_rebuild()
-    schema: Any = cls.__pydantic_core_schema__
-    definitions: dict[str, Any] = {}
-    config: Any = None
-    while schema["type"] != "model-fields":
-        if schema["type"] == "definitions":
-            definitions.update({each["ref"]: each for each in schema["definitions"]})
+    def __init__(self, cls: Any, fits: set[str]) -> None:
+        import pydantic
+
+        if dataclasses.is_dataclass(cls):
+            pydantic.dataclasses.rebuild_dataclass(cls)  # type: ignore[arg-type]
+        else:
+            cls.model_rebuild()
+        self._cls = cls
+        self._fits = fits
+        self._definitions: dict[str, Any] = {}
+        self._config: Any = None
+
+    def of_fields(self) -> Any:
+        """A validator of the fields alone; no rule of the whole model runs."""
+        schema = self._walked(self._cls.__pydantic_core_schema__, lambda schema, inner: inner)
+        return self._validator({**schema, "model_name": self._cls.__name__})
+
+    def of_all(self) -> Any:
+        """A validator that makes an object by all rules of the class."""
+        return self._validator(self._walked(self._cls.__pydantic_core_schema__, self._whole))
+
+    def _validator(self, schema: Any) -> Any:
+        from pydantic_core import SchemaValidator
+
+        if self._definitions:
+            schema = {"type": "definitions", "schema": schema, "definitions": list(self._definitions.values())}
+        return SchemaValidator(schema, self._config)
+
+    def _walked(self, schema: Any, around: Callable[[Any, Any], Any]) -> Any:
+        """The schema of the fields, with each that stands around it as ``around`` gives it."""
+        kind = schema["type"]
+        if kind == "definitions":
+            self._definitions.update({each["ref"]: each for each in schema["definitions"]})
+            return self._walked(schema["schema"], around)
+        if kind == "definition-ref":
+            return self._walked(self._definitions[schema["schema_ref"]], around)
+        if kind == "model-fields":
+            fields = {name: self._field(name, field) for name, field in schema["fields"].items()}
+            return {**_without(schema, "ref"), "fields": fields}
+        if kind == "dataclass-args":
+            return {**_without(schema, "ref"), "fields": [self._field(field["name"], field) for field in schema["fields"]]}
+        if kind in ("model", "dataclass"):
+            self._config = schema.get("config")
+        return around(schema, self._walked(schema["schema"], around))
+
+    def _field(self, name: str, field: Any) -> Any:
+        own = _without(field, "validation_alias", "frozen")
+        return {**own, "schema": {"type": "any"}} if name in self._fits else own
+
+    def _whole(self, schema: Any, inner: Any) -> Any:
+        # Of a class that is complete pydantic takes the finished validator, whatever the schema says of its fields: the object
+        # is made here.
         if schema["type"] == "model":
-            config = schema.get("config")
-        schema = definitions[schema["schema_ref"]] if schema["type"] == "definition-ref" else schema["schema"]
-    fields = {}
-    for name, field in schema["fields"].items():
-        own = {key: value for key, value in field.items() if key not in ("validation_alias", "frozen")}
-        fields[name] = {**own, "schema": {"type": "any"}} if name in fits else own
-    wanted: Any = {"type": "model-fields", "fields": fields, "model_name": cls.__name__}
-    if definitions:
-        wanted = {"type": "definitions", "schema": wanted, "definitions": list(definitions.values())}
-    found, _, names = SchemaValidator(wanted, config).validate_python(values)
-    return found, names
+            if schema.get("custom_init"):
+                return schema  # its own `__init__` is how such objects are made
+            return _after(inner, functools.partial(_model_of, self._cls, schema))
+        if schema["type"] == "dataclass":
+            return _after(inner, functools.partial(_dataclass_of, self._cls, schema))
+        return {**_without(schema, "ref"), "schema": inner}
+
+
+def _without(schema: Any, *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key not in keys}
+
+
+def _after(schema: Any, function: Callable[[Any], Any]) -> Any:
+    return {"type": "function-after", "schema": schema, "function": {"type": "no-info", "function": function}}
+
+
+def _model_of(cls: Any, schema: Any, found: Any) -> Any:
+    fields, extra, names = found
+    made = cls.__new__(cls)
+    made.__dict__.update(fields)
+    object.__setattr__(made, "__pydantic_fields_set__", names)
+    object.__setattr__(made, "__pydantic_extra__", extra)
+    object.__setattr__(made, "__pydantic_private__", None)
+    if schema.get("post_init"):
+        getattr(made, schema["post_init"])(None)
+    return made
+
+
+def _dataclass_of(cls: Any, schema: Any, found: Any) -> Any:
+    fields, only_for_init = found
+    made = cls.__new__(cls)
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    if schema.get("post_init"):
+        made.__post_init__(*(only_for_init or ()))
+    return made
 
 
 def validated(cls: Any, values: dict[str, Any]) -> Any:

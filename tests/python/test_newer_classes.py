@@ -9,8 +9,9 @@ import functools
 from typing import Annotated, Any, NamedTuple
 
 import pydantic
+import pydantic.dataclasses
 import pytest
-from taskyard import InvalidArgument, register_aliases
+from taskyard import InvalidArgument, NotSerializable, register_aliases
 from taskyard._codec import Decoder, Encoder
 from taskyard.tasks import Task
 
@@ -245,6 +246,183 @@ def test_dataclasses() -> None:
         restored(encoded)
 
 
+def test_a_new_field_that_the_class_computes() -> None:
+    @define("D")
+    @dataclasses.dataclass
+    class D:
+        price: int
+        made: str = dataclasses.field(default="", init=False)
+
+    value = D(2)
+    value.made = "as it was"
+    encoded = stored(value)
+
+    @define("D")
+    @dataclasses.dataclass(slots=True)
+    class D:  # type: ignore[no-redef]
+        price: int
+        made: str = dataclasses.field(default="", init=False)
+        rate: int = 3
+        total: int = dataclasses.field(default=0, init=False)
+        tax: int | None = None
+        factor: dataclasses.InitVar[int] = 10
+
+        def __post_init__(self, factor: int) -> None:
+            self.made = "anew"
+            self.total = self.price * self.rate
+            self.tax = self.total * factor
+            self.price = 0
+
+    found = restored(encoded)
+    assert (found.price, found.made, found.rate, found.total, found.tax) == (2, "as it was", 3, 6, 60)  # type: ignore[attr-defined]
+    # Once it is stored by the new class nothing of that runs again.
+    found.total = 5  # type: ignore[attr-defined]
+    assert restored(stored(found)) == found
+
+    @define("D")
+    @dataclasses.dataclass
+    class D:  # type: ignore[no-redef]
+        price: int
+        made: str = ""
+        new: int = 1
+        factor: dataclasses.InitVar[int] = dataclasses.field(kw_only=True)
+
+        def __post_init__(self, factor: int) -> None: ...
+
+    with pytest.raises(InvalidArgument, match="`new`.*factor"):
+        restored(encoded)
+
+    @define("D")
+    @dataclasses.dataclass(init=False)
+    class D:  # type: ignore[no-redef]
+        price: int
+        made: str
+        total: int
+        several: list[int] = dataclasses.field(default_factory=list)
+
+        def __init__(self, price: int) -> None:
+            self.price, self.total = price, price + 1
+
+    found = restored(encoded)
+    assert (found.price, found.made, found.total, found.several) == (2, "as it was", 3, [])  # type: ignore[attr-defined]
+
+    @define("D")
+    @dataclasses.dataclass
+    class D:  # type: ignore[no-redef]
+        price: int
+        made: str
+        unset: int = dataclasses.field(init=False)
+
+    with pytest.raises(InvalidArgument, match="`unset`"):
+        restored(encoded)
+
+
+def test_a_dataclass_of_pydantic_with_new_fields() -> None:
+    @define("P")
+    @pydantic.dataclasses.dataclass
+    class P:
+        data: pydantic.Json[dict[str, Any]]
+        size: int = 1
+        kids: list[P] = dataclasses.field(default_factory=list)
+
+    encoded = stored(P(data='{"a": 1}', kids=[P(data="{}")]))  # type: ignore[arg-type]
+    assert restored(encoded).data == {"a": 1}
+
+    @define("P")
+    @pydantic.dataclasses.dataclass
+    class P:  # type: ignore[no-redef]
+        data: pydantic.Json[dict[str, Any]]
+        size: float = 1
+        kids: list[P] = dataclasses.field(default_factory=list)
+        x: int = pydantic.Field(default=3)
+        many: list[int] = pydantic.Field(default_factory=list)
+        total: int = dataclasses.field(default=0, init=False)
+
+        def __post_init__(self) -> None:
+            self.total = self.x + 1
+
+    found = restored(encoded)
+    assert (found.data, found.x, found.many, found.total) == ({"a": 1}, 3, [], 4)  # type: ignore[attr-defined]
+    assert (found.size, type(found.size), found.kids[0].total) == (1.0, float, 4)  # type: ignore[attr-defined]
+
+    @define("P")
+    @pydantic.dataclasses.dataclass
+    class P:  # type: ignore[no-redef]
+        data: pydantic.Json[dict[str, Any]]
+        size: int
+        kids: list[Any]
+        wanted: int = pydantic.Field(gt=1)
+
+    with pytest.raises(InvalidArgument, match="wanted"):
+        restored(encoded)
+
+
+def test_a_new_field_that_a_model_computes() -> None:
+    @define("M")
+    class M(pydantic.BaseModel):
+        data: pydantic.Json[dict[str, Any]]
+        price: int
+        kids: list[M] = []
+
+    encoded = stored(M(data='{"a": 1}', price=2, kids=[M(data="{}", price=1)]))  # type: ignore[arg-type]
+
+    @define("M")
+    class M(pydantic.BaseModel):  # type: ignore[no-redef]
+        model_config = pydantic.ConfigDict(frozen=True, extra="allow")
+        data: pydantic.Json[dict[str, Any]]
+        price: int
+        kids: list[M] = []
+        total: int = 0
+        tax: int = 0
+        named: str = ""
+        _kept: int = 0
+
+        @pydantic.model_validator(mode="before")
+        @classmethod
+        def names(cls, values: dict[str, Any]) -> dict[str, Any]:
+            return {**values, "named": f"for {values['price']}"}
+
+        @pydantic.model_validator(mode="after")
+        def sums(self) -> M:
+            self.__dict__.update(tax=self.total * 10, price=0)
+            return self
+
+        def model_post_init(self, context: Any) -> None:
+            self.__dict__["total"] = self.price + 1
+            self._kept = 7
+
+    found = restored(encoded)
+    assert (found.data, found.price, found.total, found.tax) == ({"a": 1}, 2, 3, 30)  # type: ignore[attr-defined]
+    assert (found.named, found._kept, found.kids[0].tax) == ("for 2", 7, 20)  # type: ignore[attr-defined]
+    assert found.model_fields_set == {"data", "price", "kids", "named"}
+
+    @define("M")
+    class M(pydantic.BaseModel):  # type: ignore[no-redef]
+        data: Any
+        price: int
+        kids: list[Any]
+        new: int = 0
+
+        def __init__(self, **values: Any) -> None:
+            super().__init__(**{"new": values["price"] + 5, **values})
+
+    assert restored(encoded).new == 7  # type: ignore[attr-defined]
+
+    @define("M")
+    class M(pydantic.BaseModel):  # type: ignore[no-redef]
+        data: Any
+        price: int
+        kids: list[Any]
+        new: int = 0
+
+        @pydantic.model_validator(mode="after")
+        def refuses(self) -> M:
+            raise ValueError("`new` is to be more than 0")
+
+    with pytest.raises(InvalidArgument, match="more than 0"):
+        restored(encoded)
+
+
 def test_named_tuples() -> None:
     @define("N")
     class N(NamedTuple):
@@ -307,6 +485,94 @@ def test_enums() -> None:
         restored(encoded)
     register_aliases(E, {"OLD": "NEW"})
     assert restored(encoded) is E.NEW
+
+
+def test_combinations_of_flags_are_stored_by_name() -> None:
+    @define("F")
+    class F(enum.Flag):
+        READ = 1
+        WRITE = 2
+        RUN = 4
+        BOTH = 3
+
+    values = {"two": F.READ | F.RUN, "none": F(0), "named": F.READ | F.WRITE, "all": ~F(0)}
+    encoded = stored(values)
+    assert encoded["two"] == {"$enum": [f"{__name__}:F", {"names": ["READ", "RUN"]}]}
+    assert restored(encoded) == values
+    by_number = {"$enum": [f"{__name__}:F", {"value": 5}]}
+    assert restored(by_number) == F.READ | F.RUN
+
+    @define("F")
+    class F(enum.Flag):  # type: ignore[no-redef]
+        RUN = 1
+        LIST = 2
+        WRITE = 4
+        READ = 8
+        BOTH = 12
+
+    assert restored(encoded) == {
+        "two": F.READ | F.RUN,
+        "none": F(0),
+        "named": F.READ | F.WRITE,
+        "all": F.READ | F.WRITE | F.RUN,
+    }
+
+    @define("F")
+    class F(enum.Flag):  # type: ignore[no-redef]
+        READ = 1
+        EXECUTE = 2
+
+    with pytest.raises(InvalidArgument, match="`RUN`"):
+        restored(encoded["two"])
+    register_aliases(F, {"RUN": "EXECUTE"})
+    assert restored(encoded["two"]) == F.READ | F.EXECUTE
+
+
+def test_bits_of_flags_that_have_no_name() -> None:
+    @define("I")
+    class I(enum.IntFlag):  # noqa: E742
+        READ = 1
+        WRITE = 6
+
+    for value in (I(8), I.READ | 8, I.WRITE | 32, I(4), I.READ | I.WRITE):
+        found = restored(stored(value))
+        assert found == value and type(found) is I
+    encoded = stored(I.READ | 8)
+
+    @define("I")
+    class I(enum.IntFlag):  # type: ignore[no-redef]  # noqa: E742
+        READ = 2
+        WRITE = 1
+
+    assert restored(encoded) == I.READ | 8
+
+    @define("I")
+    class I(enum.Flag):  # type: ignore[no-redef]  # noqa: E742
+        READ = 2
+
+    with pytest.raises(InvalidArgument, match="the bits 0x8"):
+        restored(encoded)
+
+
+@dataclasses.dataclass
+class Mapped(dict[str, int]):
+    a: int = 1
+
+
+@dataclasses.dataclass
+class Listed(list[int]):
+    a: int = 1
+
+
+@dataclasses.dataclass
+class Raised(Exception):
+    a: int = 1
+
+
+@pytest.mark.parametrize("cls", [Mapped, Listed, Raised])
+def test_a_dataclass_that_holds_more_than_its_fields(cls: type) -> None:
+    with pytest.raises(NotSerializable, match=f"(?s){cls.__name__}, a dataclass derived from a built-in class.*register_"):
+        stored({"it": cls()})
 
 
 def test_a_class_of_tasks_with_a_new_field() -> None:
