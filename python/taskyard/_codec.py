@@ -502,6 +502,8 @@ class Payload(NamedTuple):
     function: Any
     #: Where in ``args`` and ``kwargs`` of ours results stand that are plain JSON, to be fitted likewise.
     foreign: tuple[tuple[int | str, ...], ...] = ()
+    #: What the class of a task declared when it was stored; None if that was not stored.
+    fields: list[str] | None = None
 
 
 def may_refer(data: bytes) -> bool:
@@ -523,6 +525,9 @@ def decode_call(
     args, kwargs = payload.get("args") or [], payload.get("kwargs") or {}
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise InvalidArgument("in the payload `args` must be a list and `kwargs` an object")
+    fields = payload.get("fields")
+    if fields is not None and not isinstance(fields, list):
+        raise InvalidArgument("in the payload `fields` must be a list of names")
     decoder = Decoder(opened, results)
     try:
         return Payload(
@@ -531,6 +536,7 @@ def decode_call(
             payload.get("lang") == "python",
             payload.get("fn"),
             (*places(args, plain), *places(kwargs, plain)) if plain else (),
+            fields,
         )
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, binascii.Error) as error:
         if isinstance(error, TaskyardError):

@@ -32,6 +32,16 @@ def register_aliases(cls: type, names: dict[str, str]) -> None:
     _aliases.setdefault(cls, {}).update(names)
 
 
+def renamed(cls: type) -> dict[str, str]:
+    """The same, with what the fields of a dataclass say by their metadata."""
+    found = dict(aliases_of(cls))
+    if dataclasses.is_dataclass(cls):
+        found.update(
+            {field.metadata["alias"]: field.name for field in dataclasses.fields(cls) if "alias" in field.metadata}
+        )
+    return found
+
+
 def by_field(
     cls: type, name: str, given: dict[str, Any], fields: Any, further: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
@@ -39,14 +49,10 @@ def by_field(
     the class itself knows fields."""
     if given.keys() <= set(fields):
         return given
-    renamed = dict(aliases_of(cls))
-    if dataclasses.is_dataclass(cls):
-        renamed.update(
-            {field.metadata["alias"]: field.name for field in dataclasses.fields(cls) if "alias" in field.metadata}
-        )
+    aliases = renamed(cls)
     found: dict[str, Any] = {}
     for stored, value in given.items():
-        field = stored if stored in fields else renamed.get(stored, stored)
+        field = stored if stored in fields else aliases.get(stored, stored)
         if field not in fields and field not in further:
             raise InvalidArgument(f"a stored `{name}` has the field `{stored}`, which its class has no more", hint=ALIAS)
         found.setdefault(field, value)

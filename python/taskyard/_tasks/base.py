@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-import types
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
-from .. import _identity, _resolve
+from .. import _codec, _dataclasses, _identity, _resolve
 from .._options import OPTIONS
 from ..errors import FunctionRefused, InvalidArgument
 from .status import TaskError, TaskStatus
@@ -103,7 +102,9 @@ class Task(_identity.TaskClass):
 
     A subclass stands at the top of a module of the application. Its attributes are its payload: they are stored exactly,
     or ``enqueue`` refuses the one that cannot be, naming it; where the task runs, the object is rebuilt without its
-    ``__init__``. ``ProgressTracker`` attributes begin anew there. Keywords of the class are defaults of its options.
+    ``__init__``, unless that has got new parameters since, or a dataclass new fields: these the class itself sets. One that
+    is gone from the class is an error. ``ProgressTracker`` attributes begin anew there. Keywords of the class are defaults
+    of its options.
 
     ``execute`` may be async, or sync: then it runs on a thread. What it returns is the result; raising fails the attempt,
     and ``Retry``, ``Fail`` and ``Snooze`` say what is to happen next. ``super().__init__()`` need not be called.
@@ -160,19 +161,17 @@ class Task(_identity.TaskClass):
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> Any:
-        """An object made of what :meth:`to_payload` gave, without calling ``__init__``."""
-        task = object.__new__(cls)
+        """An object made of what :meth:`to_payload` gave, without calling ``__init__``. A dataclass that has further fields
+        now is called with what was stored, and sets these itself."""
+        if dataclasses.is_dataclass(cls):
+            fields = {field.name for field in dataclasses.fields(cls)}
+            stored = {name: value for name, value in payload.items() if name in fields}
+            task = _dataclasses.restored(cls, _codec.class_name(cls), stored)
+            payload = {name: value for name, value in payload.items() if name not in fields}
+        else:
+            task = object.__new__(cls)
         for name, value in payload.items():
             object.__setattr__(task, name, value)
-        if dataclasses.is_dataclass(cls):
-            # Of a field that is not in the payload; a plain default stands in the class, unless that has slots.
-            for field in dataclasses.fields(cls):
-                if field.name in payload:
-                    continue
-                if field.default_factory is not dataclasses.MISSING:
-                    object.__setattr__(task, field.name, field.default_factory())
-                elif field.default is not dataclasses.MISSING and _is_slot(cls, field.name):
-                    object.__setattr__(task, field.name, field.default)
         return task
 
     def __repr__(self) -> str:
@@ -194,7 +193,8 @@ def known_of(task: Task) -> Known:
         return found
 
 
-def _slots(cls: type) -> Iterator[str]:
+def slots_of(cls: type) -> Iterator[str]:
+    """The names of its slots, as attributes have them."""
     for base in cls.__mro__:
         if base is Task:
             continue
@@ -204,13 +204,9 @@ def _slots(cls: type) -> Iterator[str]:
                 yield name if not name.startswith("__") else f"_{base.__name__.lstrip('_')}{name}"
 
 
-def _is_slot(cls: type, name: str) -> bool:
-    return isinstance(inspect.getattr_static(cls, name, None), types.MemberDescriptorType)
-
-
 def attributes_of(task: Task) -> dict[str, Any]:
     """Its own attributes, by their names."""
-    found = {name: getattr(task, name) for name in _slots(type(task)) if hasattr(task, name)}
+    found = {name: getattr(task, name) for name in slots_of(type(task)) if hasattr(task, name)}
     found.update(task.__dict__)
     # What a claim put before the method of this name.
     found.pop("execute", None)

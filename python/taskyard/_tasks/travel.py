@@ -10,6 +10,7 @@ from typing import Any
 from .. import _codec, _identity, _running
 from ..errors import InvalidArgument, NotSerializable
 from ..progress import PLACE, ProgressTracker, StoredProgress
+from . import newer
 from .base import Task, attributes_of, is_task_class, kind_of, known_of
 from .status import TaskStatus
 
@@ -32,7 +33,10 @@ def encode(task: Task, nesting_max: int, dill: bool) -> tuple[bytes, list[_codec
                 hint="store its id, or give it as a parent: enqueue(task, parents=[other])",
             )
         encoded[key] = encoder.value(value, f"attribute `{key}` of {name}", 1)
-    return encoder.finish({"args": [], "kwargs": encoded, "lang": "python"})
+    made = {"args": [], "kwargs": encoded, "lang": "python"}
+    if not newer.has_own_payload(type(task)):
+        made["fields"] = newer.declared(type(task))
+    return encoder.finish(made)
 
 
 def describe(task: Task, defaults: dict[str, Any], options: dict[str, Any]) -> tuple[str, bytes, list[_codec.Blob]]:
@@ -113,7 +117,8 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None, namespace:
     else:
         try:
             # What a worker would refuse is no attribute of the object that is shown either.
-            task = rebuilt(cls, attributes if record["payload_encoded"] else _fitted(cls, attributes))
+            encoded = record["payload_encoded"]
+            task = rebuilt(cls, newer.current(cls, attributes, None) if encoded else _fitted(cls, attributes))
         except Exception:
             # What it looks like cannot be told; how it stands can.
             task = object.__new__(cls)

@@ -26,7 +26,7 @@ def arguments(function: Any, payload: Any) -> tuple[list[Any], dict[str, Any]]:
     """The arguments of a payload as the function takes them; raises ``InvalidArgument`` for what its caller may not give, and
     ``FunctionRefused`` for a function that cannot be run as it is meant."""
     args, kwargs = payload.args, payload.kwargs
-    if not payload.ours and (cls := CLASSES.get(function)) is not None:
+    if (cls := CLASSES.get(function)) is not None:
         return [], class_attributes(cls, payload)
     injected = _identity.shape(function).injected
     if not injected.isdisjoint(kwargs):
@@ -43,9 +43,11 @@ def class_attributes(cls: Any, payload: Any) -> dict[str, Any]:
     """The attributes of a task of this class that a payload holds."""
     if payload.args:
         raise InvalidArgument(f"{cls.__qualname__} is a class of tasks: its payload has arguments without names")
+    from .._tasks import newer
+
     _resolve.refuse_injection(cls.execute, f"{cls.__qualname__}.execute")
     kwargs: dict[str, Any] = payload.kwargs
-    return kwargs if payload.ours else attributes(cls, kwargs)
+    return newer.current(cls, kwargs, payload.fields) if payload.ours else attributes(cls, kwargs)
 
 
 def _names(names: Any) -> str:
