@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import pathlib
+import sys
 import typing
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Optional, TypedDict
 
 import psycopg
 import pydantic
@@ -17,7 +19,17 @@ from fastapi import Depends
 from pydantic import Field, StringConstraints
 from support.foreign import fitted, refused
 from support.project import Project
-from taskyard import INJECTED, FunctionRefused, Inject, InvalidArgument, QueuedTasks, TaskFailed, _identity, _resolve
+from taskyard import (
+    INJECTED,
+    FunctionRefused,
+    Inject,
+    InvalidArgument,
+    QueuedTasks,
+    TaskFailed,
+    _hints,
+    _identity,
+    _resolve,
+)
 from taskyard._codec import Payload
 from taskyard.worker import Embedded, _fit
 
@@ -89,6 +101,74 @@ def test_a_partial_and_what_is_wrapped() -> None:
     refused("amount", wrapped, 0, "a")
     refused("amount", functools.partial(pays, note="a"), 0)
     refused("note", functools.partial(pays, note="a"), 1, note=2)
+
+
+def test_a_wrapper_is_called_by_the_arguments_of_the_function() -> None:
+    def pays(amount: Positive, note: str = "") -> None: ...
+
+    @functools.wraps(pays)
+    def any_call(*args: Any, **kwargs: Any) -> None: ...
+
+    @functools.wraps(pays)
+    def takes_more(token: str, *args: Any, **kwargs: Any) -> None: ...
+
+    assert fitted(any_call, 1, note="a") == ([1], {"note": "a"})
+    for wrong in (any_call, takes_more):
+        with pytest.raises(InvalidArgument, match="__signature__"):
+            fitted(wrong, "token", amount=1)
+        with pytest.raises(InvalidArgument, match="token|missing"):
+            fitted(wrong, token="token", note="a")
+
+    def shown(token: str, amount: Positive) -> None: ...
+
+    @functools.wraps(pays)
+    def says_so(token: str, *args: Any, **kwargs: Any) -> None: ...
+
+    says_so.__signature__ = inspect.signature(shown)  # type: ignore[attr-defined]
+    assert fitted(says_so, "token", amount="1") == (["token"], {"amount": 1})
+    refused("amount", says_so, "token", 0)
+
+
+called: list[Any] = []
+
+
+def check(value: Any) -> Any:
+    called.append(value)
+    return value
+
+
+class Checked(pydantic.BaseModel):
+    size: check  # type: ignore[valid-type]
+
+
+class Point(NamedTuple):
+    x: int
+
+
+def test_a_function_is_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plain(value: check) -> None: ...  # type: ignore[valid-type]
+    def within(value: dict[str, list[check]]) -> None: ...  # type: ignore[valid-type]
+    def optional(value: Optional[check]) -> None: ...  # type: ignore[valid-type]  # noqa: UP045
+    def partial(value: functools.partial(check)) -> None: ...  # type: ignore[valid-type]
+    def bound(value: called.append) -> None: ...  # type: ignore[name-defined]
+    def of_model(value: Checked) -> None: ...
+
+    for function in (plain, within, optional, partial, bound, of_model):
+        for value in ([1], {"a": [[1]]}, {"size": [1]}, None):
+            refused("`value` does not fit", function, value)
+    refused("is a function, not a type", plain, 1)
+    assert not called
+
+    def checked(value: Annotated[int, pydantic.AfterValidator(check)], point: Point = Point(1)) -> None: ...
+
+    assert fitted(checked, "1", [2]) == ([1, Point(2)], {}) and called == [1]
+    called.clear()
+    # The same where pydantic is not installed.
+    monkeypatch.setattr(_fit, "_known", _hints.Cache(_fit._places))
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    for function in (plain, within):
+        refused("no type that can be checked", function, {"a": [1]})
+    assert not called
 
 
 # ------------------------------------------------------------------------------------------------ what has no meaning

@@ -58,11 +58,31 @@ def reader(hint: Any) -> Callable[[Any], Any]:
         # An annotation that is no type would let everything pass.
         warnings.simplefilter("error", ArbitraryTypeWarning)
         try:
-            return pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True)).validate_python
+            adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
         except pydantic.PydanticUserError as error:
             if error.code != "type-adapter-config-unused":
                 raise
-            return pydantic.TypeAdapter(hint).validate_python  # a model has a configuration of its own
+            adapter = pydantic.TypeAdapter(hint)  # a model has a configuration of its own
+    _refuse_calls(adapter.core_schema)
+    return adapter.validate_python
+
+
+def _refuse_calls(schema: Any) -> None:
+    """Raises for an annotation that is a function, wherever it stands in a type: pydantic would call it with the value."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "call" and not isinstance(schema.get("function"), type):
+            name = getattr(schema.get("function"), "__qualname__", schema.get("function"))
+            raise TypeError(f"`{name}` is a function, not a type (a check is Annotated[..., AfterValidator({name})])")
+        for key, inner in schema.items():
+            if key not in _DATA_OF_SCHEMAS:
+                _refuse_calls(inner)
+    elif isinstance(schema, (list, tuple)):
+        for inner in schema:
+            _refuse_calls(inner)
+
+
+#: Parts of pydantic's schemas that hold values and not further schemas.
+_DATA_OF_SCHEMAS = frozenset({"default", "expected", "metadata", "config", "serialization", "members"})
 
 
 def with_default(hint: Any, default: Any) -> Any:

@@ -115,14 +115,9 @@ class _Places:
             self.by_name[key] = None if hint is None else _Place(f"argument `{name}`", hint)
         # Further ones may have their names.
         self.positional_only = {p.name for p in parameters if p.kind is p.POSITIONAL_ONLY}
-        #: What is called, and not what it is wrapped around. With something injected arguments go by the names within.
-        self.called = _identity.shape(function).signature if own else None
-        if self.called is not None:
-            return
-        try:
-            self.called = _hints.signature(function, follow_wrapped=False)
-        except (TypeError, ValueError):
-            return
+        #: What is called, and what it is wrapped around, whose parameters those of the task are. With something injected
+        #: arguments go by the names within.
+        self.called = [_identity.shape(function).signature] if own else _signatures(function)
 
     def of_position(self, number: int) -> str:
         return self.positions[number] if number < len(self.positions) else self.rest
@@ -130,6 +125,15 @@ class _Places:
     def of_name(self, name: str) -> str:
         known = name in self.by_name and name not in self.positional_only and not name.startswith("*")
         return name if known else self.further
+
+
+def _signatures(function: Any) -> list[inspect.Signature | None]:
+    """Of what is called, and of what it is wrapped around."""
+    try:
+        called, within = (_hints.signature(function, follow_wrapped=follows) for follows in (False, True))
+    except (TypeError, ValueError):
+        return []
+    return [called] if called == within else [called, within]
 
 
 def _places(function: Any) -> tuple[_Places, bool]:
@@ -229,13 +233,14 @@ def _further(what: str, hint: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 def _check_call(function: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
     """Raises ``InvalidArgument`` if the function cannot be called so, as no repetition would make it another call."""
-    called = _known(function).called
-    if called is None:
-        return
-    try:
-        called.bind(*args, **kwargs)
-    except TypeError as error:
-        raise InvalidArgument(f"{getattr(function, '__qualname__', function)}: {error}") from None
+    for called in _known(function).called:
+        try:
+            if called is not None:
+                called.bind(*args, **kwargs)
+        except TypeError as error:
+            hint = "a decorator that takes other arguments than the function gives its wrapper a `__signature__`"
+            name = getattr(function, "__qualname__", function)
+            raise InvalidArgument(f"{name}: {error}", hint=hint if hasattr(function, "__wrapped__") else None) from None
 
 
 # ---------------------------------------------------------------------------------------------------- classes of tasks
