@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import _dataclasses, _enums, _restore
-from ._references import is_reference, places, reference
+from ._references import Step, is_reference, places, reference
 from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid, TaskyardError
 
 DEFAULT_NESTING = 64
@@ -501,7 +501,7 @@ class Payload(NamedTuple):
     #: A local function, serialised.
     function: Any
     #: Where in ``args`` and ``kwargs`` of ours results stand that are plain JSON, to be fitted likewise.
-    foreign: tuple[tuple[int | str, ...], ...] = ()
+    foreign: tuple[tuple[Step, ...], ...] = ()
     #: What the class of a task declared when it was stored; None if that was not stored.
     fields: list[str] | None = None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 
 class Reference:
@@ -22,17 +22,62 @@ def reference(value: Any) -> dict[str, str]:
     return {"$result": value.id}
 
 
-def places(value: Any, results: frozenset[str], path: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
-    """Where these results stand, by themselves or in lists, tuples and objects."""
-    if type(value) is dict and path:
-        if list(value) == ["$result"]:
-            if value["$result"] in results:
-                yield path
-            return
-        if list(value) == ["$tuple"]:
-            value = value["$tuple"]
-        elif any(key.startswith("$") for key in value):
-            return  # an object of a class
-    inner = enumerate(value) if type(value) is list else value.items() if type(value) is dict else ()
-    for step, item in inner:
-        yield from places(item, results, (*path, step))
+class Entry(NamedTuple):
+    """A step to the value of an entry of a dict whose keys are no texts, by the entry's number."""
+
+    number: int
+
+
+class Field(NamedTuple):
+    """A step to a field of an object, by the name under which it was stored."""
+
+    name: str
+
+
+class Items(NamedTuple):
+    """A step to the items of a set, which have no places of their own."""
+
+
+Step = int | str | Entry | Field | Items
+
+
+def places(value: Any, results: frozenset[str], path: tuple[Step, ...] = ()) -> Iterator[tuple[Step, ...]]:
+    """Where these results stand in encoded arguments: by themselves, in containers and in fields. Models of pydantic are
+    validated when they are restored, and what a serializer makes is its own."""
+    if type(value) is dict and path and list(value) == ["$result"]:
+        if value["$result"] in results:
+            yield path
+        return
+    for step, item in _inner(value, bool(path)):
+        found = places(item, results, (*path, step))
+        if isinstance(step, Items):
+            # All of them are fitted, and once.
+            yield from [(*path, step)] if any(found) else []
+        else:
+            yield from found
+
+
+def _inner(value: Any, may_be_tagged: bool) -> Iterator[tuple[Step, Any]]:
+    """What stands in an encoded value, each with the step to it."""
+    if type(value) is list:
+        yield from enumerate(value)
+    elif type(value) is dict:
+        tag = next(iter(value)) if len(value) == 1 and may_be_tagged else ""
+        yield from _TAGGED[tag](value[tag]) if tag in _TAGGED else () if tag.startswith("$") else value.items()
+
+
+def _of_named_tuple(item: Any) -> Iterator[tuple[Step, Any]]:
+    # Before names were stored with the values these were known by their places.
+    names = item[2] if len(item) > 2 else ()
+    for place, value in enumerate(item[1]):
+        yield Field(names[place]) if place < len(names) else place, value
+
+
+_TAGGED: dict[str, Callable[[Any], Iterable[tuple[Step, Any]]]] = {
+    "$tuple": enumerate,
+    "$dict": lambda item: ((Entry(number), value) for number, (_, value) in enumerate(item)),
+    "$set": lambda item: [(Items(), item)],
+    "$frozenset": lambda item: [(Items(), item)],
+    "$dataclass": lambda item: ((Field(name), value) for name, value in item[1].items()),
+    "$namedtuple": _of_named_tuple,
+}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import functools
 import inspect
 import json
@@ -30,7 +32,7 @@ from taskyard import (
     _identity,
     _resolve,
 )
-from taskyard._codec import Payload
+from taskyard._codec import Payload, decode_call
 from taskyard.worker import Embedded, _fit
 
 if TYPE_CHECKING:
@@ -127,6 +129,60 @@ def test_a_wrapper_is_called_by_the_arguments_of_the_function() -> None:
     says_so.__signature__ = inspect.signature(shown)  # type: ignore[attr-defined]
     assert fitted(says_so, "token", amount="1") == (["token"], {"amount": 1})
     refused("amount", says_so, "token", 0)
+
+
+class Line(NamedTuple):
+    name: str
+    order: Any
+
+
+@dataclasses.dataclass
+class Cart:
+    order: Order
+    days: Any = None
+
+
+def test_results_of_plain_json_that_stand_in_objects() -> None:
+    results = {"good": {"amount": "2"}, "bad": {"amount": 0}, "day": "2026-01-02"}
+
+    def given(function: Any, value: Any) -> Any:
+        encoded = json.dumps({"args": [value], "kwargs": {}, "lang": "python"}).encode()
+        read = {id: functools.partial(lambda found: found, found) for id, found in results.items()}
+        payload = decode_call(encoded, {}, read, frozenset(results))
+        return _fit.arguments(function, payload)[0][0]
+
+    def by_number(value: dict[int, Order]) -> None: ...
+    def by_pair(value: dict[tuple[int, int], list[dt.date]]) -> None: ...
+    def several(value: set[dt.date]) -> None: ...
+    def cart(value: Cart) -> None: ...
+    def anything(value) -> None: ...  # type: ignore[no-untyped-def]
+    def lines(value: list[Line]) -> None: ...
+
+    good, bad, day = ({"$result": id} for id in results)
+    assert given(
+        by_number, {"$dict": [[1, good], [2, {"$pydantic": [f"{HERE}:Order", {"amount": 1, "lines": []}, []]}]]}
+    ) == {
+        1: Order(amount=2),
+        2: Order(amount=1),
+    }
+    pair = {"$tuple": [1, 2]}
+    assert given(by_pair, {"$dict": [[pair, [day]]]}) == {(1, 2): [dt.date(2026, 1, 2)]}
+    for tag, cls in (("$set", set), ("$frozenset", frozenset)):
+        assert given(several, {tag: [day, {"$date": "2026-01-03"}]}) == cls([dt.date(2026, 1, 2), dt.date(2026, 1, 3)])
+    of_cart = {"$dataclass": [f"{HERE}:Cart", {"order": good, "days": {"$dict": [[1, day]]}}]}
+    for function in (cart, anything):
+        assert given(function, of_cart) == Cart(Order(amount=2), {1: "2026-01-02"})
+    for names in ([], [["name", "order"]]):
+        line = {"$namedtuple": [f"{HERE}:Line", [day, of_cart], *names]}
+        found = given(lines, [line])
+        assert type(found[0]) is Line and found == [("2026-01-02", Cart(Order(amount=2), {1: "2026-01-02"}))]
+    for function, value, place in (
+        (by_number, {"$dict": [[1, bad]]}, r"`value`\[1\] does not fit"),
+        (anything, {"$dataclass": [f"{HERE}:Cart", {"order": bad}]}, r"argument 1\.order does not fit"),
+        (several, {"$set": ["x", day]}, "an item of argument `value` does not fit"),
+    ):
+        with pytest.raises(InvalidArgument, match=place):
+            given(function, value)
 
 
 called: list[Any] = []

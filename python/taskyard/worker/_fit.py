@@ -12,9 +12,11 @@ import inspect
 import types
 import typing
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
-from .. import _hints, _identity, _resolve
+from .. import _hints, _identity, _resolve, _restore
+from .._references import Entry, Field, Items, Step
 from ..errors import FunctionRefused, InvalidArgument
 from . import _convert
 
@@ -177,29 +179,54 @@ def _one(places: _Places, at: str, key: int | str, value: Any) -> Any:
     return place.fit(value) if at not in (places.rest, places.further) else _each(place, key, value)
 
 
-def _fit_result(function: Any, args: list[Any], kwargs: dict[str, Any], path: tuple[int | str, ...]) -> None:
+def _fit_result(function: Any, args: list[Any], kwargs: dict[str, Any], path: tuple[Any, ...]) -> None:
     """Fits a result from elsewhere that stands in arguments that are exact."""
     places = _known(function)
     first, *further = path
     place = places.by_name.get(places.of_position(first) if isinstance(first, int) else places.of_name(first))
-    if place is None:
-        return
-    hint = place.hint
+    # Without an annotation the classes of objects within may say more.
+    named = f"argument {first + 1}" if isinstance(first, int) else f"argument `{first}`"
+    hint, what = (place.hint, place.what) if place is not None else (Any, named)
     if (unpacked := _unpacked(place)) is not None:
         hint = _convert.inner(unpacked, first - len(places.positions) if isinstance(first, int) else first)
     holder: Any = args if isinstance(first, int) else kwargs
-    holder[first] = _replaced(holder[first], further, hint, place.what)
+    holder[first] = _replaced(holder[first], further, hint, what)
 
 
-def _replaced(value: Any, path: list[int | str], hint: Any, what: str) -> Any:
+def _replaced(value: Any, path: Sequence[Step], hint: Any, what: str) -> Any:
     """The value with what stands at this place of it fitted."""
     if not path:
         return _Place(what, hint).fit(value)
     step, *further = path
-    within = hint if isinstance(hint, _hints.Unresolved) else _convert.inner(hint, step)
+    if isinstance(step, Field):
+        return _with_field(value, step.name, further, what)
+    if isinstance(step, int) and hasattr(value, "_fields"):
+        return _with_field(value, value._fields[step], further, what)
+    if isinstance(step, Items):
+        within = _within(hint, 0)
+        return type(value)(_Place(f"an item of {what}", within).fit(item) for item in value)
+    key = list(value)[step.number] if isinstance(step, Entry) else step
+    # The type of a value does not depend on a key that is no text.
+    within = _within(hint, "" if isinstance(step, Entry) and not isinstance(key, str) else key)
     copy: Any = dict(value) if isinstance(value, dict) else list(value)
-    copy[step] = _replaced(copy[step], further, within, f"{what}[{step!r}]")
+    copy[key] = _replaced(copy[key], further, within, f"{what}[{key!r}]")
     return tuple(copy) if isinstance(value, tuple) else copy
+
+
+def _within(hint: Any, step: int | str) -> Any:
+    return hint if isinstance(hint, _hints.Unresolved) else _convert.inner(hint, step)
+
+
+def _with_field(value: Any, stored: str, path: Sequence[Step], what: str) -> Any:
+    """An object, which was made for this attempt, with a field fitted to what its class says of that."""
+    cls = type(value)
+    name = stored if hasattr(value, stored) else _restore.renamed(cls).get(stored, stored)
+    hint = _plain(_hints.of_class(cls).get(name, Any))
+    fitted = _replaced(getattr(value, name), path, hint, f"{what}.{name}")
+    if isinstance(value, tuple):
+        return value._replace(**{name: fitted})  # type: ignore[attr-defined]
+    object.__setattr__(value, name, fitted)
+    return value
 
 
 def _each(place: _Place, key: int | str, value: Any) -> Any:
