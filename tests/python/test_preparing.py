@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import types
 from typing import Any
 
 import psycopg
-from taskyard import QueuedTasks, TaskFailed
-from taskyard.worker import Embedded
+import pytest
+from taskyard import QueuedTasks, TaskFailed, _loops
+from taskyard.worker import Embedded, _parents
 
 started: list[str] = []
 
@@ -85,3 +87,26 @@ async def test_what_cannot_be_read_is_the_attempts_own(postgres: str) -> None:
             else:
                 raise AssertionError("it cannot have run")
         assert (await child.record())["attempt"] == 1
+
+
+async def test_a_question_for_parents_that_is_cancelled_is_asked_again(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[None] = []
+
+    async def answer(reply: Any) -> Any:
+        asked.append(None)
+        if len(asked) <= 2:
+            # As a body does that cancels every task of the loop.
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        return await _loops.answer(reply)
+
+    monkeypatch.setattr(_parents, "_loops", types.SimpleNamespace(answer=answer))
+    async with QueuedTasks(database=database, max_retries=0) as tasks, Embedded(tasks):
+        first = tasks.add_task(one)
+        child = tasks.add_task(add, first, 10)
+        assert await child.wait(5) == 11
+        record = await child.record()
+        assert len(asked) == 3 and (record["attempt"], record["failures"], record["lost"]) == (1, 0, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ OWN_CODES = frozenset({"invalid_argument", "over_limit", "not_representable", "n
 ANSWER_MAX = 10.0
 #: How long a task whose parents' results cannot be read is kept before it is given back, in seconds.
 GIVE_BACK_AFTER = 0.5
+#: The time after which a question that something on the loop has cancelled is asked again, in seconds.
+ASK_AGAIN_AFTER = 0.02
 
 
 class Parents:
@@ -50,7 +53,7 @@ class Parents:
             self._known[slot] = _ASKED
             asking = self._context.copy().run(self._worker.loop.create_task, self._ask(slot, run[1]))
             self._asking.add(asking)
-            asking.add_done_callback(self._asking.discard)
+            asking.add_done_callback(functools.partial(self._asked, slot))
         return False
 
     def take(self, slot: int) -> Any:
@@ -66,6 +69,17 @@ class Parents:
         self._recalled.add(slot)
         self._worker.loop.call_later(ANSWER_MAX, self._worker.give_back, slot)
         return True
+
+    def _asked(self, slot: int, asking: asyncio.Task[None]) -> None:
+        self._asking.discard(asking)
+        if asking.cancelled():
+            # By a body that cancels every task of the loop, for example. Not at once: the loop itself may be ending.
+            self._worker.loop.call_later(ASK_AGAIN_AFTER, self._ask_again, slot)
+
+    def _ask_again(self, slot: int) -> None:
+        if not self._worker._ended and self._known.get(slot) is _ASKED:
+            del self._known[slot]
+            self._worker._start()
 
     async def _ask(self, slot: int, id: str) -> None:
         worker = self._worker
