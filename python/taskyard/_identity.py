@@ -55,6 +55,9 @@ class Declared:
     function: Callable[..., Any]
     options: dict[str, Any]
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
 
 class TaskClass:
     """The base of all classes of tasks."""
@@ -106,7 +109,12 @@ def leads_to(found: Any, declared: Any) -> bool:
             return True
         if issubclass(type(found), Declared):
             # The same function with other options (`using`).
-            return isinstance(declared, Declared) and found.function is declared.function
+            if isinstance(declared, Declared) and found.function is declared.function:
+                return True
+            if not issubclass(type(found.function), Declared):
+                return False
+            found = found.function
+            continue
         found = getattr(found, "__wrapped__", None)
         if found is None:
             return False
@@ -114,8 +122,10 @@ def leads_to(found: Any, declared: Any) -> bool:
 
 
 def unwrap(function: Any) -> Any:
-    """The plain function of a ``@task`` object. Anything else, a function that is wrapped around one included, is itself."""
-    return function.function if issubclass(type(function), Declared) else function
+    """The plain function of a ``@task`` object. Anything else is itself: a function that is wrapped around one, and an object
+    of a subclass that has its own ``__call__``."""
+    cls = type(function)
+    return function.function if issubclass(cls, Declared) and cls.__call__ is Declared.__call__ else function
 
 
 def is_task_class(value: Any) -> bool:

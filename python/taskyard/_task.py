@@ -21,22 +21,19 @@ class Task(Declared):
         self.function = function
         self.options = options
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
-
     def __repr__(self) -> str:
         return f"<task {self.__module__}:{self.__qualname__}>"
 
     def using(self, **options: Any) -> Task:
         """The same function with further options for its tasks."""
-        return Task(self.function, merge(self.options, _checked(options)))
+        return Task(unwrap(self), merge(self.options, _checked(options)))
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Any:
         """Adds a task to the process's queue; answers its reference at once."""
         from .dependencies import get_service
         from .queued_tasks import QueuedTasks
 
-        return get_service(QueuedTasks).using(**self.options).add_task(self.function, *args, **kwargs)
+        return get_service(QueuedTasks).using(**self.options).add_task(unwrap(self), *args, **kwargs)
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg
+import pytest
+import taskyard
 from support.project import Project
 from support.waiting import eventually
+from taskyard import QueuedTasks
+from taskyard.worker import Embedded
 from test_what_may_run import APP, Rows, add_row, local_task
 
 GUARDED = """
@@ -152,6 +156,37 @@ def test_a_copied_mark_says_nothing() -> None:
     def guarded() -> None: ...
 
     assert _resolve._service(provide) is QueuedTasks and _resolve._service(guarded) is None
+
+
+class Traced(taskyard.Task):  # type: ignore[type-arg]
+    """A ``@task`` object that is called in its own way."""
+
+    def __call__(self, name: str) -> Any:
+        return super().__call__(f"traced {name}")
+
+
+async def greets(name: str) -> str:
+    return f"hello, {name}"
+
+
+greets = Traced(greets, {"priority": 7})  # type: ignore[assignment]
+
+
+async def test_the_call_of_a_subclass_is_what_runs(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with QueuedTasks(database=database) as tasks, Embedded(tasks):
+        monkeypatch.setattr("taskyard.dependencies.get_service", lambda _: tasks)
+        first: Any = greets
+        for ref, priority in (
+            (tasks.add_task(first, "a"), 7),
+            (tasks.add_task(first.using(priority=1), "a"), 1),
+            (first.enqueue("a"), 7),
+            (first.using(priority=1).enqueue("a"), 1),
+            (tasks.add_task(f"{__name__}:greets", "a"), 0),
+        ):
+            assert await ref.wait(20) == "hello, traced a"
+            assert (await ref.record())["priority"] == priority
+        with pytest.raises(TypeError):
+            tasks.add_task(first, 1, 2)
 
 
 def test_a_local_kind_runs_its_signed_function_and_nothing_else(project: Project) -> None:

@@ -221,6 +221,28 @@ async def test_a_function_that_is_looked_at_runs_with_nothing_else(monkeypatch: 
     assert await shown("plain", amount="1").execute() == 1
 
 
+def test_what_is_looked_at_is_of_the_class_that_stands_in_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> type:
+        payload = {"args": [], "kwargs": {"to": "ada"}}
+        kind = f"{__name__}:Mail"
+        record = {"state": "done", "kind": kind, "runtime": "python", "payload": payload, "payload_encoded": True}
+        return type(looked_at(record, None, None))
+
+    functions = _identity.Functions()
+    monkeypatch.setattr(_identity, "FUNCTIONS", functions)
+    assert shown() is Mail
+    other = type("Mail", (Task,), {"__module__": __name__, "__qualname__": "Mail", "execute": print})
+    # It was declared under the name of the one that stands there.
+    assert functions.known[f"{__name__}:Mail"] is other and shown() is Task
+    functions.declare(Mail, Mail)
+    assert shown() is Mail
+    # Another one has come to stand there, which is run only if the module is the application's.
+    monkeypatch.setitem(globals(), "Mail", other)
+    assert shown() is Task
+    functions.include = (__name__,)
+    assert shown() is other
+
+
 async def plain(amount: Annotated[int, Field(ge=1)]) -> int:
     return amount
 

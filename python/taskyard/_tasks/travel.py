@@ -149,9 +149,13 @@ def _at(stored: dict[str, Any], place: str) -> Any:
 
 
 def _loaded_class(kind: str) -> type[Task] | None:
-    found: Any = _identity.FUNCTIONS.known.get(kind) or _codec.find_class(kind)
-    if found is None and kind.partition(":")[0] == _identity.main_module():
-        found = _codec.find_class(f"__main__:{kind.partition(':')[2]}")
+    """The class that a worker would run for this name, or one that is loaded here. What stands in its module counts: a class
+    that was declared under the name of another one is not that one."""
+    found: Any = _identity.FUNCTIONS.find(kind)
+    if found is None and kind not in _identity.FUNCTIONS.known:
+        found = _codec.find_class(kind)
+        if found is None and kind.partition(":")[0] == _identity.main_module():
+            found = _codec.find_class(f"__main__:{kind.partition(':')[2]}")
     return found if is_task_class(found) else None
 
 
