@@ -79,7 +79,7 @@ def _added(cls: type[Task], stored: dict[str, Any], recorded: list[str]) -> dict
         if name in new:
             raise _restore.missing(_codec.class_name(cls), name)
     if lacking or _resolve.injected(cls.__init__):
-        # The class keeps under another name what it was called with, so that nobody can call it again.
+        # The class stores its arguments under other names, or is injected into: it cannot be called with what was stored.
         return {}
     try:
         return attributes_of(cls(**{name: stored[name] for name in parameters if name in stored}))
