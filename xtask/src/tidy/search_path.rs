@@ -1,8 +1,9 @@
 //! No name in PostgreSQL's functions is resolved by the caller's search path, in which other roles may have planted code.
 //!
-//! Every function of `sql` sets its own path. Functions in SQL that the planner is to inline cannot, and the clock is called too
-//! often: those are listed here, are called from functions that do, or name the schema of what is not exact in them. Statements of the engine itself, which stand
-//! in files of their own, name the schema of every builtin function that is in [`POLYMORPHIC`].
+//! Every function of `sql` sets its own path. Functions in SQL that the planner is to inline cannot, and the clock is called
+//! too often: those are listed here, are called from functions that do, or name the schema of what is not exact in them.
+//! Statements of the engine itself, which stand in files of their own, name the schema of every builtin function that is in
+//! [`POLYMORPHIC`].
 
 use std::fs;
 use std::path::Path;
