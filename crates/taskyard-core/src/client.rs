@@ -32,7 +32,7 @@ use crate::seal::{Keys, NoKeys};
 use crate::store::{ControlReply, Store};
 use crate::task::NewTask;
 use crate::{Error, Limits, Namespace, Result, TaskId};
-use adder::{Adder, Ticket};
+use adder::{Adder, Ticket, Verb};
 use waiter::Waiter;
 use watch::Hub;
 
@@ -251,31 +251,40 @@ impl Client {
         self.adder.close(bound).await
     }
 
-    /// Cancels these tasks, or asks their servers to.
+    /// Cancels these tasks, or asks their servers to; behind what was added before, but not behind additions of other tasks
+    /// that cannot be written now.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's, and [`Error::ShutDown`].
     pub async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
-        self.flush().await?;
-        self.store.cancel(ids).await
+        self.control(&Verb::Cancel(None), ids).await
     }
 
-    /// Gives these tasks another priority if they wait or are enqueued: higher first, negative ones are legal.
+    /// Gives these tasks another priority if they wait or are enqueued: higher first, negative ones are legal. Ordered as
+    /// [`Client::cancel`].
     ///
     /// # Errors
-    /// The database's.
+    /// The database's, and [`Error::ShutDown`].
     pub async fn set_priority(&self, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>> {
-        self.flush().await?;
-        self.store.set_priority(ids, priority).await
+        self.control(&Verb::Priority(priority), ids).await
     }
 
-    /// Retries these failed, cancelled or stopped tasks.
+    /// Retries these failed, cancelled or stopped tasks. Ordered as [`Client::cancel`].
     ///
     /// # Errors
-    /// The database's.
+    /// The database's, and [`Error::ShutDown`].
     pub async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
-        self.flush().await?;
-        self.store.retry(ids).await
+        self.control(&Verb::Retry, ids).await
+    }
+
+    /// One call for each task, which the writer carries out together; the answers in the order of the ids.
+    async fn control(&self, verb: &Verb, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
+        let answers: Vec<_> = ids.iter().map(|id| self.adder.control(verb.clone(), *id)).collect();
+        let mut replies = Vec::with_capacity(answers.len());
+        for answer in answers {
+            replies.push(answer.await.map_err(|_| Error::ShutDown("this client"))??);
+        }
+        Ok(replies)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use taskyard_core::client::{Call, ClientConfig, TaskRef};
-use taskyard_core::store::{Store, TaskFilter};
+use taskyard_core::store::{ControlReply, Store, TaskFilter};
 use taskyard_core::{Client, Error, TaskState};
 use taskyard_postgres::PostgresStore;
 use taskyard_testkit::postgres::shared;
@@ -105,6 +105,12 @@ async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
         }
         let third = client.add_later(keyed("k")).unwrap();
         let waiting = [first, second, child, cancelled, third];
+        // So do calls about other tasks.
+        let (one, two) = ([others[0].id()], [others[1].id()]);
+        let calls = async { (client.set_priority(&one, 7).await.unwrap(), client.cancel(&two).await.unwrap()) };
+        let (raised, cancelled_at_once) = tokio::time::timeout(SOON, calls).await.expect("carried out in time");
+        assert_eq!(raised, [ControlReply::Applied(TaskState::Enqueued)]);
+        assert_eq!(cancelled_at_once, [ControlReply::Applied(TaskState::Cancelled)]);
         assert!(waiting.iter().all(is_pending) && !flush.is_finished());
         assert_eq!(yard.count().await, 1 + 100 + 20);
         yard.other(end).await;

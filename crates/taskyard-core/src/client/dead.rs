@@ -93,7 +93,6 @@ impl Client {
     /// # Errors
     /// The database's; what was retried until then is.
     pub async fn retry_dead(&self, filter: &TaskFilter) -> Result<u64> {
-        self.flush().await?;
         let (mut retried, mut held, mut after) = (0, 0_u64, None);
         loop {
             let ids = self.store.select(&dead(filter), after, PAGE).await?;
