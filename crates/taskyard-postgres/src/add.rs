@@ -104,9 +104,8 @@ async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask], lock_wait: 
             store.pool.query(Role::Ask, ALONE, &params).await?;
             return Ok(false);
         }
-        let channels = [store.options.notify_channel.as_str()];
-        let behind: Params<'_> = &[(&channels.as_slice(), Type::TEXT_ARRAY)];
-        store.pool.query_and_send(Role::Ask, ALONE, &params, (notify::SQL, behind)).await?;
+        let behind: Params<'_> = &[(&store.options.notify_channel, Type::TEXT)];
+        store.pool.query_and_send(Role::Ask, ALONE, &params, (notify::ONE, behind)).await?;
         return Ok(true);
     }
     rerunning(|| async {

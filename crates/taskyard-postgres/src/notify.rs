@@ -25,8 +25,12 @@ pub(crate) const SCHEDULE: &str = "taskyard_schedule";
 
 const EACH: Duration = Duration::from_millis(2);
 /// Tells of what is to be told on these channels.
-pub(crate) const SQL: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify(c, '') \
+const SQL: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify(c, '') \
      FROM pg_catalog.unnest($1) AS c";
+
+/// The same for one channel, at half the cost: a pick-up waits for it.
+pub(crate) const ONE: &str =
+    "SELECT pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify($1, '')";
 
 /// What is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
