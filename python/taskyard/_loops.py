@@ -87,7 +87,7 @@ def _taken(reply: _core.Reply) -> Any:
     request = _request.of(getattr(reply, "request", None))
     try:
         return json.loads(reply.take())
-    except QueueUnavailable as error:
+    except _request.UNAVAILABLE as error:
         if request is None:
             raise
         raise request.as_answer(error) from None
@@ -96,79 +96,166 @@ def _taken(reply: _core.Reply) -> Any:
         del reply
 
 
-async def answer(reply: _core.Reply, patience: float = 0.0) -> Any:
-    """The answer, once it is there; raises what was refused. Within a request it comes within ``patience`` seconds, for what
-    takes its time, and ``_request.WAIT_MAX``, or ``QueueUnavailable`` is raised."""
+async def answer(reply: _core.Reply) -> Any:
+    """The answer, once it is there; raises what was refused. Within a request it comes within ``_request.WAIT_MAX`` seconds,
+    or ``QueueUnavailable`` is raised."""
     try:
         if not reply.done():
             request = _request.of(getattr(reply, "request", None))
             if request is None:
                 await box().wait(reply)
-            else:
-                try:
-                    await asyncio.wait_for(box().wait(reply), patience + _request.WAIT_MAX)
-                except asyncio.TimeoutError:
-                    raise request.unavailable() from None
+            elif not await _comes(reply, _request.WAIT_MAX):
+                raise request.unavailable()
         return _taken(reply)
     finally:
         del reply
 
 
-async def within(request: Any, waits: Awaitable[T]) -> T:
-    """Waits with the bound of the request, if there is one."""
+async def _comes(reply: _core.Reply, timeout: float) -> bool:
+    """Whether the answer comes within so many seconds."""
+    try:
+        await asyncio.wait_for(box().wait(reply), timeout)
+    except asyncio.TimeoutError:
+        # A loop that was blocked hears of both at once.
+        return reply.done()
+    finally:
+        del reply
+    return True
+
+
+async def within(request: Any, waits: Awaitable[T], waited: float = 0.0) -> T:
+    """Waits with the bound of the request, if there is one, of which ``waited`` seconds are over."""
     request = _request.of(request)
     if request is None:
         return await waits
     try:
-        return await asyncio.wait_for(waits, _request.WAIT_MAX)
+        return await asyncio.wait_for(waits, max(0.0, _request.WAIT_MAX - waited))
     except asyncio.TimeoutError:
         raise request.unavailable() from None
 
 
-async def answer_probing(reply: _core.Reply, probe: Callable[[], _core.Reply]) -> Any:
-    """The same for an answer that may take for ever. Within a request the database is asked ``probe`` now and then: only
-    that must be answered in time."""
+#: When the database of a port last answered a probe (`time.monotonic`): requests that wait at the same time ask it once.
+_answered_at: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
+
+#: A request that waits for something else asks the database after this part of ``_request.WAIT_MAX`` whether it is there;
+#: the rest of it is for the answer.
+_SILENCE = 0.2
+
+
+def silence(port: Any, since: float) -> float:
+    """The seconds since the database of a plain port last answered a probe; of a wait that began later, since it began."""
+    return max(0.0, time.monotonic() - max(since, _answered_at.get(port, since)))
+
+
+class Probe:
+    """Asks the database whether it answers, during a wait that may take for ever. The wait fails once the database has not
+    answered for ``_request.WAIT_MAX`` seconds."""
+
+    def __init__(self, port: Any, ask: Callable[[], _core.Reply]) -> None:
+        self._port = port
+        self._ask = ask
+        self._since = 0.0
+
+    def begin(self) -> None:
+        """The wait begins."""
+        self._since = time.monotonic()
+
+    def pause(self) -> float:
+        """How long the database need not be asked, in seconds; 0: it is to be asked now."""
+        return max(0.0, _SILENCE * _request.WAIT_MAX - silence(self._port, self._since))
+
+    async def check(self, request: _request.Request) -> None:
+        """Raises ``QueueUnavailable`` if the database does not answer in time."""
+        reply = self._ask()
+        if await _comes(reply, (1 - _SILENCE) * _request.WAIT_MAX):
+            self._learn(reply)
+        elif not request.is_over:
+            raise request.unavailable()
+
+    def check_now(self, request: _request.Request) -> None:
+        """The same in this thread."""
+        reply = self._ask()
+        if reply.block((1 - _SILENCE) * _request.WAIT_MAX):
+            self._learn(reply)
+        elif not request.is_over:
+            raise request.unavailable()
+
+    def _learn(self, reply: _core.Reply) -> None:
+        _taken(reply)
+        _answered_at[self._port] = time.monotonic()
+
+
+async def answer_probing(reply: _core.Reply, probe: Probe) -> Any:
+    """The same for an answer that may take for ever. Within a request the database is asked by ``probe`` now and then: only
+    that must be answered in time. The server's stop ends the wait."""
+    probe.begin()
+    request = _request.of(getattr(reply, "request", None))
     try:
-        while not reply.done():
-            if _request.of(getattr(reply, "request", None)) is None:
-                await box().wait(reply)
-                break
-            try:
-                await asyncio.wait_for(box().wait(reply), _request.WAIT_MAX)
-            except asyncio.TimeoutError:
-                await answer(probe())
+        if request is None:
+            return await answer(reply)
+        # What comes soon needs no look at the server.
+        if not reply.done() and not await _comes(reply, probe.pause()):
+            await unless_stopping(request, _probed(reply, probe, request), "the wait")
         return _taken(reply)
     finally:
         del reply
 
 
-def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "the answer", patience: float = 0.0) -> Any:
+async def _probed(reply: _core.Reply, probe: Probe, request: _request.Request) -> None:
+    try:
+        while not reply.done():
+            if request.is_over:
+                await box().wait(reply)
+            elif not await _comes(reply, probe.pause()) and probe.pause() == 0.0:
+                await probe.check(request)
+    finally:
+        del reply
+
+
+async def unless_stopping(request: _request.Request, waits: Awaitable[T], what: str) -> T:
+    """Waits until the server of this event loop stops: raises ``QueueUnavailable`` then, so that the request ends."""
+    from . import events
+
+    with events.until_closing() as over:
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(waits)
+        try:
+            await asyncio.wait({waiting, over}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                raise request.as_answer(QueueUnavailable(f"the server stops: {what} has ended"))
+            result: T = waiting.result()
+            return result
+        finally:
+            waiting.cancel()
+
+
+def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "the answer") -> Any:
     """The answer, waited for by this thread, with the bound of :func:`answer`."""
     request = _request.of(getattr(reply, "request", None))
-    bound = None if request is None else patience + _request.WAIT_MAX
     try:
-        if request is None or bound is None or (timeout is not None and timeout <= bound):
+        if request is None or (timeout is not None and timeout <= _request.WAIT_MAX):
             if not reply.block(timeout):
                 raise WaitTimeout(f"{what} did not come within {timeout} s")
-        elif not reply.block(bound):
+        elif not reply.block(_request.WAIT_MAX):
             raise request.unavailable()
         return _taken(reply)
     finally:
         del reply
 
 
-def answer_now_probing(reply: _core.Reply, probe: Callable[[], _core.Reply], timeout: float | None, what: str) -> Any:
+def answer_now_probing(reply: _core.Reply, probe: Probe, timeout: float | None, what: str) -> Any:
     """:func:`answer_probing` in this thread, for ``timeout`` seconds at most."""
     until = None if timeout is None else time.monotonic() + timeout
+    probe.begin()
     try:
         while not reply.done():
             left = None if until is None else max(0.0, until - time.monotonic())
-            if _request.of(getattr(reply, "request", None)) is None or (left is not None and left <= _request.WAIT_MAX):
+            request = _request.of(getattr(reply, "request", None))
+            pause = left if request is None else probe.pause()
+            if left is not None and (pause is None or left <= pause):
                 if not reply.block(left):
                     raise WaitTimeout(f"{what} did not come within {timeout} s")
-                break
-            if not reply.block(_request.WAIT_MAX):
-                answer_now(probe())
+            elif not reply.block(pause) and request is not None and probe.pause() == 0.0:
+                probe.check_now(request)
         return _taken(reply)
     finally:
         del reply
@@ -176,25 +263,28 @@ def answer_now_probing(reply: _core.Reply, probe: Callable[[], _core.Reply], tim
 
 class Answer(Generic[T]):
     """Something that was asked: awaited, or, in code without an event loop, waited for with :meth:`result`. It is carried
-    out whether anybody waits or not."""
+    out whether anybody waits or not. ``probe``: it may take for ever."""
 
-    def __init__(self, reply: _core.Reply, made_of: Callable[[Any], T], patience: float = 0.0) -> None:
+    def __init__(self, reply: _core.Reply, made_of: Callable[[Any], T], probe: Probe | None = None) -> None:
         self._reply = reply
         self._made_of = made_of
-        self._patience = patience
+        self._probe = probe
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._wait().__await__()
 
     async def _wait(self) -> T:
-        return self._made_of(await answer(self._reply, self._patience))
+        probe = self._probe
+        return self._made_of(await (answer(self._reply) if probe is None else answer_probing(self._reply, probe)))
 
     def result(self, timeout: float | dt.timedelta | None = None) -> T:
         """Waits in this thread, for ``timeout`` (seconds or timedelta) at most (``WaitTimeout``)."""
         bound = None if timeout is None else seconds("timeout", timeout)
         if is_in_loop():
             raise RuntimeError("result() would block the event loop: await it here")
-        return self._made_of(answer_now(self._reply, bound, patience=self._patience))
+        if self._probe is None:
+            return self._made_of(answer_now(self._reply, bound))
+        return self._made_of(answer_now_probing(self._reply, self._probe, bound, "the answer"))
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -308,12 +308,17 @@ class QueuedTaskRef(Reference, Generic[R]):
 
 
 async def _ended(port: _port.Port, id: str) -> Any:
-    return await _loops.answer_probing(port.ask("wait", id), lambda: port.ask("attempts", id))
+    return await _loops.answer_probing(port.ask("wait", id), _probe(port, id))
 
 
 def _ended_now(port: _port.Port, id: str, timeout: float | None) -> Any:
     what = f"the end of task {id}"
-    return _loops.answer_now_probing(port.ask("wait", id), lambda: port.ask("attempts", id), timeout, what)
+    return _loops.answer_now_probing(port.ask("wait", id), _probe(port, id), timeout, what)
+
+
+def _probe(port: _port.Port, id: str) -> _loops.Probe:
+    """Whether the database answers, while the end of a task is waited for."""
+    return _loops.Probe(_port.plain(port), lambda: port.ask("attempts", id))
 
 
 def _context(found: dict[str, Any]) -> dict[str, Any]:

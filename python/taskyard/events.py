@@ -28,12 +28,9 @@ import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import _loops, _request
+from . import _loops, _port, _request
 from .errors import (
-    DatabaseError,
     InvalidArgument,
-    QueueUnavailable,
-    ShutDown,
     TaskNotFound,
     TaskyardError,
     UniqueKeyHeld,
@@ -300,7 +297,7 @@ def status_of(error: TaskyardError) -> int:
         return 404
     if isinstance(error, (WrongState, UniqueKeyHeld)):
         return 409
-    return 503 if isinstance(error, (QueueUnavailable, DatabaseError, ShutDown)) else 500
+    return 503 if isinstance(error, _request.UNAVAILABLE) else 500
 
 
 def is_cross_site(headers: Mapping[str, Any], origins: Sequence[str] = ()) -> bool:
@@ -474,19 +471,24 @@ class TaskRoutes:
 
         return await self._answered(asker, id, found)
 
-    async def _first(self, id: str) -> TaskEvent:
+    async def _first(self, id: str, waited: float = 0.0) -> TaskEvent:
         # A watch waits for a database that is away; where a task stands must be known at once.
-        found = await _loops.within(None, _next(self.tasks.watch(id)))
+        found = await _loops.within(None, _next(self.tasks.watch(id)), waited)
         assert found is not None, "a watch begins with a snapshot"
         return found
 
     async def _now(self, id: str, query: Mapping[str, Any]) -> TaskEvent:
         """Where the task is; with `wait` once something has happened after `since`, or the time is over."""
         since, wait = _number(query.get("since")), _seconds(query.get("wait"))
+        silence = 0.0
         if since is not None and wait > 0:
-            with contextlib.suppress(asyncio.TimeoutError):
+            began = time.monotonic()
+            try:
                 await asyncio.wait_for(self._after(id, since), wait)
-        found = await self._first(id)
+            except asyncio.TimeoutError:
+                # Nothing may have been heard of the database meanwhile: that counts, too.
+                silence = _loops.silence(_port.plain(self.tasks._via), began)
+        found = await self._first(id, silence)
         return dataclasses.replace(found, seq=found.seq + 1) if found.state.is_final else found
 
     async def _after(self, id: str, since: int) -> None:

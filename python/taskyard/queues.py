@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from . import _identity
-from ._loops import Answer
+from . import _identity, _port
+from ._loops import Answer, Probe
 from ._options import count, instant, seconds, text
 
 if TYPE_CHECKING:
@@ -110,8 +109,9 @@ class Queues:
         """Pauses it and waits until what runs of it has ended. Whether that came within ``timeout``; it stays paused either
         way. Raises ``UnknownQueue``. A task that drains its own queue waits for itself."""
         bound = {"timeout": None if timeout is None else seconds("timeout", timeout)}
-        patience = math.inf if bound["timeout"] is None else bound["timeout"]
-        return Answer(self._tasks._via.ask("queue_drain", text("name", name), bound), bool, patience)
+        port = self._tasks._via
+        probe = Probe(_port.plain(port), lambda: port.ask("queues"))
+        return Answer(port.ask("queue_drain", text("name", name), bound), bool, probe)
 
     def purge(
         self,

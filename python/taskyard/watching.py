@@ -17,9 +17,8 @@ import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from . import _core, _loops, _request, _running
+from . import _core, _loops, _port, _request, _running
 from ._state import QueuedTaskState
-from .errors import QueueUnavailable
 
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
@@ -150,27 +149,25 @@ class Watch:
         request = self._request()
         if request is None:
             return await _loops.answer(self._ask(self._ref.id))
-        from . import events
-
-        with _request.serving(request), events.until_closing() as over:
-            port = self._ref._port
-            probing = self._seen is not None or self.since is not None
+        with _request.serving(request):
             reply = self._ask(self._ref.id)
             # What is first is there at once; what comes later may take its time, if the database answers meanwhile.
-            wait = (
-                _loops.answer_probing(reply, lambda: port.ask("attempts", self._ref.id))
-                if probing
-                else _loops.answer(reply)
-            )
+            wait = _loops.answer_probing(reply, self._probe()) if self._may_take_long() else _loops.answer(reply)
             del reply
-            asking = asyncio.ensure_future(wait)
-            try:
-                await asyncio.wait({asking, over}, return_when=asyncio.FIRST_COMPLETED)
-                if not asking.done():
-                    raise request.as_answer(QueueUnavailable("the server stops: the watch has ended"))
-                return asking.result()
-            finally:
-                asking.cancel()
+            return await _loops.unless_stopping(request, wait, "the watch")
+
+    def _answer_now(self, id: str) -> Any:
+        if self._may_take_long():
+            return _loops.answer_now_probing(self._ask(id), self._probe(), None, "the next event")
+        return _loops.answer_now(self._ask(id))
+
+    def _may_take_long(self) -> bool:
+        """Whether the question is answered once there is news, and not at once."""
+        return self._seen is not None or self.since is not None
+
+    def _probe(self) -> _loops.Probe:
+        port = self._ref._port
+        return _loops.Probe(_port.plain(port), lambda: port.ask("attempts", self._ref.id))
 
     def _request(self) -> _request.Request | None:
         return _request.of(getattr(self._ref._port, "request", None))
@@ -201,6 +198,6 @@ class Watch:
             if self._ended:
                 raise StopIteration
             with _running.resting():
-                found = _loops.answer_now(self._ask(self._ref._id_now()), patience=WAIT_MS / 1000)
+                found = self._answer_now(self._ref._id_now())
             self._learn(found)
         return self._events.popleft()

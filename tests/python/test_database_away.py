@@ -235,6 +235,100 @@ def test_a_duplicate_that_is_withdrawn_leaves_its_twin_alone(own_cluster: Cluste
         assert [(task["id"], task["state"]) for task in client.portal.call(queue.list)] == [(id, "enqueued")]
 
 
+def application_that_waits(queue: QueuedTasks) -> FastAPI:
+    app = FastAPI(lifespan=queue.lifespan())
+    app.include_router(taskyard_fastapi.task_router(allow_anyone=True))
+
+    @app.post("/delayed")
+    async def delayed(tasks: TasksDep) -> str:
+        return await tasks.add_task(echo, "delayed", delay=3600).get_task_id()
+
+    @app.get("/wait/{id}")
+    async def wait(id: str, tasks: TasksDep) -> str:
+        return (await tasks.get(id).outcome(30)).state
+
+    @app.get("/result/{id}")
+    def result(id: str) -> Any:
+        return queue.get(id).result(30)
+
+    @app.get("/watch/{id}")
+    def watch(id: str) -> list[str]:
+        return [event.type for event in queue.get(id).watch()]
+
+    @app.get("/watch-since/{id}")
+    def watch_since(id: str, seq: int, tasks: TasksDep) -> list[str]:
+        return [event.type for event in tasks.get(id).watch(seq)]
+
+    @app.post("/drain")
+    async def drain(tasks: TasksDep) -> bool:
+        return await tasks.queues.drain("default")
+
+    return app
+
+
+def test_what_waits_for_long_waits_no_longer_for_the_database(
+    own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the database was away before the request, or goes away while it waits for a task."""
+    monkeypatch.setattr(_request, "WAIT_MAX", 3.0)
+    queue = QueuedTasks(database=own_cluster.create("long"))
+    before = _port.use(queue._own)
+    try:
+        with (
+            TestClient(application_that_waits(queue)) as client,
+            concurrent.futures.ThreadPoolExecutor(16) as threads,
+        ):
+            id = client.post("/delayed").json()
+            seq = client.get(f"/task/{id}").json()["seq"]
+            paths = [
+                f"/wait/{id}",
+                f"/result/{id}",
+                f"/watch/{id}",
+                f"/watch-since/{id}?seq={seq}",
+                f"/task/{id}?wait=30&since={seq}",
+                f"/task/{id}?wait=2.5&since={seq}",
+            ]
+
+            def ask(path: str) -> tuple[str, int, float]:
+                status = client.get(path).status_code
+                return path, status, time.monotonic()
+
+            waiting = [threads.submit(ask, path) for path in paths[:-1]]
+            time.sleep(4)
+            assert not any(each.done() for each in waiting), "the database answers"
+            with away(own_cluster, "frozen"):
+                began = time.monotonic()
+                waiting += [threads.submit(ask, path) for path in paths]
+                waiting.append(threads.submit(lambda: ("drain", client.post("/drain").status_code, time.monotonic())))
+                for each in waiting:
+                    path, status, ended = each.result(30)
+                    assert (status, ended - began < 4.8) == (503, True), (path, ended - began)
+            eventually(lambda: client.get(f"/task/{id}").status_code == 200, 60, "the database")
+    finally:
+        _port.use(before)
+
+
+def test_a_request_waits_for_a_task_as_long_as_the_database_answers(
+    own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_request, "WAIT_MAX", 0.5)
+    queue = QueuedTasks(database=own_cluster.create("answers"))
+    before = _port.use(queue._own)
+    try:
+        with TestClient(application_that_waits(queue)) as client, concurrent.futures.ThreadPoolExecutor(4) as threads:
+            id = client.post("/delayed").json()
+            seq = client.get(f"/task/{id}").json()["seq"]
+            paths = [f"/wait/{id}", f"/watch/{id}", f"/task/{id}?wait=30&since={seq}"]
+            waiting = [threads.submit(client.get, path) for path in paths]
+            time.sleep(2)
+            assert not any(each.done() for each in waiting)
+            assert client.post(f"/task/{id}/cancel").status_code == 202
+            outcome, events, shown = [each.result(30).json() for each in waiting]
+            assert (outcome, events[-1], shown["status"]) == ("cancelled", "cancelled", "cancelled")
+    finally:
+        _port.use(before)
+
+
 WEB = """
     from fastapi import FastAPI
     from taskyard import QueuedTasks, TasksDep
@@ -249,6 +343,11 @@ WEB = """
     async def watch(id: str, tasks: TasksDep):
         async for event in tasks.get(id).watch():
             print("watching", event.type, flush=True)
+
+    @web.get("/wait/{id}")
+    async def wait(id: str, tasks: TasksDep):
+        print("waiting", flush=True)
+        return await tasks.get(id).wait()
 
     @web.post("/delayed")
     async def delayed(tasks: TasksDep):
@@ -294,3 +393,19 @@ def test_uvicorn_ends_while_the_database_is_away(
             assert time.monotonic() - began < 20, server.output
             if when == "later":
                 assert watched.result(10).status_code == 503
+
+
+def test_uvicorn_ends_while_a_request_waits_for_a_task(sqlite_project: Project) -> None:
+    sqlite_project.write("web.py", WEB)
+    python = os.path.join(os.path.dirname(COMMAND), "python")
+    server = Process([python, "-m", "uvicorn", "web:web", "--port=0"], sqlite_project.directory, sqlite_project.env)
+    sqlite_project._started.append(server)
+    server.says("Uvicorn running", 40)
+    port = next(line for line in server.lines if "Uvicorn running" in line).split(":")[-1].split()[0]
+    id = httpx.post(f"http://127.0.0.1:{port}/delayed", timeout=20).json()
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(httpx.get, f"http://127.0.0.1:{port}/wait/{id}", timeout=60)
+        server.says("waiting", 60)
+        server.signal(signal.SIGTERM)
+        server.wait(30)
+        assert waiting.result(10).status_code == 503
