@@ -90,6 +90,8 @@ class QueuedTaskRef(Reference, Generic[R]):
         self._existing = False
         #: Why it was taken back.
         self._withdrawn: BaseException | None = None
+        #: Why it could not be stored was raised to its caller.
+        self._is_reported = False
         self._known = addition is None and pending is None
 
     @property
@@ -134,6 +136,14 @@ class QueuedTaskRef(Reference, Generic[R]):
         return self._id
 
     async def _durable(self) -> None:
+        """Returns once it is stored; raises to the caller why it could not be."""
+        try:
+            await self._stored()
+        except Exception:
+            self._is_reported = True
+            raise
+
+    async def _stored(self) -> None:
         if self._known:
             return
         if self._withdrawn is not None:
@@ -147,7 +157,7 @@ class QueuedTaskRef(Reference, Generic[R]):
             self._give_up(error)
             raise
 
-    def _give_up(self, error: QueueUnavailable) -> None:
+    def _give_up(self, error: Exception) -> None:
         """A request has waited long enough: its caller may try again."""
         if getattr(error, "given_up", False):
             self._withdraw(error)
@@ -156,7 +166,11 @@ class QueuedTaskRef(Reference, Generic[R]):
         """Returns once the response may be sent; ``failed`` says that it reports an error."""
         if self._withdrawn is None:
             # Otherwise the endpoint has heard of it.
-            await self._durable()
+            await self._stored()
+
+    def _source(self) -> int:
+        """What it has in common with the others of its addition."""
+        return id(self._addition or self._pending or self)
 
     def _withdraw(self, error: BaseException) -> None:
         """Takes the addition back, of which the caller has heard that it failed: what is not on its way to the database is
@@ -182,7 +196,10 @@ class QueuedTaskRef(Reference, Generic[R]):
         if not self._known and self._addition is not None:
             try:
                 self._learn(_loops.answer_now(self._addition.reply(), timeout, f"task {self._id}"))
-            except QueueUnavailable as error:
+            except WaitTimeout:
+                raise
+            except Exception as error:
+                self._is_reported = True
                 self._give_up(error)
                 raise
         return self._id
@@ -284,7 +301,8 @@ class QueuedTaskRef(Reference, Generic[R]):
         return Control(self._port, id, self._port.ask(verb, id, given))
 
     async def _after_pending(self, verb: str, given: dict[str, Any] | None) -> _core.Reply:
-        await self.get_task_id()
+        await self._stored()
+        await self._inline_end()
         return self._port.ask(verb, self._id, given)
 
     def cancel(self, reason: str | None = None) -> Control:

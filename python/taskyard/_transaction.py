@@ -225,7 +225,7 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
         if (running := _running.current.get()) is not None:
             running.bound.append(ref)
         elif (request := _request.of(tasks._request)) is not None:
-            request.refs.append(ref)
+            request.expect([ref])
         return ref
     if any(inspect.iscoroutinefunction(hook) for hook in hooks) and _loops.is_in_loop():
         raise InvalidArgument(

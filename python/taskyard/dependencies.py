@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 from unittest import mock
 
-from . import _port
+from . import _port, _request
 from ._config import QueuedTaskConfig
 from ._resolve import INJECTED, SERVICES, Injected
 from .errors import InvalidArgument, ServiceNotFound
@@ -155,16 +155,14 @@ def _provider(cls: Any) -> Callable[..., Any]:
 
 
 def _tasks_provider(cls: Any) -> Callable[..., Any]:
-    def provide(connection: Any = None) -> Any:
+    def provide(connection: Any = None, response: Any = None) -> Any:
         if is_registered(cls) or connection is None:
             return get_service(cls)
-        return cls(connection=connection)
+        return cls(connection=connection, response=response)
 
     try:
-        from starlette.requests import HTTPConnection
+        provide.__signature__ = inspect.Signature(_request.framework_parameters())  # type: ignore[attr-defined]
     except ImportError:
         return provide
-    parameter = inspect.Parameter("connection", inspect.Parameter.KEYWORD_ONLY, annotation=HTTPConnection)
-    provide.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
     SERVICES[provide] = cls
     return provide

@@ -1,4 +1,5 @@
-"""For FastAPI and Starlette: no success before the tasks are durable, the queue's life in the application's, its routes."""
+"""For FastAPI and Starlette: the queue as a dependency, its life in the application's, its routes. What a response waits for
+is in ``_response.py``."""
 
 from __future__ import annotations
 
@@ -9,10 +10,9 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from . import _port, _request, events
-from ._request import Request
-from ._transaction import PendingRef
-from .errors import QueueUnavailable, TaskyardError
+from . import _port, _request, _response, events
+from ._response import FlushMiddleware as FlushMiddleware
+from .errors import TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
 log = logging.getLogger("taskyard")
@@ -29,130 +29,6 @@ else:
         TasksDep = Annotated[QueuedTasks, Depends()]
     except ImportError:  # pragma: no cover - depends on what is installed
         TasksDep = QueuedTasks
-
-#: Where what must be durable before the response is kept, in the connection's scope; and that FastAPI's stack sees to it.
-_SCOPE, _STACKED = "taskyard.unflushed", "taskyard.stacked"
-
-
-def before_response(connection: Any) -> Request:
-    """The request of a connection. Its references are settled before the response begins."""
-    scope = connection.scope
-    request: Request = scope.setdefault(_SCOPE, Request(scope["type"] == "http"))
-    if scope.get(_STACKED):
-        return request
-    # FastAPI leaves this stack after the endpoint has returned and before anything is sent.
-    stack = scope.get("fastapi_function_astack")
-    if stack is not None:
-        scope[_STACKED] = True
-
-        async def leave(error: Any, *_: Any) -> None:
-            if request.is_http:
-                await _flush_or_refuse(request.refs, error is not None)
-            else:
-                await _settle_bound(request.refs, error is not None)
-
-        stack.push_async_exit(leave)
-    elif not scope.get("taskyard.middleware"):
-        log.warning(
-            "this version of FastAPI or Starlette sends responses before dependencies have ended: add "
-            "taskyard.fastapi.FlushMiddleware, or responses will not wait for their tasks to be durable"
-        )
-    return request
-
-
-async def flush(unflushed: list[QueuedTaskRef[Any]], failed: bool = False) -> None:
-    """Returns once all of these are durable; raises why one of them is not. ``failed``: the response reports an error.
-
-    What is not written in time is withdrawn, so that a caller who hears of a failure may try again.
-    """
-    refs, unflushed[:] = list(unflushed), []
-    durable = asyncio.gather(
-        _settle_bound(refs, failed),
-        *(each._before_response(failed) for each in refs if not isinstance(each, PendingRef)),
-        return_exceptions=True,
-    )
-    try:
-        outcomes = await asyncio.wait_for(durable, _request.WAIT_MAX)
-    except asyncio.TimeoutError:
-        error = QueueUnavailable(f"the queue's database has not answered within {_request.WAIT_MAX:g} s")
-        for ref in refs:
-            ref._withdraw(error)
-        raise error from None
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
-    for ref in refs:
-        await ref._inline_end()
-
-
-async def _settle_bound(refs: list[QueuedTaskRef[Any]], failed: bool) -> None:
-    """Settles those in transactions one after another: a connection runs one statement at a time."""
-    first: Exception | None = None
-    for ref in refs:
-        if isinstance(ref, PendingRef):
-            try:
-                await ref._before_response(failed)
-            except Exception as error:
-                first = first or error
-    if first is not None:
-        raise first
-
-
-async def _flush_or_refuse(unflushed: list[QueuedTaskRef[Any]], failed: bool) -> None:
-    from starlette.exceptions import HTTPException
-
-    try:
-        await flush(unflushed, failed)
-    except TaskyardError as error:
-        raise HTTPException(503, f"the task could not be queued: {error.message}") from error
-
-
-class FlushMiddleware:
-    """Makes every response wait until the tasks of its request are durable; a 503 is sent if one cannot be stored. Within a
-    request nothing waits longer than 5 seconds for the queue's database.
-
-    For plain Starlette, and FastAPI before 0.121; newer ones, and applications with the queue's lifespan, need it not.
-    """
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        request: Request = scope.setdefault(_SCOPE, Request(scope["type"] == "http"))
-        try:
-            with _request.serving(request):
-                if request.is_http:
-                    await self._respond(request, scope, receive, send)
-                else:
-                    await self.app(scope, receive, send)
-        finally:
-            request.is_over = True
-
-    async def _respond(self, request: Request, scope: Any, receive: Any, send: Any) -> None:
-        scope["taskyard.middleware"] = True
-        refused = False
-
-        async def send_after(message: Any) -> None:
-            nonlocal refused
-            if refused:
-                return
-            if message["type"] == "http.response.start":
-                try:
-                    await flush(request.refs, message["status"] >= 400)
-                except TaskyardError as error:
-                    refused = True
-                    from starlette.responses import JSONResponse
-
-                    detail = {"detail": f"the task could not be queued: {error.message}"}
-                    await JSONResponse(detail, 503)(scope, receive, send)
-                    return
-            await send(message)
-
-        await self.app(scope, receive, send_after)
-
 
 Lifespan = Callable[[Any], contextlib.AbstractAsyncContextManager[Any]]
 
@@ -179,33 +55,19 @@ def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurren
                 from .worker import Embedded
 
                 await _start(stack, Embedded(tasks, workers, concurrency, app))
-            stack.callback(_wrap(app))
             with contextlib.suppress(AttributeError):
                 app.state.tasks = tasks
             state: dict[str, Any] = {"tasks": tasks}
             if inner is not None:
                 state.update(await stack.enter_async_context(inner(app)) or {})
+            # Behind the application's own lifespan, which may mount others.
+            stack.callback(_response.wrap(app))
             try:
                 yield state
             finally:
                 events.close_streams()
 
     return live
-
-
-def _wrap(app: Any) -> Callable[[], None]:
-    """Puts the middleware around a Starlette application that runs already, so that queues which were made by no dependency
-    know their request, too; answers what takes it away again."""
-    inner = getattr(app, "middleware_stack", None)
-    if inner is None:
-        return lambda: None
-    app.middleware_stack = outer = FlushMiddleware(inner)
-
-    def unwrap() -> None:
-        if app.middleware_stack is outer:
-            app.middleware_stack = inner
-
-    return unwrap
 
 
 async def _start(stack: contextlib.AsyncExitStack, embedded: Embedded) -> None:
@@ -272,7 +134,7 @@ def router(
 
     async def answer(awaitable: Any) -> Any:
         try:
-            with _request.serving(_request.current.get() or _request.Request(False)):
+            with _request.serving(_request.of(None) or _request.Request(False)):
                 return await awaitable
         except TaskyardError as error:
             raise HTTPException(events.status_of(error), error.message) from None

@@ -49,7 +49,8 @@ class NewTask:
 
 
 class _Meta(type):
-    """Lets FastAPI see one parameter, the connection, which leaks into no OpenAPI; and gives it what was registered."""
+    """Lets FastAPI see two parameters, which leak into no OpenAPI: the connection, and the response, which nothing but FastAPI
+    gives, while it resolves dependencies. Gives it what was registered."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("connection") is not None:
@@ -57,16 +58,18 @@ class _Meta(type):
 
             if is_registered(cls):
                 return get_service(cls)
+            if kwargs.pop("response", None) is not None:
+                from . import _response
+
+                _response.before_response(kwargs["connection"], by_framework=True)
         return super().__call__(*args, **kwargs)
 
     @property
     def __signature__(cls) -> inspect.Signature:
         try:
-            from starlette.requests import HTTPConnection
+            return inspect.Signature(_request.framework_parameters())
         except ImportError:
             return inspect.Signature()
-        kind = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Signature([inspect.Parameter("connection", kind, annotation=HTTPConnection)])
 
 
 class QueuedTasks(metaclass=_Meta):
@@ -83,7 +86,8 @@ class QueuedTasks(metaclass=_Meta):
 
     In FastAPI it is a dependency: ``tasks: QueuedTasks = Inject(QueuedTasks)``, ``tasks: TasksDep``, or
     ``Annotated[QueuedTasks, Depends()]``. No response is sent before what was added is durable; if it cannot be stored,
-    the answer is a 503. ``tasks.nowait`` opts out.
+    the answer is a 503; where nothing would make the response wait, adding raises ``InvalidArgument`` (see
+    ``taskyard.fastapi.FlushMiddleware``). ``tasks.nowait`` opts out.
     """
 
     def __init__(
@@ -96,16 +100,16 @@ class QueuedTasks(metaclass=_Meta):
             self._own = _port.Engine(database, settings)
         self._defaults: dict[str, Any] = {}
         self._has_using = False
-        #: What must be durable before the response of one request is sent.
-        self._unflushed: list[QueuedTaskRef[Any]] | None = None
+        #: The request whose response waits until what is added is durable.
+        self._waits: _request.Request | None = None
         #: The request that this one was made for, also with ``nowait``.
         self._request: _request.Request | None = None
         if connection is not None:
-            from . import fastapi
+            from . import _response
 
-            self._request = fastapi.before_response(connection)
+            self._request = _response.before_response(connection)
             # A websocket has no response that could wait, or take back what was said: its additions wait as long as they must.
-            self._unflushed = self._request.refs if self._request.is_http else None
+            self._waits = self._request if self._request.is_http else None
 
     @property
     def _via(self) -> _port.Port:
@@ -125,7 +129,7 @@ class QueuedTasks(metaclass=_Meta):
     @property
     def nowait(self) -> QueuedTasks:
         """The same, without making a response wait for what is added by it."""
-        return self._like(_unflushed=None)
+        return self._like(_waits=None)
 
     def using(self, **options: Any) -> QueuedTasks:
         """The same with options for what is added by it. Keywords that are options and parameters of the function, too,
@@ -235,6 +239,8 @@ class QueuedTasks(metaclass=_Meta):
     def _push(self, calls: list[Call]) -> list[QueuedTaskRef[Any]]:
         if not calls:
             return []
+        if self._waits is not None:
+            self._waits.check()
         port = self._via
         with as_tasks(calls), _request.answering(self._request):
             if _hooks.pre_create or _hooks.post_create or any(_pending(call) for call in calls):
@@ -245,8 +251,8 @@ class QueuedTasks(metaclass=_Meta):
         if log.isEnabledFor(logging.DEBUG):
             for call in calls:
                 log.debug("added task %s: %s", call.id, getattr(call.function, "__qualname__", call.function))
-        if self._unflushed is not None:
-            self._unflushed.extend(refs)
+        if self._waits is not None:
+            self._waits.expect(refs)
         return refs
 
     def _push_with_hooks(self, port: _port.Port, calls: list[Call]) -> list[QueuedTaskRef[Any]]:
@@ -309,7 +315,8 @@ class QueuedTasks(metaclass=_Meta):
         async def after() -> None:
             for ref, task in zip(refs, seen, strict=True):
                 try:
-                    task.id = await ref.get_task_id()
+                    await ref._stored()
+                    task.id = ref._id
                     await _hooks.run(_hooks.post_create, task)
                 except Exception:
                     log.exception("an on_post_create hook failed for task %s", task.id)
@@ -416,7 +423,7 @@ class _Flush:
 
 
 async def _flush(tasks: QueuedTasks) -> None:
-    await _created()
+    await _loops.within(tasks._request, _created())
     await _loops.answer(tasks._via.ask("flush"))
 
 

@@ -3,24 +3,30 @@ application ends."""
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import anyio
 import httpx
 import psutil
 import pytest
-from fastapi import FastAPI, WebSocket
+from fastapi import BackgroundTasks, FastAPI, WebSocket
+from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
+from starlette.middleware.base import BaseHTTPMiddleware
 from support.postgres import Cluster
 from support.project import COMMAND, Process, Project
 from support.waiting import eventually
 from taskyard import QueuedTasks, QueueUnavailable, TasksDep, _port, _request
 from taskyard import fastapi as taskyard_fastapi
+from taskyard.events import sse
 
 
 async def echo(value: Any) -> Any:
@@ -235,6 +241,85 @@ def test_a_duplicate_that_is_withdrawn_leaves_its_twin_alone(own_cluster: Cluste
         assert [(task["id"], task["state"]) for task in client.portal.call(queue.list)] == [(id, "enqueued")]
 
 
+class AddsInAsgi:
+    """A middleware that adds tasks of its own."""
+
+    queue: QueuedTasks
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"] == "/asgi":
+            await self.queue.add_task(echo, "asgi").get_task_id()
+        await self.app(scope, receive, send)
+
+
+def application_with_middleware(queue: QueuedTasks, entered: bool) -> FastAPI:
+    """An application that raises elsewhere than in an endpoint, or an exception group. Has the queue's lifespan, or its
+    middleware."""
+    app = FastAPI(lifespan=queue.lifespan() if entered else None)
+    below = FastAPI()
+    app.mount("/below", below)
+
+    async def add_within(request: Any, call_next: Any) -> Any:
+        if request.url.path.endswith("/base"):
+            await queue.add_task(echo, "base").get_task_id()
+        return await call_next(request)
+
+    for each in (app, below):
+        each.add_middleware(BaseHTTPMiddleware, dispatch=add_within)
+    AddsInAsgi.queue = queue
+    app.add_middleware(AddsInAsgi)
+    if not entered:
+        for each in (app, below):
+            each.add_middleware(taskyard_fastapi.FlushMiddleware)
+
+    async def group(tasks: QueuedTasks) -> None:
+        async with anyio.create_task_group() as outer, anyio.create_task_group() as inner:
+            outer.start_soon(tasks.add_task(echo, "outer").get_task_id)
+            inner.start_soon(tasks.add_task(echo, "inner").get_task_id)
+
+    @app.post("/group")
+    @below.post("/group")
+    async def by_module() -> None:
+        await group(queue)
+
+    @app.post("/group-of-dependency")
+    async def by_dependency(tasks: TasksDep) -> None:
+        await group(tasks)
+
+    @app.post("/mixed")
+    async def mixed() -> None:
+        async with anyio.create_task_group() as outer:
+            outer.start_soon(queue.add_task(echo, "mixed").get_task_id)
+            try:
+                await anyio.sleep(30)
+            finally:
+                raise ZeroDivisionError
+
+    return app
+
+
+@pytest.mark.parametrize("entered", [True, False], ids=["lifespan", "middleware"])
+def test_what_is_raised_outside_of_an_endpoint_is_answered(
+    own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, entered: bool
+) -> None:
+    monkeypatch.setattr(_request, "WAIT_MAX", 0.5)
+    queue = QueuedTasks(database=own_cluster.create(f"outside_{entered}"))
+    before = _port.use(queue._own)
+    try:
+        client = TestClient(application_with_middleware(queue, entered), raise_server_exceptions=False)
+        with client if entered else contextlib.nullcontext():
+            assert client.post("/group").status_code == 200
+            with away(own_cluster, "frozen"):
+                for path in ("/base", "/asgi", "/group", "/group-of-dependency", "/below/group", "/below/base"):
+                    check_unavailable(client, "POST", path)
+                assert client.post("/mixed").status_code == 500, "a fault of the application's own stays one"
+    finally:
+        _port.use(before)
+
+
 def application_that_waits(queue: QueuedTasks) -> FastAPI:
     app = FastAPI(lifespan=queue.lifespan())
     app.include_router(taskyard_fastapi.task_router(allow_anyone=True))
@@ -327,6 +412,64 @@ def test_a_request_waits_for_a_task_as_long_as_the_database_answers(
             assert (outcome, events[-1], shown["status"]) == ("cancelled", "cancelled", "cancelled")
     finally:
         _port.use(before)
+
+
+@pytest.mark.parametrize("entered", [True, False], ids=["lifespan", "alone"])
+def test_what_follows_the_response_waits_for_the_database(
+    own_cluster: Cluster, monkeypatch: pytest.MonkeyPatch, entered: bool
+) -> None:
+    """A stream has no status left to report by, and what runs in the background no response."""
+    monkeypatch.setattr(_request, "WAIT_MAX", 0.5)
+    queue = QueuedTasks(database=own_cluster.create(f"follows_{entered}"))
+    before = _port.use(queue._own)
+    app = FastAPI(lifespan=queue.lifespan() if entered else None)
+    streaming, behind = threading.Event(), threading.Event()
+    ids: list[str] = []
+
+    @app.get("/sse/{id}")
+    async def by_sse(id: str, tasks: TasksDep) -> StreamingResponse:
+        return StreamingResponse(sse(tasks, id))
+
+    @app.get("/watch/{id}")
+    async def by_watch(id: str, tasks: TasksDep) -> StreamingResponse:
+        async def pieces() -> AsyncIterator[str]:
+            async for event in tasks.get(id).watch():
+                streaming.set()
+                yield event.type
+
+        return StreamingResponse(pieces())
+
+    @app.post("/background")
+    async def background(tasks: TasksDep, later: BackgroundTasks) -> None:
+        async def add() -> None:
+            await anyio.to_thread.run_sync(behind.wait)
+            ids.append(await tasks.add_task(echo, "later").get_task_id())
+
+        later.add_task(add)
+
+    try:
+        client = TestClient(app)
+        with client if entered else contextlib.nullcontext(), concurrent.futures.ThreadPoolExecutor(4) as threads:
+            id = asyncio.run(add_delayed(queue))
+            waiting = [threads.submit(client.get, f"/{how}/{id}") for how in ("sse", "watch")]
+            waiting.append(threads.submit(client.post, "/background"))
+            assert streaming.wait(30)
+            time.sleep(1)
+            with away(own_cluster, "frozen"):
+                behind.set()
+                time.sleep(2)
+                assert not any(each.done() for each in waiting)
+            queue.get(id).cancel().result(60)
+            followed, watched, added = [each.result(60) for each in waiting]
+            assert "event: cancelled" in followed.text and watched.text.endswith("cancelled")
+            assert added.status_code == 200 and len(ids) == 1
+    finally:
+        behind.set()
+        _port.use(before)
+
+
+async def add_delayed(queue: QueuedTasks) -> str:
+    return await queue.add_task(echo, "delayed", delay=3600).get_task_id()
 
 
 WEB = """

@@ -1,0 +1,271 @@
+"""What a response waits for: no success before the tasks of its request are stored, a 503 if that cannot be.
+
+The middleware settles a request's references right before its response begins, and knows when it has begun. A lifespan of the
+queue puts it around the application. Without one, a queue that FastAPI made as a dependency is settled by the stack that
+FastAPI leaves between the endpoint and the response; what is added behind that, where nothing would make the response wait,
+is refused (``Request.check``). Read next: ``_request.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from . import _request
+from ._request import Request
+from ._transaction import PendingRef
+from .errors import QueueUnavailable, TaskyardError
+
+if TYPE_CHECKING:
+    from ._refs import QueuedTaskRef
+
+log = logging.getLogger("taskyard")
+
+#: Where the request is kept in the connection's scope.
+_SCOPE = "taskyard.request"
+
+
+def before_response(connection: Any, by_framework: bool = False) -> Request:
+    """The request of a connection. ``by_framework``: FastAPI asks for a dependency, so that its stack is open."""
+    scope = connection.scope
+    request: Request | None = scope.get(_SCOPE)
+    if request is None:
+        request = Request(scope["type"] == "http")
+        if by_framework:
+            scope[_SCOPE] = request
+    stack = scope.get("fastapi_function_astack") if by_framework else None
+    if stack is None or stack is request.stack:
+        return request
+    request.stack = stack
+
+    async def leave(_: Any, error: BaseException | None, *__: Any) -> None:
+        try:
+            await _settle_endpoint(request, error)
+        finally:
+            request.stack = None
+            if not request.has_middleware:
+                # FastAPI sends the response now, or an exception handler makes another, which nothing here can hold.
+                scope.pop(_SCOPE, None)
+
+    # FastAPI leaves this stack after the endpoint has returned and before anything is sent.
+    stack.push_async_exit(leave)
+    return request
+
+
+async def _settle_endpoint(request: Request, error: BaseException | None) -> None:
+    if not request.is_http:
+        await _settle_bound(request.take(), error is not None)
+        return
+    # Without the middleware, nothing more is known of the request: the response follows, or an exception handler.
+    try:
+        await settle(request, error is not None, is_last=error is None and not request.has_middleware)
+    except TaskyardError as refused:
+        raise _refused(refused) from refused
+    found = _request.unavailable_in(error)
+    if found is not None and found is not error:
+        raise request.as_answer(found) from error
+
+
+def _refused(error: TaskyardError) -> Exception:
+    from starlette.exceptions import HTTPException
+
+    return HTTPException(503, f"the task could not be queued: {error.message}")
+
+
+async def settle(request: Request, failed: bool, is_last: bool = True) -> None:
+    """Returns once all that the request has added is durable; raises why something is not. ``failed``: the response reports
+    an error. ``is_last``: the request is over then, and nothing that is added later is waited for."""
+    until = time.monotonic() + _request.WAIT_MAX
+    first: Exception | None = None
+    while request.refs if not is_last else not request.end_if_settled():
+        # A task that the endpoint has started may add more meanwhile.
+        left = until - time.monotonic()
+        try:
+            await flush(request.take(is_last and left <= 0), failed or first is not None, left)
+        except Exception as error:
+            first = first or error
+        if not is_last:
+            break
+    if first is not None:
+        raise first
+
+
+async def flush(refs: list[QueuedTaskRef[Any]], failed: bool = False, timeout: float | None = None) -> None:
+    """Returns once all of these are durable; raises why one of them is not, unless that was raised in the endpoint before.
+    If the response reports an error in any case (``failed``), only what the caller may try again is raised.
+
+    What is not written in time is withdrawn, so that a caller who hears of a failure may try again.
+    """
+    reported = {ref._source() for ref in refs if ref._is_reported}
+    stored = [ref for ref in refs if not isinstance(ref, PendingRef) and ref._source() not in reported]
+    durable = asyncio.gather(
+        _settle_bound(refs, failed), *(each._before_response(failed) for each in stored), return_exceptions=True
+    )
+    try:
+        await asyncio.wait([durable], timeout=_request.WAIT_MAX if timeout is None else max(0.0, timeout))
+    finally:
+        is_late = not durable.done()
+        # Its end is not waited for: that of a statement may take as long as the statement.
+        durable.cancel()
+    if is_late:
+        error = QueueUnavailable(f"the queue's database has not answered within {_request.WAIT_MAX:g} s")
+        for ref in refs:
+            ref._withdraw(error)
+        raise error
+    for outcome in durable.result():
+        if not isinstance(outcome, BaseException):
+            continue
+        if failed and isinstance(outcome, Exception) and _request.unavailable_in(outcome) is None:
+            log.error("a task of a request that has failed could not be queued, too: %s", outcome)
+            continue
+        raise outcome
+    for ref in refs:
+        if ref._known:
+            await ref._inline_end()
+
+
+async def _settle_bound(refs: list[QueuedTaskRef[Any]], failed: bool) -> None:
+    """Settles those in transactions one after another: a connection runs one statement at a time."""
+    first: Exception | None = None
+    for ref in refs:
+        if isinstance(ref, PendingRef):
+            try:
+                await ref._before_response(failed)
+            except Exception as error:
+                first = first or error
+    if first is not None:
+        raise first
+
+
+class FlushMiddleware:
+    """Makes every response wait until the tasks of its request are durable; a 503 is sent if one cannot be stored, or if the
+    application raises that the queue is unavailable. Within a request nothing waits longer than 5 seconds for the queue's
+    database.
+
+    Applications with the queue's lifespan have it. Others need it for plain Starlette, for FastAPI before 0.121, and for
+    tasks that are added in middlewares and exception handlers; it belongs outside of all other middlewares
+    (``add_middleware`` last).
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = Answering(app)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        request: Request = scope.setdefault(_SCOPE, Request(scope["type"] == "http"))
+        if request.has_middleware:
+            # The outer one sees what is added between the two.
+            await self.app(scope, receive, send)
+            return
+        request.has_middleware = True
+        try:
+            with _request.serving(request):
+                if request.is_http:
+                    await self._respond(request, scope, receive, send)
+                else:
+                    await self.app(scope, receive, send)
+        finally:
+            request.is_over = True
+
+    async def _respond(self, request: Request, scope: Any, receive: Any, send: Any) -> None:
+        refused = False
+
+        async def send_after(message: Any) -> None:
+            nonlocal refused
+            if refused:
+                return
+            if message["type"] == "http.response.start":
+                try:
+                    await settle(request, message["status"] >= 400)
+                except TaskyardError as error:
+                    refused = True
+                    await _answer(f"the task could not be queued: {error.message}")(scope, receive, send)
+                    return
+            await send(message)
+
+        await self.app(scope, receive, send_after)
+
+
+def _answer(detail: str) -> Any:
+    from starlette.responses import JSONResponse
+
+    return JSONResponse({"detail": detail}, 503)
+
+
+class Answering:
+    """Answers a queue that is unavailable with a 503, whatever raises it: a middleware, or an endpoint in an exception group.
+    Starlette's own handlers of exceptions see neither."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        has_begun = False
+
+        async def noting(message: Any) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        except Exception as error:
+            found = _request.unavailable_in(error)
+            if has_begun or found is None:
+                raise
+            log.warning("a request is answered with a 503: %s", found.message)
+            await _answer(found.message)(scope, receive, send)
+
+
+def wrap(app: Any) -> Callable[[], None]:
+    """Puts the middleware around a Starlette application that runs already, so that queues which were made by no dependency
+    know their request, too. Returns what takes it away again."""
+    inner = getattr(app, "middleware_stack", None)
+    if inner is None:
+        return lambda: None
+    # Starlette answers an exception with a 500 before it raises it to what is around: it must be caught within that.
+    within = [(layer, Answering(layer.app)) for layer in _error_layers(app)]
+    for layer, answering in within:
+        layer.app = answering
+    app.middleware_stack = outer = FlushMiddleware(inner)
+
+    def unwrap() -> None:
+        if app.middleware_stack is outer:
+            app.middleware_stack = inner
+        for layer, answering in within:
+            if layer.app is answering:
+                layer.app = answering.app
+
+    return unwrap
+
+
+def _error_layers(app: Any) -> Iterator[Any]:
+    """The middlewares that answer exceptions with a 500: the application's, and those of all that are mounted in it."""
+    from starlette.applications import Starlette
+    from starlette.middleware.errors import ServerErrorMiddleware
+
+    seen: set[int] = set()
+    left = [app]
+    while left:
+        layer = left.pop()
+        if layer is None or id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        if isinstance(layer, ServerErrorMiddleware):
+            yield layer
+        if isinstance(layer, Starlette):
+            if layer.middleware_stack is None:
+                # A mounted one builds it at its first request.
+                layer.middleware_stack = layer.build_middleware_stack()
+            left.append(layer.middleware_stack)
+        routes = getattr(layer, "routes", None)
+        left.extend(getattr(route, "app", None) for route in (routes if isinstance(routes, list) else ()))
+        left.append(getattr(layer, "app", None))
