@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import json
 import logging
+import math
+import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
 from . import _core, _request
@@ -244,21 +247,52 @@ def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "th
 
 def answer_now_probing(reply: _core.Reply, probe: Probe, timeout: float | None, what: str) -> Any:
     """:func:`answer_probing` in this thread, for ``timeout`` seconds at most."""
-    until = None if timeout is None else time.monotonic() + timeout
+    until = math.inf if timeout is None else time.monotonic() + timeout
     probe.begin()
+    request = _request.of(getattr(reply, "request", None))
     try:
-        while not reply.done():
-            left = None if until is None else max(0.0, until - time.monotonic())
-            request = _request.of(getattr(reply, "request", None))
-            pause = left if request is None else probe.pause()
-            if left is not None and (pause is None or left <= pause):
-                if not reply.block(left):
+        if request is None:
+            return answer_now(reply, timeout, what)
+        with contextlib.ExitStack() as at_end:
+            stop: threading.Event | None = None
+            while not reply.done():
+                left, pause = max(0.0, until - time.monotonic()), probe.pause()
+                if request.is_over:
+                    return answer_now(reply, None if timeout is None else left, what)
+                if reply.block(min(left, pause)):
+                    break
+                if left <= pause:
                     raise WaitTimeout(f"{what} did not come within {timeout} s")
-            elif not reply.block(pause) and request is not None and probe.pause() == 0.0:
-                probe.check_now(request)
+                stop = stop or at_end.enter_context(_stop_of(request))
+                if stop.is_set():
+                    raise request.as_answer(QueueUnavailable(f"the server stops: the wait for {what} has ended"))
+                if probe.pause() == 0.0:
+                    probe.check_now(request)
         return _taken(reply)
     finally:
         del reply
+
+
+@contextlib.contextmanager
+def _stop_of(request: _request.Request) -> Iterator[threading.Event]:
+    """For a thread: an event that is set once the server stops that serves this request."""
+    stop = threading.Event()
+    if request.loop is None:
+        yield stop
+        return
+
+    async def look() -> None:
+        from . import events
+
+        with events.until_closing() as over:
+            await asyncio.wait([over])
+            stop.set()
+
+    looking = asyncio.run_coroutine_threadsafe(look(), request.loop)
+    try:
+        yield stop
+    finally:
+        looking.cancel()
 
 
 class Answer(Generic[T]):

@@ -6,6 +6,7 @@ requests by itself (``events.TaskRoutes``). A queue that was made by a dependenc
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import threading
@@ -49,6 +50,8 @@ class Request:
         self.has_middleware = False
         #: FastAPI's stack of this request, which settles its references when it is left.
         self.stack: Any = None
+        #: The event loop that serves it, for the threads of its endpoint.
+        self.loop: asyncio.AbstractEventLoop | None = None
         # An endpoint's threads add, too.
         self._lock = threading.Lock()
 

@@ -162,7 +162,7 @@ class FlushMiddleware:
             # The outer one sees what is added between the two.
             await self.app(scope, receive, send)
             return
-        request.has_middleware = True
+        request.has_middleware, request.loop = True, asyncio.get_running_loop()
         try:
             with _request.serving(request):
                 if request.is_http:

@@ -362,8 +362,11 @@ def test_what_waits_for_long_waits_no_longer_for_the_database(
         with (
             TestClient(application_that_waits(queue)) as client,
             concurrent.futures.ThreadPoolExecutor(16) as threads,
+            contextlib.ExitStack() as at_end,
         ):
             id = client.post("/delayed").json()
+            # So that nothing waits on if this fails.
+            at_end.callback(lambda: queue.get(id).cancel().result(60))
             seq = client.get(f"/task/{id}").json()["seq"]
             paths = [
                 f"/wait/{id}",
@@ -388,7 +391,6 @@ def test_what_waits_for_long_waits_no_longer_for_the_database(
                 for each in waiting:
                     path, status, ended = each.result(30)
                     assert (status, ended - began < 4.8) == (503, True), (path, ended - began)
-            eventually(lambda: client.get(f"/task/{id}").status_code == 200, 60, "the database")
     finally:
         _port.use(before)
 
@@ -400,8 +402,13 @@ def test_a_request_waits_for_a_task_as_long_as_the_database_answers(
     queue = QueuedTasks(database=own_cluster.create("answers"))
     before = _port.use(queue._own)
     try:
-        with TestClient(application_that_waits(queue)) as client, concurrent.futures.ThreadPoolExecutor(4) as threads:
+        with (
+            TestClient(application_that_waits(queue)) as client,
+            concurrent.futures.ThreadPoolExecutor(4) as threads,
+            contextlib.ExitStack() as at_end,
+        ):
             id = client.post("/delayed").json()
+            at_end.callback(lambda: client.post(f"/task/{id}/cancel"))
             seq = client.get(f"/task/{id}").json()["seq"]
             paths = [f"/wait/{id}", f"/watch/{id}", f"/task/{id}?wait=30&since={seq}"]
             waiting = [threads.submit(client.get, path) for path in paths]
@@ -492,6 +499,16 @@ WEB = """
         print("waiting", flush=True)
         return await tasks.get(id).wait()
 
+    @web.get("/result/{id}")
+    def result(id: str):
+        print("waiting", flush=True)
+        return queue.get(id).result()
+
+    @web.get("/watch-in-a-thread/{id}")
+    def watch_in_a_thread(id: str):
+        for event in queue.get(id).watch():
+            print("waiting", flush=True)
+
     @web.post("/delayed")
     async def delayed(tasks: TasksDep):
         return await tasks.add_task(echo, 1, delay=3600).get_task_id()
@@ -538,7 +555,8 @@ def test_uvicorn_ends_while_the_database_is_away(
                 assert watched.result(10).status_code == 503
 
 
-def test_uvicorn_ends_while_a_request_waits_for_a_task(sqlite_project: Project) -> None:
+@pytest.mark.parametrize("how", ["wait", "result", "watch-in-a-thread"])
+def test_uvicorn_ends_while_a_request_waits_for_a_task(sqlite_project: Project, how: str) -> None:
     sqlite_project.write("web.py", WEB)
     python = os.path.join(os.path.dirname(COMMAND), "python")
     server = Process([python, "-m", "uvicorn", "web:web", "--port=0"], sqlite_project.directory, sqlite_project.env)
@@ -547,7 +565,7 @@ def test_uvicorn_ends_while_a_request_waits_for_a_task(sqlite_project: Project) 
     port = next(line for line in server.lines if "Uvicorn running" in line).split(":")[-1].split()[0]
     id = httpx.post(f"http://127.0.0.1:{port}/delayed", timeout=20).json()
     with concurrent.futures.ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(httpx.get, f"http://127.0.0.1:{port}/wait/{id}", timeout=60)
+        waiting = threads.submit(httpx.get, f"http://127.0.0.1:{port}/{how}/{id}", timeout=60)
         server.says("waiting", 60)
         server.signal(signal.SIGTERM)
         server.wait(30)
