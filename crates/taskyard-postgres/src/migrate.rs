@@ -8,7 +8,8 @@
 //! whose text differs. The database keeps the build number and the hash of what is installed (`functions::BUILDS`); an
 //! older build never replaces the functions of a newer one. Servers of both builds go on with what is there, so a
 //! function is extended by new names or trailing defaults, and a view by columns at its end. A role that may not replace
-//! them starts all the same if the schema's version fits.
+//! them starts all the same if the schema's version fits. They are replaced, too, if some are missing, or if everybody may
+//! call one: a dump restored without its rights opens them to all.
 
 use taskyard_core::store::{MigrationReport, SchemaStatus};
 use taskyard_core::{Error, Result};
@@ -36,8 +37,19 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0011_ends", include_str!("migrations/0011_ends.sql")),
     ("0012_kinds", include_str!("migrations/0012_kinds.sql")),
     ("0013_tags", include_str!("migrations/0013_tags.sql")),
+    ("0014_turn", include_str!("migrations/0014_turn.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
+
+/// Whether the functions are all there, and none is open to everybody, as a function without any noted right is.
+const INTACT: &str =
+    "SELECT coalesce(pg_catalog.bool_and(p.proacl IS NOT NULL), false) AND pg_catalog.count(*) >= coalesce(
+        (SELECT s.value::bigint FROM taskyard.setting s WHERE s.name = 'functions_count'), 0)
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'taskyard'";
+/// Notes how many there are.
+const COUNTED: &str = "INSERT INTO taskyard.setting (name, value) SELECT 'functions_count', pg_catalog.count(*)::text
+    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'taskyard'
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 
 /// Others wait for the locks of a migration, so it does not wait for theirs for ever.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
@@ -58,6 +70,8 @@ struct Found {
     version: i64,
     /// Of the functions and views; unknown where no build noted its own yet.
     build: Option<Build>,
+    /// Whether the functions are all there, with their rights.
+    is_intact: bool,
     /// Whether an earlier migration was told to do without the views.
     views_are_off: bool,
 }
@@ -66,6 +80,7 @@ impl Found {
     /// Whether the functions are to be replaced by this program's.
     fn is_outdated(&self) -> bool {
         self.build.as_ref().is_none_or(|installed| functions::build().replaces(installed))
+            || !(self.is_intact || self.is_of_newer_build())
     }
 
     fn is_of_newer_build(&self) -> bool {
@@ -91,13 +106,21 @@ async fn found(store: &Inner) -> Result<Found> {
         (SELECT value FROM taskyard.setting WHERE name = 'functions_build'),
         (SELECT value FROM taskyard.setting WHERE name = 'functions_hash'),
         EXISTS (SELECT FROM taskyard.setting WHERE name = 'views' AND value = 'off')";
-    let rows = match store.pool.ask(Role::Ask, sql, &[]).await {
+    let sql = format!("{sql}, ({INTACT})");
+    let rows = match store.pool.ask(Role::Ask, &sql, &[]).await {
         Ok(rows) => rows,
         Err(Error::SchemaTooOld { .. }) => Vec::new(),
         Err(error) => return Err(error),
     };
-    let Some(row) = rows.first() else { return Ok(Found { version: 0, build: None, views_are_off: false }) };
-    Ok(Found { version: get(row, 0)?, build: Build::stored(get(row, 1)?, get(row, 2)?), views_are_off: get(row, 3)? })
+    let Some(row) = rows.first() else {
+        return Ok(Found { version: 0, build: None, is_intact: true, views_are_off: false });
+    };
+    Ok(Found {
+        version: get(row, 0)?,
+        build: Build::stored(get(row, 1)?, get(row, 2)?),
+        views_are_off: get(row, 3)?,
+        is_intact: get(row, 4)?,
+    })
 }
 
 /// Brings the schema to our version.
@@ -115,8 +138,8 @@ pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
         }
         if !may_replace(store).await? {
             tracing::warn!(
-                "the database's functions are not those of this build, and this role may not replace them: run \
-                 `taskyard db migrate` as the role that owns the schema taskyard"
+                "the database's functions are not those of this build, some are missing, or everybody may call them, and this \
+                 role may not replace them: run `taskyard db migrate` as the role that owns the schema taskyard"
             );
             return Ok(nothing);
         }
@@ -164,6 +187,9 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
             return Err(Error::Database(format!("migration {name} was applied in another form than this program's")));
         }
     }
+    if from == 0 {
+        refuse_bare(client).await?;
+    }
     let pending = &MIGRATIONS[usize::try_from(from).unwrap_or(0)..];
     let mut applied = Vec::new();
     for (at, (name, source)) in pending.iter().enumerate() {
@@ -183,12 +209,14 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
         // A newer build was quicker: what it installed stays, its views too.
         return Ok(MigrationReport { from, to: known(), applied });
     }
-    if !pending.is_empty() || installed.is_none_or(|installed| functions::build().replaces(&installed)) {
+    let is_current = installed.is_some_and(|installed| !functions::build().replaces(&installed));
+    if !pending.is_empty() || !is_current || !is_intact(client).await? {
         for function in FUNCTIONS {
             client.batch_execute(function).await.map_err(failed)?;
         }
         client.batch_execute(REVOKE).await.map_err(failed)?;
         client.batch_execute(SHOWN).await.map_err(failed)?;
+        client.batch_execute(COUNTED).await.map_err(failed)?;
         let build = functions::build();
         client
             .execute_typed(
@@ -230,6 +258,27 @@ async fn installed(client: &Client) -> Result<Option<Build>> {
         (SELECT value FROM taskyard.setting WHERE name = 'functions_hash')";
     let rows = client.query_typed(sql, &[]).await.map_err(|error| failure::of_statement(&error))?;
     rows.first().map_or(Ok(None), |row| Ok(Build::stored(get(row, 0)?, get(row, 1)?)))
+}
+
+/// Whether [`INTACT`] holds, read under the lock.
+async fn is_intact(client: &Client) -> Result<bool> {
+    let rows = client.query_typed(INTACT, &[]).await.map_err(|error| failure::of_statement(&error))?;
+    rows.first().map_or(Ok(false), |row| get(row, 0))
+}
+
+/// Refuses tables of ours of which nothing says which version they have.
+async fn refuse_bare(client: &Client) -> Result<()> {
+    let sql = "SELECT pg_catalog.to_regclass('taskyard.task') IS NOT NULL";
+    let rows = client.query_typed(sql, &[]).await.map_err(|error| failure::of_statement(&error))?;
+    if !rows.first().map_or(Ok(false), |row| get(row, 0))? {
+        return Ok(());
+    }
+    Err(Error::Refused(
+        "the schema taskyard has its tables, but no row in taskyard.migration that says of which version: was a dump restored \
+         without its data (pg_dump --schema-only)? Restore it with the data, or drop the schema (DROP SCHEMA taskyard CASCADE), \
+         and migrate again"
+            .into(),
+    ))
 }
 
 /// The session's search path.

@@ -122,6 +122,34 @@ async fn functions_of_an_older_build_are_replaced_without_a_migration() {
     assert_eq!(shared().psql_in(&url, public), "0");
 }
 
+/// A dump restored without its rights (`pg_restore --no-acl`) has functions without any; a hand may drop one.
+#[tokio::test]
+async fn functions_that_are_missing_or_open_to_everybody_are_put_right() {
+    let (store, url) = yard::fresh_with_address().await;
+    let open = "SELECT has_function_privilege('public', p.oid, 'execute') FROM pg_proc p
+        WHERE p.pronamespace = 'taskyard'::regnamespace AND p.proname = 'enqueue_payload'";
+    let damages = [
+        "UPDATE pg_catalog.pg_proc SET proacl = NULL WHERE pronamespace = 'taskyard'::regnamespace",
+        "DROP FUNCTION taskyard.task_stop",
+    ];
+    for damage in damages {
+        shared().psql_in(&url, damage);
+        assert_eq!(store.schema().await.unwrap().pending, ["functions"], "{damage}");
+        assert_eq!(store.migrate().await.unwrap().applied, ["functions"], "{damage}");
+        assert_eq!(shared().psql_in(&url, open), "f", "{damage}");
+        assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM pg_proc WHERE proname = 'task_stop'"), "1");
+        assert!(store.migrate().await.unwrap().applied.is_empty(), "once is enough");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_without_its_data_is_refused_with_what_to_do() {
+    let (store, url) = yard::fresh_with_address().await;
+    shared().psql_in(&url, "TRUNCATE taskyard.migration, taskyard.setting");
+    let error = store.migrate().await.unwrap_err().to_string();
+    assert!(error.contains("without its data") && error.contains("DROP SCHEMA taskyard CASCADE"), "{error}");
+}
+
 #[tokio::test]
 async fn functions_of_a_newer_build_stay() {
     let (store, url) = yard::fresh_with_address().await;

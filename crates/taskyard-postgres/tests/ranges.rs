@@ -40,6 +40,18 @@ async fn a_new_database_is_not_suspect() {
     assert!(!store.ranges_suspect().await.unwrap());
 }
 
+/// A dump of the data alone, restored into a schema that was just made, would bring a second row; one without these tables, none.
+#[tokio::test]
+async fn the_part_that_takes_new_rows_is_always_one() {
+    let (store, url) = yard::fresh_with_address().await;
+    let second = shared().try_psql_in(&url, "INSERT INTO taskyard.ready_turn (turn) VALUES (1)");
+    assert!(second.unwrap_err().contains("duplicate key"));
+    shared().psql_in(&url, "DELETE FROM taskyard.ready_turn");
+    assert!(store.add(&[task()]).await.is_err());
+    walk(&store, true).await;
+    store.add(&[task()]).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_is_missing_is_noticed_and_put_back() {
     let (store, url) = yard::fresh_with_address().await;

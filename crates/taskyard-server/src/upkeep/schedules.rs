@@ -2,14 +2,21 @@
 //!
 //! Any number of servers look at the same rows; of those that decide about one schedule at once one writes, and the
 //! others' decisions change nothing. A server that is killed in between leaves the row as it was, still due.
+//!
+//! A decision that the database refuses holds up no other schedule. If its values are at fault, the schedule is set aside with
+//! the reason; anything else may pass, so it is tried again, after a pause of its own ([`Refused`]).
+
+mod refused;
 
 use std::time::Duration;
 
 use taskyard_core::failpoint;
 use taskyard_core::schedule::{Tick, plan, plan::plan_start};
-use taskyard_core::{Error, Result, Timestamp};
+use taskyard_core::{Result, TaskId, Timestamp};
 
+use self::refused::Refused;
 use crate::backoff::{Backoff, jittered};
+use crate::pieces::Failed;
 use crate::state::State;
 
 /// Schedules of one look.
@@ -21,6 +28,8 @@ const EVERY_DEAF: Duration = Duration::from_millis(800);
 const EVERY_OPEN: Duration = Duration::from_millis(500);
 /// The shortest time between two looks that found nothing.
 const GAP: Duration = Duration::from_millis(20);
+/// The pause between looks while all that is due waits for its next try.
+const WHILE_REFUSED: Duration = Duration::from_millis(200);
 /// How often a start tries to write on what it has just read.
 const START_TRIES: usize = 20;
 /// The pause after a look all of whose decisions came too late.
@@ -30,11 +39,12 @@ pub(super) async fn run(state: &State) {
     let mut changed = state.store.bells().schedules.listen();
     let mut backoff = Backoff::default();
     let mut starting = Some(Starting::default());
+    let mut refused = Refused::default();
     loop {
         changed.take();
         let looked = match &mut starting {
-            Some(begun) => begun.page(state).await,
-            None => look(state).await.map(Some),
+            Some(begun) => begun.page(state, &mut refused).await,
+            None => look(state, &mut refused).await.map(Some),
         };
         match looked {
             Ok(Some(pause)) => {
@@ -59,16 +69,21 @@ pub(super) async fn run(state: &State) {
 }
 
 /// Decides about what is due; answers how long to wait for the next look.
-async fn look(state: &State) -> Result<Duration> {
-    let found = state.store.schedule_look(LOOK_MAX).await?;
-    let ticks: Vec<_> = found.due.iter().filter_map(|due| plan(due, found.now, &mut rand::random::<f64>)).collect();
+async fn look(state: &State, refused: &mut Refused) -> Result<Duration> {
+    // Those that wait for their next try take no other's place.
+    let found = state.store.schedule_look(LOOK_MAX + refused.len()).await?;
+    let due: Vec<_> = found.due.iter().filter(|due| !refused.waits(&due.record.definition.name)).collect();
+    let ticks: Vec<_> = due.iter().filter_map(|due| plan(due, found.now, &mut rand::random::<f64>)).collect();
     let had_ticks = !ticks.is_empty();
-    if had_ticks && apply(state, ticks).await?.contains(&true) {
+    if had_ticks && apply(state, ticks, refused).await?.contains(&true) {
         return Ok(Duration::ZERO);
     }
-    if had_ticks || !found.due.is_empty() {
+    if had_ticks || !due.is_empty() {
         // Another server was quicker, as a rule, or somebody is writing the row; if not, this one tries again.
         return Ok(jittered(AFTER_LOSS));
+    }
+    if !found.due.is_empty() {
+        return Ok(jittered(WHILE_REFUSED));
     }
     let poll = match (found.open, state.store.hears_others() && state.config().use_notify) {
         (true, _) => EVERY_OPEN,
@@ -88,7 +103,7 @@ struct Starting {
 
 impl Starting {
     /// One page; an answer when it was the last one.
-    async fn page(&mut self, state: &State) -> Result<Option<Duration>> {
+    async fn page(&mut self, state: &State, refused: &mut Refused) -> Result<Option<Duration>> {
         let page = state.store.schedules(self.after.as_deref(), LOOK_MAX).await?;
         let is_last = page.len() < LOOK_MAX;
         for mut due in page {
@@ -96,7 +111,7 @@ impl Starting {
             for _ in 0..START_TRIES {
                 let now: Timestamp = state.store.now().await?;
                 let Some(tick) = plan_start(&due, now, &mut rand::random::<f64>) else { break };
-                if apply(state, vec![tick]).await? == [true] {
+                if apply(state, vec![tick], refused).await? == [true] || refused.waits(&name) {
                     break;
                 }
                 tokio::time::sleep(jittered(AFTER_LOSS)).await;
@@ -111,31 +126,25 @@ impl Starting {
     }
 }
 
-/// Writes ticks; whether each applied. One that the database refuses for good is set aside with the reason, and holds up no
-/// other.
-async fn apply(state: &State, ticks: Vec<Tick>) -> Result<Vec<bool>> {
+/// Writes ticks; whether each applied.
+async fn apply(state: &State, ticks: Vec<Tick>, refused: &mut Refused) -> Result<Vec<bool>> {
     for tick in &ticks {
         if let Some(problem) = &tick.problem {
             tracing::error!(schedule = tick.name, problem, "this schedule is left alone until it is changed");
         }
     }
     failpoint!("schedule_tick", Before);
-    let written = match state.store.schedule_tick(&ticks).await {
+    let written = match Failed::check(state.store.schedule_tick(&ticks).await, state.store.as_ref()).await {
         Ok(written) => {
             failpoint!("schedule_tick", After);
+            ticks.iter().for_each(|tick| refused.forget(&tick.name));
             written
         }
-        Err(error) if error.is_transient() || matches!(error, Error::ShutDown(_)) => return Err(error),
+        Err(failed) if failed.away => return Err(failed.error),
         Err(_) => {
             let mut written = Vec::with_capacity(ticks.len());
             for tick in ticks {
-                written.extend(match state.store.schedule_tick(std::slice::from_ref(&tick)).await {
-                    Err(error) if !error.is_transient() => {
-                        tracing::error!(schedule = tick.name, %error, "this schedule is left alone until it is changed");
-                        state.store.schedule_tick(&[tick.broken(error.to_string())]).await?
-                    }
-                    written => written?,
-                });
+                written.push(apply_alone(state, tick, refused).await?);
             }
             written
         }
@@ -144,4 +153,26 @@ async fn apply(state: &State, ticks: Vec<Tick>) -> Result<Vec<bool>> {
         state.look();
     }
     Ok(written.iter().map(Option::is_some).collect())
+}
+
+/// Writes one tick after several were refused together; what it added, if it applied.
+async fn apply_alone(state: &State, tick: Tick, refused: &mut Refused) -> Result<Option<Vec<TaskId>>> {
+    let written = state.store.schedule_tick(std::slice::from_ref(&tick)).await;
+    let mut written = match Failed::check(written, state.store.as_ref()).await {
+        Ok(written) => {
+            refused.forget(&tick.name);
+            written
+        }
+        Err(failed) if failed.away => return Err(failed.error),
+        Err(Failed { error, .. }) if error.is_about_the_value() => {
+            tracing::error!(schedule = tick.name, %error, "this schedule is left alone until it is changed");
+            refused.forget(&tick.name);
+            state.store.schedule_tick(&[tick.broken(error.to_string())]).await?
+        }
+        Err(Failed { error, .. }) => {
+            refused.note(&tick.name, &error);
+            return Ok(None);
+        }
+    };
+    Ok(written.pop().flatten())
 }

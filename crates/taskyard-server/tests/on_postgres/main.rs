@@ -6,6 +6,7 @@
 mod crash;
 mod database;
 mod outages;
+mod refused_schedules;
 
 #[path = "../server/bodies.rs"]
 mod bodies;

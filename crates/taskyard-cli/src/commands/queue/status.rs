@@ -1,10 +1,11 @@
 //! `queue status`: exit code 0 healthy, 1 with anything that keeps tasks from being added or run: no live server, a task that
-//! has been runnable for too long, parked tasks, a database that takes no additions or refuses ends of tasks.
+//! has been runnable for too long, parked tasks, schedules that start nothing, a database that takes no additions or refuses
+//! ends of tasks.
 
 use std::time::Duration;
 
 use clap::Args;
-use taskyard::{Error, Store, TaskState};
+use taskyard::{Error, Store, TaskState, Timestamp};
 
 use crate::commands::filter::span;
 use crate::failure::Failure;
@@ -14,6 +15,9 @@ use crate::session::{Access, Session};
 
 /// How long a tried addition may take.
 const CHECK_MAX: Duration = Duration::from_secs(5);
+
+/// Schedules of one question.
+const SCHEDULES_PAGE: usize = 500;
 
 /// Say whether the queue is healthy
 #[derive(Debug, Args)]
@@ -68,6 +72,7 @@ impl Status {
                 if status.parked == 1 { "task is parked" } else { "tasks are parked" }
             ));
         }
+        problems.extend(unplanned(store.as_ref(), max_age).await?);
         problems.extend(unwritable(store.as_ref()).await);
         let out = session.out();
         if out.is_json() {
@@ -104,6 +109,39 @@ impl Status {
         }
         Ok(u8::from(!problems.is_empty()))
     }
+}
+
+/// Schedules that start nothing: those that were left alone, and those whose time has long come.
+async fn unplanned(store: &dyn Store, max_age: Duration) -> Result<Vec<String>, Failure> {
+    let late = store.now().await?.checked_sub(max_age).unwrap_or(Timestamp::MIN);
+    let (mut aside, mut overdue, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = store.schedules(after.as_deref(), SCHEDULES_PAGE).await?;
+        let is_last = page.len() < SCHEDULES_PAGE;
+        for record in page.into_iter().map(|due| due.record) {
+            after = Some(record.definition.name.clone());
+            if record.problem.is_some() {
+                aside.push(record.definition.name);
+            } else if !record.paused && !record.ended && record.next_at.is_some_and(|next| next < late) {
+                overdue.push(record.definition.name);
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    let said = |names: &[String], what: &str| {
+        let first = names.first()?;
+        Some(format!(
+            "{what}: {} (`taskyard schedule show NAME` says why), for example {first}",
+            moment::number(names.len() as u64)
+        ))
+    };
+    let overdue_by = format!("schedules whose time came more than {} ago", moment::span(max_age));
+    Ok([said(&aside, "schedules that are left alone until they are changed"), said(&overdue, &overdue_by)]
+        .into_iter()
+        .flatten()
+        .collect())
 }
 
 /// Why no task can be added now, if none can. A role that may only read says nothing about that.

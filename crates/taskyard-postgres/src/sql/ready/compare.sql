@@ -43,6 +43,10 @@ DECLARE
     v_ids uuid[];
     v_missing uuid[];
 BEGIN
+    IF p_repair THEN
+        -- A dump of parts of the tables may have left out its one row.
+        INSERT INTO taskyard.ready_turn (turn) VALUES (0) ON CONFLICT DO NOTHING;
+    END IF;
     SELECT count(*), array_agg(l.id) FILTER (WHERE l.state = 1), (array_agg(l.id ORDER BY l.id DESC))[1]
     INTO seen, v_ids, last FROM (
         SELECT t.id, t.state FROM taskyard.task t WHERE t.id > coalesce(p_after, '00000000-0000-0000-0000-000000000000')

@@ -1,0 +1,50 @@
+//! Schedules about which the database takes no decision for now.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use taskyard_core::Error;
+
+use crate::backoff::Backoff;
+
+/// How long a schedule is remembered whose next try was not asked for: it may have been removed.
+const REMEMBERED: Duration = Duration::from_secs(60);
+
+/// Each with the time of its next try.
+#[derive(Debug, Default)]
+pub(super) struct Refused(HashMap<String, Refusal>);
+
+#[derive(Debug)]
+struct Refusal {
+    backoff: Backoff,
+    until: Instant,
+}
+
+impl Refused {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether the next try of this schedule is still to come.
+    pub fn waits(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|refusal| refusal.until > Instant::now())
+    }
+
+    /// The database has just refused what was decided about this schedule.
+    pub fn note(&mut self, name: &str, error: &Error) {
+        let now = Instant::now();
+        self.0.retain(|_, refusal| refusal.until + REMEMBERED > now);
+        let refusal =
+            self.0.entry(name.to_owned()).or_insert_with(|| Refusal { backoff: Backoff::default(), until: now });
+        if refusal.backoff.tries() % 10 == 0 {
+            tracing::error!(schedule = name, %error, "the database refuses what is due of this schedule; trying again");
+        }
+        refusal.until = now + refusal.backoff.next();
+    }
+
+    /// It was taken, or the schedule was set aside.
+    pub fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+}
