@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
+/// Tags of one task.
+pub const TAGS_MAX: usize = 100;
+
 /// Limits in bytes (or levels), each a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,6 +59,18 @@ impl Limits {
     /// [`Error::OverLimit`].
     pub fn check_reason(&self, reason: &str) -> Result<()> {
         Self::check_size("reason", "log_line_bytes_max", reason.len(), self.log_line_bytes_max)
+    }
+
+    /// Checks the tags of a task: each is a name, and there are at most [`TAGS_MAX`].
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`], [`Error::InvalidArgument`].
+    pub fn check_tags(&self, tags: &[String]) -> Result<()> {
+        if tags.len() > TAGS_MAX {
+            let why = format!("a task has at most {TAGS_MAX} of them, not {}", tags.len());
+            return Err(Error::InvalidArgument { what: "tags", why });
+        }
+        tags.iter().try_for_each(|tag| self.check_name("tag", tag))
     }
 
     /// Checks a name: not empty, not too long, no control characters (they would forge log lines and tables).

@@ -162,6 +162,9 @@ impl NewSchedule {
                 return Err(invalid(what, format!("{} s is over a hundred years", duration.as_secs())));
             }
         }
+        for (what, at) in [("starts_at", self.starts_at), ("ends_at", self.ends_at)] {
+            at.map_or(Ok(()), |at| crate::time::check_instant(what, at))?;
+        }
         if let (Some(starts), Some(ends)) = (self.starts_at, self.ends_at)
             && ends < starts
         {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::{Error, Result};
+
 /// An instant, in microseconds as both databases keep it.
 pub use jiff::Timestamp;
 
@@ -10,6 +12,20 @@ pub use jiff::Timestamp;
 #[must_use]
 pub fn limit_millis(limit: Duration) -> u64 {
     u64::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+/// The first instant of year 1, in microseconds since the Unix epoch: Python, and what shows times to people, knows none before it.
+const FIRST_MICROS: i64 = -62_135_596_800_000_000;
+
+/// Refuses an instant before year 1.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] that names `what`.
+pub(crate) fn check_instant(what: &'static str, at: Timestamp) -> Result<()> {
+    if at.as_microsecond() < FIRST_MICROS {
+        return Err(Error::InvalidArgument { what, why: format!("{at} is before year 1") });
+    }
+    Ok(())
 }
 
 /// `timestamp` as microseconds since the Unix epoch.
@@ -27,6 +43,14 @@ pub fn from_micros(micros: i64) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn years_before_the_first_are_refused() {
+        let first: Timestamp = "0001-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(check_instant("run_at", first), Ok(()));
+        let before = first.checked_sub(Duration::from_micros(1)).unwrap();
+        assert!(check_instant("run_at", before).unwrap_err().to_string().contains("before year 1"));
+    }
 
     #[test]
     fn a_limit_is_rounded_up() {

@@ -269,9 +269,7 @@ pub(crate) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
     if let Some(name) = &task.name {
         limits.check_name("name", name)?;
     }
-    for tag in &task.tags {
-        limits.check_name("tag", tag)?;
-    }
+    limits.check_tags(&task.tags)?;
     if let Some(unique) = &task.unique {
         limits.check_name("unique key", &unique.key)?;
     }
@@ -286,6 +284,9 @@ pub(crate) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
             _ => None,
         },
     )?;
+    if let Start::At(at) = task.start {
+        crate::time::check_instant("run_at", at)?;
+    }
     check_range("expires", task.expires)?;
     check_range("timeout", task.timeout)?;
     let mut seen = std::collections::HashSet::new();

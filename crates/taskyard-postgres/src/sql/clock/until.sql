@@ -5,12 +5,15 @@ CREATE OR REPLACE FUNCTION taskyard.micros_until(p_at timestamptz, p_now timesta
         THEN (extract(epoch FROM least(p_at, p_now + interval '36525 days') - p_now) OPERATOR(pg_catalog.*) 1000000)::bigint END
 $$;
 
--- Refuses what is no start, expiry or bound of a task or schedule: an infinite instant, or one more than a hundred years ahead.
+-- Refuses what is no start, expiry or bound of a task or schedule: an infinite instant, one more than a hundred years ahead, or one
+-- before year 1, of which Python knows none.
 CREATE OR REPLACE FUNCTION taskyard.check_instant(p_what text, p_at timestamptz, p_now timestamptz) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF NOT isfinite(p_at) OR p_at > p_now + interval '36525 days' THEN
         RAISE EXCEPTION 'taskyard: % is %, which is not within a hundred years', p_what, p_at USING ERRCODE = '22023';
+    ELSIF p_at < '0001-01-01 00:00:00+00' THEN
+        RAISE EXCEPTION 'taskyard: % is %, which is before year 1', p_what, p_at USING ERRCODE = '22023';
     END IF;
 END
 $$;

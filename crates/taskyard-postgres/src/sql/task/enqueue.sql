@@ -37,6 +37,8 @@ BEGIN
     END IF;
     IF array_ndims(p_tags) > 1 THEN
         RAISE EXCEPTION 'taskyard: tags is a list of lists; give a plain list of texts' USING ERRCODE = '22023';
+    ELSIF cardinality(p_tags) > 100 THEN
+        RAISE EXCEPTION 'taskyard: tags has % texts; a task has at most 100', cardinality(p_tags) USING ERRCODE = '22023';
     END IF;
     FOREACH v_tag IN ARRAY coalesce(p_tags, '{}') LOOP
         PERFORM taskyard.check_text('tag', v_tag);
