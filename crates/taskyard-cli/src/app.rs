@@ -144,9 +144,14 @@ impl Commands {
             Err(error) => {
                 if error.use_stderr() {
                     // It repeats what was given: so it is made of what may be shown.
-                    let shown = arguments.iter().map(|argument| escape::line(&argument.to_string_lossy()).into_owned());
+                    let shown = arguments.iter().map(|argument| {
+                        let argument = argument.to_string_lossy();
+                        escape::line(&taskyard::conceal(&argument)).into_owned()
+                    });
                     let of_shown = command().try_get_matches_from(shown).err();
-                    out::remark_lines(&of_shown.as_ref().unwrap_or(&error).render().to_string());
+                    let hidden =
+                        || clap::Error::raw(error.kind(), "an argument, which may hold a password, is wrong here\n");
+                    out::remark_lines(&of_shown.unwrap_or_else(hidden).render().to_string());
                 } else {
                     // Help and version go to stdout and are no error; a closed pipe is not either.
                     let _ = error.print();

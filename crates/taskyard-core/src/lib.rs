@@ -5,6 +5,7 @@
 //! errors. It does no I/O of its own: no SQL, no HTTP, no Python. Read [`store`] first: it is the protocol.
 
 pub mod client;
+pub mod conceal;
 pub mod context;
 pub mod error;
 pub mod failpoint;

@@ -4,8 +4,10 @@
 //! rising order, and [`Settings::from_layers`] applies them. A name that the table does not know is an error in a
 //! file of ours and is left alone in the environment, which belongs to others too.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::conceal::conceal;
 use crate::queue_order::{self, OrderWord, QueueOrder};
 use crate::store::Retention;
 use crate::{Error, Limits, Namespace, Result};
@@ -376,6 +378,9 @@ pub struct Layer {
     pub strict: bool,
 }
 
+/// Why a value is refused that may hold a password, and is not repeated.
+const ADDRESS: &str = "it looks like the address of a database, which is the setting `database`";
+
 impl Settings {
     /// Applies layers in rising order to the defaults.
     ///
@@ -399,8 +404,10 @@ impl Settings {
                 if value.is_empty() && setting.name != "namespace" {
                     continue;
                 }
-                (setting.set)(&mut settings, value)
-                    .map_err(|why| Error::Setting { name: format!("{name} ({})", layer.place), why })?;
+                (setting.set)(&mut settings, value).map_err(|why| Error::Setting {
+                    name: format!("{name} ({})", layer.place),
+                    why: if matches!(conceal(value), Cow::Owned(_)) { ADDRESS.into() } else { why },
+                })?;
             }
         }
         if settings.heartbeat_interval * 2 > settings.lease {

@@ -78,6 +78,11 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
             if path.is_empty() || path.contains("://") {
                 return invalid("sqlite: is followed by no path");
             }
+            if address.starts_with("sqlite://") && has_credentials(path) {
+                return invalid(
+                    "sqlite:// is followed by a user and password, as for a server (a file with such a name is written sqlite:PATH)",
+                );
+            }
             Ok(DatabaseKind::File(path.into()))
         }
         Some(scheme) if is_postgres(scheme) && address[scheme.len()..].starts_with("://") => Ok(DatabaseKind::Server),
@@ -98,7 +103,6 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
 /// `user@host/name`, or something with a password.
 fn is_no_path(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    let credentials = text.split_once(':').is_some_and(|(_, rest)| rest.contains('@'));
     let user = text.split_once('/').is_some_and(|(first, _)| first.contains('@'));
     let named = ["password", "passwd", "pwd"]
         .iter()
@@ -106,9 +110,14 @@ fn is_no_path(text: &str) -> bool {
     text.contains("://")
         || lower.starts_with("postgres//")
         || lower.starts_with("postgresql//")
-        || credentials
+        || has_credentials(text)
         || user
         || named
+}
+
+/// Whether something like `user:password@` stands in a text.
+fn has_credentials(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(_, rest)| rest.contains('@'))
 }
 
 /// The scheme; `None` for a plain path.

@@ -32,6 +32,8 @@ pub use taskyard_core::client::{
     Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, Progress, Schedule, ScheduleAdded, TaskRef,
     Watch, id_ranges,
 };
+#[doc(hidden)]
+pub use taskyard_core::conceal::conceal;
 pub use taskyard_core::payload::shown;
 pub use taskyard_core::schedule::{CatchUp, OnConflict, Overlap, RunOutcome, ScheduleRecord, ScheduleRun};
 pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};

@@ -164,6 +164,7 @@ fn passwords_never_show_and_an_address_that_is_none_makes_no_file() {
         "postgresql://u:geh/eim@127.0.0.1:1/d",
         "postgresql:/u:geheim@h/d",
         "mysql://u:geheim@h/d",
+        "sqlite://u:geheim@h/d",
         "u:geheim@h/d",
         "host=127.0.0.1 port=1 password=geheim",
         "host=127.0.0.1;password=geheim",
@@ -176,6 +177,17 @@ fn passwords_never_show_and_an_address_that_is_none_makes_no_file() {
             assert!(said.code == 2 || said.code == 3, "{address}: {said:?}");
             assert!(!format!("{said:?}").contains("heim") && !said.stderr.contains("eim@"), "{address}: {said:?}");
         }
+    }
+    let misplaced = "postgresql://u:geheim@h/d";
+    for arguments in [
+        &["db", "status", misplaced][..],
+        &["--set", misplaced, "db", "status"],
+        &["--set", &format!("max_workers={misplaced}"), "db", "status"],
+        &["--set", "queue_order=host=h password=geheim", "db", "status"],
+        &["task", "list", "--limit", misplaced],
+    ] {
+        let said = place.run(arguments);
+        assert!(said.code == 2 && !format!("{said:?}").contains("heim"), "{arguments:?}: {said:?}");
     }
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), before, "no file was made");
 }
