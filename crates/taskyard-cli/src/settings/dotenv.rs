@@ -1,7 +1,8 @@
 //! A `.env` file: `NAME=value` lines, of which only our names are read. Nothing is put into the environment.
 //!
 //! Understood are `export NAME=…`, comments, and values in single or double quotes; `$` means nothing, so that a
-//! password with one survives. A line of other names is never an error, because the file is the application's.
+//! password with one survives. A line of other names is never an error, because the file is the application's; one of our
+//! names without a value is.
 
 use std::path::Path;
 
@@ -11,7 +12,27 @@ use crate::project::Root;
 /// The values of our names, in order; empty without a file.
 pub(super) fn read(root: &Root, path: &Path) -> Result<Vec<(String, String)>, Failure> {
     let text = super::read_optional(root, path)?.unwrap_or_default();
-    Ok(text.lines().filter_map(parse).filter(|(name, _)| super::is_ours(name)).collect())
+    let mut values = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        match parse(line) {
+            Some((name, value)) if super::is_ours(&name) => values.push((name, value)),
+            Some(_) => {}
+            None => {
+                if let Some(name) = first_word(line).filter(|name| super::is_ours(name)) {
+                    let place = path.display();
+                    return Err(Failure::usage(format!("{place}, line {}: {name} is not followed by `=`", number + 1)));
+                }
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// The name that a line begins with.
+fn first_word(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    line.split(|char: char| char != '_' && !char.is_ascii_alphanumeric()).next()
 }
 
 fn parse(line: &str) -> Option<(String, String)> {

@@ -89,6 +89,11 @@ fn wrong_settings_are_named_with_their_place() {
         assert!(said.stderr.starts_with("error: setting ") && said.stderr.contains(part), "{said:?}");
         std::fs::write(place.join(name), "").unwrap();
     }
+    std::fs::write(place.join(".env"), "OTHERS ok\nDATABASE_URL: postgresql://u:geheim@h/d\n").unwrap();
+    let said = place.run(&["task", "add", "k"]);
+    assert!(said.code == 2 && said.stderr.contains("line 2: DATABASE_URL is not followed by"), "{said:?}");
+    assert!(!said.stderr.contains("geheim"), "{said:?}");
+    std::fs::write(place.join(".env"), "").unwrap();
     let said = place.run(&["task", "add", "k", "--set", "no_such=1"]);
     assert!(said.code == 2 && said.stderr.contains("the command line"), "{said:?}");
     assert_eq!(place.run(&["task", "add", "k", "--set", "nothing"]).code, 2);
