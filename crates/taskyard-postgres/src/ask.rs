@@ -25,8 +25,6 @@ const PARENT_SIZES: &str = include_str!("sql/task/parent_sizes.sql");
 const CHILDREN: &str = include_str!("sql/task/children.sql");
 const QUEUES: &str = include_str!("sql/queue/list.sql");
 
-const LIMIT_DEFAULT: usize = 50;
-const LIMIT_MAX: usize = 10_000;
 const CHUNK_MAX: usize = 2_000;
 
 pub(crate) async fn get_all(store: &Inner, ids: &[TaskId]) -> Result<Vec<Option<TaskRecord>>> {
@@ -42,8 +40,7 @@ pub(crate) async fn get_all(store: &Inner, ids: &[TaskId]) -> Result<Vec<Option<
 }
 
 pub(crate) async fn list(store: &Inner, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
-    let limit = if filter.limit == 0 { LIMIT_DEFAULT } else { filter.limit.min(LIMIT_MAX) };
-    let ids = ids(store, LIST, filter, filter.before, limit).await?;
+    let ids = ids(store, LIST, filter, filter.before, filter.records_max()).await?;
     Ok(get_all(store, &ids).await?.into_iter().flatten().collect())
 }
 

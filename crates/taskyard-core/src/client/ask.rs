@@ -188,8 +188,10 @@ pub enum ScheduleAsk {
     Run(String),
 }
 
-/// The results of a task's parents in one answer at most; larger ones are not even read.
-const PARENTS_BYTES_MAX: usize = 56 << 20;
+/// The results of a task's parents in one answer at most, which are not even read if they are larger; and records of tasks.
+const ANSWER_BYTES_MAX: usize = 56 << 20;
+/// Records that are read at once for a list: with all that they may hold they are bounded, too.
+const LIST_PAGE: usize = 64;
 
 /// JSON, on its way.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + Send>>;
@@ -238,14 +240,14 @@ impl Client {
             Ask::Retry(id) => control(known(id).retry()),
             Ask::ParentResults(id) => Box::pin(async move {
                 let size = client.store.parent_sizes(id).await?.iter().map(|(_, size)| size).sum();
-                let max = PARENTS_BYTES_MAX;
+                let max = ANSWER_BYTES_MAX;
                 crate::Limits::check_size("results of the parents", "of one answer to a worker", size, max)?;
                 let parents = client.store.parent_results(id).await?;
                 encode(&parents.iter().map(parent).collect::<Result<Vec<_>>>()?)
             }),
             Ask::List { states, queue, kind, limit } => {
                 let filter = TaskFilter { states, queue, kind, limit, ..TaskFilter::default() };
-                Box::pin(async move { encode(&client.store.list(&filter).await?) })
+                Box::pin(async move { client.encoded_list(filter).await })
             }
             Ask::Watch { id, since, seen, wait_ms } => {
                 let mut watch = self.watch_seen(id, since, seen);
@@ -263,6 +265,31 @@ impl Client {
             Ask::Queues(ask) => Box::pin(async move { client.ask_queues(*ask).await }),
             Ask::Dead(ask) => Box::pin(async move { client.ask_dead(*ask).await }),
         })
+    }
+
+    /// Records as JSON, read page by page: who asks for many with large arguments and results has an error, and no process
+    /// that answers grows by them.
+    async fn encoded_list(&self, mut filter: TaskFilter) -> Result<Vec<u8>> {
+        let mut left = filter.records_max();
+        let mut json = vec![b'['];
+        while left > 0 {
+            filter.limit = left.min(LIST_PAGE);
+            let page = self.store.list(&filter).await?;
+            for record in &page {
+                if json.len() > 1 {
+                    json.push(b',');
+                }
+                json.append(&mut encode(record)?);
+                let max = ANSWER_BYTES_MAX;
+                crate::Limits::check_size("list of tasks", "of one answer (ask for fewer tasks)", json.len(), max)?;
+            }
+            // A short page is no last one: tasks may have been removed while it was read.
+            let Some(last) = page.last() else { break };
+            filter.before = Some(last.id);
+            left -= page.len();
+        }
+        json.push(b']');
+        Ok(json)
     }
 
     /// A task's context in the Python client's encoding.
@@ -315,7 +342,7 @@ impl Client {
 
     async fn ask_dead(&self, ask: DeadAsk) -> Result<Vec<u8>> {
         match ask {
-            DeadAsk::List(filter) => encode(&self.dead_letters(&filter).await?),
+            DeadAsk::List(filter) => self.encoded_list(super::dead::dead(&filter)).await,
             DeadAsk::Count(filter) => encode(&self.count_dead(&filter).await?),
             DeadAsk::Show(id) => {
                 let task = self.get::<serde_json::Value>(id);

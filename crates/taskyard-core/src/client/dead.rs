@@ -38,7 +38,7 @@ impl DeadEdit {
     }
 }
 
-fn dead(filter: &TaskFilter) -> TaskFilter {
+pub(super) fn dead(filter: &TaskFilter) -> TaskFilter {
     TaskFilter { states: vec![TaskState::Failed], ..filter.clone() }
 }
 

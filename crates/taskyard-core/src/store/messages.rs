@@ -88,10 +88,22 @@ pub struct TaskFilter {
     pub error_type: Option<String>,
     /// With an error whose message contains this text, upper and lower case being different.
     pub message: Option<String>,
-    /// Newest first, at most this many (0 = 50; at most 10,000).
+    /// Newest first, at most this many (0 = 50; at most 10,000): see [`TaskFilter::records_max`].
     pub limit: usize,
     /// Continue below this id.
     pub before: Option<TaskId>,
+}
+
+impl TaskFilter {
+    /// How many records a list of these tasks has at most.
+    #[must_use]
+    pub const fn records_max(&self) -> usize {
+        match self.limit {
+            0 => 50,
+            10_001.. => 10_000,
+            limit => limit,
+        }
+    }
 }
 
 /// A task in its final state.

@@ -16,10 +16,6 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
 
-/// Page size if none is given.
-const LIMIT_DEFAULT: usize = 50;
-/// The largest page.
-const LIMIT_MAX: usize = 10_000;
 /// Up to so many tasks are looked up one by one instead of along the ids.
 const FEW_MAX: usize = 20_000;
 
@@ -59,10 +55,7 @@ impl<'a> Bound<'a> {
 
 /// One page, newest first.
 pub(crate) fn list(read: &Read<'_>, filter: &TaskFilter) -> Outcome<Vec<TaskRecord>> {
-    let limit = match filter.limit {
-        0 => LIMIT_DEFAULT,
-        limit => limit.min(LIMIT_MAX),
-    };
+    let limit = filter.records_max();
     let Bound { states, queue, kind, tag, finished_before, before, finished_after, error_type, message } =
         Bound::new(filter);
     let few = few(read, filter)?;
