@@ -6,8 +6,9 @@
 //! until it is opened anew. A comparison costs one `stat` per file and a look at the log's first bytes, some microseconds in
 //! all, beside a commit of at least a hundred.
 //!
-//! A file that was cut short keeps its identity. A database shorter than a header holds nothing, and a log that does not begin
-//! with its header (a commit after the cut leaves a hole there) is read as empty by every process that opens it.
+//! A file that was cut short or overwritten keeps its identity. Whether the database still holds its pages is judged by
+//! `content.rs`; here, one that is shorter than a header is found to hold nothing. A log that does not begin with its header (a
+//! commit after the cut leaves a hole there) is read as empty by every process that opens it.
 //!
 //! The path is looked up both as it was given and with its links resolved: a link that leads elsewhere now (a release's
 //! directory that was switched) leads other processes elsewhere, too.
@@ -22,6 +23,7 @@ use rusqlite::Connection;
 use taskyard_core::{Error, Result};
 
 use crate::connection;
+use crate::content::Stamp;
 use crate::fault::Outcome;
 use crate::file::{Located, beside, file_error};
 
@@ -34,8 +36,13 @@ struct Identity {
 
 /// The identity of the file at a path; `None` if there is none.
 fn identity(path: &Path) -> Result<Option<Identity>> {
+    Ok(stat(path)?.map(|(identity, _)| identity))
+}
+
+/// The identity of the file at a path, and the stamp of its content; `None` if there is none.
+fn stat(path: &Path) -> Result<Option<(Identity, Stamp)>> {
     match std::fs::metadata(path) {
-        Ok(found) => Ok(Some(Identity { device: found.dev(), inode: found.ino() })),
+        Ok(found) => Ok(Some((Identity { device: found.dev(), inode: found.ino() }, Stamp::from(&found)))),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(file_error(path, &error.to_string())),
     }
@@ -45,11 +52,6 @@ fn identity(path: &Path) -> Result<Option<Identity>> {
 const DATABASE_BYTES_MIN: u64 = 512;
 /// The magic number at the beginning of a log, without its last bit: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 const LOG_MAGIC: u32 = 0x377f_0682;
-
-/// Whether a file is shorter than any database.
-fn is_cut_short(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.len() < DATABASE_BYTES_MIN)
-}
 
 /// Whether something stands in a log, and not a header at its beginning. An empty one may have just been made or written back.
 fn lacks_header(log: &Path) -> bool {
@@ -143,23 +145,34 @@ impl OpenedFile {
         self.log()?.ok_or_else(|| self.lost(&self.log))
     }
 
-    /// Compares what stands at the path with what was opened.
+    /// Compares what stands at the path with what was opened. Returns the stamp of the database's content, if it was opened and
+    /// its log is known.
     ///
     /// # Errors
     /// [`Gone`], from then on for every call.
-    pub(crate) fn check(&self, log: Option<LogIdentity>) -> std::result::Result<(), Gone> {
+    pub(crate) fn check(&self, log: Option<LogIdentity>) -> std::result::Result<Option<Stamp>, Gone> {
         let gone = |error| Gone { error, only_the_logs_name: false };
         self.refuse_gone().map_err(gone)?;
-        let Some(opened) = self.opened.get().copied() else { return Ok(()) };
-        for path in [Some(&self.located.path), self.located.given.as_ref()].into_iter().flatten() {
-            if identity(path).map_err(gone)? != Some(opened) {
-                return Err(gone(self.lost(path)));
-            }
+        let Some(opened) = self.opened.get().copied() else { return Ok(None) };
+        let stamp = match stat(self.path()).map_err(gone)? {
+            Some((found, stamp)) if found == opened => stamp,
+            _ => return Err(gone(self.lost(self.path()))),
+        };
+        if let Some(given) = &self.located.given
+            && identity(given).map_err(gone)? != Some(opened)
+        {
+            return Err(gone(self.lost(given)));
         }
-        let Some(log) = log else { return Ok(()) };
-        if is_cut_short(self.path()) {
+        let Some(log) = log else { return Ok(None) };
+        if stamp.bytes < DATABASE_BYTES_MIN {
             return Err(gone(self.lost(self.path())));
         }
+        self.check_log(log)?;
+        Ok(Some(stamp))
+    }
+
+    fn check_log(&self, log: LogIdentity) -> std::result::Result<(), Gone> {
+        let gone = |error| Gone { error, only_the_logs_name: false };
         if identity(&self.index).map_err(gone)? != Some(log.index) {
             return Err(gone(self.lost(&self.index)));
         }
@@ -173,15 +186,28 @@ impl OpenedFile {
         Ok(())
     }
 
+    /// The stamp of the database's content; `None` if the file is not there.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        std::fs::metadata(self.path()).ok().as_ref().map(Stamp::from)
+    }
+
+    /// Notes that the database does not hold what was written to it.
+    pub(crate) fn overwritten(&self) -> Gone {
+        Gone { error: self.lost(self.path()), only_the_logs_name: false }
+    }
+
     /// Notes that the store has lost a file of its database.
     fn lost(&self, path: &Path) -> Error {
         let error = file_error(
             path,
-            "it was moved, deleted or replaced, or cut short, while it was open; nothing more is stored through this process: put the \
-             files in order and start it again",
+            "it was moved, deleted or replaced, cut short or overwritten, while it was open; nothing more is stored through this \
+             process: put the files in order and start it again",
         );
         self.gone.get_or_init(|| {
-            tracing::error!(path = %path.display(), "the database file was moved, deleted or replaced, or cut short, while it was open");
+            tracing::error!(
+                path = %path.display(),
+                "the database file was moved, deleted or replaced, cut short or overwritten, while it was open"
+            );
             error
         });
         self.gone.get().cloned().unwrap_or(Error::ShutDown("the database"))
@@ -191,6 +217,7 @@ impl OpenedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::Content;
 
     #[test]
     fn a_comparison_costs_microseconds() {
@@ -202,11 +229,15 @@ mod tests {
         connection.execute_batch("pragma journal_mode = wal; create table t (a); insert into t values (1)").unwrap();
         let log = file.log().unwrap();
         assert!(log.is_some());
+        let mut content = Content::default();
         let begun = std::time::Instant::now();
         for _ in 0..10_000 {
-            file.check(log).unwrap();
+            let stamp = file.check(log).unwrap().unwrap();
+            assert!(content.is_intact(&connection, &path, stamp));
+            assert!(content.is_intact(&connection, &path, file.stamp().unwrap()));
         }
-        // The system calls took under 5 µs on the machine where this was written. The bound leaves room for a loaded machine.
+        // With the comparisons of the content 8.5 µs on the machine where this was written (8.0 without them, unoptimised and under
+        // load). The bound leaves room for a loaded machine.
         assert!(begun.elapsed().as_micros() / 10_000 < 200, "{:?} for ten thousand", begun.elapsed());
         std::fs::remove_file(&path).unwrap();
         assert!(file.check(log).is_err());

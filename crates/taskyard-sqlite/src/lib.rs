@@ -11,7 +11,8 @@
 //! - WAL, `synchronous=FULL`: what was acknowledged is on disk.
 //! - Every write transaction begins IMMEDIATE; no caller sees BUSY before 30 s have passed.
 //! - A file that is no database, is damaged or is not ours is left as it is, byte for byte.
-//! - Nothing is acknowledged into a file that no longer stands at its path ([`identity`]).
+//! - Nothing is acknowledged into a file that no longer stands at its path ([`identity`]), or whose content others
+//!   replaced ([`content`]).
 //! - A row that makes no sense (edited by hand) is set aside and shown; it stops no claim and is never deleted.
 //!
 //! Not here: policy. Whether a failure is retried, and when, is decided by the server.
@@ -19,6 +20,7 @@
 mod clock;
 mod codec;
 mod connection;
+mod content;
 mod fault;
 mod file;
 mod identity;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::writer::Writer;
 use crate::connection::{self, Role};
+use crate::content::Stamp;
 use crate::fault::{Fault, Outcome};
+use crate::identity::Gone;
 use crate::wake::Wake;
 use crate::{file, migrate};
 
@@ -48,6 +50,10 @@ impl Writer {
     /// The schema is this program's.
     pub(crate) fn become_ready(&mut self) {
         self.ready = true;
+        // The mark that the file has now: the first transaction may be long after. A damaged file is refused by that one.
+        if let (Some(connection), Some(stamp)) = (&self.connection, self.file.stamp()) {
+            self.content.is_intact(connection, &self.place.path, stamp);
+        }
         let mut wake = self.wake.lock().expect("nobody panics while holding it");
         if wake.is_none() {
             *wake = Wake::start(&self.place.path, Arc::clone(&self.bells));
@@ -83,9 +89,33 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes sure that the file is still the one at its path. Else the connection is gone, and with it every later call.
+    /// Makes sure that the file is still the one at its path, with its content. Else the connection is gone, and with it every
+    /// later call.
     pub(crate) fn check_file(&mut self) -> taskyard_core::Result<()> {
-        let Err(gone) = self.file.check(self.log) else { return Ok(()) };
+        match self.file.check(self.log) {
+            Ok(stamp) => self.check_content(stamp),
+            Err(gone) => Err(self.give_up(gone)),
+        }
+    }
+
+    /// Makes sure of the content before a transaction: its commit may run a checkpoint, which would hide that the file was cut
+    /// or overwritten since the last one.
+    pub(super) fn check_content_again(&mut self) -> taskyard_core::Result<()> {
+        self.check_content(self.file.stamp())
+    }
+
+    fn check_content(&mut self, stamp: Option<Stamp>) -> taskyard_core::Result<()> {
+        if let (Some(stamp), Some(connection), true) = (stamp, &self.connection, self.ready)
+            && !self.content.is_intact(connection, &self.place.path, stamp)
+        {
+            let gone = self.file.overwritten();
+            return Err(self.give_up(gone));
+        }
+        Ok(())
+    }
+
+    /// Closes the connection to a file that is gone.
+    fn give_up(&mut self, gone: Gone) -> taskyard_core::Error {
         if let Some(connection) = self.connection.take() {
             if gone.only_the_logs_name {
                 // What the log holds was acknowledged, and with the last handle it would be gone: it goes to the database.
@@ -97,7 +127,7 @@ impl Writer {
         }
         self.ready = false;
         self.memory.forget();
-        Err(gone.error)
+        gone.error
     }
 
     /// Once a second: how large is the file's WAL, are the others heard?
@@ -134,7 +164,8 @@ impl Writer {
 
     /// Writes the WAL back and cuts it, unless someone still reads it.
     pub(super) fn cut_wal(&mut self) {
-        if !self.wal_large {
+        // A file that was overwritten is left as it is.
+        if !self.wal_large || self.check_file().is_err() {
             return;
         }
         if let Some(connection) = &self.connection {

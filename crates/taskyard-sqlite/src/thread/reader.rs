@@ -197,7 +197,7 @@ impl Reader {
             {
                 let _ = connection::unsettle(&connection);
             }
-            return checked.map_err(|gone| gone.error.into());
+            return checked.map(drop).map_err(|gone| gone.error.into());
         }
         self.file.refuse_gone()?;
         if !self.file.was_opened() && file::inspect(&self.place.path)? == file::Found::Nothing {

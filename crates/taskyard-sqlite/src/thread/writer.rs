@@ -21,6 +21,7 @@ use super::keep::LOOK_EVERY;
 use super::patience::Patience;
 use super::tx::{Memory, QueueNo, Rings, Tx};
 use crate::clock::Clock;
+use crate::content::Content;
 use crate::fault::{Outcome, Place};
 use crate::identity::{LogIdentity, OpenedFile};
 use crate::sql::sql;
@@ -102,6 +103,7 @@ pub(crate) struct Writer {
     pub(crate) file: Arc<OpenedFile>,
     /// The log that the connection uses.
     pub(super) log: Option<LogIdentity>,
+    pub(super) content: Content,
     pub(super) looked_at: Instant,
     pub(super) warned: bool,
     pub(super) wal_large: bool,
@@ -125,6 +127,7 @@ pub(crate) fn start(file: Arc<OpenedFile>, bells: Arc<Bells>, wake: Arc<Mutex<Op
         ready: false,
         file,
         log: None,
+        content: Content::default(),
         looked_at: now,
         warned: false,
         wal_large: false,
@@ -285,15 +288,17 @@ impl Writer {
     }
 
     fn try_begin(&mut self) -> Outcome<()> {
+        self.check_content_again()?;
         self.look();
         self.prepare()?;
         let connection = self.connection.as_ref().expect("prepared");
         connection.prepare_cached("begin immediate")?.execute([])?;
-        let (file, log) = (&self.file, &mut self.log);
+        let (file, log, content) = (&self.file, &mut self.log, &mut self.content);
         let read = (|| {
             if log.is_none() {
                 *log = Some(file.writers_log()?);
             }
+            content.mark(connection)?;
             let row = connection
                 .prepare_cached(sql!("clock/begin"))?
                 .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use taskyard_core::Store;
 use taskyard_sqlite::SqliteStore;
@@ -75,15 +76,17 @@ async fn part() {
                 say(format!("added={}", add(&store, task()).await));
             }
         }
-        // Adds from eight tasks at once until 100 additions were refused; each line says when one was begun, and what came of it.
+        // Adds from eight tasks at once until 100 additions were refused, for at most 30 s; each line says when one was begun, and
+        // what came of it.
         "add_watched" => {
             store.migrate().await.unwrap();
+            let started = Instant::now();
             let refused = std::sync::Arc::new(AtomicU32::new(0));
             let adders: Vec<_> = (0..8)
                 .map(|_| {
                     let (store, refused) = (std::sync::Arc::clone(&store), std::sync::Arc::clone(&refused));
                     tokio::spawn(async move {
-                        while refused.load(Ordering::Relaxed) < 100 {
+                        while refused.load(Ordering::Relaxed) < 100 && started.elapsed() < Duration::from_secs(30) {
                             let begun = crate::gone::nanos();
                             match store.add(&[task()]).await {
                                 Ok(added) => say(format!("begun={begun} added={}", added[0].id)),
@@ -101,6 +104,27 @@ async fn part() {
             }
             store.close().await;
         }
+        // Adds now and then until an addition is refused; says with which code.
+        "add_slowly" => loop {
+            match store.add(&[task()]).await {
+                Ok(added) => say(format!("added={}", added[0].id)),
+                Err(error) => return say(format!("refused={}", error.code())),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        },
+        // Adds for some seconds; says how many additions were acknowledged, and why the first was refused.
+        "add_for_seconds" => {
+            let started = Instant::now();
+            let (mut added, mut refused) = (0, None);
+            while started.elapsed() < Duration::from_secs(5) {
+                match store.add(&[task()]).await {
+                    Ok(_) => added += 1,
+                    Err(error) => refused = refused.or(Some(error)),
+                }
+            }
+            store.close().await;
+            say(format!("added={added} refused={refused:?}"));
+        }
         // Adds this many, each awaited.
         "storm" => {
             let mut failed = 0;
@@ -115,7 +139,7 @@ async fn part() {
             add(&store, task()).await;
             store.status().await.unwrap();
             let before = ticks();
-            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
             say(format!("ticks={}", ticks() - before));
         }
         other => say(format!("opened {other}")),

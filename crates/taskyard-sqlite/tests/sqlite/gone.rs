@@ -26,7 +26,7 @@ struct Line {
 
 /// Runs a process that adds from several tasks at once, meddles with the files in the middle, and answers what it
 /// acknowledged before the meddling had begun. Nothing that it began afterwards may have been acknowledged.
-fn meddle(path: &Path, meddling: impl FnOnce()) -> HashSet<TaskId> {
+pub fn meddle(path: &Path, meddling: impl FnOnce()) -> HashSet<TaskId> {
     let mut child = child::spawn("add_watched", path);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).filter_map(|line| {
         let mut words = line.split_once("begun=")?.1.split(' ');
@@ -49,7 +49,7 @@ fn meddle(path: &Path, meddling: impl FnOnce()) -> HashSet<TaskId> {
 }
 
 /// How many of these tasks a process that opens the path sees.
-async fn seen(path: &Path, ids: &HashSet<TaskId>) -> usize {
+pub async fn seen(path: &Path, ids: &HashSet<TaskId>) -> usize {
     let store = SqliteStore::open(path).await.unwrap();
     let ids: Vec<TaskId> = ids.iter().copied().collect();
     let found = store.get(&ids).await.unwrap().iter().filter(|record| record.is_some()).count();

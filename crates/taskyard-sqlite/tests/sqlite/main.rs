@@ -11,6 +11,7 @@ mod kill;
 mod lanes;
 mod migration;
 mod opening;
+mod overwritten;
 mod place;
 mod rows;
 mod views;

@@ -1,0 +1,229 @@
+//! The database file is cut short or overwritten in place, under a process that writes: from then on nothing is acknowledged. What
+//! SQLite itself does to the file (checkpoints, VACUUM, a restored backup) raises no alarm.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use taskyard_core::{Error, Store, TaskId};
+use taskyard_sqlite::SqliteStore;
+
+use crate::child;
+use crate::gone::{meddle, seen};
+use crate::place::{Place, add, task};
+
+/// A closed database with so many tasks, all of them in the file itself.
+async fn filled(tasks: usize) -> Place {
+    let place = Place::new();
+    let store = place.store().await;
+    let batch: Vec<_> = (0..tasks).map(|_| task()).collect();
+    store.add(&batch).await.unwrap();
+    store.close().await;
+    place
+}
+
+fn cut(path: &Path, bytes: u64) {
+    OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
+}
+
+/// Writes over a file as `cp` does.
+fn replace_content(path: &Path, content: &[u8]) {
+    File::create(path).unwrap().write_all(content).unwrap();
+}
+
+/// Writes over a file as `dd conv=notrunc` does: what was behind stays.
+fn write_over(path: &Path, content: &[u8]) {
+    OpenOptions::new().write(true).open(path).unwrap().write_all(content).unwrap();
+}
+
+/// Another process that adds now and then.
+fn neighbour(path: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut child = child::spawn("add_slowly", path);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("added=")));
+    (child, lines)
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut() {
+    for bytes in [4_096, 8_192, 8_200, 65_536, 536_576] {
+        let place = filled(4_000).await;
+        assert!(std::fs::metadata(place.file()).unwrap().len() > bytes);
+        meddle(&place.file(), || cut(&place.file(), bytes));
+    }
+}
+
+#[tokio::test]
+async fn a_file_without_its_last_pages() {
+    let place = filled(4_000).await;
+    let bytes = std::fs::metadata(place.file()).unwrap().len();
+    meddle(&place.file(), || cut(&place.file(), bytes - 131_072));
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_under_two_processes() {
+    let place = filled(4_000).await;
+    let (mut other, mut lines) = neighbour(&place.file());
+    meddle(&place.file(), || cut(&place.file(), 65_536));
+    assert_eq!(lines.find(|line| line.contains("refused=")).unwrap(), "refused=file");
+    other.wait().unwrap();
+}
+
+#[tokio::test]
+async fn another_database_copied_over_it() {
+    // With less, as much and more in it.
+    for tasks in [1, 4_000, 6_000] {
+        let content = std::fs::read(filled(tasks).await.file()).unwrap();
+        for copy in [replace_content, write_over] {
+            let place = filled(4_000).await;
+            meddle(&place.file(), || copy(&place.file(), &content));
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_database_copied_over_it_under_two_processes() {
+    let content = std::fs::read(filled(6_000).await.file()).unwrap();
+    let place = filled(4_000).await;
+    let (mut other, mut lines) = neighbour(&place.file());
+    meddle(&place.file(), || write_over(&place.file(), &content));
+    assert_eq!(lines.find(|line| line.contains("refused=")).unwrap(), "refused=file");
+    other.wait().unwrap();
+}
+
+#[tokio::test]
+async fn something_else_copied_over_it() {
+    let place = filled(4_000).await;
+    meddle(&place.file(), || write_over(&place.file(), &"To be or not to be.\n".repeat(1_000).into_bytes()));
+}
+
+#[tokio::test]
+async fn a_compact_backup_copied_over_it() {
+    let place = filled(4_000).await;
+    let raw = place.raw();
+    raw.execute_batch("delete from ty_task where order_number % 2 = 0").unwrap();
+    let backup = place.directory.path().join("backup.db");
+    raw.execute("vacuum into ?1", [backup.to_str().unwrap()]).unwrap();
+    drop(raw);
+    let content = std::fs::read(backup).unwrap();
+    meddle(&place.file(), || replace_content(&place.file(), &content));
+}
+
+/// The process is at rest, and its first transaction afterwards is the one that is refused: nothing is written to the file.
+#[tokio::test]
+async fn a_file_that_was_overwritten_at_rest() {
+    let content = std::fs::read(filled(6_000).await.file()).unwrap();
+    for has_added in [true, false] {
+        let place = filled(4_000).await;
+        let store = place.store().await;
+        if has_added {
+            add(&store, task()).await;
+        }
+        write_over(&place.file(), &content);
+        let refused = store.add(&[task()]).await.unwrap_err();
+        assert!(matches!(&refused, Error::File { why, .. } if why.contains("overwritten")), "{refused}");
+        assert_eq!(store.get(&[TaskId::generate()]).await.unwrap_err(), refused);
+        assert_eq!(store.status().await.unwrap_err(), refused);
+        assert_eq!(store.migrate().await.unwrap_err(), refused);
+        store.close().await;
+        assert!(std::fs::read(place.file()).unwrap() == content, "the log was not written back over it");
+    }
+}
+
+/// A process that writes on while the files change in a way that every other process sees, too.
+async fn assert_accepted(place: &Place, change: impl FnOnce(&Place)) {
+    let store = place.store().await;
+    add(&store, task()).await;
+    change(place);
+    let mut added: HashSet<TaskId> = HashSet::new();
+    for _ in 0..50 {
+        added.insert(add(&store, task()).await);
+    }
+    assert_eq!(seen(&place.file(), &added).await, added.len());
+    store.close().await;
+    assert_eq!(seen(&place.file(), &added).await, added.len());
+}
+
+#[tokio::test]
+async fn its_own_content_copied_over_it_is_accepted() {
+    for copy in [replace_content, write_over] {
+        let place = filled(1_000).await;
+        assert_accepted(&place, |place| {
+            let content = std::fs::read(place.file()).unwrap();
+            copy(&place.file(), &content);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn another_database_restored_through_sqlite_is_accepted() {
+    for checkpoint in [false, true] {
+        let other = filled(3_000).await;
+        let place = filled(1_000).await;
+        assert_accepted(&place, |place| {
+            let (from, mut to) = (other.raw(), place.raw());
+            let backup = rusqlite::backup::Backup::new(&from, &mut to).unwrap();
+            backup.run_to_completion(100_000, Duration::ZERO, None).unwrap();
+            drop(backup);
+            if checkpoint {
+                to.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())).unwrap();
+            }
+        })
+        .await;
+    }
+}
+
+/// One turn of whatever another program may do to the file through SQLite.
+fn churn(place: &Place, turn: usize) -> rusqlite::Result<()> {
+    // Opened and closed each time: the locks of the stores' connections must outlive it.
+    let raw = place.raw();
+    raw.busy_timeout(Duration::from_millis(200))?;
+    raw.pragma_update_and_check(None, "wal_autocheckpoint", 10, |_| Ok(()))?;
+    let reader = place.raw();
+    if turn.is_multiple_of(3) {
+        // Its snapshot keeps the checkpoints from completing.
+        reader.execute_batch("begin; select count(*) from sqlite_schema")?;
+    }
+    match turn % 7 {
+        0 => raw.execute_batch(
+            "create table if not exists churn (a); insert into churn select zeroblob(20000) from ty_task limit 100",
+        ),
+        1 => raw.execute_batch("vacuum"),
+        2 => raw.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())),
+        3 => raw.query_row("pragma wal_checkpoint(full)", [], |_| Ok(())),
+        4 => raw.execute_batch("drop table if exists churn; vacuum"),
+        5 => raw.query_row("pragma wal_checkpoint(restart)", [], |_| Ok(())),
+        _ => raw.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())),
+    }
+}
+
+#[tokio::test]
+async fn checkpoints_and_vacuum_raise_no_alarm() {
+    let place = filled(500).await;
+    let mut children: Vec<Child> = (0..3).map(|_| child::spawn("add_for_seconds", &place.file())).collect();
+    let begun = Instant::now();
+    let mut turn = 0;
+    while begun.elapsed() < Duration::from_secs(5) {
+        // A checkpoint gives up when its reader is in its way.
+        let _ = churn(&place, turn);
+        turn += 1;
+    }
+    let mut added = 0;
+    for child in &mut children {
+        let mut said = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        child.wait().unwrap();
+        let line = said.lines().find_map(|line| line.split_once("added=")).unwrap_or_else(|| panic!("{said}")).1;
+        let (count, refused) = line.split_once(" refused=").unwrap();
+        assert_eq!(refused, "None");
+        added += count.parse::<u64>().unwrap();
+    }
+    assert!(turn > 20 && added > 20, "{turn} turns, {added} additions");
+    let store = SqliteStore::open(place.file()).await.unwrap();
+    assert_eq!(store.status().await.unwrap().by_state.iter().sum::<u64>(), 500 + added);
+    store.close().await;
+}
