@@ -208,16 +208,53 @@ def test_a_neighbour_that_is_cancelled_before_its_first_step_runs_once_more(proj
     assert server.stop() == 0, server.output
 
 
-def test_workers_in_the_applications_process_end_with_it_and_only_the_culprit_pays(project: Project) -> None:
+#: Within the application's own process: what stops its loop on purpose, or interrupts it, is the application's affair.
+EMBEDDED = [case for case in CASES if case[0] not in ("stops_the_loop", "interrupts_main")]
+
+APPLICATION = """
+    import asyncio, json, app
+    from taskyard import QueuedTasks
+
+    IDS = {ids!r}
+
+    async def main():
+        tasks = QueuedTasks()
+        async with tasks.lifespan(workers=1, concurrency=30)(None):
+            ends = [await tasks.get(id).outcome(30) for id in IDS]
+            (app.HERE / "go").touch()
+            went_on = (await tasks.get({innocent!r}).outcome(30)).result
+        print(json.dumps([[end.result if end.ok else end.error.error_type for end in ends], went_on]))
+
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("install", ["", "import uvloop; uvloop.install()"], ids=["asyncio", "uvloop"])
+def test_an_exit_in_what_a_body_has_started_does_not_end_the_application(project: Project, install: str) -> None:
+    (innocent,) = add(project, install)[:1]
+    ids = project.add(*(f"app.{name}, {kind!r}, max_retries=0" for name, kind, _ in EMBEDDED))
+    said = project.python(APPLICATION.format(ids=ids, innocent=innocent))
+    found, went_on = json.loads(said.splitlines()[-1])
+    for end, (name, kind, expected) in zip(found, EMBEDDED, strict=True):
+        assert end == expected, (name, kind)
+    assert went_on == 0
+    for id in ids:
+        assert project.ended(id)["attempt"] == 1
+    assert (project.ended(innocent)["attempt"], counts(project.ended(innocent))) == (1, NOTHING)
+
+
+def test_an_exit_of_the_application_itself_ends_it_and_gives_back_what_ran(project: Project) -> None:
     (innocent,) = add(project, "")[:1]
-    (culprit,) = project.add("app.gathers, 'exit', max_retries=0")
     said = project.python("""
         import asyncio, app
         from taskyard import QueuedTasks
 
         async def main():
             async with QueuedTasks().lifespan(workers=1, concurrency=10)(None):
-                await asyncio.sleep(60)
+                while not (app.HERE / "began-0").exists():
+                    await asyncio.sleep(0.01)
+                asyncio.get_running_loop().call_soon(exit, 3)
+                await asyncio.create_task(app.raises(SystemExit(4)))
 
         try:
             asyncio.run(main())
@@ -225,8 +262,6 @@ def test_workers_in_the_applications_process_end_with_it_and_only_the_culprit_pa
             print("exit", error.code)
     """)
     assert said.strip() == "exit 3"
-    task = project.ended(culprit)
-    assert (task["state"], task["error"]["type"]) == ("failed", "SystemExit"), task
     (project.directory / "go").touch()
     server = project.server("--workers=1", app="app")
     task = project.ended(innocent)

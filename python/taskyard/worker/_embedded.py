@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import _core, _identity, _loops, _port
 from ..errors import InvalidArgument
-from . import Worker
+from . import Worker, _exits
 
 #: Between two looks for a second request to end, in seconds.
 LOOK = 0.2
@@ -39,6 +39,7 @@ class Embedded:
         _identity.FUNCTIONS.include += tuple(engine.defaults.get("include") or ())
 
     async def __aenter__(self) -> Embedded:
+        _exits.guard(asyncio.get_running_loop())
         box = _loops.box()
         self._token = box.on(self._wanted)
         self._server = _core.Server(self._engine.core(), box.core, self._token, self._count, self._concurrency)
