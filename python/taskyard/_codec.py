@@ -22,7 +22,7 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import _dataclasses, _enums, _restore
+from . import _dataclasses, _enums, _json, _restore
 from ._references import Step, is_reference, places, reference
 from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid, TaskyardError
 
@@ -291,16 +291,23 @@ Opened = dict[str, tuple[tuple[int, int], bytes]]
 
 class Decoder:
     """Decodes what an :class:`Encoder` made; ``opened`` holds the verified dill values, and no others are opened;
-    ``results`` gives what the task's parents came to, by their ids, when it is called."""
+    ``results`` gives what the task's parents came to, by their ids, when it is called. Integers that this process does not
+    convert are refused, unless they are only shown."""
 
-    def __init__(self, opened: Opened | None = None, results: dict[str, Any] | None = None) -> None:
+    def __init__(self, opened: Opened | None = None, results: dict[str, Any] | None = None, is_shown: bool = False) -> None:
         self.opened = opened or {}
         self.results = results or {}
+        self.is_shown = is_shown
 
     def value(self, value: Any) -> Any:
         if type(value) is list:
             return [self.value(item) for item in value]
         if type(value) is not dict:
+            if type(value) is _json.IntegerText and not self.is_shown:
+                raise InvalidArgument(
+                    f"a stored integer of {len(value.lstrip('-'))} digits is longer than this process converts",
+                    hint="call sys.set_int_max_str_digits",
+                )
             return value
         if len(value) == 1:
             (tag, item) = next(iter(value.items()))
@@ -517,7 +524,7 @@ def decode_call(
     """Reads a payload in this package's encoding. (The server has escaped plain JSON before it is here.) ``plain`` are the
     parents whose results are plain JSON."""
     try:
-        payload = json.loads(str(data, "utf-8"))
+        payload = _json.loads(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"the payload is no JSON: {error}") from None
     if not isinstance(payload, dict):
@@ -559,3 +566,8 @@ def encode_result(value: Any, *, bytes_max: int, nesting_max: int = DEFAULT_NEST
 def decode(value: Any, encoded: bool = True) -> Any:
     """A result, an argument or a context that was read from JSON. What is not ``encoded`` is data as it stands."""
     return Decoder().value(value) if encoded else value
+
+
+def shown(value: Any, encoded: bool = True) -> Any:
+    """The same of a value that is only looked at."""
+    return Decoder(is_shown=True).value(value) if encoded else value

@@ -6,13 +6,12 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
-from . import _hints, _resolve
+from . import _hints, _json, _resolve
 
 log = logging.getLogger("queued_task")
 
@@ -178,9 +177,9 @@ async def run_after(task: Any, result: Any, error: BaseException | None) -> None
 
 async def run_death(dead: bytes, on_thread: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
     """Runs the hooks on death; what they raise is logged."""
-    id = json.loads(dead)["id"]
+    id = _json.loads(dead)["id"]
     for hook in list(death):
-        record = json.loads(dead)
+        record = _json.loads(dead)
         try:
             if inspect.iscoroutinefunction(hook):
                 await hook(record)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
-import json
 import logging
 import math
 import threading
@@ -14,7 +13,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any, Generic, TypeVar
 
-from . import _core, _request
+from . import _core, _json, _request
 from .errors import QueueUnavailable, WaitTimeout, seconds
 
 T = TypeVar("T")
@@ -89,7 +88,7 @@ def forget() -> None:
 def _taken(reply: _core.Reply) -> Any:
     request = _request.of(getattr(reply, "request", None))
     try:
-        return json.loads(reply.take())
+        return _json.loads(reply.take())
     except _request.UNAVAILABLE as error:
         if request is None:
             raise

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import inspect
-import json
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
-from . import _codec, _core, _loops, _port, _running
+from . import _codec, _core, _json, _loops, _port, _running
 from ._options import optional_seconds, priority_number, text
 from ._references import Reference
 from ._state import QueuedTaskState
@@ -121,7 +121,7 @@ class QueuedTaskRef(Reference, Generic[R]):
         reply = self._addition.reply()
         if reply.done():
             try:
-                self._learn(json.loads(reply.take()))
+                self._learn(_json.loads(reply.take()))
             except Exception:
                 pass  # it is raised where it is asked for
 
@@ -340,7 +340,7 @@ def _probe(port: _port.Port, id: str) -> _loops.Probe:
 
 
 def _context(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: _codec.decode(value) for name, value in found.items()}
+    return {name: _codec.shown(value) for name, value in found.items()}
 
 
 def _progress(context: dict[str, Any]) -> dict[str, Any] | None:
@@ -349,7 +349,9 @@ def _progress(context: dict[str, Any]) -> dict[str, Any] | None:
         completed, total = progress.get("completed"), progress.get("total")
         percentage = progress.get("percentage")
         if percentage is None and isinstance(completed, (int, float)) and isinstance(total, (int, float)) and total > 0:
-            percentage = completed / total * 100
+            # Of integers the quotient may be out of a float's range.
+            with contextlib.suppress(OverflowError):
+                percentage = completed / total * 100
         return {"completed": completed, "total": total, "percentage": percentage, "message": progress.get("message")}
     if isinstance(progress, (int, float)):
         return {"completed": None, "total": None, "percentage": progress, "message": None}

@@ -11,7 +11,7 @@ import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from . import _codec, _escape
+from . import _codec, _escape, _json
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Running:
     def load_context(self) -> None:
         """Reads the stored context; raises if it holds what this process cannot read."""
         if self._stored != b"{}":
-            self.context = {name: _codec.decode(value) for name, value in json.loads(self._stored).items()}
+            self.context = {name: _codec.decode(value) for name, value in _json.loads(self._stored).items()}
             self._given = frozenset(self.context)
 
     @property
@@ -110,7 +110,7 @@ class Running:
     def _check_size(self, segments: list[str], encoded: Any) -> None:
         whole = json.loads(self._encoded())
         _put(whole, segments, encoded)
-        size, most = len(_json(whole)), self.limits["context_bytes_max"]
+        size, most = len(_dumps(whole)), self.limits["context_bytes_max"]
         if size > most:
             raise OverLimit(
                 f"the context would take {size} bytes, over the limit of {most} (setting context_bytes_max)",
@@ -135,7 +135,7 @@ class Running:
         check_names(context)
         encoder = _codec.Encoder("the context of a task", nesting_max=self.limits["nesting_max"])
         encoded = {name: encoder.value(value, f"context `{name}`", 1) for name, value in context.items()}
-        size, most = len(_json(encoded)), self.limits["context_bytes_max"]
+        size, most = len(_dumps(encoded)), self.limits["context_bytes_max"]
         if size > most:
             raise OverLimit(f"the context takes {size} bytes, over the limit of {most} (setting context_bytes_max)")
         with self._lock:
@@ -182,7 +182,7 @@ class Running:
             except TaskyardError as error:
                 log.error("task %s: `%s` was put into the context and cannot be stored: %s", self.id, name, error)
                 del self.context[name]
-        return _json(encoded)
+        return _dumps(encoded)
 
     def note(self) -> None:
         """Hands what is to be stored to the channel."""
@@ -262,7 +262,7 @@ def _clean(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def _json(value: Any) -> bytes:
+def _dumps(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 

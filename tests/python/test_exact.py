@@ -73,3 +73,106 @@ def test_the_command(project: Project) -> None:
     assert arguments in project.run("--json", "schedule", "show", "s")
     assert arguments in project.run("--json", "schedule", "list")
     assert json.loads(project.run("task", "wait", id)) == EXACT
+
+
+#: More digits than Python converts.
+DIGITS = "9" * 4301
+
+ADDS = """
+    import sys, app
+    from taskyard import QueuedTasks
+
+    sys.set_int_max_str_digits(0)
+    LARGE = int({digits!r})
+    with QueuedTasks() as tasks:
+        large = tasks.using(max_retries=0).add_task(app.gives, LARGE, 7)
+        child = tasks.using(parents=[large], max_retries=0).add_task(app.gives)
+        given = {{"number": "DIGITS", "progress": {{"completed": 1, "total": "DIGITS"}}}}
+        context = tasks.using(context=given, max_retries=0).add_task(app.gives)
+        given = {{"progress": {{"completed": "HUGE", "total": 1}}}}
+        progress = tasks.using(context=given).add_task(app.gives)
+        tasks.flush()
+    for ref in (large, child, context, progress):
+        print(ref.id)
+"""
+
+VIEWS = """
+    import asyncio, json, app
+    from taskyard import QueuedTasks, on_death
+    from taskyard.tasks import TaskQueue
+
+    DIGITS = {digits!r}
+    ID, CHILD, CONTEXT, PROGRESS = {ids!r}
+    told = []
+
+    @on_death
+    def died(dead):
+        told.append((dead["id"], dead["payload"]["args"]))
+
+    def show(value):
+        # A view can be printed and written as JSON again.
+        assert DIGITS in repr(value) and DIGITS in json.dumps(value)
+        return value
+
+    async def main():
+        async with QueuedTasks() as tasks:
+            ref = tasks.get(ID)
+            assert await ref.get_state() == "enqueued"
+            assert show(await ref.record())["payload"]["args"] == [DIGITS, 7]
+            assert sorted(each["id"] for each in show(await tasks.list())) == sorted({ids!r})
+            (schedule,) = await tasks.schedules.list()
+            assert schedule.name == "s"
+            assert show(await tasks.get(CONTEXT).get_context())["number"] == DIGITS
+            assert (await tasks.get(CONTEXT).get_progress())["total"] == DIGITS
+            progress = await tasks.get(PROGRESS).get_progress()
+            assert progress["completed"] == 10**400 and progress["percentage"] is None
+            assert (await anext(aiter(tasks.get(PROGRESS).watch()))).type == "snapshot"
+            assert (await anext(aiter(tasks.get(CONTEXT).watch()))).type == "snapshot"
+            async with tasks.lifespan(workers=1)(None):
+                for id in (ID, CONTEXT):
+                    outcome = await tasks.get(id).outcome(30)
+                    assert outcome.error.error_type == "taskyard.errors.InvalidArgument", outcome.error
+                    assert "4301 digits" in str(outcome.error)
+                assert (await tasks.get(CHILD).outcome(30)).error.error_type == "ParentTaskFailed"
+                assert await tasks.get(PROGRESS).wait(30) == 1
+                assert (await TaskQueue(tasks=tasks).get_task(ID)).args == (DIGITS, 7)
+                while (ID, [DIGITS, 7]) not in told:
+                    await asyncio.sleep(0.05)
+            show(await tasks.dead.list())
+            show(await tasks.dead.show(ID))
+
+    asyncio.run(asyncio.wait_for(main(), 50))
+"""
+
+
+def replace_in_contexts(database: str, text: str, number: str) -> None:
+    """Puts a number where stored contexts have this text."""
+    if database.startswith("postgres"):
+        import psycopg
+
+        with psycopg.connect(database) as connection:
+            connection.execute(
+                "update taskyard.task_context set context = "
+                "convert_to(replace(convert_from(context, 'UTF8'), %s, %s), 'UTF8')",
+                [f'"{text}"', number],
+            )
+    else:
+        import sqlite3
+
+        with sqlite3.connect(database) as connection:
+            connection.execute(
+                "update ty_task_context set context = cast(replace(cast(context as text), ?, ?) as blob)",
+                [f'"{text}"', number],
+            )
+
+
+def test_an_integer_that_python_does_not_convert_breaks_no_view(project: Project) -> None:
+    project.write("app.py", "def gives(*numbers):\n    return 1\n")
+    project.run("db", "migrate")
+
+    ids = project.python(ADDS.format(digits=DIGITS)).split()
+    # No client stores such a context: as something else may have written it.
+    replace_in_contexts(project.database, "DIGITS", DIGITS)
+    replace_in_contexts(project.database, "HUGE", "1" + "0" * 400)
+    project.run("schedule", "add", "s", "@every 1h", "app:gives", "--args", f"[{DIGITS}]")
+    project.python(VIEWS.format(digits=DIGITS, ids=ids))

@@ -363,7 +363,7 @@ def _context(found: dict[str, Any] | None) -> dict[str, Any]:
     decoded = {}
     for name, value in (found or {}).items():
         try:
-            decoded[name] = _codec.decode(value)
+            decoded[name] = _codec.shown(value)
         except Exception:
             continue
     return decoded
@@ -380,7 +380,7 @@ def _tell(known: Known, record: dict[str, Any], attempts: list[dict[str, Any]]) 
     known.created_at, known.finished_at = _time(record["created_at"]), _time(record["finished_at"])
     known.start_time, known.cancel_reason = _time(record["started_at"]), record["cancel_reason"]
     if known.status is TaskStatus.COMPLETED and record["result"] is not None:
-        known.result = _codec.decode(record["result"], record["result_encoded"])
+        known.result = _codec.shown(record["result"], record["result_encoded"])
     known.errors = [
         TaskError(
             each["error"]["message"],

@@ -167,11 +167,11 @@ def _decoded(payload: Any, encoded: bool) -> tuple[dict[str, Any], list[Any]]:
     kwargs, args = payload.get("kwargs"), payload.get("args")
     for name, value in kwargs.items() if isinstance(kwargs, dict) else ():
         try:
-            named[name] = _codec.decode(value, encoded)
+            named[name] = _codec.shown(value, encoded)
         except Exception:
             continue
     try:
-        placed = [_codec.decode(value, encoded) for value in args] if isinstance(args, list) else []
+        placed = [_codec.shown(value, encoded) for value in args] if isinstance(args, list) else []
     except Exception:
         placed = []
     return named, placed
