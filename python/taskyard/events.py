@@ -5,7 +5,7 @@
     return StreamingResponse(sse(tasks, id, last_event_id(request.headers, request.query_params)), headers=HEADERS)
 
 A stream is told what happens to the task (``taskyard.watching``): ``event:`` is its type, ``id:`` its number, ``data:`` its
-JSON. It ends with the task. A browser's ``EventSource`` that was cut off comes back with the number of the last event it
+JSON. It ends with the task; if the task is removed from the database, with an event ``removed``. A browser's ``EventSource`` that was cut off comes back with the number of the last event it
 has, and misses no state change, whichever process answers then. A client that goes away never cancels a task; a server
 that stops ends its streams, and their clients come back.
 
@@ -79,6 +79,12 @@ def frame(event: TaskEvent, id: str | None = None) -> bytes:
     return f"id: {id or event.seq}\nevent: {event.type}\ndata: {data}\n\n".encode()
 
 
+def _removed(task_id: str, seq: int | None, id: str | int | None) -> bytes:
+    """The end of the stream of a task that is not there; ``seq`` is the number of the last event."""
+    data = json.dumps({"type": "removed", "task_id": task_id, "seq": seq, "status": "removed"}, separators=(",", ":"))
+    return f"id: {'' if id is None else id}\nevent: removed\ndata: {data}\n\n".encode()
+
+
 def last_event_id(headers: Mapping[str, Any], query: Mapping[str, Any] | None = None) -> int | None:
     """The number of the last event that a client has: the header ``Last-Event-ID``, else ``?last_event_id=``. What is no
     number is none."""
@@ -108,17 +114,22 @@ def _number(value: Any) -> int | None:
 async def sse(
     tasks: QueuedTasks, task_id: str, last_event_id: int | None = None, ping: float = PING
 ) -> AsyncIterator[bytes]:
-    """The stream of a task, until its end. Raises ``TaskNotFound`` when it is asked for its second piece."""
-    async with contextlib.aclosing(_stream([tasks.watch(task_id, since=last_event_id)], ping)) as stream:
+    """The stream of a task, until its end. Of one that is removed, or was never there, that is an event ``removed``."""
+    watch = tasks.watch(task_id, since=last_event_id)
+    async with contextlib.aclosing(_stream([watch], ping)) as stream:
         async for piece in stream:
-            yield piece if isinstance(piece, bytes) else frame(piece[1])
+            if isinstance(piece, bytes):
+                yield piece
+            else:
+                yield _removed(task_id, watch.since, watch.since) if piece[1] is None else frame(piece[1])
 
 
 async def sse_many(
     tasks: QueuedTasks, task_ids: Sequence[str], last_event_id: str | None = None, ping: float = PING
 ) -> AsyncIterator[bytes]:
     """One stream of several tasks (at most 50), until the last has ended: a browser has few connections. ``id:`` says how far
-    each of them was told, in their order; with the same ids a client that comes back misses nothing. Raises as :func:`sse`.
+    each of them was told, in their order; with the same ids a client that comes back misses nothing. A task that is removed
+    ends as in :func:`sse`; the others go on.
     """
     known = _positions(last_event_id, len(task_ids))
     watches = [tasks.watch(id, since=since) for id, since in zip(task_ids, known, strict=True)]
@@ -128,8 +139,9 @@ async def sse_many(
                 yield piece
                 continue
             place, event = piece
-            known[place] = event.seq
-            yield frame(event, ".".join("" if seq is None else str(seq) for seq in known))
+            known[place] = event.seq if event is not None else known[place]
+            text = ".".join("" if seq is None else str(seq) for seq in known)
+            yield _removed(task_ids[place], known[place], text) if event is None else frame(event, text)
 
 
 def _positions(text: str | None, count: int) -> list[int | None]:
@@ -138,8 +150,9 @@ def _positions(text: str | None, count: int) -> list[int | None]:
     return [_number(seq) for seq in found] if len(found) == count else [None] * count
 
 
-async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes | tuple[int, TaskEvent], None]:
-    """What is to be sent as it is, and the events of each watch with its place, until all have ended."""
+async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes | tuple[int, TaskEvent | None], None]:
+    """What is to be sent as it is, and the events of each watch with its place, until all have ended; None for a task that
+    is not there."""
     closing = _closing()
     pending: dict[asyncio.Future[TaskEvent | None], int] = {}
     with closing.stream() as over:
@@ -160,9 +173,8 @@ async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes |
                     try:
                         event = each.result()
                     except TaskNotFound:
-                        # One of several that was removed ends nothing but its own part.
-                        if len(watches) == 1:
-                            raise
+                        # The response has begun: no status says so any more.
+                        yield place, None
                         continue
                     if event is None:
                         continue

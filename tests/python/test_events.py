@@ -314,6 +314,41 @@ def test_refusals(served: Served) -> None:
     assert (late.status_code, late.json()) == (409, {"cancelled": False, "status": "cancelled"})
 
 
+def test_a_stream_says_that_its_task_was_removed(served: Served) -> None:
+    removed, _ = served.add("/until")
+    kept, gate = served.add("/until")
+    for id in (removed, kept):
+        eventually(lambda id=id: served.client.get(f"/task/{id}").json()["status"] == "running")
+    one, both = Stream(served, removed), Stream(served, f"{removed},{kept}", path="/tasks/events?ids={}")
+    eventually(lambda: one.events and len({event["task_id"] for event in both.events}) == 2)
+    remove(served.project.database, removed)
+    # `end` expects nothing that broke.
+    last = one.end()[-1]
+    assert last == {"type": "removed", "task_id": removed, "seq": one.events[-2]["seq"], "status": "removed"}
+    both.has(lambda event: event["type"] == "removed")
+    gate.touch()
+    ends = [(event["type"], event["task_id"]) for event in both.end() if event["type"] in ("removed", "completed")]
+    assert ends == [("removed", removed), ("completed", kept)]
+    # A client that comes back is told to stay away.
+    assert Stream(served, removed, one.last).end() == []
+    assert served.client.get(f"/task/{removed}/events", headers={"Last-Event-ID": one.last}).status_code in (404, 410)
+    assert "Traceback" not in served.web.output
+
+
+def remove(database: str, id: str) -> None:
+    """Deletes a task's row, as nothing but a purge of ended tasks does."""
+    if database.startswith("postgres"):
+        import psycopg
+
+        with psycopg.connect(database) as connection:
+            connection.execute("delete from taskyard.task where id = %s", [id])
+    else:
+        import sqlite3
+
+        with sqlite3.connect(database) as connection:
+            connection.execute("delete from ty_task where id = ?", [uuid.UUID(id).bytes])
+
+
 def test_numbers_of_clients() -> None:
     assert last_event_id({"Last-Event-ID": "17"}) == 17
     assert last_event_id({"last-event-id": b"17"}, {"last_event_id": "18"}) == 17
