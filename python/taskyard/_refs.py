@@ -9,10 +9,11 @@ import inspect
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
-from . import _codec, _core, _json, _loops, _port, _running
+from . import _codec, _core, _json, _loops, _port, _request, _running
 from ._options import optional_seconds, priority_number, text
 from ._references import Reference
 from ._state import QueuedTaskState
+from ._uncommitted import Transaction
 from .errors import ParentTaskFailed, QueueUnavailable, TaskCancelled, TaskFailed, TaskStopped, WaitTimeout
 from .watching import Watch
 
@@ -92,6 +93,8 @@ class QueuedTaskRef(Reference, Generic[R]):
         self._withdrawn: BaseException | None = None
         #: Why it could not be stored was raised to its caller.
         self._is_reported = False
+        #: The caller's transaction that it was added in, until the task was seen behind its commit.
+        self._transaction: Transaction | None = None
         self._known = addition is None and pending is None
 
     @property
@@ -208,7 +211,20 @@ class QueuedTaskRef(Reference, Generic[R]):
         return await _loops.answer(self._port.ask(verb, await self.get_task_id()))
 
     async def _end(self) -> Any:
-        return await _ended(self._port, await self.get_task_id())
+        id = await self.get_task_id()
+        if self._transaction is None:
+            return await _ended(self._port, id)
+        request = _request.of(getattr(self._port, "request", None))
+        found = await self._transaction.wait(id, lambda: _ended(self._port, id), request)
+        self._transaction = None
+        return found
+
+    def _end_now(self, id: str, timeout: float | None) -> Any:
+        if self._transaction is None:
+            return _ended_now(self._port, id, timeout)
+        found = self._transaction.wait_now(id, lambda left: _ended_now(self._port, id, left), timeout)
+        self._transaction = None
+        return found
 
     async def record(self) -> dict[str, Any]:
         """Everything that is stored of the task, as plain values."""
@@ -248,7 +264,8 @@ class QueuedTaskRef(Reference, Generic[R]):
         """Waits until the task has ended; its failure is in the answer and is not raised.
 
         Raises why it could not be stored, and ``WaitTimeout``; the task goes on then. A task that waits for another one
-        leaves its place in its worker to others meanwhile. ``timeout`` is in seconds, or a timedelta.
+        leaves its place in its worker to others meanwhile. One that was added with ``connection=`` is waited for before its
+        commit, too; ``TaskNotFound`` says that it was rolled back. ``timeout`` is in seconds, or a timedelta.
         """
         timeout = optional_seconds("timeout", timeout)
         try:
@@ -276,7 +293,7 @@ class QueuedTaskRef(Reference, Generic[R]):
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
         id = self._id_now(timeout)
         with _running.resting():
-            found = _ended_now(self._port, id, timeout)
+            found = self._end_now(id, timeout)
         return _result(self._outcome(found))
 
     def _outcome(self, found: dict[str, Any]) -> Outcome[R]:

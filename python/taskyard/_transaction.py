@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _codec, _commits, _core, _hooks, _loops, _port, _request, _running
 from ._calls import Call, as_tasks, encode_context, prepare
 from ._refs import QueuedTaskRef
+from ._uncommitted import Transaction
 from .errors import InvalidArgument, LeaseLost, NotAwaited
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class PendingRef(QueuedTaskRef[Any]):
                 raise
             self._existing = found != self._id
             self._id = found
+            self._transaction = Transaction(_kind(self._connection), self._connection)
         if self._error is not None:
             raise self._error
 
@@ -236,6 +238,7 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     done = store(connection)
     added: QueuedTaskRef[Any] = QueuedTaskRef(port, str(done))
     added._existing = str(done) != call.id
+    added._transaction = Transaction(_kind(connection), connection)
     return added
 
 
