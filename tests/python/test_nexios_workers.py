@@ -148,10 +148,19 @@ class Exits(Task):
         sys.exit(3)
 
 
+class ExitsInPart(Task):
+    async def execute(self) -> None:
+        async def part() -> None:
+            sys.exit(3)
+
+        asyncio.get_running_loop().call_soon(sys.exit, 3)
+        await asyncio.gather(part())
+
+
 async def test_no_task_ends_its_worker(queue: TaskQueue) -> None:
     worker = Worker(queue)
     running = asyncio.ensure_future(worker.start())
-    bad = [await queue.enqueue(cls(), max_retries=0) for cls in (Failing, Odd, Exits)]
+    bad = [await queue.enqueue(cls(), max_retries=0) for cls in (Failing, Odd, Exits, ExitsInPart)]
     good = await queue.enqueue(Add(1, 1))
     await is_status(queue, [good], TaskStatus.COMPLETED)
     await is_status(queue, bad, TaskStatus.FAILED)

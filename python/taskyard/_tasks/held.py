@@ -19,7 +19,7 @@ from typing import Any
 from .. import _codec, _core, _identity, _loops, _port
 from .._running import Running
 from ..errors import TaskyardError
-from ..worker import Worker, _ends, _fit
+from ..worker import Worker, _ends, _exits, _fit
 from ..worker._target import Target
 from .background import BackgroundTask
 from .base import Task
@@ -224,6 +224,7 @@ class Held:
         _identity.FUNCTIONS.include += tuple(name for name in engine.defaults.get("include") or () if name not in known)
 
     async def open(self) -> None:
+        _exits.guard(self.loop)
         box = _loops.box()
         self._token = box.on(self._wanted)
         self._keeper = _CONTEXT.copy().run(self.loop.create_task, self._keep())
