@@ -88,6 +88,7 @@
 //!     kind was refused), [`Store::regroup`] moves it, or the end of the next claim that refuses it.
 
 mod ends;
+mod filter;
 mod glance;
 mod messages;
 mod rows;
@@ -99,6 +100,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use ends::{EndAside, OutcomeColumns};
+pub use filter::TaskFilter;
 pub use glance::{EndedAttempt, Glance, GlanceAt};
 pub use messages::*;
 pub use rows::{Rows, begins_reading};
