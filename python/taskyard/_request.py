@@ -61,7 +61,8 @@ class Request:
             raise InvalidArgument(
                 "the task was not added: the response to this request would not wait until it is stored, because nothing "
                 "in this application makes it wait here",
-                hint="give the application the queue's lifespan, FastAPI(lifespan=queue.lifespan()), which a TestClient "
+                hint="in an endpoint or dependency of FastAPI take the queue as a parameter (`tasks: TasksDep`). Elsewhere "
+                "give the application the queue's lifespan, FastAPI(lifespan=queue.lifespan()), which a TestClient "
                 "enters by `with`; or add taskyard.fastapi.FlushMiddleware; or use `tasks.nowait` and await the "
                 "reference's get_task_id()",
             )

@@ -26,6 +26,9 @@ log = logging.getLogger("taskyard")
 
 #: Where the request is kept in the connection's scope.
 _SCOPE = "taskyard.request"
+#: How often a response waits for tasks of its request, which may add more meanwhile. Those that are added later are stored
+#: behind it: an endpoint may have started something that adds without end.
+_ROUNDS = 3
 
 
 def before_response(connection: Any, by_framework: bool = False) -> Request:
@@ -41,16 +44,36 @@ def before_response(connection: Any, by_framework: bool = False) -> Request:
         return request
     request.stack = stack
 
+    def forget() -> None:
+        request.stack = None
+        if not request.has_middleware:
+            # FastAPI sends the response now, or an exception handler makes another, which nothing here can hold.
+            scope.pop(_SCOPE, None)
+
+    # FastAPI leaves this one after the response, or, with an error, before an exception handler runs.
+    outer = scope.get("fastapi_inner_astack")
+
     async def leave(_: Any, error: BaseException | None, *__: Any) -> None:
+        is_done = outer is None
         try:
             await _settle_endpoint(request, error)
+            is_done = is_done or error is None
         finally:
-            request.stack = None
-            if not request.has_middleware:
-                # FastAPI sends the response now, or an exception handler makes another, which nothing here can hold.
-                scope.pop(_SCOPE, None)
+            if is_done:
+                forget()
 
-    # FastAPI leaves this stack after the endpoint has returned and before anything is sent.
+    async def leave_outer(_: Any, error: BaseException | None, *__: Any) -> None:
+        if request.stack is not stack:
+            return
+        try:
+            # Dependencies that learned of the error may have added more.
+            await _settle_endpoint(request, error)
+        finally:
+            forget()
+
+    if outer is not None:
+        outer.push_async_exit(leave_outer)
+    # FastAPI leaves this one after the endpoint has returned and before anything is sent.
     stack.push_async_exit(leave)
     return request
 
@@ -80,14 +103,16 @@ async def settle(request: Request, failed: bool, is_last: bool = True) -> None:
     an error. ``is_last``: the request is over then, and nothing that is added later is waited for."""
     until = time.monotonic() + _request.WAIT_MAX
     first: Exception | None = None
+    rounds = _ROUNDS if is_last else 1
     while request.refs if not is_last else not request.end_if_settled():
         # A task that the endpoint has started may add more meanwhile.
+        rounds -= 1
         left = until - time.monotonic()
         try:
-            await flush(request.take(is_last and left <= 0), failed or first is not None, left)
+            await flush(request.take(is_last and (rounds == 0 or left <= 0)), failed or first is not None, left)
         except Exception as error:
             first = first or error
-        if not is_last:
+        if rounds == 0:
             break
     if first is not None:
         raise first
@@ -108,7 +133,9 @@ async def flush(refs: list[QueuedTaskRef[Any]], failed: bool = False, timeout: f
         await asyncio.wait([durable], timeout=_request.WAIT_MAX if timeout is None else max(0.0, timeout))
     finally:
         is_late = not durable.done()
-        # Its end is not waited for: that of a statement may take as long as the statement.
+        # Its end is not waited for: that of a statement may take as long as the statement. asyncio would log an error that is
+        # not retrieved.
+        durable.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         durable.cancel()
     if is_late:
         error = QueueUnavailable(f"the queue's database has not answered within {_request.WAIT_MAX:g} s")

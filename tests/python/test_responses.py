@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import psycopg
 import pytest
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
-from taskyard import InvalidArgument, QueuedTaskRef, QueuedTasks, TasksDep, _port, errors
+from taskyard import InvalidArgument, QueuedTaskRef, QueuedTasks, TasksDep, _port, _response, errors
 from taskyard import fastapi as taskyard_fastapi
 
 
@@ -187,5 +189,80 @@ def test_what_is_added_while_a_response_waits_is_stored_before_it(
 def test_what_no_response_would_wait_for_is_refused(queue: QueuedTasks) -> None:
     client = TestClient(application_that_adds_late(queue))
     for path in LATE:
-        with pytest.raises(InvalidArgument, match="FlushMiddleware"):
+        with pytest.raises(InvalidArgument, match=r"TasksDep.*FlushMiddleware"):
             client.post(path)
+
+
+@pytest.mark.parametrize("entered", [True, False], ids=["lifespan", "alone"])
+def test_a_dependency_may_add_when_its_endpoint_fails(queue: QueuedTasks, entered: bool) -> None:
+    app = FastAPI(lifespan=queue.lifespan() if entered else None)
+    added: list[QueuedTaskRef[Any]] = []
+
+    async def audit(tasks: TasksDep) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            added.append(tasks.add_task(echo, "seen"))
+
+    @app.post("/", dependencies=[Depends(audit)])
+    async def fails(number: int) -> None:
+        raise HTTPException(404, "fails")
+
+    client = TestClient(app)
+    with client if entered else contextlib.nullcontext():
+        for path, status in (("/?number=1", 404), ("/", 422)):
+            assert client.post(path).status_code == status
+            assert added[-1]._known, "the response waited for it"
+
+
+def test_an_endpoint_may_start_a_task_that_adds_without_end(queue: QueuedTasks) -> None:
+    app = FastAPI(lifespan=queue.lifespan())
+    ended = False
+    adding: list[Any] = []
+
+    @app.post("/")
+    async def starts(tasks: TasksDep) -> None:
+        async def add() -> None:
+            while not ended:
+                tasks.add_task(echo, "more")
+                await asyncio.sleep(0)
+
+        adding.append(asyncio.create_task(add()))
+        await asyncio.sleep(0)
+
+    with TestClient(app) as client:
+        answer = client.post("/")
+        ended = True
+        assert answer.status_code == 200, answer.text
+
+
+class Silent:
+    """A reference that is never stored."""
+
+    _is_reported = _known = False
+    is_withdrawn = False
+
+    def _source(self) -> int:
+        return id(self)
+
+    async def _before_response(self, failed: bool) -> None:
+        await asyncio.sleep(60)
+
+    def _withdraw(self, error: BaseException) -> None:
+        self.is_withdrawn = True
+
+
+def test_a_wait_that_is_given_up_logs_no_error_of_asyncio() -> None:
+    logged: list[Any] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+        ref: Any = Silent()
+        with pytest.raises(errors.QueueUnavailable):
+            await _response.flush([ref], timeout=0.01)
+        assert ref.is_withdrawn
+        await asyncio.sleep(0.01)
+        gc.collect()
+
+    asyncio.run(main())
+    assert not logged
