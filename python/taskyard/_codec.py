@@ -338,8 +338,8 @@ class Decoder:
     def _dataclass(self, item: Any) -> Any:
         cls = self._class(item[0], dataclasses.is_dataclass, "dataclass")
         given = {name: self.value(each) for name, each in item[1].items()}
-        fields = {field.name for field in dataclasses.fields(cls)}
-        return _dataclasses.restored(cls, item[0], _restore.by_field(cls, item[0], given, fields))
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        return _dataclasses.restored(cls, item[0], _restore.by_field(cls, item[0], given, fields), fields)
 
     def _pydantic(self, item: Any) -> Any:
         cls = self._class(item[0], _is_pydantic, "model")

@@ -27,18 +27,19 @@ def is_whole(cls: type) -> bool:
     return True
 
 
-def restored(cls: Any, name: str, stored: dict[str, Any]) -> Any:
-    """An object of the class; ``stored`` are the values of fields that it has. Raises ``InvalidArgument`` for a new field
-    that the class sets no value for."""
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    missing = [field for field in fields.values() if field.name not in stored]
-    if not missing:
+def restored(cls: Any, name: str, stored: dict[str, Any], fields: dict[str, Any]) -> Any:
+    """An object of the class; ``stored`` are the values of ``fields`` that it has, by their names. Raises
+    ``InvalidArgument`` for a new field that the class sets no value for."""
+    if len(stored) == len(fields):
         made = object.__new__(cls)
-    else:
-        for field in missing:
-            if field.init and cls.__dataclass_params__.init and not _has_default(field):
-                raise _restore.missing(name, field.name)
-        made, stored = _made(cls, name, stored, fields)
+        for field_name, value in stored.items():
+            object.__setattr__(made, field_name, value)
+        return made
+    missing = [field for field in fields.values() if field.name not in stored]
+    for field in missing:
+        if field.init and cls.__dataclass_params__.init and not _has_default(field):
+            raise _restore.missing(name, field.name)
+    made, stored = _made(cls, name, stored, fields)
     for field_name, value in stored.items():
         object.__setattr__(made, field_name, value)
     for field in missing:

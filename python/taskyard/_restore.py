@@ -203,10 +203,10 @@ def _fits(cls: Any, name: str, value: Any, was_set: bool) -> bool:
     """Whether a stored value is one of the field's annotation as it stands, with its limits and without its functions."""
     import pydantic
 
-    field = _fields(cls)[name]
     adapters = _adapters.setdefault(cls, {})
     try:
         if name not in adapters:
+            field = _fields(cls)[name]
             decorated = [
                 each.info.mode
                 for each in cls.__pydantic_decorators__.field_validators.values()
@@ -217,7 +217,8 @@ def _fits(cls: Any, name: str, value: Any, was_set: bool) -> bool:
         return type(adapters[name].validate_python(value, strict=True)) is type(value)
     except (ValueError, TypeError, LookupError, AttributeError, pydantic.PydanticUserError):
         # Defaults are not validated.
-        return not was_set and type(field.default) is type(value) and bool(field.default == value)
+        default = _fields(cls)[name].default
+        return not was_set and type(default) is type(value) and bool(default == value)
 
 
 def _adapter(hint: Any) -> Any:

@@ -9,8 +9,9 @@ import pydantic
 import pydantic.dataclasses
 import pytest
 from support.project import Project
-from taskyard import InvalidArgument, register_aliases
+from taskyard import InvalidArgument, _dataclasses, _restore, register_aliases
 from taskyard._codec import decode_call
+from taskyard._tasks import newer
 from taskyard._tasks.travel import encode
 from taskyard.tasks import Task
 from taskyard.worker import _fit
@@ -108,6 +109,57 @@ def test_a_class_of_tasks_whose_init_changed() -> None:
             return made
 
     assert as_now(Own, Mail("ada", "bob")) == {**stored, "sender": "me"}
+
+
+class Static(Task):
+    """Its tasks are made by a function that is given no class."""
+
+    def __init__(self, to: str) -> None:
+        self.to = to
+
+    @staticmethod
+    def from_payload(payload: dict[str, Any]) -> Static:
+        return Static(payload["to"].upper())
+
+
+def test_a_class_that_makes_its_tasks_by_a_static_method() -> None:
+    data, _ = encode(Static("ada"), 64, False)
+    assert b"fields" not in data
+    assert as_now(Static, Static("ada")) == {"to": "ADA"}
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Model(pydantic.BaseModel):
+    x: int
+    point: Point
+
+
+def test_a_class_that_is_what_it_was_is_not_examined_with_each_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Mail("ada", "bob")
+    del task.folder
+    task.cc = Model(x=1, point=Point(2, 3))  # type: ignore[assignment]
+    first = as_now(Mail, task)
+    looks: list[str] = []
+
+    def noted(module: Any, name: str) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: (looks.append(name), real(*args))[1])
+
+    for module, name in ((newer, "_parameters"), (_restore, "renamed"), (_restore, "_fields"), (_dataclasses, "_made")):
+        noted(module, name)
+    assert as_now(Mail, task) == first == {"to": "ada", "cc": Model(x=1, point=Point(2, 3))}
+    assert not looks
+    fields = dataclasses.fields
+    monkeypatch.setattr(dataclasses, "fields", lambda cls: (looks.append("fields"), fields(cls))[1])
+    data, _ = encode(Mail("ada", Point(1, 2)), 64, False)  # type: ignore[arg-type]
+    looks.clear()
+    decode_call(data, {})
+    assert looks == ["fields"], "once"
 
 
 def test_a_dataclass_of_tasks_whose_field_went() -> None:

@@ -163,13 +163,15 @@ class Task(_identity.TaskClass):
     def from_payload(cls, payload: dict[str, Any]) -> Any:
         """An object made of what :meth:`to_payload` gave, without calling ``__init__``. A dataclass that has further fields
         now is called with what was stored, and sets these itself."""
+        fields: dict[str, Any] = {}
         if dataclasses.is_dataclass(cls):
-            fields = {field.name for field in dataclasses.fields(cls)}
-            stored = {name: value for name, value in payload.items() if name in fields}
-            task = _dataclasses.restored(cls, _codec.class_name(cls), stored)
-            payload = {name: value for name, value in payload.items() if name not in fields}
-        else:
+            fields = {field.name: field for field in dataclasses.fields(cls)}
+        if fields.keys() <= payload.keys():
             task = object.__new__(cls)
+        else:
+            stored = {name: value for name, value in payload.items() if name in fields}
+            task = _dataclasses.restored(cls, _codec.class_name(cls), stored, fields)
+            payload = {name: value for name, value in payload.items() if name not in fields}
         for name, value in payload.items():
             object.__setattr__(task, name, value)
         return task

@@ -11,23 +11,44 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import _codec, _hints, _resolve, _restore
 from ..errors import InvalidArgument
 from .base import Task, attributes_of, slots_of
 
-_declared: weakref.WeakKeyDictionary[Any, tuple[str, ...]] = weakref.WeakKeyDictionary()
 
-
-def declared(cls: type[Task]) -> tuple[str, ...]:
+class _Declared(NamedTuple):
     """The names that a class of tasks declares."""
+
+    names: frozenset[str]
+    #: As they are stored.
+    listed: list[str]
+    #: The same as the end of a payload's JSON.
+    end: bytes
+    #: The class sees to all this itself.
+    has_own_payload: bool
+
+
+_declared: weakref.WeakKeyDictionary[Any, _Declared] = weakref.WeakKeyDictionary()
+
+
+def _of(cls: type[Task]) -> _Declared:
     found = _declared.get(cls)
     if found is None:
-        names = {*_hints.of_class(cls), *_parameters(cls), *slots_of(cls)} - {*_hints.of_class(Task)}
-        found = _declared[cls] = tuple(sorted(names))
+        names = frozenset({*_hints.of_class(cls), *_parameters(cls), *slots_of(cls)} - {*_hints.of_class(Task)})
+        listed, is_own = sorted(names), has_own_payload(cls)
+        text = json.dumps(listed, ensure_ascii=False, separators=(",", ":"))
+        end = "}" if is_own else f',"fields":{text}}}'
+        found = _declared[cls] = _Declared(names, listed, end.encode(), is_own)
     return found
+
+
+def with_declared(cls: type[Task], payload: bytes) -> bytes:
+    """A payload, a JSON object that is not empty, with what the class declares. What stands in it keeps its place."""
+    return payload[:-1] + _of(cls).end
 
 
 def _parameters(cls: type[Task]) -> dict[str, inspect.Parameter]:
@@ -41,15 +62,20 @@ def _parameters(cls: type[Task]) -> dict[str, inspect.Parameter]:
 
 def has_own_payload(cls: type[Task]) -> bool:
     """Whether a class says itself what is stored of its tasks, or how they are made of it."""
-    return cls.to_payload is not Task.to_payload or cls.from_payload.__func__ is not Task.from_payload.__func__  # type: ignore[attr-defined]
+    if cls.to_payload is not Task.to_payload:
+        return True
+    # A static method has no function within.
+    return getattr(cls.from_payload, "__func__", None) is not Task.from_payload.__func__  # type: ignore[attr-defined]
 
 
 def current(cls: type[Task], stored: dict[str, Any], recorded: list[str] | None) -> dict[str, Any]:
     """Stored attributes as the class has them now; ``recorded`` is what it declared when they were stored, None of tasks with
     which that was not stored. Raises ``InvalidArgument`` for one that is gone, or that the class wants and does not get."""
-    if has_own_payload(cls):
+    names, listed, _, is_own = _of(cls)
+    is_same = recorded == listed
+    if is_own or (is_same and stored.keys() <= names):
         return stored
-    names, renamed = declared(cls), _restore.renamed(cls)
+    renamed = _restore.renamed(cls)
     found: dict[str, Any] = {}
     for name, value in stored.items():
         if name in names:
@@ -63,7 +89,7 @@ def current(cls: type[Task], stored: dict[str, Any], recorded: list[str] | None)
             )
         else:
             found[name] = value
-    if recorded is None or dataclasses.is_dataclass(cls):
+    if is_same or recorded is None or dataclasses.is_dataclass(cls):
         return found
     return {**_added(cls, found, recorded), **found}
 

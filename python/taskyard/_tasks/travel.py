@@ -33,10 +33,8 @@ def encode(task: Task, nesting_max: int, dill: bool) -> tuple[bytes, list[_codec
                 hint="store its id, or give it as a parent: enqueue(task, parents=[other])",
             )
         encoded[key] = encoder.value(value, f"attribute `{key}` of {name}", 1)
-    made = {"args": [], "kwargs": encoded, "lang": "python"}
-    if not newer.has_own_payload(type(task)):
-        made["fields"] = newer.declared(type(task))
-    return encoder.finish(made)
+    data, blobs = encoder.finish({"args": [], "kwargs": encoded, "lang": "python"})
+    return newer.with_declared(type(task), data), blobs
 
 
 def describe(task: Task, defaults: dict[str, Any], options: dict[str, Any]) -> tuple[str, bytes, list[_codec.Blob]]:

@@ -8,6 +8,7 @@ are exact and left alone, but for results of other tasks that were not encoded s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import types
 import typing
@@ -45,11 +46,17 @@ def class_attributes(cls: Any, payload: Any) -> dict[str, Any]:
     """The attributes of a task of this class that a payload holds."""
     if payload.args:
         raise InvalidArgument(f"{cls.__qualname__} is a class of tasks: its payload has arguments without names")
-    from .._tasks import newer
-
     _resolve.refuse_injection(cls.execute, f"{cls.__qualname__}.execute")
     kwargs: dict[str, Any] = payload.kwargs
-    return newer.current(cls, kwargs, payload.fields) if payload.ours else attributes(cls, kwargs)
+    return _newer().current(cls, kwargs, payload.fields) if payload.ours else attributes(cls, kwargs)
+
+
+@functools.cache
+def _newer() -> Any:
+    """Imported with the first task of a class: workers of functions do not need it."""
+    from .._tasks import newer
+
+    return newer
 
 
 def _names(names: Any) -> str:
