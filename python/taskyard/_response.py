@@ -29,6 +29,8 @@ _SCOPE = "taskyard.request"
 #: How often a response waits for tasks of its request, which may add more meanwhile. Those that are added later are stored
 #: behind it: an endpoint may have started something that adds without end.
 _ROUNDS = 3
+#: How many layers of middlewares and mounted applications are looked into.
+_DEPTH_MAX = 100
 
 
 def before_response(connection: Any, by_framework: bool = False) -> Request:
@@ -280,10 +282,11 @@ def _error_layers(app: Any) -> Iterator[Any]:
     from starlette.middleware.errors import ServerErrorMiddleware
 
     seen: set[int] = set()
-    left = [app]
+    left = [(app, 0)]
     while left:
-        layer = left.pop()
-        if layer is None or id(layer) in seen:
+        layer, depth = left.pop()
+        # A mock that is mounted has a further application in every one.
+        if layer is None or id(layer) in seen or depth > _DEPTH_MAX:
             continue
         seen.add(id(layer))
         if isinstance(layer, ServerErrorMiddleware):
@@ -292,7 +295,7 @@ def _error_layers(app: Any) -> Iterator[Any]:
             if layer.middleware_stack is None:
                 # A mounted one builds it at its first request.
                 layer.middleware_stack = layer.build_middleware_stack()
-            left.append(layer.middleware_stack)
+            left.append((layer.middleware_stack, depth + 1))
         routes = getattr(layer, "routes", None)
-        left.extend(getattr(route, "app", None) for route in (routes if isinstance(routes, list) else ()))
-        left.append(getattr(layer, "app", None))
+        left.extend((getattr(route, "app", None), depth + 1) for route in (routes if isinstance(routes, list) else ()))
+        left.append((getattr(layer, "app", None), depth + 1))

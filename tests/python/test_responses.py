@@ -236,6 +236,21 @@ def test_an_endpoint_may_start_a_task_that_adds_without_end(queue: QueuedTasks) 
         assert answer.status_code == 200, answer.text
 
 
+def test_what_is_mounted_may_have_applications_without_end(queue: QueuedTasks) -> None:
+    class Endless:
+        @property
+        def app(self) -> Endless:
+            assert len(made) < 10_000
+            made.append(Endless())
+            return made[-1]
+
+    made: list[Endless] = []
+    app = FastAPI(lifespan=queue.lifespan())
+    app.mount("/mock", Endless())  # type: ignore[arg-type]
+    with TestClient(app) as client:
+        assert client.get("/openapi.json").status_code == 200
+
+
 class Silent:
     """A reference that is never stored."""
 
