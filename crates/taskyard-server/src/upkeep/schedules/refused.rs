@@ -37,7 +37,7 @@ impl Refused {
         self.0.retain(|_, refusal| refusal.until + REMEMBERED > now);
         let refusal =
             self.0.entry(name.to_owned()).or_insert_with(|| Refusal { backoff: Backoff::default(), until: now });
-        if refusal.backoff.tries() % 10 == 0 {
+        if refusal.backoff.tries().is_multiple_of(10) {
             tracing::error!(schedule = name, %error, "the database refuses what is due of this schedule; trying again");
         }
         refusal.until = now + refusal.backoff.next();
