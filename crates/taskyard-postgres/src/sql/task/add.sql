@@ -17,7 +17,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_add_as(
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_now timestamptz := taskyard.now();
+    v_now timestamptz;
     v_base bigint := nextval('taskyard.batch_number') << 20;
     v_names text[];
     v_lanes int[];
@@ -28,25 +28,28 @@ DECLARE
     v_has_lanes boolean;
     v_has_kinds boolean;
 BEGIN
-    IF p_addition IS NOT NULL THEN
-        -- An expression needs no statement; PERFORM would be one.
-        v_locked := pg_advisory_xact_lock(uuid_hash_extended(p_addition, 0)) IS NOT NULL;
-    END IF;
-    -- One statement, behind the lock. Mostly it finds nothing.
-    SELECT EXISTS (SELECT FROM taskyard.refused f WHERE f.id = p_addition),
+    -- An expression needs no statement; PERFORM would be one.
+    v_locked := p_addition IS NULL OR pg_advisory_xact_lock(uuid_hash_extended(p_addition, 0)) IS NOT NULL;
+    -- One statement, behind the lock; mostly it finds nothing but the time, which it reads as taskyard.now() does.
+    SELECT coalesce((SELECT coalesce(c.frozen_at, clock_timestamp() + c.offset_us * interval '1 microsecond')
+            FROM taskyard.clock c), clock_timestamp()),
+        EXISTS (SELECT FROM taskyard.refused f WHERE f.id = p_addition),
         EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining), EXISTS (SELECT FROM taskyard.kind)
-    INTO v_refused, v_has_lanes, v_has_kinds;
-    IF v_refused THEN
-        RAISE EXCEPTION 'taskyard: this addition was asked back before it arrived and is refused' USING ERRCODE = 'TY002';
-    END IF;
-    IF v_has_lanes THEN
-        -- KEY SHARE: see ready_insert.
-        SELECT array_agg(l.name), array_agg(l.lane), array_agg(l.ageing_us) INTO v_names, v_lanes, v_ages FROM (
-            SELECT q.name, q.lane, q.ageing_us FROM taskyard.queue q
-            WHERE q.lane <> 0 AND q.name IN (SELECT unnest(p_queues)) FOR KEY SHARE OF q) l;
-    END IF;
-    IF v_has_kinds THEN
-        v_groups := taskyard.kind_groups(p_runtimes, p_kinds);
+    INTO v_now, v_refused, v_has_lanes, v_has_kinds;
+    -- What is rare stands within one IF: each expression is prepared anew in each transaction.
+    IF v_refused OR v_has_lanes OR v_has_kinds THEN
+        IF v_refused THEN
+            RAISE EXCEPTION 'taskyard: this addition was asked back before it arrived and is refused' USING ERRCODE = 'TY002';
+        END IF;
+        IF v_has_lanes THEN
+            -- KEY SHARE: see ready_insert.
+            SELECT array_agg(l.name), array_agg(l.lane), array_agg(l.ageing_us) INTO v_names, v_lanes, v_ages FROM (
+                SELECT q.name, q.lane, q.ageing_us FROM taskyard.queue q
+                WHERE q.lane <> 0 AND q.name IN (SELECT unnest(p_queues)) FOR KEY SHARE OF q) l;
+        END IF;
+        IF v_has_kinds THEN
+            v_groups := taskyard.kind_groups(p_runtimes, p_kinds);
+        END IF;
     END IF;
     IF p_after_us IS NULL AND p_run_ats IS NULL AND p_initial IS NULL THEN
         INSERT INTO taskyard.task (id, order_number, timeout_ms, created_at, expires_at, priority, runtime, state,
@@ -106,6 +109,9 @@ BEGIN
         INSERT INTO taskyard.waiting (task_id, run_at, open_parents, reason, runtime, queue)
         SELECT n.id, n.at, coalesce(n.open, 0), CASE WHEN n.initial = 1 THEN 0 ELSE 1 END, n.runtime, n.queue
         FROM n WHERE n.state = 0;
+    END IF;
+    IF p_expires_us IS NULL AND p_contexts IS NULL AND p_edge_parents IS NULL THEN
+        RETURN;
     END IF;
     IF p_expires_us IS NOT NULL THEN
         INSERT INTO taskyard.deadline (at, task_id, what)

@@ -7,6 +7,8 @@
 --
 -- Rejected: claiming from a partial index on the wide row's state (44,000 tasks/s against 48,000, and a third more WAL).
 -- The settings: a plan that is kept must not be one that was made while the tables were empty.
+-- A claim of one task on an idle queue is made of small costs: each expression is prepared anew in each transaction, and an IF
+-- with a query in it is a statement. What is rare stands within one IF.
 DROP FUNCTION IF EXISTS taskyard.task_claim(uuid, uuid, smallint, text[], int, boolean, int, bigint);
 CREATE OR REPLACE FUNCTION taskyard.task_claim(
     p_server uuid, p_claim uuid, p_runtime smallint, p_queues text[], p_limit int, p_alone boolean, p_rank int,
@@ -23,8 +25,7 @@ DECLARE
     v_limited text[];
     v_count int;
     v_size int;
-    v_durable text := CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
-        ELSE current_setting('synchronous_commit') END;
+    v_durable text := current_setting('synchronous_commit');
     -- A crash may forget a claim: the tasks are enqueued again, and the tokens of the forgotten one, being random, fit no
     -- later write. A completion waits for the disk, and with it for all that was claimed before it. A claim of a task that
     -- may run only once waits for the disk: were it forgotten, the task would run again (flag 512 below).
@@ -34,8 +35,8 @@ DECLARE
     v_has_groups boolean;
     v_has_lanes boolean;
     v_has_alone boolean;
-    v_groups int[] := '{}';
-    v_alone bigint[] := ARRAY[-1::bigint - p_runtime];
+    v_groups int[];
+    v_alone bigint[];
     v_ids uuid[];
 BEGIN
     -- Conflicts with the lock of a rescue: a server that was declared dead claims nothing that the rescue did not see.
@@ -51,18 +52,19 @@ BEGIN
         EXISTS (SELECT FROM taskyard.queue q WHERE q.lane <> 0 OR q.draining),
         EXISTS (SELECT FROM taskyard.ready r WHERE r.lane = -1 - p_runtime)
     INTO v_is_answered, v_has_groups, v_has_lanes, v_has_alone;
-    -- Asked back before it came here: its server goes on without it.
-    IF v_is_answered THEN
-        RETURN;
-    END IF;
-    -- Groups of kinds that this server's build has not refused. Mostly there are none.
-    IF v_has_groups THEN
+    IF v_is_answered OR v_has_groups OR v_has_alone THEN
+        -- Asked back before it came here: its server goes on without it.
+        IF v_is_answered THEN
+            RETURN;
+        END IF;
+        -- Groups of kinds that this server's build has not refused.
         v_groups := ARRAY(SELECT g.id FROM taskyard.kind_group g
             WHERE g.runtime = p_runtime AND (v_build IS NULL OR v_build <> ALL(g.builds)));
         v_alone := ARRAY(SELECT (u.id::bigint << 32) - 1 - p_runtime FROM unnest(0 || v_groups) AS u(id));
     END IF;
+    -- Without groups, null: no reason.
     IF p_alone OR v_has_lanes OR v_groups <> '{}' OR current_setting('taskyard.around_locks', true) IN ('on', 'met') THEN
-        v_chosen := taskyard.ready_choose_of(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order, v_groups);
+        v_chosen := taskyard.ready_choose_of(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order, coalesce(v_groups, '{}'));
         -- It may have waited for a queue's lock: a start is never recorded before the time at which the queue's rate allowed it.
         v_now := taskyard.now();
         v_limited := array(SELECT q.name FROM taskyard.queue q
@@ -94,7 +96,8 @@ BEGIN
             CASE WHEN u.has_context THEN (SELECT x.context FROM taskyard.task_context x WHERE x.task_id = u.id) END,
             u.attempt, u.failures, u.policy, u.timeout_ms, u.flags + CASE WHEN u.has_context AND
                 (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = u.id) THEN 64 ELSE 0 END
-                + CASE WHEN u.at_most_once AND set_config('synchronous_commit', v_durable, true) <> '' THEN 512 ELSE 0 END,
+                + CASE WHEN u.at_most_once AND set_config('synchronous_commit',
+                    CASE v_durable WHEN 'off' THEN 'on' ELSE v_durable END, true) <> '' THEN 512 ELSE 0 END,
             u.priority, u.order_number FROM u;
         GET DIAGNOSTICS v_count = ROW_COUNT;
         IF v_limited <> '{}' THEN
@@ -134,7 +137,8 @@ BEGIN
             CASE WHEN u.has_context THEN (SELECT x.context FROM taskyard.task_context x WHERE x.task_id = u.id) END,
             u.attempt, u.failures, u.policy, u.timeout_ms, u.flags + CASE WHEN u.has_context AND
                 (SELECT x.plain FROM taskyard.task_context x WHERE x.task_id = u.id) THEN 64 ELSE 0 END
-                + CASE WHEN u.at_most_once AND set_config('synchronous_commit', v_durable, true) <> '' THEN 512 ELSE 0 END,
+                + CASE WHEN u.at_most_once AND set_config('synchronous_commit',
+                    CASE v_durable WHEN 'off' THEN 'on' ELSE v_durable END, true) <> '' THEN 512 ELSE 0 END,
             u.priority, u.order_number FROM u;
         GET DIAGNOSTICS v_count = ROW_COUNT;
         v_size := cardinality(v_ids);
@@ -143,14 +147,16 @@ BEGIN
         PERFORM taskyard.task_set_aside((SELECT array_agg(i) FROM taskyard.claim k, unnest(k.task_ids) i
             WHERE k.id = p_claim));
     END IF;
-    IF (v_has_alone OR v_has_groups) AND EXISTS (
-        SELECT FROM taskyard.ready r LEFT JOIN taskyard.queue q ON q.name = r.queue
-        WHERE r.lane = ANY(v_alone) AND (p_queues IS NULL OR r.queue = ANY(p_queues)) AND NOT coalesce(q.paused, false)
-            AND coalesce(taskyard.rate_free(q.rate_count, q.rate_us, q.rate_full_at, v_now), 1) > 0
-    ) THEN
-        id := NULL;
-        flags := 16;
-        RETURN NEXT;
+    IF v_alone IS NOT NULL THEN
+        IF EXISTS (
+            SELECT FROM taskyard.ready r LEFT JOIN taskyard.queue q ON q.name = r.queue
+            WHERE r.lane = ANY(v_alone) AND (p_queues IS NULL OR r.queue = ANY(p_queues)) AND NOT coalesce(q.paused, false)
+                AND coalesce(taskyard.rate_free(q.rate_count, q.rate_us, q.rate_full_at, v_now), 1) > 0
+        ) THEN
+            id := NULL;
+            flags := 16;
+            RETURN NEXT;
+        END IF;
     END IF;
 END
 $$;
