@@ -9,7 +9,8 @@ use crate::session::{Access, Session};
 /// What the schema's functions are called in a list of what is pending.
 const FUNCTIONS: &str = "functions";
 
-/// The version that is there, the version that this program needs, and whether functions of an older build are there.
+/// The version that is there, the version that this program needs, and whether its functions are to be replaced: they are of an
+/// older build, missing, or open to everybody.
 async fn versions(session: &Session, access: Access) -> Result<(i64, i64, bool), Failure> {
     let settings = Settings { auto_migrate: false, ..session.settings().clone() };
     match session.store_with(&settings, access).await? {
@@ -30,7 +31,7 @@ pub(super) async fn migrate(session: &Session) -> Result<u8, Failure> {
     let to = schema.found;
     if schema.pending.iter().any(|name| name == FUNCTIONS) {
         return Err(Failure::work(format!(
-            "{}: the functions of the schema are of an older build, and this role may not replace them",
+            "{}: the functions of the schema are of an older build, missing or open to everybody, and this role may not replace them",
             session.address()
         ))
         .with_hint("run `taskyard db migrate` as the role that owns the schema taskyard"));
@@ -69,7 +70,9 @@ pub(super) async fn status(session: &Session) -> Result<u8, Failure> {
         grid.row(["this program", &format!("version {known}")]);
         let state = match (is_current, outdated) {
             (true, _) => "current",
-            (false, true) => "its functions are of an older build: run `taskyard db migrate`",
+            (false, true) => {
+                "its functions are of an older build, missing or open to everybody: run `taskyard db migrate`"
+            }
             (false, false) => "behind: run `taskyard db migrate`",
         };
         grid.row(["state", state]);
