@@ -65,6 +65,8 @@ async fn abort_at(mut arena: Arena, backend: &str, step: &str, side: Side) {
     add_work(&mut arena, children).await;
     match step {
         "rescue" => {
+            // Long enough to be seen in flight, however late this looks.
+            arena.produce(10, |_| 1_000).await;
             let mut dead = arena.start_server();
             arena.until_in_flight(dead.id(), 5).await;
             dead.kill();
