@@ -24,8 +24,8 @@ const SIGABRT: i32 = 6;
 const SIGTERM: i32 = 15;
 
 /// Work that takes a server through every step.
-async fn add_work(arena: &mut Arena, children: u64) {
-    arena.produce(40, |at| 5 + at as u64 % 40).await;
+async fn add_work(arena: &mut Arena, children: u64, slow: usize) {
+    arena.produce(40, |at| if at < slow { 1_000 } else { 5 + at as u64 % 40 }).await;
     let queue = &arena.queue;
     let parent = queue.add(noop(0)).await.unwrap();
     queue.add_tasks((0..children).map(|number| noop(number).parent(&parent))).await.unwrap();
@@ -62,11 +62,11 @@ async fn abort_at(mut arena: Arena, backend: &str, step: &str, side: Side) {
     let case = format!("{point} on {backend}");
     // What is beyond the inline bound is left to the step itself.
     let children = if step == "cascade" { CASCADE_INLINE_MAX as u64 + 200 } else { 20 };
-    add_work(&mut arena, children).await;
+    // Where bodies are to be seen in flight, some take long enough for that, however late this looks.
+    let slow = if matches!(step, "rescue" | "server_leave") { 10 } else { 0 };
+    add_work(&mut arena, children, slow).await;
     match step {
         "rescue" => {
-            // Long enough to be seen in flight, however late this looks.
-            arena.produce(10, |_| 1_000).await;
             let mut dead = arena.start_server();
             arena.until_in_flight(dead.id(), 5).await;
             dead.kill();
