@@ -8,12 +8,16 @@ use super::trail::Trail;
 use super::{Fetcher, RECHECK};
 use crate::state::Phase;
 
+/// How long ends that are on their way to the database are waited for. One that it refuses is not.
+const ENDS_MAX: Duration = Duration::from_secs(1);
+
 impl Fetcher {
     /// Whether there was one to run.
     pub(super) async fn run_alone(&mut self, queues: Option<Vec<String>>) -> bool {
         if !self.until_idle().await {
             return false;
         }
+        self.until_written().await;
         let mut ran = false;
         if let Got::Reply { claim, reply } = self.claim(queues, 1, true, None).await {
             ran = !reply.tasks.is_empty();
@@ -27,6 +31,14 @@ impl Fetcher {
             self.recheck_at = Some(Instant::now() + RECHECK);
         }
         ran
+    }
+
+    /// Returns when what has ended here is written: if the next task kills the server, the one before it would seem to have run
+    /// beside it.
+    pub(super) async fn until_written(&self) {
+        let mut written = self.state.written.subscribe();
+        let all = async { while self.state.unwritten() > 0 && written.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout(ENDS_MAX, all).await;
     }
 
     /// Returns when nothing of this server runs; `false` if it stops first.

@@ -134,6 +134,7 @@ impl Fetcher {
         if !waits_alone || !nothing || self.is_busy() {
             return waits_alone;
         }
+        self.until_written().await;
         match self.claim(served, 1, true, None).await {
             Got::Reply { claim, reply } => self.hand(wanted, queues, claim, reply.tasks),
             Got::Dead => self.state.beat_now.notify_one(),
