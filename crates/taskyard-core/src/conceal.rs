@@ -1,18 +1,33 @@
-//! Addresses of databases in the wrong place: whatever repeats what was given leaves out what may be a password.
+//! Passwords in texts that were meant as a database's address: how they are found, and left out of messages.
 
 use std::borrow::Cow;
 
-/// A text for a message: what follows the `://` of an address, or the word `password` and its `=`, is left out.
+/// Where the value of a keyword for a password begins (`password=`, `passwd =`, `Pwd=`), in bytes.
+#[must_use]
+pub fn password_at(text: &str) -> Option<usize> {
+    let lower = text.to_ascii_lowercase();
+    let value_of = |word: &str| {
+        lower.match_indices(word).find_map(|(at, word)| {
+            let value = lower[at + word.len()..].trim_start().strip_prefix('=')?;
+            Some(lower.len() - value.len())
+        })
+    };
+    ["password", "passwd", "pwd"].into_iter().filter_map(value_of).min()
+}
+
+/// Where the password of something like `user:password@` begins, in bytes.
+#[must_use]
+pub fn credentials_at(text: &str) -> Option<usize> {
+    let at = text.find(':')? + 1;
+    text[at..].contains('@').then_some(at)
+}
+
+/// Returns a text for a message, without what follows the `://` of an address, a keyword for a password or `user:`.
 #[must_use]
 pub fn conceal(text: &str) -> Cow<'_, str> {
-    let lower = text.to_ascii_lowercase();
-    let keyword = lower.match_indices("password").find_map(|(at, word)| {
-        let rest = &lower[at + word.len()..];
-        let value = rest.trim_start().strip_prefix('=')?;
-        Some(lower.len() - value.len())
-    });
     let address = text.find("://").map(|at| at + 3);
-    match keyword.into_iter().chain(address).min() {
+    let credentials = credentials_at(text).filter(|_| address.is_none());
+    match password_at(text).into_iter().chain(address).chain(credentials).min() {
         Some(end) if end < text.len() => Cow::Owned(format!("{}***", &text[..end])),
         _ => Cow::Borrowed(text),
     }
@@ -29,8 +44,11 @@ mod tests {
             ("--database=postgres://h", "--database=postgres://***"),
             ("host=h PassWord = s3cret dbname=d", "host=h PassWord =***"),
             ("Ünicode password=s3cret", "Ünicode password=***"),
+            ("Server=h;Pwd=s3cret", "Server=h;Pwd=***"),
+            ("u:s3cret@h/d", "u:***"),
             ("password", "password"),
             ("10m", "10m"),
+            ("app:send", "app:send"),
             ("://", "://"),
         ] {
             assert_eq!(conceal(text), shown);

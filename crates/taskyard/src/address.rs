@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use taskyard_core::conceal::{credentials_at, password_at};
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result, Store};
 
@@ -78,7 +79,7 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
             if path.is_empty() || path.contains("://") {
                 return invalid("sqlite: is followed by no path");
             }
-            if address.starts_with("sqlite://") && has_credentials(path) {
+            if address.starts_with("sqlite://") && credentials_at(path).is_some() {
                 return invalid(
                     "sqlite:// is followed by a user and password, as for a server (a file with such a name is written sqlite:PATH)",
                 );
@@ -104,20 +105,12 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
 fn is_no_path(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let user = text.split_once('/').is_some_and(|(first, _)| first.contains('@'));
-    let named = ["password", "passwd", "pwd"]
-        .iter()
-        .any(|word| lower.match_indices(word).any(|(at, word)| lower[at + word.len()..].trim_start().starts_with('=')));
     text.contains("://")
         || lower.starts_with("postgres//")
         || lower.starts_with("postgresql//")
-        || has_credentials(text)
+        || credentials_at(text).is_some()
         || user
-        || named
-}
-
-/// Whether something like `user:password@` stands in a text.
-fn has_credentials(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(_, rest)| rest.contains('@'))
+        || password_at(text).is_some()
 }
 
 /// The scheme; `None` for a plain path.

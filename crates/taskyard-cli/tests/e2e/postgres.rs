@@ -185,6 +185,8 @@ fn passwords_never_show_and_an_address_that_is_none_makes_no_file() {
         &["--set", &format!("max_workers={misplaced}"), "db", "status"],
         &["--set", "queue_order=host=h password=geheim", "db", "status"],
         &["task", "list", "--limit", misplaced],
+        &["db", "status", "u:geheim@h/d"],
+        &["db", "status", "Server=h;Pwd=geheim"],
     ] {
         let said = place.run(arguments);
         assert!(said.code == 2 && !format!("{said:?}").contains("heim"), "{arguments:?}: {said:?}");
