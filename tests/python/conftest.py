@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from support.postgres import Cluster
 from support.project import Project
+from taskyard import QueuedTasks, _port
 
 # Ignored signals are inherited. A parent that ignores some (`nohup`, a shell's background job) would pass that on to the
 # servers that these tests start and signal.
@@ -46,6 +47,15 @@ def database(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> str:
         return str(tmp_path / "queue.db")
     address: str = request.getfixturevalue("postgres")
     return address
+
+
+@pytest.fixture
+def queue(database: str) -> Iterator[QueuedTasks]:
+    """A queue that is the process's, on each kind of database."""
+    queue = QueuedTasks(database=database)
+    before = _port.use(queue._own)
+    yield queue
+    _port.use(before)
 
 
 @pytest.fixture

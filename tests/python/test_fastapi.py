@@ -34,17 +34,6 @@ from taskyard import fastapi as taskyard_fastapi
 from taskyard.dependencies import register_service, unregister_service
 
 
-@pytest.fixture
-def queue(database: str) -> Iterator[QueuedTasks]:
-    """The process's queue is this one."""
-    from taskyard import _port
-
-    queue = QueuedTasks(database=database)
-    before = _port.use(queue._own)
-    yield queue
-    _port.use(before)
-
-
 async def echo(value: Any) -> Any:
     return value
 

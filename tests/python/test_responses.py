@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
@@ -16,15 +16,6 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from taskyard import InvalidArgument, QueuedTaskRef, QueuedTasks, TasksDep, _port, _response, errors
 from taskyard import fastapi as taskyard_fastapi
-
-
-@pytest.fixture
-def queue(database: str) -> Iterator[QueuedTasks]:
-    """The process's queue is this one."""
-    queue = QueuedTasks(database=database)
-    before = _port.use(queue._own)
-    yield queue
-    _port.use(before)
 
 
 async def echo(value: Any) -> Any:
