@@ -15,7 +15,7 @@ from .errors import InvalidArgument
 
 
 def stored(value: enum.Enum, encode: Callable[[Any], Any]) -> Any:
-    """What stands for a member: its name, the ``names`` of a combination of flags, or the ``value`` of what has none."""
+    """The stored form of a member: its name, the ``names`` of a combination of flags, or the ``value`` of what has none."""
     if value.name is not None and type(value).__members__.get(value.name) is value:
         return value.name
     # Before Python 3.11 an inverted `IntFlag` is a negative number, which is no set of flags.

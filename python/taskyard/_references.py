@@ -58,7 +58,7 @@ def places(value: Any, results: frozenset[str], path: tuple[Step, ...] = ()) -> 
 
 
 def _inner(value: Any, may_be_tagged: bool) -> Iterator[tuple[Step, Any]]:
-    """What stands in an encoded value, each with the step to it."""
+    """The parts of an encoded value, each with the step to it."""
     if type(value) is list:
         yield from enumerate(value)
     elif type(value) is dict:

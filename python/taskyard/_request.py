@@ -74,7 +74,7 @@ class Request:
                 self.refs.extend(refs)
 
     def take(self, is_last: bool = False) -> list[QueuedTaskRef[Any]]:
-        """What is to be settled now. ``is_last``: nothing that is added from here on is."""
+        """Takes the references to be settled now. ``is_last``: nothing that is added from here on is."""
         with self._lock:
             refs, self.refs = self.refs, []
             self.is_over = self.is_over or is_last
@@ -105,7 +105,7 @@ class Request:
 
 
 def framework_parameters() -> list[inspect.Parameter]:
-    """What FastAPI gives a queue that it makes as a dependency. Raises ``ImportError`` without Starlette."""
+    """The parameters that FastAPI gives a queue that it makes as a dependency. Raises ``ImportError`` without Starlette."""
     from starlette.requests import HTTPConnection
     from starlette.responses import Response
 

@@ -1,4 +1,4 @@
-"""What a response waits for: no success before the tasks of its request are stored, a 503 if that cannot be.
+"""Settling a request before its response: no success before the tasks of its request are stored, a 503 if that cannot be.
 
 The middleware settles a request's references right before its response begins, and knows when it has begun. A lifespan of the
 queue puts it around the application. Without one, a queue that FastAPI made as a dependency is settled by the stack that

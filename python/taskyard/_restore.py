@@ -277,7 +277,7 @@ _UNION = type(int | None)
 
 
 class _Rules:
-    """What pydantic knows of a model or dataclass, without the rules of stored fields that fit already."""
+    """Pydantic's schema of a model or dataclass, without the rules of stored fields that fit already."""
 
     def __init__(self, cls: Any, fits: set[str]) -> None:
         import pydantic

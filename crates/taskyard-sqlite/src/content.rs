@@ -69,7 +69,7 @@ impl PageOne {
     }
 }
 
-/// What an examination has found.
+/// The result of an examination.
 #[derive(Debug, PartialEq, Eq)]
 enum Finding {
     Intact,
@@ -78,7 +78,7 @@ enum Finding {
     Unclear,
 }
 
-/// What the writer knows of the file's content.
+/// The state of the file at the last examination.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
     /// The file as it was when it was last found intact.

@@ -43,7 +43,7 @@ impl Refused {
         refusal.until = now + refusal.backoff.next();
     }
 
-    /// It was taken, or the schedule was set aside.
+    /// Removes a schedule whose decision was stored, or that was set aside.
     pub fn forget(&mut self, name: &str) {
         self.0.remove(name);
     }
