@@ -3,6 +3,7 @@
 // Tests may panic; clippy only knows those in `#[test]` functions themselves.
 #![allow(clippy::unwrap_used)]
 
+mod alone;
 mod crash;
 mod database;
 mod outages;

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::world::{World, eventually, within};
 
 /// The server's one child, in this very test.
-struct Taker {
+pub struct Taker {
     socket: UnixStream,
     calls: u64,
     runs: Vec<Run>,
@@ -26,7 +26,7 @@ struct Taker {
 }
 
 impl Taker {
-    async fn new(world: &World) -> (Self, ServerHandle) {
+    pub async fn new(world: &World) -> (Self, ServerHandle) {
         let (sockets, mut wanted) = mpsc::unbounded_channel::<OwnedFd>();
         let mut command = ChildCommand::new("", [""; 0]);
         command.embedded = Some(Embedded::new(move |socket| {
@@ -61,13 +61,13 @@ impl Taker {
     }
 
     /// Asks for tasks; the number of the question.
-    async fn wants(&mut self, limit: usize, wait_ms: u64) -> u64 {
+    pub async fn wants(&mut self, limit: usize, wait_ms: u64) -> u64 {
         let number = self.calls + 1;
         self.ask(Asked::Take { number, limit, queues: None, wait_ms }).await
     }
 
     /// The answer to a question; what is sent before it is in `runs`.
-    async fn answer(&mut self, call: u64) -> String {
+    pub async fn answer(&mut self, call: u64) -> String {
         loop {
             if let Some(place) = self.answers.iter().position(|(other, _)| *other == call) {
                 return self.answers.remove(place).1;
@@ -88,28 +88,28 @@ impl Taker {
         }
     }
 
-    async fn take(&mut self, limit: usize, wait_ms: u64) -> Vec<TaskId> {
+    pub async fn take(&mut self, limit: usize, wait_ms: u64) -> Vec<TaskId> {
         let call = self.wants(limit, wait_ms).await;
         let ids: Vec<TaskId> = serde_json::from_str(&self.answer(call).await).unwrap();
         assert!(ids.iter().all(|id| self.runs.iter().any(|run| run.id == *id)), "the answer came before what it names");
         ids
     }
 
-    fn slot(&self, id: TaskId) -> u64 {
+    pub fn slot(&self, id: TaskId) -> u64 {
         self.runs.iter().rev().find(|run| run.id == id).unwrap().slot
     }
 
-    async fn end(&mut self, slot: u64, end: End) -> String {
+    pub async fn end(&mut self, slot: u64, end: End) -> String {
         let call = self.ask(Asked::Ended(slot, end)).await;
         self.answer(call).await
     }
 }
 
-fn done() -> End {
+pub fn done() -> End {
     End::Returned(ByteBuf::from(b"1".to_vec()))
 }
 
-async fn added(world: &World, count: usize) -> Vec<TaskRef<i64>> {
+pub async fn added(world: &World, count: usize) -> Vec<TaskRef<i64>> {
     let tasks: Vec<TaskRef<i64>> =
         (0..count).map(|n| world.add("echo", &(n,), |call| call.runtime(Runtime::Python))).collect();
     for task in &tasks {
@@ -180,13 +180,13 @@ async fn who_waits_is_woken_and_who_does_not_want_it_any_more_gets_nothing() {
 }
 
 /// A server that claims a task and is declared dead.
-async fn lose(world: &World, id: TaskId) {
+pub async fn lose(world: &World, id: TaskId, runtime: Runtime) {
     let server = ServerId::generate();
     let lease = Duration::from_secs(60);
     let newcomer =
         NewServer { id: server, name: "lost".into(), pid: 1, version: "0".into(), lease, workers_max: 1, serves: None };
     world.store.server_enter(&newcomer).await.unwrap();
-    let (claim, runtime) = (ClaimId::generate(), Runtime::Python);
+    let claim = ClaimId::generate();
     let request = ClaimRequest { server, claim, runtime, queues: None, limit: 1, alone: false, place: None };
     assert_eq!(world.store.claim(&request).await.unwrap().tasks[0].id, id);
     let seen = world.store.beats().await.unwrap().into_iter().find(|seen| seen.server == server).unwrap();
@@ -198,7 +198,7 @@ async fn what_must_run_alone_has_nothing_beside_it() {
     let world = World::new().await;
     let suspect = added(&world, 1).await.remove(0);
     for _ in 0..3 {
-        lose(&world, suspect.id()).await;
+        lose(&world, suspect.id(), Runtime::Python).await;
     }
     assert!(world.record(&suspect).await.alone);
     let (mut taker, _server) = Taker::new(&world).await;
