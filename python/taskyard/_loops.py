@@ -89,7 +89,7 @@ def _taken(reply: _core.Reply) -> Any:
     request = _request.of(getattr(reply, "request", None))
     try:
         return _json.loads(reply.take())
-    except _request.UNAVAILABLE as error:
+    except _request.ANSWERED as error:
         if request is None:
             raise
         raise request.as_answer(error) from None

@@ -13,7 +13,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import _core, _loops
+from . import _core, _loops, _request
+from .errors import InvalidTaskId
 
 if TYPE_CHECKING:
     from ._request import Request
@@ -64,7 +65,11 @@ class Engine:
         return self.core().add(tasks)
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
-        return self.core().ask(verb, id, filter)
+        try:
+            return self.core().ask(verb, id, filter)
+        except InvalidTaskId as error:
+            request = _request.of(None)
+            raise error if request is None else request.as_answer(error) from None
 
     def close(self, bound: float = 5.0) -> _core.Reply:
         """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""
@@ -119,7 +124,10 @@ class Requested:
         return _Addition(self.port.add(tasks), self.request)
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> Any:
-        return _Asked(self.port.ask(verb, id, filter), self.request)
+        try:
+            return _Asked(self.port.ask(verb, id, filter), self.request)
+        except InvalidTaskId as error:
+            raise self.request.as_answer(error) from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.port, name)

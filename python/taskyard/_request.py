@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from .errors import DatabaseError, InvalidArgument, QueueUnavailable, ShutDown, TaskyardError
+from .errors import DatabaseError, InvalidArgument, QueueUnavailable, ShutDown, TaskNotFound, TaskyardError
 
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
@@ -24,6 +24,9 @@ WAIT_MAX = 5.0
 
 #: The errors that are no fault of the caller's: a request answers them with a 503.
 UNAVAILABLE = (QueueUnavailable, DatabaseError, ShutDown)
+
+#: The errors that a request answers by itself where the application does not handle them: these, and a 404.
+ANSWERED = (*UNAVAILABLE, TaskNotFound)
 
 
 def unavailable_in(error: BaseException | None) -> TaskyardError | None:
@@ -94,7 +97,7 @@ class Request:
         return error
 
     def as_answer(self, error: TaskyardError) -> TaskyardError:
-        """This error, one of ``UNAVAILABLE``, as Starlette answers it with a 503."""
+        """This error, one of ``ANSWERED``, as Starlette answers it with its status."""
         if not self.is_http:
             return error
         try:
@@ -140,10 +143,10 @@ def serving(request: Request | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def answering(request: Request | None) -> Iterator[None]:
-    """Within it, a queue that is unavailable is the request's 503."""
+    """Within it, a queue that is unavailable is the request's 503, and a task that does not exist its 404."""
     try:
         yield
-    except UNAVAILABLE as error:
+    except ANSWERED as error:
         bound = of(request)
         if bound is None:
             raise

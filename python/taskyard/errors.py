@@ -84,6 +84,12 @@ class TaskNotFound(TaskyardError, LookupError):
     code = "not_found"
 
 
+class InvalidTaskId(TaskNotFound, InvalidArgument):
+    """A text that is not a task's id: there is no such task."""
+
+    code = "invalid_task_id"
+
+
 class TaskRemoved(TaskNotFound):
     """The awaited task was there and is gone: a purge, its retention or a restored database removed it."""
 
@@ -307,6 +313,7 @@ _BY_CODE: dict[str, type[TaskyardError]] = {
         Cycle,
         DuplicateId,
         TaskNotFound,
+        InvalidTaskId,
         TaskRemoved,
         WrongState,
         UniqueKeyHeld,

@@ -324,6 +324,7 @@ def test_the_router(queue: QueuedTasks) -> None:
         assert client.post(f"/tasks/{id}/cancel").status_code == 409
         assert client.get(f"/tasks/{uuid.uuid4()}").status_code == 404
         assert client.get("/tasks/nonsense").status_code == 404
+        assert client.get(f"/tasks/{uuid.uuid4()}/logs").status_code == 404
 
 
 @pytest.mark.parametrize("spelling", ["{}", "%20{}", "{}%0A", "{}%20", "%7B{}%7D", "urn:uuid:{}", "{}%00", "%09{}"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import uuid
 
 import httpx
 import psutil
@@ -42,6 +43,12 @@ def check_over_http(project: Project, port: int) -> None:
     assert found["state"] == "done", found
     shown = project.run("task", "show", id)
     assert "done" in shown and "100" in shown and "ada@example.org" in shown, shown
+    assert httpx.get(f"http://127.0.0.1:{port}/tasks/{id}").json() == {
+        "state": "done",
+        "progress": {"completed": None, "total": None, "percentage": 100, "message": None},
+    }
+    for unknown in (str(uuid.uuid4()), "nonsense"):
+        assert httpx.get(f"http://127.0.0.1:{port}/tasks/{unknown}").status_code == 404
 
 
 def test_one_command_serves_the_application_and_its_tasks(project: Project) -> None:

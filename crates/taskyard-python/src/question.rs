@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use taskyard_core::client::Ask;
 use taskyard_core::{Error, TaskId};
+use taskyard_server::children::frame::Refusal;
 
 use crate::{errors, queues, schedule};
 
@@ -15,9 +16,12 @@ pub fn read<T: FromStr<Err = Error>>(py: Python<'_>, text: &str) -> PyResult<T> 
     text.parse().map_err(|error| errors::raised(py, &error))
 }
 
-/// Reads an id.
+/// Reads an id. Raises `InvalidTaskId` for a text that is none.
 pub fn id_of(py: Python<'_>, text: &str) -> PyResult<TaskId> {
-    read(py, text)
+    text.parse().map_err(|error: Error| {
+        let refusal = Refusal { code: "invalid_task_id".into(), ..Refusal::from(&error) };
+        errors::refused(py, &refusal)
+    })
 }
 
 /// The question that `verb` asks about the task with this id, or the schedule or queue of this name.

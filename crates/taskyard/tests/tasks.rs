@@ -182,6 +182,8 @@ async fn control_is_carried_out_at_the_call() {
     let unknown: TaskRef = yard.queue.get(taskyard::TaskId::generate());
     assert!(matches!(unknown.wait().await.unwrap_err(), Error::NotFound(_)));
     assert!(matches!(unknown.cancel().await.unwrap_err(), Error::NotFound(_)));
+    assert!(matches!(unknown.get_logs().await.unwrap_err(), Error::NotFound(_)));
+    assert!(matches!(unknown.get_attempts().await.unwrap_err(), Error::NotFound(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

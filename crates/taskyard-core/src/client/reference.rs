@@ -184,19 +184,27 @@ impl<T> TaskRef<T> {
     /// Its log lines, oldest first (at most 10,000).
     ///
     /// # Errors
-    /// The database's.
+    /// As [`TaskRef::record`].
     pub async fn get_logs(&self) -> Result<Vec<StoredLogLine>> {
         let id = self.get_task_id().await?;
-        self.client.store.logs(id, 0, 10_000).await
+        self.of_known_task(id, self.client.store.logs(id, 0, 10_000).await?).await
     }
 
     /// Its attempts, oldest first.
     ///
     /// # Errors
-    /// The database's.
+    /// As [`TaskRef::record`].
     pub async fn get_attempts(&self) -> Result<Vec<Attempt>> {
         let id = self.get_task_id().await?;
-        self.client.store.attempts(id).await
+        self.of_known_task(id, self.client.store.attempts(id).await?).await
+    }
+
+    /// Returns the rows stored for a task. `Error::NotFound` if there are none because there is no such task.
+    async fn of_known_task<Row>(&self, id: TaskId, rows: Vec<Row>) -> Result<Vec<Row>> {
+        if rows.is_empty() && self.client.store.get(&[id]).await?.pop().flatten().is_none() {
+            return Err(Error::NotFound(id));
+        }
+        Ok(rows)
     }
 
     /// Takes an addition back, of all its references (one call of `add_tasks` is one): for a caller that has reported that it
