@@ -73,6 +73,9 @@ def test_the_command(project: Project) -> None:
     assert arguments in project.run("--json", "schedule", "show", "s")
     assert arguments in project.run("--json", "schedule", "list")
     assert json.loads(project.run("task", "wait", id)) == EXACT
+    query = "select args, result from queued_tasks"
+    for shown in (project.run("db", "query", query), project.run("--json", "db", "query", query)):
+        assert shown.count(str(EXACT)) == 2 and "1.00000000000000000001" in shown
 
 
 #: More digits than Python converts.

@@ -81,13 +81,15 @@ pub(crate) async fn list(
 }
 
 pub(crate) async fn settled(store: &Inner, task: TaskId, token: Token) -> Result<()> {
-    let sql = "DELETE FROM taskyard.end_aside a WHERE a.task_id = $1 AND a.token = $2";
+    let sql = "DELETE FROM taskyard.end_aside a WHERE a.task_id = $1 AND a.token = $2 \
+               AND pg_catalog.set_config('lock_timeout', '1000', true) IS NOT NULL";
     store.pool.ask(Role::Claim, sql, &[(&task.0, Type::UUID), (&token.0, Type::UUID)]).await?;
     Ok(())
 }
 
 pub(crate) async fn holds(store: &Inner, server: ServerId, ends: u32, reason: Option<&str>) -> Result<()> {
-    let sql = "UPDATE taskyard.server s SET ends_held = $2, ends_held_reason = $3 WHERE s.id = $1";
+    let sql = "UPDATE taskyard.server s SET ends_held = $2, ends_held_reason = $3 WHERE s.id = $1 \
+               AND pg_catalog.set_config('lock_timeout', '1000', true) IS NOT NULL";
     let reason = reason.map(|reason| clean(reason).into_owned());
     let params = [(&server.0 as _, Type::UUID), (&i64::from(ends) as _, Type::INT8), (&reason as _, Type::TEXT)];
     store.pool.ask(Role::Claim, sql, &params).await?;

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use taskyard_core::store::{Rows, begins_reading};
 use taskyard_core::{Error, Result};
 use tokio_postgres::types::Type;
@@ -48,7 +48,8 @@ fn wrong(error: &tokio_postgres::Error) -> Error {
 }
 
 async fn run(client: &Client, sql: &str, limit: usize) -> Result<Rows> {
-    let begin = "begin transaction read only; set local statement_timeout = '60s'";
+    let begin = "begin transaction read only; set local statement_timeout = '60s'; set local lock_timeout = '30s'; \
+                 set local idle_in_transaction_session_timeout = '60s'";
     client.batch_execute(begin).await.map_err(|error| failure::of_statement(&error))?;
     let statement = client.prepare(sql).await.map_err(|error| wrong(&error))?;
     if !statement.params().is_empty() {
@@ -64,21 +65,24 @@ async fn run(client: &Client, sql: &str, limit: usize) -> Result<Rows> {
             answer.more = true;
             break;
         }
-        answer.rows.push(types.iter().enumerate().map(|(at, kind)| value(kind, row.get(at))).collect());
+        answer.rows.push(types.iter().enumerate().map(|(at, kind)| value(kind, row.get(at))).collect::<Result<_>>()?);
     }
     Ok(answer)
 }
 
-fn value(kind: &Type, text: Option<&str>) -> Value {
-    let Some(text) = text else { return Value::Null };
-    let typed = match *kind {
-        Type::BOOL => Some(Value::Bool(text == "t")),
-        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => text.parse::<i64>().ok().map(Value::from),
-        Type::FLOAT4 | Type::FLOAT8 => {
-            text.parse::<f64>().ok().and_then(serde_json::Number::from_f64).map(Value::Number)
+/// A value as JSON: what the database writes as a number or as JSON is taken over digit by digit.
+fn value(kind: &Type, text: Option<&str>) -> Result<Box<RawValue>> {
+    let Some(text) = text else { return Ok(RawValue::NULL.to_owned()) };
+    let as_it_stands = match *kind {
+        Type::BOOL => Some(RawValue::from_string((text == "t").to_string())),
+        Type::INT2 | Type::INT4 | Type::INT8 | Type::OID | Type::FLOAT4 | Type::FLOAT8 | Type::JSON | Type::JSONB => {
+            Some(RawValue::from_string(text.to_owned()))
         }
-        Type::JSON | Type::JSONB => serde_json::from_str(text).ok(),
         _ => None,
     };
-    typed.unwrap_or_else(|| Value::String(text.to_owned()))
+    // Not every number is one in JSON: `NaN`, `Infinity`.
+    if let Some(Ok(value)) = as_it_stands {
+        return Ok(value);
+    }
+    to_raw_value(text).map_err(|error| Error::Database(error.to_string()))
 }

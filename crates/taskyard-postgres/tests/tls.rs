@@ -36,7 +36,7 @@ async fn connect(url: &str) -> Result<bool, Error> {
     let store = PostgresStore::connect(url, Options::default()).await?;
     let rows = store.query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", 1).await?;
     store.close().await;
-    Ok(rows.rows[0][0] == true)
+    Ok(rows.rows[0][0].get() == "true")
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::types::ValueRef;
 use serde_json::Value;
+use serde_json::value::to_raw_value;
 use taskyard_core::store::{Rows, begins_reading};
 use taskyard_core::{Error, Result};
 use uuid::Uuid;
@@ -54,7 +55,8 @@ fn run(read: &Read<'_>, sql: &str, limit: usize) -> Outcome<Rows> {
         }
         let values: rusqlite::Result<Vec<Value>> =
             (0..answer.columns.len()).map(|at| row.get_ref(at).map(value)).collect();
-        answer.rows.push(values?);
+        let values: serde_json::Result<Vec<_>> = values?.iter().map(to_raw_value).collect();
+        answer.rows.push(values.map_err(|error| Error::Database(error.to_string()))?);
     }
     Ok(answer)
 }

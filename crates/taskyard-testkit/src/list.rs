@@ -503,6 +503,7 @@ macro_rules! __conformance_list {
             }
             query {
                 columns_and_values_come_back
+                numbers_come_back_with_every_digit
                 a_limit_says_that_there_is_more
                 the_documents_views_are_there
                 odd_bytes_do_not_break_the_views

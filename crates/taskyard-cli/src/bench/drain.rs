@@ -60,7 +60,7 @@ pub(super) async fn measure(queue: &Taskyard, observer: Option<&Observer>, load:
 /// Counted one by one: the status of a large table is an estimate.
 async fn done(queue: &Taskyard) -> Result<u64> {
     let counted = queue.store().query("select count(*) from queued_tasks where state = 'done'", 1).await?;
-    let count = counted.rows.first().and_then(|row| row.first()).and_then(serde_json::Value::as_u64);
+    let count = counted.rows.first().and_then(|row| row.first()).and_then(|value| value.get().parse().ok());
     count.ok_or_else(|| super::failed("the count of tasks that are done", "no number came back"))
 }
 

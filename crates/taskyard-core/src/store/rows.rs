@@ -1,15 +1,16 @@
 //! What a person's own SQL query answers: `taskyard db query`.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The rows of one reading statement.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Rows {
     /// The columns' names, in order; they need not differ.
     pub columns: Vec<String>,
-    /// Each row's values in that order: numbers, booleans, texts and null as such, everything else as text.
-    pub rows: Vec<Vec<Value>>,
+    /// Each row's values in that order, as JSON with every digit that the database gave: numbers, booleans, texts, null and
+    /// JSON as such, everything else as text.
+    pub rows: Vec<Vec<Box<RawValue>>>,
     /// Whether there were more rows than the limit.
     pub more: bool,
 }

@@ -13,17 +13,19 @@ static PLANTED: OnceCell<String> = OnceCell::const_new();
 
 /// The address of a fresh, migrated database.
 pub async fn database() -> String {
-    copy_of(&TEMPLATE, "").await
+    copy_of(&TEMPLATE, "", "").await
 }
 
 /// A store on a database that was migrated while `public` held functions and operators that the parser prefers to builtins,
-/// and its address. Each of them fails when it is called: nothing of the store must call one.
+/// and its address. Each of them fails when it is called: nothing of the store must call one. Writes that would wait for a
+/// lock for ever fail, too.
 pub async fn planted() -> (Arc<PostgresStore>, String) {
-    let url = copy_of(&PLANTED, include_str!("planted.sql")).await;
+    let url = copy_of(&PLANTED, include_str!("planted.sql"), include_str!("lock_timeout.sql")).await;
     (open(&url).await, url)
 }
 
-async fn copy_of(template: &OnceCell<String>, before: &str) -> String {
+/// `before`, `after`: SQL that is run before and after the migration.
+async fn copy_of(template: &OnceCell<String>, before: &str, after: &str) -> String {
     let template = template
         .get_or_init(|| async {
             let url = shared().create_database();
@@ -33,6 +35,7 @@ async fn copy_of(template: &OnceCell<String>, before: &str) -> String {
             store.migrate().await.unwrap();
             store.close().await;
             drop(store);
+            shared().psql_in(&url, after);
             // A copy is refused while anybody is connected; the server ends a session a moment after its client left.
             let connected = format!("select count(*) from pg_stat_activity where datname = '{name}'");
             while shared().psql(&connected) != "0" {

@@ -14,17 +14,25 @@ async fn rows(yard: &Yard, sql: &str) -> Rows {
 
 /// The first column of every row as text.
 async fn texts(yard: &Yard, sql: &str) -> Vec<String> {
-    let text = |value: &_| format!("{value}").trim_matches('"').to_owned();
-    rows(yard, sql).await.rows.iter().map(|row| text(&row[0])).collect()
+    rows(yard, sql).await.rows.iter().map(|row| row[0].get().trim_matches('"').to_owned()).collect()
 }
 
 pub(super) async fn columns_and_values_come_back(yard: Yard) {
     let answer = rows(&yard, "select 7 as number, 'it''s' as word, null as absent").await;
     assert_eq!(answer.columns, ["number", "word", "absent"]);
     assert_eq!(answer.rows.len(), 1);
-    let shown: Vec<String> = answer.rows[0].iter().map(ToString::to_string).collect();
+    let shown: Vec<String> = answer.rows[0].iter().map(|value| value.get().to_owned()).collect();
     assert_eq!(shown, ["7", "\"it's\"", "null"]);
     assert!(!answer.more);
+}
+
+/// Numbers in JSON keep every digit.
+pub(super) async fn numbers_come_back_with_every_digit(yard: Yard) {
+    let payload = br#"{"args":[1000000000000000000000000000000,1.00000000000000000001]}"#.to_vec();
+    yard.add(NewTask { payload, ..task() }).await;
+    let args = &rows(&yard, "select args from queued_tasks").await.rows[0][0];
+    assert!(args.get().contains("[1000000000000000000000000000000"), "{args}");
+    assert!(args.get().contains("1.00000000000000000001]"), "{args}");
 }
 
 pub(super) async fn a_limit_says_that_there_is_more(yard: Yard) {

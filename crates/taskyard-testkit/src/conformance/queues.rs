@@ -305,6 +305,9 @@ pub(super) async fn figures_of_a_queue(yard: Yard) {
     let shown = status(&yard, "mails").await;
     assert_eq!((shown.enqueued, shown.waiting, shown.doing), (2, 1, 1));
     assert_eq!(shown.oldest_enqueued, Some(Duration::from_secs(7)));
+    yard.store.set_paused("empty", true).await.unwrap();
+    let empty = status(&yard, "empty").await;
+    assert_eq!((empty.enqueued, empty.waiting, empty.doing, empty.oldest_enqueued), (0, 0, 0, None));
 }
 
 pub(super) async fn any_text_is_a_queue(yard: Yard) {

@@ -1,7 +1,9 @@
 //! `db query SQL`: one reading statement through our own handle on the database, in a transaction that cannot write.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use crate::failure::Failure;
 use crate::grid::Grid;
@@ -24,12 +26,12 @@ impl Query {
         let answer = store.query(&self.sql, self.limit).await?;
         let out = session.out();
         if out.is_json() {
-            let rows: Vec<Value> = answer.rows.into_iter().map(|row| object(&answer.columns, row)).collect();
+            let rows: Vec<_> = answer.rows.iter().map(|row| object(&answer.columns, row)).collect();
             out.json(&rows)?;
         } else {
             let mut grid = Grid::with_headings(&answer.columns);
             for row in &answer.rows {
-                grid.row(row.iter().map(plain));
+                grid.row(row.iter().map(|value| plain(value)));
             }
             out.grid(grid)?;
         }
@@ -41,14 +43,13 @@ impl Query {
 }
 
 /// A row as an object; of columns with one name the last stands, as in every JSON of SQL.
-fn object(columns: &[String], row: Vec<Value>) -> Value {
-    Value::Object(columns.iter().cloned().zip(row).collect::<Map<_, _>>())
+fn object<'a>(columns: &'a [String], row: &'a [Box<RawValue>]) -> BTreeMap<&'a str, &'a RawValue> {
+    columns.iter().map(String::as_str).zip(row.iter().map(AsRef::as_ref)).collect()
 }
 
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+fn plain(value: &RawValue) -> String {
+    match value.get() {
+        "null" => String::new(),
+        text => serde_json::from_str(text).unwrap_or_else(|_| text.to_owned()),
     }
 }

@@ -1,7 +1,8 @@
 -- Sets the end of an attempt aside if the attempt still runs. Reply: 0 it is, 1 the task has left `doing` under this token,
 -- 2 the token does not fit. Takes no lock on the task: the right to do so may be what is missing.
 WITH x AS MATERIALIZED (
-    SELECT t.id, t.token = $2 AS fits, t.state FROM taskyard.task t WHERE t.id = $1
+    SELECT t.id, t.token = $2 AS fits, t.state FROM taskyard.task t
+    WHERE t.id = $1 AND pg_catalog.set_config('lock_timeout', '1000', true) IS NOT NULL
 ), i AS (
     INSERT INTO taskyard.end_aside AS a (task_id, token, since, reason, code, result, after_us, error_type, error_message,
         error_traceback, context)

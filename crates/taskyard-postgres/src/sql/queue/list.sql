@@ -21,7 +21,10 @@ a AS (
 )
 SELECT a.name, coalesce(q.paused, false), q.running_max, coalesce(e.enqueued, 0), coalesce(w.waiting, 0),
     coalesce(d.doing, 0),
-    taskyard.micros_until(n.now, greatest(o.created_at, n.now - interval '36525 days')), q.ageing_us, q.rate_count, q.rate_us
+    -- greatest() passes over a null.
+    CASE WHEN o.created_at IS NOT NULL
+        THEN taskyard.micros_until(n.now, greatest(o.created_at, n.now - interval '36525 days')) END,
+    q.ageing_us, q.rate_count, q.rate_us
 FROM n CROSS JOIN a LEFT JOIN taskyard.queue q ON q.name = a.name LEFT JOIN e ON e.queue = a.name
     LEFT JOIN w ON w.queue = a.name LEFT JOIN d ON d.queue = a.name LEFT JOIN o ON o.queue = a.name
 ORDER BY a.name

@@ -26,7 +26,7 @@ $$;
 -- microseconds more may.
 CREATE OR REPLACE FUNCTION taskyard.rate_due(OUT freed boolean, OUT due_us bigint) LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off SET jit = off
-SET search_path = pg_catalog, pg_temp AS $$
+SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
     v_queue taskyard.queue;
@@ -58,7 +58,7 @@ $$;
 -- started under another rate counts, as far as this one asks. It gets a lane of its own; the rows that lie elsewhere are moved
 -- by queue_settle.
 CREATE OR REPLACE FUNCTION taskyard.queue_set_rate(p_queue text, p_count int, p_us bigint) RETURNS void LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO taskyard.queue (name) VALUES (p_queue) ON CONFLICT (name) DO NOTHING;
     UPDATE taskyard.queue q SET rate_count = p_count, rate_us = p_us,

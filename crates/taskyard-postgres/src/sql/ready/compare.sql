@@ -38,7 +38,7 @@ $$;
 -- at the end.
 CREATE OR REPLACE FUNCTION taskyard.ready_compare(p_after uuid, p_limit int, p_repair boolean, OUT seen int, OUT missing int,
     OUT repaired int, OUT last uuid) LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET jit = off
-SET search_path = pg_catalog, pg_temp AS $$
+SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[];
     v_missing uuid[];
@@ -86,7 +86,8 @@ CREATE OR REPLACE FUNCTION taskyard.ready_suspect() RETURNS boolean LANGUAGE sql
 $$;
 
 -- All tasks were compared, and what was missing was repaired.
-CREATE OR REPLACE FUNCTION taskyard.ready_compared() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION taskyard.ready_compared() RETURNS void LANGUAGE sql
+SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO taskyard.setting (name, value) VALUES ('ranges_compared', taskyard.ready_home())
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
 $$;

@@ -4,7 +4,7 @@ CREATE OR REPLACE FUNCTION taskyard.schedule_put(
     p_options text, p_overlap smallint, p_catch_up smallint, p_catch_up_window_us bigint, p_jitter_us bigint,
     p_starts_at timestamptz, p_ends_at timestamptz, p_runs_max bigint, p_pause_after_failures bigint, p_conflict int,
     p_plain smallint DEFAULT 0
-) RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+) RETURNS int LANGUAGE plpgsql SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN
@@ -38,7 +38,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION taskyard.schedule_pause(name text, paused boolean DEFAULT true) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     UPDATE taskyard.schedule s SET paused = schedule_pause.paused WHERE s.name = schedule_pause.name;
@@ -47,13 +47,13 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION taskyard.schedule_resume(name text) RETURNS boolean LANGUAGE sql
-SET search_path = pg_catalog, pg_temp AS $$
+SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
     SELECT taskyard.schedule_pause(schedule_resume.name, false)
 $$;
 
 -- With its history; its tasks stay.
 CREATE OR REPLACE FUNCTION taskyard.schedule_remove(name text) RETURNS boolean LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 BEGIN
     DELETE FROM taskyard.schedule s WHERE s.name = schedule_remove.name;

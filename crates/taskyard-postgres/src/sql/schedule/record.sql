@@ -1,7 +1,7 @@
 -- Writes the history of decisions that applied: new rows, rows whose task ended, held ones that began or gave way, and
 -- what is too old to be kept.
 CREATE OR REPLACE FUNCTION taskyard.schedule_record(p_runs json, p_settled json, p_released json, p_dropped bigint[],
-    p_kept bigint) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+    p_kept bigint) RETURNS void LANGUAGE plpgsql SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
 BEGIN

@@ -52,7 +52,7 @@ $$;
 
 -- Runs a schedule's task now, whatever its rule says and whatever runs; the id of the task.
 CREATE OR REPLACE FUNCTION taskyard.schedule_run_now(name text) RETURNS uuid LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp AS $$
+SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     v_now timestamptz := taskyard.now();

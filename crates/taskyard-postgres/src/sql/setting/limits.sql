@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION taskyard.limit_of(p_name text) RETURNS int LANGUAGE s
 $$;
 
 CREATE OR REPLACE FUNCTION taskyard.limits_set(p_names text[], p_values text[]) RETURNS void LANGUAGE sql
-SET search_path = pg_catalog, pg_temp AS $$
+SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
     INSERT INTO taskyard.setting AS s (name, value) SELECT * FROM unnest(p_names, p_values)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE s.value <> excluded.value
 $$;

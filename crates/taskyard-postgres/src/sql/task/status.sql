@@ -41,7 +41,8 @@ BEGIN
     SELECT min(r.order_number) INTO v_first FROM taskyard.ready r
     WHERE r.queue NOT IN (SELECT q.name FROM taskyard.queue q WHERE q.paused);
     IF v_first IS NOT NULL THEN
-        SELECT taskyard.micros_until(v_now, greatest(min(t.created_at), v_now - interval '36525 days')) INTO oldest_us
+        -- None if it has been claimed meanwhile; greatest() would pass over that null.
+        SELECT taskyard.micros_until(v_now, min(greatest(t.created_at, v_now - interval '36525 days'))) INTO oldest_us
         FROM taskyard.ready r JOIN taskyard.task t ON t.id = r.task_id WHERE r.order_number = v_first;
     END IF;
 END
