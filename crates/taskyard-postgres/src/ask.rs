@@ -235,7 +235,10 @@ pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
     const SQL: &str = "SELECT p.by_state, p.servers, p.oldest_us, p.parked, taskyard.ready_sample(), p.estimated, \
                        (SELECT pg_catalog.count(*) FROM taskyard.end_aside), \
                        (SELECT coalesce(pg_catalog.sum(s.ends_held), 0)::bigint FROM taskyard.server s \
-                        WHERE s.dead_at IS NULL AND s.lease_until > taskyard.now()) \
+                        WHERE s.dead_at IS NULL AND s.lease_until > taskyard.now()), \
+                       (SELECT pg_catalog.substr(s.value, pg_catalog.strpos(s.value, ' ') + 1) FROM taskyard.setting s \
+                        WHERE s.name = 'upkeep_refused' AND pg_catalog.split_part(s.value, ' ', 1)::bigint \
+                            > extract(epoch FROM taskyard.now())::bigint - 180) \
                        FROM taskyard.task_figures() p";
     let rows = store.pool.ask(Role::Ask, SQL, &[]).await?;
     let Some(row) = rows.first() else { return Ok(StoreStatus::default()) };
@@ -247,6 +250,7 @@ pub(crate) async fn status(store: &Inner) -> Result<StoreStatus> {
         misplaced: count(row, 4)?,
         ends_aside: count(row, 6)?,
         ends_held: count(row, 7)?,
+        upkeep_refused: get(row, 8)?,
         ..StoreStatus::default()
     };
     for at in get::<Option<Vec<i32>>>(row, 5)?.unwrap_or_default() {

@@ -263,9 +263,32 @@ pub(crate) async fn purge(store: &Inner, ids: &[TaskId]) -> Result<usize> {
     let mut gone = 0;
     for chunk in ids.chunks(1_000) {
         let chunk: Vec<Uuid> = chunk.iter().map(|id| id.0).collect();
-        let sql = "SELECT coalesce(pg_catalog.cardinality(taskyard.task_purge($1)), 0)";
-        let rows = store.pool.query(Role::Ask, sql, &[(&chunk, Type::UUID_ARRAY)]).await?;
-        gone += rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))?.unsigned_abs() as usize;
+        gone += purge_of(store, &chunk).await?;
     }
     Ok(gone)
+}
+
+/// Deletes a part of what is to be purged. What the database refuses to delete (a foreign key of the application) keeps the
+/// others from nothing: the part is halved. Its error if nothing was deleted.
+async fn purge_of(store: &Inner, ids: &[Uuid]) -> Result<usize> {
+    const SQL: &str = "SELECT coalesce(pg_catalog.cardinality(taskyard.task_purge($1)), 0)";
+    let mut parts = vec![ids];
+    let mut gone = 0;
+    let mut refusal = None;
+    while let Some(part) = parts.pop() {
+        match store.pool.query(Role::Ask, SQL, &[(&part, Type::UUID_ARRAY)]).await {
+            Ok(rows) => gone += rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))?.unsigned_abs() as usize,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(_) if part.len() > 1 => parts.extend([&part[..part.len() / 2], &part[part.len() / 2..]]),
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal {
+        Some(error) if gone == 0 => Err(error),
+        Some(error) => {
+            tracing::warn!(%error, "the database refuses to delete some of these tasks");
+            Ok(gone)
+        }
+        None => Ok(gone),
+    }
 }

@@ -156,6 +156,8 @@ pub struct StoreStatus {
     pub ends_aside: u64,
     /// Ends that live servers hold because the database refuses them, as of their last note.
     pub ends_held: u64,
+    /// The database's words if, within the last three minutes, it refused to start, expire, settle or remove a task.
+    pub upkeep_refused: Option<String>,
 }
 
 /// What a comparison of tasks with the runnable range found.

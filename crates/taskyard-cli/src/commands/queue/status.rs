@@ -58,6 +58,12 @@ impl Status {
                 moment::number(status.ends_aside)
             ));
         }
+        if let Some(reason) = &status.upkeep_refused {
+            problems.push(format!(
+                "the database refuses changes of some tasks, which are tried again each minute ({})",
+                reason
+            ));
+        }
         if status.misplaced > 0 {
             problems.push(
                 "enqueued tasks are missing from the runnable range, so that nothing runs them (a running server puts them \

@@ -1,6 +1,7 @@
 -- Tells the children of tasks that ended (or were revived), theirs in turn, and so on, breadth first, until p_budget
 -- edges are used up; what is left is written to `cascade` for any server to carry on. kinds: 0 done, 1 failed,
 -- 2 cancelled, 3 revived. p_roots: the first ancestor, null = what the task itself says; p_positions: the last child told.
+-- With the setting `taskyard.around_locks` it passes over children that are locked, and leaves their parents to a later step.
 CREATE OR REPLACE FUNCTION taskyard.cascade_run(
     p_tasks uuid[], p_kinds smallint[], p_roots uuid[], p_positions uuid[], p_budget int, p_now timestamptz,
     OUT edges int, OUT woken int, OUT ended int, OUT more boolean
@@ -21,13 +22,18 @@ DECLARE
     v_count int;
     v_next uuid[];
     v_state record;
+    v_around boolean := coalesce(current_setting('taskyard.around_locks', true), '') IN ('on', 'met');
+    v_free uuid[];
+    v_left uuid[] := '{}';
+    v_left_kinds smallint[] := '{}';
+    v_left_roots uuid[] := '{}';
 BEGIN
     edges := 0;
     woken := 0;
     ended := 0;
     more := false;
     -- The common case in one go: all are done, and all their children fit.
-    IF p_positions IS NULL AND 0 = ALL(p_kinds) THEN
+    IF p_positions IS NULL AND NOT v_around AND 0 = ALL(p_kinds) THEN
         SELECT count(*) INTO v_count FROM (
             SELECT FROM taskyard.edge e WHERE e.parent_id = ANY(p_tasks) AND e.open LIMIT p_budget + 1) e;
         IF v_count <= p_budget THEN
@@ -56,16 +62,38 @@ BEGIN
             v_at := v_at + 1;
             CONTINUE;
         END IF;
-        SELECT array_agg(l.child_id), count(*) INTO v_children, v_count FROM (
-            SELECT e.child_id FROM taskyard.edge e
-            WHERE e.parent_id = v_task AND e.open
-                AND e.child_id > coalesce(v_position, '00000000-0000-0000-0000-000000000000')
-            ORDER BY e.child_id LIMIT v_limit FOR NO KEY UPDATE) l;
-        edges := edges + v_count;
+        IF v_around THEN
+            -- Those that were told are passed over: what is left is looked at from the beginning again.
+            SELECT array_agg(l.child_id), count(*) INTO v_children, v_count FROM (
+                SELECT e.child_id FROM taskyard.edge e JOIN taskyard.task t ON t.id = e.child_id
+                WHERE e.parent_id = v_task AND e.open AND CASE v_kind WHEN 0 THEN true WHEN 3 THEN t.fallen_from IS NOT NULL
+                        ELSE t.state = 0 END
+                    AND e.child_id > coalesce(v_position, '00000000-0000-0000-0000-000000000000')
+                ORDER BY e.child_id LIMIT v_limit) l;
+            v_free := ARRAY(SELECT l.child_id FROM (
+                SELECT e.child_id FROM taskyard.edge e
+                WHERE e.parent_id = v_task AND e.open AND e.child_id = ANY(taskyard.task_free(v_children))
+                ORDER BY e.child_id FOR NO KEY UPDATE SKIP LOCKED) l);
+        ELSE
+            SELECT array_agg(l.child_id), count(*) INTO v_children, v_count FROM (
+                SELECT e.child_id FROM taskyard.edge e
+                WHERE e.parent_id = v_task AND e.open
+                    AND e.child_id > coalesce(v_position, '00000000-0000-0000-0000-000000000000')
+                ORDER BY e.child_id LIMIT v_limit FOR NO KEY UPDATE) l;
+        END IF;
+        edges := edges + CASE WHEN v_around THEN cardinality(v_free) ELSE v_count END;
         v_position := coalesce(v_children[v_count], v_position);
         IF v_children IS NULL THEN
             v_at := v_at + 1;
             CONTINUE;
+        END IF;
+        IF v_around AND cardinality(v_free) < v_count THEN
+            v_children := v_free;
+            IF v_task <> ALL(v_left) THEN
+                v_left := v_left || v_task;
+                v_left_kinds := v_left_kinds || v_kind;
+                v_left_roots := v_left_roots || v_root;
+            END IF;
         END IF;
         IF v_kind = 3 THEN
             -- Those that have fallen and that no open parent holds down any more: none that is down with, or is, the
@@ -121,5 +149,9 @@ BEGIN
         WHERE u.place >= v_at ORDER BY u.place
         ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL;
     END IF;
+    -- From the beginning: children that were told are passed over then.
+    INSERT INTO taskyard.cascade AS k (task_id, kind, root)
+    SELECT u.task_id, u.kind, u.root FROM unnest(v_left, v_left_kinds, v_left_roots) AS u(task_id, kind, root)
+    ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL;
 END
 $$;

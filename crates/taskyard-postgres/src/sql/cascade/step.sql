@@ -2,12 +2,15 @@
 CREATE OR REPLACE FUNCTION taskyard.cascade_step(OUT tasks int, OUT more boolean, OUT woken int, OUT ended int)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
+SET plan_cache_mode = force_generic_plan SET lock_timeout = '50ms' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_tasks uuid[];
     v_kinds smallint[];
     v_roots uuid[];
     v_positions uuid[];
+    v_until timestamptz := clock_timestamp() + interval '350 ms';
+    v_told record;
+    v_reason text;
 BEGIN
     WITH c AS MATERIALIZED (
         SELECT k.task_id, k.kind FROM taskyard.cascade k ORDER BY k.sequence LIMIT 100 FOR UPDATE SKIP LOCKED
@@ -25,8 +28,47 @@ BEGIN
         ended := 0;
         RETURN;
     END IF;
-    SELECT c.edges, c.woken, c.ended, c.more INTO tasks, woken, ended, more
-    FROM taskyard.cascade_run(v_tasks, v_kinds, v_roots, v_positions, 1000, taskyard.now()) c;
-    more := more OR EXISTS (SELECT FROM taskyard.cascade);
+    BEGIN
+        SELECT c.edges, c.woken, c.ended INTO tasks, woken, ended
+        FROM taskyard.cascade_run(v_tasks, v_kinds, v_roots, v_positions, 1000, taskyard.now()) c;
+        more := EXISTS (SELECT FROM taskyard.cascade);
+        RETURN;
+    EXCEPTION WHEN OTHERS THEN
+        -- A conflict of transactions ends this one.
+        IF SQLSTATE LIKE '40%' THEN
+            RAISE;
+        END IF;
+    END;
+    -- A child is locked, or its change is refused: one by one, around what is locked.
+    tasks := 0;
+    woken := 0;
+    ended := 0;
+    PERFORM set_config('taskyard.around_locks', 'on', true), set_config('lock_timeout', '10ms', true);
+    FOR v_at IN 1 .. cardinality(v_tasks) LOOP
+        BEGIN
+            IF clock_timestamp() < v_until THEN
+                SELECT c.* INTO v_told FROM taskyard.cascade_run(v_tasks[v_at:v_at], v_kinds[v_at:v_at], v_roots[v_at:v_at],
+                    v_positions[v_at:v_at], 1000, taskyard.now()) c;
+                tasks := tasks + v_told.edges;
+                woken := woken + v_told.woken;
+                ended := ended + v_told.ended;
+                CONTINUE;
+            END IF;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                NULL;
+            WHEN OTHERS THEN
+                IF SQLSTATE LIKE '40%' THEN
+                    RAISE;
+                END IF;
+                v_reason := 'tell the children of task ' || v_tasks[v_at] || ': ' || SQLERRM;
+        END;
+        INSERT INTO taskyard.cascade AS k (task_id, kind, root, position)
+        VALUES (v_tasks[v_at], v_kinds[v_at], v_roots[v_at], v_positions[v_at])
+        ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL;
+    END LOOP;
+    PERFORM taskyard.upkeep_refused(v_reason);
+    -- What nothing could be done for waits for the next look.
+    more := tasks > 0 AND EXISTS (SELECT FROM taskyard.cascade);
 END
 $$;

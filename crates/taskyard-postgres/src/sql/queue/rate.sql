@@ -43,7 +43,8 @@ BEGIN
         -- now, and fills. (A second more may be a transaction that began earlier.)
         IF v_queue.rate_full_at > v_now + (v_queue.rate_us + 1000000) * interval '1 microsecond' THEN
             UPDATE taskyard.queue q SET rate_full_at = v_now + q.rate_us * interval '1 microsecond'
-            WHERE q.id = v_queue.id AND q.rate_full_at > v_now + (q.rate_us + 1000000) * interval '1 microsecond';
+            WHERE q.rate_full_at > v_now + (q.rate_us + 1000000) * interval '1 microsecond'
+                AND q.id = (SELECT f.id FROM taskyard.queue f WHERE f.id = v_queue.id FOR NO KEY UPDATE SKIP LOCKED);
         END IF;
         v_missing := taskyard.rate_missing(v_queue.rate_us, v_queue.rate_full_at, v_now);
         v_starts := ceil(v_missing * v_queue.rate_count / v_queue.rate_us);

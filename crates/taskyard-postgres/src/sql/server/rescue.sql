@@ -1,6 +1,7 @@
 -- Declares a server dead if its counter still stands at p_beat and its lease is over (or p_overdue), and frees up to
 -- 1,000 of its tasks. The lock on its row keeps its own claims and beats out: none slips in behind the declaration.
--- A task whose row another transaction holds locked is left to a later call, and its claim with it.
+-- A task whose row, or whose unique key that is to be freed, another transaction holds locked is left to a later call, and its
+-- claim with it.
 CREATE OR REPLACE FUNCTION taskyard.server_rescue(p_id uuid, p_beat bigint, p_overdue boolean,
     OUT tasks int, OUT more boolean, OUT woken int, OUT ended int)
 LANGUAGE plpgsql
@@ -15,6 +16,7 @@ DECLARE
     v_parents uuid[];
     v_kinds smallint[];
     v_woken int;
+    v_final uuid[];
 BEGIN
     tasks := 0;
     more := false;
@@ -38,6 +40,14 @@ BEGIN
     IF cardinality(v_ids) > 1000 THEN
         more := true;
         v_ids := v_ids[1:1000];
+    END IF;
+    -- Neither is one that ends and whose unique key is locked.
+    SELECT array_agg(t.id) INTO v_final FROM taskyard.task t
+    WHERE t.id = ANY(v_ids) AND t.unique_key IS NOT NULL
+        AND (t.cancel_requested OR t.stop_requested OR t.at_most_once OR (t.alone AND t.crashes >= 2));
+    IF v_final IS NOT NULL THEN
+        v_final := ARRAY(SELECT f.id FROM unnest(v_final) AS f(id) WHERE f.id <> ALL(taskyard.task_free(v_final)));
+        v_ids := ARRAY(SELECT i.id FROM unnest(v_ids) AS i(id) WHERE i.id <> ALL(v_final));
     END IF;
     WITH x AS MATERIALIZED (
         SELECT t.id, t.order_number, t.attempt, t.started_at, t.alone, t.cancel_requested OR t.stop_requested AS asked,
@@ -84,8 +94,13 @@ BEGIN
         ended := cardinality(v_ended);
     END IF;
     IF v_parents IS NOT NULL THEN
-        SELECT c.woken INTO v_woken FROM taskyard.cascade_run(v_parents, v_kinds, NULL, NULL, 1000, v_now) c;
-        woken := woken + v_woken;
+        BEGIN
+            SELECT c.woken INTO v_woken FROM taskyard.cascade_run(v_parents, v_kinds, NULL, NULL, 1000, v_now) c;
+            woken := woken + v_woken;
+        EXCEPTION WHEN lock_not_available THEN
+            INSERT INTO taskyard.cascade AS k (task_id, kind) SELECT * FROM unnest(v_parents, v_kinds)
+            ON CONFLICT (task_id, kind) DO UPDATE SET position = NULL;
+        END;
     END IF;
 END
 $$;

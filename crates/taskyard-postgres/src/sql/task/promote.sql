@@ -1,5 +1,25 @@
+-- Moves tasks whose start time or backoff is over to enqueued; returns how many.
+CREATE OR REPLACE FUNCTION taskyard.task_start(p_ids uuid[]) RETURNS int LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_ids uuid[];
+BEGIN
+    WITH d AS (
+        DELETE FROM taskyard.waiting w WHERE w.task_id = ANY(p_ids) AND w.reason IN (1, 2) RETURNING w.task_id
+    )
+    SELECT array_agg(d.task_id ORDER BY d.task_id) INTO v_ids FROM d;
+    IF v_ids IS NULL THEN
+        RETURN 0;
+    END IF;
+    UPDATE taskyard.task t SET state = 1 WHERE t.id = ANY(v_ids) AND t.state = 0;
+    PERFORM taskyard.ready_insert(v_ids);
+    RETURN cardinality(v_ids);
+END
+$$;
+
 -- One step of what has become due: start times and backoffs to enqueued, expired tasks to cancelled, auto-removed ones
 -- away. due_us: until the next start time, end of a backoff, or expiry; an expiry is looked at each 100 ms at most.
+-- Tasks that are locked, or that the database refuses to change, are looked at again later and hold up no other.
 CREATE OR REPLACE FUNCTION taskyard.task_promote(OUT enqueued int, OUT expired int, OUT removed int, OUT more boolean,
     OUT due_us bigint)
 LANGUAGE plpgsql
@@ -10,22 +30,27 @@ DECLARE
     v_ids uuid[];
     v_expire uuid[];
     v_remove uuid[];
-    v_gone uuid[];
+    v_each record;
+    v_full boolean;
     v_due timestamptz;
+    -- How long a task is left that is locked, or that the database refuses to change.
+    v_locked interval := interval '500 ms';
+    v_refused interval := interval '60 s';
 BEGIN
-    WITH c AS MATERIALIZED (
-        -- A task that somebody else holds locked is left to a later step.
+    enqueued := 0;
+    expired := 0;
+    removed := 0;
+    SELECT array_agg(l.task_id) INTO v_ids FROM (
         SELECT w.task_id FROM taskyard.waiting w JOIN taskyard.task t ON t.id = w.task_id
         WHERE w.reason IN (1, 2) AND w.run_at <= v_now
-        ORDER BY w.run_at LIMIT 1000 FOR UPDATE OF w SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED
-    ), d AS (
-        DELETE FROM taskyard.waiting w USING c WHERE w.task_id = c.task_id RETURNING w.task_id
-    )
-    SELECT array_agg(d.task_id ORDER BY d.task_id) INTO v_ids FROM d;
-    enqueued := coalesce(cardinality(v_ids), 0);
+        ORDER BY w.run_at LIMIT 1000 FOR UPDATE OF w SKIP LOCKED FOR NO KEY UPDATE OF t SKIP LOCKED) l;
+    v_full := coalesce(cardinality(v_ids), 0) = 1000;
     IF v_ids IS NOT NULL THEN
-        UPDATE taskyard.task t SET state = 1 WHERE t.id = ANY(v_ids) AND t.state = 0;
-        PERFORM taskyard.ready_insert(v_ids);
+        SELECT e.* INTO v_each FROM taskyard.task_each('start', v_ids, v_now) e;
+        enqueued := v_each.done;
+        PERFORM taskyard.upkeep_refused(v_each.reason);
+        UPDATE taskyard.waiting w SET run_at = v_now + CASE WHEN w.task_id = ANY(v_each.refused) THEN v_refused ELSE v_locked END
+        WHERE w.task_id = ANY(v_each.refused || v_each.locked);
     END IF;
 
     WITH c AS MATERIALIZED (
@@ -36,25 +61,35 @@ BEGIN
     )
     SELECT array_agg(d.task_id) FILTER (WHERE d.what = 0), array_agg(d.task_id) FILTER (WHERE d.what = 1), count(*) = 1000
     INTO v_expire, v_remove, more FROM d;
-    expired := 0;
-    removed := 0;
     IF v_expire IS NOT NULL THEN
-        expired := taskyard.task_expire(v_expire, v_now);
+        SELECT e.* INTO v_each FROM taskyard.task_each('expire', v_expire, v_now) e;
+        expired := v_each.done;
+        PERFORM taskyard.upkeep_refused(v_each.reason);
+        INSERT INTO taskyard.deadline (at, task_id, what)
+        SELECT v_now + CASE WHEN r.id = ANY(v_each.refused) THEN v_refused WHEN r.id = ANY(v_each.locked) THEN v_locked
+            ELSE interval '0' END, r.id, 0
+        FROM unnest(v_each.refused || v_each.locked || v_each.untried) AS r(id);
     END IF;
     IF v_remove IS NOT NULL THEN
         -- One that was retried since has another deadline when it ends again.
         SELECT array_agg(DISTINCT t.id) INTO v_remove FROM taskyard.task t
         WHERE t.id = ANY(v_remove) AND t.auto_remove AND t.state >= 3
             AND t.finished_at <= v_now - interval '60 s';
-        v_gone := taskyard.task_purge(v_remove);
-        removed := coalesce(cardinality(v_gone), 0);
-        INSERT INTO taskyard.deadline (at, task_id, what)
-        SELECT v_now + interval '60 s', r.id, 1 FROM unnest(v_remove) AS r(id)
-        WHERE r.id NOT IN (SELECT unnest(v_gone));
     END IF;
-    more := more OR enqueued = 1000;
+    IF v_remove IS NOT NULL THEN
+        SELECT e.* INTO v_each FROM taskyard.task_each('purge', taskyard.task_free(v_remove), v_now) e;
+        removed := v_each.done;
+        PERFORM taskyard.upkeep_refused(v_each.reason);
+        INSERT INTO taskyard.deadline (at, task_id, what)
+        SELECT v_now + interval '60 s', t.id, 1 FROM taskyard.task t WHERE t.id = ANY(v_remove);
+    END IF;
+    more := more OR v_full AND enqueued > 0;
     IF NOT more AND EXISTS (SELECT FROM taskyard.queue q WHERE q.draining) THEN
-        PERFORM taskyard.queue_settle(q.name, 1000) FROM taskyard.queue q WHERE q.draining LIMIT 100;
+        BEGIN
+            PERFORM taskyard.queue_settle(q.name, 1000) FROM taskyard.queue q WHERE q.draining LIMIT 100;
+        EXCEPTION WHEN lock_not_available THEN
+            NULL;
+        END;
     END IF;
     SELECT w.run_at INTO v_due FROM taskyard.waiting w WHERE w.reason IN (1, 2) AND w.run_at IS NOT NULL
     ORDER BY w.run_at LIMIT 1;

@@ -16,6 +16,7 @@ DECLARE
     v_seen int;
     v_ids uuid[];
     v_old boolean;
+    v_purged record;
 BEGIN
     tasks := 0;
     more := false;
@@ -43,7 +44,10 @@ BEGIN
         (SELECT count(*) FROM s)
     INTO v_ids, v_last, v_seen;
     IF v_ids IS NOT NULL THEN
-        tasks := coalesce(cardinality(taskyard.task_purge(v_ids)), 0);
+        -- Those that are locked, or that the database refuses to delete, are left to the next cycle.
+        SELECT e.* INTO v_purged FROM taskyard.task_each('purge', taskyard.task_free(v_ids), v_now) e;
+        tasks := v_purged.done;
+        PERFORM taskyard.upkeep_refused(v_purged.reason);
     END IF;
     IF v_seen = 10000 OR cardinality(v_ids) = 1000 THEN
         more := true;
@@ -55,10 +59,13 @@ BEGIN
     END IF;
     IF NOT more THEN
         v_last := NULL;
-        DELETE FROM taskyard.unique_key k WHERE k.until <= v_now;
+        DELETE FROM taskyard.unique_key k
+        USING (SELECT u.key FROM taskyard.unique_key u WHERE u.until <= v_now FOR UPDATE SKIP LOCKED) f WHERE k.key = f.key;
         DELETE FROM taskyard.refused f WHERE f.at <= v_now - interval '1 day';
-        DELETE FROM taskyard.server s WHERE s.dead_at <= v_now - interval '1 day'
-            AND NOT EXISTS (SELECT FROM taskyard.claim c WHERE c.server_id = s.id);
+        DELETE FROM taskyard.server s
+        USING (SELECT u.id FROM taskyard.server u WHERE u.dead_at <= v_now - interval '1 day'
+            AND NOT EXISTS (SELECT FROM taskyard.claim c WHERE c.server_id = u.id) FOR UPDATE SKIP LOCKED) f
+        WHERE s.id = f.id;
     END IF;
     UPDATE taskyard.prune SET position = v_last;
 END

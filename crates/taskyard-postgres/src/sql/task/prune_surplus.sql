@@ -7,6 +7,7 @@ DECLARE
     v_before timestamptz := taskyard.now() - interval '60 s';
     v_surplus bigint;
     v_ids uuid[];
+    v_purged record;
 BEGIN
     tasks := 0;
     more := false;
@@ -22,7 +23,9 @@ BEGIN
                     SELECT d.task_id, d.at FROM taskyard.dead d ORDER BY d.at, d.task_id LIMIT v_surplus) o
                 WHERE o.at <= v_before AND taskyard.task_is_leaf(o.task_id)
                 ORDER BY o.at, o.task_id LIMIT 1000) s;
-            tasks := coalesce(cardinality(taskyard.task_purge(v_ids)), 0);
+            SELECT e.* INTO v_purged FROM taskyard.task_each('purge', taskyard.task_free(v_ids), taskyard.now()) e;
+            tasks := v_purged.done;
+            PERFORM taskyard.upkeep_refused(v_purged.reason);
         END IF;
     END IF;
     IF p_done_max > 0 AND tasks < 1000 THEN
@@ -33,7 +36,9 @@ BEGIN
                     SELECT t.id, t.finished_at FROM taskyard.task t WHERE t.state = 4 ORDER BY t.id LIMIT v_surplus) o
                 WHERE o.finished_at <= v_before AND taskyard.task_is_leaf(o.id)
                 ORDER BY o.id LIMIT 1000 - tasks) s;
-            tasks := tasks + coalesce(cardinality(taskyard.task_purge(v_ids)), 0);
+            SELECT e.* INTO v_purged FROM taskyard.task_each('purge', taskyard.task_free(v_ids), taskyard.now()) e;
+            tasks := tasks + v_purged.done;
+            PERFORM taskyard.upkeep_refused(v_purged.reason);
         END IF;
     END IF;
     more := tasks >= 1000;

@@ -1,7 +1,7 @@
 -- Deletes those of these tasks that are final and whose children all are, with everything that belongs to them; answers
 -- their ids.
-CREATE OR REPLACE FUNCTION taskyard.task_purge(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '5s'
+CREATE OR REPLACE FUNCTION taskyard.task_purge_now(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[];
@@ -32,4 +32,10 @@ BEGIN
     DELETE FROM taskyard.task t WHERE t.id = ANY(v_ids);
     RETURN v_ids;
 END
+$$;
+
+-- The same, as a person asks for it.
+CREATE OR REPLACE FUNCTION taskyard.task_purge(p_ids uuid[]) RETURNS uuid[] LANGUAGE sql
+SET lock_timeout = '5s' SET search_path = pg_catalog, pg_temp AS $$
+    SELECT taskyard.task_purge_now(p_ids)
 $$;

@@ -3,7 +3,7 @@
 -- that did not see each other may have closed: the one that is settled later falls.
 CREATE OR REPLACE FUNCTION taskyard.waiting_settle(OUT tasks int, OUT more boolean, OUT woken int, OUT ended int)
 LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '1s'
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '50ms'
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
@@ -18,83 +18,115 @@ DECLARE
     v_message text;
     v_root uuid;
     v_run_at timestamptz;
+    v_last uuid := '00000000-0000-0000-0000-000000000000';
+    v_parents uuid[];
+    v_free uuid[];
+    v_reason text;
 BEGIN
     tasks := 0;
     woken := 0;
     ended := 0;
-    SELECT array_agg(l.task_id) INTO v_ids FROM (
-        SELECT w.task_id FROM taskyard.waiting w WHERE w.reason = 4 ORDER BY w.task_id LIMIT 200
-        FOR UPDATE SKIP LOCKED) l;
-    more := coalesce(cardinality(v_ids), 0) = 200;
-    IF v_ids IS NULL THEN
+    -- Children of a parent that somebody holds locked are passed over.
+    FOR v_round IN 1 .. 25 LOOP
+        SELECT array_agg(l.task_id ORDER BY l.task_id) INTO v_ids FROM (
+            SELECT w.task_id FROM taskyard.waiting w WHERE w.reason = 4 AND w.task_id > v_last
+            ORDER BY w.task_id LIMIT 200 FOR UPDATE SKIP LOCKED) l;
+        more := coalesce(cardinality(v_ids), 0) = 200;
+        EXIT WHEN v_ids IS NULL;
+        v_last := v_ids[cardinality(v_ids)];
+        v_parents := ARRAY(SELECT t.id FROM taskyard.task t
+            WHERE t.id IN (SELECT e.parent_id FROM taskyard.edge e WHERE e.child_id = ANY(v_ids)));
+        BEGIN
+            -- As for a batch of our own: the parents first, in id order.
+            PERFORM FROM taskyard.task t WHERE t.id = ANY(v_parents) ORDER BY t.id FOR NO KEY UPDATE;
+        EXCEPTION WHEN lock_not_available THEN
+            v_free := ARRAY(SELECT l.id FROM (
+                SELECT t.id FROM taskyard.task t WHERE t.id = ANY(v_parents) ORDER BY t.id FOR NO KEY UPDATE SKIP LOCKED) l);
+            v_ids := ARRAY(SELECT c.id FROM unnest(v_ids) AS c(id) WHERE NOT EXISTS (SELECT FROM taskyard.edge e
+                WHERE e.child_id = c.id AND e.parent_id = ANY(v_parents) AND e.parent_id <> ALL(v_free)) ORDER BY c.id);
+        END;
+        EXIT WHEN v_ids <> '{}' OR NOT more;
+    END LOOP;
+    IF coalesce(v_ids, '{}') = '{}' THEN
+        more := false;
         RETURN;
     END IF;
-    -- As for a batch of our own: the parents first, in id order.
-    PERFORM FROM taskyard.task t
-    WHERE t.id IN (SELECT e.parent_id FROM taskyard.edge e WHERE e.child_id = ANY(v_ids))
-    ORDER BY t.id FOR NO KEY UPDATE;
     UPDATE taskyard.task t SET has_children = true
     FROM (SELECT DISTINCT e.parent_id AS id FROM taskyard.edge e WHERE e.child_id = ANY(v_ids)) p
     WHERE t.id = p.id AND NOT t.has_children;
+    PERFORM set_config('lock_timeout', '10ms', true);
     FOREACH v_id IN ARRAY v_ids LOOP
-        tasks := tasks + 1;
-        SELECT t.on_parent_failure, t.run_at INTO v_policy, v_run_at FROM taskyard.task t WHERE t.id = v_id;
-        UPDATE taskyard.edge e SET open = false FROM taskyard.task p
-        WHERE e.child_id = v_id AND e.open AND p.id = e.parent_id
-            AND (p.state = 4 OR (v_policy = 1 AND p.state IN (5, 6)));
-        SELECT e.parent_id INTO v_unknown FROM taskyard.edge e
-        WHERE e.child_id = v_id AND NOT EXISTS (SELECT FROM taskyard.task p WHERE p.id = e.parent_id)
-        ORDER BY e.place LIMIT 1;
-        v_state := NULL;
-        v_root := NULL;
-        v_error := NULL;
-        IF v_unknown IS NOT NULL THEN
-            v_state := 5;
-            v_error := 'UnknownParent';
-            v_message := 'it names a parent that does not exist: ' || v_unknown;
-        ELSIF EXISTS (SELECT FROM taskyard.edge e WHERE e.parent_id = v_id) AND EXISTS (
-            WITH RECURSIVE above AS (
-                SELECT e.parent_id FROM taskyard.edge e JOIN taskyard.task p ON p.id = e.parent_id AND p.state = 0
-                WHERE e.child_id = v_id AND e.open
-                UNION
-                SELECT e.parent_id FROM above a JOIN taskyard.edge e ON e.child_id = a.parent_id AND e.open
-                    JOIN taskyard.task p ON p.id = e.parent_id AND p.state = 0
-            )
-            SELECT FROM above a WHERE a.parent_id = v_id
-        ) THEN
-            v_state := 5;
-            v_error := 'ParentCycle';
-            v_message := 'it is, directly or not, its own parent';
-        ELSIF v_policy = 0 THEN
-            SELECT p.state, coalesce(p.fallen_from, p.id) AS root INTO v_fallen
-            FROM taskyard.edge e JOIN taskyard.task p ON p.id = e.parent_id
-            WHERE e.child_id = v_id AND e.open AND p.state IN (5, 6) ORDER BY e.place LIMIT 1;
-            IF FOUND THEN
-                v_state := v_fallen.state;
-                v_root := v_fallen.root;
-                v_error := CASE v_state WHEN 5 THEN 'ParentTaskFailed' ELSE 'ParentTaskCancelled' END;
-                v_message := 'parent task ' || v_root || CASE v_state WHEN 5 THEN ' failed' ELSE ' was cancelled' END;
+        BEGIN
+            SELECT t.on_parent_failure, t.run_at INTO v_policy, v_run_at FROM taskyard.task t WHERE t.id = v_id;
+            UPDATE taskyard.edge e SET open = false FROM taskyard.task p
+            WHERE e.child_id = v_id AND e.open AND p.id = e.parent_id
+                AND (p.state = 4 OR (v_policy = 1 AND p.state IN (5, 6)));
+            SELECT e.parent_id INTO v_unknown FROM taskyard.edge e
+            WHERE e.child_id = v_id AND NOT EXISTS (SELECT FROM taskyard.task p WHERE p.id = e.parent_id)
+            ORDER BY e.place LIMIT 1;
+            v_state := NULL;
+            v_root := NULL;
+            v_error := NULL;
+            IF v_unknown IS NOT NULL THEN
+                v_state := 5;
+                v_error := 'UnknownParent';
+                v_message := 'it names a parent that does not exist: ' || v_unknown;
+            ELSIF EXISTS (SELECT FROM taskyard.edge e WHERE e.parent_id = v_id) AND EXISTS (
+                WITH RECURSIVE above AS (
+                    SELECT e.parent_id FROM taskyard.edge e JOIN taskyard.task p ON p.id = e.parent_id AND p.state = 0
+                    WHERE e.child_id = v_id AND e.open
+                    UNION
+                    SELECT e.parent_id FROM above a JOIN taskyard.edge e ON e.child_id = a.parent_id AND e.open
+                        JOIN taskyard.task p ON p.id = e.parent_id AND p.state = 0
+                )
+                SELECT FROM above a WHERE a.parent_id = v_id
+            ) THEN
+                v_state := 5;
+                v_error := 'ParentCycle';
+                v_message := 'it is, directly or not, its own parent';
+            ELSIF v_policy = 0 THEN
+                SELECT p.state, coalesce(p.fallen_from, p.id) AS root INTO v_fallen
+                FROM taskyard.edge e JOIN taskyard.task p ON p.id = e.parent_id
+                WHERE e.child_id = v_id AND e.open AND p.state IN (5, 6) ORDER BY e.place LIMIT 1;
+                IF FOUND THEN
+                    v_state := v_fallen.state;
+                    v_root := v_fallen.root;
+                    v_error := CASE v_state WHEN 5 THEN 'ParentTaskFailed' ELSE 'ParentTaskCancelled' END;
+                    v_message := 'parent task ' || v_root || CASE v_state WHEN 5 THEN ' failed' ELSE ' was cancelled' END;
+                END IF;
             END IF;
-        END IF;
-        IF v_state IS NOT NULL THEN
-            DELETE FROM taskyard.waiting w WHERE w.task_id = v_id;
-            UPDATE taskyard.task t SET state = v_state, fallen_from = v_root, finished_at = v_now, error_type = v_error,
-                error_message = v_message WHERE t.id = v_id;
-            PERFORM taskyard.task_ended(ARRAY[v_id], v_now);
-            PERFORM taskyard.cascade_run(ARRAY[v_id], ARRAY[(v_state - 4)::smallint], NULL, NULL, 1000, v_now);
-            ended := ended + 1;
-            CONTINUE;
-        END IF;
-        SELECT count(*) INTO v_open FROM taskyard.edge e WHERE e.child_id = v_id AND e.open;
-        IF v_open > 0 OR v_run_at > v_now THEN
-            UPDATE taskyard.waiting w SET open_parents = v_open, reason = CASE WHEN v_open > 0 THEN 0 ELSE 1 END
-            WHERE w.task_id = v_id;
-        ELSE
-            DELETE FROM taskyard.waiting w WHERE w.task_id = v_id;
-            UPDATE taskyard.task t SET state = 1 WHERE t.id = v_id;
-            PERFORM taskyard.ready_insert(ARRAY[v_id]);
-            woken := woken + 1;
-        END IF;
+            IF v_state IS NOT NULL THEN
+                DELETE FROM taskyard.waiting w WHERE w.task_id = v_id;
+                UPDATE taskyard.task t SET state = v_state, fallen_from = v_root, finished_at = v_now, error_type = v_error,
+                    error_message = v_message WHERE t.id = v_id;
+                PERFORM taskyard.task_ended(ARRAY[v_id], v_now);
+                PERFORM taskyard.cascade_run(ARRAY[v_id], ARRAY[(v_state - 4)::smallint], NULL, NULL, 1000, v_now);
+                ended := ended + 1;
+            ELSE
+                SELECT count(*) INTO v_open FROM taskyard.edge e WHERE e.child_id = v_id AND e.open;
+                IF v_open > 0 OR v_run_at > v_now THEN
+                    UPDATE taskyard.waiting w SET open_parents = v_open, reason = CASE WHEN v_open > 0 THEN 0 ELSE 1 END
+                    WHERE w.task_id = v_id;
+                ELSE
+                    DELETE FROM taskyard.waiting w WHERE w.task_id = v_id;
+                    UPDATE taskyard.task t SET state = 1 WHERE t.id = v_id;
+                    PERFORM taskyard.ready_insert(ARRAY[v_id]);
+                    woken := woken + 1;
+                END IF;
+            END IF;
+            tasks := tasks + 1;
+        EXCEPTION
+            -- It stays unsettled: one that falls has a key or a child that is locked, or the database refuses the change.
+            WHEN lock_not_available THEN
+                NULL;
+            WHEN OTHERS THEN
+                IF SQLSTATE LIKE '40%' THEN
+                    RAISE;
+                END IF;
+                v_reason := 'settle task ' || v_id || ': ' || SQLERRM;
+        END;
     END LOOP;
+    PERFORM taskyard.upkeep_refused(v_reason);
+    more := more AND tasks > 0;
 END
 $$;

@@ -1,0 +1,100 @@
+-- Upkeep changes many tasks at once. A row that somebody else holds locked, or whose change the database refuses (a constraint or
+-- a trigger of the application), must not keep it from the others.
+
+-- Those of these tasks whose rows, and the rows of whose unique keys, nobody else holds locked. Locks them for a deletion.
+CREATE OR REPLACE FUNCTION taskyard.task_free(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_ids uuid[];
+    v_keys text[];
+BEGIN
+    SELECT array_agg(l.id), array_agg(l.unique_key) FILTER (WHERE l.unique_key IS NOT NULL) INTO v_ids, v_keys FROM (
+        SELECT t.id, t.unique_key FROM taskyard.task t WHERE t.id = ANY(p_ids) ORDER BY t.id FOR UPDATE SKIP LOCKED) l;
+    IF v_keys IS NULL THEN
+        RETURN coalesce(v_ids, '{}');
+    END IF;
+    SELECT array_agg(l.key) INTO v_keys FROM (
+        SELECT k.key FROM taskyard.unique_key k WHERE k.key = ANY(v_keys) ORDER BY k.key FOR UPDATE SKIP LOCKED) l;
+    RETURN ARRAY(SELECT t.id FROM taskyard.task t
+        WHERE t.id = ANY(v_ids) AND (t.unique_key IS NULL OR t.unique_key = ANY(v_keys)
+            OR NOT EXISTS (SELECT FROM taskyard.unique_key k WHERE k.key = t.unique_key AND k.task_id = t.id))
+        ORDER BY t.id);
+END
+$$;
+
+-- One of the changes that `task_each` makes; returns how many tasks it changed.
+CREATE OR REPLACE FUNCTION taskyard.task_change(p_change text, p_ids uuid[], p_now timestamptz) RETURNS int LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE p_change
+        WHEN 'start' THEN taskyard.task_start(p_ids)
+        WHEN 'expire' THEN taskyard.task_expire(p_ids, p_now)
+        WHEN 'purge' THEN coalesce(cardinality(taskyard.task_purge_now(p_ids)), 0)
+    END;
+END
+$$;
+
+-- Changes these tasks all at once, or, where that fails, each alone, for 300 ms at most. locked: those that met a lock.
+-- refused: those that the database refuses, with its last words in reason. untried: those that the time did not suffice for.
+CREATE OR REPLACE FUNCTION taskyard.task_each(p_change text, p_ids uuid[], p_now timestamptz, OUT done int, OUT locked uuid[],
+    OUT refused uuid[], OUT untried uuid[], OUT reason text)
+LANGUAGE plpgsql SET lock_timeout = '50ms' SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_until timestamptz := clock_timestamp() + interval '350 ms';
+    v_id uuid;
+BEGIN
+    locked := '{}';
+    refused := '{}';
+    untried := '{}';
+    -- What is checked at the commit would undo the whole step.
+    SET CONSTRAINTS ALL IMMEDIATE;
+    BEGIN
+        done := taskyard.task_change(p_change, p_ids, p_now);
+        RETURN;
+    EXCEPTION WHEN OTHERS THEN
+        -- A conflict of transactions ends this one.
+        IF SQLSTATE LIKE '40%' THEN
+            RAISE;
+        END IF;
+    END;
+    done := 0;
+    PERFORM set_config('lock_timeout', '10ms', true);
+    FOREACH v_id IN ARRAY p_ids LOOP
+        IF clock_timestamp() > v_until THEN
+            untried := untried || v_id;
+            CONTINUE;
+        END IF;
+        BEGIN
+            done := done + taskyard.task_change(p_change, ARRAY[v_id], p_now);
+        EXCEPTION
+            WHEN lock_not_available THEN
+                locked := locked || v_id;
+            WHEN OTHERS THEN
+                IF SQLSTATE LIKE '40%' THEN
+                    RAISE;
+                END IF;
+                refused := refused || v_id;
+                reason := p_change || ' task ' || v_id || ': ' || SQLERRM;
+        END;
+    END LOOP;
+END
+$$;
+
+-- Notes for `queue status` that the database refuses a step of upkeep for some tasks. Written every ten seconds at most.
+CREATE OR REPLACE FUNCTION taskyard.upkeep_refused(p_reason text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_now timestamptz := taskyard.now();
+BEGIN
+    IF p_reason IS NULL THEN
+        RETURN;
+    END IF;
+    INSERT INTO taskyard.setting AS s (name, value)
+    VALUES ('upkeep_refused', extract(epoch FROM v_now)::bigint || ' ' || left(p_reason, 1000))
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value
+    WHERE split_part(s.value, ' ', 1)::bigint < extract(epoch FROM v_now)::bigint - 10;
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
+END
+$$;
