@@ -7,10 +7,12 @@
 //! memory. `cargo dev nemesis` runs more seeds, or one run over many tasks.
 //!
 //! `processes.rs`: who runs · `faults.rs`: what strikes · `checker.rs`: what must hold · `report.rs`: the figures ·
-//! `scenarios.rs`: faults that need a run of their own. The clients' work is `src/bin/faults-client.rs`.
+//! `scenarios.rs`: faults that need a run of their own · `deadline.rs`: the time that all of this has in the gate. The clients'
+//! work is `src/bin/faults-client.rs`.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod checker;
+mod deadline;
 mod faults;
 mod processes;
 mod report;
@@ -20,14 +22,14 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use deadline::{Bound, Turn};
 use faults::{Database, Deck};
 use processes::{Processes, Production};
 use report::Report;
 use taskyard::settings::Settings;
 use taskyard::store::ServerRecord;
-use taskyard::{TaskState, Taskyard};
+use taskyard::{Store, TaskFilter, TaskState, Taskyard};
 use taskyard_testkit::postgres::{Cluster, ClusterOptions};
-use tokio::sync::Mutex;
 
 /// Of the gate's run: so many tasks, and so long at most.
 const TASKS: u64 = 10_000;
@@ -64,31 +66,28 @@ END $$;
 CREATE TRIGGER nemesis BEFORE INSERT OR UPDATE OF state ON taskyard.task FOR EACH ROW EXECUTE FUNCTION nemesis.watch();
 ";
 
-/// Two runs at once would measure each other.
-static ALONE: Mutex<()> = Mutex::const_new(());
-
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: not a number: {text}")))
 }
 
 #[test]
 fn on_postgresql() {
-    let _alone = ALONE.blocking_lock();
+    let turn = Turn::blocking("on_postgresql");
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     let durable = ClusterOptions { durable: true, settings: Vec::new() };
     let cluster = CLUSTER.get_or_init(|| Cluster::start_with(&durable));
     for seed in seeds() {
-        run(seed, &Database::Postgres { cluster, address: cluster.create_database() });
+        run(&turn, seed, &Database::Postgres { cluster, address: cluster.create_database() });
     }
 }
 
 #[test]
 fn on_sqlite() {
-    let _alone = ALONE.blocking_lock();
+    let turn = Turn::blocking("on_sqlite");
     for seed in seeds() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("queue.db").to_str().unwrap().to_owned();
-        run(seed, &Database::Sqlite { path });
+        run(&turn, seed, &Database::Sqlite { path });
     }
 }
 
@@ -102,7 +101,18 @@ pub fn seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-fn run(seed: u64, database: &Database) {
+/// Lists what has not ended: clients, and the first of the tasks.
+pub async fn unsettled(store: &dyn Store, processes: &Processes) -> String {
+    let states = vec![TaskState::Waiting, TaskState::Enqueued, TaskState::Doing];
+    let open = TaskFilter { states, limit: 10, ..TaskFilter::default() };
+    let tasks = match store.list(&open).await {
+        Ok(tasks) => tasks.iter().map(|task| format!("\n{task:?}")).collect(),
+        Err(error) => error.to_string(),
+    };
+    format!("{} clients run; tasks that have not ended, ten at most: {tasks}", processes.clients_running())
+}
+
+fn run(turn: &Turn, seed: u64, database: &Database) {
     let asked = number("TASKYARD_TASKS");
     let (tasks, strikes_max) = (asked.unwrap_or(TASKS), asked.map_or(STRIKES_MAX, |_| Duration::MAX));
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -117,12 +127,14 @@ fn run(seed: u64, database: &Database) {
     let mut processes = Processes::start(database.address(), ledgers.path(), seed, Production { tasks, rate: RATE });
     let (mut faults, mut lifted): (BTreeMap<String, usize>, _) = (BTreeMap::new(), Vec::new());
     let (began, mut broken, mut told) = (Instant::now(), Vec::new(), Instant::now());
+    let strikes = Bound::new(strikes_max);
     processes.run_for(Duration::from_secs(1));
-    while !processes.are_clients_done() && began.elapsed() < strikes_max {
+    while !processes.are_clients_done() && !strikes.is_over() {
         if let Some(place) = deck.victim() {
             processes.signal(place, "KILL");
         }
         let (fault, time) = deck.draw();
+        turn.is_at(format!("seed {seed}: {fault:?} for {time:?}"));
         if fault.strike(&mut processes, database, time) {
             lifted.push((seconds(), fault.name()));
             *faults.entry(fault.name()).or_default() += 1;
@@ -147,10 +159,11 @@ fn run(seed: u64, database: &Database) {
     }
     let struck_for = began.elapsed();
     processes.end_production();
-    let calm = Instant::now();
+    let (calm, quiet) = (Instant::now(), Bound::new(QUIET_MAX));
     loop {
         processes.run_for(Duration::from_millis(100));
         let status = runtime.block_on(queue.store().status());
+        turn.is_at(format!("seed {seed}: waits until all has ended: {status:?}"));
         let is_quiet = status.as_ref().is_ok_and(|status| {
             [TaskState::Waiting, TaskState::Enqueued, TaskState::Doing]
                 .iter()
@@ -159,13 +172,15 @@ fn run(seed: u64, database: &Database) {
         if is_quiet && processes.are_clients_done() {
             break;
         }
-        if calm.elapsed() > QUIET_MAX {
+        if quiet.is_over() {
             ledgers.disable_cleanup(true);
             let kept = ledgers.path().display();
-            panic!("seed {seed}, ledgers in {kept}: not quiet {QUIET_MAX:?} after the last fault: {status:?}");
+            let open = runtime.block_on(unsettled(queue.store().as_ref(), &processes));
+            panic!("seed {seed}, ledgers in {kept}: not quiet after the last fault {quiet}: {status:?}; {open}");
         }
     }
     let quiet_after = calm.elapsed();
+    turn.is_at(format!("seed {seed}: is checked"));
     let findings = runtime.block_on(checker::check(queue.store().as_ref(), ledgers.path(), database));
     let kind = if matches!(database, Database::Sqlite { .. }) { "SQLite" } else { "PostgreSQL" };
     let servers = runtime.block_on(queue.store().servers()).unwrap();

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use taskyard_faults::ledger::{Event, read_file};
 use taskyard_testkit::proxy::Proxy;
 
+use crate::deadline;
+
 /// A short lease: a minute shows what an hour shows with the default.
 pub const LEASE: &str = "2";
 /// Tasks of one client process, after which another one starts.
@@ -99,7 +101,11 @@ impl Processes {
 
     /// Whether every task was added and every client is gone.
     pub fn are_clients_done(&self) -> bool {
-        self.slots.iter().all(|slot| slot.role == Role::Server || slot.process.is_none())
+        self.clients_running() == 0
+    }
+
+    pub fn clients_running(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.role == Role::Client && slot.process.is_some()).count()
     }
 
     /// No client starts from here on.
@@ -136,6 +142,7 @@ impl Processes {
                     let events = read_file(&ledger).unwrap_or_default();
                     self.begun += events.iter().filter(|event| matches!(event, Event::Adding { .. })).count() as u64;
                 }
+                deadline::ended(process.child.id());
                 self.slots[place].process = None;
             }
             self.fill(place);
@@ -182,6 +189,7 @@ impl Processes {
             .stdout(out.expect("the directory is ours"))
             .stderr(errors.expect("the directory is ours"));
         let child = command.spawn().expect("a program of this package");
+        deadline::started(child.id());
         self.slots[place].process = Some(Process { child, output, seed, tasks, doomed: false });
         self.started += 1;
     }
@@ -192,6 +200,7 @@ impl Drop for Processes {
         for process in self.slots.iter_mut().filter_map(|slot| slot.process.as_mut()) {
             let _ = process.child.kill();
             let _ = process.child.wait();
+            deadline::ended(process.child.id());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taskyard::settings::Settings;
 use taskyard::{Store, TaskFilter, TaskId, TaskState, Taskyard};
@@ -12,11 +12,12 @@ use taskyard_faults::tasks::{spare, work};
 use taskyard_testkit::postgres::shared;
 
 use crate::checker::check;
+use crate::deadline::{Bound, Turn};
 use crate::faults::Database;
 use crate::processes::{Processes, Production};
-use crate::{ALONE, WATCH};
+use crate::{WATCH, unsettled};
 
-const BOUND: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 const NOTHING: Production = Production { tasks: 0, rate: 1.0 };
 
 async fn open(database: &str) -> Taskyard {
@@ -31,7 +32,7 @@ async fn ids(store: &dyn Store) -> HashSet<TaskId> {
 
 /// Lets the processes run until every task has ended.
 async fn until_quiet(processes: &mut Processes, store: &dyn Store) {
-    let began = Instant::now();
+    let bound = Bound::new(WAIT_MAX);
     loop {
         processes.run_for(Duration::from_millis(50));
         let status = store.status().await.unwrap();
@@ -39,7 +40,7 @@ async fn until_quiet(processes: &mut Processes, store: &dyn Store) {
         if ![TaskState::Waiting, TaskState::Enqueued, TaskState::Doing].iter().any(is_open) {
             return;
         }
-        assert!(began.elapsed() < BOUND, "not quiet within {BOUND:?}: {status:?}");
+        assert!(!bound.is_over(), "not quiet {bound}: {status:?}; {}", unsettled(store, processes).await);
     }
 }
 
@@ -58,16 +59,16 @@ fn added(event: &Event) -> Option<TaskId> {
 /// What the checker must see, each alone: a run without faults is clean, and a forged line or row is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checker_sees_what_is_wrong() {
-    let _alone = ALONE.lock().await;
+    let _turn = Turn::of("the_checker_sees_what_is_wrong").await;
     let address = shared().create_database();
     let queue = open(&address).await;
     shared().psql_in(&address, WATCH);
     let database = Database::Postgres { cluster: shared(), address: address.clone() };
     let ledgers = tempfile::tempdir().unwrap();
     let mut processes = Processes::start(&address, ledgers.path(), 1, Production { tasks: 300, rate: 300.0 });
-    let began = Instant::now();
+    let bound = Bound::new(WAIT_MAX);
     while !processes.are_clients_done() {
-        assert!(began.elapsed() < BOUND, "the clients do not end");
+        assert!(!bound.is_over(), "the clients do not end {bound}");
         processes.run_for(Duration::from_millis(50));
     }
     until_quiet(&mut processes, queue.store().as_ref()).await;
@@ -110,15 +111,15 @@ async fn the_checker_sees_what_is_wrong() {
 /// that the path does not show, and what was acknowledged before is in the file that was moved.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_file_takes_nothing_along() {
-    let _alone = ALONE.lock().await;
+    let _turn = Turn::of("a_replaced_file_takes_nothing_along").await;
     let (directory, ledgers) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let path = directory.path().join("queue.db");
     let (copy, moved) = (directory.path().join("copy.db"), directory.path().join("moved.db"));
     let address = path.to_str().unwrap();
     let mut processes = Processes::start(address, ledgers.path(), 1, Production { tasks: 2_000, rate: 400.0 });
-    let began = Instant::now();
+    let bound = Bound::new(WAIT_MAX);
     while told(ledgers.path(), added).len() < 200 {
-        assert!(began.elapsed() < BOUND, "the clients do not add");
+        assert!(!bound.is_over(), "the clients do not add {bound}");
         processes.run_for(Duration::from_millis(50));
     }
     rusqlite::Connection::open(&path).unwrap().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
@@ -138,7 +139,7 @@ async fn a_replaced_file_takes_nothing_along() {
     processes.end_production();
     let queue = open(address).await;
     while !processes.are_clients_done() {
-        assert!(began.elapsed() < BOUND, "the clients do not end");
+        assert!(!bound.is_over(), "the clients do not end {bound}");
         processes.run_for(Duration::from_millis(50));
     }
     until_quiet(&mut processes, queue.store().as_ref()).await;
@@ -158,7 +159,7 @@ async fn a_replaced_file_takes_nothing_along() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_dump_runs_what_it_holds() {
     const TASKS: u64 = 500;
-    let _alone = ALONE.lock().await;
+    let _turn = Turn::of("a_restored_dump_runs_what_it_holds").await;
     let database = shared().create_database();
     let queue = open(&database).await;
     queue.add_tasks((0..TASKS).map(|_| work(0))).await.unwrap();
@@ -204,7 +205,7 @@ async fn a_restored_dump_runs_what_it_holds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_programs_share_a_queue() {
     const TASKS: u64 = 300;
-    let _alone = ALONE.lock().await;
+    let _turn = Turn::of("two_programs_share_a_queue").await;
     let database = shared().create_database();
     let queue = open(&database).await;
     let ledgers = tempfile::tempdir().unwrap();
