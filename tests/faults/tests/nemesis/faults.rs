@@ -36,7 +36,9 @@ const CONNECTIONS: [(&str, &str); 5] = [
 const TOXICS: [Toxic; 4] = [Toxic::BlackHole, Toxic::AnswersLost, Toxic::Cut, Toxic::Reset];
 /// Out of memory, an I/O error, an internal error, a serialization failure, a cancelled statement.
 const CODES: [&str; 5] = ["53200", "58030", "XX000", "40001", "57014"];
-const STEPS: [&str; 3] = ["add", "claim", "end"];
+/// How a trigger of SQLite refuses: the statement, or the whole transaction with what stood in it before.
+const RAISES: [&str; 2] = ["abort", "rollback"];
+const STEPS: [&str; 4] = ["add", "claim", "end", "log"];
 /// Rows that a foreign transaction may hold locked.
 const LOCKS: [&str; 8] = [
     "task WHERE state = 1 ORDER BY random() LIMIT 50",
@@ -62,8 +64,9 @@ pub enum Fault {
     Signal { place: usize, signal: &'static str },
     /// A process stands still meanwhile.
     Frozen { place: usize },
-    /// A step of tasks is refused by the database, for one row in so many.
-    Refused { step: &'static str, code: &'static str, one_in: u64 },
+    /// A step of tasks is refused by the database, for one row in so many. `how`: the SQLSTATE of PostgreSQL, or what a trigger
+    /// of SQLite raises.
+    Refused { step: &'static str, how: &'static str, one_in: u64 },
     /// A foreign transaction holds rows locked.
     Locked { rows: &'static str },
     /// A foreign transaction holds SQLite's one lock for writing.
@@ -92,23 +95,29 @@ pub struct Deck {
     dice: Dice,
     all: Vec<Card>,
     left: Vec<Card>,
+    refusals: &'static [&'static str],
 }
 
 impl Deck {
     pub fn new(seed: u64, database: &Database) -> Self {
         let processes = [Card::Kill, Card::Kill, Card::Kill, Card::Terminate, Card::Freeze, Card::Freeze];
-        let all = match database {
-            Database::Sqlite { .. } => [&processes[..], &[Card::LockFile; 2]].concat(),
-            Database::Postgres { .. } => [
-                &processes[..],
-                &[Card::Toxic; 8],
-                &[Card::Refuse; 4],
-                &[Card::Lock; 4],
-                &[Card::Late, Card::Unreachable, Card::Restart(true), Card::Restart(false)],
-            ]
-            .concat(),
+        let (all, refusals) = match database {
+            Database::Sqlite { .. } => {
+                ([&processes[..], &[Card::Refuse; 4], &[Card::LockFile; 2]].concat(), &RAISES[..])
+            }
+            Database::Postgres { .. } => (
+                [
+                    &processes[..],
+                    &[Card::Toxic; 8],
+                    &[Card::Refuse; 4],
+                    &[Card::Lock; 4],
+                    &[Card::Late, Card::Unreachable, Card::Restart(true), Card::Restart(false)],
+                ]
+                .concat(),
+                &CODES[..],
+            ),
         };
-        Self { dice: Dice::new(seed), all, left: Vec::new() }
+        Self { dice: Dice::new(seed), all, left: Vec::new(), refusals }
     }
 
     /// The next fault, and how long it is in force.
@@ -131,7 +140,7 @@ impl Deck {
             Card::Terminate => Fault::Signal { place, signal: "TERM" },
             Card::Freeze => Fault::Frozen { place },
             Card::Refuse => {
-                Fault::Refused { step: dice.pick(&STEPS), code: dice.pick(&CODES), one_in: dice.pick(&[1, 20]) }
+                Fault::Refused { step: dice.pick(&STEPS), how: dice.pick(self.refusals), one_in: dice.pick(&[1, 20]) }
             }
             Card::Lock => Fault::Locked { rows: dice.pick(&LOCKS) },
             Card::LockFile => Fault::FileLocked,
@@ -168,7 +177,7 @@ impl Fault {
             Self::Unreachable { place } => format!("{}: unreachable", role(*place)),
             Self::Signal { place, signal } => format!("{}: SIG{signal}", role(*place)),
             Self::Frozen { place } => format!("{}: SIGSTOP", role(*place)),
-            Self::Refused { step, code, .. } => format!("{step}: {code}"),
+            Self::Refused { step, how, .. } => format!("{step}: {how}"),
             Self::Locked { rows } => format!("locked: {}", rows.split(' ').next().unwrap_or_default()),
             Self::FileLocked => "locked: the file".into(),
             Self::Restart { immediate: true } => "PostgreSQL: immediate stop".into(),
@@ -216,8 +225,21 @@ impl Fault {
             }
             (Self::Signal { place, signal }, _) => processes.signal(*place, signal),
             (Self::Frozen { place }, _) => processes.signal(*place, "STOP"),
-            (Self::Refused { step, code, one_in }, Database::Postgres { cluster, address }) => {
-                cluster.psql_in(address, &format!("INSERT INTO nemesis.fault VALUES ('{step}', '{code}', {one_in})"));
+            (Self::Refused { step, how, one_in }, Database::Postgres { cluster, address }) => {
+                cluster.psql_in(address, &format!("INSERT INTO nemesis.fault VALUES ('{step}', '{how}', {one_in})"));
+            }
+            (Self::Refused { step, how, one_in }, Database::Sqlite { path }) => {
+                let rows = match *step {
+                    "add" => "insert on ty_task when",
+                    "claim" => "update on ty_task when old.state <> 2 and new.state = 2 and",
+                    "end" => "update on ty_task when old.state = 2 and new.state <> 2 and",
+                    _ => "insert on ty_task_log when",
+                };
+                let refusal = format!("select raise({how}, 'the nemesis refuses')");
+                run_on(
+                    path,
+                    &format!("create trigger nemesis before {rows} random() % {one_in} = 0 begin {refusal}; end"),
+                );
             }
             (Self::Locked { rows }, Database::Postgres { cluster, address }) => {
                 let (cluster, address) = (*cluster, address.clone());
@@ -259,8 +281,16 @@ impl Fault {
             (Self::Refused { .. }, Database::Postgres { cluster, address }) => {
                 cluster.psql_in(address, "DELETE FROM nemesis.fault");
             }
+            (Self::Refused { .. }, Database::Sqlite { path }) => run_on(path, "drop trigger nemesis"),
             (Self::Restart { .. }, Database::Postgres { cluster, .. }) => cluster.start_again(),
             _ => {}
         }
     }
+}
+
+/// Runs SQL on a file that other programs write to.
+fn run_on(path: &str, sql: &str) {
+    let file = rusqlite::Connection::open(path).expect("the file is there");
+    file.busy_timeout(Duration::from_secs(30)).expect("it is a setting");
+    file.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
 }

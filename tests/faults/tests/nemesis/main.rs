@@ -64,6 +64,17 @@ BEGIN
     RETURN new;
 END $$;
 CREATE TRIGGER nemesis BEFORE INSERT OR UPDATE OF state ON taskyard.task FOR EACH ROW EXECUTE FUNCTION nemesis.watch();
+CREATE FUNCTION nemesis.watch_log() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    refusal text;
+BEGIN
+    SELECT code INTO refusal FROM nemesis.fault WHERE step = 'log' AND random() * one_in < 1;
+    IF refusal IS NOT NULL THEN
+        RAISE EXCEPTION 'the nemesis refuses' USING ERRCODE = refusal;
+    END IF;
+    RETURN new;
+END $$;
+CREATE TRIGGER nemesis BEFORE INSERT ON taskyard.task_log FOR EACH ROW EXECUTE FUNCTION nemesis.watch_log();
 ";
 
 fn number(name: &str) -> Option<u64> {

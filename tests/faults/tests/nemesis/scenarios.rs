@@ -202,14 +202,11 @@ async fn a_restored_dump_runs_what_it_holds() {
 
 /// Two programs, one of which knows tasks that the other does not, serve one queue and are killed in turn: every task ends
 /// done, and none stays parked.
-#[tokio::test(flavor = "multi_thread")]
-async fn two_programs_share_a_queue() {
+async fn two_programs_share_a_queue(database: &str) {
     const TASKS: u64 = 300;
-    let _turn = Turn::of("two_programs_share_a_queue").await;
-    let database = shared().create_database();
-    let queue = open(&database).await;
+    let queue = open(database).await;
     let ledgers = tempfile::tempdir().unwrap();
-    let mut processes = Processes::start(&database, ledgers.path(), 1, NOTHING);
+    let mut processes = Processes::start(database, ledgers.path(), 1, NOTHING);
     let mut dice = Dice::new(1);
     for _ in 0..6 {
         for number in 0..TASKS / 6 {
@@ -224,4 +221,17 @@ async fn two_programs_share_a_queue() {
     let status = queue.store().status().await.unwrap();
     assert_eq!((status.by_state[TaskState::Done as usize], status.parked), (2 * TASKS, 0), "{status:?}");
     assert_eq!(processes.fallen, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_programs_share_a_queue_of_postgresql() {
+    let _turn = Turn::of("two_programs_share_a_queue_of_postgresql").await;
+    two_programs_share_a_queue(&shared().create_database()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_programs_share_an_sqlite_file() {
+    let _turn = Turn::of("two_programs_share_an_sqlite_file").await;
+    let directory = tempfile::tempdir().unwrap();
+    two_programs_share_a_queue(directory.path().join("queue.db").to_str().unwrap()).await;
 }
