@@ -3,8 +3,14 @@
 //! In a build with debug assertions, `TASKYARD_FAILPOINT=finish.after` aborts the process the first time that it
 //! reaches the step `finish` on the side `after`; `finish.after:3` does so the third time. Release builds hold nothing
 //! of this. [`STEPS`] lists every step; `tests/faults` walks the list on both stores and checks that nothing is lost.
+//!
+//! Some steps are only reached if the outcome of a call is unknown: `TASKYARD_LOSE=claim.after` loses the answer to the first
+//! claim that took tasks, `claim.before` the first request ([`lossy`]).
 
 use std::fmt;
+use std::future::Future;
+
+use crate::Result;
 
 /// The side of a step: `Before` its effect, or `After` its effect and before anything learns of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +40,23 @@ pub const STEPS: &[(&str, &str)] = &[
     ("server_enter", "a server enters its row, with its first lease"),
     ("beat", "a heartbeat renews the lease"),
     ("claim", "a server claims tasks"),
+    ("claimed", "a server asks for a claim whose answer was lost"),
+    ("claims_held", "a server compares its claims with their rows, and settles what only one side knows of"),
     ("body", "an async body's first poll"),
     ("record", "log lines and the context of running attempts are stored"),
     ("finish", "the ends of attempts are stored"),
+    ("end_set_aside", "an end that the database refuses is set aside"),
+    ("end_aside_settled", "an end that was set aside, and then written, stands aside no more"),
     ("commit", "a transaction of several statements (PostgreSQL), or any write transaction (SQLite), commits"),
     ("add", "a batch of new tasks is stored"),
+    ("added", "a client asks for a batch whose answer was lost"),
+    ("cancel", "tasks are cancelled"),
+    ("retry", "tasks that have ended are made runnable again"),
     ("promote", "tasks whose time has come become runnable"),
     ("cascade", "children learn of their parent's end"),
     ("rescue", "the tasks of a dead server become runnable"),
     ("unpark", "tasks that were parked for an unknown kind become runnable"),
+    ("regroup", "tasks of kinds that builds refused are moved to their groups, or parked"),
     ("prune", "tasks whose retention is over are deleted"),
     ("schedule_tick", "the due times of schedules are decided, and their tasks added"),
     ("dead_take", "a server takes dead letters to tell hooks of"),
@@ -50,40 +64,96 @@ pub const STEPS: &[(&str, &str)] = &[
     ("server_leave", "a server that has stopped removes its row"),
 ];
 
-/// Aborts the process if the environment names this step and side. Called by [`failpoint!`](crate::failpoint!).
+/// Calls whose request or answer a test can lose.
+pub const LOSSY: &[&str] = &["add", "claim"];
+
 #[cfg(debug_assertions)]
-pub fn reach(step: &'static str, side: Side) {
+mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    struct Armed {
+    use super::Side;
+
+    /// A step and side that the environment names, and how often it is reached until something happens.
+    pub(super) struct Armed {
         step: String,
         side: String,
         left: AtomicU32,
     }
-    static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
 
-    debug_assert!(STEPS.iter().any(|(name, _)| *name == step), "`{step}` is not in the table of steps");
-    let armed = ARMED.get_or_init(|| {
-        let text = std::env::var("TASKYARD_FAILPOINT").ok()?;
-        let (point, count) = text.split_once(':').unwrap_or((&text, "1"));
-        let (step, side) = point.split_once('.').unwrap_or((point, ""));
-        let known =
-            STEPS.iter().any(|(name, _)| *name == step) && Side::ALL.iter().any(|known| known.to_string() == side);
-        match count.parse() {
-            Ok(count) if known && count > 0 => {
-                Some(Armed { step: step.to_owned(), side: side.to_owned(), left: AtomicU32::new(count) })
-            }
-            _ => panic!("TASKYARD_FAILPOINT={text}: expected STEP.before or STEP.after, and optionally :COUNT from 1"),
+    impl Armed {
+        /// Panics if the variable names none of these steps.
+        pub fn get<'a>(
+            cell: &'a OnceLock<Option<Self>>,
+            variable: &str,
+            is_step: impl Fn(&str) -> bool,
+        ) -> Option<&'a Self> {
+            let armed = cell.get_or_init(|| {
+                let text = std::env::var(variable).ok()?;
+                let (point, count) = text.split_once(':').unwrap_or((&text, "1"));
+                let (step, side) = point.split_once('.').unwrap_or((point, ""));
+                let known = is_step(step) && Side::ALL.iter().any(|known| known.to_string() == side);
+                match count.parse() {
+                    Ok(count) if known && count > 0 => {
+                        Some(Self { step: step.to_owned(), side: side.to_owned(), left: AtomicU32::new(count) })
+                    }
+                    _ => panic!("{variable}={text}: expected STEP.before or STEP.after, and optionally :COUNT from 1"),
+                }
+            });
+            armed.as_ref()
         }
-    });
-    let Some(armed) = armed.as_ref().filter(|armed| armed.step == step && armed.side == side.to_string()) else {
-        return;
-    };
-    if armed.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+
+        /// Whether this is the step and side, reached for the last time that counts.
+        pub fn fires(&self, step: &str, side: Side) -> bool {
+            self.step == step && self.side == side.to_string() && self.left.fetch_sub(1, Ordering::AcqRel) == 1
+        }
+    }
+}
+
+/// Aborts the process if the environment names this step and side. Called by [`failpoint!`](crate::failpoint!).
+#[cfg(debug_assertions)]
+pub fn reach(step: &'static str, side: Side) {
+    static ARMED: std::sync::OnceLock<Option<armed::Armed>> = std::sync::OnceLock::new();
+    let is_step = |step: &str| STEPS.iter().any(|(name, _)| *name == step);
+    debug_assert!(is_step(step), "`{step}` is not in the table of steps");
+    if armed::Armed::get(&ARMED, "TASKYARD_FAILPOINT", is_step).is_some_and(|armed| armed.fires(step, side)) {
         eprintln!("failpoint {step}.{side}: aborting");
         std::process::abort();
     }
+}
+
+#[cfg(debug_assertions)]
+fn loses(step: &'static str, side: Side) -> Result<()> {
+    static ARMED: std::sync::OnceLock<Option<armed::Armed>> = std::sync::OnceLock::new();
+    let is_lossy = |step: &str| LOSSY.contains(&step);
+    debug_assert!(is_lossy(step), "`{step}` is not in the table of calls");
+    match armed::Armed::get(&ARMED, "TASKYARD_LOSE", is_lossy) {
+        Some(armed) if armed.fires(step, side) => {
+            Err(crate::Error::Connection(format!("failpoint {step}.{side}: nothing is known of it")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a call of a store. If the environment names it, its request is lost before it is sent, or its answer after it was
+/// carried out; `counts` tells answers that are worth it. Only the call in a release build.
+///
+/// # Errors
+/// As the call; [`Error::Connection`](crate::Error::Connection) if it was lost.
+#[cfg_attr(not(debug_assertions), expect(unused_variables, reason = "nothing is lost"))]
+pub async fn lossy<T>(
+    step: &'static str,
+    counts: impl Fn(&T) -> bool,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    #[cfg(debug_assertions)]
+    loses(step, Side::Before)?;
+    let answer = call.await;
+    #[cfg(debug_assertions)]
+    if answer.as_ref().is_ok_and(counts) {
+        loses(step, Side::After)?;
+    }
+    answer
 }
 
 /// Aborts the process at a named step if a test asks for it: `failpoint!("claim", After)`. Nothing in a release build.

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use taskyard::{TaskContext, task};
+use taskyard::{TaskContext, TaskId, task};
 
 use crate::ledger::{Event, Ledger};
 
@@ -106,6 +106,14 @@ pub async fn talk(context: TaskContext) -> Result<(), taskyard::TaskError> {
 pub async fn spawn(count: u64, context: TaskContext) -> Result<(), taskyard::TaskError> {
     let children = (0..count).map(|number| noop(number).parent_id(context.id()).tag("spawned"));
     context.client().add_tasks(children).await?;
+    Ok(())
+}
+
+/// Retries one task and cancels another, by the client of its server.
+#[task(max_retries = 0)]
+pub async fn steer(ended: TaskId, waiting: TaskId, context: TaskContext) -> Result<(), taskyard::TaskError> {
+    context.client().retry(&[ended]).await?;
+    context.client().cancel(&[waiting]).await?;
     Ok(())
 }
 

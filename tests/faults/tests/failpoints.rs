@@ -9,10 +9,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::{Duration, Instant};
 
 use arena::{Arena, ServerProcess};
-use taskyard::{Schedule, TaskFilter, TaskState};
-use taskyard_core::failpoint::{STEPS, Side};
-use taskyard_core::store::CASCADE_INLINE_MAX;
-use taskyard_faults::tasks::{fail, noop, spare, spawn, talk};
+use taskyard::{Call, OnParentFailure, Runtime, Schedule, TaskFilter, TaskId, TaskState};
+use taskyard_core::ClaimId;
+use taskyard_core::failpoint::{LOSSY, STEPS, Side};
+use taskyard_core::store::{CASCADE_INLINE_MAX, ClaimRequest};
+use taskyard_faults::tasks::{fail, noop, spare, spawn, steer, talk};
 use taskyard_testkit::postgres::shared;
 use tokio::task::JoinSet;
 
@@ -33,16 +34,163 @@ async fn add_work(arena: &mut Arena, children: u64, slow: usize) {
     queue.add_tasks((0..3).map(spare)).await.unwrap();
     queue.add(spawn(5)).await.unwrap();
     queue.add(talk()).await.unwrap();
-    queue.add(fail("on purpose".into())).await.unwrap();
+    let ended = queue.add(fail("on purpose".into())).await.unwrap();
+    let later = noop(0).delay(Duration::from_secs(3_600)).tag("cancelled");
+    let later = queue.add(later).await.unwrap();
+    let after = steer(ended.id(), later.id()).parent(&ended).on_parent_failure(OnParentFailure::Run);
+    queue.add(after).await.unwrap();
     let schedule = Schedule::every("each second", Duration::from_secs(1), noop(7)).runs_max(2);
     queue.add_schedule(schedule).await.unwrap();
 }
 
-/// Whether every task has ended.
+/// Whether every task has ended, and nothing of any waits to be settled.
 async fn is_quiet(arena: &Arena) -> bool {
     let states = vec![TaskState::Waiting, TaskState::Enqueued, TaskState::Doing];
     let open = TaskFilter { states, limit: 1, ..TaskFilter::default() };
     arena.queue.store().list(&open).await.unwrap().is_empty()
+        && arena.queue.store().status().await.unwrap().ends_aside == 0
+}
+
+/// A queue that is paused until the server has aborted.
+const PAUSED: &str = "paused";
+const IN_PAUSED: usize = 5;
+
+/// One place at which a server aborts.
+#[derive(Clone, Copy)]
+struct Case {
+    step: &'static str,
+    side: Side,
+    /// The call whose request or answer is lost before: only then the step is reached.
+    lost: Option<(&'static str, Side)>,
+}
+
+impl Case {
+    fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for (step, _) in STEPS {
+            let call = match *step {
+                "added" => Some("add"),
+                "claimed" => Some("claim"),
+                _ => None,
+            };
+            for side in Side::ALL {
+                match call {
+                    Some(call) => {
+                        all.extend(Side::ALL.map(|lost| Self { step, side, lost: Some((call, lost)) }));
+                    }
+                    None => all.push(Self { step, side, lost: None }),
+                }
+            }
+        }
+        all
+    }
+
+    /// As `TASKYARD_FAILPOINT` names it.
+    fn point(self) -> String {
+        let count = match (self.step, self.side) {
+            // The first time there is nothing to do yet.
+            ("regroup", Side::Before) => 2,
+            ("claims_held", Side::Before) => 3,
+            _ => 1,
+        };
+        format!("{}.{}:{count}", self.step, self.side)
+    }
+
+    fn environment(self) -> Vec<(&'static str, String)> {
+        let mut environment = vec![("TASKYARD_FAILPOINT", self.point())];
+        environment.extend(self.lost.map(|(call, side)| ("TASKYARD_LOSE", format!("{call}.{side}"))));
+        let steps = match self.step {
+            // Without the spare tasks, whose kind it refuses.
+            "regroup" => &[][..],
+            "prune" => &["FAULTS_STEPS", "FAULTS_PRUNE"],
+            "end_set_aside" | "end_aside_settled" => &["FAULTS_STEPS", "FAULTS_ASIDE"],
+            _ => &["FAULTS_STEPS"],
+        };
+        environment.extend(steps.iter().map(|name| (*name, "1".to_owned())));
+        environment
+    }
+}
+
+/// Brings the database to where the step is reached.
+async fn prepare(arena: &Arena, step: &str) {
+    match step {
+        "rescue" => {
+            let mut dead = arena.start_server();
+            arena.until_in_flight(dead.id(), 5).await;
+            dead.kill();
+        }
+        "unpark" => {
+            // A server without the spare tasks parks them and leaves.
+            let mut older = arena.start_server();
+            let parked = async {
+                while arena.queue.store().parked(Runtime::Rust).await.unwrap().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(BOUND, parked).await.unwrap();
+            older.signal(SIGTERM);
+            arena.until_exited(&mut older).await;
+        }
+        "regroup" => {
+            // Not claimed, so they stand where their kind is no longer to stand once it was refused.
+            arena.queue.pause_queue(PAUSED).await.unwrap();
+            let calls = (0..IN_PAUSED as u64).map(|number| spare(number).queue(PAUSED));
+            arena.queue.add_tasks(calls).await.unwrap();
+        }
+        "end_set_aside" => arena.refuse_ends("talk"),
+        "end_aside_settled" => {
+            arena.refuse_ends("talk");
+            let mut older = arena.start_server_with(&[("FAULTS_STEPS", "1"), ("FAULTS_ASIDE", "1")]);
+            let aside = async {
+                while arena.queue.store().ends_aside(None, None, 1).await.unwrap().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(BOUND, aside).await.unwrap();
+            older.signal(SIGTERM);
+            arena.until_exited(&mut older).await;
+            arena.accept_ends();
+        }
+        _ => {}
+    }
+}
+
+/// Claims a task for a server that knows nothing of it, as if a crash of the database had forgotten its end. No server runs
+/// tasks of Python here. `None` if the server's lease is over.
+async fn claim_for(arena: &Arena, server: &ServerProcess) -> Option<TaskId> {
+    let store = arena.queue.store();
+    let task = arena.queue.add(Call::<()>::new("app::of_python", &()).runtime(Runtime::Python)).await.unwrap();
+    let servers = store.servers().await.unwrap();
+    let request = ClaimRequest {
+        server: servers.iter().find(|row| row.pid == server.id()).unwrap().id,
+        claim: ClaimId::generate(),
+        runtime: Runtime::Python,
+        queues: None,
+        limit: 1,
+        alone: false,
+        place: None,
+    };
+    let claimed = store.claim(&request).await.unwrap().tasks.len();
+    if claimed == 0 {
+        arena.queue.cancel(&[task.id()]).await.unwrap();
+    }
+    (claimed > 0).then_some(task.id())
+}
+
+/// Waits until a task that [`claim_for`] claimed is free again, having lost one attempt, and cancels it.
+async fn until_freed(arena: &Arena, task: TaskId) {
+    let freed = async {
+        loop {
+            let record = arena.queue.store().get(&[task]).await.unwrap().remove(0).unwrap();
+            if record.state == TaskState::Enqueued {
+                return record;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let record = tokio::time::timeout(BOUND, freed).await.expect("it is freed");
+    assert_eq!((record.attempt, record.lost), (1, 1), "{record:?}");
+    arena.queue.cancel(&[task]).await.unwrap();
 }
 
 async fn until_aborted(case: &str, victim: &mut ServerProcess) {
@@ -57,46 +205,39 @@ async fn until_aborted(case: &str, victim: &mut ServerProcess) {
     assert_eq!(status.signal(), Some(SIGABRT), "{case}: {status:?}");
 }
 
-async fn abort_at(mut arena: Arena, backend: &str, step: &str, side: Side) {
-    let point = format!("{step}.{side}");
-    let case = format!("{point} on {backend}");
-    // What is beyond the inline bound is left to the step itself.
+async fn abort_at(mut arena: Arena, backend: &str, at: Case) {
+    let Case { step, side, lost } = at;
+    let lost = lost.map_or_else(String::new, |(call, side)| format!(" after {call}.{side} was lost"));
+    let case = format!("{}{lost} on {backend}", at.point());
+    // A cascade beyond the inline bound is left to the step itself.
     let children = if step == "cascade" { CASCADE_INLINE_MAX as u64 + 200 } else { 20 };
     // Where bodies are to be seen in flight, some take long enough for that, however late this looks.
     let slow = if matches!(step, "rescue" | "server_leave") { 10 } else { 0 };
     add_work(&mut arena, children, slow).await;
+    prepare(&arena, step).await;
+    let environment = at.environment();
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (mut victim, _) = arena.spawn_server(&environment);
+    let mut unheld = None;
     match step {
-        "rescue" => {
-            let mut dead = arena.start_server();
-            arena.until_in_flight(dead.id(), 5).await;
-            dead.kill();
+        "server_leave" => {
+            arena.until_in_flight(victim.id(), 5).await;
+            victim.signal(SIGTERM);
         }
-        "unpark" => {
-            // It does not know the spare tasks, and leaves.
-            let mut older = arena.start_server();
-            let parked = async {
-                while arena.queue.store().parked(taskyard::Runtime::Rust).await.unwrap().is_empty() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            };
-            tokio::time::timeout(BOUND, parked).await.unwrap();
-            older.signal(SIGTERM);
-            arena.until_exited(&mut older).await;
-        }
+        "claims_held" => unheld = claim_for(&arena, &victim).await,
         _ => {}
     }
-    let mut environment = vec![("TASKYARD_FAILPOINT", point.as_str()), ("FAULTS_STEPS", "1")];
-    if step == "prune" {
-        environment.push(("FAULTS_PRUNE", "1"));
-    }
-    let (mut victim, _) = arena.spawn_server(&environment);
-    if step == "server_leave" {
-        arena.until_in_flight(victim.id(), 5).await;
-        victim.signal(SIGTERM);
-    }
     until_aborted(&case, &mut victim).await;
+    match step {
+        "regroup" => arena.queue.resume_queue(PAUSED).await.unwrap(),
+        "end_set_aside" => arena.accept_ends(),
+        _ => {}
+    }
 
-    let mut successor = arena.start_server_with(&[("FAULTS_STEPS", "1")]);
+    let mut successor = arena.start_server_with(&[("FAULTS_STEPS", "1"), ("FAULTS_ASIDE", "1")]);
+    if let Some(task) = unheld {
+        until_freed(&arena, task).await;
+    }
     let started = Instant::now();
     // The schedule first: its last run is among what must have ended.
     while arena.queue.schedule("each second").await.unwrap().runs < 2 || !is_quiet(&arena).await {
@@ -108,14 +249,31 @@ async fn abort_at(mut arena: Arena, backend: &str, step: &str, side: Side) {
     verdict.assert_clean();
     let ended = TaskFilter { limit: 2_000, ..TaskFilter::default() };
     let records = arena.queue.store().list(&ended).await.unwrap();
-    let count = |kind: &str| records.iter().filter(|record| record.kind.ends_with(kind)).count();
-    let spawned = records.iter().filter(|record| record.tags.iter().any(|tag| tag == "spawned")).count();
-    assert_eq!((count("::spare"), count("::talk"), count("::spawn")), (3, 1, 1), "{case}");
+    let of = |kind: &'static str| records.iter().filter(move |record| record.kind.ends_with(kind));
+    let count = |kind| of(kind).count();
+    let tagged = |tag: &str| records.iter().filter(|record| record.tags.iter().any(|known| known == tag)).count();
+    let spares = if step == "regroup" { 3 + IN_PAUSED } else { 3 };
+    let counts = ["::spare", "::talk", "::spawn", "::steer"].map(count);
+    assert_eq!(counts, [spares, 1, 1, 1], "{case}");
+    let spawned = tagged("spawned");
     assert!(spawned >= 5 && spawned % 5 == 0, "{case}: {spawned} children were added, in batches of five");
-    assert_eq!(count("::noop") - spawned, 1 + children as usize + 5 + 2, "{case}");
+    assert_eq!(count("::noop") - spawned, 1 + children as usize + 5 + 2 + tagged("cancelled"), "{case}");
+    assert!(tagged("cancelled") == 1 || step == "prune", "{case}");
     for record in &records {
-        let expected = if record.kind.ends_with("::fail") { TaskState::Failed } else { TaskState::Done };
+        let is_cancelled = record.tags.iter().any(|tag| tag == "cancelled") || record.runtime == Runtime::Python;
+        let expected = match is_cancelled {
+            true => TaskState::Cancelled,
+            false if record.kind.ends_with("::fail") => TaskState::Failed,
+            false => TaskState::Done,
+        };
         assert_eq!(record.state, expected, "{case}: {record:?}");
+    }
+    for record in of("::fail") {
+        assert!(record.attempt >= 2, "{case}: it was not retried: {record:?}");
+    }
+    if step == "end_aside_settled" || step == "end_set_aside" && side == Side::After {
+        // No rescue freed it: its end stood aside.
+        assert!(of("::talk").all(|record| record.attempt == 1), "{case}: {:?}", of("::talk").collect::<Vec<_>>());
     }
     let runs = arena.queue.schedule_runs("each second", 100).await.unwrap();
     let times: HashSet<_> = runs.iter().map(|run| run.fire_at).collect();
@@ -126,16 +284,14 @@ async fn abort_at(mut arena: Arena, backend: &str, step: &str, side: Side) {
 /// Every step on both sides, some at a time.
 async fn abort_at_every_step(backend: &'static str) {
     let mut running = JoinSet::new();
-    for (step, _) in STEPS {
-        for side in Side::ALL {
-            if running.len() >= CONCURRENCY {
-                running.join_next().await.unwrap().unwrap();
-            }
-            running.spawn(async move {
-                let arena = if backend == "sqlite" { Arena::sqlite().await } else { Arena::postgres(shared()).await };
-                abort_at(arena, backend, step, side).await;
-            });
+    for case in Case::all() {
+        if running.len() >= CONCURRENCY {
+            running.join_next().await.unwrap().unwrap();
         }
+        running.spawn(async move {
+            let arena = if backend == "sqlite" { Arena::sqlite().await } else { Arena::postgres(shared()).await };
+            abort_at(arena, backend, case).await;
+        });
     }
     while let Some(ended) = running.join_next().await {
         ended.unwrap();
@@ -154,5 +310,8 @@ async fn a_server_that_aborts_at_any_step_loses_nothing_on_postgresql() {
 
 #[test]
 fn there_are_enough_steps() {
-    assert!(STEPS.len() * Side::ALL.len() >= 20);
+    let cases = Case::all();
+    assert!(cases.len() >= 50);
+    let is_lost = |call: &str| cases.iter().any(|case| case.lost.is_some_and(|(lost, _)| lost == call));
+    assert!(LOSSY.iter().all(|call| is_lost(call)));
 }

@@ -30,7 +30,7 @@ use self::write::{Batch, Group};
 use super::ClientConfig;
 use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
-use crate::{Error, Result, TaskId};
+use crate::{Error, Result, TaskId, failpoint};
 
 /// Tasks in one statement at most.
 const BATCH_MAX: usize = 10_000;
@@ -385,9 +385,19 @@ impl Writer {
         let ids: Vec<TaskId> = calls.iter().map(|(id, _)| meant(id)).collect();
         let replies = match verb {
             Verb::Withdraw => self.store.cancel(&ids).await,
-            Verb::Cancel(reason) => self.store.cancel_because(&ids, reason.as_deref()).await,
+            Verb::Cancel(reason) => {
+                failpoint!("cancel", Before);
+                let replies = self.store.cancel_because(&ids, reason.as_deref()).await;
+                failpoint!("cancel", After);
+                replies
+            }
             Verb::Stop => self.store.stop(&ids).await,
-            Verb::Retry => self.store.retry(&ids).await,
+            Verb::Retry => {
+                failpoint!("retry", Before);
+                let replies = self.store.retry(&ids).await;
+                failpoint!("retry", After);
+                replies
+            }
             Verb::Priority(priority) => self.store.set_priority(&ids, *priority).await,
         };
         let Some((verb, calls)) = self.calling.take() else { return };

@@ -238,9 +238,11 @@ async fn set_aside(state: &State, ended: Ended, written: &mut Written) {
         }
     }
     let reason = refusal.error.to_string();
+    failpoint!("end_set_aside", Before);
     let aside = state.store.end_set_aside(&ended.finish, &reason);
     match tokio::time::timeout(ANSWER_MAX, aside).await {
         Ok(Ok(WriteReply::Applied(_))) => {
+            failpoint!("end_set_aside", After);
             tracing::error!(task = %ended.finish.id, error = reason,
                 "the database takes the end of this task in no way; it is set aside, and tried again each minute");
             add(&mut written.by_claim, ended.claim, ended.finish.id);

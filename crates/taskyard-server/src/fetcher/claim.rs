@@ -54,7 +54,9 @@ impl Fetcher {
 
     async fn ask(&self, request: &ClaimRequest) -> Got {
         failpoint!("claim", Before);
-        let error = match tokio::time::timeout(ANSWER_MAX, self.state.store.claim(request)).await {
+        let took_some = |reply: &ClaimReply| !reply.tasks.is_empty();
+        let call = failpoint::lossy("claim", took_some, self.state.store.claim(request));
+        let error = match tokio::time::timeout(ANSWER_MAX, call).await {
             Ok(Ok(reply)) if reply.dead => return Got::Dead,
             Ok(Ok(reply)) => {
                 if !reply.tasks.is_empty() {
@@ -81,8 +83,10 @@ impl Fetcher {
                 () = backoff.pause() => {}
                 () = state.reached(Phase::Draining) => return Got::Nothing,
             }
+            failpoint!("claimed", Before);
             match tokio::time::timeout(ANSWER_MAX, state.store.claimed(request.server, request.claim)).await {
                 Ok(Ok(tasks)) if state.id() == request.server => {
+                    failpoint!("claimed", After);
                     return Got::Reply { claim: request.claim, reply: ClaimReply { tasks, ..ClaimReply::default() } };
                 }
                 // Claimed under an id that was declared dead since: the rescuer frees them.

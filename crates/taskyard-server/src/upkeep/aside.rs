@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use taskyard_core::failpoint;
 use taskyard_core::store::{EndAside, WriteReply};
 
 use crate::backoff::jittered;
@@ -46,8 +47,12 @@ async fn write(state: &State, end: &EndAside) {
             return;
         }
     };
+    failpoint!("end_aside_settled", Before);
     match state.store.end_aside_settled(id, token).await {
-        Ok(()) => tracing::info!(task = %id, ?reply, "an end that had been set aside was written"),
+        Ok(()) => {
+            failpoint!("end_aside_settled", After);
+            tracing::info!(task = %id, ?reply, "an end that had been set aside was written");
+        }
         Err(error) => tracing::warn!(task = %id, %error, "an end was written that still stands among those set aside"),
     }
 }

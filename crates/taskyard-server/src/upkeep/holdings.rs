@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use taskyard_core::failpoint;
 use taskyard_core::store::{Finish, Outcome, Signal};
 use taskyard_core::{ClaimId, Error, Failure, Result, ServerId, TaskId, Token};
 
@@ -80,6 +81,7 @@ impl Comparison {
         asked.dedup();
         let held: HashMap<ClaimId, HashSet<(TaskId, Token)>> =
             asked.iter().map(|claim| (*claim, state.claims.undecided(*claim).into_iter().collect())).collect();
+        failpoint!("claims_held", Before);
         let seen = tokio::time::timeout(ANSWER_MAX, state.store.claims_held(server, &asked, self.page))
             .await
             .map_err(|_| Error::Connection(format!("no answer within {} s", ANSWER_MAX.as_secs())))??;
@@ -132,6 +134,9 @@ fn settle(state: &State, confirmed: impl Iterator<Item = Suspect>) {
             Suspect::Unknown(_, id, token) => unknown.push(Signal { id, token, cancel: true }),
         }
     }
+    if lost.is_empty() && unknown.is_empty() {
+        return;
+    }
     if !lost.is_empty() {
         tracing::warn!(tasks = lost.len(), "the database has lost how tasks ended that ran here; they run again");
         state.engine.ends.append(&mut lost);
@@ -145,4 +150,5 @@ fn settle(state: &State, confirmed: impl Iterator<Item = Suspect>) {
             executor.signal(&unknown);
         }
     }
+    failpoint!("claims_held", After);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::exhaust;
 use crate::backoff::{Backoff, jittered};
 use crate::state::State;
+use taskyard_core::failpoint;
 use taskyard_core::store::StepReport;
 
 /// Time between steps while there are groups.
@@ -65,7 +66,11 @@ async fn step(state: &State) -> Option<usize> {
     }
     let groups = AtomicUsize::new(0);
     exhaust("regroup", || async {
+        failpoint!("regroup", Before);
         let report = state.store.regroup().await?;
+        if report.moved + report.parked > 0 {
+            failpoint!("regroup", After);
+        }
         groups.store(report.groups, Ordering::Relaxed);
         if report.parked > 0 {
             tracing::info!(tasks = report.parked, "parked tasks of kinds that no running server knows");

@@ -1,7 +1,8 @@
 //! A server of the ledger tasks, to be killed: `faults-server DATABASE LEDGERS`. Settings come from the environment.
 //!
 //! `FAULTS_STEPS` in the environment makes it reach every step of the protocol: it knows the spare tasks and has a hook on
-//! death. `FAULTS_PRUNE` makes it delete dead letters at once.
+//! death. `FAULTS_PRUNE` makes it delete dead letters at once. `FAULTS_ASIDE` makes it set ends aside soon that the database
+//! refuses, and try such ends often.
 //!
 //! It says `ready` on standard output and stops gracefully on SIGTERM, or when standard input ends.
 
@@ -33,6 +34,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if wants("FAULTS_PRUNE") {
         config.retention.failed = Duration::ZERO;
         config.prune_every = Duration::from_millis(200);
+    }
+    if wants("FAULTS_ASIDE") {
+        config.refused_end_max = Duration::from_millis(200);
     }
     let server = queue.serve_with(config).await?;
     println!("ready");

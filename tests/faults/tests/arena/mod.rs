@@ -13,6 +13,7 @@ use taskyard::{TaskId, TaskRef, TaskState, Taskyard};
 use taskyard_faults::checker::{self, Verdict};
 use taskyard_faults::ledger::{Event, Ledger, read_all};
 use taskyard_faults::tasks::{Proof, work};
+use taskyard_testkit::postgres::shared;
 
 /// Short leases, so that a minute shows what production shows in ten.
 pub const LEASE: Duration = Duration::from_secs(2);
@@ -117,6 +118,39 @@ impl Arena {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         (ServerProcess(child), line)
+    }
+
+    /// From here on the database refuses every end of a task of this function.
+    pub fn refuse_ends(&self, function: &str) {
+        let rows = format!("old.state = 2 and new.state <> 2 and old.kind like '%::{function}'");
+        if self.database.starts_with("postgres") {
+            let sql = format!(
+                "create function public.refuse() returns trigger language plpgsql as $$
+                 begin if {rows} then raise 'not this one'; end if; return new; end $$;
+                 create trigger refuse before update on taskyard.task for each row execute function public.refuse()"
+            );
+            shared().psql_in(&self.database, &sql);
+        } else {
+            self.run_on_file(&format!(
+                "create trigger refuse before update on ty_task when {rows}
+                 begin select raise(abort, 'not this one'); end"
+            ));
+        }
+    }
+
+    /// Ends what [`Arena::refuse_ends`] began.
+    pub fn accept_ends(&self) {
+        if self.database.starts_with("postgres") {
+            shared().psql_in(&self.database, "drop trigger refuse on taskyard.task");
+        } else {
+            self.run_on_file("drop trigger refuse");
+        }
+    }
+
+    fn run_on_file(&self, sql: &str) {
+        let file = rusqlite::Connection::open(&self.database).unwrap();
+        file.busy_timeout(Duration::from_secs(30)).unwrap();
+        file.execute_batch(sql).unwrap();
     }
 
     /// Adds ledgered tasks in groups, each acknowledged before it is written down as added, and observes their ends.

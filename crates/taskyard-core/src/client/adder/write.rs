@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use super::aside::{Claims, Place, is_plain};
 use super::*;
+use crate::AdditionId;
 use crate::store::AddRequest;
-use crate::{AdditionId, failpoint};
 
 /// The longest pause between two tries while the database is away.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -380,7 +380,7 @@ impl Write<'_> {
         let request = AddRequest::new(batch);
         *self.addition = Some(request.id);
         failpoint!("add", Before);
-        let added = self.store.add_batch_within(request, lock_wait).await;
+        let added = failpoint::lossy("add", |_| true, self.store.add_batch_within(request, lock_wait)).await;
         failpoint!("add", After);
         let added = match added {
             Ok(added) => Ok(added),
@@ -428,8 +428,12 @@ impl Write<'_> {
                 return Err(give_up(batch, error));
             }
             let ids: Vec<TaskId> = left.iter().map(|task| task.id).collect();
+            failpoint!("added", Before);
             let stored = match self.store.added(addition, &ids).await {
-                Ok(stored) => stored,
+                Ok(stored) => {
+                    failpoint!("added", After);
+                    stored
+                }
                 Err(again) if again.is_transient() => {
                     self.pause(&again, batch, &mut pause).await?;
                     // That was why the try failed.
