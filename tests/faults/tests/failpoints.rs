@@ -275,6 +275,10 @@ async fn abort_at(mut arena: Arena, backend: &str, at: Case) {
         // No rescue freed it: its end stood aside.
         assert!(of("::talk").all(|record| record.attempt == 1), "{case}: {:?}", of("::talk").collect::<Vec<_>>());
     }
+    if step == "record" {
+        let talk = of("::talk").next().unwrap();
+        assert!(!arena.queue.store().logs(talk.id, 0, 1).await.unwrap().is_empty(), "{case}: it logged nothing");
+    }
     let runs = arena.queue.schedule_runs("each second", 100).await.unwrap();
     let times: HashSet<_> = runs.iter().map(|run| run.fire_at).collect();
     assert_eq!(times.len(), runs.len(), "{case}: a time was decided twice: {runs:?}");

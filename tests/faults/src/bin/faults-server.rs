@@ -12,9 +12,14 @@ use taskyard::Taskyard;
 use taskyard::settings::{Layer, Settings};
 use taskyard_faults::tasks::{DATABASE, LEDGER_DIRECTORY, SPARE_TASKS};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::registry().with(taskyard::TaskLogLayer::new().with_filter(LevelFilter::INFO)).init();
     let mut arguments = std::env::args().skip(1);
     let (Some(database), Some(ledgers)) = (arguments.next(), arguments.next()) else {
         return Err("usage: faults-server DATABASE LEDGERS".into());
