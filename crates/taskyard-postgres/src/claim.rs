@@ -3,6 +3,7 @@
 //! A claim that meets a task which another transaction holds locked fails as a whole, after a second; from then on, claims pass
 //! over what is locked, which costs a look at each task's row, for as long as there is such a task.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taskyard_core::store::{ClaimPlace, ClaimReply, ClaimRequest, Claimed, ClaimsHeld, Finish, Outcome};
@@ -29,22 +30,56 @@ const PASSED_OVER: i32 = 256;
 /// After a claim met a lock, how long claims pass over what is locked; as long again after each that passed something over.
 const AROUND_LOCKS: Duration = Duration::from_secs(10);
 
+/// After so many claims in a row that failed, the tasks are looked at that they would have taken.
+const CLAIMS_FAILED_MAX: u32 = 3;
+
 /// Tokens that a claim brings, 64 KiB of them; the database makes the others.
 const TOKENS_MAX: usize = 4_096;
 
 /// Claims tasks.
 pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<ClaimReply> {
-    if store.claims_around_locks() {
-        return run(store, request, AROUND).await;
-    }
-    match run(store, request, FLAT).await {
+    let sql = if store.claims_around_locks() { AROUND } else { FLAT };
+    match run(store, request, sql).await {
         // Nothing was claimed: it may be tried again under the same id.
-        Err(Error::Locked(_)) => {
+        Err(Error::Locked(_)) if sql == FLAT => {
             store.claim_around_locks(AROUND_LOCKS);
             run(store, request, AROUND).await
         }
-        answer => answer,
+        // The database has answered, so nothing was claimed.
+        Err(error) if !error.is_transient() && postpone_refused(store, request).await? => {
+            tracing::warn!(%error, "the database refuses to start some tasks; they wait for a minute");
+            run(store, request, sql).await
+        }
+        Err(error) => {
+            // A trigger may raise a code of a database that is away, too. If it is, this fails as well.
+            if store.claims_failed.fetch_add(1, Ordering::Relaxed) >= CLAIMS_FAILED_MAX {
+                let _ = postpone_refused(store, request).await;
+            }
+            Err(error)
+        }
+        Ok(reply) => {
+            store.claims_failed.store(0, Ordering::Relaxed);
+            Ok(reply)
+        }
     }
+}
+
+/// Whether the start of some tasks that a claim would have taken is refused; they wait for a minute then.
+async fn postpone_refused(store: &Inner, request: &ClaimRequest) -> Result<bool> {
+    const SQL: &str = "SELECT taskyard.claim_refused($1, $2, $3)";
+    let rows = store
+        .pool
+        .query(
+            Role::Claim,
+            SQL,
+            &[
+                (&request.server.0, Type::UUID),
+                (&request.runtime.code(), Type::INT2),
+                (&request.queues, Type::TEXT_ARRAY),
+            ],
+        )
+        .await?;
+    Ok(rows.first().map_or(Ok(0), |row| get::<i32>(row, 0))? > 0)
 }
 
 const FLAT: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, flags, \

@@ -67,6 +67,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/queue/set_ageing.sql"),
     include_str!("sql/queue/age.sql"),
     include_str!("sql/task/each.sql"),
+    include_str!("sql/claim/refused.sql"),
     include_str!("sql/task/promote.sql"),
     include_str!("sql/task/finals.sql"),
     include_str!("sql/task/status.sql"),

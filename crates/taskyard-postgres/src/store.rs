@@ -1,6 +1,6 @@
 //! [`PostgresStore`]: the seam, each method handed to the file of its subject.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ pub(crate) struct Inner {
     pub strays: Mutex<Option<Instant>>,
     /// Until then claims pass over what is locked.
     around_locks: Mutex<Option<Instant>>,
+    /// Claims that have failed since the last one that did not.
+    pub claims_failed: AtomicU32,
     background: Mutex<Vec<AbortHandle>>,
 }
 
@@ -69,6 +71,7 @@ impl Inner {
             turned: Mutex::new(None),
             strays: Mutex::new(None),
             around_locks: Mutex::new(None),
+            claims_failed: AtomicU32::new(0),
             background: Mutex::new(Vec::new()),
         }
     }

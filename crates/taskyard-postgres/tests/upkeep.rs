@@ -46,6 +46,21 @@ macro_rules! until {
     };
 }
 
+/// Takes a step of upkeep again and again until a refusal is shown.
+macro_rules! until_shown {
+    ($store:expr, $text:expr, $step:expr) => {
+        for attempt in 0.. {
+            $step.await.unwrap();
+            let shown = $store.status().await.unwrap().upkeep_refused;
+            if shown.as_ref().is_some_and(|shown| shown.contains($text)) {
+                break;
+            }
+            assert!(attempt < 600, "after {attempt} steps: {shown:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+}
+
 async fn added(store: &PostgresStore, batch: Vec<NewTask>) -> Vec<TaskId> {
     store.add(&batch).await.unwrap().into_iter().map(|added| added.id).collect()
 }
@@ -219,8 +234,7 @@ async fn a_refused_start_expiry_or_removal_stops_no_other_and_is_shown() {
         until!(store, &started, Some(TaskState::Enqueued), store.promote());
         until!(store, &expired, Some(TaskState::Cancelled), store.promote());
         assert_eq!(states(&store, &bad).await, [Some(TaskState::Waiting), Some(TaskState::Enqueued)], "{code}");
-        let shown = store.status().await.unwrap().upkeep_refused.unwrap();
-        assert!(shown.contains("not this one"), "{shown}");
+        until_shown!(store, "not this one", store.promote());
     }
 }
 
@@ -241,7 +255,7 @@ async fn a_task_that_a_foreign_key_keeps_stops_no_removal() {
     let retention = Retention { done: Duration::ZERO, failed: Duration::ZERO, ..Retention::default() };
     until!(store, &free, None, store.prune(&retention));
     assert_eq!(states(&store, &ids[11..12]).await, [Some(TaskState::Done)]);
-    assert!(store.status().await.unwrap().upkeep_refused.unwrap().contains("orders"));
+    until_shown!(store, "orders", store.prune(&retention));
     // Those with auto-remove, whose minute is over.
     shared().psql_in(
         &url,
@@ -256,4 +270,48 @@ async fn a_task_that_a_foreign_key_keeps_stops_no_removal() {
     until!(store, &started[1..], Some(TaskState::Cancelled), store.promote());
     shared().psql_in(&url, "DROP TABLE public.orders; UPDATE taskyard.deadline SET at = now()");
     until!(store, &ids, None, store.promote());
+}
+
+/// A constraint or a trigger of the application that forbids to start a task, or to change it at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_start_of_an_attempt_stops_no_other_claim_and_is_shown() {
+    for (timing, what, code) in [
+        ("", "new.state = 2 AND ", "P0001"),
+        ("", "", "23514"),
+        ("", "new.state = 2 AND ", "57P01"),
+        ("DEFERRABLE INITIALLY DEFERRED", "new.state = 2 AND ", "08006"),
+        ("DEFERRABLE INITIALLY DEFERRED", "", "P0001"),
+    ] {
+        let (store, url) = yard::fresh_with_address().await;
+        let ids = added(&store, tasks(10)).await;
+        let bad = [ids[0], ids[5]];
+        let sql = format!(
+            "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 RAISE EXCEPTION 'not this one' USING ERRCODE = '{code}';
+             END $$;
+             CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON taskyard.task {timing} FOR EACH ROW
+                 WHEN ({what}new.id IN ('{}', '{}')) EXECUTE FUNCTION public.refuse()",
+            bad[0], bad[1]
+        );
+        shared().psql_in(&url, &sql);
+        let host = server();
+        store.server_enter(&host).await.unwrap();
+        let mut claimed = store.claim(&request(host.id, 10)).await;
+        for _ in 0..5 {
+            if claimed.is_err() {
+                claimed = store.claim(&request(host.id, 10)).await;
+            }
+        }
+        assert_eq!(claimed.unwrap().tasks.len(), 8, "{timing} {what} {code}");
+        assert!(store.claim(&request(host.id, 10)).await.unwrap().tasks.is_empty());
+        until_shown!(store, "not this one", store.promote());
+        // Once nothing is in its way it runs.
+        shared().psql_in(&url, "DROP TRIGGER refuse ON taskyard.task; UPDATE taskyard.waiting SET run_at = now()");
+        store.promote().await.unwrap();
+        store.compare_ranges(None, 100, true).await.unwrap();
+        let again: Vec<TaskId> =
+            store.claim(&request(host.id, 10)).await.unwrap().tasks.iter().map(|task| task.id).collect();
+        assert_eq!(again, bad, "{timing} {what} {code}");
+        assert!(store.claim(&request(host.id, 10)).await.unwrap().tasks.is_empty());
+    }
 }
