@@ -41,8 +41,11 @@ impl Place {
     pub fn prepare(&self) -> Result<()> {
         if self.is_default_database {
             let directory = self.root.own_directory()?;
-            project::make_private(&directory)
-                .map_err(|error| Error::File { path: directory.display().to_string(), why: error.to_string() })?;
+            project::make_private(&directory).map_err(|error| Error::File {
+                path: directory.display().to_string(),
+                why: error.to_string(),
+                lost: false,
+            })?;
         }
         Ok(())
     }

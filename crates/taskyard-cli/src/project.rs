@@ -131,7 +131,7 @@ pub(crate) fn make_private(directory: &Path) -> io::Result<()> {
 
 /// What the system says about a path, as the error that carries the right exit code and hint.
 pub(crate) fn file_error(path: &Path, error: &io::Error) -> Failure {
-    Error::File { path: path.display().to_string(), why: plain(error) }.into()
+    Error::File { path: path.display().to_string(), why: plain(error), lost: false }.into()
 }
 
 /// The system's words without its number.

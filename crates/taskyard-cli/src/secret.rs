@@ -91,7 +91,7 @@ impl Keys for ProjectKeys {
 }
 
 fn file_error(path: &Path, error: &io::Error) -> Error {
-    Error::File { path: path.display().to_string(), why: project::plain(error) }
+    Error::File { path: path.display().to_string(), why: project::plain(error), lost: false }
 }
 
 #[cfg(test)]

@@ -52,7 +52,11 @@ impl From<Distrust> for Failure {
 /// For callers whose errors have no hints of their own.
 impl From<Distrust> for Error {
     fn from(distrust: Distrust) -> Self {
-        Self::File { path: distrust.path.display().to_string(), why: format!("{}; {}", distrust.why, distrust.hint()) }
+        Self::File {
+            path: distrust.path.display().to_string(),
+            why: format!("{}; {}", distrust.why, distrust.hint()),
+            lost: false,
+        }
     }
 }
 

@@ -183,6 +183,9 @@ pub enum Error {
         path: String,
         /// What the system says.
         why: String,
+        /// Whether the file was lost while it was open (deleted, moved, replaced, overwritten): nothing reads or writes it
+        /// again through the process that had it open.
+        lost: bool,
     },
     /// The file is damaged or is no database; it was left as it is.
     #[error("{path} is damaged or is not a Taskyard database: {why}")]
@@ -242,6 +245,14 @@ impl Error {
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         self.row().2
+    }
+
+    /// Whether every later call on the same store fails, too, until the store is opened anew: it was closed, or its file is
+    /// lost. Everything that repeats calls ends on such an error. Other errors that are not transient may end when a person
+    /// puts the database in order (a missing right, a missing schema).
+    #[must_use]
+    pub const fn is_permanent(&self) -> bool {
+        matches!(self, Self::File { lost: true, .. } | Self::ShutDown(_))
     }
 
     /// Whether the value is at fault and not the database: the same value is refused however long one waits. Only such
@@ -354,6 +365,12 @@ impl Error {
                 Some("try again; if it stays so, look for a transaction that is left open (pg_stat_activity)"),
             ),
             Self::Refused(_) => ("refused", 3, false, Some("check the user, the password and the role's rights")),
+            Self::File { lost: true, .. } => (
+                "file",
+                3,
+                false,
+                Some("put the files in order, then start every process that had the file open again"),
+            ),
             Self::File { .. } => ("file", 3, false, Some("check that the directory exists and may be written")),
             Self::CorruptFile { .. } => (
                 "corrupt_file",

@@ -110,7 +110,7 @@ use crate::schedule::{DueSchedule, NewSchedule, OnConflict, ScheduleLook, Schedu
 use crate::state::Runtime;
 use crate::task::{Attempt, NewTask, StoredLogLine, TaskRecord};
 use crate::wake::Bells;
-use crate::{AdditionId, ClaimId, Rate, Result, ServerId, TaskId, Timestamp, Token};
+use crate::{AdditionId, ClaimId, Error, Rate, Result, ServerId, TaskId, Timestamp, Token};
 
 /// Edges applied inside the finishing transaction; beyond that a cascade row carries on.
 pub const CASCADE_INLINE_MAX: usize = 1_000;
@@ -147,6 +147,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// Whether another process's commits ring the bells now; while not, whoever waits must poll more often.
     fn hears_others(&self) -> bool;
+
+    /// Why this store can never be used again, once that is so: its file is not the one that was opened
+    /// ([`crate::Error::is_permanent`]). Costs a look at the file's name at most, so that a wait that is open, or a server at
+    /// rest, may ask every second.
+    fn lost(&self) -> Option<Error> {
+        None
+    }
 
     // ── schema and clock ─────────────────────────────────────────────────────────────────────────────────────────
 

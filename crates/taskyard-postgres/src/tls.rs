@@ -43,7 +43,7 @@ pub(crate) fn connector(address: &Address) -> Result<MakeRustlsConnect> {
 fn roots(address: &Address) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     if let Roots::File(path) = &address.roots {
-        let file = |why: String| Error::File { path: path.clone(), why };
+        let file = |why: String| Error::File { path: path.clone(), why, lost: false };
         for certificate in CertificateDer::pem_file_iter(path).map_err(|error| file(error.to_string()))? {
             let certificate = certificate.map_err(|error| file(error.to_string()))?;
             store.add(certificate).map_err(|error| file(error.to_string()))?;

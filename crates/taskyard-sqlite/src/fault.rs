@@ -85,7 +85,7 @@ impl Place {
             Some(ErrorCode::SystemIoFailure) if self.is_full() => Error::Full(format!("{path}: {why}")),
             Some(
                 ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::SystemIoFailure,
-            ) => Error::File { path, why },
+            ) => Error::File { path, why, lost: false },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Error::Connection(format!("{path} is locked by another program for longer than 30 s"))
             }

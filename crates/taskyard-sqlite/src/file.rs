@@ -196,7 +196,7 @@ fn refuse_network(_path: &Path, _directory: &Path) -> Result<()> {
 
 /// An error that names a path.
 pub(crate) fn file_error(path: &Path, why: &str) -> Error {
-    Error::File { path: path.display().to_string(), why: why.into() }
+    Error::File { path: path.display().to_string(), why: why.into(), lost: false }
 }
 
 #[cfg(test)]

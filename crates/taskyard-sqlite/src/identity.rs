@@ -198,11 +198,13 @@ impl OpenedFile {
 
     /// Notes that the store has lost a file of its database.
     fn lost(&self, path: &Path) -> Error {
-        let error = file_error(
-            path,
-            "it was moved, deleted or replaced, cut short or overwritten, while it was open; nothing more is stored through this \
-             process: put the files in order and start it again",
-        );
+        let error = Error::File {
+            path: path.display().to_string(),
+            why: "it was moved, deleted or replaced, cut short or overwritten, while it was open; nothing more is stored through \
+                  this process: put the files in order and start it again"
+                .into(),
+            lost: true,
+        };
         self.gone.get_or_init(|| {
             tracing::error!(
                 path = %path.display(),

@@ -27,6 +27,7 @@ pub struct SqliteStore {
     options: Options,
     bells: Arc<Bells>,
     wake: Arc<Mutex<Option<Wake>>>,
+    file: Arc<OpenedFile>,
     writer: WriterHandle,
     readers: Readers,
 }
@@ -61,8 +62,8 @@ impl SqliteStore {
         let path = located.path.clone();
         let file = Arc::new(OpenedFile::new(located));
         let writer = writer::start(Arc::clone(&file), Arc::clone(&bells), Arc::clone(&wake))?;
-        let readers = Readers::new(file);
-        let store = Self { path, options, bells, wake, writer, readers };
+        let readers = Readers::new(Arc::clone(&file));
+        let store = Self { path, options, bells, wake, file, writer, readers };
         let check = store.writer.chore(|writer| {
             let checked = writer.open(false).and_then(|()| writer.prepare());
             checked.map_err(|fault| writer.place.error(fault))
@@ -104,6 +105,10 @@ impl Store for SqliteStore {
 
     fn hears_others(&self) -> bool {
         self.wake.lock().is_ok_and(|wake| wake.as_ref().is_some_and(Wake::hears))
+    }
+
+    fn lost(&self) -> Option<Error> {
+        self.file.check(None).err().map(|gone| gone.error).filter(Error::is_permanent)
     }
 
     async fn migrate(&self) -> Result<MigrationReport> {

@@ -5,6 +5,9 @@
 //! will never end.
 //!
 //! A wait that is dropped takes its entry with it, at once.
+//!
+//! While the database is away, waits go on. A store that is lost for good ends them within a second; an error that is not
+//! transient (a missing right or schema, a row that cannot be read) ends those that meet it for [`REFUSED_MAX`].
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -23,6 +26,10 @@ use crate::{Error, Result, TaskId};
 const LOOK_MAX: usize = 1_000;
 /// The least time between two looks: rings that come faster are one.
 const LOOK_GAP: Duration = Duration::from_millis(2);
+/// The time between two checks whether the store is lost.
+const LOST_EVERY: Duration = Duration::from_secs(1);
+/// An error that is not transient ends waits once it has lasted this long: a restore may be on its way.
+const REFUSED_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Board {
@@ -120,6 +127,8 @@ impl Waiter {
         let mut finished = self.store.bells().finished.listen();
         let mut pause = Duration::from_millis(50);
         let mut checked = tokio::time::Instant::now();
+        // Since when looks meet an error that is not transient.
+        let mut refused: Option<tokio::time::Instant> = None;
         loop {
             let rang = finished.take();
             let looked = tokio::time::Instant::now();
@@ -129,7 +138,7 @@ impl Waiter {
             };
             // A store that rings all the time is never polled, and may lose a task all the same.
             let checks = looked.duration_since(checked) >= poll;
-            let ids: Vec<TaskId> = {
+            let (ids, all): (Vec<TaskId>, bool) = {
                 let mut board = self.lock();
                 if board.waiting.is_empty() {
                     board.fresh = HashSet::new();
@@ -140,20 +149,27 @@ impl Waiter {
                 let fresh = std::mem::take(&mut board.fresh);
                 // Nothing rang and nobody is new: this is the poll, which looks for all.
                 let all = rang || checks || fresh.is_empty();
-                if all { board.waiting.keys().copied().collect() } else { fresh.into_iter().collect() }
+                (if all { board.waiting.keys().copied().collect() } else { fresh.into_iter().collect() }, all)
             };
             if let Err(error) = self.look(&ids, checks).await {
-                if matches!(error, Error::ShutDown(_)) {
+                if error.is_permanent() {
                     ids.iter().for_each(|id| self.answer(*id, &Err(error.clone())));
                     continue;
                 }
                 tracing::debug!(%error, "cannot look for finished tasks; trying again");
+                if !error.is_transient() {
+                    let since = *refused.get_or_insert(looked);
+                    self.look_apart(&ids, looked.duration_since(since) >= REFUSED_MAX).await;
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(2));
                 finished = self.store.bells().finished.listen();
                 continue;
             }
             pause = Duration::from_millis(50);
+            if all {
+                refused = None;
+            }
             if checks {
                 checked = looked;
             }
@@ -161,6 +177,26 @@ impl Waiter {
                 () = self.asked.notified() => {}
                 () = async { finished.clone().heard().await; tokio::time::sleep_until(looked + LOOK_GAP).await } => {}
                 () = tokio::time::sleep(poll) => {}
+                () = self.lost() => {}
+            }
+        }
+    }
+
+    /// Returns once the store is lost.
+    async fn lost(&self) {
+        while self.store.lost().is_none() {
+            tokio::time::sleep(LOST_EVERY).await;
+        }
+    }
+
+    /// Looks for each task by itself, so that one that cannot be read holds up no other. With `ends`, an error that is not
+    /// transient ends the waits for that task.
+    async fn look_apart(&self, ids: &[TaskId], ends: bool) {
+        for id in ids {
+            match self.look(&[*id], true).await {
+                Err(error) if error.is_transient() || error.is_permanent() => return,
+                Err(error) if ends => self.answer(*id, &Err(error)),
+                _ => {}
             }
         }
     }

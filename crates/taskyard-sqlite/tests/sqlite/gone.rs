@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use taskyard_core::{Error, Store, TaskId};
+use taskyard_core::client::{Call, ClientConfig};
+use taskyard_core::{Client, Error, Store, TaskId, TaskRef};
 use taskyard_sqlite::SqliteStore;
 
 use crate::child;
-use crate::place::{Place, add, task};
+use crate::place::{Place, add, task, until};
 
 /// Nanoseconds of the clock that all processes of a host share.
 pub fn nanos() -> u128 {
@@ -173,4 +174,71 @@ async fn every_call_is_refused_from_then_on() {
     assert_refused("a read", store.get(&[id]).await.err());
     store.close().await;
     assert!(place.store().await.get(&[id]).await.unwrap()[0].is_some());
+}
+
+/// A client on a store whose own polling is far too seldom to notice anything.
+fn client(store: &std::sync::Arc<SqliteStore>) -> Client {
+    let seldom = Duration::from_secs(3_600);
+    Client::new(store.clone(), ClientConfig { poll: seldom, fallback_poll: seldom, ..ClientConfig::default() })
+}
+
+/// Begins a wait for a task by its reference and one by its id, meddles with the files, and returns how both ended.
+async fn wait_through(place: &Place, meddling: impl FnOnce()) -> [Error; 2] {
+    let store = place.store().await;
+    let client = client(&store);
+    let added: TaskRef<()> = client.add(Call::new("test::body", &())).await.unwrap();
+    let known: TaskRef<()> = client.get(added.id());
+    let waits = [added, known].map(|task| tokio::spawn(async move { task.wait().await.unwrap_err() }));
+    until("both wait", async || client.open_waits() == 2).await;
+    meddling();
+    let began = Instant::now();
+    let [first, second] = waits;
+    let errors = [first.await.unwrap(), second.await.unwrap()];
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert_eq!(client.open_waits(), 0);
+    errors
+}
+
+#[tokio::test]
+async fn a_wait_that_began_before_ends() {
+    let deleted = Place::new();
+    let moved = Place::new();
+    let (replaced, other) = (Place::new(), Place::new());
+    other.store().await.close().await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), async {
+        tokio::join!(
+            wait_through(&deleted, || std::fs::remove_file(deleted.file()).unwrap()),
+            wait_through(&moved, || std::fs::rename(moved.file(), moved.directory.path().join("elsewhere.db"))
+                .unwrap()),
+            wait_through(&replaced, || std::fs::rename(other.file(), replaced.file()).unwrap()),
+        )
+    });
+    let (deleted, moved, replaced) = ended.await.expect("the waits end");
+    for error in [deleted, moved, replaced].into_iter().flatten() {
+        assert!(matches!(&error, Error::File { lost: true, .. }) && error.is_permanent(), "{error:?}");
+        assert!(error.hint().unwrap().contains("start every process"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_an_error_that_does_not_pass() {
+    let place = Place::new();
+    let store = place.store().await;
+    let client = client(&store);
+    client.configure(|config| {
+        (config.poll, config.fallback_poll) = (Duration::from_millis(50), Duration::from_millis(50))
+    });
+    let task: TaskRef<()> = client.add(Call::new("test::body", &())).await.unwrap();
+    let wait = tokio::spawn(async move { task.wait().await.unwrap_err() });
+    until("it waits", async || client.open_waits() == 1).await;
+    // A table that is missing for a moment does not end it.
+    let raw = place.raw();
+    raw.execute_batch("alter table ty_task rename to away").unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    raw.execute_batch("alter table away rename to ty_task").unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!wait.is_finished());
+    raw.execute_batch("alter table ty_task rename to away").unwrap();
+    let error = tokio::time::timeout(Duration::from_secs(60), wait).await.expect("the wait ends").unwrap();
+    assert!(!error.is_transient() && !error.is_permanent(), "{error:?}");
 }

@@ -41,7 +41,7 @@ async fn only_the_owner_can_read_the_files() {
 async fn a_missing_directory_is_named() {
     let place = Place::new();
     let path = place.directory.path().join("not/there/queue.db");
-    let Err(Error::File { path: named, why }) = SqliteStore::open(&path).await else { panic!("refused") };
+    let Err(Error::File { path: named, why, lost: false }) = SqliteStore::open(&path).await else { panic!("refused") };
     assert!(named.ends_with("not/there"), "{named}");
     assert!(why.contains("does not exist"), "{why}");
     assert!(!place.directory.path().join("not").exists());

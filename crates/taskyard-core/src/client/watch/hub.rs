@@ -256,7 +256,7 @@ impl Hub {
                         () = tokio::time::sleep_until(due) => {}
                     }
                 }
-                Err(error @ Error::ShutDown(_)) => {
+                Err(error) if error.is_permanent() => {
                     let Some(watched) = self.watched() else { return };
                     for one in watched {
                         one.lock().fault = Some(error.clone());
@@ -292,7 +292,7 @@ impl Hub {
     /// One statement; and, if that can never be answered, one for each: a row that cannot be read ends the watches of its own
     /// task only.
     async fn glances(&self, asked: &[GlanceAt]) -> Result<Vec<Result<Option<Glance>>>> {
-        let passes = |error: &Error| error.is_transient() || matches!(error, Error::ShutDown(_));
+        let passes = |error: &Error| error.is_transient() || error.is_permanent();
         match self.source.glance(asked).await {
             Ok(glances) => return Ok(glances.into_iter().map(Ok).collect()),
             Err(error) if passes(&error) => return Err(error),
