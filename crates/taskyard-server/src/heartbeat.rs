@@ -85,6 +85,7 @@ async fn beat_on(state: &State) {
                 next = first_pause(&config);
             }
             Err(error) => {
+                state.note(&error);
                 if backoff.tries() % 5 == 0 {
                     tracing::warn!(%error, "a heartbeat failed; trying again");
                 }
@@ -178,7 +179,10 @@ async fn rise_again(state: &State) {
                 state.look();
                 return;
             }
-            Err(error) => tracing::warn!(%error, "cannot enter again; trying again"),
+            Err(error) => {
+                state.note(&error);
+                tracing::warn!(%error, "cannot enter again; trying again");
+            }
         }
         backoff.pause().await;
     }

@@ -8,6 +8,9 @@
 //! [`ServerHandle::stop`] ends claiming at once, gives back what has not started, lets what runs go on for the grace
 //! period, then releases the rest uncharged, and leaves. The exit is on time even if the database does not answer:
 //! the last writes are bounded, and what they could not say is settled by the lease.
+//!
+//! A server whose database is lost for good ([`Error::is_permanent`]) ends by itself within seconds: it interrupts what runs,
+//! writes nothing, and exits with [`ExitReason::DatabaseLost`], so that a supervisor starts a fresh process.
 
 mod drain;
 mod exit;
@@ -36,6 +39,8 @@ use crate::{Registry, ServerConfig, Settings, completer, heartbeat, panics, reco
 
 /// How often bodies are looked at from outside.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
+/// How often a server checks whether its database is lost; its heartbeats notice that, too.
+const LOST_EVERY: Duration = Duration::from_secs(1);
 /// How long a server tries to enter before it says that the database is away.
 const ENTER_MAX: Duration = Duration::from_secs(10);
 
@@ -158,6 +163,7 @@ async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit
     loops.spawn(upkeep::deaths::run(state.clone()));
     let reason = tokio::select! {
         () = state.reached(Phase::Aborted) => return ServerExit::new(ExitReason::Aborted, state),
+        error = state.database_lost() => return drain::give_up(state, &error).await,
         () = state.reached(Phase::Draining) => ExitReason::Stopped,
         why = broken(&mut loops, &mut fetchers) => {
             tracing::error!(why, "a loop of the server broke; it drains and exits");
@@ -167,6 +173,7 @@ async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit
     };
     tokio::select! {
         () = state.reached(Phase::Aborted) => ServerExit::new(ExitReason::Aborted, state),
+        error = state.database_lost() => drain::give_up(state, &error).await,
         () = drain::drain(state, &mut fetchers, stop_beat) => {
             let worn_out = state.worn_out.load(std::sync::atomic::Ordering::Acquire);
             ServerExit::new(if worn_out { ExitReason::Abandoned } else { reason }, state)
@@ -188,11 +195,16 @@ async fn broken(loops: &mut JoinSet<()>, fetchers: &mut JoinSet<()>) -> String {
     }
 }
 
-/// Looks after bodies from outside, and counts the threads given up.
+/// Looks after bodies from outside, counts the threads given up, and notices that the database is lost.
 async fn watch_bodies(state: Arc<State>) {
+    let mut lost_checked = Instant::now();
     loop {
         tokio::time::sleep(WATCH_EVERY).await;
         let now = Instant::now();
+        if now.duration_since(lost_checked) >= LOST_EVERY {
+            lost_checked = now;
+            state.store.lost().iter().for_each(|error| state.note(error));
+        }
         for executor in &state.executors {
             executor.watch(now);
         }
@@ -249,6 +261,12 @@ impl ServerHandle {
             // The thread is gone without a word.
             Err(_) => ServerExit::new(ExitReason::Broken, &self.state),
         }
+    }
+
+    /// Whether it has ended, stopped or by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.exit.borrow().is_some() || self.exit.has_changed().is_err()
     }
 
     /// What it does now, and has done.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskyard_core::store::{Serves, Store};
-use taskyard_core::{ServerId, TaskState};
+use taskyard_core::{Error, ServerId, TaskState};
 use tokio::sync::{Notify, watch};
 
 use crate::attempt::{Attempt, Interrupt};
@@ -91,6 +91,8 @@ pub(crate) struct State {
     pub written: watch::Sender<u64>,
     /// Too many threads were given up.
     pub worn_out: AtomicBool,
+    /// The database can never be used again through this process, and why.
+    lost: watch::Sender<Option<Error>>,
     /// The heartbeat has ended; the lease is not renewed any more.
     pub beat_ended: watch::Sender<bool>,
     /// Held while hooks are told of dead letters.
@@ -118,6 +120,7 @@ impl State {
             unwritten: AtomicUsize::new(0),
             written: watch::Sender::new(0),
             worn_out: AtomicBool::new(false),
+            lost: watch::Sender::new(None),
             beat_ended: watch::Sender::new(false),
             telling: tokio::sync::Mutex::default(),
             said: Mutex::new(None),
@@ -166,6 +169,23 @@ impl State {
         let mut watch = self.phase.subscribe();
         // The sender lives in `self`.
         let _ = watch.wait_for(|now| *now >= phase).await;
+    }
+
+    /// Ends the server if an error says that the database can never be used again through this process.
+    pub fn note(&self, error: &Error) {
+        if error.is_permanent() && self.lost.borrow().is_none() {
+            self.lost.send_replace(Some(error.clone()));
+        }
+    }
+
+    /// Returns once the database is lost, with the reason.
+    pub async fn database_lost(&self) -> Error {
+        let mut watch = self.lost.subscribe();
+        match watch.wait_for(Option::is_some).await {
+            Ok(error) => error.clone().unwrap_or(Error::ShutDown("the database")),
+            // The sender lives in `self`.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     pub fn may_claim(&self) -> bool {

@@ -1,14 +1,14 @@
 //! What runs until it is told to stop: a server, a web application, or both.
 //!
 //! The first SIGTERM, SIGINT or SIGHUP stops it gracefully, a second one hastens it, and SIGQUIT does both at once; all end
-//! with exit code 0. Exit code 75 asks a supervisor for a new process: too many bodies held on to their threads. If the web
-//! application ends, the server ends with it, and its exit code is the command's.
+//! with exit code 0. Exit code 75 asks a supervisor for a new process: too many bodies held on to their threads, or the SQLite
+//! file is gone. If the web application ends, the server ends with it, and its exit code is the command's.
 
 use std::process::ExitStatus;
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
-use taskyard_server::ServerHandle;
+use taskyard_server::{ExitReason, ServerHandle};
 use tokio::process::Child;
 
 use crate::commands::{Interrupt, Interrupts};
@@ -129,7 +129,7 @@ impl Run {
         while self.server.is_some() || self.web.is_some() {
             tokio::select! {
                 ended = ended(self.server.as_ref()) => {
-                    exit = Some(ended.exit_code());
+                    exit = Some(ended);
                     self.server = None;
                     self.stop_web();
                 }
@@ -147,7 +147,15 @@ impl Run {
                 }
             }
         }
-        match (exit, web_exit) {
+        let lost = exit.as_ref().is_some_and(|exit| exit.reason == ExitReason::DatabaseLost);
+        match (exit.map(|exit| exit.exit_code()), web_exit) {
+            (Some(EXIT_AGAIN), _) if lost => {
+                Err(Failure::work(format!("the database {} is lost, and the server has ended", session.address()))
+                    .with_exit(EXIT_AGAIN)
+                    .with_hint(
+                        "put its files in order and start the server again: a fresh process opens what is there then",
+                    ))
+            }
             (Some(EXIT_AGAIN), _) => {
                 Err(Failure::work("the server gave its work back and ended: it needs a fresh process")
                     .with_exit(EXIT_AGAIN)

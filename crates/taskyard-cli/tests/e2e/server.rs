@@ -210,3 +210,31 @@ fn a_server_serves_the_queues_it_was_given() {
     let python = said(&mut place.taskyard(&["queue", "start", "--app", "web:app"]));
     assert!(python.code == 2 && python.stderr.contains("--app"), "{python:?}");
 }
+
+#[test]
+fn a_server_whose_file_is_gone_ends_by_itself_and_a_fresh_one_helps() {
+    let place = Place::new();
+    let large = std::fs::File::create(place.join("large")).unwrap();
+    large.set_len(1 << 40).unwrap();
+    let database = place.join(".taskyard/queue.db");
+    let short = ["lease=2s", "heartbeat_interval=500ms", "rescue_interval=500ms"].map(|set| ["--set", set]).concat();
+    let mut server = place.server(&short);
+    let id = read(&place, "large", &[]);
+    eventually("it runs", || place.json(&["task", "show", &id])["task"]["state"] == "doing");
+    std::fs::rename(&database, place.join("elsewhere.db")).unwrap();
+    let began = Instant::now();
+    server.until_stderr("the database is lost");
+    let said = server.seen.last().unwrap().clone();
+    assert!(said.contains("ERROR") && said.contains(&database.display().to_string()), "{said}");
+    server.until_stderr("is lost, and the server has ended");
+    let (status, _) = server.end();
+    assert_eq!(status.code(), Some(75));
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+
+    // Put back, as a person would: a fresh server goes on.
+    std::fs::remove_file(place.join("large")).unwrap();
+    std::fs::write(place.join("large"), "a\n").unwrap();
+    std::fs::rename(place.join("elsewhere.db"), &database).unwrap();
+    let _fresh = place.server(&short);
+    assert_eq!(place.run(&["task", "wait", &id, "--timeout", "55s"]).code, 0);
+}

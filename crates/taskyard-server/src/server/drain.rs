@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use taskyard_core::failpoint;
+use taskyard_core::{Error, failpoint};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::{ExitReason, ServerExit};
 use crate::attempt::Interrupt;
 use crate::state::{Phase, State};
 use crate::upkeep;
@@ -80,6 +81,23 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
         Ok(Err(error)) => tracing::warn!(%error, "the server could not say goodbye; its lease will run out"),
         Err(_) => tracing::warn!("the server could not say goodbye in time; its lease will run out"),
     }
+}
+
+/// Ends what runs without a write: the database takes none any more.
+pub(super) async fn give_up(state: &State, error: &Error) -> ServerExit {
+    tracing::error!(
+        database = state.store.address(),
+        running = state.figures().running,
+        %error,
+        "the database is lost: the server gives up what it runs and ends; nothing more can be stored"
+    );
+    state.advance(Phase::Hastened);
+    state.drop_work(Interrupt::Release);
+    let _ = tokio::time::timeout(DROP_MAX, ended(state)).await;
+    for executor in &state.executors {
+        executor.release_running();
+    }
+    ServerExit::new(ExitReason::DatabaseLost, state)
 }
 
 /// Returns when somebody has lost patience, and then the last writes have had their time.

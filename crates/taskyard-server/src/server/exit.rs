@@ -13,6 +13,9 @@ pub enum ExitReason {
     Abandoned,
     /// A fault of its own; a supervisor should start a fresh process.
     Broken,
+    /// Its database cannot be used again through this process (the SQLite file was deleted, moved or replaced, or the store was
+    /// closed). Nothing of what ran was stored.
+    DatabaseLost,
 }
 
 /// The end of a server.
@@ -35,7 +38,7 @@ impl ServerExit {
         match self.reason {
             ExitReason::Stopped => 0,
             ExitReason::Aborted => 1,
-            ExitReason::Abandoned | ExitReason::Broken => 75,
+            ExitReason::Abandoned | ExitReason::Broken | ExitReason::DatabaseLost => 75,
         }
     }
 }

@@ -22,6 +22,11 @@ impl Database {
         SqliteStore::open(&self.path).await.unwrap()
     }
 
+    /// Moves the file away.
+    pub fn lose(&self) {
+        std::fs::rename(&self.path, self.path.with_extension("moved")).unwrap();
+    }
+
     /// Runs SQL beside us.
     pub async fn run(&self, sql: &str) {
         let connection = rusqlite::Connection::open(&self.path).unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod database;
+mod lost;
 
 #[path = "../server/bodies.rs"]
 mod bodies;
