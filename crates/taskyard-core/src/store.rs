@@ -427,8 +427,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// in the order in which they were added. None that ended within the last [`AUTO_REMOVE_AFTER`].
     async fn prune_surplus(&self, retention: &Retention) -> Result<StepReport>;
 
-    /// Whether tasks may be missing from the runnable range: a sample shows some, or the tables are not those that were
-    /// compared last (a restored dump).
+    /// Whether tasks may be missing from the runnable range. PostgreSQL: a sample shows some, or the tables are not those that
+    /// were compared last (a restored dump). SQLite: more tasks are counted as enqueued than stand there.
     async fn ranges_suspect(&self) -> Result<bool>;
 
     /// Compares up to `limit` tasks after `after`, in id order, with the runnable range, and puts what is missing there if

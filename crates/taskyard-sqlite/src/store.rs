@@ -1,7 +1,7 @@
 //! [`SqliteStore`]: every method of the [`Store`] seam, each one operation handed to a thread of the database.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,8 +14,10 @@ use taskyard_core::{AdditionId, ClaimId, Error, Rate, Result, ServerId, Store, T
 
 use crate::identity::OpenedFile;
 use crate::ops;
+use crate::ops::ranges::Walk;
 use crate::options::Options;
 use crate::thread::reader::Readers;
+use crate::thread::tx::Tx;
 use crate::thread::writer::{self, WriterHandle};
 use crate::wake::Wake;
 use crate::{file, migrate};
@@ -28,6 +30,7 @@ pub struct SqliteStore {
     bells: Arc<Bells>,
     wake: Arc<Mutex<Option<Wake>>>,
     file: Arc<OpenedFile>,
+    walk: Arc<Mutex<Walk>>,
     writer: WriterHandle,
     readers: Readers,
 }
@@ -63,7 +66,7 @@ impl SqliteStore {
         let file = Arc::new(OpenedFile::new(located));
         let writer = writer::start(Arc::clone(&file), Arc::clone(&bells), Arc::clone(&wake))?;
         let readers = Readers::new(Arc::clone(&file));
-        let store = Self { path, options, bells, wake, file, writer, readers };
+        let store = Self { path, options, bells, wake, file, walk: Arc::default(), writer, readers };
         let check = store.writer.chore(|writer| {
             let checked = writer.open(false).and_then(|()| writer.prepare());
             checked.map_err(|fault| writer.place.error(fault))
@@ -456,12 +459,17 @@ impl Store for SqliteStore {
     }
 
     async fn ranges_suspect(&self) -> Result<bool> {
-        // A file is copied whole: no part of it is older than another.
-        Ok(false)
+        // No sample: two counts tell it of all tasks.
+        self.readers.read(|read| Ok(ops::ranges::excess(read.connection)? > 0)).await
     }
 
     async fn compare_ranges(&self, after: Option<TaskId>, limit: usize, repair: bool) -> Result<RangeReport> {
-        self.writer.write(move |tx| ops::ranges::compare(tx, after, limit, repair)).await
+        let walk = Arc::clone(&self.walk);
+        let compare = move |tx: &mut Tx<'_>| {
+            let mut walk = walk.lock().unwrap_or_else(PoisonError::into_inner);
+            ops::ranges::compare(tx, after, limit, repair, &mut walk)
+        };
+        self.writer.write(compare).await
     }
 
     async fn regroup(&self) -> Result<RegroupReport> {

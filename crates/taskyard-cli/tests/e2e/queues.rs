@@ -212,3 +212,36 @@ fn dead_letters_are_found_mended_and_run() {
     assert_eq!(place.json(&["dead", "purge", "--yes", "--message", "is gone"])["deleted"], 1);
     assert_eq!(place.run(&["task", "show", &three]).code, 4);
 }
+
+#[test]
+fn tasks_that_lost_their_place_in_the_range_are_shown_and_put_back() {
+    let place = Place::new();
+    for _ in 0..3 {
+        place.ok(&["task", "add", "files::measure", "--args", &json!([place.path(), "taskyard.toml"]).to_string()]);
+    }
+    assert!(place.ok(&["db", "check"]).contains("3 tasks were compared"));
+    let delete = || {
+        let text =
+            "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('delete from ty_ready'); db.commit()";
+        let done =
+            std::process::Command::new("python3").args(["-c", text]).arg(place.join(".taskyard/queue.db")).status();
+        assert!(done.unwrap().success());
+    };
+    delete();
+    let status = place.run(&["queue", "status"]);
+    assert!(status.code == 1 && status.stdout.contains("missing from the runnable range"), "{status:?}");
+    let check = place.run(&["db", "check"]);
+    assert!(
+        check.code == 1 && check.stdout.contains("3 enqueued tasks were missing there, 0 of them were put back"),
+        "{check:?}"
+    );
+    assert_eq!(place.json(&["db", "check", "--repair"]), json!({"seen": 3, "missing": 3, "repaired": 3}));
+    assert!(!place.run(&["queue", "status"]).stdout.contains("missing from the runnable range"));
+    // A server needs nobody's command.
+    delete();
+    let _server = place.server(&[]);
+    let listed = place.json(&["task", "list"]);
+    for task in listed.as_array().unwrap() {
+        assert_eq!(place.run(&["task", "wait", task["id"].as_str().unwrap(), "--timeout", "30s"]).code, 0);
+    }
+}

@@ -150,7 +150,8 @@ pub struct StoreStatus {
     pub oldest_enqueued: Option<Duration>,
     /// Tasks that no server knows.
     pub parked: u64,
-    /// Of a sample of tasks, those that are enqueued and stand in no range, so that nothing claims them.
+    /// Tasks that are enqueued and stand in no range, so that nothing claims them: those of a sample (PostgreSQL), or all
+    /// (SQLite).
     pub misplaced: u64,
     /// Ends of attempts that were set aside because the database does not take them; their tasks are `doing`.
     pub ends_aside: u64,

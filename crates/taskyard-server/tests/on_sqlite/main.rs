@@ -5,6 +5,7 @@
 
 mod database;
 mod lost;
+mod ranges;
 
 #[path = "../server/bodies.rs"]
 mod bodies;

@@ -8,6 +8,7 @@ use taskyard_core::store::{QueueStatus, StoreStatus};
 
 use crate::codec::{duration, flag, int, opt_int, rate, text};
 use crate::fault::Outcome;
+use crate::ops::ranges;
 use crate::sql::sql;
 use crate::thread::reader::Read;
 
@@ -46,6 +47,7 @@ pub(crate) fn status(read: &Read<'_>) -> Outcome<StoreStatus> {
     }
     status.servers_alive = figure(read.sql(sql!("server/count_alive"))?.query_row([read.now], |row| row.get(0))?);
     status.parked = figure(read.sql(sql!("status/parked"))?.query_row([], |row| row.get(0))?);
+    status.misplaced = figure(ranges::excess(read.connection)?);
     status.ends_aside = figure(read.sql(sql!("end_aside/count"))?.query_row([], |row| row.get(0))?);
     status.ends_held = figure(read.sql(sql!("server/held"))?.query_row([read.now], |row| row.get(0))?);
     status.oldest_enqueued = oldest(read)?.into_iter().filter(|(_, paused, _)| !paused).map(|(_, _, age)| age).max();

@@ -68,10 +68,10 @@ pub(crate) fn leave_range(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
     Ok(())
 }
 
-/// Whether an enqueued task stands in the runnable range: where its row says, or anywhere.
+/// Whether an enqueued task stands in the runnable range where its row says, or has aged there. One that does not may stand
+/// elsewhere, in the lane that it entered.
 pub(crate) fn stands(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
-    Ok(tx.any(sql!("ready/has"), params![lane(tx, row), -row.priority, row.order])?
-        || tx.any(sql!("ready/anywhere"), [row.order])?)
+    Ok(tx.any(sql!("ready/has"), params![lane(tx, row), -row.priority, row.order])? || aged(tx, row.order)?.is_some())
 }
 
 /// Where a task stands that is told when it ages.

@@ -13,6 +13,7 @@ mod migration;
 mod opening;
 mod overwritten;
 mod place;
+mod ranges;
 mod rows;
 mod views;
 mod wake;

@@ -136,6 +136,7 @@ async fn check_figures(store: &Arc<dyn Store>, records: &[TaskRecord]) {
     assert_eq!(status.by_state, by_state, "by state, in the order of TaskState::ALL");
     let parked = records.iter().filter(|record| record.wait_reason == Some(WaitReason::Parked)).count();
     assert_eq!(status.parked, parked as u64, "parked tasks");
+    assert_eq!(status.misplaced, 0, "tasks that stand in no range");
     for queue in store.queues().await.expect("queues can be read") {
         let counted = by_queue.remove(queue.name.as_str()).unwrap_or_default();
         assert_eq!([queue.enqueued, queue.waiting, queue.doing], counted, "figures of queue {}", queue.name);

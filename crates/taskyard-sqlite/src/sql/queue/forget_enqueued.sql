@@ -1,0 +1,1 @@
+update ty_queue_count set tasks = 0 where state = 1
