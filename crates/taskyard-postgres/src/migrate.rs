@@ -1,8 +1,9 @@
 //! The schema's versions, and the runner that brings a database to ours.
 //!
-//! One transaction under `pg_advisory_xact_lock` (a session lock would stay behind in a pooler): of many that start at
-//! once one does the work, the others find it done; killed in the middle, nothing has happened. Migrations are known by
-//! checksum.
+//! One transaction under a lock on the table `migration`: of many that start at once one does the work, the others find it
+//! done; killed in the middle, nothing has happened. Only a role that may change the table can hold that lock; every role that
+//! may connect can hold an advisory lock. Of those that make the schema and this table at once, one succeeds; the others wait for
+//! its end and begin again. Migrations are known by checksum.
 //!
 //! Functions and views carry no data and are replaced as a whole: by a migration, and by a newer build of this version
 //! whose text differs. The database keeps the build number and the hash of what is installed (`functions::BUILDS`); an
@@ -57,8 +58,10 @@ const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_tr
 /// In this path nothing that other roles planted in a schema of the session's path is found in place of a builtin.
 const PIN: &str = "SET LOCAL search_path = pg_catalog, pg_temp";
 
-/// `taskyard` in ASCII: the key of the lock.
-const LOCK: i64 = 0x7461_736b_7961_7264;
+/// Excludes other migrations until the commit; reading the table goes on.
+const LOCK: &str = "LOCK TABLE taskyard.migration IN SHARE ROW EXCLUSIVE MODE";
+/// How often a transaction begins again that met another one making the schema. Nobody drops it again in between.
+const BEGINS_MAX: usize = 5;
 
 /// This program's version of the schema.
 pub(crate) fn known() -> i64 {
@@ -146,13 +149,18 @@ pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
     }
     // A connection of its own: it may take longer than any other call.
     let client = connect::open(store.pool.address()).await?;
-    client.batch_execute(BEGIN).await.map_err(|error| failure::of_statement(&error))?;
-    let report = apply(&client, &store.options).await;
-    let end = if report.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = client.batch_execute(end).await;
-    let report = report?;
-    ended.map_err(|error| failure::of_statement(&error))?;
-    Ok(report)
+    for _ in 0..BEGINS_MAX {
+        client.batch_execute(BEGIN).await.map_err(|error| failure::of_statement(&error))?;
+        let report = apply(&client, &store.options).await;
+        let end = if matches!(report, Ok(Some(_))) { "COMMIT" } else { "ROLLBACK" };
+        let ended = client.batch_execute(end).await;
+        let report = report?;
+        ended.map_err(|error| failure::of_statement(&error))?;
+        if let Some(report) = report {
+            return Ok(report);
+        }
+    }
+    Err(Error::Locked("another process makes the schema taskyard again and again".into()))
 }
 
 /// Whether this role may replace what is in the schema: a role that only works on the tables may not.
@@ -165,14 +173,31 @@ async fn may_replace(store: &Inner) -> Result<bool> {
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
-async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
+/// Makes the schema and the table `migration` where they are not there, and locks the table. `false` if another transaction made
+/// them at the same time: this one is to begin again.
+async fn lock(client: &Client) -> Result<bool> {
+    match client.batch_execute(BASE).await {
+        Ok(()) => {}
+        // A schema, a relation or its type: the name is taken by a transaction that was waited for.
+        Err(error) if error.code().is_some_and(|code| ["42P06", "42P07", "23505"].contains(&code.code())) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(failure::of_statement(&error)),
+    }
+    client.batch_execute(LOCK).await.map_err(|error| failure::of_statement(&error))?;
+    Ok(true)
+}
+
+/// Does what is to be done; `None` if the transaction is to begin again.
+async fn apply(client: &Client, options: &Options) -> Result<Option<MigrationReport>> {
     let failed = |error: tokio_postgres::Error| failure::of_statement(&error);
-    client.query_typed("SELECT pg_catalog.pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await.map_err(failed)?;
     owners::check_in(client).await?;
     let path = search_path(client).await?;
     client.batch_execute(PIN).await.map_err(failed)?;
-    client.batch_execute(BASE).await.map_err(failed)?;
-    // Somebody may have made the schema in between.
+    if !lock(client).await? {
+        return Ok(None);
+    }
+    // Another role may have made the schema in between.
     owners::check_in(client).await?;
     let rows = client
         .query_typed("SELECT version, checksum FROM taskyard.migration ORDER BY version", &[])
@@ -207,7 +232,7 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
     let installed = installed(client).await?;
     if pending.is_empty() && installed.as_ref().is_some_and(|installed| installed.number > functions::build().number) {
         // A newer build was quicker: what it installed stays, its views too.
-        return Ok(MigrationReport { from, to: known(), applied });
+        return Ok(Some(MigrationReport { from, to: known(), applied }));
     }
     let is_current = installed.is_some_and(|installed| !functions::build().replaces(&installed));
     if !pending.is_empty() || !is_current || !is_intact(client).await? {
@@ -249,7 +274,7 @@ async fn apply(client: &Client, options: &Options) -> Result<MigrationReport> {
         client.batch_execute(PIN).await.map_err(failed)?;
         client.batch_execute(&views_in(&schema)).await.map_err(failed)?;
     }
-    Ok(MigrationReport { from, to: known(), applied })
+    Ok(Some(MigrationReport { from, to: known(), applied }))
 }
 
 /// The build whose functions are there, read under the lock.

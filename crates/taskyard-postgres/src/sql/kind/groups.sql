@@ -3,9 +3,20 @@
 -- from no build that has not refused its kind.
 
 -- Every change of builds, kinds and groups holds this lock until its commit, and so does every decision to park a task because
--- all live builds refused its kind: no server enters in between.
+-- all live builds refused its kind: no server enters in between. A table's lock, for which a role needs the right to change the
+-- table: every role that may connect can hold an advisory lock. A lock on its row would write, at each step of regrouping.
 CREATE OR REPLACE FUNCTION taskyard.kind_lock() RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-    SELECT pg_advisory_xact_lock(8386110886341340772)
+    LOCK TABLE taskyard.kind_walk IN SHARE ROW EXCLUSIVE MODE
+$$;
+
+-- The same without waiting; answers whether the lock is held now.
+CREATE OR REPLACE FUNCTION taskyard.kind_try_lock() RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    LOCK TABLE taskyard.kind_walk IN SHARE ROW EXCLUSIVE MODE NOWAIT;
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END
 $$;
 
 -- Of these groups those that are there, each locked with KEY SHARE until the end of the transaction: a group is only deleted

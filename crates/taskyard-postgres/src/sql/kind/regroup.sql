@@ -22,7 +22,7 @@ BEGIN
     parked := 0;
     groups := 0;
     more := false;
-    IF NOT EXISTS (SELECT FROM taskyard.build) OR NOT pg_try_advisory_xact_lock(8386110886341340772) THEN
+    IF NOT EXISTS (SELECT FROM taskyard.build) OR NOT taskyard.kind_try_lock() THEN
         RETURN;
     END IF;
     UPDATE taskyard.build b SET seen_at = v_now
