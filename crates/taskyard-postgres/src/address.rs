@@ -109,6 +109,14 @@ impl Address {
         let shown = shown(&config);
         Ok(Self { config, protection, roots, shown })
     }
+
+    /// The same database, by connections whose transactions are read committed unless they say otherwise.
+    pub fn reading_committed(&self) -> Self {
+        let mut address = self.clone();
+        let given = self.config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
+        address.config.options(format!("{given}-c default_transaction_isolation=read\\ committed"));
+        address
+    }
 }
 
 /// Refuses parts that are no names: something else was meant, and a password may be in it that would then be shown.

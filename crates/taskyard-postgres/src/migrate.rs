@@ -52,8 +52,9 @@ const COUNTED: &str = "INSERT INTO taskyard.setting (name, value) SELECT 'functi
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'taskyard'
     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 
-/// Others wait for the locks of a migration, so it does not wait for theirs for ever.
-const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
+/// Others wait for the locks of a migration, so it does not wait for theirs for ever. Each statement must see what was committed
+/// before the lock was granted, whatever isolation the role or the database sets as default.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
 /// In this path nothing that other roles planted in a schema of the session's path is found in place of a builtin.
 const PIN: &str = "SET LOCAL search_path = pg_catalog, pg_temp";

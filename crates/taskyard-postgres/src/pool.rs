@@ -284,14 +284,14 @@ impl Pool {
         }
     }
 
-    /// Begins a transaction that has its connection alone. It waits for locks as long as this, and is ended by the server if its
+    /// Begins a transaction that has its connection alone, in which each statement sees what was committed before it. It waits for locks as long as this, and is ended by the server if its
     /// client falls silent.
     pub async fn begin(&self, role: Role, lock_wait: Duration) -> Result<Transaction<'_>> {
         self.check_open()?;
         let longest = self.deadline(role);
         let deadline = Instant::now() + longest;
         let begin = format!(
-            "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
              SET LOCAL idle_in_transaction_session_timeout = {}",
             lock_wait.as_millis().max(1),
             longest.as_millis().max(1),

@@ -34,6 +34,9 @@ pub struct PostgresStore {
     inner: Arc<Inner>,
 }
 
+/// What each statement must see: all that was committed before it, also by those whose lock it waited for.
+const READ_COMMITTED: &str = "read committed";
+
 /// What the store and its two background tasks share.
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -73,6 +76,25 @@ impl Inner {
             around_locks: Mutex::new(None),
             claims_failed: AtomicU32::new(0),
             background: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The same on connections that ask for read committed, where the database or the role has another isolation as its default.
+    /// They ask in their first message, which leaves no state in a pooler's connection; one that does not take it is used as it is.
+    async fn reading_committed(self, isolation: &str) -> Self {
+        self.pool.close().await;
+        let asking =
+            Self::new(self.pool.address().reading_committed(), self.listen_address.clone(), self.options.clone());
+        match asking.pool.ask(Role::Ask, "SELECT 1", &[]).await {
+            Ok(_) => asking,
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    "default_transaction_isolation is {isolation}, and the way to the database does not let it be changed: set \
+                     it to `{READ_COMMITTED}` for this role (ALTER ROLE ... SET default_transaction_isolation = '{READ_COMMITTED}')"
+                );
+                Self::new(self.pool.address().clone(), self.listen_address.clone(), self.options.clone())
+            }
         }
     }
 
@@ -154,14 +176,15 @@ impl PostgresStore {
                 why: "a channel's name has 1 to 63 letters, digits and underscores".into(),
             });
         }
-        let inner = Arc::new(Inner::new(address, listen_address, options));
+        let mut inner = Inner::new(address, listen_address, options);
         // A wrong address is told now, not at the first use.
         let rows = inner
             .pool
             .ask(
                 Role::Ask,
                 "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('synchronous_commit'), \
-                 pg_catalog.current_setting('server_encoding')",
+                 pg_catalog.current_setting('server_encoding'), \
+                 pg_catalog.current_setting('default_transaction_isolation')",
                 &[],
             )
             .await?;
@@ -185,8 +208,12 @@ impl PostgresStore {
                     "synchronous_commit is off: the last additions before a crash of the server may be lost"
                 );
             }
+            let isolation: String = get(row, 3)?;
+            if isolation != READ_COMMITTED {
+                inner = inner.reading_committed(&isolation).await;
+            }
         }
-        Ok(Arc::new(Self { inner }))
+        Ok(Arc::new(Self { inner: Arc::new(inner) }))
     }
 
     /// Starts telling others, once there is something to tell.

@@ -31,6 +31,35 @@ async fn twenty_at_once_make_one_schema() {
     assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM taskyard.migration"), known.known.to_string());
 }
 
+/// A snapshot that is older than the lock that was waited for would show a schema without its migrations.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_default_isolation_of_a_database_decides_nothing() {
+    for isolation in ["repeatable read", "serializable"] {
+        let url = shared().create_database();
+        let name = url.rsplit('/').next().unwrap();
+        shared().psql(&format!("ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'"));
+        // A URL's own options are kept.
+        let url = format!("{url}?options=-c%20application_name%3Dkept");
+        let mut runs = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let url = url.clone();
+            runs.spawn(async move {
+                let store = yard::open(&url).await;
+                let report = store.migrate().await.unwrap();
+                store.close().await;
+                report.applied.len()
+            });
+        }
+        let applied = runs.join_all().await;
+        assert_eq!(applied.iter().filter(|applied| **applied > 0).count(), 1, "{applied:?}");
+        let store = yard::open(&url).await;
+        store.add(&[task()]).await.unwrap();
+        let seen = store.query("SELECT current_setting('transaction_isolation') AS isolation", 1).await.unwrap();
+        assert_eq!(seen.rows[0][0].get(), "\"read committed\"");
+        store.close().await;
+    }
+}
+
 #[tokio::test]
 async fn a_foreign_relation_is_refused_and_nothing_is_changed() {
     for relation in [
