@@ -8,8 +8,10 @@
 //! - What the Python tests install is pinned (`tidy/pins.rs`).
 //! - The functions of PostgreSQL have a build number, raised with every change of their text (`tidy/builds.rs`).
 //! - No function or statement of PostgreSQL depends on the caller's search path (`tidy/search_path.rs`).
+//! - No literal of PostgreSQL's functions depends on `standard_conforming_strings` (`tidy/literals.rs`).
 
 mod builds;
+mod literals;
 mod pins;
 mod search_path;
 mod twins;
@@ -35,6 +37,7 @@ pub fn check() -> Result<(), String> {
         }
     }
     problems.extend(builds::check().map_err(|error| format!("tidy: {error}"))?);
+    problems.extend(literals::check().map_err(|error| format!("tidy: {error}"))?);
     problems.extend(pins::check().map_err(|error| format!("tidy: {error}"))?);
     problems.extend(search_path::check().map_err(|error| format!("tidy: {error}"))?);
     problems.extend(twins::check().map_err(|error| format!("tidy: {error}"))?);

@@ -7,6 +7,7 @@ use taskyard_core::task::{Unique, UniqueHold};
 use taskyard_core::{Error, NewTask, ServerId, TaskId, TaskState, WaitReason};
 use taskyard_postgres::{PostgresStore, complete_in, enqueue_in};
 use taskyard_testkit::factory::{child_of, failure, of_kind, request, server, task};
+use taskyard_testkit::postgres::shared;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -114,6 +115,35 @@ async fn bad_calls_are_refused_with_a_sentence() {
     let mut twice = task();
     twice.id = enqueue(&client, "'k'").await;
     assert_eq!(enqueue_in(&client, &twice).await, Err(Error::DuplicateId(twice.id)));
+}
+
+/// A role or a database may set `standard_conforming_strings = off`: a backslash in a plain literal is an escape then.
+#[tokio::test]
+async fn how_a_session_reads_backslashes_decides_nothing() {
+    let url = shared().create_database();
+    let name = url.rsplit('/').next().unwrap();
+    shared().psql(&format!("ALTER DATABASE {name} SET standard_conforming_strings = off"));
+    let store = yard::open(&url).await;
+    store.migrate().await.unwrap();
+    store.add(&[task()]).await.unwrap();
+    let client = client(&url).await;
+    let brackets = "[".repeat(70);
+    for arguments in ["[1, {}]".to_owned(), format!(r#"["{brackets}", "\\\\", "\\"{brackets}"]"#)] {
+        let id = enqueue(&client, &format!("'k', E'{arguments}', delay => '1 h'")).await;
+        assert_eq!(state(&store, id).await, TaskState::Waiting);
+    }
+    let deep = format!(r#"["\\"", {brackets}{}]"#, "]".repeat(70));
+    for (call, why) in [
+        (format!("'k', E'{deep}'"), "deeper than 64"),
+        ("E'a\\x1fb'".into(), "control character"),
+        ("E'a\\u009fb'".into(), "control character"),
+    ] {
+        let error = client.query(&format!("SELECT taskyard.enqueue({call})"), &[]).await.expect_err(&call);
+        let message = error.as_db_error().unwrap().message().to_owned();
+        assert!(message.contains(why), "{message}");
+    }
+    let least = "SELECT taskyard.uuid7_from('2026-01-01Z')::text";
+    assert_eq!(shared().psql_in(&url, least), "019b76da-a800-0000-0000-000000000000");
 }
 
 #[tokio::test]

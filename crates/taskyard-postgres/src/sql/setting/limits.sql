@@ -39,7 +39,7 @@ SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF p_name IS NULL OR p_name = '' THEN
         RAISE EXCEPTION 'taskyard: % is empty', p_what USING ERRCODE = '22023';
-    ELSIF p_name ~ '[\u0001-\u001f\u007f-\u009f]' THEN
+    ELSIF p_name ~ E'[\\u0001-\\u001f\\u007f-\\u009f]' THEN
         RAISE EXCEPTION 'taskyard: % contains a control character', p_what USING ERRCODE = '22023';
     END IF;
 END
@@ -58,7 +58,7 @@ $$;
 CREATE OR REPLACE FUNCTION taskyard.json_levels(p_json json, p_max int) RETURNS int LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_left text := translate(regexp_replace(regexp_replace(p_json::text, '"(\\.|[^"\\])*"', '', 'g'), '[^][{}]', '', 'g'),
+    v_left text := translate(regexp_replace(regexp_replace(p_json::text, E'"(\\\\.|[^"\\\\])*"', '', 'g'), '[^][{}]', '', 'g'),
         '{}', '[]');
     v_depth int := 0;
 BEGIN

@@ -10,5 +10,5 @@ $$;
 -- The least UUIDv7 of an instant.
 CREATE OR REPLACE FUNCTION taskyard.uuid7_from(p_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT encode(substring(int8send(greatest((extract(epoch FROM p_at) * 1000)::bigint, 0)) FROM 3)
-        || '\x00000000000000000000'::bytea, 'hex')::uuid
+        || decode('00000000000000000000', 'hex'), 'hex')::uuid
 $$;
