@@ -41,6 +41,8 @@ async fn every_function_refuses_them() {
         "expires => interval '101 years'",
         "timeout => interval '101 years'",
         "timeout => interval '-1 s'",
+        // Compared, years have 360 days; stored, 365.25.
+        "timeout => interval '-1 year 361 days'",
     ] {
         let (code, message) = refused(&client, &format!("SELECT taskyard.enqueue('a::b', {arguments})")).await;
         assert_eq!(code, "22023", "{arguments}: {message}");
@@ -49,12 +51,29 @@ async fn every_function_refuses_them() {
             "{arguments}: {message}"
         );
     }
-    for bound in ["starts_at => 'infinity'", "ends_at => '-infinity'", "jitter => interval '200 years'"] {
+    for bound in [
+        "starts_at => 'infinity'",
+        "ends_at => '-infinity'",
+        "jitter => interval '200 years'",
+        "jitter => interval '-1 year 361 days'",
+        "catch_up_window => interval '-1 year 361 days'",
+        "timeout => interval '-1 year 361 days'",
+    ] {
         let (code, message) =
             refused(&client, &format!("SELECT taskyard.schedule_add('s', '@daily', 'a', {bound})")).await;
         assert_eq!(code, "22023", "{bound}: {message}");
     }
     client.batch_execute("SELECT taskyard.enqueue('a::b', run_at => now() + interval '99 years')").await.unwrap();
+    // A delay in the past is none. The days that are stored decide which is one.
+    for (delay, state, ahead) in [("-1 year 361 days", 1, "0"), ("1 year -361 days", 0, "4.25")] {
+        let sql = format!("SELECT taskyard.enqueue('a::b', delay => interval '{delay}')");
+        let id: uuid::Uuid = client.query_one(&sql, &[]).await.unwrap().get(0);
+        let stored = format!(
+            "SELECT state || ' ' || trim_scale((extract(epoch FROM run_at - created_at) / 86400)::numeric)
+             FROM taskyard.task WHERE id = '{id}'"
+        );
+        assert_eq!(shared().psql_in(&url, &stored), format!("{state} {ahead}"), "{delay}");
+    }
 }
 
 #[tokio::test]

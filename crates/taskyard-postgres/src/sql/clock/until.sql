@@ -22,10 +22,10 @@ $$;
 CREATE OR REPLACE FUNCTION taskyard.interval_micros(p_what text, p_interval interval) RETURNS bigint LANGUAGE plpgsql
 IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- Intervals are compared with years of 360 days.
+    -- Intervals are compared with years of 360 days; `extract` counts 365.25. Only its value is stored, so only it is checked.
     IF extract(epoch FROM p_interval) > 36525 * 86400::bigint THEN
         RAISE EXCEPTION 'taskyard: % is over a hundred years', p_what USING ERRCODE = '22023';
-    ELSIF p_interval < interval '0 s' THEN
+    ELSIF extract(epoch FROM p_interval) < 0 THEN
         RAISE EXCEPTION 'taskyard: % is negative', p_what USING ERRCODE = '22023';
     END IF;
     RETURN (extract(epoch FROM p_interval) * 1000000)::bigint;

@@ -26,7 +26,8 @@ BEGIN
         RAISE EXCEPTION 'taskyard: rule is empty' USING ERRCODE = '22023';
     ELSIF json_typeof(coalesce(args, '[]')) <> 'array' OR json_typeof(coalesce(kwargs, '{}')) <> 'object' THEN
         RAISE EXCEPTION 'taskyard: args is a JSON list and kwargs a JSON object' USING ERRCODE = '22023';
-    ELSIF max_retries < 0 OR runs_max < 1 OR pause_after_failures < 1 OR jitter < '0 s' OR catch_up_window < '0 s' THEN
+    ELSIF max_retries < 0 OR runs_max < 1 OR pause_after_failures < 1
+        OR extract(epoch FROM jitter) < 0 OR extract(epoch FROM catch_up_window) < 0 THEN
         RAISE EXCEPTION 'taskyard: max_retries, runs_max, pause_after_failures, jitter or catch_up_window is too small'
             USING ERRCODE = '22023';
     END IF;

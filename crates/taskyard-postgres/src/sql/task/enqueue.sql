@@ -142,8 +142,9 @@ BEGIN
         v_payload, convert_to(context::text, 'UTF8'), v_runtime, name, coalesce(queue, 'default'), coalesce(priority, 0),
         CASE WHEN max_retries <> 3 THEN '{"max_retries":' || max_retries || '}' END,
         nullif((taskyard.interval_micros('timeout', timeout) + 999) / 1000, 0),
-        taskyard.interval_micros('delay', CASE WHEN delay < interval '0 s' THEN interval '0 s' ELSE delay END), run_at,
-        taskyard.interval_micros('expires', CASE WHEN expires < interval '0 s' THEN interval '0 s' ELSE expires END), parents, v_policy, unique_key,
+        taskyard.interval_micros('delay', CASE WHEN extract(epoch FROM delay) < 0 THEN interval '0 s' ELSE delay END), run_at,
+        taskyard.interval_micros('expires', CASE WHEN extract(epoch FROM expires) < 0 THEN interval '0 s' ELSE expires END),
+        parents, v_policy, unique_key,
         CASE WHEN unique_key IS NOT NULL THEN 0::smallint END, NULL, tags, coalesce(auto_remove, false),
         coalesce(at_most_once, false),
         (9 + CASE WHEN pg_has_role(v_caller, current_user, 'MEMBER') THEN 0 ELSE 4 END)::smallint);
