@@ -84,6 +84,10 @@ pub(crate) fn of_statement(error: &tokio_postgres::Error) -> Error {
 /// An error while connecting to the address shown.
 pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
     match error.as_db_error() {
+        Some(database) if database.code().code() == "53300" => Error::Connection(format!(
+            "{shown}: {} (53300; see max_connections, and the connection limits of the role and of the database)",
+            database.message()
+        )),
         Some(database) => match of_database(database) {
             Error::Refused(why) => Error::Refused(format!("{shown}: {why}")),
             Error::Connection(why) | Error::DatabaseFault(why) | Error::Database(why) => {

@@ -21,6 +21,7 @@ mod failure;
 mod finish;
 mod functions;
 mod glance;
+mod isolation;
 mod listen;
 mod locks;
 mod migrate;

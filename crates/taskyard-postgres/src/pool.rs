@@ -9,6 +9,7 @@
 //! statements are used and no session state is left, so that a pooler in transaction mode may stand in between: time limits
 //! are set for one transaction, in the message that begins it or by the statement itself.
 
+mod capacity;
 mod transaction;
 mod watch;
 

@@ -1,6 +1,7 @@
 //! Servers: entering, beating, leaving, being seen.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use taskyard_core::state::Runtime;
@@ -57,6 +58,19 @@ pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
     if let Err(error) = set_limits(store).await {
         tracing::warn!(%error, "SQL's own functions do not keep to this server's limits: the database does not take them");
     }
+    Ok(())
+}
+
+/// Refuses a server that would lack a connection. Once for a store: connections that are lost later are replaced.
+pub(crate) async fn check_capacity(store: &Inner) -> Result<()> {
+    if store.admitted.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    // LISTEN through an address of its own is a help that a server does without, with a warning.
+    let listens_here = store.options.notify && store.options.listen_url.is_none();
+    let hears = store.hears.load(Ordering::Acquire);
+    store.pool.check_capacity(usize::from(listens_here), usize::from(listens_here && hears)).await?;
+    store.admitted.store(true, Ordering::Release);
     Ok(())
 }
 

@@ -25,7 +25,8 @@ use crate::options::Options;
 use crate::pool::{Pool, Role};
 use crate::row::get;
 use crate::{
-    add, ageing, ask, claim, control, ends, finish, glance, listen, migrate, notify, schedules, servers, upkeep,
+    add, ageing, ask, claim, control, ends, finish, glance, isolation, listen, migrate, notify, schedules, servers,
+    upkeep,
 };
 
 /// The store on PostgreSQL. Made by [`PostgresStore::connect`]; give it out as `Arc<dyn Store>`.
@@ -33,9 +34,6 @@ use crate::{
 pub struct PostgresStore {
     inner: Arc<Inner>,
 }
-
-/// What each statement must see: all that was committed before it, also by those whose lock it waited for.
-const READ_COMMITTED: &str = "read committed";
 
 /// What the store and its two background tasks share.
 #[derive(Debug)]
@@ -46,8 +44,10 @@ pub(crate) struct Inner {
     /// Whether LISTEN works now.
     pub hears: AtomicBool,
     pub notifier: Notifier,
-    listen_address: Address,
+    pub listen_address: Address,
     listening: AtomicBool,
+    /// Whether all connections of a server were open at the same time once.
+    pub admitted: AtomicBool,
     telling: AtomicBool,
     /// When the parts of `ready` were last looked at.
     pub turned: Mutex<Option<Instant>>,
@@ -61,7 +61,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    fn new(address: Address, listen_address: Address, options: Options) -> Self {
+    pub fn new(address: Address, listen_address: Address, options: Options) -> Self {
         Self {
             pool: Pool::new(address, options.pool_size, options.answer_max),
             options,
@@ -70,31 +70,13 @@ impl Inner {
             notifier: Notifier::default(),
             listen_address,
             listening: AtomicBool::new(false),
+            admitted: AtomicBool::new(false),
             telling: AtomicBool::new(false),
             turned: Mutex::new(None),
             strays: Mutex::new(None),
             around_locks: Mutex::new(None),
             claims_failed: AtomicU32::new(0),
             background: Mutex::new(Vec::new()),
-        }
-    }
-
-    /// The same on connections that ask for read committed, where the database or the role has another isolation as its default.
-    /// They ask in their first message, which leaves no state in a pooler's connection; one that does not take it is used as it is.
-    async fn reading_committed(self, isolation: &str) -> Self {
-        self.pool.close().await;
-        let asking =
-            Self::new(self.pool.address().reading_committed(), self.listen_address.clone(), self.options.clone());
-        match asking.pool.ask(Role::Ask, "SELECT 1", &[]).await {
-            Ok(_) => asking,
-            Err(error) => {
-                tracing::warn!(
-                    %error,
-                    "default_transaction_isolation is {isolation}, and the way to the database does not let it be changed: set \
-                     it to `{READ_COMMITTED}` for this role (ALTER ROLE ... SET default_transaction_isolation = '{READ_COMMITTED}')"
-                );
-                Self::new(self.pool.address().clone(), self.listen_address.clone(), self.options.clone())
-            }
         }
     }
 
@@ -209,8 +191,8 @@ impl PostgresStore {
                 );
             }
             let isolation: String = get(row, 3)?;
-            if isolation != READ_COMMITTED {
-                inner = inner.reading_committed(&isolation).await;
+            if isolation != isolation::READ_COMMITTED {
+                inner = isolation::reading_committed(inner, &isolation).await;
             }
         }
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
@@ -446,6 +428,7 @@ impl Store for PostgresStore {
     }
 
     async fn server_enter(&self, server: &NewServer) -> Result<()> {
+        servers::check_capacity(&self.inner).await?;
         self.listen();
         servers::enter(&self.inner, server).await
     }

@@ -152,6 +152,44 @@ async fn every_connection_may_be_ended() {
     store.close().await;
 }
 
+/// Without one of its connections a server would claim tasks and never renew its lease, or never write an end.
+#[tokio::test]
+async fn a_server_that_would_lack_a_connection_is_refused() {
+    let role = format!("app_{}", Uuid::new_v4().simple());
+    shared().psql(&format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 2"));
+    let url = shared().create_database();
+    let name = url.rsplit('/').next().unwrap();
+    shared().psql(&format!("ALTER DATABASE {name} OWNER TO {role}"));
+    let url = url.replace("postgres@", &format!("{role}@"));
+    // Migrating takes a connection of its own.
+    let options = Options { views: false, ..Options::default() };
+    let store = PostgresStore::connect(&url, options).await.unwrap();
+    store.migrate().await.unwrap();
+    let host = server();
+    for limit in [1, 2, 4] {
+        shared().psql(&format!("ALTER ROLE {role} CONNECTION LIMIT {limit}"));
+        let error = store.server_enter(&host).await.unwrap_err();
+        let expected = ["needs 5 connections", &format!("there were {limit}:"), &role, "53300", "limits of the role"];
+        assert!(matches!(&error, Error::Connection(why) if expected.iter().all(|part| why.contains(part))), "{error}");
+        // A client needs no more than one.
+        store.add(&[task()]).await.unwrap();
+        assert!(store.servers().await.unwrap().is_empty());
+    }
+    shared().psql(&format!("ALTER ROLE {role} CONNECTION LIMIT 5"));
+    store.server_enter(&host).await.unwrap();
+    let claimed = store.claim(&request(host.id, 10)).await.unwrap().tasks;
+    assert_eq!(claimed.len(), 3);
+    assert!(!store.server_beat(&beat(host.id)).await.unwrap().dead);
+    let outcome = taskyard_core::store::Outcome::Done { result: b"1".to_vec() };
+    let (id, token) = (claimed[0].id, claimed[0].token);
+    let end = taskyard_core::store::Finish { id, token, outcome, context: None, logs: Vec::new() };
+    store.finish(&[end], &[]).await.unwrap();
+    heard(&store).await;
+    let count = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
+    assert_eq!(shared().psql(&count), "5");
+    store.close().await;
+}
+
 async fn gone(url: &str) {
     let name = url.rsplit('/').next().unwrap();
     while shared().psql(&format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'")) != "0" {
