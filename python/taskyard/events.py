@@ -5,9 +5,9 @@
     return StreamingResponse(sse(tasks, id, last_event_id(request.headers, request.query_params)), headers=HEADERS)
 
 A stream is told what happens to the task (``taskyard.watching``): ``event:`` is its type, ``id:`` its number, ``data:`` its
-JSON. It ends with the task; if the task is removed from the database, with an event ``removed``. A browser's ``EventSource`` that was cut off comes back with the number of the last event it
-has, and misses no state change, whichever process answers then. A client that goes away never cancels a task; a server
-that stops ends its streams, and their clients come back.
+JSON. It ends with the task; if the task is removed from the database, with an event ``removed``. A browser's ``EventSource``
+that was cut off comes back with the number of the last event it has, and misses no state change, whichever process answers
+then. A client that goes away never cancels a task; a server that stops ends its streams, and their clients come back.
 
 :class:`TaskRoutes` is all of it with statuses and errors: an ASGI application by itself, and what
 ``taskyard.fastapi.task_router`` stands on.
@@ -323,9 +323,9 @@ def is_cross_site(headers: Mapping[str, Any], origins: Sequence[str] = ()) -> bo
         return site not in ("same-origin", "none")
     if origin is None:
         return False
-    found = urllib.parse.urlsplit(origin)
-    port = {"http": ":80", "https": ":443"}.get(found.scheme, "")
-    return not found.netloc or found.netloc.lower().removesuffix(port) != given.get("host", "").lower().removesuffix(port)
+    scheme, _, host = origin.lower().partition("://")  # `urlsplit` raises for `http://[::1`.
+    port = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return not (scheme and host) or host.removesuffix(port) != given.get("host", "").lower().removesuffix(port)
 
 
 def check_allow(what: str, allow: Allow | None, allow_anyone: bool) -> None:

@@ -389,6 +389,10 @@ def test_a_router_asks_who_may() -> None:
         ({"origin": "null"}, True),
         ({"origin": "http://testserver.evil.example"}, True),
         ({"origin": "http://evil.example?http://testserver"}, True),
+        ({"origin": "http://[::1"}, True),
+        ({"origin": "http://[testserver]"}, True),
+        ({"origin": "://testserver"}, True),
+        ({"origin": "HTTP://TestServer:80"}, False),
     ],
 )
 def test_a_page_of_another_origin_changes_nothing(tmp_path: pathlib.Path, headers: dict[str, str], refused: bool) -> None:
