@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import logging
 import math
+import os
 import threading
 import time
 import weakref
@@ -327,11 +328,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     running = loop.create_task(main)
+    process = os.getpid()
     try:
         while True:
             try:
                 return loop.run_until_complete(running)
             except (KeyboardInterrupt, SystemExit, RuntimeError) as error:
+                if os.getpid() != process:
+                    from . import _forks
+
+                    _forks.end(error)
                 # A RuntimeError: something has called `loop.stop()`.
                 if running.done() or loop.is_closed():
                     raise

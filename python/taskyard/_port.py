@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -38,6 +39,8 @@ class Engine:
     def __init__(self, database: str | None = None, settings: dict[str, Any] | None = None) -> None:
         self._given = (database, [(name, _text(value)) for name, value in (settings or {}).items() if value is not None])
         self._process = -1
+        #: It may hold what is not written yet.
+        self._has_added = False
         self._core: _core.Queue
         self.defaults: dict[str, Any] = {}
         #: For tests: a task counts as stored only when it has ended.
@@ -59,9 +62,11 @@ class Engine:
             self._process = process
             self.defaults = self._core.settings()
             _engines.append(self)
+            _close_with_multiprocessing()
         return self._core
 
     def add(self, tasks: list[dict[str, Any]]) -> _core.Addition:
+        self._has_added = True
         return self.core().add(tasks)
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
@@ -73,6 +78,7 @@ class Engine:
 
     def close(self, bound: float = 5.0) -> _core.Reply:
         """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""
+        self._has_added = False
         return self.core().close(bound)
 
     def is_of_server(self) -> bool:
@@ -213,24 +219,56 @@ def _log() -> None:
             logging.getLogger(logger).log(level, "%s", text)
 
 
+def close_engines() -> None:
+    """Writes what was added by the engines of this process, in bounded time; each is opened anew by its next use."""
+    process = os.getpid()
+    while _engines:
+        engine = _engines.pop()
+        if engine._process == process:
+            try:
+                if not engine.close().block(6.0):
+                    log.error("what was added may not be stored: the queue was not closed within 6 s")
+            except Exception as error:  # the process ends in any case
+                log.error("closing the queue failed: %s", error)
+            engine._process = -1
+
+
 def _close_all() -> None:
     """At the end of the process: what was added is written, in bounded time."""
     for first in before_exit:
         first()
-    process = os.getpid()
-    for engine in _engines:
-        if engine._process == process:
-            try:
-                engine.close().block(6.0)
-            except Exception as error:  # the process ends in any case
-                log.error("closing the queue failed: %s", error)
-    _engines.clear()
+    close_engines()
     _core.end_logs()
     if _logging is not None and _logging.is_alive():
         _logging.join(1.0)
 
 
 atexit.register(_close_all)
+
+
+def _close_with_multiprocessing() -> None:
+    """A child of ``multiprocessing`` that was forked ends by ``os._exit``, without ``atexit``: it runs these finalizers only.
+    Nothing of it survives into a child's child, which opens an engine of its own."""
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        # Behind those of the application and of multiprocessing's own queues (-5).
+        util.Finalize(None, _close_all, exitpriority=-100)
+
+
+#: The longest that a fork waits for what was added before it, in seconds.
+FORK_MAX = 1.0
+
+
+def _before_fork() -> None:
+    """Lets what was added be written: a thread of the engine that is amid that may hold locks of SQLite and of the allocator,
+    which nothing in the new process would ever release."""
+    process = os.getpid()
+    for engine in _engines:
+        if engine._process == process and engine._has_added:
+            try:
+                engine._has_added = not engine.core().ask("flush").block(FORK_MAX)
+            except Exception as error:  # the fork goes on
+                log.debug("before a fork: %s", error)
 
 
 def _forked() -> None:
@@ -241,4 +279,4 @@ def _forked() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
+    os.register_at_fork(before=_before_fork, after_in_child=_forked)

@@ -59,6 +59,10 @@ class Running:
         self.interrupted: str | None = None
         self.task: asyncio.Task[Any] | None = None
         self.over = False
+        #: It is over, and did not end with a success.
+        self.has_failed = False
+        #: This is a process that its body has forked.
+        self.is_forked = False
         #: Its coroutine has taken its first step. Cancelled before, it would end without a word.
         self.has_begun = False
         #: A thread runs its code now, which cannot be interrupted.
@@ -234,6 +238,21 @@ class Running:
         """Raises ``NotAwaited`` for a task that the body added on an async connection and left out of its transaction."""
         for ref in self.bound:
             ref._before_end()
+
+    def forget(self) -> None:
+        """In a process that its body has forked: nothing of the attempt is that process's."""
+        self.is_forked = self.over = True
+        self.worker = None
+        # Another thread of the parent may have held it.
+        self._lock = threading.RLock()
+
+    def require_worker(self) -> None:
+        """Raises ``NotInTask`` in a process that its body has forked, which has no worker to ask."""
+        if self.is_forked:
+            raise NotInTask(
+                "this process was forked by a task's body, and cannot speak for the task",
+                hint="do it in the body itself",
+            )
 
     # ---------------------------------------------------------------------------------------------------- asking
 

@@ -268,6 +268,7 @@ def _settings_only() -> _core.Queue:
 def complete_in(connection: Any, result: Any) -> Any:
     """See :func:`taskyard.queued_task.complete_in`."""
     running = _running.require()
+    running.require_worker()
     if running.worker is None:
         raise InvalidArgument("complete_in: this task runs without a database")
     data = _codec.encode_result(result, bytes_max=running.limits["result_bytes_max"])

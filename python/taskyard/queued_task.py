@@ -84,6 +84,7 @@ def clear_context(auto_commit: bool = True) -> None:
 def save_context() -> _Waiter:
     """Stores the context now. ``await save_context()`` returns when it is durable; in a sync task it waits by itself."""
     running = _running.require()
+    running.require_worker()
     worker = running.worker
     if worker is None:
         return _Waiter(None)
@@ -156,6 +157,7 @@ def get_parent_results() -> Any:
     failed (with ``on_parent_failure="run"``) is there as the ``TaskFailed`` it would raise.
     """
     running = _running.require()
+    running.require_worker()
     worker = running.worker if running.has_parents else None
     reply = worker.channel.ask("parent_results", running.id) if worker is not None else None
     if not _loops.is_in_loop():

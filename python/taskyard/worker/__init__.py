@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from .. import _codec, _core, _hooks, _identity, _port, _resolve
+from .. import _codec, _core, _forks, _hooks, _identity, _port, _resolve
 from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Filled, Running, current
 from ..errors import Fail, InvalidArgument, Retry, Snooze
 from . import _ends, _executor, _fit
@@ -26,6 +26,7 @@ from ._parents import Parents
 from ._seats import Seats
 from ._target import LOCAL, Target, load, placed, target_of
 from ._threads import Threads
+from ._worker_port import WorkerPort
 
 log = logging.getLogger("queued_task")
 
@@ -37,20 +38,6 @@ BY_SETTING = " carries no @task, and only such functions run here (setting only_
 NONE_PLAIN: frozenset[str] = frozenset()
 
 PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
-
-
-class WorkerPort:
-    """What a task adds and asks goes through the socket."""
-
-    def __init__(self, channel: _core.Channel, defaults: dict[str, Any]) -> None:
-        self._channel = channel
-        self.defaults = defaults
-
-    def add(self, tasks: list[dict[str, Any]]) -> _core.Addition:
-        return self._channel.add(tasks)
-
-    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
-        return self._channel.ask(verb, id, filter)
 
 
 class Worker:
@@ -92,6 +79,9 @@ class Worker:
         self._noted_at = 0.0
         self._leaving = False
         self._ended = False
+        #: This is a process that a body has forked, and the worker its parent's.
+        self.is_forked = False
+        _forks.watch(self)
         _executor.watch(self.loop)
         self.loop.add_reader(channel.fileno(), self._read)
 
@@ -293,7 +283,10 @@ class Worker:
             report_unbegun(running, functools.partial(self._report, running, target, b"null"))
 
     def _begin(self, coroutine: Any, running: Running) -> None:
-        running.task = begin(self.loop, coroutine, self._context.copy())
+        running.task = begin(self.loop, _forks.steps(self, coroutine), self._context.copy())
+        if self.is_forked:
+            # Where its first step is taken at once.
+            _forks.came_back()
 
     # --------------------------------------------------------------------------------------------------- running
 
@@ -347,6 +340,8 @@ class Worker:
                 )
         except BaseException as raised:
             error = raised
+        if self.is_forked:
+            _forks.end(error)
         if _hooks.post_run:
             try:
                 await _hooks.run_after(running, None if error is not None else result, error)
@@ -379,6 +374,9 @@ class Worker:
             result = await self._call(running, target, args, kwargs, False)
         except BaseException as raised:
             error = raised
+        if self.is_forked:
+            # Before dependencies are left, whose connections are the parent's.
+            _forks.end(error)
         try:
             await resolver.stack.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
         except BaseException as raised:
@@ -505,7 +503,7 @@ class Worker:
                 running.note()
         except Exception:
             log.exception("what task %s wanted stored could not be", running.id)
-        running.over = True
+        running.over, running.has_failed = True, error is not None
         if error is None:
             channel.returned(slot, data)
         elif running.interrupted is not None and isinstance(error, asyncio.CancelledError):

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from .. import _forks
 from .._running import Running, current
 
 _WATCHED = "_taskyard_executor_calls"
@@ -28,6 +29,8 @@ class _Recording:
         self._running = running
 
     def submit(self, function: Callable[..., Any], *args: Any) -> concurrent.futures.Future[Any]:
+        if isinstance(self._executor, concurrent.futures.ThreadPoolExecutor):
+            function, args = _forks.call, (function, *args)
         call: concurrent.futures.Future[Any] = self._executor.submit(function, *args)
         self._running.calls.add(call)
         call.add_done_callback(self._running.calls.discard)

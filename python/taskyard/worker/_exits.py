@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from .. import _forks
 from .._running import Running, current
 
 log = logging.getLogger("queued_task")
@@ -37,6 +38,8 @@ class _Guard:
         try:
             self._callback(*args)
         except (SystemExit, KeyboardInterrupt) as error:
+            if self._running.is_forked:
+                _forks.end(error)
             said = f"{type(error).__name__}({error})"
             log.exception("task %s: %s in something that it has started; the application goes on", self._running.id, said)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import Callable
 from typing import Any
+
+from .. import _forks
 
 #: An idle thread leaves after so many seconds.
 IDLE = 30.0
@@ -51,10 +54,13 @@ class Threads:
                             return
                     continue
             loop, future, call = work
+            process = os.getpid()
             try:
                 result, error = call(), None
             except BaseException as raised:
                 result, error = None, raised
+            if os.getpid() != process:
+                _forks.end(error)
             with self._lock:
                 self._idle += 1
             try:

@@ -1,0 +1,22 @@
+"""How the body of a task in a worker process adds and asks: through the worker's socket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core, _port
+
+
+class WorkerPort:
+    """What a task adds and asks goes through the socket."""
+
+    def __init__(self, channel: _core.Channel, defaults: dict[str, Any]) -> None:
+        #: None in a process that a body has forked: such a process has an engine of its own.
+        self.channel: _core.Channel | None = channel
+        self.defaults = defaults
+
+    def add(self, tasks: list[dict[str, Any]]) -> _core.Addition:
+        return (self.channel or _port.default()).add(tasks)
+
+    def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
+        return (self.channel or _port.default()).ask(verb, id, filter)

@@ -1,0 +1,213 @@
+"""Processes that a task's body forks, with ``os.fork`` and with ``multiprocessing``: none of them acts for the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pathlib
+from typing import Any
+
+import pytest
+from support.project import Project
+from taskyard import QueuedTasks, _port
+from taskyard.worker import Embedded
+
+APP = """
+    import asyncio, concurrent.futures, multiprocessing, os, subprocess, sys
+    from taskyard import QueuedTasks
+    from taskyard.queued_task import set_context
+    {install}
+
+    tasks = QueuedTasks()
+
+    def wait(pid):
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    async def exits(code):
+        if (pid := os.fork()) == 0:
+            sys.exit(code)
+        return await asyncio.to_thread(wait, pid)
+
+    async def returns():
+        if (pid := os.fork()) == 0:
+            set_context("of", "the child")
+            return "the child's"
+        return await asyncio.to_thread(wait, pid)
+
+    async def raises():
+        if (pid := os.fork()) == 0:
+            raise ValueError("in the child")
+        return await asyncio.to_thread(wait, pid)
+
+    async def awaits():
+        given = asyncio.get_running_loop().create_future()
+        if (pid := os.fork()) == 0:
+            await given
+        return await asyncio.to_thread(wait, pid)
+
+    async def within():
+        async def sub():
+            if (pid := os.fork()) == 0:
+                sys.exit(5)
+            return await asyncio.to_thread(wait, pid)
+        return await asyncio.create_task(sub())
+
+    def in_thread(code):
+        if (pid := os.fork()) == 0:
+            sys.exit(code)
+        return wait(pid)
+
+    async def in_executor(code):
+        return await asyncio.to_thread(in_thread, code)
+
+    async def adds(name):
+        if (pid := os.fork()) == 0:
+            tasks.add_task(echo, name)
+            return
+        return await asyncio.to_thread(wait, pid)
+
+    def adds_by(method, name):
+        child = multiprocessing.get_context(method).Process(target=tasks.add_task, args=(echo, name))
+        child.start()
+        child.join()
+        return child.exitcode
+
+    def loops(value):
+        async def late():
+            await asyncio.sleep(0.01)
+            return value
+        return asyncio.run(late())
+
+    async def in_pool():
+        loop = asyncio.get_running_loop()
+        with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+            return sum(await asyncio.gather(*(loop.run_in_executor(pool, loops, n) for n in range(4))))
+
+    async def runs_a_program():
+        program = await asyncio.create_subprocess_exec(sys.executable, "-c", "raise SystemExit(9)")
+        return await program.wait(), subprocess.run(["true"], preexec_fn=lambda: None).returncode
+
+    async def innocent(number):
+        await asyncio.sleep(0)
+        return number
+
+    async def echo(name):
+        return name
+"""
+
+#: What forks, and what it returns if only the parent's body goes on.
+FORKS: list[tuple[str, Any]] = [
+    ("exits, 0", 0),
+    ("exits, 7", 7),
+    ("returns", 0),
+    ("raises", 1),
+    ("awaits", 1),
+    ("in_thread, 3", 3),
+    ("in_executor, 6", 6),
+    ("adds_by, 'forkserver', 'by a fork server'", 0),
+    ("in_pool", 6),
+    ("runs_a_program", (9, 0)),
+]
+ADD = [("adds, 'by a fork'", 0), ("adds_by, 'fork', 'by multiprocessing'", 0)]
+#: uvloop may run others before it ends by the exit of a sub-task: the exit code is another then.
+WITHIN = [("within", 5)]
+
+
+def check(project: Project, forks: list[tuple[str, Any]], ids: list[str]) -> None:
+    asyncio.run(_check(project, forks, ids))
+
+
+async def _check(project: Project, forks: list[tuple[str, Any]], ids: list[str]) -> None:
+    async with QueuedTasks(database=project.database) as tasks:
+        for place, id in enumerate(ids):
+            outcome = await tasks.get(id).outcome(60)
+            record = await tasks.get(id).record()
+            call, result = forks[place] if place < len(forks) else ("innocent", place - len(forks))
+            assert (outcome.ok, outcome.result) == (True, result), (call, outcome.error)
+            assert [record[name] for name in ("attempt", "failures", "crashes", "lost")] == [1, 0, 0, 0], (call, record)
+            assert await tasks.get(id).get_context() == {}, call
+        added = await tasks.list(function="app:echo")
+        names = sorted([await tasks.get(task["id"]).wait(60) for task in added])
+        assert names == sorted(call.split("'")[-2] for call, _ in forks if call.startswith("adds"))
+
+
+@pytest.mark.parametrize("install", ["", "import uvloop; uvloop.install()"], ids=["asyncio", "uvloop"])
+def test_a_forked_process_is_no_worker(project: Project, install: str) -> None:
+    project.write("app.py", APP.replace("{install}", install))
+    server = project.server("--workers=1", app="app")
+    forks = [*FORKS, *ADD, *(WITHIN if not install else [])]
+    calls = [f"app.{call}, max_retries=0" for call, _ in forks]
+    check(project, forks, project.add(*calls, *(f"app.innocent, {number}, max_retries=0" for number in range(30))))
+    assert "in the child" in server.output and "awaits on the event loop of its parent" in server.output
+    assert server.stop() == 0
+
+
+EMBEDDED = """
+    import asyncio, json, app
+    from taskyard.worker import Embedded
+
+    async def main():
+        async with app.tasks, Embedded(app.tasks):
+            refs = [%s, *(app.tasks.add_task(app.innocent, number, max_retries=0) for number in range(30))]
+            for ref in refs:
+                await ref.outcome(60)
+            while await app.tasks.list(function=app.echo, states=["enqueued", "doing"]):
+                await asyncio.sleep(0)
+            print("ids", json.dumps([ref.id for ref in refs]))
+
+    asyncio.run(main())
+"""
+
+
+def test_a_forked_process_is_no_embedded_worker(tmp_path: pathlib.Path) -> None:
+    with Project(tmp_path, str(tmp_path / "queue.db")) as project:
+        project.write("app.py", APP.replace("{install}", ""))
+        # A process whose engine has an SQLite file open should not fork one that opens it, too.
+        forks = [*FORKS, *WITHIN]
+        calls = ", ".join(f"app.tasks.add_task(app.{call}, max_retries=0)" for call, _ in forks)
+        output = project.python(EMBEDDED % calls)
+        (ids,) = (line for line in output.splitlines() if line.startswith("ids "))
+        check(project, forks, json.loads(ids.removeprefix("ids ")))
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_what_a_child_of_multiprocessing_adds_is_stored(project: Project, method: str) -> None:
+    project.write("app.py", APP.replace("{install}", ""))
+    text = f"""
+        import app
+        if __name__ == "__main__":
+            print("exit code", app.adds_by({method!r}, "the child's"))
+    """
+    project.write("program.py", text)
+    program = project.program("program.py")
+    assert program.wait() == 0
+    program.says("exit code 0")
+    found = project.json("task", "list")
+    assert len(found) == 1, found
+
+
+async def echo(value: Any) -> Any:
+    return value
+
+
+def test_a_fork_waits_for_what_was_added_before(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_port, "FORK_MAX", 30.0)
+    with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks:
+        ref = tasks.add_task(echo, 1)
+        _port._before_fork()
+        assert ref._addition is not None
+        assert ref._addition.reply().done()
+
+
+async def test_closing_at_the_end_leaves_the_engine_usable(tmp_path: Any) -> None:
+    tasks = QueuedTasks(database=str(tmp_path / "queue.db"))
+    await asyncio.to_thread(tasks.add_task(echo, 1)._id_now)
+    others = [engine for engine in _port._engines if engine is not tasks._own]
+    _port._engines[:] = [tasks._own]  # type: ignore[list-item]
+    try:
+        await asyncio.to_thread(_port.close_engines)
+        async with tasks, Embedded(tasks):
+            assert await tasks.add_task(echo, 2).wait(20) == 2
+        assert tasks._own in _port._engines
+    finally:
+        _port._engines.extend(others)
