@@ -7,7 +7,7 @@ import sys
 import weakref
 from typing import Any
 
-from .errors import InvalidArgument
+from .errors import SECONDS_MIN, InvalidArgument
 
 _NUMBERS = {
     "max_workers": (1, int),
@@ -53,7 +53,7 @@ class QueuedTaskConfig:
             or cls(value) != value
         ):
             raise InvalidArgument(f"{name}: {value!r} is no {'whole ' if cls is int else ''}number from {least} up")
-        self._values[name] = cls(value)
+        self._values[name] = max(float(value), SECONDS_MIN) if cls is float and value > 0 else cls(value)
         for listener in list(self._listeners):
             listener.configured(self, name)
 

@@ -106,7 +106,8 @@ def optional_seconds(what: str, value: Any) -> float | None:
 
 
 def _milliseconds(what: str, value: Any) -> int:
-    return round(seconds(what, value) * 1_000)
+    given = seconds(what, value) * 1_000
+    return max(round(given), 1) if given > 0 else 0
 
 
 def count(what: str, value: Any, least: int = 0, most: int = 2**31 - 1) -> int:

@@ -7,6 +7,7 @@ was made before a fork is forgotten after it.
 from __future__ import annotations
 
 import atexit
+import datetime as dt
 import logging
 import os
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core, _loops, _request
-from .errors import InvalidTaskId
+from .errors import SECONDS_MIN, InvalidTaskId
 
 if TYPE_CHECKING:
     from ._request import Request
@@ -167,8 +168,15 @@ def plain(port: Port) -> Port:
 
 
 def _text(value: Any) -> str:
+    """A setting as the engine reads it: a length of time as a decimal number of seconds, and no positive one as 0."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dt.timedelta):
+        micros = value // dt.timedelta(microseconds=1)
+        return f"{'-' if micros < 0 else ''}{abs(micros) // 1_000_000}.{abs(micros) % 1_000_000:06}"
+    if isinstance(value, float) and 0 < value < 1:
+        # Without an exponent.
+        return f"{max(value, SECONDS_MIN):.9f}"
     return ",".join(value) if isinstance(value, (list, tuple)) else str(value)
 
 

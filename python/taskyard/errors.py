@@ -261,11 +261,14 @@ class WaitTimeout(TaskyardError, TimeoutError):
 #: A hundred years: a longer pause is a mistake in the unit.
 PAUSE_MAX = 100 * 366 * 86_400.0
 
+#: The shortest positive time, in seconds: the unit of the database's clocks.
+SECONDS_MIN = 1e-6
+
 
 def seconds(what: str, value: Any, most: float | None = None, *, signed: bool = False) -> float:
     """A number of seconds, from a number or a timedelta; raises ``InvalidArgument`` for anything else.
 
-    A negative one is refused unless ``signed``.
+    A negative one is refused unless ``signed``. A positive one is a microsecond at least: 0 often means something else.
     """
     given = value.total_seconds() if isinstance(value, dt.timedelta) else value
     is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
@@ -274,7 +277,7 @@ def seconds(what: str, value: Any, most: float | None = None, *, signed: bool = 
         raise InvalidArgument(f"{what}: {value!r} is not {wanted}: give seconds or a timedelta")
     if most is not None and given > most:
         raise InvalidArgument(f"{what}: {value!r} is over a hundred years")
-    return float(given)
+    return max(float(given), SECONDS_MIN) if given > 0 else float(given)
 
 
 _seconds = seconds

@@ -29,14 +29,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import TYPE_CHECKING, Any
 
 from . import _loops, _port, _request
-from .errors import (
-    InvalidArgument,
-    TaskNotFound,
-    TaskyardError,
-    UniqueKeyHeld,
-    WrongState,
-    seconds,
-)
+from .errors import InvalidArgument, TaskNotFound, TaskyardError, UniqueKeyHeld, WrongState, seconds
 from .watching import TaskEvent
 
 if TYPE_CHECKING:
@@ -112,9 +105,11 @@ def _number(value: Any) -> int | None:
 
 
 async def sse(
-    tasks: QueuedTasks, task_id: str, last_event_id: int | None = None, ping: float = PING
+    tasks: QueuedTasks, task_id: str, last_event_id: int | None = None, ping: float | dt.timedelta = PING
 ) -> AsyncIterator[bytes]:
-    """The stream of a task, until its end. Of one that is removed, or was never there, that is an event ``removed``."""
+    """The stream of a task, until its end. Of one that is removed, or was never there, that is an event ``removed``.
+    ``ping`` is the time between two signs of life (seconds or timedelta; 0: none)."""
+    ping = seconds("ping", ping)
     watch = tasks.watch(task_id, since=last_event_id)
     async with contextlib.aclosing(_stream([watch], ping)) as stream:
         async for piece in stream:
@@ -125,12 +120,13 @@ async def sse(
 
 
 async def sse_many(
-    tasks: QueuedTasks, task_ids: Sequence[str], last_event_id: str | None = None, ping: float = PING
+    tasks: QueuedTasks, task_ids: Sequence[str], last_event_id: str | None = None, ping: float | dt.timedelta = PING
 ) -> AsyncIterator[bytes]:
     """One stream of several tasks (at most 50), until the last has ended: a browser has few connections. ``id:`` says how far
     each of them was told, in their order; with the same ids a client that comes back misses nothing. A task that is removed
     ends as in :func:`sse`; the others go on.
     """
+    ping = seconds("ping", ping)
     known = _positions(last_event_id, len(task_ids))
     watches = [tasks.watch(id, since=since) for id, since in zip(task_ids, known, strict=True)]
     async with contextlib.aclosing(_stream(watches, ping)) as stream:

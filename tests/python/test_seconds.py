@@ -9,8 +9,20 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from taskyard import InvalidArgument, QueuedTasks, Retry, RetryPolicy, Snooze, Unique, get_current_task, get_service
+from taskyard import (
+    InvalidArgument,
+    QueuedTasks,
+    Retry,
+    RetryPolicy,
+    Snooze,
+    Unique,
+    _port,
+    events,
+    get_current_task,
+    get_service,
+)
 from taskyard.dependencies import Inject  # noqa: F401
+from taskyard.errors import SettingError
 from taskyard.queued_task import QueuedTaskConfig
 from taskyard.scheduler import Scheduler
 from taskyard.tasks import TaskQueue
@@ -111,7 +123,15 @@ TAKERS: dict[str, Callable[[QueuedTasks, Any], Any]] = {
     "scheduler.stop": lambda tasks, time: Scheduler(tasks=tasks).stop(time),
     "task_timeout": lambda tasks, time: setattr(get_service(QueuedTaskConfig), "task_timeout", time),
     "polling_interval": lambda tasks, time: setattr(get_service(QueuedTaskConfig), "polling_interval", time),
+    "sse": lambda tasks, time: _first(events.sse(tasks, NO_TASK, ping=time)),
+    "sse_many": lambda tasks, time: _first(events.sse_many(tasks, [NO_TASK], ping=time)),
 }
+NO_TASK = "00000000-0000-7000-8000-000000000000"
+
+
+async def _first(stream: Any) -> None:
+    async for _ in stream:
+        pass
 
 
 def _time(time: Any) -> Any:
@@ -159,3 +179,65 @@ async def test_tools_for_tests(tmp_path: Any) -> None:
         with pytest.raises(InvalidArgument):
             manual.drain(wrong)
     assert await manual.drain(dt.timedelta(seconds=20)) == 1
+
+
+#: Every setting that is a length of time, with the settings that a second and a half needs beside it.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "cancel_grace": {},
+    "fallback_polling_interval": {},
+    "heartbeat_interval": {},
+    "lease": {"heartbeat_interval": 0.5},
+    "polling_interval": {},
+    "rescue_interval": {},
+    "retention_done": {},
+    "retention_failed": {},
+    "shutdown_grace": {},
+    "task_timeout": {},
+    "unhealthy_age": {},
+    "worker_idle_timeout": {},
+}
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_a_setting_is_seconds_or_a_timedelta(tmp_path: Any, name: str) -> None:
+    found = []
+    for good in (1.5, dt.timedelta(seconds=1, milliseconds=500)):
+        tasks = QueuedTasks(database=str(tmp_path / "queue.db"), **SETTINGS[name], **{name: good})
+        found.append(tasks._via.defaults.get(name, 1.5))
+    assert found == [1.5, 1.5]
+    for wrong in (dt.timedelta(seconds=-1), dt.timedelta(days=40_000), True, float("nan")):
+        with pytest.raises(SettingError):
+            QueuedTasks(database=str(tmp_path / "queue.db"), **{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (dt.timedelta(seconds=20), "20.000000"),
+        (dt.timedelta(microseconds=1), "0.000001"),
+        (dt.timedelta(days=36_500, microseconds=999_999), "3153600000.999999"),
+        (1e-12, "0.000001000"),
+        (0.00001, "0.000010000"),
+        (0.0, "0.0"),
+    ],
+)
+def test_a_setting_is_told_as_decimal_seconds(time: Any, text: str) -> None:
+    assert _port._text(time) == text
+
+
+TINY = [1e-12, 1e-7, 4.9e-324]
+
+
+@pytest.mark.parametrize("time", TINY)
+async def test_a_positive_time_is_never_none(tmp_path: Any, time: float) -> None:
+    assert 0 < Snooze(time).seconds and 0 < (Retry(after=time).after or 0)
+    assert '"backoff_ms": 1,' in RetryPolicy(backoff=time).to_json() and '"cap_ms": 1,' in RetryPolicy(cap=time).to_json()
+    config = QueuedTaskConfig({"task_timeout": 300.0})
+    config.task_timeout = time
+    assert 0 < config.task_timeout <= 1e-6
+    async with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks:
+        record = await tasks.add_task(nothing, timeout=time, delay=time, expires=60).record()
+        assert record["timeout_ms"] == 1, record
+    async with QueuedTasks(database=str(tmp_path / "other.db"), task_timeout=time) as tasks:
+        record = await tasks.add_task(nothing).record()
+        assert record["timeout_ms"] == 1, record
