@@ -67,6 +67,23 @@ APP = """
         lines = (HERE / f"{name}.log").read_text() if (HERE / f"{name}.log").exists() else ""
         return await asyncio.to_thread(charge, name, 0 if lines else first)
 
+    async def leaves_a_subtask(name, first):
+        # Calls once the attempt is over, whose end the test tells by a file.
+        async def later():
+            while not (HERE / "over").exists():
+                await asyncio.sleep(0.01)
+            try:
+                await asyncio.to_thread(charge, name, 0)
+            except asyncio.CancelledError:
+                note(name, "refused")
+                raise
+        KEPT.append(asyncio.create_task(later()))
+        if first:
+            await asyncio.sleep(first)
+        return "done"
+
+    KEPT = []
+
     async def leaves_one(name, first):
         asyncio.get_running_loop().run_in_executor(None, charge, name, first)
         return "done"
@@ -155,3 +172,18 @@ def test_a_cancelled_one_and_a_stop(project: Project) -> None:
     task = project.task(released)
     assert (task["state"], task["attempt"], task["crashes"]) == ("enqueued", 0, 0), task
     assert [line["what"] for line in log(project, "released")] == ["begin"]
+
+
+def test_a_call_of_a_failed_attempt_is_refused(project: Project) -> None:
+    server = start(project)
+    failed, done = project.add(
+        "app.leaves_a_subtask, 'failed', 60, max_retries=0, timeout=0.5",
+        "app.leaves_a_subtask, 'done', 0, max_retries=0",
+    )
+    assert project.ended(failed)["state"] == "failed" and project.ended(done)["state"] == "done"
+    project.write("over", "")
+    found = eventually(lambda: log(project, "failed") and log(project, "done")[1:] and log(project, "failed"))
+    assert [line["what"] for line in found] == ["refused"]
+    # What a success leaves behind goes on.
+    assert [line["what"] for line in log(project, "done")] == ["begin", "end"]
+    assert server.stop() == 0

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .. import _codec, _hooks, _running
+from .. import _codec, _forks, _hooks, _running
 from ..errors import Fail, Retry, Snooze, TaskInterrupted, WrongState
 from ..worker import _ends, _executor
 from .base import Task, known_of
@@ -150,6 +150,8 @@ class Claim:
                 raise result
         except BaseException as raised:
             error = raised
+        if running.is_forked:
+            _forks.end(error)
         if _hooks.post_run:
             try:
                 await _hooks.run_after(running, None if error is not None else result, error)
@@ -158,6 +160,7 @@ class Claim:
         # Unless the caller itself was cancelled, who waits for no thread.
         if running.calls and (isinstance(error, Exception) or (error is not None and running.interrupted is not None)):
             await _executor.ended(running, lambda: self.hand.has_ended.is_set())
+        running.has_failed = error is not None
         return result, error
 
     def interrupt(self, why: str) -> None:

@@ -2,7 +2,8 @@
 
 A call that runs on a thread cannot be ended, and goes on when the body that awaited it was cancelled. It is part of the
 attempt: an attempt that does not end with a success is over only when its calls are, so that none runs on beside the next
-attempt. What does not end in time ends with the process, as a sync function does. Calls that a library hands to threads
+attempt. What does not end in time ends with the process, as a sync function does. A call that a sub-task makes once its
+attempt has failed is refused: it would run beside the next one. Calls that a library hands to threads
 of its own are not seen here, nor are the loop's own look-ups of names.
 """
 
@@ -29,6 +30,9 @@ class _Recording:
         self._running = running
 
     def submit(self, function: Callable[..., Any], *args: Any) -> concurrent.futures.Future[Any]:
+        if self._running.has_failed:
+            # The sub-task that makes it ends as one that is cancelled.
+            raise asyncio.CancelledError(f"task {self._running.id}: this attempt is over")
         if isinstance(self._executor, concurrent.futures.ThreadPoolExecutor):
             function, args = _forks.call, (function, *args)
         call: concurrent.futures.Future[Any] = self._executor.submit(function, *args)
