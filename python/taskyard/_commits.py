@@ -6,7 +6,8 @@
 - psycopg's async connections have none. While a task is pending, ``commit`` of that one connection is replaced and raises
   ``NotAwaited``.
 - asyncpg's connections can be neither asked nor replaced. There, and in a ``connection.transaction()`` block of psycopg,
-  the end of the request (503) or of the task's body raises ``NotAwaited``; see ``fastapi.py`` and ``worker``.
+  the end of the request (503) or of the task's body raises ``NotAwaited``; see ``fastapi.py`` and ``worker``. In any other
+  code the end of the queue does (``async with tasks``, ``close()``); see ``_uncommitted.Unbound``.
 
 What is pending when its transaction is rolled back is dropped with it. A transaction that ends otherwise, and autocommit,
 leave it out: the end of the request or of the task's body raises ``NotAwaited``, too.

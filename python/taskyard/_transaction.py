@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _codec, _commits, _core, _hooks, _loops, _port, _request, _running
 from ._calls import Call, as_tasks, encode_context, prepare
 from ._refs import QueuedTaskRef
-from ._uncommitted import Transaction
+from ._uncommitted import Transaction, Unbound
 from .errors import InvalidArgument, LeaseLost, NotAwaited
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ class PendingRef(QueuedTaskRef[Any]):
         self._written_at_commit = False
         #: It was dropped, but not by a rollback: the caller does not know.
         self._left_out = False
+        #: The queue that says so at its end, where no request and no task's body does.
+        self._unbound: Unbound | None = None
 
     async def _durable(self) -> None:
         """Runs the statement if it has not run. The task exists once the transaction commits."""
@@ -190,7 +192,10 @@ class PendingRef(QueuedTaskRef[Any]):
     def __del__(self) -> None:
         if getattr(self, "_adding", None) is not None:
             self._adding.close()
-            log.error("%s", self._not_awaited())
+            error = self._not_awaited()
+            log.error("%s", error)
+            if self._unbound is not None:
+                self._unbound.leave_out(error)
 
 
 def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
@@ -228,6 +233,8 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
             running.bound.append(ref)
         elif (request := _request.of(tasks._request)) is not None:
             request.expect([ref])
+        else:
+            tasks._unbound.expect(ref)
         return ref
     if any(inspect.iscoroutinefunction(hook) for hook in hooks) and _loops.is_in_loop():
         raise InvalidArgument(

@@ -4,6 +4,8 @@ Until its commit such a task is in no other connection's sight: a question for i
 the reference that ``add_task`` returned asks again for as long as the transaction is open, as its driver says. Behind its end
 the task is there, or it was rolled back. ``_commits.py`` sees that the statement runs at all.
 
+``Unbound`` holds the tasks whose statement may never have run, for the end of their queue.
+
 A transaction that was cut off is seen by its socket (psycopg) or by asyncpg; SQLAlchemy's is open until its next statement.
 A psycopg or asyncpg connection that is in its next transaction whenever it is looked at counts as open.
 """
@@ -15,11 +17,15 @@ import logging
 import math
 import select
 import time
+import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _loops, _request
-from .errors import TaskNotFound, TaskRemoved, WaitTimeout
+from .errors import NotAwaited, TaskNotFound, TaskRemoved, WaitTimeout
+
+if TYPE_CHECKING:
+    from ._transaction import PendingRef
 
 log = logging.getLogger("taskyard")
 
@@ -63,6 +69,38 @@ class Transaction:
     def is_open(self) -> bool:
         """Whether it may still commit."""
         return self._is_open()
+
+
+class Unbound:
+    """The tasks that a queue added on async connections outside of requests and of tasks' bodies. Those that were never
+    awaited are an error at the end of the queue, which is the first moment at which the program can hear of it."""
+
+    def __init__(self) -> None:
+        self._refs: weakref.WeakSet[PendingRef] = weakref.WeakSet()
+        #: The first error of a task whose reference was dropped.
+        self._left_out: NotAwaited | None = None
+
+    def expect(self, ref: PendingRef) -> None:
+        ref._unbound = self
+        self._refs.add(ref)
+
+    def leave_out(self, error: NotAwaited) -> None:
+        self._left_out = self._left_out or error
+
+    def check(self, failed: bool) -> None:
+        """Raises ``NotAwaited`` for the first of them, unless an error is on its way (``failed``). Each is reported once. The
+        commit of an open SQLAlchemy session may follow, and writes its tasks."""
+        error, self._left_out = self._left_out, None
+        for ref in sorted(self._refs, key=lambda ref: ref._id):
+            self._refs.discard(ref)
+            if ref._is_pending() and ref._written_at_commit:
+                continue
+            try:
+                ref._before_end()
+            except NotAwaited as refused:
+                error = error or refused
+        if error is not None and not failed:
+            raise error
 
 
 class _Asking:

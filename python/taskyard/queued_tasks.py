@@ -20,6 +20,7 @@ from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_opti
 from ._families import Group
 from ._options import OPTIONS, RetryPolicy, Unique, merge, optional_seconds, text
 from ._refs import Outcome, QueuedTaskRef
+from ._uncommitted import Unbound
 from .dead import Dead
 from .errors import InvalidArgument, seconds
 from .queues import Queues
@@ -100,6 +101,8 @@ class QueuedTasks(metaclass=_Meta):
             self._own = _port.Engine(database, settings)
         self._defaults: dict[str, Any] = {}
         self._has_using = False
+        #: What was added on async connections and may have been left out.
+        self._unbound = Unbound()
         #: The request whose response waits until what is added is durable.
         self._waits: _request.Request | None = None
         #: The request that this one was made for, also with ``nowait``.
@@ -152,7 +155,8 @@ class QueuedTasks(metaclass=_Meta):
 
         A reference that is not awaited is written by the commit of a SQLAlchemy session or connection, in the order of the
         calls. psycopg and asyncpg have nothing to do that by: with them it is an error, ``NotAwaited``, raised by psycopg's
-        ``commit()``, and by either at the end of the request (a 503) or of the task's body.
+        ``commit()``, and by either at the end of the request (a 503), of the task's body, or of the queue
+        (``async with tasks``, ``close()``).
         """
         return self._like(_defaults={**self._defaults, "connection": connection})
 
@@ -371,7 +375,9 @@ class QueuedTasks(metaclass=_Meta):
             await _loops.answer(self._via.core().open())
         return self
 
-    async def __aexit__(self, *_: Any) -> None:
+    async def __aexit__(self, error: Any = None, *_: Any) -> None:
+        """Writes what was added, and lets go of the database. Raises ``NotAwaited`` for a task that was added on an async
+        connection and left out of its transaction."""
         if isinstance(_port.plain(self._via), _port.Engine):
             try:
                 await asyncio.wait_for(_created(), CLOSE_MAX)
@@ -380,19 +386,24 @@ class QueuedTasks(metaclass=_Meta):
             for first in self._via.before_close:
                 await first(self._via)
             await _loops.answer(self._via.close(CLOSE_MAX))
+        self._unbound.check(error is not None)
 
     def __enter__(self) -> QueuedTasks:
         if isinstance(_port.plain(self._via), _port.Engine):
             _loops.answer_now(self._via.core().open())
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, error: Any = None, *_: Any) -> None:
+        self._close(CLOSE_MAX)
+        self._unbound.check(error is not None)
 
     def close(self, timeout: float | dt.timedelta = 5.0) -> None:
         """Writes what was added, for so long at most (seconds or timedelta), and lets go of the database; for code without a
-        loop."""
-        timeout = seconds("timeout", timeout)
+        loop. Raises ``NotAwaited`` for a task that was added on an async connection and left out of its transaction."""
+        self._close(seconds("timeout", timeout))
+        self._unbound.check(False)
+
+    def _close(self, timeout: float) -> None:
         if isinstance(_port.plain(self._via), _port.Engine):
             for first in self._via.before_close_now:
                 first(self._via)

@@ -17,6 +17,7 @@ from ._options import Unique as Unique
 from ._refs import Outcome as Outcome
 from ._refs import QueuedTaskRef as QueuedTaskRef
 from ._task import Task
+from ._uncommitted import Unbound
 from .dead import Dead
 from .queues import Queues
 from .schedules import Schedules
@@ -44,6 +45,7 @@ class QueuedTasks:
     @property
     def _via(self) -> _port.Port: ...
     _request: _request.Request | None
+    _unbound: Unbound
     @property
     def nowait(self) -> Self: ...
     @property

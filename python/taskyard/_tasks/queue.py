@@ -331,8 +331,8 @@ class TaskQueue:
         await self._tasks.__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
+    async def __aexit__(self, *error: object) -> None:
+        await self._tasks.__aexit__(*error)
 
 
 async def _there(claim: Claim, ending: Any) -> bool:
