@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import _codec, _core, _hints, _identity, _port, _resolve, _running
+from . import _codec, _core, _dill, _hints, _identity, _port, _resolve, _running
 from ._options import OPTIONS, describe, merge
 from ._references import Reference
 from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
@@ -170,22 +170,19 @@ def _put_payload(
 def serialize_function(function: Any) -> bytes:
     """A local function, as dill makes it."""
     try:
-        import dill
+        # What is defined in the program's own file would refer to another program in a worker.
+        recurse = function.__module__ == "__main__"
+        return _dill.dumps(_with_dependencies(function) if recurse else function, recurse=recurse)
     except ImportError:
         raise NotSerializable(
             f"{function!r} is not at the top of a module, and dill, which would serialise it, is not installed",
             hint="pip install dill, or define the function at the top of a module",
         ) from None
-    try:
-        # What is defined in the program's own file would refer to another program in a worker.
-        recurse = function.__module__ == "__main__"
-        body: bytes = dill.dumps(_with_dependencies(function) if recurse else function, recurse=recurse)
     except Exception as error:
         raise NotSerializable(
             f"{function!r} cannot be serialised with what it refers to: {error}",
             hint="pass what it needs as arguments, or define it at the top of a module",
         ) from error
-    return body
 
 
 def _with_dependencies(function: Any) -> Any:

@@ -22,7 +22,8 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import _dataclasses, _enums, _json, _restore
+from . import _classes, _dataclasses, _dill, _enums, _json, _restore
+from ._classes import class_name
 from ._references import Step, is_reference, places, reference
 from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid, TaskyardError
 
@@ -49,10 +50,6 @@ _serializers: dict[type, _Serializer] = {}
 _serializers_by_name: dict[str, tuple[type, _Serializer]] = {}
 
 
-def class_name(cls: type) -> str:
-    return f"{cls.__module__}:{cls.__qualname__}"
-
-
 def register_serializer(
     cls: type, encode: Callable[[Any], Any], decode: Callable[[Any], Any], *, name: str | None = None
 ) -> None:
@@ -65,6 +62,17 @@ def register_serializer(
     serializer = _Serializer(name or class_name(cls), encode, decode)
     _serializers[cls] = serializer
     _serializers_by_name[serializer.name] = (cls, serializer)
+
+
+def serializer_named(name: str) -> _Serializer:
+    """The serializer that was registered under a stored name; raises ``InvalidArgument`` if there is none."""
+    found = _serializers_by_name.get(name)
+    if found is None:
+        raise InvalidArgument(
+            f"a stored value is of `{name}`, for which this process has no serializer",
+            hint="call taskyard.register_serializer in a module that every process imports",
+        )
+    return found[1]
 
 
 # ---------------------------------------------------------------------------------------------------------- encoding
@@ -187,21 +195,19 @@ class Encoder:
         made = [self._findable(cls, path), fields, sorted(value.__pydantic_fields_set__)]
         return {"$pydantic": made if value.__pydantic_extra__ is None else [*made, extra]}
 
-    def _findable(self, cls: type, path: str) -> str:
-        if "<locals>" in cls.__qualname__ or find_class(class_name(cls)) is not cls:
+    def _findable(self, cls: type, path: str) -> Any:
+        try:
+            return _classes.stored(cls)
+        except _classes.NotFindable as error:
             raise NotSerializable(
-                f"{path} is a {class_name(cls).replace(':', '.')}, a class that a worker could not find by its name",
-                hint="define the class at the top of a module",
-            )
-        return class_name(cls)
+                f"{path} is a {class_name(cls).replace(':', '.')}, {error}", hint="define the class at the top of a module"
+            ) from None
 
     def _dill(self, value: Any, path: str) -> Any:
         try:
-            import dill
+            body = _dill.dumps(value)
         except ImportError:
             raise NotSerializable(f"{path}: dill is not installed", hint="pip install dill") from None
-        try:
-            body = dill.dumps(value)
         except Exception as error:
             raise NotSerializable(f"{path} cannot be serialised by dill: {error}") from error
         return self.blob(body)
@@ -268,21 +274,17 @@ _SIMPLE: dict[type, Callable[[Any, str], Any]] = {
 }
 
 
+def _name(stored: Any) -> str:
+    """The name of a stored class, for an error."""
+    return stored if isinstance(stored, str) else f"{stored['origin']}[...]"
+
+
 def _is_pydantic(cls: type) -> bool:
     base = sys.modules.get("pydantic")
     return base is not None and isinstance(cls, type) and issubclass(cls, base.BaseModel)
 
 
 # ---------------------------------------------------------------------------------------------------------- decoding
-
-
-def find_class(name: str) -> type | None:
-    """A class by its name, in a module that is loaded; nothing is ever imported."""
-    module, _, qualname = name.partition(":")
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = getattr(found, "__dict__", {}).get(part)
-    return found if isinstance(found, type) and class_name(found) == name else None
 
 
 #: Verified values by the text that stands for them: Python's version and dill's bytes.
@@ -319,10 +321,10 @@ class Decoder:
         return {key: self.value(item) for key, item in value.items()}
 
     def _class(self, name: Any, test: Callable[[type], bool], what: str) -> Any:
-        cls = find_class(name) if isinstance(name, str) else None
+        cls = _classes.restored(name) if isinstance(name, (str, dict)) else None
         if cls is None or not test(cls):
             raise InvalidArgument(
-                f"a stored value is of the {what} `{name}`, which is not loaded in this process",
+                f"a stored value is of the {what} `{_name(name)}`, which is not loaded in this process",
                 hint="import its module in the application",
             )
         return cls
@@ -345,25 +347,10 @@ class Decoder:
         cls = self._class(item[0], _is_pydantic, "model")
         extra = {name: self.value(each) for name, each in item[3].items()} if len(item) > 3 else {}
         given = {name: self.value(each) for name, each in item[1].items()}
-        fields = cls.model_fields
-        # Values that a property keeps are no fields.
-        kept = {name: given.pop(name) for name in list(given) if name not in fields and _restore.is_cached(cls, name)}
-        stored = _restore.by_field(cls, item[0], given, fields, _restore.pydantic_names(cls))
-        try:
-            made = _restore.model(cls, stored, extra, set(item[2]), frozenset(item[1]))
-        except ValueError as error:
-            raise InvalidArgument(f"a stored value does not fit the model `{item[0]}` any more: {error}") from error
-        made.__dict__.update(kept)
-        return made
+        return _restore.restored_model(cls, _name(item[0]), given, extra, set(item[2]))
 
     def _object(self, item: Any) -> Any:
-        found = _serializers_by_name.get(item[0])
-        if found is None:
-            raise InvalidArgument(
-                f"a stored value is of `{item[0]}`, for which this process has no serializer",
-                hint="call taskyard.register_serializer in a module that every process imports",
-            )
-        return found[1].decode(self.value(item[1]))
+        return serializer_named(item[0]).decode(self.value(item[1]))
 
     def _result(self, id: Any) -> Any:
         if id not in self.results:
@@ -374,9 +361,7 @@ class Decoder:
         found = self.opened.get(text) if isinstance(text, str) else None
         if found is None:
             raise SignatureInvalid("a serialised value that nobody verified is not opened")
-        import dill
-
-        return dill.loads(found[1])
+        return _dill.loads(found[1])
 
     def _moment(self, item: Any, cls: Any) -> Any:
         if isinstance(item, str):

@@ -86,6 +86,21 @@ def pydantic_names(cls: Any) -> frozenset[str]:
     return frozenset(names)
 
 
+def restored_model(cls: Any, name: str, given: dict[str, Any], extra: dict[str, Any], was_set: set[str]) -> Any:
+    """A model of stored values, by the names that its fields had. Raises ``InvalidArgument`` for a field that is gone, and for
+    values that do not fit."""
+    fields, names = cls.model_fields, frozenset(given)
+    # Values that a property keeps are no fields.
+    kept = {each: given.pop(each) for each in list(given) if each not in fields and is_cached(cls, each)}
+    stored = by_field(cls, name, given, fields, pydantic_names(cls))
+    try:
+        made = model(cls, stored, extra, was_set, names)
+    except ValueError as error:
+        raise InvalidArgument(f"a stored value does not fit the model `{name}` any more: {error}") from error
+    made.__dict__.update(kept)
+    return made
+
+
 def model(cls: Any, stored: dict[str, Any], extra: dict[str, Any], was_set: set[str], given: frozenset[str]) -> Any:
     """A model made of stored values; no validator runs for what fits already.
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
-from .. import _codec, _dataclasses, _identity, _resolve
+from .. import _classes, _dataclasses, _identity, _resolve
 from .._options import OPTIONS
 from ..errors import FunctionRefused, InvalidArgument
 from .status import TaskError, TaskStatus
@@ -170,7 +170,7 @@ class Task(_identity.TaskClass):
             task = object.__new__(cls)
         else:
             stored = {name: value for name, value in payload.items() if name in fields}
-            task = _dataclasses.restored(cls, _codec.class_name(cls), stored, fields)
+            task = _dataclasses.restored(cls, _classes.class_name(cls), stored, fields)
             payload = {name: value for name, value in payload.items() if name not in fields}
         for name, value in payload.items():
             object.__setattr__(task, name, value)

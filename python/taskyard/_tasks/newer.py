@@ -15,7 +15,7 @@ import json
 import weakref
 from typing import Any, NamedTuple
 
-from .. import _codec, _hints, _resolve, _restore
+from .. import _classes, _hints, _resolve, _restore
 from ..errors import InvalidArgument
 from .base import Task, attributes_of, slots_of
 
@@ -84,7 +84,7 @@ def current(cls: type[Task], stored: dict[str, Any], recorded: list[str] | None)
             found.setdefault(renamed[name], value)
         elif name in (recorded or ()) and not hasattr(cls, name):
             raise InvalidArgument(
-                f"a stored `{_codec.class_name(cls)}` has the attribute `{name}`, which its class declares no more",
+                f"a stored `{_classes.class_name(cls)}` has the attribute `{name}`, which its class declares no more",
                 hint=f"annotate it in the class if it still has it, or {_restore.ALIAS}",
             )
         else:
@@ -103,7 +103,7 @@ def _added(cls: type[Task], stored: dict[str, Any], recorded: list[str]) -> dict
     lacking = [name for name, each in parameters.items() if each.default is each.empty and name not in stored]
     for name in lacking:
         if name in new:
-            raise _restore.missing(_codec.class_name(cls), name)
+            raise _restore.missing(_classes.class_name(cls), name)
     if lacking or _resolve.injected(cls.__init__):
         # The class stores its arguments under other names, or is injected into: it cannot be called with what was stored.
         return {}
@@ -111,7 +111,7 @@ def _added(cls: type[Task], stored: dict[str, Any], recorded: list[str]) -> dict
         return attributes_of(cls(**{name: stored[name] for name in parameters if name in stored}))
     except Exception as error:
         raise InvalidArgument(
-            f"a stored `{_codec.class_name(cls)}` has no attribute {', '.join(f'`{name}`' for name in new)}, and its class "
+            f"a stored `{_classes.class_name(cls)}` has no attribute {', '.join(f'`{name}`' for name in new)}, and its class "
             f"cannot be made of those it has: {type(error).__name__}: {error}",
             hint="give new parameters defaults, or override to_payload and from_payload in the class",
         ) from error

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .. import _codec, _identity, _running
+from .. import _classes, _codec, _identity, _running
 from ..errors import InvalidArgument, NotSerializable
 from ..progress import PLACE, ProgressTracker, StoredProgress
 from . import newer
@@ -151,9 +151,9 @@ def _loaded_class(kind: str) -> type[Task] | None:
     that was declared under the name of another one is not that one."""
     found: Any = _identity.FUNCTIONS.find(kind)
     if found is None and kind not in _identity.FUNCTIONS.known:
-        found = _codec.find_class(kind)
+        found = _classes.find_class(kind)
         if found is None and kind.partition(":")[0] == _identity.main_module():
-            found = _codec.find_class(f"__main__:{kind.partition(':')[2]}")
+            found = _classes.find_class(f"__main__:{kind.partition(':')[2]}")
     return found if is_task_class(found) else None
 
 

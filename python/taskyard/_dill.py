@@ -1,0 +1,254 @@
+"""Values within what dill makes, restored by the rules of their classes.
+
+pickle, and dill with it, puts the attributes of an object back as they were, whatever its class has become since. Objects of
+pydantic models, dataclasses, named tuples, enums, attrs classes and classes with a registered serializer are written by their
+fields here, and restored by the same code as arguments: new fields are set by the class, a field that is gone is an error that
+names it. Classes that say themselves how they are pickled, and those that travel with the function (of ``__main__``, or
+local ones), are left to dill, as are plain classes, which have no rules.
+
+The functions named ``restore_*`` stand by their names in stored payloads. dill takes a pickler for its own by the word ``dill`` in
+the name of its module.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import dataclasses
+import enum
+import functools
+import io
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from . import _classes, _dataclasses, _enums, _restore
+from .errors import InvalidArgument
+
+Reduced = tuple[Any, ...]
+_rules: weakref.WeakKeyDictionary[type, Callable[[Any], Any] | None] = weakref.WeakKeyDictionary()
+#: Methods by which a class says how it is pickled, and the packages that give their classes some of their own.
+_METHODS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+_GENERATED = ("dataclasses", "attr", "pydantic")
+#: Where attrs keeps a hash, which is another one in another process.
+_HASH = "_attrs_cached_hash"
+
+
+def dumps(value: Any, recurse: bool | None = None) -> bytes:
+    """The value as dill makes it. Raises ``ImportError`` if dill is not installed."""
+    import dill
+
+    file = io.BytesIO()
+    _pickler()(file, dill.settings["protocol"], byref=None, fmode=None, recurse=recurse).dump(value)
+    return file.getvalue()
+
+
+def loads(body: bytes) -> Any:
+    import dill
+
+    return dill.loads(body)
+
+
+@functools.cache
+def _pickler() -> Any:
+    import dill
+
+    class Pickler(dill.Pickler):  # type: ignore[misc]
+        def reducer_override(self, value: Any) -> Any:
+            if isinstance(value, type):
+                parts = _classes.parts_of(value)
+                return NotImplemented if parts is None else (restore_parametrised, parts)
+            cls = type(value)
+            if cls.__module__ == "builtins":
+                return NotImplemented
+            if cls not in _rules:
+                _rules[cls] = _rule(cls)
+            rule = _rules[cls]
+            return NotImplemented if rule is None else rule(value)
+
+    return Pickler
+
+
+def _rule(cls: type) -> Callable[[Any], Any] | None:
+    """How objects of a class are written; None leaves them to dill."""
+    from . import _codec
+
+    parts = _classes.parts_of(cls)
+    named = cls if parts is None else parts[0]
+    if named.__module__ == "__main__" or _classes.find_class(_classes.class_name(named)) is not named:
+        return None
+    if cls in _codec._serializers:
+        return _serialized
+    if issubclass(cls, enum.Enum):
+        return _member if getattr(cls.__reduce_ex__, "__module__", "enum") == "enum" else None
+    if hasattr(cls, "_fields") and cls.__bases__ == (tuple,):
+        return _named_tuple
+    if _pickles_itself(cls) or not _dataclasses.is_whole(cls):
+        return None
+    if _codec._is_pydantic(cls):
+        return _model
+    if dataclasses.is_dataclass(cls):
+        return _dataclass
+    return _attrs if "__attrs_attrs__" in cls.__dict__ and "attr" in sys.modules else None
+
+
+def _pickles_itself(cls: type) -> bool:
+    for name in _METHODS:
+        found = getattr(cls, name, None)
+        if found is None or found is getattr(object, name, None):
+            continue
+        if (getattr(found, "__module__", None) or "").split(".")[0] not in _GENERATED:
+            return True
+    return cls in copyreg.dispatch_table
+
+
+# ------------------------------------------------------------------------------------------------------------ writing
+
+
+def _member(value: enum.Enum) -> Reduced:
+    cls = type(value)
+    return restore_member, (cls, _classes.class_name(cls), _enums.stored(value, lambda number: number))
+
+
+def _named_tuple(value: Any) -> Reduced:
+    cls: Any = type(value)
+    return restore_named_tuple, (cls, _classes.class_name(cls), list(value), list(cls._fields))
+
+
+def _serialized(value: Any) -> Reduced:
+    from . import _codec
+
+    serializer = _codec._serializers[type(value)]
+    # With its class, whose module registers the serializer.
+    return restore_serialized, (type(value), serializer.name, serializer.encode(value))
+
+
+def _dataclass(value: Any) -> Any:
+    return _by_fields(value, [field.name for field in dataclasses.fields(value)], restore_dataclass)
+
+
+def _attrs(value: Any) -> Any:
+    return _by_fields(value, [field.name for field in type(value).__attrs_attrs__], restore_attrs)
+
+
+def _by_fields(value: Any, names: list[str], restore: Callable[[Any, Any], None]) -> Any:
+    cls = type(value)
+    if not all(hasattr(value, name) for name in names):
+        return NotImplemented
+    further = {name: item for name, item in _held(value).items() if name not in names and name != _HASH}
+    state = (_classes.class_name(cls), {name: getattr(value, name) for name in names}, further)
+    # In two steps, so that it may contain itself.
+    return restore_empty, (cls,), state, None, None, restore
+
+
+def _model(value: Any) -> Any:
+    cls = type(value)
+    fields = cls.model_fields
+    if not fields.keys() <= value.__dict__.keys():
+        return NotImplemented
+    given: dict[str, Any] = {}
+    further: dict[str, Any] = {}
+    for name, item in value.__dict__.items():
+        (given if name in fields or _restore.is_cached(cls, name) else further)[name] = item
+    state = (
+        _classes.class_name(cls),
+        given,
+        further,
+        sorted(value.__pydantic_fields_set__),
+        value.__pydantic_extra__,
+        value.__pydantic_private__,
+    )
+    return restore_empty, (cls,), state, None, None, restore_model
+
+
+# ---------------------------------------------------------------------------------------------------------- restoring
+
+
+def restore_parametrised(origin: Any, arguments: tuple[Any, ...]) -> Any:
+    return origin[arguments]
+
+
+def restore_member(cls: Any, name: str, item: Any) -> Any:
+    return _enums.restored(cls, name, item, lambda number: number)
+
+
+def restore_named_tuple(cls: Any, name: str, values: list[Any], fields: list[str]) -> Any:
+    return _restore.named_tuple(cls, name, values, [fields])
+
+
+def restore_serialized(_: type, name: str, item: Any) -> Any:
+    from . import _codec
+
+    return _codec.serializer_named(name).decode(item)
+
+
+def restore_empty(cls: Any) -> Any:
+    """An object whose fields follow."""
+    return object.__new__(cls)
+
+
+def restore_dataclass(made: Any, state: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
+    name, given, further = state
+    cls = type(made)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    found = _dataclasses.restored(cls, name, _restore.by_field(cls, name, given, fields), fields)
+    _put(made, {**_held(found), **further})
+
+
+def restore_attrs(made: Any, state: tuple[str, dict[str, Any], dict[str, Any]]) -> None:
+    name, given, further = state
+    cls = type(made)
+    fields = {field.name: field for field in cls.__attrs_attrs__}
+    stored = _restore.by_field(cls, name, given, fields)
+    held = stored
+    if len(stored) < len(fields):
+        held = {**_held(_made_by_attrs(cls, name, stored, fields)), **stored}
+    _put(made, {**held, **further})
+    if _HASH in copyreg._slotnames(cls) or hasattr(cls, _HASH) or _HASH in held:  # type: ignore[attr-defined]
+        object.__setattr__(made, _HASH, None)
+
+
+def _made_by_attrs(cls: Any, name: str, stored: dict[str, Any], fields: dict[str, Any]) -> Any:
+    """An object of a class of attrs that has further fields now, made by the class."""
+    import attr
+
+    for field in fields.values():
+        if field.name not in stored and field.init and field.default is attr.NOTHING:
+            raise _restore.missing(name, field.name)
+    # attrs before 22.2 says nothing of the name by which `__init__` takes a field.
+    given = {
+        getattr(field, "alias", None) or field.name.lstrip("_"): stored[field.name]
+        for field in fields.values()
+        if field.init and field.name in stored
+    }
+    try:
+        return cls(**given)
+    except Exception as error:
+        new = ", ".join(f"`{each}`" for each in fields if each not in stored)
+        raise InvalidArgument(
+            f"a stored `{name}` has no field {new}, and its class cannot be made of the fields it has: "
+            f"{type(error).__name__}: {error}",
+            hint="give new fields defaults; or store such values with taskyard.register_serializer",
+        ) from error
+
+
+def restore_model(made: Any, state: tuple[Any, ...]) -> None:
+    name, given, further, was_set, extra, private = state
+    cls = type(made)
+    found = _restore.restored_model(cls, name, dict(given), dict(extra or {}), set(was_set))
+    made.__dict__.update({**found.__dict__, **further})
+    own = found.__pydantic_private__
+    if own is not None and private:
+        own.update({each: item for each, item in private.items() if each in cls.__private_attributes__})
+    for each in ("fields_set", "extra", "private"):
+        object.__setattr__(made, f"__pydantic_{each}__", getattr(found, f"__pydantic_{each}__"))
+
+
+def _held(value: Any) -> dict[str, Any]:
+    slots = [name for name in copyreg._slotnames(type(value)) if hasattr(value, name)]  # type: ignore[attr-defined]
+    return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots}}
+
+
+def _put(made: Any, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        object.__setattr__(made, name, value)

@@ -1,0 +1,117 @@
+"""Parametrised models of pydantic, wherever they are made: stored by their origin and arguments, and parametrised again."""
+
+from __future__ import annotations
+
+import pathlib
+import typing
+from collections.abc import Iterator
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import pydantic
+import pytest
+from taskyard import InvalidArgument, NotSerializable, QueuedTasks, _classes
+from taskyard._codec import Decoder, Encoder
+from taskyard.worker import Embedded
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Item(pydantic.BaseModel):
+    name: str
+
+
+class Page(pydantic.BaseModel, Generic[T]):
+    items: list[T]
+    next: int | None = None
+
+
+class Both(pydantic.BaseModel, Generic[T, U]):
+    first: T
+    second: U
+
+
+def stored(value: Any) -> Any:
+    return Encoder("a test").value(value, "it")
+
+
+def restored(encoded: Any) -> Any:
+    return Decoder().value(encoded)
+
+
+def made() -> Iterator[Any]:
+    yield Page[Item](items=[Item(name="a")])
+    yield Page[int](items=[1])
+    yield Page[list[Item]](items=[[Item(name="a")]])
+    yield Page[typing.List[Item]](items=[])  # noqa: UP006
+    yield Page[Page[Item]](items=[Page[Item](items=[])])
+    yield Both[int | None, dict[str, Item]](first=None, second={})
+    yield Both[typing.Optional[str], tuple[int, ...]](first="x", second=(1, 2))  # noqa: UP045
+    yield Both[Literal["a", 1], Any](first="a", second=None)
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_it_comes_back_as_it_was(place: int) -> None:
+    value = list(made())[place]
+    found = restored(stored(value))
+    assert type(found) is type(value) and found == value
+
+
+def test_no_name_that_stands_in_a_module_by_chance_is_stored() -> None:
+    value = Page[Item](items=[])
+    assert stored(value)["$pydantic"][0] == {"origin": f"{__name__}:Page", "args": [f"{__name__}:Item"]}
+    # Payloads that have such a name are read.
+    globals()["Page[Item]"] = type(value)
+    try:
+        assert restored({"$pydantic": [_classes.class_name(type(value)), {"items": [], "next": None}, ["items"]]}) == value
+    finally:
+        del globals()["Page[Item]"]
+
+
+def test_what_no_worker_could_find_is_refused_with_the_reason() -> None:
+    class Local(pydantic.BaseModel):
+        pass
+
+    class LocalPage(pydantic.BaseModel, Generic[T]):
+        items: list[T]
+
+    for value, why in (
+        (Page[Local](items=[]), "parametrised `Page`: .* a class that a worker could not find by its name"),
+        (LocalPage[int](items=[]), "LocalPage` or an argument of it is a class that a worker could not find"),
+        (Page[Annotated[int, pydantic.Field(gt=1)]](items=[]), "Annotated.* has no name to be found by"),
+    ):
+        with pytest.raises(NotSerializable, match=why):
+            stored(value)
+
+
+def test_an_origin_or_argument_that_is_gone_is_named() -> None:
+    for name in (
+        {"origin": "nowhere:Page", "args": ["builtins:int"]},
+        {"origin": f"{__name__}:Page", "args": ["nowhere:Item"]},
+    ):
+        with pytest.raises(InvalidArgument, match="of the model `.*Page\\[...\\]`, which is not loaded"):
+            restored({"$pydantic": [name, {"items": [], "next": None}, ["items"]]})
+
+
+def test_a_model_that_has_changed_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = stored(Page[int](items=[1]))
+
+    class Newer(pydantic.BaseModel, Generic[T]):
+        items: list[T]
+        next: int | None = None
+        total: int = 7
+
+    Newer.__name__ = Newer.__qualname__ = "Page"
+    monkeypatch.setitem(globals(), "Page", Newer)
+    found = restored(encoded)
+    assert isinstance(found, Newer) and (found.items, found.total) == ([1], 7)
+
+
+async def names(page: Page[Item]) -> Page[str]:
+    return Page[str](items=[item.name for item in page.items])
+
+
+async def test_as_argument_and_result(tmp_path: pathlib.Path) -> None:
+    async with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks, Embedded(tasks):
+        found = await tasks.add_task(names, Page[Item](items=[Item(name="a")])).wait(20)
+    assert type(found) is Page[str] and found.items == ["a"]
