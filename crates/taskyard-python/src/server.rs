@@ -128,6 +128,11 @@ impl Server {
         Ok(Reply::new(cell))
     }
 
+    /// Whether it ran and has ended: stopped, or by itself, as one whose database is lost does.
+    fn has_ended(&self) -> bool {
+        self.handle().is_some_and(|handle| handle.has_ended())
+    }
+
     /// Cuts the grace of a stop short.
     fn hasten(&self) {
         if let Some(handle) = self.handle() {

@@ -18,7 +18,7 @@ from typing import Any
 
 from .. import _codec, _core, _identity, _loops, _port
 from .._running import Running
-from ..errors import TaskyardError
+from ..errors import DatabaseError, TaskyardError
 from ..worker import Worker, _ends, _exits, _fit
 from ..worker._target import Target
 from .background import BackgroundTask
@@ -30,6 +30,8 @@ log = logging.getLogger("queued_task")
 
 #: The longest that one question for a task waits, in seconds; whoever waits longer asks again.
 ASK_MAX = 30.0
+#: How often a call that waits for the worker checks whether the server has ended, in seconds.
+END_EVERY = 1.0
 #: How long a server that ends waits for what is to be written, in seconds.
 STOP_MAX = 5.0
 #: What the application set when it was loaded is there for every task; what a task or a request sets is not.
@@ -241,9 +243,16 @@ class Held:
         """The worker, once it may ask."""
         while self.hand is None or self.hand.has_ended.is_set():
             self._is_wanted.clear()
-            await self._is_wanted.wait()
+            if self.has_ended():
+                raise DatabaseError("the server in this process has ended by itself; the log says why")
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._is_wanted.wait(), END_EVERY)
         await self.hand.is_ready.wait()
         return self.hand
+
+    def has_ended(self) -> bool:
+        """Whether its server has ended by itself, as one whose database is lost does."""
+        return self._server is not None and self._server.has_ended()
 
     async def take(self, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
         """Takes tasks for the calling task of the loop; one that is cancelled meanwhile leaves nothing behind."""
@@ -355,8 +364,11 @@ async def of(engine: _port.Engine) -> Held:
     for other in [other for other in _held.get(engine, {}) if other.is_closed()]:
         _held[engine].pop(other).abandon()
     found = _held.get(engine, {}).get(loop)
-    if found is not None:
+    if found is not None and not found.has_ended():
         return found
+    if found is not None:
+        # Another one takes its place; if the database is lost, starting it raises the reason.
+        await found.close()
     opening = _opening.get((engine, loop))
     if opening is None:
         opening = loop.create_task(_open(engine, loop))
