@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 use taskyard_core::store::{Finish, Outcome};
 use taskyard_core::task::{LogLine, NewTask};
 use taskyard_core::{Error, Failure, Store, TaskId};
@@ -10,16 +11,16 @@ use taskyard_sqlite::{Options, SqliteStore};
 
 use crate::place::{Place, add, claim, server, task};
 
-async fn one(store: &SqliteStore, sql: &str) -> Vec<Value> {
+async fn one(store: &SqliteStore, sql: &str) -> Vec<Box<RawValue>> {
     let answer = store.query(sql, 1_000).await.unwrap();
     assert_eq!(answer.rows.len(), 1, "{sql}");
     answer.rows.into_iter().next().unwrap()
 }
 
-fn texts(row: &[Value]) -> Vec<String> {
-    let text = |value: &Value| match value {
+fn texts(row: &[Box<RawValue>]) -> Vec<String> {
+    let text = |value: &Box<RawValue>| match serde_json::from_str(value.get()).unwrap() {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text,
         other => other.to_string(),
     };
     row.iter().map(text).collect()
