@@ -167,6 +167,26 @@ mod tests {
     }
 
     #[test]
+    fn an_address_in_place_of_a_name_is_not_repeated() {
+        for text in [
+            "'postgresql://u:s3cret@h/d' = 1",
+            "'postgresql://u:s3cret@h/d' = { a = 1 }",
+            "['postgresql://u:s3cret@h/d']\na = 1",
+            "'postgresql://u:s3cret@h/d' = 1\n'postgresql://u:s3cret@h/d' = 1",
+            "'*:*:*:u:s3cret' = 1",
+            "postgresql://u:s3cret@h/d = 1",
+        ] {
+            let project = text.replace("['", "[tool.taskyard.'");
+            let project = if project == text { format!("[tool.taskyard]\n{text}") } else { project };
+            for file in [("taskyard.toml", text), ("pyproject.toml", &project)] {
+                let failure = find_with(&[file], &[], &Flags::default()).map(drop).unwrap_err();
+                let said = format!("{failure:?}");
+                assert!(said.contains(file.0) && !said.contains("cret"), "{text}: {said}");
+            }
+        }
+    }
+
+    #[test]
     fn the_original_names_win_over_the_newer_prefix() {
         for order in
             [["QUEUE_MAX_RETRIES", "QUEUED_TASK_MAX_RETRIES"], ["QUEUED_TASK_MAX_RETRIES", "QUEUE_MAX_RETRIES"]]

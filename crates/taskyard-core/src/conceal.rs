@@ -22,12 +22,22 @@ pub fn credentials_at(text: &str) -> Option<usize> {
     text[at..].contains('@').then_some(at)
 }
 
-/// Returns a text for a message, without what follows the `://` of an address, a keyword for a password or `user:`.
+/// Where the password of a line of a password file (`~/.pgpass`: `host:port:database:user:password`) begins, in bytes.
+#[must_use]
+pub fn password_line_at(text: &str) -> Option<usize> {
+    let fields: Vec<&str> = text.splitn(5, ':').collect();
+    let [_, port, _, _, password] = fields[..] else { return None };
+    (port == "*" || port.parse::<u16>().is_ok()).then_some(text.len() - password.len())
+}
+
+/// Returns a text for a message, without what follows the `://` of an address, a keyword for a password or `user:`, and without
+/// the password of a line of a password file.
 #[must_use]
 pub fn conceal(text: &str) -> Cow<'_, str> {
     let address = text.find("://").map(|at| at + 3);
     let credentials = credentials_at(text).filter(|_| address.is_none());
-    match password_at(text).into_iter().chain(address).chain(credentials).min() {
+    let line = password_line_at(text);
+    match password_at(text).into_iter().chain(address).chain(credentials).chain(line).min() {
         Some(end) if end < text.len() => Cow::Owned(format!("{}***", &text[..end])),
         _ => Cow::Borrowed(text),
     }
@@ -46,6 +56,9 @@ mod tests {
             ("Ünicode password=s3cret", "Ünicode password=***"),
             ("Server=h;Pwd=s3cret", "Server=h;Pwd=***"),
             ("u:s3cret@h/d", "u:***"),
+            ("*:*:*:u:s3cret", "*:*:*:u:***"),
+            ("h:5432:d:u:s3:cret", "h:5432:d:u:***"),
+            ("a:b:c:d:e", "a:b:c:d:e"),
             ("password", "password"),
             ("10m", "10m"),
             ("app:send", "app:send"),

@@ -393,7 +393,7 @@ impl Settings {
                 let Some(setting) = Setting::find(name) else {
                     if layer.strict {
                         return Err(Error::Setting {
-                            name: format!("{name} ({})", layer.place),
+                            name: format!("{} ({})", conceal(name), layer.place),
                             why: "there is no such setting".into(),
                         });
                     }
@@ -561,6 +561,14 @@ mod tests {
         ] {
             let error = Settings::from_layers(&[layer(true, &[(name, value)])]).unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_in_place_of_a_name_is_not_repeated() {
+        for name in ["postgresql://u:s3cret@h/d", "u:s3cret@h/d", "*:*:*:u:s3cret", "host=h password=s3cret"] {
+            let error = Settings::from_layers(&[layer(true, &[(name, "1")])]).unwrap_err().to_string();
+            assert!(error.contains("no such setting") && !error.contains("cret"), "{error}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod keywords;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use taskyard_core::conceal::{credentials_at, password_at};
 use taskyard_core::{Error, Result};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -125,7 +126,8 @@ fn check_parts(config: &Config) -> Result<()> {
         let lower = text.to_ascii_lowercase();
         !lower.contains("://")
             && !lower.contains(';')
-            && !lower.contains("password=")
+            && password_at(text).is_none()
+            && credentials_at(text).is_none()
             && !lower.contains(char::is_control)
     };
     let is_host = |host: &Host| match host {
@@ -367,6 +369,11 @@ mod tests {
             "dbname=postgresql://u:s3cret@h/d",
             "postgresql://h;password=s3cret/d",
             "user=u;password=s3cret host=h",
+            "dbname=u:s3cret@h/d host=h",
+            "user=u:s3cret@h host=h",
+            "host=/tmp/u:s3cret@h",
+            "postgresql://h/d?dbname=u%3As3cret%40h",
+            "postgresql://h/u%3As3cret%40h",
         ] {
             assert_eq!(shown_address(address), None, "{address}");
         }

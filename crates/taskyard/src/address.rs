@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use taskyard_core::conceal::{credentials_at, password_at};
+use taskyard_core::conceal::{credentials_at, password_at, password_line_at};
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result, Store};
 
@@ -79,7 +79,8 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
             if path.is_empty() || path.contains("://") {
                 return invalid("sqlite: is followed by no path");
             }
-            if address.starts_with("sqlite://") && credentials_at(path).is_some() {
+            let is_server = credentials_at(path).is_some() || password_line_at(path).is_some();
+            if address.starts_with("sqlite://") && is_server {
                 return invalid(
                     "sqlite:// is followed by a user and password, as for a server (a file with such a name is written sqlite:PATH)",
                 );
@@ -101,7 +102,7 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
 }
 
 /// Whether a text without a scheme was rather meant as an address: an address in quotes, `user:password@host/name`,
-/// `user@host/name`, or something with a password.
+/// `user@host/name`, a line of a password file, or something with a password.
 fn is_no_path(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let user = text.split_once('/').is_some_and(|(first, _)| first.contains('@'));
@@ -111,6 +112,7 @@ fn is_no_path(text: &str) -> bool {
         || credentials_at(text).is_some()
         || user
         || password_at(text).is_some()
+        || password_line_at(text).is_some()
 }
 
 /// The scheme; `None` for a plain path.
@@ -228,7 +230,11 @@ mod tests {
             "DATABASE_URL=postgresql://u:s3cret@h/d",
             "Server=h;Uid=u;Pwd=s3cret;",
             "sqlite://postgresql://u:s3cret@h/d",
+            "sqlite://*:*:*:u:s3cret",
             "sqlite:",
+            "*:*:*:u:s3cret",
+            "h:5432:d:u:s3cret",
+            ":5432:*:u:s3:cret",
             "a\nb",
         ] {
             let error = check_address(address).unwrap_err();
@@ -242,9 +248,17 @@ mod tests {
 
     #[test]
     fn files_may_have_unusual_names() {
-        for path in
-            ["a b.db", "/srv/me@home/queue.db", "./u@h/queue.db", "a=b.db", "/a:b/c.db", "C:\\queue.db", "me@home.db"]
-        {
+        for path in [
+            "a b.db",
+            "/srv/me@home/queue.db",
+            "./u@h/queue.db",
+            "a=b.db",
+            "/a:b/c.db",
+            "/a:1:2:3.db",
+            "./a:b:c:d:e.db",
+            "C:\\queue.db",
+            "me@home.db",
+        ] {
             assert_eq!(database_kind(path), Ok(DatabaseKind::File(path.into())), "{path}");
         }
         assert_eq!(database_kind("sqlite:u:p@h/d"), Ok(DatabaseKind::File("u:p@h/d".into())));

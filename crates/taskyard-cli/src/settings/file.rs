@@ -1,6 +1,7 @@
 //! `taskyard.toml`, and `[tool.taskyard]` in pyproject.toml: names of the table with plain values or lists.
 
 use taskyard_core::Error;
+use taskyard_core::conceal::conceal;
 use taskyard_core::settings::Layer;
 use toml::{Table, Value};
 
@@ -22,7 +23,7 @@ pub(super) fn layers(root: &Root) -> Result<Vec<Layer>, Failure> {
             Err(error) => {
                 let at = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
                 let line = at.map_or(String::new(), |line| format!("line {line}: "));
-                return Err(Error::Setting { name: place, why: format!("{line}{}", error.message()) }.into());
+                return Err(Error::Setting { name: place, why: format!("{line}{}", conceal(error.message())) }.into());
             }
         }
     }
@@ -39,7 +40,7 @@ fn values(table: &Table, place: &str) -> Result<Vec<(String, String)>, Failure> 
         .map(|(name, value)| match plain(value) {
             Some(text) => Ok((name.clone(), text)),
             None => Err(Error::Setting {
-                name: format!("{name} ({place})"),
+                name: format!("{} ({place})", conceal(name)),
                 why: "a text, a number, true, false or a list of texts is expected".into(),
             }
             .into()),
