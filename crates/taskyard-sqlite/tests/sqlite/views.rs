@@ -18,12 +18,12 @@ async fn one(store: &SqliteStore, sql: &str) -> Vec<Box<RawValue>> {
 }
 
 fn texts(row: &[Box<RawValue>]) -> Vec<String> {
-    let text = |value: &Box<RawValue>| match serde_json::from_str(value.get()).unwrap() {
+    let text = |value: &RawValue| match serde_json::from_str(value.get()).unwrap() {
         Value::Null => "-".to_owned(),
         Value::String(text) => text,
         other => other.to_string(),
     };
-    row.iter().map(text).collect()
+    row.iter().map(|value| text(value)).collect()
 }
 
 #[tokio::test]
