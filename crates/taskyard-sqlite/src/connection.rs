@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::clock::Clock;
 use crate::fault::{Fault, Outcome};
+use crate::locks;
 
 /// The oldest SQLite that may write here: older ones have the WAL-reset race.
 const SQLITE_MIN: i32 = 3_051_003;
@@ -32,6 +33,7 @@ pub(crate) enum Role {
 /// Opens the file, which must exist unless `create`.
 pub(crate) fn open(path: &Path, role: Role, create: bool, clock: &Clock) -> Outcome<Connection> {
     assert_version()?;
+    locks::install();
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     if create {
         flags |= OpenFlags::SQLITE_OPEN_CREATE;

@@ -1,8 +1,9 @@
 //! The file before SQLite touches it: where it lies, and whether it can be a database of ours.
 //!
 //! The database file itself is never opened here, only looked at by its name: closing any handle of it would drop the
-//! locks that SQLite holds on it in this process (POSIX), and another process would take the file for unused. What is
-//! in the file is checked through SQLite. The one directory ever made here is called `.taskyard`.
+//! record locks that a SQLite holds on it in this process, and another process would take the file for unused (`locks.rs` says
+//! where the locks of ours are of another kind). What is in the file is checked through SQLite. The one directory ever made here
+//! is called `.taskyard`.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;

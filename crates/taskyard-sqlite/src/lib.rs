@@ -13,6 +13,7 @@
 //! - A file that is no database, is damaged or is not ours is left as it is, byte for byte.
 //! - Nothing is acknowledged into a file that no longer stands at its path ([`identity`]), or whose content others
 //!   replaced ([`content`]).
+//! - No other code of the process can drop the locks of a connection ([`locks`]).
 //! - A row that makes no sense (edited by hand) is set aside and shown; it stops no claim and is never deleted.
 //!
 //! Not here: policy. Whether a failure is retried, and when, is decided by the server.
@@ -24,6 +25,7 @@ mod content;
 mod fault;
 mod file;
 mod identity;
+mod locks;
 mod migrate;
 mod ops;
 mod options;

@@ -60,6 +60,10 @@ async fn part() {
         writeln!(out, "{line}").unwrap();
         out.flush().unwrap();
     };
+    // Before this program's store has a part in it.
+    if part == "look" {
+        crate::locks::look(Path::new(&file));
+    }
     let store = match SqliteStore::open(&file).await {
         Ok(store) => store,
         Err(error) => return say(format!("code={} {error}", error.code())),
@@ -104,6 +108,8 @@ async fn part() {
             }
             store.close().await;
         }
+        "add_among_closes" => crate::locks::add_among_closes(&store, Path::new(&file), say).await,
+        "fork_within_a_transaction" => crate::locks::fork_within_a_transaction(&store, Path::new(&file), say).await,
         // Adds now and then until an addition is refused; says with which code.
         "add_slowly" => loop {
             match store.add(&[task()]).await {

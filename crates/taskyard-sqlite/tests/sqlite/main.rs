@@ -9,6 +9,7 @@ mod full;
 mod gone;
 mod kill;
 mod lanes;
+mod locks;
 mod migration;
 mod opening;
 mod overwritten;
