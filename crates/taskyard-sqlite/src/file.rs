@@ -52,6 +52,7 @@ pub(crate) fn locate(path: &Path, network: bool) -> Result<Located> {
     if !network {
         refuse_network(&located, &real)?;
     }
+    refuse_mounted_file(&located)?;
     Ok(Located { given: (absolute != located).then_some(absolute), path: located })
 }
 
@@ -125,6 +126,14 @@ pub(crate) fn make_private(path: &Path) -> Result<()> {
     // Under another name first: no handle of ours is ever closed on a file that SQLite may have opened meanwhile.
     let draft = beside(path, &format!("-new-{:016x}", rand::random::<u64>()));
     make(&draft).map_err(failed)?;
+    // At no time it has two names: a process that opens it would refuse it.
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        if renameat_with(CWD, &draft, CWD, path, RenameFlags::NOREPLACE).is_ok() {
+            return Ok(());
+        }
+    }
     let linked = std::fs::hard_link(&draft, path).or_else(made);
     let removed = std::fs::remove_file(&draft);
     // Not every file system has links.
@@ -195,6 +204,50 @@ fn refuse_network(_path: &Path, _directory: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a file that is mounted alone: its log would lie beside the mount, where those who open the file by its other names do
+/// not look for it, and where it may end with a container.
+#[cfg(target_os = "linux")]
+fn refuse_mounted_file(path: &Path) -> Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    if !path.is_file() || !is_mounted(path, directory) {
+        return Ok(());
+    }
+    Err(file_error(
+        path,
+        "the file is mounted alone, so that its write-ahead log lies elsewhere than for those who open it by another path: tasks \
+         that one side adds are lost on the other; mount the directory, not the file",
+    ))
+}
+
+/// Whether a file is on another mount than its directory. Devices do not tell: an overlay shows those of its layers, and a mount of
+/// a file may lie on the same one.
+#[cfg(target_os = "linux")]
+fn is_mounted(path: &Path, directory: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    let mount = |path: &Path| {
+        let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+        (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+    };
+    if let (Some(of_file), Some(of_directory)) = (mount(path), mount(directory)) {
+        return of_file != of_directory;
+    }
+    // Before Linux 5.8.
+    std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| is_mount_point(&mounts, path))
+}
+
+/// Whether a path is a mount point by the lines of `mountinfo`.
+#[cfg(target_os = "linux")]
+fn is_mount_point(mounts: &str, path: &Path) -> bool {
+    let Some(path) = path.to_str() else { return false };
+    let escaped = path.replace('\\', "\\134").replace(' ', "\\040").replace('\t', "\\011").replace('\n', "\\012");
+    mounts.lines().any(|line| line.split(' ').nth(4) == Some(&escaped))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn refuse_mounted_file(_path: &Path) -> Result<()> {
+    Ok(())
+}
+
 /// An error that names a path.
 pub(crate) fn file_error(path: &Path, why: &str) -> Error {
     Error::File { path: path.display().to_string(), why: why.into(), lost: false }
@@ -222,6 +275,21 @@ mod tests {
         for local in [0xef53, 0x0102_1994, 0x5846_5342, 0x9123_683e, 0x794c_7630] {
             assert_eq!(network_name(local), None);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn mounts_of_a_file_are_told_from_others() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("queue.db");
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_mounted(&path, root.path()));
+        assert!(is_mounted(Path::new("/proc/version"), Path::new("/")));
+        let mounts =
+            "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:1 /src.db /srv/my\\040data/q.db rw - ext4 /dev/sda1 rw\n";
+        assert!(is_mount_point(mounts, Path::new("/srv/my data/q.db")));
+        assert!(!is_mount_point(mounts, Path::new("/srv/my data")));
+        assert!(!is_mount_point(mounts, Path::new("/src.db")));
     }
 
     #[test]

@@ -12,6 +12,9 @@
 //!
 //! The path is looked up both as it was given and with its links resolved: a link that leads elsewhere now (a release's
 //! directory that was switched) leads other processes elsewhere, too.
+//!
+//! A file with two names (hard links) has two logs, one beside each name, and those who open it under one name do not see what the
+//! others added. So it is refused, and the number of its names is compared with each commit, too.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -34,15 +37,41 @@ struct Identity {
     inode: u64,
 }
 
-/// The identity of the file at a path; `None` if there is none.
-fn identity(path: &Path) -> Result<Option<Identity>> {
-    Ok(stat(path)?.map(|(identity, _)| identity))
+/// A file that stands at a path.
+struct FoundFile {
+    identity: Identity,
+    stamp: Stamp,
+    /// Its hard links.
+    names: u64,
 }
 
-/// The identity of the file at a path, and the stamp of its content; `None` if there is none.
-fn stat(path: &Path) -> Result<Option<(Identity, Stamp)>> {
+impl FoundFile {
+    /// Why the file is not used; `None` if it has one name. An empty one may be about to get its own by a process that makes it.
+    fn second_name(&self, path: &Path) -> Option<Error> {
+        (self.names > 1 && self.stamp.bytes > 0).then(|| {
+            let why = format!(
+                "it has {} names (hard links), and each would have a write-ahead log of its own: tasks that are added under one name \
+                 are lost under the other; remove the other names (`find / -xdev -inum {}` lists them), or copy the file",
+                self.names, self.identity.inode
+            );
+            file_error(path, &why)
+        })
+    }
+}
+
+/// The identity of the file at a path; `None` if there is none.
+fn identity(path: &Path) -> Result<Option<Identity>> {
+    Ok(stat(path)?.map(|found| found.identity))
+}
+
+/// The file at a path; `None` if there is none.
+fn stat(path: &Path) -> Result<Option<FoundFile>> {
     match std::fs::metadata(path) {
-        Ok(found) => Ok(Some((Identity { device: found.dev(), inode: found.ino() }, Stamp::from(&found)))),
+        Ok(found) => Ok(Some(FoundFile {
+            identity: Identity { device: found.dev(), inode: found.ino() },
+            stamp: Stamp::from(&found),
+            names: found.nlink(),
+        })),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(file_error(path, &error.to_string())),
     }
@@ -101,10 +130,14 @@ impl OpenedFile {
     /// Opens a connection, and makes sure that it is to the file that stands at the path, and the one opened before.
     ///
     /// # Errors
-    /// `File` if it was replaced meanwhile, or if the store found it gone before.
+    /// `File` if it was replaced meanwhile, if it has another name, or if the store found it gone before.
     pub(crate) fn open(&self, open: impl FnOnce(&Path) -> Outcome<Connection>) -> Outcome<Connection> {
         self.refuse_gone()?;
-        let before = identity(self.path())?;
+        let before = stat(self.path())?;
+        if let Some(error) = before.as_ref().and_then(|found| found.second_name(self.path())) {
+            return Err(error.into());
+        }
+        let before = before.map(|found| found.identity);
         if let (Some(opened), found) = (self.opened.get(), before)
             && found != Some(*opened)
         {
@@ -154,10 +187,14 @@ impl OpenedFile {
         let gone = |error| Gone { error, only_the_logs_name: false };
         self.refuse_gone().map_err(gone)?;
         let Some(opened) = self.opened.get().copied() else { return Ok(None) };
-        let stamp = match stat(self.path()).map_err(gone)? {
-            Some((found, stamp)) if found == opened => stamp,
+        let found = match stat(self.path()).map_err(gone)? {
+            Some(found) if found.identity == opened => found,
             _ => return Err(gone(self.lost(self.path()))),
         };
+        if let Some(error) = found.second_name(self.path()) {
+            return Err(gone(self.lose(error)));
+        }
+        let stamp = found.stamp;
         if let Some(given) = &self.located.given
             && identity(given).map_err(gone)? != Some(opened)
         {
@@ -198,21 +235,27 @@ impl OpenedFile {
 
     /// Notes that the store has lost a file of its database.
     fn lost(&self, path: &Path) -> Error {
-        let error = Error::File {
-            path: path.display().to_string(),
-            why: "it was moved, deleted or replaced, cut short or overwritten, while it was open; nothing more is stored through \
-                  this process: put the files in order and start it again"
-                .into(),
-            lost: true,
-        };
-        self.gone.get_or_init(|| {
-            tracing::error!(
-                path = %path.display(),
-                "the database file was moved, deleted or replaced, cut short or overwritten, while it was open"
-            );
-            error
-        });
-        self.gone.get().cloned().unwrap_or(Error::ShutDown("the database"))
+        let error = file_error(
+            path,
+            "it was moved, deleted or replaced, cut short or overwritten, while it was open; nothing more is stored through this \
+             process: put the files in order and start it again",
+        );
+        self.lose(error)
+    }
+
+    /// Notes why nothing more is stored, for good. Returns the first reason.
+    fn lose(&self, mut error: Error) -> Error {
+        if let Error::File { lost, .. } = &mut error {
+            *lost = true;
+        }
+        let log =
+            || tracing::error!(path = %self.path().display(), %error, "nothing more is stored in the database file");
+        self.gone
+            .get_or_init(|| {
+                log();
+                error.clone()
+            })
+            .clone()
     }
 }
 

@@ -11,6 +11,7 @@ mod kill;
 mod lanes;
 mod locks;
 mod migration;
+mod names;
 mod opening;
 mod overwritten;
 mod place;
