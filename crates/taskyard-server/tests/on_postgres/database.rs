@@ -47,6 +47,18 @@ impl Database {
         .await;
     }
 
+    /// From here on a trigger skips every end of a task of this kind: it returns NULL, or the row as it was.
+    pub async fn skip_ends(&self, kind: &str, returned: &str) {
+        self.run(&format!(
+            "create or replace function public.refuse() returns trigger language plpgsql as $$ begin
+                 return {returned};
+             end $$;
+             create or replace trigger refuse before update on taskyard.task for each row
+                 when (old.state = 2 and new.state <> 2 and old.kind = '{kind}') execute function public.refuse();"
+        ))
+        .await;
+    }
+
     /// From here on every log line of such a text is refused with an SQLSTATE.
     pub async fn refuse_lines(&self, text: &str, code: &str) {
         self.run(&format!(

@@ -77,6 +77,31 @@ async fn one_refused_end_holds_up_no_other_and_is_set_aside() {
 }
 
 #[tokio::test]
+async fn an_end_that_a_trigger_skips_is_set_aside() {
+    // Successes and failures are written in different ways.
+    for (kind, returned) in [("echo", "null"), ("echo", "old"), ("fail", "null"), ("fail", "old")] {
+        let world = World::new().await;
+        world.database.skip_ends(kind, returned).await;
+        let server = world.server(|config| config.refused_end_max = Duration::from_millis(300)).await;
+        let bad: TaskRef<i64> = world.add(kind, &(7,), |call| call.max_retries(0));
+        eventually("it is set aside", async || {
+            let good: TaskRef<i64> = world.add("parents", &(), |call| call);
+            within("the others go on", good.wait()).await.unwrap();
+            world.store.status().await.unwrap().ends_aside == 1
+        })
+        .await;
+        let end = world.store.ends_aside(Some(&[bad.id()]), None, 1).await.unwrap().remove(0);
+        assert!(end.reason.contains("skipped the update that ends task"), "{}", end.reason);
+        eventually("its server holds none", async || server.status().ends_held == 0).await;
+        assert_eq!(world.record(&bad).await.state, TaskState::Doing);
+        world.database.accept().await;
+        assert_eq!(within("its end", bad.wait()).await.is_ok(), kind == "echo");
+        let record = world.record(&bad).await;
+        assert_eq!((record.attempt, record.lost), (1, 0), "{kind}, {returned}: it ran once");
+    }
+}
+
+#[tokio::test]
 async fn an_end_refused_with_a_code_of_the_connection_holds_up_no_other() {
     for code in OF_THE_WAY {
         let world = World::new().await;

@@ -104,7 +104,7 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
         End::Released | End::CutShort => {
             uncount(row);
             moves::enqueue(tx, row)?;
-            row.save(tx)
+            row.save_end(tx)
         }
         End::Refused { reason, build } => {
             let mut parked = kind::refuse(tx, row, build)?;
@@ -119,12 +119,12 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
             } else {
                 moves::enqueue(tx, row)?;
             }
-            row.save(tx)
+            row.save_end(tx)
         }
         End::Parked { reason } => {
             uncount(row);
             moves::wait(tx, row, WaitReason::Parked, None, Some(reason))?;
-            row.save(tx)
+            row.save_end(tx)
         }
         End::Crashed(error) => {
             row.crashes += 1;
@@ -145,13 +145,13 @@ fn lost(tx: &mut Tx<'_>, row: &mut Row, error: &Failure, budget: &mut usize) -> 
     }
     row.alone |= row.lost >= LOST_ALONE_MIN;
     moves::enqueue(tx, row)?;
-    row.save(tx)
+    row.save_end(tx)
 }
 
 /// The body returned: the way that nearly all tasks go.
 fn done(tx: &mut Tx<'_>, row: &mut Row, result: &[u8], budget: &mut usize) -> Outcome<()> {
     moves::clear_requests(tx, row)?;
-    tx.run(sql!("task/done"), params![row.order, result, tx.now])?;
+    row.refuse_skipped(tx.run(sql!("task/done"), params![row.order, result, tx.now])?)?;
     row.enter(tx, TaskState::Done);
     row.finished_at = Some(tx.now);
     moves::settle_end(tx, row)?;
@@ -185,7 +185,7 @@ fn pause(tx: &mut Tx<'_>, row: &mut Row, after: Duration) -> Outcome<()> {
         row.run_at = None;
         moves::enqueue(tx, row)?;
     }
-    row.save(tx)
+    row.save_end(tx)
 }
 
 /// The attempt's worker died: a dead letter, or once more with nothing beside it.
@@ -204,7 +204,7 @@ fn died(
     }
     keep_attempt(tx, row, outcome, tx.now, error)?;
     moves::enqueue(tx, row)?;
-    row.save(tx)
+    row.save_end(tx)
 }
 
 /// The verdict on a task that killed its worker too often.

@@ -72,7 +72,7 @@ pub(crate) struct Tell {
 /// Brings a task into a final state and tells its children, as many as fit. The row is saved.
 pub(crate) fn end_and_tell(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, budget: &mut usize) -> Outcome<()> {
     moves::end(tx, row, state)?;
-    row.save(tx)?;
+    row.save_end(tx)?;
     tell_of(tx, row, budget)
 }
 

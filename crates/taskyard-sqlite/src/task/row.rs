@@ -6,7 +6,7 @@
 use rusqlite::{CachedStatement, OptionalExtension, Params, params};
 use taskyard_core::state::OnParentFailure;
 use taskyard_core::task::{AttemptOutcome, Failure};
-use taskyard_core::{TaskId, TaskState};
+use taskyard_core::{Error, TaskId, TaskState};
 use uuid::Uuid;
 
 use crate::codec::{self, Bits, bits, count, flag, int, opt_int, opt_text};
@@ -147,6 +147,29 @@ impl Row {
 
     /// Writes the changed columns back.
     pub(crate) fn save(&self, tx: &Tx<'_>) -> Outcome<()> {
+        self.write(tx).map(drop)
+    }
+
+    /// Writes the changed columns of an attempt's end back.
+    ///
+    /// # Errors
+    /// `Database` if a trigger skipped it (`raise(ignore)`).
+    pub(crate) fn save_end(&self, tx: &Tx<'_>) -> Outcome<()> {
+        self.refuse_skipped(self.write(tx)?)
+    }
+
+    /// Refuses an end whose update changed no row: the task would stay `doing`, with its claim closed.
+    ///
+    /// # Errors
+    /// `Database` if so.
+    pub(crate) fn refuse_skipped(&self, rows: usize) -> Outcome<()> {
+        if rows > 0 {
+            return Ok(());
+        }
+        Err(Error::Database(format!("a trigger on ty_task skipped the update that ends task {}", self.id)).into())
+    }
+
+    fn write(&self, tx: &Tx<'_>) -> Outcome<usize> {
         tx.run(
             sql!("task/save"),
             params![
@@ -167,8 +190,7 @@ impl Row {
                 self.finished_at,
                 self.ended.map(AttemptOutcome::code),
             ],
-        )?;
-        Ok(())
+        )
     }
 
     /// Writes the task's error.

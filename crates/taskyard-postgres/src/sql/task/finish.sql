@@ -94,7 +94,7 @@ BEGIN
                 ELSE t.error_message END,
             error_traceback = CASE WHEN y.blame > 0 THEN y.trace ELSE t.error_traceback END
         FROM y WHERE t.id = y.id
-        RETURNING t.id, y.place, y.target, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL OR t.expires_at IS NOT NULL AS more
+        RETURNING t.id, y.place, y.target, t.state <> 2 AS written, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL OR t.expires_at IS NOT NULL AS more
     )
     SELECT array_agg(u.id ORDER BY u.place), array_agg(u.place ORDER BY u.place), array_agg(u.target ORDER BY u.place),
         array_agg(u.id ORDER BY u.place) FILTER (WHERE u.target >= 3),
@@ -102,7 +102,10 @@ BEGIN
         array_agg(u.id ORDER BY u.place) FILTER (WHERE u.target >= 4 AND u.has_children),
         array_agg((u.target - 4)::smallint ORDER BY u.place) FILTER (WHERE u.target >= 4 AND u.has_children),
         bool_or(u.target >= 3 AND (u.more OR u.target = 5))
-    INTO v_ids, v_places, v_states, v_ended, v_ready, v_parents, v_kinds, v_more FROM u;
+    INTO v_ids, v_places, v_states, v_ended, v_ready, v_parents, v_kinds, v_more FROM u WHERE u.written;
+    IF coalesce(cardinality(v_ids), 0) < cardinality(p_ids) THEN
+        PERFORM taskyard.task_refuse_skipped(p_ids, p_tokens);
+    END IF;
     IF cardinality(p_closed) > 0 THEN
         PERFORM taskyard.claim_close(p_closed);
     END IF;

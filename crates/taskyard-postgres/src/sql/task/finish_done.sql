@@ -1,3 +1,19 @@
+-- Refuses ends that a trigger has skipped: it returned NULL, or the row as it was. Called behind the update, for ends of which some
+-- were not applied. Without it such a task would keep its state, and its claim would be closed: nobody would take it up again.
+CREATE OR REPLACE FUNCTION taskyard.task_refuse_skipped(p_ids uuid[], p_tokens uuid[]) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    v_id uuid;
+BEGIN
+    SELECT t.id INTO v_id FROM unnest(p_ids, p_tokens) AS n(id, token)
+        JOIN taskyard.task t ON t.id = n.id AND t.token = n.token AND t.state = 2 LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'a trigger on taskyard.task skipped the update that ends task %', v_id USING ERRCODE = '09000',
+            HINT = 'A BEFORE UPDATE trigger that returns NULL or OLD changes nothing: return NEW, or raise an error.';
+    END IF;
+END
+$$;
+
 -- The common end: every item is done, with nothing else to write. Ids without doubles, sorted. The answer is empty if
 -- all were applied; else one row per item that was not (place from 1; reply 1 = applied earlier, 2 = lost). A row with
 -- place 0 says that children became runnable.
@@ -19,9 +35,9 @@ BEGIN
             stop_requested = false
         FROM unnest(p_ids, p_tokens, p_results) AS n(id, token, result)
         WHERE t.id = n.id AND t.token = n.token AND t.state = 2
-        RETURNING t.id, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL OR t.expires_at IS NOT NULL AS more
+        RETURNING t.id, t.state = 4 AS written, t.has_children, t.auto_remove OR t.unique_hold IS NOT NULL OR t.expires_at IS NOT NULL AS more
     )
-    SELECT array_agg(u.id), array_agg(u.id) FILTER (WHERE u.has_children), array_agg(u.id) FILTER (WHERE u.more)
+    SELECT array_agg(u.id) FILTER (WHERE u.written), array_agg(u.id) FILTER (WHERE u.has_children), array_agg(u.id) FILTER (WHERE u.more)
     INTO v_applied, v_parents, v_more FROM u;
     -- As claim_close, which a common end need not call.
     IF current_setting('synchronous_commit') = 'off' THEN
@@ -49,6 +65,7 @@ BEGIN
         END IF;
     END IF;
     IF coalesce(cardinality(v_applied), 0) < cardinality(p_ids) THEN
+        PERFORM taskyard.task_refuse_skipped(p_ids, p_tokens);
         RETURN QUERY SELECT n.place::int,
             CASE WHEN t.token = n.token AND t.state <> 2 THEN 1 ELSE 2 END::smallint, coalesce(t.state, 0::smallint)
         FROM unnest(p_ids, p_tokens) WITH ORDINALITY AS n(id, token, place) LEFT JOIN taskyard.task t ON t.id = n.id
