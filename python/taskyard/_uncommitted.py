@@ -89,11 +89,11 @@ class Unbound:
 
     def check(self, failed: bool) -> None:
         """Raises ``NotAwaited`` for the first of them, unless an error is on its way (``failed``). Each is reported once. The
-        commit of an open SQLAlchemy session may follow, and writes its tasks."""
+        commit of an open SQLAlchemy session may follow, and writes its tasks; one that is closed has committed nothing."""
         error, self._left_out = self._left_out, None
         for ref in sorted(self._refs, key=lambda ref: ref._id):
             self._refs.discard(ref)
-            if ref._is_pending() and ref._written_at_commit:
+            if not ref._is_pending() or ref._written_at_commit:
                 continue
             try:
                 ref._before_end()
