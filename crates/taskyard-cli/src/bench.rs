@@ -28,7 +28,7 @@ pub(crate) const NAME: &str = "bench";
 
 const PARTS: [&str; 6] = ["add", "bulk", "drain", "pickup", "rest", "raw"];
 
-/// What to measure.
+/// Measures enqueue, drain and pick-up on this database.
 #[derive(Args, Clone, Debug)]
 struct BenchArgs {
     /// Tasks to add in bulk and to drain

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_everybody_may_write_signs_nothing() {
+    fn a_secret_of_another_user_or_that_everybody_may_write_signs_nothing() {
         let root = tempfile::tempdir().unwrap();
         let found = Root::above(root.path()).unwrap();
         ProjectKeys::new(&Settings::default(), &found).unwrap().active().unwrap();
@@ -142,5 +142,11 @@ mod tests {
         assert!(refused.contains("everybody may write") && refused.contains("--root "), "{refused}");
         let named = Root::named(root.path()).unwrap();
         ProjectKeys::new(&Settings::default(), &named).unwrap().active().unwrap();
+        // Only root can give a file away.
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        if std::os::unix::fs::chown(&secret, Some(65_534), None).is_ok() {
+            let refused = ProjectKeys::new(&Settings::default(), &found).unwrap().active().unwrap_err().to_string();
+            assert!(refused.contains("belongs to") && refused.contains("--root "), "{refused}");
+        }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<Claim
         }
         // The database has answered, so nothing was claimed.
         Err(error) if !error.is_transient() && postpone_refused(store, request).await? => {
-            tracing::warn!(%error, "the database refuses to start some tasks; they wait for a minute");
+            tracing::warn!(%error, "the database refuses to start some tasks; they wait for ten seconds");
             run(store, request, sql).await
         }
         Err(error) => {
@@ -64,7 +64,7 @@ pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<Claim
     }
 }
 
-/// Whether the start of some tasks that a claim would have taken is refused; they wait for a minute then.
+/// Whether the start of some tasks that a claim would have taken is refused; they wait for ten seconds then.
 async fn postpone_refused(store: &Inner, request: &ClaimRequest) -> Result<bool> {
     const SQL: &str = "SELECT taskyard.claim_refused($1, $2, $3)";
     let rows = store

@@ -284,8 +284,10 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
                 executor.accept(vec![queued]);
             }
             Ok(()) => state.give_back(vec![queued]),
-            Err(error @ Error::OverLimit { .. }) => {
-                let failure = Failure::new("OverLimit", error.to_string());
+            // A fault of the values stays, however often it is tried.
+            Err(error) if error.is_about_the_value() => {
+                let kind = if matches!(error, Error::OverLimit { .. }) { "OverLimit" } else { "InvalidArgument" };
+                let failure = Failure::new(kind, error.to_string());
                 Attempt::new(queued.claimed, queued.claim, state.engine.clone()).end(Outcome::Failed(failure));
             }
             Err(error) => {

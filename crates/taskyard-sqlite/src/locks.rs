@@ -98,9 +98,11 @@ mod linux {
     pub(super) fn install() {
         static INSTALLED: OnceLock<()> = OnceLock::new();
         INSTALLED.get_or_init(|| {
-            // SAFETY: calls of SQLite's interface with valid pointers. Asking for the allocator is refused once the library is in
-            // use and changes nothing. A function pointer is replaced by one that does the same as far as SQLite can see.
+            // SAFETY: calls of SQLite's interface with valid pointers. Both calls of `sqlite3_config` are refused once the
+            // library is in use; the second one changes nothing. A function pointer is replaced by one that does the same as far as SQLite can see.
             unsafe {
+                // Without its statistics the allocator needs no mutex, which a forked child might find locked.
+                ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
                 let mut allocator = std::mem::zeroed::<ffi::sqlite3_mem_methods>();
                 let found = ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMALLOC, &raw mut allocator);
                 IS_FRESH.store(found == ffi::SQLITE_OK, Ordering::Relaxed);

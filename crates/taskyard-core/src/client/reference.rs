@@ -24,6 +24,14 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const STATE_MAX: Duration = Duration::from_millis(500);
 
 /// A task that was added, or that is known by its id. `T` is the type of its result, for which [`TaskRef::wait`] waits.
+///
+/// Not a future itself, so that waiting until a task is stored (`queue.add(call).await`) is not taken for waiting for its result:
+///
+/// ```compile_fail,E0277
+/// async fn result(task: taskyard_core::TaskRef<u32>) -> u32 {
+///     task.await.unwrap()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct TaskRef<T = Value> {
     client: Client,

@@ -60,7 +60,7 @@ impl Status {
         }
         if let Some(reason) = &status.upkeep_refused {
             problems.push(format!(
-                "the database refuses changes of some tasks, which are tried again each minute ({})",
+                "the database refuses changes of some tasks, which are tried again every ten seconds or so ({})",
                 reason
             ));
         }

@@ -1,5 +1,5 @@
 -- Looks among the next tasks of a claim that the database has refused for those whose start it refuses (a constraint or a trigger
--- of the application), and lets them wait for a minute, so that the others can be claimed. Returns how many. Each start is tried
+-- of the application), and lets them wait for ten seconds, so that the others can be claimed. Returns how many. Each start is tried
 -- and undone.
 CREATE OR REPLACE FUNCTION taskyard.claim_refused(p_server uuid, p_runtime smallint, p_queues text[]) RETURNS int LANGUAGE plpgsql
 SET lock_timeout = '10ms' SET search_path = pg_catalog, pg_temp AS $$
@@ -40,7 +40,7 @@ BEGIN
         BEGIN
             UPDATE taskyard.task t SET state = 0 WHERE t.id = v_next.id;
             INSERT INTO taskyard.waiting (task_id, run_at, reason, runtime, queue)
-            VALUES (v_next.id, v_now + interval '60 s', 2, v_next.runtime, v_next.queue)
+            VALUES (v_next.id, v_now + interval '10 s', 2, v_next.runtime, v_next.queue)
             ON CONFLICT (task_id) DO UPDATE SET run_at = excluded.run_at, reason = 2;
         EXCEPTION WHEN OTHERS THEN
             -- Not even that: it is put back by the comparison of the range with the tasks.

@@ -35,7 +35,7 @@ DECLARE
     v_due timestamptz;
     -- How long a task is left that is locked, or that the database refuses to change.
     v_locked interval := interval '500 ms';
-    v_refused interval := interval '60 s';
+    v_refused interval := interval '10 s';
 BEGIN
     enqueued := 0;
     expired := 0;
