@@ -11,7 +11,7 @@
 //! file and process: a lock is often released through another descriptor than the one that took it.
 //!
 //! Record locks stay where these are not to be had: on other systems than Linux, on file systems without them, without `/proc`, and
-//! for files that this SQLite may have had open before the first store (a Rust program with connections of its own).
+//! in a Rust program whose own connections used this SQLite before its first store: what they hold are record locks.
 //!
 //! A lock of this kind is shared with a forked child, unlike record locks. So the child gets a new descriptor at its birth, and on it
 //! the locks that say that the database is in use: the copied bookkeeping takes them for held.
@@ -30,7 +30,6 @@ mod linux {
     use std::collections::HashMap;
     use std::fs::{File, OpenOptions};
     use std::os::fd::{AsRawFd, FromRawFd};
-    use std::os::unix::fs::MetadataExt;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -216,7 +215,7 @@ mod linux {
     /// A descriptor of its own for the locks of a file; `None` if they must be record locks. Logs nothing: whoever takes the lines
     /// may use SQLite.
     fn carrier(descriptor: c_int, key: Key) -> Option<File> {
-        if !IS_FRESH.load(Ordering::Relaxed) && is_open_elsewhere(descriptor, key) {
+        if !IS_FRESH.load(Ordering::Relaxed) {
             return None;
         }
         let carrier = OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{descriptor}")).ok()?;
@@ -228,15 +227,6 @@ mod linux {
         };
         // Closing it drops no lock: SQLite has none on the file yet.
         supported.then_some(carrier)
-    }
-
-    /// Whether this process has the file open by another descriptor, or cannot tell.
-    fn is_open_elsewhere(descriptor: c_int, key: Key) -> bool {
-        let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return true };
-        entries.filter_map(Result::ok).any(|entry| {
-            entry.file_name().to_str().and_then(|name| name.parse::<c_int>().ok()) != Some(descriptor)
-                && std::fs::metadata(entry.path()).is_ok_and(|found| (found.dev(), found.ino()) == key)
-        })
     }
 
     fn set_lock(descriptor: c_int, kind: c_int, start: i64, length: i64) -> c_int {

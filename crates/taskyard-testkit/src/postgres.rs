@@ -282,7 +282,7 @@ impl Cluster {
             "listen_addresses = '127.0.0.1'".to_owned(),
             format!("port = {}", self.port),
             format!("unix_socket_directories = '{}'", self.directory.display()),
-            "max_connections = 300".into(),
+            "max_connections = 600".into(),
             "shared_buffers = '64MB'".into(),
             "jit = off".into(),
             "log_min_messages = warning".into(),
