@@ -170,7 +170,7 @@ def _put_payload(
 def serialize_function(function: Any) -> bytes:
     """A local function, as dill makes it."""
     try:
-        # What is defined in the program's own file would refer to another program in a worker.
+        # A name of the program's own file would refer to another program in a worker.
         recurse = function.__module__ == "__main__"
         return _dill.dumps(_with_dependencies(function) if recurse else function, recurse=recurse)
     except ImportError:

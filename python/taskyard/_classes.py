@@ -38,7 +38,7 @@ def parts_of(cls: type) -> tuple[Any, tuple[Any, ...]] | None:
 
 
 def stored(cls: type) -> Any:
-    """What a class is stored as: a text, or an object for one that is parametrised. Raises ``NotFindable``."""
+    """Returns the stored form of a class: a text, or an object if it is parametrised. Raises ``NotFindable``."""
     parts = parts_of(cls)
     if parts is None:
         if "<locals>" in cls.__qualname__ or find_class(class_name(cls)) is not cls:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core, _loops, _request
-from .errors import SECONDS_MIN, InvalidTaskId
+from .errors import SECONDS_MIN
 
 if TYPE_CHECKING:
     from ._request import Request
@@ -71,11 +71,8 @@ class Engine:
         return self.core().add(tasks)
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
-        try:
+        with _request.answering(None):
             return self.core().ask(verb, id, filter)
-        except InvalidTaskId as error:
-            request = _request.of(None)
-            raise error if request is None else request.as_answer(error) from None
 
     def close(self, bound: float = 5.0) -> _core.Reply:
         """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""
@@ -131,10 +128,8 @@ class Requested:
         return _Addition(self.port.add(tasks), self.request)
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> Any:
-        try:
+        with _request.answering(self.request):
             return _Asked(self.port.ask(verb, id, filter), self.request)
-        except InvalidTaskId as error:
-            raise self.request.as_answer(error) from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.port, name)

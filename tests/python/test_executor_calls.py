@@ -184,6 +184,6 @@ def test_a_call_of_a_failed_attempt_is_refused(project: Project) -> None:
     project.write("over", "")
     found = eventually(lambda: log(project, "failed") and log(project, "done")[1:] and log(project, "failed"))
     assert [line["what"] for line in found] == ["refused"]
-    # What a success leaves behind goes on.
+    # Calls that a success leaves behind go on.
     assert [line["what"] for line in log(project, "done")] == ["begin", "end"]
     assert server.stop() == 0

@@ -1,4 +1,4 @@
-"""What local functions captured, and what dill stored, before its classes changed: restored by the rules of the classes."""
+"""Values that local functions captured, and that dill stored, are restored by the rules of classes that changed since."""
 
 from __future__ import annotations
 

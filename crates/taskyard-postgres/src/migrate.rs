@@ -61,7 +61,7 @@ const PIN: &str = "SET LOCAL search_path = pg_catalog, pg_temp";
 
 /// Excludes other migrations until the commit; reading the table goes on.
 const LOCK: &str = "LOCK TABLE taskyard.migration IN SHARE ROW EXCLUSIVE MODE";
-/// How often a transaction begins again that met another one making the schema. Nobody drops it again in between.
+/// How often a migration begins again after another transaction has made the schema meanwhile. Once it is there, it stays.
 const BEGINS_MAX: usize = 5;
 
 /// This program's version of the schema.

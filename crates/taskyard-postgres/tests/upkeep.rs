@@ -1,4 +1,4 @@
-//! Upkeep passes over tasks that somebody else holds locked, or whose change the database refuses: they hold up no other.
+//! Upkeep passes over tasks that another transaction holds locked, or whose change the database refuses.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ async fn session(url: &str) -> Client {
     client
 }
 
-/// A transaction of somebody else that holds locks until it is dropped.
+/// Another transaction, which holds locks until its connection is dropped.
 async fn locked(url: &str, sql: &str) -> Client {
     let client = session(url).await;
     client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();

@@ -41,7 +41,7 @@ struct Identity {
 struct FoundFile {
     identity: Identity,
     stamp: Stamp,
-    /// Its hard links.
+    /// The number of hard links.
     names: u64,
 }
 

@@ -162,7 +162,7 @@ mod linux {
             };
             (result, errno())
         });
-        // What SQLite looks at must not be that of the mutex.
+        // SQLite reads the error number of the lock, not that of the mutex.
         set_errno(error);
         result
     }
@@ -212,7 +212,7 @@ mod linux {
         (unsafe { libc::fstat(descriptor, &raw mut found) } == 0).then_some((found.st_dev, found.st_ino))
     }
 
-    /// A descriptor of its own for the locks of a file; `None` if they must be record locks. Logs nothing: whoever takes the lines
+    /// A descriptor of its own for the locks of a file; `None` if they must be record locks. Logs nothing: a subscriber
     /// may use SQLite.
     fn carrier(descriptor: c_int, key: Key) -> Option<File> {
         if !IS_FRESH.load(Ordering::Relaxed) {
@@ -269,7 +269,7 @@ mod linux {
         unsafe {
             let mut new = libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC);
             if new < 0 {
-                // What can only be read takes no exclusive lock: the child writes nothing.
+                // A descriptor that can only be read takes no exclusive lock: the child writes nothing.
                 new = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
             }
             if new >= 0 {

@@ -8,7 +8,7 @@ from .. import _core, _port
 
 
 class WorkerPort:
-    """What a task adds and asks goes through the socket."""
+    """Sends the additions and questions of a task through the socket."""
 
     def __init__(self, channel: _core.Channel, defaults: dict[str, Any]) -> None:
         #: None in a process that a body has forked: such a process has an engine of its own.

@@ -273,7 +273,7 @@ fn tasks_that_a_restored_dump_left_out_of_the_range_are_shown_and_put_back() {
     );
     assert_eq!(place.json(&["db", "check", "--repair"]), json!({"seen": 3, "missing": 3, "repaired": 3}));
     assert!(!place.run(&["queue", "status"]).stdout.contains("missing from the runnable range"));
-    // A server needs nobody's command.
+    // A running server repairs the range by itself.
     shared().psql_in(&database, "DELETE FROM taskyard.ready");
     let _server = place.server(&[]);
     let listed = place.json(&["task", "list"]);

@@ -237,7 +237,7 @@ fn tasks_that_lost_their_place_in_the_range_are_shown_and_put_back() {
     );
     assert_eq!(place.json(&["db", "check", "--repair"]), json!({"seen": 3, "missing": 3, "repaired": 3}));
     assert!(!place.run(&["queue", "status"]).stdout.contains("missing from the runnable range"));
-    // A server needs nobody's command.
+    // A running server repairs the range by itself.
     delete();
     let _server = place.server(&[]);
     let listed = place.json(&["task", "list"]);

@@ -13,7 +13,7 @@ pub enum ExitReason {
     Abandoned,
     /// A fault of its own; a supervisor should start a fresh process.
     Broken,
-    /// Its database cannot be used again through this process (the SQLite file was deleted, moved or replaced, or the store was
+    /// The database cannot be used again through this process (the SQLite file was deleted, moved or replaced, or the store was
     /// closed). Nothing of what ran was stored.
     DatabaseLost,
 }

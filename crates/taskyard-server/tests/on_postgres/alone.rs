@@ -1,4 +1,4 @@
-//! A task that must run alone begins only once the ends before it are stored: should it kill the server, nobody else was running.
+//! A task that must run alone begins only once the ends before it are stored: if it kills the server, no other task is charged.
 
 use taskyard_core::state::Runtime;
 use taskyard_core::{TaskRef, TaskState};

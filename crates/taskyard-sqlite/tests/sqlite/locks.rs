@@ -129,7 +129,7 @@ pub async fn fork_within_a_transaction(store: &Arc<SqliteStore>, path: &Path, sa
     std::thread::sleep(Duration::from_secs(60));
 }
 
-/// What a process has acknowledged until it ends.
+/// The additions that a process has acknowledged until it ends.
 fn acknowledged(child: &mut Child) -> HashSet<TaskId> {
     let mut added = HashSet::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {

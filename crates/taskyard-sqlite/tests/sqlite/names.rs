@@ -1,4 +1,4 @@
-//! A file with two names has two logs: whoever opens it under one name does not see what was added under the other.
+//! A file with two names has two logs: tasks added under one name are not visible under the other.
 
 use std::path::PathBuf;
 

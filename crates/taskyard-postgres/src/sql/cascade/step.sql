@@ -33,11 +33,12 @@ BEGIN
         FROM taskyard.cascade_run(v_tasks, v_kinds, v_roots, v_positions, 1000, taskyard.now()) c;
         more := EXISTS (SELECT FROM taskyard.cascade);
         RETURN;
-    EXCEPTION WHEN OTHERS THEN
-        -- A conflict of transactions ends this one.
-        IF SQLSTATE LIKE '40%' THEN
+    EXCEPTION
+        -- A serialization failure or a deadlock ends the transaction.
+        WHEN transaction_rollback THEN
             RAISE;
-        END IF;
+        WHEN OTHERS THEN
+            NULL;
     END;
     -- A child is locked, or its change is refused: one by one, around what is locked.
     tasks := 0;
@@ -57,10 +58,9 @@ BEGIN
         EXCEPTION
             WHEN lock_not_available THEN
                 NULL;
+            WHEN transaction_rollback THEN
+                RAISE;
             WHEN OTHERS THEN
-                IF SQLSTATE LIKE '40%' THEN
-                    RAISE;
-                END IF;
                 v_reason := 'tell the children of task ' || v_tasks[v_at] || ': ' || SQLERRM;
         END;
         INSERT INTO taskyard.cascade AS k (task_id, kind, root, position)
@@ -68,7 +68,7 @@ BEGIN
         ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL;
     END LOOP;
     PERFORM taskyard.upkeep_refused(v_reason);
-    -- What nothing could be done for waits for the next look.
+    -- Cascades that made no progress wait for the next step.
     more := tasks > 0 AND EXISTS (SELECT FROM taskyard.cascade);
 END
 $$;

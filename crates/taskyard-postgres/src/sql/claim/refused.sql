@@ -27,10 +27,9 @@ BEGIN
         EXCEPTION
             WHEN SQLSTATE 'TY000' OR lock_not_available THEN
                 NULL;
+            WHEN transaction_rollback THEN
+                RAISE;
             WHEN OTHERS THEN
-                IF SQLSTATE LIKE '40%' THEN
-                    RAISE;
-                END IF;
                 v_is_refused := true;
                 v_reason := 'claim task ' || v_next.id || ': ' || SQLERRM;
         END;
@@ -42,11 +41,12 @@ BEGIN
             INSERT INTO taskyard.waiting (task_id, run_at, reason, runtime, queue)
             VALUES (v_next.id, v_now + interval '10 s', 2, v_next.runtime, v_next.queue)
             ON CONFLICT (task_id) DO UPDATE SET run_at = excluded.run_at, reason = 2;
-        EXCEPTION WHEN OTHERS THEN
-            -- Not even that: it is put back by the comparison of the range with the tasks.
-            IF SQLSTATE LIKE '40%' THEN
+        EXCEPTION
+            WHEN transaction_rollback THEN
                 RAISE;
-            END IF;
+            WHEN OTHERS THEN
+                -- The comparison of the runnable range with the tasks puts it back.
+                NULL;
         END;
     END LOOP;
     PERFORM taskyard.upkeep_refused(v_reason);

@@ -1,7 +1,7 @@
--- Upkeep changes many tasks at once. A row that somebody else holds locked, or whose change the database refuses (a constraint or
--- a trigger of the application), must not keep it from the others.
+-- Upkeep changes many tasks at once. A row that another transaction holds locked, or whose change the database refuses (a
+-- constraint or a trigger of the application), must not hold up the others.
 
--- Those of these tasks whose rows, and the rows of whose unique keys, nobody else holds locked. Locks them for a deletion.
+-- Locks these tasks for a deletion, and the rows of their unique keys. Returns those of which no other transaction holds either.
 CREATE OR REPLACE FUNCTION taskyard.task_free(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET search_path = pg_catalog, pg_temp AS $$
@@ -47,16 +47,17 @@ BEGIN
     locked := '{}';
     refused := '{}';
     untried := '{}';
-    -- What is checked at the commit would undo the whole step.
+    -- A deferred constraint would be checked at the commit, and undo the whole step.
     SET CONSTRAINTS ALL IMMEDIATE;
     BEGIN
         done := taskyard.task_change(p_change, p_ids, p_now);
         RETURN;
-    EXCEPTION WHEN OTHERS THEN
-        -- A conflict of transactions ends this one.
-        IF SQLSTATE LIKE '40%' THEN
+    EXCEPTION
+        -- A serialization failure or a deadlock ends the transaction.
+        WHEN transaction_rollback THEN
             RAISE;
-        END IF;
+        WHEN OTHERS THEN
+            NULL;
     END;
     done := 0;
     PERFORM set_config('lock_timeout', '10ms', true);
@@ -70,10 +71,9 @@ BEGIN
         EXCEPTION
             WHEN lock_not_available THEN
                 locked := locked || v_id;
+            WHEN transaction_rollback THEN
+                RAISE;
             WHEN OTHERS THEN
-                IF SQLSTATE LIKE '40%' THEN
-                    RAISE;
-                END IF;
                 refused := refused || v_id;
                 reason := p_change || ' task ' || v_id || ': ' || SQLERRM;
         END;

@@ -1,5 +1,5 @@
 -- Refuses ends that a trigger has skipped: it returned NULL, or the row as it was. Called behind the update, for ends of which some
--- were not applied. Without it such a task would keep its state, and its claim would be closed: nobody would take it up again.
+-- were not applied. Without it such a task would keep its state while its claim is closed, and never run again.
 CREATE OR REPLACE FUNCTION taskyard.task_refuse_skipped(p_ids uuid[], p_tokens uuid[]) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

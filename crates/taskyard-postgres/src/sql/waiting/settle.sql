@@ -26,7 +26,7 @@ BEGIN
     tasks := 0;
     woken := 0;
     ended := 0;
-    -- Children of a parent that somebody holds locked are passed over.
+    -- Passes over children of a parent that another transaction holds locked.
     FOR v_round IN 1 .. 25 LOOP
         SELECT array_agg(l.task_id ORDER BY l.task_id) INTO v_ids FROM (
             SELECT w.task_id FROM taskyard.waiting w WHERE w.reason = 4 AND w.task_id > v_last
@@ -116,13 +116,12 @@ BEGIN
             END IF;
             tasks := tasks + 1;
         EXCEPTION
-            -- It stays unsettled: one that falls has a key or a child that is locked, or the database refuses the change.
+            -- The child stays unsettled: a key or a child of one that falls is locked, or the database refuses the change.
             WHEN lock_not_available THEN
                 NULL;
+            WHEN transaction_rollback THEN
+                RAISE;
             WHEN OTHERS THEN
-                IF SQLSTATE LIKE '40%' THEN
-                    RAISE;
-                END IF;
                 v_reason := 'settle task ' || v_id || ': ' || SQLERRM;
         END;
     END LOOP;
