@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from . import _core, _loops, _request
 from .errors import SECONDS_MIN
@@ -73,6 +73,13 @@ class Engine:
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
         with _request.answering(None):
             return self.core().ask(verb, id, filter)
+
+    def __reduce__(self) -> NoReturn:
+        # The database's address may hold a password, and a pickle may be stored.
+        raise TypeError(
+            "a queue with a database or settings of its own cannot be pickled; make it in the process that uses it, for "
+            "example at the top level of a module"
+        )
 
     def close(self, bound: float = 5.0) -> _core.Reply:
         """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""

@@ -129,6 +129,13 @@ class QueuedTasks(metaclass=_Meta):
         made.__dict__.update(changes)
         return made
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For ``pickle``: what it was made with. Requests and references stay in this process."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_unbound", "_waits", "_request")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _unbound=Unbound(), _waits=None, _request=None)
+
     @property
     def nowait(self) -> QueuedTasks:
         """The same, without making a response wait for what is added by it."""

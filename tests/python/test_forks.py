@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import pathlib
+import pickle
+import sqlite3
 from typing import Any
 
 import pytest
@@ -193,10 +195,18 @@ async def echo(value: Any) -> Any:
 def test_a_fork_waits_for_what_was_added_before(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_port, "FORK_MAX", 30.0)
     with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks:
-        ref = tasks.add_task(echo, 1)
+        tasks.add_task(echo, 1)
         _port._before_fork()
-        assert ref._addition is not None
-        assert ref._addition.reply().done()
+        with sqlite3.connect(tmp_path / "queue.db") as file:
+            assert file.execute("SELECT count(*) FROM ty_task").fetchone() == (1,)
+
+
+def test_a_queue_is_pickled_without_its_database() -> None:
+    copied = pickle.loads(pickle.dumps(QueuedTasks().using(max_retries=7)))
+    assert copied._defaults == {"max_retries": 7}
+    copied._unbound.check(False)
+    with pytest.raises(TypeError, match="make it in the process that uses it"):
+        pickle.dumps(QueuedTasks(database="postgresql://user:password@localhost/app"))
 
 
 async def test_closing_at_the_end_leaves_the_engine_usable(tmp_path: Any) -> None:

@@ -168,8 +168,12 @@ impl Client {
                 return Ok(Some(due));
             }
             let now = self.store.now().await?;
-            if let Some(tick) = plan(&due, now, &mut rand::random::<f64>) {
-                self.store.schedule_tick(&[tick]).await?;
+            if let Some(tick) = plan(&due, now, &mut rand::random::<f64>)
+                && let Err(error) = self.store.schedule_tick(&[tick]).await
+            {
+                // The schedule is stored: a run that is due by now and cannot be is the servers' to try again, or to report.
+                tracing::warn!(%error, schedule = name, "a new schedule is not planned yet");
+                return Ok(Some(due));
             }
         }
         self.store.schedule(name).await

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use taskyard_core::client::ClientConfig;
 use taskyard_core::{Client, TaskRef, TaskState};
 use taskyard_postgres::{Options, PostgresStore};
-use taskyard_server::{Body, Server, ServerConfig, TaskDef};
+use taskyard_server::{Body, ServerConfig, TaskDef};
 use taskyard_testkit::postgres::shared;
 use taskyard_testkit::proxy::{Fault, Proxy, Which};
 
 use crate::bodies::{Stage, registry};
-use crate::world::{PATIENCE, World, eventually, quick, within};
+use crate::world::{PATIENCE, TestServer, World, eventually, quick, within};
 
 /// Says something every few milliseconds until it may end.
 static NOTES: TaskDef = TaskDef {
@@ -53,7 +53,7 @@ async fn others_run(world: &World, time: Duration) {
 async fn a_task_that_is_locked_holds_up_no_other() {
     let world = World::new().await;
     let registry = registry(&world.stage).extend([&NOTES]);
-    let server = Server::start(world.store.clone(), world.client.clone(), registry, config()).await.unwrap();
+    let server = world.start(registry, config()).await;
     let id = server.id();
     let notes: TaskRef<i64> = world.add("notes", &(), |call| call);
     world.stage.seen("began", 1).await;
@@ -82,7 +82,7 @@ async fn a_server_whose_connections_die_silently_comes_back() {
     let (proxy, through) = Proxy::for_url(world.database.url());
     let store = PostgresStore::connect(&through, Options::default()).await.unwrap();
     let client = Client::new(store.clone(), ClientConfig::default());
-    let server = Server::start(store, client, registry(&world.stage), config()).await.unwrap();
+    let server = TestServer::start(store, client, registry(&world.stage), config()).await;
     let id = server.id();
     others_run(&world, Duration::from_millis(100)).await;
     // Idle: only its heartbeat says anything.
@@ -103,9 +103,7 @@ fn beats_go_on_while_the_thread_that_started_the_server_is_busy() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let world = runtime.block_on(World::new());
     let config = ServerConfig { lease: Duration::from_secs(2), beat: Duration::from_millis(300), ..quick() };
-    let server = runtime
-        .block_on(Server::start(world.store.clone(), world.client.clone(), registry(&world.stage), config))
-        .unwrap();
+    let server = runtime.block_on(world.start(registry(&world.stage), config));
     let id = server.id();
     let beats = |text: &str| shared().psql_in(world.database.url(), text).parse::<i64>().unwrap();
     let began = beats("SELECT max(beat) FROM taskyard.server");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use taskyard_core::client::{Call, Schedule};
 use taskyard_core::schedule::RunOutcome;
+use taskyard_core::store::SchedulePut;
 
 use crate::world::{World, eventually};
 
@@ -61,4 +62,17 @@ async fn what_cannot_be_stored_is_left_alone_with_its_reason() {
     let problem = world.client.schedule("refused").await.unwrap().problem.unwrap();
     assert!(problem.contains("not this one"), "{problem}");
     eventually("the other goes on", || async { world.started("other").await >= 2 }).await;
+}
+
+/// Whoever adds a schedule plans it, and so meets the refusal of a run that is due already.
+#[tokio::test]
+async fn one_whose_first_run_is_refused_is_added() {
+    let world = World::new().await;
+    world.refuse_additions("current", "P0001").await;
+    let due_at_once: Schedule<()> = Schedule::after("refused", Duration::from_micros(1), Call::new("current", &()));
+    let added = world.client.add_schedule(due_at_once).await.unwrap();
+    assert_eq!((added.put, added.next_at), (SchedulePut::Added, None));
+    world.database.run("drop trigger refuse_addition on taskyard.task").await;
+    let _server = world.server(|_| {}).await;
+    eventually("it runs", || async { world.started("refused").await == 1 }).await;
 }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use taskyard_core::state::Runtime;
 use taskyard_core::{TaskRef, TaskState};
-use taskyard_server::{ServerConfig, ServerHandle};
+use taskyard_server::ServerConfig;
 
 use crate::child;
-use crate::world::{World, eventually, within};
+use crate::world::{TestServer, World, eventually, within};
 
-async fn server(world: &World, change: impl FnOnce(&mut ServerConfig)) -> ServerHandle {
+async fn server(world: &World, change: impl FnOnce(&mut ServerConfig)) -> TestServer {
     world
         .server(|config| {
             config.children = Some(child::command());

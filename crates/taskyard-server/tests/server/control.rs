@@ -63,7 +63,7 @@ async fn a_blocking_body_that_ignores_the_cancel_loses_its_thread() {
 #[tokio::test]
 async fn an_unknown_kind_is_parked_until_a_server_knows_it() {
     let world = World::new().await;
-    let ignorant = Server::start(world.store.clone(), world.client.clone(), Registry::new(), quick()).await.unwrap();
+    let ignorant = world.start(Registry::new(), quick()).await;
     let task: TaskRef<i64> = world.add("echo", &(5,), |call| call);
     eventually("it is parked", async || world.record(&task).await.wait_reason == Some(WaitReason::Parked)).await;
     let record = world.record(&task).await;

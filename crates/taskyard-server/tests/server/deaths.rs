@@ -6,11 +6,11 @@ use std::time::Duration;
 use taskyard_core::state::Runtime;
 use taskyard_core::task::NewTask;
 use taskyard_core::{TaskId, TaskRecord, TaskRef, TaskState};
-use taskyard_server::{Registry, Server, ServerConfig, ServerHandle};
+use taskyard_server::{Registry, ServerConfig};
 
 use crate::bodies::registry;
 use crate::child;
-use crate::world::{World, eventually, quick, within};
+use crate::world::{TestServer, World, eventually, quick, within};
 
 type Seen = Arc<Mutex<Vec<(String, TaskRecord)>>>;
 
@@ -22,10 +22,10 @@ fn seeing(registry: Registry, name: &'static str, seen: &Seen) -> Registry {
     })
 }
 
-async fn server(world: &World, registry: Registry, change: impl FnOnce(&mut ServerConfig)) -> ServerHandle {
+async fn server(world: &World, registry: Registry, change: impl FnOnce(&mut ServerConfig)) -> TestServer {
     let mut config = quick();
     change(&mut config);
-    Server::start(world.store.clone(), world.client.clone(), registry, config).await.unwrap()
+    world.start(registry, config).await
 }
 
 fn fails(world: &World) -> TaskRef<i64> {

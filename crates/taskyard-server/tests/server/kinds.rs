@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use taskyard_core::{TaskRef, TaskState, WaitReason};
-use taskyard_server::{Body, Registry, Server, ServerConfig, ServerHandle, TaskDef};
+use taskyard_server::{Body, Registry, ServerConfig, TaskDef};
 
-use crate::world::{World, eventually, quick, within};
+use crate::world::{TestServer, World, eventually, quick, within};
 
 const fn def(kind: fn() -> &'static str, location: &'static str) -> TaskDef {
     TaskDef {
@@ -19,9 +19,8 @@ const fn def(kind: fn() -> &'static str, location: &'static str) -> TaskDef {
 static ONE: TaskDef = def(|| "one", "one.rs:1");
 static TWO: TaskDef = def(|| "two", "two.rs:1");
 
-async fn start(world: &World, defs: &[&'static TaskDef], config: ServerConfig) -> ServerHandle {
-    let registry = Registry::new().extend(defs.iter().copied());
-    Server::start(world.store.clone(), world.client.clone(), registry, config).await.unwrap()
+async fn start(world: &World, defs: &[&'static TaskDef], config: ServerConfig) -> TestServer {
+    world.start(Registry::new().extend(defs.iter().copied()), config).await
 }
 
 fn add(world: &World, kind: &str) -> TaskRef<()> {

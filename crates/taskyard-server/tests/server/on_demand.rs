@@ -8,14 +8,13 @@ use serde_bytes::ByteBuf;
 use taskyard_core::state::Runtime;
 use taskyard_core::store::{ClaimRequest, NewServer};
 use taskyard_core::{ClaimId, ServerId, TaskId, TaskRef, TaskState};
-use taskyard_server::ServerHandle;
 use taskyard_server::children::frame::{self, Asked, End, FromChild, Run, ToChild};
 use taskyard_server::children::{ChildCommand, Embedded};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use crate::world::{World, eventually, within};
+use crate::world::{TestServer, World, eventually, within};
 
 /// The server's one child, in this very test.
 pub struct Taker {
@@ -26,7 +25,7 @@ pub struct Taker {
 }
 
 impl Taker {
-    pub async fn new(world: &World) -> (Self, ServerHandle) {
+    pub async fn new(world: &World) -> (Self, TestServer) {
         let (sockets, mut wanted) = mpsc::unbounded_channel::<OwnedFd>();
         let mut command = ChildCommand::new("", [""; 0]);
         command.embedded = Some(Embedded::new(move |socket| {

@@ -1,13 +1,14 @@
 //! A fresh database, a client, and servers with short times; and waiting for a thing with a bounded deadline.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use taskyard_core::client::{Call, ClientConfig};
 use taskyard_core::{Client, Store, TaskRecord, TaskRef};
-use taskyard_server::{Server, ServerConfig, ServerHandle};
+use taskyard_server::{Registry, Server, ServerConfig, ServerHandle};
 
 use crate::bodies::{Stage, registry};
 use crate::database::Database;
@@ -34,10 +35,14 @@ impl World {
         Self { store, client, stage: Stage::default(), database }
     }
 
-    pub async fn server(&self, change: impl FnOnce(&mut ServerConfig)) -> ServerHandle {
+    pub async fn server(&self, change: impl FnOnce(&mut ServerConfig)) -> TestServer {
         let mut config = quick();
         change(&mut config);
-        Server::start(self.store.clone(), self.client.clone(), registry(&self.stage), config).await.unwrap()
+        self.start(registry(&self.stage), config).await
+    }
+
+    pub async fn start(&self, registry: Registry, config: ServerConfig) -> TestServer {
+        TestServer::start(self.store.clone(), self.client.clone(), registry, config).await
     }
 
     pub fn add<A: Serialize, T>(&self, kind: &str, args: &A, options: impl FnOnce(Call<T>) -> Call<T>) -> TaskRef<T> {
@@ -46,6 +51,29 @@ impl World {
 
     pub async fn record<T>(&self, task: &TaskRef<T>) -> TaskRecord {
         task.record().await.unwrap()
+    }
+}
+
+/// A server that ends with its test, as by a kill: it has threads of its own, and would poll beside the tests that follow.
+pub struct TestServer(ServerHandle);
+
+impl TestServer {
+    pub async fn start(store: Arc<dyn Store>, client: Client, registry: Registry, config: ServerConfig) -> Self {
+        Self(Server::start(store, client, registry, config).await.unwrap())
+    }
+}
+
+impl Deref for TestServer {
+    type Target = ServerHandle;
+
+    fn deref(&self) -> &ServerHandle {
+        &self.0
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
