@@ -34,6 +34,8 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/cascade/close.sql"),
     include_str!("sql/cascade/fall.sql"),
     include_str!("sql/cascade/revive.sql"),
+    include_str!("sql/cascade/tell.sql"),
+    include_str!("sql/cascade/untold.sql"),
     include_str!("sql/cascade/run.sql"),
     include_str!("sql/cascade/step.sql"),
     include_str!("sql/task/lock_parents.sql"),

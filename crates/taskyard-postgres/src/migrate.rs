@@ -39,6 +39,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0012_kinds", include_str!("migrations/0012_kinds.sql")),
     ("0013_tags", include_str!("migrations/0013_tags.sql")),
     ("0014_turn", include_str!("migrations/0014_turn.sql")),
+    ("0015_set_back", include_str!("migrations/0015_set_back.sql")),
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 

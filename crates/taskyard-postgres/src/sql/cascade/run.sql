@@ -1,7 +1,8 @@
 -- Tells the children of tasks that ended (or were revived), theirs in turn, and so on, breadth first, until p_budget
 -- edges are used up; what is left is written to `cascade` for any server to carry on. kinds: 0 done, 1 failed,
 -- 2 cancelled, 3 revived. p_roots: the first ancestor, null = what the task itself says; p_positions: the last child told.
--- With the setting `taskyard.around_locks` it passes over children that are locked, and leaves their parents to a later step.
+-- With the setting `taskyard.around_locks` it passes over children that are locked, or whose change the database refuses, and leaves
+-- their parents to a later step: what it writes has `not_before`, which says that a child before the position may be left.
 CREATE OR REPLACE FUNCTION taskyard.cascade_run(
     p_tasks uuid[], p_kinds smallint[], p_roots uuid[], p_positions uuid[], p_budget int, p_now timestamptz,
     OUT edges int, OUT woken int, OUT ended int, OUT more boolean
@@ -17,8 +18,6 @@ DECLARE
     v_position uuid;
     v_limit int;
     v_children uuid[];
-    v_run uuid[];
-    v_fail uuid[];
     v_count int;
     v_next uuid[];
     v_state record;
@@ -27,6 +26,9 @@ DECLARE
     v_left uuid[] := '{}';
     v_left_kinds smallint[] := '{}';
     v_left_roots uuid[] := '{}';
+    v_left_refused boolean[] := '{}';
+    v_told record;
+    v_until timestamptz := clock_timestamp() + interval '300 ms';
 BEGIN
     edges := 0;
     woken := 0;
@@ -63,16 +65,11 @@ BEGIN
             CONTINUE;
         END IF;
         IF v_around THEN
-            -- Those that were told are passed over: what is left is looked at from the beginning again.
-            SELECT array_agg(l.child_id), count(*) INTO v_children, v_count FROM (
-                SELECT e.child_id FROM taskyard.edge e JOIN taskyard.task t ON t.id = e.child_id
-                WHERE e.parent_id = v_task AND e.open AND CASE v_kind WHEN 0 THEN true WHEN 3 THEN t.fallen_from IS NOT NULL
-                        ELSE t.state = 0 END
-                    AND e.child_id > coalesce(v_position, '00000000-0000-0000-0000-000000000000')
-                ORDER BY e.child_id LIMIT v_limit) l;
+            v_children := taskyard.cascade_untold(v_task, v_kind, v_position, v_limit);
+            v_count := coalesce(cardinality(v_children), 0);
+            v_free := taskyard.task_free(v_children, false);
             v_free := ARRAY(SELECT l.child_id FROM (
-                SELECT e.child_id FROM taskyard.edge e
-                WHERE e.parent_id = v_task AND e.open AND e.child_id = ANY(taskyard.task_free(v_children))
+                SELECT e.child_id FROM taskyard.edge e WHERE e.parent_id = v_task AND e.open AND e.child_id = ANY(v_free)
                 ORDER BY e.child_id FOR NO KEY UPDATE SKIP LOCKED) l);
         ELSE
             SELECT array_agg(l.child_id), count(*) INTO v_children, v_count FROM (
@@ -81,52 +78,29 @@ BEGIN
                     AND e.child_id > coalesce(v_position, '00000000-0000-0000-0000-000000000000')
                 ORDER BY e.child_id LIMIT v_limit FOR NO KEY UPDATE) l;
         END IF;
-        edges := edges + CASE WHEN v_around THEN cardinality(v_free) ELSE v_count END;
         v_position := coalesce(v_children[v_count], v_position);
-        IF v_children IS NULL THEN
+        IF v_children IS NULL AND NOT v_around THEN
             v_at := v_at + 1;
             CONTINUE;
         END IF;
-        IF v_around AND cardinality(v_free) < v_count THEN
-            v_children := v_free;
-            IF v_task <> ALL(v_left) THEN
+        IF v_around THEN
+            SELECT e.* INTO v_told FROM taskyard.cascade_each(v_task, v_kind, v_root, v_free, p_now, v_until) e;
+            edges := edges + v_told.told;
+            -- At the end of its children: those that are left, here or by a step before, are looked at from the beginning again.
+            IF v_count < v_limit AND taskyard.cascade_untold(v_task, v_kind, NULL, 1) IS NOT NULL THEN
                 v_left := v_left || v_task;
                 v_left_kinds := v_left_kinds || v_kind;
                 v_left_roots := v_left_roots || v_root;
-            END IF;
-        END IF;
-        IF v_kind = 3 THEN
-            -- Those that have fallen and that no open parent holds down any more: none that is down with, or is, the
-            -- ancestor they name. Whenever a task stands up or falls with another ancestor, its children are looked at
-            -- again, so nobody has to remember whose retry it was.
-            SELECT array_agg(l.id) INTO v_next FROM (
-                SELECT t.id FROM taskyard.task t
-                WHERE t.id = ANY(v_children) AND t.fallen_from IS NOT NULL AND t.state IN (5, 6) AND NOT EXISTS (
-                    SELECT FROM taskyard.edge e JOIN taskyard.task p ON p.id = e.parent_id
-                    WHERE e.child_id = t.id AND e.open AND p.state IN (5, 6)
-                        AND coalesce(p.fallen_from, p.id) = t.fallen_from)
-                ORDER BY t.id FOR NO KEY UPDATE OF t) l;
-            IF v_next IS NOT NULL THEN
-                SELECT woken + count(*) INTO woken
-                FROM unnest(taskyard.cascade_revive(v_next, p_now)) AS s(state) WHERE s.state = 1;
+                v_left_refused := v_left_refused
+                    || (v_told.told = v_count OR v_told.refused AND cardinality(v_free) = v_count);
             END IF;
         ELSE
-            v_run := v_children;
-            v_next := NULL;
-            IF v_kind <> 0 THEN
-                SELECT array_agg(t.id) FILTER (WHERE t.on_parent_failure = 1),
-                    array_agg(t.id) FILTER (WHERE t.on_parent_failure = 0)
-                INTO v_run, v_fail FROM taskyard.task t WHERE t.id = ANY(v_children);
-                IF v_fail IS NOT NULL THEN
-                    v_next := taskyard.cascade_fall(v_fail, (4 + v_kind)::smallint, v_root, p_now);
-                    ended := ended + cardinality(v_next);
-                END IF;
-            END IF;
-            IF v_run IS NOT NULL THEN
-                UPDATE taskyard.edge e SET open = false WHERE e.parent_id = v_task AND e.child_id = ANY(v_run) AND e.open;
-                woken := woken + taskyard.cascade_close(v_run, p_now);
-            END IF;
+            edges := edges + v_count;
+            SELECT c.* INTO v_told FROM taskyard.cascade_tell(v_task, v_kind, v_root, v_children, p_now) c;
         END IF;
+        woken := woken + v_told.woken;
+        ended := ended + v_told.ended;
+        v_next := v_told.next;
         IF cardinality(v_next) > 0 THEN
             SELECT array_agg(t.id ORDER BY t.id) INTO v_next FROM taskyard.task t WHERE t.id = ANY(v_next) AND t.has_children;
             IF v_next IS NOT NULL THEN
@@ -143,15 +117,17 @@ BEGIN
     END LOOP;
     IF v_at <= cardinality(v_tasks) THEN
         more := true;
-        INSERT INTO taskyard.cascade AS k (task_id, kind, root, position)
-        SELECT u.task_id, u.kind, u.root, CASE WHEN u.place = v_at THEN v_position ELSE p_positions[u.place] END
+        INSERT INTO taskyard.cascade AS k (task_id, kind, root, position, not_before)
+        SELECT u.task_id, u.kind, u.root, CASE WHEN u.place = v_at THEN v_position ELSE p_positions[u.place] END,
+            CASE WHEN v_around THEN p_now END
         FROM unnest(v_tasks, v_kinds, v_roots) WITH ORDINALITY AS u(task_id, kind, root, place)
         WHERE u.place >= v_at ORDER BY u.place
-        ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL;
+        ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL, not_before = excluded.not_before;
     END IF;
-    -- From the beginning: children that were told are passed over then.
-    INSERT INTO taskyard.cascade AS k (task_id, kind, root)
-    SELECT u.task_id, u.kind, u.root FROM unnest(v_left, v_left_kinds, v_left_roots) AS u(task_id, kind, root)
-    ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL;
+    INSERT INTO taskyard.cascade AS k (task_id, kind, root, not_before)
+    SELECT DISTINCT ON (u.task_id, u.kind) u.task_id, u.kind, u.root, p_now + taskyard.set_back(u.refused)
+    FROM unnest(v_left, v_left_kinds, v_left_roots, v_left_refused) AS u(task_id, kind, root, refused)
+    ORDER BY u.task_id, u.kind, u.refused
+    ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL, not_before = excluded.not_before;
 END
 $$;

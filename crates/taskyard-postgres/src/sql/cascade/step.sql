@@ -11,16 +11,22 @@ DECLARE
     v_until timestamptz := clock_timestamp() + interval '350 ms';
     v_told record;
     v_reason text;
+    v_now timestamptz := taskyard.now();
+    v_not_before timestamptz[];
 BEGIN
+    -- A deferred constraint would be checked at the commit, and undo the whole step.
+    SET CONSTRAINTS ALL IMMEDIATE;
     WITH c AS MATERIALIZED (
-        SELECT k.task_id, k.kind FROM taskyard.cascade k ORDER BY k.sequence LIMIT 100 FOR UPDATE SKIP LOCKED
+        SELECT k.task_id, k.kind FROM taskyard.cascade k WHERE k.not_before IS NULL OR k.not_before <= v_now
+        ORDER BY k.sequence LIMIT 100 FOR UPDATE SKIP LOCKED
     ), d AS (
         DELETE FROM taskyard.cascade k USING c WHERE k.task_id = c.task_id AND k.kind = c.kind
-        RETURNING k.task_id, k.kind, k.root, k.position, k.sequence
+        RETURNING k.task_id, k.kind, k.root, k.position, k.not_before, k.sequence
     )
     SELECT array_agg(d.task_id ORDER BY d.sequence), array_agg(d.kind ORDER BY d.sequence),
-        array_agg(d.root ORDER BY d.sequence), array_agg(d.position ORDER BY d.sequence)
-    INTO v_tasks, v_kinds, v_roots, v_positions FROM d;
+        array_agg(d.root ORDER BY d.sequence), array_agg(d.position ORDER BY d.sequence),
+        array_agg(d.not_before ORDER BY d.sequence)
+    INTO v_tasks, v_kinds, v_roots, v_positions, v_not_before FROM d;
     IF v_tasks IS NULL THEN
         tasks := 0;
         more := false;
@@ -29,10 +35,13 @@ BEGIN
         RETURN;
     END IF;
     BEGIN
-        SELECT c.edges, c.woken, c.ended INTO tasks, woken, ended
-        FROM taskyard.cascade_run(v_tasks, v_kinds, v_roots, v_positions, 1000, taskyard.now()) c;
-        more := EXISTS (SELECT FROM taskyard.cascade);
-        RETURN;
+        -- Unless a step before met a child that is locked, or whose change is refused.
+        IF array_remove(v_not_before, NULL) = '{}' THEN
+            SELECT c.edges, c.woken, c.ended INTO tasks, woken, ended
+            FROM taskyard.cascade_run(v_tasks, v_kinds, v_roots, v_positions, 1000, v_now) c;
+            more := EXISTS (SELECT FROM taskyard.cascade k WHERE k.not_before IS NULL OR k.not_before <= v_now);
+            RETURN;
+        END IF;
     EXCEPTION
         -- A serialization failure or a deadlock ends the transaction.
         WHEN transaction_rollback THEN
@@ -40,7 +49,7 @@ BEGIN
         WHEN OTHERS THEN
             NULL;
     END;
-    -- A child is locked, or its change is refused: one by one, around what is locked.
+    -- Parent by parent, around such children.
     tasks := 0;
     woken := 0;
     ended := 0;
@@ -49,7 +58,7 @@ BEGIN
         BEGIN
             IF clock_timestamp() < v_until THEN
                 SELECT c.* INTO v_told FROM taskyard.cascade_run(v_tasks[v_at:v_at], v_kinds[v_at:v_at], v_roots[v_at:v_at],
-                    v_positions[v_at:v_at], 1000, taskyard.now()) c;
+                    v_positions[v_at:v_at], 1000, v_now) c;
                 tasks := tasks + v_told.edges;
                 woken := woken + v_told.woken;
                 ended := ended + v_told.ended;
@@ -57,18 +66,19 @@ BEGIN
             END IF;
         EXCEPTION
             WHEN lock_not_available THEN
-                NULL;
+                v_not_before[v_at] := v_now + taskyard.set_back(false);
             WHEN transaction_rollback THEN
                 RAISE;
             WHEN OTHERS THEN
+                v_not_before[v_at] := v_now + taskyard.set_back(true);
                 v_reason := 'tell the children of task ' || v_tasks[v_at] || ': ' || SQLERRM;
         END;
-        INSERT INTO taskyard.cascade AS k (task_id, kind, root, position)
-        VALUES (v_tasks[v_at], v_kinds[v_at], v_roots[v_at], v_positions[v_at])
-        ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL;
+        INSERT INTO taskyard.cascade AS k (task_id, kind, root, position, not_before)
+        VALUES (v_tasks[v_at], v_kinds[v_at], v_roots[v_at], v_positions[v_at], v_not_before[v_at])
+        ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL, not_before = excluded.not_before;
     END LOOP;
     PERFORM taskyard.upkeep_refused(v_reason);
-    -- Cascades that made no progress wait for the next step.
-    more := tasks > 0 AND EXISTS (SELECT FROM taskyard.cascade);
+    -- Where none was told, the next look is soon enough.
+    more := tasks > 0 AND EXISTS (SELECT FROM taskyard.cascade k WHERE k.not_before IS NULL OR k.not_before <= v_now);
 END
 $$;

@@ -1,25 +1,40 @@
 -- Upkeep changes many tasks at once. A row that another transaction holds locked, or whose change the database refuses (a
 -- constraint or a trigger of the application), must not hold up the others.
 
--- Locks these tasks for a deletion, and the rows of their unique keys. Returns those of which no other transaction holds either.
-CREATE OR REPLACE FUNCTION taskyard.task_free(p_ids uuid[]) RETURNS uuid[] LANGUAGE plpgsql
+-- How long upkeep leaves a task alone that is locked, or whose change the database refuses.
+CREATE OR REPLACE FUNCTION taskyard.set_back(p_is_refused boolean) RETURNS interval LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN p_is_refused THEN interval '10 s' ELSE interval '500 ms' END
+$$;
+
+-- Locks these tasks, for a deletion or for another change, and the rows of their unique keys. Returns those of which no other
+-- transaction holds either, in id order.
+CREATE OR REPLACE FUNCTION taskyard.task_free(p_ids uuid[], p_deletes boolean) RETURNS uuid[] LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[];
     v_keys text[];
+    v_free uuid[];
 BEGIN
-    SELECT array_agg(l.id), array_agg(l.unique_key) FILTER (WHERE l.unique_key IS NOT NULL) INTO v_ids, v_keys FROM (
-        SELECT t.id, t.unique_key FROM taskyard.task t WHERE t.id = ANY(p_ids) ORDER BY t.id FOR UPDATE SKIP LOCKED) l;
+    IF p_deletes THEN
+        SELECT array_agg(l.id), array_agg(l.unique_key) FILTER (WHERE l.unique_key IS NOT NULL) INTO v_ids, v_keys FROM (
+            SELECT t.id, t.unique_key FROM taskyard.task t WHERE t.id = ANY(p_ids) ORDER BY t.id FOR UPDATE SKIP LOCKED) l;
+    ELSE
+        SELECT array_agg(l.id), array_agg(l.unique_key) FILTER (WHERE l.unique_key IS NOT NULL) INTO v_ids, v_keys FROM (
+            SELECT t.id, t.unique_key FROM taskyard.task t WHERE t.id = ANY(p_ids) ORDER BY t.id
+            FOR NO KEY UPDATE SKIP LOCKED) l;
+    END IF;
     IF v_keys IS NULL THEN
         RETURN coalesce(v_ids, '{}');
     END IF;
-    SELECT array_agg(l.key) INTO v_keys FROM (
-        SELECT k.key FROM taskyard.unique_key k WHERE k.key = ANY(v_keys) ORDER BY k.key FOR UPDATE SKIP LOCKED) l;
-    RETURN ARRAY(SELECT t.id FROM taskyard.task t
-        WHERE t.id = ANY(v_ids) AND (t.unique_key IS NULL OR t.unique_key = ANY(v_keys)
-            OR NOT EXISTS (SELECT FROM taskyard.unique_key k WHERE k.key = t.unique_key AND k.task_id = t.id))
-        ORDER BY t.id);
+    SELECT array_agg(l.task_id) INTO v_free FROM (
+        SELECT k.task_id FROM taskyard.unique_key k WHERE k.key = ANY(v_keys) ORDER BY k.key FOR UPDATE SKIP LOCKED) l;
+    -- Set operations, which take linear time: a thousand tasks may have a thousand keys.
+    RETURN ARRAY(
+        SELECT unnest(v_ids)
+        EXCEPT (SELECT k.task_id FROM taskyard.unique_key k WHERE k.key = ANY(v_keys) EXCEPT SELECT unnest(v_free))
+        ORDER BY 1);
 END
 $$;
 
@@ -30,6 +45,7 @@ BEGIN
     RETURN CASE p_change
         WHEN 'start' THEN taskyard.task_start(p_ids)
         WHEN 'expire' THEN taskyard.task_expire(p_ids, p_now)
+        WHEN 'lose' THEN taskyard.task_lose(p_ids, p_now)
         WHEN 'purge' THEN coalesce(cardinality(taskyard.task_purge_now(p_ids)), 0)
     END;
 END
@@ -42,6 +58,8 @@ CREATE OR REPLACE FUNCTION taskyard.task_each(p_change text, p_ids uuid[], p_now
 LANGUAGE plpgsql SET lock_timeout = '50ms' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_until timestamptz := clock_timestamp() + interval '350 ms';
+    v_ids uuid[] := p_ids;
+    v_free uuid[];
     v_id uuid;
 BEGIN
     locked := '{}';
@@ -49,19 +67,31 @@ BEGIN
     untried := '{}';
     -- A deferred constraint would be checked at the commit, and undo the whole step.
     SET CONSTRAINTS ALL IMMEDIATE;
-    BEGIN
-        done := taskyard.task_change(p_change, p_ids, p_now);
-        RETURN;
-    EXCEPTION
-        -- A serialization failure or a deadlock ends the transaction.
-        WHEN transaction_rollback THEN
-            RAISE;
-        WHEN OTHERS THEN
+    FOR v_try IN 1 .. 2 LOOP
+        BEGIN
+            done := taskyard.task_change(p_change, v_ids, p_now);
+            RETURN;
+        EXCEPTION
+            -- A serialization failure or a deadlock ends the transaction.
+            WHEN transaction_rollback THEN
+                RAISE;
+            WHEN OTHERS THEN
+                done := 0;
+        END;
+        EXIT WHEN v_try = 2;
+        PERFORM set_config('lock_timeout', '10ms', true);
+        BEGIN
+            v_free := taskyard.task_free(p_ids, p_change = 'purge');
+            -- Undoes its locks: other writers lock a task's row behind its row in a range.
+            RAISE EXCEPTION USING ERRCODE = 'TY000';
+        EXCEPTION WHEN SQLSTATE 'TY000' THEN
             NULL;
-    END;
-    done := 0;
-    PERFORM set_config('lock_timeout', '10ms', true);
-    FOREACH v_id IN ARRAY p_ids LOOP
+        END;
+        locked := ARRAY(SELECT t.id FROM taskyard.task t WHERE t.id = ANY(p_ids) EXCEPT SELECT unnest(v_free));
+        EXIT WHEN locked = '{}';
+        v_ids := ARRAY(SELECT unnest(p_ids) EXCEPT SELECT unnest(locked) ORDER BY 1);
+    END LOOP;
+    FOREACH v_id IN ARRAY v_ids LOOP
         IF clock_timestamp() > v_until THEN
             untried := untried || v_id;
             CONTINUE;

@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_start(p_ids uuid[]) RETURNS int LANGUAG
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[];
+    v_count int;
 BEGIN
     WITH d AS (
         DELETE FROM taskyard.waiting w WHERE w.task_id = ANY(p_ids) AND w.reason IN (1, 2) RETURNING w.task_id
@@ -12,6 +13,10 @@ BEGIN
         RETURN 0;
     END IF;
     UPDATE taskyard.task t SET state = 1 WHERE t.id = ANY(v_ids) AND t.state = 0;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF v_count < cardinality(v_ids) AND EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(v_ids) AND t.state = 0) THEN
+        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips its start';
+    END IF;
     PERFORM taskyard.ready_insert(v_ids);
     RETURN cardinality(v_ids);
 END
@@ -32,10 +37,9 @@ DECLARE
     v_remove uuid[];
     v_each record;
     v_full boolean;
+    v_taken int;
+    v_kept int;
     v_due timestamptz;
-    -- How long a task is left that is locked, or that the database refuses to change.
-    v_locked interval := interval '500 ms';
-    v_refused interval := interval '10 s';
 BEGIN
     enqueued := 0;
     expired := 0;
@@ -49,7 +53,7 @@ BEGIN
         SELECT e.* INTO v_each FROM taskyard.task_each('start', v_ids, v_now) e;
         enqueued := v_each.done;
         PERFORM taskyard.upkeep_refused(v_each.reason);
-        UPDATE taskyard.waiting w SET run_at = v_now + CASE WHEN w.task_id = ANY(v_each.refused) THEN v_refused ELSE v_locked END
+        UPDATE taskyard.waiting w SET run_at = v_now + taskyard.set_back(w.task_id = ANY(v_each.refused))
         WHERE w.task_id = ANY(v_each.refused || v_each.locked);
     END IF;
 
@@ -59,16 +63,19 @@ BEGIN
     ), d AS (
         DELETE FROM taskyard.deadline d USING c WHERE d.ctid = c.place RETURNING d.task_id, d.what
     )
-    SELECT array_agg(d.task_id) FILTER (WHERE d.what = 0), array_agg(d.task_id) FILTER (WHERE d.what = 1), count(*) = 1000
-    INTO v_expire, v_remove, more FROM d;
+    SELECT array_agg(d.task_id) FILTER (WHERE d.what = 0), array_agg(d.task_id) FILTER (WHERE d.what = 1), count(*)
+    INTO v_expire, v_remove, v_taken FROM d;
+    more := v_taken = 1000;
     IF v_expire IS NOT NULL THEN
         SELECT e.* INTO v_each FROM taskyard.task_each('expire', v_expire, v_now) e;
         expired := v_each.done;
         PERFORM taskyard.upkeep_refused(v_each.reason);
         INSERT INTO taskyard.deadline (at, task_id, what)
-        SELECT v_now + CASE WHEN r.id = ANY(v_each.refused) THEN v_refused WHEN r.id = ANY(v_each.locked) THEN v_locked
-            ELSE interval '0' END, r.id, 0
+        SELECT v_now + CASE WHEN r.id = ANY(v_each.untried) THEN interval '0' ELSE taskyard.set_back(r.id = ANY(v_each.refused)) END,
+            r.id, 0
         FROM unnest(v_each.refused || v_each.locked || v_each.untried) AS r(id);
+        GET DIAGNOSTICS v_kept = ROW_COUNT;
+        v_taken := v_taken - v_kept;
     END IF;
     IF v_remove IS NOT NULL THEN
         -- One that was retried since has another deadline when it ends again.
@@ -77,13 +84,16 @@ BEGIN
             AND t.finished_at <= v_now - interval '60 s';
     END IF;
     IF v_remove IS NOT NULL THEN
-        SELECT e.* INTO v_each FROM taskyard.task_each('purge', taskyard.task_free(v_remove), v_now) e;
+        SELECT e.* INTO v_each FROM taskyard.task_each('purge', taskyard.task_free(v_remove, true), v_now) e;
         removed := v_each.done;
         PERFORM taskyard.upkeep_refused(v_each.reason);
         INSERT INTO taskyard.deadline (at, task_id, what)
         SELECT v_now + interval '60 s', t.id, 1 FROM taskyard.task t WHERE t.id = ANY(v_remove);
+        GET DIAGNOSTICS v_kept = ROW_COUNT;
+        v_taken := v_taken - v_kept;
     END IF;
-    more := more OR v_full AND enqueued > 0;
+    -- Where none of them could be changed, the next look is soon enough.
+    more := more AND v_taken > 0 OR v_full AND enqueued > 0;
     IF NOT more AND EXISTS (SELECT FROM taskyard.queue q WHERE q.draining) THEN
         BEGIN
             PERFORM taskyard.queue_settle(q.name, 1000) FROM taskyard.queue q WHERE q.draining LIMIT 100;

@@ -45,7 +45,7 @@ BEGIN
     INTO v_ids, v_last, v_seen;
     IF v_ids IS NOT NULL THEN
         -- Those that are locked, or that the database refuses to delete, are left to the next cycle.
-        SELECT e.* INTO v_purged FROM taskyard.task_each('purge', taskyard.task_free(v_ids), v_now) e;
+        SELECT e.* INTO v_purged FROM taskyard.task_each('purge', taskyard.task_free(v_ids, true), v_now) e;
         tasks := v_purged.done;
         PERFORM taskyard.upkeep_refused(v_purged.reason);
     END IF;

@@ -1,6 +1,7 @@
 -- Settles up to 200 children that were added inside callers' transactions: only now, after their commit, are their
 -- parents locked and looked at. A parent that does not exist fails the child; so does a cycle, which two transactions
--- that did not see each other may have closed: the one that is settled later falls.
+-- that did not see each other may have closed: the one that is settled later falls. Children that are locked, or whose change the
+-- database refuses, are left alone for a while, those of a locked parent to the next step; they hold up no others.
 CREATE OR REPLACE FUNCTION taskyard.waiting_settle(OUT tasks int, OUT more boolean, OUT woken int, OUT ended int)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off SET lock_timeout = '50ms'
@@ -22,40 +23,62 @@ DECLARE
     v_parents uuid[];
     v_free uuid[];
     v_reason text;
+    v_until timestamptz := clock_timestamp() + interval '300 ms';
+    v_is_around boolean := false;
+    v_locked uuid[];
+    v_refused uuid[] := '{}';
 BEGIN
+    -- A deferred constraint would be checked at the commit, and undo the whole step.
+    SET CONSTRAINTS ALL IMMEDIATE;
     tasks := 0;
     woken := 0;
     ended := 0;
     -- Passes over children of a parent that another transaction holds locked.
     FOR v_round IN 1 .. 25 LOOP
         SELECT array_agg(l.task_id ORDER BY l.task_id) INTO v_ids FROM (
-            SELECT w.task_id FROM taskyard.waiting w WHERE w.reason = 4 AND w.task_id > v_last
-            ORDER BY w.task_id LIMIT 200 FOR UPDATE SKIP LOCKED) l;
-        more := coalesce(cardinality(v_ids), 0) = 200;
+            SELECT w.task_id FROM taskyard.waiting w
+            WHERE w.reason = 4 AND w.task_id > v_last AND (w.not_before IS NULL OR w.not_before <= v_now)
+            ORDER BY w.task_id LIMIT 200 * v_round FOR UPDATE SKIP LOCKED) l;
+        more := coalesce(cardinality(v_ids), 0) = 200 * v_round;
         EXIT WHEN v_ids IS NULL;
         v_last := v_ids[cardinality(v_ids)];
         v_parents := ARRAY(SELECT t.id FROM taskyard.task t
             WHERE t.id IN (SELECT e.parent_id FROM taskyard.edge e WHERE e.child_id = ANY(v_ids)));
-        BEGIN
-            -- As for a batch of our own: the parents first, in id order.
-            PERFORM FROM taskyard.task t WHERE t.id = ANY(v_parents) ORDER BY t.id FOR NO KEY UPDATE;
-        EXCEPTION WHEN lock_not_available THEN
+        IF NOT v_is_around THEN
+            BEGIN
+                -- As for a batch of our own: the parents first, in id order.
+                PERFORM FROM taskyard.task t WHERE t.id = ANY(v_parents) ORDER BY t.id FOR NO KEY UPDATE;
+            EXCEPTION WHEN lock_not_available THEN
+                v_is_around := true;
+            END;
+        END IF;
+        IF v_is_around THEN
             v_free := ARRAY(SELECT l.id FROM (
                 SELECT t.id FROM taskyard.task t WHERE t.id = ANY(v_parents) ORDER BY t.id FOR NO KEY UPDATE SKIP LOCKED) l);
             v_ids := ARRAY(SELECT c.id FROM unnest(v_ids) AS c(id) WHERE NOT EXISTS (SELECT FROM taskyard.edge e
                 WHERE e.child_id = c.id AND e.parent_id = ANY(v_parents) AND e.parent_id <> ALL(v_free)) ORDER BY c.id);
-        END;
-        EXIT WHEN v_ids <> '{}' OR NOT more;
+        END IF;
+        EXIT WHEN v_ids <> '{}' OR NOT more OR clock_timestamp() > v_until;
     END LOOP;
     IF coalesce(v_ids, '{}') = '{}' THEN
         more := false;
         RETURN;
     END IF;
+    IF cardinality(v_ids) > 200 THEN
+        v_ids := v_ids[1:200];
+        more := true;
+    END IF;
+    v_free := taskyard.task_free(v_ids, false);
+    v_locked := ARRAY(SELECT unnest(v_ids) EXCEPT SELECT unnest(v_free));
     UPDATE taskyard.task t SET has_children = true
     FROM (SELECT DISTINCT e.parent_id AS id FROM taskyard.edge e WHERE e.child_id = ANY(v_ids)) p
     WHERE t.id = p.id AND NOT t.has_children;
     PERFORM set_config('lock_timeout', '10ms', true);
-    FOREACH v_id IN ARRAY v_ids LOOP
+    FOREACH v_id IN ARRAY v_free LOOP
+        IF clock_timestamp() > v_until THEN
+            more := true;
+            EXIT;
+        END IF;
         BEGIN
             SELECT t.on_parent_failure, t.run_at INTO v_policy, v_run_at FROM taskyard.task t WHERE t.id = v_id;
             UPDATE taskyard.edge e SET open = false FROM taskyard.task p
@@ -116,16 +139,20 @@ BEGIN
             END IF;
             tasks := tasks + 1;
         EXCEPTION
-            -- The child stays unsettled: a key or a child of one that falls is locked, or the database refuses the change.
+            -- The child stays unsettled: a child of one that falls is locked, or the database refuses the change.
             WHEN lock_not_available THEN
-                NULL;
+                v_locked := v_locked || v_id;
             WHEN transaction_rollback THEN
                 RAISE;
             WHEN OTHERS THEN
+                v_refused := v_refused || v_id;
                 v_reason := 'settle task ' || v_id || ': ' || SQLERRM;
         END;
     END LOOP;
+    UPDATE taskyard.waiting w SET not_before = v_now + taskyard.set_back(w.task_id = ANY(v_refused))
+    WHERE w.task_id = ANY(v_locked || v_refused) AND w.reason = 4;
     PERFORM taskyard.upkeep_refused(v_reason);
+    -- Where none could be settled, the next look is soon enough.
     more := more AND tasks > 0;
 END
 $$;
