@@ -13,8 +13,8 @@ use taskyard_testkit::postgres::shared;
 mod yard;
 
 /// What is not refused is stored within this time, and what is refused is so within [`REFUSED`].
-const SOON: Duration = Duration::from_secs(2);
-const REFUSED: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
+const REFUSED: Duration = Duration::from_secs(20);
 
 fn good(number: usize) -> Call<Value> {
     Call::new("good", &(number,))

@@ -1,7 +1,7 @@
--- One step of retention by number: deletes up to 1,000 dead letters and done tasks each beyond it, the oldest first. Dead letters count from when
--- they died; done tasks in the order of their ids, so that finding them is a walk along an index. What ended within the last
--- minute stays: somebody may be waiting for it. One step at a time, or two would delete the same surplus twice. Where some are left
--- that are locked, or that the database refuses to delete, the next step goes on behind them, and begins anew at the end.
+-- One step of retention by number: deletes up to 1,000 dead letters and as many done tasks beyond it, the oldest first. Dead letters
+-- count from when they died; done tasks in the order of their ids, so that finding them is a walk along an index. What ended within
+-- the last minute stays: somebody may be waiting for it. One step at a time, or two would delete the same surplus twice. Where some
+-- are left that are locked, or that the database refuses to delete, the next step goes on behind them, and begins anew at the end.
 CREATE OR REPLACE FUNCTION taskyard.task_prune_surplus(p_done_max bigint, p_failed_max bigint, OUT tasks int, OUT more boolean)
 LANGUAGE plpgsql SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
