@@ -1,7 +1,9 @@
 """Names by which stored values refer to their classes, in modules that are loaded; nothing is ever imported.
 
 A class at the top of a module is its ``module:qualname``. A parametrised model of pydantic (``Page[Item]``), which may be made
-anywhere, is its origin with its arguments, and is parametrised again where it is restored.
+anywhere, is its origin with its arguments, and is parametrised again where it is restored. One with an argument that has no name
+of its own (``Page[Annotated[int, ...]]``, ``Page[Callable[[int], str]]``) is stored by the name that pydantic gives it in the module
+that parametrises it at its top.
 """
 
 from __future__ import annotations
@@ -21,9 +23,14 @@ def class_name(cls: type) -> str:
 def find_class(name: str) -> type | None:
     """A class by its name."""
     module, _, qualname = name.partition(":")
-    found: Any = sys.modules.get(module)
-    for part in qualname.split("."):
-        found = getattr(found, "__dict__", {}).get(part)
+    top: Any = getattr(sys.modules.get(module), "__dict__", {})
+    # The name of a parametrised model may have dots within its brackets.
+    found: Any = top.get(qualname)
+    if found is None:
+        first, *parts = qualname.split(".")
+        found = top.get(first)
+        for part in parts:
+            found = getattr(found, "__dict__", {}).get(part)
     return found if isinstance(found, type) and class_name(found) == name else None
 
 
@@ -44,25 +51,49 @@ def stored(cls: type) -> Any:
         if "<locals>" in cls.__qualname__ or find_class(class_name(cls)) is not cls:
             raise NotFindable("a class that a worker could not find by its name")
         return class_name(cls)
-    origin, arguments = parts
+    try:
+        return _stored_parts(cls, *parts)
+    except NotFindable:
+        if find_class(class_name(cls)) is cls:
+            return class_name(cls)
+        raise
+
+
+def _stored_parts(cls: type, origin: Any, arguments: tuple[Any, ...]) -> Any:
     try:
         found = {"origin": stored(origin), "args": [_stored_type(argument) for argument in arguments]}
     except NotFindable as error:
         shown = origin.__qualname__
         raise NotFindable(f"a parametrised `{shown}`: `{shown}` or an argument of it is {error}") from None
-    if restored(found) is not cls:
+    try:
+        is_same = restored(found) is cls
+    except NotRestorable:
+        is_same = False
+    if not is_same:
         raise NotFindable("a parametrised model that its origin does not give again for the same arguments")
     return found
 
 
+class NotRestorable(Exception):
+    """A parametrised model whose origin does not take the stored arguments; the text is the reason."""
+
+
 def restored(name: Any) -> Any:
-    """The class that was stored so; None if it is not loaded. Raises ``TypeError`` for arguments that its origin does not
-    take any more."""
+    """The class that was stored so; None if it is not loaded. Raises ``NotRestorable``."""
     if isinstance(name, str):
         return find_class(name)
-    origin = restored(name["origin"])
-    arguments = tuple(_restored_type(argument) for argument in name["args"])
-    return None if origin is None or _MISSING in arguments else origin[arguments]
+    try:
+        origin = restored(name["origin"])
+        if origin is None:
+            return None
+        if "__pydantic_generic_metadata__" not in origin.__dict__:
+            raise NotRestorable(f"`{class_name(origin)}` is not a model of pydantic")
+        arguments = tuple(_restored_type(argument) for argument in name["args"])
+        return None if _MISSING in arguments else origin[arguments]
+    except NotRestorable:
+        raise
+    except Exception as error:
+        raise NotRestorable(f"{type(error).__name__}: {error}") from error
 
 
 _MISSING = object()
@@ -90,26 +121,57 @@ def _stored_type(hint: Any) -> Any:
     # Pydantic takes `X | Y` and `Union[X, Y]` for two arguments.
     if origin is typing.Union or origin is types.UnionType:
         return {"typing": "Union" if origin is typing.Union else "|", "args": inner}
-    if type(hint).__module__ == "typing":
-        return {"typing": hint._name, "args": inner}
+    if type(hint).__module__ == "typing" and hint._name is not None:
+        # `typing.List` itself has no arguments; `typing.Tuple[()]` has none either.
+        return {"typing": hint._name} if hint is _of_typing(hint._name) else {"typing": hint._name, "args": inner}
     return {"origin": stored(origin), "args": inner}
 
 
 def _restored_type(name: Any) -> Any:
     if name is None:
         return type(None)
-    if isinstance(name, str) or "origin" in name:
-        found = restored(name)
+    if isinstance(name, str):
+        found = find_class(name)
         return _MISSING if found is None else found
-    if name["typing"] == "...":
+    if "origin" in name:
+        origin = restored(name["origin"])
+        if origin is None:
+            return _MISSING
+        if "__pydantic_generic_metadata__" in origin.__dict__:
+            found = restored(name)
+            return _MISSING if found is None else found
+        if not _is_generic(origin):
+            raise NotRestorable(f"`{class_name(origin)}` has no parameters")
+        generic: Any = origin
+    elif name["typing"] == "...":
         return ...
-    if "args" not in name:
-        return getattr(typing, name["typing"])
-    if name["typing"] == "Literal":
+    elif "args" not in name:
+        return _of_typing(name["typing"])
+    elif name["typing"] == "Literal":
         return typing.Literal[tuple(name["args"])]
+    elif name["typing"] == "|":
+        generic = None
+    else:
+        generic = _of_typing(name["typing"])
     arguments = tuple(_restored_type(argument) for argument in name["args"])
     if _MISSING in arguments:
         return _MISSING
+    return functools.reduce(operator.or_, arguments) if generic is None else generic[arguments]
+
+
+def _of_typing(name: str) -> Any:
+    """What ``typing`` defines by this name."""
+    found = vars(typing).get(name)
+    if getattr(found, "__module__", None) != "typing":
+        raise NotRestorable(f"`typing.{name}` does not exist")
+    return found
+
+
+def _is_generic(cls: Any) -> bool:
+    """Whether a class has parameters of its type. Others may take anything in brackets, as an enum takes its names."""
+    getter = getattr(cls, "__class_getitem__", None)
     return (
-        functools.reduce(operator.or_, arguments) if name["typing"] == "|" else getattr(typing, name["typing"])[arguments]
+        issubclass(cls, typing.Generic)
+        or isinstance(getter, types.BuiltinMethodType)
+        or getattr(getter, "__func__", None) is types.GenericAlias
     )

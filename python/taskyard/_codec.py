@@ -276,7 +276,7 @@ _SIMPLE: dict[type, Callable[[Any, str], Any]] = {
 
 def _name(stored: Any) -> str:
     """The name of a stored class, for an error."""
-    return stored if isinstance(stored, str) else f"{stored['origin']}[...]"
+    return stored if isinstance(stored, str) else f"{_name(stored.get('origin'))}[...]" if isinstance(stored, dict) else "?"
 
 
 def _is_pydantic(cls: type) -> bool:
@@ -321,7 +321,13 @@ class Decoder:
         return {key: self.value(item) for key, item in value.items()}
 
     def _class(self, name: Any, test: Callable[[type], bool], what: str) -> Any:
-        cls = _classes.restored(name) if isinstance(name, (str, dict)) else None
+        try:
+            cls = _classes.restored(name) if isinstance(name, (str, dict)) else None
+        except _classes.NotRestorable as error:
+            raise InvalidArgument(
+                f"a stored value is of the {what} `{_name(name)}`, which cannot be parametrised as it was stored: {error}",
+                hint="a class that stored values refer to keeps its parameters until those values are gone",
+            ) from error
         if cls is None or not test(cls):
             raise InvalidArgument(
                 f"a stored value is of the {what} `{_name(name)}`, which is not loaded in this process",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import pathlib
 import typing
 from collections.abc import Iterator
@@ -29,6 +30,31 @@ class Page(pydantic.BaseModel, Generic[T]):
 class Both(pydantic.BaseModel, Generic[T, U]):
     first: T
     second: U
+
+
+class Cat(pydantic.BaseModel):
+    kind: Literal["cat"] = "cat"
+
+
+class Dog(pydantic.BaseModel):
+    kind: Literal["dog"] = "dog"
+
+
+UserId = typing.NewType("UserId", int)
+
+#: Parametrised at the top of a module, with arguments that have no names of their own.
+NAMED: list[Any] = [
+    Page[UserId],
+    Page[Page[UserId]],
+    Page[Annotated[int, "note"]],
+    Page[typing.Callable[[int], str]],
+    Page[Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]],
+    Page[Annotated[float, "1.5"]],
+]
+#: Types of ``typing`` without arguments.
+BARE: list[Any] = [
+    getattr(typing, name) for name in ("List", "Dict", "Type", "Sequence", "Pattern", "Callable", "Hashable")
+]
 
 
 def stored(value: Any) -> Any:
@@ -68,6 +94,20 @@ def test_no_name_that_stands_in_a_module_by_chance_is_stored() -> None:
         del globals()["Page[Item]"]
 
 
+@pytest.mark.parametrize("cls", NAMED, ids=lambda cls: cls.__name__)
+def test_one_at_the_top_of_a_module_is_found_by_its_name(cls: Any) -> None:
+    value = cls(items=[])
+    found = restored(stored(value))
+    assert type(found) is cls and found == value
+
+
+@pytest.mark.parametrize("argument", BARE, ids=str)
+def test_types_without_arguments(argument: Any) -> None:
+    value = Page[argument](items=[])
+    found = restored(stored(value))
+    assert type(found) is type(value) and found == value
+
+
 def test_what_no_worker_could_find_is_refused_with_the_reason() -> None:
     class Local(pydantic.BaseModel):
         pass
@@ -78,6 +118,7 @@ def test_what_no_worker_could_find_is_refused_with_the_reason() -> None:
     for value, why in (
         (Page[Local](items=[]), "parametrised `Page`: .* a class that a worker could not find by its name"),
         (LocalPage[int](items=[]), "LocalPage` or an argument of it is a class that a worker could not find"),
+        (Page[typing.NewType("Made", int)](items=[]), "Made.* has no name to be found by"),
         (Page[Annotated[int, pydantic.Field(gt=1)]](items=[]), "Annotated.* has no name to be found by"),
     ):
         with pytest.raises(NotSerializable, match=why):
@@ -91,6 +132,48 @@ def test_an_origin_or_argument_that_is_gone_is_named() -> None:
     ):
         with pytest.raises(InvalidArgument, match="of the model `.*Page\\[...\\]`, which is not loaded"):
             restored({"$pydantic": [name, {"items": [], "next": None}, ["items"]]})
+
+
+class Plain(pydantic.BaseModel):
+    items: list[int] = []
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+class Bracketed:
+    taken: list[Any] = []
+
+    def __class_getitem__(cls, item: Any) -> Any:
+        cls.taken.append(item)
+        return cls
+
+
+PAGE, INT = f"{__name__}:Page", "builtins:int"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ({"origin": f"{__name__}:Plain", "args": [INT]}, "Plain.*cannot be parametrised as it was stored"),
+        ({"origin": PAGE, "args": [INT, INT]}, "Page.*cannot be parametrised as it was stored"),
+        ({"origin": f"{__name__}:Both", "args": [INT]}, "Both.*cannot be parametrised as it was stored"),
+        ({"origin": f"{__name__}:Colour", "args": [INT]}, "Colour` is not a model of pydantic"),
+        ({"origin": f"{__name__}:Bracketed", "args": [INT]}, "Bracketed` is not a model of pydantic"),
+        ({"origin": PAGE, "args": [{"origin": f"{__name__}:Bracketed", "args": [INT]}]}, "Bracketed` has no parameters"),
+        ({"origin": PAGE, "args": [{"typing": "sys"}]}, "typing.sys` does not exist"),
+        ({"origin": PAGE, "args": [{"typing": "Nothing", "args": []}]}, "typing.Nothing` does not exist"),
+        ({"origin": PAGE, "args": [{"typing": "List", "args": []}]}, "cannot be parametrised"),
+        ({"origin": PAGE, "args": [{}]}, "cannot be parametrised"),
+        ({"origin": PAGE}, "cannot be parametrised"),
+        ({}, "cannot be parametrised"),
+    ],
+)
+def test_a_model_that_does_not_take_the_stored_arguments(name: Any, why: str) -> None:
+    with pytest.raises(InvalidArgument, match=why):
+        restored({"$pydantic": [name, {"items": []}, ["items"]]})
+    assert Bracketed.taken == []
 
 
 def test_a_model_that_has_changed_since(monkeypatch: pytest.MonkeyPatch) -> None:
