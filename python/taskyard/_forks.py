@@ -1,9 +1,10 @@
 """Processes that a task's body forks: they are not workers.
 
 A forked process inherits the worker's socket, the tasks it holds and its event loop, which shares the parent's selector.
-``_in_child`` takes all three away, so that nothing the process does reaches the server. The body may use the process as any
-other: run a program in it, end it by ``os._exit``, or add tasks, by an engine of its own. Where the body returns, raises or
-calls ``sys.exit`` there, or comes back to the event loop, the process ends with the exit code that a program would have.
+``_in_child`` takes all three away, so that nothing the process does reaches the server. The parent's coroutines are kept for the
+life of the process: a garbage collection would run their ``finally`` blocks. The body may use the process as any other: run a
+program in it, end it by ``os._exit``, or add tasks, by an engine of its own. Where the body returns, raises or calls
+``sys.exit`` there, or comes back to the event loop, the process ends with the exit code that a program would have.
 
 Covers async bodies and their sub-tasks, sync bodies, and executor calls. A thread that a body starts by itself ends alone.
 Read next: ``worker/__init__.py``.
@@ -22,7 +23,7 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import _escape, _port, _running
+from . import _core, _escape, _port, _running
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -38,7 +39,10 @@ def watch(worker: Worker) -> None:
 def _in_child() -> None:
     running = _running.current.get()
     loops: dict[int, Any] = {}
-    for worker in list(_workers):
+    workers = list(_workers)
+    for worker in workers:
+        _keep(worker)
+    for worker in workers:
         _replace(worker.channel.fileno())
         _forget(worker)
         loop = worker.loop
@@ -51,6 +55,13 @@ def _in_child() -> None:
     if _port.in_worker:
         _port.in_worker = False
         _port.use(None)
+
+
+def _keep(worker: Worker) -> None:
+    """Keeps what the loop of this worker runs or has ready, for bodies and for the application, even if nothing else in this
+    process refers to it: a task that waits for another thread or for a socket may be referred to by that alone."""
+    loop: Any = worker.loop
+    _core.keep([worker, *worker._running.values(), *asyncio.all_tasks(loop), *getattr(loop, "_ready", ())])
 
 
 def _forget(worker: Worker) -> None:

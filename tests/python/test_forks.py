@@ -172,6 +172,99 @@ def test_a_forked_process_is_no_embedded_worker(tmp_path: pathlib.Path) -> None:
         check(project, forks, json.loads(ids.removeprefix("ids ")))
 
 
+SIBLINGS = """
+    import asyncio, gc, multiprocessing, os, pathlib
+    from taskyard import QueuedTasks
+
+    tasks = QueuedTasks()
+    LEFT = pathlib.Path(__file__).parent / "left"
+    waiting = set()
+
+    class Resource:
+        # Notes which process releases it.
+        def __init__(self, name):
+            self.name = name
+
+        def __enter__(self):
+            waiting.add(self.name)
+
+        def __exit__(self, *_):
+            with open(LEFT, "a") as file:
+                print(self.name, os.getpid(), file=file)
+
+    async def waits(name):
+        with Resource(name):
+            while waiting:
+                if name == "loop":
+                    await asyncio.sleep(0)
+                elif name == "timer":
+                    await asyncio.sleep(0.01)
+                elif name == "thread":
+                    await asyncio.to_thread(lambda: None)
+                else:
+                    await tasks.list()
+        return os.getpid()
+
+    def collects():
+        gc.collect()
+        gc.collect()
+
+    async def forks(names):
+        while not waiting.issuperset(names):
+            await asyncio.sleep(0)
+        child = multiprocessing.get_context("fork").Process(target=collects)
+        child.start()
+        child.join()
+        if (pid := os.fork()) == 0:
+            collects()
+            return
+        forked = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        waiting.clear()
+        return [child.exitcode, forked, os.getpid()]
+"""
+#: What the siblings of a body that forks wait for.
+WAITS = ["loop", "timer", "thread", "engine"]
+CALLS = [*(f"app.waits, {name!r}" for name in WAITS), f"app.forks, {WAITS}"]
+
+
+def check_left(project: Project, results: list[Any], others: tuple[str, ...] = ()) -> None:
+    *waited, (by_multiprocessing, by_fork, process) = results
+    assert (by_multiprocessing, by_fork, waited) == (0, 0, [process] * len(WAITS))
+    left = (project.directory / "left").read_text().splitlines()
+    assert sorted(left) == sorted(f"{name} {process}" for name in (*WAITS, *others))
+
+
+@pytest.mark.parametrize("install", ["", "import uvloop; uvloop.install()"], ids=["asyncio", "uvloop"])
+def test_a_forked_process_collects_no_sibling(sqlite_project: Project, install: str) -> None:
+    sqlite_project.write("app.py", SIBLINGS + f"    {install}\n")
+    server = sqlite_project.server("--workers=1", app="app")
+    ids = sqlite_project.add(*(f"{call}, max_retries=0" for call in CALLS))
+    tasks = [sqlite_project.ended(id) for id in ids]
+    assert [task["error"] for task in tasks] == [None] * len(tasks), server.output
+    check_left(sqlite_project, [task["result"] for task in tasks])
+    assert server.stop() == 0
+
+
+def test_a_forked_process_collects_nothing_of_an_application(sqlite_project: Project) -> None:
+    sqlite_project.write("app.py", SIBLINGS)
+    calls = ", ".join(f"app.tasks.add_task({call}, max_retries=0)" for call in CALLS)
+    text = f"""
+        import asyncio, json, app
+        from taskyard.worker import Embedded
+
+        async def main():
+            async with app.tasks, Embedded(app.tasks):
+                of_application = asyncio.create_task(app.waits("loop"))
+                results = [await ref.wait(60) for ref in [{calls}]]
+                await of_application
+                print("results", json.dumps(results))
+
+        asyncio.run(main())
+    """
+    (results,) = (line for line in sqlite_project.python(text).splitlines() if line.startswith("results "))
+    check_left(sqlite_project, json.loads(results.removeprefix("results ")), ("loop",))
+
+
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_what_a_child_of_multiprocessing_adds_is_stored(project: Project, method: str) -> None:
     project.write("app.py", APP.replace("{install}", ""))

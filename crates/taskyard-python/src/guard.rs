@@ -4,6 +4,8 @@
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 
+use pyo3::prelude::*;
+
 /// A value of one process.
 pub struct Guard<T> {
     process: u32,
@@ -39,4 +41,11 @@ impl<T> Drop for Guard<T> {
             }
         }
     }
+}
+
+/// Keeps an object for as long as the process lives, beyond the end of the interpreter: in a forked child, a suspended coroutine
+/// of the parent must not be collected, for that would run its `finally` blocks.
+#[pyfunction]
+pub fn keep(object: Py<PyAny>) {
+    std::mem::forget(object);
 }

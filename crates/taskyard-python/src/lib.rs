@@ -37,6 +37,8 @@ mod _core {
     #[pymodule_export]
     use super::draft::{enqueue_values, kind_in, new_id};
     #[pymodule_export]
+    use super::guard::keep;
+    #[pymodule_export]
     use super::log::{end_logs, next_logs};
     #[pymodule_export]
     use super::mailbox::Mailbox;
