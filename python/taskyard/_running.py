@@ -59,8 +59,8 @@ class Running:
         self.interrupted: str | None = None
         self.task: asyncio.Task[Any] | None = None
         self.over = False
-        #: It is over, and did not end with a success.
-        self.has_failed = False
+        #: When it ended without a success (`time.monotonic`).
+        self.failed_at: float | None = None
         #: This is a process that its body has forked.
         self.is_forked = False
         #: Its coroutine has taken its first step. Cancelled before, it would end without a word.

@@ -74,15 +74,34 @@ APP = """
                 await asyncio.sleep(0.01)
             try:
                 await asyncio.to_thread(charge, name, 0)
-            except asyncio.CancelledError:
-                note(name, "refused")
+            except Exception as error:
+                note(name, "refused", error=f"{type(error).__name__}: {error}")
                 raise
         KEPT.append(asyncio.create_task(later()))
         if first:
             await asyncio.sleep(first)
         return "done"
 
-    KEPT = []
+    async def uses_a_writer(name, first):
+        # Its writer is made on first use, for all of the process.
+        if not WRITERS:
+            WRITERS.append(asyncio.Queue())
+            KEPT.append(asyncio.create_task(writes(WRITERS[0])))
+        done = asyncio.get_running_loop().create_future()
+        WRITERS[0].put_nowait((name, done))
+        await done
+        if first:
+            raise ValueError("a failure")
+
+    async def writes(queue):
+        while True:
+            name, done = await queue.get()
+            try:
+                done.set_result(await asyncio.to_thread(charge, name, 0))
+            except Exception as error:
+                done.set_exception(error)
+
+    KEPT, WRITERS = [], []
 
     async def leaves_one(name, first):
         asyncio.get_running_loop().run_in_executor(None, charge, name, first)
@@ -184,6 +203,33 @@ def test_a_call_of_a_failed_attempt_is_refused(project: Project) -> None:
     project.write("over", "")
     found = eventually(lambda: log(project, "failed") and log(project, "done")[1:] and log(project, "failed"))
     assert [line["what"] for line in found] == ["refused"]
+    assert found[0]["error"].startswith(f"WrongState: task {failed}: its attempt 1 has failed"), found
+    server.says(f"task {failed}: its attempt 1 has failed, and an executor call of a sub-task that it left is refused")
     # Calls that a success leaves behind go on.
     assert [line["what"] for line in log(project, "done")] == ["begin", "end"]
+    assert server.stop() == 0
+
+
+def test_a_failed_attempt_refuses_one_call_of_what_is_for_the_whole_process(project: Project) -> None:
+    project.write("app.py", APP.replace("{install}", ""))
+    server = project.server("--workers=1", app="app")
+
+    def uses(name: str, fails: bool) -> Any:
+        (id,) = project.add(f"app.uses_a_writer, {name!r}, {int(fails)}, max_retries=0")
+        return project.ended(id)["error"]
+
+    assert uses("maker", True)["message"] == "a failure"
+    assert uses("next", False)["type"].endswith("WrongState")
+    assert [uses(name, False) for name in ("third", "fourth")] == [None, None], server.output
+    assert [line["what"] for line in log(project, "fourth")] == ["begin", "end"]
+    assert server.stop() == 0
+
+
+def test_a_failed_attempt_refuses_nothing_later(project: Project) -> None:
+    project.write("app.py", APP.replace("{install}", "from taskyard.worker import _executor; _executor.REFUSE_MAX = 0.0"))
+    server = project.server("--workers=1", app="app")
+    (maker,) = project.add("app.uses_a_writer, 'maker', 1, max_retries=0")
+    assert project.ended(maker)["error"]["message"] == "a failure"
+    (id,) = project.add("app.uses_a_writer, 'next', 0, max_retries=0")
+    assert project.ended(id)["error"] is None, server.output
     assert server.stop() == 0

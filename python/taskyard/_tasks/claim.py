@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from types import TracebackType
@@ -160,7 +161,7 @@ class Claim:
         # Unless the caller itself was cancelled, who waits for no thread.
         if running.calls and (isinstance(error, Exception) or (error is not None and running.interrupted is not None)):
             await _executor.ended(running, lambda: self.hand.has_ended.is_set())
-        running.has_failed = error is not None
+        running.failed_at = None if error is None else time.monotonic()
         return result, error
 
     def interrupt(self, why: str) -> None:

@@ -14,6 +14,7 @@ import inspect
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -503,7 +504,8 @@ class Worker:
                 running.note()
         except Exception:
             log.exception("what task %s wanted stored could not be", running.id)
-        running.over, running.has_failed = True, error is not None
+        running.over = True
+        running.failed_at = None if error is None else time.monotonic()
         if error is None:
             channel.returned(slot, data)
         elif running.interrupted is not None and isinstance(error, asyncio.CancelledError):

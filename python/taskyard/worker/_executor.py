@@ -2,9 +2,13 @@
 
 A call that runs on a thread cannot be ended, and goes on when the body that awaited it was cancelled. It is part of the
 attempt: an attempt that does not end with a success is over only when its calls are, so that none runs on beside the next
-attempt. What does not end in time ends with the process, as a sync function does. A call that a sub-task makes once its
-attempt has failed is refused: it would run beside the next one. Calls that a library hands to threads
+attempt. What does not end in time ends with the process, as a sync function does. Calls that a library hands to threads
 of its own are not seen here, nor are the loop's own look-ups of names.
+
+A sub-task that outlives its failed attempt would go on beside the next one. The first executor call that it makes within
+``REFUSE_MAX`` of the failure is refused with ``WrongState``, which ends a sub-task that does not handle it, and a warning is logged.
+Only the first one: a client that a body made on first use may have started the sub-task for all of the process, and it inherits
+the attempt's context for ever. Such a sub-task loses one call at most if it handles errors.
 """
 
 from __future__ import annotations
@@ -12,12 +16,18 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import socket
+import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from .. import _forks
 from .._running import Running, current
+from ..errors import WrongState
+
+log = logging.getLogger("queued_task")
 
 _WATCHED = "_taskyard_executor_calls"
 
@@ -30,15 +40,35 @@ class _Recording:
         self._running = running
 
     def submit(self, function: Callable[..., Any], *args: Any) -> concurrent.futures.Future[Any]:
-        if self._running.has_failed:
-            # The sub-task that makes it ends as one that is cancelled.
-            raise asyncio.CancelledError(f"task {self._running.id}: this attempt is over")
+        if self._running.failed_at is not None:
+            _refuse_once(self._running, self._running.failed_at)
         if isinstance(self._executor, concurrent.futures.ThreadPoolExecutor):
             function, args = _forks.call, (function, *args)
         call: concurrent.futures.Future[Any] = self._executor.submit(function, *args)
         self._running.calls.add(call)
         call.add_done_callback(self._running.calls.discard)
         return call
+
+
+#: How long after its failure an attempt refuses calls of its sub-tasks, in seconds.
+REFUSE_MAX = 30.0
+#: Sub-tasks that were refused a call.
+_refused: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+
+
+def _refuse_once(running: Running, failed_at: float) -> None:
+    caller = asyncio.current_task()
+    if caller in _refused or time.monotonic() - failed_at > REFUSE_MAX:
+        return
+    if caller is not None:
+        _refused.add(caller)
+    error = WrongState(
+        f"task {running.id}: its attempt {running.attempt} has failed, and an executor call of a sub-task that it left is refused",
+        hint="await sub-tasks, or use a TaskGroup; start what belongs to the whole process in a context of its own, with "
+        "contextvars.Context().run(asyncio.create_task, ...)",
+    )
+    log.warning("%s (%r)", error, caller)
+    raise error
 
 
 def watch(loop: asyncio.AbstractEventLoop) -> None:
