@@ -3,8 +3,8 @@
 pickle, and dill with it, puts the attributes of an object back as they were, whatever its class has become since. Objects of
 pydantic models, dataclasses, named tuples, enums, attrs classes and classes with a registered serializer are written by their
 fields here, and restored by the same code as arguments: new fields are set by the class, a field that is gone is an error that
-names it. Classes that say themselves how they are pickled, and those that travel with the function (of ``__main__``, or
-local ones), are left to dill, as are plain classes, which have no rules.
+names it. Classes that say themselves how they are pickled, those with instrumented fields (mapped classes of SQLAlchemy), and
+those that travel with the function (of ``__main__``, or local ones), are left to dill, as are plain classes, which have no rules.
 
 The functions named ``restore_*`` stand by their names in stored payloads. dill takes a pickler for its own by the word ``dill`` in
 the name of its module.
@@ -16,6 +16,7 @@ import copyreg
 import dataclasses
 import enum
 import functools
+import inspect
 import io
 import sys
 import weakref
@@ -83,7 +84,7 @@ def _rule(cls: type) -> Callable[[Any], Any] | None:
         return _member if getattr(cls.__reduce_ex__, "__module__", "enum") == "enum" else None
     if hasattr(cls, "_fields") and cls.__bases__ == (tuple,):
         return _named_tuple
-    if _pickles_itself(cls) or not _dataclasses.is_whole(cls):
+    if _pickles_itself(cls) or _is_instrumented(cls) or not _dataclasses.is_whole(cls):
         return None
     if _codec._is_pydantic(cls):
         return _model
@@ -100,6 +101,17 @@ def _pickles_itself(cls: type) -> bool:
         if (getattr(found, "__module__", None) or "").split(".")[0] not in _GENERATED:
             return True
     return cls in copyreg.dispatch_table
+
+
+def _is_instrumented(cls: type) -> bool:
+    """Whether a field is read and written by code of another library, which keeps a state of its own in the object: as in the
+    mapped classes of SQLAlchemy."""
+    if hasattr(cls, "_sa_class_manager"):
+        return True
+    names = [*getattr(cls, "__dataclass_fields__", ()), *(field.name for field in getattr(cls, "__attrs_attrs__", ()))]
+    # A slot is a descriptor of Python's own.
+    found = [inspect.getattr_static(cls, name, None) for name in names]
+    return any(hasattr(type(each), "__set__") and not inspect.ismemberdescriptor(each) for each in found)
 
 
 # ------------------------------------------------------------------------------------------------------------ writing

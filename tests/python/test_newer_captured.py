@@ -13,6 +13,8 @@ import attrs
 import dill
 import pydantic
 import pytest
+import sqlalchemy
+from sqlalchemy import orm
 from taskyard import InvalidArgument, QueuedTasks, _calls, _dill, register_aliases, register_serializer
 from taskyard._codec import Encoder
 from taskyard.worker import Embedded
@@ -255,6 +257,55 @@ def test_nothing_else_changes() -> None:
         a: Any
 
     assert _dill.loads(_dill.dumps(Local([Data(1)]))).a == [Data(1)]
+
+
+class Base(orm.MappedAsDataclass, orm.DeclarativeBase):
+    pass
+
+
+class Row(Base):
+    __tablename__ = "row"
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    name: orm.Mapped[str] = orm.mapped_column(default="a")
+
+
+@pytest.mark.parametrize("state", ["new", "loaded", "expired"])
+def test_a_mapped_object_keeps_its_state(state: str) -> None:
+    row, engine = Row(id=1), sqlalchemy.create_engine("sqlite://")
+    if state != "new":
+        Base.metadata.create_all(engine)
+        with orm.Session(engine, expire_on_commit=state == "expired") as session:
+            session.add(row)
+            session.commit()
+    found = _dill.loads(_dill.dumps([row]))[0]
+    with orm.Session(engine) as session:
+        session.add(found)
+        assert (found.id, found.name) == (1, "a")
+        assert sqlalchemy.inspect(found).persistent is (state != "new")
+
+
+class Instrumented:
+    """A field whose value is in a state that another library gives each object."""
+
+    def __get__(self, made: Any, owner: type) -> Any:
+        return 1 if made is None else made._state["a"]
+
+    def __set__(self, made: Any, value: Any) -> None:
+        made._state["a"] = value
+
+
+@dataclasses.dataclass
+class Described:
+    a: Any = Instrumented()
+
+    def __new__(cls, *_: Any) -> Any:
+        made = super().__new__(cls)
+        made.__dict__["_state"] = {}
+        return made
+
+
+def test_an_object_with_instrumented_fields_keeps_its_state() -> None:
+    assert _dill.loads(_dill.dumps([Described(3)]))[0].a == 3
 
 
 @dataclasses.dataclass
