@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -103,4 +104,92 @@ async def test_the_commit_of_a_session_may_follow(postgres: str) -> None:
             await session.commit()
     finally:
         await engine.dispose()
+    assert await stored(postgres) == [ref.id]
+
+
+@asynccontextmanager
+async def connected(kind: str, address: str) -> AsyncIterator[Any]:
+    connect: Any = asyncpg.connect if kind == "asyncpg" else psycopg.AsyncConnection.connect
+    connection = await connect(address)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@KINDS
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept", "dropped"])
+async def test_a_retry_loop_whose_first_try_is_rolled_back_is_no_error(postgres: str, kind: str, is_kept: bool) -> None:
+    refs = []
+    async with QueuedTasks(database=postgres) as tasks, connected(kind, postgres) as connection:
+        for fails in (True, False):
+            with contextlib.suppress(ZeroDivisionError):
+                async with connection.transaction():
+                    ref = tasks.add_task(echo, 2, connection=connection)
+                    if is_kept:
+                        refs.append(ref)
+                    if fails:
+                        del ref
+                        raise ZeroDivisionError
+                    await ref
+    assert await stored(postgres) == [ref.id]
+    for lost in refs[:-1]:
+        with pytest.raises(NotAwaited, match="ended without a commit"):
+            await lost
+
+
+@KINDS
+async def test_a_savepoint_takes_what_was_added_within_it(postgres: str, kind: str) -> None:
+    async with QueuedTasks(database=postgres) as tasks, connected(kind, postgres) as connection:
+        async with connection.transaction():
+            with contextlib.suppress(ZeroDivisionError):
+                async with connection.transaction():
+                    _ = tasks.add_task(echo, 1, connection=connection)
+                    async with connection.transaction():
+                        pass
+                    raise ZeroDivisionError
+            ref = await tasks.add_task(echo, 2, connection=connection)
+    assert await stored(postgres) == [ref.id]
+
+
+@KINDS
+async def test_a_later_savepoint_takes_nothing_with_it(postgres: str, kind: str) -> None:
+    with pytest.raises(NotAwaited):
+        async with QueuedTasks(database=postgres) as tasks, transaction(kind, postgres) as connection:
+            _ = tasks.add_task(echo, 1, connection=connection)
+            with contextlib.suppress(ZeroDivisionError):
+                async with connection.transaction():
+                    raise ZeroDivisionError
+
+
+@KINDS
+async def test_a_rollback_before_or_behind_its_transaction_is_another_one(postgres: str, kind: str) -> None:
+    with pytest.raises(NotAwaited):
+        async with QueuedTasks(database=postgres) as tasks, connected(kind, postgres) as connection:
+            async with connection.transaction():
+                _ = tasks.add_task(echo, 1, connection=connection)
+            with contextlib.suppress(ZeroDivisionError):
+                async with connection.transaction():
+                    raise ZeroDivisionError
+
+
+@KINDS
+async def test_a_commit_that_fails_is_a_rollback(postgres: str, kind: str) -> None:
+    async with connected("asyncpg", postgres) as connection:
+        await connection.execute("CREATE TABLE once (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    async with QueuedTasks(database=postgres) as tasks:
+        with pytest.raises((asyncpg.UniqueViolationError, psycopg.errors.UniqueViolation)):
+            async with transaction(kind, postgres) as connection:
+                _ = tasks.add_task(echo, 1, connection=connection)
+                await connection.execute("INSERT INTO once VALUES (1), (1)")
+
+
+async def test_a_rollback_on_a_connection_of_a_pool(postgres: str) -> None:
+    async with asyncpg.create_pool(postgres, min_size=1, max_size=1) as pool, QueuedTasks(database=postgres) as tasks:
+        async with pool.acquire() as connection:
+            await connection.execute("BEGIN")
+            _ = tasks.add_task(echo, 1, connection=connection)
+            await connection.execute("rollback;")
+        async with pool.acquire() as connection, connection.transaction():
+            ref = await tasks.add_task(echo, 2, connection=connection)
     assert await stored(postgres) == [ref.id]
