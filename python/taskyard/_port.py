@@ -68,7 +68,10 @@ class Engine:
 
     def add(self, tasks: list[dict[str, Any]]) -> _core.Addition:
         self._has_added = True
-        return self.core().add(tasks)
+        addition = self.core().add(tasks)
+        # Again: a fork in another thread may have waited meanwhile for what was there before.
+        self._has_added = True
+        return addition
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
         with _request.answering(None):
@@ -275,10 +278,15 @@ def _before_fork() -> None:
     process = os.getpid()
     for engine in _engines:
         if engine._process == process and engine._has_added:
+            # Before the question: what another thread adds meanwhile is the next fork's.
+            engine._has_added = False
+            is_written = False
             try:
-                engine._has_added = not engine.core().ask("flush").block(FORK_MAX)
+                is_written = engine.core().ask("flush").block(FORK_MAX)
             except Exception as error:  # the fork goes on
                 log.debug("before a fork: %s", error)
+            if not is_written:
+                engine._has_added = True
 
 
 def _forked() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import pathlib
 import pickle
 import sqlite3
+import threading
 from typing import Any
 
 import pytest
 from support.project import Project
+from support.waiting import eventually
 from taskyard import QueuedTasks, _port
 from taskyard.worker import Embedded
 
@@ -292,6 +295,26 @@ def test_a_fork_waits_for_what_was_added_before(tmp_path: Any, monkeypatch: pyte
         _port._before_fork()
         with sqlite3.connect(tmp_path / "queue.db") as file:
             assert file.execute("SELECT count(*) FROM ty_task").fetchone() == (1,)
+
+
+def test_a_fork_waits_for_what_was_added_while_another_one_waited(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_port, "FORK_MAX", 30.0)
+    with QueuedTasks(database=str(tmp_path / "queue.db")) as tasks:
+        assert tasks._own is not None
+        tasks.add_task(echo, 1)._id_now()
+        with contextlib.closing(sqlite3.connect(tmp_path / "queue.db", isolation_level=None)) as locking:
+            locking.execute("BEGIN IMMEDIATE")
+            tasks.add_task(echo, 2)
+            forking = threading.Thread(target=_port._before_fork)
+            forking.start()
+            eventually(lambda: not tasks._own._has_added, 20)
+            tasks.add_task(echo, 3)
+            locking.execute("ROLLBACK")
+            forking.join()
+            assert tasks._own._has_added
+            _port._before_fork()
+            assert locking.execute("SELECT count(*) FROM ty_task").fetchone() == (3,)
+            assert not tasks._own._has_added
 
 
 def test_a_queue_is_pickled_without_its_database() -> None:
