@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -14,7 +15,10 @@ import pytest
 from support.project import Process, Project
 from support.taken import Echo, Waiting, begun, fresh_gates, gates, seen
 from support.waiting import eventually_async
+from taskyard import _core
 from taskyard._tasks import claim as claims
+from taskyard._tasks import held
+from taskyard.errors import DatabaseError
 from taskyard.tasks import TaskQueue, TaskStatus
 
 
@@ -47,6 +51,50 @@ async def test_trap_09_a_cancelled_worker_leaves_nothing_behind(queue: TaskQueue
 
     await eventually_async(is_back)
     assert (await seen(queue, id)).attempt == 0
+
+
+async def test_callers_that_find_the_server_ended_share_the_next_one(queue: TaskQueue) -> None:
+    assert await queue.dequeue(timeout=0) is None
+    engine, loop = next((engine, loop) for engine, by_loop in held._held.items() for loop in by_loop)
+    ended = held._held[engine][loop]
+    assert ended._server is not None and ended._keeper is not None
+    # Its end takes until the gate opens.
+    gate, is_closed = asyncio.Event(), asyncio.Event()
+
+    async def keep() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await ended._close()
+            is_closed.set()
+            await gate.wait()
+
+    ended._keeper.cancel()
+    await asyncio.wait({ended._keeper})
+    ended._is_closed = False
+    held._held[engine][loop] = ended
+    ended._keeper = asyncio.create_task(keep())
+    await asyncio.sleep(0)
+    first = asyncio.create_task(held.of(engine))
+    await asyncio.wait_for(is_closed.wait(), 20)
+    second = await held.of(engine)
+    gate.set()
+    assert await first is second is not ended
+    assert held._held[engine][loop] is second
+
+
+async def test_a_server_that_ends_before_its_worker_is_ready_ends_the_wait(queue: TaskQueue) -> None:
+    assert await queue.dequeue(timeout=0) is None
+    (found,) = (found for by_loop in held._held.values() for found in by_loop.values())
+    ours, theirs = socket.socketpair()
+    with theirs:
+        found.hand = held.Hand(_core.Channel(ours.detach()), found)
+        waiting = asyncio.create_task(found.ready())
+        await asyncio.sleep(0)
+        assert found._server is not None
+        found._server.stop(0.0)
+        with pytest.raises(DatabaseError, match="has ended by itself"):
+            await asyncio.wait_for(waiting, 20)
 
 
 async def test_a_worker_that_breaks_fails_its_attempt(queue: TaskQueue) -> None:

@@ -59,13 +59,15 @@ class Hand(Worker):
         self.claims: dict[int, Claim] = {}
         self._asked = 0
         self._early: dict[int, str] = {}
-        self.is_ready = asyncio.Event()
+        #: Whether it may ask.
+        self.is_ready = False
         self.has_ended = asyncio.Event()
         self._on_end = self.has_ended.set
 
     def _on_begin(self, settings: dict[str, Any]) -> None:
         super()._on_begin(settings)
-        self.is_ready.set()
+        self.is_ready = True
+        self.held.has_changed.set()
 
     def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
         # Whoever asked is told right behind. None of them waits for a place here.
@@ -219,7 +221,8 @@ class Held:
         self._spawned: set[asyncio.Task[Any]] = set()
         #: What each task of the loop has taken.
         self._owned: dict[asyncio.Task[Any], list[Claim]] = {}
-        self._is_wanted = asyncio.Event()
+        #: There is another hand, or this one is ready.
+        self.has_changed = asyncio.Event()
         self._is_closed = False
         _identity.FUNCTIONS.add_root(os.getcwd())
         known = _identity.FUNCTIONS.include
@@ -237,18 +240,17 @@ class Held:
         assert self._server is not None
         for descriptor in self._server.take_sockets():
             self.hand = Hand(_core.Channel(descriptor), self)
-            self._is_wanted.set()
+            self.has_changed.set()
 
     async def ready(self) -> Hand:
         """The worker, once it may ask."""
-        while self.hand is None or self.hand.has_ended.is_set():
-            self._is_wanted.clear()
+        while (hand := self.hand) is None or not hand.is_ready or hand.has_ended.is_set():
+            self.has_changed.clear()
             if self.has_ended():
                 raise DatabaseError("the server in this process has ended by itself; the log says why")
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._is_wanted.wait(), END_EVERY)
-        await self.hand.is_ready.wait()
-        return self.hand
+                await asyncio.wait_for(self.has_changed.wait(), END_EVERY)
+        return hand
 
     def has_ended(self) -> bool:
         """Whether its server has ended by itself, as one whose database is lost does."""
@@ -332,7 +334,8 @@ class Held:
         if self._is_closed:
             return
         self._is_closed = True
-        _held.get(self.engine, {}).pop(self.loop, None)
+        if _held.get(self.engine, {}).get(self.loop) is self:
+            del _held[self.engine][self.loop]
         hand, server = self.hand, self._server
         try:
             if hand is not None and not hand.has_ended.is_set() and hand.claims:
@@ -363,11 +366,11 @@ async def of(engine: _port.Engine) -> Held:
     loop = asyncio.get_running_loop()
     for other in [other for other in _held.get(engine, {}) if other.is_closed()]:
         _held[engine].pop(other).abandon()
-    found = _held.get(engine, {}).get(loop)
-    if found is not None and not found.has_ended():
-        return found
-    if found is not None:
-        # Another one takes its place; if the database is lost, starting it raises the reason.
+    while (found := _held.get(engine, {}).get(loop)) is not None:
+        if not found.has_ended():
+            return found
+        # Another one takes its place, which another caller may open meanwhile; if the database is lost, starting it raises the
+        # reason.
         await found.close()
     opening = _opening.get((engine, loop))
     if opening is None:
