@@ -10,7 +10,8 @@
 //! descriptor only. One descriptor per file, which SQLite does not know, carries all of them, because SQLite's bookkeeping is per
 //! file and process: a lock is often released through another descriptor than the one that took it.
 //!
-//! Record locks stay where these are not to be had: on other systems than Linux, on file systems without them, without `/proc`, and
+//! Record locks stay where these are not to be had: on other systems than Linux, on architectures whose calling conventions may
+//! pass a variadic argument in another way (all but x86_64, aarch64 and riscv64), on file systems without them, without `/proc`, and
 //! in a Rust program whose own connections used this SQLite before its first store: what they hold are record locks.
 //!
 //! A lock of this kind is shared with a forked child, unlike record locks. So the child gets a new descriptor at its birth, and on it
@@ -49,6 +50,8 @@ mod linux {
     struct Locked {
         /// Carries the locks; `None` if they are record locks.
         carrier: Option<File>,
+        /// Whether this is a forked child that could not get a carrier of its own: each of its locks is refused.
+        is_lost: bool,
         /// The descriptors that SQLite has of it.
         users: usize,
         /// Which of [`IN_USE`] is locked.
@@ -148,6 +151,10 @@ mod linux {
             // SAFETY: these commands have a pointer to a `flock`.
             let request = unsafe { &mut *argument.cast::<flock>() };
             let result = match table.file(descriptor) {
+                Some(Locked { is_lost: true, .. }) => {
+                    set_errno(libc::EIO);
+                    -1
+                }
                 Some(Locked { carrier: Some(carrier), in_use, .. }) => {
                     request.l_pid = 0;
                     // SAFETY: an open descriptor, and a `flock`.
@@ -185,7 +192,8 @@ mod linux {
                 None => {
                     let key = key(descriptor)?;
                     self.keys.insert(descriptor, key);
-                    let new = || Locked { carrier: carrier(descriptor, key), users: 0, in_use: None };
+                    let carrier = || carrier(descriptor, key);
+                    let new = || Locked { carrier: carrier(), is_lost: false, users: 0, in_use: None };
                     self.files.entry(key).or_insert_with(new).users += 1;
                     key
                 }
@@ -242,21 +250,26 @@ mod linux {
     /// async-signal-safe.
     extern "C" fn renew() {
         // SAFETY: the mutex was taken before the fork, by the thread whose copy this is.
-        if let Some(table) = unsafe { (*SHARED.table.get()).as_ref() } {
-            for file in table.files.values() {
-                if let Some(carrier) = &file.carrier {
-                    renew_one(carrier.as_raw_fd());
+        if let Some(table) = unsafe { (*SHARED.table.get()).as_mut() } {
+            for file in table.files.values_mut() {
+                let Some(carrier) = &file.carrier else { continue };
+                if renew_one(carrier.as_raw_fd()) {
                     if let Some((start, length)) = file.in_use {
                         set_lock(carrier.as_raw_fd(), libc::F_RDLCK, start, length);
                     }
+                } else {
+                    // Its number is closed, and may soon be another file's.
+                    std::mem::forget(file.carrier.take());
+                    file.is_lost = true;
                 }
             }
         }
         unlock();
     }
 
-    /// Replaces a descriptor by a new one of the same file, under its number.
-    fn renew_one(carrier: c_int) {
+    /// Replaces a descriptor by a new one of the same file, under its number. Where no descriptor is to be had, it is closed, and
+    /// `false` is returned: the one that was inherited would release the parent's locks.
+    fn renew_one(carrier: c_int) -> bool {
         let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
         let (mut number, mut digits, mut at) = (carrier, [0_u8; 10], 10);
         while number > 0 || at == 10 {
@@ -272,10 +285,14 @@ mod linux {
                 // A descriptor that can only be read takes no exclusive lock: the child writes nothing.
                 new = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
             }
+            let is_replaced = new >= 0 && libc::dup3(new, carrier, libc::O_CLOEXEC) >= 0;
             if new >= 0 {
-                libc::dup3(new, carrier, libc::O_CLOEXEC);
                 drop(File::from_raw_fd(new));
             }
+            if !is_replaced {
+                libc::close(carrier);
+            }
+            is_replaced
         }
     }
 

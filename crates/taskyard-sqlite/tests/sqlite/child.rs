@@ -109,7 +109,12 @@ async fn part() {
             store.close().await;
         }
         "add_among_closes" => crate::locks::add_among_closes(&store, Path::new(&file), say).await,
-        "fork_within_a_transaction" => crate::locks::fork_within_a_transaction(&store, Path::new(&file), say).await,
+        "fork_within_a_transaction" => {
+            crate::locks::fork_within_a_transaction(&store, Path::new(&file), true, say).await
+        }
+        "fork_without_descriptors" => {
+            crate::locks::fork_within_a_transaction(&store, Path::new(&file), false, say).await
+        }
         // Adds now and then until an addition is refused; says with which code.
         "add_slowly" => loop {
             match store.add(&[task()]).await {

@@ -111,12 +111,17 @@ impl OtherLibrary {
     }
 }
 
-/// A part: waits within a transaction, with a forked child that outlives it.
-#[allow(unsafe_code, reason = "the fork")]
-pub async fn fork_within_a_transaction(store: &Arc<SqliteStore>, path: &Path, say: impl Fn(String)) {
+/// A part: waits within a transaction, with a forked child that outlives it. Without `descriptors` the child can open no file.
+#[allow(unsafe_code, reason = "the fork, and the limit")]
+pub async fn fork_within_a_transaction(store: &Arc<SqliteStore>, path: &Path, descriptors: bool, say: impl Fn(String)) {
     add(store, task()).await;
     let raw = rusqlite::Connection::open(path).unwrap();
     raw.execute_batch("begin immediate").unwrap();
+    if !descriptors {
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a limit that outlives the call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
+    }
     // SAFETY: the child calls nothing but `sleep` and `_exit`.
     let forked = unsafe { libc::fork() };
     if forked == 0 {
@@ -165,9 +170,19 @@ async fn closes_in_the_same_process_lose_nothing() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_forked_child_keeps_no_lock_of_a_killed_process() {
+    child_keeps_no_lock("fork_within_a_transaction").await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_forked_child_that_can_open_nothing_keeps_no_lock_either() {
+    child_keeps_no_lock("fork_without_descriptors").await;
+}
+
+async fn child_keeps_no_lock(part: &str) {
     let place = Place::new();
     place.store().await.close().await;
-    let mut child = child::spawn("fork_within_a_transaction", &place.file());
+    let mut child = child::spawn(part, &place.file());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let forked: i32 = lines.find_map(|line| line.split_once("forked=")?.1.parse().ok()).unwrap();
     child.kill().unwrap();
