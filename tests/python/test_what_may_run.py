@@ -352,3 +352,50 @@ def test_identity_decides_and_not_the_name(project: Project) -> None:
     project.server("--workers=1", app="app")
     assert project.ended(outer)["result"] == "the module's"
     assert project.ended(inner)["result"] == "the local one"
+
+
+def test_what_a_worker_starts_makes_no_secret_of_its_own(project: Project) -> None:
+    project.write(
+        "app.py",
+        """
+        import os
+        from taskyard import QueuedTasks
+
+        tasks = QueuedTasks()
+
+        def of_module():
+            return "of a module"
+
+        def make():
+            def local():
+                return "local"
+            return local
+
+        def refuses(add):
+            try:
+                add().result(20)
+            except Exception as error:
+                return f"{type(error).__name__}: {error}"
+
+        async def forks():
+            read, write = os.pipe()
+            if (pid := os.fork()) == 0:
+                told = refuses(lambda: tasks.add_task(make()))
+                os.write(write, f"{tasks.add_task(of_module).id} {told}".encode())
+                return
+            os.close(write)
+            with open(read) as said:
+                of_module_id, told = said.read().split(" ", 1)
+            os.waitpid(pid, 0)
+            return told, of_module_id, tasks.add_task(make()).id
+        """,
+    )
+    server = project.server("--workers=1", app="app", TASKYARD_SECRET="the secret of the server")
+    (id,) = project.add("app.forks, max_retries=0")
+    forked = project.ended(id)
+    assert forked["error"] is None, server.output
+    told, of_module, local = forked["result"]["$tuple"]
+    assert told.startswith("SettingError: ") and "add the task in the body itself" in told, told
+    assert project.ended(local)["result"] == "local"
+    assert project.ended(of_module)["result"] == "of a module"
+    assert not list(project.directory.glob("**/secret*"))

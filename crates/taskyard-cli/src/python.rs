@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use crate::failure::Failure;
 use crate::project::{self, Root};
+use crate::secret::WITHHELD;
 use crate::session::{Session, environment_for};
 use crate::trust::Distrust;
 
@@ -43,6 +44,9 @@ impl Python {
         command.memory_bytes_max = (settings.worker_memory_max > 0).then_some(settings.worker_memory_max);
         command.env = environment_for(session).into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         command.env.retain(|(name, _)| !HIDDEN.iter().any(|hidden| name == hidden));
+        if settings.secret.is_some() {
+            command.env.push((WITHHELD.into(), "1".into()));
+        }
         command.env_hidden = HIDDEN.iter().map(OsString::from).collect();
         command
     }

@@ -1,6 +1,7 @@
 //! The project's secret: `TASKYARD_SECRET`, else a file in the project's `.taskyard` directory, made on first need.
 //!
-//! The file is read anew while it is not there, because another process of the project may make it at any time.
+//! Worker processes, and what they start, are not given a secret that their server was given ([`WITHHELD`]): one that they made would
+//! be another one. The file is read anew while it is not there, because another process of the project may make it at any time.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -14,11 +15,16 @@ use taskyard_core::{Error, Result};
 
 use crate::project::{self, Root};
 
+/// Set in the environment of worker processes whose server was given a secret.
+pub const WITHHELD: &str = "TASKYARD_SIGNED_BY_SERVER";
+
 /// The keys of one project on this host.
 #[derive(Debug)]
 pub struct ProjectKeys {
     accepted: Vec<Key>,
     root: Root,
+    /// Whether the project's secret is one that this process was not given.
+    is_withheld: bool,
     /// What it signs with, once that is known.
     own: Mutex<Option<Key>>,
 }
@@ -31,7 +37,8 @@ impl ProjectKeys {
     pub fn new(settings: &Settings, root: &Root) -> Result<Self> {
         let active = settings.secret.as_deref().map(Key::new).transpose()?;
         let accepted = settings.secrets_accepted.iter().map(|secret| Key::new(secret)).collect::<Result<_>>()?;
-        Ok(Self { accepted, root: root.clone(), own: Mutex::new(active) })
+        let is_withheld = active.is_none() && std::env::var_os(WITHHELD).is_some();
+        Ok(Self { accepted, root: root.clone(), is_withheld, own: Mutex::new(active) })
     }
 
     /// The file, in a place that is trusted.
@@ -75,6 +82,15 @@ impl ProjectKeys {
 
 impl Keys for ProjectKeys {
     fn active(&self) -> Result<Key> {
+        if self.is_withheld {
+            return Err(Error::Setting {
+                name: "secret (TASKYARD_SECRET)".into(),
+                why: "a process that a worker has started cannot sign serialised functions and values: its server was given the \
+                      secret, and keeps it from workers; add the task in the body itself without `connection`, add a function of a \
+                      module with plain arguments, or set the variable for this process"
+                    .into(),
+            });
+        }
         if let Some(key) = self.kept()? {
             return Ok(key);
         }
