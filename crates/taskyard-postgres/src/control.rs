@@ -1,5 +1,7 @@
 //! What people do to tasks and queues.
 
+use std::time::{Duration, Instant};
+
 use taskyard_core::store::{ControlReply, StepReport, TaskEdit};
 use taskyard_core::{Error, Rate, Result, TaskId};
 use tokio_postgres::Row;
@@ -18,6 +20,10 @@ const CHUNK_MAX: usize = 500;
 const SETTLE_ROWS: i32 = 5_000;
 /// The same for a queue that is set apart: claims pass by what is locked, and each step looks through all of the range.
 const APART_ROWS: i32 = 20_000;
+
+/// The longest that a retry waits for the children of its tasks, which must have heard of their end: longer than those are left alone
+/// that are locked, or whose change the database refuses.
+const TOLD_MAX: Duration = Duration::from_secs(15);
 
 const CANCEL: &str = "SELECT place, reply, state FROM taskyard.task_cancel($1)";
 const STOP: &str = "SELECT place, reply, state FROM taskyard.task_stop($1)";
@@ -67,6 +73,7 @@ pub(crate) async fn retry(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlRe
     for chunk in ids.chunks(CHUNK_MAX) {
         let mut left: Vec<(usize, TaskId)> = chunk.iter().copied().enumerate().collect();
         let mut found: Vec<Option<ControlReply>> = vec![None; chunk.len()];
+        let began = Instant::now();
         while !left.is_empty() {
             let ids: Vec<TaskId> = left.iter().map(|(_, id)| *id).collect();
             let answer = call(store, RETRY, &ids).await?;
@@ -86,7 +93,13 @@ pub(crate) async fn retry(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlRe
                 // A cascade of theirs is still under way: it is worked off first.
                 let step = upkeep::cascade(store).await?;
                 if step.tasks == 0 {
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    if began.elapsed() > TOLD_MAX {
+                        let (_, first) = left[0];
+                        return Err(Error::Locked(format!(
+                            "the children of task {first} are still being told of its end"
+                        )));
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
         }

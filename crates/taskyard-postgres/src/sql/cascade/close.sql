@@ -4,6 +4,7 @@ CREATE OR REPLACE FUNCTION taskyard.cascade_close(p_children uuid[], p_now times
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_free uuid[];
+    v_count int;
 BEGIN
     -- In id order: two finishing parents with children in common do not wait for each other.
     PERFORM FROM taskyard.waiting w WHERE w.task_id = ANY(p_children) AND w.reason = 0 ORDER BY w.task_id FOR UPDATE;
@@ -20,6 +21,10 @@ BEGIN
         RETURN 0;
     END IF;
     UPDATE taskyard.task t SET state = 1 WHERE t.id = ANY(v_free) AND t.state = 0;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF v_count < cardinality(v_free) AND EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(v_free) AND t.state = 0) THEN
+        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips its start';
+    END IF;
     PERFORM taskyard.ready_insert(v_free);
     RETURN cardinality(v_free);
 END

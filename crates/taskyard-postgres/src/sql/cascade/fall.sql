@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION taskyard.cascade_fall(p_ids uuid[], p_state smallint,
 RETURNS uuid[] LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_fallen uuid[];
+    v_count int;
 BEGIN
     WITH w AS (
         DELETE FROM taskyard.waiting w WHERE w.task_id = ANY(p_ids) AND w.reason = 0 RETURNING w.task_id
@@ -16,6 +17,10 @@ BEGIN
         error_message = 'parent task ' || p_root || CASE p_state WHEN 5 THEN ' failed' ELSE ' was cancelled' END,
         error_traceback = NULL
     WHERE t.id = ANY(v_fallen);
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF v_count < cardinality(v_fallen) AND EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(v_fallen) AND t.state = 0) THEN
+        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips its end';
+    END IF;
     PERFORM taskyard.task_ended(v_fallen, p_now);
     RETURN v_fallen;
 END

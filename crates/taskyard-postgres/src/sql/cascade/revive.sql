@@ -41,6 +41,9 @@ BEGIN
             error_type = NULL, error_message = NULL, error_traceback = NULL
         WHERE t.id = v_id
         RETURNING t.runtime, t.queue, t.run_at, t.auto_remove INTO v_task;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips its revival';
+        END IF;
         IF v_task.auto_remove THEN
             DELETE FROM taskyard.deadline d WHERE d.task_id = v_id;
         END IF;

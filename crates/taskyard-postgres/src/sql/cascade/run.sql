@@ -28,7 +28,7 @@ DECLARE
     v_left_roots uuid[] := '{}';
     v_left_refused boolean[] := '{}';
     v_told record;
-    v_until timestamptz := clock_timestamp() + interval '300 ms';
+    v_until timestamptz;
 BEGIN
     edges := 0;
     woken := 0;
@@ -50,7 +50,11 @@ BEGIN
             RETURN;
         END IF;
     END IF;
+    IF v_around THEN
+        v_until := clock_timestamp() + interval '300 ms';
+    END IF;
     WHILE v_at <= cardinality(v_tasks) LOOP
+        EXIT WHEN v_around AND v_at > 1 AND clock_timestamp() > v_until;
         v_task := v_tasks[v_at];
         v_kind := v_kinds[v_at];
         v_position := p_positions[v_at];
@@ -86,13 +90,16 @@ BEGIN
         IF v_around THEN
             SELECT e.* INTO v_told FROM taskyard.cascade_each(v_task, v_kind, v_root, v_free, p_now, v_until) e;
             edges := edges + v_told.told;
+            IF v_told.last IS NOT NULL THEN
+                -- As if the page ended there.
+                v_position := v_told.last;
+                v_count := v_limit;
             -- At the end of its children: those that are left, here or by a step before, are looked at from the beginning again.
-            IF v_count < v_limit AND taskyard.cascade_untold(v_task, v_kind, NULL, 1) IS NOT NULL THEN
+            ELSIF v_count < v_limit AND taskyard.cascade_untold(v_task, v_kind, NULL, 1) IS NOT NULL THEN
                 v_left := v_left || v_task;
                 v_left_kinds := v_left_kinds || v_kind;
                 v_left_roots := v_left_roots || v_root;
-                v_left_refused := v_left_refused
-                    || (v_told.told = v_count OR v_told.refused AND cardinality(v_free) = v_count);
+                v_left_refused := v_left_refused || (v_count > 0 AND v_told.refused AND cardinality(v_free) = v_count);
             END IF;
         ELSE
             edges := edges + v_count;
@@ -118,16 +125,38 @@ BEGIN
     IF v_at <= cardinality(v_tasks) THEN
         more := true;
         INSERT INTO taskyard.cascade AS k (task_id, kind, root, position, not_before)
-        SELECT u.task_id, u.kind, u.root, CASE WHEN u.place = v_at THEN v_position ELSE p_positions[u.place] END,
+        SELECT u.task_id, u.kind, (array_agg(u.root ORDER BY u.place))[1],
+            CASE WHEN count(*) > 1 THEN NULL WHEN min(u.place) = v_at THEN v_position ELSE p_positions[min(u.place)] END,
             CASE WHEN v_around THEN p_now END
         FROM unnest(v_tasks, v_kinds, v_roots) WITH ORDINALITY AS u(task_id, kind, root, place)
-        WHERE u.place >= v_at ORDER BY u.place
+        WHERE u.place >= v_at GROUP BY u.task_id, u.kind ORDER BY min(u.place)
         ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL, not_before = excluded.not_before;
     END IF;
-    INSERT INTO taskyard.cascade AS k (task_id, kind, root, not_before)
-    SELECT DISTINCT ON (u.task_id, u.kind) u.task_id, u.kind, u.root, p_now + taskyard.set_back(u.refused)
-    FROM unnest(v_left, v_left_kinds, v_left_roots, v_left_refused) AS u(task_id, kind, root, refused)
-    ORDER BY u.task_id, u.kind, u.refused
-    ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL, not_before = excluded.not_before;
+    IF v_left <> '{}' THEN
+        INSERT INTO taskyard.cascade AS k (task_id, kind, root, not_before)
+        SELECT DISTINCT ON (u.task_id, u.kind) u.task_id, u.kind, u.root, p_now + taskyard.set_back(u.refused)
+        FROM unnest(v_left, v_left_kinds, v_left_roots, v_left_refused) AS u(task_id, kind, root, refused)
+        ORDER BY u.task_id, u.kind, u.refused
+        ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL, not_before = excluded.not_before;
+    END IF;
+END
+$$;
+
+-- Tells the children of tasks that have just ended, or were revived. A child whose change the database refuses keeps no parent from
+-- its end: the step of upkeep tells these children, as what is beyond the budget.
+CREATE OR REPLACE FUNCTION taskyard.cascade_begin(p_tasks uuid[], p_kinds smallint[], p_budget int, p_now timestamptz,
+    OUT edges int, OUT woken int) LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT c.edges, c.woken INTO edges, woken FROM taskyard.cascade_run(p_tasks, p_kinds, NULL, NULL, p_budget, p_now) c;
+EXCEPTION
+    -- The caller tries again.
+    WHEN transaction_rollback OR lock_not_available THEN
+        RAISE;
+    WHEN OTHERS THEN
+        edges := 0;
+        woken := 0;
+        PERFORM taskyard.upkeep_refused('tell the children of task ' || p_tasks[1] || ': ' || SQLERRM);
+        INSERT INTO taskyard.cascade AS k (task_id, kind, not_before) SELECT u.*, p_now FROM unnest(p_tasks, p_kinds) AS u
+        ON CONFLICT (task_id, kind) DO UPDATE SET position = NULL, not_before = excluded.not_before;
 END
 $$;

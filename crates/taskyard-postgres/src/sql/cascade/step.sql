@@ -8,7 +8,7 @@ DECLARE
     v_kinds smallint[];
     v_roots uuid[];
     v_positions uuid[];
-    v_until timestamptz := clock_timestamp() + interval '350 ms';
+    v_until timestamptz;
     v_told record;
     v_reason text;
     v_now timestamptz := taskyard.now();
@@ -49,10 +49,11 @@ BEGIN
         WHEN OTHERS THEN
             NULL;
     END;
-    -- Parent by parent, around such children.
+    -- Parent by parent, around such children; so do the next steps with those that the time does not suffice for.
     tasks := 0;
     woken := 0;
     ended := 0;
+    v_until := clock_timestamp() + interval '350 ms';
     PERFORM set_config('taskyard.around_locks', 'on', true), set_config('lock_timeout', '10ms', true);
     FOR v_at IN 1 .. cardinality(v_tasks) LOOP
         BEGIN
@@ -74,7 +75,7 @@ BEGIN
                 v_reason := 'tell the children of task ' || v_tasks[v_at] || ': ' || SQLERRM;
         END;
         INSERT INTO taskyard.cascade AS k (task_id, kind, root, position, not_before)
-        VALUES (v_tasks[v_at], v_kinds[v_at], v_roots[v_at], v_positions[v_at], v_not_before[v_at])
+        VALUES (v_tasks[v_at], v_kinds[v_at], v_roots[v_at], v_positions[v_at], coalesce(v_not_before[v_at], v_now))
         ON CONFLICT (task_id, kind) DO UPDATE SET root = excluded.root, position = NULL, not_before = excluded.not_before;
     END LOOP;
     PERFORM taskyard.upkeep_refused(v_reason);

@@ -43,12 +43,14 @@ END
 $$;
 
 -- Tells these children all at once, or, where the database refuses that or a lock is met, each alone, until p_until. told: how many.
--- refused: whether what is left was refused, and met no lock.
+-- last: the last one that was tried, if the time did not suffice for all; refused: whether what is left was refused, and met no lock.
 CREATE OR REPLACE FUNCTION taskyard.cascade_each(p_task uuid, p_kind smallint, p_root uuid, p_children uuid[], p_now timestamptz,
-    p_until timestamptz, OUT next uuid[], OUT woken int, OUT ended int, OUT told int, OUT refused boolean)
+    p_until timestamptz, OUT next uuid[], OUT woken int, OUT ended int, OUT told int, OUT refused boolean, OUT last uuid)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_child uuid;
+    v_tried uuid;
+    v_until timestamptz;
     v_told record;
     v_reason text;
 BEGIN
@@ -70,11 +72,13 @@ BEGIN
     ended := 0;
     told := 0;
     refused := true;
+    v_until := greatest(p_until, clock_timestamp() + interval '100 ms');
     FOREACH v_child IN ARRAY p_children LOOP
-        IF clock_timestamp() > p_until THEN
-            refused := false;
+        IF v_tried IS NOT NULL AND clock_timestamp() > v_until THEN
+            last := v_tried;
             EXIT;
         END IF;
+        v_tried := v_child;
         BEGIN
             SELECT c.* INTO v_told FROM taskyard.cascade_tell(p_task, p_kind, p_root, ARRAY[v_child], p_now) c;
             next := next || v_told.next;

@@ -20,8 +20,11 @@ BEGIN
             ORDER BY e.child_id LIMIT p_limit) l);
     END IF;
     RETURN (SELECT array_agg(l.child_id) FROM (
-        SELECT e.child_id FROM taskyard.edge e JOIN taskyard.waiting w ON w.task_id = e.child_id AND w.reason = 0
+        SELECT e.child_id FROM taskyard.edge e JOIN taskyard.task t ON t.id = e.child_id
+            LEFT JOIN taskyard.waiting w ON w.task_id = e.child_id
         WHERE e.parent_id = p_task AND e.open AND e.child_id > v_after
+            -- One that runs without its parents and has ended: a retry must not wait for this one.
+            AND (w.reason = 0 OR (w.task_id IS NULL AND t.on_parent_failure = 1))
         ORDER BY e.child_id LIMIT p_limit) l);
 END
 $$;

@@ -10,6 +10,8 @@ SET search_path = pg_catalog, pg_temp AS $$
         AND NOT EXISTS (SELECT FROM taskyard.ready r
             WHERE r.lane = ANY(taskyard.ready_lanes(ARRAY[t.runtime::int, coalesce(2 * q.id + 2, 0) + t.runtime, -1 - t.runtime::int]))
                 AND r.rank = ~t.priority AND r.order_number = t.order_number)
+        -- One that was postponed, though the database accepted no change of it.
+        AND NOT EXISTS (SELECT FROM taskyard.waiting w WHERE w.task_id = t.id)
         AND NOT EXISTS (SELECT FROM taskyard.ready r WHERE r.ages_at IS NOT NULL AND r.task_id = t.id)
 $$;
 
@@ -25,7 +27,8 @@ BEGIN
         FOR NO KEY UPDATE SKIP LOCKED) l;
     -- By the whole range, wherever a row of theirs may stand.
     SELECT array_agg(t.id ORDER BY t.id) INTO v_ids FROM taskyard.task t
-    WHERE t.id = ANY(v_ids) AND t.state = 1 AND t.id NOT IN (SELECT r.task_id FROM taskyard.ready r WHERE r.task_id = ANY(v_ids));
+    WHERE t.id = ANY(v_ids) AND t.state = 1 AND t.id NOT IN (SELECT r.task_id FROM taskyard.ready r WHERE r.task_id = ANY(v_ids))
+        AND NOT EXISTS (SELECT FROM taskyard.waiting w WHERE w.task_id = t.id);
     IF v_ids IS NULL THEN
         RETURN 0;
     END IF;

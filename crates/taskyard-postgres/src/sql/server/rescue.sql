@@ -13,11 +13,6 @@ BEGIN
                 WHEN t.at_most_once OR (t.alone AND t.crashes >= 2) THEN 5 ELSE 1 END::smallint AS target
         FROM taskyard.task t WHERE t.id = ANY(p_ids) AND t.state = 2
         ORDER BY t.id FOR NO KEY UPDATE
-    ), h AS (
-        INSERT INTO taskyard.attempt (task_id, server_id, started_at, ended_at, number, outcome, error_type, error_message)
-        SELECT x.id, x.server_id, x.started_at, p_now, x.attempt, CASE WHEN x.alone THEN 4 ELSE 3 END, 'ServerLost',
-            'server ' || x.server_id || ' was lost'
-        FROM x WHERE NOT x.asked ORDER BY x.order_number
     ), u AS (
         UPDATE taskyard.task t SET state = x.target, token = NULL, cancel_requested = false, stop_requested = false,
             finished_at = CASE WHEN x.target >= 3 THEN p_now END,
@@ -32,6 +27,11 @@ BEGIN
             error_traceback = CASE WHEN x.target <> 5 THEN t.error_traceback END
         FROM x WHERE t.id = x.id
         RETURNING t.id, x.target, x.order_number, t.has_children
+    ), h AS (
+        INSERT INTO taskyard.attempt (task_id, server_id, started_at, ended_at, number, outcome, error_type, error_message)
+        SELECT x.id, x.server_id, x.started_at, p_now, x.attempt, CASE WHEN x.alone THEN 4 ELSE 3 END, 'ServerLost',
+            'server ' || x.server_id || ' was lost'
+        FROM x JOIN u ON u.id = x.id WHERE NOT x.asked ORDER BY x.order_number
     ), c AS (
         INSERT INTO taskyard.cascade AS k (task_id, kind)
         SELECT u.id, u.target - 4 FROM u WHERE u.target >= 4 AND u.has_children ORDER BY u.order_number
@@ -39,6 +39,9 @@ BEGIN
     )
     SELECT count(*), array_agg(u.id) FILTER (WHERE u.target = 1), array_agg(u.id) FILTER (WHERE u.target >= 3)
     INTO v_count, v_ready, v_ended FROM u;
+    IF EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(p_ids) AND t.state = 2) THEN
+        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips it';
+    END IF;
     IF v_ready IS NOT NULL THEN
         PERFORM taskyard.ready_insert(v_ready);
     END IF;
@@ -85,7 +88,8 @@ BEGIN
             JOIN taskyard.task t ON t.id = c.id AND t.state = 2 AND t.server_id = p_id
         -- What is set aside has ended, though its row does not say so.
         WHERE NOT EXISTS (SELECT FROM taskyard.end_aside a WHERE a.task_id = t.id AND a.token = t.token)
-        LIMIT 1001 FOR NO KEY UPDATE OF t SKIP LOCKED) l;
+        -- In no order: those that cannot be freed must not be the first ones of each call.
+        ORDER BY random() LIMIT 1001 FOR NO KEY UPDATE OF t SKIP LOCKED) l;
     IF cardinality(v_ids) > 1000 THEN
         more := true;
         v_ids := v_ids[1:1000];

@@ -56,8 +56,7 @@ BEGIN
                     PERFORM taskyard.task_ended(ARRAY[v_id], v_now);
                     -- Read again: a child may have come while the row was waited for.
                     IF (SELECT t.has_children FROM taskyard.task t WHERE t.id = v_id) THEN
-                        SELECT c.* INTO v_cascade FROM taskyard.cascade_run(ARRAY[v_id], ARRAY[2::smallint], NULL, NULL,
-                            v_budget, v_now) c;
+                        SELECT c.* INTO v_cascade FROM taskyard.cascade_begin(ARRAY[v_id], ARRAY[2::smallint], v_budget, v_now) c;
                         v_budget := greatest(v_budget - v_cascade.edges, 0);
                         v_woken := v_woken + v_cascade.woken;
                     END IF;

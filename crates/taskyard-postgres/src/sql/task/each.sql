@@ -57,7 +57,7 @@ CREATE OR REPLACE FUNCTION taskyard.task_each(p_change text, p_ids uuid[], p_now
     OUT refused uuid[], OUT untried uuid[], OUT reason text)
 LANGUAGE plpgsql SET lock_timeout = '50ms' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_until timestamptz := clock_timestamp() + interval '350 ms';
+    v_until timestamptz;
     v_ids uuid[] := p_ids;
     v_free uuid[];
     v_id uuid;
@@ -91,6 +91,7 @@ BEGIN
         EXIT WHEN locked = '{}';
         v_ids := ARRAY(SELECT unnest(p_ids) EXCEPT SELECT unnest(locked) ORDER BY 1);
     END LOOP;
+    v_until := clock_timestamp() + interval '300 ms';
     FOREACH v_id IN ARRAY v_ids LOOP
         IF clock_timestamp() > v_until THEN
             untried := untried || v_id;

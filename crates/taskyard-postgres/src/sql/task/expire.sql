@@ -22,8 +22,7 @@ BEGIN
         CONTINUE WHEN cardinality(taskyard.task_expire_these(ARRAY[v_id], p_now)) = 0;
         v_count := v_count + 1;
         IF (SELECT t.has_children FROM taskyard.task t WHERE t.id = v_id) THEN
-            SELECT c.* INTO v_cascade FROM taskyard.cascade_run(ARRAY[v_id], ARRAY[2::smallint], NULL, NULL, v_budget,
-                p_now) c;
+            SELECT c.* INTO v_cascade FROM taskyard.cascade_begin(ARRAY[v_id], ARRAY[2::smallint], v_budget, p_now) c;
             v_budget := greatest(v_budget - v_cascade.edges, 0);
         END IF;
     END LOOP;
@@ -35,10 +34,15 @@ CREATE OR REPLACE FUNCTION taskyard.task_expire_these(p_ids uuid[], p_now timest
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_ids uuid[] := taskyard.task_detach(p_ids);
+    v_count int;
 BEGIN
     UPDATE taskyard.task t SET state = 6, finished_at = p_now, error_type = 'Expired',
         error_message = 'the task expired before it started', error_traceback = NULL
     WHERE t.id = ANY(v_ids);
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF v_count < cardinality(v_ids) AND EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(v_ids) AND t.state < 2) THEN
+        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips its end';
+    END IF;
     PERFORM taskyard.task_ended(v_ids, p_now);
     RETURN v_ids;
 END

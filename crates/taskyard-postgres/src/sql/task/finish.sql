@@ -119,7 +119,7 @@ BEGIN
         PERFORM taskyard.task_ended(v_ended, v_now);
     END IF;
     IF v_parents IS NOT NULL THEN
-        SELECT c.woken INTO v_woken FROM taskyard.cascade_run(v_parents, v_kinds, NULL, NULL, 1000, v_now) c;
+        SELECT c.woken INTO v_woken FROM taskyard.cascade_begin(v_parents, v_kinds, 1000, v_now) c;
     END IF;
     place := 0;
     reply := (v_ready IS NOT NULL OR v_woken > 0 OR coalesce(0 = ANY(v_states), false))::int;

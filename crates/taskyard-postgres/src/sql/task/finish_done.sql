@@ -55,8 +55,7 @@ BEGIN
         -- A statement of its own, with a snapshot of its own: a child that was added while this call waited for its
         -- parent's lock is seen here.
         SELECT c.woken INTO v_woken
-        FROM taskyard.cascade_run(v_parents, array_fill(0::smallint, ARRAY[cardinality(v_parents)]), NULL, NULL, 1000,
-            v_now) c;
+        FROM taskyard.cascade_begin(v_parents, array_fill(0::smallint, ARRAY[cardinality(v_parents)]), 1000, v_now) c;
         IF v_woken > 0 THEN
             place := 0;
             reply := 0;

@@ -54,8 +54,7 @@ BEGIN
             state := (taskyard.cascade_revive(ARRAY[v_id], v_now))[1];
             v_woken := v_woken + (state = 1)::int;
             IF v_task.has_children THEN
-                SELECT c.* INTO v_cascade FROM taskyard.cascade_run(ARRAY[v_id], ARRAY[3::smallint], NULL, NULL,
-                    v_budget, v_now) c;
+                SELECT c.* INTO v_cascade FROM taskyard.cascade_begin(ARRAY[v_id], ARRAY[3::smallint], v_budget, v_now) c;
                 v_budget := greatest(v_budget - v_cascade.edges, 0);
                 v_woken := v_woken + v_cascade.woken;
             END IF;

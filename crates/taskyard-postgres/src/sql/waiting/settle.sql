@@ -25,6 +25,7 @@ DECLARE
     v_reason text;
     v_until timestamptz := clock_timestamp() + interval '300 ms';
     v_is_around boolean := false;
+    v_is_skipped boolean;
     v_locked uuid[];
     v_refused uuid[] := '{}';
 BEGIN
@@ -74,6 +75,7 @@ BEGIN
     FROM (SELECT DISTINCT e.parent_id AS id FROM taskyard.edge e WHERE e.child_id = ANY(v_ids)) p
     WHERE t.id = p.id AND NOT t.has_children;
     PERFORM set_config('lock_timeout', '10ms', true);
+    v_until := clock_timestamp() + interval '300 ms';
     FOREACH v_id IN ARRAY v_free LOOP
         IF clock_timestamp() > v_until THEN
             more := true;
@@ -87,6 +89,7 @@ BEGIN
             SELECT e.parent_id INTO v_unknown FROM taskyard.edge e
             WHERE e.child_id = v_id AND NOT EXISTS (SELECT FROM taskyard.task p WHERE p.id = e.parent_id)
             ORDER BY e.place LIMIT 1;
+            v_is_skipped := false;
             v_state := NULL;
             v_root := NULL;
             v_error := NULL;
@@ -122,8 +125,9 @@ BEGIN
                 DELETE FROM taskyard.waiting w WHERE w.task_id = v_id;
                 UPDATE taskyard.task t SET state = v_state, fallen_from = v_root, finished_at = v_now, error_type = v_error,
                     error_message = v_message WHERE t.id = v_id;
+                v_is_skipped := NOT FOUND;
                 PERFORM taskyard.task_ended(ARRAY[v_id], v_now);
-                PERFORM taskyard.cascade_run(ARRAY[v_id], ARRAY[(v_state - 4)::smallint], NULL, NULL, 1000, v_now);
+                PERFORM taskyard.cascade_begin(ARRAY[v_id], ARRAY[(v_state - 4)::smallint], 1000, v_now);
                 ended := ended + 1;
             ELSE
                 SELECT count(*) INTO v_open FROM taskyard.edge e WHERE e.child_id = v_id AND e.open;
@@ -133,9 +137,13 @@ BEGIN
                 ELSE
                     DELETE FROM taskyard.waiting w WHERE w.task_id = v_id;
                     UPDATE taskyard.task t SET state = 1 WHERE t.id = v_id;
+                    v_is_skipped := NOT FOUND;
                     PERFORM taskyard.ready_insert(ARRAY[v_id]);
                     woken := woken + 1;
                 END IF;
+            END IF;
+            IF v_is_skipped THEN
+                RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips it';
             END IF;
             tasks := tasks + 1;
         EXCEPTION
