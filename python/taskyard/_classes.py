@@ -1,9 +1,9 @@
 """Names by which stored values refer to their classes, in modules that are loaded; nothing is ever imported.
 
 A class at the top of a module is its ``module:qualname``. A parametrised model of pydantic (``Page[Item]``), which may be made
-anywhere, is its origin with its arguments, and is parametrised again where it is restored. One with an argument that has no name
-of its own (``Page[Annotated[int, ...]]``, ``Page[Callable[[int], str]]``) is stored by the name that pydantic gives it in the module
-that parametrises it at its top.
+anywhere, is its origin with its arguments, and is parametrised again where it is restored. A ``NewType`` and an alias of a type
+are arguments by their own names. A model with an argument that has none (``Page[Annotated[int, ...]]``) is refused: the names that
+pydantic gives to models leave out modules, metadata and the names of ``NewType``, and several models of a module may have the same.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ def class_name(cls: type) -> str:
 
 def find_class(name: str) -> type | None:
     """A class by its name."""
+    found = _find(name)
+    return found if isinstance(found, type) and class_name(found) == name else None
+
+
+def _find(name: str) -> Any:
+    """What has this name at the top of a module or in a class there; None if there is nothing."""
     module, _, qualname = name.partition(":")
     top: Any = getattr(sys.modules.get(module), "__dict__", {})
     # The name of a parametrised model may have dots within its brackets.
@@ -31,11 +37,14 @@ def find_class(name: str) -> type | None:
         found = top.get(first)
         for part in parts:
             found = getattr(found, "__dict__", {}).get(part)
-    return found if isinstance(found, type) and class_name(found) == name else None
+    return found
 
 
 class NotFindable(Exception):
     """A class that no other process could find; the text is the reason, as the end of a sentence."""
+
+    #: What to do.
+    hint = "define the class at the top of a module"
 
 
 def parts_of(cls: type) -> tuple[Any, tuple[Any, ...]] | None:
@@ -51,26 +60,24 @@ def stored(cls: type) -> Any:
         if "<locals>" in cls.__qualname__ or find_class(class_name(cls)) is not cls:
             raise NotFindable("a class that a worker could not find by its name")
         return class_name(cls)
-    try:
-        return _stored_parts(cls, *parts)
-    except NotFindable:
-        if find_class(class_name(cls)) is cls:
-            return class_name(cls)
-        raise
+    return _stored_parts(cls, *parts)
 
 
 def _stored_parts(cls: type, origin: Any, arguments: tuple[Any, ...]) -> Any:
+    shown = origin.__qualname__
     try:
         found = {"origin": stored(origin), "args": [_stored_type(argument) for argument in arguments]}
+        try:
+            is_same = restored(found) is cls
+        except NotRestorable:
+            is_same = False
+        if not is_same:
+            raise NotFindable("one that it does not give again for the same arguments")
     except NotFindable as error:
-        shown = origin.__qualname__
-        raise NotFindable(f"a parametrised `{shown}`: `{shown}` or an argument of it is {error}") from None
-    try:
-        is_same = restored(found) is cls
-    except NotRestorable:
-        is_same = False
-    if not is_same:
-        raise NotFindable("a parametrised model that its origin does not give again for the same arguments")
+        refused = NotFindable(f"a parametrised `{shown}`: `{shown}` or an argument of it is {error}")
+        name = origin.__name__
+        refused.hint = f"store a subclass that is defined at the top of a module: class My{name}({name}[...]): ..."
+        raise refused from None
     return found
 
 
@@ -106,6 +113,14 @@ def _stored_type(hint: Any) -> Any:
         return {"typing": "..."}
     if hint is Any:
         return {"typing": "Any"}
+    if _has_name(hint):
+        name = f"{hint.__module__}:{getattr(hint, '__qualname__', None) or hint.__name__}"
+        if _find(name) is not hint:
+            raise NotFindable(f"`{hint!r}`, which a worker could not find by its name")
+        return {"name": name}
+    if isinstance(hint, list):
+        # The arguments of a `Callable`.
+        return [_stored_type(argument) for argument in hint]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is None:
         if isinstance(hint, type):
@@ -124,7 +139,17 @@ def _stored_type(hint: Any) -> Any:
     if type(hint).__module__ == "typing" and hint._name is not None:
         # `typing.List` itself has no arguments; `typing.Tuple[()]` has none either.
         return {"typing": hint._name} if hint is _of_typing(hint._name) else {"typing": hint._name, "args": inner}
+    if not isinstance(origin, type):
+        raise NotFindable(f"`{hint!r}`, which has no name to be found by")
     return {"origin": stored(origin), "args": inner}
+
+
+def _has_name(hint: Any) -> bool:
+    """Whether this is a ``NewType``, or what ``type X = ...`` makes."""
+    cls = type(hint)
+    return isinstance(hint, typing.NewType) or (
+        cls.__name__ == "TypeAliasType" and cls.__module__ in ("typing", "typing_extensions")
+    )
 
 
 def _restored_type(name: Any) -> Any:
@@ -132,6 +157,14 @@ def _restored_type(name: Any) -> Any:
         return type(None)
     if isinstance(name, str):
         found = find_class(name)
+        return _MISSING if found is None else found
+    if isinstance(name, list):
+        arguments = [_restored_type(argument) for argument in name]
+        return _MISSING if _MISSING in arguments else arguments
+    if "name" in name:
+        found = _find(name["name"])
+        if found is not None and not _has_name(found):
+            raise NotRestorable(f"`{name['name']}` is not a NewType or an alias of a type")
         return _MISSING if found is None else found
     if "origin" in name:
         origin = restored(name["origin"])
@@ -153,10 +186,10 @@ def _restored_type(name: Any) -> Any:
         generic = None
     else:
         generic = _of_typing(name["typing"])
-    arguments = tuple(_restored_type(argument) for argument in name["args"])
-    if _MISSING in arguments:
+    given = tuple(_restored_type(argument) for argument in name["args"])
+    if _MISSING in given:
         return _MISSING
-    return functools.reduce(operator.or_, arguments) if generic is None else generic[arguments]
+    return functools.reduce(operator.or_, given) if generic is None else generic[given]
 
 
 def _of_typing(name: str) -> Any:
@@ -173,5 +206,5 @@ def _is_generic(cls: Any) -> bool:
     return (
         issubclass(cls, typing.Generic)
         or isinstance(getter, types.BuiltinMethodType)
-        or getattr(getter, "__func__", None) is types.GenericAlias
+        or (isinstance(alias := getattr(getter, "__func__", None), type) and issubclass(alias, types.GenericAlias))
     )

@@ -199,9 +199,7 @@ class Encoder:
         try:
             return _classes.stored(cls)
         except _classes.NotFindable as error:
-            raise NotSerializable(
-                f"{path} is a {class_name(cls).replace(':', '.')}, {error}", hint="define the class at the top of a module"
-            ) from None
+            raise NotSerializable(f"{path} is a {class_name(cls).replace(':', '.')}, {error}", hint=error.hint) from None
 
     def _dill(self, value: Any, path: str) -> Any:
         try:

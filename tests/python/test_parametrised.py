@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import enum
 import pathlib
 import typing
@@ -13,6 +14,7 @@ import pytest
 from taskyard import InvalidArgument, NotSerializable, QueuedTasks, _classes
 from taskyard._codec import Decoder, Encoder
 from taskyard.worker import Embedded
+from typing_extensions import TypeAliasType
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -41,15 +43,33 @@ class Dog(pydantic.BaseModel):
 
 
 UserId = typing.NewType("UserId", int)
+OrderId = typing.NewType("OrderId", int)
+Alias = TypeAliasType("Alias", int)
+Gone = typing.NewType("Gone", int)
 
-#: Parametrised at the top of a module, with arguments that have no names of their own.
-NAMED: list[Any] = [
+#: Arguments that have names, or parts with names.
+FOUND: list[Any] = [
+    UserId,
     Page[UserId],
-    Page[Page[UserId]],
-    Page[Annotated[int, "note"]],
-    Page[typing.Callable[[int], str]],
+    list[UserId],
+    Alias,
+    typing.Callable[[int, UserId], str],
+    typing.Callable[..., str],
+    collections.abc.Callable[[Item], str],
+]
+
+
+class Positive(Page[Annotated[int, pydantic.Field(gt=0)]]):
+    pass
+
+
+#: Parametrised at the top of a module, with metadata, which the names that pydantic gives leave out or shorten.
+REFUSED: list[Any] = [
+    Page[Annotated[int, pydantic.Field(gt=0)]],
+    Page[list[Annotated[int, "note"]]],
+    Page[Page[Annotated[int, "note"]]],
+    Page[typing.Callable[[Annotated[int, "note"]], str]],
     Page[Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]],
-    Page[Annotated[float, "1.5"]],
 ]
 #: Types of ``typing`` without arguments.
 BARE: list[Any] = [
@@ -94,11 +114,38 @@ def test_no_name_that_stands_in_a_module_by_chance_is_stored() -> None:
         del globals()["Page[Item]"]
 
 
-@pytest.mark.parametrize("cls", NAMED, ids=lambda cls: cls.__name__)
-def test_one_at_the_top_of_a_module_is_found_by_its_name(cls: Any) -> None:
-    value = cls(items=[])
+@pytest.mark.parametrize("argument", FOUND, ids=str)
+def test_arguments_with_names(argument: Any) -> None:
+    value = Page[argument](items=[])
     found = restored(stored(value))
-    assert type(found) is cls and found == value
+    assert type(found) is type(value) and found == value
+
+
+def test_models_of_the_same_name_are_not_taken_for_each_other() -> None:
+    first, second = Page[UserId], Page[OrderId]
+    assert first.__name__ == second.__name__ and first is not second
+    for cls in (first, second):
+        assert type(restored(stored(cls(items=[])))) is cls
+
+
+@pytest.mark.parametrize("cls", REFUSED, ids=lambda cls: cls.__name__)
+def test_metadata_is_refused_and_a_subclass_is_not(cls: Any) -> None:
+    with pytest.raises(NotSerializable, match=r"(?s)has no name to be found by.*class MyPage\(Page\[...\]\): "):
+        stored(cls(items=[]))
+    found = restored(stored(Positive(items=[1])))
+    assert type(found) is Positive and found.items == [1]
+
+
+def test_a_new_type_that_is_gone_or_another_thing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded = stored(Page[Gone](items=[1]))
+    monkeypatch.setitem(globals(), "Gone", int)
+    with pytest.raises(InvalidArgument, match="Gone` is not a NewType"):
+        restored(encoded)
+    monkeypatch.delitem(globals(), "Gone")
+    with pytest.raises(InvalidArgument, match="which is not loaded"):
+        restored(encoded)
+    with pytest.raises(NotSerializable, match="Gone.* could not find by its name"):
+        stored(Page[typing.NewType("Gone", int)](items=[]))
 
 
 @pytest.mark.parametrize("argument", BARE, ids=str)
@@ -118,7 +165,7 @@ def test_what_no_worker_could_find_is_refused_with_the_reason() -> None:
     for value, why in (
         (Page[Local](items=[]), "parametrised `Page`: .* a class that a worker could not find by its name"),
         (LocalPage[int](items=[]), "LocalPage` or an argument of it is a class that a worker could not find"),
-        (Page[typing.NewType("Made", int)](items=[]), "Made.* has no name to be found by"),
+        (Page[typing.NewType("Made", int)](items=[]), "Made.* which a worker could not find by its name"),
         (Page[Annotated[int, pydantic.Field(gt=1)]](items=[]), "Annotated.* has no name to be found by"),
     ):
         with pytest.raises(NotSerializable, match=why):
