@@ -12,7 +12,7 @@ from support.project import Project
 from support.waiting import eventually
 
 APP = """
-    import asyncio, concurrent.futures, json, os, pathlib, socket, threading, time
+    import asyncio, concurrent.futures, contextvars, json, os, pathlib, socket, threading, time
     {install}
 
     HERE = pathlib.Path(__file__).parent
@@ -81,6 +81,20 @@ APP = """
         if first:
             await asyncio.sleep(first)
         return "done"
+
+    async def leaves_a_thread(name):
+        # It has the attempt's context, and no loop.
+        loop = asyncio.get_running_loop()
+        def later():
+            while not (HERE / "over").exists():
+                time.sleep(0.01)
+            for _ in range(2):
+                try:
+                    loop.run_in_executor(None, charge, name, 0)
+                except Exception as error:
+                    note(name, "refused", error=f"{type(error).__name__}: {error}")
+        threading.Thread(target=contextvars.copy_context().run, args=(later,), daemon=True).start()
+        raise ValueError("a failure")
 
     async def uses_a_writer(name, first):
         # Its writer is made on first use, for all of the process.
@@ -207,6 +221,17 @@ def test_a_call_of_a_failed_attempt_is_refused(project: Project) -> None:
     server.says(f"task {failed}: its attempt 1 has failed, and an executor call of a sub-task that it left is refused")
     # Calls that a success leaves behind go on.
     assert [line["what"] for line in log(project, "done")] == ["begin", "end"]
+    assert server.stop() == 0
+
+
+def test_a_failed_attempt_refuses_one_call_of_a_thread_that_it_left(project: Project) -> None:
+    server = start(project)
+    (failed,) = project.add("app.leaves_a_thread, 'left', max_retries=0")
+    assert project.ended(failed)["error"]["message"] == "a failure"
+    project.write("over", "")
+    found = eventually(lambda: log(project, "left")[2:] and log(project, "left"))
+    assert [line["what"] for line in found] == ["refused", "begin", "end"]
+    assert found[0]["error"].startswith(f"WrongState: task {failed}: its attempt 1 has failed"), found
     assert server.stop() == 0
 
 

@@ -18,6 +18,7 @@ import concurrent.futures
 import contextlib
 import logging
 import socket
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -52,12 +53,17 @@ class _Recording:
 
 #: How long after its failure an attempt refuses calls of its sub-tasks, in seconds.
 REFUSE_MAX = 30.0
-#: Sub-tasks that were refused a call.
-_refused: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
+#: Sub-tasks, and threads without a loop, that were refused a call.
+_refused: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def _refuse_once(running: Running, failed_at: float) -> None:
-    caller = asyncio.current_task()
+    caller: Any
+    try:
+        caller = asyncio.current_task()
+    except RuntimeError:
+        # A thread without a loop, which carries the attempt's context, hands a call to the loop of another one.
+        caller = threading.current_thread()
     if caller in _refused or time.monotonic() - failed_at > REFUSE_MAX:
         return
     if caller is not None:
