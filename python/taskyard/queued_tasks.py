@@ -136,6 +136,14 @@ class QueuedTasks(metaclass=_Meta):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _unbound=Unbound(), _waits=None, _request=None)
 
+    def __copy__(self) -> QueuedTasks:
+        """In this process, a copy is of the same request."""
+        return self._like()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> QueuedTasks:
+        """The same: databases, connections and requests are not copied."""
+        return self._like()
+
     @property
     def nowait(self) -> QueuedTasks:
         """The same, without making a response wait for what is added by it."""

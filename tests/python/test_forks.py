@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import pathlib
 import pickle
@@ -323,6 +324,13 @@ def test_a_queue_is_pickled_without_its_database() -> None:
     copied._unbound.check(False)
     with pytest.raises(TypeError, match="make it in the process that uses it"):
         pickle.dumps(QueuedTasks(database="postgresql://user:password@localhost/app"))
+
+
+def test_a_copy_of_a_queue_waits_for_the_same_request() -> None:
+    bound = QueuedTasks()._like(_request=object(), _waits=object())
+    for copied in (copy.copy(bound), copy.deepcopy({"queue": bound})["queue"]):
+        assert copied is not bound
+        assert copied._request is bound._request and copied._waits is bound._waits and copied._unbound is bound._unbound
 
 
 async def test_closing_at_the_end_leaves_the_engine_usable(tmp_path: Any) -> None:
