@@ -10,26 +10,22 @@
   code the end of the queue does (``async with tasks``, ``close()``); see ``_uncommitted.Unbound``.
 
 What is pending when its transaction is rolled back, or a savepoint within which it was added, is dropped with it: SQLAlchemy has
-events for that too. Of asyncpg (0.29 and newer) and psycopg, ``_Rollback`` sees the statements that their own transaction blocks
-send, and of asyncpg those of the caller. A transaction that ends otherwise, a ``ROLLBACK`` that is sent by psycopg's ``execute``, and
-autocommit leave it out: the end of the request or of the task's body raises ``NotAwaited``, too.
+events for that too; the statements of asyncpg and psycopg are seen by ``_rollbacks.py``. A transaction that ends otherwise, a
+``ROLLBACK`` that is sent by psycopg's ``execute``, and autocommit leave it out: the end of the request or of the task's body raises
+``NotAwaited``, too.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from ._uncommitted import Transaction
+from ._rollbacks import ROLLED_BACK, watch_asyncpg, watch_psycopg
 
 if TYPE_CHECKING:
     from ._transaction import PendingRef
 
-#: Where the pending tasks of a connection or session are kept: on the object itself, so that they end with it.
+#: Where the pending tasks of SQLAlchemy's connection or session are kept: on the object itself, so that they end with it.
 _PENDING = "_taskyard_pending"
-
-_ROLLED_BACK = "its transaction ended without a commit"
 
 
 def watch(kind: str, connection: Any, ref: PendingRef) -> bool:
@@ -37,9 +33,9 @@ def watch(kind: str, connection: Any, ref: PendingRef) -> bool:
     if kind == "sqlalchemy":
         return _watch_sqlalchemy(connection, ref)
     if kind == "psycopg":
-        _refuse_commit(connection, ref)
-    elif Transaction(kind, connection).is_open():
-        _watch_asyncpg(connection, ref)
+        watch_psycopg(connection, ref)
+    else:
+        watch_asyncpg(connection, ref)
     return False
 
 
@@ -114,7 +110,7 @@ def _pending_of_session(session: Any) -> list[tuple[PendingRef, Any]]:
             ref, within = entry
             if _is_within(within, ended):
                 pending.remove(entry)
-                ref._drop(_ROLLED_BACK, rolled_back)
+                ref._drop(ROLLED_BACK, rolled_back)
 
     def after_rollback(_: Any) -> None:
         drop(session.get_nested_transaction() or session.get_transaction(), True)
@@ -154,7 +150,7 @@ def _pending_of_connection(connection: Any) -> list[PendingRef]:
 
     def drop(rolled_back: bool = True) -> None:
         while pending:
-            pending.pop(0)._drop(_ROLLED_BACK, rolled_back)
+            pending.pop(0)._drop(ROLLED_BACK, rolled_back)
 
     end = connection.close
 
@@ -183,110 +179,3 @@ def _pending_of_connection(connection: Any) -> list[PendingRef]:
     connection.close = close
     setattr(connection, _PENDING, pending)
     return pending
-
-
-class _Rollback:
-    """Drops a task that was added in a transaction when that is rolled back, or a savepoint of before the task."""
-
-    _SAVEPOINT = re.compile(
-        r"\s*(SAVEPOINT|RELEASE(?=\s)(?:\s+SAVEPOINT)?|ROLLBACK(?:\s+WORK|\s+TRANSACTION)?\s+TO(?:\s+SAVEPOINT)?)\s+(\S+?)\s*;?\s*",
-        re.IGNORECASE,
-    )
-    _END = re.compile(r"\s*(ROLLBACK|ABORT|COMMIT|END)(?:\s+WORK|\s+TRANSACTION)?\s*;?\s*", re.IGNORECASE)
-
-    def __init__(self, ref: PendingRef) -> None:
-        self._ref = ref
-        #: The savepoints that were made since the task was added.
-        self._later: list[str] = []
-        #: Whether the transaction is over, or the task dropped or written.
-        self.is_over = False
-
-    def saw(self, statement: str, has_failed: bool) -> None:
-        """A statement has ended."""
-        if self.is_over or not self._ref._is_pending():
-            self.is_over = True
-        elif (end := self._END.fullmatch(statement)) is not None:
-            # A commit that failed is a rollback.
-            if has_failed or end[1].upper() in ("ROLLBACK", "ABORT"):
-                self._ref._drop(_ROLLED_BACK, True)
-            self.is_over = True
-        elif (at := self._SAVEPOINT.fullmatch(statement)) is not None and not has_failed:
-            verb, name = at[1].split()[0].upper(), at[2].strip('"')
-            if verb == "SAVEPOINT":
-                self._later.append(name)
-            elif name not in self._later:
-                if verb == "ROLLBACK":
-                    self._ref._drop(_ROLLED_BACK, True)
-                    self.is_over = True
-            elif verb == "RELEASE":
-                self._later.remove(name)
-
-
-def _watch_asyncpg(connection: Any, ref: PendingRef) -> None:
-    # A connection of a pool goes back to it by another way than the caller's object.
-    connection = getattr(connection, "_con", None) or connection
-    if not hasattr(connection, "add_query_logger"):
-        return
-    rollback = _Rollback(ref)
-
-    def saw(query: Any) -> None:
-        rollback.saw(query.query, isinstance(query.exception, Exception))
-        if rollback.is_over:
-            connection.remove_query_logger(saw)
-
-    connection.add_query_logger(saw)
-
-
-def _watch_psycopg(connection: Any, rollbacks: list[_Rollback]) -> None:
-    """psycopg has no event for its own statements; a connection without this method is not watched."""
-    execute = getattr(connection, "_exec_command", None)
-    if execute is None:
-        return
-
-    def seen(command: Any, *args: Any, **options: Any) -> Generator[Any, Any, Any]:
-        has_failed = False
-        try:
-            return (yield from execute(command, *args, **options))
-        except Exception:
-            has_failed = True
-            raise
-        finally:
-            if isinstance(command, bytes):
-                for rollback in rollbacks:
-                    rollback.saw(command.decode(errors="replace"), has_failed)
-                rollbacks[:] = [rollback for rollback in rollbacks if not rollback.is_over]
-
-    connection._exec_command = seen
-
-
-def _refuse_commit(connection: Any, ref: PendingRef) -> None:
-    found: tuple[list[PendingRef], list[_Rollback]] | None = getattr(connection, _PENDING, None)
-    pending, rollbacks = found or ([], [])
-    pending.append(ref)
-    # 0: no transaction. One that begins later is not the task's.
-    if connection.info.transaction_status != 0:
-        rollbacks.append(_Rollback(ref))
-    if found is not None:
-        return
-
-    def restore() -> list[PendingRef]:
-        for name in ("commit", "rollback", "_exec_command", _PENDING):
-            vars(connection).pop(name, None)
-        return [ref for ref in pending if ref._is_pending()]
-
-    async def commit() -> None:
-        unwritten = restore()
-        for each in unwritten:
-            each._refuse()
-        if unwritten:
-            raise unwritten[0]._not_awaited()
-        await connection.commit()
-
-    async def rollback() -> None:
-        for each in restore():
-            each._drop(_ROLLED_BACK, True)
-        await connection.rollback()
-
-    connection.commit, connection.rollback = commit, rollback
-    _watch_psycopg(connection, rollbacks)
-    setattr(connection, _PENDING, (pending, rollbacks))

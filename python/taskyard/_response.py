@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from . import _request
+from . import _request, _uncommitted
 from ._request import Request
 from ._transaction import PendingRef
 from .errors import QueueUnavailable, TaskyardError
@@ -159,12 +159,13 @@ async def flush(refs: list[QueuedTaskRef[Any]], failed: bool = False, timeout: f
 async def _settle_bound(refs: list[QueuedTaskRef[Any]], failed: bool) -> None:
     """Settles those in transactions one after another: a connection runs one statement at a time."""
     first: Exception | None = None
-    for ref in refs:
-        if isinstance(ref, PendingRef):
-            try:
-                await ref._before_response(failed)
-            except Exception as error:
-                first = first or error
+    bound = [ref for ref in refs if isinstance(ref, PendingRef)]
+    await _uncommitted.reported(bound)
+    for ref in bound:
+        try:
+            await ref._before_response(failed)
+        except Exception as error:
+            first = first or error
     if first is not None:
         raise first
 

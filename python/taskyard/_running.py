@@ -11,7 +11,7 @@ import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from . import _codec, _escape, _json
+from . import _codec, _escape, _json, _uncommitted
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
@@ -236,6 +236,7 @@ class Running:
 
     async def check_bound(self) -> None:
         """Raises ``NotAwaited`` for a task that the body added on an async connection and left out of its transaction."""
+        await _uncommitted.reported(self.bound)
         for ref in self.bound:
             ref._before_end()
 

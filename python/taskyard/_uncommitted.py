@@ -18,7 +18,7 @@ import math
 import select
 import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import _loops, _request
@@ -87,6 +87,11 @@ class Unbound:
     def leave_out(self, error: NotAwaited) -> None:
         self._left_out = self._left_out or error
 
+    async def settle(self, failed: bool) -> None:
+        """The same as ``check``, once the drivers have reported how transactions ended."""
+        await reported(self._refs)
+        self.check(failed)
+
     def check(self, failed: bool) -> None:
         """Raises ``NotAwaited`` for the first of them, unless an error is on its way (``failed``). Each is reported once. The
         commit of an open SQLAlchemy session may follow, and writes its tasks; one that is closed has committed nothing."""
@@ -101,6 +106,13 @@ class Unbound:
                 error = error or refused
         if error is not None and not failed:
             raise error
+
+
+async def reported(refs: Iterable[PendingRef]) -> None:
+    """Returns once it is known of these how the statements ended that ran before: asyncpg reports a statement when the event
+    loop runs next."""
+    if any(ref._is_pending() for ref in refs):
+        await asyncio.sleep(0)
 
 
 class _Asking:
@@ -149,6 +161,10 @@ def _is_cut_off(socket: int) -> bool:
 
 def _asyncpg(connection: Any) -> Callable[[], bool]:
     import asyncpg
+
+    if not hasattr(connection, "is_in_transaction"):
+        # A pool: the statement was a transaction of its own.
+        return lambda: False
 
     def is_open() -> bool:
         try:

@@ -171,7 +171,7 @@ class QueuedTasks(metaclass=_Meta):
         A reference that is not awaited is written by the commit of a SQLAlchemy session or connection, in the order of the
         calls. psycopg and asyncpg have nothing to do that by: with them it is an error, ``NotAwaited``, raised by psycopg's
         ``commit()``, and by either at the end of the request (a 503), of the task's body, or of the queue
-        (``async with tasks``, ``close()``).
+        (``async with tasks``, ``close()``). A pool of asyncpg has no transaction: with it, the addition is one of its own.
         """
         return self._like(_defaults={**self._defaults, "connection": connection})
 
@@ -401,7 +401,7 @@ class QueuedTasks(metaclass=_Meta):
             for first in self._via.before_close:
                 await first(self._via)
             await _loops.answer(self._via.close(CLOSE_MAX))
-        self._unbound.check(error is not None)
+        await self._unbound.settle(error is not None)
 
     def __enter__(self) -> QueuedTasks:
         if isinstance(_port.plain(self._via), _port.Engine):
@@ -414,7 +414,10 @@ class QueuedTasks(metaclass=_Meta):
 
     def close(self, timeout: float | dt.timedelta = 5.0) -> None:
         """Writes what was added, for so long at most (seconds or timedelta), and lets go of the database; for code without a
-        loop. Raises ``NotAwaited`` for a task that was added on an async connection and left out of its transaction."""
+        loop. Raises ``NotAwaited`` for a task that was added on an async connection and left out of its transaction.
+
+        In a coroutine use ``async with tasks``: a rollback on asyncpg is known only when the event loop has run again, and
+        ``close()`` right behind it raises ``NotAwaited`` for a task that was rolled back."""
         self._close(seconds("timeout", timeout))
         self._unbound.check(False)
 
