@@ -45,7 +45,7 @@ impl Python {
         command.env = environment_for(session).into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         command.env.retain(|(name, _)| !HIDDEN.iter().any(|hidden| name == hidden));
         if settings.secret.is_some() {
-            command.env.push((WITHHELD.into(), "1".into()));
+            command.env.push((WITHHELD.into(), session.root().path.clone().into_os_string()));
         }
         command.env_hidden = HIDDEN.iter().map(OsString::from).collect();
         command

@@ -1,8 +1,10 @@
 //! The project's secret: `TASKYARD_SECRET`, else a file in the project's `.taskyard` directory, made on first need.
 //!
 //! Worker processes, and what they start, are not given a secret that their server was given ([`WITHHELD`]): one that they made would
-//! be another one. The file is read anew while it is not there, because another process of the project may make it at any time.
+//! be another one. Programs of other projects, whose root is another one, sign with their own. The file is read anew while it is
+//! not there, because another process of the project may make it at any time.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,7 +17,7 @@ use taskyard_core::{Error, Result};
 
 use crate::project::{self, Root};
 
-/// Set in the environment of worker processes whose server was given a secret.
+/// The root of the project, in the environment of worker processes whose server was given a secret.
 pub const WITHHELD: &str = "TASKYARD_SIGNED_BY_SERVER";
 
 /// The keys of one project on this host.
@@ -35,9 +37,14 @@ impl ProjectKeys {
     /// # Errors
     /// [`Error::Setting`] for a secret that is too short.
     pub fn new(settings: &Settings, root: &Root) -> Result<Self> {
+        Self::beside(settings, root, std::env::var_os(WITHHELD).as_deref())
+    }
+
+    /// The same, with the value of [`WITHHELD`] in the environment.
+    fn beside(settings: &Settings, root: &Root, withheld: Option<&OsStr>) -> Result<Self> {
         let active = settings.secret.as_deref().map(Key::new).transpose()?;
         let accepted = settings.secrets_accepted.iter().map(|secret| Key::new(secret)).collect::<Result<_>>()?;
-        let is_withheld = active.is_none() && std::env::var_os(WITHHELD).is_some();
+        let is_withheld = active.is_none() && withheld.is_some_and(|of| Path::new(of) == root.path);
         Ok(Self { accepted, root: root.clone(), is_withheld, own: Mutex::new(active) })
     }
 
@@ -145,6 +152,22 @@ mod tests {
         assert!(keys.find(&Key::new("the secret of yesterday").unwrap().id()).is_some());
         assert!(!root.path().join(".taskyard").exists());
         assert!(ProjectKeys::new(&Settings { secret: Some("short".into()), ..settings }, &found).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_withheld_from_its_own_project_alone() {
+        let [of_server, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let keys = |root: &Path, settings: &Settings| {
+            let root = Root::above(root).unwrap();
+            ProjectKeys::beside(settings, &root, Some(of_server.path().as_os_str())).unwrap()
+        };
+        let refused = keys(of_server.path(), &Settings::default()).active().unwrap_err().to_string();
+        assert!(refused.contains("keeps it from workers"), "{refused}");
+        assert!(!of_server.path().join(".taskyard").exists());
+        let given = Settings { secret: Some("the secret of today".into()), ..Settings::default() };
+        keys(of_server.path(), &given).active().unwrap();
+        keys(other.path(), &Settings::default()).active().unwrap();
+        assert!(other.path().join(".taskyard/secret").exists());
     }
 
     #[test]
