@@ -73,7 +73,7 @@ pub(crate) async fn retry(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlRe
     for chunk in ids.chunks(CHUNK_MAX) {
         let mut left: Vec<(usize, TaskId)> = chunk.iter().copied().enumerate().collect();
         let mut found: Vec<Option<ControlReply>> = vec![None; chunk.len()];
-        let began = Instant::now();
+        let mut told_at = Instant::now();
         while !left.is_empty() {
             let ids: Vec<TaskId> = left.iter().map(|(_, id)| *id).collect();
             let answer = call(store, RETRY, &ids).await?;
@@ -92,8 +92,10 @@ pub(crate) async fn retry(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlRe
             if !left.is_empty() {
                 // A cascade of theirs is still under way: it is worked off first.
                 let step = upkeep::cascade(store).await?;
-                if step.tasks == 0 {
-                    if began.elapsed() > TOLD_MAX {
+                if step.tasks > 0 {
+                    told_at = Instant::now();
+                } else {
+                    if told_at.elapsed() > TOLD_MAX {
                         let (_, first) = left[0];
                         return Err(Error::Locked(format!(
                             "the children of task {first} are still being told of its end"

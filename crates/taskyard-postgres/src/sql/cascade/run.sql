@@ -54,12 +54,11 @@ BEGIN
         v_until := clock_timestamp() + interval '300 ms';
     END IF;
     WHILE v_at <= cardinality(v_tasks) LOOP
-        EXIT WHEN v_around AND v_at > 1 AND clock_timestamp() > v_until;
         v_task := v_tasks[v_at];
         v_kind := v_kinds[v_at];
         v_position := p_positions[v_at];
         v_limit := p_budget - edges;
-        EXIT WHEN v_limit <= 0;
+        EXIT WHEN v_limit <= 0 OR (v_around AND v_at > 1 AND clock_timestamp() > v_until);
         -- What was to be told may be true no longer; then something else tells it.
         SELECT t.state, coalesce(v_roots[v_at], t.fallen_from, t.id) AS root INTO v_state
         FROM taskyard.task t WHERE t.id = v_task;

@@ -7,7 +7,8 @@ DECLARE
 BEGIN
     IF p_kind = 0 THEN
         RETURN (SELECT array_agg(l.child_id) FROM (
-            SELECT e.child_id FROM taskyard.edge e WHERE e.parent_id = p_task AND e.open AND e.child_id > v_after
+            SELECT e.child_id FROM taskyard.edge e JOIN taskyard.task t ON t.id = e.child_id
+            WHERE e.parent_id = p_task AND e.open AND e.child_id > v_after
             ORDER BY e.child_id LIMIT p_limit) l);
     ELSIF p_kind = 3 THEN
         RETURN (SELECT array_agg(l.child_id) FROM (

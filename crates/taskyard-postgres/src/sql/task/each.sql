@@ -112,19 +112,27 @@ BEGIN
 END
 $$;
 
--- Notes for `queue status` that the database refuses a step of upkeep for some tasks. Written every ten seconds at most.
+-- Notes for `queue status` that the database refuses a step of upkeep for some tasks. Written every ten seconds at most, and by one
+-- transaction at a time: another one may hold the row until its caller commits.
 CREATE OR REPLACE FUNCTION taskyard.upkeep_refused(p_reason text) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     v_now timestamptz := taskyard.now();
+    v_value text := extract(epoch FROM v_now)::bigint || ' ' || left(p_reason, 1000);
+    v_noted text;
 BEGIN
     IF p_reason IS NULL THEN
         RETURN;
     END IF;
-    INSERT INTO taskyard.setting AS s (name, value)
-    VALUES ('upkeep_refused', extract(epoch FROM v_now)::bigint || ' ' || left(p_reason, 1000))
-    ON CONFLICT (name) DO UPDATE SET value = excluded.value
-    WHERE split_part(s.value, ' ', 1)::bigint < extract(epoch FROM v_now)::bigint - 10;
+    SELECT s.value INTO v_noted FROM taskyard.setting s WHERE s.name = 'upkeep_refused';
+    IF NOT FOUND THEN
+        INSERT INTO taskyard.setting (name, value) VALUES ('upkeep_refused', v_value) ON CONFLICT DO NOTHING;
+    ELSIF split_part(v_noted, ' ', 1)::bigint < extract(epoch FROM v_now)::bigint - 10 THEN
+        PERFORM FROM taskyard.setting s WHERE s.name = 'upkeep_refused' FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+            UPDATE taskyard.setting s SET value = v_value WHERE s.name = 'upkeep_refused';
+        END IF;
+    END IF;
 EXCEPTION WHEN lock_not_available THEN
     NULL;
 END
