@@ -27,7 +27,7 @@ def find_class(name: str) -> type | None:
 
 
 def _find(name: str) -> Any:
-    """What has this name at the top of a module or in a class there; None if there is nothing."""
+    """Returns the object with this name, at the top of a module or in a class there, or None."""
     module, _, qualname = name.partition(":")
     top: Any = getattr(sys.modules.get(module), "__dict__", {})
     # The name of a parametrised model may have dots within its brackets.
@@ -193,7 +193,7 @@ def _restored_type(name: Any) -> Any:
 
 
 def _of_typing(name: str) -> Any:
-    """What ``typing`` defines by this name."""
+    """Returns the object of this name in ``typing``. Raises ``NotRestorable``."""
     found = vars(typing).get(name)
     if getattr(found, "__module__", None) != "typing":
         raise NotRestorable(f"`typing.{name}` does not exist")

@@ -149,7 +149,7 @@ async fn locked_tasks_whose_time_is_over_keep_upkeep_from_nothing() {
     let (store, url) = yard::fresh_with_address().await;
     let ids = added(&store, (0..1_200).map(|_| expiring(SOON)).collect()).await;
     let by_row = locked(&url, "SELECT FROM taskyard.task FOR UPDATE").await;
-    // It is soon over, though nothing can be done.
+    // Steps that can change nothing end in bounded time.
     for _ in 0..3 {
         store.promote().await.unwrap();
     }

@@ -155,7 +155,7 @@ async fn children_that_may_not_change_stop_no_siblings() {
         refuse(&url, deferred, &format!("new.id IN ('{}', '{}', '{}', '{}')", bad[0], bad[1], bad[2], bad[3]));
         let (host, _) = holder(&store, 3).await;
         store.cancel(&[parents[1]]).await.unwrap();
-        // What an end tells by itself is refused with the end; the rest is here.
+        // The cascades that are left to the step of upkeep.
         shared().psql_in(
             &url,
             &format!(

@@ -64,7 +64,7 @@ async fn what_cannot_be_stored_is_left_alone_with_its_reason() {
     eventually("the other goes on", || async { world.started("other").await >= 2 }).await;
 }
 
-/// Whoever adds a schedule plans it, and so meets the refusal of a run that is due already.
+/// Adding a schedule plans it, which enqueues a run that is already due.
 #[tokio::test]
 async fn one_whose_first_run_is_refused_is_added() {
     let world = World::new().await;

@@ -22,8 +22,8 @@ BEGIN
     END IF;
     UPDATE taskyard.task t SET state = 1 WHERE t.id = ANY(v_free) AND t.state = 0;
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    IF v_count < cardinality(v_free) AND EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(v_free) AND t.state = 0) THEN
-        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips its start';
+    IF v_count < cardinality(v_free) THEN
+        PERFORM taskyard.task_refuse_left(v_free, 0::smallint, 'a trigger skips its start');
     END IF;
     PERFORM taskyard.ready_insert(v_free);
     RETURN cardinality(v_free);

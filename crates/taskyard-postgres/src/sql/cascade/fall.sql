@@ -18,8 +18,8 @@ BEGIN
         error_traceback = NULL
     WHERE t.id = ANY(v_fallen);
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    IF v_count < cardinality(v_fallen) AND EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(v_fallen) AND t.state = 0) THEN
-        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips its end';
+    IF v_count < cardinality(v_fallen) THEN
+        PERFORM taskyard.task_refuse_left(v_fallen, 0::smallint, 'a trigger skips its end');
     END IF;
     PERFORM taskyard.task_ended(v_fallen, p_now);
     RETURN v_fallen;

@@ -40,8 +40,8 @@ BEGIN
         error_message = 'the task expired before it started', error_traceback = NULL
     WHERE t.id = ANY(v_ids);
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    IF v_count < cardinality(v_ids) AND EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(v_ids) AND t.state < 2) THEN
-        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips its end';
+    IF v_count < cardinality(v_ids) THEN
+        PERFORM taskyard.task_refuse_left(v_ids, 1::smallint, 'a trigger skips its end');
     END IF;
     PERFORM taskyard.task_ended(v_ids, p_now);
     RETURN v_ids;

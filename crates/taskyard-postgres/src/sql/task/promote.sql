@@ -14,8 +14,8 @@ BEGIN
     END IF;
     UPDATE taskyard.task t SET state = 1 WHERE t.id = ANY(v_ids) AND t.state = 0;
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    IF v_count < cardinality(v_ids) AND EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(v_ids) AND t.state = 0) THEN
-        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips its start';
+    IF v_count < cardinality(v_ids) THEN
+        PERFORM taskyard.task_refuse_left(v_ids, 0::smallint, 'a trigger skips its start');
     END IF;
     PERFORM taskyard.ready_insert(v_ids);
     RETURN cardinality(v_ids);

@@ -21,6 +21,16 @@ BEGIN
 END
 $$;
 
+-- Refuses a change that a trigger of the application skipped: one of these tasks is in p_state or one before it, as before.
+CREATE OR REPLACE FUNCTION taskyard.task_refuse_left(p_ids uuid[], p_state smallint, p_message text) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM taskyard.task t WHERE t.id = ANY(p_ids) AND t.state <= p_state) THEN
+        RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = p_message;
+    END IF;
+END
+$$;
+
 -- Lets enqueued tasks that are in `ready` no more wait, as after a refusal. One of which the database accepts no change at all stays
 -- enqueued, in no range for that time.
 CREATE OR REPLACE FUNCTION taskyard.task_postpone(p_ids uuid[]) RETURNS void LANGUAGE plpgsql

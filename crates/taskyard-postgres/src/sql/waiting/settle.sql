@@ -25,7 +25,6 @@ DECLARE
     v_reason text;
     v_until timestamptz := clock_timestamp() + interval '300 ms';
     v_is_around boolean := false;
-    v_is_skipped boolean;
     v_locked uuid[];
     v_refused uuid[] := '{}';
 BEGIN
@@ -89,7 +88,6 @@ BEGIN
             SELECT e.parent_id INTO v_unknown FROM taskyard.edge e
             WHERE e.child_id = v_id AND NOT EXISTS (SELECT FROM taskyard.task p WHERE p.id = e.parent_id)
             ORDER BY e.place LIMIT 1;
-            v_is_skipped := false;
             v_state := NULL;
             v_root := NULL;
             v_error := NULL;
@@ -125,7 +123,9 @@ BEGIN
                 DELETE FROM taskyard.waiting w WHERE w.task_id = v_id;
                 UPDATE taskyard.task t SET state = v_state, fallen_from = v_root, finished_at = v_now, error_type = v_error,
                     error_message = v_message WHERE t.id = v_id;
-                v_is_skipped := NOT FOUND;
+                IF NOT FOUND THEN
+                    PERFORM taskyard.task_refuse_left(ARRAY[v_id], 0::smallint, 'a trigger skips its end');
+                END IF;
                 PERFORM taskyard.task_ended(ARRAY[v_id], v_now);
                 PERFORM taskyard.cascade_begin(ARRAY[v_id], ARRAY[(v_state - 4)::smallint], 1000, v_now);
                 ended := ended + 1;
@@ -137,13 +137,12 @@ BEGIN
                 ELSE
                     DELETE FROM taskyard.waiting w WHERE w.task_id = v_id;
                     UPDATE taskyard.task t SET state = 1 WHERE t.id = v_id;
-                    v_is_skipped := NOT FOUND;
+                    IF NOT FOUND THEN
+                        PERFORM taskyard.task_refuse_left(ARRAY[v_id], 0::smallint, 'a trigger skips its start');
+                    END IF;
                     PERFORM taskyard.ready_insert(ARRAY[v_id]);
                     woken := woken + 1;
                 END IF;
-            END IF;
-            IF v_is_skipped THEN
-                RAISE EXCEPTION USING ERRCODE = 'triggered_action_exception', MESSAGE = 'a trigger skips it';
             END IF;
             tasks := tasks + 1;
         EXCEPTION
