@@ -430,3 +430,48 @@ async fn a_claim_of_a_forgotten_end_is_not_closed() {
     assert!(store.claims_held(host.id, &[], None).await.unwrap().claims.is_empty());
     store.close().await;
 }
+
+/// A child that became runnable while the claim waited for a lock starts after its parent's end, by the stored times.
+#[tokio::test]
+async fn no_attempt_starts_before_the_end_of_a_parent() {
+    let (store, url) = yard::fresh_with_address().await;
+    let host = server();
+    store.server_enter(&host).await.unwrap();
+    let mut other = client(&url).await;
+    let watcher = client(&url).await;
+    let waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    // In a queue that is limited, too: such claims choose in another way.
+    for queue in ["default", "limited"] {
+        if queue == "limited" {
+            store.set_concurrency(queue, Some(10)).await.unwrap();
+        }
+        // On a machine that is slow, the claim gives up its wait for the lock after a second: once more, then.
+        loop {
+            let parent = in_queue(queue);
+            let child = NewTask { parents: vec![parent.id], ..in_queue(queue) };
+            store.add(&[parent.clone(), child.clone()]).await.unwrap();
+            let first = request(host.id, 100);
+            let claimed = store.claim(&first).await.unwrap().tasks;
+            let parent = claimed.into_iter().find(|task| task.id == parent.id).unwrap();
+            let lock = other.transaction().await.unwrap();
+            lock.execute("SELECT FROM taskyard.server WHERE id = $1 FOR UPDATE", &[&host.id.0]).await.unwrap();
+            let claim = tokio::spawn({
+                let store = store.clone();
+                async move { store.claim(&request(host.id, 1)).await }
+            });
+            while watcher.query(waiting, &[]).await.unwrap().is_empty() && !claim.is_finished() {
+                tokio::task::yield_now().await;
+            }
+            let outcome = Outcome::Done { result: b"1".to_vec() };
+            let end = Finish { id: parent.id, token: parent.token, outcome, context: None, logs: Vec::new() };
+            store.finish(&[end], &[first.claim]).await.unwrap();
+            lock.commit().await.unwrap();
+            if claim.await.unwrap().is_ok_and(|reply| reply.tasks.iter().any(|task| task.id == child.id)) {
+                let records = store.get(&[parent.id, child.id]).await.unwrap();
+                let [Some(parent), Some(child)] = records.as_slice() else { panic!("{records:?}") };
+                assert!(child.started_at.unwrap() >= parent.finished_at.unwrap(), "{queue}: {child:?} {parent:?}");
+                break;
+            }
+        }
+    }
+}

@@ -34,6 +34,8 @@ BEGIN
         ended := 0;
         RETURN;
     END IF;
+    -- Behind what was read: a child never ends before the parent that it follows.
+    v_now := taskyard.now();
     BEGIN
         -- Unless a step before met a child that is locked, or whose change is refused.
         IF array_remove(v_not_before, NULL) = '{}' THEN

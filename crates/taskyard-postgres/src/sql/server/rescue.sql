@@ -62,7 +62,7 @@ LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
 SET jit = off SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s' SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v_now timestamptz := taskyard.now();
+    v_now timestamptz;
     v_server taskyard.server;
     v_ids uuid[];
     v_final uuid[];
@@ -75,6 +75,8 @@ BEGIN
     woken := 0;
     ended := 0;
     SELECT s.* INTO v_server FROM taskyard.server s WHERE s.id = p_id FOR UPDATE;
+    -- Behind the lock: a claim that held it has attempts that started just now.
+    v_now := taskyard.now();
     IF NOT FOUND OR (v_server.dead_at IS NULL
             AND (v_server.beat <> p_beat OR NOT (v_server.lease_until <= v_now OR p_overdue))) THEN
         RETURN;

@@ -65,7 +65,8 @@ BEGIN
     -- Without groups, null: no reason.
     IF p_alone OR v_has_lanes OR v_groups <> '{}' OR current_setting('taskyard.around_locks', true) IN ('on', 'met') THEN
         v_chosen := taskyard.ready_choose_of(p_runtime, p_queues, p_limit, p_alone, p_rank, p_order, coalesce(v_groups, '{}'));
-        -- It may have waited for a queue's lock: a start is never recorded before the time at which the queue's rate allowed it.
+        -- It may have waited for a queue's lock: a start is never recorded before the time at which the queue's rate allowed it,
+        -- nor before the end of a parent.
         v_now := taskyard.now();
         v_limited := array(SELECT q.name FROM taskyard.queue q
             WHERE q.running_max IS NOT NULL OR q.rate_count IS NOT NULL);
@@ -119,7 +120,11 @@ BEGIN
             INSERT INTO taskyard.claim (id, server_id, size, task_ids)
             SELECT p_claim, p_server, cardinality(a.ids), a.ids FROM a WHERE a.ids IS NOT NULL
         )
-        SELECT a.ids INTO v_ids FROM a;
+        -- The time is read here, as taskyard.now() does, since it must not be before anything that this snapshot sees: an attempt
+        -- never starts before the end of a parent.
+        SELECT a.ids, coalesce((SELECT coalesce(c.frozen_at, clock_timestamp() + c.offset_us * interval '1 microsecond')
+            FROM taskyard.clock c), clock_timestamp())
+        INTO v_ids, v_now FROM a;
         RETURN QUERY WITH u AS (
             UPDATE taskyard.task t SET state = 2, attempt = t.attempt + 1, token = coalesce(o.token, gen_random_uuid()),
                 server_id = p_server, started_at = v_now

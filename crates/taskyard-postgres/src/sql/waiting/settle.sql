@@ -64,6 +64,8 @@ BEGIN
         more := false;
         RETURN;
     END IF;
+    -- Behind the parents' locks: a child never ends before the parent that it follows.
+    v_now := taskyard.now();
     IF cardinality(v_ids) > 200 THEN
         v_ids := v_ids[1:200];
         more := true;
