@@ -1,6 +1,7 @@
 //! From arguments to a command, and from its end to an exit code.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use crate::python::Python;
 use crate::session::Session;
 use crate::settings::{self, Flags};
 use crate::{bench, commands, demo, escape, logging};
+
+/// Threads of the runtime beyond those that bodies are meant to keep busy.
+const SPARE_THREADS: usize = 8;
 
 /// Background tasks in the database that the application already has
 #[derive(Debug, Parser)]
@@ -213,7 +217,10 @@ impl Commands {
     ) -> Result<u8, Failure> {
         let session =
             Session::new(out, settings::find(flags)?, flags.clone(), Arc::clone(&self.configure), self.python.clone());
+        // Bodies of the application run on it. One that blocks holds up a thread, and `abandoned_max` of them may never come back.
+        let workers = session.settings().max_workers;
         let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(workers.max(std::thread::available_parallelism().map_or(1, NonZero::get)) + SPARE_THREADS)
             .enable_all()
             .build()
             .map_err(|error| Failure::work(format!("cannot start threads: {error}")))?;

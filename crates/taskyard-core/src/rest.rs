@@ -1,32 +1,26 @@
 //! A body that waits for another task gives its place to others meanwhile, so that tasks which wait for tasks never take
 //! all places there are.
 //!
-//! The executor says what the calling thread's place is; whoever waits for a task's end rests it.
+//! The executor installs how the place of the body that runs on the calling thread is given away; every wait for a task's
+//! end asks for it.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::OnceLock;
 
-/// Gone, the place is taken again.
-pub type Resting = Box<dyn Any + Send>;
+/// Dropping this takes the place again.
+pub type SlotRelease = Box<dyn Any + Send>;
 
-/// The places of the thread that runs bodies.
-pub trait Seat {
-    /// Gives away the place of the body that runs on this thread now, if one does.
-    fn rest(&self) -> Option<Resting>;
-}
+/// Gives away the place of the body that runs on the calling thread; `None` if none runs there.
+pub type ReleaseSlot = fn() -> Option<SlotRelease>;
 
-thread_local! {
-    static SEAT: RefCell<Option<Arc<dyn Seat>>> = const { RefCell::new(None) };
-}
+static RELEASE_SLOT: OnceLock<ReleaseSlot> = OnceLock::new();
 
-/// Says what the places of this thread are, for as long as it lives.
-pub fn sit(seat: Arc<dyn Seat>) {
-    SEAT.with(|current| *current.borrow_mut() = Some(seat));
+/// Installs the executor's function, for the life of the process. The first one stays.
+pub fn install(release: ReleaseSlot) {
+    let _ = RELEASE_SLOT.set(release);
 }
 
 /// Gives away the place of the body that runs on this thread, if one does, until the answer is dropped.
-pub(crate) fn rest() -> Option<Resting> {
-    let seat = SEAT.try_with(|seat| seat.try_borrow().ok().and_then(|seat| seat.clone())).ok().flatten();
-    seat.and_then(|seat| seat.rest())
+pub(crate) fn release_slot() -> Option<SlotRelease> {
+    RELEASE_SLOT.get().and_then(|release| release())
 }

@@ -16,12 +16,18 @@ use proc_macro::TokenStream;
 /// to every server of a program that contains it, by its path (`crate::module::function`).
 ///
 /// Parameters of type `TaskContext` and `State<T>` are supplied by the server and are not part of the call; all others
-/// are serialised. The body may be `async` (runs on a lane with others) or not (runs on a thread of its own), and
-/// returns a value or a `Result` whose error converts into `TaskError`. The type decides, not its name: a `Result` under
-/// an alias may fail, and a type of yours called `SearchResult` is a value.
+/// are serialised. The body returns a value or a `Result` whose error converts into `TaskError`. The type decides, not its
+/// name: a `Result` under an alias may fail, and a type of yours called `SearchResult` is a value.
+///
+/// Where the body runs:
+/// - an `async` one on the runtime that called `serve`, if that has several threads (`#[tokio::main]` makes one), beside all that
+///   runs there: a pool of connections, or what it spawns, is the application's. It must be `Send`, and must not block its thread;
+/// - an `async` one declared `#[task(local)]`, and every one where the runtime has one thread only, on a worker thread with a
+///   runtime of its own, which ends when it is idle, and with it what was opened or spawned there;
+/// - one that is not `async`, or is declared `#[task(blocking)]`, on a thread of its own.
 ///
 /// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `timeout = "30s"` (`ms`, `s`, `m`, `h`; `"0s"` = no
-/// limit), `kind = "stable::name"` (instead of the path), `at_most_once`, `auto_remove`, `set = PATH`.
+/// limit), `kind = "stable::name"` (instead of the path), `local`, `blocking`, `at_most_once`, `auto_remove`, `set = PATH`.
 ///
 /// `set = PATH` keeps the function out of the tasks that every server of the program knows. It is added to the set that
 /// `taskyard::task_set!` declares at that path, and known only to servers of a queue that was given the set by

@@ -37,12 +37,11 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
         static __TASK: __private::TaskDef = __private::TaskDef {
             kind: || KIND,
             names: NAMES,
-            run: |__context| __private::Body::Async(::std::boxed::Box::pin(async move {
+            run: __private::Run::Async(|__context| __private::must_be_send_or_declared_local(async move {
                 let (#(#names,)*): (#(#types,)*) = __private::decode(&__context, NAMES)?;
                 __private::Returned((#body).await).finish(&__context)
             })),
             location: ::core::concat!(::core::file!(), ":", ::core::line!()),
-            blocking: false,
         };
 
         // Never called: it only tells the compiler the type of the result.

@@ -1,6 +1,6 @@
 //! The options of `#[task(..)]`, as builder calls on the `Call`.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
@@ -13,6 +13,10 @@ pub(crate) struct Options {
     pub(crate) builder: TokenStream,
     /// A kind other than the path.
     pub(crate) kind: Option<LitStr>,
+    /// Whether the body stays on the thread that made it, and where the option stands.
+    pub(crate) local: Option<Span>,
+    /// Whether the body has a thread of its own.
+    pub(crate) blocking: bool,
     /// The slice that the function is added to; the program's if there is none.
     pub(crate) set: Option<Path>,
 }
@@ -65,6 +69,14 @@ impl Parse for Options {
                 }
                 ("at_most_once", Value::Flag) => quote!(.at_most_once()),
                 ("auto_remove", Value::Flag) => quote!(.auto_remove()),
+                ("local", Value::Flag) => {
+                    options.local = Some(name.span());
+                    TokenStream::new()
+                }
+                ("blocking", Value::Flag) => {
+                    options.blocking = true;
+                    TokenStream::new()
+                }
                 ("kind", Value::Text(kind)) => {
                     options.kind = Some(kind);
                     TokenStream::new()
@@ -77,7 +89,7 @@ impl Parse for Options {
                     return Err(syn::Error::new(
                         name.span(),
                         "expected queue = \"..\", name = \"..\", tag = \"..\", priority = 0, max_retries = 3, \
-                         timeout = \"300s\", kind = \"..\", set = PATH, at_most_once or auto_remove",
+                         timeout = \"300s\", kind = \"..\", set = PATH, local, blocking, at_most_once or auto_remove",
                     ));
                 }
             };

@@ -41,6 +41,9 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         .drain(..)
         .partition(|attribute| attribute.path().is_ident("doc") || attribute.path().is_ident("deprecated"));
     let is_async = signature.asyncness.is_some();
+    if let Some(local) = options.local.filter(|_| !is_async || options.blocking) {
+        return Err(syn::Error::new(local, "a blocking task has a thread of its own anyhow: leave `local` out"));
+    }
     function.attrs = kept;
     function.vis = syn::Visibility::Inherited;
     function.sig.ident = format_ident!("__body");
@@ -60,16 +63,20 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         let (#(#argument_names,)*): (#(#argument_types,)*) = __private::decode(&__context, NAMES)?;
         #(let #supplied_names = <#supplied_types as __private::Supplied>::supply(&__context)?;)*
     };
-    let run = if is_async {
-        quote!(__private::Body::Async(::std::boxed::Box::pin(async move {
-            #decode
-            __private::Returned::<#returned>(__body(#(#all_names),*).await).finish(&__context)
-        })))
+    let finish = quote!(__private::Returned::<#returned>);
+    let call = quote!(__body(#(#all_names),*));
+    let (run, body_type, body) = if !is_async {
+        (quote!(Blocking), quote!(BodyResult), quote!({ #decode #finish(#call).finish(&__context) }))
     } else {
-        quote!(__private::Body::Blocking(::std::boxed::Box::new(move || {
-            #decode
-            __private::Returned::<#returned>(__body(#(#all_names),*)).finish(&__context)
-        })))
+        let body = quote!(async move { #decode #finish(#call.await).finish(&__context) });
+        if options.blocking {
+            let body = quote!({ let __task = __context.clone(); __private::block_on(&__task, #body) });
+            (quote!(Blocking), quote!(BodyResult), body)
+        } else if options.local.is_some() {
+            (quote!(Local), quote!(LocalBody), quote!(::std::boxed::Box::pin(#body)))
+        } else {
+            (quote!(Async), quote!(AsyncBody), quote!(__private::must_be_send_or_declared_local(#body)))
+        }
     };
     let kind = match &options.kind {
         Some(kind) => quote!(#kind),
@@ -83,8 +90,6 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         None => quote!(__private::TASKS),
     };
     let builder = &options.builder;
-    let blocking = !is_async;
-
     Ok(quote! {
         #(#shown)*
         #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
@@ -100,8 +105,8 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
                 #kind
             }
 
-            fn __run(__context: __private::TaskContext) -> __private::Body {
-                #run
+            fn __run(__context: __private::TaskContext) -> __private::#body_type {
+                #body
             }
 
             #[__private::linkme::distributed_slice(#set)]
@@ -109,9 +114,8 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
             static __TASK: __private::TaskDef = __private::TaskDef {
                 kind: __kind,
                 names: NAMES,
-                run: __run,
+                run: __private::Run::#run(__run),
                 location: ::core::concat!(::core::file!(), ":", ::core::line!()),
-                blocking: #blocking,
             };
 
             ::taskyard::Call::new(__kind(), &(#(#argument_names,)*)).declared().parameters(NAMES) #builder

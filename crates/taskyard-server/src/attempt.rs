@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
+use taskyard_core::rest::SlotRelease;
 use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
 use taskyard_core::{ClaimId, TaskId};
 use tokio::sync::{Notify, oneshot};
@@ -31,6 +32,12 @@ pub(crate) enum Interrupt {
     Timeout = 3,
 }
 
+/// A place that running bodies take.
+pub(crate) trait ConcurrencySlot: Send + Sync {
+    /// Gives the place of this attempt's body to others until the answer is dropped.
+    fn release(&self, attempt: Arc<Attempt>) -> SlotRelease;
+}
+
 pub(crate) struct Attempt {
     pub claimed: Claimed,
     pub claim: ClaimId,
@@ -44,13 +51,35 @@ pub(crate) struct Attempt {
     /// Whether `live` was ever used: an attempt that neither logs nor sets context takes no lock at its end.
     touched: AtomicBool,
     live: Mutex<Live>,
+    /// The place that its body takes, if it takes one of this process.
+    slot: Option<Arc<dyn ConcurrencySlot>>,
     /// How many tasks its body waits for.
     rests: AtomicUsize,
 }
 
 impl Attempt {
     pub fn new(claimed: Claimed, claim: ClaimId, engine: Arc<Engine>) -> Arc<Self> {
+        Self::made(None, claimed, claim, engine)
+    }
+
+    /// An attempt whose body takes a place of this process.
+    pub fn with_slot(
+        slot: Arc<dyn ConcurrencySlot>,
+        claimed: Claimed,
+        claim: ClaimId,
+        engine: Arc<Engine>,
+    ) -> Arc<Self> {
+        Self::made(Some(slot), claimed, claim, engine)
+    }
+
+    fn made(
+        slot: Option<Arc<dyn ConcurrencySlot>>,
+        claimed: Claimed,
+        claim: ClaimId,
+        engine: Arc<Engine>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            slot,
             claimed,
             claim,
             engine,
@@ -75,6 +104,11 @@ impl Attempt {
             let _ = self.interrupted_at.set(Instant::now());
             self.bell.notify_waiters();
         }
+    }
+
+    /// Wakes the tasks that wait for its interruption, so that one that is not needed any more ends.
+    pub fn wake(&self) {
+        self.bell.notify_waiters();
     }
 
     /// Why it is to end, if it is.
@@ -102,6 +136,12 @@ impl Attempt {
             }
             notified.await;
         }
+    }
+
+    /// Gives the place of its body to others, if it takes one.
+    pub fn release_slot(self: Arc<Self>) -> Option<SlotRelease> {
+        let slot = self.slot.clone()?;
+        Some(slot.release(self))
     }
 
     /// Its body begins to wait for another task; whether it waited for none before.

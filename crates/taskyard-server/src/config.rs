@@ -17,11 +17,11 @@ use crate::children::ChildCommand;
 pub struct ServerConfig {
     /// A label for people; two servers may share it.
     pub name: String,
-    /// The most lanes for async tasks, and the most blocking bodies at once (default: the number of CPUs).
+    /// The most workers for async tasks, and the most blocking bodies at once (default: the number of CPUs).
     pub workers: usize,
-    /// Lanes that stay even when idle (default 0).
+    /// Workers that stay even when idle (default 0).
     pub workers_min: usize,
-    /// Async tasks that one lane runs at once (default 10).
+    /// Async tasks that one worker runs at once (default 10).
     pub concurrency: usize,
     /// Serve these queues only; all if `None`.
     pub queues: Option<Vec<String>>,
@@ -45,9 +45,10 @@ pub struct ServerConfig {
     pub cancel_grace: Duration,
     /// How long a body may overstay its timeout before its thread is given up (default 2 s).
     pub timeout_grace: Duration,
-    /// How long an idle lane stays (default 60 s).
+    /// How long an idle worker stays (default 60 s).
     pub worker_idle_timeout: Duration,
-    /// At this many threads given up, the server drains and exits (default 8).
+    /// At this many threads given up, the server drains and exits (default 8); in any case when all threads of the runtime
+    /// that started it are given up.
     pub abandoned_max: usize,
     /// How long finished tasks are kept.
     pub retention: Retention,

@@ -5,12 +5,17 @@
 //! time; nothing here waits for the database.
 
 mod blocking;
-mod lane;
+mod crew;
+mod line;
+mod local;
 mod pending;
+mod poll_watch;
 mod pool;
 pub(crate) mod room;
 mod running;
+mod shared;
 mod watchdog;
+mod worker;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +27,7 @@ use taskyard_core::{ClaimId, TaskRecord};
 use tokio::sync::Notify;
 
 pub(crate) use pool::Pool;
+pub(crate) use shared::has_timer;
 
 use crate::TaskDef;
 use crate::attempt::Interrupt;
@@ -103,6 +109,17 @@ pub(crate) trait Executor: Send + Sync {
 
     /// Looks for bodies that do not yield; to be called several times a second.
     fn watch(&self, now: Instant);
+
+    /// How many threads were given up, if that is too many to go on.
+    fn worn_out(&self, abandoned_max: usize) -> Option<usize> {
+        let abandoned = self.figures().abandoned;
+        (abandoned_max > 0 && abandoned >= abandoned_max).then_some(abandoned)
+    }
+
+    /// Whether the runtime that its bodies run on was shut down.
+    fn has_lost_its_runtime(&self) -> bool {
+        false
+    }
 
     /// What it does now.
     fn figures(&self) -> Figures;

@@ -1,5 +1,5 @@
 //! Running a body in the calling process: without a database, for a test of one function; or against a database until
-//! it has nothing runnable left, for a test of an application. Neither is a server: no lanes, no rescue.
+//! it has nothing runnable left, for a test of an application. Neither is a server: no workers, no rescue.
 
 mod drain;
 mod drive;
@@ -26,7 +26,7 @@ pub async fn run_inline(registry: &Arc<Registry>, task: &NewTask) -> BodyResult 
     };
     let engine = Engine::new(registry.clone(), Settings::new(ServerConfig::default()), None, None);
     let attempt = Attempt::new(claimed(task), ClaimId::generate(), engine);
-    match drive::drive(&attempt, def, None).await {
+    match drive::drive(&attempt, def.run, None).await {
         End::Returned(result) => result,
         End::Panicked(failure) => {
             let error = TaskError::new(failure.error_type, failure.message);

@@ -1,7 +1,7 @@
 //! The process that runs tasks: claim, execute, complete, heartbeat, rescue, timers, pruning, stopping.
 //!
 //! It is generic over [`taskyard_core::Store`]; there is no SQL and no argument parsing here. Rust tasks run in this
-//! process: async bodies on lanes, blocking ones on threads of their own. Others run in child processes ([`children`]).
+//! process: async bodies on the caller's runtime, blocking ones on threads of their own. Others run in child processes ([`children`]).
 //!
 //! # What must hold
 //! - Every end of an attempt goes through the store's fenced writes; what this process believes never decides.
@@ -43,6 +43,6 @@ pub use log_layer::TaskLogLayer;
 pub use progress::{Amount, ProgressTracker};
 pub use registry::{Registry, kind_of_reason, parked_reason};
 pub use server::{ExitReason, Server, ServerExit, ServerHandle, ServerStatus};
-pub use task_context::{Cursor, Ranges, TaskContext};
-pub use task_def::{AsyncBody, BlockingBody, Body, BodyResult, TaskDef};
+pub use task_context::{Cursor, Ranges, TaskContext, block_on};
+pub use task_def::{AsyncBody, BodyResult, LocalBody, Run, TaskDef};
 pub use task_error::TaskError;

@@ -157,15 +157,14 @@ pub fn kind_of_reason(reason: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Body;
+    use crate::Run;
 
     const fn def(location: &'static str) -> TaskDef {
         TaskDef {
             kind: || "app::send",
             names: &[],
-            run: |_| Body::Async(Box::pin(async { Ok(b"null".to_vec()) })),
+            run: Run::Async(|_| Box::pin(async { Ok(b"null".to_vec()) })),
             location,
-            blocking: false,
         }
     }
     static FIRST: TaskDef = def("src/a.rs:1");

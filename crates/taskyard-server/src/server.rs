@@ -1,8 +1,9 @@
 //! The life of a server: enter, run, drain, leave.
 //!
 //! # Threads
-//! One for the loops (fetcher, completer, recorder, upkeep, watchdog), one for the heartbeat, and those of the
-//! executors. None of them is the caller's, so a web process may be busy without harm.
+//! One for the loops (fetcher, completer, recorder, upkeep, watchdog), and one for the heartbeat. Neither is the caller's, so a
+//! web process may be busy without harm. Async bodies run on the runtime that called [`Server::start`], if it has several
+//! threads; those that cannot move between threads, and blocking ones, on threads of the executor.
 //!
 //! # Stopping
 //! [`ServerHandle::stop`] ends claiming at once, gives back what has not started, lets what runs go on for the grace
@@ -32,10 +33,10 @@ pub use status::ServerStatus;
 use crate::backoff::Backoff;
 use crate::children::Children;
 use crate::engine::Engine;
-use crate::executor::{Executor, Pool};
+use crate::executor::{Executor, Pool, has_timer};
 use crate::fetcher::{self, Fetcher};
 use crate::state::{Phase, State};
-use crate::{Registry, ServerConfig, Settings, completer, heartbeat, panics, recorder, upkeep};
+use crate::{Registry, ServerConfig, Settings, completer, heartbeat, panics, recorder, task_context, upkeep};
 
 /// How often bodies are looked at from outside.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -49,10 +50,11 @@ const ENTER_MAX: Duration = Duration::from_secs(10);
 pub struct Server;
 
 impl Server {
-    /// Enters the database and starts running tasks.
+    /// Enters the database and starts running tasks: async bodies on the calling runtime, if that has several threads, else
+    /// on threads of their own. When that runtime is shut down, the server stops.
     ///
     /// # Errors
-    /// Of the registry ([`Registry::check`]), of the configuration ([`ServerConfig::check`]), of the database if it cannot be entered within ten seconds, or of the
+    /// [`Error::InvalidArgument`] if the calling runtime has no timer ([`tokio::runtime::Builder::enable_time`]). Of the registry ([`Registry::check`]), of the configuration ([`ServerConfig::check`]), of the database if it cannot be entered within ten seconds, or of the
     /// system if no thread can be started.
     pub async fn start(
         store: Arc<dyn Store>,
@@ -64,6 +66,12 @@ impl Server {
         registry.check()?;
         config.check()?;
         panics::watch_places();
+        task_context::install_slots();
+        let caller = tokio::runtime::Handle::current();
+        if !has_timer(&caller) {
+            let why = "the runtime that starts it has no timer: build it with `enable_all()`".into();
+            return Err(Error::InvalidArgument { what: "server", why });
+        }
         let runtime = OwnRuntime::new()?;
         let id = ServerId::generate();
         let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client));
@@ -71,7 +79,7 @@ impl Server {
         enter(store.as_ref(), id, &engine.settings.get(), &serves).await?;
         let mut executors: Vec<Box<dyn Executor>> = Vec::new();
         if engine.settings.get().lanes {
-            executors.push(Box::new(Pool::new(engine.clone(), runtime.get().handle().clone())));
+            executors.push(Box::new(Pool::new(engine.clone(), &caller, runtime.get().handle())));
         }
         if let Some(command) = engine.settings.get().children.clone() {
             executors.push(Box::new(Children::new(engine.clone(), command, runtime.get().handle().clone())));
@@ -209,10 +217,16 @@ async fn watch_bodies(state: Arc<State>) {
             executor.watch(now);
         }
         fetcher::give_back_late(&state);
-        let (abandoned, max) = (state.figures().abandoned, state.config().abandoned_max);
-        if max > 0 && abandoned >= max && state.phase() == Phase::Running {
+        if state.phase() != Phase::Running {
+            continue;
+        }
+        let max = state.config().abandoned_max;
+        if let Some(abandoned) = state.executors.iter().find_map(|executor| executor.worn_out(max)) {
             tracing::error!(abandoned, "too many threads had to be given up: the server drains and exits");
             state.worn_out.store(true, std::sync::atomic::Ordering::Release);
+            state.advance(Phase::Draining);
+        } else if state.executors.iter().any(|executor| executor.has_lost_its_runtime()) {
+            tracing::warn!("the runtime that started the server was shut down: the server stops");
             state.advance(Phase::Draining);
         }
     }

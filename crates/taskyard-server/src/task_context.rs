@@ -15,11 +15,11 @@ use std::sync::Arc;
 use taskyard_core::store::ParentResult;
 use taskyard_core::{Client, Result, TaskId, Token};
 
-pub(crate) use current::enter;
+pub(crate) use current::{enter, install_slots};
 pub use cursor::{Cursor, Ranges};
 
-use crate::TaskError;
 use crate::attempt::Attempt;
+use crate::{BodyResult, TaskError};
 
 /// The handle of one running attempt.
 #[derive(Clone)]
@@ -155,6 +155,23 @@ impl TaskContext {
         let _entered = enter(self);
         f()
     }
+}
+
+/// Runs an async body on this thread, which is its own, until it ends or is asked to end: it is dropped then.
+///
+/// # Errors
+/// What the body returned; that it was asked to end.
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub fn block_on(context: &TaskContext, body: impl Future<Output = BodyResult>) -> BodyResult {
+    tokio::runtime::Handle::current().block_on(async {
+        tokio::select! {
+            biased;
+            () = context.cancelled() => Err(TaskError::cancelled()),
+            result = body => result,
+        }
+    })
 }
 
 impl fmt::Debug for TaskContext {

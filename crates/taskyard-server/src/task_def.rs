@@ -11,25 +11,29 @@ use crate::{TaskContext, TaskError};
 /// A result's JSON bytes, or how the attempt went wrong.
 pub type BodyResult = Result<Vec<u8>, TaskError>;
 
-/// An async body. It is made and polled on its lane only, so it need not be `Send`.
-pub type AsyncBody = Pin<Box<dyn Future<Output = BodyResult>>>;
+/// An async body that may move between threads.
+pub type AsyncBody = Pin<Box<dyn Future<Output = BodyResult> + Send>>;
 
-/// A blocking body, run on a thread of its own.
-pub type BlockingBody = Box<dyn FnOnce() -> BodyResult + Send>;
+/// An async body that stays on the thread that made it.
+pub type LocalBody = Pin<Box<dyn Future<Output = BodyResult>>>;
 
-/// One run of a task's function, ready to go.
-pub enum Body {
-    /// Polled on a lane beside others; dropped when it is cancelled.
-    Async(AsyncBody),
+/// How a function's body is run. Each decodes the payload itself. It may panic; that fails the attempt.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// Polled on the runtime that called `serve`, beside whatever else runs there; dropped when it is cancelled.
+    Async(fn(TaskContext) -> AsyncBody),
+    /// Polled on a worker thread with a runtime of its own, beside others; dropped when it is cancelled.
+    Local(fn(TaskContext) -> LocalBody),
     /// Called on a thread of its own; it sees a cancel only by asking.
-    Blocking(BlockingBody),
+    Blocking(fn(TaskContext) -> BodyResult),
 }
 
-impl fmt::Debug for Body {
+impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Async(_) => "Body::Async",
-            Self::Blocking(_) => "Body::Blocking",
+            Self::Async(_) => "Run::Async",
+            Self::Local(_) => "Run::Local",
+            Self::Blocking(_) => "Run::Blocking",
         })
     }
 }
@@ -41,12 +45,10 @@ pub struct TaskDef {
     pub kind: fn() -> &'static str,
     /// The parameters' names, in order.
     pub names: &'static [&'static str],
-    /// Decodes the payload and makes the body. It may panic; that fails the attempt.
-    pub run: fn(TaskContext) -> Body,
+    /// How its body is made and run.
+    pub run: Run,
     /// `file:line` of the function, for messages.
     pub location: &'static str,
-    /// Whether `run` gives a [`Body::Blocking`], so that a lane need not be asked.
-    pub blocking: bool,
 }
 
 impl TaskDef {
@@ -62,7 +64,7 @@ impl fmt::Debug for TaskDef {
         f.debug_struct("TaskDef")
             .field("kind", &self.kind())
             .field("location", &self.location)
-            .field("blocking", &self.blocking)
+            .field("run", &self.run)
             .finish_non_exhaustive()
     }
 }

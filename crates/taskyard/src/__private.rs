@@ -6,7 +6,7 @@ pub use linkme;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use taskyard_core::client::Call;
-pub use taskyard_server::{Body, BodyResult, Registry, TaskContext, TaskDef, TaskError};
+pub use taskyard_server::{AsyncBody, BodyResult, LocalBody, Registry, Run, TaskContext, TaskDef, TaskError, block_on};
 
 /// Every task function of the program that belongs to no set, across crates.
 #[linkme::distributed_slice]
@@ -31,6 +31,15 @@ impl Supplied for TaskContext {
     fn supply(context: &TaskContext) -> Result<Self, TaskError> {
         Ok(context.clone())
     }
+}
+
+/// Makes an async body that may move between threads. Its name is what the compiler shows where a body cannot: hold no `Rc`, lock
+/// guard or the like across an `.await`, or declare the task `#[task(local)]`.
+pub fn must_be_send_or_declared_local<B>(body: B) -> AsyncBody
+where
+    B: Future<Output = BodyResult> + Send + 'static,
+{
+    Box::pin(body)
 }
 
 /// The path of a function from a type inside it: unlike `module_path!`, it names enclosing functions too.

@@ -53,6 +53,56 @@ async fn renamed() -> &'static str {
     "renamed"
 }
 
+/// Cannot move between threads.
+#[task(local)]
+async fn stays(by: u32) -> u32 {
+    let count = std::rc::Rc::new(std::cell::Cell::new(by));
+    let counted = std::rc::Rc::clone(&count);
+    tokio::task::spawn_local(async move { counted.set(counted.get() + 1) }).await.unwrap();
+    count.get()
+}
+
+/// Async, and blocks its thread.
+#[task(blocking)]
+async fn blocks(by: u32) -> Result<String, std::io::Error> {
+    std::thread::sleep(Duration::from_millis(1));
+    tokio::time::sleep(Duration::from_millis(by.into())).await;
+    Ok(std::thread::current().name().unwrap_or_default().to_owned())
+}
+
+#[task]
+async fn where_it_runs() -> String {
+    tokio::task::yield_now().await;
+    std::thread::current().name().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn bodies_run_where_they_are_declared_to() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("the application's").build().unwrap();
+    let outcome = runtime.block_on(async {
+        tokio::spawn(async {
+            let yard = yard().await;
+            let _server = yard.queue.serve().await.unwrap();
+            let local = yard.queue.add(stays(4)).await.unwrap();
+            assert_eq!(local.wait().await.unwrap(), 5);
+            let shared = yard.queue.add(where_it_runs()).await.unwrap().wait().await.unwrap();
+            let blocking = yard.queue.add(blocks(1)).await.unwrap().wait().await.unwrap();
+            // One that waits is dropped where it waits.
+            let long =
+                yard.queue.add(blocks(u32::MAX).timeout(Duration::from_millis(50)).max_retries(0)).await.unwrap();
+            let error = long.wait().await.unwrap_err();
+            assert!(matches!(error, Error::TaskFailed { error_type, .. } if error_type == "TimeoutError"));
+            (yard, shared, blocking)
+        })
+        .await
+        .unwrap()
+    });
+    let (_yard, shared, blocking) = outcome;
+    assert_eq!(shared, "the application's");
+    assert!(blocking.starts_with("taskyard-blocking-"), "{blocking}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_keeps_its_options_and_gives_a_typed_result() {
     let yard = yard().await;

@@ -230,7 +230,7 @@ impl<T> TaskRef<T> {
     /// Why the task could not be added; [`Error::NotFound`] for an id that does not exist; [`Error::TaskRemoved`] for a
     /// task that is removed while this waits for it.
     pub async fn outcome(&self) -> Result<Final> {
-        let _resting = crate::rest::rest();
+        let _released = crate::rest::release_slot();
         let id = match &self.ticket {
             Some(_) => self.get_task_id().await?,
             None => self.present().await?,

@@ -106,7 +106,7 @@ impl Watch {
                 return Ok(None);
             }
             // In a task's body: its place is another's meanwhile.
-            let _resting = crate::rest::rest();
+            let _released = crate::rest::release_slot();
             if self.changes.changed().await.is_err() {
                 return Err(Error::ShutDown("this client"));
             }

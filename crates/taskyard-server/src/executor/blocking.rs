@@ -2,30 +2,23 @@
 //! a thread whose body overstays is given up by the watchdog and another takes its place.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use taskyard_core::rest::{self, Resting, Seat};
+use taskyard_core::rest::SlotRelease;
 use taskyard_core::{TaskId, Token};
 
 use super::Queued;
 use super::pool::Pool;
 use super::room::Pace;
-use super::running::{Place, Running};
-use crate::attempt::{Attempt, End, judge};
+use super::running::{RunSite, Running};
+use crate::attempt::{Attempt, ConcurrencySlot, End, judge};
 use crate::engine::lock;
-use crate::{BlockingBody, Body, BodyResult, TaskContext, panics, task_context};
-
-enum Job {
-    Task(Box<Queued>),
-    /// A body that a lane made, its definition notwithstanding.
-    Made(Arc<Attempt>, BlockingBody),
-}
+use crate::{Run, TaskContext, panics, task_context};
 
 #[derive(Default)]
 struct State {
-    line: VecDeque<Job>,
+    line: VecDeque<Queued>,
     /// Threads that count: not given up.
     threads: usize,
     busy: usize,
@@ -62,12 +55,7 @@ impl Blocking {
     }
 
     pub fn accept(&self, pool: &Arc<Pool>, tasks: Vec<Queued>) {
-        lock(&self.state).line.extend(tasks.into_iter().map(|queued| Job::Task(Box::new(queued))));
-        self.stir(pool);
-    }
-
-    pub fn accept_body(&self, pool: &Arc<Pool>, attempt: Arc<Attempt>, body: BlockingBody) {
-        lock(&self.state).line.push_back(Job::Made(attempt, body));
+        lock(&self.state).line.extend(tasks);
         self.stir(pool);
     }
 
@@ -93,29 +81,19 @@ impl Blocking {
     }
 
     pub fn take_unstarted(&self, now: Instant, patience: Duration) -> Vec<Queued> {
-        let due = |since: Instant| now.saturating_duration_since(since) >= patience;
-        let mut state = lock(&self.state);
-        let mut taken = Vec::new();
-        for job in std::mem::take(&mut state.line) {
-            match job {
-                Job::Task(task) if due(task.since) => taken.push(*task),
-                other => state.line.push_back(other),
-            }
-        }
-        taken
+        self.take(|queued| now.saturating_duration_since(queued.since) >= patience)
     }
 
     /// Takes out the tasks that someone asked to cancel or stop.
     pub fn take_meant(&self, meant: &mut HashSet<(TaskId, Token)>) -> Vec<Queued> {
-        let mut state = lock(&self.state);
-        let mut taken = Vec::new();
-        for job in std::mem::take(&mut state.line) {
-            match job {
-                Job::Task(task) if meant.remove(&(task.claimed.id, task.claimed.token)) => taken.push(*task),
-                other => state.line.push_back(other),
-            }
-        }
-        taken
+        self.take(|queued| meant.remove(&(queued.claimed.id, queued.claimed.token)))
+    }
+
+    fn take(&self, mut is_meant: impl FnMut(&Queued) -> bool) -> Vec<Queued> {
+        let line = &mut lock(&self.state).line;
+        let (taken, kept) = std::mem::take(line).into_iter().partition(|queued| is_meant(queued));
+        *line = kept;
+        Vec::from(taken)
     }
 
     /// One thread's body is given up: the thread does not count any more.
@@ -169,8 +147,8 @@ impl Blocking {
         self.changed.notify_all();
     }
 
-    /// The next job, or `None` when the thread is to end (and is counted out).
-    fn next(&self, pool: &Pool) -> Option<Job> {
+    /// The next task, or `None` when the thread is to end (and is counted out).
+    fn next(&self, pool: &Pool) -> Option<Queued> {
         let mut state = lock(&self.state);
         loop {
             let config = pool.config();
@@ -180,10 +158,10 @@ impl Blocking {
                 return None;
             }
             if state.busy < workers
-                && let Some(job) = state.line.pop_front()
+                && let Some(queued) = state.line.pop_front()
             {
                 state.busy += 1;
-                return Some(job);
+                return Some(queued);
             }
             let (next, waited) = self
                 .changed
@@ -199,22 +177,22 @@ impl Blocking {
 }
 
 /// The place of a blocking thread.
-struct ThreadSeat(Arc<Pool>);
+struct ThreadSlot(Arc<Pool>);
 
-impl Seat for ThreadSeat {
-    fn rest(&self) -> Option<Resting> {
-        let token = TaskContext::current()?.0.claimed.token;
+impl ConcurrencySlot for ThreadSlot {
+    fn release(&self, attempt: Arc<Attempt>) -> SlotRelease {
+        let token = attempt.claimed.token;
         self.0.blocking.rest(&self.0, token);
-        Some(Box::new(ThreadRest { pool: self.0.clone(), token }))
+        Box::new(SlotTakenAgain { pool: self.0.clone(), token })
     }
 }
 
-struct ThreadRest {
+struct SlotTakenAgain {
     pool: Arc<Pool>,
     token: Token,
 }
 
-impl Drop for ThreadRest {
+impl Drop for SlotTakenAgain {
     fn drop(&mut self) {
         self.pool.blocking.resume(self.token);
     }
@@ -222,25 +200,18 @@ impl Drop for ThreadRest {
 
 fn work(pool: &Arc<Pool>) {
     let blocking = &pool.blocking;
-    rest::sit(Arc::new(ThreadSeat(pool.clone())));
-    while let Some(job) = blocking.next(pool) {
-        let (attempt, body) = match job {
-            Job::Task(task) => {
-                let run = task.function().run;
-                let attempt = Attempt::new(task.claimed, task.claim, pool.engine.clone());
-                let context = TaskContext(attempt.clone());
-                (attempt, Make::Run(Box::new(move || run(context))))
-            }
-            Job::Made(attempt, body) => (attempt, Make::Body(body)),
-        };
-        let running = Running::new(attempt, Instant::now(), Place::Thread);
+    let slot = Arc::new(ThreadSlot(pool.clone()));
+    while let Some(queued) = blocking.next(pool) {
+        let run = queued.function().run;
+        let attempt = Attempt::with_slot(slot.clone(), queued.claimed, queued.claim, pool.engine.clone());
+        let running = Running::new(attempt, Instant::now(), RunSite::Thread);
         pool.table.insert(running.clone());
-        let end = run(&running.attempt, body, &blocking.handle);
+        let end = call(&running.attempt, run, &blocking.handle);
         blocking.pace.note(running.started.elapsed(), 1);
         pool.table.remove(&running);
         if !running.abandon() {
             // It was given up and came back after all; another thread has its place.
-            pool.abandoned.fetch_sub(1, Ordering::AcqRel);
+            pool.came_back(false);
             lock(&blocking.state).given_up.remove(&running.attempt.claimed.token);
             return;
         }
@@ -251,29 +222,10 @@ fn work(pool: &Arc<Pool>) {
     pool.changed.notify_one();
 }
 
-enum Make {
-    Run(Box<dyn FnOnce() -> Body>),
-    Body(BlockingBody),
-}
-
 /// Runs a body to its end on this thread.
-fn run(attempt: &Arc<Attempt>, body: Make, handle: &tokio::runtime::Handle) -> End {
+fn call(attempt: &Arc<Attempt>, run: Run, handle: &tokio::runtime::Handle) -> End {
+    let Run::Blocking(body) = run else { unreachable!("async bodies have workers") };
     let _runtime = handle.enter();
     let _entered = task_context::enter(&TaskContext(attempt.clone()));
-    let ended = panics::catch(|| match body {
-        Make::Body(body) => body(),
-        Make::Run(make) => match make() {
-            Body::Blocking(body) => body(),
-            Body::Async(body) => block_on(body),
-        },
-    });
-    ended.map_or_else(End::Panicked, End::Returned)
-}
-
-/// An async body whose definition promised a blocking one: it gets a runtime of its own here.
-fn block_on(body: crate::AsyncBody) -> BodyResult {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = tokio::task::LocalSet::new().block_on(&runtime, body);
-    runtime.shutdown_background();
-    result
+    panics::catch(|| body(TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned)
 }

@@ -1,56 +1,164 @@
-//! A body that did not end at its first poll: a task of its lane's runtime, under its time limit, dropped when it is
+//! A body that did not end at its first poll: a task of its worker's runtime, under its time limit, dropped when it is
 //! asked to end.
+//!
+//! tokio keeps a task that was woken last in a slot of the waking thread, from which no other thread takes it. If the body that
+//! runs there then blocks, the task behind it waits, and after its time limit an innocent attempt would be failed. So a body on
+//! the caller's runtime does not belong to the task that carries it: when a thread is seen to be blocked, every pending body
+//! that is not being polled gets another task ([`Pending::revive`]), and the one before leaves it alone.
 
 use std::future::poll_fn;
-use std::rc::Rc;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::lane::{Lane, poll_guarded};
-use super::running::{Place, Running};
-use crate::AsyncBody;
-use crate::attempt::{Attempt, End, judge};
+use taskyard_core::store::Outcome;
 
-/// Carries on with a body on this lane.
-pub(super) fn adopt(lane: &Rc<Lane>, attempt: Arc<Attempt>, body: AsyncBody) {
-    let running = Running::new(attempt, Instant::now(), Place::Lane(lane.face.number));
-    lane.pool.table.insert(running.clone());
-    tokio::task::spawn_local(carry_on(lane.clone(), running, body));
+use super::running::Running;
+use super::worker::{Home, Worker, guard};
+use crate::attempt::{Attempt, End, Interrupt, judge};
+use crate::engine::lock;
+
+/// A pending body, and the worker that made it. The body is gone once it has ended.
+pub(super) struct Pending<H: Home> {
+    worker: Arc<Worker<H>>,
+    body: Mutex<Option<H::Body>>,
 }
 
-async fn carry_on(lane: Rc<Lane>, running: Arc<Running>, body: AsyncBody) {
-    let attempt = &running.attempt;
-    let mut body = Some(body);
-    let end = {
+/// Carries on with a body of this worker.
+pub(super) fn adopt<H: Home>(worker: &Arc<Worker<H>>, attempt: Arc<Attempt>, body: H::Body) {
+    let pending = Arc::new(Pending { worker: worker.clone(), body: Mutex::new(Some(body)) });
+    let running = Running::new(attempt, Instant::now(), H::site(&worker.face, &pending));
+    worker.pool.table.insert(running.clone());
+    if worker.pool.is_closing() {
+        running.attempt.interrupt(Interrupt::Release);
+    }
+    H::carry(pending, running, 0);
+}
+
+impl<H: Home> Pending<H> {
+    pub fn worker(&self) -> &Worker<H> {
+        &self.worker
+    }
+
+    /// Has the body carried by another task, unless it is being polled or has ended.
+    pub fn revive(self: &Arc<Self>, running: &Arc<Running>) {
+        let Ok(body) = self.body.try_lock() else { return };
+        if body.is_some() {
+            let carrier = running.next_carrier();
+            drop(body);
+            // The task before it ends, unless it is the one that cannot be reached.
+            running.attempt.wake();
+            H::carry(self.clone(), running.clone(), carrier);
+        }
+    }
+
+    /// Polls the body, unless another task carries it: `None` then.
+    fn poll(&self, running: &Running, carrier: u64, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        let mut held = lock(&self.body);
+        let Some(body) = held.as_mut().filter(|_| running.is_carried_by(carrier)) else { return Poll::Ready(None) };
+        running.polls.begin();
+        let polled = guard(&running.attempt, || Pin::new(body).poll(cx));
+        running.polls.end();
+        if !H::IS_SHARED {
+            self.worker.goes_on();
+        }
+        let end = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => End::Returned(result),
+            Err(failure) => End::Panicked(failure),
+        };
+        drop_body(running, &mut held);
+        Poll::Ready(Some(end))
+    }
+
+    /// Drops the body; `false` if it has ended, or another task carries it.
+    fn give_up(&self, running: &Running, carrier: u64) -> bool {
+        let mut held = lock(&self.body);
+        let is_ours = held.is_some() && running.is_carried_by(carrier);
+        if is_ours {
+            drop_body(running, &mut held);
+        }
+        is_ours
+    }
+}
+
+/// A body's destructors are its own code: watched, and a panic in them is nobody else's.
+fn drop_body<B>(running: &Running, body: &mut Option<B>) {
+    running.polls.begin();
+    let dropped = guard(&running.attempt, || drop(body.take()));
+    running.polls.end();
+    if let Err(failure) = dropped {
+        let (task, message) = (running.attempt.id(), failure.message);
+        tracing::warn!(%task, message, "a task panicked while it was dropped");
+    }
+}
+
+/// The task that carries a body. It settles the attempt even if it is dropped before its first turn.
+pub(super) fn carry_on<H: Home>(
+    pending: Arc<Pending<H>>,
+    running: Arc<Running>,
+    carrier: u64,
+) -> impl Future<Output = ()> {
+    let carried = Carried { pending, running, carrier };
+    async move {
+        if let Some(end) = carried.until_end().await {
+            let took = carried.running.started.elapsed();
+            let pool = &carried.pending.worker.pool;
+            let concurrency = u32::try_from(pool.config().concurrency.max(1)).unwrap_or(u32::MAX);
+            H::crew(pool).pace.note(took / concurrency, 1);
+            carried.settle(judge(&carried.running.attempt, end));
+        }
+    }
+}
+
+/// A body in the hands of one task. Dropped before the body has ended, it drops the body and reports the attempt cut short.
+struct Carried<H: Home> {
+    pending: Arc<Pending<H>>,
+    running: Arc<Running>,
+    carrier: u64,
+}
+
+impl<H: Home> Carried<H> {
+    /// How the body ended; `None` if another task carries it.
+    async fn until_end(&self) -> Option<End> {
+        let Self { pending, running, carrier } = self;
         let time_limit = async {
             match running.deadline() {
                 Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
                 None => std::future::pending().await,
             }
         };
-        let polled = poll_fn(|cx| match &mut body {
-            Some(body) => poll_guarded(&lane, attempt, body, cx),
-            None => std::task::Poll::Pending,
-        });
         tokio::select! {
             biased;
-            why = attempt.until_interrupted() => End::Interrupted(why),
-            end = polled => end,
-            () = time_limit => End::TimedOut,
+            why = running.attempt.until_interrupted() => {
+                pending.give_up(running, *carrier).then_some(End::Interrupted(why))
+            }
+            end = poll_fn(|cx| pending.poll(running, *carrier, cx)) => end,
+            () = time_limit => pending.give_up(running, *carrier).then_some(End::TimedOut),
         }
-    };
-    // A body's destructors are its own code: watched, and a panic in them is nobody else's.
-    let gone = lane.guard(attempt, || drop(body.take()));
-    if let Err(failure) = gone {
-        tracing::warn!(task = %attempt.id(), message = failure.message, "a task panicked while it was dropped");
     }
-    let took = running.started.elapsed();
-    let concurrency = u32::try_from(lane.pool.config().concurrency.max(1)).unwrap_or(u32::MAX);
-    lane.pool.pace.note(took / concurrency, 1);
-    // Out of the table before the end is written: the same task may be claimed again right after.
-    lane.pool.table.remove(&running);
-    attempt.end(judge(attempt, end));
-    lane.task_ended();
-    lane.freed();
-    lane.pool.changed.notify_one();
+
+    fn settle(&self, outcome: Outcome) {
+        let Worker { pool, face, .. } = &*self.pending.worker;
+        // Out of the table before the end is written: the same task may be claimed again right after.
+        pool.table.remove(&self.running);
+        self.running.attempt.end(outcome);
+        if self.running.abandon() {
+            face.task_ended();
+        } else {
+            // It was given up and came back after all; its place has been free since.
+            pool.came_back(H::IS_SHARED);
+        }
+        pool.changed.notify_one();
+    }
+}
+
+impl<H: Home> Drop for Carried<H> {
+    fn drop(&mut self) {
+        // The body first: another run may begin as soon as the end is written.
+        if self.pending.give_up(&self.running, self.carrier) {
+            self.settle(Outcome::CutShort);
+        }
+    }
 }

@@ -1,11 +1,9 @@
-//! The executor of Rust tasks: one line of unstarted tasks from which lanes and blocking threads help themselves.
-//!
-//! One line for all lanes, so that a body which holds up its lane holds up nothing else, and what has not started can
-//! be given back. Lanes start when every other one is busy, up to `workers`, and leave after being idle.
+//! The executor of Rust tasks: workers on the caller's runtime, worker threads for bodies that cannot move between threads,
+//! and threads for blocking bodies. Each kind has its own line of unstarted tasks and its own number of places.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -15,55 +13,65 @@ use taskyard_core::{TaskId, TaskRecord, Token};
 use tokio::sync::Notify;
 
 use super::blocking::Blocking;
-use super::lane::{self, LaneFace};
-use super::room::{self, Pace};
+use super::crew::Crew;
+use super::room;
 use super::running::Table;
-use super::{Executor, Figures, Queued};
-use crate::ServerConfig;
+use super::shared::{self, SharedRuntime};
+use super::{Executor, Figures, Queued, local};
 use crate::attempt::{Attempt, Interrupt};
-use crate::engine::{Engine, lock};
+use crate::engine::Engine;
 use crate::hooks::Heard;
+use crate::{Run, ServerConfig};
+
+/// Who runs most of the last batch: claims bring what those can take.
+const SHARED: u8 = 0;
+const LOCAL: u8 = 1;
+const BLOCKING: u8 = 2;
 
 pub(crate) struct Pool {
     pub(super) engine: Arc<Engine>,
-    line: Mutex<VecDeque<Queued>>,
-    /// The line's length, to be read without its lock.
-    line_len: AtomicUsize,
-    /// Wakes idle lanes, the one that became idle last first, so that the others can leave.
-    pub(super) arrived: Notify,
-    pub(super) lanes: Mutex<Vec<Arc<LaneFace>>>,
-    lane_number: AtomicU64,
-    pub(super) table: Table,
+    /// The caller's runtime, if it has several threads; else local workers run all async bodies.
+    pub(super) runtime: Option<SharedRuntime>,
+    /// Workers on that runtime.
+    pub(super) shared: Crew,
+    /// Worker threads, each with a runtime of its own.
+    pub(super) local: Crew,
     pub(super) blocking: Blocking,
+    pub(super) table: Table,
     pub(super) changed: Notify,
-    pub(super) pace: Pace,
     /// Threads given up that have not come back.
     pub(super) abandoned: AtomicUsize,
-    /// The last batch was mostly blocking tasks: claim what their threads can take.
-    blocks: AtomicBool,
+    /// Of these, threads of the caller's runtime, which nobody replaces.
+    pub(super) abandoned_shared: AtomicUsize,
+    /// Threads of the caller's runtime that a body blocks now.
+    pub(super) blocked_shared: AtomicUsize,
+    mostly: AtomicU8,
     closing: AtomicBool,
     pub(super) closed: Notify,
 }
 
 impl Pool {
-    /// `handle` is the runtime that blocking bodies find as the current one.
-    pub fn new(engine: Arc<Engine>, handle: tokio::runtime::Handle) -> Arc<Self> {
-        Arc::new(Self {
+    /// `caller` is the runtime that started the server, `own` the server's: blocking bodies find one of them as the current one.
+    pub fn new(engine: Arc<Engine>, caller: &tokio::runtime::Handle, own: &tokio::runtime::Handle) -> Arc<Self> {
+        let runtime = SharedRuntime::of(caller);
+        let found = if runtime.is_some() { caller } else { own };
+        let pool = Arc::new(Self {
             engine,
-            line: Mutex::default(),
-            line_len: AtomicUsize::new(0),
-            arrived: Notify::new(),
-            lanes: Mutex::default(),
-            lane_number: AtomicU64::new(0),
+            blocking: Blocking::new(found.clone()),
+            runtime,
+            shared: Crew::new(shared::spawn),
+            local: Crew::new(local::spawn),
             table: Table::default(),
-            blocking: Blocking::new(handle),
             changed: Notify::new(),
-            pace: Pace::default(),
             abandoned: AtomicUsize::new(0),
-            blocks: AtomicBool::new(false),
+            abandoned_shared: AtomicUsize::new(0),
+            blocked_shared: AtomicUsize::new(0),
+            mostly: AtomicU8::new(SHARED),
             closing: AtomicBool::new(false),
             closed: Notify::new(),
-        })
+        });
+        shared::watch_runtime(&pool);
+        pool
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
@@ -74,51 +82,23 @@ impl Pool {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// The next async task to start. The lane counts it before the line does not: whoever looks meanwhile sees it.
-    pub(super) fn pop(&self, lane: &LaneFace) -> Option<Queued> {
-        if self.line_len.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        let mut line = lock(&self.line);
-        let next = line.pop_front();
-        if next.is_some() {
-            lane.take_task();
-        }
-        self.line_len.store(line.len(), Ordering::Release);
-        // A line that runs short is the moment to claim the next batch: before it is empty.
-        if next.is_some() && line.len().is_multiple_of(64) {
-            self.changed.notify_one();
-        }
-        next
+    pub(super) fn crews(&self) -> [&Crew; 2] {
+        [&self.shared, &self.local]
     }
 
-    pub(super) fn has_line(&self) -> bool {
-        self.line_len.load(Ordering::Acquire) > 0
+    /// A thread that was given up has come back.
+    pub(super) fn came_back(&self, is_shared: bool) {
+        self.abandoned.fetch_sub(1, Ordering::AcqRel);
+        if is_shared {
+            self.abandoned_shared.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
-    /// Wakes as many lanes as there are tasks, and starts some if all are busy.
-    pub(super) fn stir(self: &Arc<Self>) {
-        let waiting = self.line_len.load(Ordering::Acquire);
-        if waiting == 0 || self.is_closing() {
-            return;
-        }
-        let workers = self.config().workers.max(1);
-        let mut lanes = lock(&self.lanes);
-        let idle = lanes.iter().filter(|lane| lane.is_idle()).count();
-        for _ in 0..waiting.min(lanes.len()) {
-            self.arrived.notify_last();
-        }
-        let missing = waiting.saturating_sub(idle).min(workers.saturating_sub(lanes.len()));
-        for _ in 0..missing {
-            let number = self.lane_number.fetch_add(1, Ordering::Relaxed);
-            match lane::spawn(self.clone(), number) {
-                Ok(face) => lanes.push(face),
-                Err(error) => {
-                    // Those that exist do the work; the watchdog tries again.
-                    tracing::error!(%error, "cannot start a worker thread");
-                    break;
-                }
-            }
+    /// A thread is given up.
+    pub(super) fn give_up_thread(&self, is_shared: bool) {
+        self.abandoned.fetch_add(1, Ordering::AcqRel);
+        if is_shared {
+            self.abandoned_shared.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -127,11 +107,19 @@ impl Pool {
         Attempt::new(queued.claimed, queued.claim, self.engine.clone()).end(outcome);
     }
 
-    fn free_places(&self, config: &ServerConfig) -> usize {
-        let concurrency = config.concurrency.max(1);
-        let lanes = lock(&self.lanes);
-        let taken: usize = lanes.iter().map(|lane| lane.taken(concurrency)).sum();
-        (config.workers.max(1) * concurrency).saturating_sub(taken)
+    fn lines(&self) -> usize {
+        self.crews().iter().map(|crew| crew.line.len()).sum()
+    }
+
+    /// Runs `f` on every attempt whose body is in its first poll.
+    fn each_first_poll(&self, mut f: impl FnMut(&Arc<Attempt>)) {
+        for crew in self.crews() {
+            for worker in crate::engine::lock(&crew.workers).iter() {
+                if let Some(attempt) = worker.polls().current() {
+                    f(&attempt);
+                }
+            }
+        }
     }
 }
 
@@ -143,17 +131,26 @@ impl Executor for Arc<Pool> {
     fn room(&self) -> usize {
         let config = self.config();
         let workers = config.workers.max(1);
-        let (blocked, line) = (self.blocking.waiting(), self.line_len.load(Ordering::Acquire));
+        let (blocked, lines) = (self.blocking.waiting(), self.lines());
         if blocked > 0 && self.blocking.pace.is_behind(blocked, workers) {
             return 0;
         }
         let ahead_max = config.claim_max * 2;
-        if self.blocks.load(Ordering::Acquire) {
+        let mostly = self.mostly.load(Ordering::Acquire);
+        if mostly == BLOCKING {
             let free = workers.saturating_sub(self.blocking.busy());
-            return room::room(free, self.blocking.pace.prefetch(workers).min(ahead_max), blocked + line);
+            return room::room(free, self.blocking.pace.prefetch(workers).min(ahead_max), blocked + lines);
         }
-        let responsive = workers.saturating_sub(lock(&self.lanes).iter().filter(|lane| lane.is_stalled()).count());
-        room::room(self.free_places(&config), self.pace.prefetch(responsive).min(ahead_max), blocked + line)
+        let crew = if mostly == LOCAL { &self.local } else { &self.shared };
+        let others = lines - crew.line.len().min(lines);
+        if others > 0 && others >= workers * config.concurrency.max(1) {
+            return 0;
+        }
+        if mostly == SHARED && self.runtime.as_ref().is_some_and(|it| it.is_blocked(&self.blocked_shared)) {
+            return 0;
+        }
+        let prefetch = crew.pace.prefetch(crew.responsive(workers)).min(ahead_max);
+        room::room(crew.free_places(&config), prefetch, blocked + lines)
     }
 
     fn changed(&self) -> &Notify {
@@ -161,15 +158,20 @@ impl Executor for Arc<Pool> {
     }
 
     fn accept(&self, tasks: Vec<Queued>) {
-        let (blocking, plain): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|queued| queued.function().blocking);
-        self.blocks.store(blocking.len() > plain.len(), Ordering::Release);
-        if !plain.is_empty() {
-            let mut line = lock(&self.line);
-            line.extend(plain);
-            self.line_len.store(line.len(), Ordering::Release);
-            drop(line);
-            self.stir();
+        let (mut shared, mut local, mut blocking) = (Vec::new(), Vec::new(), Vec::new());
+        for queued in tasks {
+            match queued.function().run {
+                Run::Async(_) if self.runtime.is_some() => shared.push(queued),
+                Run::Async(_) | Run::Local(_) => local.push(queued),
+                Run::Blocking(_) => blocking.push(queued),
+            }
         }
+        let mostly = [(shared.len(), SHARED), (local.len(), LOCAL), (blocking.len(), BLOCKING)];
+        if let Some((_, mostly)) = mostly.into_iter().max_by_key(|(count, _)| *count) {
+            self.mostly.store(mostly, Ordering::Release);
+        }
+        self.shared.accept(self, shared);
+        self.local.accept(self, local);
         if !blocking.is_empty() {
             self.blocking.accept(self, blocking);
         }
@@ -177,21 +179,19 @@ impl Executor for Arc<Pool> {
 
     fn take_unstarted(&self, patience: Duration) -> Vec<Queued> {
         let now = Instant::now();
-        let mut line = lock(&self.line);
         let mut taken = Vec::new();
-        while line.front().is_some_and(|queued| now.saturating_duration_since(queued.since) >= patience) {
-            taken.extend(line.pop_front());
+        for crew in self.crews() {
+            let older = crew.line.take_older(now, patience);
+            if !older.is_empty() {
+                crew.pace.is_slow();
+            }
+            taken.extend(older);
         }
-        self.line_len.store(line.len(), Ordering::Release);
-        drop(line);
-        let plain = taken.len();
-        if plain > 0 {
-            self.pace.is_slow();
-        }
-        taken.extend(self.blocking.take_unstarted(now, patience));
-        if taken.len() > plain {
+        let older = self.blocking.take_unstarted(now, patience);
+        if !older.is_empty() {
             self.blocking.pace.is_slow();
         }
+        taken.extend(older);
         taken
     }
 
@@ -200,31 +200,23 @@ impl Executor for Arc<Pool> {
         if meant.is_empty() {
             return;
         }
-        let mut line = lock(&self.line);
-        let mut unstarted = Vec::new();
-        if line.iter().any(|queued| meant.contains(&(queued.claimed.id, queued.claimed.token))) {
-            for queued in std::mem::take(&mut *line) {
-                if meant.remove(&(queued.claimed.id, queued.claimed.token)) {
-                    unstarted.push(queued);
-                } else {
-                    line.push_back(queued);
-                }
-            }
-            self.line_len.store(line.len(), Ordering::Release);
+        let mut unstarted = self.blocking.take_meant(&mut meant);
+        for crew in self.crews() {
+            unstarted.extend(crew.line.take_meant(&mut meant));
         }
-        drop(line);
-        unstarted.extend(self.blocking.take_meant(&mut meant));
         for queued in unstarted {
             self.end_unstarted(queued, Outcome::Interrupted);
         }
-        for (id, token) in meant {
-            if let Some(running) = self.table.get(id, token) {
+        for (id, token) in &meant {
+            if let Some(running) = self.table.get(*id, *token) {
                 running.attempt.interrupt(Interrupt::Asked);
             }
-            for lane in lock(&self.lanes).iter() {
-                lane.interrupt_current(Interrupt::Asked, |attempt| attempt.claimed.token == token);
-            }
         }
+        self.each_first_poll(|attempt| {
+            if meant.contains(&(attempt.id(), attempt.claimed.token)) {
+                attempt.interrupt(Interrupt::Asked);
+            }
+        });
     }
 
     fn known(&self, reasons: &[String]) -> Vec<String> {
@@ -243,56 +235,72 @@ impl Executor for Arc<Pool> {
         for running in self.table.all() {
             running.attempt.interrupt(why);
         }
-        for lane in lock(&self.lanes).iter() {
-            lane.interrupt_current(why, |_| true);
-        }
+        self.each_first_poll(|attempt| attempt.interrupt(why));
     }
 
     fn release_running(&self) {
+        let release = |attempt: &Arc<Attempt>| {
+            attempt.interrupt(Interrupt::Release);
+            attempt.end(Outcome::CutShort);
+        };
         for running in self.table.all() {
-            running.attempt.interrupt(Interrupt::Release);
-            running.attempt.end(Outcome::CutShort);
+            release(&running.attempt);
         }
-        for lane in lock(&self.lanes).iter() {
-            if let Some(attempt) = lane.current() {
-                attempt.interrupt(Interrupt::Release);
-                attempt.end(Outcome::CutShort);
-            }
-        }
+        self.each_first_poll(release);
     }
 
     fn watch(&self, now: Instant) {
         super::watchdog::watch(self, now);
     }
 
+    fn worn_out(&self, abandoned_max: usize) -> Option<usize> {
+        let reached = |count: usize, max: usize| (max > 0 && count >= max).then_some(count);
+        let threads = self.runtime.as_ref().map_or(usize::MAX, SharedRuntime::threads);
+        reached(self.abandoned.load(Ordering::Acquire), abandoned_max)
+            .or_else(|| reached(self.abandoned_shared.load(Ordering::Acquire), threads))
+    }
+
+    fn has_lost_its_runtime(&self) -> bool {
+        self.runtime.as_ref().is_some_and(SharedRuntime::is_gone)
+    }
+
     fn figures(&self) -> Figures {
         // In the order in which tasks move, so that one that moves meanwhile is counted at least once.
-        let line = self.line_len.load(Ordering::Acquire);
-        let lanes = lock(&self.lanes);
-        let idle = lanes.iter().filter(|lane| lane.is_idle()).count();
-        let running: usize = lanes.iter().map(|lane| lane.tasks()).sum();
-        let resting: usize = lanes.iter().map(|lane| lane.resting()).sum();
-        let blocked = self.blocking.resting();
-        let waiting = self.blocking.waiting();
-        let (threads, busy) = (self.blocking.threads(), self.blocking.busy());
-        Figures {
-            workers_active: lanes.len() - idle + busy + blocked,
-            workers_idle: idle + threads.saturating_sub(busy),
-            running: running + busy + blocked,
-            resting: resting + blocked,
-            unstarted: line + waiting,
-            abandoned: self.abandoned.load(Ordering::Acquire),
-            questions: 0,
+        let lines = self.lines();
+        let mut figures = Figures { unstarted: lines, ..Figures::default() };
+        for crew in self.crews() {
+            for worker in crate::engine::lock(&crew.workers).iter() {
+                if worker.is_idle() {
+                    figures.workers_idle += 1;
+                } else {
+                    figures.workers_active += 1;
+                }
+                figures.running += worker.tasks();
+                figures.resting += worker.resting();
+            }
         }
+        let blocked = self.blocking.resting();
+        figures.unstarted += self.blocking.waiting();
+        let (threads, busy) = (self.blocking.threads(), self.blocking.busy());
+        figures.workers_active += busy + blocked;
+        figures.workers_idle += threads.saturating_sub(busy);
+        figures.running += busy + blocked;
+        figures.resting += blocked;
+        figures.abandoned = self.abandoned.load(Ordering::Acquire);
+        figures
     }
 
     fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.closed.notify_waiters();
-        self.arrived.notify_waiters();
+        // Bodies on the caller's runtime are dropped, too.
+        self.interrupt_all(Interrupt::Release);
+        for crew in self.crews() {
+            crew.line.arrived.notify_waiters();
+        }
         self.blocking.close();
-        let mut line = lock(&self.line);
-        line.clear();
-        self.line_len.store(0, Ordering::Release);
+        for crew in self.crews() {
+            crew.line.clear();
+        }
     }
 }

@@ -1,39 +1,68 @@
 //! Attempts that run where others may have to find them: pending async bodies and blocking ones, by task id and token:
 //! two attempts of one task may run at once, when the database has lost the claim of the first. A body that ends at its
-//! first poll is never in here; its lane names it while the poll lasts.
+//! first poll is never in here; its worker names it while the poll lasts.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use taskyard_core::{TaskId, Token};
 
+use super::poll_watch::PollWatch;
+use super::worker::WorkerFace;
 use crate::attempt::Attempt;
 use crate::engine::lock;
 
+/// Has a body carried by another task.
+pub(super) type Revive = Box<dyn Fn(&Arc<Running>) + Send + Sync>;
+
 /// Where an attempt runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    Lane(u64),
+pub(super) enum RunSite {
+    /// On the caller's runtime, started by this worker. `revive` has the body carried by another task of that runtime.
+    Shared { worker: Arc<WorkerFace>, revive: Revive },
+    /// On this worker's thread.
+    Local(Arc<WorkerFace>),
+    /// On a thread of its own.
     Thread,
 }
 
 pub(super) struct Running {
     pub attempt: Arc<Attempt>,
     pub started: Instant,
-    pub place: Place,
+    pub site: RunSite,
+    /// The polls of an async body.
+    pub polls: PollWatch,
+    /// The number of the task that carries an async body.
+    carrier: AtomicU64,
     /// Given up: its thread no longer counts, whatever it still does.
     abandoned: AtomicBool,
 }
 
 impl Running {
-    pub fn new(attempt: Arc<Attempt>, started: Instant, place: Place) -> Arc<Self> {
-        Arc::new(Self { attempt, started, place, abandoned: AtomicBool::new(false) })
+    pub fn new(attempt: Arc<Attempt>, started: Instant, site: RunSite) -> Arc<Self> {
+        let (polls, carrier, abandoned) = (PollWatch::default(), AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { attempt, started, site, polls, carrier, abandoned })
     }
 
     pub fn deadline(&self) -> Option<Instant> {
         self.attempt.claimed.timeout.and_then(|timeout| self.started.checked_add(timeout))
+    }
+
+    pub fn is_carried_by(&self, carrier: u64) -> bool {
+        self.carrier.load(Ordering::Acquire) == carrier
+    }
+
+    /// The number of the task that carries it from now on.
+    pub fn next_carrier(&self) -> u64 {
+        self.carrier.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Has its body carried by another task, if it is on the caller's runtime and waits to be polled.
+    pub fn revive(self: &Arc<Self>) {
+        if let RunSite::Shared { revive, .. } = &self.site {
+            revive(self);
+        }
     }
 
     /// Gives it up; `false` if it was already.

@@ -1,12 +1,10 @@
-//! Looks from outside for bodies that do not yield.
+//! Looks from outside for bodies that block their thread or do not end in time.
 //!
-//! An async body is timed by its lane's runtime, but one that never yields stops that runtime; a blocking body is
-//! timed by nobody else. When the deadline and a grace have passed, the attempt is ended from here by its fenced
-//! write, the thread is given up and counted, and another takes its place. A lane's other bodies are innocent: they
-//! are released, and what they still write is dropped.
-//!
-//! The time of a body that blocks in its first poll is counted from the first look that saw it, because no clock is
-//! read on the hot path.
+//! An async body is timed by the runtime that polls it, but one that never yields keeps its own timer from being looked at; a
+//! blocking body is timed by nobody else. When the deadline and a grace have passed, the attempt is ended from here by its
+//! fenced write and the thread is given up and counted. A worker thread and the thread of a blocking body are replaced; bodies
+//! that were pending on that worker thread are innocent: they are released, and what they still write is dropped. A thread of
+//! the caller's runtime cannot be replaced: the bodies that it polled go on on its other threads.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,34 +12,43 @@ use std::time::{Duration, Instant};
 
 use taskyard_core::store::Outcome;
 
-use super::lane::LaneFace;
+use super::crew::Crew;
 use super::pool::Pool;
-use super::running::{Place, Running};
+use super::running::{RunSite, Running};
+use super::shared;
+use super::worker::WorkerFace;
 use crate::ServerConfig;
 use crate::attempt::{Attempt, End, Interrupt, judge};
 use crate::engine::lock;
 
-/// A poll that lasts this long makes its lane's other places count as taken.
+/// A poll that lasts this long makes its worker's other places count as taken.
 const STALL: Duration = Duration::from_millis(100);
 
 pub(super) fn watch(pool: &Arc<Pool>, now: Instant) {
     let config = pool.config();
-    let lanes = lock(&pool.lanes).clone();
-    for lane in &lanes {
-        watch_lane(pool, lane, &config, now);
+    let mut blocked = 0;
+    for (crew, is_shared) in [(&pool.shared, true), (&pool.local, false)] {
+        let workers = lock(&crew.workers).clone();
+        for worker in &workers {
+            let stalled = watch_worker(pool, crew, is_shared, worker, &config, now);
+            blocked += usize::from(stalled && is_shared);
+        }
     }
     for running in pool.table.all() {
-        match running.place {
-            Place::Thread => watch_thread(pool, &running, &config, now),
-            Place::Lane(number) => {
-                if lanes.iter().any(|lane| lane.number == number && lane.is_stalled()) {
-                    watch_neighbour(&running, &config, now);
-                }
+        match &running.site {
+            RunSite::Thread => watch_thread(pool, &running, &config, now),
+            RunSite::Shared { .. } => blocked += usize::from(watch_pending(pool, &running, &config, now)),
+            RunSite::Local(_) => {
+                watch_pending(pool, &running, &config, now);
             }
         }
     }
-    // A wake-up that went to a lane which was then held up by another body would leave tasks in the line.
-    pool.stir();
+    blocked += pool.abandoned_shared.load(Ordering::Acquire);
+    pool.blocked_shared.store(blocked, Ordering::Release);
+    // A wake-up that went to a worker which was then held up by another body would leave tasks in the line.
+    for crew in pool.crews() {
+        crew.stir(pool);
+    }
     if pool.blocking.waiting() > 0 {
         pool.blocking.stir(pool);
     }
@@ -70,49 +77,53 @@ fn overstays(
     }
 }
 
-fn watch_lane(pool: &Arc<Pool>, lane: &Arc<LaneFace>, config: &ServerConfig, now: Instant) {
-    let beat = lane.beat();
-    let since = {
-        let mut seen = lock(&lane.seen);
-        if seen.0 != beat || seen.1.is_none() {
-            *seen = (beat, Some(now));
-        }
-        seen.1.unwrap_or(now)
-    };
-    let Some(attempt) = lane.current() else { return };
+/// Looks at the first poll of a worker's body; whether it is stalled and not given up.
+fn watch_worker(
+    pool: &Arc<Pool>,
+    crew: &Crew,
+    is_shared: bool,
+    worker: &Arc<WorkerFace>,
+    config: &ServerConfig,
+    now: Instant,
+) -> bool {
+    let polls = worker.polls();
+    let Some((beat, since)) = polls.watch.look(now) else { return false };
+    let Some(attempt) = polls.current() else { return false };
     if now.saturating_duration_since(since) >= STALL {
-        lane.set_stalled();
+        worker.set_stalled();
     }
-    if lane.beat() != beat {
-        return;
+    // The body that was seen may have ended meanwhile.
+    if !polls.watch.is_at(beat) {
+        return false;
     }
-    let running =
-        pool.table.get(attempt.id(), attempt.claimed.token).filter(|running| Arc::ptr_eq(&running.attempt, &attempt));
-    let started = running.as_ref().map_or(since, |running| running.started);
-    let Some(end) = overstays(&attempt, started, config, now) else { return };
+    if polls.watch.warn(&attempt, since, now) && is_shared {
+        shared::revive(pool);
+    }
+    let Some(end) = overstays(&attempt, since, config, now) else { return worker.is_stalled() };
     let outcome = end(&attempt);
-    give_up_lane(pool, lane, &attempt, outcome);
+    give_up_worker(pool, crew, is_shared, worker, &attempt, outcome);
+    false
 }
 
-fn give_up_lane(pool: &Arc<Pool>, lane: &Arc<LaneFace>, culprit: &Arc<Attempt>, outcome: Outcome) {
-    let mut lanes = lock(&pool.lanes);
-    let before = lanes.len();
-    lanes.retain(|other| !Arc::ptr_eq(other, lane));
-    if lanes.len() == before {
+fn give_up_worker(
+    pool: &Arc<Pool>,
+    crew: &Crew,
+    is_shared: bool,
+    worker: &Arc<WorkerFace>,
+    culprit: &Arc<Attempt>,
+    outcome: Outcome,
+) {
+    if !crew.remove(worker) {
         return;
     }
-    lane.abandon();
-    pool.abandoned.fetch_add(1, Ordering::AcqRel);
-    drop(lanes);
-    tracing::error!(
-        task = %culprit.id(),
-        kind = culprit.claimed.kind,
-        "a task does not yield: its attempt is ended, its thread is given up and replaced"
-    );
-    culprit.interrupt(Interrupt::Timeout);
-    culprit.end(outcome);
+    worker.abandon();
+    pool.give_up_thread(is_shared);
+    end_culprit(culprit, outcome);
+    if is_shared {
+        shared::revive(pool);
+    }
     for running in pool.table.all() {
-        if running.place == Place::Lane(lane.number) {
+        if matches!(&running.site, RunSite::Local(site) if Arc::ptr_eq(site, worker)) {
             running.attempt.interrupt(Interrupt::Release);
             running.attempt.end(Outcome::CutShort);
             pool.table.remove(&running);
@@ -121,13 +132,58 @@ fn give_up_lane(pool: &Arc<Pool>, lane: &Arc<LaneFace>, culprit: &Arc<Attempt>, 
     pool.changed.notify_one();
 }
 
-/// A pending body behind one that does not yield: its own time may be over too.
-fn watch_neighbour(running: &Arc<Running>, config: &ServerConfig, now: Instant) {
-    if let Some(end) = overstays(&running.attempt, running.started, config, now) {
-        let outcome = end(&running.attempt);
-        running.attempt.interrupt(Interrupt::Timeout);
-        running.attempt.end(outcome);
+fn end_culprit(culprit: &Attempt, outcome: Outcome) {
+    tracing::error!(
+        task = %culprit.id(),
+        kind = culprit.claimed.kind,
+        "a task does not yield: its attempt is ended, its thread is given up"
+    );
+    culprit.interrupt(Interrupt::Timeout);
+    culprit.end(outcome);
+}
+
+/// Looks at a body that was pending; whether it blocks its thread and is not given up.
+fn watch_pending(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig, now: Instant) -> bool {
+    let attempt = &running.attempt;
+    let polled = running.polls.look(now).map(|(_, since)| since);
+    let stalled = polled.is_some_and(|since| now.saturating_duration_since(since) >= STALL);
+    if let Some(since) = polled {
+        if running.polls.warn(attempt, since, now) {
+            shared::revive(pool);
+        }
+        if let RunSite::Local(worker) = &running.site
+            && stalled
+        {
+            worker.set_stalled();
+        }
     }
+    if running.is_abandoned() {
+        return false;
+    }
+    let Some(end) = overstays(attempt, running.started, config, now) else { return stalled };
+    if polled.is_none() {
+        // It waits behind another one that does not yield; its own time is over all the same.
+        if !attempt.is_decided() {
+            let outcome = end(attempt);
+            attempt.interrupt(Interrupt::Timeout);
+            attempt.end(outcome);
+        }
+        return false;
+    }
+    let outcome = end(attempt);
+    match &running.site {
+        RunSite::Local(worker) => give_up_worker(pool, &pool.local, false, worker, attempt, outcome),
+        RunSite::Shared { worker, .. } if running.abandon() => {
+            pool.give_up_thread(true);
+            pool.table.remove(running);
+            worker.task_ended();
+            end_culprit(attempt, outcome);
+            shared::revive(pool);
+            pool.changed.notify_one();
+        }
+        RunSite::Shared { .. } | RunSite::Thread => {}
+    }
+    false
 }
 
 fn watch_thread(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig, now: Instant) {
@@ -140,7 +196,7 @@ fn watch_thread(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig,
         return;
     }
     let outcome = end(attempt);
-    pool.abandoned.fetch_add(1, Ordering::AcqRel);
+    pool.give_up_thread(false);
     pool.table.remove(running);
     pool.blocking.give_up(attempt);
     tracing::error!(

@@ -8,11 +8,13 @@ use taskyard_core::state::Runtime;
 use taskyard_core::store::{Beat, ClaimRequest, Claimed, DeadTake, Outcome, StepReport, Store, WriteReply};
 use taskyard_core::{ClaimId, Client, Error, Failure, Result, ServerId, TaskId};
 
-use super::drive::drive;
-use crate::attempt::{Attempt, Interrupt, judge};
+use tokio::runtime::Handle;
+
+use super::drive::{drive, passed};
+use crate::attempt::{Attempt, End, Interrupt, judge};
 use crate::engine::{Ended, Engine};
 use crate::heartbeat::newcomer;
-use crate::{Registry, ServerConfig, Settings, TaskDef, parked_reason, recorder, references};
+use crate::{Registry, Run, ServerConfig, Settings, parked_reason, recorder, references};
 
 /// A test that runs longer than this has other troubles.
 const LEASE: Duration = Duration::from_secs(3_600);
@@ -26,7 +28,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Runs every task that is runnable or due, and what these make runnable, and returns how many attempts ran. Tasks
 /// that wait for a later time, and those whose kind the registry does not know, are left.
 ///
-/// The bodies run on a thread of their own, so the caller may be on any runtime.
+/// Async bodies run on the calling runtime, if there is one, the others on threads of their own. Time limits are kept by the
+/// machine's clock, also where the caller's is paused.
 ///
 /// # Errors
 /// Of the registry, or the database's.
@@ -34,12 +37,13 @@ pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Ar
     let registry = registry.into();
     registry.check()?;
     crate::panics::watch_places();
+    let caller = Handle::try_current().ok();
     let (send, receive) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("taskyard-drain".into()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let drained = runtime.map_err(|error| refused(&error)).and_then(|runtime| {
             let local = tokio::task::LocalSet::new();
-            let drained = local.block_on(&runtime, run(store, client, registry));
+            let drained = local.block_on(&runtime, run(store, client, registry, caller));
             drop(local);
             runtime.shutdown_background();
             drained
@@ -59,17 +63,18 @@ struct Drain {
     store: Arc<dyn Store>,
     server: ServerId,
     client: Client,
+    caller: Option<Handle>,
     running: HashMap<TaskId, Arc<Attempt>>,
     ran: usize,
 }
 
-async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>) -> Result<usize> {
+async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>, caller: Option<Handle>) -> Result<usize> {
     let config = ServerConfig { name: "drain".into(), lease: LEASE, ..ServerConfig::default() };
     let server = ServerId::generate();
     let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client.clone()));
     store.server_enter(&newcomer(server, &engine.settings.get(), engine.serves())).await?;
     let records = tokio::task::spawn_local(recorder::run(engine.clone(), store.clone()));
-    let mut drain = Drain { engine, store, server, client, running: HashMap::new(), ran: 0 };
+    let mut drain = Drain { engine, store, server, client, caller, running: HashMap::new(), ran: 0 };
     let ran = drain.run_all().await;
     records.abort();
     drain.store.server_leave(server).await?;
@@ -186,7 +191,7 @@ impl Drain {
             } else if let Some(def) = self.engine.registry.get(kind) {
                 self.running.insert(attempt.id(), attempt.clone());
                 self.ran += 1;
-                tokio::task::spawn_local(one(attempt, def));
+                tokio::task::spawn_local(one(attempt, def.run, self.caller.clone()));
             } else {
                 let (reason, build) = (parked_reason(kind), self.engine.rust_build.clone());
                 attempt.end(Outcome::Refused { reason, build });
@@ -236,8 +241,22 @@ fn more(step: StepReport) -> bool {
     step.more
 }
 
-async fn one(attempt: Arc<Attempt>, def: &'static TaskDef) {
+async fn one(attempt: Arc<Attempt>, run: Run, caller: Option<Handle>) {
     let limit = attempt.claimed.timeout;
-    let end = drive(&attempt, def, limit).await;
+    let end = match (run, caller) {
+        (Run::Async(_), Some(caller)) => {
+            let inner = attempt.clone();
+            let body = caller.spawn(async move { drive(&inner, run, None).await });
+            let aborted = body.abort_handle();
+            tokio::select! {
+                ended = body => ended.unwrap_or_else(|_| End::Returned(Err("the runtime of the body has ended".into()))),
+                () = passed(limit) => {
+                    aborted.abort();
+                    End::TimedOut
+                }
+            }
+        }
+        _ => drive(&attempt, run, limit).await,
+    };
     attempt.end(judge(&attempt, end));
 }

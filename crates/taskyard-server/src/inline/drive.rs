@@ -1,20 +1,41 @@
 //! One body from its beginning to its end, in the task that calls.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use crate::attempt::{Attempt, End};
-use crate::{AsyncBody, BlockingBody, Body, TaskContext, TaskDef, panics, task_context};
+use crate::{BodyResult, LocalBody, Run, TaskContext, panics, task_context};
+
+/// Returns when so much time has passed; never without a limit.
+pub(super) async fn passed(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
 
 /// Runs a body under a time limit. An async one is dropped when it is asked to end.
-pub(super) async fn drive(attempt: &Arc<Attempt>, def: &'static TaskDef, limit: Option<Duration>) -> End {
-    let made = guard(attempt, || (def.run)(TaskContext(attempt.clone())));
-    match made {
-        Err(failure) => End::Panicked(failure),
-        Ok(Body::Blocking(body)) => on_thread(attempt, body).await,
-        Ok(Body::Async(body)) => poll_out(attempt, body, limit).await,
+pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Duration>) -> End {
+    match run {
+        Run::Async(make) => match guard(attempt, || make(TaskContext(attempt.clone()))) {
+            Ok(body) => poll_out(attempt, body, limit).await,
+            Err(failure) => End::Panicked(failure),
+        },
+        Run::Local(make) => {
+            let inner = attempt.clone();
+            on_thread("taskyard-local", move || drive_local(&inner, make, limit)).await
+        }
+        Run::Blocking(call) => {
+            let (inner, handle) = (attempt.clone(), tokio::runtime::Handle::try_current().ok());
+            on_thread("taskyard-inline", move || {
+                let _runtime = handle.as_ref().map(tokio::runtime::Handle::enter);
+                guard(&inner, || call(TaskContext(inner.clone()))).map_or_else(End::Panicked, End::Returned)
+            })
+            .await
+        }
     }
 }
 
@@ -23,14 +44,29 @@ fn guard<T>(attempt: &Arc<Attempt>, f: impl FnOnce() -> T) -> Result<T, taskyard
     panics::catch(f)
 }
 
-async fn poll_out(attempt: &Arc<Attempt>, mut body: AsyncBody, limit: Option<Duration>) -> End {
-    let time_limit = async {
-        match limit {
-            Some(limit) => tokio::time::sleep(limit).await,
-            None => std::future::pending().await,
-        }
+/// A body that stays on its thread gets a runtime of its own there.
+fn drive_local(attempt: &Arc<Attempt>, make: fn(TaskContext) -> LocalBody, limit: Option<Duration>) -> End {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return End::Returned(Err(error.into())),
     };
-    let polled = poll_fn(|cx| match guard(attempt, || body.as_mut().poll(cx)) {
+    let local = tokio::task::LocalSet::new();
+    let end = local.block_on(&runtime, async {
+        match guard(attempt, || make(TaskContext(attempt.clone()))) {
+            Ok(body) => poll_out(attempt, body, limit).await,
+            Err(failure) => End::Panicked(failure),
+        }
+    });
+    drop(local);
+    runtime.shutdown_background();
+    end
+}
+
+async fn poll_out<B>(attempt: &Arc<Attempt>, mut body: B, limit: Option<Duration>) -> End
+where
+    B: Future<Output = BodyResult> + Unpin,
+{
+    let polled = poll_fn(|cx| match guard(attempt, || Pin::new(&mut body).poll(cx)) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(result)) => Poll::Ready(End::Returned(result)),
         Err(failure) => Poll::Ready(End::Panicked(failure)),
@@ -39,18 +75,14 @@ async fn poll_out(attempt: &Arc<Attempt>, mut body: AsyncBody, limit: Option<Dur
         biased;
         why = attempt.until_interrupted() => End::Interrupted(why),
         end = polled => end,
-        () = time_limit => End::TimedOut,
+        () = passed(limit) => End::TimedOut,
     }
 }
 
-async fn on_thread(attempt: &Arc<Attempt>, body: BlockingBody) -> End {
+async fn on_thread(name: &str, run: impl FnOnce() -> End + Send + 'static) -> End {
     let (send, receive) = tokio::sync::oneshot::channel();
-    let (inner, handle) = (attempt.clone(), tokio::runtime::Handle::try_current().ok());
-    let thread = std::thread::Builder::new().name("taskyard-inline".into()).spawn(move || {
-        let _runtime = handle.as_ref().map(tokio::runtime::Handle::enter);
-        let ended = guard(&inner, body).map_or_else(End::Panicked, End::Returned);
-        drop(inner);
-        let _ = send.send(ended);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _ = send.send(run());
     });
     match thread {
         Ok(_) => receive.await.unwrap_or_else(|_| End::Returned(Err("the task's thread ended without a word".into()))),

@@ -13,6 +13,11 @@ pub(super) fn current() -> Option<TaskContext> {
     CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone())).ok().flatten()
 }
 
+/// From here on, a body that waits for another task gives its place to others.
+pub(crate) fn install_slots() {
+    taskyard_core::rest::install(|| current()?.0.release_slot());
+}
+
 /// Restores what was current before.
 pub(crate) struct Entered(Option<TaskContext>);
 

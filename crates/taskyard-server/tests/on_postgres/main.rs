@@ -51,7 +51,14 @@ mod stopping;
 mod time_limits;
 #[path = "../server/timers.rs"]
 mod timers;
+#[path = "../server/worker_threads.rs"]
+mod worker_threads;
 #[path = "../server/workers.rs"]
 mod workers;
 #[path = "../server/world.rs"]
 mod world;
+
+/// Servers are started on the runtime of their test, which has one thread: their bodies run on worker threads.
+fn runtime() -> Option<tokio::runtime::Runtime> {
+    None
+}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use taskyard_core::client::ClientConfig;
 use taskyard_core::{Client, TaskRef, TaskState};
 use taskyard_postgres::{Options, PostgresStore};
-use taskyard_server::{Body, ServerConfig, TaskDef};
+use taskyard_server::{Run, ServerConfig, TaskDef};
 use taskyard_testkit::postgres::shared;
 use taskyard_testkit::proxy::{Fault, Proxy, Which};
 
@@ -16,8 +16,8 @@ use crate::world::{PATIENCE, TestServer, World, eventually, quick, within};
 static NOTES: TaskDef = TaskDef {
     kind: || "notes",
     names: &[],
-    run: |context| {
-        Body::Async(Box::pin(async move {
+    run: Run::Async(|context| {
+        Box::pin(async move {
             let stage: Stage = context.state().unwrap();
             stage.note("began");
             let mut steps = 0;
@@ -28,10 +28,9 @@ static NOTES: TaskDef = TaskDef {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Ok(b"1".to_vec())
-        }))
-    },
+        })
+    }),
     location: concat!(file!(), ":", line!()),
-    blocking: false,
 };
 
 /// Times as in production, but shorter.

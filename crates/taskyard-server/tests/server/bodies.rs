@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use taskyard_core::payload::decode_args;
-use taskyard_server::{Body, Registry, TaskContext, TaskDef, TaskError};
+use taskyard_server::{AsyncBody, BodyResult, Registry, Run, TaskContext, TaskDef, TaskError};
 use tokio::sync::watch;
 
 use crate::world::PATIENCE;
@@ -49,7 +49,7 @@ impl Stage {
     }
 
     /// Blocks the thread until the gate opens.
-    fn block(&self) {
+    pub fn block(&self) {
         let open = self.0.open.lock().unwrap();
         drop(self.0.opened.wait_timeout_while(open, 2 * PATIENCE, |open| !*open).unwrap());
     }
@@ -76,13 +76,12 @@ fn json(value: impl serde::Serialize) -> Result<Vec<u8>, TaskError> {
 const LONG: Duration = Duration::from_secs(3_600);
 
 macro_rules! tasks {
-    ($($name:ident, $kind:literal, $blocking:literal, $run:expr;)*) => {
+    ($($name:ident, $kind:literal, $how:ident, $run:expr;)*) => {
         $(static $name: TaskDef = TaskDef {
             kind: || $kind,
             names: &[],
-            run: $run,
+            run: Run::$how($run),
             location: concat!(file!(), ":", line!()),
-            blocking: $blocking,
         };)*
 
         pub fn registry(stage: &Stage) -> Registry {
@@ -91,61 +90,57 @@ macro_rules! tasks {
     };
 }
 
-fn now(f: impl Future<Output = Result<Vec<u8>, TaskError>> + 'static) -> Body {
-    Body::Async(Box::pin(f))
-}
-
-fn blocking(f: impl FnOnce() -> Result<Vec<u8>, TaskError> + Send + 'static) -> Body {
-    Body::Blocking(Box::new(f))
+fn now(f: impl Future<Output = BodyResult> + Send + 'static) -> AsyncBody {
+    Box::pin(f)
 }
 
 tasks! {
-    ECHO, "echo", false, |context| now(async move {
+    ECHO, "echo", Async, |context| now(async move {
         let (value,): (serde_json::Value,) = decode_args(context.payload(), &["value"])?;
         stage(&context).note("echo");
         json(value)
     });
-    CURRENT, "current", false, |context| now(async move {
+    CURRENT, "current", Async, |context| now(async move {
         tokio::time::sleep(Duration::from_millis(1)).await;
         let found = TaskContext::current().is_some_and(|current| current.id() == context.id());
         json((found, context.idempotency_key(), context.attempt()))
     });
-    CURRENT_BLOCKING, "current_blocking", true, |context| blocking(move || {
+    CURRENT_BLOCKING, "current_blocking", Blocking, |context| {
         json(TaskContext::current().is_some_and(|current| current.id() == context.id()))
-    });
-    PARENTS, "parents", false, |context| now(async move {
+    };
+    PARENTS, "parents", Async, |context| now(async move {
         let mut sum = 0;
         for parent in context.parent_results().await? {
             sum += serde_json::from_slice::<i64>(&parent.result.ok_or("no result")?)?;
         }
         json(sum)
     });
-    FAIL, "fail", false, |context| now(async move {
+    FAIL, "fail", Async, |context| now(async move {
         stage(&context).note("fail");
         Err(TaskError::from("boom").with_type("Boom"))
     });
-    FAIL_ONCE, "fail_once", false, |context| now(async move {
+    FAIL_ONCE, "fail_once", Async, |context| now(async move {
         if context.attempt() == 1 { Err(std::io::Error::other("first").into()) } else { json("second") }
     });
-    FAIL_HARD, "fail_hard", false, |_| now(async { Err(TaskError::fail("never again")) });
-    RETRY_AFTER, "retry_after", false, |_| now(async {
+    FAIL_HARD, "fail_hard", Async, |_| now(async { Err(TaskError::fail("never again")) });
+    RETRY_AFTER, "retry_after", Async, |_| now(async {
         Err(TaskError::retry_after(Duration::from_millis(1), "later"))
     });
-    SNOOZE, "snooze", false, |context| now(async move {
+    SNOOZE, "snooze", Async, |context| now(async move {
         let stage = stage(&context);
         stage.note("snooze");
         if stage.count("snooze") < 3 { Err(TaskError::snooze(Duration::from_millis(1))) } else { json("awake") }
     });
-    PANIC, "panic", false, |_| now(async { panic!("no way {}", 1 + 1) });
-    PANIC_BLOCKING, "panic_blocking", true, |_| blocking(|| panic!("not here either"));
-    LARGE, "large", false, |_| now(async { json("x".repeat(2 << 20)) });
-    HOLD_FIRST, "hold_first", false, |context| now(async move {
+    PANIC, "panic", Async, |_| now(async { panic!("no way {}", 1 + 1) });
+    PANIC_BLOCKING, "panic_blocking", Blocking, |_| panic!("not here either");
+    LARGE, "large", Async, |_| now(async { json("x".repeat(2 << 20)) });
+    HOLD_FIRST, "hold_first", Async, |context| now(async move {
         let stage = stage(&context);
         stage.note("hold_first");
         stage.seen("first may end", 1).await;
         json(0)
     });
-    HOLD, "hold", false, |context| now(async move {
+    HOLD, "hold", Async, |context| now(async move {
         let stage = stage(&context);
         let dropped = Dropped(stage.clone());
         stage.note("hold");
@@ -153,28 +148,28 @@ tasks! {
         std::mem::forget(dropped);
         json(context.attempt())
     });
-    HOLD_BLOCKING, "hold_blocking", true, |context| blocking(move || {
+    HOLD_BLOCKING, "hold_blocking", Blocking, |context| {
         let stage = stage(&context);
         stage.note("hold_blocking");
         stage.block();
         stage.note("left");
         json("held")
-    });
-    POLITE_BLOCKING, "polite_blocking", true, |context| blocking(move || {
+    };
+    POLITE_BLOCKING, "polite_blocking", Blocking, |context| {
         stage(&context).note("polite");
         loop {
             context.check_cancelled()?;
             std::thread::sleep(Duration::from_millis(1));
         }
-    });
-    STUCK, "stuck", false, |context| now(async move {
+    };
+    STUCK, "stuck", Async, |context| now(async move {
         let stage = stage(&context);
         stage.note("stuck");
         stage.block();
         stage.note("left");
         json("late")
     });
-    CONTEXT, "context", false, |context| now(async move {
+    CONTEXT, "context", Async, |context| now(async move {
         context.set_context("a.b", vec![1, 2])?;
         context.progress(1, 4);
         context.log(20, "half way");
@@ -187,7 +182,7 @@ tasks! {
         context.log(30, "the end");
         json("ok")
     });
-    COUNTS, "counts", false, |context| now(async move {
+    COUNTS, "counts", Async, |context| now(async move {
         let tracker = context.progress_tracker()?;
         tracker.set_total(1_000_000)?;
         for _ in 0..500_000 {
@@ -202,7 +197,7 @@ tasks! {
         tracker.advance(1)?;
         json("through")
     });
-    COUNTS_AGAIN, "counts_again", false, |context| now(async move {
+    COUNTS_AGAIN, "counts_again", Async, |context| now(async move {
         let (again,): (bool,) = decode_args(context.payload(), &["again"])?;
         let tracker = if again { context.resume_progress()? } else { context.progress_tracker()? };
         if context.attempt() == 1 {
@@ -218,7 +213,7 @@ tasks! {
         context.save_context().await?;
         json(seen)
     });
-    BAD_VALUES, "bad_values", false, |context| now(async move {
+    BAD_VALUES, "bad_values", Async, |context| now(async move {
         context.set_context("good", 1)?;
         let refused = [
             context.set_context("bad", f64::NAN).is_err(),
@@ -230,19 +225,19 @@ tasks! {
         context.log(20, "y".repeat(70 << 10));
         json(refused)
     });
-    REMEMBER, "remember", false, |context| now(async move {
+    REMEMBER, "remember", Async, |context| now(async move {
         let runs: u32 = context.get_context("runs")?.unwrap_or(0);
         context.set_context("runs", runs + 1)?;
         context.log(20, format!("run {runs}"));
         if runs < 2 { Err("again".into()) } else { json(runs) }
     });
-    TRACED, "traced", false, |context| now(async move {
+    TRACED, "traced", Async, |context| now(async move {
         tracing::warn!(target: "app::mail", user = 7, name = "x", ratio = 0.5, "sent {}", 1);
         tokio::task::yield_now().await;
         tracing::info!("from {}", context.kind());
         json(())
     });
-    NEST, "nest", false, |context| now(async move {
+    NEST, "nest", Async, |context| now(async move {
         let (depth, width): (u32, u32) = decode_args(context.payload(), &["depth", "width"])?;
         let mut sum = 1;
         if depth > 0 {
@@ -254,7 +249,7 @@ tasks! {
         }
         json(sum)
     });
-    NEST_BLOCKING, "nest_blocking", true, |context| blocking(move || {
+    NEST_BLOCKING, "nest_blocking", Blocking, |context| {
         let (depth,): (u32,) = decode_args(context.payload(), &["depth"])?;
         if depth == 0 {
             return json(1);
@@ -262,18 +257,18 @@ tasks! {
         let call = taskyard_core::client::Call::<u64>::new("nest_blocking", &(depth - 1,));
         let child = context.client().add_later(call)?;
         json(tokio::runtime::Handle::current().block_on(child.wait())? + 1)
-    });
-    NEST_HOLD, "nest_hold", false, |context| now(async move {
+    };
+    NEST_HOLD, "nest_hold", Async, |context| now(async move {
         let child = context.client().add(taskyard_core::client::Call::<u64>::new("hold", &()).delay(LONG)).await?;
         stage(&context).note("waits");
         json(child.wait().await?)
     });
-    NEST_HOLD_BLOCKING, "nest_hold_blocking", true, |context| blocking(move || {
+    NEST_HOLD_BLOCKING, "nest_hold_blocking", Blocking, |context| {
         let child = context.client().add_later(taskyard_core::client::Call::<u64>::new("hold", &()).delay(LONG))?;
         stage(&context).note("waits");
         json(tokio::runtime::Handle::current().block_on(child.wait())?)
-    });
-    PARENT_OF_MANY, "adds", false, |context| now(async move {
+    };
+    PARENT_OF_MANY, "adds", Async, |context| now(async move {
         let child = context.client().add::<i64>(taskyard_core::client::Call::new("echo", &(41,))).await?;
         json(child.wait().await? + 1)
     });

@@ -79,13 +79,12 @@ async fn an_unknown_kind_is_parked_until_a_server_knows_it() {
 
 #[tokio::test]
 async fn two_functions_of_one_kind_are_refused_at_the_start() {
-    use taskyard_server::{Body, TaskDef};
+    use taskyard_server::{Run, TaskDef};
     static ONE: TaskDef = TaskDef {
         kind: || "same",
         names: &[],
-        run: |_| Body::Async(Box::pin(async { Ok(Vec::new()) })),
+        run: Run::Async(|_| Box::pin(async { Ok(Vec::new()) })),
         location: "a.rs:1",
-        blocking: false,
     };
     static TWO: TaskDef = TaskDef { location: "b.rs:2", ..ONE };
     let world = World::new().await;

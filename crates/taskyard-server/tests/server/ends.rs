@@ -118,7 +118,7 @@ async fn a_panic_fails_the_attempt_and_nothing_else() {
         assert!(traceback.unwrap().contains("bodies.rs"), "the place is named");
     }
     let next: TaskRef<i64> = world.add("echo", &(1,), |call| call);
-    assert_eq!(within("the lane goes on", next.wait()).await.unwrap(), 1);
+    assert_eq!(within("the worker goes on", next.wait()).await.unwrap(), 1);
 }
 
 #[tokio::test]

@@ -3,18 +3,12 @@
 use std::time::{Duration, Instant};
 
 use taskyard_core::{TaskRef, TaskState, WaitReason};
-use taskyard_server::{Body, Registry, ServerConfig, TaskDef};
+use taskyard_server::{Registry, Run, ServerConfig, TaskDef};
 
 use crate::world::{TestServer, World, eventually, quick, within};
 
 const fn def(kind: fn() -> &'static str, location: &'static str) -> TaskDef {
-    TaskDef {
-        kind,
-        names: &[],
-        run: |_| Body::Async(Box::pin(async { Ok(b"null".to_vec()) })),
-        location,
-        blocking: false,
-    }
+    TaskDef { kind, names: &[], run: Run::Async(|_| Box::pin(async { Ok(b"null".to_vec()) })), location }
 }
 static ONE: TaskDef = def(|| "one", "one.rs:1");
 static TWO: TaskDef = def(|| "two", "two.rs:1");

@@ -7,7 +7,7 @@ use taskyard_server::ExitReason;
 
 use crate::world::{World, eventually, within};
 
-async fn times_out<T: serde::de::DeserializeOwned>(task: &TaskRef<T>) {
+pub async fn times_out<T: serde::de::DeserializeOwned>(task: &TaskRef<T>) {
     match within("the timeout", task.wait()).await {
         Err(Error::TaskFailed { error_type, .. }) => assert_eq!(error_type, "TimeoutError"),
         Err(other) => panic!("another end: {other}"),
@@ -53,32 +53,14 @@ async fn a_polite_blocking_body_ends_at_its_timeout() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_yields_loses_its_lane_and_blames_no_neighbour() {
-    let world = World::new().await;
-    let server = world.server(|config| config.workers = 1).await;
-    let neighbour: TaskRef<u32> = world.add("hold", &(), |call| call);
-    world.stage.seen("hold", 1).await;
-    let stuck: TaskRef<String> = world.add("stuck", &(), |call| call.max_retries(0).timeout(Duration::from_millis(50)));
-    times_out(&stuck).await;
-    assert_eq!(server.status().threads_abandoned, 1);
-    // The neighbour was released and starts again on the new lane.
-    world.stage.seen("hold", 2).await;
-    world.stage.open();
-    assert_eq!(within("the neighbour", neighbour.wait()).await.unwrap(), 1, "its first run was not charged");
-    eventually("the thread comes back", async || server.status().threads_abandoned == 0).await;
-    assert_eq!(world.record(&stuck).await.state, TaskState::Failed);
-    assert_eq!(world.record(&neighbour).await.state, TaskState::Done);
-}
-
-#[tokio::test]
-async fn a_stuck_lane_does_not_hold_up_what_has_not_started() {
+async fn a_stuck_worker_does_not_hold_up_what_has_not_started() {
     let world = World::new().await;
     let _server = world.server(|config| config.workers = 2).await;
     let _stuck: TaskRef<String> = world.add("stuck", &(), |call| call.timeout(Duration::ZERO));
     world.stage.seen("stuck", 1).await;
     let tasks: Vec<TaskRef<i64>> = (0..50_i64).map(|n| world.add("echo", &(n,), |call| call)).collect();
     for task in &tasks {
-        within("the other lane", task.wait()).await.unwrap();
+        within("the other worker", task.wait()).await.unwrap();
     }
     world.stage.open();
 }

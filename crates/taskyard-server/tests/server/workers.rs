@@ -1,4 +1,4 @@
-//! Lanes come with the load and leave; settings change while the server runs; thousands of tasks run once each.
+//! Workers come with the load and leave; settings change while the server runs; thousands of tasks run once each.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use taskyard_core::{TaskRef, TaskState};
 use crate::world::{World, eventually, within};
 
 #[tokio::test]
-async fn lanes_start_with_the_load_and_leave_when_idle() {
+async fn workers_start_with_the_load_and_leave_when_idle() {
     let world = World::new().await;
     let server = world
         .server(|config| {
@@ -25,9 +25,9 @@ async fn lanes_start_with_the_load_and_leave_when_idle() {
     for task in &tasks {
         within("all", task.wait()).await.unwrap();
     }
-    eventually("idle lanes leave", async || server.status().workers_idle + server.status().workers_active == 0).await;
+    eventually("idle workers leave", async || server.status().workers_idle + server.status().workers_active == 0).await;
     let next: TaskRef<i64> = world.add("echo", &(1,), |call| call);
-    within("a lane starts again", next.wait()).await.unwrap();
+    within("a worker starts again", next.wait()).await.unwrap();
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use taskyard_core::client::{Call, ClientConfig};
 use taskyard_core::{Client, Store, TaskRecord, TaskRef};
 use taskyard_server::{Registry, Server, ServerConfig, ServerHandle};
+use tokio::runtime::Runtime;
 
 use crate::bodies::{Stage, registry};
 use crate::database::Database;
@@ -55,11 +56,33 @@ impl World {
 }
 
 /// A server that ends with its test, as by a kill: it has threads of its own, and would poll beside the tests that follow.
-pub struct TestServer(ServerHandle);
+pub struct TestServer {
+    handle: ServerHandle,
+    /// The runtime that started it, if that is not the test's: a stuck body of one test takes no thread of another's.
+    pub runtime: Option<Runtime>,
+}
 
 impl TestServer {
     pub async fn start(store: Arc<dyn Store>, client: Client, registry: Registry, config: ServerConfig) -> Self {
-        Self(Server::start(store, client, registry, config).await.unwrap())
+        Self::start_on(crate::runtime(), store, client, registry, config).await
+    }
+
+    /// The same on a runtime of its own.
+    pub async fn start_on(
+        runtime: Option<Runtime>,
+        store: Arc<dyn Store>,
+        client: Client,
+        registry: Registry,
+        config: ServerConfig,
+    ) -> Self {
+        let starting = Server::start(store, client, registry, config);
+        match runtime {
+            Some(runtime) => {
+                let handle = runtime.spawn(starting).await.unwrap().unwrap();
+                Self { handle, runtime: Some(runtime) }
+            }
+            None => Self { handle: starting.await.unwrap(), runtime: None },
+        }
     }
 }
 
@@ -67,13 +90,16 @@ impl Deref for TestServer {
     type Target = ServerHandle;
 
     fn deref(&self) -> &ServerHandle {
-        &self.0
+        &self.handle
     }
 }
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        self.0.abort();
+        self.handle.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

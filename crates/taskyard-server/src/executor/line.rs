@@ -1,0 +1,87 @@
+//! Tasks that wait for a worker, in the order in which they are started.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use taskyard_core::{TaskId, Token};
+use tokio::sync::Notify;
+
+use super::Queued;
+use crate::engine::lock;
+
+#[derive(Default)]
+pub(super) struct Line {
+    tasks: Mutex<VecDeque<Queued>>,
+    /// Their number, to be read without the lock.
+    len: AtomicUsize,
+    /// Wakes idle workers, the one that became idle last first, so that the others can leave.
+    pub arrived: Notify,
+}
+
+impl Line {
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Runs `f` on the tasks and keeps their number right.
+    fn with<T>(&self, f: impl FnOnce(&mut VecDeque<Queued>) -> T) -> T {
+        let mut tasks = lock(&self.tasks);
+        let done = f(&mut tasks);
+        self.len.store(tasks.len(), Ordering::Release);
+        done
+    }
+
+    pub fn extend(&self, more: Vec<Queued>) {
+        self.with(|tasks| tasks.extend(more));
+    }
+
+    /// The next task to start, and how many are left. `count` counts it elsewhere before it is not counted here: a look from
+    /// outside sees it at least once.
+    pub fn pop(&self, count: impl FnOnce()) -> Option<(Queued, usize)> {
+        if self.len() == 0 {
+            return None;
+        }
+        self.with(|tasks| {
+            let next = tasks.pop_front()?;
+            count();
+            Some((next, tasks.len()))
+        })
+    }
+
+    /// The next task was not started after all. `count` counts it no more where it was counted since.
+    pub fn put_back(&self, queued: Queued, count: impl FnOnce()) {
+        self.with(|tasks| tasks.push_front(queued));
+        count();
+        self.arrived.notify_last();
+    }
+
+    /// Takes out those that have waited for `patience`.
+    pub fn take_older(&self, now: Instant, patience: Duration) -> Vec<Queued> {
+        self.with(|tasks| {
+            let mut taken = Vec::new();
+            while tasks.front().is_some_and(|queued| now.saturating_duration_since(queued.since) >= patience) {
+                taken.extend(tasks.pop_front());
+            }
+            taken
+        })
+    }
+
+    /// Takes out these attempts, and takes them off the list.
+    pub fn take_meant(&self, meant: &mut HashSet<(TaskId, Token)>) -> Vec<Queued> {
+        let key = |queued: &Queued| (queued.claimed.id, queued.claimed.token);
+        self.with(|tasks| {
+            if !tasks.iter().any(|queued| meant.contains(&key(queued))) {
+                return Vec::new();
+            }
+            let (taken, kept) = std::mem::take(tasks).into_iter().partition(|queued| meant.remove(&key(queued)));
+            *tasks = kept;
+            Vec::from(taken)
+        })
+    }
+
+    pub fn clear(&self) {
+        self.with(VecDeque::clear);
+    }
+}

@@ -1,0 +1,66 @@
+//! Workers that are threads, each with a runtime of its own: for bodies that cannot move between threads, and for all async
+//! bodies where the caller's runtime has one thread only.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::task::LocalSet;
+
+use super::crew::Crew;
+use super::pending::{Pending, carry_on};
+use super::pool::Pool;
+use super::running::{RunSite, Running};
+use super::worker::{Home, Worker, WorkerFace, work};
+use crate::{LocalBody, Run, TaskContext, panics};
+
+pub(super) struct Local;
+
+impl Home for Local {
+    type Body = LocalBody;
+
+    fn crew(pool: &Pool) -> &Crew {
+        &pool.local
+    }
+
+    fn make(run: Run, context: TaskContext) -> LocalBody {
+        match run {
+            Run::Async(make) => make(context),
+            Run::Local(make) => make(context),
+            Run::Blocking(_) => unreachable!("blocking bodies have threads of their own"),
+        }
+    }
+
+    fn site(face: &Arc<WorkerFace>, _: &Arc<Pending<Self>>) -> RunSite {
+        RunSite::Local(face.clone())
+    }
+
+    fn carry(pending: Arc<Pending<Self>>, running: Arc<Running>, carrier: u64) {
+        tokio::task::spawn_local(carry_on(pending, running, carrier));
+    }
+
+    const IS_SHARED: bool = false;
+}
+
+/// Starts a worker's thread.
+pub(super) fn spawn(pool: Arc<Pool>, number: u64) -> io::Result<Arc<WorkerFace>> {
+    let face = Arc::new(WorkerFace::default());
+    let shown = face.clone();
+    std::thread::Builder::new().name(format!("taskyard-worker-{number}")).spawn(move || {
+        let worker = Worker::<Local>::new(pool, face);
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let local = LocalSet::new();
+                local.block_on(&runtime, work(worker));
+                // Bodies that are still pending are dropped here, on the thread they belong to.
+                let _ = panics::catch(|| drop(local));
+                // Not a plain drop: that would wait for what bodies have sent to other threads.
+                runtime.shutdown_background();
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot start a worker's runtime");
+                Local::crew(&worker.pool).remove(&worker.face);
+            }
+        }
+    })?;
+    Ok(shown)
+}

@@ -1,0 +1,137 @@
+//! Workers on the runtime that started the server: what a body opens there, connections of a pool for one, lives as long as
+//! the application's own, and what it spawns goes on.
+//!
+//! A body that blocks holds up one thread of that runtime, and is warned about; one that never yields is given up by the
+//! watchdog. Nobody can replace its thread, so a server that has lost all of them drains and exits.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use super::crew::Crew;
+use super::pending::{Pending, carry_on};
+use super::pool::Pool;
+use super::running::{RunSite, Running};
+use super::worker::{Home, Worker, WorkerFace, work};
+use crate::engine::lock;
+use crate::{AsyncBody, Run, TaskContext};
+
+/// The caller's runtime.
+pub(crate) struct SharedRuntime {
+    handle: Handle,
+    threads: usize,
+    gone: Arc<AtomicBool>,
+}
+
+impl SharedRuntime {
+    /// `None` if it has one thread only, which bodies must not hold up.
+    pub fn of(caller: &Handle) -> Option<Self> {
+        (caller.runtime_flavor() == RuntimeFlavor::MultiThread).then(|| Self {
+            handle: caller.clone(),
+            threads: caller.metrics().num_workers(),
+            gone: Arc::default(),
+        })
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Whether the runtime was shut down.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Whether no thread is left that could start a task.
+    pub fn is_blocked(&self, blocked: &AtomicUsize) -> bool {
+        blocked.load(Ordering::Acquire) >= self.threads
+    }
+}
+
+/// Whether time limits can be kept on this runtime.
+pub(crate) fn has_timer(caller: &Handle) -> bool {
+    let _entered = caller.enter();
+    std::panic::catch_unwind(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).is_ok()
+}
+
+pub(super) struct Shared;
+
+impl Home for Shared {
+    type Body = AsyncBody;
+
+    fn crew(pool: &Pool) -> &Crew {
+        &pool.shared
+    }
+
+    fn make(run: Run, context: TaskContext) -> AsyncBody {
+        match run {
+            Run::Async(make) => make(context),
+            Run::Local(_) | Run::Blocking(_) => unreachable!("such bodies have threads of their own"),
+        }
+    }
+
+    fn site(face: &Arc<WorkerFace>, pending: &Arc<Pending<Self>>) -> RunSite {
+        let pending = pending.clone();
+        RunSite::Shared { worker: face.clone(), revive: Box::new(move |running| pending.revive(running)) }
+    }
+
+    fn carry(pending: Arc<Pending<Self>>, running: Arc<Running>, carrier: u64) {
+        // Also from the watchdog, which is on no thread of that runtime.
+        let runtime = pending.worker().pool.runtime.as_ref().map(|runtime| runtime.handle.clone());
+        if let Some(runtime) = runtime {
+            runtime.spawn(carry_on(pending, running, carrier));
+        }
+    }
+
+    const IS_SHARED: bool = true;
+}
+
+/// Starts a worker.
+pub(super) fn spawn(pool: Arc<Pool>, _number: u64) -> io::Result<Arc<WorkerFace>> {
+    let face = Arc::new(WorkerFace::default());
+    if drive(pool, face.clone()) { Ok(face) } else { Err(io::Error::other("the runtime has ended")) }
+}
+
+/// Starts a task that is this worker; `false` if the runtime is gone.
+fn drive(pool: Arc<Pool>, face: Arc<WorkerFace>) -> bool {
+    let Some(runtime) = pool.runtime.as_ref().filter(|runtime| !runtime.is_gone()) else { return false };
+    let handle = runtime.handle.clone();
+    handle.spawn(work(Worker::<Shared>::new(pool, face)));
+    true
+}
+
+/// A thread of the runtime is blocked. One task that was woken there waits where no other thread takes it (see
+/// [`super::pending`]): every worker and every body that is not being polled gets another task.
+pub(super) fn revive(pool: &Arc<Pool>) {
+    let workers = lock(&pool.shared.workers).clone();
+    for worker in workers.into_iter().filter(|worker| worker.retire()) {
+        drive(pool.clone(), worker);
+    }
+    for running in pool.table.all() {
+        running.revive();
+    }
+}
+
+/// Notices that the runtime is shut down while the server runs.
+pub(super) fn watch_runtime(pool: &Arc<Pool>) {
+    struct Noticed(Arc<AtomicBool>);
+    impl Drop for Noticed {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let Some(runtime) = &pool.runtime else { return };
+    let (noticed, watched) = (Noticed(runtime.gone.clone()), pool.clone());
+    runtime.handle.spawn(async move {
+        let noticed = noticed;
+        let closed = watched.closed.notified();
+        tokio::pin!(closed);
+        closed.as_mut().enable();
+        if !watched.is_closing() {
+            closed.await;
+        }
+        std::mem::forget(noticed);
+    });
+}
