@@ -6,6 +6,7 @@
 
 mod deny;
 mod machine;
+mod neighbours;
 mod nemesis;
 mod parts;
 mod postgres;
@@ -21,7 +22,7 @@ use step::{Steps, cargo};
 /// Name, arguments, what it does, how.
 type Row = (&'static str, &'static str, &'static str, fn(&[String]) -> Result<(), String>);
 
-const COMMANDS: [Row; 11] = [
+const COMMANDS: [Row; 12] = [
     ("run", "[ARGS]", "build and run the `taskyard` command", run),
     ("test", "[--only PART,..]", "everything that must hold: the machine, lint, all tests", parts::test),
     ("test", "--postgres 13,14,..", "the PostgreSQL part alone, on these versions", parts::test),
@@ -29,6 +30,12 @@ const COMMANDS: [Row; 11] = [
     ("tidy", "", "the repository's own rules alone: no build, at once", |_| tidy::check()),
     ("fix", "", "format, and apply what clippy can mend by itself", fix),
     ("nemesis", "[--seeds N] ..", "the nemesis of tests/faults: more seeds, or one run over many tasks", nemesis::run),
+    (
+        "neighbours",
+        "",
+        "applications with sqlx, SeaORM and rusqlite beside Taskyard: resolve, build, run",
+        neighbours::run,
+    ),
     ("bench", "[ARGS]", "`taskyard bench` in a release build", bench),
     ("deny", "[--no-advisories]", "licences, duplicates, sources and advisories of the dependencies", deny::run),
     ("docs", "[--open]", "build the documentation of all crates", docs),

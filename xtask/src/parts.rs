@@ -4,6 +4,7 @@
 //! rows are cuts through the same tests for a quick answer; a new suite is a row more here, not a new way to run it.
 
 use crate::machine::{self, Need};
+use crate::neighbours;
 use crate::postgres;
 use crate::python;
 use crate::step::{Steps, cargo, side_by_side};
@@ -77,6 +78,7 @@ pub fn test(arguments: &[String]) -> Result<(), String> {
 /// What needs no test to be seen.
 pub fn lint(steps: &mut Steps) {
     steps.check("tidy", tidy::check);
+    steps.check("neighbours", neighbours::resolve);
     steps.command("format", &mut cargo(&["fmt", "--all", "--check"]));
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.command("clippy", &mut cargo(&clippy));

@@ -27,7 +27,8 @@ use proc_macro::TokenStream;
 /// - one that is not `async`, or is declared `#[task(blocking)]`, on a thread of its own.
 ///
 /// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `timeout = "30s"` (`ms`, `s`, `m`, `h`; `"0s"` = no
-/// limit), `kind = "stable::name"` (instead of the path), `local`, `blocking`, `at_most_once`, `auto_remove`, `set = PATH`.
+/// limit), `kind = "mail.send"` (instead of the path), `aliases = ["old::path"]` (kinds under which calls are stored
+/// that it runs as well, after it was renamed or moved), `local`, `blocking`, `at_most_once`, `auto_remove`, `set = PATH`.
 ///
 /// `set = PATH` keeps the function out of the tasks that every server of the program knows. It is added to the set that
 /// `taskyard::task_set!` declares at that path, and known only to servers of a queue that was given the set by

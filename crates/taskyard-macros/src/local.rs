@@ -36,6 +36,7 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
         #[linkme(crate = ::taskyard::__private::linkme)]
         static __TASK: __private::TaskDef = __private::TaskDef {
             kind: || KIND,
+            aliases: &[],
             names: NAMES,
             run: __private::Run::Async(|__context| __private::must_be_send_or_declared_local(async move {
                 let (#(#names,)*): (#(#types,)*) = __private::decode(&__context, NAMES)?;

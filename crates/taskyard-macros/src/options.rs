@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
-use syn::{Ident, LitInt, LitStr, Path, Token};
+use syn::{Ident, LitInt, LitStr, Path, Token, bracketed, token};
 
 /// What stands in the parentheses.
 #[derive(Default)]
@@ -13,6 +13,8 @@ pub(crate) struct Options {
     pub(crate) builder: TokenStream,
     /// A kind other than the path.
     pub(crate) kind: Option<LitStr>,
+    /// Kinds under which it was known before.
+    pub(crate) aliases: Vec<LitStr>,
     /// Whether the body stays on the thread that made it, and where the option stands.
     pub(crate) local: Option<Span>,
     /// Whether the body has a thread of its own.
@@ -25,6 +27,7 @@ enum Value {
     Text(LitStr),
     Number(LitInt, bool),
     Path(Path),
+    Texts(Vec<LitStr>),
     Flag,
 }
 
@@ -41,7 +44,11 @@ impl Parse for Entry {
         }
         input.parse::<Token![=]>()?;
         let negative = input.parse::<Option<Token![-]>>()?.is_some();
-        let value = if input.peek(LitStr) {
+        let value = if input.peek(token::Bracket) {
+            let list;
+            bracketed!(list in input);
+            Value::Texts(Punctuated::<LitStr, Token![,]>::parse_terminated(&list)?.into_iter().collect())
+        } else if input.peek(LitStr) {
             Value::Text(input.parse()?)
         } else if input.peek(LitInt) || negative {
             Value::Number(input.parse()?, negative)
@@ -81,6 +88,10 @@ impl Parse for Options {
                     options.kind = Some(kind);
                     TokenStream::new()
                 }
+                ("aliases", Value::Texts(aliases)) => {
+                    options.aliases = aliases;
+                    TokenStream::new()
+                }
                 ("set", Value::Path(set)) => {
                     options.set = Some(set);
                     TokenStream::new()
@@ -89,7 +100,7 @@ impl Parse for Options {
                     return Err(syn::Error::new(
                         name.span(),
                         "expected queue = \"..\", name = \"..\", tag = \"..\", priority = 0, max_retries = 3, \
-                         timeout = \"300s\", kind = \"..\", set = PATH, local, blocking, at_most_once or auto_remove",
+                         timeout = \"300s\", kind = \"..\", aliases = [\"..\"], set = PATH, local, blocking, at_most_once or auto_remove",
                     ));
                 }
             };

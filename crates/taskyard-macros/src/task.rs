@@ -89,7 +89,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         Some(set) => quote!(#set),
         None => quote!(__private::TASKS),
     };
-    let builder = &options.builder;
+    let (builder, aliases) = (&options.builder, &options.aliases);
     Ok(quote! {
         #(#shown)*
         #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
@@ -113,6 +113,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
             #[linkme(crate = ::taskyard::__private::linkme)]
             static __TASK: __private::TaskDef = __private::TaskDef {
                 kind: __kind,
+                aliases: &[#(#aliases),*],
                 names: NAMES,
                 run: __private::Run::#run(__run),
                 location: ::core::concat!(::core::file!(), ":", ::core::line!()),

@@ -12,13 +12,15 @@ use std::time::Instant;
 
 use taskyard_core::rest::SlotRelease;
 use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
-use taskyard_core::{ClaimId, TaskId};
+use taskyard_core::{ClaimId, Failure, TaskId};
 use tokio::sync::{Notify, oneshot};
+use tracing::Span;
 
 pub(crate) use live::{Live, line_bytes};
 pub(crate) use verdict::{End, judge};
 
 use crate::engine::{Ended, Engine, lock};
+use crate::{TaskContext, panics, task_context};
 
 /// Why a running attempt is to end early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(crate) struct Attempt {
     slot: Option<Arc<dyn ConcurrencySlot>>,
     /// How many tasks its body waits for.
     rests: AtomicUsize,
+    /// The span that a body of this process runs in.
+    span: OnceLock<Span>,
 }
 
 impl Attempt {
@@ -91,6 +95,7 @@ impl Attempt {
             touched: AtomicBool::new(false),
             live: Mutex::default(),
             rests: AtomicUsize::new(0),
+            span: OnceLock::new(),
         })
     }
 
@@ -136,6 +141,19 @@ impl Attempt {
             }
             notified.await;
         }
+    }
+
+    /// Runs a piece of its body: in its span, known to [`TaskContext::current`]; a panic becomes a failure.
+    pub fn run<T>(self: &Arc<Self>, piece: impl FnOnce() -> T) -> Result<T, Failure> {
+        let _entered = task_context::enter(&TaskContext(self.clone()));
+        let _span = self.span.get_or_init(|| self.open_span()).enter();
+        panics::catch(piece)
+    }
+
+    /// A root: what encloses it where the body happens to be polled means nothing.
+    fn open_span(&self) -> Span {
+        let Claimed { id, kind, queue, attempt, .. } = &self.claimed;
+        tracing::info_span!(target: "taskyard::task", parent: None, "task", %id, kind, queue, attempt)
     }
 
     /// Gives the place of its body to others, if it takes one.

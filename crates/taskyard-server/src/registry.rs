@@ -33,15 +33,16 @@ impl Registry {
     /// Adds a function. The same one may be added twice; two functions of one kind are refused by [`Self::check`].
     #[must_use]
     pub fn register(mut self, def: &'static TaskDef) -> Self {
-        let kind = def.kind();
-        match self.defs.get(kind) {
-            Some(known) if known.location != def.location => {
-                let text = format!("two functions have the kind `{kind}`: {} and {}", known.location, def.location);
-                self.conflict.get_or_insert(text);
-            }
-            Some(_) => {}
-            None => {
-                self.defs.insert(kind, def);
+        for kind in std::iter::once(def.kind()).chain(def.aliases.iter().copied()) {
+            match self.defs.get(kind) {
+                Some(known) if known.location != def.location => {
+                    let text = format!("two functions have the kind `{kind}`: {} and {}", known.location, def.location);
+                    self.conflict.get_or_insert(text);
+                }
+                Some(_) => {}
+                None => {
+                    self.defs.insert(kind, def);
+                }
             }
         }
         self
@@ -111,7 +112,7 @@ impl Registry {
         self.defs.get(name).copied()
     }
 
-    /// All kinds, sorted.
+    /// All kinds, aliases among them, sorted.
     #[must_use]
     pub fn kinds(&self) -> Vec<String> {
         let full = |name: &&str| self.namespace.as_ref().map_or_else(|| (*name).to_owned(), |it| it.own(name));
@@ -162,6 +163,7 @@ mod tests {
     const fn def(location: &'static str) -> TaskDef {
         TaskDef {
             kind: || "app::send",
+            aliases: &["app::mail"],
             names: &[],
             run: Run::Async(|_| Box::pin(async { Ok(b"null".to_vec()) })),
             location,
@@ -181,7 +183,7 @@ mod tests {
     fn a_reason_finds_its_kind_again() {
         let registry = Registry::new().register(&FIRST).state(7_u32);
         assert_eq!(kind_of_reason(&parked_reason("a`b")), Some("a`b"));
-        assert!(registry.knows_reason("kind `app::send`"));
+        assert!(registry.knows_reason("kind `app::send`") && registry.knows_reason("kind `app::mail`"));
         assert!(!registry.knows_reason("kind `app::other`"));
         assert!(!registry.knows_reason("key ab12"));
         assert_eq!(registry.state_of::<u32>(), Some(7));

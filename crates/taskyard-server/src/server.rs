@@ -42,6 +42,8 @@ use crate::{Registry, ServerConfig, Settings, completer, heartbeat, panics, reco
 const WATCH_EVERY: Duration = Duration::from_millis(100);
 /// How often a server checks whether its database is lost; its heartbeats notice that, too.
 const LOST_EVERY: Duration = Duration::from_secs(1);
+/// How long a shutdown waits for additions to be written.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// How long a server tries to enter before it says that the database is away.
 const ENTER_MAX: Duration = Duration::from_secs(10);
 
@@ -255,6 +257,19 @@ impl ServerHandle {
     /// Begins a graceful stop: see the module.
     pub fn stop(&self) {
         self.state.advance(Phase::Draining);
+    }
+
+    /// Stops gracefully, waits until the server has ended, and then until what was added through its queue is written, for five
+    /// seconds at most; what is not written by then is tried on, and logged if it is lost. The queue can be used afterwards:
+    /// close it last ([`Client::close`]).
+    pub async fn shutdown(&self) -> ServerExit {
+        self.stop();
+        let exit = self.wait().await;
+        if let Some(client) = &self.state.engine.client {
+            // It fails when the queue is closed: then nothing waits.
+            let _ = tokio::time::timeout(FLUSH_MAX, client.flush()).await;
+        }
+        exit
     }
 
     /// Cuts the grace period short (the second signal).

@@ -43,6 +43,8 @@ impl fmt::Debug for Run {
 pub struct TaskDef {
     /// The full path of the function; the same in every process that is built from the same source.
     pub kind: fn() -> &'static str,
+    /// Kinds under which it was known before: stored calls of these are its own.
+    pub aliases: &'static [&'static str],
     /// The parameters' names, in order.
     pub names: &'static [&'static str],
     /// How its body is made and run.

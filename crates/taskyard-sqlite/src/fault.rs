@@ -91,7 +91,8 @@ impl Place {
             }
             // A trigger's own error is not the value's fault (as PostgreSQL's P0001 is not).
             Some(ErrorCode::ConstraintViolation)
-                if error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER) =>
+                if matches!(&error, rusqlite::Error::SqliteFailure(failure, _)
+                    if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER) =>
             {
                 Error::Database(format!("{path}: {why}"))
             }

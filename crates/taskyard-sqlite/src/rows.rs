@@ -45,7 +45,8 @@ fn run(read: &Read<'_>, sql: &str, limit: usize) -> Outcome<Rows> {
     if !statement.readonly() {
         return Err(refused("only a statement that reads is run here").into());
     }
-    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
+    let names = (0..statement.column_count()).map(|at| statement.column_name(at).map(str::to_owned));
+    let columns = names.collect::<rusqlite::Result<Vec<String>>>()?;
     let mut answer = Rows { columns, ..Rows::default() };
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next().map_err(wrong)? {

@@ -13,7 +13,7 @@
 //! let server = queue.serve().await?; // or `taskyard queue start` elsewhere
 //! let task = queue.add(send_welcome("ada@example.org".into())).await?; // stored
 //! println!("{} is {} long", task.id(), task.wait().await?); // done
-//! server.stop();
+//! server.shutdown().await;
 //! # Ok(())
 //! # }
 //! ```

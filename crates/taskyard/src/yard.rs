@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use taskyard_core::client::{Call, Client, ClientConfig};
 use taskyard_core::settings::Settings;
-use taskyard_core::{QueueOrder, Result, Store, TaskRecord};
+use taskyard_core::{Error, QueueOrder, Result, Store, TaskRecord};
 use taskyard_server::{BodyResult, Registry, Server, ServerConfig, ServerHandle, TaskContext, TaskDef, TaskError};
 
 /// The queue: everything that [`Client`] does, and servers in this process. Cheap to clone.
@@ -123,10 +123,10 @@ impl Taskyard {
         server_config(&self.settings)
     }
 
-    /// Starts a server in this process that runs this program's tasks.
+    /// Starts a server in this process that runs this program's tasks. End it by [`ServerHandle::shutdown`].
     ///
     /// # Errors
-    /// Two functions of one kind, or the database's.
+    /// [`Error::InvalidArgument`] if the program has no tasks, or two functions of one kind; or the database's.
     pub async fn serve(&self) -> Result<ServerHandle> {
         self.serve_with(self.server_config()).await
     }
@@ -136,6 +136,11 @@ impl Taskyard {
     /// # Errors
     /// As [`Taskyard::serve`].
     pub async fn serve_with(&self, config: ServerConfig) -> Result<ServerHandle> {
+        if config.lanes && config.children.is_none() && self.registry.kinds().is_empty() {
+            let why = "this program has no tasks to run: declare functions with `#[task]`; if they are in a library that the program \
+                       names nowhere else, the linker leaves it out: write `use my_tasks as _;`";
+            return Err(Error::InvalidArgument { what: "server", why: why.into() });
+        }
         Server::start(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone(), config).await
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use taskyard::{
-    Error, OnParentFailure, RetryPolicy, State, TaskContext, TaskError, TaskRef, TaskState, Taskyard, local, task,
+    Call, Error, OnParentFailure, RetryPolicy, State, TaskContext, TaskError, TaskRef, TaskState, Taskyard, local, task,
 };
 
 struct Yard {
@@ -48,7 +48,7 @@ async fn fails_until(counter: State<Arc<AtomicU32>>, good: u32) -> Result<u32, S
     if run < good { Err(format!("run {run}")) } else { Ok(run) }
 }
 
-#[task(kind = "stable::name")]
+#[task(kind = "stable::name", aliases = ["old::name", "older"])]
 async fn renamed() -> &'static str {
     "renamed"
 }
@@ -101,6 +101,19 @@ fn bodies_run_where_they_are_declared_to() {
     let (_yard, shared, blocking) = outcome;
     assert_eq!(shared, "the application's");
     assert!(blocking.starts_with("taskyard-blocking-"), "{blocking}");
+}
+
+/// Calls that were stored before the function was renamed are run by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_of_earlier_kinds_are_run() {
+    let yard = yard().await;
+    for kind in ["stable::name", "old::name", "older"] {
+        let task = yard.queue.add(Call::<String>::new(kind, &())).await.unwrap();
+        assert_eq!(yard.queue.drain().await.unwrap(), 1, "{kind}");
+        assert_eq!(task.wait().await.unwrap(), "renamed");
+        assert_eq!(task.record().await.unwrap().kind, kind);
+    }
+    assert_eq!(yard.queue.add(renamed()).await.unwrap().record().await.unwrap().kind, "stable::name");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use super::room::Pace;
 use super::running::{RunSite, Running};
 use crate::attempt::{Attempt, ConcurrencySlot, End, judge};
 use crate::engine::lock;
-use crate::{Run, TaskContext, panics, task_context};
+use crate::{Run, TaskContext};
 
 #[derive(Default)]
 struct State {
@@ -226,6 +226,5 @@ fn work(pool: &Arc<Pool>) {
 fn call(attempt: &Arc<Attempt>, run: Run, handle: &tokio::runtime::Handle) -> End {
     let Run::Blocking(body) = run else { unreachable!("async bodies have workers") };
     let _runtime = handle.enter();
-    let _entered = task_context::enter(&TaskContext(attempt.clone()));
-    panics::catch(|| body(TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned)
+    attempt.run(|| body(TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned)
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use taskyard_core::store::Outcome;
 
 use super::running::Running;
-use super::worker::{Home, Worker, guard};
+use super::worker::{Home, Worker};
 use crate::attempt::{Attempt, End, Interrupt, judge};
 use crate::engine::lock;
 
@@ -58,7 +58,7 @@ impl<H: Home> Pending<H> {
         let mut held = lock(&self.body);
         let Some(body) = held.as_mut().filter(|_| running.is_carried_by(carrier)) else { return Poll::Ready(None) };
         running.polls.begin();
-        let polled = guard(&running.attempt, || Pin::new(body).poll(cx));
+        let polled = running.attempt.run(|| Pin::new(body).poll(cx));
         running.polls.end();
         if !H::IS_SHARED {
             self.worker.goes_on();
@@ -86,7 +86,7 @@ impl<H: Home> Pending<H> {
 /// A body's destructors are its own code: watched, and a panic in them is nobody else's.
 fn drop_body<B>(running: &Running, body: &mut Option<B>) {
     running.polls.begin();
-    let dropped = guard(&running.attempt, || drop(body.take()));
+    let dropped = running.attempt.run(|| drop(body.take()));
     running.polls.end();
     if let Err(failure) = dropped {
         let (task, message) = (running.attempt.id(), failure.message);

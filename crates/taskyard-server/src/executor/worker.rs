@@ -25,7 +25,7 @@ use super::pool::Pool;
 use super::running::{RunSite, Running};
 use crate::attempt::{Attempt, ConcurrencySlot, End, judge};
 use crate::engine::{Ended, lock};
-use crate::{BodyResult, Run, TaskContext, panics, task_context};
+use crate::{BodyResult, Run, TaskContext};
 
 /// Tasks started in a row before the runtime's other tasks get their turn.
 const ROW_MAX: u32 = 64;
@@ -177,12 +177,6 @@ impl<H: Home> Worker<H> {
     }
 }
 
-/// Runs a piece of a body: `TaskContext::current` knows it, a panic is caught.
-pub(super) fn guard<T>(attempt: &Arc<Attempt>, f: impl FnOnce() -> T) -> Result<T, taskyard_core::Failure> {
-    let _entered = task_context::enter(&TaskContext(attempt.clone()));
-    panics::catch(f)
-}
-
 /// The places of a worker.
 struct WorkerSlot {
     pool: Arc<Pool>,
@@ -332,7 +326,7 @@ async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued, ends: &mut Vec<
     *lock(&polls.current) = Some(attempt.clone());
     failpoint!("body", Before);
     let first = std::future::poll_fn(|cx| {
-        Poll::Ready(guard(&attempt, || {
+        Poll::Ready(attempt.run(|| {
             let mut body = H::make(run, TaskContext(attempt.clone()));
             match Pin::new(&mut body).poll(cx) {
                 Poll::Ready(result) => Ok(result),

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::attempt::{Attempt, End};
-use crate::{BodyResult, LocalBody, Run, TaskContext, panics, task_context};
+use crate::{BodyResult, LocalBody, Run, TaskContext};
 
 /// Returns when so much time has passed; never without a limit.
 pub(super) async fn passed(limit: Option<Duration>) {
@@ -20,7 +20,7 @@ pub(super) async fn passed(limit: Option<Duration>) {
 /// Runs a body under a time limit. An async one is dropped when it is asked to end.
 pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Duration>) -> End {
     match run {
-        Run::Async(make) => match guard(attempt, || make(TaskContext(attempt.clone()))) {
+        Run::Async(make) => match attempt.run(|| make(TaskContext(attempt.clone()))) {
             Ok(body) => poll_out(attempt, body, limit).await,
             Err(failure) => End::Panicked(failure),
         },
@@ -32,16 +32,11 @@ pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Durati
             let (inner, handle) = (attempt.clone(), tokio::runtime::Handle::try_current().ok());
             on_thread("taskyard-inline", move || {
                 let _runtime = handle.as_ref().map(tokio::runtime::Handle::enter);
-                guard(&inner, || call(TaskContext(inner.clone()))).map_or_else(End::Panicked, End::Returned)
+                inner.run(|| call(TaskContext(inner.clone()))).map_or_else(End::Panicked, End::Returned)
             })
             .await
         }
     }
-}
-
-fn guard<T>(attempt: &Arc<Attempt>, f: impl FnOnce() -> T) -> Result<T, taskyard_core::Failure> {
-    let _entered = task_context::enter(&TaskContext(attempt.clone()));
-    panics::catch(f)
 }
 
 /// A body that stays on its thread gets a runtime of its own there.
@@ -52,7 +47,7 @@ fn drive_local(attempt: &Arc<Attempt>, make: fn(TaskContext) -> LocalBody, limit
     };
     let local = tokio::task::LocalSet::new();
     let end = local.block_on(&runtime, async {
-        match guard(attempt, || make(TaskContext(attempt.clone()))) {
+        match attempt.run(|| make(TaskContext(attempt.clone()))) {
             Ok(body) => poll_out(attempt, body, limit).await,
             Err(failure) => End::Panicked(failure),
         }
@@ -66,7 +61,7 @@ async fn poll_out<B>(attempt: &Arc<Attempt>, mut body: B, limit: Option<Duration
 where
     B: Future<Output = BodyResult> + Unpin,
 {
-    let polled = poll_fn(|cx| match guard(attempt, || Pin::new(&mut body).poll(cx)) {
+    let polled = poll_fn(|cx| match attempt.run(|| Pin::new(&mut body).poll(cx)) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(result)) => Poll::Ready(End::Returned(result)),
         Err(failure) => Poll::Ready(End::Panicked(failure)),

@@ -15,6 +15,7 @@ use crate::world::{PATIENCE, TestServer, World, eventually, quick, within};
 /// Says something every few milliseconds until it may end.
 static NOTES: TaskDef = TaskDef {
     kind: || "notes",
+    aliases: &[],
     names: &[],
     run: Run::Async(|context| {
         Box::pin(async move {

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use taskyard_core::{Error, TaskRef, TaskState};
@@ -23,6 +23,7 @@ macro_rules! defs {
     ($($name:ident, $kind:literal, $how:ident, $run:expr;)*) => {
         $(static $name: TaskDef = TaskDef {
             kind: || $kind,
+            aliases: &[],
             names: &[],
             run: Run::$how($run),
             location: concat!(file!(), ":", line!()),
@@ -233,21 +234,28 @@ impl io::Write for Captured {
     }
 }
 
+/// What this process has logged, from the first call on.
+fn logged() -> String {
+    static CAPTURED: LazyLock<Captured> = LazyLock::new(|| {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        captured
+    });
+    String::from_utf8(CAPTURED.0.lock().unwrap().clone()).unwrap()
+}
+
 #[tokio::test]
 async fn a_body_that_blocks_its_thread_is_named_once() {
-    static CAPTURED: std::sync::LazyLock<Captured> = std::sync::LazyLock::new(Captured::default);
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| CAPTURED.clone()).finish();
-        tracing::subscriber::set_global_default(subscriber).unwrap();
-    });
+    logged();
     let world = World::new().await;
     let _server = start(&world, 3, |_| {}).await;
     let tasks: Vec<TaskRef<serde_json::Value>> =
         ["stuck", "waits_then_blocks", "stays_stuck"].iter().map(|kind| world.add(kind, &(), |call| call)).collect();
     let named = |task: &TaskRef<serde_json::Value>| {
-        let text = String::from_utf8(CAPTURED.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| line.contains("blocks its thread") && line.contains(&task.id().to_string())).count()
+        let id = task.id().to_string();
+        logged().lines().filter(|line| line.contains("blocks its thread") && line.contains(&id)).count()
     };
     for task in &tasks {
         eventually("it is named", async || named(task) == 1).await;
@@ -258,4 +266,36 @@ async fn a_body_that_blocks_its_thread_is_named_once() {
     for task in &tasks {
         within("its end", task.wait()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_body_runs_in_a_span_that_names_its_attempt() {
+    logged();
+    let world = World::new().await;
+    let _server = start(&world, 2, |_| {}).await;
+    let task: TaskRef<()> = world.add("traced", &(), |call| call.queue("mail"));
+    within("its end", task.wait()).await.unwrap();
+    let span = format!("task{{id={} kind=\"traced\" queue=\"mail\" attempt=1}}", task.id());
+    // Before and behind its first wait.
+    for said in ["sent 1", "from traced"] {
+        assert!(logged().lines().any(|line| line.contains(&span) && line.contains(said)), "{said}: {}", logged());
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_what_runs_and_for_what_it_added() {
+    let world = World::new().await;
+    let server = start(&world, 2, |_| {}).await;
+    let task: TaskRef<u32> = world.add("hold", &(), |call| call);
+    world.stage.seen("hold", 1).await;
+    let exit = tokio::spawn({
+        let handle = (*server).clone();
+        async move { handle.shutdown().await }
+    });
+    eventually("it stops", async || server.status().stopping).await;
+    let later: TaskRef<i64> = world.add("echo", &(1,), |call| call);
+    world.stage.open();
+    assert_eq!(within("the exit", exit).await.unwrap().reason, ExitReason::Stopped);
+    assert_eq!(world.record(&task).await.state, TaskState::Done);
+    assert_eq!(world.record(&later).await.state, TaskState::Enqueued);
 }

@@ -79,6 +79,7 @@ macro_rules! tasks {
     ($($name:ident, $kind:literal, $how:ident, $run:expr;)*) => {
         $(static $name: TaskDef = TaskDef {
             kind: || $kind,
+            aliases: &[],
             names: &[],
             run: Run::$how($run),
             location: concat!(file!(), ":", line!()),

@@ -82,6 +82,7 @@ async fn two_functions_of_one_kind_are_refused_at_the_start() {
     use taskyard_server::{Run, TaskDef};
     static ONE: TaskDef = TaskDef {
         kind: || "same",
+        aliases: &[],
         names: &[],
         run: Run::Async(|_| Box::pin(async { Ok(Vec::new()) })),
         location: "a.rs:1",

@@ -19,8 +19,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _ = tokio::signal::ctrl_c().await;
         })
         .await?;
+    // Requests add no more: what runs may end, then the queue is closed.
+    server.shutdown().await;
     queue.close(Duration::from_secs(5)).await?;
-    server.stop();
-    server.wait().await;
     Ok(())
 }
