@@ -136,6 +136,7 @@ class Task(_identity.TaskClass):
             raise InvalidArgument(
                 f"class {cls.__qualname__}: there is no option {', '.join(f'`{name}`' for name in sorted(unknown))}"
             )
+        _refuse_marked(cls)
         taken = KNOWN & (set(cls.__dict__) | set(cls.__dict__.get("__annotations__", ())))
         if taken:
             raise TypeError(
@@ -213,6 +214,18 @@ def attributes_of(task: Task) -> dict[str, Any]:
     # What a claim put before the method of this name.
     found.pop("execute", None)
     return found
+
+
+def _refuse_marked(cls: type) -> None:
+    """Raises ``FunctionRefused`` for a default that stands for an injected value: nothing is injected into an object's attributes."""
+    init: Any = cls.__dict__.get("__init__")
+    defaults = [*cls.__dict__.values(), *(getattr(init, "__defaults__", None) or ())]
+    defaults += (getattr(init, "__kwdefaults__", None) or {}).values()
+    if any(default is _resolve.INJECTED for default in defaults):
+        raise FunctionRefused(
+            f"class {cls.__qualname__}: a default of it is INJECTED, and nothing is injected into a task's object",
+            hint="call taskyard.dependencies.get_service(...) within execute",
+        )
 
 
 def is_task_class(value: Any) -> bool:
