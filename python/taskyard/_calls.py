@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import _codec, _core, _dill, _hints, _identity, _port, _resolve, _running
+from . import _codec, _core, _dill, _hints, _identity, _port, _refusals, _resolve, _running
 from ._options import OPTIONS, describe, merge
 from ._references import Reference
 from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
@@ -169,9 +169,16 @@ def _put_payload(
 
 def serialize_function(function: Any) -> bytes:
     """A local function, as dill makes it."""
+    # A name of the program's own file would refer to another program in a worker.
+    recurse = function.__module__ == "__main__"
+    captured = _refusals.captured(function, recurse)
+    for name, value in captured:
+        refusal = _refusals.of(type(value))
+        if refusal is not None and refusal.always and not _codec.has_serializer(type(value)):
+            raise NotSerializable(
+                f"{function!r} cannot be serialised: it captures {name}, which is {refusal.why}", hint=refusal.hint
+            )
     try:
-        # A name of the program's own file would refer to another program in a worker.
-        recurse = function.__module__ == "__main__"
         return _dill.dumps(_with_dependencies(function) if recurse else function, recurse=recurse)
     except ImportError:
         raise NotSerializable(
@@ -179,10 +186,25 @@ def serialize_function(function: Any) -> bytes:
             hint="pip install dill, or define the function at the top of a module",
         ) from None
     except Exception as error:
+        name, why = _at_fault(captured, error)
         raise NotSerializable(
-            f"{function!r} cannot be serialised with what it refers to: {error}",
-            hint="pass what it needs as arguments, or define it at the top of a module",
+            f"{function!r} cannot be serialised with what it {f'captures, {name}' if name else 'refers to'}: {why}",
+            hint=(isinstance(error, NotSerializable) and error.hint)
+            or "pass what it needs as arguments, or define it at the top of a module",
         ) from error
+
+
+def _at_fault(captured: list[_refusals.Captured], error: Exception) -> tuple[str, Any]:
+    """The name of the innermost captured value that cannot be serialised by itself, with the reason."""
+    # What is within another one follows it.
+    at_fault = ""
+    for name, value in reversed(captured):
+        try:
+            _dill.dumps(value)
+        except Exception as why:
+            at_fault, error = name, why
+            break
+    return at_fault, error.message if isinstance(error, NotSerializable) else error
 
 
 def _with_dependencies(function: Any) -> Any:
