@@ -60,25 +60,37 @@ def id_text(id: Any) -> str:
 def split_options(function: Any, kwargs: dict[str, Any], has_using: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """The function's own keywords, and the options.
 
-    A name that is both is refused, unless options were given by ``using(...)``: then it is the function's.
+    Behind ``using(...)``, which takes the options, all keywords are the function's. Otherwise a name that may be both is refused.
     """
     given = OPTIONS.intersection(kwargs)
     if not given:
         return kwargs, {}
-    if not isinstance(function, str) and not _identity.is_task_object(function):
-        own = given.intersection(_identity.shape(_identity.unwrap(function)).names)
-        if own and has_using:
-            given -= own
-        elif own:
-            names = ", ".join(f"`{name}`" for name in sorted(own))
-            raise OptionConflict(
-                f"{names}: an option of add_task, and a parameter of {function!r}",
-                hint="give options by tasks.using(...), whose add_task leaves such names to the function: "
-                "tasks.using(priority=5).add_task(f, priority='high')",
-            )
+    if not _identity.is_task_object(function):
+        if has_using:
+            return kwargs, {}
+        if not isinstance(function, str):
+            _refuse_conflict(function, given)
     return (
         {name: value for name, value in kwargs.items() if name not in given},
         {name: kwargs[name] for name in given},
+    )
+
+
+def _refuse_conflict(function: Any, given: frozenset[str]) -> None:
+    """Raises ``OptionConflict`` if options may be meant as the function's own keywords."""
+    found = _identity.shape(_identity.unwrap(function))
+    own = given.intersection(found.names)
+    if own:
+        what = f"an option of add_task, and a parameter of {function!r}"
+    elif found.further is not None:
+        own, what = given, f"an option of add_task, and {function!r} takes any keyword (`**{found.further}`)"
+    else:
+        return
+    first = min(own)
+    raise OptionConflict(
+        f"{', '.join(f'`{name}`' for name in sorted(own))}: {what}",
+        hint=f"as an option: tasks.using({first}=...).add_task(f, ...); as the function's own keyword: "
+        f"tasks.using().add_task(f, ..., {first}=...)",
     )
 
 

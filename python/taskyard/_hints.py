@@ -162,6 +162,15 @@ def unaliased(hint: Any) -> Any:
     return hint
 
 
+def unpacked(hint: Any) -> Any:
+    """What stands in ``*args: Unpack[...]`` or ``**kwargs: Unpack[...]``; None for anything else."""
+    if getattr(hint, "__unpacked__", False):
+        return tuple.__class_getitem__(typing.get_args(hint))
+    if getattr(typing.get_origin(hint), "__name__", getattr(typing.get_origin(hint), "_name", "")) == "Unpack":
+        return typing.get_args(hint)[0]
+    return None
+
+
 class Cache(Generic[T]):
     """What was made of functions' annotations. While some of a function's cannot be resolved it is made anew whenever its
     module has got further names: it may still be being imported."""

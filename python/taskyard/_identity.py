@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from . import _core, _hints, _signatures
+from ._options import OPTIONS, alike
 from .errors import FunctionRefused
 
 
@@ -42,6 +43,8 @@ class Shape(NamedTuple):
     #: Positional arguments that a call without keywords may have.
     least: int
     most: int
+    #: The name of its ``**data``, which takes keywords of any name.
+    further: str | None = None
 
 
 class Declared:
@@ -274,17 +277,30 @@ def _shape(function: Any) -> tuple[Shape, bool]:
     # Parameters after an injected one can only be given by name; `bind` says so.
     plain = not needs_names and not any(p.name in own for p in list(signature.parameters.values())[: len(places)])
     least = sum(p.default is p.empty for p in places)
+    further, fields = _further(function, parameters)
     made = Shape(
         signature.replace(parameters=_ordered(parameters)),
-        tuple(signature.parameters),
+        (*signature.parameters, *fields),
         frozenset(own),
         least if plain else sys.maxsize,
         (sys.maxsize if many else len(places)) if plain else -1,
+        further,
     )
     return made, is_settled(function)
 
 
 _shapes = _hints.Cache(_shape)
+
+
+def _further(function: Any, parameters: list[inspect.Parameter]) -> tuple[str | None, tuple[str, ...]]:
+    """The name of a function's ``**data``; or, if these are unpacked from a typed dict, the names that there are."""
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            unpacked = _hints.unpacked(_hints.of(function).hints.get(parameter.name))
+            if isinstance(unpacked, type):
+                return None, tuple(_hints.of_class(unpacked))
+            return parameter.name, ()
+    return None, ()
 
 
 def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
@@ -310,8 +326,16 @@ def check_call(function: Any, found: Shape, args: tuple[Any, ...], kwargs: dict[
     try:
         found.signature.bind(*args, **kwargs)
     except TypeError as error:
-        why = f" ({DECORATED})" if _signatures.passes_on(function) else ""
-        raise TypeError(f"{function.__qualname__}: {error}{why}") from None
+        raise TypeError(f"{function.__qualname__}: {error}{_what_to_do(function, found, kwargs)}") from None
+
+
+def _what_to_do(function: Any, found: Shape, kwargs: dict[str, Any]) -> str:
+    """The end of an error about a call that does not fit."""
+    unknown = next((name for name in kwargs if name not in found.names), "")
+    if unknown in OPTIONS:
+        return f" (behind using(...) all keywords are the function's: give the option by using({unknown}=...))"
+    meant = alike(unknown, OPTIONS.union(found.names)) if unknown else ""
+    return meant or (f" ({DECORATED})" if _signatures.passes_on(function) else "")
 
 
 #: What to do about a decorator's wrapper that takes other arguments than it says.

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from .. import _classes, _dataclasses, _identity, _resolve
-from .._options import OPTIONS
-from ..errors import FunctionRefused, InvalidArgument
+from .._options import check_names
+from ..errors import FunctionRefused
 from .status import TaskError, TaskStatus
 
 if TYPE_CHECKING:
@@ -131,11 +131,7 @@ class Task(_identity.TaskClass):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__()
-        unknown = set(options) - OPTIONS
-        if unknown:
-            raise InvalidArgument(
-                f"class {cls.__qualname__}: there is no option {', '.join(f'`{name}`' for name in sorted(unknown))}"
-            )
+        check_names(options, f"class {cls.__qualname__}: ")
         _refuse_marked(cls)
         taken = KNOWN & (set(cls.__dict__) | set(cls.__dict__.get("__annotations__", ())))
         if taken:

@@ -244,13 +244,7 @@ def _each(place: _Place, key: int | str, value: Any) -> Any:
 
 
 def _unpacked(place: _Place | None) -> Any:
-    """What stands in ``*args: Unpack[...]`` or ``**kwargs: Unpack[...]``; None for anything else."""
-    hint = place.hint if place is not None else None
-    if getattr(hint, "__unpacked__", False):
-        return tuple.__class_getitem__(typing.get_args(hint))
-    if getattr(typing.get_origin(hint), "__name__", getattr(typing.get_origin(hint), "_name", "")) == "Unpack":
-        return typing.get_args(hint)[0]
-    return None
+    return None if place is None else _hints.unpacked(place.hint)
 
 
 def _further(what: str, hint: Any, values: dict[str, Any]) -> dict[str, Any]:
