@@ -134,14 +134,18 @@ def _filled(own: list[Written], inner: list[Written], kinds: set[Any]) -> list[W
     """A wrapper's parameters, with those of the function within in the place of ``*args`` and ``**kwargs``."""
     P = inspect.Parameter
     has_args, has_kwargs = P.VAR_POSITIONAL in kinds, P.VAR_KEYWORD in kinds
-    names = {each.parameter.name for each in own}
+    mine = [each for each in own if each.parameter.kind not in _FURTHER]
+    names = {each.parameter.name for each in mine}
     # Parameters that can only be given by their places would stand before those that may be given by name.
     has_names = any(each.parameter.kind is P.POSITIONAL_OR_KEYWORD for each in own)
     passed: list[Written] = []
     for parameter, at in inner:
         kind: Any = parameter.kind
-        if parameter.name in names and kind not in _FURTHER:
-            continue
+        name = parameter.name
+        if name in names:
+            if kind not in _FURTHER:
+                continue
+            name = f"_{name}"  # of `*args` and `**kwargs` it says nothing
         if kind is P.POSITIONAL_OR_KEYWORD and not (has_args and has_kwargs):
             kind = P.POSITIONAL_ONLY if has_args else P.KEYWORD_ONLY
         by_place = kind in (P.POSITIONAL_ONLY, P.VAR_POSITIONAL)
@@ -150,8 +154,7 @@ def _filled(own: list[Written], inner: list[Written], kinds: set[Any]) -> list[W
         if kind is P.POSITIONAL_ONLY and has_names:
             kind = P.POSITIONAL_OR_KEYWORD
         default = PROVIDED if parameter.default is P.empty and kind not in _FURTHER else parameter.default
-        passed.append(Written(parameter.replace(kind=kind, default=default), at))
-    mine = [each for each in own if each.parameter.kind not in _FURTHER]
+        passed.append(Written(parameter.replace(name=name, kind=kind, default=default), at))
     # In the order of their kinds; within one, the wrapper's own come first.
     return sorted([*mine, *passed], key=lambda each: each.parameter.kind)
 

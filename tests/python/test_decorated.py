@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import pytest
 from support.project import Project
 from taskyard import INJECTED, FunctionRefused, Inject, QueuedTasks, task
+from taskyard.errors import OptionConflict
 from taskyard.tasks import Task
+from taskyard.worker import Embedded
 from test_what_may_run import add_row
 
 APP = """
@@ -190,6 +192,24 @@ def test_calls_that_no_wrapper_takes_are_refused(tasks: QueuedTasks) -> None:
     def outer(amount: int, note: str) -> None: ...
 
     tasks.add_task(outer, 1, "a")
+
+
+async def test_names_that_a_wrapper_has_too(tasks: QueuedTasks) -> None:
+    def takes(args: int, kwargs: int) -> Any:
+        return [args, kwargs]
+
+    def covers(x: int, **data: int) -> Any:
+        return [x, data]
+
+    @functools.wraps(covers)
+    def adds(data: int, *args: Any, **kwargs: Any) -> Any:
+        return [data, covers(*args, **kwargs)]
+
+    async with tasks, Embedded(tasks):
+        assert await tasks.add_task(passing(takes), 1, kwargs=2).wait(20) == [1, 2]
+        assert await tasks.add_task(adds, 1, 2, y=3).wait(20) == [1, [2, {"y": 3}]]
+        with pytest.raises(OptionConflict, match=r"\*\*_?data"):
+            tasks.add_task(adds, 1, 2, name=3)
 
 
 class Bare:
