@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import _codec, _core, _dill, _hints, _identity, _port, _resolve, _running
+from . import _codec, _core, _dill, _hints, _identity, _port, _refusals, _resolve, _running
 from ._options import OPTIONS, describe, merge
 from ._references import Reference
 from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
@@ -60,25 +60,37 @@ def id_text(id: Any) -> str:
 def split_options(function: Any, kwargs: dict[str, Any], has_using: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """The function's own keywords, and the options.
 
-    A name that is both is refused, unless options were given by ``using(...)``: then it is the function's.
+    Behind ``using(...)``, which takes the options, all keywords are the function's. Otherwise a name that may be both is refused.
     """
     given = OPTIONS.intersection(kwargs)
     if not given:
         return kwargs, {}
-    if not isinstance(function, str) and not _identity.is_task_object(function):
-        own = given.intersection(_identity.shape(_identity.unwrap(function)).names)
-        if own and has_using:
-            given -= own
-        elif own:
-            names = ", ".join(f"`{name}`" for name in sorted(own))
-            raise OptionConflict(
-                f"{names}: an option of add_task, and a parameter of {function!r}",
-                hint="give options by tasks.using(...), whose add_task leaves such names to the function: "
-                "tasks.using(priority=5).add_task(f, priority='high')",
-            )
+    if not _identity.is_task_object(function):
+        if has_using:
+            return kwargs, {}
+        if not isinstance(function, str):
+            _refuse_conflict(function, given)
     return (
         {name: value for name, value in kwargs.items() if name not in given},
         {name: kwargs[name] for name in given},
+    )
+
+
+def _refuse_conflict(function: Any, given: frozenset[str]) -> None:
+    """Raises ``OptionConflict`` if options may be meant as the function's own keywords."""
+    found = _identity.shape(_identity.unwrap(function))
+    own = given.intersection(found.names)
+    if own:
+        what = f"an option of add_task, and a parameter of {function!r}"
+    elif found.further is not None:
+        own, what = given, f"an option of add_task, and {function!r} takes any keyword (`**{found.further}`)"
+    else:
+        return
+    first = min(own)
+    raise OptionConflict(
+        f"{', '.join(f'`{name}`' for name in sorted(own))}: {what}",
+        hint=f"as an option: tasks.using({first}=...).add_task(f, ...); as the function's own keyword: "
+        f"tasks.using().add_task(f, ..., {first}=...)",
     )
 
 
@@ -169,9 +181,16 @@ def _put_payload(
 
 def serialize_function(function: Any) -> bytes:
     """A local function, as dill makes it."""
+    # A name of the program's own file would refer to another program in a worker.
+    recurse = function.__module__ == "__main__"
+    captured = _refusals.captured(function, recurse)
+    for name, value in captured:
+        refusal = _refusals.of(type(value))
+        if refusal is not None and refusal.always and not _codec.has_serializer(type(value)):
+            raise NotSerializable(
+                f"{function!r} cannot be serialised: it captures {name}, which is {refusal.why}", hint=refusal.hint
+            )
     try:
-        # A name of the program's own file would refer to another program in a worker.
-        recurse = function.__module__ == "__main__"
         return _dill.dumps(_with_dependencies(function) if recurse else function, recurse=recurse)
     except ImportError:
         raise NotSerializable(
@@ -179,10 +198,25 @@ def serialize_function(function: Any) -> bytes:
             hint="pip install dill, or define the function at the top of a module",
         ) from None
     except Exception as error:
+        name, why = _at_fault(captured, error)
         raise NotSerializable(
-            f"{function!r} cannot be serialised with what it refers to: {error}",
-            hint="pass what it needs as arguments, or define it at the top of a module",
+            f"{function!r} cannot be serialised with what it {f'captures, {name}' if name else 'refers to'}: {why}",
+            hint=(isinstance(error, NotSerializable) and error.hint)
+            or "pass what it needs as arguments, or define it at the top of a module",
         ) from error
+
+
+def _at_fault(captured: list[_refusals.Captured], error: Exception) -> tuple[str, Any]:
+    """The name of the innermost captured value that cannot be serialised by itself, with the reason."""
+    # What is within another one follows it.
+    at_fault = ""
+    for name, value in reversed(captured):
+        try:
+            _dill.dumps(value)
+        except Exception as why:
+            at_fault, error = name, why
+            break
+    return at_fault, error.message if isinstance(error, NotSerializable) else error
 
 
 def _with_dependencies(function: Any) -> Any:

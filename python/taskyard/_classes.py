@@ -106,6 +106,22 @@ def restored(name: Any) -> Any:
 _MISSING = object()
 
 
+def stored_type(hint: Any) -> Any:
+    """Returns the stored form of a type with its arguments, such as ``list[int]``. Raises ``NotFindable``."""
+    return _stored_type(hint)
+
+
+def restored_type(name: Any) -> Any:
+    """The type that was stored so; None if a part of it is not loaded. Raises ``NotRestorable``."""
+    try:
+        found = _restored_type(name)
+    except NotRestorable:
+        raise
+    except Exception as error:
+        raise NotRestorable(f"{type(error).__name__}: {error}") from error
+    return None if found is _MISSING else found
+
+
 def _stored_type(hint: Any) -> Any:
     if hint is None or hint is type(None):
         return None

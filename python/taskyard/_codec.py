@@ -22,7 +22,7 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import _classes, _dataclasses, _dill, _enums, _json, _restore
+from . import _classes, _dataclasses, _dill, _enums, _json, _refusals, _restore, _values
 from ._classes import class_name
 from ._references import Step, is_reference, places, reference
 from .errors import InvalidArgument, NotSerializable, OverLimit, SignatureInvalid, TaskyardError
@@ -62,6 +62,11 @@ def register_serializer(
     serializer = _Serializer(name or class_name(cls), encode, decode)
     _serializers[cls] = serializer
     _serializers_by_name[serializer.name] = (cls, serializer)
+
+
+def has_serializer(cls: type) -> bool:
+    """Whether the application has taught this very class."""
+    return cls in _serializers
 
 
 def serializer_named(name: str) -> _Serializer:
@@ -152,6 +157,8 @@ class Encoder:
             return {f"${cls.__name__}": [self.value(item, f"an item of {path}", depth + 1) for item in value]}
         if isinstance(value, enum.Enum):
             return {"$enum": [self._findable(cls, path), _enums.stored(value, lambda number: self.value(number, path, 1))]}
+        if (refusal := _refusals.of(cls)) is not None and (refusal.always or not self.dill):
+            raise NotSerializable(f"{path} is a {class_name(cls).replace(':', '.')}: {refusal.why}", hint=refusal.hint)
         if isinstance(value, tuple) and hasattr(cls, "_fields") and cls.__bases__ == (tuple,):
             items = [self.value(item, f"{path}.{field}", depth + 2) for field, item in zip(cls._fields, value, strict=True)]
             return {"$namedtuple": [self._findable(cls, path), items, list(cls._fields)]}
@@ -159,6 +166,8 @@ class Encoder:
             return self._dataclass(value, cls, path, depth)
         if _is_pydantic(cls):
             return self._pydantic(value, cls, path, depth)
+        if (found := _values.of_pydantic(value, cls, path)) is not None:
+            return found
         if isinstance(value, zoneinfo.ZoneInfo) and cls is zoneinfo.ZoneInfo and value.key:
             return {"$zone": value.key}
         if self.dill:
@@ -176,11 +185,25 @@ class Encoder:
                 hint=f"teach it with taskyard.register_serializer(cls, encode, decode){self.otherwise}",
             )
         names = [field.name for field in dataclasses.fields(value)]
-        further = set(getattr(value, "__dict__", ())) - set(names)
+        held = dict(getattr(value, "__dict__", ()))
+        parametrised = held.pop("__orig_class__", None)
+        cached = [name for name in held if name not in names and _restore.is_cached(cls, name)]
+        further = held.keys() - {*names, *cached}
         if further:
             raise NotSerializable(f"{path} has attributes that are no fields of its class: {', '.join(sorted(further))}")
-        fields = {name: self.value(getattr(value, name), f"{path}.{name}", depth + 2) for name in names}
-        return {"$dataclass": [self._findable(cls, path), fields]}
+        fields = {name: self.value(getattr(value, name), f"{path}.{name}", depth + 2) for name in (*names, *cached)}
+        made = [self._findable(cls, path), fields]
+        return {"$dataclass": made if parametrised is None else [*made, self._parametrised(parametrised, cls, path)]}
+
+    def _parametrised(self, hint: Any, cls: type, path: str) -> Any:
+        """The type by whose call an object of a generic dataclass was made, such as ``Box[int]``."""
+        try:
+            return _classes.stored_type(hint)
+        except _classes.NotFindable as error:
+            raise NotSerializable(
+                f"{path} is a {hint!r}: an argument of its type is {error}",
+                hint=f"make it without brackets, {cls.__qualname__}(...), or define what stands in them at the top of a module",
+            ) from None
 
     def _pydantic(self, value: Any, cls: type, path: str, depth: int) -> Any:
         if getattr(value, "__pydantic_private__", None):
@@ -206,6 +229,8 @@ class Encoder:
             body = _dill.dumps(value)
         except ImportError:
             raise NotSerializable(f"{path}: dill is not installed", hint="pip install dill") from None
+        except NotSerializable as error:
+            raise NotSerializable(f"{path} cannot be serialised by dill: {error.message}", hint=error.hint) from None
         except Exception as error:
             raise NotSerializable(f"{path} cannot be serialised by dill: {error}") from error
         return self.blob(body)
@@ -233,34 +258,11 @@ def _simple(tag: str, text: Callable[[Any], Any]) -> Callable[[Any, str], Any]:
     return lambda value, path: {tag: text(value)}
 
 
-def _zone(zone: dt.tzinfo | None, path: str) -> Any:
-    """None for a zone that the text itself tells; else what it is to be found by."""
-    if zone is None:
-        return None
-    if type(zone) is zoneinfo.ZoneInfo and zone.key:
-        return zone.key
-    if type(zone) is dt.timezone and zone.tzname(None) == dt.timezone(zone.utcoffset(None)).tzname(None):
-        return None
-    raise NotSerializable(
-        f"{path} has a time zone of the class {class_name(type(zone)).replace(':', '.')}, which would be lost",
-        hint="use zoneinfo.ZoneInfo, or convert it: value.astimezone(datetime.timezone.utc)",
-    )
-
-
-def _moment(tag: str) -> Callable[[Any, str], Any]:
-    def encode(value: Any, path: str) -> Any:
-        zone = _zone(value.tzinfo, path)
-        text = value.isoformat() if zone is None else value.replace(tzinfo=None).isoformat()
-        return {tag: text if zone is None and not value.fold else [text, zone, value.fold]}
-
-    return encode
-
-
 _SIMPLE: dict[type, Callable[[Any, str], Any]] = {
     bytes: _simple("$bytes", lambda value: base64.b64encode(value).decode()),
     bytearray: _simple("$bytearray", lambda value: base64.b64encode(value).decode()),
-    dt.datetime: _moment("$datetime"),
-    dt.time: _moment("$time"),
+    dt.datetime: _values.moment("$datetime"),
+    dt.time: _values.moment("$time"),
     dt.date: _simple("$date", dt.date.isoformat),
     dt.timedelta: _simple("$timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
     uuid.UUID: _simple("$uuid", str),
@@ -269,7 +271,21 @@ _SIMPLE: dict[type, Callable[[Any, str], Any]] = {
     range: _simple("$range", lambda value: [value.start, value.stop, value.step]),
     _PATH: _simple("$path", str),
     pathlib.PurePosixPath: _simple("$purepath", str),
+    **_values.ADDRESSES,
 }
+
+
+def _parametrised(stored: Any, name: str) -> Any:
+    try:
+        found = _classes.restored_type(stored)
+    except _classes.NotRestorable as error:
+        raise InvalidArgument(f"a stored `{name}` was made with parameters that its class has no more: {error}") from error
+    if found is None:
+        raise InvalidArgument(
+            f"a stored `{name}` was made with parameters that are not loaded in this process: {stored}",
+            hint="import their modules in the application",
+        )
+    return found
 
 
 def _name(stored: Any) -> str:
@@ -345,7 +361,13 @@ class Decoder:
         cls = self._class(item[0], dataclasses.is_dataclass, "dataclass")
         given = {name: self.value(each) for name, each in item[1].items()}
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        return _dataclasses.restored(cls, item[0], _restore.by_field(cls, item[0], given, fields), fields)
+        cached = {name: given.pop(name) for name in list(given) if name not in fields and _restore.is_cached(cls, name)}
+        made = _dataclasses.restored(cls, item[0], _restore.by_field(cls, item[0], given, fields), fields)
+        if cached:
+            made.__dict__.update(cached)
+        if len(item) > 2:
+            object.__setattr__(made, "__orig_class__", _parametrised(item[2], item[0]))
+        return made
 
     def _pydantic(self, item: Any) -> Any:
         cls = self._class(item[0], _is_pydantic, "model")
@@ -367,12 +389,6 @@ class Decoder:
             raise SignatureInvalid("a serialised value that nobody verified is not opened")
         return _dill.loads(found[1])
 
-    def _moment(self, item: Any, cls: Any) -> Any:
-        if isinstance(item, str):
-            return cls.fromisoformat(item)
-        made = cls.fromisoformat(item[0])
-        return made.replace(tzinfo=zoneinfo.ZoneInfo(item[1]) if item[1] else made.tzinfo, fold=item[2])
-
 
 _TAGS: dict[str, Callable[[Decoder, Any], Any]] = {
     "$tuple": lambda self, item: tuple(self.value(each) for each in item),
@@ -382,8 +398,8 @@ _TAGS: dict[str, Callable[[Decoder, Any], Any]] = {
     "$float": lambda self, item: float(item),
     "$bytes": lambda self, item: base64.b64decode(item, validate=True),
     "$bytearray": lambda self, item: bytearray(base64.b64decode(item, validate=True)),
-    "$datetime": lambda self, item: self._moment(item, dt.datetime),
-    "$time": lambda self, item: self._moment(item, dt.time),
+    "$datetime": lambda self, item: _values.restored_moment(item, dt.datetime),
+    "$time": lambda self, item: _values.restored_moment(item, dt.time),
     "$date": lambda self, item: dt.date.fromisoformat(item),
     "$timedelta": lambda self, item: dt.timedelta(item[0], item[1], item[2]),
     "$zone": lambda self, item: zoneinfo.ZoneInfo(item),
@@ -393,6 +409,9 @@ _TAGS: dict[str, Callable[[Decoder, Any], Any]] = {
     "$range": lambda self, item: range(*item),
     "$path": lambda self, item: pathlib.Path(item),
     "$purepath": lambda self, item: pathlib.PurePosixPath(item),
+    "$ip": lambda self, item: _values.restored_address(item),
+    "$url": lambda self, item: _values.restored_url(item),
+    "$bytesize": lambda self, item: _values.restored_size(item),
     "$enum": Decoder._enum,
     "$namedtuple": Decoder._namedtuple,
     "$dataclass": Decoder._dataclass,

@@ -23,8 +23,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import _classes, _dataclasses, _enums, _restore
-from .errors import InvalidArgument
+from . import _classes, _dataclasses, _enums, _refusals, _restore
+from .errors import InvalidArgument, NotSerializable
 
 Reduced = tuple[Any, ...]
 _rules: weakref.WeakKeyDictionary[type, Callable[[Any], Any] | None] = weakref.WeakKeyDictionary()
@@ -74,6 +74,8 @@ def _rule(cls: type) -> Callable[[Any], Any] | None:
     """How objects of a class are written; None leaves them to dill."""
     from . import _codec
 
+    if _refusals.is_secret(cls) and not _codec.has_serializer(cls):
+        return _refuse_secret
     parts = _classes.parts_of(cls)
     named = cls if parts is None else parts[0]
     if named.__module__ == "__main__" or _classes.find_class(_classes.class_name(named)) is not named:
@@ -115,6 +117,10 @@ def _is_instrumented(cls: type) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
+
+
+def _refuse_secret(value: Any) -> Any:
+    raise NotSerializable(f"it holds a {type(value).__qualname__}, which would be stored in clear", hint=_refusals.SECRET)
 
 
 def _member(value: enum.Enum) -> Reduced:

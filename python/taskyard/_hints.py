@@ -7,7 +7,6 @@ have been meant as a dependency, fitting (``worker/_fit``) refuses a value that 
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 import types
@@ -15,6 +14,8 @@ import typing
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, TypeVar
+
+from . import _signatures
 
 T = TypeVar("T")
 
@@ -46,29 +47,38 @@ class Hints(NamedTuple):
 
 def of(function: Any) -> Hints:
     """Of whatever is called: a function, a class, an object. Raises ``TypeError`` or ``ValueError`` if it has no signature."""
-    parameters = tuple(signature(function).parameters.values())
-    annotated = [each for each in parameters if each.annotation is not each.empty]
-    if not annotated:
-        return Hints(parameters, {})
-    source = _source(function)
-    names = namespace(function)
+    found = _signatures.parameters(function)
+    scopes: dict[int, _Scope] = {}
+    hints: dict[str, Any] = {}
+    for parameter, source in found:
+        if parameter.annotation is parameter.empty:
+            continue
+        scope = scopes.get(id(source))
+        if scope is None:
+            scope = scopes[id(source)] = _scope(source)
+        hints[parameter.name] = _resolved(parameter.annotation, scope.names, scope.local, scope.generic)
+    return Hints(tuple(parameter for parameter, _ in found), hints)
+
+
+class _Scope(NamedTuple):
+    """The names that annotations of a function are written in."""
+
+    names: dict[str, Any]
+    local: dict[str, Any]
+    generic: Any
+
+
+def _scope(source: Any) -> _Scope:
     local = dict(_class_scope(source))
     for name, cell in zip(_free(source), getattr(source, "__closure__", None) or (), strict=False):
         try:
             local[name] = cell.cell_contents
         except ValueError:
             continue  # not set yet
-    generic = getattr(source, "__type_params__", ())
-    return Hints(parameters, {each.name: _resolved(each.annotation, names, local, generic) for each in annotated})
+    return _Scope(namespace(source), local, getattr(source, "__type_params__", ()))
 
 
-def signature(function: Any, *, follow_wrapped: bool = True) -> inspect.Signature:
-    """As ``inspect.signature``; annotations that cannot be resolved do not matter."""
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        return inspect.signature(function, follow_wrapped=follow_wrapped, annotation_format=annotationlib.Format.FORWARDREF)
-    return inspect.signature(function, follow_wrapped=follow_wrapped)
+signature = _signatures.signature
 
 
 def of_class(cls: type) -> dict[str, Any]:
@@ -94,35 +104,11 @@ def _own_annotations(cls: type) -> dict[str, Any]:
 
 def namespace(function: Any) -> dict[str, Any]:
     """The names that a function's annotations are written in."""
-    source = _source(function)
+    source = _signatures.source(function)
     found = getattr(source, "__globals__", None)
     if found is None:
         found = getattr(sys.modules.get(getattr(source, "__module__", None) or ""), "__dict__", {})
     return found
-
-
-def _source(called: Any) -> Any:
-    """The function whose annotations those of ``called`` are."""
-    for _ in range(100):
-        if hasattr(called, "__wrapped__") and not isinstance(called, type):
-            called = called.__wrapped__
-        elif isinstance(called, functools.partial):
-            called = called.func
-        elif isinstance(called, types.MethodType):
-            called = called.__func__
-        elif isinstance(called, type):
-            made = [inspect.getattr_static(called, name) for name in ("__init__", "__new__")]
-            made = [each.__func__ if isinstance(each, staticmethod) else each for each in made]
-            written = [each for each in made if isinstance(each, types.FunctionType)]
-            if not written:
-                return called
-            called = written[0]
-        else:
-            call = inspect.getattr_static(type(called), "__call__", None)
-            if hasattr(called, "__globals__") or not isinstance(call, types.FunctionType):
-                return called
-            called = call
-    return called
 
 
 def _class_scope(function: Any) -> dict[str, Any]:
@@ -174,6 +160,15 @@ def unaliased(hint: Any) -> Any:
     while is_alias(hint):
         hint = hint.__value__
     return hint
+
+
+def unpacked(hint: Any) -> Any:
+    """What stands in ``*args: Unpack[...]`` or ``**kwargs: Unpack[...]``; None for anything else."""
+    if getattr(hint, "__unpacked__", False):
+        return tuple.__class_getitem__(typing.get_args(hint))
+    if getattr(typing.get_origin(hint), "__name__", getattr(typing.get_origin(hint), "_name", "")) == "Unpack":
+        return typing.get_args(hint)[0]
+    return None
 
 
 class Cache(Generic[T]):

@@ -20,7 +20,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from . import _core, _hints
+from . import _core, _hints, _signatures
+from ._options import OPTIONS, alike
 from .errors import FunctionRefused
 
 
@@ -42,10 +43,8 @@ class Shape(NamedTuple):
     #: Positional arguments that a call without keywords may have.
     least: int
     most: int
-
-
-#: So many wrappers around a function are looked through.
-WRAPPERS_MAX = 100
+    #: The name of its ``**data``, which takes keywords of any name.
+    further: str | None = None
 
 
 class Declared:
@@ -54,8 +53,18 @@ class Declared:
 
     function: Callable[..., Any]
     options: dict[str, Any]
+    _unfilled: tuple[tuple[int, str], ...] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._unfilled is None:
+            from ._resolve import unfilled
+
+            self._unfilled = unfilled(self.function)
+        for place, name in self._unfilled:
+            if name not in kwargs and place >= len(args):
+                raise TypeError(
+                    f"{self.function.__qualname__}: a direct call gives `{name}` itself, which only a worker injects"
+                )
         return self.function(*args, **kwargs)
 
 
@@ -104,7 +113,7 @@ def _stands(module: Any, qualname: str) -> Any:
 def leads_to(found: Any, declared: Any) -> bool:
     """Whether this is what was declared, or was put around it as ``functools.wraps`` does. By identity: a name says nothing,
     for what is wrapped around a function has that function's."""
-    for _ in range(WRAPPERS_MAX):
+    for _ in range(_signatures.WRAPPERS_MAX):
         if found is declared:
             return True
         if issubclass(type(found), Declared):
@@ -191,7 +200,15 @@ def _identify(function: Any) -> Identity:
         raise refuse(function, "it is not callable", "pass the function itself: add_task(send_email, address)")
     if inspect.iscoroutine(function):
         raise refuse(function, "it is a coroutine", "pass the function and its arguments apart: add_task(f, x)")
+    if isinstance(function, staticmethod):
+        raise refuse(function, "it is the descriptor of a static method", "pass it as its class gives it: Mails.send")
     if isinstance(function, types.MethodType):
+        if isinstance(function.__self__, type):
+            raise refuse(
+                function,
+                "it is a class method, whose class (or a subclass of it) would have to travel with it",
+                "make it a static method, or a function, that names the class it needs",
+            )
         raise refuse(
             function,
             "it is a bound method, whose object would have to travel with it",
@@ -213,7 +230,12 @@ def _identify(function: Any) -> Identity:
         raise refuse(function, "it is a generator function, whose body a call does not run", "pass a function")
     module, qualname = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not module or not qualname:
-        raise refuse(function, "it has no name to be found by", "pass a function defined with def")
+        raise refuse(
+            function,
+            f"it is an object of the class `{type(function).__qualname__}`, and has no name to be found by",
+            "pass a function defined with def; a class that decorates functions gives its objects their names by "
+            "functools.update_wrapper(self, function)",
+        )
     shown = module
     if module == "__main__":
         name = main_module()
@@ -255,17 +277,30 @@ def _shape(function: Any) -> tuple[Shape, bool]:
     # Parameters after an injected one can only be given by name; `bind` says so.
     plain = not needs_names and not any(p.name in own for p in list(signature.parameters.values())[: len(places)])
     least = sum(p.default is p.empty for p in places)
+    further, fields = _further(function, parameters)
     made = Shape(
         signature.replace(parameters=_ordered(parameters)),
-        tuple(signature.parameters),
+        (*signature.parameters, *fields),
         frozenset(own),
         least if plain else sys.maxsize,
         (sys.maxsize if many else len(places)) if plain else -1,
+        further,
     )
     return made, is_settled(function)
 
 
 _shapes = _hints.Cache(_shape)
+
+
+def _further(function: Any, parameters: list[inspect.Parameter]) -> tuple[str | None, tuple[str, ...]]:
+    """The name of a function's ``**data``; or, if these are unpacked from a typed dict, the names that there are."""
+    for parameter in parameters:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            unpacked = _hints.unpacked(_hints.of(function).hints.get(parameter.name))
+            if isinstance(unpacked, type):
+                return None, tuple(_hints.of_class(unpacked))
+            return parameter.name, ()
+    return None, ()
 
 
 def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
@@ -291,7 +326,20 @@ def check_call(function: Any, found: Shape, args: tuple[Any, ...], kwargs: dict[
     try:
         found.signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise TypeError(f"{function.__qualname__}: {error}") from None
+        raise TypeError(f"{function.__qualname__}: {error}{_what_to_do(function, found, kwargs)}") from None
+
+
+def _what_to_do(function: Any, found: Shape, kwargs: dict[str, Any]) -> str:
+    """The end of an error about a call that does not fit."""
+    unknown = next((name for name in kwargs if name not in found.names), "")
+    if unknown in OPTIONS:
+        return f" (behind using(...) all keywords are the function's: give the option by using({unknown}=...))"
+    meant = alike(unknown, OPTIONS.union(found.names)) if unknown else ""
+    return meant or (f" ({DECORATED})" if _signatures.passes_on(function) else "")
+
+
+#: What to do about a decorator's wrapper that takes other arguments than it says.
+DECORATED = "a decorator's wrapper names the arguments that it takes itself, before its *args and **kwargs, or has a `__signature__`"
 
 
 # ------------------------------------------------------------------------------------------- from a name to a function

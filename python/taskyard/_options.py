@@ -81,6 +81,22 @@ class Unique:
     hold: str | float | dt.timedelta = "until_finished"
 
 
+def alike(name: str, known: Iterable[str]) -> str:
+    """The end of an error about a name that is not known: what may have been meant, if there is such a name."""
+    import difflib
+
+    found = difflib.get_close_matches(name, sorted(known), 1, 0.75)
+    return f"; did you mean `{found[0]}`?" if found else ""
+
+
+def check_names(given: Iterable[str], where: str = "", known: Iterable[str] = OPTIONS, of: str = "") -> None:
+    """Raises ``InvalidArgument`` for names that are not options."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        names = ", ".join(f"`{name}`" for name in unknown)
+        raise InvalidArgument(f"{where}there is no option {names}{of}{alike(unknown[0], known)}")
+
+
 def error_name(error: type[BaseException] | str) -> str:
     """The name of an exception class, as failures carry it: ``ValueError``, or ``app.mails.SmtpError``."""
     if isinstance(error, str):

@@ -11,13 +11,14 @@ import contextlib
 import functools
 import inspect
 import re
+import sys
 import types
 import typing
 import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import _hints
+from . import _hints, _signatures
 from .errors import FunctionRefused
 
 
@@ -90,11 +91,37 @@ def _find(function: Any) -> tuple[tuple[Dependency, ...], bool]:
         parameters, hints = found = _hints.of(function)
     except (TypeError, ValueError):
         return (), True
+    _refuse_kept(function, {parameter.name for parameter in parameters})
     made = (_dependency(function, parameter, hints.get(parameter.name)) for parameter in parameters)
     return tuple(dependency for dependency in made if dependency is not None), found.are_settled
 
 
 _dependencies = _hints.Cache(_find)
+
+
+def _refuse_kept(function: Any, names: set[str]) -> None:
+    """Raises for a wrapper that takes no value for a dependency of the function within, whose default would be what it gets."""
+    inner = _signatures.within(function)
+    kept = [] if inner is None else [name for name in injected(inner) if name not in names]
+    if kept:
+        raise FunctionRefused(
+            f"{getattr(function, '__qualname__', repr(function))}: the wrapper around it does not take "
+            f"{', '.join(f'`{name}`' for name in kept)}, which would be injected",
+            hint="let the wrapper take **kwargs and pass them on; if it provides the value itself, remove the dependency",
+        )
+
+
+def unfilled(function: Any) -> tuple[tuple[int, str], ...]:
+    """The parameters whose default only marks that they are injected, each with its place (none: a large number)."""
+    try:
+        parameters = [each.parameter for each in _signatures.parameters(function)]
+    except (TypeError, ValueError):
+        return ()
+    return tuple(
+        (sys.maxsize if each.kind is each.KEYWORD_ONLY else place, each.name)
+        for place, each in enumerate(parameters)
+        if each.default is INJECTED or marker_of(each.default) is not None
+    )
 
 
 def _dependency(function: Any, parameter: inspect.Parameter, hint: Any) -> Dependency | None:
@@ -215,7 +242,7 @@ def refuse_requests(function: Any, path: str, seen: frozenset[Any] = frozenset()
                 )
             if (
                 parameter.name not in nested
-                and parameter.default is parameter.empty
+                and _signatures.is_required(parameter)
                 and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
             ):
                 raise FunctionRefused(

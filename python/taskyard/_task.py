@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ._identity import FUNCTIONS, Declared, unwrap
-from ._options import OPTIONS, merge
-from .errors import InvalidArgument
+from ._options import check_names, merge
 
 
 class Task(Declared):
@@ -37,9 +36,7 @@ class Task(Declared):
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    unknown = set(options) - OPTIONS
-    if unknown:
-        raise InvalidArgument(f"@task: there is no option {', '.join(f'`{name}`' for name in sorted(unknown))}")
+    check_names(options, "@task: ")
     return options
 
 

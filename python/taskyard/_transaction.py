@@ -40,11 +40,32 @@ def _kind(connection: Any) -> str:
             return package
         if package == "sqlmodel":
             return "sqlalchemy"
+    if type(connection).__module__.split(".")[0] in ("sqlite3", "aiosqlite"):
+        raise _not_postgresql("sqlite")
     raise InvalidArgument(
         f"connection: a {type(connection).__module__}.{type(connection).__qualname__} is none of psycopg 3, asyncpg, "
         "SQLAlchemy",
         hint="on other connections call the SQL function taskyard.enqueue(...)",
     )
+
+
+def _not_postgresql(dialect: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"connection: it is of a {dialect} database, and tasks are added in transactions of PostgreSQL only",
+        hint="add the task without connection=, once the transaction is committed",
+    )
+
+
+def _check_database(connection: Any) -> None:
+    """Raises ``InvalidArgument`` for a connection or session that is not of PostgreSQL."""
+    if _kind(connection) == "sqlalchemy":
+        dialect = getattr(_bind(connection), "dialect", None)
+        if dialect is not None and dialect.name != "postgresql":
+            raise _not_postgresql(dialect.name)
+
+
+def _bind(connection: Any) -> Any:
+    return connection.get_bind() if hasattr(connection, "get_bind") else connection
 
 
 def _run(connection: Any, statement: Any, values: tuple[Any, ...]) -> Any:
@@ -76,8 +97,7 @@ def _sqlalchemy(connection: Any, sql: Any, statement: Any, named: dict[str, Any]
 
 
 def _driver(connection: Any) -> str:
-    bind = connection.get_bind() if hasattr(connection, "get_bind") else connection
-    return str(getattr(getattr(bind, "dialect", None), "driver", ""))
+    return str(getattr(getattr(_bind(connection), "dialect", None), "driver", ""))
 
 
 def _psycopg(connection: Any, text: str, values: tuple[Any, ...]) -> Any:
@@ -204,6 +224,7 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
 
     options = dict(call.options)
     connection = options.pop("connection")
+    _check_database(connection)
     port = tasks._via
     call = _with(call, options)
     with as_tasks([call]):
@@ -278,6 +299,7 @@ def complete_in(connection: Any, result: Any) -> Any:
     running.require_worker()
     if running.worker is None:
         raise InvalidArgument("complete_in: this task runs without a database")
+    _check_database(connection)
     data = _codec.encode_result(result, bytes_max=running.limits["result_bytes_max"])
     running.note()
     reply = running.worker.channel.token(running.slot)

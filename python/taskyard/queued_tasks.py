@@ -18,7 +18,7 @@ from typing import Any
 from . import _core, _families, _hooks, _identity, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
-from ._options import OPTIONS, RetryPolicy, Unique, merge, optional_seconds, text
+from ._options import RetryPolicy, Unique, check_names, merge, optional_seconds, text
 from ._refs import Outcome, QueuedTaskRef
 from ._uncommitted import Unbound
 from .dead import Dead
@@ -150,11 +150,9 @@ class QueuedTasks(metaclass=_Meta):
         return self._like(_waits=None)
 
     def using(self, **options: Any) -> QueuedTasks:
-        """The same with options for what is added by it. Keywords that are options and parameters of the function, too,
-        are the function's then."""
-        unknown = set(options) - OPTIONS
-        if unknown:
-            raise InvalidArgument(f"there is no option {', '.join(f'`{name}`' for name in sorted(unknown))}")
+        """The same with options for what is added by it. All keywords of its ``add_task`` are the function's then, also those
+        that are named as options."""
+        check_names(options)
         return self._like(_defaults=merge(self._defaults, options), _has_using=True)
 
     def bind(self, connection: Any) -> QueuedTasks:
@@ -195,8 +193,9 @@ class QueuedTasks(metaclass=_Meta):
     def add_task(self, function: Any, /, *args: Any, **kwargs: Any) -> QueuedTaskRef[Any]:
         """Adds a task that runs ``function(*args, **kwargs)``; answers a reference at once.
 
-        Options may stand among the keywords, unless the function has a parameter of the same name (then
-        ``tasks.using(...)``): ``parent``, ``parents``, ``queue``, ``priority``, ``delay`` (seconds or timedelta),
+        Options may stand among the keywords, unless the function has a parameter of the same name or takes any keyword
+        (``**data``): then the call raises ``OptionConflict``, and ``tasks.using(...)`` takes the options. They are
+        ``parent``, ``parents``, ``queue``, ``priority``, ``delay`` (seconds or timedelta),
         ``run_at`` (aware datetime), ``expires``, ``max_retries``, ``retry``, ``timeout`` (seconds; 0 = none), ``unique``,
         ``auto_remove``, ``at_most_once``, ``context``, ``name``, ``tags``, ``on_parent_failure``, ``serializer``,
         ``connection`` (adds in its transaction; await the reference before the commit of an async one, see :meth:`bind`).

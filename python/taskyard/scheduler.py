@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo
 
 from . import _core, _identity, _port
 from ._calls import Call
-from ._options import OPTIONS
+from ._options import OPTIONS, check_names
 from .errors import InvalidArgument, UnknownSchedule, seconds
 from .queued_tasks import QueuedTasks
 from .schedules import Run, Schedule, check, rule_text
@@ -203,9 +203,7 @@ class Scheduler:
         return declare
 
     def _declaration(self, call: Any, rule: str, zone: str, options: dict[str, Any]) -> _Declared:
-        unknown = set(options) - SCHEDULE_OPTIONS - OPTIONS
-        if unknown:
-            raise InvalidArgument(f"there is no option {', '.join(f'`{name}`' for name in sorted(unknown))} of a job")
+        check_names(options, known=SCHEDULE_OPTIONS | OPTIONS, of=" of a job")
         own = {name: value for name, value in options.items() if name in SCHEDULE_OPTIONS}
         task = {name: value for name, value in options.items() if name in OPTIONS}
         if self._queue is not None:

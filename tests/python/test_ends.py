@@ -142,7 +142,7 @@ async def second() -> str:
 
 
 async def test_a_shared_task_that_another_bodys_timeout_cancels(tasks: QueuedTasks) -> None:
-    limited = tasks.using(max_retries=0).add_task(first, timeout=1)
+    limited = tasks.add_task(first, max_retries=0, timeout=1)
     await limited.get_task_id()
     while _shared is None:
         await asyncio.sleep(0.01)

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.testclient import TestClient
+from sqlalchemy import orm
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 from taskyard import (
@@ -449,7 +450,14 @@ async def test_other_connections_are_refused_with_what_to_do(tasks: QueuedTasks)
     import sqlite3
 
     with pytest.raises(InvalidArgument, match="psycopg 3, asyncpg, SQLAlchemy"):
-        tasks.add_task(echo, 1, connection=sqlite3.connect(":memory:"))
+        tasks.add_task(echo, 1, connection=object())
+    engine = sa.create_engine("sqlite://")
+    with Session(engine) as session, engine.connect() as connection:
+        for given in (session, connection, orm.scoped_session(lambda: session), sqlite3.connect(":memory:")):
+            with pytest.raises(InvalidArgument, match="a sqlite database(.|\n)*without connection="):
+                tasks.add_task(echo, 1, connection=given)
+            with pytest.raises(InvalidArgument, match="a sqlite database"):
+                tasks.bind(given).add_task(echo, 1)
 
 
 address: str = ""

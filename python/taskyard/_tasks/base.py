@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from .. import _classes, _dataclasses, _identity, _resolve
-from .._options import OPTIONS
-from ..errors import FunctionRefused, InvalidArgument
+from .._options import check_names
+from ..errors import FunctionRefused
 from .status import TaskError, TaskStatus
 
 if TYPE_CHECKING:
@@ -131,11 +131,8 @@ class Task(_identity.TaskClass):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__()
-        unknown = set(options) - OPTIONS
-        if unknown:
-            raise InvalidArgument(
-                f"class {cls.__qualname__}: there is no option {', '.join(f'`{name}`' for name in sorted(unknown))}"
-            )
+        check_names(options, f"class {cls.__qualname__}: ")
+        _refuse_marked(cls)
         taken = KNOWN & (set(cls.__dict__) | set(cls.__dict__.get("__annotations__", ())))
         if taken:
             raise TypeError(
@@ -213,6 +210,18 @@ def attributes_of(task: Task) -> dict[str, Any]:
     # What a claim put before the method of this name.
     found.pop("execute", None)
     return found
+
+
+def _refuse_marked(cls: type) -> None:
+    """Raises ``FunctionRefused`` for a default that stands for an injected value: nothing is injected into an object's attributes."""
+    init: Any = cls.__dict__.get("__init__")
+    defaults = [*cls.__dict__.values(), *(getattr(init, "__defaults__", None) or ())]
+    defaults += (getattr(init, "__kwdefaults__", None) or {}).values()
+    if any(default is _resolve.INJECTED for default in defaults):
+        raise FunctionRefused(
+            f"class {cls.__qualname__}: a default of it is INJECTED, and nothing is injected into a task's object",
+            hint="call taskyard.dependencies.get_service(...) within execute",
+        )
 
 
 def is_task_class(value: Any) -> bool:

@@ -15,7 +15,7 @@ import json
 import weakref
 from typing import Any, NamedTuple
 
-from .. import _classes, _hints, _resolve, _restore
+from .. import _classes, _hints, _resolve, _restore, _signatures
 from ..errors import InvalidArgument
 from .base import Task, attributes_of, slots_of
 
@@ -100,7 +100,7 @@ def _added(cls: type[Task], stored: dict[str, Any], recorded: list[str]) -> dict
     new = [name for name in parameters if name not in recorded and name not in stored]
     if not new:
         return {}
-    lacking = [name for name, each in parameters.items() if each.default is each.empty and name not in stored]
+    lacking = [name for name, each in parameters.items() if _signatures.is_required(each) and name not in stored]
     for name in lacking:
         if name in new:
             raise _restore.missing(_classes.class_name(cls), name)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import sys
 import types
 import typing
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .. import _hints, _identity, _resolve, _restore
+from .. import _hints, _identity, _resolve, _restore, _signatures
 from .._references import Entry, Field, Items, Step
 from ..errors import FunctionRefused, InvalidArgument
 from . import _convert
@@ -124,9 +125,9 @@ class _Places:
             self.by_name[key] = None if hint is None else _Place(f"argument `{name}`", hint)
         # Further ones may have their names.
         self.positional_only = {p.name for p in parameters if p.kind is p.POSITIONAL_ONLY}
-        #: What is called, and what it is wrapped around, whose parameters those of the task are. With something injected
-        #: arguments go by the names within.
-        self.called = [_identity.shape(function).signature] if own else _signatures(function)
+        self.signature = _identity.shape(function).signature
+        #: Of a wrapper: how many arguments by place are its own, if it may provide some that follow.
+        self.own_places = next((at for at, name in enumerate(self.positions) if name in _provided(parameters)), sys.maxsize)
 
     def of_position(self, number: int) -> str:
         return self.positions[number] if number < len(self.positions) else self.rest
@@ -136,13 +137,9 @@ class _Places:
         return name if known else self.further
 
 
-def _signatures(function: Any) -> list[inspect.Signature | None]:
-    """Of what is called, and of what it is wrapped around."""
-    try:
-        called, within = (_hints.signature(function, follow_wrapped=follows) for follows in (False, True))
-    except (TypeError, ValueError):
-        return []
-    return [called] if called == within else [called, within]
+def _provided(parameters: Iterable[inspect.Parameter]) -> set[str]:
+    """The names of those that the function within wants, and its wrapper may provide."""
+    return {parameter.name for parameter in parameters if parameter.default is _signatures.PROVIDED}
 
 
 def _places(function: Any) -> tuple[_Places, bool]:
@@ -247,13 +244,7 @@ def _each(place: _Place, key: int | str, value: Any) -> Any:
 
 
 def _unpacked(place: _Place | None) -> Any:
-    """What stands in ``*args: Unpack[...]`` or ``**kwargs: Unpack[...]``; None for anything else."""
-    hint = place.hint if place is not None else None
-    if getattr(hint, "__unpacked__", False):
-        return tuple.__class_getitem__(typing.get_args(hint))
-    if getattr(typing.get_origin(hint), "__name__", getattr(typing.get_origin(hint), "_name", "")) == "Unpack":
-        return typing.get_args(hint)[0]
-    return None
+    return None if place is None else _hints.unpacked(place.hint)
 
 
 def _further(what: str, hint: Any, values: dict[str, Any]) -> dict[str, Any]:
@@ -267,14 +258,19 @@ def _further(what: str, hint: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 def _check_call(function: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
     """Raises ``InvalidArgument`` if the function cannot be called so, as no repetition would make it another call."""
-    for called in _known(function).called:
-        try:
-            if called is not None:
-                called.bind(*args, **kwargs)
-        except TypeError as error:
-            hint = "a decorator that takes other arguments than the function gives its wrapper a `__signature__`"
-            name = getattr(function, "__qualname__", function)
-            raise InvalidArgument(f"{name}: {error}", hint=hint if hasattr(function, "__wrapped__") else None) from None
+    places = _known(function)
+    if places.signature is None:
+        return
+    try:
+        given = places.signature.bind(*args, **kwargs).arguments
+        missing = _provided(places.signature.parameters.values()) - given.keys()
+        if missing and len(args) > places.own_places:
+            # A wrapper that provides some of them leaves open which of the others an argument without a name is.
+            raise TypeError(f"missing a required argument: {_names(missing)}")
+    except TypeError as error:
+        name = getattr(function, "__qualname__", function)
+        hint = f"{_identity.DECORATED}; one that provides arguments is given the others by name"
+        raise InvalidArgument(f"{name}: {error}", hint=hint if _signatures.passes_on(function) else None) from None
 
 
 # ---------------------------------------------------------------------------------------------------- classes of tasks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -47,8 +48,17 @@ def target_of(function: Callable[..., Any]) -> Target:
         run = runner(function)  # type: ignore[arg-type]
         _fit.CLASSES[run] = function
         return Target(run, not inspect.iscoroutinefunction(run))
-    # By the function itself: what it is wrapped around does not tell how it runs. One that hands out a coroutine is awaited.
-    return Target(function, not inspect.iscoroutinefunction(function))
+    return Target(function, not _is_async(function))
+
+
+def _is_async(function: Any) -> bool:
+    """Whether its own body is a coroutine's. Neither what it is wrapped around tells that, nor a mark that is copied from there
+    (``inspect.markcoroutinefunction``). A sync function that hands out a coroutine runs on a thread, and the coroutine is awaited."""
+    if not isinstance(function, types.FunctionType):
+        # An object that is called like a function.
+        function = inspect.getattr_static(type(function), "__call__", function)
+    code = getattr(function, "__code__", None)
+    return bool(code.co_flags & inspect.CO_COROUTINE) if code is not None else inspect.iscoroutinefunction(function)
 
 
 def load(app: str) -> Any:
