@@ -136,6 +136,13 @@ class PendingRef(QueuedTaskRef[Any]):
         if self._error is not None:
             raise self._error
 
+    def _id_now(self, timeout: float | None = None) -> str:
+        if self._adding is not None:
+            raise self._not_awaited()
+        if self._error is not None:
+            raise self._error
+        return self._id
+
     async def _before_response(self, failed: bool = False) -> None:
         """Raises ``NotAwaited`` if the statement has not run and its transaction was not rolled back, unless an error is
         reported in any case. If the transaction is open still (some applications commit behind the response), it runs now.
@@ -184,7 +191,7 @@ class PendingRef(QueuedTaskRef[Any]):
 
     def __await__(self) -> Any:
         async def added() -> PendingRef:
-            await self.get_task_id()
+            await self._task_id()
             return self
 
         return added().__await__()

@@ -83,7 +83,9 @@ def _plain_methods(double: Any, cls: Any) -> Any:
     if not inspect.isclass(cls):
         return double
     for name, function in inspect.getmembers(cls, inspect.isfunction):
-        if name.startswith("_") or inspect.iscoroutinefunction(function):
+        # What returns an `Answer` is awaited, too.
+        is_awaited = str(function.__annotations__.get("return")).startswith("Answer[")
+        if name.startswith("_") or inspect.iscoroutinefunction(function) or is_awaited:
             continue
         child = getattr(double, name, None)
         if isinstance(child, mock.AsyncMock):

@@ -146,7 +146,8 @@ def router(
     @routes.get("/{id}")
     async def show(id: str) -> dict[str, Any]:
         found = await answer(ref(id).record())
-        found["progress"] = await answer(ref(id).get_progress())
+        progress = await answer(ref(id).get_progress())
+        found["progress"] = None if progress is None else progress.to_dict()
         return {name: found[name] for name in ("id", "name", "state", "queue", "attempt", "progress", "error")}
 
     @routes.get("/{id}/logs")
