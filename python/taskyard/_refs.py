@@ -21,13 +21,14 @@ from .errors import ParentTaskFailed, QueueUnavailable, TaskCancelled, TaskFaile
 from .watching import Watch
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class Outcome(Generic[R]):
+class Outcome(Generic[R_co]):
     """How a task ended: ``state``, ``result`` if it is done, ``error`` if it failed."""
 
-    def __init__(self, id: str, state: QueuedTaskState, result: R | None, error: BaseException | None) -> None:
+    def __init__(self, id: str, state: QueuedTaskState, result: R_co | None, error: BaseException | None) -> None:
         self.id = id
         self.state = state
         self.result = result
@@ -67,7 +68,7 @@ class Control(Answer[QueuedTaskState]):
         return QueuedTaskState(answer["applied"])
 
 
-class QueuedTaskRef(Reference, Generic[R]):
+class QueuedTaskRef(Reference, Generic[R_co]):
     """A task that was added, or is known by its id. ``await ref`` is ``await ref.wait()``.
 
     What its methods return is awaited, or, in code without an event loop, waited for: ``ref.get_state().result(timeout)``.
@@ -272,7 +273,7 @@ class QueuedTaskRef(Reference, Generic[R]):
         """Its attempts, oldest first, each with its outcome and error."""
         return self._question("get_attempts()", "attempts", _as_it_is)
 
-    def outcome(self, timeout: float | dt.timedelta | None = None) -> Answer[Outcome[R]]:
+    def outcome(self, timeout: float | dt.timedelta | None = None) -> Answer[Outcome[R_co]]:
         """Waits until the task has ended; its failure is in the answer and is not raised.
 
         Raises why it could not be stored, and ``WaitTimeout``; the task goes on then. A task that waits for another one
@@ -281,7 +282,7 @@ class QueuedTaskRef(Reference, Generic[R]):
         """
         bound = optional_seconds("timeout", timeout)
 
-        async def ended() -> Outcome[R]:
+        async def ended() -> Outcome[R_co]:
             try:
                 with _running.resting():
                     found = await (self._end() if bound is None else asyncio.wait_for(self._end(), bound))
@@ -289,7 +290,7 @@ class QueuedTaskRef(Reference, Generic[R]):
             except asyncio.TimeoutError:
                 raise WaitTimeout(f"task {self._id} did not end within {bound} s") from None
 
-        def ended_now(given: float | None) -> Outcome[R]:
+        def ended_now(given: float | None) -> Outcome[R_co]:
             least = min((each for each in (bound, given) if each is not None), default=None)
             until = math.inf if least is None else time.monotonic() + least
             id = self._id_now(least)
@@ -299,7 +300,7 @@ class QueuedTaskRef(Reference, Generic[R]):
 
         return Question("outcome()", ended, ended_now)
 
-    def wait(self, timeout: float | dt.timedelta | None = None) -> Answer[R]:
+    def wait(self, timeout: float | dt.timedelta | None = None) -> Answer[R_co]:
         """The task's result.
 
         Raises ``TaskFailed`` with the original's type name, message and traceback, ``TaskCancelled`` (an
@@ -307,21 +308,21 @@ class QueuedTaskRef(Reference, Generic[R]):
         """
         timeout = optional_seconds("timeout", timeout)
 
-        async def wait() -> R:
+        async def wait() -> R_co:
             return _result(await self.outcome(timeout))
 
         return Question("wait()", wait, lambda given: _result(self.outcome(timeout).result(given)))
 
-    def __await__(self) -> Generator[Any, None, R]:
+    def __await__(self) -> Generator[Any, None, R_co]:
         return self.wait().__await__()
 
-    def result(self, timeout: float | dt.timedelta | None = None) -> R:
+    def result(self, timeout: float | dt.timedelta | None = None) -> R_co:
         """Like :meth:`wait`, in a thread without an event loop. ``timeout`` in seconds, or a timedelta."""
         if _loops.is_in_loop():
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
         return self.wait(timeout).result()
 
-    def _outcome(self, found: dict[str, Any]) -> Outcome[R]:
+    def _outcome(self, found: dict[str, Any]) -> Outcome[R_co]:
         state, id = QueuedTaskState(found["state"]), found["id"]
         if state is QueuedTaskState.done:
             return Outcome(id, state, _codec.decode(found["result"]), None)
