@@ -47,6 +47,8 @@ def _config() -> QueuedTaskConfig:
 class _Defaults:
     """Makes changed settings the defaults of tasks that this process adds."""
 
+    has_server = False
+
     def configured(self, config: QueuedTaskConfig, name: str) -> None:
         if name in ("max_retries", "task_timeout"):
             _port.default().defaults[name] = getattr(config, name)
