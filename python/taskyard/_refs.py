@@ -76,6 +76,9 @@ class QueuedTaskRef(Reference, Generic[R_co]):
     As an argument of another task it stands for its result: that one becomes its child.
     """
 
+    #: The request or the attempt that holds it until it is settled.
+    _settled_by: _request.Request | _running.Running | None = None
+
     def __init__(
         self,
         port: _port.Port,
@@ -141,7 +144,13 @@ class QueuedTaskRef(Reference, Generic[R_co]):
     async def _task_id(self) -> str:
         await self._durable()
         await self._inline_end()
+        self._is_settled()
         return self._id
+
+    def _is_settled(self) -> None:
+        holder, self._settled_by = self._settled_by, None
+        if holder is not None:
+            holder.settled(self)
 
     async def _durable(self) -> None:
         """Returns once it is stored; raises to the caller why it could not be."""

@@ -130,6 +130,8 @@ class PendingRef(QueuedTaskRef[Any]):
             except BaseException as error:
                 self._error = error
                 raise
+            finally:
+                self._is_settled()
             self._existing = found != self._id
             self._id = found
             self._transaction = Transaction(_kind(self._connection), self._connection)
@@ -181,6 +183,8 @@ class PendingRef(QueuedTaskRef[Any]):
         if adding is not None:
             adding.close()
             self._error = error
+            if not self._left_out:
+                self._is_settled()
 
     def _not_awaited(self) -> NotAwaited:
         return NotAwaited(
@@ -237,7 +241,8 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
         ref = PendingRef(port, call.id, draft["kind"], connection, adding())
         ref._written_at_commit = _commits.watch(_kind(connection), connection, ref)
         if (running := _running.current.get()) is not None:
-            running.bound.append(ref)
+            running.bound[id(ref)] = ref
+            ref._settled_by = running
         elif (request := _request.of(tasks._request)) is not None:
             request.expect([ref])
         else:
