@@ -161,7 +161,8 @@ class QueuedTasks(metaclass=_Meta):
 
     def bind(self, connection: Any) -> QueuedTasks:
         """The same, adding in the transaction of this connection or session (psycopg 3, asyncpg, SQLAlchemy): the task
-        exists if and only if the transaction commits.
+        exists if and only if the transaction commits. Proxies of connections, and those that pools lend, are taken, too; row
+        and cursor factories, record classes, codecs and result options of the connection's own do not matter.
 
         On an async connection await the reference before the commit::
 
