@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ._codec import register_serializer
 from ._core import __version__
 from ._options import RetryPolicy, Unique
+from ._progress import Progress
 from ._restore import register_aliases
 from ._task import Task, task
 from .dependencies import INJECTED, Inject, get_service, register_service, unregister_service
@@ -94,6 +95,7 @@ __all__ = [
     "Outcome",
     "OverLimit",
     "ParentTaskFailed",
+    "Progress",
     "QueueUnavailable",
     "QueuedTaskConfig",
     "QueuedTaskRef",

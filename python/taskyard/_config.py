@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import sys
 import weakref
 from typing import Any
 
 from .errors import SECONDS_MIN, InvalidArgument
+
+log = logging.getLogger("taskyard")
 
 _NUMBERS = {
     "max_workers": (1, int),
@@ -18,14 +21,45 @@ _NUMBERS = {
     "max_retries": (0, int),
 }
 
+#: The settings of servers: they have no effect in a process that runs none.
+OF_SERVERS = frozenset({"max_workers", "worker_idle_timeout", "polling_interval", "fallback_polling_interval"})
+#: Those of them that were changed before a server of this process started, with their values.
+changed: dict[str, Any] = {}
+
+
+#: Why they have no effect here, once that is known.
+unused: str | None = None
+
+
+def have_no_effect(why: str | None) -> None:
+    """Warns about the settings of servers that were changed so far, and, from here on, about each one that is changed."""
+    global unused
+    unused = why
+    while why is not None and changed:
+        name, value = changed.popitem()
+        log.warning(
+            "QueuedTaskConfig.%s = %s has no effect: %s. For the server of `queue start` or `serve` give %sQUEUE_%s, or %s in "
+            "taskyard.toml",
+            name,
+            value,
+            why,
+            "--workers, " if name == "max_workers" else "",
+            name.upper(),
+            name,
+        )
+
 
 class QueuedTaskConfig:
     """The settings of this process, as ``get_service(QueuedTaskConfig)`` gives them.
 
     ``max_workers``, ``worker_idle_timeout``, ``polling_interval`` and ``fallback_polling_interval`` (seconds or timedelta)
-    are those of servers in this process; ``task_timeout`` (seconds, 0 = no limit) and ``max_retries`` the defaults of
-    tasks added from it. A change counts at once. ``use_postgresql_notify``, ``notify_channel`` and ``namespace`` can only be
-    read: they are decided when the database is opened.
+    are those of servers in this process: of ``queue.lifespan(workers=...)``, which starts that many workers, whatever
+    ``max_workers`` was before. The server of ``queue start`` and ``serve`` is another process, with settings of its own
+    (``--workers``, ``QUEUE_MAX_WORKERS``, ``taskyard.toml``); it warns about an application that changes them here.
+
+    ``task_timeout`` (seconds, 0 = no limit) and ``max_retries`` are the defaults of tasks added from this process. A change
+    takes effect at once. ``use_postgresql_notify``, ``notify_channel`` and ``namespace`` can only be read: they are decided
+    when the database is opened.
     """
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -56,6 +90,9 @@ class QueuedTaskConfig:
         self._values[name] = max(float(value), SECONDS_MIN) if cls is float and value > 0 else cls(value)
         for listener in list(self._listeners):
             listener.configured(self, name)
+        if name in OF_SERVERS and not any(listener.has_server for listener in list(self._listeners)):
+            changed[name] = value
+            have_no_effect(unused)
 
     def __dir__(self) -> list[str]:
         return sorted(self._values)
@@ -64,5 +101,6 @@ class QueuedTaskConfig:
         return f"QueuedTaskConfig({', '.join(f'{name}={value!r}' for name, value in sorted(self._values.items()))})"
 
     def listen(self, listener: Any) -> None:
-        """``listener.configured(self, name)`` is called at each change, as long as it lives."""
+        """``listener.configured(self, name)`` is called at each change, as long as it lives; ``has_server`` says whether that
+        changes a server."""
         self._listeners.add(listener)

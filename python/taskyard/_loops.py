@@ -10,9 +10,10 @@ import math
 import os
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from . import _core, _json, _request
 from .errors import QueueUnavailable, WaitTimeout, seconds
@@ -295,17 +296,35 @@ def _stop_of(request: _request.Request) -> Iterator[threading.Event]:
         looking.cancel()
 
 
-class Answer(Generic[T]):
+class Answer(Coroutine[Any, Any, T]):
     """Something that was asked: awaited, or, in code without an event loop, waited for with :meth:`result`. It is carried
-    out whether anybody waits or not. ``probe``: it may take for ever."""
+    out whether anybody waits or not. ``probe``: it may take for ever.
+
+    It is a coroutine, so that ``asyncio.run`` and ``create_task`` take it; unlike other coroutines, it can be awaited again.
+    """
 
     def __init__(self, reply: _core.Reply, made_of: Callable[[Any], T], probe: Probe | None = None) -> None:
         self._reply = reply
         self._made_of = made_of
         self._probe = probe
 
+    #: What `send` and `throw` run.
+    _running: Coroutine[Any, Any, T] | None = None
+
     def __await__(self) -> Generator[Any, None, T]:
         return self._wait().__await__()
+
+    def send(self, value: Any) -> Any:
+        self._running = self._running or self._wait()
+        return self._running.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        self._running = self._running or self._wait()
+        return self._running.throw(*error)
+
+    def close(self) -> None:
+        if self._running is not None:
+            self._running.close()
 
     async def _wait(self) -> T:
         probe = self._probe
@@ -316,9 +335,39 @@ class Answer(Generic[T]):
         bound = None if timeout is None else seconds("timeout", timeout)
         if is_in_loop():
             raise RuntimeError("result() would block the event loop: await it here")
+        return self._wait_now(bound)
+
+    def _wait_now(self, timeout: float | None) -> T:
         if self._probe is None:
-            return self._made_of(answer_now(self._reply, bound))
-        return self._made_of(answer_now_probing(self._reply, self._probe, bound, "the answer"))
+            return self._made_of(answer_now(self._reply, timeout))
+        return self._made_of(answer_now_probing(self._reply, self._probe, timeout, "the answer"))
+
+
+class Question(Answer[T]):
+    """The same of something that is asked only once it is waited for; ``what``, the call that made it, is warned about if
+    that never happens."""
+
+    def __init__(
+        self, what: str, wait: Callable[[], Coroutine[Any, Any, T]], wait_now: Callable[[float | None], T]
+    ) -> None:
+        self._what: str | None = what
+        self._ask = wait
+        self._ask_now = wait_now
+
+    def __await__(self) -> Generator[Any, None, T]:
+        self._what = None
+        return self._ask().__await__()
+
+    async def _wait(self) -> T:
+        return await self
+
+    def _wait_now(self, timeout: float | None) -> T:
+        self._what = None
+        return self._ask_now(timeout)
+
+    def __del__(self) -> None:
+        if self._what is not None:
+            warnings.warn(f"{self._what} was never awaited, nor its result() called", RuntimeWarning, stacklevel=2)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -7,6 +7,9 @@ OPTIONS: frozenset[str]
 EPOCH: dt.datetime
 
 Seconds = float | dt.timedelta
+OnParentFailure = Literal["fail", "run", "wait"]
+Runtime = Literal["python", "rust"]
+Serializer = Literal["json", "dill"]
 
 class Options(TypedDict, total=False):
     at_most_once: bool
@@ -17,15 +20,15 @@ class Options(TypedDict, total=False):
     expires: Seconds
     max_retries: int
     name: str
-    on_parent_failure: Literal["fail", "run", "wait"]
+    on_parent_failure: OnParentFailure
     parent: Any
     parents: Iterable[Any]
     priority: int
     queue: str
     retry: RetryPolicy
     run_at: dt.datetime
-    runtime: Literal["python", "rust"]
-    serializer: Literal["json", "dill"]
+    runtime: Runtime
+    serializer: Serializer
     tags: Iterable[str]
     timeout: Seconds | None
     unique: str | Unique

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime as dt
 import inspect
-from collections.abc import Generator
+import math
+import time
+from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
-from . import _codec, _core, _json, _loops, _port, _request, _running
+from . import _codec, _core, _json, _loops, _port, _progress, _request, _running
+from ._loops import Answer, Question
 from ._options import optional_seconds, priority_number, text
+from ._progress import PLACE, Progress
 from ._references import Reference
 from ._state import QueuedTaskState
 from ._uncommitted import Transaction
@@ -18,12 +21,14 @@ from .errors import ParentTaskFailed, QueueUnavailable, TaskCancelled, TaskFaile
 from .watching import Watch
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+T = TypeVar("T")
 
 
-class Outcome(Generic[R]):
+class Outcome(Generic[R_co]):
     """How a task ended: ``state``, ``result`` if it is done, ``error`` if it failed."""
 
-    def __init__(self, id: str, state: QueuedTaskState, result: R | None, error: BaseException | None) -> None:
+    def __init__(self, id: str, state: QueuedTaskState, result: R_co | None, error: BaseException | None) -> None:
         self.id = id
         self.state = state
         self.result = result
@@ -37,7 +42,7 @@ class Outcome(Generic[R]):
         return f"<outcome of {self.id}: {self.state}>"
 
 
-class Control:
+class Control(Answer[QueuedTaskState]):
     """A cancel, stop or retry on its way. Awaiting it answers the state that came of it: of a running task that is to
     be cancelled or stopped, once its body has ended. A refusal that nobody awaits is logged."""
 
@@ -45,9 +50,6 @@ class Control:
         self._port = port
         self._id = id
         self._reply = reply
-
-    def __await__(self) -> Generator[Any, None, QueuedTaskState]:
-        return self._wait().__await__()
 
     async def _wait(self) -> QueuedTaskState:
         reply = await self._reply if inspect.isawaitable(self._reply) else self._reply
@@ -57,9 +59,7 @@ class Control:
                 return QueuedTaskState((await _ended(self._port, self._id))["state"])
         return QueuedTaskState(answer["applied"])
 
-    def result(self, timeout: float | dt.timedelta | None = None) -> QueuedTaskState:
-        """Waits in this thread."""
-        timeout = optional_seconds("timeout", timeout)
+    def _wait_now(self, timeout: float | None) -> QueuedTaskState:
         answer = _loops.answer_now(self._reply, timeout)
         if answer == "requested":
             with _running.resting():
@@ -68,11 +68,16 @@ class Control:
         return QueuedTaskState(answer["applied"])
 
 
-class QueuedTaskRef(Reference, Generic[R]):
+class QueuedTaskRef(Reference, Generic[R_co]):
     """A task that was added, or is known by its id. ``await ref`` is ``await ref.wait()``.
+
+    What its methods return is awaited, or, in code without an event loop, waited for: ``ref.get_state().result(timeout)``.
 
     As an argument of another task it stands for its result: that one becomes its child.
     """
+
+    #: The request or the attempt that holds it until it is settled.
+    _settled_by: _request.Request | _running.Running | None = None
 
     def __init__(
         self,
@@ -132,11 +137,20 @@ class QueuedTaskRef(Reference, Generic[R]):
         self._id, self._existing = added[self._place]
         self._known = True
 
-    async def get_task_id(self) -> str:
+    def get_task_id(self) -> Answer[str]:
         """The id once the task is durable; raises why it could not be stored."""
+        return Question("get_task_id()", self._task_id, self._id_now)
+
+    async def _task_id(self) -> str:
         await self._durable()
         await self._inline_end()
+        self._is_settled()
         return self._id
+
+    def _is_settled(self) -> None:
+        holder, self._settled_by = self._settled_by, None
+        if holder is not None:
+            holder.settled(self)
 
     async def _durable(self) -> None:
         """Returns once it is stored; raises to the caller why it could not be."""
@@ -207,11 +221,22 @@ class QueuedTaskRef(Reference, Generic[R]):
                 raise
         return self._id
 
-    async def _ask(self, verb: str) -> Any:
-        return await _loops.answer(self._port.ask(verb, await self.get_task_id()))
+    def _question(self, what: str, verb: str, made_of: Callable[[Any], T]) -> Answer[T]:
+        """A question about the task, which is asked once it is stored."""
+
+        async def ask() -> T:
+            return made_of(await _loops.answer(self._port.ask(verb, await self._task_id())))
+
+        def ask_now(timeout: float | None) -> T:
+            until = math.inf if timeout is None else time.monotonic() + timeout
+            id = self._id_now(timeout)
+            left = None if timeout is None else max(0.0, until - time.monotonic())
+            return made_of(_loops.answer_now(self._port.ask(verb, id), left, f"the answer about task {id}"))
+
+        return Question(what, ask, ask_now)
 
     async def _end(self) -> Any:
-        id = await self.get_task_id()
+        id = await self._task_id()
         if self._transaction is None:
             return await _ended(self._port, id)
         request = _request.of(getattr(self._port, "request", None))
@@ -226,22 +251,21 @@ class QueuedTaskRef(Reference, Generic[R]):
         self._transaction = None
         return found
 
-    async def record(self) -> dict[str, Any]:
+    def record(self) -> Answer[dict[str, Any]]:
         """Everything that is stored of the task, as plain values."""
-        found: dict[str, Any] = await self._ask("record")
-        return found
+        return self._question("record()", "record", _as_it_is)
 
-    async def get_state(self) -> QueuedTaskState:
+    def get_state(self) -> Answer[QueuedTaskState]:
         """The state; equal to its word."""
-        return QueuedTaskState((await self.record())["state"])
+        return self._question("get_state()", "record", lambda found: QueuedTaskState(found["state"]))
 
-    async def get_context(self) -> dict[str, Any]:
+    def get_context(self) -> Answer[dict[str, Any]]:
         """The context, also while the task runs."""
-        return _context(await self._ask("context"))
+        return self._question("get_context()", "context", _context)
 
-    async def get_progress(self) -> dict[str, Any] | None:
-        """How far it says it is: ``completed``, ``total``, ``percentage``, ``message``; None if it never said."""
-        return _progress(await self.get_context())
+    def get_progress(self) -> Answer[Progress | None]:
+        """How far it says it is; None if it never said."""
+        return self._question("get_progress()", "context", lambda found: _progress.of_entry(_context(found).get(PLACE)))
 
     def watch(self, since: int | None = None) -> Watch:
         """What happens to the task, as it happens: ``async for event in ref.watch()`` (or ``for``, without an event loop).
@@ -250,53 +274,64 @@ class QueuedTaskRef(Reference, Generic[R]):
         """
         return Watch(self, since)
 
-    async def get_logs(self) -> list[dict[str, Any]]:
+    def get_logs(self) -> Answer[list[dict[str, Any]]]:
         """Its log lines, oldest first: ``level``, ``logger``, ``message``, ``fields``, ``traceback``, ``created_at``."""
-        lines: list[dict[str, Any]] = await self._ask("logs")
-        return lines
+        return self._question("get_logs()", "logs", _as_it_is)
 
-    async def get_attempts(self) -> list[dict[str, Any]]:
+    def get_attempts(self) -> Answer[list[dict[str, Any]]]:
         """Its attempts, oldest first, each with its outcome and error."""
-        attempts: list[dict[str, Any]] = await self._ask("attempts")
-        return attempts
+        return self._question("get_attempts()", "attempts", _as_it_is)
 
-    async def outcome(self, timeout: float | dt.timedelta | None = None) -> Outcome[R]:
+    def outcome(self, timeout: float | dt.timedelta | None = None) -> Answer[Outcome[R_co]]:
         """Waits until the task has ended; its failure is in the answer and is not raised.
 
         Raises why it could not be stored, and ``WaitTimeout``; the task goes on then. A task that waits for another one
         leaves its place in its worker to others meanwhile. One that was added with ``connection=`` is waited for before its
         commit, too; ``TaskNotFound`` says that it was rolled back. ``timeout`` is in seconds, or a timedelta.
         """
-        timeout = optional_seconds("timeout", timeout)
-        try:
-            with _running.resting():
-                found = await (self._end() if timeout is None else asyncio.wait_for(self._end(), timeout))
-            return self._outcome(found)
-        except asyncio.TimeoutError:
-            raise WaitTimeout(f"task {self._id} did not end within {timeout} s") from None
+        bound = optional_seconds("timeout", timeout)
 
-    async def wait(self, timeout: float | dt.timedelta | None = None) -> R:
+        async def ended() -> Outcome[R_co]:
+            try:
+                with _running.resting():
+                    found = await (self._end() if bound is None else asyncio.wait_for(self._end(), bound))
+                return self._outcome(found)
+            except asyncio.TimeoutError:
+                raise WaitTimeout(f"task {self._id} did not end within {bound} s") from None
+
+        def ended_now(given: float | None) -> Outcome[R_co]:
+            least = min((each for each in (bound, given) if each is not None), default=None)
+            until = math.inf if least is None else time.monotonic() + least
+            id = self._id_now(least)
+            with _running.resting():
+                found = self._end_now(id, None if least is None else max(0.0, until - time.monotonic()))
+            return self._outcome(found)
+
+        return Question("outcome()", ended, ended_now)
+
+    def wait(self, timeout: float | dt.timedelta | None = None) -> Answer[R_co]:
         """The task's result.
 
         Raises ``TaskFailed`` with the original's type name, message and traceback, ``TaskCancelled`` (an
         ``asyncio.CancelledError``), ``TaskStopped``, ``WaitTimeout``.
         """
-        return _result(await self.outcome(timeout))
+        timeout = optional_seconds("timeout", timeout)
 
-    def __await__(self) -> Generator[Any, None, R]:
+        async def wait() -> R_co:
+            return _result(await self.outcome(timeout))
+
+        return Question("wait()", wait, lambda given: _result(self.outcome(timeout).result(given)))
+
+    def __await__(self) -> Generator[Any, None, R_co]:
         return self.wait().__await__()
 
-    def result(self, timeout: float | dt.timedelta | None = None) -> R:
+    def result(self, timeout: float | dt.timedelta | None = None) -> R_co:
         """Like :meth:`wait`, in a thread without an event loop. ``timeout`` in seconds, or a timedelta."""
-        timeout = optional_seconds("timeout", timeout)
         if _loops.is_in_loop():
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
-        id = self._id_now(timeout)
-        with _running.resting():
-            found = self._end_now(id, timeout)
-        return _result(self._outcome(found))
+        return self.wait(timeout).result()
 
-    def _outcome(self, found: dict[str, Any]) -> Outcome[R]:
+    def _outcome(self, found: dict[str, Any]) -> Outcome[R_co]:
         state, id = QueuedTaskState(found["state"]), found["id"]
         if state is QueuedTaskState.done:
             return Outcome(id, state, _codec.decode(found["result"]), None)
@@ -360,19 +395,8 @@ def _context(found: dict[str, Any]) -> dict[str, Any]:
     return {name: _codec.shown(value) for name, value in found.items()}
 
 
-def _progress(context: dict[str, Any]) -> dict[str, Any] | None:
-    progress = context.get("progress")
-    if isinstance(progress, dict):
-        completed, total = progress.get("completed"), progress.get("total")
-        percentage = progress.get("percentage")
-        if percentage is None and isinstance(completed, (int, float)) and isinstance(total, (int, float)) and total > 0:
-            # Of integers the quotient may be out of a float's range.
-            with contextlib.suppress(OverflowError):
-                percentage = completed / total * 100
-        return {"completed": completed, "total": total, "percentage": percentage, "message": progress.get("message")}
-    if isinstance(progress, (int, float)):
-        return {"completed": None, "total": None, "percentage": progress, "message": None}
-    return None
+def _as_it_is(found: Any) -> Any:
+    return found
 
 
 def _result(outcome: Outcome[R]) -> R:

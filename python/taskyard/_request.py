@@ -44,8 +44,8 @@ class Request:
     """One request."""
 
     def __init__(self, is_http: bool) -> None:
-        #: The references that must be settled before its response begins.
-        self.refs: list[QueuedTaskRef[Any]] = []
+        #: The references that must be settled before its response begins, by their objects' ids.
+        self.refs: dict[int, QueuedTaskRef[Any]] = {}
         self.is_http = is_http
         #: Its response has begun: what it has left behind waits as long as it likes.
         self.is_over = False
@@ -74,12 +74,19 @@ class Request:
         """Makes the response wait for these, unless it has begun."""
         with self._lock:
             if not self.is_over:
-                self.refs.extend(refs)
+                for ref in refs:
+                    self.refs[id(ref)] = ref
+                    ref._settled_by = self
+
+    def settled(self, ref: QueuedTaskRef[Any]) -> None:
+        """Nothing is left to be done for this one. A request may last long and add without end; a websocket does."""
+        with self._lock:
+            self.refs.pop(id(ref), None)
 
     def take(self, is_last: bool = False) -> list[QueuedTaskRef[Any]]:
         """Takes the references to be settled now. ``is_last``: nothing that is added from here on is."""
         with self._lock:
-            refs, self.refs = self.refs, []
+            refs, self.refs = list(self.refs.values()), {}
             self.is_over = self.is_over or is_last
             return refs
 

@@ -15,6 +15,7 @@ from . import _codec, _escape, _json, _uncommitted
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
+    from ._refs import QueuedTaskRef
     from ._transaction import PendingRef
     from .progress import ProgressTracker
     from .worker import Worker
@@ -78,7 +79,7 @@ class Running:
         #: How many tasks it waits for.
         self.rests = 0
         #: Tasks that its body added on async connections.
-        self.bound: list[PendingRef] = []
+        self.bound: dict[int, PendingRef] = {}
 
     def load_context(self) -> None:
         """Reads the stored context; raises if it holds what this process cannot read."""
@@ -234,10 +235,15 @@ class Running:
             self.interrupts += 1
             self.task.cancel()
 
+    def settled(self, ref: QueuedTaskRef[Any]) -> None:
+        """Nothing is left to be checked of this one."""
+        self.bound.pop(id(ref), None)
+
     async def check_bound(self) -> None:
         """Raises ``NotAwaited`` for a task that the body added on an async connection and left out of its transaction."""
-        await _uncommitted.reported(self.bound)
-        for ref in self.bound:
+        bound = list(self.bound.values())
+        await _uncommitted.reported(bound)
+        for ref in bound:
             ref._before_end()
 
     def forget(self) -> None:

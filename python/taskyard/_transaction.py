@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-import uuid
+import types
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import _codec, _commits, _core, _hooks, _loops, _port, _request, _running
@@ -25,27 +26,72 @@ _TYPES = (
     "uuid text bytea bytea smallint text text integer text bigint bigint timestamptz bigint uuid[] smallint text "
     "smallint bigint text[] boolean boolean smallint"
 ).split()
+#: Sent as texts: an application may have given its connection another encoding of these types.
+_AS_TEXT = {"uuid": "text::uuid", "uuid[]": "text[]::uuid[]", "timestamptz": "text::timestamptz"}
 
 
-def _statement(placeholder: str) -> str:
-    values = ", ".join(f"{placeholder.format(n)}::{cls}" for n, cls in enumerate(_TYPES, 1))
-    return f"SELECT taskyard.enqueue_payload({values})"
+def _call(function: str, types: Iterable[str], placeholder: str) -> str:
+    values = ", ".join(f"{placeholder.format(n)}::{_AS_TEXT.get(cls, cls)}" for n, cls in enumerate(types, 1))
+    return f"SELECT taskyard.{function}({values})::text"
+
+
+#: Where a driver's classes are defined.
+_PACKAGES = {"psycopg": "psycopg", "asyncpg": "asyncpg", "sqlalchemy": "sqlalchemy", "sqlmodel": "sqlalchemy"}
+#: Layers of proxies that are looked into.
+_PROXIES_MAX = 10
+
+
+def _package(connection: Any) -> str | None:
+    """The driver that an object's class is of; drivers are never imported for that."""
+    for cls in type(connection).__mro__:
+        package = _PACKAGES.get(cls.__module__.split(".")[0])
+        if package is not None:
+            return package
+    return None
 
 
 def _kind(connection: Any) -> str:
-    """Which driver a connection is of; drivers are never imported here."""
-    for cls in type(connection).__mro__:
-        package = cls.__module__.split(".")[0]
-        if package in ("psycopg", "asyncpg", "sqlalchemy"):
-            return package
-        if package == "sqlmodel":
-            return "sqlalchemy"
-    if type(connection).__module__.split(".")[0] in ("sqlite3", "aiosqlite"):
-        raise _not_postgresql("sqlite")
+    """Which driver a connection is of."""
+    package = _package(connection)
+    assert package is not None, "it is what `_of_driver` returned"
+    return package
+
+
+def _of_driver(connection: Any) -> Any:
+    """The driver's own connection or session, from what the application has: a proxy of it, a connection that SQLAlchemy's pool
+    lends, or a scoped session. Raises ``InvalidArgument`` for anything else.
+    """
+    found = connection
+    for _ in range(_PROXIES_MAX):
+        package = _package(found)
+        if package is None:
+            if type(found).__module__.split(".")[0] in ("sqlite3", "aiosqlite"):
+                raise _not_postgresql("sqlite")
+            found = _behind(found)
+        elif package == "sqlalchemy" and hasattr(found, "driver_connection"):
+            found = found.driver_connection
+        elif hasattr(found, "registry"):
+            # A scoped session stands for the one of this task; the statement may run in another.
+            found = found()
+        else:
+            # Cursors, engines and pools have some of these, and none has all.
+            needs = {
+                "psycopg": ("execute", "commit"),
+                "asyncpg": ("fetchrow",),
+                "sqlalchemy": ("execute", "in_transaction"),
+            }
+            if not all(hasattr(found, name) for name in needs[package]):
+                break
+            if package == "sqlalchemy":
+                _check_dialect(found := _bound(found) if hasattr(found, "get_bind") else found)
+            return found
+        if found is None:
+            break
     raise InvalidArgument(
-        f"connection: a {type(connection).__module__}.{type(connection).__qualname__} is none of psycopg 3, asyncpg, "
-        "SQLAlchemy",
-        hint="on other connections call the SQL function taskyard.enqueue(...)",
+        f"connection: a {type(connection).__module__}.{type(connection).__qualname__} is none of the connections of psycopg 3, "
+        "asyncpg, SQLAlchemy, and no session",
+        hint="give the connection itself: of an engine or a pool, one that it lends (`with engine.begin() as connection`, `with "
+        "pool.connection() as connection`). With other drivers call the SQL function taskyard.enqueue(...)",
     )
 
 
@@ -56,37 +102,61 @@ def _not_postgresql(dialect: str) -> InvalidArgument:
     )
 
 
-def _check_database(connection: Any) -> None:
-    """Raises ``InvalidArgument`` for a connection or session that is not of PostgreSQL."""
-    if _kind(connection) == "sqlalchemy":
-        dialect = getattr(_bind(connection), "dialect", None)
-        if dialect is not None and dialect.name != "postgresql":
-            raise _not_postgresql(dialect.name)
+def _check_dialect(connection: Any) -> None:
+    """Raises ``InvalidArgument`` for a connection or session of SQLAlchemy that is not of PostgreSQL."""
+    dialect = getattr(_bind(connection), "dialect", None)
+    if dialect is not None and dialect.name != "postgresql":
+        raise _not_postgresql(dialect.name)
 
 
 def _bind(connection: Any) -> Any:
     return connection.get_bind() if hasattr(connection, "get_bind") else connection
 
 
+def _behind(proxy: Any) -> Any:
+    """What a proxy stands for, as wrapt and werkzeug say it; or the object whose methods it shows as its own."""
+    if (found := getattr(proxy, "__wrapped__", None)) is not None:
+        return found
+    if callable(get := getattr(proxy, "_get_current_object", None)):
+        return get()
+    for name in ("execute", "commit", "fetchrow", "close"):
+        found = getattr(getattr(proxy, name, None), "__self__", None)
+        if found is not None and found is not proxy and not isinstance(found, types.ModuleType):
+            return found
+    return None
+
+
+def _bound(session: Any) -> Any:
+    """A session that knows its database without being told a model; raises ``InvalidArgument`` otherwise."""
+    from sqlalchemy.exc import UnboundExecutionError
+
+    try:
+        session.get_bind()
+    except UnboundExecutionError as error:
+        raise InvalidArgument(
+            f"connection: this session has a database for each of its models, and none for other statements: {error}",
+            hint='give one of its connections: session.connection(bind_arguments={"mapper": Model})',
+        ) from None
+    return session
+
+
 def _run(connection: Any, statement: Any, values: tuple[Any, ...]) -> Any:
-    """Runs one statement; answers the first value, or an awaitable of it."""
+    """Runs one statement; returns the first value as a text, or an awaitable of it. No row is made by what the application has
+    set for its own (row and cursor factories, record classes, result options)."""
     kind = _kind(connection)
     if kind == "asyncpg":
-        text = statement("${}")
-        return connection.fetchval(text, *_native(values))
+        return _asyncpg(connection, statement("${}"), values)
     if kind == "psycopg":
         return _psycopg(connection, statement("%s"), values)
-    from sqlalchemy import text as sql
-
-    return _sqlalchemy(connection, sql, statement, {f"v{n}": value for n, value in enumerate(values, 1)})
+    return _sqlalchemy(connection, statement(":v{}"), {f"v{n}": value for n, value in enumerate(values, 1)})
 
 
-def _sqlalchemy(connection: Any, sql: Any, statement: Any, named: dict[str, Any]) -> Any:
-    driver = _driver(connection)
-    text = statement(":v{}").replace("::", "\\:\\:")
-    if driver == "asyncpg":
-        named = dict(zip(named, _native(tuple(named.values())), strict=True))
-    done = connection.execute(sql(text), named)
+def _sqlalchemy(connection: Any, statement: str, named: dict[str, Any]) -> Any:
+    from sqlalchemy import text
+
+    # A server-side cursor would run the statement when its row is read, and is refused by async connections.
+    options = {"stream_results": False, "yield_per": None}
+    done = connection.execute(text(statement.replace("::", "\\:\\:")), named, execution_options=options)
     if not inspect.isawaitable(done):
         return done.scalar()
 
@@ -96,29 +166,31 @@ def _sqlalchemy(connection: Any, sql: Any, statement: Any, named: dict[str, Any]
     return scalar()
 
 
-def _driver(connection: Any) -> str:
-    return str(getattr(getattr(_bind(connection), "dialect", None), "driver", ""))
+async def _asyncpg(connection: Any, statement: str, values: tuple[Any, ...]) -> Any:
+    from asyncpg import Record
+
+    return (await connection.fetchrow(statement, *values, record_class=Record))[0]
 
 
-def _psycopg(connection: Any, text: str, values: tuple[Any, ...]) -> Any:
-    done = connection.execute(text, values)
-    if not inspect.isawaitable(done):
-        return done.fetchone()[0]
+def _psycopg(connection: Any, statement: str, values: tuple[Any, ...]) -> Any:
+    import psycopg
+    from psycopg.rows import tuple_row
+
+    if not isinstance(connection, psycopg.AsyncConnection):
+        with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+            return _as_text(cursor.execute(statement, values).fetchone())
 
     async def first() -> Any:
-        return (await (await done).fetchone())[0]
+        async with psycopg.AsyncCursor(connection, row_factory=tuple_row) as cursor:
+            await cursor.execute(statement, values)
+            return _as_text(await cursor.fetchone())
 
     return first()
 
 
-def _native(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """asyncpg takes instants as datetimes, and no text for them."""
-    if len(values) != len(_TYPES):
-        return values
-    return tuple(
-        _codec.instant(value) if cls == "timestamptz" and value is not None else value
-        for cls, value in zip(_TYPES, values, strict=True)
-    )
+def _as_text(row: Any) -> Any:
+    # Texts are bytes where the client's encoding is SQL_ASCII.
+    return row[0].decode() if isinstance(row[0], bytes) else row[0]
 
 
 class PendingRef(QueuedTaskRef[Any]):
@@ -150,11 +222,20 @@ class PendingRef(QueuedTaskRef[Any]):
             except BaseException as error:
                 self._error = error
                 raise
+            finally:
+                self._is_settled()
             self._existing = found != self._id
             self._id = found
             self._transaction = Transaction(_kind(self._connection), self._connection)
         if self._error is not None:
             raise self._error
+
+    def _id_now(self, timeout: float | None = None) -> str:
+        if self._adding is not None:
+            raise self._not_awaited()
+        if self._error is not None:
+            raise self._error
+        return self._id
 
     async def _before_response(self, failed: bool = False) -> None:
         """Raises ``NotAwaited`` if the statement has not run and its transaction was not rolled back, unless an error is
@@ -194,6 +275,8 @@ class PendingRef(QueuedTaskRef[Any]):
         if adding is not None:
             adding.close()
             self._error = error
+            if not self._left_out:
+                self._is_settled()
 
     def _not_awaited(self) -> NotAwaited:
         return NotAwaited(
@@ -204,7 +287,7 @@ class PendingRef(QueuedTaskRef[Any]):
 
     def __await__(self) -> Any:
         async def added() -> PendingRef:
-            await self.get_task_id()
+            await self._task_id()
             return self
 
         return added().__await__()
@@ -223,8 +306,7 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     from .queued_tasks import NewTask
 
     options = dict(call.options)
-    connection = options.pop("connection")
-    _check_database(connection)
+    connection = _of_driver(options.pop("connection"))
     port = tasks._via
     call = _with(call, options)
     with as_tasks([call]):
@@ -237,12 +319,9 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     def store(connection: Any) -> Any:
         if seen.context:
             draft["context"] = encode_context(port, seen.context)
-        return _run(connection, _statement, _core.enqueue_values(core, draft))
+        return _run(connection, lambda mark: _call("enqueue_payload", _TYPES, mark), _core.enqueue_values(core, draft))
 
     if _is_async(connection):
-        if hasattr(connection, "registry"):
-            # A scoped session stands for the one of this task; the statement may run in another.
-            connection = connection()
 
         async def adding() -> Any:
             await _hooks.run(hooks, seen)
@@ -251,7 +330,8 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
         ref = PendingRef(port, call.id, draft["kind"], connection, adding())
         ref._written_at_commit = _commits.watch(_kind(connection), connection, ref)
         if (running := _running.current.get()) is not None:
-            running.bound.append(ref)
+            running.bound[id(ref)] = ref
+            ref._settled_by = running
         elif (request := _request.of(tasks._request)) is not None:
             request.expect([ref])
         else:
@@ -299,17 +379,16 @@ def complete_in(connection: Any, result: Any) -> Any:
     running.require_worker()
     if running.worker is None:
         raise InvalidArgument("complete_in: this task runs without a database")
-    _check_database(connection)
     data = _codec.encode_result(result, bytes_max=running.limits["result_bytes_max"])
+    connection = _of_driver(connection)
     running.note()
     reply = running.worker.channel.token(running.slot)
 
     def statement(placeholder: str) -> str:
-        values = ", ".join(f"{placeholder.format(n)}::{cls}" for n, cls in enumerate(("uuid", "uuid", "bytea"), 1))
-        return f"SELECT taskyard.complete_in_payload({values})"
+        return _call("complete_in_payload", ("uuid", "uuid", "bytea"), placeholder)
 
     def values(token: str) -> tuple[Any, ...]:
-        return (uuid.UUID(running.id), uuid.UUID(token), data)
+        return (running.id, token, data)
 
     if not _loops.is_in_loop():
         return _lease(running, lambda: _run(connection, statement, values(_loops.answer_now(reply))))

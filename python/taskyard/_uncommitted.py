@@ -177,8 +177,6 @@ def _asyncpg(connection: Any) -> Callable[[], bool]:
 
 
 def _sqlalchemy(connection: Any) -> Callable[[], bool]:
-    if hasattr(connection, "registry"):
-        connection = connection()
     found = getattr(connection, "sync_session", None) or getattr(connection, "sync_connection", None) or connection
     # The transaction of a session on a connection is over with the connection's.
     bind = found.get_bind() if hasattr(found, "get_bind") else None

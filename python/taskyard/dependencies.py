@@ -47,6 +47,8 @@ def _config() -> QueuedTaskConfig:
 class _Defaults:
     """Makes changed settings the defaults of tasks that this process adds."""
 
+    has_server = False
+
     def configured(self, config: QueuedTaskConfig, name: str) -> None:
         if name in ("max_retries", "task_timeout"):
             _port.default().defaults[name] = getattr(config, name)
@@ -83,7 +85,9 @@ def _plain_methods(double: Any, cls: Any) -> Any:
     if not inspect.isclass(cls):
         return double
     for name, function in inspect.getmembers(cls, inspect.isfunction):
-        if name.startswith("_") or inspect.iscoroutinefunction(function):
+        # What returns an `Answer` is awaited, too.
+        is_awaited = str(function.__annotations__.get("return")).startswith("Answer[")
+        if name.startswith("_") or inspect.iscoroutinefunction(function) or is_awaited:
             continue
         child = getattr(double, name, None)
         if isinstance(child, mock.AsyncMock):

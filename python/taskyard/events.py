@@ -415,8 +415,8 @@ class TaskRoutes:
 
         async def found(id: str) -> Answer:
             now = await self._now(id, query)
-            body = {"task_id": now.task_id, "status": now.status, "progress": now.progress, "seq": now.seq}
-            return Answer(200, body)
+            told = now.to_dict()
+            return Answer(200, {name: told[name] for name in ("task_id", "status", "progress", "seq")})
 
         return await self._answered(asker, id, found)
 

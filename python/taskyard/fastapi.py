@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from . import _port, _request, _response, events
+from . import _config, _port, _request, _response, events
 from ._response import FlushMiddleware as FlushMiddleware
 from .errors import TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
@@ -55,6 +55,9 @@ def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurren
                 from .worker import Embedded
 
                 await _start(stack, Embedded(tasks, workers, concurrency, app))
+            else:
+                _config.have_no_effect("no worker runs in this process")
+                stack.callback(_config.have_no_effect, None)
             with contextlib.suppress(AttributeError):
                 app.state.tasks = tasks
             state: dict[str, Any] = {"tasks": tasks}
@@ -146,7 +149,8 @@ def router(
     @routes.get("/{id}")
     async def show(id: str) -> dict[str, Any]:
         found = await answer(ref(id).record())
-        found["progress"] = await answer(ref(id).get_progress())
+        progress = await answer(ref(id).get_progress())
+        found["progress"] = None if progress is None else progress.to_dict()
         return {name: found[name] for name in ("id", "name", "state", "queue", "attempt", "progress", "error")}
 
     @routes.get("/{id}/logs")

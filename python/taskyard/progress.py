@@ -26,7 +26,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import _codec, _rate, _running
+from . import _codec, _progress, _rate, _running
+from ._progress import PLACE, Progress
 from .errors import InvalidArgument, OverLimit
 
 #: The shortest time between two samples of the rate, and between two writes of one tracker, in seconds.
@@ -182,8 +183,13 @@ class ProgressTracker:
     # ------------------------------------------------------------------------------------------------------- reading
 
     @property
-    def current(self) -> int | float:
+    def completed(self) -> int | float:
         """Units done, as they were counted: it may be more than ``total``."""
+        return self._current
+
+    @property
+    def current(self) -> int | float:
+        """The same as ``completed``."""
         return self._current
 
     @property
@@ -235,22 +241,25 @@ class ProgressTracker:
             return self._wall
         return dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=max(0.0, self._clock() - last))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything that is to be read, as JSON takes it."""
+    def record(self) -> Progress:
+        """All of it as it stands now, in the record that every reader of a task's progress gets."""
         with self._lock:
-            updated_at = self.updated_at
-            return {
-                "current": self._current,
-                "total": self._total,
-                "percentage": self.percentage,
-                "message": self._message,
-                "indeterminate": self._total is None,
-                "rate": self.rate,
-                "elapsed": self.elapsed,
-                "eta_seconds": self.eta_seconds,
-                "updated_at": None if updated_at is None else updated_at.isoformat(),
-                "attempt": self._attempt,
-            }
+            return Progress(
+                completed=self._current,
+                total=self._total,
+                percentage=self.percentage,
+                message=self._message,
+                rate=self.rate,
+                eta_seconds=self.eta_seconds,
+                elapsed=self.elapsed,
+                indeterminate=self._total is None,
+                updated_at=self.updated_at,
+                attempt=self._attempt,
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON takes it; see :meth:`Progress.to_dict`."""
+        return self.record().to_dict()
 
     # ----------------------------------------------------------------------------------------------------- in a task
 
@@ -315,12 +324,8 @@ class ProgressTracker:
             # Before it is read: what is said from here on asks for another write.
             self._is_quiet, self._is_told = True, True
             found = self.to_dict()
-        found["completed"] = found.pop("current")
+        del found["current"]
         return found
-
-
-#: Where a task's tracker stands in its context.
-PLACE = "progress"
 
 
 class StoredProgress(ProgressTracker):
@@ -339,14 +344,11 @@ class StoredProgress(ProgressTracker):
         self._eta = _number(stored.get("eta_seconds"))
         attempt = stored.get("attempt")
         self._attempt = attempt if isinstance(attempt, int) else None
-        try:
-            self._wall = dt.datetime.fromisoformat(stored["updated_at"])
-        except (KeyError, TypeError, ValueError):
-            self._wall = None
+        self._wall = _progress.instant(stored.get("updated_at"))
 
     def _quiet(self) -> float:
         """Seconds for which a running task has said nothing; 0.0 if that is no stall."""
-        if not self._is_live or self._wall is None or self._wall.tzinfo is None:
+        if not self._is_live or self._wall is None:
             return 0.0
         quiet = (dt.datetime.now(dt.timezone.utc) - self._wall).total_seconds()
         return quiet if quiet >= STALL else 0.0
@@ -408,4 +410,4 @@ _codec.register_serializer(
     name="taskyard.progress:ProgressTracker",
 )
 
-__all__ = ["ProgressTracker", "StoredProgress"]
+__all__ = ["Progress", "ProgressTracker", "StoredProgress"]

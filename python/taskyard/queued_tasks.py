@@ -7,6 +7,7 @@ database is awaited on the reference. In code without a loop, ``ref.result()`` a
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextvars
 import datetime as dt
 import inspect
@@ -18,6 +19,7 @@ from typing import Any
 from . import _core, _families, _hooks, _identity, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
+from ._loops import Answer
 from ._options import RetryPolicy, Unique, check_names, merge, optional_seconds, text
 from ._refs import Outcome, QueuedTaskRef
 from ._uncommitted import Unbound
@@ -157,7 +159,8 @@ class QueuedTasks(metaclass=_Meta):
 
     def bind(self, connection: Any) -> QueuedTasks:
         """The same, adding in the transaction of this connection or session (psycopg 3, asyncpg, SQLAlchemy): the task
-        exists if and only if the transaction commits.
+        exists if and only if the transaction commits. Proxies of connections, and those that pools lend, are taken, too; row
+        and cursor factories, record classes, codecs and result options of the connection's own do not matter.
 
         On an async connection await the reference before the commit::
 
@@ -356,31 +359,28 @@ class QueuedTasks(metaclass=_Meta):
         """What happens to a task, as it happens; see :meth:`QueuedTaskRef.watch`."""
         return self.get(id).watch(since)
 
-    async def list(
+    def list(
         self,
         *,
         states: Iterable[str] = (),
         queue: str | None = None,
         function: Any = None,
         limit: int = 50,
-    ) -> list[dict[str, Any]]:
-        """Records of tasks, newest first (at most 10,000)."""
-        found: list[dict[str, Any]] = await _loops.answer(self._list(states, queue, function, limit))
-        return found
-
-    def _list(self, states: Iterable[str], queue: str | None, function: Any, limit: int) -> _core.Reply:
+    ) -> Answer[builtins.list[dict[str, Any]]]:
+        """Records of tasks, newest first (at most 10,000). It is awaited, or, without an event loop, asked with
+        ``.result()``."""
         kind = _identity.kind_given(function, self._via.defaults.get("namespace"))
         filter = {"states": [str(state) for state in states], "queue": queue, "kind": kind, "limit": limit}
-        return self._via.ask("list", None, filter)
+        return Answer(self._via.ask("list", None, filter), lambda found: found)
 
-    def flush(self, timeout: float | dt.timedelta | None = None) -> _Flush:
+    def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]:
         """``await tasks.flush()`` returns once everything added before is written. Without an event loop it waits here.
         ``timeout`` is in seconds, or a timedelta."""
         timeout = optional_seconds("timeout", timeout)
-        if _loops.is_in_loop():
-            return _Flush(self, timeout)
-        _loops.answer_now(self._via.ask("flush"), timeout, "the writing of what was added")
-        return _Flush(None, timeout)
+        flushing = _Flush(self, timeout)
+        if not _loops.is_in_loop():
+            flushing.result(timeout)
+        return flushing
 
     # ------------------------------------------------------------------------------------------------- lifecycle
 
@@ -437,17 +437,19 @@ class QueuedTasks(metaclass=_Meta):
         return fastapi.lifespan(self, inner, workers, concurrency)
 
 
-class _Flush:
-    def __init__(self, tasks: QueuedTasks | None, timeout: float | None) -> None:
-        self._tasks = tasks
+class _Flush(Answer[None]):
+    def __init__(self, tasks: QueuedTasks, timeout: float | None) -> None:
+        self._tasks: QueuedTasks | None = tasks
         self._timeout = timeout
-
-    def __await__(self) -> Any:
-        return self._wait().__await__()
 
     async def _wait(self) -> None:
         if self._tasks is not None:
             await asyncio.wait_for(_flush(self._tasks), self._timeout)
+
+    def _wait_now(self, timeout: float | None) -> None:
+        if self._tasks is not None:
+            _loops.answer_now(self._tasks._via.ask("flush"), timeout, "the writing of what was added")
+            self._tasks = None
 
 
 async def _flush(tasks: QueuedTasks) -> None:

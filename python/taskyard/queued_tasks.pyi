@@ -1,17 +1,27 @@
 # `add_task` cannot be written with its real signature: PEP 612 allows no keyword parameter between `*args: P.args` and
-# `**kwargs: P.kwargs`. So a call either names the function's own parameters (1 to 3), or gives them by place and adds
-# options (4 and 5). There is no overload for any callable with any arguments: it would accept the wrong calls.
+# `**kwargs: P.kwargs`. So there are overloads, each for calls of a function that is async or sync:
+#
+# - the function's own arguments, by place and by name, without options (all of them are checked);
+# - arguments by place, and options (all of them are checked); a reference may stand for any of the first four;
+# - up to two arguments by place, some by name, and at least one option: the arguments by place and that one option are
+#   checked. Requiring an option keeps a misspelt name, or a missing argument, in calls without options from matching.
+#   One overload for each option, since no type says "one of these keywords".
+#
+# There is no overload for any callable with any arguments: it would accept the wrong calls. `tasks.using(queue="x")` takes the
+# options of calls that match none, and leaves everything checked; a reference by name needs an option beside it.
 
+import builtins
 import datetime as dt
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
 from typing_extensions import Self, TypeVarTuple, Unpack
 
 from . import _port, _request
 from ._calls import Call as Call
 from ._families import Group as Group
-from ._options import Options
+from ._loops import Answer
+from ._options import OnParentFailure, Options, Runtime, Seconds, Serializer
 from ._options import RetryPolicy as RetryPolicy
 from ._options import Unique as Unique
 from ._refs import Outcome as Outcome
@@ -25,7 +35,29 @@ from .watching import Watch
 
 P = ParamSpec("P")
 R = TypeVar("R")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
 Ts = TypeVarTuple("Ts")
+
+#: An argument, or the task whose result it is.
+Arg: TypeAlias = A | QueuedTaskRef[A]
+#: Functions of so many parameters, and of so many or more.
+AsyncBy1: TypeAlias = Callable[[A], Coroutine[Any, Any, R]]
+SyncBy1: TypeAlias = Callable[[A], R]
+AsyncBy2: TypeAlias = Callable[[A, B], Coroutine[Any, Any, R]]
+SyncBy2: TypeAlias = Callable[[A, B], R]
+AsyncBy3: TypeAlias = Callable[[A, B, C], Coroutine[Any, Any, R]]
+SyncBy3: TypeAlias = Callable[[A, B, C], R]
+AsyncBy4: TypeAlias = Callable[[A, B, C, D], Coroutine[Any, Any, R]]
+SyncBy4: TypeAlias = Callable[[A, B, C, D], R]
+AsyncKey1: TypeAlias = Callable[Concatenate[A, ...], Coroutine[Any, Any, R]]
+SyncKey1: TypeAlias = Callable[Concatenate[A, ...], R]
+AsyncKey2: TypeAlias = Callable[Concatenate[A, B, ...], Coroutine[Any, Any, R]]
+SyncKey2: TypeAlias = Callable[Concatenate[A, B, ...], R]
+AsyncList: TypeAlias = Callable[[list[A]], Coroutine[Any, Any, R]]
+SyncList: TypeAlias = Callable[[list[A]], R]
 
 class NewTask:
     id: str
@@ -68,55 +100,287 @@ class QueuedTasks:
     def add_task(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> QueuedTaskRef[R]: ...
     @overload
     def add_task(
-        self,
-        function: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]],
-        /,
-        *args: Unpack[Ts],
-        at_most_once: bool = ...,
-        auto_remove: bool = ...,
-        connection: Any = ...,
-        context: dict[str, Any] = ...,
-        delay: float | dt.timedelta = ...,
-        expires: float | dt.timedelta = ...,
-        max_retries: int = ...,
-        name: str = ...,
-        on_parent_failure: Literal["fail", "run", "wait"] = ...,
-        parent: Any = ...,
-        parents: Iterable[Any] = ...,
-        priority: int = ...,
-        queue: str = ...,
-        retry: RetryPolicy = ...,
-        run_at: dt.datetime = ...,
-        serializer: Literal["json", "dill"] = ...,
-        tags: Iterable[str] = ...,
-        timeout: float | dt.timedelta | None = ...,
-        unique: str | Unique = ...,
+        self, function: Callable[[Unpack[Ts]], Coroutine[Any, Any, R]], /, *args: Unpack[Ts], **options: Unpack[Options]
     ) -> QueuedTaskRef[R]: ...
     @overload
     def add_task(
-        self,
-        function: Callable[[Unpack[Ts]], R],
-        /,
-        *args: Unpack[Ts],
-        at_most_once: bool = ...,
-        auto_remove: bool = ...,
-        connection: Any = ...,
-        context: dict[str, Any] = ...,
-        delay: float | dt.timedelta = ...,
-        expires: float | dt.timedelta = ...,
-        max_retries: int = ...,
-        name: str = ...,
-        on_parent_failure: Literal["fail", "run", "wait"] = ...,
-        parent: Any = ...,
-        parents: Iterable[Any] = ...,
-        priority: int = ...,
-        queue: str = ...,
-        retry: RetryPolicy = ...,
-        run_at: dt.datetime = ...,
-        serializer: Literal["json", "dill"] = ...,
-        tags: Iterable[str] = ...,
-        timeout: float | dt.timedelta | None = ...,
-        unique: str | Unique = ...,
+        self, function: Callable[[Unpack[Ts]], R], /, *args: Unpack[Ts], **options: Unpack[Options]
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncBy1[A, R], a: Arg[A], /, **options: Unpack[Options]) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncBy1[A, R], a: Arg[A], /, **options: Unpack[Options]) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncBy2[A, B, R], a: Arg[A], b: Arg[B], /, **options: Unpack[Options]) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncBy2[A, B, R], a: Arg[A], b: Arg[B], /, **options: Unpack[Options]) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncBy3[A, B, C, R], a: Arg[A], b: Arg[B], c: Arg[C], /, **options: Unpack[Options]
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncBy3[A, B, C, R], a: Arg[A], b: Arg[B], c: Arg[C], /, **options: Unpack[Options]
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncBy4[A, B, C, D, R], a: Arg[A], b: Arg[B], c: Arg[C], d: Arg[D], /, **options: Unpack[Options]
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncBy4[A, B, C, D, R], a: Arg[A], b: Arg[B], c: Arg[C], d: Arg[D], /, **options: Unpack[Options]
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncList[A, R], a: list[QueuedTaskRef[A]], /, **options: Unpack[Options]
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncList[A, R], a: list[QueuedTaskRef[A]], /, **options: Unpack[Options]) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, at_most_once: bool, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, at_most_once: bool, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, at_most_once: bool, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, at_most_once: bool, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, auto_remove: bool, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, auto_remove: bool, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, auto_remove: bool, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, auto_remove: bool, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, connection: Any, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, connection: Any, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, connection: Any, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, connection: Any, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, context: dict[str, Any], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, context: dict[str, Any], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, context: dict[str, Any], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, context: dict[str, Any], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, delay: Seconds, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, delay: Seconds, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, delay: Seconds, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, delay: Seconds, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, expires: Seconds, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, expires: Seconds, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, expires: Seconds, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, expires: Seconds, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, max_retries: int, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, max_retries: int, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, max_retries: int, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, max_retries: int, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, name: str, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, name: str, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, name: str, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, name: str, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, on_parent_failure: OnParentFailure, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, on_parent_failure: OnParentFailure, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, on_parent_failure: OnParentFailure, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, on_parent_failure: OnParentFailure, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, parent: Any, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, parent: Any, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, parent: Any, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, parent: Any, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, parents: Iterable[Any], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, parents: Iterable[Any], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, parents: Iterable[Any], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, parents: Iterable[Any], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, priority: int, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, priority: int, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, priority: int, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, priority: int, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, queue: str, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, queue: str, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, queue: str, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, queue: str, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, retry: RetryPolicy, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, retry: RetryPolicy, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, retry: RetryPolicy, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, retry: RetryPolicy, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, run_at: dt.datetime, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, run_at: dt.datetime, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, run_at: dt.datetime, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, run_at: dt.datetime, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, runtime: Runtime, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, runtime: Runtime, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, runtime: Runtime, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, runtime: Runtime, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, serializer: Serializer, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, serializer: Serializer, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, serializer: Serializer, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, serializer: Serializer, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, tags: Iterable[str], **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, tags: Iterable[str], **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, tags: Iterable[str], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, tags: Iterable[str], **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, timeout: Seconds | None, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, timeout: Seconds | None, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, timeout: Seconds | None, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, timeout: Seconds | None, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: AsyncKey1[A, R], a: Arg[A] = ..., /, *, unique: str | Unique, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(self, f: SyncKey1[A, R], a: Arg[A] = ..., /, *, unique: str | Unique, **own: Any) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: AsyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, unique: str | Unique, **own: Any
+    ) -> QueuedTaskRef[R]: ...
+    @overload
+    def add_task(
+        self, f: SyncKey2[A, B, R], a: Arg[A], b: Arg[B], /, *, unique: str | Unique, **own: Any
     ) -> QueuedTaskRef[R]: ...
     @overload
     def add_task(self, function: str, /, *args: Any, **kwargs: Any) -> QueuedTaskRef[Any]: ...
@@ -128,10 +392,10 @@ class QueuedTasks:
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Call: ...
     def get(self, id: Any) -> QueuedTaskRef[Any]: ...
     def watch(self, id: Any, since: int | None = None) -> Watch: ...
-    async def list(
+    def list(
         self, *, states: Iterable[str] = ..., queue: str | None = ..., function: Any = ..., limit: int = ...
-    ) -> list[dict[str, Any]]: ...
-    def flush(self, timeout: float | dt.timedelta | None = None) -> Awaitable[None]: ...
+    ) -> Answer[builtins.list[dict[str, Any]]]: ...
+    def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]: ...
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *_: object) -> None: ...
     def __enter__(self) -> Self: ...

@@ -17,13 +17,14 @@ import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from . import _core, _loops, _port, _request, _running
+from . import _codec, _core, _loops, _port, _progress, _request, _running
+from ._progress import Progress
 from ._state import QueuedTaskState
 
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
 
-__all__ = ["TERMINAL", "TaskEvent", "Watch"]
+__all__ = ["TERMINAL", "Progress", "TaskEvent", "Watch"]
 
 #: The types of the events after which nothing follows.
 TERMINAL = frozenset({"completed", "failed", "cancelled", "stopped"})
@@ -47,9 +48,8 @@ class TaskEvent:
     #: As it is stored.
     state: QueuedTaskState
     attempt: int
-    #: ``current``, ``total``, ``percentage``, ``message``, ``indeterminate``, ``rate``, ``elapsed``, ``eta_seconds``,
-    #: ``updated_at``, ``attempt``; None if the task never said.
-    progress: dict[str, Any] | None
+    #: None if the task never said.
+    progress: Progress | None
     #: ``type`` and ``message`` of what went wrong.
     error: dict[str, str] | None
     #: When it happened.
@@ -70,7 +70,7 @@ class TaskEvent:
             "seq": self.seq,
             "status": self.status,
             "attempt": self.attempt,
-            "progress": self.progress,
+            "progress": None if self.progress is None else self.progress.to_dict(),
             "error": self.error,
             "run_at": None if self.run_at is None else self.run_at.isoformat(),
             "ts": self.ts.isoformat(),
@@ -87,40 +87,11 @@ def event(found: dict[str, Any]) -> TaskEvent:
         status=found["status"],
         state=QueuedTaskState(found["state"]),
         attempt=found["attempt"],
-        progress=_progress(found["progress"]),
+        progress=_progress.of_entry(found["progress"]),
         error=None if error is None else {"type": error["type"], "message": error["message"]},
-        ts=_instant(found["ts"]),
-        run_at=None if found["run_at"] is None else _instant(found["run_at"]),
+        ts=_codec.instant(found["ts"]),
+        run_at=None if found["run_at"] is None else _codec.instant(found["run_at"]),
     )
-
-
-def _instant(text: str) -> dt.datetime:
-    # Python 3.10 reads neither `Z` nor fractions of any length.
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    micros = int(fraction[:6].ljust(6, "0")) if fraction else 0
-    return dt.datetime.fromisoformat(whole).replace(microsecond=micros, tzinfo=dt.timezone.utc)
-
-
-def _progress(found: dict[str, Any] | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    total, indeterminate = _number(found["total"]), found["indeterminate"]
-    return {
-        "current": _number(found["completed"]),
-        "total": total,
-        "percentage": found["percentage"],
-        "message": found["message"],
-        "indeterminate": total is None and found["percentage"] is None if indeterminate is None else indeterminate,
-        "rate": found["rate"],
-        "elapsed": found["elapsed"],
-        "eta_seconds": found["eta_seconds"],
-        "updated_at": found["updated_at"],
-        "attempt": found["attempt"],
-    }
-
-
-def _number(value: float | None) -> int | float | None:
-    return int(value) if value is not None and float(value).is_integer() else value
 
 
 class Watch:

@@ -230,3 +230,48 @@ def test_children_see_the_applications_environment(sqlite_project: Project) -> N
 def test_bench_measures_with_a_second_process_of_the_package(project: Project) -> None:
     figures = project.json("bench", "--only", "pickup", "--samples", "3")
     assert figures["pickup"]["samples"] == 3
+
+
+def test_settings_of_a_server_that_the_application_changes(sqlite_project: Project) -> None:
+    project = sqlite_project
+    project.write(
+        "app.py",
+        """
+        from fastapi import FastAPI
+        from taskyard import QueuedTaskConfig, QueuedTasks, get_service
+
+        config = get_service(QueuedTaskConfig)
+        config.max_workers = 8
+        tasks = QueuedTasks()
+        web = FastAPI(lifespan=tasks.lifespan())
+
+        def look() -> int:
+            get_service(QueuedTaskConfig).polling_interval = 0.5
+            return get_service(QueuedTaskConfig).max_workers
+        """,
+    )
+    # `queue start`: once, not by each worker.
+    server = project.server("--workers=2", app="app")
+    for id in project.add("app.look", "app.look"):
+        project.ended(id)
+    said = [line for line in server.lines if "max_workers = 8 has no effect" in line]
+    assert len(said) == 1 and "--workers, QUEUE_MAX_WORKERS, or max_workers in taskyard.toml" in said[0], server.output
+    server.says("QueuedTaskConfig.polling_interval = 0.5 has no effect: the server of this worker is a process of its own")
+    server.stop()
+    # A web process without workers, and one that has some.
+    program = """
+        import asyncio, logging, sys
+        logging.basicConfig(stream=sys.stdout, level=logging.WARNING, format="%(message)s")
+        import app
+        from taskyard import QueuedTaskConfig, get_service
+        async def main():
+            async with app.tasks.lifespan(workers=WORKERS)(app.web):
+                get_service(QueuedTaskConfig).polling_interval = 3
+        asyncio.run(main())
+    """
+    said = project.python(program.replace("WORKERS", "0")).splitlines()
+    assert [line.split(".", 1)[1].split(". ")[0] for line in said] == [
+        "max_workers = 8 has no effect: no worker runs in this process",
+        "polling_interval = 3 has no effect: no worker runs in this process",
+    ]
+    assert project.python(program.replace("WORKERS", "1")) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
@@ -11,15 +12,18 @@ from typing import Annotated, Any
 from unittest.mock import AsyncMock
 
 import httpx
+import psycopg
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, WebSocket
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from support.postgres import Cluster
 from taskyard import (
     INJECTED,
     FunctionRefused,
     Inject,
+    QueuedTaskRef,
     QueuedTasks,
     TasksDep,
     _hooks,
@@ -455,3 +459,53 @@ def test_services() -> None:
         assert TestClient(app).get("/").json() is True
     finally:
         unregister_service(Mailer)
+
+
+async def test_a_long_request_keeps_only_references_that_are_not_settled(postgres: str) -> None:
+    """A websocket that adds without end, in the application's own transactions and outside; and an endpoint that does."""
+    queue = QueuedTasks(database=postgres)
+    app = FastAPI(lifespan=queue.lifespan())
+
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(each, QueuedTaskRef) for each in gc.get_objects())
+
+    @app.websocket("/add/{how}")
+    async def add_by_socket(how: str, socket: WebSocket, tasks: TasksDep) -> None:
+        await socket.accept()
+        engine = create_async_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
+        async with await psycopg.AsyncConnection.connect(postgres) as connection, AsyncSession(engine) as session:
+            before = kept()
+            async for text in socket.iter_text():
+                if how == "outside":
+                    await tasks.add_task(echo, text).get_task_id()
+                elif how == "psycopg":
+                    await tasks.add_task(echo, text, connection=connection)
+                    await connection.commit()
+                elif how == "session":
+                    await tasks.add_task(echo, text, connection=session)
+                    await session.commit()
+                else:
+                    # Not awaited: the commit writes it.
+                    tasks.add_task(echo, text, connection=session)
+                    await session.commit()
+                await socket.send_text(str(kept() - before))
+        await engine.dispose()
+
+    @app.post("/many")
+    async def add_many(tasks: TasksDep) -> int:
+        before = kept()
+        for number in range(50):
+            await tasks.add_task(echo, str(number)).get_task_id()
+        return kept() - before
+
+    with TestClient(app) as client:
+        for how in ("outside", "psycopg", "session", "commit"):
+            with client.websocket_connect(f"/add/{how}") as socket:
+                most = 0
+                for number in range(50):
+                    socket.send_text(str(number))
+                    most = max(most, int(socket.receive_text()))
+            assert most <= 2, f"{how}: {most} of 50 are kept"
+        assert client.post("/many").json() <= 2
+    assert len(await queue.list(limit=1000)) == 250

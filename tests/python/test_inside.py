@@ -11,7 +11,18 @@ from typing import Annotated, Any
 
 import pytest
 from support.waiting import eventually_async
-from taskyard import Fail, Inject, NotSerializable, QueuedTasks, Retry, RetryPolicy, Snooze, TaskFailed, get_current_task
+from taskyard import (
+    Fail,
+    Inject,
+    NotSerializable,
+    Progress,
+    QueuedTasks,
+    Retry,
+    RetryPolicy,
+    Snooze,
+    TaskFailed,
+    get_current_task,
+)
 from taskyard._codec import instant
 from taskyard.errors import InvalidArgument, NotInTask, OverLimit
 from taskyard.queued_task import (
@@ -61,7 +72,7 @@ async def test_context_is_nested_and_read_back(tasks: QueuedTasks) -> None:
     }
     assert await ref.wait(20) == expected
     assert await ref.get_context() == expected
-    assert await ref.get_progress() == {"completed": 1, "total": 4, "percentage": 25.0, "message": None}
+    assert await ref.get_progress() == Progress(completed=1, total=4, percentage=25.0)
 
 
 gates: dict[str, asyncio.Event] = {}

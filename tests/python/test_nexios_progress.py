@@ -11,12 +11,15 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from support.waiting import eventually_async
 from taskyard import QueuedTasks, Retry, RetryPolicy
 from taskyard._rate import stalled
 from taskyard.errors import InvalidArgument, OverLimit
-from taskyard.progress import ProgressTracker, StoredProgress
+from taskyard.fastapi import router, task_router
+from taskyard.progress import Progress, ProgressTracker, StoredProgress
 from taskyard.queued_task import set_context
 from taskyard.worker import Embedded
 
@@ -42,9 +45,15 @@ def test_a_tracker_counts_without_a_task() -> None:
     assert (progress.current, progress.total, progress.percentage, progress.message) == (3, 10, 30.0, "three")
     assert not progress.indeterminate and progress.elapsed >= 0
     found = json.loads(json.dumps(progress.to_dict()))
-    assert found["current"] == 3 and found["total"] == 10 and found["percentage"] == 30.0 and found["message"] == "three"
+    assert (
+        found["completed"] == found["current"] == 3
+        and found["total"] == 10
+        and found["percentage"] == 30.0
+        and found["message"] == "three"
+    )
     assert set(found) == {
-        "current", "total", "percentage", "message", "indeterminate", "rate", "elapsed", "eta_seconds", "updated_at", "attempt",
+        "completed", "current", "total", "percentage", "message", "indeterminate", "rate", "elapsed", "eta_seconds",
+        "updated_at", "attempt",
     }  # fmt: skip
     assert "3/10" in repr(progress)
 
@@ -300,7 +309,7 @@ async def test_a_function_shows_its_progress_while_it_runs(tasks: QueuedTasks) -
 
     async def is_shown() -> bool:
         found = await ref.get_progress()
-        return found == {"completed": 1, "total": 4, "percentage": 25.0, "message": "one"}
+        return found is not None and (found.completed, found.total, found.percentage, found.message) == (1, 4, 25.0, "one")
 
     await eventually_async(is_shown)
     gates["go"].set()
@@ -310,6 +319,55 @@ async def test_a_function_shows_its_progress_while_it_runs(tasks: QueuedTasks) -
     assert found["completed"] == 3 and found["message"] == "three" and found["percentage"] == 75.0
     assert found["attempt"] == 1 and found["stage"] == "own" and found["indeterminate"] is False
     assert {"rate", "elapsed", "eta_seconds", "updated_at"} <= set(found)
+
+
+async def saying(entry: Any) -> None:
+    set_context("progress", entry)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (50, Progress(percentage=50.0)),
+        ({"completed": 1, "total": 4}, Progress(completed=1, total=4, percentage=25.0)),
+        ({"completed": 1.5, "message": "packing"}, Progress(completed=1.5, message="packing", indeterminate=True)),
+        ({"total": "four", "message": 4, "attempt": "1", "updated_at": "now"}, Progress(indeterminate=True)),
+        ("half", None),
+    ],
+)
+async def test_every_reader_gets_the_same_record(tasks: QueuedTasks, entry: Any, expected: Progress | None) -> None:
+    ref = tasks.add_task(saying, entry)
+    await ref.wait(20)
+    assert await ref.get_progress() == expected
+    assert [event.progress for event in [event async for event in ref.watch()]] == [expected, expected]
+
+
+async def test_what_a_tracker_says_is_the_same_everywhere(tasks: QueuedTasks) -> None:
+    gates["go"] = asyncio.Event()
+    gates["go"].set()
+    ref = tasks.add_task(counted)
+    await ref.wait(20)
+    found = await ref.get_progress()
+    assert found is not None and (found.completed, found.total, found.percentage, found.message) == (3, 4, 75.0, "three")
+    assert found.attempt == 1 and not found.indeterminate and found.elapsed is not None
+    assert found.updated_at is not None and found.updated_at.utcoffset() is not None
+    assert [event.progress async for event in ref.watch()] == [found, found]
+    # The routes and a tracker's own `to_dict` show it as JSON, with the same names.
+    shown = json.loads(json.dumps(found.to_dict()))
+    assert shown["completed"] == shown["current"] == 3 and set(shown) == set(ProgressTracker().to_dict())
+    app = FastAPI()
+    app.include_router(router(tasks, allow_anyone=True), prefix="/tasks")
+    app.include_router(task_router(tasks, allow_anyone=True))
+
+    @app.get("/own")
+    async def own() -> dict[str, Any]:
+        return {"progress": await ref.get_progress()}
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
+        for path in (f"/tasks/{ref.id}", f"/task/{ref.id}/progress"):
+            assert (await client.get(path)).json()["progress"] == shown
+        returned = (await client.get("/own")).json()["progress"]
+        assert set(shown) - set(returned) == {"current"} and returned["completed"] == 3
 
 
 def on_a_thread() -> int:
@@ -324,7 +382,7 @@ async def test_a_sync_function_counts_on_its_thread(tasks: QueuedTasks) -> None:
     ref = tasks.add_task(on_a_thread)
     assert await ref.wait(20) == 1
     found = await ref.get_progress()
-    assert found is not None and found["completed"] == 10_000 and found["percentage"] == 100.0
+    assert found is not None and found.completed == 10_000 and found.percentage == 100.0
 
 
 async def failing() -> None:
@@ -336,7 +394,7 @@ async def test_the_last_value_is_stored_before_a_failure(tasks: QueuedTasks) -> 
     ref = tasks.add_task(failing, max_retries=0)
     await ref.outcome(20)
     found = await ref.get_progress()
-    assert found is not None and found["completed"] == 5
+    assert found is not None and found.completed == 5
 
 
 async def second(resume: bool) -> float:
@@ -398,7 +456,7 @@ async def test_a_million_updates_are_some_ten_writes_a_second(tasks: QueuedTasks
     ref = tasks.add_task(busy, 1.0)
     count = await ref.wait(20)
     found = await ref.get_progress()
-    assert found is not None and found["completed"] == count and count > 1_000
+    assert found is not None and found.completed == count and count > 1_000
     assert 2 <= len(written) <= 1.0 / _running.PROGRESS_EVERY + 5
 
 

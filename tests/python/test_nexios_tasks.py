@@ -354,7 +354,7 @@ async def test_a_task_may_have_several_trackers(served: TaskQueue) -> None:
     assert (task.download.percentage, task.unpack.percentage) == (50.0, 25.0)
     # The first is what all readers of progress see.
     found = await served.tasks.get(id).get_progress()
-    assert found is not None and found["total"] == 10
+    assert found is not None and found.total == 10
 
 
 class Wishing(Task):

@@ -43,7 +43,7 @@ def application(queue: QueuedTasks, has_lifespan: bool = True) -> FastAPI:
 
     @app.get("/{what}/{id}/in_thread")
     def ask_in_thread(what: str, id: str, tasks: TasksDep) -> Any:
-        return tasks.get(id).cancel().result() if what == "cancel" else tasks.get(id).result(timeout=10)
+        return QUESTIONS[what](tasks.get(id)).result(10)
 
     @app.websocket("/socket/{id}")
     async def socket(id: str, websocket: WebSocket, tasks: TasksDep) -> None:
@@ -66,8 +66,7 @@ def test_a_task_that_does_not_exist_is_a_404(queue: QueuedTasks, what: str, has_
             assert (answer.status_code, "task" in answer.json()["detail"]) == (404, True), (id, answer.text)
             if has_lifespan:
                 assert client.get(f"/{what}/{id}/by_module").status_code == 404
-            if what in ("cancel", "wait"):
-                assert client.get(f"/{what}/{id}/in_thread").status_code == 404
+            assert client.get(f"/{what}/{id}/in_thread").status_code == 404
 
 
 def test_a_handler_of_the_application_goes_first(queue: QueuedTasks) -> None:

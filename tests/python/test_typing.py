@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from taskyard import _core
+from taskyard._options import OPTIONS
 
 HERE = pathlib.Path(__file__).parent / "typing"
 BIN = pathlib.Path(sys.executable).parent
@@ -60,3 +61,8 @@ def test_the_stub_of_the_module_fits_the_binary() -> None:
     for name, methods in classes.items():
         assert methods == {each for each in vars(getattr(_core, name)) if not each.startswith("_")}, name
     assert inspect.ismodule(_core)
+
+
+def test_every_option_goes_beside_the_functions_own_keywords() -> None:
+    stub = (pathlib.Path(_core.__file__).parent / "queued_tasks.pyi").read_text()
+    assert set(re.findall(r"\*, (\w+): .*, \*\*own", stub)) == OPTIONS

@@ -53,7 +53,7 @@ async def test_a_task_is_followed_to_its_end(tasks: QueuedTasks) -> None:
     told = [first]
     for step in (1, 2):
         await asyncio.wait_for(gates[f"saved {step}"].wait(), 20)
-        while told[-1].progress is None or told[-1].progress["current"] != step:
+        while told[-1].progress is None or told[-1].progress.completed != step:
             told.append(await asyncio.wait_for(watch.__anext__(), 20))
         gates[f"go {step}"].set()
     rest = await follow(watch)
@@ -61,7 +61,7 @@ async def test_a_task_is_followed_to_its_end(tasks: QueuedTasks) -> None:
     told += rest
     progress = told[-1].progress
     assert progress is not None
-    assert (progress["current"], progress["total"], progress["percentage"], progress["message"]) == (2, 4, 50.0, "step 2")
+    assert (progress.completed, progress.total, progress.percentage, progress.message) == (2, 4, 50.0, "step 2")
     assert all(after.seq >= before.seq for before, after in zip(told, told[1:], strict=False))
     shown = told[-1].to_dict()
     assert json.loads(json.dumps(shown)) == shown and shown["seq"] == told[-1].seq
@@ -174,7 +174,7 @@ async def test_progress_in_a_worker_process_reaches_a_watcher_in_another(project
         delays = []
         async for event in ref.watch():
             if event.type == "progress" and event.progress is not None:
-                delays.append(time.time() - float(event.progress["message"]))
+                delays.append(time.time() - float(event.progress.message or 0))
             assert event.type not in ("failed", "retry"), event
     assert 15 <= len(delays) <= 21, "each once, but what came too fast"
     print(f"median {statistics.median(delays) * 1000:.0f} ms, worst {max(delays) * 1000:.0f} ms")

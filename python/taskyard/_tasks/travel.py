@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import _classes, _codec, _identity, _running
+from .._progress import PLACE
 from ..errors import InvalidArgument, NotSerializable
-from ..progress import PLACE, ProgressTracker, StoredProgress
+from ..progress import ProgressTracker, StoredProgress
 from . import newer
 from .base import Task, attributes_of, is_task_class, kind_of, known_of
 from .status import TaskStatus

@@ -16,11 +16,13 @@ import threading
 import traceback
 from types import ModuleType
 
-from .. import _core, _escape, _identity, _loops, _port, _trust
+from .. import _config, _core, _escape, _identity, _loops, _port, _trust
 from . import Worker, load
 
 #: The application cannot be loaded.
 EXIT_APP = 3
+#: Why settings of servers have no effect here.
+ITS_SERVER = "the server of this worker is a process of its own"
 
 
 def main() -> None:
@@ -45,7 +47,11 @@ def main() -> None:
     _trust.install()
     app = _load(arguments.app, arguments.include)
     if arguments.check:
+        # Once for the server, and not by each of its workers.
+        _config.have_no_effect(ITS_SERVER)
         return
+    _config.changed.clear()
+    _config.have_no_effect(ITS_SERVER)
     # What the application set is for its own process.
     _leave_stops_to_server()
     os.register_at_fork(before=_hold_stops, after_in_parent=_let_stops_come, after_in_child=_heed_stops)

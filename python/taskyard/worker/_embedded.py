@@ -7,7 +7,7 @@ import functools
 import os
 from typing import Any
 
-from .. import _core, _identity, _loops, _port
+from .. import _config, _core, _identity, _loops, _port
 from ..errors import InvalidArgument
 from . import Worker, _exits
 
@@ -49,11 +49,20 @@ class Embedded:
         try:
             await _loops.answer(self._server.started())
             _port.before_exit.append(self._end_with_process)
-            get_service(QueuedTaskConfig).listen(self)
+            config = get_service(QueuedTaskConfig)
+            config.listen(self)
+            # What was changed before: `max_workers` is what this server was started with.
+            if _config.changed.keys() - {"max_workers"}:
+                self.configured(config, "")
+            _config.changed.clear()
         except BaseException:
             await self.__aexit__()
             raise
         return self
+
+    @property
+    def has_server(self) -> bool:
+        return self._server is not None and not self._server.has_ended()
 
     def configured(self, config: Any, name: str) -> None:
         """A setting of this process was changed."""

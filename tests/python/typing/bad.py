@@ -13,6 +13,10 @@ def report(year: int) -> str:
     return str(year)
 
 
+def add(a: int, b: int) -> int:
+    return a + b
+
+
 @task
 async def declared(n: int) -> float:
     return n / 2
@@ -25,6 +29,17 @@ async def check(tasks: QueuedTasks) -> None:
     tasks.add_task(report, "2026", queue="reports")  # bad: no number
     tasks.add_task(report, 2026, prioriti=5)  # bad: no such option
     tasks.add_task(report, year="2026")  # bad: no number
+    tasks.add_task(report, 2026, 5, queue="reports")  # bad: one too many
+    tasks.add_task(report, 2026, priority="high")  # bad: no number
+    tasks.add_task(add, "1", b=2, queue="x")  # bad: no number
+    tasks.add_task(add, 1, b=2, queu="x")  # bad: no such option
+    tasks.add_task(add, 1, b=2, queue=5)  # bad: no text
+    tasks.add_task(add, 1, "2", queue="x")  # bad: no number
+    text = tasks.add_task(report, 2026)
+    tasks.add_task(add, text, 2)  # bad: it is a text
+    tasks.add_task(add, 1, text, queue="x")  # bad: it is a text
+    tasks.add_task(mail, text, 5)  # bad: no text
+    tasks.using(queue="x").add_task(add, 1, b="2")  # bad: no number
     tasks.add_task(declared, "5")  # bad: no number
     tasks.using(dealy=5)  # bad: no such option
     declared.enqueue("5")  # bad: no number

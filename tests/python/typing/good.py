@@ -1,10 +1,10 @@
 """Calls that both type checkers accept, with the types that they infer."""
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends
-from taskyard import INJECTED, Inject, QueuedTaskRef, QueuedTasks, RetryPolicy, task
+from taskyard import INJECTED, Inject, Progress, QueuedTaskRef, QueuedTasks, QueuedTaskState, RetryPolicy, task
 from taskyard.progress import ProgressTracker
 from taskyard.tasks import BackgroundTask, Task, TaskError, TaskQueue, TaskStatus
 from taskyard.workers import Worker, WorkerPool
@@ -44,6 +44,52 @@ def declared_sync(n: int) -> str:
     return str(n)
 
 
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def total(values: list[int]) -> int:
+    return sum(values)
+
+
+def wide(a: int | None, b: float, *, exact: bool = False) -> str:
+    return ""
+
+
+async def own_keywords_and_options(tasks: QueuedTasks) -> None:
+    one = tasks.add_task(add, 1, 2)
+    assert_type(tasks.add_task(add, 1, b=2, queue="x"), QueuedTaskRef[int])
+    assert_type(tasks.add_task(add, a=1, b=2, priority=5, tags=["a"]), QueuedTaskRef[int])
+    assert_type(tasks.add_task(mail, "ada", subject="hello", parent=one, delay=dt.timedelta(hours=1)), QueuedTaskRef[int])
+    assert_type(tasks.add_task(mail, "ada", "hello", urgent=True, unique="ada"), QueuedTaskRef[int])
+    assert_type(tasks.add_task(wide, None, b=2, timeout=None), QueuedTaskRef[str])
+    assert_type(tasks.add_task(report, year=2026, retry=RetryPolicy(), context={"a": 1}), QueuedTaskRef[str])
+    assert_type(tasks.using(queue="x").add_task(add, 1, b=2), QueuedTaskRef[int])
+
+
+async def references_as_arguments(tasks: QueuedTasks) -> None:
+    one, text = tasks.add_task(add, 1, 2), tasks.add_task(report, 2026)
+    assert_type(tasks.add_task(report, one), QueuedTaskRef[str])
+    assert_type(tasks.add_task(add, one, 2), QueuedTaskRef[int])
+    assert_type(tasks.add_task(add, one, one, queue="x"), QueuedTaskRef[int])
+    assert_type(tasks.add_task(mail, text, "hello", True), QueuedTaskRef[int])
+    assert_type(tasks.add_task(wide, one, one), QueuedTaskRef[str])
+    assert_type(tasks.add_task(add, one, b=one, queue="x"), QueuedTaskRef[int])
+    assert_type(tasks.add_task(total, [one, one]), QueuedTaskRef[int])
+    assert_type(tasks.using(priority=1).add_task(add, 1, one), QueuedTaskRef[int])
+
+
+def without_a_loop(tasks: QueuedTasks) -> None:
+    ref = tasks.add_task(report, 2026)
+    assert_type(ref.get_task_id().result(5), str)
+    assert_type(ref.get_state().result(dt.timedelta(seconds=5)), QueuedTaskState)
+    assert_type(ref.get_progress().result(), Progress | None)
+    assert_type(ref.outcome().result().result, str | None)
+    assert_type(ref.wait().result(), str)
+    assert_type(tasks.list().result(), list[dict[str, Any]])
+    tasks.flush().result()
+
+
 async def check(tasks: QueuedTasks) -> None:
     first = tasks.add_task(mail, "ada", "hello")
     assert_type(first, QueuedTaskRef[int])
@@ -63,6 +109,12 @@ async def check(tasks: QueuedTasks) -> None:
     assert_type(await first, int)
     assert_type(await first.get_task_id(), str)
     assert_type((await first.outcome()).result, int | None)
+    progress = await first.get_progress()
+    if progress is not None:
+        assert_type(progress.completed, int | float | None)
+        assert_type(progress.eta_seconds, float | None)
+    async for event in first.watch():
+        assert_type(event.progress, Progress | None)
     first.cancel()
 
 
