@@ -427,15 +427,26 @@ class QueuedTasks(metaclass=_Meta):
                 first(self._via)
             _loops.answer_now(self._via.close(timeout))
 
-    def lifespan(self, inner: Any = None, *, workers: int = 0, concurrency: int | None = None) -> Any:
+    def lifespan(
+        self, inner: Any = None, *, workers: int = 0, concurrency: int | None = None, in_workers: bool = False
+    ) -> Any:
         """A lifespan for FastAPI and Starlette: opens the queue at the start, writes what was added at the end.
 
         ``inner`` is your own lifespan. With ``workers`` this process also runs tasks, on its own event loop: for
         development, tests and small applications.
+
+        With ``in_workers=True`` each worker process runs ``inner``, too, before its first task and after its last, with the
+        application that the worker has loaded; what ``inner`` yields is for requests alone. Workers within this process
+        share what it opened here: it is entered before they start.
         """
         from . import fastapi
 
-        return fastapi.lifespan(self, inner, workers, concurrency)
+        if in_workers:
+            if inner is None:
+                raise InvalidArgument("lifespan: in_workers=True runs your own lifespan in each worker, and none is given")
+            if _hooks.lifespans is not None and inner not in _hooks.lifespans:
+                _hooks.lifespans.append(inner)
+        return fastapi.lifespan(self, inner, workers, concurrency, in_workers)
 
 
 class _Flush:
