@@ -73,6 +73,14 @@ impl Python {
             .with_hint("--app is module:attribute, as for uvicorn; it is imported from the working directory"))
     }
 
+    /// The process that reports changes of Python files below `directory`.
+    pub(crate) fn watcher(&self, directory: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        // A group of its own: a Ctrl-C on the terminal is for the server.
+        command.args(["-m", "taskyard._reload"]).arg(directory).process_group(0).kill_on_drop(true);
+        command
+    }
+
     /// The web application's process.
     pub(crate) fn web(&self, app: &str, arguments: &[String]) -> Command {
         let mut command = Command::new(&self.program);
@@ -111,6 +119,11 @@ fn check(module: &str, directory: &Path, root: &Root) -> Result<(), Distrust> {
         }
     }
     Ok(())
+}
+
+/// An application's name as uvicorn takes it, and whether it is a function that makes the application: `module:make()`.
+pub(crate) fn split_factory(app: &str) -> (&str, bool) {
+    app.strip_suffix("()").map_or((app, false), |name| (name, true))
 }
 
 /// The places in which FastAPI's own command looks, too.
