@@ -39,6 +39,8 @@ class NewTask:
 
 class QueuedTasks:
     _own: _port.Port | None
+    _has_lifespan: bool
+    _is_of_task_queue: bool
     def __init__(
         self, *, connection: Any = None, database: str | None = None, namespace: str | None = None, **settings: Any
     ) -> None: ...

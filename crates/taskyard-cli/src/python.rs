@@ -15,6 +15,9 @@ use crate::secret::WITHHELD;
 use crate::session::{Session, environment_for};
 use crate::trust::Distrust;
 
+/// The exit code of a check whose application adds its tasks to another database (`taskyard.worker`).
+const EXIT_OTHER_DATABASE: i32 = 5;
+
 /// What a Python process that the command starts must not see.
 const HIDDEN: [&str; 2] = ["TASKYARD_SECRET", "TASKYARD_SECRETS_ACCEPTED"];
 
@@ -68,6 +71,11 @@ impl Python {
             .map_err(|error| Failure::work(format!("cannot start {}: {error}", worker.program.to_string_lossy())))?;
         if status.success() {
             return Ok(());
+        }
+        if status.code() == Some(EXIT_OTHER_DATABASE) {
+            return Err(Failure::usage(
+                "the application's database is not the one that is served; its addresses are above",
+            ));
         }
         Err(Failure::work(format!("the application cannot be loaded ({status}); its own words are above"))
             .with_hint("--app is module:attribute, as for uvicorn; it is imported from the working directory"))

@@ -17,11 +17,13 @@ import traceback
 from types import ModuleType
 
 from .. import _core, _escape, _identity, _loops, _port, _trust
-from . import _life, load
+from . import _databases, _life, load
 
 #: The application cannot be loaded, and a start hook or lifespan of it failed; the server knows both.
 EXIT_APP = 3
 EXIT_START = 4
+#: It adds its tasks to another database than the one that is served.
+EXIT_OTHER_DATABASE = 5
 
 
 def main() -> None:
@@ -45,9 +47,12 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
     _trust.install()
     _life.collect()
+    _databases.collect()
     app = _load(arguments.app, arguments.include)
     if arguments.check:
+        _check_databases()
         return
+    _port.made = None
     # What the application set is for its own process.
     _leave_stops_to_server()
     os.register_at_fork(before=_hold_stops, after_in_parent=_let_stops_come, after_in_child=_heed_stops)
@@ -125,6 +130,15 @@ def _load(app: str | None, include: list[str]) -> object:
         if module is not None and getattr(module, "__file__", None):
             _identity.FUNCTIONS.add_root(_root_of(module))
     return found
+
+
+def _check_databases() -> None:
+    try:
+        _databases.check()
+    except _databases.OtherDatabase as error:
+        print(f"taskyard: {_escape.line(error.message)}", file=sys.stderr)
+        print(f"  hint: {_escape.line(error.hint or '')}", file=sys.stderr, flush=True)
+        os._exit(EXIT_OTHER_DATABASE)
 
 
 def _root_of(module: ModuleType) -> str:
