@@ -64,6 +64,8 @@ from .queued_task import (
     on_post_run,
     on_pre_create,
     on_pre_run,
+    on_worker_start,
+    on_worker_stop,
 )
 from .queued_tasks import Call, Outcome, QueuedTaskRef, QueuedTasks
 
@@ -127,6 +129,8 @@ __all__ = [
     "on_post_run",
     "on_pre_create",
     "on_pre_run",
+    "on_worker_start",
+    "on_worker_stop",
     "register_aliases",
     "register_serializer",
     "register_service",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import re
 from types import TracebackType
@@ -29,10 +30,16 @@ def lines(text: str) -> str:
 
 
 class Formatter(logging.Formatter):
-    """A record is one line, whatever its message holds; a traceback has its own lines below it, indented."""
+    """A record is one line, whatever its message holds; a traceback has its own lines below it, indented.
+
+    It looks like a line of the command's own log.
+    """
 
     def __init__(self) -> None:
-        super().__init__("%(levelname)s %(name)s: %(message)s")
+        super().__init__("%(asctime)s %(levelname)5s %(name)s: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return f"{dt.datetime.fromtimestamp(record.created, dt.timezone.utc):%Y-%m-%dT%H:%M:%S.%fZ}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return line(super().formatMessage(record))

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeVar
 
 from . import _hints, _json, _resolve
+from .errors import InvalidArgument
 
 log = logging.getLogger("queued_task")
 
@@ -22,6 +23,10 @@ post_create: list[Callable[..., Any]] = []
 pre_run: list[Callable[..., Any]] = []
 post_run: list[Callable[..., Any]] = []
 death: list[Callable[..., Any]] = []
+worker_start: list[Callable[..., Any]] = []
+worker_stop: list[Callable[..., Any]] = []
+#: In a worker process, the application's lifespans that run there; elsewhere None: nothing is collected.
+lifespans: list[Callable[..., Any]] | None = None
 
 
 def _register(hooks: list[Callable[..., Any]], hook: Hook) -> Hook:
@@ -76,9 +81,42 @@ def on_death(hook: Hook) -> Hook:
     return _register(death, hook)
 
 
+def on_worker_start(hook: Hook) -> Hook:
+    """``hook()`` runs in each worker before its first task, on its event loop: it opens what the tasks share, for example a
+    pool. Contextvars that it sets are seen by every task.
+
+    If it raises, the worker process ends without having run a task, and the server starts another one, with pauses that
+    grow to 30 seconds. A start may take a minute. Workers within the application's process (``lifespan(workers=1)``, the
+    pytest plugin) call it once for all of them; if it raises there, the application does not start.
+    """
+    return _register(worker_start, _without_arguments(hook, "on_worker_start"))
+
+
+def on_worker_stop(hook: Hook) -> Hook:
+    """``hook()`` runs in each worker after its last task, when its server stops or the worker is replaced or idle. What it
+    raises is logged.
+
+    It has ten seconds, and no more than what is left of the server's ``shutdown_grace``. A worker that is killed, or that
+    still runs a task when the grace period is over, calls none.
+    """
+    return _register(worker_stop, _without_arguments(hook, "on_worker_stop"))
+
+
+def _without_arguments(hook: Hook, what: str) -> Hook:
+    try:
+        parameters = _hints.signature(hook).parameters.values()
+    except (TypeError, ValueError):
+        return hook
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if needed:
+        name = getattr(hook, "__qualname__", hook)
+        raise InvalidArgument(f"{what}: {name} takes {', '.join(needed)}; a hook of a worker is called without arguments")
+    return hook
+
+
 def clear() -> None:
     """Forgets all hooks; for tests."""
-    for hooks in (pre_create, post_create, pre_run, post_run, death):
+    for hooks in (pre_create, post_create, pre_run, post_run, death, worker_start, worker_stop):
         hooks.clear()
 
 
@@ -160,6 +198,31 @@ async def run(hooks: list[Callable[..., Any]], task: Any) -> None:
         called = hook(task)
         if inspect.isawaitable(called):
             await called
+
+
+async def run_worker_start() -> None:
+    """Runs the hooks on a worker's start; the first error ends it."""
+    for hook in list(worker_start):
+        try:
+            called = hook()
+            if inspect.isawaitable(called):
+                await called
+        except BaseException:
+            log.error("the hook %r failed on the start of a worker", getattr(hook, "__qualname__", hook))
+            raise
+
+
+async def run_worker_stop() -> None:
+    """Runs the hooks on a worker's stop; what they raise is logged."""
+    for hook in list(worker_stop):
+        try:
+            called = hook()
+            if inspect.isawaitable(called):
+                await called
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            log.exception("the hook %r failed on the stop of the worker", getattr(hook, "__qualname__", hook))
 
 
 async def run_after(task: Any, result: Any, error: BaseException | None) -> None:

@@ -15,11 +15,12 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from . import _core, _loops, _request
+from . import _core, _loops, _request, _unserved
 from .errors import SECONDS_MIN
 
 if TYPE_CHECKING:
     from ._request import Request
+    from .queued_tasks import QueuedTasks
 
 log = logging.getLogger("taskyard")
 
@@ -41,7 +42,7 @@ class Engine:
         self._given = (database, [(name, _text(value)) for name, value in (settings or {}).items() if value is not None])
         self._process = -1
         #: It may hold what is not written yet.
-        self._has_added = False
+        self.has_added = False
         self._core: _core.Queue
         self.defaults: dict[str, Any] = {}
         #: For tests: a task counts as stored only when it has ended.
@@ -67,10 +68,13 @@ class Engine:
         return self._core
 
     def add(self, tasks: list[dict[str, Any]]) -> _core.Addition:
-        self._has_added = True
+        if not self.has_added:
+            self.has_added = True
+            if not of_tests:
+                _unserved.look_later(self)
         addition = self.core().add(tasks)
         # Again: a fork in another thread may have waited meanwhile for what was there before.
-        self._has_added = True
+        self.has_added = True
         return addition
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
@@ -86,14 +90,16 @@ class Engine:
 
     def close(self, bound: float = 5.0) -> _core.Reply:
         """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""
-        self._has_added = False
+        self.has_added = False
         return self.core().close(bound)
 
     def is_of_server(self) -> bool:
         """Whether this process is a worker, and this the database of its server, which it never touches itself."""
+        return in_worker and self.names_served()
+
+    def names_served(self) -> bool:
+        """Whether its address is that of the server that started this worker process, or none of its own."""
         database = self._given[0]
-        if not in_worker:
-            return False
         served = os.environ.get("TASKYARD_DATABASE_URL", "")
         return database is None or database == served or os.path.abspath(database) == os.path.abspath(served)
 
@@ -187,6 +193,10 @@ def _text(value: Any) -> str:
 
 #: Set in a worker process.
 in_worker = False
+#: In a worker process, the queues that the application made when it was loaded; elsewhere nothing is collected.
+made: list[QueuedTasks] | None = None
+#: The engines of the queues that the running test has, the latest last. Every other queue stands for the latest one.
+of_tests: list[Engine] = []
 _engines: list[Engine] = []
 #: What must be done at the end of the process before the engines are closed.
 before_exit: list[Callable[[], None]] = []
@@ -277,16 +287,16 @@ def _before_fork() -> None:
     which nothing in the new process would ever release."""
     process = os.getpid()
     for engine in _engines:
-        if engine._process == process and engine._has_added:
+        if engine._process == process and engine.has_added:
             # Before the question: what another thread adds meanwhile is the next fork's.
-            engine._has_added = False
+            engine.has_added = False
             is_written = False
             try:
                 is_written = engine.core().ask("flush").block(FORK_MAX)
             except Exception as error:  # the fork goes on
                 log.debug("before a fork: %s", error)
             if not is_written:
-                engine._has_added = True
+                engine.has_added = True
 
 
 def _forked() -> None:

@@ -33,7 +33,9 @@ else:
 Lifespan = Callable[[Any], contextlib.AbstractAsyncContextManager[Any]]
 
 
-def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurrency: int | None) -> Lifespan:
+def lifespan(
+    tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurrency: int | None, in_workers: bool
+) -> Lifespan:
     """See :meth:`QueuedTasks.lifespan`."""
 
     @contextlib.asynccontextmanager
@@ -47,10 +49,16 @@ def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurren
             else:
                 log.warning("the queue's database is not open yet; tasks wait in memory")
             stack.push_async_callback(_close, tasks, opening)
-            if tasks._own is not None:
+            if tasks._own is not None and not _port.of_tests:
                 # The application's queue is what its endpoints get.
                 before = _port.use(tasks._own)
                 stack.callback(_port.use, before)
+            with contextlib.suppress(AttributeError):
+                app.state.tasks = tasks
+            state: dict[str, Any] = {"tasks": tasks}
+            if inner is not None and in_workers:
+                # Tasks use what it opens.
+                state.update(await stack.enter_async_context(inner(app)) or {})
             if workers:
                 from .worker import Embedded
 
@@ -58,10 +66,7 @@ def lifespan(tasks: QueuedTasks, inner: Lifespan | None, workers: int, concurren
             else:
                 _config.have_no_effect("no worker runs in this process")
                 stack.callback(_config.have_no_effect, None)
-            with contextlib.suppress(AttributeError):
-                app.state.tasks = tasks
-            state: dict[str, Any] = {"tasks": tasks}
-            if inner is not None:
+            if inner is not None and not in_workers:
                 state.update(await stack.enter_async_context(inner(app)) or {})
             # Behind the application's own lifespan, which may mount others.
             stack.callback(_response.wrap(app))

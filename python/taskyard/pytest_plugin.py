@@ -3,6 +3,9 @@
 Fixtures: ``queued_tasks`` (tasks run at once), ``task_queue`` (tasks run at ``drain()``), ``queue_worker`` (a real worker in
 a thread), ``queue_clock``. Or by a marker, for code under test that takes the process's queue by itself:
 ``@pytest.mark.queue(mode="inline" | "manual" | "worker")``.
+
+While a test has one, every other queue of the process stands for it, also one that the application made with a database of its
+own: nothing reaches another database.
 """
 
 from __future__ import annotations

@@ -10,7 +10,15 @@ from typing import Any
 
 from . import _codec, _loops, _running
 from ._config import QueuedTaskConfig
-from ._hooks import on_death, on_post_create, on_post_run, on_pre_create, on_pre_run
+from ._hooks import (
+    on_death,
+    on_post_create,
+    on_post_run,
+    on_pre_create,
+    on_pre_run,
+    on_worker_start,
+    on_worker_stop,
+)
 from ._running import Running, parent_result
 from ._state import QueuedTaskState
 from .errors import Fail, Retry, Snooze
@@ -36,6 +44,8 @@ __all__ = [
     "on_post_run",
     "on_pre_create",
     "on_pre_run",
+    "on_worker_start",
+    "on_worker_stop",
     "save_context",
     "set_context",
     "set_full_context",

@@ -93,6 +93,11 @@ class QueuedTasks(metaclass=_Meta):
     ``taskyard.fastapi.FlushMiddleware``). ``tasks.nowait`` opts out.
     """
 
+    #: It was given to an application as its lifespan.
+    _has_lifespan = False
+    #: It is a ``TaskQueue``'s, from which the application may take tasks itself.
+    _is_of_task_queue = False
+
     def __init__(
         self, *, connection: Any = None, database: str | None = None, namespace: str | None = None, **settings: Any
     ) -> None:
@@ -101,6 +106,8 @@ class QueuedTasks(metaclass=_Meta):
             settings["namespace"] = text("namespace", namespace)
         if database is not None or settings:
             self._own = _port.Engine(database, settings)
+        if _port.made is not None and connection is None:
+            _port.made.append(self)
         self._defaults: dict[str, Any] = {}
         self._has_using = False
         #: What was added on async connections and may have been left out.
@@ -121,9 +128,17 @@ class QueuedTasks(metaclass=_Meta):
         own = self._own
         if own is None:
             own = _port.default()
+        elif _port.of_tests and own not in _port.of_tests:
+            own = _port.of_tests[-1]
         elif _port.in_worker and isinstance(own, _port.Engine) and own.is_of_server():
             own = _port.in_namespace(_port.default(), own.defaults["namespace"])
         return own if self._request is None else _port.Requested(own, self._request)
+
+    @property
+    def _stands_for_tests(self) -> bool:
+        """Whether it stands for the running test's queue, which goes on when this one is closed."""
+        port = _port.plain(self._via)
+        return port in _port.of_tests and port is not self._own
 
     def _like(self, **changes: Any) -> QueuedTasks:
         made = object.__new__(type(self))
@@ -397,9 +412,12 @@ class QueuedTasks(metaclass=_Meta):
                 await asyncio.wait_for(_created(), CLOSE_MAX)
             except asyncio.TimeoutError:
                 log.error("%d additions still wait for their on_pre_create hooks: they are not made", len(_creating))
-            for first in self._via.before_close:
-                await first(self._via)
-            await _loops.answer(self._via.close(CLOSE_MAX))
+            if self._stands_for_tests:
+                await _loops.answer(self._via.ask("flush"))
+            else:
+                for first in self._via.before_close:
+                    await first(self._via)
+                await _loops.answer(self._via.close(CLOSE_MAX))
         await self._unbound.settle(error is not None)
 
     def __enter__(self) -> QueuedTasks:
@@ -422,19 +440,34 @@ class QueuedTasks(metaclass=_Meta):
 
     def _close(self, timeout: float) -> None:
         if isinstance(_port.plain(self._via), _port.Engine):
+            if self._stands_for_tests:
+                _loops.answer_now(self._via.ask("flush"), timeout, "the writing of what was added")
+                return
             for first in self._via.before_close_now:
                 first(self._via)
             _loops.answer_now(self._via.close(timeout))
 
-    def lifespan(self, inner: Any = None, *, workers: int = 0, concurrency: int | None = None) -> Any:
+    def lifespan(
+        self, inner: Any = None, *, workers: int = 0, concurrency: int | None = None, in_workers: bool = False
+    ) -> Any:
         """A lifespan for FastAPI and Starlette: opens the queue at the start, writes what was added at the end.
 
         ``inner`` is your own lifespan. With ``workers`` this process also runs tasks, on its own event loop: for
         development, tests and small applications.
+
+        With ``in_workers=True`` each worker process runs ``inner``, too, before its first task and after its last, with the
+        application that the worker has loaded; what ``inner`` yields is for requests alone. Workers within this process
+        share what it opened here: it is entered before they start.
         """
         from . import fastapi
 
-        return fastapi.lifespan(self, inner, workers, concurrency)
+        self._has_lifespan = True
+        if in_workers:
+            if inner is None:
+                raise InvalidArgument("lifespan: in_workers=True runs your own lifespan in each worker, and none is given")
+            if _hooks.lifespans is not None and inner not in _hooks.lifespans:
+                _hooks.lifespans.append(inner)
+        return fastapi.lifespan(self, inner, workers, concurrency, in_workers)
 
 
 class _Flush(Answer[None]):

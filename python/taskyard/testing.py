@@ -23,13 +23,21 @@ LIST_MAX = 10_000
 
 @contextmanager
 def as_default(tasks: QueuedTasks) -> Iterator[QueuedTasks]:
-    """Makes this the process's queue: what ``QueuedTasks()``, ``Inject(QueuedTasks)`` and ``TasksDep`` give."""
-    before = _port.use(tasks._via)
+    """Makes this the process's queue: what ``QueuedTasks()``, ``Inject(QueuedTasks)`` and ``TasksDep`` give.
+
+    Queues of the application with a database or settings of their own stand for it, too, so that nothing reaches another
+    database than the test's; their settings do not count meanwhile.
+    """
+    own = tasks._own
+    assert isinstance(own, _port.Engine), "a test's queue has a database of its own"
+    before = _port.use(own)
+    _port.of_tests.append(own)
     try:
         yield tasks
     finally:
-        _port.use(before)
         tasks.close()
+        _port.of_tests.remove(own)
+        _port.use(before)
 
 
 class WorkerThread:
@@ -79,7 +87,7 @@ class InlineTasks(QueuedTasks):
 
     def __init__(self, database: str) -> None:
         super().__init__(database=database)
-        engine = self._via
+        engine = self._own
         assert isinstance(engine, _port.Engine)
         engine.inline = True
 

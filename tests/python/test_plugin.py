@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pathlib
 import threading
 from typing import Any
 
@@ -149,3 +150,61 @@ def test_in_a_run_of_its_own(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*none of inline, manual, worker*"])
+
+
+def test_nothing_reaches_another_database_than_the_tests(pytester: pytest.Pytester, tmp_path: pathlib.Path) -> None:
+    other = tmp_path / "production.db"
+    pytester.makepyfile(
+        shop=f"""
+        from fastapi import FastAPI
+        from taskyard import QueuedTasks, TasksDep
+        from taskyard.tasks import TaskQueue
+
+        queue = QueuedTasks(database={str(other)!r}, namespace="shop")
+        jobs = TaskQueue(url={str(other)!r})
+
+        async def mail(to):
+            return to
+
+        def create_app():
+            own = QueuedTasks(database={str(other)!r}, max_retries=1)
+            app = FastAPI(lifespan=own.lifespan())
+
+            @app.post("/users")
+            async def register(to: str, tasks: TasksDep):
+                return [await tasks.add_task(mail, to).wait(20), await own.add_task(mail, to).wait(20)]
+
+            return app
+        """,
+        test_shop="""
+        import pytest
+        from fastapi.testclient import TestClient
+        from shop import create_app, jobs, mail, queue
+        from taskyard import QueuedTasks
+        from taskyard.testing import assert_enqueued
+
+        def test_inline(queued_tasks):
+            assert queue.add_task(mail, "a").result(20) == "a"
+            with TestClient(create_app()) as client:
+                assert client.post("/users?to=b").json() == ["b", "b"]
+            assert queued_tasks.add_task(mail, "c").result(20) == "c"
+
+        @pytest.mark.queue(mode="manual")
+        def test_manual():
+            queue.add_task(mail, "d")
+            QueuedTasks().add_task(mail, "e")
+            assert_enqueued(mail, "d")
+            assert_enqueued(mail, "e")
+
+        def test_two_queues_of_a_test(queued_tasks, task_queue):
+            task_queue.add_task(mail, "f")
+            assert queued_tasks.add_task(mail, "g").result(20) == "g"
+            assert task_queue.drain() == 1
+
+        async def test_taking(queue_worker):
+            assert await jobs.dequeue(timeout=0.1) is None
+        """,
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
+    result.assert_outcomes(passed=4)
+    assert not other.exists()

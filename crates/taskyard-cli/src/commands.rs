@@ -12,6 +12,7 @@ pub(crate) mod top;
 mod bulk;
 mod filter;
 mod interrupt;
+mod reload;
 mod run;
 mod work;
 

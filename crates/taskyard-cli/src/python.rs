@@ -15,6 +15,9 @@ use crate::secret::WITHHELD;
 use crate::session::{Session, environment_for};
 use crate::trust::Distrust;
 
+/// The exit code of a check whose application adds its tasks to another database (`taskyard.worker`).
+const EXIT_OTHER_DATABASE: i32 = 5;
+
 /// What a Python process that the command starts must not see.
 const HIDDEN: [&str; 2] = ["TASKYARD_SECRET", "TASKYARD_SECRETS_ACCEPTED"];
 
@@ -69,8 +72,21 @@ impl Python {
         if status.success() {
             return Ok(());
         }
+        if status.code() == Some(EXIT_OTHER_DATABASE) {
+            return Err(Failure::usage(
+                "the application's database is not the one that is served; its addresses are above",
+            ));
+        }
         Err(Failure::work(format!("the application cannot be loaded ({status}); its own words are above"))
             .with_hint("--app is module:attribute, as for uvicorn; it is imported from the working directory"))
+    }
+
+    /// The process that reports changes of Python files below `directory`.
+    pub(crate) fn watcher(&self, directory: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        // A group of its own: a Ctrl-C on the terminal is for the server.
+        command.args(["-m", "taskyard._reload"]).arg(directory).process_group(0).kill_on_drop(true);
+        command
     }
 
     /// The web application's process.
@@ -111,6 +127,11 @@ fn check(module: &str, directory: &Path, root: &Root) -> Result<(), Distrust> {
         }
     }
     Ok(())
+}
+
+/// An application's name as uvicorn takes it, and whether it is a function that makes the application: `module:make()`.
+pub(crate) fn split_factory(app: &str) -> (&str, bool) {
+    app.strip_suffix("()").map_or((app, false), |name| (name, true))
 }
 
 /// The places in which FastAPI's own command looks, too.

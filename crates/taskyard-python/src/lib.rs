@@ -22,6 +22,7 @@ mod reply;
 mod runtime;
 mod schedule;
 mod server;
+mod stored;
 
 use pyo3::prelude::*;
 

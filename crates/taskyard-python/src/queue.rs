@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
-use taskyard::Taskyard;
+use taskyard::{Store, Taskyard};
 use taskyard_cli::place::Place;
 use taskyard_core::client::{Ask, Draft};
 use taskyard_core::store::TestClock;
@@ -23,7 +23,7 @@ use crate::guard::Guard;
 use crate::message::put_limits;
 use crate::question::question;
 use crate::reply::{Addition, Answer, Cell, Question, Reply};
-use crate::{errors, runtime};
+use crate::{errors, runtime, stored};
 
 /// The longest pause between two tries to open a database that is away.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -320,6 +320,29 @@ impl Queue {
         }
     }
 
+    /// Asks the database itself, once it is open.
+    fn on_store<F>(
+        &self,
+        py: Python<'_>,
+        what: &str,
+        ask: impl FnOnce(Arc<dyn Store>) -> F + Send + 'static,
+    ) -> PyResult<Reply>
+    where
+        F: Future<Output = Result<Vec<u8>>> + Send + 'static,
+    {
+        let cell = Cell::new(what);
+        let (arrived, handle) = (cell.clone(), runtime::handle()?);
+        let then = Then::new(move |taskyard| match taskyard {
+            Ok(taskyard) => {
+                let asking = ask(taskyard.store().clone());
+                handle.spawn(async move { arrived.settle(asking.await.map_err(|error| Refusal::from(&error))) });
+            }
+            Err(error) => arrived.settle(Err(Refusal::from(&error))),
+        });
+        self.inner()?.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))?;
+        Ok(Reply::new(cell))
+    }
+
     /// Seals and checks a task, without adding it.
     pub fn settle(&self, py: Python<'_>, draft: Draft) -> PyResult<NewTask> {
         let inner = self.inner()?;
@@ -433,19 +456,25 @@ impl Queue {
     fn set_clock(&self, py: Python<'_>, seconds: f64) -> PyResult<Reply> {
         let micros = (seconds.clamp(-1e12, 1e12) * 1e6) as i64;
         let clock = if micros == 0 { TestClock::Real } else { TestClock::Offset(micros) };
-        let cell = Cell::new("setting the clock");
-        let (arrived, handle) = (cell.clone(), runtime::handle()?);
-        let then = Then::new(move |taskyard| match taskyard {
-            Ok(taskyard) => {
-                let store = taskyard.store().clone();
-                handle.spawn(async move {
-                    let set = store.set_clock(clock).await;
-                    arrived.settle(set.map(|()| b"null".to_vec()).map_err(|error| Refusal::from(&error)));
-                });
-            }
-            Err(error) => arrived.settle(Err(Refusal::from(&error))),
-        });
-        self.inner()?.with(Weight::default(), then)?.map_err(|error| errors::raised(py, &error))?;
-        Ok(Reply::new(cell))
+        self.on_store(py, "setting the clock", move |store| async move {
+            store.set_clock(clock).await.map(|()| b"null".to_vec())
+        })
+    }
+
+    /// A text that is the same for two addresses of one database and for no others; a file is not opened for it.
+    fn identity(&self, py: Python<'_>) -> PyResult<Reply> {
+        let inner = self.inner()?;
+        let address = inner.place.settings.database.as_deref().unwrap_or_default();
+        if let Some(identity) = stored::of_file(address).map_err(|error| errors::raised(py, &error))? {
+            let cell = Cell::new("the database's identity");
+            cell.settle(Ok(identity));
+            return Ok(Reply::new(cell));
+        }
+        self.on_store(py, "the database's identity", |store| async move { stored::of_server(store.as_ref()).await })
+    }
+
+    /// How many servers run on the database.
+    fn live_servers(&self, py: Python<'_>) -> PyResult<Reply> {
+        self.on_store(py, "the servers", |store| async move { stored::live_servers(store.as_ref()).await })
     }
 }

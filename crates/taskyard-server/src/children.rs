@@ -96,6 +96,8 @@ pub(crate) struct Children {
     yard: Mutex<Yard>,
     changed: Notify,
     pace: Pace,
+    /// No more children are started: the server stops.
+    leaving: AtomicBool,
     closing: AtomicBool,
 }
 
@@ -109,6 +111,7 @@ impl Children {
             yard: Mutex::default(),
             changed: Notify::new(),
             pace: Pace::default(),
+            leaving: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         })
     }
@@ -158,7 +161,10 @@ impl Children {
         let config = self.config();
         yard.telling.hand_out(&yard.children, Instant::now());
         yard.hand_out(config.concurrency.max(1), self.ahead());
-        if self.is_closing() || !yard.wants_another(config.workers.max(1), config.on_demand, Instant::now()) {
+        if self.is_closing()
+            || self.leaving.load(Ordering::Acquire)
+            || !yard.wants_another(config.workers.max(1), config.on_demand, Instant::now())
+        {
             return;
         }
         if let Err(error) = process::start(self, yard, &config) {
@@ -293,6 +299,25 @@ impl Executor for Arc<Children> {
             abandoned: 0,
             questions: counts.questions,
         }
+    }
+
+    fn renew(&self) {
+        let now = Instant::now();
+        let mut yard = lock(&self.yard);
+        yard.children.values_mut().for_each(|child| child.leave_or_end(now));
+        yard.renew();
+        self.feed(&mut yard);
+    }
+
+    fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        let now = Instant::now();
+        lock(&self.yard).children.values_mut().for_each(|child| child.leave_or_end(now));
+    }
+
+    fn has_left(&self) -> bool {
+        // One that lives in this process has no exit that could be waited for.
+        lock(&self.yard).children.values().all(|child| child.pid.is_none())
     }
 
     fn close(&self) {

@@ -124,6 +124,17 @@ pub(crate) trait Executor: Send + Sync {
     /// What it does now.
     fn figures(&self) -> Figures;
 
+    /// Replaces its processes by new ones, which load the application's code anew. What runs in the old ones may end.
+    fn renew(&self) {}
+
+    /// Tells its processes to leave; nothing runs, and nothing more will. Each runs its application's own stop first.
+    fn leave(&self) {}
+
+    /// Whether no process of its own is left.
+    fn has_left(&self) -> bool {
+        true
+    }
+
     /// Ends its threads; bodies that still run are dropped.
     fn close(&self);
 }

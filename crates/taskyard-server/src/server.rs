@@ -277,6 +277,14 @@ impl ServerHandle {
         self.state.advance(Phase::Hastened);
     }
 
+    /// Replaces the child processes by new ones, which load the application's code as it is now. What runs in the old
+    /// ones goes on there to its end.
+    pub fn renew_children(&self) {
+        for executor in &self.state.executors {
+            executor.renew();
+        }
+    }
+
     /// Drops everything without a write, as a kill would; for tests.
     pub fn abort(&self) {
         self.state.advance(Phase::Aborted);

@@ -63,6 +63,7 @@ class TaskQueue:
             raise InvalidArgument("TaskQueue: tasks= has a database and settings already: give url= and settings there")
         self.name = name
         self._tasks = tasks if tasks is not None else QueuedTasks(database=url, **settings)
+        self._tasks._is_of_task_queue = tasks is None
         given = {"queue": name, "retry": retry, "max_retries": max_retries, "timeout": timeout, "priority": priority}
         self._options = {option: value for option, value in given.items() if value is not None}
         #: What is still to be kept in the database.

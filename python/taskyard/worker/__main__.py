@@ -17,10 +17,13 @@ import traceback
 from types import ModuleType
 
 from .. import _config, _core, _escape, _identity, _loops, _port, _trust
-from . import Worker, load
+from . import _databases, _life, load
 
-#: The application cannot be loaded.
+#: The application cannot be loaded, and a start hook or lifespan of it failed; the server knows both.
 EXIT_APP = 3
+EXIT_START = 4
+#: It adds its tasks to another database than the one that is served.
+EXIT_OTHER_DATABASE = 5
 #: Why settings of servers have no effect here.
 ITS_SERVER = "the server of this worker is a process of its own"
 
@@ -45,19 +48,24 @@ def main() -> None:
     functions.__init__(arguments.app, arguments.include)  # type: ignore[misc]
     sys.path.insert(0, os.getcwd())
     _trust.install()
+    _life.collect()
+    _databases.collect()
     app = _load(arguments.app, arguments.include)
     if arguments.check:
+        _check_databases()
         # Once for the server, and not by each of its workers.
         _config.have_no_effect(ITS_SERVER)
         return
     _config.changed.clear()
     _config.have_no_effect(ITS_SERVER)
+    _port.made = None
     # What the application set is for its own process.
     _leave_stops_to_server()
     os.register_at_fork(before=_hold_stops, after_in_parent=_let_stops_come, after_in_child=_heed_stops)
-    _loops.run(_live(descriptor, app))
-    _leave()
+    _leave(_loops.run(_live(descriptor, app)))
 
+
+log = logging.getLogger("queued_task")
 
 #: By these, supervisors and terminals stop a whole group of processes.
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -115,6 +123,7 @@ def _load(app: str | None, include: list[str]) -> object:
         for name in include:
             load(name.removesuffix(".*"))
         found = load(app) if app else None
+        _life.check(found, app)
     except BaseException as error:
         if not isinstance(error, Exception) and not isinstance(error, SystemExit):
             raise
@@ -129,6 +138,15 @@ def _load(app: str | None, include: list[str]) -> object:
     return found
 
 
+def _check_databases() -> None:
+    try:
+        _databases.check()
+    except _databases.OtherDatabase as error:
+        print(f"taskyard: {_escape.line(error.message)}", file=sys.stderr)
+        print(f"  hint: {_escape.line(error.hint or '')}", file=sys.stderr, flush=True)
+        os._exit(EXIT_OTHER_DATABASE)
+
+
 def _root_of(module: ModuleType) -> str:
     """The directory that the module's top package lies in."""
     file = os.path.realpath(module.__file__ or "")
@@ -136,25 +154,43 @@ def _root_of(module: ModuleType) -> str:
     return os.path.dirname(file) if above == 0 else str(pathlib.Path(file).parents[above])
 
 
-async def _live(descriptor: int, app: object) -> None:
-    ended = asyncio.Event()
-    worker = Worker(_core.Channel(descriptor), _identity.FUNCTIONS, app, ended.set)
+async def _live(descriptor: int, app: object) -> int:
+    """The process's life; returns its exit code."""
+    over, life = asyncio.Event(), _life.Life(app)
+    worker = _life.ProcessWorker(_core.Channel(descriptor), app, over.set)
     _port.use(worker.port)
     _port.in_worker = True
-    while not ended.is_set():
+    await _until(worker.has_begun)
+    try:
+        await life.start()
+    except BaseException as error:
+        said = f"{type(error).__name__}: {error}"
+        log.critical("this worker ends without having run a task: its start failed: %s", said, exc_info=error)
+        return EXIT_START
+    worker.come_up()
+    await _until(over)
+    # Without its server, hooks could add and ask nothing.
+    if not worker.is_cut_off:
+        await life.stop()
+        worker.end()
+    return 0
+
+
+async def _until(event: asyncio.Event) -> None:
+    while not event.is_set():
         # Somebody may cancel all tasks of the loop: this one is nobody's to end.
         with contextlib.suppress(asyncio.CancelledError):
-            await ended.wait()
+            await event.wait()
 
 
-def _leave() -> None:
+def _leave(code: int) -> None:
     """Ends this process, whatever threads a task has left behind."""
     try:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
-        os._exit(0)
+        os._exit(code)
 
 
 if __name__ == "__main__":

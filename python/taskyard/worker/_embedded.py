@@ -7,7 +7,7 @@ import functools
 import os
 from typing import Any
 
-from .. import _config, _core, _identity, _loops, _port
+from .. import _config, _core, _hooks, _identity, _loops, _port
 from ..errors import InvalidArgument
 from . import Worker, _exits
 
@@ -40,6 +40,7 @@ class Embedded:
 
     async def __aenter__(self) -> Embedded:
         _exits.guard(asyncio.get_running_loop())
+        await _hooks.run_worker_start()
         box = _loops.box()
         self._token = box.on(self._wanted)
         self._server = _core.Server(self._engine.core(), box.core, self._token, self._count, self._concurrency)
@@ -93,6 +94,7 @@ class Embedded:
             if self._end_with_process in _port.before_exit:
                 _port.before_exit.remove(self._end_with_process)
         _loops.box().off(self._token)
+        await _hooks.run_worker_stop()
 
     async def _hasten(self, server: _core.Server) -> None:
         """A second Ctrl-C: uvicorn then waits for nothing but this."""

@@ -62,8 +62,9 @@ def _is_async(function: Any) -> bool:
 
 
 def load(app: str) -> Any:
-    """The application at ``module:attribute``; the module itself without an attribute."""
-    name, _, attribute = app.partition(":")
+    """The application at ``module:attribute``, what ``module:function()`` makes, or the module itself."""
+    name, _, path = app.partition(":")
+    attribute = path.removesuffix("()")
     module = importlib.import_module(name)
     found: Any = module
     for part in attribute.split(".") if attribute else ():
@@ -71,7 +72,26 @@ def load(app: str) -> Any:
             found = getattr(found, part)
         except AttributeError:
             raise InvalidArgument(f"--app {app}: the module `{name}` has no `{attribute}`") from None
+    if attribute != path:
+        return _made(app, found)
+    if inspect.isfunction(found) and not inspect.signature(found).parameters:
+        raise InvalidArgument(
+            f"--app {app}: `{attribute}` is a function without parameters, and no application; if it makes one, "
+            f"write {app}()"
+        )
     return found
+
+
+def _made(app: str, function: Any) -> Any:
+    """What an application's factory makes."""
+    if not callable(function):
+        raise InvalidArgument(f"--app {app}: {function!r} cannot be called")
+    made = function()
+    if inspect.isawaitable(made):
+        if inspect.iscoroutine(made):
+            made.close()
+        raise InvalidArgument(f"--app {app}: the function is async; one that makes an application is not")
+    return made
 
 
 def placed(

@@ -5,16 +5,20 @@
 //! file is gone. If the web application ends, the server ends with it, and its exit code is the command's.
 
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
+use taskyard_server::children::ChildCommand;
 use taskyard_server::{ExitReason, ServerHandle};
 use tokio::process::Child;
 
+use crate::commands::reload::Reload;
 use crate::commands::{Interrupt, Interrupts};
 use crate::failure::Failure;
 use crate::out::remark;
-use crate::python;
+use crate::project;
+use crate::python::{self, Python};
 use crate::session::{Access, Session};
 
 /// `EX_TEMPFAIL` of sysexits.h: the same call may succeed.
@@ -38,6 +42,12 @@ pub(crate) struct Workers {
     /// The server's label [default: host name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Also run functions of these Python modules, separated by commas (setting `include`)
+    #[arg(long, value_name = "MODULES")]
+    include: Option<String>,
+    /// Start workers and the web application anew when a Python file of the project changes; for development
+    #[arg(long)]
+    pub(crate) reload: bool,
 }
 
 impl Workers {
@@ -49,6 +59,7 @@ impl Workers {
             ("queues", self.queues.clone()),
             ("queue_order", self.queue_order.clone()),
             ("server_name", self.name.clone()),
+            ("include", self.include.clone()),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
@@ -56,11 +67,22 @@ impl Workers {
     }
 }
 
+/// Starts the web application's process.
+pub(crate) type StartWeb<'a> = dyn Fn() -> Result<Child, Failure> + 'a;
+
+/// A web application that is replaced may take so long to answer what it has begun.
+const REPLACE_MAX: Duration = Duration::from_secs(3);
+
 /// What runs.
 pub(crate) struct Run {
     interrupts: Interrupts,
     server: Option<ServerHandle>,
+    /// How the server's workers are started, if they are Python processes.
+    worker: Option<(Python, ChildCommand)>,
     web: Option<Child>,
+    /// When the web application's process is killed that a newer one is to replace.
+    replaced: Option<tokio::time::Instant>,
+    reload: Option<Reload>,
 }
 
 impl Run {
@@ -69,20 +91,52 @@ impl Run {
     /// # Errors
     /// The system has no room for a handler.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        Ok(Self { interrupts: Interrupts::listen()?, server: None, web: None })
+        Ok(Self {
+            interrupts: Interrupts::listen()?,
+            server: None,
+            worker: None,
+            web: None,
+            replaced: None,
+            reload: None,
+        })
     }
 
-    /// Adds a server; `app` is what the command line names.
+    /// Watches the project's Python files: what runs is started anew when one changes.
+    ///
+    /// # Errors
+    /// This program runs no Python, or the files cannot be watched.
+    pub(crate) async fn reload(&mut self, session: &Session) -> Result<(), Failure> {
+        let python = session.python().ok_or_else(|| {
+            Failure::usage("--reload watches Python files, and this program runs Rust tasks only")
+                .with_hint("build and start it anew by a tool such as cargo-watch")
+        })?;
+        let (directory, root) = (project::working_directory()?, &session.root().path);
+        let directory = if directory.starts_with(root) { root } else { &directory };
+        self.reload = Some(Reload::start(python, directory).await?);
+        remark(format_args!("reload: Python files below {}", directory.display()));
+        Ok(())
+    }
+
+    /// Adds a server; `app` is what the command line names, a function that makes the application with `is_factory`.
     ///
     /// # Errors
     /// The database's, or the application's.
-    pub(crate) async fn server(&mut self, session: &Session, app: Option<&str>) -> Result<(), Failure> {
+    pub(crate) async fn server(
+        &mut self,
+        session: &Session,
+        app: Option<&str>,
+        workers: &Workers,
+        is_factory: bool,
+    ) -> Result<(), Failure> {
         let taskyard = session.taskyard(Access::Create).await?;
         remark(format_args!("database: {}", session.address()));
         let mut config = taskyard.server_config();
         let kinds = taskyard.registry().kinds().len();
         if let Some(python) = session.python() {
-            let app = python::application(app, session)?;
+            let mut app = python::application(app, session)?;
+            if let Some(app) = app.as_mut().filter(|app| is_factory && !python::split_factory(app).1) {
+                app.push_str(if app.contains(':') { "()" } else { ":app()" });
+            }
             match &app {
                 Some(app) => remark(format_args!("application: {app}")),
                 None if session.settings().include.is_empty() => {
@@ -93,15 +147,27 @@ impl Run {
                 None => {}
             }
             let worker = python.worker(app.as_deref(), session);
-            tokio::select! {
-                checked = python.check(&worker) => checked?,
-                _ = self.interrupts.next() => return Err(Failure::quiet(130)),
+            loop {
+                let checked = tokio::select! {
+                    checked = python.check(&worker) => checked,
+                    _ = self.interrupts.next() => return Err(Failure::quiet(130)),
+                };
+                let Err(failure) = checked else { break };
+                let Some(reload) = &mut self.reload else { return Err(failure) };
+                tracing::error!("{failure}; it is tried again when a file changes");
+                tokio::select! {
+                    changed = reload.changed() => drop(changed.ok_or(failure)?),
+                    _ = self.interrupts.next() => return Err(Failure::quiet(130)),
+                }
             }
-            config.children = Some(worker);
+            config.children = Some(worker.clone());
             config.lanes = false;
-        } else if app.is_some() {
-            return Err(Failure::usage("--app names a Python application, and this program runs Rust tasks only")
-                .with_hint("start the server with the `taskyard` command of the Python package"));
+            self.worker = Some((python.clone(), worker));
+        } else if app.is_some() || workers.include.is_some() {
+            return Err(Failure::usage(
+                "--app and --include name Python modules, and this program runs Rust tasks only",
+            )
+            .with_hint("start the server with the `taskyard` command of the Python package"));
         }
         let server = taskyard.serve_with(config).await?;
         tracing::info!(
@@ -114,32 +180,53 @@ impl Run {
         Ok(())
     }
 
-    /// Adds the web application's process.
-    pub(crate) fn web(&mut self, process: Child) {
-        self.web = Some(process);
-    }
-
-    /// Waits for the end of it all; answers the exit code.
+    /// Starts the web application if there is one, and waits for the end of it all; returns the exit code.
     ///
     /// # Errors
-    /// What exit code 75 means, in words.
-    pub(crate) async fn until_ended(mut self, session: &Session) -> Result<u8, Failure> {
+    /// The web application cannot be started, or what exit code 75 means, in words.
+    pub(crate) async fn until_ended(mut self, session: &Session, web: Option<&StartWeb<'_>>) -> Result<u8, Failure> {
         let mut asked = 0_u32;
         let (mut exit, mut web_exit) = (None, None);
-        while self.server.is_some() || self.web.is_some() {
+        self.web = web.map(|start| start()).transpose()?;
+        while self.server.is_some() || self.web.is_some() || self.reload.is_some() {
             tokio::select! {
                 ended = ended(self.server.as_ref()) => {
                     exit = Some(ended);
                     self.server = None;
+                    self.reload = None;
                     self.stop_web();
                 }
                 status = exited(self.web.as_mut()) => {
                     self.web = None;
+                    if self.replaced.take().is_some() && asked == 0 {
+                        self.web = web.map(|start| start()).transpose()?;
+                        continue;
+                    }
+                    if self.reload.is_some() {
+                        tracing::error!(%status, "the web application has ended; it starts again when a file changes");
+                        continue;
+                    }
                     web_exit = Some(status);
                     if asked == 0 {
                         tracing::error!(%status, "the web application has ended; the server stops too");
                     }
                     self.server.iter().for_each(ServerHandle::stop);
+                }
+                files = changed(self.reload.as_mut()) => match files {
+                    Some(files) => {
+                        tracing::info!(files, "reloading");
+                        if let Some(interrupt) = self.replace(web).await? {
+                            asked += 1;
+                            self.asked(session, interrupt, asked);
+                        }
+                    }
+                    None => self.reload = None,
+                },
+                () = passed(self.replaced) => {
+                    self.replaced = Some(tokio::time::Instant::now() + REPLACE_MAX);
+                    if let Some(web) = &mut self.web {
+                        let _ = web.start_kill();
+                    }
                 }
                 interrupt = self.interrupts.next() => {
                     asked += 1;
@@ -166,7 +253,30 @@ impl Run {
         }
     }
 
-    fn asked(&self, session: &Session, Interrupt { name: signal, at_once }: Interrupt, times: u32) {
+    /// Starts workers and web application anew, unless the application cannot be loaded: then what runs goes on. A signal
+    /// that comes meanwhile is returned.
+    async fn replace(&mut self, web: Option<&StartWeb<'_>>) -> Result<Option<Interrupt>, Failure> {
+        if let (Some(server), Some((python, worker))) = (&self.server, &self.worker) {
+            tokio::select! {
+                checked = python.check(worker) => if checked.is_err() {
+                    tracing::error!("the application cannot be loaded; what runs goes on until the next change");
+                    return Ok(None);
+                },
+                interrupt = self.interrupts.next() => return Ok(Some(interrupt)),
+            }
+            server.renew_children();
+        }
+        if self.web.is_some() {
+            self.replaced = Some(tokio::time::Instant::now() + REPLACE_MAX);
+            self.stop_web();
+        } else {
+            self.web = web.map(|start| start()).transpose()?;
+        }
+        Ok(None)
+    }
+
+    fn asked(&mut self, session: &Session, Interrupt { name: signal, at_once }: Interrupt, times: u32) {
+        self.reload = None;
         self.server.iter().for_each(ServerHandle::stop);
         if times == 1 && !at_once {
             let grace = session.settings().shutdown_grace;
@@ -194,6 +304,20 @@ impl Run {
 async fn ended(server: Option<&ServerHandle>) -> taskyard::ServerExit {
     match server {
         Some(server) => server.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn changed(reload: Option<&mut Reload>) -> Option<String> {
+    match reload {
+        Some(reload) => reload.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn passed(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

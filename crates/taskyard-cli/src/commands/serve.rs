@@ -1,16 +1,20 @@
 //! `serve`: the web application, and with `--workers` a server beside it.
 
 use clap::Args;
+use tokio::process::Child;
 
-use super::run::{Run, Workers};
+use super::run::{Run, StartWeb, Workers};
 use crate::failure::Failure;
 use crate::python;
 use crate::session::{Session, environment_for};
 
+/// uvicorn's word for an application that a call makes.
+const FACTORY: &str = "--factory";
+
 /// Serve a Python web application, with `--workers` also its tasks
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// The ASGI application, as for uvicorn [default: setting `app`, else main, app or api in this directory]
+    /// The ASGI application, as for uvicorn, or module:make() that makes it [default: setting `app`, else main, app or api in this directory]
     #[arg(value_name = "MODULE:APP")]
     app: Option<String>,
     #[command(flatten)]
@@ -37,16 +41,19 @@ impl Serve {
 
     pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let mut run = Run::listen()?;
+        if self.workers.reload {
+            run.reload(session).await?;
+        }
         if self.workers.workers.is_some() {
-            run.server(session, self.app.as_deref()).await?;
+            let is_factory = self.uvicorn.iter().any(|argument| argument == FACTORY);
+            run.server(session, self.app.as_deref(), &self.workers, is_factory).await?;
         }
-        if !self.no_http {
-            run.web(self.web(session)?);
-        }
-        run.until_ended(session).await
+        let start: &StartWeb<'_> = &|| self.web(session);
+        let web = (!self.no_http).then_some(start);
+        run.until_ended(session, web).await
     }
 
-    fn web(&self, session: &Session) -> Result<tokio::process::Child, Failure> {
+    fn web(&self, session: &Session) -> Result<Child, Failure> {
         let python = session.python().ok_or_else(|| {
             Failure::usage("this program has no web application to serve")
                 .with_hint("`taskyard serve` of the Python package serves one; `queue start` runs tasks")
@@ -55,10 +62,14 @@ impl Serve {
             Failure::usage("there is no application to serve")
                 .with_hint("name it: taskyard serve module:app, or app = \"…\" under [tool.taskyard]")
         })?;
-        let app = if app.contains(':') { app } else { format!("{app}:app") };
+        let (app, is_factory) = python::split_factory(&app);
+        let app = if app.contains(':') { app.to_owned() } else { format!("{app}:app") };
         let port = self.port.to_string();
         let mut arguments = vec!["--host".to_owned(), self.host.clone(), "--port".to_owned(), port];
         arguments.extend(self.uvicorn.iter().cloned());
+        if is_factory && !self.uvicorn.iter().any(|argument| argument == FACTORY) {
+            arguments.push(FACTORY.to_owned());
+        }
         let mut command = python.web(&app, &arguments);
         // A group of its own: a Ctrl-C on the terminal is passed on by this process, once.
         command.process_group(0);

@@ -45,6 +45,19 @@ fn a_task_runs_and_is_waited_for() {
 }
 
 #[test]
+fn a_server_of_rust_tasks_refuses_options_of_python() {
+    let place = Place::new();
+    for (option, part) in [
+        (&["--include", "jobs"][..], "--include name Python modules"),
+        (&["--reload"], "--reload watches Python files"),
+    ] {
+        let said = place.run(&[&["queue", "start"], option].concat());
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.stderr.contains(part), "{said:?}");
+    }
+}
+
+#[test]
 fn nothing_that_a_server_says_reaches_a_terminal_raw() {
     let place = Place::new();
     let evil = "\u{1b}[2J\u{9b}31m\u{202e}x\nforged: line";

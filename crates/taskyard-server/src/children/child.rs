@@ -276,6 +276,14 @@ impl Child {
         }
     }
 
+    /// Tells it to leave; one that has not come up is ended.
+    pub fn leave_or_end(&mut self, now: Instant) {
+        self.tell_to_leave(now);
+        if !self.ready && self.pid.is_some() {
+            self.kill();
+        }
+    }
+
     /// Asks back what has not started; answers how many were asked for anew.
     pub fn recall(&mut self, why: Recall, meant: impl Fn(&Queued) -> bool) -> usize {
         let mut slots = Vec::new();

@@ -39,6 +39,10 @@ const EXIT_MAX: Duration = Duration::from_secs(1);
 /// A signal that ended a child may have been meant for the whole group: so long its server may take to hear it, too.
 const STOP_HEARD: Duration = Duration::from_millis(500);
 
+/// Exit codes of Python's workers (`taskyard.worker`): the application cannot be loaded, or a start hook of it failed.
+const EXIT_APP: i32 = 3;
+const EXIT_START: i32 = 4;
+
 /// Starts one more child.
 pub(super) fn start(children: &Arc<Children>, yard: &mut Yard, config: &ServerConfig) -> io::Result<()> {
     let (ours, theirs) = Socket::pair()?;
@@ -216,7 +220,12 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     let stopping = children.is_stopping();
     let expected = child.condemned.is_some() || child.leaving.is_some() || stopping || children.is_closing();
     if !child.ready && !expected {
-        tracing::error!(child = number, "a child process did not come up: {died}");
+        let why = match status.and_then(|status| status.code()) {
+            Some(EXIT_APP) => "it cannot load the application (see above)",
+            Some(EXIT_START) => "the application's start failed in it (see above)",
+            _ => &died,
+        };
+        tracing::error!(child = number, "a child process did not come up: {why}");
         yard.start_failed(Instant::now());
     }
     let (mut started, mut unstarted, mut decided) = (Vec::new(), Vec::new(), Vec::new());

@@ -26,6 +26,8 @@ pub(super) struct Yard {
     pub knowing: Knowing,
     /// The death that the application's hooks are told of.
     pub telling: Telling,
+    /// The children were replaced, and none with the newer code has come up: one is needed to say what it knows.
+    renewed: bool,
     /// Starts in a row that came to nothing.
     failures: u32,
     /// No start before then.
@@ -114,7 +116,11 @@ impl Yard {
         // tried although nothing is claimed for it.
         let asked_for = !self.line.is_empty()
             || (count == 0
-                && (always_one || self.failures > 0 || self.knowing.is_wanted() || self.telling.is_wanted()));
+                && (always_one
+                    || self.renewed
+                    || self.failures > 0
+                    || self.knowing.is_wanted()
+                    || self.telling.is_wanted()));
         !starting && count < workers && asked_for
     }
 
@@ -129,8 +135,17 @@ impl Yard {
     }
 
     pub fn start_succeeded(&mut self) {
+        self.renewed = false;
         self.failures = 0;
         self.not_before = None;
+    }
+
+    /// The application's code has changed: forgets what was known of the old one, and why its children did not come up.
+    pub fn renew(&mut self) {
+        self.start_succeeded();
+        self.renewed = true;
+        self.singles.clear();
+        self.knowing = Knowing::default();
     }
 
     /// Whether the first child is being started, and nothing is known against it.

@@ -18,6 +18,8 @@ const DROP_MAX: Duration = Duration::from_millis(300);
 /// The last writes have so long after the grace period, however early what ran has ended: with them, the goodbye and what it
 /// takes to end the process, an exit takes two seconds beyond it at most.
 const WRITE_MAX: Duration = Duration::from_millis(1_400);
+/// Child processes have so long for their application's own stop, however little of the grace period is left.
+const CHILDREN_MIN: Duration = Duration::from_millis(200);
 /// The goodbye.
 const LEAVE_MAX: Duration = Duration::from_millis(400);
 /// Between two looks.
@@ -56,6 +58,16 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
         tokio::select! {
             () = upkeep::deaths::tell_rest(state) => {}
             () = tokio::time::sleep_until(graced) => {}
+            () = state.reached(Phase::Hastened) => {}
+        }
+    }
+    if all_written {
+        for executor in &state.executors {
+            executor.leave();
+        }
+        tokio::select! {
+            () = children_left(state) => {}
+            () = tokio::time::sleep_until(graced.max(Instant::now() + CHILDREN_MIN)) => {}
             () = state.reached(Phase::Hastened) => {}
         }
     }
@@ -104,6 +116,13 @@ pub(super) async fn give_up(state: &State, error: &Error) -> ServerExit {
 async fn hastened(state: &State, graced: Instant) {
     state.reached(Phase::Hastened).await;
     tokio::time::sleep_until(graced.min(Instant::now()) + WRITE_MAX).await;
+}
+
+/// Returns when no child process is left.
+async fn children_left(state: &State) {
+    while !state.executors.iter().all(|executor| executor.has_left()) {
+        tokio::time::sleep(STEP).await;
+    }
 }
 
 fn give_back(state: &State) {

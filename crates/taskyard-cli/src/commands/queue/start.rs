@@ -11,7 +11,7 @@ use crate::session::Session;
 pub(crate) struct Start {
     #[command(flatten)]
     workers: Workers,
-    /// The Python application whose functions are run [default: setting `app`, else main, app or api in this directory]
+    /// The Python application whose functions are run, or module:make() that makes it [default: setting `app`, else main, app or api in this directory]
     #[arg(long, value_name = "MODULE:ATTRIBUTE")]
     app: Option<String>,
 }
@@ -23,7 +23,10 @@ impl Start {
 
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let mut run = Run::listen()?;
-        run.server(session, self.app.as_deref()).await?;
-        run.until_ended(session).await
+        if self.workers.reload {
+            run.reload(session).await?;
+        }
+        run.server(session, self.app.as_deref(), &self.workers, false).await?;
+        run.until_ended(session, None).await
     }
 }
