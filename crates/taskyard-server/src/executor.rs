@@ -27,7 +27,7 @@ use taskyard_core::{ClaimId, TaskRecord};
 use tokio::sync::Notify;
 
 pub(crate) use pool::Pool;
-pub(crate) use shared::has_timer;
+pub(crate) use shared::SharedRuntime;
 
 use crate::TaskDef;
 use crate::attempt::Interrupt;

@@ -33,7 +33,7 @@ pub use status::ServerStatus;
 use crate::backoff::Backoff;
 use crate::children::Children;
 use crate::engine::Engine;
-use crate::executor::{Executor, Pool, has_timer};
+use crate::executor::{Executor, Pool, SharedRuntime};
 use crate::fetcher::{self, Fetcher};
 use crate::state::{Phase, State};
 use crate::{Registry, ServerConfig, Settings, completer, heartbeat, panics, recorder, task_context, upkeep};
@@ -69,11 +69,7 @@ impl Server {
         config.check()?;
         panics::watch_places();
         task_context::install_slots();
-        let caller = tokio::runtime::Handle::current();
-        if !has_timer(&caller) {
-            let why = "the runtime that starts it has no timer: build it with `enable_all()`".into();
-            return Err(Error::InvalidArgument { what: "server", why });
-        }
+        let caller = SharedRuntime::of_caller()?;
         let runtime = OwnRuntime::new()?;
         let id = ServerId::generate();
         let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client));
@@ -81,7 +77,7 @@ impl Server {
         enter(store.as_ref(), id, &engine.settings.get(), &serves).await?;
         let mut executors: Vec<Box<dyn Executor>> = Vec::new();
         if engine.settings.get().lanes {
-            executors.push(Box::new(Pool::new(engine.clone(), &caller, runtime.get().handle())));
+            executors.push(Box::new(Pool::new(engine.clone(), caller, runtime.get().handle())));
         }
         if let Some(command) = engine.settings.get().children.clone() {
             executors.push(Box::new(Children::new(engine.clone(), command, runtime.get().handle().clone())));

@@ -51,10 +51,9 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// `caller` is the runtime that started the server, `own` the server's: blocking bodies find one of them as the current one.
-    pub fn new(engine: Arc<Engine>, caller: &tokio::runtime::Handle, own: &tokio::runtime::Handle) -> Arc<Self> {
-        let runtime = SharedRuntime::of(caller);
-        let found = if runtime.is_some() { caller } else { own };
+    /// `runtime` is the caller's, `own` the server's: blocking bodies find one of them as the current one.
+    pub fn new(engine: Arc<Engine>, runtime: Option<SharedRuntime>, own: &tokio::runtime::Handle) -> Arc<Self> {
+        let found = runtime.as_ref().map_or(own, SharedRuntime::handle);
         let pool = Arc::new(Self {
             engine,
             blocking: Blocking::new(found.clone()),

@@ -7,7 +7,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
+use taskyard_core::{Error, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::crew::Crew;
@@ -26,13 +28,26 @@ pub(crate) struct SharedRuntime {
 }
 
 impl SharedRuntime {
-    /// `None` if it has one thread only, which bodies must not hold up.
-    pub fn of(caller: &Handle) -> Option<Self> {
-        (caller.runtime_flavor() == RuntimeFlavor::MultiThread).then(|| Self {
-            handle: caller.clone(),
-            threads: caller.metrics().num_workers(),
-            gone: Arc::default(),
-        })
+    /// The runtime that calls; `None` if there is none, or if it has one thread only, which bodies must not hold up.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if it can keep no time limits.
+    pub fn of_caller() -> Result<Option<Self>> {
+        let Some(handle) = Handle::try_current().ok().filter(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread)
+        else {
+            return Ok(None);
+        };
+        // tokio has no other way to ask.
+        if std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
+            let why = "the runtime that starts it has no timer: build it with `enable_all()`".into();
+            return Err(Error::InvalidArgument { what: "server", why });
+        }
+        let threads = handle.metrics().num_workers();
+        Ok(Some(Self { handle, threads, gone: Arc::default() }))
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     pub fn threads(&self) -> usize {
@@ -48,12 +63,6 @@ impl SharedRuntime {
     pub fn is_blocked(&self, blocked: &AtomicUsize) -> bool {
         blocked.load(Ordering::Acquire) >= self.threads
     }
-}
-
-/// Whether time limits can be kept on this runtime.
-pub(crate) fn has_timer(caller: &Handle) -> bool {
-    let _entered = caller.enter();
-    std::panic::catch_unwind(|| drop(tokio::time::sleep(std::time::Duration::ZERO))).is_ok()
 }
 
 pub(super) struct Shared;
