@@ -282,3 +282,87 @@ def test_nothing_is_injected_into_the_object_of_a_task() -> None:
 
         class ByField(Task):  # type: ignore[type-arg]
             who: str = INJECTED
+
+
+# ------------------------------------------------------------------------------------------------------- annotations
+
+TYPES = """
+    from __future__ import annotations
+
+    import datetime as dt
+    import functools
+    from typing import TYPE_CHECKING, Annotated
+
+    from fastapi import Depends
+    from taskyard import INJECTED
+
+    if TYPE_CHECKING:
+        from elsewhere import Session, User
+
+    def shown(values):
+        return [[type(value).__name__, str(value)] for value in values]
+
+    def covers(count: int, user: User | None = None, *sizes: int, **days: dt.date) -> User:
+        return shown([count, user, *sizes, *days.values()])
+
+    def passing(function):
+        @functools.wraps(function)
+        def passes(*args, **kwargs):
+            return function(*args, **kwargs)
+
+        return passes
+
+    @passing
+    def around(count: int, user: User | None = None, *sizes: int, **days: dt.date) -> User:
+        return covers(count, user, *sizes, **days)
+
+    def get_session(user: User | None = None):
+        return "session"
+
+    def by_default(count: int, session: Session = Depends(get_session)):
+        return shown([count, session])
+
+    def by_annotation(count: int, session: Annotated[Session, Depends(get_session)] = INJECTED):
+        return shown([count, session])
+"""
+
+REFUSED = """
+    import app
+    from taskyard import FunctionRefused, QueuedTasks
+
+    with QueuedTasks() as tasks:
+        try:
+            tasks.add_task(app.by_annotation, 1)
+        except FunctionRefused as error:
+            assert "`session`" in str(error) and "TYPE_CHECKING" in str(error), error
+            print("refused")
+"""
+
+
+def test_an_annotation_for_type_checkers_concerns_its_parameter_alone(sqlite_project: Project) -> None:
+    project = sqlite_project
+    project.write("app.py", TYPES)
+    project.run("db", "migrate")
+    assert project.python(REFUSED) == "refused\n"
+    exact = project.add("app.covers, 1, 'any', 2, on=3", "app.around, 1, user='any'", "app.by_default, 1")
+
+    def plain(kind: str, args: str, kwargs: str = "{}") -> str:
+        return project.run("task", "add", kind, "--args", args, "--kwargs", kwargs).split()[-1]
+
+    fitted = [plain(f"app:{name}", '["1"]', '{"on": "2026-01-02", "to": "2026-01-03"}') for name in ("covers", "around")]
+    unknown = [plain(f"app:{name}", '[1, "any", "2"]') for name in ("covers", "around")]
+    uncovered = plain("app:covers", '[1, null, "two"]')
+    injected = plain("app:by_annotation", "[1]")
+    project.server("--workers=1", app="app")
+    assert [project.ended(id)["result"] for id in exact] == [
+        [["int", "1"], ["str", "any"], ["int", "2"], ["int", "3"]],
+        [["int", "1"], ["str", "any"]],
+        [["int", "1"], ["str", "session"]],
+    ]
+    for id in fitted:
+        days = [["date", "2026-01-02"], ["date", "2026-01-03"]]
+        assert project.ended(id)["result"] == [["int", "1"], ["NoneType", "None"], *days]
+    for id, words in ((unknown[0], "`user`"), (unknown[1], "`user`"), (uncovered, "`user`"), (injected, "`session`")):
+        error = project.ended(id)["error"]
+        assert words in error["message"] and "cannot be resolved" in error["message"], error
+        assert error["type"] in ("taskyard.errors.InvalidArgument", "taskyard.errors.FunctionRefused"), error
