@@ -19,6 +19,9 @@ from .watching import Watch
 
 R = TypeVar("R")
 
+#: How long a wait that is over looks for the task's state, in seconds.
+FOUND_MAX = 1.0
+
 
 class Outcome(Generic[R]):
     """How a task ended: ``state``, ``result`` if it is done, ``error`` if it failed."""
@@ -273,7 +276,7 @@ class QueuedTaskRef(Reference, Generic[R]):
                 found = await (self._end() if timeout is None else asyncio.wait_for(self._end(), timeout))
             return self._outcome(found)
         except asyncio.TimeoutError:
-            raise WaitTimeout(f"task {self._id} did not end within {timeout} s") from None
+            raise WaitTimeout(_not_ended(self._id, timeout, await self._found())) from None
 
     async def wait(self, timeout: float | dt.timedelta | None = None) -> R:
         """The task's result.
@@ -292,9 +295,27 @@ class QueuedTaskRef(Reference, Generic[R]):
         if _loops.is_in_loop():
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
         id = self._id_now(timeout)
-        with _running.resting():
-            found = self._end_now(id, timeout)
+        try:
+            with _running.resting():
+                found = self._end_now(id, timeout)
+        except WaitTimeout:
+            raise WaitTimeout(_not_ended(id, timeout, self._found_now())) from None
         return _result(self._outcome(found))
+
+    async def _found(self) -> dict[str, Any] | None:
+        """What is stored of the task, if the database says so soon."""
+        try:
+            found: dict[str, Any] = await asyncio.wait_for(_loops.answer(self._port.ask("record", self._id)), FOUND_MAX)
+            return found
+        except Exception:
+            return None
+
+    def _found_now(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = _loops.answer_now(self._port.ask("record", self._id), FOUND_MAX)
+            return found
+        except Exception:
+            return None
 
     def _outcome(self, found: dict[str, Any]) -> Outcome[R]:
         state, id = QueuedTaskState(found["state"]), found["id"]
@@ -340,6 +361,19 @@ class QueuedTaskRef(Reference, Generic[R]):
         """Gives the task another priority, if it waits or is enqueued: higher first, negative ones are legal. Its place
         follows at once. Of one that has started the answer raises ``WrongState``."""
         return self._control("priority", {"priority": priority_number(priority)})
+
+
+def _not_ended(id: str, timeout: float | None, found: dict[str, Any] | None) -> str:
+    """What a wait that was too long says, with the state that the task was found in."""
+    text = f"task {id} did not end within {timeout} s"
+    if found is None:
+        return text
+    if found["wait_reason"] == "parked":
+        return (
+            f"{text} (it is parked, and no running server can run it: {found['waiting_for']}; `taskyard queue status` shows all "
+            "such reasons)"
+        )
+    return f"{text} (it is {found['state']})"
 
 
 async def _ended(port: _port.Port, id: str) -> Any:

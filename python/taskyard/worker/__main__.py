@@ -17,7 +17,7 @@ import traceback
 from types import ModuleType
 
 from .. import _core, _escape, _identity, _loops, _port, _trust
-from . import Worker, load
+from . import Worker, _blocked, load
 
 #: The application cannot be loaded.
 EXIT_APP = 3
@@ -133,6 +133,7 @@ def _root_of(module: ModuleType) -> str:
 async def _live(descriptor: int, app: object) -> None:
     ended = asyncio.Event()
     worker = Worker(_core.Channel(descriptor), _identity.FUNCTIONS, app, ended.set)
+    _blocked.watch(worker)
     _port.use(worker.port)
     _port.in_worker = True
     while not ended.is_set():
