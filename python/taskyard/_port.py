@@ -15,13 +15,13 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from . import _core, _loops, _request
+from . import _core, _loggers, _loops, _request
 from .errors import SECONDS_MIN
 
 if TYPE_CHECKING:
     from ._request import Request
 
-log = logging.getLogger("taskyard")
+log = _loggers.keep(logging.getLogger("taskyard"))
 
 
 class Port(Protocol):
