@@ -15,14 +15,14 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from . import _core, _loops, _request, _unserved
+from . import _core, _loggers, _loops, _request, _unserved
 from .errors import SECONDS_MIN
 
 if TYPE_CHECKING:
     from ._request import Request
     from .queued_tasks import QueuedTasks
 
-log = logging.getLogger("taskyard")
+log = _loggers.keep(logging.getLogger("taskyard"))
 
 
 class Port(Protocol):

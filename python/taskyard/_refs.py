@@ -24,6 +24,9 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
+#: How long a wait that is over looks for the task's state, in seconds.
+FOUND_MAX = 1.0
+
 
 class Outcome(Generic[R_co]):
     """How a task ended: ``state``, ``result`` if it is done, ``error`` if it failed."""
@@ -297,14 +300,17 @@ class QueuedTaskRef(Reference, Generic[R_co]):
                     found = await (self._end() if bound is None else asyncio.wait_for(self._end(), bound))
                 return self._outcome(found)
             except asyncio.TimeoutError:
-                raise WaitTimeout(f"task {self._id} did not end within {bound} s") from None
+                raise WaitTimeout(_not_ended(self._id, bound, await self._found())) from None
 
         def ended_now(given: float | None) -> Outcome[R_co]:
             least = min((each for each in (bound, given) if each is not None), default=None)
             until = math.inf if least is None else time.monotonic() + least
             id = self._id_now(least)
-            with _running.resting():
-                found = self._end_now(id, None if least is None else max(0.0, until - time.monotonic()))
+            try:
+                with _running.resting():
+                    found = self._end_now(id, None if least is None else max(0.0, until - time.monotonic()))
+            except WaitTimeout:
+                raise WaitTimeout(_not_ended(id, least, self._found_now())) from None
             return self._outcome(found)
 
         return Question("outcome()", ended, ended_now)
@@ -330,6 +336,21 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         if _loops.is_in_loop():
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
         return self.wait(timeout).result()
+
+    async def _found(self) -> dict[str, Any] | None:
+        """What is stored of the task, if the database says so soon."""
+        try:
+            found: dict[str, Any] = await asyncio.wait_for(_loops.answer(self._port.ask("record", self._id)), FOUND_MAX)
+            return found
+        except Exception:
+            return None
+
+    def _found_now(self) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = _loops.answer_now(self._port.ask("record", self._id), FOUND_MAX)
+            return found
+        except Exception:
+            return None
 
     def _outcome(self, found: dict[str, Any]) -> Outcome[R_co]:
         state, id = QueuedTaskState(found["state"]), found["id"]
@@ -375,6 +396,19 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         """Gives the task another priority, if it waits or is enqueued: higher first, negative ones are legal. Its place
         follows at once. Of one that has started the answer raises ``WrongState``."""
         return self._control("priority", {"priority": priority_number(priority)})
+
+
+def _not_ended(id: str, timeout: float | None, found: dict[str, Any] | None) -> str:
+    """What a wait that was too long says, with the state that the task was found in."""
+    text = f"task {id} did not end within {timeout} s"
+    if found is None:
+        return text
+    if found["wait_reason"] == "parked":
+        return (
+            f"{text} (it is parked, and no running server can run it: {found['waiting_for']}; `taskyard queue status` shows all "
+            "such reasons)"
+        )
+    return f"{text} (it is {found['state']})"
 
 
 async def _ended(port: _port.Port, id: str) -> Any:

@@ -11,7 +11,7 @@ import traceback
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from . import _codec, _escape, _json, _uncommitted
+from . import _codec, _escape, _json, _loggers, _uncommitted
 from .errors import InvalidArgument, NotInTask, OverLimit, TaskCancelled, TaskFailed, TaskyardError
 
 if TYPE_CHECKING:
@@ -381,7 +381,7 @@ class TaskLogHandler(Console):
 HANDLER = TaskLogHandler()
 _CONSOLE = logging.StreamHandler()
 # The engine's own words, too: `logging.getLogger("queued_task").setLevel(logging.DEBUG)` is all that it takes.
-log.addHandler(Console())
+_loggers.keep(log, Console())
 _CONSOLE.setFormatter(_escape.Formatter())
 
 

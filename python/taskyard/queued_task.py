@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from . import _codec, _loops, _running
+from . import _codec, _loggers, _loops, _running
 from ._config import QueuedTaskConfig
 from ._hooks import (
     on_death,
@@ -198,7 +198,7 @@ def getLogger(name: str | None = None) -> logging.Logger:
     """
     logger = logging.getLogger(name or "queued_task")
     if _running.HANDLER not in logger.handlers:
-        logger.addHandler(_running.HANDLER)
+        _loggers.keep(logger, _running.HANDLER)
     if logger.level == logging.NOTSET and not logger.isEnabledFor(logging.INFO):
         logger.setLevel(logging.INFO)
     return logger

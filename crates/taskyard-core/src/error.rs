@@ -123,7 +123,7 @@ pub enum Error {
     #[error("task {0} was removed before its end was seen")]
     TaskRemoved(TaskId),
     /// The wait ended before the task did; the task goes on.
-    #[error("task {id} did not finish within {seconds} s{}", state.map_or_else(String::new, |state| format!(" (it is {state})")))]
+    #[error("task {id} did not finish within {seconds} s{}", found_waiting(*state, parked.as_deref()))]
     WaitTimeout {
         /// The task.
         id: TaskId,
@@ -131,6 +131,8 @@ pub enum Error {
         seconds: f64,
         /// Its state then; `None` if the database did not tell it.
         state: Option<TaskState>,
+        /// Why no server can run it, if it is parked.
+        parked: Option<String>,
     },
     /// The result is not of the type that the reference promises.
     #[error("the result of task {id} is no {expected}: {why}")]
@@ -226,6 +228,17 @@ fn list(ids: &[TaskId]) -> String {
     let shown: Vec<String> = ids.iter().take(10).map(ToString::to_string).collect();
     let more = ids.len().saturating_sub(10);
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+/// What a task was found to do when a wait for it was over.
+fn found_waiting(state: Option<TaskState>, parked: Option<&str>) -> String {
+    match (state, parked) {
+        (_, Some(reason)) => format!(
+            " (it is parked, and no running server can run it: {reason}; `taskyard queue status` shows all such reasons)"
+        ),
+        (Some(state), None) => format!(" (it is {state})"),
+        (None, None) => String::new(),
+    }
 }
 
 impl Error {

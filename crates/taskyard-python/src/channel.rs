@@ -1,7 +1,8 @@
 //! A worker's side of the socket to its server.
 //!
 //! The worker's event loop reads (`receive`, which never waits); any of its threads may write. A write waits until the
-//! system has taken it: what was said before a body begins is out, whatever the body does then.
+//! system has taken it: what was said before a body begins is out, whatever the body does then. While the loop is blocked, a
+//! thread reads in its place ([`crate::blocked`]).
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -12,18 +13,16 @@ use pyo3::exceptions::{PyEOFError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::SendFlags;
 use serde_bytes::ByteBuf;
 use taskyard_core::client::Ask;
 use taskyard_server::children::frame::{self, Asked, End, FromChild, Line, Note, ToChild, Wish};
 
+use crate::blocked::{Signs, Unbegun, Unread};
 use crate::draft::draft;
 use crate::message::message;
 use crate::question::question;
 use crate::reply::{Addition, Cell, Question, Reply};
-
-/// Read at once at most.
-const READ_MAX: usize = 256 << 10;
 
 /// What waits to be said at the end of this turn of the loop.
 #[derive(Default)]
@@ -35,15 +34,18 @@ struct Outbox {
 /// A worker's side of the socket to its server.
 #[pyclass(frozen, module = "taskyard._core")]
 pub struct Channel {
-    unread: Mutex<Vec<u8>>,
     outbox: Mutex<Outbox>,
     calls: AtomicU64,
     wire: Arc<Wire>,
 }
 
-/// What is written, and what is asked.
-struct Wire {
-    socket: OwnedFd,
+/// What is read, written, and asked.
+pub struct Wire {
+    pub socket: OwnedFd,
+    pub unread: Mutex<Unread>,
+    /// Attempts that were sent here and have not begun.
+    pub unbegun: Mutex<Unbegun>,
+    pub signs: Signs,
     /// One frame at a time.
     writing: Mutex<()>,
     asked: Mutex<HashMap<u64, Arc<Cell>>>,
@@ -51,11 +53,19 @@ struct Wire {
     withdrawn: Mutex<Vec<u64>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Wire {
+    /// Sends a message, without Python.
+    pub fn tell(&self, said: &FromChild) -> Result<(), Errno> {
+        let mut bytes = Vec::with_capacity(256);
+        frame::write(said, &mut bytes).map_err(|_| Errno::TOOBIG)?;
+        let writing = lock(&self.writing);
+        self.write_all(&writing, &bytes)
+    }
+
     fn write(&self, bytes: &[u8]) -> PyResult<()> {
         let writing = lock(&self.writing);
         self.write_withdrawn(&writing, SendFlags::NOSIGNAL)
@@ -127,27 +137,20 @@ impl Channel {
         Ok((call, cell))
     }
 
-    fn question(&self, py: Python<'_>, what: &str, asked: Asked) -> PyResult<Arc<Cell>> {
-        Ok(self.call(py, what, asked)?.1)
+    /// Says all notes and ends since the last call; any thread.
+    fn say_all(&self, py: Python<'_>) -> PyResult<()> {
+        let Outbox { notes, ends } = std::mem::take(&mut *lock(&self.outbox));
+        // What is noted must not keep an end from being told.
+        let noted = in_parts(notes, note_bytes).try_for_each(|notes| self.say(py, &FromChild::Noted(notes)));
+        for ends in in_parts(ends.into_iter().map(fitting).collect(), end_bytes) {
+            self.say(py, &FromChild::Ended(ends))?;
+        }
+        noted?;
+        Ok(())
     }
 
-    /// Reads what is there; false at the end.
-    fn read(&self, unread: &mut Vec<u8>) -> PyResult<bool> {
-        loop {
-            let begin = unread.len();
-            unread.resize(begin + READ_MAX, 0);
-            let got = rustix::net::recv(&self.wire.socket, &mut unread[begin..], RecvFlags::DONTWAIT);
-            let count = got.as_ref().map_or(0, |(count, _)| *count);
-            unread.truncate(begin + count);
-            match got {
-                Ok(_) if count == 0 => return Ok(false),
-                Ok(_) if count == READ_MAX => {}
-                Ok(_) | Err(Errno::AGAIN) => return Ok(true),
-                Err(Errno::INTR) => {}
-                Err(Errno::CONNRESET) => return Ok(false),
-                Err(error) => return Err(PyOSError::new_err(error.to_string())),
-            }
-        }
+    fn question(&self, py: Python<'_>, what: &str, asked: Asked) -> PyResult<Arc<Cell>> {
+        Ok(self.call(py, what, asked)?.1)
     }
 }
 
@@ -210,8 +213,16 @@ impl Channel {
         // SAFETY: the caller gives the descriptor away; it is closed here and nowhere else.
         #[allow(unsafe_code)]
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
-        let wire = Wire { socket, writing: Mutex::default(), asked: Mutex::default(), withdrawn: Mutex::default() };
-        Ok(Self { unread: Mutex::default(), outbox: Mutex::default(), calls: AtomicU64::new(1), wire: Arc::new(wire) })
+        let wire = Wire {
+            socket,
+            unread: Mutex::default(),
+            unbegun: Mutex::default(),
+            signs: Signs::default(),
+            writing: Mutex::default(),
+            asked: Mutex::default(),
+            withdrawn: Mutex::default(),
+        };
+        Ok(Self { outbox: Mutex::default(), calls: AtomicU64::new(1), wire: Arc::new(wire) })
     }
 
     /// What the loop watches.
@@ -221,28 +232,33 @@ impl Channel {
 
     /// What the server has said, without waiting: tuples that begin with a word. Raises `EOFError` once it is gone.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let mut unread = lock(&self.unread);
-        let alive = self.read(&mut unread)?;
+        self.wire.signs.of_life();
+        let mut unread = lock(&self.wire.unread);
+        let alive = unread.read(&self.wire.socket).map_err(|error| PyOSError::new_err(error.to_string()))?;
         let said = PyList::empty(py);
-        let mut rest = unread.as_slice();
-        while let Some((length, after)) = rest.split_first_chunk::<4>() {
-            let length = u32::from_le_bytes(*length) as usize;
-            let Some(body) = after.get(..length) else { break };
-            let one: ToChild = rmp_serde::from_slice(body).map_err(|error| PyValueError::new_err(error.to_string()))?;
-            rest = &after[length..];
-            if let ToChild::Answers(answers) = one {
-                let mut asked = lock(&self.wire.asked);
-                for (call, answer) in answers {
-                    if let Some(cell) = asked.remove(&call) {
-                        cell.settle(answer.map(ByteBuf::into_vec));
+        let kept = unread.take_kept().into_iter().map(|one| (one, true));
+        let new = unread.take().map_err(|error| PyValueError::new_err(error.to_string()))?;
+        for (one, is_known) in kept.chain(new.into_iter().map(|one| (one, false))) {
+            match one {
+                ToChild::Answers(answers) => {
+                    let mut asked = lock(&self.wire.asked);
+                    for (call, answer) in answers {
+                        if let Some(cell) = asked.remove(&call) {
+                            cell.settle(answer.map(ByteBuf::into_vec));
+                        }
                     }
                 }
-            } else if let Some(tuple) = message(py, one)? {
-                said.append(tuple)?;
+                one => {
+                    if !is_known {
+                        // Not held while Python makes objects, which may collect garbage, which may use the channel.
+                        lock(&self.wire.unbegun).sent(&one);
+                    }
+                    if let Some(tuple) = message(py, one)? {
+                        said.append(tuple)?;
+                    }
+                }
             }
         }
-        let done = unread.len() - rest.len();
-        unread.drain(..done);
         if !alive && said.is_empty() {
             return Err(PyEOFError::new_err("the server is gone"));
         }
@@ -279,9 +295,35 @@ impl Channel {
         self.say(py, &FromChild::Singles(kinds))
     }
 
-    /// These attempts are about to begin; returns when that is out.
-    fn started(&self, py: Python<'_>, slots: Vec<u64>) -> PyResult<()> {
-        self.say(py, &FromChild::Started(slots))
+    /// These attempts are about to begin; returns when that is out, with those that may. The others were given back while the
+    /// loop was blocked.
+    fn started(&self, py: Python<'_>, mut slots: Vec<u64>) -> PyResult<Vec<u64>> {
+        self.wire.signs.of_life();
+        lock(&self.wire.unbegun).keep(&mut slots);
+        let said = FromChild::Started(slots);
+        self.say(py, &said)?;
+        let FromChild::Started(slots) = said else { unreachable!("it was made above") };
+        Ok(slots)
+    }
+
+    /// The body of this attempt begins now; false if it was given back.
+    fn begins(&self, slot: u64) -> bool {
+        lock(&self.wire.unbegun).take(slot)
+    }
+
+    /// Begins to watch for a blocked loop.
+    fn watch(&self) -> PyResult<()> {
+        crate::blocked::start(&self.wire).map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    /// Waits until the loop is blocked: true, once each time. False after `unwatch`.
+    fn blocked(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.wire.signs.until_blocked())
+    }
+
+    /// Ends watching.
+    fn unwatch(&self) {
+        self.wire.signs.end();
     }
 
     /// A context (JSON) and log lines `(level, logger, message, fields as JSON, traceback)`, for the next `flush`.
@@ -342,11 +384,15 @@ impl Channel {
 
     /// It cannot run here.
     fn parked(&self, slot: u64, reason: String) {
+        lock(&self.wire.unbegun).take(slot);
         lock(&self.outbox).ends.push((slot, End::Parked(reason)));
     }
 
     /// It had not started, and was asked back.
     fn recalled(&self, slot: u64) {
+        if !lock(&self.wire.unbegun).take(slot) {
+            return;
+        }
         lock(&self.outbox).ends.push((slot, End::Recalled));
     }
 
@@ -380,21 +426,15 @@ impl Channel {
                 place.ok_or_else(|| PyValueError::new_err(format!("no end of the attempt {slot} was put down")))?;
             outbox.ends.remove(place)
         };
-        self.flush(py)?;
+        self.say_all(py)?;
         let (slot, end) = fitting(end);
         Ok(Reply::new(self.question(py, "the end of a task", Asked::Ended(slot, end))?))
     }
 
-    /// Says all notes and ends since the last call.
+    /// Says all notes and ends since the last call, at the end of a turn of the loop.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
-        let Outbox { notes, ends } = std::mem::take(&mut *lock(&self.outbox));
-        // What is noted must not keep an end from being told.
-        let noted = in_parts(notes, note_bytes).try_for_each(|notes| self.say(py, &FromChild::Noted(notes)));
-        for ends in in_parts(ends.into_iter().map(fitting).collect(), end_bytes) {
-            self.say(py, &FromChild::Ended(ends))?;
-        }
-        noted?;
-        Ok(())
+        self.wire.signs.of_life();
+        self.say_all(py)
     }
 
     /// Adds all of these or none, each a dict.
@@ -422,13 +462,13 @@ impl Channel {
 
     /// The answer comes once all notes about this attempt so far are durable.
     fn saved(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
-        self.flush(py)?;
+        self.say_all(py)?;
         Ok(Reply::new(self.question(py, "saving the context", Asked::Saved(slot))?))
     }
 
     /// The answer is this attempt's token, once all notes about it so far are durable.
     fn token(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
-        self.flush(py)?;
+        self.say_all(py)?;
         Ok(Reply::new(self.question(py, "the token", Asked::Token(slot))?))
     }
 }

@@ -7,6 +7,7 @@
 //! What must hold: no thread of the engine ever takes Python's lock, so that a busy interpreter slows nothing down and
 //! one that ends hangs on nothing; what was made before a `fork` is neither used nor dropped after it.
 
+mod blocked;
 mod channel;
 mod command;
 mod draft;

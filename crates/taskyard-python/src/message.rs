@@ -4,7 +4,7 @@ use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use taskyard_core::Limits;
-use taskyard_server::children::frame::{Run, ToChild, Why};
+use taskyard_server::children::frame::{AfterFailure, Run, ToChild, Why};
 
 /// The tuple of a message that Python is to see.
 pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py, PyTuple>>> {
@@ -34,8 +34,13 @@ pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py
         ToChild::Knows(reasons) => ("knows", reasons).into_pyobject(py)?,
         ToChild::Death(number, dead) => ("death", (number, PyBytes::new(py, &dead))).into_pyobject(py)?,
         ToChild::Leave => ("leave", py.None()).into_pyobject(py)?,
-        // They have gone where they were awaited.
-        ToChild::Answers(_) => return Ok(None),
+        ToChild::Failures(failures) => {
+            let failures: Vec<(u64, &str, f64)> =
+                failures.into_iter().map(|(slot, after)| (slot, word_of(after), seconds_of(after))).collect();
+            ("failures", failures).into_pyobject(py)?
+        }
+        // Answers have gone where they were awaited.
+        ToChild::Answers(_) | ToChild::Ping => return Ok(None),
     }))
 }
 
@@ -47,6 +52,18 @@ pub fn put_limits(settings: &Bound<'_, PyDict>, limits: &Limits) -> PyResult<()>
     settings.set_item("context_bytes_max", limits.context_bytes_max)?;
     settings.set_item("log_line_bytes_max", limits.log_line_bytes_max)?;
     settings.set_item("nesting_max", limits.nesting_max)
+}
+
+fn word_of(after: AfterFailure) -> &'static str {
+    match after {
+        AfterFailure::Retry(_) => "retry",
+        AfterFailure::Dead => "dead",
+        AfterFailure::Other => "other",
+    }
+}
+
+fn seconds_of(after: AfterFailure) -> f64 {
+    if let AfterFailure::Retry(pause) = after { pause as f64 / 1_000.0 } else { 0.0 }
 }
 
 fn word(why: Why) -> &'static str {

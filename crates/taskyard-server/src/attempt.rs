@@ -3,6 +3,7 @@
 //! An attempt is decided exactly once here ([`Attempt::conclude`]): by its body's end, by the watchdog that gave its
 //! thread up, or by the shutdown that released it. Whoever comes later is ignored, as the database would ignore it.
 
+mod failure_log;
 mod live;
 mod verdict;
 
@@ -11,11 +12,13 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use taskyard_core::rest::SlotRelease;
+use taskyard_core::state::Runtime;
 use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
 use taskyard_core::{ClaimId, Failure, TaskId};
 use tokio::sync::{Notify, oneshot};
 use tracing::Span;
 
+pub(crate) use failure_log::{FailureLog, ParkedLog};
 pub(crate) use live::{Live, line_bytes};
 pub(crate) use verdict::{End, judge};
 
@@ -59,6 +62,8 @@ pub(crate) struct Attempt {
     rests: AtomicUsize,
     /// The span that a body of this process runs in.
     span: OnceLock<Span>,
+    /// Its child logs how it failed.
+    logged_elsewhere: AtomicBool,
 }
 
 impl Attempt {
@@ -96,6 +101,7 @@ impl Attempt {
             live: Mutex::default(),
             rests: AtomicUsize::new(0),
             span: OnceLock::new(),
+            logged_elsewhere: AtomicBool::new(false),
         })
     }
 
@@ -172,6 +178,29 @@ impl Attempt {
         self.rests.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// Its failure is not to be logged by this server.
+    pub fn log_elsewhere(&self) {
+        self.logged_elsewhere.store(true, Ordering::Release);
+    }
+
+    /// What is to be logged once this outcome is stored.
+    fn failure_log(&self, outcome: &Outcome) -> Option<Box<FailureLog>> {
+        match outcome {
+            Outcome::Done { .. } => None,
+            Outcome::Refused { reason, build } => {
+                let runtime = if *build == self.engine.rust_build { Runtime::Rust } else { Runtime::Python };
+                self.engine.parked.write(reason, runtime, self.engine.registry.namespace());
+                None
+            }
+            Outcome::Parked { reason } => {
+                self.engine.parked.write(reason, Runtime::Python, self.engine.registry.namespace());
+                None
+            }
+            _ if self.logged_elsewhere.load(Ordering::Acquire) => None,
+            outcome => FailureLog::of(&self.claimed, outcome),
+        }
+    }
+
     pub fn is_decided(&self) -> bool {
         self.decided.load(Ordering::Acquire)
     }
@@ -210,9 +239,10 @@ impl Attempt {
         if self.decided.swap(true, Ordering::AcqRel) {
             return None;
         }
+        let failure = self.failure_log(&outcome);
         let finish =
             Finish { id: self.claimed.id, token: self.claimed.token, outcome, context: None, logs: Vec::new() };
-        let mut ended = Ended { finish, claim: self.claim, answer, refusal: None };
+        let mut ended = Ended { finish, claim: self.claim, answer, refusal: None, failure };
         if self.touched.load(Ordering::Acquire) {
             let mut live = lock(&self.live);
             self.recorded.notify_waiters();

@@ -188,7 +188,10 @@ impl Executor for Arc<Children> {
             return 0;
         }
         let counts = yard.counts();
-        let free = (workers * config.concurrency.max(1)).saturating_sub(counts.running - counts.resting);
+        // A blocked child takes nothing.
+        let taking = workers.saturating_sub(counts.blocked);
+        let running = (counts.running - counts.resting).saturating_sub(counts.running_blocked);
+        let free = (taking * config.concurrency.max(1)).saturating_sub(running);
         let ahead = self.pace.prefetch(workers).min(config.claim_max * 2);
         room::room(free, ahead, counts.unstarted)
     }

@@ -10,7 +10,7 @@ use taskyard_core::store::{Finish, Outcome, Serves, Store, WriteReply};
 use taskyard_core::{AdditionId, ClaimId, Client, Error, Limits};
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, FailureLog, ParkedLog};
 use crate::fetcher::Word;
 use crate::{Registry, Settings};
 
@@ -38,6 +38,8 @@ pub(crate) struct Engine {
     pub python_build: watch::Sender<String>,
     /// What is asked for, where nothing is claimed otherwise.
     pub wanted: Tray<Word>,
+    /// The reasons for parking that were logged.
+    pub parked: ParkedLog,
 }
 
 /// The end of an attempt, on its way to the database.
@@ -49,6 +51,8 @@ pub(crate) struct Ended {
     pub answer: Option<oneshot::Sender<WriteReply>>,
     /// The database's reason, if it refused this end by itself. Boxed: an end is moved often and refused hardly ever.
     pub refusal: Option<Box<Refusal>>,
+    /// What is logged once it is stored, if it is a failure that nothing else logs.
+    pub failure: Option<Box<FailureLog>>,
 }
 
 /// An end that the database refuses while nothing else is wrong.
@@ -65,6 +69,13 @@ impl Ended {
         let (id, token) = (self.finish.id, self.finish.token);
         let nothing = Finish { id, token, outcome: Outcome::Released, context: None, logs: Vec::new() };
         std::mem::replace(&mut self.finish, nothing)
+    }
+
+    /// Logs a failure that was stored as `finish` with this reply.
+    pub fn log_failure(&self, finish: &Finish, reply: WriteReply) {
+        if let Some(failure) = &self.failure {
+            failure.write(finish, reply);
+        }
     }
 
     /// Roughly its size in a statement.
@@ -103,6 +114,7 @@ impl Engine {
             stopping: watch::Sender::new(false),
             learned: Notify::new(),
             wanted: Tray::default(),
+            parked: ParkedLog::default(),
         })
     }
 

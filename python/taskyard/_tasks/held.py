@@ -20,7 +20,7 @@ from .. import _codec, _core, _identity, _loops, _port
 from .._running import Running
 from ..errors import DatabaseError, TaskyardError
 from ..worker import Worker, _ends, _exits, _fit
-from ..worker._target import Target
+from ..worker._target import Target, local_target
 from .background import BackgroundTask
 from .base import Task
 from .claim import END_MAX, Claim, quietly, remember
@@ -141,7 +141,7 @@ class Hand(Worker):
             running.load_context()
             task = self._task(running, found)
         except BaseException as error:
-            self.channel.raised(run[0], *_ends.describe(error, "reading"))
+            self._raised(running, _ends.describe(error, "reading"), error)
             self._flush()
             return None
         claim = Claim(self, running, task)
@@ -160,7 +160,7 @@ class Hand(Worker):
         if _identity.is_task_class(cls):
             return rebuilt(cls, _fit.class_attributes(cls, payload))
         if target.function is None:
-            target = self._load(running, payload)
+            target = local_target(running, payload)
         assert target.function is not None
         args, kwargs = _fit.arguments(target.function, payload)
         run = self._injected if target.injects else functools.partial(self._call, local=False)

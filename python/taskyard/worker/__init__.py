@@ -20,12 +20,13 @@ from typing import Any
 
 from .. import _codec, _core, _forks, _hooks, _identity, _port, _resolve
 from .._running import DEFAULT_LIMITS, PROGRESS_EVERY, Filled, Running, current
-from ..errors import Fail, InvalidArgument, Retry, Snooze
+from ..errors import Fail, Retry, Snooze
 from . import _ends, _executor, _fit
 from ._attempt_task import begin, report_unbegun
+from ._failures import Failures
 from ._parents import Parents
 from ._seats import Seats
-from ._target import LOCAL, Target, load, placed, target_of
+from ._target import LOCAL, Target, load, local_target, placed, target_of
 from ._threads import Threads
 from ._worker_port import WorkerPort
 
@@ -37,6 +38,9 @@ BY_SETTING = " carries no @task, and only such functions run here (setting only_
 
 #: No parent's result is plain JSON.
 NONE_PLAIN: frozenset[str] = frozenset()
+
+#: The shortest time between two writes of contexts and log lines, in seconds; the server groups further.
+NOTES_EVERY = 0.05
 
 PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -63,10 +67,10 @@ class Worker:
         self._context = contextvars.copy_context()
         self._threads = Threads()
         self._targets: dict[str, Target] = {}
-        self._unknown: set[str] = set()
         self._singles: set[str] = set()
         self._waiting: dict[int, tuple[Any, ...]] = {}
         self._parents = Parents(self)
+        self.failures = Failures()
         self._running: dict[int, Running] = {}
         #: Of those that run, how many wait for other tasks.
         self._resting = 0
@@ -102,7 +106,9 @@ class Worker:
             return
         self._ended = True
         self.loop.remove_reader(self.channel.fileno())
+        self.channel.unwatch()
         self._seats.end()
+        self.failures.end()
         for running in list(self._running.values()):
             running.interrupted = running.interrupted or "release"
             if running.can_be_cancelled():
@@ -174,12 +180,16 @@ class Worker:
                 # Behind the callback that forgets this one.
                 self.loop.call_soon(self._flush)
 
+    def _on_failures(self, answers: list[tuple[int, str, float]]) -> None:
+        self.failures.settle(answers)
+        self._leave_if_done()
+
     def _on_leave(self, _: Any) -> None:
         self._leaving = True
         self._leave_if_done()
 
     def _leave_if_done(self) -> None:
-        if self._leaving and not self._running and not self._waiting and not self._telling:
+        if self._leaving and not (self._running or self._waiting or self._telling or self.failures):
             self._write()
             self._end()
 
@@ -196,11 +206,8 @@ class Worker:
                 return f"python {python[0]}.{python[1]}"
         name = self._name(kind)
         if name is None:
-            return self._unknown_kind(kind)
+            return f"kind `{kind}`"
         if (why := self._undeclared(kind, run[11])) is not None:
-            if kind not in self._unknown:
-                self._unknown.add(kind)
-                log.warning("a task is not run: %s", why)
             return why
         if target is not None:
             return target
@@ -213,7 +220,7 @@ class Worker:
             log.exception("looking for `%s` failed", kind)
             function = None
         if function is None:
-            return self._unknown_kind(kind)
+            return f"kind `{kind}`"
         target = self._targets[kind] = target_of(function)
         if target.is_sync:
             self._runs_singly(kind)
@@ -222,19 +229,6 @@ class Worker:
     def _name(self, kind: str) -> str | None:
         """What a kind is called in this application; None if it is of another namespace."""
         return _identity.name_in(self.settings.get("namespace"), kind)
-
-    def _unknown_kind(self, kind: str) -> str:
-        """The reason under which tasks of a kind that is not known here are parked."""
-        if kind not in self._unknown:
-            self._unknown.add(kind)
-            namespace = self.settings.get("namespace")
-            log.warning(
-                "this application%s has no function `%s`; its tasks wait for a server that has: load it by --app or "
-                "name its module by --include",
-                "" if namespace is None else f", whose namespace is `{namespace}`,",
-                kind,
-            )
-        return f"kind `{kind}`"
 
     def _undeclared(self, kind: str, restricted: bool) -> str | None:
         """Why a kind may not run here although there is such a function: the reason under which its tasks are parked."""
@@ -278,10 +272,20 @@ class Worker:
         if not begun:
             return
         # Out before any of them begins, whatever they do.
-        self.channel.started([running.slot for running, _ in begun])
+        may_begin = self.channel.started([running.slot for running, _ in begun])
         for running, target in begun:
+            if running.slot not in may_begin:
+                self._drop(running)
+                continue
             self._begin(self._attempt(running, target), running)
             report_unbegun(running, functools.partial(self._report, running, target, b"null"))
+
+    def _drop(self, running: Running) -> None:
+        """It was given back while the loop was blocked. There may be others behind it."""
+        running.over = True
+        if self._running.pop(running.slot, None) is not None:
+            self._unseat(running)
+            self._flush()
 
     def _begin(self, coroutine: Any, running: Running) -> None:
         running.task = begin(self.loop, _forks.steps(self, coroutine), self._context.copy())
@@ -294,6 +298,9 @@ class Worker:
     async def _attempt(self, running: Running, target: Target) -> None:
         current.set(running)
         running.has_begun = True
+        if not self.channel.begins(running.slot):
+            self._drop(running)
+            return
         if log.isEnabledFor(logging.DEBUG):
             log.debug("started task %s: %s, attempt %d", running.id, running.kind, running.attempt)
         result, data, error, stage = None, b"null", None, "reading"
@@ -311,7 +318,7 @@ class Worker:
             payload = _codec.decode_call(running.payload, running.opened, results, plain)
             local = target.function is None
             if local:
-                target = self._load(running, payload)
+                target = local_target(running, payload)
                 if target.is_sync and running.kind not in self._singles:
                     self._singles.add(running.kind)
                     self.channel.singles([running.kind])
@@ -352,16 +359,6 @@ class Worker:
         if error is not None and running.calls:
             await _executor.ended(running, lambda: self._ended)
         self._report(running, target, data, error, stage)
-
-    def _load(self, running: Running, payload: _codec.Payload) -> Target:
-        """The local function that came with its task, exactly as it was signed: the server has verified it."""
-        given = payload.function
-        if type(given) is not dict or list(given) != ["$dill"]:
-            raise InvalidArgument(f"task {running.kind} came without its function")
-        function = _codec.Decoder(running.opened).value(given)
-        if not callable(function):
-            raise InvalidArgument(f"task {running.kind} came with something else than a function")
-        return target_of(function)
 
     async def _injected(self, running: Running, target: Target, args: list[Any], kwargs: dict[str, Any]) -> Any:
         assert target.function is not None
@@ -511,10 +508,16 @@ class Worker:
         elif running.interrupted is not None and isinstance(error, asyncio.CancelledError):
             channel.interrupted(slot)
         else:
-            channel.raised(slot, *_ends.describe(error, stage, cancelled=True))
+            self._raised(running, _ends.describe(error, stage, cancelled=True), error)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("finished task %s: %s", running.id, "done" if error is None else type(error).__name__)
         self._flush()
+
+    def _raised(self, running: Running, told: tuple[Any, ...], error: BaseException | None) -> None:
+        """Puts the failure of an attempt down, for the server and for the log; ``told`` as of ``_ends.describe``."""
+        if told[4] != "snooze":
+            self.failures.add(running, told, error)
+        self.channel.raised(running.slot, *told)
 
     def _flush(self) -> None:
         """One write at the end of this turn of the loop, for all that ended in it."""
@@ -588,10 +591,6 @@ class Worker:
                 # Its end tries again, and says so if it cannot be.
                 log.exception("what task %s wants stored cannot be yet", running.id)
         self._write()
-
-
-#: The shortest time between two writes of contexts and log lines, in seconds; the server groups further.
-NOTES_EVERY = 0.05
 
 
 # Behind what it needs of this module.

@@ -17,7 +17,7 @@ import traceback
 from types import ModuleType
 
 from .. import _config, _core, _escape, _identity, _loops, _port, _trust
-from . import _databases, _life, load
+from . import _blocked, _databases, _life, load
 
 #: The application cannot be loaded, and a start hook or lifespan of it failed; the server knows both.
 EXIT_APP = 3
@@ -41,9 +41,7 @@ def main() -> None:
         _core.die_with_parent()
         descriptor = _take_socket()
     _leave_stops_to_server()
-    console = logging.StreamHandler()
-    console.setFormatter(_escape.Formatter())
-    logging.basicConfig(level=logging.INFO, handlers=[console])
+    _log_without_handlers()
     functions = _identity.FUNCTIONS
     functions.__init__(arguments.app, arguments.include)  # type: ignore[misc]
     sys.path.insert(0, os.getcwd())
@@ -59,6 +57,7 @@ def main() -> None:
     _config.changed.clear()
     _config.have_no_effect(ITS_SERVER)
     _port.made = None
+    _show_info()
     # What the application set is for its own process.
     _leave_stops_to_server()
     os.register_at_fork(before=_hold_stops, after_in_parent=_let_stops_come, after_in_child=_heed_stops)
@@ -107,6 +106,21 @@ def _limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if memory > 0:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def _log_without_handlers() -> None:
+    """Shows log lines where the application has not set up logging. The root logger gets no handler: whenever the application
+    configures logging, as it is loaded or later, its own ``basicConfig`` or ``dictConfig`` counts, and no line is shown twice."""
+    console = logging.StreamHandler()
+    console.setFormatter(_escape.Formatter())
+    logging.lastResort = console
+
+
+def _show_info() -> None:
+    """INFO and above, unless the application has set up logging."""
+    root = logging.getLogger()
+    if not root.handlers and root.level == logging.WARNING:
+        root.setLevel(logging.INFO)
 
 
 def _take_socket() -> int:
@@ -158,6 +172,7 @@ async def _live(descriptor: int, app: object) -> int:
     """The process's life; returns its exit code."""
     over, life = asyncio.Event(), _life.Life(app)
     worker = _life.ProcessWorker(_core.Channel(descriptor), app, over.set)
+    _blocked.watch(worker)
     _port.use(worker.port)
     _port.in_worker = True
     await _until(worker.has_begun)

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import _config, _core, _hooks, _identity, _loops, _port
 from ..errors import InvalidArgument
-from . import Worker, _exits
+from . import Worker, _blocked, _exits
 
 #: Between two looks for a second request to end, in seconds.
 LOOK = 0.2
@@ -83,6 +83,7 @@ class Embedded:
             # It adds by the engine that is here.
             worker.port = self._engine
             self._workers.append(worker)
+            _blocked.watch(worker)
 
     async def __aexit__(self, *_: Any) -> None:
         assert self._server is not None

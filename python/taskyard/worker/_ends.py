@@ -93,14 +93,18 @@ def _message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        # The frames of the worker itself say nothing to anybody.
-        trace = error.__traceback__
-        while trace is not None and _is_ours(trace):
-            trace = trace.tb_next
-        text = "".join(traceback.format_exception(type(error), error, trace))
+        text = "".join(traceback.format_exception(type(error), error, own_trace(error)))
     except BaseException as second:
         text = f"{type(error).__name__} (its traceback cannot be shown: {type(second).__name__})"
     return clean(text, TRACEBACK_MAX)
+
+
+def own_trace(error: BaseException) -> TracebackType | None:
+    """The traceback without the frames of the worker."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace):
+        trace = trace.tb_next
+    return trace
 
 
 def _is_ours(trace: TracebackType) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import _hints, _identity, _resolve
+from .. import _codec, _hints, _identity, _resolve
+from .._running import Running
 from ..errors import InvalidArgument
 from . import _fit
 
@@ -110,3 +111,14 @@ def placed(
         return list(made.args), made.kwargs
     further: dict[str, Any] = next((bound.pop(p.name, {}) for p in parameters if p.kind is p.VAR_KEYWORD), {})
     return [], {**further, **bound, **values}
+
+
+def local_target(running: Running, payload: _codec.Payload) -> Target:
+    """The local function that came with its task, exactly as it was signed: the server has verified it."""
+    given = payload.function
+    if type(given) is not dict or list(given) != ["$dill"]:
+        raise InvalidArgument(f"task {running.kind} came without its function")
+    function = _codec.Decoder(running.opened).value(given)
+    if not callable(function):
+        raise InvalidArgument(f"task {running.kind} came with something else than a function")
+    return target_of(function)

@@ -16,7 +16,7 @@ use super::adder::{Ticket, Verb};
 use super::{Client, refused};
 use crate::store::{ControlReply, Final};
 use crate::task::{Attempt, StoredLogLine, TaskRecord};
-use crate::{Error, Result, TaskId, TaskState, Timestamp};
+use crate::{Error, Result, TaskId, TaskState, Timestamp, WaitReason};
 
 /// The longest pause between two tries while the database is away.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -331,11 +331,16 @@ impl<T: DeserializeOwned> TaskRef<T> {
     pub async fn wait_timeout(&self, timeout: Duration) -> Result<T> {
         match tokio::time::timeout(timeout, self.wait()).await {
             Ok(result) => result,
-            Err(_) => Err(Error::WaitTimeout {
-                id: self.id(),
-                seconds: timeout.as_secs_f64(),
-                state: tokio::time::timeout(STATE_MAX, self.get_state()).await.ok().and_then(Result::ok),
-            }),
+            Err(_) => {
+                let found = tokio::time::timeout(STATE_MAX, self.record()).await.ok().and_then(Result::ok);
+                let is_parked = |record: &TaskRecord| record.wait_reason == Some(WaitReason::Parked);
+                Err(Error::WaitTimeout {
+                    id: self.id(),
+                    seconds: timeout.as_secs_f64(),
+                    state: found.as_ref().map(|record| record.state),
+                    parked: found.filter(is_parked).and_then(|record| record.waiting_for),
+                })
+            }
         }
     }
 }

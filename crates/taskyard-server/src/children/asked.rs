@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 
 use super::Children;
 use super::child::{Child, Flight};
-use super::frame::{Asked, End, FRAME_BYTES_MAX, Refusal, ToChild};
-use super::heard::outcome;
+use super::frame::{AfterFailure, Asked, End, FRAME_BYTES_MAX, Refusal, ToChild};
+use super::heard::resolved;
 use crate::TaskContext;
 use crate::engine::lock;
 use crate::fetcher::{Wanted, Word};
@@ -111,10 +111,16 @@ fn ended(children: &Children, child: &mut Child, slot: u64, end: End) -> Answeri
     if child.flights.is_empty() {
         child.idle_since = Instant::now();
     }
-    let told = attempt.map(|(attempt, verdict)| {
-        let outcome = verdict.unwrap_or_else(|| outcome(&attempt, end, None));
-        attempt.end_told(outcome)
+    let raised = matches!(end, End::Raised { .. });
+    let resolved = attempt.map(|(attempt, verdict)| {
+        let (outcome, failure) = resolved(&attempt, verdict, end, None);
+        (attempt.end_told(outcome), failure)
     });
+    let (told, failure) = resolved.unzip();
+    if raised {
+        let failure = failure.flatten().unwrap_or(AfterFailure::Other);
+        child.send(ToChild::Failures(vec![(slot, failure)]));
+    }
     children.changed.notify_one();
     Box::pin(async move {
         let written = match told {

@@ -69,6 +69,10 @@ pub(super) struct Child {
     pub code: Option<String>,
     /// It was told to leave, or is to be ended.
     pub leaving: Option<Instant>,
+    /// Its event loop is blocked.
+    pub blocked: bool,
+    /// When it was last sent a `Ping`.
+    pub pinged_at: Instant,
     /// A body of it does not yield: it is ended when its neighbours have ended, or had their time.
     pub condemned: Option<Instant>,
     /// Since when nothing is in flight.
@@ -110,6 +114,8 @@ impl Child {
             ready: false,
             code: None,
             leaving: None,
+            blocked: false,
+            pinged_at: now,
             condemned: None,
             idle_since: now,
             busy_since: now,
@@ -165,7 +171,7 @@ impl Child {
     }
 
     pub fn takes(&self) -> bool {
-        self.ready && self.stays()
+        self.ready && self.stays() && !self.blocked
     }
 
     /// Sends; to one that is gone nothing needs to be said.

@@ -52,6 +52,10 @@ pub enum ToChild {
     Knows(Vec<String>),
     /// Call the hooks on death with this task's record (JSON), and answer by this number.
     Death(u64, ByteBuf),
+    /// What follows for these attempts, which the child said had raised: the child logs them.
+    Failures(Vec<(u64, AfterFailure)>),
+    /// Nothing: a child that does not read it has a blocked event loop.
+    Ping,
     /// Take nothing more, and leave when all has ended.
     Leave,
 }
@@ -137,6 +141,17 @@ pub enum Asked {
     Ended(u64, End),
 }
 
+/// What follows for an attempt that raised.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// Another attempt, in so many milliseconds.
+    Retry(u64),
+    /// None: the task is a dead letter.
+    Dead,
+    /// It was not a failure, or the server logs it.
+    Other,
+}
+
 /// Why an attempt is to end.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub enum Why {
@@ -178,6 +193,9 @@ pub enum FromChild {
     Known(Vec<String>),
     /// Functions of these kinds run one at a time in one child.
     Singles(Vec<String>),
+    /// Its event loop has been blocked for a second (`true`), or goes on. A blocked child gives back all that has not begun,
+    /// attempts whose start it has announced included: they end as [`End::Recalled`].
+    Blocked(bool),
 }
 
 /// What a running attempt wants stored.

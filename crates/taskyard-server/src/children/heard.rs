@@ -10,7 +10,7 @@ use taskyard_core::task::LogLine;
 
 use super::Children;
 use super::child::{Child, Flight, Recall};
-use super::frame::{End, FromChild, Line, Note, ToChild, Why, Wish};
+use super::frame::{AfterFailure, End, FromChild, Line, Note, ToChild, Why, Wish};
 use super::yard::Yard;
 use crate::TaskError;
 use crate::attempt::{self, Attempt, Interrupt, judge};
@@ -67,6 +67,18 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
             let most = 1 + children.ahead();
             child.has_singles(&yard.singles, most);
             children.feed(yard);
+        }
+        FromChild::Blocked(blocked) => {
+            child.blocked = blocked;
+            if blocked {
+                // It gives all of this back unasked. What it had not announced goes to other children here.
+                child.recall(Recall::Line, |_| true);
+            } else {
+                // It reads what came meanwhile along with this.
+                child.send(ToChild::Ping);
+            }
+            children.feed(yard);
+            children.changed.notify_one();
         }
         FromChild::Known(reasons) => {
             if yard.knowing.learn(reasons) {
@@ -125,8 +137,11 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
     let build = children.build_of(child.code.as_deref());
     let now = Instant::now();
     let (mut outcomes, mut back, mut count) = (Vec::with_capacity(ends.len()), Vec::new(), 0);
+    let mut failures = Vec::new();
     for (slot, end) in ends {
         match (child.take(slot), end) {
+            // It was given back while the loop of its child was blocked.
+            (None, End::Raised { .. }) => failures.push((slot, AfterFailure::Other)),
             (None, _) => {}
             (Some(Flight::Sent { queued, recall }), End::Recalled) => match recall {
                 Some(Recall::Line) => back.push(*queued),
@@ -136,15 +151,20 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
             (Some(Flight::Sent { queued, .. }), end) => {
                 // It ended before it began, or both words came at once.
                 let attempt = unstarted(children, *queued);
-                let outcome = outcome(&attempt, end, build.as_deref());
+                let (outcome, failure) = resolved(&attempt, None, end, build.as_deref());
+                failures.extend(failure.map(|failure| (slot, failure)));
                 outcomes.push((attempt, outcome));
             }
             (Some(Flight::Started { attempt, verdict, .. }), end) => {
                 count += 1;
-                let outcome = verdict.unwrap_or_else(|| outcome(&attempt, end, None));
+                let (outcome, failure) = resolved(&attempt, verdict, end, None);
+                failures.extend(failure.map(|failure| (slot, failure)));
                 outcomes.push((attempt, outcome));
             }
         }
+    }
+    if !failures.is_empty() {
+        child.send(ToChild::Failures(failures));
     }
     if count > 0 {
         children.pace.note(now.saturating_duration_since(child.busy_since), count);
@@ -162,6 +182,30 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
     children.changed.notify_one();
 }
 
+/// The outcome of an attempt, and what its child is to be told if the body raised. `decided`: the outcome, if this server has
+/// decided it already; `build`: as of [`outcome`].
+pub(super) fn resolved(
+    attempt: &Attempt,
+    decided: Option<Outcome>,
+    end: End,
+    build: Option<&str>,
+) -> (Outcome, Option<AfterFailure>) {
+    let raised = matches!(end, End::Raised { .. });
+    if let Some(decided) = decided {
+        return (decided, raised.then_some(AfterFailure::Other));
+    }
+    let outcome = outcome(attempt, end, build);
+    let after = raised.then(|| match &outcome {
+        Outcome::Retry { after, .. } => AfterFailure::Retry(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        Outcome::Failed(_) => AfterFailure::Dead,
+        _ => AfterFailure::Other,
+    });
+    if matches!(after, Some(AfterFailure::Retry(_) | AfterFailure::Dead)) {
+        attempt.log_elsewhere();
+    }
+    (outcome, after)
+}
+
 fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attempt> {
     Attempt::new(queued.claimed, queued.claim, children.engine.clone())
 }
@@ -169,7 +213,7 @@ fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attemp
 /// What is to be written of an end.
 ///
 /// `build`: the server's, if the child that says so is of that one.
-pub(super) fn outcome(attempt: &Attempt, end: End, build: Option<&str>) -> Outcome {
+fn outcome(attempt: &Attempt, end: End, build: Option<&str>) -> Outcome {
     match end {
         End::Returned(result) => judge(attempt, attempt::End::Returned(Ok(result.into_vec()))),
         End::Raised { wish: Wish::Cancelled, .. } if attempt.interrupted().is_some() => {

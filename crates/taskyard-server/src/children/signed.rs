@@ -32,7 +32,6 @@ impl Children {
                     self.end_unstarted(queued, Outcome::Parked { reason });
                 }
                 Err(Unopened::Forged(why)) => {
-                    tracing::error!(task = %queued.claimed.id, kind = %queued.claimed.kind, why, "a signed value was refused");
                     let message = format!("a serialised value of this task was refused: {why}");
                     self.end_unstarted(queued, Outcome::Failed(Failure::new("SignatureInvalid", message)));
                 }

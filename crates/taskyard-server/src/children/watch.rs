@@ -17,6 +17,9 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// One that was told to leave and has nothing left to do may take so long.
 const LEAVE_MAX: Duration = Duration::from_secs(10);
 
+/// How often a child that runs something is sent a `Ping`.
+const PING_EVERY: Duration = Duration::from_millis(500);
+
 pub(super) fn watch(children: &Arc<Children>, now: Instant) {
     let config = children.config();
     let mut yard = lock(&children.yard);
@@ -33,11 +36,30 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
         watch_bodies(child, &config, now);
         let is_telling = yard.telling.is_of(*number);
         let is_empty = child.flights.is_empty() && !is_telling;
+        // A loop that takes its own tasks is the application's.
+        if !config.on_demand
+            && (child.blocked || !is_empty)
+            && now.saturating_duration_since(child.pinged_at) >= PING_EVERY
+        {
+            child.pinged_at = now;
+            child.send(ToChild::Ping);
+        }
         let is_done = !child.runs() && !is_telling;
         if let Some(since) = child.condemned {
             let innocent = child.flights.values().any(|flight| matches!(flight, Flight::Started { verdict: None, .. }));
             if !innocent || now.saturating_duration_since(since) >= config.cancel_grace {
-                tracing::warn!(child = number, "a child process runs a task that does not yield: it is ended");
+                let culprit = child.flights.values().find_map(|flight| match flight {
+                    Flight::Started { attempt, verdict: Some(_), .. } => Some(attempt),
+                    _ => None,
+                });
+                let (task, kind) = culprit.map(|attempt| (attempt.id(), attempt.claimed.kind.as_str())).unzip();
+                let task = task.map(tracing::field::display);
+                tracing::warn!(
+                    child = number,
+                    task,
+                    kind,
+                    "a child process runs a task that does not yield: it is ended"
+                );
                 child.kill();
             }
         } else if child.leaving.is_some_and(|at| now.saturating_duration_since(at) >= LEAVE_MAX) && is_done

@@ -45,6 +45,9 @@ pub(super) struct Counts {
     pub unstarted: usize,
     /// Questions that wait for their answers.
     pub questions: usize,
+    /// Children whose event loop is blocked, and what runs there.
+    pub blocked: usize,
+    pub running_blocked: usize,
 }
 
 /// A child that takes tasks, while they are handed out.
@@ -150,7 +153,8 @@ impl Yard {
 
     /// Whether the first child is being started, and nothing is known against it.
     pub fn is_coming_up(&self) -> bool {
-        self.failures == 0 && !self.children.values().any(Child::takes) && self.children.values().any(Child::stays)
+        let is_starting = |child: &Child| child.stays() && !child.ready;
+        self.failures == 0 && !self.children.values().any(Child::takes) && self.children.values().any(is_starting)
     }
 
     /// Whether children do not come up.
@@ -163,6 +167,10 @@ impl Yard {
         for child in self.children.values() {
             let running = child.running();
             counts.running += running;
+            if child.blocked {
+                counts.blocked += 1;
+                counts.running_blocked += running.saturating_sub(child.resting.len());
+            }
             counts.resting += child.resting.len();
             counts.questions += child.questions();
             counts.unstarted += child.flights.len() - running;

@@ -60,6 +60,9 @@ pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: 
         }
         Ok(replies) => {
             state.claims.forget(&ended);
+            for ((ended, finish), reply) in batch.iter().zip(&finishes).zip(&replies) {
+                ended.log_failure(finish, *reply);
+            }
             let asked_for = |(place, ended): (usize, Ended)| ended.answer.map(|answer| (place, answer));
             let answers = batch.into_iter().enumerate().filter_map(asked_for).collect();
             Written { replies, by_claim, answers, ..Written::default() }
@@ -104,6 +107,7 @@ impl Written {
         if reply == WriteReply::Locked {
             return self.locked.push(ended);
         }
+        ended.log_failure(&ended.finish, reply);
         self.answers.extend(ended.answer.map(|answer| (self.replies.len(), answer)));
         self.replies.push(reply);
         add(&mut self.by_claim, ended.claim, ended.finish.id);

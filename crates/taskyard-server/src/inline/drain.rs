@@ -225,11 +225,15 @@ impl Drain {
         for ended in &ends {
             self.running.remove(&ended.finish.id);
         }
-        let mut finishes: Vec<_> = ends.into_iter().map(|ended| ended.finish).collect();
         loop {
+            let finishes: Vec<_> = ends.iter().map(|ended| ended.finish.clone()).collect();
             let mut replies = self.store.finish(&finishes, &[]).await?.into_iter();
-            finishes.retain(|_| replies.next() == Some(WriteReply::Locked));
-            if finishes.is_empty() {
+            ends.retain(|ended| {
+                let reply = replies.next();
+                reply.inspect(|reply| ended.log_failure(&ended.finish, *reply));
+                reply == Some(WriteReply::Locked)
+            });
+            if ends.is_empty() {
                 return Ok(());
             }
             tokio::time::sleep(LOCKED_PAUSE).await;

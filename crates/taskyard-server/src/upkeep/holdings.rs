@@ -129,7 +129,7 @@ fn settle(state: &State, confirmed: impl Iterator<Item = Suspect>) {
             Suspect::Unheld(claim, id, token) => {
                 let error = Failure::new("EndLost", "the database lost how this attempt ended");
                 let finish = Finish { id, token, outcome: Outcome::Lost(error), context: None, logs: Vec::new() };
-                lost.push(Ended { finish, claim, answer: None, refusal: None });
+                lost.push(Ended { finish, claim, answer: None, refusal: None, failure: None });
             }
             Suspect::Unknown(_, id, token) => unknown.push(Signal { id, token, cancel: true }),
         }

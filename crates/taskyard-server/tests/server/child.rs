@@ -149,7 +149,7 @@ async fn live() {
                     }
                 }
             }
-            ToChild::Answers(_) => {}
+            ToChild::Answers(_) | ToChild::Failures(_) | ToChild::Ping => {}
             ToChild::Knows(reasons) => {
                 let known = reasons.into_iter().filter(|reason| reason == "kind `known`").collect();
                 say.send(FromChild::Known(known));

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use taskyard::{Error, Store, TaskState, Timestamp};
+use taskyard::{Error, Runtime, Store, TaskState, Timestamp};
+use taskyard_core::store::ParkedReason;
 
 use crate::commands::filter::span;
 use crate::failure::Failure;
@@ -15,6 +16,9 @@ use crate::session::{Access, Session};
 
 /// How long a tried addition may take.
 const CHECK_MAX: Duration = Duration::from_secs(5);
+
+/// Reasons for parking that are named.
+const REASONS_SHOWN: usize = 5;
 
 /// Schedules of one question.
 const SCHEDULES_PAGE: usize = 500;
@@ -71,11 +75,13 @@ impl Status {
                     .to_owned(),
             );
         }
+        let parked = if status.parked > 0 { parked_reasons(store.as_ref()).await? } else { Vec::new() };
         if status.parked > 0 {
             problems.push(format!(
-                "{} {} that no server can run (`taskyard task list --state waiting` shows them)",
+                "{} {} that no server can run{} (`taskyard task list --state waiting` shows them)",
                 moment::number(status.parked),
-                if status.parked == 1 { "task is parked" } else { "tasks are parked" }
+                if status.parked == 1 { "task is parked" } else { "tasks are parked" },
+                listed(&parked)
             ));
         }
         problems.extend(unplanned(store.as_ref(), max_age).await?);
@@ -94,6 +100,7 @@ impl Status {
                     .collect::<serde_json::Map<_, _>>(),
                 "estimated": moment::estimated(&status),
                 "parked": status.parked,
+                "parked_reasons": parked,
                 "ends_aside": status.ends_aside,
                 "ends_held": status.ends_held,
                 "oldest_enqueued_seconds": status.oldest_enqueued.map(|age| age.as_secs_f64()),
@@ -114,6 +121,36 @@ impl Status {
             out.grid(grid)?;
         }
         Ok(u8::from(!problems.is_empty()))
+    }
+}
+
+/// Why tasks are parked, the most frequent reason first. A role that may not ask sees none.
+async fn parked_reasons(store: &dyn Store) -> Result<Vec<ParkedReason>, Failure> {
+    let mut found = Vec::new();
+    for runtime in [Runtime::Rust, Runtime::Python] {
+        match store.parked(runtime).await {
+            Ok(reasons) => found.extend(reasons),
+            Err(Error::Refused(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    found.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.reason.cmp(&other.reason)));
+    Ok(found)
+}
+
+/// The first reasons, as the end of a sentence.
+fn listed(reasons: &[ParkedReason]) -> String {
+    if reasons.is_empty() {
+        return String::new();
+    }
+    let shown = reasons.iter().take(REASONS_SHOWN).map(|reason| match reason.count {
+        1 => reason.reason.clone(),
+        count => format!("{} ({})", reason.reason, moment::number(count)),
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match reasons.len().saturating_sub(REASONS_SHOWN) {
+        0 => format!(": {shown}"),
+        more => format!(": {shown} and {} more", moment::number(more as u64)),
     }
 }
 

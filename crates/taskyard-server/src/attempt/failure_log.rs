@@ -1,0 +1,107 @@
+//! Logs failed attempts: a warning if the task runs again, an error once it is a dead letter.
+//!
+//! The line is written after the database has stored the end, because the store decides what follows a crash. Errors that
+//! the body of a child raised are not logged here: the child logs them with their traceback ([`super::Attempt::log_elsewhere`]).
+//!
+//! Reasons for parking are logged here too, once each: [`ParkedLog`].
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use taskyard_core::seal::key_of_reason;
+use taskyard_core::state::Runtime;
+use taskyard_core::store::{Claimed, Finish, Outcome, WriteReply};
+use taskyard_core::{Namespace, TaskState, Timestamp};
+
+use crate::engine::lock;
+use crate::registry::kind_of_reason;
+
+/// Reasons beyond so many are not logged: names in rows may be anything.
+const REASONS_MAX: usize = 100;
+
+/// What the log line needs and the end itself does not hold.
+#[derive(Debug)]
+pub(crate) struct FailureLog {
+    kind: String,
+    attempt: u32,
+    next: Option<Timestamp>,
+}
+
+impl FailureLog {
+    /// `None` if this outcome is not a failure.
+    pub fn of(claimed: &Claimed, outcome: &Outcome) -> Option<Box<Self>> {
+        let next = match outcome {
+            Outcome::Retry { after, .. } => Timestamp::try_from(SystemTime::now() + *after).ok(),
+            Outcome::Failed(_) | Outcome::Crashed(_) | Outcome::Lost(_) | Outcome::Beside | Outcome::CutShort => None,
+            _ => return None,
+        };
+        Some(Box::new(Self { kind: claimed.kind.clone(), attempt: claimed.attempt, next }))
+    }
+
+    /// Logs an end that was stored with this reply.
+    pub fn write(&self, finish: &Finish, reply: WriteReply) {
+        let (WriteReply::Applied(state) | WriteReply::AlreadyApplied(state)) = reply else { return };
+        let is_dead = state == TaskState::Failed;
+        let (error_type, error) = match &finish.outcome {
+            Outcome::Failed(error) | Outcome::Retry { error, .. } | Outcome::Crashed(error) | Outcome::Lost(error) => {
+                (error.error_type.as_str(), error.message.as_str())
+            }
+            Outcome::Beside => ("WorkerDied", "the worker died while it ran this task and others; it runs alone next"),
+            Outcome::CutShort if is_dead => ("CutShort", "its body was ended, and it may run only once"),
+            _ => return,
+        };
+        let (task, kind, attempt) = (finish.id, self.kind.as_str(), self.attempt);
+        if is_dead {
+            tracing::error!(%task, kind, attempt, error_type, error, "a task has failed for good");
+        } else if let (TaskState::Waiting, Some(next)) = (state, self.next) {
+            tracing::warn!(%task, kind, attempt, error_type, error, %next, "an attempt failed; the task runs again");
+        } else if matches!(state, TaskState::Waiting | TaskState::Enqueued) {
+            tracing::warn!(%task, kind, attempt, error_type, error, "an attempt failed; the task runs again at once");
+        }
+    }
+}
+
+/// The reasons for parking that this server has logged.
+#[derive(Debug, Default)]
+pub(crate) struct ParkedLog(Mutex<HashSet<String>>);
+
+impl ParkedLog {
+    /// Logs what to do about a reason for which a task is not run here, the first time only.
+    pub fn write(&self, reason: &str, runtime: Runtime, namespace: Option<&Namespace>) {
+        {
+            let mut logged = lock(&self.0);
+            if logged.len() > REASONS_MAX || !logged.insert(reason.to_owned()) {
+                return;
+            }
+            if logged.len() > REASONS_MAX {
+                tracing::warn!(
+                    "tasks are parked for more than {REASONS_MAX} reasons; further ones are not logged (`taskyard queue status` \
+                     shows them)"
+                );
+                return;
+            }
+        }
+        if let Some(kind) = kind_of_reason(reason) {
+            let (program, load) = match runtime {
+                Runtime::Python => ("application", "load it by --app, or name its module by --include"),
+                Runtime::Rust => ("program", "link the crate that declares it (`use my_tasks as _;`)"),
+            };
+            let named = namespace.map_or_else(String::new, |name| format!(", whose namespace is `{name}`,"));
+            tracing::warn!(
+                "this {program}{named} has no function `{kind}`; its tasks wait for a server that has: {load}"
+            );
+        } else if key_of_reason(reason).is_some() {
+            tracing::warn!(
+                "tasks wait for a server with {reason}: give this server the secret that their client signs with, as \
+                 TASKYARD_SECRET or in TASKYARD_SECRETS_ACCEPTED"
+            );
+        } else if let Some(version) = reason.strip_prefix("python ") {
+            tracing::warn!(
+                "tasks wait for a server that runs Python {version}, with which their values were serialised"
+            );
+        } else {
+            tracing::warn!("tasks are parked: {reason}");
+        }
+    }
+}
