@@ -201,6 +201,12 @@ impl Attempt {
         }
     }
 
+    /// Its body is given up: how it goes on waiting has no effect. Whether it waited for any.
+    pub fn forget_rests(&self) -> bool {
+        // Neither number of waits from here on is the first or the last.
+        self.rests.swap(usize::MAX / 2, Ordering::AcqRel) > 0
+    }
+
     pub fn is_decided(&self) -> bool {
         self.decided.load(Ordering::Acquire)
     }

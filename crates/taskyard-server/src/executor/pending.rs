@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use taskyard_core::store::Outcome;
+use tokio::task::unconstrained;
 
 use super::running::Running;
 use super::worker::{Home, Worker};
@@ -55,6 +56,10 @@ impl<H: Home> Pending<H> {
 
     /// Polls the body, unless another task carries it: `None` then.
     fn poll(&self, running: &Running, carrier: u64, cx: &mut Context<'_>) -> Poll<Option<End>> {
+        // Before the lock: the one that carries it now may be blocked in the body. Again behind it, where the number changes.
+        if !running.is_carried_by(carrier) {
+            return Poll::Ready(None);
+        }
         let mut held = lock(&self.body);
         let Some(body) = held.as_mut().filter(|_| running.is_carried_by(carrier)) else { return Poll::Ready(None) };
         running.polls.begin();
@@ -74,6 +79,9 @@ impl<H: Home> Pending<H> {
 
     /// Drops the body; `false` if it has ended, or another task carries it.
     fn give_up(&self, running: &Running, carrier: u64) -> bool {
+        if !running.is_carried_by(carrier) {
+            return false;
+        }
         let mut held = lock(&self.body);
         let is_ours = held.is_some() && running.is_carried_by(carrier);
         if is_ours {
@@ -125,7 +133,8 @@ impl<H: Home> Carried<H> {
         let Self { pending, running, carrier } = self;
         let time_limit = async {
             match running.deadline() {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                // Also of a body that uses tokio's budget up at each poll.
+                Some(deadline) => unconstrained(tokio::time::sleep_until(deadline.into())).await,
                 None => std::future::pending().await,
             }
         };

@@ -12,6 +12,8 @@ use crate::engine::lock;
 const BLOCKS: Duration = Duration::from_secs(1);
 /// No poll begins any more.
 const RETIRED: u64 = u64::MAX - 1;
+/// The poll that went on was given up.
+const ABANDONED: u64 = u64::MAX;
 
 #[derive(Default)]
 pub(super) struct PollWatch {
@@ -33,22 +35,33 @@ impl PollWatch {
     pub fn begin(&self) -> bool {
         let beat = self.beat.load(Ordering::Acquire);
         // Nobody else counts, but it may be retired just now.
-        beat != RETIRED && self.beat.compare_exchange(beat, beat + 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        beat < RETIRED && self.turn(beat, beat + 1)
     }
 
-    /// The poll ends.
-    pub fn end(&self) {
-        self.beat.fetch_add(1, Ordering::AcqRel);
+    /// The poll ends; `false` if it was given up.
+    pub fn end(&self) -> bool {
+        let beat = self.beat.load(Ordering::Acquire);
+        beat < RETIRED && self.turn(beat, beat + 1)
     }
 
     /// No poll begins any more; `false` if one goes on.
     pub fn retire(&self) -> bool {
         let beat = self.beat.load(Ordering::Acquire);
-        beat.is_multiple_of(2) && self.beat.compare_exchange(beat, RETIRED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        beat.is_multiple_of(2) && self.turn(beat, RETIRED)
     }
 
-    pub fn is_retired(&self) -> bool {
-        self.beat.load(Ordering::Acquire) == RETIRED
+    /// Gives this poll up, and all that would follow; `false` if it has ended.
+    pub fn abandon(&self, beat: u64) -> bool {
+        self.turn(beat, ABANDONED)
+    }
+
+    /// Whether it was retired or given up.
+    pub fn is_over(&self) -> bool {
+        self.beat.load(Ordering::Acquire) >= RETIRED
+    }
+
+    fn turn(&self, from: u64, to: u64) -> bool {
+        self.beat.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     pub fn is_polling(&self) -> bool {
@@ -81,7 +94,7 @@ impl PollWatch {
             kind = attempt.claimed.kind,
             attempt = attempt.claimed.attempt,
             seconds = lasts.as_secs(),
-            "an async task blocks its thread: nothing else can run there. Declare it `#[task(blocking)]`, or move what blocks \
+            "an async task blocks its thread, and what else could run there. Declare it `#[task(blocking)]`, or move what blocks \
              into `tokio::task::spawn_blocking`"
         );
         true

@@ -43,8 +43,6 @@ pub(crate) struct Pool {
     pub(super) abandoned: AtomicUsize,
     /// Of these, threads of the caller's runtime, which nobody replaces.
     pub(super) abandoned_shared: AtomicUsize,
-    /// Threads of the caller's runtime that a body blocks now.
-    pub(super) blocked_shared: AtomicUsize,
     mostly: AtomicU8,
     closing: AtomicBool,
     pub(super) closed: Notify,
@@ -64,7 +62,6 @@ impl Pool {
             changed: Notify::new(),
             abandoned: AtomicUsize::new(0),
             abandoned_shared: AtomicUsize::new(0),
-            blocked_shared: AtomicUsize::new(0),
             mostly: AtomicU8::new(SHARED),
             closing: AtomicBool::new(false),
             closed: Notify::new(),
@@ -145,7 +142,7 @@ impl Executor for Arc<Pool> {
         if others > 0 && others >= workers * config.concurrency.max(1) {
             return 0;
         }
-        if mostly == SHARED && self.runtime.as_ref().is_some_and(|it| it.is_blocked(&self.blocked_shared)) {
+        if mostly == SHARED && self.runtime.as_ref().is_some_and(SharedRuntime::is_blocked) {
             return 0;
         }
         let prefetch = crew.pace.prefetch(crew.responsive(workers)).min(ahead_max);
@@ -165,7 +162,8 @@ impl Executor for Arc<Pool> {
                 Run::Blocking(_) => blocking.push(queued),
             }
         }
-        let mostly = [(shared.len(), SHARED), (local.len(), LOCAL), (blocking.len(), BLOCKING)];
+        // The last one of those that are equal.
+        let mostly = [(blocking.len(), BLOCKING), (local.len(), LOCAL), (shared.len(), SHARED)];
         if let Some((_, mostly)) = mostly.into_iter().max_by_key(|(count, _)| *count) {
             self.mostly.store(mostly, Ordering::Release);
         }
@@ -254,9 +252,10 @@ impl Executor for Arc<Pool> {
 
     fn worn_out(&self, abandoned_max: usize) -> Option<usize> {
         let reached = |count: usize, max: usize| (max > 0 && count >= max).then_some(count);
-        let threads = self.runtime.as_ref().map_or(usize::MAX, SharedRuntime::threads);
-        reached(self.abandoned.load(Ordering::Acquire), abandoned_max)
-            .or_else(|| reached(self.abandoned_shared.load(Ordering::Acquire), threads))
+        let runtime = self.runtime.as_ref().filter(|runtime| runtime.is_blocked());
+        reached(self.abandoned.load(Ordering::Acquire), abandoned_max).or_else(|| {
+            reached(self.abandoned_shared.load(Ordering::Acquire), runtime.map_or(usize::MAX, SharedRuntime::threads))
+        })
     }
 
     fn has_lost_its_runtime(&self) -> bool {

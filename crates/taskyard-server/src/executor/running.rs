@@ -35,14 +35,23 @@ pub(super) struct Running {
     pub polls: PollWatch,
     /// The number of the task that carries an async body.
     carrier: AtomicU64,
+    /// It was revived although no thread is known to be blocked.
+    revived: AtomicBool,
     /// Given up: its thread no longer counts, whatever it still does.
     abandoned: AtomicBool,
 }
 
 impl Running {
     pub fn new(attempt: Arc<Attempt>, started: Instant, site: RunSite) -> Arc<Self> {
-        let (polls, carrier, abandoned) = (PollWatch::default(), AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { attempt, started, site, polls, carrier, abandoned })
+        Arc::new(Self {
+            attempt,
+            started,
+            site,
+            polls: PollWatch::default(),
+            carrier: AtomicU64::new(0),
+            revived: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+        })
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -62,6 +71,13 @@ impl Running {
     pub fn revive(self: &Arc<Self>) {
         if let RunSite::Shared { revive, .. } = &self.site {
             revive(self);
+        }
+    }
+
+    /// The same, once.
+    pub fn revive_once(self: &Arc<Self>) {
+        if !self.revived.swap(true, Ordering::AcqRel) {
+            self.revive();
         }
     }
 

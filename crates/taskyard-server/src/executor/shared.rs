@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use taskyard_core::{Error, Result};
@@ -25,6 +25,14 @@ pub(crate) struct SharedRuntime {
     handle: Handle,
     threads: usize,
     gone: Arc<AtomicBool>,
+    probe: Arc<Probe>,
+}
+
+/// A task that does nothing: it tells whether the runtime has a thread to run it. Bodies in `block_in_place` have given theirs away.
+#[derive(Default)]
+struct Probe {
+    is_under_way: AtomicBool,
+    is_overdue: AtomicBool,
 }
 
 impl SharedRuntime {
@@ -33,17 +41,17 @@ impl SharedRuntime {
     /// # Errors
     /// `InvalidArgument` if it can keep no time limits.
     pub fn of_caller() -> Result<Option<Self>> {
-        let Some(handle) = Handle::try_current().ok().filter(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread)
-        else {
+        let Ok(handle) = Handle::try_current() else { return Ok(None) };
+        let threads = handle.metrics().num_workers();
+        if handle.runtime_flavor() != RuntimeFlavor::MultiThread || threads < 2 {
             return Ok(None);
-        };
+        }
         // tokio has no other way to ask.
         if std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
             let why = "the runtime that starts it has no timer: build it with `enable_all()`".into();
             return Err(Error::InvalidArgument { what: "server", why });
         }
-        let threads = handle.metrics().num_workers();
-        Ok(Some(Self { handle, threads, gone: Arc::default() }))
+        Ok(Some(Self { handle, threads, gone: Arc::default(), probe: Arc::default() }))
     }
 
     pub fn handle(&self) -> &Handle {
@@ -60,8 +68,28 @@ impl SharedRuntime {
     }
 
     /// Whether no thread is left that could start a task.
-    pub fn is_blocked(&self, blocked: &AtomicUsize) -> bool {
-        blocked.load(Ordering::Acquire) >= self.threads
+    pub fn is_blocked(&self) -> bool {
+        self.probe.is_overdue.load(Ordering::Acquire)
+    }
+
+    /// So many threads are held up by polls. Where that may be all of them, one look sends a probe, and the next one asks for it.
+    pub(super) fn note_blocked(&self, count: usize, pool: &Arc<Pool>) {
+        let probe = &self.probe;
+        if count < self.threads {
+            if probe.is_overdue.swap(false, Ordering::AcqRel) {
+                pool.changed.notify_one();
+            }
+        } else if probe.is_under_way.swap(true, Ordering::AcqRel) {
+            probe.is_overdue.store(true, Ordering::Release);
+        } else {
+            let (probe, pool) = (probe.clone(), pool.clone());
+            self.handle.spawn(async move {
+                probe.is_under_way.store(false, Ordering::Release);
+                if probe.is_overdue.swap(false, Ordering::AcqRel) {
+                    pool.changed.notify_one();
+                }
+            });
+        }
     }
 }
 
@@ -104,7 +132,7 @@ pub(super) fn spawn(pool: Arc<Pool>, _number: u64) -> io::Result<Arc<WorkerFace>
 }
 
 /// Starts a task that is this worker; `false` if the runtime is gone.
-fn drive(pool: Arc<Pool>, face: Arc<WorkerFace>) -> bool {
+pub(super) fn drive(pool: Arc<Pool>, face: Arc<WorkerFace>) -> bool {
     let Some(runtime) = pool.runtime.as_ref().filter(|runtime| !runtime.is_gone()) else { return false };
     let handle = runtime.handle.clone();
     handle.spawn(work(Worker::<Shared>::new(pool, face)));

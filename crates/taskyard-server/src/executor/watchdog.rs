@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use taskyard_core::store::Outcome;
 
-use super::crew::Crew;
 use super::pool::Pool;
 use super::running::{RunSite, Running};
 use super::shared;
@@ -23,28 +22,39 @@ use crate::engine::lock;
 
 /// A poll that lasts this long makes its worker's other places count as taken.
 const STALL: Duration = Duration::from_millis(100);
+/// A body that was asked to end is dropped within this time, unless something holds it up.
+const LATE: Duration = Duration::from_secs(1);
+
+/// What one look has found.
+#[derive(Default)]
+struct Found {
+    /// Threads of the caller's runtime that a poll holds up.
+    blocked: usize,
+    /// A poll holds its thread up for long: what waits behind it is to be reached otherwise.
+    revive: bool,
+}
 
 pub(super) fn watch(pool: &Arc<Pool>, now: Instant) {
     let config = pool.config();
-    let mut blocked = 0;
+    let mut found = Found { blocked: pool.abandoned_shared.load(Ordering::Acquire), ..Found::default() };
     for (crew, is_shared) in [(&pool.shared, true), (&pool.local, false)] {
         let workers = lock(&crew.workers).clone();
         for worker in &workers {
-            let stalled = watch_worker(pool, crew, is_shared, worker, &config, now);
-            blocked += usize::from(stalled && is_shared);
+            watch_worker(pool, worker, is_shared, &config, now, &mut found);
         }
     }
     for running in pool.table.all() {
         match &running.site {
             RunSite::Thread => watch_thread(pool, &running, &config, now),
-            RunSite::Shared { .. } => blocked += usize::from(watch_pending(pool, &running, &config, now)),
-            RunSite::Local(_) => {
-                watch_pending(pool, &running, &config, now);
-            }
+            RunSite::Shared { .. } | RunSite::Local(_) => watch_pending(pool, &running, &config, now, &mut found),
         }
     }
-    blocked += pool.abandoned_shared.load(Ordering::Acquire);
-    pool.blocked_shared.store(blocked, Ordering::Release);
+    if let Some(runtime) = &pool.runtime {
+        runtime.note_blocked(found.blocked, pool);
+    }
+    if found.revive {
+        shared::revive(pool);
+    }
     // A wake-up that went to a worker which was then held up by another body would leave tasks in the line.
     for crew in pool.crews() {
         crew.stir(pool);
@@ -77,51 +87,58 @@ fn overstays(
     }
 }
 
-/// Looks at the first poll of a worker's body; whether it is stalled and not given up.
+/// Looks at the first poll of a worker's body.
 fn watch_worker(
     pool: &Arc<Pool>,
-    crew: &Crew,
-    is_shared: bool,
     worker: &Arc<WorkerFace>,
+    is_shared: bool,
     config: &ServerConfig,
     now: Instant,
-) -> bool {
+    found: &mut Found,
+) {
     let polls = worker.polls();
-    let Some((beat, since)) = polls.watch.look(now) else { return false };
-    let Some(attempt) = polls.current() else { return false };
-    if now.saturating_duration_since(since) >= STALL {
-        worker.set_stalled();
+    let Some((beat, since)) = polls.watch.look(now) else { return };
+    let Some(attempt) = polls.current() else { return };
+    let stalled = now.saturating_duration_since(since) >= STALL;
+    if stalled {
+        worker.set_stalled(true);
+        // What has ended before it must not wait for it.
+        polls.hand_over(pool);
     }
     // The body that was seen may have ended meanwhile.
     if !polls.watch.is_at(beat) {
-        return false;
+        if stalled && worker.set_stalled(false) {
+            pool.changed.notify_one();
+        }
+        return;
     }
-    if polls.watch.warn(&attempt, since, now) && is_shared {
-        shared::revive(pool);
-    }
-    let Some(end) = overstays(&attempt, since, config, now) else { return worker.is_stalled() };
+    found.revive |= polls.watch.warn(&attempt, since, now) && is_shared;
+    let Some(end) = overstays(&attempt, since, config, now) else {
+        found.blocked += usize::from(stalled && is_shared);
+        return;
+    };
     let outcome = end(&attempt);
-    give_up_worker(pool, crew, is_shared, worker, &attempt, outcome);
-    false
+    if !is_shared {
+        give_up_worker(pool, worker, &attempt, outcome);
+    } else if worker.abandon_poll(&polls, beat) {
+        pool.give_up_thread(true);
+        worker.set_stalled(false);
+        worker.give_place_up(&attempt);
+        end_culprit(pool, &attempt, outcome);
+        shared::drive(pool.clone(), worker.clone());
+        found.blocked += 1;
+        found.revive = true;
+    }
 }
 
-fn give_up_worker(
-    pool: &Arc<Pool>,
-    crew: &Crew,
-    is_shared: bool,
-    worker: &Arc<WorkerFace>,
-    culprit: &Arc<Attempt>,
-    outcome: Outcome,
-) {
-    if !crew.remove(worker) {
+/// Gives a worker's thread up.
+fn give_up_worker(pool: &Arc<Pool>, worker: &Arc<WorkerFace>, culprit: &Arc<Attempt>, outcome: Outcome) {
+    if !pool.local.remove(worker) {
         return;
     }
     worker.abandon();
-    pool.give_up_thread(is_shared);
-    end_culprit(culprit, outcome);
-    if is_shared {
-        shared::revive(pool);
-    }
+    pool.give_up_thread(false);
+    end_culprit(pool, culprit, outcome);
     for running in pool.table.all() {
         if matches!(&running.site, RunSite::Local(site) if Arc::ptr_eq(site, worker)) {
             running.attempt.interrupt(Interrupt::Release);
@@ -129,10 +146,9 @@ fn give_up_worker(
             pool.table.remove(&running);
         }
     }
-    pool.changed.notify_one();
 }
 
-fn end_culprit(culprit: &Attempt, outcome: Outcome) {
+fn end_culprit(pool: &Pool, culprit: &Attempt, outcome: Outcome) {
     tracing::error!(
         task = %culprit.id(),
         kind = culprit.claimed.kind,
@@ -140,50 +156,61 @@ fn end_culprit(culprit: &Attempt, outcome: Outcome) {
     );
     culprit.interrupt(Interrupt::Timeout);
     culprit.end(outcome);
+    pool.changed.notify_one();
 }
 
-/// Looks at a body that was pending; whether it blocks its thread and is not given up.
-fn watch_pending(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig, now: Instant) -> bool {
-    let attempt = &running.attempt;
-    let polled = running.polls.look(now).map(|(_, since)| since);
-    let stalled = polled.is_some_and(|since| now.saturating_duration_since(since) >= STALL);
-    if let Some(since) = polled {
-        if running.polls.warn(attempt, since, now) {
-            shared::revive(pool);
-        }
-        if let RunSite::Local(worker) = &running.site
-            && stalled
-        {
-            worker.set_stalled();
-        }
-    }
+/// Looks at a body that was pending.
+fn watch_pending(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig, now: Instant, found: &mut Found) {
     if running.is_abandoned() {
-        return false;
+        return;
     }
-    let Some(end) = overstays(attempt, running.started, config, now) else { return stalled };
-    if polled.is_none() {
-        // It waits behind another one that does not yield; its own time is over all the same.
-        if !attempt.is_decided() {
+    let attempt = &running.attempt;
+    let Some((beat, since)) = running.polls.look(now) else {
+        // It may wait behind another one that does not yield.
+        if is_late(running, now) {
+            running.revive_once();
+        }
+        if let Some(end) = overstays(attempt, running.started, config, now).filter(|_| !attempt.is_decided()) {
             let outcome = end(attempt);
             attempt.interrupt(Interrupt::Timeout);
             attempt.end(outcome);
         }
-        return false;
+        return;
+    };
+    let (is_shared, stalled) =
+        (matches!(running.site, RunSite::Shared { .. }), now.saturating_duration_since(since) >= STALL);
+    if let RunSite::Local(worker) = &running.site
+        && stalled
+    {
+        worker.set_stalled(true);
+        if !running.polls.is_at(beat) && worker.set_stalled(false) {
+            pool.changed.notify_one();
+        }
     }
+    found.revive |= running.polls.warn(attempt, since, now) && is_shared;
+    let Some(end) = overstays(attempt, running.started, config, now) else {
+        found.blocked += usize::from(stalled && is_shared);
+        return;
+    };
     let outcome = end(attempt);
     match &running.site {
-        RunSite::Local(worker) => give_up_worker(pool, &pool.local, false, worker, attempt, outcome),
+        RunSite::Local(worker) => give_up_worker(pool, worker, attempt, outcome),
         RunSite::Shared { worker, .. } if running.abandon() => {
             pool.give_up_thread(true);
             pool.table.remove(running);
-            worker.task_ended();
-            end_culprit(attempt, outcome);
-            shared::revive(pool);
-            pool.changed.notify_one();
+            worker.give_place_up(attempt);
+            end_culprit(pool, attempt, outcome);
+            found.blocked += 1;
+            found.revive = true;
         }
         RunSite::Shared { .. } | RunSite::Thread => {}
     }
-    false
+}
+
+/// Whether a body should have been dropped by now.
+fn is_late(running: &Running, now: Instant) -> bool {
+    running.deadline().is_some_and(|deadline| now >= deadline)
+        || running.attempt.interrupted_at().is_some_and(|at| now.saturating_duration_since(at) >= LATE)
 }
 
 fn watch_thread(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig, now: Instant) {

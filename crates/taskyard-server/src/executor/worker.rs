@@ -57,14 +57,25 @@ pub(super) trait Home: Sized + 'static {
 #[derive(Default)]
 pub(super) struct FirstPolls {
     pub watch: PollWatch,
-    /// The body being polled, or that was last.
+    /// The body being polled.
     current: Mutex<Option<Arc<Attempt>>>,
+    /// Ends that are handed over soon; by the watchdog, if the poll that follows lasts.
+    ends: Mutex<Vec<Ended>>,
 }
 
 impl FirstPolls {
     /// The body that is being polled.
     pub fn current(&self) -> Option<Arc<Attempt>> {
         if self.watch.is_polling() { lock(&self.current).clone() } else { None }
+    }
+
+    /// Hands the ends over.
+    pub fn hand_over(&self, pool: &Pool) {
+        let mut ends = std::mem::take(&mut *lock(&self.ends));
+        if !ends.is_empty() {
+            pool.engine.ends.append(&mut ends);
+            pool.changed.notify_one();
+        }
     }
 }
 
@@ -101,6 +112,14 @@ impl WorkerFace {
         self.tasks.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// The place of a body that was given up is free, also if it waited for other tasks.
+    pub fn give_place_up(&self, attempt: &Attempt) {
+        if attempt.forget_rests() {
+            self.resting.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.task_ended();
+    }
+
     /// A task takes no place any more.
     pub fn task_ended(&self) {
         self.tasks.fetch_sub(1, Ordering::AcqRel);
@@ -115,8 +134,9 @@ impl WorkerFace {
         self.stalled.load(Ordering::Acquire)
     }
 
-    pub fn set_stalled(&self) {
-        self.stalled.store(true, Ordering::Release);
+    /// Whether one of its polls lasts long; whether that was so before.
+    pub fn set_stalled(&self, stalled: bool) -> bool {
+        self.stalled.swap(stalled, Ordering::AcqRel)
     }
 
     /// Places that cannot take a task now.
@@ -139,6 +159,17 @@ impl WorkerFace {
         retired
     }
 
+    /// The same, where it polls this body, which is given up. `false` if that poll has ended.
+    pub fn abandon_poll(&self, given_up: &Arc<FirstPolls>, beat: u64) -> bool {
+        let mut polls = lock(&self.polls);
+        let abandoned = Arc::ptr_eq(&polls, given_up) && given_up.watch.abandon(beat);
+        if abandoned {
+            *polls = Arc::default();
+        }
+        abandoned
+    }
+
+    /// Gives the worker's thread up.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
     }
@@ -166,14 +197,13 @@ impl<H: Home> Worker<H> {
 
     /// The poll of a body has ended: the worker is not stalled any more, if it was.
     pub fn goes_on(&self) {
-        if self.face.is_stalled() {
-            self.face.stalled.store(false, Ordering::Release);
+        if self.face.is_stalled() && self.face.set_stalled(false) {
             self.pool.changed.notify_one();
         }
     }
 
     fn is_leaving(&self) -> bool {
-        self.face.is_abandoned() || self.polls.watch.is_retired() || self.pool.is_closing()
+        self.face.is_abandoned() || self.polls.watch.is_over() || self.pool.is_closing()
     }
 }
 
@@ -214,7 +244,10 @@ struct Leave<H: Home>(Arc<Worker<H>>);
 impl<H: Home> Drop for Leave<H> {
     fn drop(&mut self) {
         let Worker { pool, face, .. } = &*self.0;
-        if self.0.polls.watch.is_retired() {
+        if self.0.polls.watch.is_over() {
+            // Another task is this worker. What woke this one was meant for that.
+            face.freed.notify_one();
+            H::crew(pool).line.arrived.notify_last();
             return;
         }
         if face.is_abandoned() {
@@ -231,9 +264,8 @@ pub(super) async fn work<H: Home>(worker: Arc<Worker<H>>) {
     let _leave = Leave(worker.clone());
     let pool = worker.pool.clone();
     let crew = H::crew(&pool);
-    let mut ends = Vec::new();
     loop {
-        start_row(&worker, &mut ends).await;
+        start_row(&worker).await;
         if worker.is_leaving() {
             return;
         }
@@ -271,7 +303,7 @@ pub(super) async fn work<H: Home>(worker: Arc<Worker<H>>) {
 }
 
 /// Starts tasks while there are places and tasks, letting the runtime's other tasks run in between.
-async fn start_row<H: Home>(worker: &Arc<Worker<H>>, ends: &mut Vec<Ended>) {
+async fn start_row<H: Home>(worker: &Arc<Worker<H>>) {
     let pool = &worker.pool;
     let crew = H::crew(pool);
     let config = pool.config();
@@ -284,7 +316,7 @@ async fn start_row<H: Home>(worker: &Arc<Worker<H>>, ends: &mut Vec<Ended>) {
     let mut last = Instant::now();
     while worker.face.seated() < concurrency && !worker.is_leaving() {
         let Some(queued) = crew.pop(pool, &worker.face) else { break };
-        let Some(at_once) = start(worker, queued, ends).await else { break };
+        let Some(at_once) = start(worker, queued).await else { break };
         let now = Instant::now();
         if at_once {
             worker.face.tasks.fetch_sub(1, Ordering::AcqRel);
@@ -297,25 +329,38 @@ async fn start_row<H: Home>(worker: &Arc<Worker<H>>, ends: &mut Vec<Ended>) {
         // its turn before the next body, which may block.
         let yields = H::IS_SHARED && !at_once;
         if yields || count >= ROW_MAX || now - *began.get_or_insert(now) >= ROW_TIME {
-            hand_over(worker, ends, spent, ended);
+            hand_over(worker, spent, ended);
             (began, count, ended, spent) = (None, 0, 0, Duration::ZERO);
-            tokio::task::yield_now().await;
+            give_way().await;
             last = Instant::now();
         }
     }
-    hand_over(worker, ends, spent, ended);
+    hand_over(worker, spent, ended);
 }
 
-fn hand_over<H: Home>(worker: &Worker<H>, ends: &mut Vec<Ended>, spent: Duration, ended: u32) {
+/// Lets other tasks run. Unlike `tokio::task::yield_now`, behind which the task waits on this thread, it can go on on another one
+/// at once.
+async fn give_way() {
+    let mut gave_way = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut gave_way, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+fn hand_over<H: Home>(worker: &Worker<H>, spent: Duration, ended: u32) {
     if ended > 0 {
         H::crew(&worker.pool).pace.note(spent, ended);
-        worker.pool.engine.ends.append(ends);
-        worker.pool.changed.notify_one();
+        worker.polls.hand_over(&worker.pool);
     }
 }
 
 /// Makes a body and polls it once. Whether it ended at once; `None` if another task is this worker by now.
-async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued, ends: &mut Vec<Ended>) -> Option<bool> {
+async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued) -> Option<bool> {
     let polls = &worker.polls;
     let run = queued.function().run;
     if !polls.watch.begin() {
@@ -335,9 +380,17 @@ async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued, ends: &mut Vec<
         }))
     })
     .await;
-    polls.watch.end();
-    worker.goes_on();
+    let goes_on = polls.watch.end();
+    let shown = lock(&polls.current).take();
+    drop(shown);
     failpoint!("body", After);
+    if !goes_on {
+        // It was given up and came back after all: its attempt has ended, its place is another's.
+        let _ = attempt.run(|| drop(first));
+        worker.pool.came_back(H::IS_SHARED);
+        return None;
+    }
+    worker.goes_on();
     let end = match first {
         Ok(Ok(result)) => End::Returned(result),
         Err(failure) => End::Panicked(failure),
@@ -346,6 +399,8 @@ async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued, ends: &mut Vec<
             return Some(false);
         }
     };
-    ends.extend(attempt.conclude(judge(&attempt, end)));
+    if let Some(ended) = attempt.conclude(judge(&attempt, end)) {
+        lock(&polls.ends).push(ended);
+    }
     Some(true)
 }

@@ -9,6 +9,7 @@ use taskyard_core::store::{Beat, ClaimRequest, Claimed, DeadTake, Outcome, StepR
 use taskyard_core::{ClaimId, Client, Error, Failure, Result, ServerId, TaskId};
 
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 use super::drive::{drive, passed};
 use crate::attempt::{Attempt, End, Interrupt, judge};
@@ -22,6 +23,8 @@ const LEASE: Duration = Duration::from_secs(3_600);
 const LOCKED_PAUSE: Duration = Duration::from_millis(50);
 /// Tasks that run at once: some may wait for others.
 const AT_ONCE: usize = 100;
+/// How long a body may take to go that is out of time.
+const DROP_MAX: Duration = Duration::from_secs(2);
 /// Between two looks while something runs.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -245,17 +248,29 @@ fn more(step: StepReport) -> bool {
     step.more
 }
 
+/// A body on another runtime: it ends with whoever waits for it.
+struct Body(JoinHandle<End>);
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 async fn one(attempt: Arc<Attempt>, run: Run, caller: Option<Handle>) {
     let limit = attempt.claimed.timeout;
     let end = match (run, caller) {
         (Run::Async(_), Some(caller)) => {
             let inner = attempt.clone();
-            let body = caller.spawn(async move { drive(&inner, run, None).await });
-            let aborted = body.abort_handle();
+            let mut body = Body(caller.spawn(async move { drive(&inner, run, None).await }));
             tokio::select! {
-                ended = body => ended.unwrap_or_else(|_| End::Returned(Err("the runtime of the body has ended".into()))),
+                ended = &mut body.0 => {
+                    ended.unwrap_or_else(|_| End::Returned(Err("the runtime of the body has ended".into())))
+                }
                 () = passed(limit) => {
-                    aborted.abort();
+                    // Dropped before its end is written, if it lets itself be dropped.
+                    body.0.abort();
+                    let _ = tokio::time::timeout(DROP_MAX, &mut body.0).await;
                     End::TimedOut
                 }
             }

@@ -12,7 +12,7 @@ use crate::{BodyResult, LocalBody, Run, TaskContext};
 /// Returns when so much time has passed; never without a limit.
 pub(super) async fn passed(limit: Option<Duration>) {
     match limit {
-        Some(limit) => tokio::time::sleep(limit).await,
+        Some(limit) => tokio::task::unconstrained(tokio::time::sleep(limit)).await,
         None => std::future::pending().await,
     }
 }

@@ -42,6 +42,7 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
             executor.release_running();
         }
     }
+    give_back(state);
     let last = graced + WRITE_MAX;
     // A claim that is still under way may yet bring tasks, which must be given back.
     let quiet = timeout_at(last, async {

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+use taskyard_core::client::Call;
 use taskyard_core::{Error, TaskRef, TaskState};
 use taskyard_server::{ExitReason, Registry, Run, Server, TaskDef};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -69,6 +70,10 @@ defs! {
         let stage: Stage = context.state().unwrap();
         stage.note("stays_stuck");
         stage.block();
+        Ok(b"1".to_vec())
+    });
+    BUSY, "busy", Async, |_| Box::pin(async {
+        std::thread::sleep(Duration::from_millis(250));
         Ok(b"1".to_vec())
     });
     WAITS_THEN_BLOCKS, "waits_then_blocks", Async, |context| Box::pin(async move {
@@ -156,6 +161,56 @@ async fn a_body_that_never_yields_holds_up_no_pending_neighbour() {
 }
 
 #[tokio::test]
+async fn what_has_ended_is_stored_while_the_next_body_blocks() {
+    let world = World::new().await;
+    let calls = ["echo", "echo", "echo", "stuck"].map(|kind| Call::<serde_json::Value>::new(kind, &(1,)));
+    let tasks = world.client.add_tasks(calls).await.unwrap();
+    let _server = start(&world, 2, |config| config.workers = 1).await;
+    for task in &tasks[..3] {
+        within("one before it", task.wait()).await.unwrap();
+    }
+    assert_eq!(world.record(&tasks[3]).await.state, TaskState::Doing);
+    world.stage.open();
+    within("the last", tasks[3].wait()).await.unwrap();
+}
+
+/// The bodies that were pending beside one that was given up run on, and count as running.
+#[tokio::test]
+async fn a_stop_waits_for_what_runs_beside_a_body_that_was_given_up() {
+    let world = World::new().await;
+    let server =
+        start(&world, 4, |config| (config.workers, config.shutdown_grace) = (1, Duration::from_secs(60))).await;
+    let neighbours: Vec<TaskRef<u32>> = (0..3).map(|_| world.add("hold_first", &(), |call| call)).collect();
+    world.stage.seen("hold_first", 3).await;
+    let stuck: TaskRef<String> = world.add("stuck", &(), |call| call.max_retries(0).timeout(Duration::from_millis(50)));
+    times_out(&stuck).await;
+    assert_eq!(server.status().tasks_running, 3);
+    server.stop();
+    world.stage.note("first may end");
+    let exit = within("the exit", server.wait()).await;
+    assert_eq!((exit.reason, exit.unwritten), (ExitReason::Stopped, 0));
+    for neighbour in &neighbours {
+        assert_eq!(world.record(neighbour).await.state, TaskState::Done);
+    }
+    world.stage.open();
+}
+
+/// Work goes on at once when threads that were all busy are free again, and not with the next look for work.
+#[tokio::test]
+async fn busy_threads_are_used_again_at_once() {
+    let world = World::new().await;
+    let hour = Duration::from_secs(3_600);
+    let _server = start(&world, 2, |config| {
+        (config.workers, config.concurrency, config.poll, config.fallback_poll) = (2, 1, hour, hour);
+    })
+    .await;
+    let tasks: Vec<TaskRef<u32>> = (0..8).map(|_| world.add("busy", &(), |call| call)).collect();
+    for task in &tasks {
+        within("its end", task.wait()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_has_lost_all_threads_of_its_runtime_ends_for_its_supervisor() {
     let world = World::new().await;
     let server = start(&world, 2, |_| {}).await;
@@ -213,7 +268,7 @@ async fn local_bodies_stay_on_a_thread_that_is_replaced() {
 #[tokio::test]
 async fn a_runtime_without_a_timer_is_refused() {
     let world = World::new().await;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_io().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_io().build().unwrap();
     let started = Server::start(world.store.clone(), world.client.clone(), all(&world.stage), quick());
     let error = runtime.spawn(started).await.unwrap().unwrap_err();
     assert!(matches!(error, Error::InvalidArgument { .. }) && error.to_string().contains("enable_all"), "{error}");
