@@ -42,7 +42,7 @@ class Engine:
         self._given = (database, [(name, _text(value)) for name, value in (settings or {}).items() if value is not None])
         self._process = -1
         #: It may hold what is not written yet.
-        self.has_added = False
+        self._has_added = False
         self._core: _core.Queue
         self.defaults: dict[str, Any] = {}
         #: For tests: a task counts as stored only when it has ended.
@@ -68,13 +68,13 @@ class Engine:
         return self._core
 
     def add(self, tasks: list[dict[str, Any]]) -> _core.Addition:
-        if not self.has_added:
-            self.has_added = True
+        if not self._has_added:
+            self._has_added = True
             if not of_tests:
                 _unserved.look_later(self)
         addition = self.core().add(tasks)
         # Again: a fork in another thread may have waited meanwhile for what was there before.
-        self.has_added = True
+        self._has_added = True
         return addition
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
@@ -90,7 +90,7 @@ class Engine:
 
     def close(self, bound: float = 5.0) -> _core.Reply:
         """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""
-        self.has_added = False
+        self._has_added = False
         return self.core().close(bound)
 
     def is_of_server(self) -> bool:
@@ -287,16 +287,16 @@ def _before_fork() -> None:
     which nothing in the new process would ever release."""
     process = os.getpid()
     for engine in _engines:
-        if engine._process == process and engine.has_added:
+        if engine._process == process and engine._has_added:
             # Before the question: what another thread adds meanwhile is the next fork's.
-            engine.has_added = False
+            engine._has_added = False
             is_written = False
             try:
                 is_written = engine.core().ask("flush").block(FORK_MAX)
             except Exception as error:  # the fork goes on
                 log.debug("before a fork: %s", error)
             if not is_written:
-                engine.has_added = True
+                engine._has_added = True
 
 
 def _forked() -> None:

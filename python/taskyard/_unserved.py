@@ -41,7 +41,7 @@ def look_later(engine: Engine) -> None:
 def _look(engine: Engine) -> None:
     global _looked
     time.sleep(LOOK_AFTER)
-    if not engine.has_added:
+    if not engine._has_added:
         # It was closed, and is not opened for this. The next addition starts another look.
         _looked = -1
         return

@@ -213,6 +213,35 @@ def test_a_web_application_that_breaks_starts_again_with_the_next_change(sqlite_
     assert server.stop() == 0, server.output
 
 
+def test_a_response_that_does_not_end_keeps_no_newer_version_away(sqlite_project: Project) -> None:
+    project = sqlite_project
+    text = """
+    import asyncio
+    from fastapi import FastAPI
+    from fastapi.responses import StreamingResponse
+    app = FastAPI()
+    @app.get("/")
+    def root():
+        return {number}
+    @app.get("/endless")
+    async def endless():
+        async def parts():
+            while True:
+                yield "part"
+                await asyncio.sleep(0.1)
+        return StreamingResponse(parts())
+    """
+    project.write("app.py", text.format(number=1))
+    port = free_port()
+    server = project.start("serve", "app:app", "--reload", "--port", str(port))
+    eventually(lambda: get(port) == 1, 60, "the first version")
+    with httpx.stream("GET", f"http://127.0.0.1:{port}/endless") as endless:
+        assert next(endless.iter_text())
+        project.write("app.py", text.format(number=2))
+        eventually(lambda: get(port) == 2, 60, "the second version")
+    assert server.stop() == 0, server.output
+
+
 def test_without_watchfiles_reloading_says_what_to_install(sqlite_project: Project, tmp_path: pathlib.Path) -> None:
     project = sqlite_project
     project.write("app.py", "app = None\n")

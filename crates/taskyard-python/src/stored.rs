@@ -7,8 +7,7 @@ use taskyard_core::Result;
 
 /// The same text over every connection to one database, whatever pooler or address leads there. The server's start tells two
 /// servers apart; the databases of one have numbers.
-const IDENTITY: &str = "select (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint::text \
-    || '/' || oid::text from pg_catalog.pg_database where datname = pg_catalog.current_database()";
+const IDENTITY: &str = include_str!("identity.sql");
 
 /// The identity of the file that an address names, as JSON; `None` if it names a server, which must be asked.
 pub fn of_file(address: &str) -> Result<Option<Vec<u8>>> {

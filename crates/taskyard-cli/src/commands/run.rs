@@ -193,12 +193,12 @@ impl Run {
                 ended = ended(self.server.as_ref()) => {
                     exit = Some(ended);
                     self.server = None;
-                    self.reload = None;
+                    self.replace_nothing();
                     self.stop_web();
                 }
                 status = exited(self.web.as_mut()) => {
                     self.web = None;
-                    if self.replaced.take().is_some() && asked == 0 {
+                    if self.replaced.take().is_some() {
                         self.web = web.map(|start| start()).transpose()?;
                         continue;
                     }
@@ -267,7 +267,7 @@ impl Run {
             server.renew_children();
         }
         if self.web.is_some() {
-            self.replaced = Some(tokio::time::Instant::now() + REPLACE_MAX);
+            self.replaced.get_or_insert_with(|| tokio::time::Instant::now() + REPLACE_MAX);
             self.stop_web();
         } else {
             self.web = web.map(|start| start()).transpose()?;
@@ -275,8 +275,14 @@ impl Run {
         Ok(None)
     }
 
-    fn asked(&mut self, session: &Session, Interrupt { name: signal, at_once }: Interrupt, times: u32) {
+    /// What ends from now on is not started again.
+    fn replace_nothing(&mut self) {
         self.reload = None;
+        self.replaced = None;
+    }
+
+    fn asked(&mut self, session: &Session, Interrupt { name: signal, at_once }: Interrupt, times: u32) {
+        self.replace_nothing();
         self.server.iter().for_each(ServerHandle::stop);
         if times == 1 && !at_once {
             let grace = session.settings().shutdown_grace;
