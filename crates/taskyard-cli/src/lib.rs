@@ -33,6 +33,7 @@ mod python;
 mod secret;
 mod session;
 mod settings;
+mod text;
 mod trust;
 
 use std::ffi::OsString;
