@@ -12,7 +12,7 @@ use crate::out::{self, Out};
 use crate::python::Python;
 use crate::session::Session;
 use crate::settings::{self, Flags};
-use crate::{bench, commands, demo, escape, logging};
+use crate::{bench, commands, demo, escape, init, logging};
 
 /// Background tasks in the database that the application already has
 #[derive(Debug, Parser)]
@@ -178,6 +178,11 @@ impl Commands {
         let command = Top::from_arg_matches(matches).map_err(wrong)?;
         if let Top::Completions(shell) = &command {
             return shell.print(&mut self::command());
+        }
+        // A server may run for months as the first process of a container.
+        let is_server = matches!(&command, Top::Serve(_)) || matches!(&command, Top::Queue(queue) if queue.is_server());
+        if is_server && let Some(code) = init::run_below()? {
+            return Ok(code);
         }
         logging::start(match &command {
             Top::Queue(queue) if queue.is_server() => "info",

@@ -24,6 +24,7 @@ mod demo;
 mod escape;
 mod failure;
 mod grid;
+mod init;
 mod logging;
 mod moment;
 mod out;

@@ -166,7 +166,7 @@ impl Run {
         }
     }
 
-    fn asked(&self, session: &Session, Interrupt { name: signal, at_once }: Interrupt, times: u32) {
+    fn asked(&self, session: &Session, Interrupt { name: signal, at_once, .. }: Interrupt, times: u32) {
         self.server.iter().for_each(ServerHandle::stop);
         if times == 1 && !at_once {
             let grace = session.settings().shutdown_grace;

@@ -8,6 +8,7 @@ mod commands;
 mod demo;
 mod demo_resume;
 mod errors;
+mod first_process;
 mod place;
 mod postgres;
 mod queues;
