@@ -34,6 +34,7 @@ mod python;
 mod secret;
 mod session;
 mod settings;
+mod style;
 mod text;
 mod trust;
 

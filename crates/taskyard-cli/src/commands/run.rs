@@ -80,7 +80,8 @@ impl Run {
         let taskyard = session.taskyard(Access::Create).await?;
         remark(format_args!("database: {}", session.address()));
         let mut config = taskyard.server_config();
-        let kinds = taskyard.registry().kinds().len();
+        // A Python application's functions are found when their names are met.
+        let functions = session.python().is_none().then(|| taskyard.registry().kinds().len());
         if let Some(python) = session.python() {
             let app = python::application(app, session)?;
             match &app {
@@ -107,7 +108,7 @@ impl Run {
         tracing::info!(
             server = %server.id(),
             workers = session.settings().max_workers,
-            kinds,
+            functions,
             "the server runs; SIGTERM or Ctrl-C stops it"
         );
         self.server = Some(server);
