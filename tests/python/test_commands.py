@@ -62,7 +62,7 @@ def test_the_documents_commands(project: Project) -> None:
     (listed,) = project.json("queue", "servers")
     assert listed["workers_max"] == 4, listed
     (project.directory / "mended").touch()
-    project.run("queue", "retry")
+    project.run("queue", "retry", "--yes")
     eventually(lambda: project.task(failed)["state"] == "done", 60, "the retry")
     assert "1 done" in project.run("queue", "stats")
     project.run("queue", "clear", "--yes")

@@ -321,7 +321,7 @@ def test_only_what_is_declared_runs_if_it_is_to(project: Project) -> None:
     project.write("app.py", CLASSES)
     project.run("db", "migrate")
     ids = [add_row(project, kind, []) for kind in ("app:declared", "app:undeclared")]
-    mail = project.run("task", "add", "app:Mail", "--kwargs", '{"to": "ada"}').split()[-1]
+    mail = project.printed("task", "add", "app:Mail", "--kwargs", '{"to": "ada"}').split()[-1]
     local = local_task(project)
     server = project.server("--workers=1", app="app", TASKYARD_ONLY_DECLARED="true")
     assert project.ended(ids[0])["result"] == "declared"

@@ -61,7 +61,7 @@ def test_the_command(project: Project) -> None:
     )
     project.run("db", "migrate")
     arguments = f"[{EXACT},1.00000000000000000001]"
-    id = project.run("task", "add", "app:gives", "--args", arguments).split()[-1]
+    id = project.printed("task", "add", "app:gives", "--args", arguments).split()[-1]
     project.run("schedule", "add", "s", "@every 1h", "app:gives", "--args", arguments)
     project.server("--workers=1", app="app")
     found = project.ended(id)

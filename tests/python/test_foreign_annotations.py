@@ -524,7 +524,7 @@ def test_a_server_serves_what_it_can_and_refuses_the_rest(project: Project) -> N
     project.run("db", "migrate")
 
     def add(kind: str, **kwargs: Any) -> str:
-        return project.run("task", "add", kind, "--kwargs", json.dumps(kwargs)).split()[-1]
+        return project.printed("task", "add", kind, "--kwargs", json.dumps(kwargs)).split()[-1]
 
     good = add("app:deletes", id=1)
     wrong = [add("app:deletes", id=0), add("app:deletes", id=1, note=1), add("app:deletes", id=1, who="root")]
@@ -588,9 +588,9 @@ def test_an_application_that_does_not_use_pydantic(sqlite_project: Project) -> N
     project.write("half.py", BARE + "\n    import pydantic\n")
     for module in ("app", "half"):
         kwargs = ("--kwargs", '{"data": "YQ==", "x": ["1"]}')
-        good = project.run("task", "add", f"{module}:typed", "--args", '["3", 1]', *kwargs).split()[-1]
-        wrong = project.run("task", "add", f"{module}:typed", "--args", '["x"]').split()[-1]
-        plain = project.run("task", "add", f"{module}:untyped", "--args", '["3"]').split()[-1]
+        good = project.printed("task", "add", f"{module}:typed", "--args", '["3", 1]', *kwargs).split()[-1]
+        wrong = project.printed("task", "add", f"{module}:typed", "--args", '["x"]').split()[-1]
+        plain = project.printed("task", "add", f"{module}:untyped", "--args", '["3"]').split()[-1]
         server = project.server("--workers=1", app=module)
         assert project.ended(good)["result"] == [3, 1.0, "a", {"x": [1]}]
         assert project.ended(plain)["result"] == ["3", 1.0]

@@ -275,7 +275,7 @@ def test_a_server_keeps_what_is_the_classs_own(project: Project) -> None:
 
     def add(*args: Any, **kwargs: Any) -> str:
         given = ["--args", json.dumps(args)] if args else []
-        return project.run("task", "add", "app:Report", *given, "--kwargs", json.dumps(kwargs)).split()[-1]
+        return project.printed("task", "add", "app:Report", *given, "--kwargs", json.dumps(kwargs)).split()[-1]
 
     good = add(to="ada")
     wrong = {name: add(to="ada", **{name: "/etc"}) for name in ("FOLDER", "LIMIT", "hook", "execute", "_taskyard", "other")}

@@ -203,7 +203,7 @@ async def test_results_from_elsewhere_are_data(postgres: str) -> None:
 def test_the_command_adds_data(project: Project) -> None:
     project.write("app.py", "def echo(*values):\n    import json\n    return json.dumps(values)\n")
     project.run("db", "migrate")
-    id = project.run("task", "add", "app:echo", "--args", json.dumps(TAGGED)).split()[-1]
+    id = project.printed("task", "add", "app:echo", "--args", json.dumps(TAGGED)).split()[-1]
     server = project.server("--workers=1", app="app")
     assert json.loads(project.ended(id)["result"]) == TAGGED
     assert server.stop() == 0

@@ -111,8 +111,8 @@ def test_two_applications_of_one_module_run_their_own(application: Callable[...,
         assert [project.task(id)["attempt"] for id in ids[project]] == [1] * len(CALLS)
     # A text may name the other one.
     assert results(shop, shop.add("'bank/app:report', 7")) == [["bank", 7]]
-    assert results(shop, [shop.run("task", "add", "app:report", "--args=[8]").strip()]) == [["shop", 8]]
-    assert results(shop, [shop.run("task", "add", "bank/app:report", "--args=[9]").strip()]) == [["bank", 9]]
+    assert results(shop, [shop.printed("task", "add", "app:report", "--args=[8]").strip()]) == [["shop", 8]]
+    assert results(shop, [shop.printed("task", "add", "bank/app:report", "--args=[9]").strip()]) == [["bank", 9]]
     # Filters mean one's own, unless they name another one.
     shown = shop.json("task", "list", "--kind=app:report")
     assert {task["kind"] for task in shown} == {"shop/app:report"} and len(shown) == 4
@@ -139,12 +139,12 @@ def test_what_was_added_before_there_was_a_namespace_waits_for_a_server_without_
     named = shop.server("--workers=1", app="app", TASKYARD_NAMESPACE="shop")
     eventually(lambda: shop.task(old)["waiting_for"] == "kind `app:report`", 60)
     named.says("whose namespace is `shop`, has no function `app:report`")
-    new = shop.run("task", "add", "app:report", "--args=[2]", TASKYARD_NAMESPACE="shop").strip()
+    new = shop.printed("task", "add", "app:report", "--args=[2]", TASKYARD_NAMESPACE="shop").strip()
     assert shop.ended(new)["result"] == ["shop", 2]
     # A rolling deploy: the servers from before go on until nothing of theirs is left.
     plain = shop.server("--workers=1", app="app")
     assert shop.ended(old)["result"] == ["shop", 1]
-    text = shop.run("task", "add", "/app:report", "--args=[3]", TASKYARD_NAMESPACE="shop").strip()
+    text = shop.printed("task", "add", "/app:report", "--args=[3]", TASKYARD_NAMESPACE="shop").strip()
     assert shop.ended(text)["result"] == ["shop", 3]
     named.stop()
     # Without a namespace what is in one is not run, local functions included.

@@ -13,7 +13,7 @@ use crate::out::{self, Out};
 use crate::python::Python;
 use crate::session::Session;
 use crate::settings::{self, Flags};
-use crate::{bench, commands, demo, escape, logging};
+use crate::{bench, commands, demo, escape, init, logging};
 
 /// Threads of the runtime beyond those that bodies are meant to keep busy.
 const SPARE_THREADS: usize = 8;
@@ -182,6 +182,11 @@ impl Commands {
         let command = Top::from_arg_matches(matches).map_err(wrong)?;
         if let Top::Completions(shell) = &command {
             return shell.print(&mut self::command());
+        }
+        // A server may run for months as the first process of a container.
+        let is_server = matches!(&command, Top::Serve(_)) || matches!(&command, Top::Queue(queue) if queue.is_server());
+        if is_server && let Some(code) = init::run_below()? {
+            return Ok(code);
         }
         logging::start(match &command {
             Top::Queue(queue) if queue.is_server() => "info",

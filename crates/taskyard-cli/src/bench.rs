@@ -28,7 +28,7 @@ pub(crate) const NAME: &str = "bench";
 
 const PARTS: [&str; 6] = ["add", "bulk", "drain", "pickup", "rest", "raw"];
 
-/// Measures enqueue, drain and pick-up on this database.
+/// Measure enqueue, drain and pick-up latency on this database
 #[derive(Args, Clone, Debug)]
 struct BenchArgs {
     /// Tasks to add in bulk and to drain
@@ -59,7 +59,7 @@ struct BenchArgs {
 /// The subcommand's arguments.
 pub(crate) fn command() -> Option<clap::Command> {
     Some(BenchArgs::augment_args(
-        clap::Command::new(NAME).about("Figures of a database of its own: rates, latency, bill"),
+        clap::Command::new(NAME).about("Measure enqueue, drain and pick-up latency on this database"),
     ))
 }
 

@@ -11,7 +11,9 @@ pub(crate) mod top;
 
 mod bulk;
 mod filter;
+mod id;
 mod interrupt;
+mod known;
 mod reload;
 mod run;
 mod work;

@@ -13,16 +13,37 @@ const fn is_unsafe(char: char) -> bool {
         | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// One line for a terminal: `\n` becomes `\n` in words, ESC `\u{1b}`.
+/// One line for a terminal: a line break or a tab becomes a space, ESC `\u{1b}`.
 pub(crate) fn line(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
-    for char in text.chars() {
-        if is_unsafe(char) { shown.extend(char.escape_default()) } else { shown.push(char) }
+    let mut letters = text.trim_end_matches(['\r', '\n']).chars().peekable();
+    while let Some(char) = letters.next() {
+        match char {
+            '\r' if letters.peek() == Some(&'\n') => {}
+            '\n' | '\t' => shown.push(' '),
+            char if is_unsafe(char) => shown.extend(char.escape_default()),
+            char => shown.push(char),
+        }
     }
     Cow::Owned(shown)
+}
+
+/// One line of a log, from which the text can be told exactly: a line break becomes `\n`.
+pub(crate) fn event(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().fold(String::with_capacity(text.len() + 16), |mut shown, char| {
+        if is_unsafe(char) {
+            shown.extend(char.escape_default())
+        } else {
+            shown.push(char)
+        }
+        shown
+    }))
 }
 
 /// Several lines for a terminal: the line feeds stay, everything else as in [`line`].
@@ -30,9 +51,22 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.trim_end_matches('\n').split('\n').map(|part| line(part.strip_suffix('\r').unwrap_or(part)))
 }
 
+/// A text whose lines after the first are indented, so that none of them can be taken for another message.
+pub(crate) fn block(text: &str, indentation: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for (at, line) in lines(text).enumerate() {
+        if at > 0 {
+            shown.push('\n');
+            shown.push_str(indentation);
+        }
+        shown.push_str(&line);
+    }
+    shown
+}
+
 /// JSON text with the same characters written as `\uXXXX`: it means the same to a program and nothing to a terminal.
 ///
-/// Serialised JSON holds line feeds and tabs only between tokens (inside strings they are escaped already).
+/// JSON holds line feeds, tabs and carriage returns only between tokens (inside strings they are escaped already).
 pub(crate) fn json(text: &str) -> Cow<'_, str> {
     let outside = |char: char| is_unsafe(char) && char != '\n';
     if !text.chars().any(outside) {
@@ -40,7 +74,9 @@ pub(crate) fn json(text: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(text.len() + 16);
     for char in text.chars() {
-        if outside(char) {
+        if matches!(char, '\t' | '\r') {
+            shown.push(' ');
+        } else if outside(char) {
             // All of them lie in the basic plane, so one unit says each.
             let _ = write!(shown, "\\u{:04x}", u32::from(char));
         } else {
@@ -57,7 +93,9 @@ mod tests {
     #[test]
     fn what_could_mislead_is_shown() {
         assert_eq!(line("plain ß 漢 🎈"), "plain ß 漢 🎈");
-        assert_eq!(line("a\x1b[2Jb\nc\td"), "a\\u{1b}[2Jb\\nc\\td");
+        assert_eq!(line("a\x1b[2Jb\nc\td\r\ne\rf\n"), "a\\u{1b}[2Jb c d e\\rf");
+        assert_eq!(event("a\x1b[2Jb\nc\td"), "a\\u{1b}[2Jb\\nc\\td");
+        assert_eq!(block("a\nb\x07\n", "  "), "a\n  b\\u{7}");
         assert_eq!(line("\u{9b}31m\u{202e}x\u{2066}\u{7f}"), "\\u{9b}31m\\u{202e}x\\u{2066}\\u{7f}");
         assert_eq!(lines("a\r\nb\x07\n").collect::<Vec<_>>(), ["a", "b\\u{7}"]);
     }
@@ -69,5 +107,7 @@ mod tests {
         let shown = json(&text);
         assert!(shown.chars().all(|char| char == '\n' || !is_unsafe(char)), "{shown}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+        let spaced = json("{\r\n\t\"a\": 1}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&spaced).unwrap(), serde_json::json!({"a": 1}));
     }
 }

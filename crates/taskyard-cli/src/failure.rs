@@ -65,9 +65,9 @@ impl Failure {
             return;
         }
         use io::Write as _;
-        let mut text = format!("error: {}\n", escape::line(&self.message));
+        let mut text = format!("error: {}\n", escape::block(&self.message, "  "));
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("hint: {}\n", escape::line(hint)));
+            text.push_str(&format!("hint: {}\n", escape::block(hint, "  ")));
         }
         // A closed stderr is no reason to say more.
         let _ = io::stderr().lock().write_all(text.as_bytes());

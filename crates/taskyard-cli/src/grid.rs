@@ -1,66 +1,253 @@
 //! Tables for people. Cells are escaped here, so that no row can break out of its table.
+//!
+//! On a terminal each row is one line. What does not fit is cut with `…`, but never an id, a state or a number; columns that
+//! are marked as optional are left out before others become too narrow to read. A table without headings has a name and a
+//! value in each row, and a long value goes on below itself. In a file or a pipe everything is as wide as it is.
 
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use std::borrow::Cow;
+
+use taskyard::TaskId;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use crate::escape;
+use crate::style::Style;
+
+/// Between two columns.
+const GAP: usize = 2;
+/// No column is cut to less, unless its content is shorter.
+const CUT_MIN: usize = 8;
+/// Columns whose words are states.
+const STATES: [&str; 3] = ["STATE", "LAST END", "OUTCOME"];
 
 /// A table while it is filled.
 pub(crate) struct Grid {
-    table: Table,
-    right: Vec<bool>,
+    columns: Vec<Column>,
+    rows: Vec<Vec<String>>,
+    /// Whether rows may be longer than the terminal is wide.
+    is_whole: bool,
+}
+
+struct Column {
+    heading: String,
+    is_number: bool,
+    is_optional: bool,
 }
 
 impl Grid {
-    /// A table with these headings; one that starts with `>` heads a column of numbers. Without any text there is no
-    /// line of headings.
+    /// A table with these headings. One that begins with `>` heads a column of numbers, one that begins with `?` a column that
+    /// a narrow terminal does not show. Without any text there is no line of headings.
     pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
-        let right = headings.iter().map(|heading| heading.starts_with('>')).collect();
-        Self::make(headings.iter().map(|heading| heading.trim_start_matches('>')), right)
+        let column = |heading: &str| {
+            let (is_optional, heading) = heading.strip_prefix('?').map_or((false, heading), |rest| (true, rest));
+            let (is_number, heading) = heading.strip_prefix('>').map_or((false, heading), |rest| (true, rest));
+            Column { heading: heading.to_owned(), is_number, is_optional }
+        };
+        Self { columns: headings.map(column).into(), rows: Vec::new(), is_whole: false }
     }
 
-    /// A table whose headings come from elsewhere.
+    /// A table whose headings come from elsewhere, and of which nothing is cut.
     pub(crate) fn with_headings(headings: &[String]) -> Self {
-        Self::make(headings.iter().map(String::as_str), vec![false; headings.len()])
-    }
-
-    fn make<'a>(headings: impl Iterator<Item = &'a str>, right: Vec<bool>) -> Self {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        let headings: Vec<&str> = headings.collect();
-        if headings.iter().any(|heading| !heading.is_empty()) {
-            let cells = headings.iter().zip(&right).map(|(heading, right)| {
-                aligned(Cell::new(escape::line(heading)).add_attribute(Attribute::Bold), *right)
-            });
-            table.set_header(cells.collect::<Vec<_>>());
-        }
-        Self { table, right }
+        let column = |heading: &String| Column {
+            heading: escape::line(heading).into_owned(),
+            is_number: false,
+            is_optional: false,
+        };
+        Self { columns: headings.iter().map(column).collect(), rows: Vec::new(), is_whole: true }
     }
 
     /// Adds a row.
     pub(crate) fn row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
-        let cells = cells
-            .into_iter()
-            .zip(&self.right)
-            .map(|(text, right)| aligned(Cell::new(escape::line(text.as_ref())), *right))
-            .collect::<Vec<_>>();
-        self.table.add_row(cells);
+        self.rows.push(cells.into_iter().map(|text| escape::line(text.as_ref()).into_owned()).collect());
     }
 
-    /// The text: fitted to a terminal, or as wide as it is for a file or a pipe.
-    pub(crate) fn render(mut self, terminal: bool) -> String {
-        for column in self.table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        if terminal {
-            self.table.set_content_arrangement(ContentArrangement::Dynamic);
+    /// The text, fitted to a terminal.
+    pub(crate) fn render(&self, style: Style) -> String {
+        let lines = if self.columns.iter().all(|column| column.heading.is_empty()) {
+            self.pairs(style)
         } else {
-            self.table.force_no_tty().set_content_arrangement(ContentArrangement::Disabled);
-        }
-        let lines: Vec<String> = self.table.lines().map(|line| line.trim_end().to_owned()).collect();
+            self.table(style)
+        };
         lines.join("\n")
+    }
+
+    fn table(&self, style: Style) -> Vec<String> {
+        let shown = self.widths(style.width.filter(|_| !self.is_whole));
+        let headings = shown.iter().map(|&(at, width)| {
+            let column = &self.columns[at];
+            style.heading(&padded(&column.heading, width, column.is_number))
+        });
+        let mut lines = vec![joined(headings)];
+        lines.extend(self.rows.iter().map(|row| {
+            joined(shown.iter().map(|&(at, width)| {
+                let column = &self.columns[at];
+                let cell = padded(row.get(at).map_or("", String::as_str), width, column.is_number);
+                if STATES.contains(&column.heading.as_str()) { style.state(&cell) } else { cell }
+            }))
+        }));
+        lines
+    }
+
+    /// The columns that are shown, each with its width.
+    fn widths(&self, terminal: Option<usize>) -> Vec<(usize, usize)> {
+        let natural: Vec<usize> = (0..self.columns.len())
+            .map(|at| self.cells(at).map(UnicodeWidthStr::width).max().unwrap_or(0).max(self.heading_width(at)))
+            .collect();
+        let least: Vec<usize> = natural
+            .iter()
+            .enumerate()
+            .map(|(at, &width)| if self.is_kept(at) { width } else { width.min(self.heading_width(at).max(CUT_MIN)) })
+            .collect();
+        let mut shown: Vec<usize> = (0..self.columns.len()).collect();
+        let Some(terminal) = terminal else { return shown.into_iter().map(|at| (at, natural[at])).collect() };
+        let gaps = |shown: &[usize]| shown.len().saturating_sub(1) * GAP;
+        while shown.iter().map(|&at| least[at]).sum::<usize>() + gaps(&shown) > terminal {
+            let Some(last) = shown.iter().rposition(|&at| self.columns[at].is_optional) else { break };
+            shown.remove(last);
+        }
+        let mut widths: Vec<(usize, usize)> = shown.iter().map(|&at| (at, natural[at])).collect();
+        let mut over = (widths.iter().map(|(_, width)| width).sum::<usize>() + gaps(&shown)).saturating_sub(terminal);
+        while over > 0 {
+            let widest = widths.iter_mut().filter(|(at, width)| *width > least[*at]).max_by_key(|(_, width)| *width);
+            let Some((_, width)) = widest else { break };
+            *width -= 1;
+            over -= 1;
+        }
+        widths
+    }
+
+    fn cells(&self, at: usize) -> impl Iterator<Item = &str> {
+        self.rows.iter().filter_map(move |row| row.get(at)).map(String::as_str)
+    }
+
+    fn heading_width(&self, at: usize) -> usize {
+        self.columns[at].heading.width()
+    }
+
+    /// Whether nothing in a column may be cut.
+    fn is_kept(&self, at: usize) -> bool {
+        let column = &self.columns[at];
+        column.is_number
+            || STATES.contains(&column.heading.as_str())
+            || self.cells(at).any(|cell| cell.len() == 36 && cell.parse::<TaskId>().is_ok())
+    }
+
+    /// Names and their values.
+    fn pairs(&self, style: Style) -> Vec<String> {
+        let is_number = |at: usize| self.columns.get(at).is_some_and(|column| column.is_number);
+        let width = |at: usize| self.cells(at).map(UnicodeWidthStr::width).max().unwrap_or(0);
+        let (names, values) = (width(0), width(1));
+        let room = style.width.map(|width| width.saturating_sub(names + GAP)).filter(|room| *room >= CUT_MIN);
+        let mut lines = Vec::new();
+        for row in &self.rows {
+            let name = row.first().map_or("", String::as_str);
+            let value = row.get(1).map_or("", String::as_str);
+            let parts = room.map_or_else(|| vec![value.to_owned()], |room| wrapped(value, room));
+            for (at, part) in parts.iter().enumerate() {
+                let name = padded(if at == 0 { name } else { "" }, names, is_number(0));
+                let part = if is_number(1) { padded(part, values, true) } else { part.clone() };
+                let part = if matches!(name.trim(), "state" | "health") { style.state(&part) } else { part };
+                lines.push(joined([name, part].into_iter()));
+            }
+        }
+        lines
     }
 }
 
-fn aligned(cell: Cell, right: bool) -> Cell {
-    if right { cell.set_alignment(CellAlignment::Right) } else { cell }
+fn joined(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<String> = cells.collect();
+    cells.join(&" ".repeat(GAP)).trim_end().to_owned()
+}
+
+/// A cell as wide as its column: filled up with spaces, or cut.
+fn padded(text: &str, width: usize, right: bool) -> String {
+    let text = cut(text, width);
+    let fill = " ".repeat(width.saturating_sub(text.width()));
+    if right { format!("{fill}{text}") } else { format!("{text}{fill}") }
+}
+
+fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if text.width() <= width {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::new();
+    let mut used = 1;
+    for letter in text.chars() {
+        used += letter.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        shown.push(letter);
+    }
+    shown.push('…');
+    Cow::Owned(shown)
+}
+
+/// The lines of a text that is broken between words; a word that is too long stays whole.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is one");
+        if !line.is_empty() && line.width() + 1 + word.width() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+    fn tasks() -> Grid {
+        let mut grid = Grid::new(["ID", "STATE", "NAME", "?QUEUE", "?>ATTEMPT", "ADDED", "WHY"]);
+        grid.row([ID, "enqueued", "app.mail:send_newsletter", "newsletters", "1", "3m 20s ago", ""]);
+        grid.row([ID, "failed", "app.mail:send", "mail", "12", "2d 3h ago", "ValueError: \u{1b} a\nlong message"]);
+        grid
+    }
+
+    #[test]
+    fn a_row_is_one_line_and_its_id_is_whole() {
+        for width in [80, 100, 132] {
+            let style = Style { width: Some(width), colours: false };
+            let text = tasks().render(style);
+            let lines: Vec<&str> = text.lines().collect();
+            assert_eq!(lines.len(), 3, "{text}");
+            assert!(lines.iter().all(|line| line.width() <= width), "{width}:\n{text}");
+            assert!(lines[1..].iter().all(|line| line.starts_with(ID)), "{text}");
+            assert!(text.contains("enqueued") && text.contains("3m 20s") && text.contains("app.mai"), "{text}");
+            assert_eq!(text.contains("QUEUE"), width > 80, "{text}");
+        }
+        let file = tasks().render(Style::default());
+        assert!(
+            file.contains("ValueError: \\u{1b} a long message") && file.contains("app.mail:send_newsletter"),
+            "{file}"
+        );
+    }
+
+    #[test]
+    fn states_have_colours_and_nothing_else_has() {
+        let style = Style { width: Some(200), colours: true };
+        let text = tasks().render(style);
+        assert!(text.contains("\u{1b}[31mfailed  \u{1b}[0m") && text.contains("\u{1b}[34menqueued\u{1b}[0m"), "{text}");
+        assert_eq!(text.matches("\u{1b}[0m").count(), 7 + 2, "{text}");
+    }
+
+    #[test]
+    fn a_long_value_goes_on_below_itself() {
+        let mut grid = Grid::new(["", ""]);
+        grid.row(["id", ID]);
+        grid.row(["health", "no server is alive; one task is parked"]);
+        let style = Style { width: Some(30), colours: false };
+        assert_eq!(
+            grid.render(style),
+            format!("id      {ID}\nhealth  no server is alive;\n        one task is parked")
+        );
+    }
 }

@@ -24,6 +24,7 @@ mod demo;
 mod escape;
 mod failure;
 mod grid;
+mod init;
 mod logging;
 mod moment;
 mod out;
@@ -33,6 +34,8 @@ mod python;
 mod secret;
 mod session;
 mod settings;
+mod style;
+mod text;
 mod trust;
 
 use std::ffi::OsString;

@@ -44,11 +44,11 @@ fn escape_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| match message(info.payload()).map(escape::line) {
+        panic::set_hook(Box::new(move |info| match message(info.payload()).map(escape::event) {
             Some(Cow::Owned(shown)) => {
                 let thread = std::thread::current();
                 let place = info.location().map_or_else(String::new, |at| format!(" at {at}"));
-                let name = escape::line(thread.name().unwrap_or("<unnamed>"));
+                let name = escape::event(thread.name().unwrap_or("<unnamed>"));
                 let _ = writeln!(io::stderr().lock(), "thread '{name}' panicked{place}:\n{shown}");
             }
             _ => before(info),
@@ -67,7 +67,7 @@ impl Write for OneLine {
     /// The formatter hands over a whole event at once.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
-        let shown = escape::line(text.trim_end_matches('\n')).into_owned() + "\n";
+        let shown = escape::event(text.trim_end_matches('\n')).into_owned() + "\n";
         io::stderr().lock().write_all(shown.as_bytes())?;
         Ok(event.len())
     }

@@ -4,10 +4,12 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::escape;
 use crate::failure::Failure;
 use crate::grid::Grid;
+use crate::style::Style;
 
 /// Where a command's answer goes.
 #[derive(Clone, Copy, Debug)]
@@ -26,13 +28,28 @@ impl Out {
         self.json
     }
 
-    /// One line, escaped.
+    /// One line, escaped; further lines of a text that has them are indented.
     ///
     /// # Errors
     /// A stdout that cannot be written.
     pub fn line(self, text: impl Display) -> Result<(), Failure> {
-        let text = text.to_string();
-        Ok(writeln!(io::stdout().lock(), "{}", escape::line(&text))?)
+        Ok(writeln!(io::stdout().lock(), "{}", escape::block(&text.to_string(), "    "))?)
+    }
+
+    /// One line that is fit for a terminal already.
+    ///
+    /// # Errors
+    /// A stdout that cannot be written.
+    pub(crate) fn shown(self, line: impl Display) -> Result<(), Failure> {
+        Ok(writeln!(io::stdout().lock(), "{line}")?)
+    }
+
+    /// JSON as it is stored, with every digit.
+    ///
+    /// # Errors
+    /// A stdout that cannot be written.
+    pub fn stored_json(self, value: &RawValue) -> Result<(), Failure> {
+        Ok(writeln!(io::stdout().lock(), "{}", escape::json(value.get()))?)
     }
 
     /// Text of several lines, each escaped, behind an indentation.
@@ -59,7 +76,7 @@ impl Out {
     }
 
     pub(crate) fn grid(self, grid: Grid) -> Result<(), Failure> {
-        Ok(writeln!(io::stdout().lock(), "{}", grid.render(io::stdout().is_terminal()))?)
+        Ok(writeln!(io::stdout().lock(), "{}", grid.render(Style::of_stdout()))?)
     }
 }
 
@@ -73,6 +90,5 @@ pub(crate) fn remark_lines(text: &str) {
 
 /// A remark on stderr, escaped; it never mixes with the answer.
 pub(crate) fn remark(text: impl Display) {
-    let text = text.to_string();
-    let _ = writeln!(io::stderr().lock(), "{}", escape::line(&text));
+    let _ = writeln!(io::stderr().lock(), "{}", escape::block(&text.to_string(), "    "));
 }

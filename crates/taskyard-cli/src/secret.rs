@@ -16,6 +16,7 @@ use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result};
 
 use crate::project::{self, Root};
+use crate::text;
 
 /// The root of the project, in the environment of worker processes whose server was given a secret.
 pub const WITHHELD: &str = "TASKYARD_SIGNED_BY_SERVER";
@@ -60,8 +61,11 @@ impl ProjectKeys {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         if own.is_none() {
             let path = self.path()?;
-            *own = match std::fs::read_to_string(&path) {
-                Ok(secret) => Some(Key::new(&secret)?),
+            *own = match std::fs::read(&path) {
+                Ok(bytes) => {
+                    let wrong = |why| Error::File { path: path.display().to_string(), why, lost: false };
+                    Some(Key::new(&text::decode(bytes).map_err(wrong)?)?)
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(file_error(&path, &error)),
             };
@@ -136,6 +140,20 @@ mod tests {
         let mode = std::fs::metadata(directory.join("secret")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2, "no draft is left");
+    }
+
+    #[test]
+    fn a_secret_that_an_editor_saved_is_the_same_or_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let found = Root::above(root.path()).unwrap();
+        let with = |bytes: &[u8]| {
+            std::fs::write(project::make_directory(&found).unwrap().join("secret"), bytes).unwrap();
+            ProjectKeys::new(&Settings::default(), &found).unwrap().active()
+        };
+        let key = Key::new("the secret of today").unwrap();
+        assert_eq!(with(b"\xEF\xBB\xBFthe secret of today\r\n"), Ok(key));
+        let utf16: Vec<u8> = "the secret of today".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(with(&utf16).unwrap_err().to_string().contains("UTF-16"));
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Session {
         access: Access,
     ) -> Result<taskyard::Result<Arc<dyn Store>>, Failure> {
         if let DatabaseKind::File(path) = database_kind(settings.database.as_deref().unwrap_or_default())? {
+            taskyard::check_place(settings.database.as_deref().unwrap_or_default())?;
             self.prepare(&path, access)?;
         }
         Ok(self.try_open(settings).await)

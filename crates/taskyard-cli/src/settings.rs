@@ -17,6 +17,7 @@ pub(crate) use help::table;
 
 use crate::failure::Failure;
 use crate::project::{self, Root};
+use crate::text;
 
 /// What names the project's root in the environment, as `--root` does on the command line.
 pub(crate) const ROOT: &str = "TASKYARD_ROOT";
@@ -119,10 +120,11 @@ fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Resu
 /// Reads a text file of the project that may be missing.
 fn read_optional(root: &Root, path: &Path) -> Result<Option<String>, Failure> {
     root.check(path)?;
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+    let wrong = |why: String| Error::Setting { name: path.display().to_string(), why };
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(text::decode(bytes).map_err(wrong)?)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::Setting { name: path.display().to_string(), why: project::plain(&error) }.into()),
+        Err(error) => Err(wrong(project::plain(&error)).into()),
     }
 }
 

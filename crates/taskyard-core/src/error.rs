@@ -377,7 +377,12 @@ impl Error {
                 true,
                 Some("try again; if it stays so, look for a transaction that is left open (pg_stat_activity)"),
             ),
-            Self::Refused(_) => ("refused", 3, false, Some("check the user, the password and the role's rights")),
+            Self::Refused(_) => (
+                "refused",
+                3,
+                false,
+                Some("check the name of the database, the user, the password and the role's rights"),
+            ),
             Self::File { lost: true, .. } => (
                 "file",
                 3,

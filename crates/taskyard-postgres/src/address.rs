@@ -6,14 +6,19 @@
 //! for any other host the default is `verify-full`, because `prefer` would silently go on in clear text.
 
 mod keywords;
+mod parameters;
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use taskyard_core::conceal::{credentials_at, password_at};
 use taskyard_core::{Error, Result};
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
+
+use self::parameters::{Parameters, Use};
 
 pub use self::keywords::is_keywords;
 
@@ -50,27 +55,10 @@ pub(crate) struct Address {
     pub roots: Roots,
     /// For messages: without the password.
     pub shown: String,
+    /// Whether the role, the database or the server makes transactions read-only unless they say otherwise; noted when the
+    /// store is opened.
+    pub reads_by_default: Arc<AtomicBool>,
 }
-
-const DRIVER_OPTIONS: [&str; 17] = [
-    "user",
-    "password",
-    "dbname",
-    "options",
-    "application_name",
-    "host",
-    "hostaddr",
-    "port",
-    "connect_timeout",
-    "keepalives",
-    "keepalives_idle",
-    "keepalives_interval",
-    "keepalives_retries",
-    "tcp_user_timeout",
-    "target_session_attrs",
-    "channel_binding",
-    "load_balance_hosts",
-];
 
 const UNREADABLE: &str =
     "it cannot be read (postgresql://user:password@host:5432/name; escape special characters as %XX)";
@@ -87,11 +75,10 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("taskyard");
         }
-        config.connect_timeout(connect_timeout);
-        // A host that is gone shows within some 10 s of silence, and 10 s after something was sent to it.
-        if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(Duration::from_secs(10));
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(connect_timeout);
         }
+        written.parameters.apply(&mut config);
         if config.get_keepalives_interval().is_none() {
             config.keepalives_interval(Duration::from_secs(2));
         }
@@ -101,14 +88,16 @@ impl Address {
         if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
             config.keepalives_idle(Duration::from_secs(5));
         }
-        let (protection, roots) = protection(&config, written.ssl.as_deref(), written.root_certificates)?;
+        let (ssl, roots) = (written.parameters.ssl.as_deref(), written.parameters.root_certificates.clone());
+        let (protection, roots) = protection(&config, ssl, roots)?;
+        parameters::check(&config, protection)?;
         config.ssl_mode(match protection {
             Protection::None => SslMode::Disable,
             Protection::Prefer => SslMode::Prefer,
             Protection::Encrypted | Protection::Certified | Protection::Verified => SslMode::Require,
         });
         let shown = shown(&config);
-        Ok(Self { config, protection, roots, shown })
+        Ok(Self { config, protection, roots, shown, reads_by_default: Arc::default() })
     }
 
     /// The same database, by connections whose transactions are read committed unless they say otherwise.
@@ -150,20 +139,7 @@ fn invalid(why: &str) -> Error {
 struct Written {
     /// For the driver.
     text: String,
-    ssl: Option<String>,
-    root_certificates: Option<String>,
-}
-
-impl Written {
-    /// Takes a parameter that is ours; answers whether it was.
-    fn takes(&mut self, name: &str, value: &str) -> bool {
-        match name {
-            "sslmode" | "ssl" => self.ssl = Some(value.to_ascii_lowercase()),
-            "sslrootcert" => self.root_certificates = Some(value.to_owned()),
-            _ => return false,
-        }
-        true
-    }
+    parameters: Parameters,
 }
 
 fn of_keywords(address: &str) -> Result<Written> {
@@ -171,10 +147,11 @@ fn of_keywords(address: &str) -> Result<Written> {
     let mut kept = Vec::new();
     let unreadable = || invalid("it cannot be read (host=… port=5432 dbname=… user=… password='…')");
     for (name, value) in keywords::pairs(address).ok_or_else(unreadable)? {
-        if DRIVER_OPTIONS.contains(&name.as_str()) {
-            kept.push(keywords::written(&name, &value));
-        } else if !written.takes(&name, &value) {
-            return Err(Error::InvalidUrl(format!("the parameter `{name}` is not supported")));
+        match written.parameters.read(&name, &value)? {
+            Use::Driver(name) => kept.push(keywords::written(name, &value)),
+            Use::Fixed(name, value) => kept.push(keywords::written(name, value)),
+            Use::Ours => {}
+            Use::Unknown => return Err(parameters::unknown(&name)),
         }
     }
     written.text = kept.join(" ");
@@ -196,14 +173,13 @@ fn of_url(address: &str) -> Result<Written> {
     let mut kept = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if DRIVER_OPTIONS.contains(&name) {
-            kept.push(pair);
-        } else if !written.takes(name, &decoded(value)?) && driver.is_none() {
+        match written.parameters.read(name, &decoded(value)?)? {
+            Use::Driver(name) => kept.push(format!("{name}={value}")),
+            Use::Fixed(name, value) => kept.push(format!("{name}={value}")),
+            Use::Ours => {}
             // Other drivers' own parameters mean nothing here; in an address of ours they may be a mistake.
-            if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
-                return Err(Error::InvalidUrl(format!("the parameter `{name}` is not supported")));
-            }
-            return Err(invalid("its parameters cannot be read (is a `?` in the password not escaped as %3F?)"));
+            Use::Unknown if driver.is_some() => {}
+            Use::Unknown => return Err(parameters::unknown(name)),
         }
     }
     written.text = format!("postgresql://{place}");
@@ -247,10 +223,10 @@ fn protection(config: &Config, ssl: Option<&str>, roots: Option<String>) -> Resu
         (Some("disable" | "false" | "0" | "off"), _) => Protection::None,
         (Some("allow" | "prefer"), _) => Protection::Prefer,
         (Some("require"), Some(_)) | (Some("verify-ca"), _) => Protection::Certified,
-        (Some("require"), None) => Protection::Encrypted,
+        (Some("require"), None) | (Some("no-verify"), _) => Protection::Encrypted,
         (Some("verify-full" | "true" | "1" | "on"), _) => Protection::Verified,
         (Some(_), _) => {
-            return Err(invalid("sslmode is none of disable, prefer, require, verify-ca, verify-full"));
+            return Err(invalid("sslmode is none of disable, prefer, require, no-verify, verify-ca, verify-full"));
         }
         (None, None) if is_local(config) => Protection::None,
         // Over a socket of this host there is no TLS; to name certificates for any other connection asks for it.
@@ -405,9 +381,52 @@ mod tests {
         let config = parse("postgresql://a:b@db.example/shop").unwrap().config;
         assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(10)));
         assert_eq!(config.get_keepalives_idle(), Duration::from_secs(5));
-        let given = "postgresql://a:b@db.example/shop?keepalives_idle=60&tcp_user_timeout=90";
+        let given = "postgresql://a:b@db.example/shop?keepalives_idle=60&keepalives_count=9&tcp_user_timeout=90500&connect_timeout=7";
         let config = parse(given).unwrap().config;
-        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_secs(90)));
+        assert_eq!(config.get_tcp_user_timeout(), Some(&Duration::from_millis(90_500)), "libpq counts milliseconds");
         assert_eq!(config.get_keepalives_idle(), Duration::from_secs(60));
+        assert_eq!(config.get_keepalives_retries(), Some(9));
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)));
+        let config = parse("host=db.example tcp_user_timeout=0").unwrap().config;
+        assert_eq!(config.get_tcp_user_timeout(), None);
+    }
+
+    #[test]
+    fn parameters_of_libpq_and_of_providers_work() {
+        let of_provider = "postgresql://a:b@db.example/shop?sslmode=require&channel_binding=require&pgbouncer=true\
+                           &gssencmode=prefer&target_session_attrs=primary&client_encoding=utf8";
+        let address = parse(of_provider).unwrap();
+        assert_eq!(address.protection, Protection::Encrypted);
+        assert_eq!(address.config.get_channel_binding(), tokio_postgres::config::ChannelBinding::Require);
+        let writes = tokio_postgres::config::TargetSessionAttrs::ReadWrite;
+        assert_eq!(address.config.get_target_session_attrs(), writes);
+        let unchecked = parse("postgresql://a:b@db.example/shop?sslmode=no-verify&sslrootcert=/ca.pem").unwrap();
+        assert_eq!(unchecked.protection, Protection::Encrypted);
+        let schema = parse("postgresql://h/d?schema=my%20own&options=-cwork_mem%3D4MB").unwrap();
+        assert_eq!(schema.config.get_options(), Some("-cwork_mem=4MB -c search_path=\"my\\ own\""));
+    }
+
+    #[test]
+    fn what_cannot_work_says_what_to_write() {
+        for (parameter, part) in [
+            ("target_session_attrs=standby", "read-write"),
+            ("gssencmode=require", "sslmode=verify-full"),
+            ("channel_binding=require&sslmode=disable", "sslmode=verify-full"),
+            ("channel_binding=sure", "disable, prefer, require"),
+            ("sslcert=a.pem", "password"),
+            ("tcp_user_timeout=10s", "milliseconds"),
+            ("pgbouncer=maybe", "true nor false"),
+            ("schema=", "schema=public"),
+            ("client_encoding=latin1", "leave client_encoding out"),
+            ("sslmode=sure", "no-verify"),
+            ("connection_limit=5", "`connection_limit` is not supported: leave it out"),
+        ] {
+            let error = parse(&format!("postgresql://h/d?{parameter}")).unwrap_err().to_string();
+            assert!(error.contains(part), "{parameter}: {error}");
+            let keywords = format!("host=h {}", parameter.replace('&', " "));
+            assert!(parse(&keywords).unwrap_err().to_string().contains(part), "{keywords}");
+        }
+        assert!(parse("postgresql+asyncpg://h/d?prepared_statement_cache_size=0").is_ok());
+        assert!(parse("postgresql+psycopg://h/d?gssencmode=require").is_err(), "known ones count with every driver");
     }
 }

@@ -1,11 +1,13 @@
 //! The driver's errors as ours. The text is the server's, which never holds a password.
 
 use std::error::Error as _;
+use std::sync::atomic::Ordering;
 
 use taskyard_core::{Error, TaskId};
 use tokio_postgres::error::{DbError, SqlState};
 use uuid::Uuid;
 
+use crate::address::Address;
 use crate::migrate;
 
 /// What an SQLSTATE says about who is at fault, and what helps. The one table of the crate: every caller asks it.
@@ -81,6 +83,16 @@ pub(crate) fn of_statement(error: &tokio_postgres::Error) -> Error {
     }
 }
 
+/// An error of a statement of the store at this address. A database that nobody may write to by default is not waited for.
+pub(crate) fn of_statement_at(error: &tokio_postgres::Error, address: &Address) -> Error {
+    match error.as_db_error() {
+        Some(database) if database.code().code() == "25006" && address.reads_by_default.load(Ordering::Relaxed) => {
+            Error::Refused(format!("{}: {}: {READ_ONLY}", address.shown, database.message()))
+        }
+        _ => of_statement(error),
+    }
+}
+
 /// An error while connecting to the address shown.
 pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
     match error.as_db_error() {
@@ -100,13 +112,23 @@ pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
     }
 }
 
+const READ_ONLY: &str = "transactions are read-only by default here (default_transaction_read_only is on for this role, this database or \
+                         the server; ALTER ROLE ... SET default_transaction_read_only = off)";
+
 fn of_database(error: &DbError) -> Error {
     let code = error.code().code();
     let message = error.message().to_owned();
     match code {
         // An addition that was asked back before it arrived: nobody waits for its answer any more.
         "TY002" => return Error::Connection(message),
-        "25006" => return Error::Connection(format!("the server is a read-only standby ({message})")),
+        "25006" => {
+            return Error::Connection(format!("{message}: the server has become a standby, or {READ_ONLY}"));
+        }
+        "3D000" => {
+            return Error::Refused(format!(
+                "{message}: create it (CREATE DATABASE), or correct the name in the address"
+            ));
+        }
         "55P03" => return Error::Locked(message),
         "3F000" | "42P01" | "42883" if message.contains("taskyard") => {
             return Error::SchemaTooOld { found: 0, needed: migrate::known() };

@@ -328,8 +328,9 @@ async fn view_schema(client: &Client) -> Result<String> {
     let rows = client.query_typed(sql, &[]).await.map_err(|error| failure::of_statement(&error))?;
     rows.first().map_or(Ok(None), |row| get::<Option<String>>(row, 0))?.ok_or_else(|| {
         Error::Refused(
-            "no schema of the search path exists, so there is none for the views queued_tasks and such: set the path of \
-             this role, or switch the views off (setting `views`)"
+            "the search path is empty or names no schema that exists, so there is none for the views queued_tasks and such: set \
+             the path of this role (ALTER ROLE ... SET search_path = public), write schema=public in the address, or do without \
+             the views (TASKYARD_VIEWS=false)"
                 .into(),
         )
     })

@@ -276,11 +276,11 @@ impl Pool {
                 Err(error) if failure::wants_another(&error) => {
                     slot.forget(&client);
                     if !harmless || reruns >= 1 {
-                        return Err(failure::of_statement(&error));
+                        return Err(failure::of_statement_at(&error, &self.address));
                     }
                     reruns += 1;
                 }
-                Err(error) => return Err(failure::of_statement(&error)),
+                Err(error) => return Err(failure::of_statement_at(&error, &self.address)),
             }
         }
     }

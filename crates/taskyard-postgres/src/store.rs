@@ -166,7 +166,8 @@ impl PostgresStore {
                 Role::Ask,
                 "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('synchronous_commit'), \
                  pg_catalog.current_setting('server_encoding'), \
-                 pg_catalog.current_setting('default_transaction_isolation')",
+                 pg_catalog.current_setting('default_transaction_isolation'), \
+                 pg_catalog.current_setting('default_transaction_read_only')",
                 &[],
             )
             .await?;
@@ -189,6 +190,9 @@ impl PostgresStore {
                 tracing::warn!(
                     "synchronous_commit is off: the last additions before a crash of the server may be lost"
                 );
+            }
+            if get::<String>(row, 4)? == "on" {
+                inner.pool.address().reads_by_default.store(true, Ordering::Relaxed);
             }
             let isolation: String = get(row, 3)?;
             if isolation != isolation::READ_COMMITTED {

@@ -3,12 +3,16 @@
 //! What an address means is decided in one place, [`database_kind`]; a text that is meant as a server's address and is none
 //! is refused, never taken for the name of a file. Of an address nothing is shown but what was understood of it.
 
+mod sqlite;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use taskyard_core::conceal::{credentials_at, password_at, password_line_at};
 use taskyard_core::settings::Settings;
 use taskyard_core::{Error, Result, Store};
+
+use sqlite::SqliteAddress;
 
 /// What an address names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +27,8 @@ pub enum DatabaseKind {
 /// brings its schema up to date.
 ///
 /// `postgresql://…`, `postgres://…`, addresses with a driver's suffix (`postgresql+asyncpg://…`) and libpq's keyword form
-/// (`host=… dbname=…`) are PostgreSQL; `sqlite:///absolute/path`, `sqlite:relative/path` and plain paths are an embedded
-/// SQLite file.
+/// (`host=… dbname=…`) are PostgreSQL; `sqlite:///absolute/path`, `sqlite:relative/path`, `sqlite://relative/path?mode=rwc` and
+/// plain paths are an embedded SQLite file. It is made if it is missing, unless the address says `mode=rw`.
 ///
 /// # Errors
 /// [`Error::InvalidUrl`], or why the database cannot be used.
@@ -32,7 +36,10 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     let address = settings.database.as_deref().ok_or_else(|| Error::InvalidUrl("no address was given".into()))?;
     let store = match database_kind(address)? {
         DatabaseKind::Server => open_postgres(address, settings).await?,
-        DatabaseKind::File(path) => open_sqlite(&path, settings).await?,
+        DatabaseKind::File(path) => {
+            check_place(address)?;
+            open_sqlite(&path, settings).await?
+        }
     };
     if settings.auto_migrate {
         store.migrate().await?;
@@ -56,6 +63,23 @@ pub fn check_address(address: &str) -> Result<()> {
     database_kind(address).map(drop)
 }
 
+/// Says whether the SQLite file that an address names is there, or would be made where it is meant.
+///
+/// # Errors
+/// [`Error::InvalidUrl`] for a new file in `/` or in a missing directory behind `sqlite:///`, which others read as the working
+/// directory, and for a missing one with `mode=rw`.
+pub fn check_place(address: &str) -> Result<()> {
+    match sqlite_address(address.trim()) {
+        Some(address) => address?.check_place(),
+        None => Ok(()),
+    }
+}
+
+/// An address with the scheme `sqlite`; `None` for any other.
+fn sqlite_address(address: &str) -> Option<Result<SqliteAddress>> {
+    (scheme(address) == Some("sqlite")).then(|| SqliteAddress::parse(address))
+}
+
 /// What an address names, without opening it.
 ///
 /// # Errors
@@ -73,20 +97,23 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
     if is_keywords(address) {
         return Ok(DatabaseKind::Server);
     }
-    match scheme(address) {
-        Some("sqlite") => {
-            let path = sqlite_path(address);
-            if path.is_empty() || path.contains("://") {
-                return invalid("sqlite: is followed by no path");
-            }
-            let is_server = credentials_at(path).is_some() || password_line_at(path).is_some();
-            if address.starts_with("sqlite://") && is_server {
-                return invalid(
-                    "sqlite:// is followed by a user and password, as for a server (a file with such a name is written sqlite:PATH)",
-                );
-            }
-            Ok(DatabaseKind::File(path.into()))
+    if let Some(file) = sqlite_address(address) {
+        let rest = &address["sqlite:".len()..];
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        if path.contains("://") {
+            return invalid("sqlite: is followed by no path");
         }
+        let is_server = credentials_at(path).is_some() || password_line_at(path).is_some();
+        if address.starts_with("sqlite://") && is_server {
+            return invalid(
+                "sqlite:// is followed by a user and password, as for a server (a file with such a name is written sqlite:PATH)",
+            );
+        }
+        return Ok(DatabaseKind::File(file?.path));
+    }
+    // SQLite's own form of a database in memory, before its colons are taken for a scheme's.
+    let plain = SqliteAddress::plain(address)?;
+    match scheme(address) {
         Some(scheme) if is_postgres(scheme) && address[scheme.len()..].starts_with("://") => Ok(DatabaseKind::Server),
         Some(scheme) if is_postgres(scheme) => invalid("it does not begin with postgresql://"),
         // Before `://` stands no password; before a lone colon one might.
@@ -97,7 +124,7 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
         None if is_no_path(address) => invalid(
             "it looks like a server's address without postgresql:// (a file with such a name is written sqlite:PATH)",
         ),
-        None => Ok(DatabaseKind::File(address.into())),
+        None => Ok(DatabaseKind::File(plain.path)),
     }
 }
 
@@ -125,12 +152,6 @@ fn scheme(address: &str) -> Option<&str> {
 fn is_postgres(scheme: &str) -> bool {
     let base = scheme.split('+').next().unwrap_or_default();
     ["postgres", "postgresql"].iter().any(|known| base.eq_ignore_ascii_case(known))
-}
-
-/// `sqlite:///a/b` is the absolute `/a/b`, `sqlite://a/b` and `sqlite:a/b` the relative `a/b`.
-fn sqlite_path(address: &str) -> &str {
-    let rest = &address["sqlite:".len()..];
-    rest.strip_prefix("//").unwrap_or(rest)
 }
 
 /// An address for people: a file's path, or a server's user, host, port and name, as far as they can be told apart from a
@@ -232,6 +253,8 @@ mod tests {
             "sqlite://postgresql://u:s3cret@h/d",
             "sqlite://*:*:*:u:s3cret",
             "sqlite:",
+            ":memory:",
+            "file::memory:?cache=shared",
             "*:*:*:u:s3cret",
             "h:5432:d:u:s3cret",
             ":5432:*:u:s3:cret",
@@ -270,8 +293,5 @@ mod tests {
         assert!(is_postgres("postgresql+asyncpg") && is_postgres("postgres") && !is_postgres("mysql"));
         assert_eq!(scheme("/a/b.db"), None);
         assert_eq!(scheme("C:\\queue.db"), None);
-        assert_eq!(sqlite_path("sqlite:///a/b"), "/a/b");
-        assert_eq!(sqlite_path("sqlite://a/b"), "a/b");
-        assert_eq!(sqlite_path("sqlite:a/b"), "a/b");
     }
 }

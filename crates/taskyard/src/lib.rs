@@ -27,7 +27,7 @@ mod address;
 mod task_set;
 mod yard;
 
-pub use address::{DatabaseKind, check_address, database_kind, open, redacted};
+pub use address::{DatabaseKind, check_address, check_place, database_kind, open, redacted};
 pub use taskyard_core::client::{
     Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, Progress, Schedule, ScheduleAdded, TaskRef,
     Watch, id_ranges,

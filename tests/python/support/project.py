@@ -178,6 +178,10 @@ class Project:
         done = self._command(*arguments, code=code, env=env)
         return done.stdout + done.stderr
 
+    def printed(self, *arguments: str, code: int = 0, **env: str) -> str:
+        """Runs the command to its end; what it printed on stdout, without its remarks."""
+        return self._command(*arguments, code=code, env=env).stdout
+
     def json(self, *arguments: str, code: int = 0) -> Any:
         """What the command prints for programs."""
         return json.loads(self._command("--json", *arguments, code=code, env={}).stdout)

@@ -5,10 +5,10 @@ mod edit;
 mod retry;
 
 use clap::{Args, Subcommand};
-use taskyard::TaskId;
 use taskyard_core::store::TaskFilter;
 
 use super::task;
+use crate::commands::id::GivenId;
 use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::moment;
@@ -42,7 +42,7 @@ pub(crate) struct List {
     limit: u16,
     /// Continue below this id
     #[arg(long, value_name = "ID")]
-    before: Option<TaskId>,
+    before: Option<GivenId>,
 }
 
 /// Say how many there are
@@ -68,8 +68,12 @@ impl Dead {
         match self {
             Self::List(list) => {
                 let store = session.store(Access::Existing).await?;
+                let before = match &list.before {
+                    Some(before) => Some(before.find(store.as_ref()).await?),
+                    None => None,
+                };
                 let filter = list.by.filter(session.settings(), store.as_ref()).await?;
-                let filter = TaskFilter { limit: usize::from(list.limit), before: list.before, ..filter };
+                let filter = TaskFilter { limit: usize::from(list.limit), before, ..filter };
                 task::page(out, store.as_ref(), &filter).await
             }
             Self::Count(count) => {

@@ -21,6 +21,8 @@ pub(crate) struct Interrupts {
 pub(crate) struct Interrupt {
     /// The signal's name.
     pub(crate) name: &'static str,
+    /// The signal itself.
+    pub(crate) signal: rustix::process::Signal,
     /// Nothing is to be waited for.
     pub(crate) at_once: bool,
 }
@@ -42,13 +44,14 @@ impl Interrupts {
 
     /// The next one.
     pub(crate) async fn next(&mut self) -> Interrupt {
-        let (name, at_once) = tokio::select! {
-            _ = self.interrupt.recv() => ("SIGINT", false),
-            _ = self.terminate.recv() => ("SIGTERM", false),
-            _ = self.quit.recv() => ("SIGQUIT", true),
-            () = hung_up(self.hang_up.as_mut()) => ("SIGHUP", false),
+        use rustix::process::Signal as Number;
+        let (name, signal, at_once) = tokio::select! {
+            _ = self.interrupt.recv() => ("SIGINT", Number::INT, false),
+            _ = self.terminate.recv() => ("SIGTERM", Number::TERM, false),
+            _ = self.quit.recv() => ("SIGQUIT", Number::QUIT, true),
+            () = hung_up(self.hang_up.as_mut()) => ("SIGHUP", Number::HUP, false),
         };
-        Interrupt { name, at_once }
+        Interrupt { name, signal, at_once }
     }
 }
 

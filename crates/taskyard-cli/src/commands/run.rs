@@ -131,7 +131,8 @@ impl Run {
         let taskyard = session.taskyard(Access::Create).await?;
         remark(format_args!("database: {}", session.address()));
         let mut config = taskyard.server_config();
-        let kinds = taskyard.registry().kinds().len();
+        // A Python application's functions are found when their names are met.
+        let functions = session.python().is_none().then(|| taskyard.registry().kinds().len());
         if let Some(python) = session.python() {
             let mut app = python::application(app, session)?;
             if let Some(app) = app.as_mut().filter(|app| is_factory && !python::split_factory(app).1) {
@@ -173,7 +174,7 @@ impl Run {
         tracing::info!(
             server = %server.id(),
             workers = session.settings().max_workers,
-            kinds,
+            functions,
             "the server runs; SIGTERM or Ctrl-C stops it"
         );
         self.server = Some(server);
@@ -281,7 +282,7 @@ impl Run {
         self.replaced = None;
     }
 
-    fn asked(&mut self, session: &Session, Interrupt { name: signal, at_once }: Interrupt, times: u32) {
+    fn asked(&mut self, session: &Session, Interrupt { name: signal, at_once, .. }: Interrupt, times: u32) {
         self.replace_nothing();
         self.server.iter().for_each(ServerHandle::stop);
         if times == 1 && !at_once {

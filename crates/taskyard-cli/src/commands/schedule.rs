@@ -135,7 +135,8 @@ async fn list(session: &Session) -> Result<u8, Failure> {
         return Ok(0);
     }
     let now = taskyard.store().now().await?;
-    let mut grid = Grid::new(["NAME", "RULE", "ZONE", "KIND", "STATE", "NEXT", "LAST", ">RUNS", ">FAILED", "LAST END"]);
+    let mut grid =
+        Grid::new(["NAME", "RULE", "?ZONE", "KIND", "STATE", "NEXT", "?LAST", "?>RUNS", "?>FAILED", "LAST END"]);
     for record in &schedules {
         let new = &record.definition;
         grid.row([

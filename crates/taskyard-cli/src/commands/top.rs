@@ -1,10 +1,12 @@
 //! `top`: a live view of the whole queue, each second anew; one picture with `--once`, objects for programs with `--json`.
 
 mod look;
+mod order;
 mod picture;
 mod screen;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -12,7 +14,9 @@ use clap::Args;
 use crate::commands::Interrupts;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
+use crate::style::Style;
 use look::{Before, look};
+use order::Order;
 use screen::Screen;
 
 /// Between two looks, at least; and a look that takes long is followed by a rest of so many times its length.
@@ -35,13 +39,12 @@ impl Top {
         let out = session.out();
         let taskyard = session.taskyard(Access::Existing).await?;
         if self.once {
-            let frame = look(&taskyard, session.address(), None).await?;
+            let frame = look(&taskyard, session.address(), Order::default()).await?;
             if out.is_json() {
                 out.json(&frame.to_json())?;
                 return Ok(0);
             }
-            let lines = picture::lines(&frame, std::io::stdout().is_terminal());
-            writeln!(std::io::stdout().lock(), "{}", lines.join("\n"))?;
+            out.shown(picture::lines(&frame, Order::default(), Style::of_stdout()).join("\n"))?;
             return Ok(0);
         }
         let mut interrupts = Interrupts::listen()?;
@@ -55,19 +58,32 @@ impl Top {
             false => Some(Screen::open()?),
         };
         let mut before: Option<Before> = None;
+        let mut order = Order::default();
         loop {
             let began = Instant::now();
-            let frame = look(&taskyard, session.address(), before.as_ref()).await?;
+            let mut frame = look(&taskyard, session.address(), order).await?;
+            let pace = before.as_ref().and_then(|before| before.pace(&frame));
             before = Some(frame.before());
-            match &mut screen {
-                Some(screen) => screen.draw(&picture::lines(&frame, true))?,
-                None => out.json(&frame.to_json())?,
-            }
             let pause = self.every.max(EVERY_MIN).max(began.elapsed() * REST);
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                _ = interrupts.next() => return Ok(0),
-                () = screen::quit(&mut screen) => return Ok(0),
+            let mut rest = pin!(tokio::time::sleep(pause));
+            loop {
+                frame.pace = pace;
+                match &mut screen {
+                    Some(screen) => screen.draw(&picture::lines(&frame, order, Style::of_stdout()), &order.keys())?,
+                    None => out.json(&frame.to_json())?,
+                }
+                let key = tokio::select! {
+                    () = &mut rest => break,
+                    _ = interrupts.next() => return Ok(0),
+                    key = screen::key(&mut screen) => key,
+                };
+                if matches!(key, b'q' | b'Q') {
+                    return Ok(0);
+                }
+                // Another order shows other tasks; the pace is measured between the looks that are apart as far as was asked.
+                if order.press(key) {
+                    frame = look(&taskyard, session.address(), order).await?;
+                }
             }
         }
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::value::RawValue;
 use taskyard::{Call, Runtime};
+use taskyard_core::namespace::kind_in;
+use taskyard_core::settings::Settings;
 
 use crate::commands::filter::span;
 use crate::failure::Failure;
@@ -55,7 +57,7 @@ impl Work {
         let mut call = Call::from_payload(&self.kind, Ok(self.payload()?))
             .queue(&self.queue)
             .priority(self.priority)
-            .runtime(if self.is_python() { Runtime::Python } else { Runtime::Rust });
+            .runtime(self.runtime());
         call = self.expires.into_iter().fold(call, Call::expires);
         call = self.timeout.into_iter().fold(call, Call::timeout);
         call = self.max_retries.into_iter().fold(call, Call::max_retries);
@@ -73,6 +75,16 @@ impl Work {
         check("--args", &self.args, '[', "a JSON list")?;
         check("--kwargs", &self.kwargs, '{', "a JSON object")?;
         Ok(format!("{{\"args\":{},\"kwargs\":{}}}", self.args.trim(), self.kwargs.trim()).into_bytes())
+    }
+
+    /// The language of the function.
+    pub(crate) fn runtime(&self) -> Runtime {
+        if self.is_python() { Runtime::Python } else { Runtime::Rust }
+    }
+
+    /// Its kind, as it is stored.
+    pub(crate) fn stored_kind(&self, settings: &Settings) -> String {
+        kind_in(settings.namespace.as_ref(), &self.kind)
     }
 
     fn is_python(&self) -> bool {

@@ -18,7 +18,14 @@ pub(super) fn from_root(values: &mut [(String, String)], root: &Path) {
         if let Ok(DatabaseKind::File(path)) = database_kind(value)
             && path.is_relative()
         {
-            *value = root.join(path).display().to_string();
+            let path = root.join(path).display().to_string();
+            // What the address says beside the path (`mode=rw`) goes on to hold.
+            *value = match value.trim().split_once('?').filter(|(address, _)| address.starts_with("sqlite:")) {
+                Some((_, parameters)) => {
+                    format!("sqlite:{}?{parameters}", path.replace('%', "%25").replace('?', "%3F"))
+                }
+                None => path,
+            };
         }
     }
 }

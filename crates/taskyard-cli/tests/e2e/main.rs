@@ -2,15 +2,19 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod addresses;
 mod bench;
 mod commands;
 mod demo;
 mod demo_resume;
 mod errors;
+mod first_process;
+mod ids;
 mod place;
 mod postgres;
 mod queues;
 mod schedules;
 mod server;
 mod settings;
+mod terminal;
 mod trust;

@@ -91,6 +91,22 @@ impl Place {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
     }
 
+    /// Runs it on a terminal of 80 columns and 40 lines. Of each pair of `typed`, the second is typed once the first is shown.
+    pub fn on_terminal(&self, arguments: &[&str], environment: &[(&str, &str)], typed: &[(&str, &str)]) -> Said {
+        let program = self.taskyard(arguments);
+        let mut command = Command::new("python3");
+        command.args(["-c", TERMINAL, &serde_json::to_string(typed).expect("texts are JSON")]);
+        command.arg(program.get_program()).args(program.get_args()).current_dir(self.path()).stdin(Stdio::null());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env("TERM", "xterm").env_remove("NO_COLOR").envs(environment.iter().copied());
+        said(&mut command)
+    }
+
     /// Starts a server of the application and waits until it runs.
     pub fn server(&self, arguments: &[&str]) -> Running {
         let mut running = Running::start(&mut self.application(&[&["queue", "start"], arguments].concat()));
@@ -98,6 +114,35 @@ impl Place {
         running
     }
 }
+
+/// Runs a command on a terminal of its own; prints what the terminal got, and ends with the command's exit code.
+const TERMINAL: &str = "
+import fcntl, json, os, pty, select, struct, sys, termios, time
+typed, command = json.loads(sys.argv[1]), sys.argv[2:]
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 40, 80, 0, 0))
+    os.execv(command[0], command)
+shown, seen, until = b'', 0, time.monotonic() + 60
+while time.monotonic() < until:
+    if select.select([terminal], [], [], 0.1)[0]:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    if typed and typed[0][0].encode() in shown[seen:]:
+        seen = len(shown)
+        os.write(terminal, typed.pop(0)[1].encode())
+else:
+    os.kill(pid, 9)
+sys.stdout.write(shown.decode().replace('\\r\\n', '\\n'))
+sys.stdout.flush()
+assert not typed, typed
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
 
 /// The program of `examples/files.rs`. `cargo test` builds it with everything else, but not for `--test e2e` alone.
 fn application() -> &'static Path {

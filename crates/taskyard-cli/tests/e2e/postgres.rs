@@ -26,7 +26,7 @@ fn tasks_go_their_way() {
     let dead = place.ok(&["task", "add", "files::measure", "--args", &failing]);
     assert_eq!(place.run(&["task", "wait", &dead]).code, 1);
     assert_eq!(place.json(&["dead", "list"])[0]["id"], json!(dead));
-    assert_eq!(place.json(&["dead", "retry"])["retried"], 1);
+    assert_eq!(place.json(&["dead", "retry", "--yes"])["retried"], 1);
     place.run(&["task", "wait", &dead]);
     assert_eq!(place.json(&["dead", "purge", "--yes"])["deleted"], 1);
     assert_eq!(place.json(&["queue", "purge", "--yes"])["deleted"], 1);
@@ -49,7 +49,7 @@ fn queues_are_paused_cleared_and_limited() {
     assert_eq!((&mail["paused"], &mail["running_max"], &mail["enqueued"]), (&json!(true), &json!(2), &json!(3)));
     assert_eq!(place.json(&["queue", "clear", "--yes"])["cancelled"], 3);
     place.ok(&["queue", "drain", "mail"]);
-    assert_eq!(place.json(&["queue", "retry"])["retried"], 0);
+    assert_eq!(place.json(&["queue", "retry", "-y"])["retried"], 0);
 }
 
 #[test]

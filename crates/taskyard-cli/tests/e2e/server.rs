@@ -104,7 +104,7 @@ fn a_failed_task_is_a_dead_letter_until_someone_retries_it() {
     assert_eq!(place.run(&["queue", "retry", &id, "--queue", "other"]).code, 2);
     assert_eq!(place.json(&["dead", "retry", "--queue", "default"])["retried"], 1);
     assert_eq!(place.run(&["task", "wait", &id]).code, 0);
-    assert_eq!(place.json(&["queue", "retry"])["retried"], 1);
+    assert_eq!(place.json(&["queue", "retry", "--yes"])["retried"], 1);
     place.run(&["task", "wait", &other]);
     assert_eq!(place.json(&["dead", "purge", "--yes"])["deleted"], 1);
     assert_eq!(place.json(&["dead", "list"]), json!([]));

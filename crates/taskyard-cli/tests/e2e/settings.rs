@@ -94,8 +94,42 @@ fn wrong_settings_are_named_with_their_place() {
     assert!(said.code == 2 && said.stderr.contains("line 2: DATABASE_URL is not followed by"), "{said:?}");
     assert!(!said.stderr.contains("geheim"), "{said:?}");
     std::fs::write(place.join(".env"), "").unwrap();
+    for (name, bytes, part) in [
+        ("taskyard.toml", utf16("max_retries = 1\n", true), "UTF-16"),
+        (".env", utf16("QUEUE_MAX_RETRIES=1\n", false), "UTF-16"),
+        (".env", b"QUEUE_MAX_RETRIES=1\nNAME=\xE4\n".to_vec(), "line 2 is not UTF-8"),
+        (".env", b"NAME=a\rQUEUE_MAX_RETRIES=1\r".to_vec(), "carriage return"),
+    ] {
+        std::fs::write(place.join(name), bytes).unwrap();
+        let said = place.run(&["task", "add", "k"]);
+        assert!(said.code == 2 && said.stderr.contains(name) && said.stderr.contains(part), "{said:?}");
+        std::fs::write(place.join(name), "").unwrap();
+    }
     let said = place.run(&["task", "add", "k", "--set", "no_such=1"]);
     assert!(said.code == 2 && said.stderr.contains("the command line"), "{said:?}");
     assert_eq!(place.run(&["task", "add", "k", "--set", "nothing"]).code, 2);
     assert!(!place.join(".taskyard").exists());
+}
+
+/// A text as some editors of Windows save it.
+fn utf16(text: &str, mark: bool) -> Vec<u8> {
+    let mark: &[u8] = if mark { b"\xFF\xFE" } else { b"" };
+    [mark.to_vec(), text.encode_utf16().flat_map(u16::to_le_bytes).collect()].concat()
+}
+
+#[test]
+fn files_with_a_byte_order_mark_and_crlf_are_read_right() {
+    let retries = |place: &Place| {
+        let id = place.ok(&["task", "add", "k"]);
+        place.json(&["task", "show", &id])["task"]["retry"]["max_retries"].clone()
+    };
+    for (name, text) in [
+        ("taskyard.toml", "max_retries = 7\r\n"),
+        ("pyproject.toml", "[tool.taskyard]\r\nmax_retries = 7\r\n"),
+        (".env", "QUEUE_MAX_RETRIES=7\r\nOTHER=x\r\n"),
+    ] {
+        let place = Place::new();
+        std::fs::write(place.join(name), format!("\u{feff}{text}")).unwrap();
+        assert_eq!(retries(&place), 7, "{name}");
+    }
 }

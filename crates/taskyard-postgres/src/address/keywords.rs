@@ -1,7 +1,7 @@
 //! libpq's keyword form of an address: `host=db.example dbname=shop user=app password='a b'`.
 
 /// The keywords that libpq knows, lower case.
-const KNOWN: [&str; 27] = [
+const KNOWN: [&str; 31] = [
     "application_name",
     "channel_binding",
     "client_encoding",
@@ -12,7 +12,10 @@ const KNOWN: [&str; 27] = [
     "host",
     "hostaddr",
     "keepalives",
+    "keepalives_count",
     "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
     "load_balance_hosts",
     "options",
     "passfile",
@@ -25,6 +28,7 @@ const KNOWN: [&str; 27] = [
     "sslcrl",
     "sslkey",
     "sslmode",
+    "sslnegotiation",
     "sslrootcert",
     "target_session_attrs",
     "tcp_user_timeout",

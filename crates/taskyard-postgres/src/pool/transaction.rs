@@ -59,7 +59,7 @@ impl Transaction<'_> {
         answer.map_err(|error| Interrupted {
             rerun: failure::may_rerun(&error),
             broken: failure::wants_another(&error),
-            error: failure::of_statement(&error),
+            error: failure::of_statement_at(&error, self.address),
         })
     }
 

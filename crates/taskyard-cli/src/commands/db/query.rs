@@ -14,6 +14,7 @@ use crate::session::{Access, Session};
 #[derive(Debug, Args)]
 pub(crate) struct Query {
     /// The statement, for example "select state, count(*) from queued_tasks group by state"
+    #[arg(allow_hyphen_values = true)]
     sql: String,
     /// At most this many rows
     #[arg(long, default_value_t = 1_000)]

@@ -1,17 +1,18 @@
 //! `dead edit ID`: arguments, queue, priority or retries of a dead letter, which stays dead.
 
 use clap::Args;
-use taskyard::{DeadEdit, TaskId};
+use taskyard::DeadEdit;
 
 use crate::commands::filter::priority;
+use crate::commands::id::GivenId;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Change one dead letter, which stays dead
 #[derive(Debug, Args)]
 pub(crate) struct Edit {
-    /// The task's id
-    id: TaskId,
+    /// The task's id, or its first digits
+    id: GivenId,
     #[command(flatten)]
     arguments: Arguments,
     /// The queue it will go to
@@ -57,12 +58,14 @@ impl Edit {
                 "say what is to change: --args, --kwargs, --queue, --priority or --max-retries",
             ));
         }
-        session.taskyard(Access::Existing).await?.edit_dead(self.id, &edit).await?;
+        let taskyard = session.taskyard(Access::Existing).await?;
+        let id = self.id.find(taskyard.store().as_ref()).await?;
+        taskyard.edit_dead(id, &edit).await?;
         let out = session.out();
         if out.is_json() {
-            out.json(&serde_json::json!({"id": self.id, "edited": true}))?;
+            out.json(&serde_json::json!({"id": id, "edited": true}))?;
         } else {
-            out.line(format_args!("{} edited; `taskyard dead retry {}` runs it", self.id, self.id))?;
+            out.line(format_args!("{id} edited; `taskyard dead retry {id}` runs it"))?;
         }
         Ok(0)
     }

@@ -1,29 +1,35 @@
 //! `dead retry [ID…]`: these dead letters, or all that the filters mean, in bounded batches; one may be edited with it.
 
 use clap::Args;
-use taskyard::{TaskFilter, TaskId, TaskState};
+use taskyard::{TaskFilter, TaskState};
 
 use super::by::DeadBy;
 use super::edit::Arguments;
 use crate::commands::bulk::{self, Verb};
+use crate::commands::id::{self, GivenId};
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Retry dead letters
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
-    /// These tasks; every dead letter that the filters mean without an id
-    ids: Vec<TaskId>,
+    /// These tasks, by their ids or the first digits of them; without any, every dead letter that the filters mean
+    ids: Vec<GivenId>,
     #[command(flatten)]
     by: DeadBy,
     #[command(flatten)]
     arguments: Arguments,
+    /// Do not ask before all dead letters are retried
+    #[arg(short, long)]
+    yes: bool,
 }
 
 impl Retry {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let edit = self.arguments.edit();
-        if !self.ids.is_empty() && !self.by.words(session.settings()).is_empty() {
+        let words = self.by.words(session.settings());
+        if !self.ids.is_empty() && !words.is_empty() {
             return Err(Failure::usage("give ids or filters, not both"));
         }
         if !edit.is_empty() && self.ids.len() != 1 {
@@ -31,20 +37,25 @@ impl Retry {
         }
         let taskyard = session.taskyard(Access::Existing).await?;
         let out = session.out();
-        if let [id] = self.ids[..]
+        let ids = id::find_all(taskyard.store().as_ref(), &self.ids).await?;
+        if let [id] = ids[..]
             && !edit.is_empty()
         {
             // Should this process die in between, the task is edited and still dead.
             taskyard.edit_dead(id, &edit).await?;
         }
-        if !self.ids.is_empty() {
-            return bulk::named(out, taskyard.store().as_ref(), Verb::Retry, &self.ids).await;
+        if !ids.is_empty() {
+            return bulk::named(out, taskyard.store().as_ref(), Verb::Retry, &ids).await;
+        }
+        // A filter says which ones are meant; without one it might be a slip.
+        if words.is_empty() {
+            confirm(self.yes, &format!("Retry every failed task in {}?", session.address()))?;
         }
         let store = taskyard.store();
         let filter =
             TaskFilter { states: vec![TaskState::Failed], ..self.by.filter(session.settings(), store.as_ref()).await? };
         let count = bulk::over(store.as_ref(), Verb::Retry, &filter).await?;
-        bulk::say_retried(out, count, &self.by.words(session.settings()))?;
+        bulk::say_retried(out, count, &words)?;
         Ok(0)
     }
 }

@@ -56,12 +56,12 @@ pub(super) async fn servers(session: &Session) -> Result<u8, Failure> {
     let mut grid = Grid::new([
         "SERVER",
         "NAME",
-        ">PID",
-        "VERSION",
+        "?>PID",
+        "?VERSION",
         "STATE",
-        ">WORKERS",
-        ">ACTIVE",
-        ">IDLE",
+        "?>WORKERS",
+        "?>ACTIVE",
+        "?>IDLE",
         ">TASKS",
         "LAST BEAT",
     ]);

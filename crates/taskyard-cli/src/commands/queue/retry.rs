@@ -1,35 +1,43 @@
 //! `queue retry [ID…]`: these tasks, or every failed one; `dead retry` has more filters.
 
 use clap::Args;
-use taskyard::{TaskId, TaskState};
+use taskyard::TaskState;
 
 use crate::commands::bulk::{self, Verb};
 use crate::commands::filter::By;
+use crate::commands::id::{self, GivenId};
+use crate::confirm::confirm;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Retry failed tasks
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
-    /// These tasks; every failed one without an id
-    ids: Vec<TaskId>,
+    /// These tasks, by their ids or the first digits of them; every failed one without an id
+    ids: Vec<GivenId>,
     #[command(flatten)]
     by: By,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
 }
 
 impl Retry {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let store = session.store(Access::Existing).await?;
         let out = session.out();
+        let words = self.by.words(session.settings());
         if !self.ids.is_empty() {
-            if !self.by.words(session.settings()).is_empty() {
+            if !words.is_empty() {
                 return Err(Failure::usage("give ids or filters, not both"));
             }
-            return bulk::named(out, store.as_ref(), Verb::Retry, &self.ids).await;
+            let ids = id::find_all(store.as_ref(), &self.ids).await?;
+            return bulk::named(out, store.as_ref(), Verb::Retry, &ids).await;
         }
+        confirm(self.yes, &format!("Retry every failed task{words} in {}?", session.address()))?;
         let count =
             bulk::over(store.as_ref(), Verb::Retry, &self.by.states(session.settings(), &[TaskState::Failed])).await?;
-        bulk::say_retried(out, count, &self.by.words(session.settings()))?;
+        bulk::say_retried(out, count, &words)?;
         Ok(0)
     }
 }

@@ -190,7 +190,9 @@ async fn unplanned(store: &dyn Store, max_age: Duration) -> Result<Vec<String>, 
 /// Why no task can be added now, if none can. A role that may only read says nothing about that.
 async fn unwritable(store: &dyn Store) -> Option<String> {
     match tokio::time::timeout(CHECK_MAX, store.check_writes()).await {
-        Ok(Ok(()) | Err(Error::Refused(_))) => None,
+        // A whole database that is read-only by default is no question of rights: nothing can be added.
+        Ok(Err(Error::Refused(why))) if !why.contains("default_transaction_read_only") => None,
+        Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("no task can be added: {error}")),
         Err(_) => Some(format!("an addition does not get through within {}", moment::span(CHECK_MAX))),
     }

@@ -6,6 +6,7 @@ use clap::Args;
 use taskyard::{CatchUp, OnConflict, Overlap, Schedule, ScheduleAdded, Timestamp};
 
 use crate::commands::filter::span;
+use crate::commands::known;
 use crate::commands::work::Work;
 use crate::failure::Failure;
 use crate::moment;
@@ -65,8 +66,12 @@ impl Add {
         schedule = self.ends_at.into_iter().fold(schedule, Schedule::ends_at);
         schedule = self.runs_max.into_iter().fold(schedule, Schedule::runs_max);
         schedule = self.pause_after_failures.into_iter().fold(schedule, Schedule::pause_after_failures);
-        let added = session.taskyard(Access::Create).await?.add_schedule(schedule).await?;
-        say(session, &added)
+        let taskyard = session.taskyard(Access::Create).await?;
+        let added = taskyard.add_schedule(schedule).await?;
+        let exit = say(session, &added)?;
+        let kind = self.work.stored_kind(session.settings());
+        known::warn_of_kind(taskyard.store().as_ref(), self.work.runtime(), &kind).await?;
+        Ok(exit)
     }
 }
 

@@ -81,7 +81,7 @@ fn history(out: Out, runs: &[ScheduleRun]) -> Result<u8, Failure> {
     if runs.is_empty() {
         return Ok(0);
     }
-    let mut grid = Grid::new(["TIME", "OUTCOME", "TASK", "STATE", "ENDED", "ERROR"]);
+    let mut grid = Grid::new(["TIME", "OUTCOME", "TASK", "STATE", "?ENDED", "?ERROR"]);
     for run in runs {
         let several = if run.count > 1 { format!(" × {}", moment::number(run.count.into())) } else { String::new() };
         let asked = if run.manual { ", asked for" } else { "" };

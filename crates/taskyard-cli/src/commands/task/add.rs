@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::value::RawValue;
-use taskyard::{Call, OnParentFailure, TaskId};
+use taskyard::{Call, OnParentFailure};
 
 use super::wait;
 use crate::commands::filter::span;
+use crate::commands::id::{self, GivenId};
+use crate::commands::known;
 use crate::commands::work::Work;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
@@ -22,7 +24,7 @@ pub(crate) struct Add {
     delay: Option<Duration>,
     /// Tasks that must be done first
     #[arg(long = "parent", value_name = "ID")]
-    parents: Vec<TaskId>,
+    parents: Vec<GivenId>,
     /// What happens to it when a parent fails: fail, run or wait
     #[arg(long, value_name = "POLICY", default_value = "fail")]
     on_parent_failure: OnParentFailure,
@@ -38,10 +40,13 @@ impl Add {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let call = self.call()?;
         let taskyard = session.taskyard(Access::Create).await?;
-        let task = taskyard.add(call).await?;
+        let store = taskyard.store();
+        let parents = id::find_all(store.as_ref(), &self.parents).await?;
+        let task = taskyard.add(parents.into_iter().fold(call, Call::parent_id)).await?;
         let id = task.id();
         if self.wait {
             crate::out::remark(id);
+            known::warn_of_task(store.as_ref(), id).await?;
             return wait::result(session, &task, None).await;
         }
         let out = session.out();
@@ -50,13 +55,13 @@ impl Add {
         } else {
             out.line(id)?;
         }
+        known::warn_of_task(store.as_ref(), id).await?;
         Ok(0)
     }
 
     fn call(&self) -> Result<Call<Box<RawValue>>, Failure> {
         let mut call = self.work.call()?.on_parent_failure(self.on_parent_failure);
         call = self.delay.into_iter().fold(call, Call::delay);
-        call = self.parents.iter().copied().fold(call, Call::parent_id);
         Ok(self.unique.iter().fold(call, Call::unique))
     }
 }

@@ -1,24 +1,25 @@
 //! `task cancel`, `task stop`, `task retry`.
 
 use clap::Args;
-use taskyard::TaskId;
 
 use crate::commands::bulk::{self, Verb};
+use crate::commands::id::{self, GivenId};
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Which tasks
 #[derive(Debug, Args)]
 pub(crate) struct Ids {
-    /// The tasks' ids
+    /// The tasks' ids, or their first digits
     #[arg(required = true, value_name = "ID")]
-    ids: Vec<TaskId>,
+    ids: Vec<GivenId>,
 }
 
 impl Ids {
     pub(super) async fn run(&self, session: &Session, verb: Verb) -> Result<u8, Failure> {
         let store = session.store(Access::Existing).await?;
-        bulk::named(session.out(), store.as_ref(), verb, &self.ids).await
+        let ids = id::find_all(store.as_ref(), &self.ids).await?;
+        bulk::named(session.out(), store.as_ref(), verb, &ids).await
     }
 }
 

@@ -1,10 +1,11 @@
 //! `task list`: one page of tasks, the newest first.
 
 use clap::Args;
-use taskyard::{Store, TaskId, TaskRecord, TaskState};
+use taskyard::{Store, TaskRecord, TaskState};
 use taskyard_core::store::TaskFilter;
 
 use crate::commands::filter::{By, state};
+use crate::commands::id::GivenId;
 use crate::failure::Failure;
 use crate::grid::Grid;
 use crate::moment;
@@ -24,17 +25,18 @@ pub(crate) struct List {
     limit: u16,
     /// Continue below this id
     #[arg(long, value_name = "ID")]
-    before: Option<TaskId>,
+    before: Option<GivenId>,
 }
 
 impl List {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let store = session.store(Access::Existing).await?;
-        let filter = TaskFilter {
-            limit: usize::from(self.limit),
-            before: self.before,
-            ..self.by.states(session.settings(), &self.state)
+        let before = match &self.before {
+            Some(before) => Some(before.find(store.as_ref()).await?),
+            None => None,
         };
+        let filter =
+            TaskFilter { limit: usize::from(self.limit), before, ..self.by.states(session.settings(), &self.state) };
         page(session.out(), store.as_ref(), &filter).await
     }
 }
@@ -47,7 +49,7 @@ pub(crate) async fn page(out: Out, store: &dyn Store, filter: &TaskFilter) -> Re
         return Ok(0);
     }
     let now = store.now().await?;
-    let mut grid = Grid::new(["ID", "STATE", "NAME", "QUEUE", ">ATTEMPT", "ADDED", "WHY"]);
+    let mut grid = Grid::new(["ID", "STATE", "NAME", "?QUEUE", "?>ATTEMPT", "ADDED", "WHY"]);
     for record in &records {
         grid.row([
             record.id.to_string(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use taskyard::{Error, Store, StoredLogLine, TaskId};
 
+use crate::commands::id::GivenId;
 use crate::failure::Failure;
 use crate::moment;
 use crate::out::Out;
@@ -18,8 +19,8 @@ const POLL: Duration = Duration::from_millis(300);
 /// Show what a task logged
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// The task's id
-    id: TaskId,
+    /// The task's id, or its first digits
+    id: GivenId,
     /// Go on until the task ends
     #[arg(short, long)]
     follow: bool,
@@ -29,12 +30,13 @@ impl Logs {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let store = session.store(Access::Existing).await?;
         let store = store.as_ref();
+        let id = self.id.find(store).await?;
         let mut after = 0;
         loop {
             // The state is read before the lines: a task's last lines are stored with its end.
-            let state = state(store, self.id).await?;
+            let state = state(store, id).await?;
             loop {
-                let lines = store.logs(self.id, after, PAGE).await?;
+                let lines = store.logs(id, after, PAGE).await?;
                 let Some(last) = lines.last() else { break };
                 after = last.sequence;
                 for line in &lines {

@@ -1,18 +1,18 @@
 //! `task priority ID N`.
 
 use clap::Args;
-use taskyard::TaskId;
 
 use crate::commands::bulk::{self, Verb};
 use crate::commands::filter::priority;
+use crate::commands::id::GivenId;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Give a task that has not started another priority
 #[derive(Debug, Args)]
 pub(crate) struct Priority {
-    /// The task's id
-    id: TaskId,
+    /// The task's id, or its first digits
+    id: GivenId,
     /// The priority: higher first, negative ones are legal
     #[arg(value_name = "N", value_parser = priority, allow_hyphen_values = true)]
     priority: i32,
@@ -21,6 +21,7 @@ pub(crate) struct Priority {
 impl Priority {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let store = session.store(Access::Existing).await?;
-        bulk::named(session.out(), store.as_ref(), Verb::Priority(self.priority), &[self.id]).await
+        let id = self.id.find(store.as_ref()).await?;
+        bulk::named(session.out(), store.as_ref(), Verb::Priority(self.priority), &[id]).await
     }
 }

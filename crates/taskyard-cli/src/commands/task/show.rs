@@ -7,6 +7,7 @@ use taskyard::{
 };
 
 use super::{logs, tree};
+use crate::commands::id::GivenId;
 use crate::failure::Failure;
 use crate::grid::Grid;
 use crate::moment;
@@ -21,8 +22,8 @@ const LINES_MAX: usize = 100;
 /// Show everything about a task
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// The task's id
-    id: TaskId,
+    /// The task's id, or its first digits
+    id: GivenId,
     /// Show its descendants as a tree
     #[arg(long)]
     tree: bool,
@@ -31,7 +32,8 @@ pub(crate) struct Show {
 impl Show {
     pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let store = session.store(Access::Existing).await?;
-        let record = store.get(&[self.id]).await?.pop().flatten().ok_or(Error::NotFound(self.id))?;
+        let id = self.id.find(store.as_ref()).await?;
+        let record = store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
         if self.tree {
             return tree::print(session.out(), store.as_ref(), record).await;
         }
@@ -115,10 +117,11 @@ fn facts(record: &TaskRecord) -> Vec<(&'static str, String)> {
     put(
         "counters",
         Some(format!(
-            "attempt {}, failures {} of {}, lost {}, crashes {}",
+            "attempt {}, failures {}, retries left {} of {}, lost {}, crashes {}",
             record.attempt,
             record.failures,
-            record.retry.max_retries.saturating_add(1),
+            record.retry.max_retries.saturating_sub(record.failures),
+            record.retry.max_retries,
             record.lost,
             record.crashes
         )),

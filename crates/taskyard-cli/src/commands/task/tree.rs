@@ -5,8 +5,10 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use taskyard::{Store, TaskRecord};
 
+use crate::escape;
 use crate::failure::Failure;
 use crate::out::Out;
+use crate::style::Style;
 
 /// Tasks shown in all.
 const TASKS_MAX: usize = 1_000;
@@ -15,6 +17,7 @@ const CHILDREN_MAX: usize = 200;
 
 /// Depth first, without recursion: a chain may be 10,000 long.
 pub(super) async fn print(out: Out, store: &dyn Store, root: TaskRecord) -> Result<u8, Failure> {
+    let style = Style::of_stdout();
     let mut rows: Vec<Value> = Vec::new();
     let mut seen = HashSet::from([root.id]);
     let mut stack = vec![(0_usize, root)];
@@ -26,7 +29,8 @@ pub(super) async fn print(out: Out, store: &dyn Store, root: TaskRecord) -> Resu
                 "id": record.id, "depth": depth, "name": record.name, "state": record.state, "parents": record.parents,
             }));
         } else {
-            out.line(format_args!("{}{} {} {}", "  ".repeat(depth.min(40)), record.id, record.state, record.name))?;
+            let (indentation, state) = ("  ".repeat(depth.min(40)), style.state(record.state.as_str()));
+            out.shown(format_args!("{indentation}{} {state} {}", record.id, escape::line(&record.name)))?;
         }
         if shown + stack.len() >= TASKS_MAX {
             continue;

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::value::RawValue;
-use taskyard::TaskId;
 
 use crate::commands::filter::span;
+use crate::commands::id::GivenId;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
 /// Wait for a task
 #[derive(Debug, Args)]
 pub(crate) struct Wait {
-    /// The task's id
-    id: TaskId,
+    /// The task's id, or its first digits
+    id: GivenId,
     /// Give up after this long; the task goes on
     #[arg(long, value_name = "DURATION", value_parser = span)]
     timeout: Option<Duration>,
@@ -23,7 +23,8 @@ pub(crate) struct Wait {
 impl Wait {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let taskyard = session.taskyard(Access::Existing).await?;
-        result(session, &taskyard.get(self.id), self.timeout).await
+        let id = self.id.find(taskyard.store().as_ref()).await?;
+        result(session, &taskyard.get(id), self.timeout).await
     }
 }
 
@@ -37,6 +38,6 @@ pub(super) async fn result(
         Some(bound) => task.wait_timeout(bound).await?,
         None => task.wait().await?,
     };
-    session.out().line(value.get())?;
+    session.out().stored_json(&value)?;
     Ok(0)
 }

@@ -7,8 +7,11 @@ use taskyard::{
     Error, Progress, QueueStatus, Result, ScheduleRecord, TaskFilter, TaskRecord, TaskState, Taskyard, Timestamp, store,
 };
 
+use super::order::Order;
 use crate::moment;
 
+/// Running tasks that are put in order: the newest.
+const ORDERED_MAX: usize = 100;
 /// Rows of each list.
 const RUNNING_MAX: usize = 15;
 const DEAD_MAX: usize = 5;
@@ -28,42 +31,53 @@ pub(super) struct Frame {
     pub(super) schedules: Vec<(Timestamp, ScheduleRecord)>,
 }
 
-/// Tasks per second since the look before.
+/// Tasks per second since the look before; `None` where the database only estimates how many there are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Pace {
-    pub(super) added: f64,
-    pub(super) done: f64,
-    pub(super) failed: f64,
+    pub(super) added: Option<f64>,
+    pub(super) done: Option<f64>,
+    pub(super) failed: Option<f64>,
 }
 
 /// What the next look is compared with.
 pub(super) struct Before {
     taken: Instant,
     by_state: [u64; 7],
+    estimated: [bool; 7],
 }
 
 impl Before {
     /// The pace between this look and a later one. What was pruned meanwhile hides as much of what was added or ended.
-    fn pace(&self, by_state: [u64; 7], taken: Instant) -> Option<Pace> {
-        let seconds = taken.duration_since(self.taken).as_secs_f64();
+    pub(super) fn pace(&self, frame: &Frame) -> Option<Pace> {
+        self.pace_to(&frame.before())
+    }
+
+    fn pace_to(&self, later: &Self) -> Option<Pace> {
+        let seconds = later.taken.duration_since(self.taken).as_secs_f64();
+        let is_counted = |at: usize| !self.estimated[at] && !later.estimated[at];
         let grown = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
         let state = |state: TaskState| {
             let at = state.code() as usize;
-            grown(by_state[at], self.by_state[at])
+            is_counted(at).then(|| grown(later.by_state[at], self.by_state[at]))
         };
-        let added = grown(by_state.iter().sum(), self.by_state.iter().sum());
+        let added = (0..later.by_state.len())
+            .all(is_counted)
+            .then(|| grown(later.by_state.iter().sum(), self.by_state.iter().sum()));
         (seconds > 0.0).then(|| Pace { added, done: state(TaskState::Done), failed: state(TaskState::Failed) })
     }
 }
 
 /// Looks at everything once.
-pub(super) async fn look(taskyard: &Taskyard, address: String, before: Option<&Before>) -> Result<Frame> {
+pub(super) async fn look(taskyard: &Taskyard, address: String, order: Order) -> Result<Frame> {
     let store = taskyard.store();
     let of = |state, limit| TaskFilter { states: vec![state], limit, ..TaskFilter::default() };
     let (now, status) = (store.now().await?, store.status().await?);
     let taken = Instant::now();
     let mut running = Vec::new();
-    for record in store.list(&of(TaskState::Doing, RUNNING_MAX)).await? {
+    let mut doing = store.list(&of(TaskState::Doing, ORDERED_MAX)).await?;
+    order.running.sort(&mut doing);
+    doing.truncate(RUNNING_MAX);
+    for record in doing {
         let progress = match taskyard.get::<Value>(record.id).get_progress().await {
             Ok(progress) => progress,
             // It ended and was removed meanwhile; or its context is none.
@@ -84,7 +98,7 @@ pub(super) async fn look(taskyard: &Taskyard, address: String, before: Option<&B
         address,
         now,
         taken,
-        pace: before.and_then(|before| before.pace(status.by_state, taken)),
+        pace: None,
         status,
         queues: store.queues().await?,
         servers: store.servers().await?.into_iter().filter(|server| server.is_running).collect(),
@@ -97,7 +111,7 @@ pub(super) async fn look(taskyard: &Taskyard, address: String, before: Option<&B
 impl Frame {
     /// For the next look.
     pub(super) fn before(&self) -> Before {
-        Before { taken: self.taken, by_state: self.status.by_state }
+        Before { taken: self.taken, by_state: self.status.by_state, estimated: self.status.estimated }
     }
 
     /// For programs.
@@ -150,9 +164,15 @@ mod tests {
     #[test]
     fn the_pace_is_what_came_per_second() {
         let taken = Instant::now();
-        let before = Before { taken, by_state: [0, 10, 1, 0, 100, 5, 0] };
-        let pace = before.pace([0, 8, 3, 0, 104, 4, 1], taken + Duration::from_secs(2)).unwrap();
-        assert_eq!(pace, Pace { added: 2.0, done: 2.0, failed: 0.0 });
-        assert_eq!(before.pace([0; 7], taken), None);
+        let at =
+            |seconds, by_state, estimated| Before { taken: taken + Duration::from_secs(seconds), by_state, estimated };
+        let before = at(0, [0, 10, 1, 0, 100, 5, 0], [false; 7]);
+        let pace = before.pace_to(&at(2, [0, 8, 3, 0, 104, 4, 1], [false; 7])).unwrap();
+        assert_eq!(pace, Pace { added: Some(2.0), done: Some(2.0), failed: Some(0.0) });
+        let mut estimated = [false; 7];
+        estimated[TaskState::Done.code() as usize] = true;
+        let pace = before.pace_to(&at(2, [0, 8, 3, 0, 104, 7, 1], estimated)).unwrap();
+        assert_eq!(pace, Pace { added: None, done: None, failed: Some(1.0) });
+        assert_eq!(before.pace_to(&at(0, [0; 7], [false; 7])), None);
     }
 }

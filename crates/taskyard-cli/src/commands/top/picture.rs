@@ -3,48 +3,63 @@
 use taskyard::{Progress, TaskState};
 
 use super::look::Frame;
+use super::order::Order;
 use crate::escape;
 use crate::grid::Grid;
 use crate::moment;
+use crate::style::Style;
 
-/// Queues that are shown: the fullest.
+/// Queues that are shown: the first in the order.
 const QUEUES_MAX: usize = 10;
 
 /// The lines.
-pub(super) fn lines(frame: &Frame, terminal: bool) -> Vec<String> {
+pub(super) fn lines(frame: &Frame, order: Order, style: Style) -> Vec<String> {
     let first = format!("{}  {}  {} servers", moment::instant(frame.now), frame.address, frame.servers.len());
-    let mut lines = vec![escape::line(&first).into_owned(), states(frame)];
-    section(&mut lines, "queues", queues(frame), terminal);
-    section(&mut lines, "servers", servers(frame), terminal);
-    section(&mut lines, "running", running(frame), terminal);
-    section(&mut lines, "dead letters", dead(frame), terminal);
-    section(&mut lines, "next", schedules(frame), terminal);
+    let mut lines = vec![escape::line(&first).into_owned(), states(frame, style)];
+    lines.extend(throughput(frame));
+    section(&mut lines, "queues", queues(frame, order), style);
+    section(&mut lines, "servers", servers(frame), style);
+    section(&mut lines, "running", running(frame), style);
+    section(&mut lines, "dead letters", dead(frame), style);
+    section(&mut lines, "next", schedules(frame), style);
     lines
 }
 
-fn states(frame: &Frame) -> String {
-    let mut parts: Vec<String> =
-        TaskState::ALL.iter().map(|state| format!("{state} {}", moment::tasks(&frame.status, *state))).collect();
+fn states(frame: &Frame, style: Style) -> String {
+    let part = |state: &TaskState| format!("{} {}", style.state(state.as_str()), moment::tasks(&frame.status, *state));
+    let mut parts: Vec<String> = TaskState::ALL.iter().map(part).collect();
     if frame.status.parked > 0 {
         parts.push(format!("parked {}", moment::number(frame.status.parked)));
-    }
-    if let Some(pace) = frame.pace {
-        parts.push(format!("{:.1} added/s, {:.1} done/s, {:.1} failed/s", pace.added, pace.done, pace.failed));
     }
     parts.join("  ")
 }
 
-fn section(lines: &mut Vec<String>, title: &str, grid: Option<Grid>, terminal: bool) {
+/// What came and went since the look before.
+fn throughput(frame: &Frame) -> Option<String> {
+    let pace = frame.pace?;
+    // A database that only estimates how many there are cannot say how many came.
+    let rate = |rate: Option<f64>, what: &str| {
+        rate.map_or_else(|| format!("? {what}/s"), |rate| format!("{rate:.1} {what}/s"))
+    };
+    Some(format!(
+        "throughput: {}  {}  {}",
+        rate(pace.added, "added"),
+        rate(pace.done, "done"),
+        rate(pace.failed, "failed")
+    ))
+}
+
+fn section(lines: &mut Vec<String>, title: &str, grid: Option<Grid>, style: Style) {
     lines.push(String::new());
     match grid {
-        Some(grid) => lines.extend(grid.render(terminal).lines().map(str::to_owned)),
+        Some(grid) => lines.extend(grid.render(style).lines().map(str::to_owned)),
         None => lines.push(format!("{title}: none")),
     }
 }
 
-fn queues(frame: &Frame) -> Option<Grid> {
+fn queues(frame: &Frame, order: Order) -> Option<Grid> {
     let mut queues: Vec<_> = frame.queues.iter().collect();
-    queues.sort_by_key(|queue| std::cmp::Reverse(queue.enqueued + queue.doing + queue.waiting));
+    order.queues.sort(&mut queues);
     let mut grid = Grid::new(["QUEUE", "STATE", ">ENQUEUED", ">DOING", ">WAITING", ">OLDEST"]);
     for queue in queues.iter().take(QUEUES_MAX) {
         grid.row([
@@ -60,7 +75,7 @@ fn queues(frame: &Frame) -> Option<Grid> {
 }
 
 fn servers(frame: &Frame) -> Option<Grid> {
-    let mut grid = Grid::new(["SERVER", ">PID", ">WORKERS", ">ACTIVE", ">TASKS", "LAST BEAT"]);
+    let mut grid = Grid::new(["SERVER", "?>PID", ">WORKERS", ">ACTIVE", ">TASKS", "LAST BEAT"]);
     for server in &frame.servers {
         grid.row([
             server.name.as_str(),
@@ -75,7 +90,7 @@ fn servers(frame: &Frame) -> Option<Grid> {
 }
 
 fn running(frame: &Frame) -> Option<Grid> {
-    let mut grid = Grid::new(["RUNNING", "NAME", "QUEUE", ">ATTEMPT", "STARTED", "PROGRESS"]);
+    let mut grid = Grid::new(["RUNNING", "NAME", "?QUEUE", "?>ATTEMPT", "STARTED", "PROGRESS"]);
     for (task, progress) in &frame.running {
         grid.row([
             task.id.to_string(),
@@ -101,7 +116,7 @@ fn words(progress: &Progress) -> String {
 }
 
 fn dead(frame: &Frame) -> Option<Grid> {
-    let mut grid = Grid::new(["DEAD LETTER", "NAME", "QUEUE", "DIED", "WHY"]);
+    let mut grid = Grid::new(["DEAD LETTER", "NAME", "?QUEUE", "DIED", "WHY"]);
     for task in &frame.dead {
         let why = task.error.as_ref().map_or_else(String::new, |error| {
             format!("{}: {}", error.error_type, error.message).chars().take(80).collect()

@@ -42,18 +42,19 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Draws lines, which are escaped already, over what was there; as many as there is room for.
+    /// Draws lines, which are escaped already, over what was there; as many as there is room for above the line of keys.
     ///
     /// # Errors
     /// The terminal cannot be written.
-    pub(super) fn draw(&mut self, lines: &[String]) -> Result<(), Failure> {
+    pub(super) fn draw(&mut self, lines: &[String], keys: &str) -> Result<(), Failure> {
         let rows = termios::tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row)).max(2);
         let mut text = String::from("\x1b[H");
         for line in lines.iter().take(rows - 1) {
             text.push_str(line);
             text.push_str("\x1b[K\r\n");
         }
-        text.push_str("q quits\x1b[J");
+        text.push_str(keys);
+        text.push_str("\x1b[J");
         write(&text)
     }
 }
@@ -86,14 +87,12 @@ fn keys_at_once() -> Option<Termios> {
     Some(was)
 }
 
-/// Returns when somebody pressed q; never without a screen.
-pub(super) async fn quit(screen: &mut Option<Screen>) {
-    if let Some(screen) = screen {
-        while let Some(key) = screen.keys.recv().await {
-            if matches!(key, b'q' | b'Q') {
-                return;
-            }
-        }
+/// Returns the next key; never without a screen.
+pub(super) async fn key(screen: &mut Option<Screen>) -> u8 {
+    if let Some(screen) = screen
+        && let Some(key) = screen.keys.recv().await
+    {
+        return key;
     }
     std::future::pending().await
 }

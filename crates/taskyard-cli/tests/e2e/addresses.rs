@@ -1,0 +1,88 @@
+//! Addresses as people bring them along from other libraries: they work, or say what to write.
+
+use serde_json::json;
+use taskyard_testkit::postgres::shared;
+
+use crate::place::Place;
+
+#[test]
+fn sqlite_addresses_of_other_libraries() {
+    let place = Place::new();
+    place.ok(&["task", "add", "k", "--database", "sqlite://q.db?mode=rwc"]);
+    assert!(place.join("q.db").exists());
+    place.ok(&["task", "list", "--database", "sqlite:q.db?mode=rw"]);
+    for command in [&["task", "add", "k"][..], &["task", "list"], &["queue", "start"]] {
+        for (address, part) in [
+            ("sqlite:///taskyard-no-such-file.db", "write sqlite:taskyard-no-such-file.db"),
+            ("sqlite:///taskyard-no-such-directory/q.db", "write sqlite:taskyard-no-such-directory/q.db"),
+            ("sqlite://other.db?mode=rw", "write mode=rwc"),
+            ("sqlite://q.db?mode=ro", "write mode=rwc"),
+            ("sqlite:///:memory:", "name a file"),
+            ("sqlite://", "name a file"),
+            (":memory:", "name a file"),
+        ] {
+            let said = place.run(&[command, &["--database", address]].concat());
+            assert!(said.code == 2 && said.stderr.contains(part), "{address}: {said:?}");
+        }
+    }
+    let absolute = format!("sqlite:///{}", place.join("absolute.db").display().to_string().trim_start_matches('/'));
+    place.ok(&["task", "add", "k", "--database", &absolute]);
+    assert!(place.join("absolute.db").exists() && !place.join("other.db").exists());
+    // In a file of the project a relative path is meant from its root, and its mode goes on to hold.
+    std::fs::write(place.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rw\"").unwrap();
+    let said = place.run(&["task", "add", "k"]);
+    assert!(said.code == 2 && said.stderr.contains("new.db, and mode=rw does not make it"), "{said:?}");
+    std::fs::write(place.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rwc\"").unwrap();
+    place.ok(&["task", "add", "k"]);
+    assert!(place.join("new.db").exists());
+}
+
+#[test]
+fn postgresql_addresses_of_libpq_and_of_providers() {
+    let database = shared().create_database();
+    shared().psql_in(&database, "CREATE SCHEMA \"my own\"");
+    let more = "schema=my%20own&pgbouncer=true&gssencmode=prefer&target_session_attrs=primary&keepalives=1&keepalives_idle=30\
+                &keepalives_interval=5&keepalives_count=3&tcp_user_timeout=5000&channel_binding=prefer&sslmode=disable";
+    let join = if database.contains('?') { '&' } else { '?' };
+    let place = Place::on(format!("{database}{join}{more}"));
+    place.ok(&["task", "add", "k"]);
+    let views = "SELECT schemaname FROM pg_views WHERE viewname = 'queued_tasks'";
+    assert_eq!(shared().psql_in(&database, views), "my own");
+    assert_eq!(place.json(&["db", "query", "select count(*) as n from queued_tasks"]), json!([{"n": 1}]));
+    for (more, part) in [
+        ("target_session_attrs=standby", "read-write"),
+        ("gssencmode=require", "sslmode=verify-full"),
+        ("connection_limit=5", "leave it out"),
+    ] {
+        let said = place.run(&["task", "list", "--database", &format!("{database}{join}{more}")]);
+        assert!(said.code == 2 && said.stderr.contains(part), "{said:?}");
+    }
+}
+
+#[test]
+fn a_database_that_takes_no_tables_says_why() {
+    let database = shared().create_database();
+    let name = database.rsplit('/').next().unwrap().split('?').next().unwrap().to_owned();
+    let place = Place::on(database.clone());
+    shared().psql_in(&database, &format!("ALTER DATABASE {name} SET search_path = ''"));
+    let said = place.run(&["db", "migrate"]);
+    let parts = ["the search path is empty", "ALTER ROLE", "schema=public", "TASKYARD_VIEWS=false"];
+    assert!(said.code == 3 && parts.iter().all(|part| said.stderr.contains(part)), "{said:?}");
+    place.ok(&["db", "migrate", "--set", "views=false"]);
+    shared().psql_in(&database, &format!("ALTER DATABASE {name} RESET search_path"));
+    place.ok(&["db", "migrate"]);
+
+    shared().psql_in(&database, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on"));
+    let said = place.run(&["task", "add", "k"]);
+    assert!(said.code == 3 && said.stderr.contains("default_transaction_read_only"), "{said:?}");
+    place.ok(&["task", "list"]);
+    let status = place.run(&["queue", "status"]);
+    assert!(status.code == 1 && status.stdout.contains("default_transaction_read_only"), "{status:?}");
+    let server = place.run(&["queue", "start"]);
+    assert!(server.code == 3 && server.stderr.contains("default_transaction_read_only"), "{server:?}");
+
+    let missing = database.replace(&name, "no_such_database");
+    let said = place.run(&["task", "add", "k", "--database", &missing]);
+    assert!(said.code == 3 && said.stderr.contains("\"no_such_database\" does not exist: create it"), "{said:?}");
+    assert!(said.stderr.contains("hint: check the name of the database"), "{said:?}");
+}

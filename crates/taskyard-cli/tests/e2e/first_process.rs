@@ -1,0 +1,62 @@
+//! A server as the first process of a container: it waits for processes that nobody else waits for, and stops as any other.
+
+use std::process::Command;
+
+use crate::place::{Place, Running, eventually};
+
+/// The processes below one, each with its state (`Z` for a zombie) and its name.
+fn children(id: u32) -> Vec<(u32, char, String)> {
+    let listed =
+        Command::new("ps").args(["-o", "pid=,stat=,comm=", "--ppid", &id.to_string()]).output().expect("ps runs");
+    let read = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (id, state) = (words.next()?.parse().ok()?, words.next()?.chars().next()?);
+        Some((id, state, words.collect::<Vec<_>>().join(" ")))
+    };
+    String::from_utf8_lossy(&listed.stdout).lines().filter_map(read).collect()
+}
+
+/// Starts a server as process 1 of a namespace of its own, with a child that it does not know.
+fn start(place: &Place) -> (Running, u32) {
+    let server = place.taskyard(&[]);
+    let line = "sleep 1 & exec \"$0\" queue start";
+    let mut command = Command::new("unshare");
+    // Without a user namespace only root may have one of processes.
+    command.args(["--user", "--map-root-user", "--pid", "--fork", "sh", "-c", line]).arg(server.get_program());
+    command.current_dir(place.path()).env("TASKYARD_LOG", "info");
+    let mut running = Running::start(&mut command);
+    running.until_stderr("the server runs");
+    let (first, ..) = children(running.id()).pop().expect("unshare has one child");
+    (running, first)
+}
+
+#[test]
+fn what_nobody_waits_for_is_reaped_and_signals_are_passed_on() {
+    let place = Place::new();
+    let (running, first) = start(&place);
+    // The server itself is a child of process 1 then.
+    eventually("the unknown child is gone", || {
+        let below = children(first);
+        below.len() == 1 && below[0].1 != 'Z' && below[0].2 != "sleep"
+    });
+    let (server, ..) = children(first).pop().unwrap();
+    // A worker's child that outlives it goes to process 1, too.
+    let leave = ["--user", "--preserve-credentials", "--pid", "sh", "-c", "sleep 1 & :"];
+    let orphan = Command::new("nsenter").args(["--target", &server.to_string()]).args(leave).status();
+    assert!(orphan.expect("nsenter starts").success());
+    assert!(children(first).iter().any(|(.., name)| name == "sleep"), "it is a child of process 1 now");
+    eventually("the orphan is gone", || children(first).len() == 1);
+    let stopped = Command::new("kill").arg("-TERM").arg(first.to_string()).status();
+    assert!(stopped.unwrap().success());
+    let (status, _) = running.end();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn the_exit_code_is_the_servers() {
+    let place = Place::new();
+    let (mut running, _) = start(&place);
+    std::fs::remove_file(place.join(".taskyard/queue.db")).unwrap();
+    running.until_stderr("is lost, and the server has ended");
+    assert_eq!(running.end().0.code(), Some(75));
+}
