@@ -69,7 +69,8 @@ pub(super) struct Child {
     pub code: Option<String>,
     /// It was told to leave, or is to be ended.
     pub leaving: Option<Instant>,
-    /// A body of it does not yield: it is ended when its neighbours have ended, or had their time.
+    /// Since when a body of it goes on although it was told to end. The process takes nothing new meanwhile. It is ended when
+    /// the body's grace is over and its neighbours have ended, or had their time.
     pub condemned: Option<Instant>,
     /// Since when nothing is in flight.
     pub idle_since: Instant,
