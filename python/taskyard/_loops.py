@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import inspect
 import logging
 import math
 import os
@@ -296,6 +297,21 @@ def _stop_of(request: _request.Request) -> Iterator[threading.Event]:
         looking.cancel()
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def awaited(function: F) -> F:
+    """Marks a function that returns an :class:`Answer` as one that returns a coroutine, for those who ask: doubles of its
+    class (``create_autospec``, ``AsyncMock(spec=...)``) return something to await then."""
+    mark = getattr(inspect, "markcoroutinefunction", None)
+    if mark is not None:
+        mark(function)
+    else:
+        # Before Python 3.12.
+        function._is_coroutine = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]
+    return function
+
+
 class Answer(Coroutine[Any, Any, T]):
     """Something that was asked: awaited, or, in code without an event loop, waited for with :meth:`result`. It is carried
     out whether anybody waits or not. ``probe``: it may take for ever.
@@ -303,13 +319,13 @@ class Answer(Coroutine[Any, Any, T]):
     It is a coroutine, so that ``asyncio.run`` and ``create_task`` take it; unlike other coroutines, it can be awaited again.
     """
 
+    #: What `send` and `throw` run.
+    _running: Coroutine[Any, Any, T] | None = None
+
     def __init__(self, reply: _core.Reply, made_of: Callable[[Any], T], probe: Probe | None = None) -> None:
         self._reply = reply
         self._made_of = made_of
         self._probe = probe
-
-    #: What `send` and `throw` run.
-    _running: Coroutine[Any, Any, T] | None = None
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._wait().__await__()
@@ -346,6 +362,9 @@ class Answer(Coroutine[Any, Any, T]):
 class Question(Answer[T]):
     """The same of something that is asked only once it is waited for; ``what``, the call that made it, is warned about if
     that never happens."""
+
+    # One is made for each addition that is awaited.
+    __slots__ = ("_ask", "_ask_now", "_what")
 
     def __init__(
         self, what: str, wait: Callable[[], Coroutine[Any, Any, T]], wait_now: Callable[[float | None], T]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
 
 from . import _codec, _core, _json, _loops, _port, _progress, _request, _running
-from ._loops import Answer, Question
+from ._loops import Answer, Question, awaited
 from ._options import optional_seconds, priority_number, text
 from ._progress import PLACE, Progress
 from ._references import Reference
@@ -140,14 +140,17 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         self._id, self._existing = added[self._place]
         self._known = True
 
+    @awaited
     def get_task_id(self) -> Answer[str]:
         """The id once the task is durable; raises why it could not be stored."""
         return Question("get_task_id()", self._task_id, self._id_now)
 
     async def _task_id(self) -> str:
         await self._durable()
-        await self._inline_end()
-        self._is_settled()
+        if getattr(self._port, "inline", False):
+            await self._inline_end()
+        if self._settled_by is not None:
+            self._is_settled()
         return self._id
 
     def _is_settled(self) -> None:
@@ -157,6 +160,8 @@ class QueuedTaskRef(Reference, Generic[R_co]):
 
     async def _durable(self) -> None:
         """Returns once it is stored; raises to the caller why it could not be."""
+        if self._known:
+            return
         try:
             await self._stored()
         except Exception:
@@ -254,18 +259,22 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         self._transaction = None
         return found
 
+    @awaited
     def record(self) -> Answer[dict[str, Any]]:
         """Everything that is stored of the task, as plain values."""
         return self._question("record()", "record", _as_it_is)
 
+    @awaited
     def get_state(self) -> Answer[QueuedTaskState]:
         """The state; equal to its word."""
         return self._question("get_state()", "record", lambda found: QueuedTaskState(found["state"]))
 
+    @awaited
     def get_context(self) -> Answer[dict[str, Any]]:
         """The context, also while the task runs."""
         return self._question("get_context()", "context", _context)
 
+    @awaited
     def get_progress(self) -> Answer[Progress | None]:
         """How far it says it is; None if it never said."""
         return self._question("get_progress()", "context", lambda found: _progress.of_entry(_context(found).get(PLACE)))
@@ -277,14 +286,17 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         """
         return Watch(self, since)
 
+    @awaited
     def get_logs(self) -> Answer[list[dict[str, Any]]]:
         """Its log lines, oldest first: ``level``, ``logger``, ``message``, ``fields``, ``traceback``, ``created_at``."""
         return self._question("get_logs()", "logs", _as_it_is)
 
+    @awaited
     def get_attempts(self) -> Answer[list[dict[str, Any]]]:
         """Its attempts, oldest first, each with its outcome and error."""
         return self._question("get_attempts()", "attempts", _as_it_is)
 
+    @awaited
     def outcome(self, timeout: float | dt.timedelta | None = None) -> Answer[Outcome[R_co]]:
         """Waits until the task has ended; its failure is in the answer and is not raised.
 
@@ -315,6 +327,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
 
         return Question("outcome()", ended, ended_now)
 
+    @awaited
     def wait(self, timeout: float | dt.timedelta | None = None) -> Answer[R_co]:
         """The task's result.
 

@@ -230,6 +230,14 @@ class Running:
         """Whether its asyncio task may be cancelled now; otherwise it sees at its next step that it was interrupted."""
         return self.task is not None and self.has_begun and not self.on_thread
 
+    def interrupt(self, why: str) -> None:
+        """The body is to end: by one ``CancelledError`` at its next step, or, on a thread, when it asks. The server repeats
+        the request; what the body cleans up is not interrupted again."""
+        if self.interrupted is None:
+            self.interrupted = why
+            if self.can_be_cancelled():
+                self.cancel()
+
     def cancel(self) -> None:
         if self.task is not None:
             self.interrupts += 1

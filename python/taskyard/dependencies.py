@@ -85,9 +85,9 @@ def _plain_methods(double: Any, cls: Any) -> Any:
     if not inspect.isclass(cls):
         return double
     for name, function in inspect.getmembers(cls, inspect.isfunction):
-        # What returns an `Answer` is awaited, too.
-        is_awaited = str(function.__annotations__.get("return")).startswith("Answer[")
-        if name.startswith("_") or inspect.iscoroutinefunction(function) or is_awaited:
+        # The latter: before Python 3.12, `inspect` does not see what is marked.
+        is_async = inspect.iscoroutinefunction(function) or hasattr(function, "_is_coroutine")
+        if name.startswith("_") or is_async:
             continue
         child = getattr(double, name, None)
         if isinstance(child, mock.AsyncMock):

@@ -19,7 +19,7 @@ from typing import Any
 from . import _core, _families, _hooks, _identity, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
-from ._loops import Answer
+from ._loops import Answer, awaited
 from ._options import RetryPolicy, Unique, check_names, merge, optional_seconds, text
 from ._refs import Outcome, QueuedTaskRef
 from ._uncommitted import Unbound
@@ -374,6 +374,7 @@ class QueuedTasks(metaclass=_Meta):
         """What happens to a task, as it happens; see :meth:`QueuedTaskRef.watch`."""
         return self.get(id).watch(since)
 
+    @awaited
     def list(
         self,
         *,

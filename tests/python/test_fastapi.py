@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Annotated, Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, create_autospec
 
 import httpx
 import psycopg
@@ -428,6 +428,26 @@ def test_a_registered_double_is_what_every_spelling_gets(queue: QueuedTasks) -> 
         for path in ("annotated", "inject", "dep", "sync"):
             assert client.post(f"/{path}").json() == "test-123"
         assert double.add_task.call_count == 4
+    finally:
+        unregister_service(QueuedTasks)
+
+
+@pytest.mark.parametrize(
+    "double",
+    [AsyncMock(), AsyncMock(spec=QueuedTasks), create_autospec(QueuedTasks, instance=True)],
+    ids=["bare", "spec", "auto"],
+)
+async def test_a_double_answers_what_is_awaited_and_what_is_not(double: Any) -> None:
+    register_service(double, QueuedTasks, force=True)
+    try:
+        tasks = get_service(QueuedTasks)
+        double.list.return_value = [{"id": "1"}]
+        assert await tasks.list(limit=5) == [{"id": "1"}]
+        double.add_task.return_value = create_autospec(QueuedTaskRef, instance=True)
+        ref = tasks.add_task(echo, 1)
+        double.add_task.return_value.get_state.return_value = "done"
+        double.add_task.return_value.wait.return_value = 5
+        assert await ref.get_state() == "done" and await ref.wait(5) == 5
     finally:
         unregister_service(QueuedTasks)
 

@@ -193,6 +193,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "retention_failed": {},
     "shutdown_grace": {},
     "task_timeout": {},
+    "timeout_grace": {},
     "unhealthy_age": {},
     "worker_idle_timeout": {},
 }

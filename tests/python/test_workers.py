@@ -288,3 +288,59 @@ def test_a_worker_at_rest_is_small(sqlite_project: Project) -> None:
     assert project.ended(id)["state"] == "done"
     resident = server.worker().memory_info().rss
     assert resident < 60 << 20, f"{resident >> 20} MiB"
+
+
+GRACES = """
+    import asyncio, os, pathlib, time
+
+    async def cleans(path):
+        pathlib.Path(path + ".began").touch()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            # Longer than the other grace, and than the time between heartbeats, which repeat the request.
+            await asyncio.sleep(6)
+            pathlib.Path(path + ".cleaned").touch()
+
+    def blocks(path):
+        pathlib.Path(path + ".began").touch()
+        time.sleep(100)
+"""
+
+
+def seconds_until_ended(project: Project, id: str) -> float:
+    began = time.monotonic()
+    project.ended(id, 60)
+    return time.monotonic() - began
+
+
+def test_a_cancelled_body_has_the_grace_of_cancels(sqlite_project: Project) -> None:
+    project = sqlite_project
+    project.write("app.py", GRACES)
+    server = project.server("--workers=2", app="app")
+    cleans, late = project.add("app.cleans, 'c'", "app.blocks, 'b', timeout=1, max_retries=0")
+    for name in ("c", "b"):
+        began(project, name)
+    project.run("task", "cancel", cleans)
+    assert project.ended(late)["error"]["type"] == "TimeoutError"
+    assert project.ended(cleans)["state"] == "cancelled"
+    # 30 seconds by default, not the 2 of a time limit; and repeated requests do not interrupt it.
+    assert (project.directory / "c.cleaned").exists(), server.output
+    server.stop()
+    # What ignores its cancellation is ended when that is over.
+    project.server("--workers=1", app="app", TASKYARD_CANCEL_GRACE="0.5", TASKYARD_TIMEOUT_GRACE="60")
+    (blocks,) = project.add("app.blocks, 'again'")
+    began(project, "again")
+    project.run("task", "cancel", blocks)
+    assert seconds_until_ended(project, blocks) < 20
+    assert project.task(blocks)["state"] == "cancelled"
+
+
+def test_a_late_body_has_the_grace_of_time_limits(sqlite_project: Project) -> None:
+    project = sqlite_project
+    project.write("app.py", GRACES)
+    project.server("--workers=1", app="app", TASKYARD_TIMEOUT_GRACE="30", TASKYARD_CANCEL_GRACE="0.5")
+    (cleans,) = project.add("app.cleans, 'c', timeout=1, max_retries=0")
+    found = project.ended(cleans)
+    assert (found["state"], found["error"]["type"]) == ("failed", "TimeoutError"), found
+    assert (project.directory / "c.cleaned").exists()

@@ -89,6 +89,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// How long a body that ignores its cancellation is waited for.
     pub cancel_grace: Duration,
+    /// How long a body that goes on after its time limit is waited for.
+    pub timeout_grace: Duration,
     /// How long finished tasks are kept.
     pub retention: Retention,
     /// Whether programs bring the schema up to date.
@@ -242,9 +244,20 @@ pub const SETTINGS: &[Setting] = &[
     row("shutdown_grace", "TASKYARD_SHUTDOWN_GRACE", "25", "seconds that running tasks get at a shutdown", |s, v| {
         put(&mut s.shutdown_grace, duration(v)?)
     }),
-    row("cancel_grace", "TASKYARD_CANCEL_GRACE", "30", "seconds that a body may ignore its cancellation", |s, v| {
-        put(&mut s.cancel_grace, duration(v)?)
-    }),
+    row(
+        "cancel_grace",
+        "TASKYARD_CANCEL_GRACE",
+        "30",
+        "seconds that a body may ignore its cancellation before its thread or process is given up",
+        |s, v| put(&mut s.cancel_grace, duration(v)?),
+    ),
+    row(
+        "timeout_grace",
+        "TASKYARD_TIMEOUT_GRACE",
+        "2",
+        "seconds that a body may go on after its time limit before its thread or process is given up",
+        |s, v| put(&mut s.timeout_grace, duration(v)?),
+    ),
     row("retention_done", "TASKYARD_RETENTION_DONE", "7d", "how long done tasks are kept", |s, v| {
         put(&mut s.retention.done, duration(v)?)
     }),
@@ -352,6 +365,7 @@ impl Default for Settings {
             rescue_interval: Duration::from_secs(5),
             shutdown_grace: Duration::from_secs(25),
             cancel_grace: Duration::from_secs(30),
+            timeout_grace: Duration::from_secs(2),
             retention: Retention::default(),
             auto_migrate: true,
             views: true,

@@ -41,9 +41,10 @@ pub struct ServerConfig {
     pub use_notify: bool,
     /// How long running tasks may go on after a stop (default 25 s).
     pub shutdown_grace: Duration,
-    /// How long a cancelled blocking body may go on before its thread is given up (default 30 s).
+    /// How long a body may ignore its cancellation before its thread is given up or its process ended, and how long the
+    /// other bodies of that process have to end (default 30 s).
     pub cancel_grace: Duration,
-    /// How long a body may overstay its timeout before its thread is given up (default 2 s).
+    /// How long a body may go on after its time limit before its thread is given up or its process ended (default 2 s).
     pub timeout_grace: Duration,
     /// How long an idle worker stays (default 60 s).
     pub worker_idle_timeout: Duration,

@@ -195,6 +195,7 @@ fn server_config(settings: &Settings) -> ServerConfig {
         fallback_poll: settings.fallback_polling_interval,
         shutdown_grace: settings.shutdown_grace,
         cancel_grace: settings.cancel_grace,
+        timeout_grace: settings.timeout_grace,
         worker_idle_timeout: settings.worker_idle_timeout,
         retention: settings.retention,
         limits: settings.limits,

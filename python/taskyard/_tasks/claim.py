@@ -165,11 +165,8 @@ class Claim:
         return result, error
 
     def interrupt(self, why: str) -> None:
-        """The body is to end: by a ``CancelledError`` at its next step. A thread is asked only."""
-        running = self.running
-        running.interrupted = running.interrupted or why
-        if running.can_be_cancelled():
-            running.cancel()
+        """The body is to end; see :meth:`Running.interrupt`."""
+        self.running.interrupt(why)
 
     # -------------------------------------------------------------------------------------------------------- ending
 

@@ -144,13 +144,9 @@ class Worker:
 
     def _on_interrupt(self, slots: list[tuple[int, str]]) -> None:
         for slot, why in slots:
-            running = self._running.get(slot)
-            if running is None:
-                continue
-            running.interrupted = running.interrupted or why
             # A thread cannot be ended: its function may ask, or its process is ended.
-            if running.can_be_cancelled():
-                running.cancel()
+            if (running := self._running.get(slot)) is not None:
+                running.interrupt(why)
 
     def _on_knows(self, reasons: list[str]) -> None:
         def holds_not(reason: str) -> bool:

@@ -73,7 +73,8 @@ pub(super) struct Child {
     pub blocked: bool,
     /// When it was last sent a `Ping`.
     pub pinged_at: Instant,
-    /// A body of it does not yield: it is ended when its neighbours have ended, or had their time.
+    /// Since when a body of it goes on although it was told to end. The process takes nothing new meanwhile. It is ended when
+    /// the body's grace is over and its neighbours have ended, or had their time.
     pub condemned: Option<Instant>,
     /// Since when nothing is in flight.
     pub idle_since: Instant,

@@ -23,7 +23,7 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 pub(super) fn watch(children: &Arc<Children>, now: Instant) {
     let config = children.config();
     let mut yard = lock(&children.yard);
-    let staying = yard.children.values().filter(|child| child.stays()).count();
+    let mut staying = yard.children.values().filter(|child| child.stays()).count();
     let mut spare = staying.saturating_sub(config.workers_min);
     let yard = &mut *yard;
     // Whose hooks do not end gets nothing more; in a process of the application's own there is no other.
@@ -33,7 +33,16 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
         child.tell_to_leave(now);
     }
     for (number, child) in &mut yard.children {
+        let was_condemned = child.condemned.is_some();
         watch_bodies(child, &config, now);
+        if was_condemned && child.condemned.is_none() {
+            // Another one may have been started in its place.
+            if staying < config.workers.max(1) {
+                staying += 1;
+            } else {
+                child.tell_to_leave(now);
+            }
+        }
         let is_telling = yard.telling.is_of(*number);
         let is_empty = child.flights.is_empty() && !is_telling;
         // A loop that takes its own tasks is the application's.
@@ -96,8 +105,15 @@ fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
             if asked_for.is_some_and(|time| time >= config.cancel_grace) {
                 given_up.push(*slot);
             }
-        } else if asked_for.is_some_and(|time| time >= config.timeout_grace) {
-            stubborn = true;
+            continue;
+        }
+        let grace = match attempt.interrupted() {
+            Some(Interrupt::Asked) => config.cancel_grace,
+            _ => config.timeout_grace,
+        };
+        // Its process takes nothing new while it may not yield, and is spared if the body ends by itself.
+        stubborn |= asked_for.is_some_and(|time| time >= grace.min(config.timeout_grace));
+        if asked_for.is_some_and(|time| time >= grace) {
             verdict.get_or_insert_with(|| verdict_of(attempt));
         }
     }
@@ -110,7 +126,9 @@ fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
             attempt.end(verdict.unwrap_or_else(|| verdict_of(&attempt)));
         }
     }
-    if stubborn && child.condemned.is_none() {
+    if !stubborn {
+        child.condemned = None;
+    } else if child.condemned.is_none() {
         child.condemned = Some(now);
         child.recall(Recall::Line, |_| true);
     }

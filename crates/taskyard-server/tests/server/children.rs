@@ -183,6 +183,34 @@ async fn a_stubborn_body_ends_with_its_process() {
     assert_eq!((record.failures, record.crashes, record.lost), (0, 0, 0));
 }
 
+/// Until its grace is over, one that was cancelled may go on: its process takes nothing new meanwhile, and is not ended if
+/// the body ends by itself.
+#[tokio::test]
+async fn a_cancelled_body_has_the_grace_of_cancels() {
+    let world = World::new().await;
+    let gate = Gate::new();
+    let _server = server(&world, |config| {
+        config.workers = 1;
+        config.cancel_grace = Duration::from_secs(60);
+    })
+    .await;
+    let who: TaskRef<i32> = add(&world, "who", 0, 0);
+    let process = within("who", who.wait()).await.unwrap();
+    let cancelled: TaskRef<i64> = add(&world, "stubborn", gate.path(), 0);
+    doing(&world, std::slice::from_ref(&cancelled)).await;
+    let _stopping = cancelled.stop();
+    let neighbours = async || {
+        let who: TaskRef<i32> = add(&world, "who", 0, 0);
+        within("who", who.wait()).await.unwrap()
+    };
+    eventually("another process takes what is new", async || neighbours().await != process).await;
+    assert_eq!(world.record(&cancelled).await.state, TaskState::Doing);
+    gate.open();
+    within("its end", cancelled.outcome()).await.unwrap();
+    assert_eq!(world.record(&cancelled).await.state, TaskState::Stopped);
+    eventually("it leaves, as there is another one", async || test_kill_process(pid(process)).is_err()).await;
+}
+
 #[tokio::test]
 async fn a_killed_one_is_replaced_within_a_second() {
     let world = World::new().await;
