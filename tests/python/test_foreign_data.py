@@ -118,7 +118,7 @@ async def test_only_declared_results_are_put_in(tasks: QueuedTasks) -> None:
     alike = {"$result": parent.id}
     # A parent is not yet an argument: the text of a reference in data stays text.
     await same(tasks.add_task(f"{HERE}:echo", alike, parent=parent), [alike])
-    await same(tasks.add_task(echo, alike, parent=parent), [alike])
+    await same(tasks.using(parent=parent).add_task(echo, alike), [alike])
     await same(tasks.add_task(f"{HERE}:echo", parent, {"$result": "x"}), [["tuple"], {"$result": "x"}])
     with pytest.raises(NotSerializable, match="result"):
         tasks.add_task(f"{HERE}:echo", parent, [alike])
@@ -171,7 +171,7 @@ async def test_sql_adds_data(postgres: str) -> None:
             # The client says of its own what it encoded, here, too.
             ours = [
                 tasks.add_task(f"{HERE}:echo", *TAGGED, connection=connection),
-                tasks.add_task(echo, *TAGGED, connection=connection),
+                tasks.bind(connection).add_task(echo, *TAGGED),
             ]
             exact = tasks.add_task(kinds, (1,), pathlib.Path("/"), connection=connection)
         for row in rows:
