@@ -25,8 +25,8 @@ post_run: list[Callable[..., Any]] = []
 death: list[Callable[..., Any]] = []
 worker_start: list[Callable[..., Any]] = []
 worker_stop: list[Callable[..., Any]] = []
-#: In a worker process, the application's lifespans that run there; elsewhere None: nothing is collected.
-lifespans: list[Callable[..., Any]] | None = None
+#: In a worker process, the application's lifespans that run there, each with its queue; elsewhere None: nothing is collected.
+lifespans: list[tuple[Any, Callable[..., Any]]] | None = None
 
 
 def _register(hooks: list[Callable[..., Any]], hook: Hook) -> Hook:
@@ -212,15 +212,15 @@ async def run_worker_start() -> None:
             raise
 
 
-async def run_worker_stop() -> None:
-    """Runs the hooks on a worker's stop; what they raise is logged."""
+async def run_worker_stop(is_process: bool = False) -> None:
+    """Runs the hooks on a worker's stop; what they raise is logged. ``is_process``: nobody cancels the caller."""
     for hook in list(worker_stop):
         try:
             called = hook()
             if inspect.isawaitable(called):
                 await called
         except BaseException as error:
-            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            if isinstance(error, asyncio.CancelledError) and not is_process and _is_cancelled():
                 raise
             log.exception("the hook %r failed on the stop of the worker", getattr(hook, "__qualname__", hook))
 

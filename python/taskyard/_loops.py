@@ -319,8 +319,8 @@ class Answer(Coroutine[Any, Any, T]):
     It is a coroutine, so that ``asyncio.run`` and ``create_task`` take it; unlike other coroutines, it can be awaited again.
     """
 
-    #: What `send` and `throw` run.
-    _running: Coroutine[Any, Any, T] | None = None
+    #: What `send` and `throw` run, for each task that drives it.
+    _running: dict[asyncio.Task[Any] | None, Coroutine[Any, Any, T]] | None = None
 
     def __init__(self, reply: _core.Reply, made_of: Callable[[Any], T], probe: Probe | None = None) -> None:
         self._reply = reply
@@ -331,16 +331,31 @@ class Answer(Coroutine[Any, Any, T]):
         return self._wait().__await__()
 
     def send(self, value: Any) -> Any:
-        self._running = self._running or self._wait()
-        return self._running.send(value)
+        return self._drive(lambda running: running.send(value))
 
     def throw(self, *error: Any) -> Any:
-        self._running = self._running or self._wait()
-        return self._running.throw(*error)
+        return self._drive(lambda running: running.throw(*error))
+
+    def _drive(self, step: Callable[[Coroutine[Any, Any, T]], Any]) -> Any:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            task = None
+        if self._running is None:
+            self._running = {}
+        if task not in self._running:
+            self._running[task] = self._wait()
+        try:
+            return step(self._running[task])
+        except BaseException:
+            # It has ended, and can be waited for anew.
+            del self._running[task]
+            raise
 
     def close(self) -> None:
-        if self._running is not None:
-            self._running.close()
+        running, self._running = self._running, None
+        for each in (running or {}).values():
+            each.close()
 
     async def _wait(self) -> T:
         probe = self._probe
@@ -379,6 +394,14 @@ class Question(Answer[T]):
 
     async def _wait(self) -> T:
         return await self
+
+    def throw(self, *error: Any) -> Any:
+        self._what = None
+        return super().throw(*error)
+
+    def close(self) -> None:
+        self._what = None
+        super().close()
 
     def _wait_now(self, timeout: float | None) -> T:
         self._what = None

@@ -87,14 +87,14 @@ def instant(value: Any) -> dt.datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        found = dt.datetime.fromisoformat(value)
-    except ValueError:
         try:
+            found = dt.datetime.fromisoformat(value)
+        except ValueError:
             # Python 3.10 does not read what a Rust task writes.
             found = _codec.instant(value)
-        except ValueError:
-            return None
-    return found.astimezone(dt.timezone.utc) if found.tzinfo is not None else None
+        return found.astimezone(dt.timezone.utc) if found.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _float(value: Any) -> float | None:

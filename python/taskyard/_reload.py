@@ -6,6 +6,7 @@ files.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -22,7 +23,8 @@ NAMED_MAX = 3
 def main(directory: str) -> None:
     _core.die_with_parent()
     # Where `python -m` looks first; what is imported here is installed.
-    sys.path.remove(os.getcwd())
+    with contextlib.suppress(ValueError):
+        sys.path.remove(os.getcwd())
     try:
         from watchfiles import PythonFilter, watch
     except ImportError:

@@ -57,7 +57,7 @@ def of_pydantic(value: Any, cls: Any, path: str) -> Any:
         is_same = False
     if not is_same or _classes.find_class(name) is not cls:
         raise NotSerializable(
-            f"{path} is a {cls.__qualname__} of which its text `{text}` does not make the same one",
+            f"{path} is a {cls.__qualname__} of which its text does not make the same one",
             hint="pass str(url), or teach it with taskyard.register_serializer(cls, encode, decode)",
         )
     return {"$url": [name, text]}

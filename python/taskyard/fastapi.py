@@ -62,7 +62,9 @@ def lifespan(
             if workers:
                 from .worker import Embedded
 
-                await _start(stack, Embedded(tasks, workers, concurrency, app))
+                embedded = Embedded(tasks, workers, concurrency, app)
+                await stack.enter_async_context(embedded.hooks())
+                await _start(stack, embedded)
             else:
                 _config.have_no_effect("no worker runs in this process")
                 stack.callback(_config.have_no_effect, None)
@@ -80,14 +82,14 @@ def lifespan(
 
 async def _start(stack: contextlib.AsyncExitStack, embedded: Embedded) -> None:
     """Starts workers; in the background if the database is away, so that the application can be started and ended."""
-    starting = asyncio.ensure_future(embedded.__aenter__())
+    starting = asyncio.ensure_future(embedded.start())
 
     async def end() -> None:
         if not starting.done():
             starting.cancel()
             await asyncio.wait([starting])
         elif starting.exception() is None:
-            await embedded.__aexit__(None, None, None)
+            await embedded.stop()
 
     stack.push_async_callback(end)
     await asyncio.wait([starting], timeout=OPEN_MAX)
@@ -95,6 +97,12 @@ async def _start(stack: contextlib.AsyncExitStack, embedded: Embedded) -> None:
         starting.result()
     else:
         log.warning("the queue's database is not open yet; the workers start when it is")
+        starting.add_done_callback(_say_failure)
+
+
+def _say_failure(starting: asyncio.Future[Any]) -> None:
+    if not starting.cancelled() and (error := starting.exception()) is not None:
+        log.error("the workers in this process could not be started, and run nothing", exc_info=error)
 
 
 #: How long an application's start waits for the database, in seconds.

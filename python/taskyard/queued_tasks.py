@@ -466,8 +466,8 @@ class QueuedTasks(metaclass=_Meta):
         if in_workers:
             if inner is None:
                 raise InvalidArgument("lifespan: in_workers=True runs your own lifespan in each worker, and none is given")
-            if _hooks.lifespans is not None and inner not in _hooks.lifespans:
-                _hooks.lifespans.append(inner)
+            if _hooks.lifespans is not None and all(noted is not inner for _, noted in _hooks.lifespans):
+                _hooks.lifespans.append((self, inner))
         return fastapi.lifespan(self, inner, workers, concurrency, in_workers)
 
 

@@ -91,7 +91,7 @@ def test_the_task_that_blocks_is_named_once_with_the_line(
     sqlite_project.ended(neighbour)
     (line,) = warnings(server)
     name = kind.partition(",")[0]
-    assert line.startswith(
+    assert line.partition(" ")[2].startswith(
         f"WARNING queued_task: task {id} (app:{name}) has blocked its worker's event loop for over a second"
     )
     assert f"at {sqlite_project.directory}/app.py:{line_of(sqlite_project, mark)} {place}" in line

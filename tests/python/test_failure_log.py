@@ -61,8 +61,8 @@ REPORTER = """
 
 
 def about(output: str, id: str) -> list[str]:
-    """The lines that name a task."""
-    return [line for line in output.splitlines() if id in line]
+    """The lines that name a task, without their times."""
+    return [line.partition(" ")[2].lstrip() for line in output.splitlines() if id in line]
 
 
 def test_each_failed_attempt_is_one_line_and_the_last_one_an_error_with_its_traceback(project: Project) -> None:

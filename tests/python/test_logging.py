@@ -119,7 +119,7 @@ def test_without_a_configuration_info_and_above_is_shown_once(sqlite_project: Pr
     server = sqlite_project.server("--workers=1", app="app")
     sqlite_project.ended(id)
     eventually(lambda: "a plain logger" in server.output, 10)
-    lines = [line for line in server.output.splitlines() if "from " in line]
+    lines = [line.partition(" ")[2].lstrip() for line in server.output.splitlines() if "from " in line]
     assert lines == ["INFO app: from the task's log", "INFO plain: from a plain logger"]
 
 

@@ -415,6 +415,7 @@ mod tests {
             ("channel_binding=sure", "disable, prefer, require"),
             ("sslcert=a.pem", "password"),
             ("tcp_user_timeout=10s", "milliseconds"),
+            ("tcp_user_timeout=90", "write 90000"),
             ("pgbouncer=maybe", "true nor false"),
             ("schema=", "schema=public"),
             ("client_encoding=latin1", "leave client_encoding out"),

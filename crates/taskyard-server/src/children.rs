@@ -190,6 +190,9 @@ impl Executor for Arc<Children> {
         let counts = yard.counts();
         // A blocked child takes nothing.
         let taking = workers.saturating_sub(counts.blocked);
+        if taking == 0 {
+            return 0;
+        }
         let running = (counts.running - counts.resting).saturating_sub(counts.running_blocked);
         let free = (taking * config.concurrency.max(1)).saturating_sub(running);
         let ahead = self.pace.prefetch(workers).min(config.claim_max * 2);

@@ -31,7 +31,8 @@ async fn queue(directory: &tempfile::TempDir, name: &str, timeout_grace: Duratio
     Taskyard::with_settings(settings).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// Two threads of the runtime are held up, and the test needs others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_grace_has_its_own_reason() {
     assert_eq!(Settings::default().timeout_grace, Duration::from_secs(2));
     let directory = tempfile::tempdir().unwrap();

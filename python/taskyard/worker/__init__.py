@@ -268,7 +268,7 @@ class Worker:
         if not begun:
             return
         # Out before any of them begins, whatever they do.
-        may_begin = self.channel.started([running.slot for running, _ in begun])
+        may_begin = set(self.channel.started([running.slot for running, _ in begun]))
         for running, target in begun:
             if running.slot not in may_begin:
                 self._drop(running)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import functools
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 from .. import _config, _core, _hooks, _identity, _loops, _port
@@ -31,6 +34,9 @@ class Embedded:
         self._app = app
         self._workers: list[Worker] = []
         self._server: _core.Server | None = None
+        self._stack = contextlib.AsyncExitStack()
+        #: The one that the hooks on the start have left; each task runs in a copy of it.
+        self._context: contextvars.Context | None = None
         self._token = 0
         self._process = os.getpid()
         #: The longest that running tasks have to end, in seconds.
@@ -39,15 +45,34 @@ class Embedded:
         _identity.FUNCTIONS.include += tuple(engine.defaults.get("include") or ())
 
     async def __aenter__(self) -> Embedded:
-        _exits.guard(asyncio.get_running_loop())
+        await self._stack.enter_async_context(self.hooks())
+        try:
+            await self.start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    @contextlib.asynccontextmanager
+    async def hooks(self) -> AsyncIterator[None]:
+        """The application's start before the workers', and its stop after theirs, in the caller's task."""
         await _hooks.run_worker_start()
+        self._context = contextvars.copy_context()
+        try:
+            yield
+        finally:
+            await _hooks.run_worker_stop()
+
+    async def start(self) -> None:
+        """Starts the server."""
+        _exits.guard(asyncio.get_running_loop())
         box = _loops.box()
         self._token = box.on(self._wanted)
-        self._server = _core.Server(self._engine.core(), box.core, self._token, self._count, self._concurrency)
         from ..dependencies import get_service
         from ..queued_task import QueuedTaskConfig
 
         try:
+            self._server = _core.Server(self._engine.core(), box.core, self._token, self._count, self._concurrency)
             await _loops.answer(self._server.started())
             _port.before_exit.append(self._end_with_process)
             config = get_service(QueuedTaskConfig)
@@ -57,9 +82,8 @@ class Embedded:
                 self.configured(config, "")
             _config.changed.clear()
         except BaseException:
-            await self.__aexit__()
+            await self.stop()
             raise
-        return self
 
     @property
     def has_server(self) -> bool:
@@ -82,20 +106,33 @@ class Embedded:
             worker._on_end = functools.partial(self._workers.remove, worker)
             # It adds by the engine that is here.
             worker.port = self._engine
+            # What a hook has set is seen by every task.
+            worker._context = self._context or worker._context
             self._workers.append(worker)
             _blocked.watch(worker)
 
     async def __aexit__(self, *_: Any) -> None:
-        assert self._server is not None
-        hastening = asyncio.ensure_future(self._hasten(self._server))
         try:
-            await _loops.answer(self._server.stop(self.grace))
+            await self.stop()
+        finally:
+            await self._stack.aclose()
+
+    async def stop(self) -> None:
+        """Stops the server, and waits for what runs."""
+        try:
+            if self._server is not None:
+                await self._stop_server(self._server)
+        finally:
+            _loops.box().off(self._token)
+
+    async def _stop_server(self, server: _core.Server) -> None:
+        hastening = asyncio.ensure_future(self._hasten(server))
+        try:
+            await _loops.answer(server.stop(self.grace))
         finally:
             hastening.cancel()
             if self._end_with_process in _port.before_exit:
                 _port.before_exit.remove(self._end_with_process)
-        _loops.box().off(self._token)
-        await _hooks.run_worker_stop()
 
     async def _hasten(self, server: _core.Server) -> None:
         """A second Ctrl-C: uvicorn then waits for nothing but this."""

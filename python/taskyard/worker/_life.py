@@ -46,7 +46,10 @@ class Life:
     async def start(self) -> None:
         """Raises what a lifespan or a hook raises; what was entered before has been left then."""
         try:
-            for lifespan in list(_hooks.lifespans or ()):
+            for tasks, lifespan in list(_hooks.lifespans or ()):
+                # As in the web process.
+                with contextlib.suppress(AttributeError):
+                    self._app.state.tasks = tasks
                 await self._stack.enter_async_context(lifespan(self._app))
             await _hooks.run_worker_start()
         except BaseException:
@@ -55,8 +58,10 @@ class Life:
 
     async def stop(self) -> None:
         """What is raised is logged."""
-        await _hooks.run_worker_stop()
-        await self._leave()
+        try:
+            await _hooks.run_worker_stop(is_process=True)
+        finally:
+            await self._leave()
 
     async def _leave(self) -> None:
         try:

@@ -68,9 +68,14 @@ impl Parameters {
             }
             ("keepalives_count", _) => return Ok(Use::Driver("keepalives_retries")),
             ("tcp_user_timeout", _) => {
-                let millis = value.parse().map_err(|_| {
+                let millis: u64 = value.parse().map_err(|_| {
                     invalid("tcp_user_timeout is no whole number of milliseconds, as 10000 (0 is the system's default)")
                 })?;
+                if (1..1_000).contains(&millis) {
+                    return Err(invalid(&format!(
+                        "tcp_user_timeout is in milliseconds: for {millis} s write {millis}000"
+                    )));
+                }
                 self.tcp_user_timeout = Some(Duration::from_millis(millis));
             }
             ("target_session_attrs", "any") => return Ok(Use::Fixed("target_session_attrs", "any")),

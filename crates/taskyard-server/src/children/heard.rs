@@ -63,10 +63,13 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
             child.idle_since = Instant::now();
         }
         FromChild::Singles(kinds) => {
-            yard.singles.extend(kinds);
-            let most = 1 + children.ahead();
-            child.has_singles(&yard.singles, most);
-            children.feed(yard);
+            // One that leaves may have been loaded with other code than those that come.
+            if child.leaving.is_none() {
+                yard.singles.extend(kinds);
+                let most = 1 + children.ahead();
+                child.has_singles(&yard.singles, most);
+                children.feed(yard);
+            }
         }
         FromChild::Blocked(blocked) => {
             child.blocked = blocked;

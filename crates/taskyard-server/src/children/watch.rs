@@ -56,17 +56,18 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
         let is_done = !child.runs() && !is_telling;
         if let Some(since) = child.condemned {
             let innocent = child.flights.values().any(|flight| matches!(flight, Flight::Started { verdict: None, .. }));
-            if !innocent || now.saturating_duration_since(since) >= config.cancel_grace {
-                let culprit = child.flights.values().find_map(|flight| match flight {
-                    Flight::Started { attempt, verdict: Some(_), .. } => Some(attempt),
-                    _ => None,
-                });
-                let (task, kind) = culprit.map(|attempt| (attempt.id(), attempt.claimed.kind.as_str())).unzip();
-                let task = task.map(tracing::field::display);
+            // Another one may have condemned it, and ended: those that are here have their own time.
+            let culprit = child.flights.values().find_map(|flight| match flight {
+                Flight::Started { attempt, verdict: Some(_), .. } => Some(attempt),
+                _ => None,
+            });
+            if let Some(culprit) = culprit
+                && (!innocent || now.saturating_duration_since(since) >= config.cancel_grace)
+            {
                 tracing::warn!(
                     child = number,
-                    task,
-                    kind,
+                    task = %culprit.id(),
+                    kind = culprit.claimed.kind,
                     "a child process runs a task that does not yield: it is ended"
                 );
                 child.kill();

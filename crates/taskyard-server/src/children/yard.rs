@@ -168,7 +168,8 @@ impl Yard {
             let running = child.running();
             counts.running += running;
             if child.blocked {
-                counts.blocked += 1;
+                // In the place of one that leaves there is another.
+                counts.blocked += usize::from(child.stays());
                 counts.running_blocked += running.saturating_sub(child.resting.len());
             }
             counts.resting += child.resting.len();

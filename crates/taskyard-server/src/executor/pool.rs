@@ -253,9 +253,10 @@ impl Executor for Arc<Pool> {
     fn worn_out(&self, abandoned_max: usize) -> Option<usize> {
         let reached = |count: usize, max: usize| (max > 0 && count >= max).then_some(count);
         let runtime = self.runtime.as_ref().filter(|runtime| runtime.is_blocked());
-        reached(self.abandoned.load(Ordering::Acquire), abandoned_max).or_else(|| {
-            reached(self.abandoned_shared.load(Ordering::Acquire), runtime.map_or(usize::MAX, SharedRuntime::threads))
-        })
+        // Of all threads, or of one while the others are held up by something else.
+        let enough = |runtime: &SharedRuntime| if runtime.is_lost(Instant::now()) { 1 } else { runtime.threads() };
+        reached(self.abandoned.load(Ordering::Acquire), abandoned_max)
+            .or_else(|| reached(self.abandoned_shared.load(Ordering::Acquire), runtime.map_or(usize::MAX, enough)))
     }
 
     fn has_lost_its_runtime(&self) -> bool {

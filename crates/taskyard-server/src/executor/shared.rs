@@ -5,9 +5,9 @@
 //! watchdog. Nobody can replace its thread, so a server that has lost all of them drains and exits.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use taskyard_core::{Error, Result};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -33,7 +33,11 @@ pub(crate) struct SharedRuntime {
 struct Probe {
     is_under_way: AtomicBool,
     is_overdue: AtomicBool,
+    overdue_since: Mutex<Option<Instant>>,
 }
+
+/// A runtime that has run nothing for so long, while a body holds one of its threads for good, does not come back.
+const LOST: Duration = Duration::from_secs(10);
 
 impl SharedRuntime {
     /// The runtime that calls; `None` if there is none, or if it has one thread only, which bodies must not hold up.
@@ -72,15 +76,25 @@ impl SharedRuntime {
         self.probe.is_overdue.load(Ordering::Acquire)
     }
 
-    /// So many threads are held up by polls. Where that may be all of them, one look sends a probe, and the next one asks for it.
-    pub(super) fn note_blocked(&self, count: usize, pool: &Arc<Pool>) {
+    /// Whether nothing has run for long.
+    pub fn is_lost(&self, now: Instant) -> bool {
+        lock(&self.probe.overdue_since).is_some_and(|since| now.saturating_duration_since(since) >= LOST)
+    }
+
+    /// So many threads are held up by polls, and some of them for good. Where that may be all of them (others may hold up the rest),
+    /// one look sends a probe, and the next one asks for it.
+    pub(super) fn note_blocked(&self, count: usize, for_good: usize, pool: &Arc<Pool>, now: Instant) {
         let probe = &self.probe;
-        if count < self.threads {
+        if !self.is_blocked() {
+            *lock(&probe.overdue_since) = None;
+        }
+        if count < self.threads && for_good == 0 {
             if probe.is_overdue.swap(false, Ordering::AcqRel) {
                 pool.changed.notify_one();
             }
         } else if probe.is_under_way.swap(true, Ordering::AcqRel) {
             probe.is_overdue.store(true, Ordering::Release);
+            lock(&probe.overdue_since).get_or_insert(now);
         } else {
             let (probe, pool) = (probe.clone(), pool.clone());
             self.handle.spawn(async move {

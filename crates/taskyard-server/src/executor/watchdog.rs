@@ -50,7 +50,7 @@ pub(super) fn watch(pool: &Arc<Pool>, now: Instant) {
         }
     }
     if let Some(runtime) = &pool.runtime {
-        runtime.note_blocked(found.blocked, pool);
+        runtime.note_blocked(found.blocked, pool.abandoned_shared.load(Ordering::Acquire), pool, now);
     }
     if found.revive {
         shared::revive(pool);
