@@ -217,6 +217,8 @@ mod tests {
 
     /// A database of one table, in WAL mode; nothing is written back yet.
     fn database(path: &Path) -> Connection {
+        // As every connection of ours. Installed by another test later, its locks would meet this connection's own of the other kind.
+        crate::locks::install();
         let connection = Connection::open(path).unwrap();
         connection.execute_batch("pragma journal_mode = wal; create table t (a)").unwrap();
         let rows = "with n(i) as (select 1 union all select i + 1 from n where i < 2000)

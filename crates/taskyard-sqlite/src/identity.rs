@@ -270,6 +270,7 @@ mod tests {
         let path = directory.path().join("queue.db");
         let file = OpenedFile::new(Located { path: path.clone(), given: None });
         std::fs::write(&path, "").unwrap();
+        crate::locks::install();
         let connection = file.open(|path| Ok(Connection::open(path)?)).unwrap();
         connection.execute_batch("pragma journal_mode = wal; create table t (a); insert into t values (1)").unwrap();
         let log = file.log().unwrap();

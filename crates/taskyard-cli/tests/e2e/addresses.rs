@@ -3,7 +3,7 @@
 use serde_json::json;
 use taskyard_testkit::postgres::shared;
 
-use crate::place::Place;
+use crate::place::{self, Place};
 
 #[test]
 fn sqlite_addresses_of_other_libraries() {
@@ -78,7 +78,7 @@ fn a_database_that_takes_no_tables_says_why() {
     place.ok(&["task", "list"]);
     let status = place.run(&["queue", "status"]);
     assert!(status.code == 1 && status.stdout.contains("default_transaction_read_only"), "{status:?}");
-    let server = place.run(&["queue", "start"]);
+    let server = place::said(&mut place.application(&["queue", "start"]));
     assert!(server.code == 3 && server.stderr.contains("default_transaction_read_only"), "{server:?}");
 
     let missing = database.replace(&name, "no_such_database");

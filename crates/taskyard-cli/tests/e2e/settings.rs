@@ -36,7 +36,7 @@ fn a_time_limit_and_the_number_of_workers() {
     assert_eq!(limited("7"), 7_000);
     assert_eq!(limited("0"), json!(null));
 
-    let mut command = place.taskyard(&["queue", "start"]);
+    let mut command = place.application(&["queue", "start"]);
     command.env("QUEUE_MAX_WORKERS", "3").env("TASKYARD_SERVER_NAME", "by environment");
     let mut server = crate::place::Running::start(&mut command);
     server.until_stderr("the server runs");
