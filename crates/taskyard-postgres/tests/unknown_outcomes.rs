@@ -14,9 +14,9 @@ use tokio_postgres::NoTls;
 
 mod yard;
 
-/// A store that gives a statement up after half a second.
+/// A store that gives a statement up long before its server gives up the wait for a lock (600 ms).
 async fn impatient(url: &str) -> Arc<PostgresStore> {
-    let options = Options { answer_max: Duration::from_millis(500), ..Options::default() };
+    let options = Options { answer_max: Duration::from_millis(250), ..Options::default() };
     PostgresStore::connect(url, options).await.unwrap()
 }
 
