@@ -6,7 +6,7 @@ import os
 import pathlib
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from support.postgres import Cluster
@@ -23,6 +23,14 @@ for _number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
 for name in list(os.environ):
     if name.startswith(("TASKYARD_", "QUEUE_", "DATABASE_URL")) and not name.startswith("TASKYARD_TEST_"):
         del os.environ[name]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What was captured may hold lone surrogates, which xdist does not carry: an error of a task that was logged, for one."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -347,7 +347,7 @@ def test_an_annotation_for_type_checkers_concerns_its_parameter_alone(sqlite_pro
     exact = project.add("app.covers, 1, 'any', 2, on=3", "app.around, 1, user='any'", "app.by_default, 1")
 
     def plain(kind: str, args: str, kwargs: str = "{}") -> str:
-        return project.run("task", "add", kind, "--args", args, "--kwargs", kwargs).split()[-1]
+        return project.printed("task", "add", kind, "--args", args, "--kwargs", kwargs).split()[-1]
 
     fitted = [plain(f"app:{name}", '["1"]', '{"on": "2026-01-02", "to": "2026-01-03"}') for name in ("covers", "around")]
     unknown = [plain(f"app:{name}", '[1, "any", "2"]') for name in ("covers", "around")]
