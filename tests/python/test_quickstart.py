@@ -16,9 +16,9 @@ README = pathlib.Path(__file__).parents[2] / "README.md"
 
 
 def quickstart() -> str:
-    """The sample in the README that makes a FastAPI application."""
+    """The first sample in the README that makes a FastAPI application; another one shows the lifespan in workers."""
     samples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    (sample,) = (sample for sample in samples if "FastAPI(lifespan" in sample)
+    sample = next(sample for sample in samples if "FastAPI(lifespan" in sample)
     assert len(sample.splitlines()) < 30
     return str(sample)
 
