@@ -9,34 +9,22 @@ use std::time::Duration;
 
 use taskyard_core::client::Call;
 use taskyard_core::{Error, TaskRef, TaskState};
-use taskyard_server::{ExitReason, Registry, Run, Server, TaskDef};
+use taskyard_server::{ExitReason, Registry, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::bodies::{Stage, registry};
+use crate::bodies::{Stage, registry, tasks};
 use crate::time_limits::times_out;
 use crate::world::{TestServer, World, eventually, quick, within};
 
 /// A connection that bodies share, as they do a pool.
 type Shared = Arc<tokio::sync::Mutex<Option<TcpStream>>>;
 
-macro_rules! defs {
-    ($($name:ident, $kind:literal, $how:ident, $run:expr;)*) => {
-        $(static $name: TaskDef = TaskDef {
-            kind: || $kind,
-            aliases: &[],
-            names: &[],
-            run: Run::$how($run),
-            location: concat!(file!(), ":", line!()),
-        };)*
-
-        fn all(stage: &Stage) -> Registry {
-            registry(stage).extend([$(&$name),*])
-        }
-    };
+fn all(stage: &Stage) -> Registry {
+    registry(stage).extend(OWN.iter().copied())
 }
 
-defs! {
+tasks! { OWN:
     SPAWNS, "spawns", Async, |context| Box::pin(async move {
         let stage: Stage = context.state().unwrap();
         tokio::spawn(async move {

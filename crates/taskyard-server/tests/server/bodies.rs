@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use taskyard_core::payload::decode_args;
-use taskyard_server::{AsyncBody, BodyResult, Registry, Run, TaskContext, TaskDef, TaskError};
+use taskyard_server::{AsyncBody, BodyResult, Registry, TaskContext, TaskError};
 use tokio::sync::watch;
 
 use crate::world::PATIENCE;
@@ -75,27 +75,31 @@ fn json(value: impl serde::Serialize) -> Result<Vec<u8>, TaskError> {
 /// Not within a test.
 const LONG: Duration = Duration::from_secs(3_600);
 
+/// Declares functions, and `$all` with every one of them.
 macro_rules! tasks {
-    ($($name:ident, $kind:literal, $how:ident, $run:expr;)*) => {
-        $(static $name: TaskDef = TaskDef {
+    ($all:ident: $($name:ident, $kind:literal, $how:ident, $run:expr;)*) => {
+        $(static $name: taskyard_server::TaskDef = taskyard_server::TaskDef {
             kind: || $kind,
             aliases: &[],
             names: &[],
-            run: Run::$how($run),
+            run: taskyard_server::Run::$how($run),
             location: concat!(file!(), ":", line!()),
         };)*
 
-        pub fn registry(stage: &Stage) -> Registry {
-            Registry::new().extend([$(&$name),*]).state(stage.clone())
-        }
+        static $all: &[&taskyard_server::TaskDef] = &[$(&$name),*];
     };
+}
+pub(crate) use tasks;
+
+pub fn registry(stage: &Stage) -> Registry {
+    Registry::new().extend(ALL.iter().copied()).state(stage.clone())
 }
 
 fn now(f: impl Future<Output = BodyResult> + Send + 'static) -> AsyncBody {
     Box::pin(f)
 }
 
-tasks! {
+tasks! { ALL:
     ECHO, "echo", Async, |context| now(async move {
         let (value,): (serde_json::Value,) = decode_args(context.payload(), &["value"])?;
         stage(&context).note("echo");
