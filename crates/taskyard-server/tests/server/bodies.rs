@@ -89,6 +89,7 @@ macro_rules! tasks {
         static $all: &[&taskyard_server::TaskDef] = &[$(&$name),*];
     };
 }
+#[allow(unused_imports, reason = "one of the binaries declares more")]
 pub(crate) use tasks;
 
 pub fn registry(stage: &Stage) -> Registry {
