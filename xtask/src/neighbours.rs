@@ -1,44 +1,102 @@
 //! `cargo dev neighbours`: applications that use another library of SQLite or PostgreSQL beside Taskyard.
 //!
 //! Only one version of `libsqlite3-sys` can be in a program. The gate resolves each application below with the newest
-//! versions that fit; the command builds and runs them, too. They lie below `target/`, so that their libraries are none of
-//! Taskyard's own.
+//! versions that fit; the command builds and runs them, too, each with a queue in an SQLite file and one in PostgreSQL. They lie
+//! below `target/`, so that their libraries are none of Taskyard's own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::step::{Steps, cargo, must};
 
-/// Name, its dependencies besides Taskyard and tokio, and what its task does with the other library.
-const NEIGHBOURS: [(&str, &str, &str); 3] = [
-    (
-        "sqlx",
-        r#"sqlx = { version = "0.9", default-features = false, features = ["postgres", "runtime-tokio", "sqlite"] }"#,
-        r#"let pool = sqlx::SqlitePool::connect("sqlite::memory:").await?;
+struct Neighbour {
+    name: &'static str,
+    /// Besides Taskyard and tokio.
+    dependencies: &'static str,
+    /// The body of a task that uses the library; a text.
+    task: &'static str,
+    /// Adds `greet()` to `queue` in a transaction on the database `address`.
+    adds: &'static str,
+}
+
+const NEIGHBOURS: [Neighbour; 5] = [
+    Neighbour {
+        name: "sqlx",
+        dependencies: r#"sqlx = { version = "0.9", default-features = false, features = ["postgres", "runtime-tokio", "sqlite"] }"#,
+        task: r#"let pool = sqlx::SqlitePool::connect("sqlite::memory:").await?;
     Ok(sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&pool).await?)"#,
-    ),
-    (
-        "sea-orm",
-        r#"sea-orm = { version = "2", default-features = false, features = ["runtime-tokio", "sqlx-postgres", "sqlx-sqlite"] }"#,
-        r#"use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
+        adds: r#"let pool = sqlx::PgPool::connect(address).await?;
+    let mut transaction = pool.begin().await?;
+    let id = queue.add_in(&mut transaction, greet()).await?.id();
+    transaction.commit().await?;
+    Ok(id)"#,
+    },
+    Neighbour {
+        name: "sea-orm",
+        dependencies: r#"sea-orm = { version = "2", default-features = false, features = ["runtime-tokio", "sqlx-postgres", "sqlx-sqlite"] }"#,
+        task: r#"use sea_orm::{ConnectionTrait, Database, DbBackend, Statement};
     let database = Database::connect("sqlite::memory:").await?;
     let row = database.query_one_raw(Statement::from_string(DbBackend::Sqlite, "SELECT sqlite_version()")).await?;
     Ok(row.ok_or("no row")?.try_get_by_index(0)?)"#,
-    ),
-    (
-        "rusqlite",
-        r#"rusqlite = "0.40""#,
-        r#"let connection = rusqlite::Connection::open_in_memory()?;
+        adds: r#"use sea_orm::{ConnectionTrait, Database, DbBackend, Statement, TransactionTrait};
+    let transaction = Database::connect(address).await?.begin().await?;
+    let addition = queue.enqueue_statement(greet())?;
+    let row = transaction
+        .query_one_raw(Statement::from_sql_and_values(DbBackend::Postgres, addition.sql(), [addition.parameter().into()]))
+        .await?;
+    transaction.commit().await?;
+    Ok(row.ok_or("no row")?.try_get_by_index::<String>(0)?.parse()?)"#,
+    },
+    Neighbour {
+        name: "diesel-async",
+        dependencies: r#"diesel = { version = "2", default-features = false }
+diesel-async = { version = "0.9", features = ["postgres"] }"#,
+        task: r#"Ok("none of its own".to_owned())"#,
+        adds: r#"use diesel::sql_types::Text;
+    use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
+    let mut connection = AsyncPgConnection::establish(address).await?;
+    let addition = queue.enqueue_statement(greet())?;
+    connection
+        .transaction(async |transaction| {
+            diesel::sql_query(addition.sql()).bind::<Text, _>(addition.parameter()).execute(transaction).await
+        })
+        .await?;
+    Ok(addition.id())"#,
+    },
+    Neighbour {
+        name: "deadpool",
+        dependencies: r#"deadpool-postgres = "0.14"
+tokio-postgres = "0.7""#,
+        task: r#"Ok("none of its own".to_owned())"#,
+        adds: r#"let manager = deadpool_postgres::Manager::new(address.parse()?, tokio_postgres::NoTls);
+    let pool = deadpool_postgres::Pool::builder(manager).build()?;
+    let mut connection = pool.get().await?;
+    let mut transaction = connection.transaction().await?;
+    let id = queue.add_in(&mut *transaction, greet()).await?.id();
+    transaction.commit().await?;
+    Ok(id)"#,
+    },
+    Neighbour {
+        name: "rusqlite",
+        dependencies: r#"rusqlite = "0.40"
+tokio-postgres = "0.7""#,
+        task: r#"let connection = rusqlite::Connection::open_in_memory()?;
     Ok(connection.query_row("SELECT sqlite_version()", (), |row| row.get(0))?)"#,
-    ),
+        adds: r#"let (mut client, connection) = tokio_postgres::connect(address, tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    let mut transaction = client.transaction().await?;
+    let id = queue.add_in(&mut transaction, greet()).await?.id();
+    transaction.commit().await?;
+    Ok(id)"#,
+    },
 ];
 
 /// Resolves each.
 pub fn resolve() -> Result<(), String> {
-    for neighbour in NEIGHBOURS {
+    for neighbour in &NEIGHBOURS {
         let manifest = write(neighbour)?;
         must(cargo(&["generate-lockfile", "--quiet", "--manifest-path"]).arg(manifest))
-            .map_err(|error| format!("Taskyard does not resolve beside {}: {error}", neighbour.0))?;
+            .map_err(|error| format!("Taskyard does not resolve beside {}: {error}", neighbour.name))?;
     }
     Ok(())
 }
@@ -50,22 +108,24 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     }
     let mut steps = Steps::default();
     steps.check("resolve", resolve);
-    for neighbour in NEIGHBOURS {
+    for neighbour in &NEIGHBOURS {
         let manifest = write(neighbour)?;
         let mut command = cargo(&["run", "--quiet", "--target-dir", "target/neighbours/target", "--manifest-path"]);
-        steps.command(neighbour.0, command.arg(manifest));
+        steps.command(neighbour.name, command.arg(manifest));
     }
     steps.finish()
 }
 
 /// Writes an application; its manifest.
-fn write((name, dependencies, body): (&str, &str, &str)) -> Result<PathBuf, String> {
+fn write(neighbour: &Neighbour) -> Result<PathBuf, String> {
+    let Neighbour { name, dependencies, task, adds } = neighbour;
     let directory = Path::new("target/neighbours").join(name);
     let manifest = directory.join("Cargo.toml");
-    let place = |path: &Path, text: &str| {
+    let write = |path: &Path, text: &str| {
         fs::create_dir_all(path.parent().unwrap_or(path)).and_then(|()| fs::write(path, text))
     };
-    let written = place(
+    let feature = if *name == "sqlx" { "\"sqlx\"" } else { "" };
+    let written = write(
         &manifest,
         &format!(
             r#"[package]
@@ -74,7 +134,8 @@ version = "0.0.0"
 edition = "2024"
 
 [dependencies]
-taskyard = {{ path = "../../../crates/taskyard" }}
+taskyard = {{ path = "../../../crates/taskyard", features = [{feature}] }}
+taskyard-testkit = {{ path = "../../../crates/taskyard-testkit" }}
 tokio = {{ version = "1", features = ["macros", "rt-multi-thread"] }}
 {dependencies}
 
@@ -83,18 +144,30 @@ tokio = {{ version = "1", features = ["macros", "rt-multi-thread"] }}
         ),
     )
     .and_then(|()| {
-        place(
+        write(
             &directory.join("src/main.rs"),
             &format!(
-                r#"use taskyard::{{Taskyard, task}};
+                r#"use taskyard::{{TaskId, Taskyard, task}};
+use taskyard_testkit::postgres::Cluster;
+
+type Anything = Box<dyn std::error::Error + Send + Sync>;
 
 #[task]
-async fn version() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {{
-    {body}
+async fn version() -> Result<String, Anything> {{
+    {task}
+}}
+
+#[task]
+async fn greet() -> String {{
+    "hello".into()
+}}
+
+async fn add(queue: &Taskyard, address: &str) -> Result<TaskId, Anything> {{
+    {adds}
 }}
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {{
+async fn main() -> Result<(), Anything> {{
     let file = std::env::temp_dir().join(format!("beside-{name}-{{}}.db", std::process::id()));
     let queue = Taskyard::connect(file.to_str().ok_or("a name")?).await?;
     let server = queue.serve().await?;
@@ -104,6 +177,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {{
     for end in ["", "-wal", "-shm"] {{
         let _ = std::fs::remove_file(format!("{{}}{{end}}", file.display()));
     }}
+    let cluster = Cluster::start();
+    let address = cluster.create_database();
+    let queue = Taskyard::connect(&address).await?;
+    let server = queue.serve().await?;
+    let id = add(&queue, &address).await?;
+    println!("beside {name}: added in its transaction: {{}}", queue.get::<String>(id).wait().await?);
+    server.shutdown().await;
     Ok(())
 }}
 "#

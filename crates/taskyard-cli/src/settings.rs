@@ -65,19 +65,17 @@ fn find_in(
 ) -> Result<Found, Failure> {
     let dotenv_path = root.path.join(".env");
     let dotenv = dotenv::read(&root, &dotenv_path)?;
-    let environment = environment_of(environment)?;
-    let application = [&environment, &dotenv]
-        .into_iter()
-        .find_map(|values| values.iter().find(|(name, value)| name == "DATABASE_URL" && !value.is_empty()))
-        .map(|(_, value)| value.clone());
+    let environment = Layer::of_environment(environment)?;
+    let dotenv = Layer { place: dotenv_path.display().to_string(), values: dotenv, strict: false };
+    let application = environment.application_database().or(dotenv.application_database()).map(str::to_owned);
 
     let mut layers = file::layers(&root)?;
-    layers.push(Layer { place: dotenv_path.display().to_string(), values: dotenv, strict: false });
+    layers.push(dotenv);
     for layer in &mut layers {
         database::from_root(&mut layer.values, &root.path);
     }
     let of_the_project = layers.len();
-    layers.push(Layer { place: "the environment".into(), values: environment, strict: false });
+    layers.push(environment);
     let mut values = flags.values.clone();
     values.extend(flags.database.clone().map(|address| ("database".to_owned(), address)));
     layers.push(Layer { place: "the command line".into(), values, strict: true });
@@ -95,26 +93,6 @@ fn find_in(
         root.check(&path)?;
     }
     Ok(Found { settings, root, is_default_database })
-}
-
-/// What of the environment is ours. The table's own lower-case names are too common to be read from there.
-fn is_ours(name: &str) -> bool {
-    name == "DATABASE_URL" || ["TASKYARD_", "QUEUE_", "QUEUED_TASK_"].iter().any(|prefix| name.starts_with(prefix))
-}
-
-fn environment_of(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, Failure> {
-    let mut ours = Vec::new();
-    for (name, value) in variables {
-        let Some(name) = name.to_str().filter(|name| is_ours(name)) else { continue };
-        let value = value.into_string().map_err(|_| Error::Setting {
-            name: format!("{name} (the environment)"),
-            why: "its value is not UTF-8".into(),
-        })?;
-        ours.push((name.to_owned(), value));
-    }
-    // `QUEUE_…` after `QUEUED_TASK_…`, whatever order the system keeps: the documented name wins.
-    ours.sort_by_key(|(name, _)| !name.starts_with("QUEUED_TASK_"));
-    Ok(ours)
 }
 
 /// Reads a text file of the project that may be missing.

@@ -31,7 +31,7 @@ pub use watch::{Event, EventKind, Watch};
 use crate::seal::{Keys, NoKeys};
 use crate::store::{ControlReply, Store};
 use crate::task::NewTask;
-use crate::{Error, Limits, Namespace, Result, TaskId};
+use crate::{Error, Limits, Namespace, Result, Statement, TaskId};
 use adder::{Adder, Ticket, Verb};
 use waiter::Waiter;
 use watch::Hub;
@@ -198,6 +198,15 @@ impl Client {
     /// As [`Client::add_later`], and [`Error::Cycle`].
     pub fn add_tasks_later<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
         self.push_tasks(self.settled(calls)?)
+    }
+
+    /// The statement that adds a task in a transaction of yours on the queue's PostgreSQL database, for libraries that
+    /// `Taskyard::add_in` does not know. The task exists if and only if that transaction commits.
+    ///
+    /// # Errors
+    /// A call that cannot be stored (arguments, names, limits), and [`Error::InvalidArgument`] where the queue is in an SQLite file.
+    pub fn enqueue_statement<T>(&self, call: Call<T>) -> Result<Statement> {
+        self.store.enqueue_statement(&call.into_task(&self.config())?)
     }
 
     fn settled<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<NewTask>> {

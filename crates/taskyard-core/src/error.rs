@@ -1,6 +1,8 @@
 //! Every way in which an operation of ours can fail: one table of variants, codes, exit codes and hints that the
 //! command and Python render. How a task's body ended is not an error but an outcome.
 
+mod http;
+
 use crate::{TaskId, TaskState};
 
 /// Shorthand.

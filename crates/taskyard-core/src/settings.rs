@@ -4,8 +4,12 @@
 //! rising order, and [`Settings::from_layers`] applies them. A name that the table does not know is an error in a
 //! file of ours and is left alone in the environment, which belongs to others too.
 
+mod environment;
+
 use std::borrow::Cow;
 use std::time::Duration;
+
+pub use environment::APPLICATION_DATABASE;
 
 use crate::conceal::conceal;
 use crate::queue_order::{self, OrderWord, QueueOrder};

@@ -2,88 +2,152 @@
 //!
 //! Both happen if and only if that transaction commits. No parent is locked, for the transaction may stay open for long:
 //! a child is stored unsettled, and the engine settles it after the commit.
+//!
+//! Each is one [`Statement`] with one text parameter, which any library can run. [`CallerConnection`] runs it for the libraries that
+//! are known here.
 
+#[cfg(feature = "sqlx")]
+mod sqlx;
+mod tokio_postgres;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Serialize;
 use taskyard_core::task::{Start, UniqueHold};
-use taskyard_core::{Error, NewTask, Result, RetryPolicy, TaskId, Token};
-use tokio_postgres::GenericClient;
-use tokio_postgres::types::Type;
-use uuid::Uuid;
+use taskyard_core::{Error, NewTask, Result, RetryPolicy, Statement, TaskId, Token};
 
-use crate::failure;
-use crate::row::get;
 use crate::text::{micros, millis, start};
 
-/// Adds a task in the transaction of `client`; answers its id, or that of the task that holds its unique key.
+const ENQUEUE: &str = include_str!("sql/task/enqueue_in_transaction.sql");
+const COMPLETE: &str = include_str!("sql/task/complete_in_transaction.sql");
+
+/// A connection of the caller's that may be in a transaction.
+///
+/// Implemented for `&mut` and `&` references to tokio-postgres's `Client` and `Transaction` (for deadpool's, `&*transaction`), and with
+/// the feature `sqlx` for `&mut` references to sqlx's `PgConnection`, `PoolConnection<Postgres>` and `Transaction<'_, Postgres>`.
+/// With any other library, run the [`Statement`] itself.
+pub trait CallerConnection: sealed::Sealed + Send {
+    /// Runs a statement; its row's text.
+    ///
+    /// # Errors
+    /// As the store's own, and [`Error::LeaseLost`] if an attempt may not end its task any more.
+    #[doc(hidden)]
+    fn run(self, statement: &Statement) -> impl Future<Output = Result<Option<String>>> + Send;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// The values of [`ENQUEUE`], by their names there.
+#[derive(Serialize)]
+struct Addition<'a> {
+    id: TaskId,
+    kind: &'a str,
+    payload: String,
+    context: Option<String>,
+    runtime: i16,
+    name: Option<&'a str>,
+    queue: &'a str,
+    priority: i32,
+    /// Absent where it is the default one, as in every other addition.
+    policy: Option<&'a RetryPolicy>,
+    timeout_ms: Option<i64>,
+    after_us: Option<i64>,
+    run_at: Option<String>,
+    expires_us: Option<i64>,
+    parents: &'a [TaskId],
+    on_parent_failure: i16,
+    unique_key: Option<&'a str>,
+    unique_hold: Option<i16>,
+    unique_for_us: Option<i64>,
+    tags: &'a [String],
+    auto_remove: bool,
+    at_most_once: bool,
+    plain: i16,
+}
+
+/// The statement that adds a task. Its row is the task's id, or that of the task that holds its unique key.
+pub(crate) fn enqueue_statement(task: &NewTask) -> Result<Statement> {
+    let (after_us, run_at) = match task.start {
+        Start::Now => (None, None),
+        Start::After(after) => (Some(micros(after)), None),
+        Start::At(at) => (None, Some(start(at).to_string())),
+    };
+    let (unique_hold, unique_for_us) = match task.unique.as_ref().map(|unique| unique.hold) {
+        None => (None, None),
+        Some(UniqueHold::UntilFinished) => (Some(0), None),
+        Some(UniqueHold::UntilStarted) => (Some(1), None),
+        Some(UniqueHold::For(duration)) => (Some(2), Some(micros(duration))),
+    };
+    let addition = Addition {
+        id: task.id,
+        kind: &task.kind,
+        payload: BASE64.encode(&task.payload),
+        context: task.context.as_ref().map(|context| BASE64.encode(context)),
+        runtime: task.runtime.code(),
+        name: task.name.as_deref(),
+        queue: &task.queue,
+        priority: task.priority,
+        policy: (task.retry != RetryPolicy::default()).then_some(&task.retry),
+        timeout_ms: task.timeout.map(millis),
+        after_us,
+        run_at,
+        expires_us: task.expires.map(micros),
+        parents: &task.parents,
+        on_parent_failure: task.on_parent_failure.code(),
+        unique_key: task.unique.as_ref().map(|unique| unique.key.as_str()),
+        unique_hold,
+        unique_for_us,
+        tags: &task.tags,
+        auto_remove: task.auto_remove,
+        at_most_once: task.at_most_once,
+        plain: task.plain_parts(),
+    };
+    Ok(Statement::new(ENQUEUE, encode(&addition)?, task.id))
+}
+
+/// The statement that ends an attempt as done; `result` is JSON. Run it last: the task's row stays locked until the commit. Logs and
+/// context must have been recorded before. If another attempt may decide the task now, it fails with the SQLSTATE `TY001`.
+///
+/// # Errors
+/// None that a caller can cause.
+pub fn complete_statement(id: TaskId, token: Token, result: &[u8]) -> Result<Statement> {
+    #[derive(Serialize)]
+    struct Completion {
+        id: TaskId,
+        token: Token,
+        result: String,
+    }
+    Ok(Statement::new(COMPLETE, encode(&Completion { id, token, result: BASE64.encode(result) })?, id))
+}
+
+fn encode(values: &impl Serialize) -> Result<String> {
+    serde_json::to_string(values).map_err(|error| Error::Database(error.to_string()))
+}
+
+/// Runs an addition; the id of the task that stands for it.
 ///
 /// # Errors
 /// `InvalidArgument`, `DuplicateId`, or the database's. As with any failed statement, the transaction must then be
 /// rolled back.
-pub async fn enqueue_in(client: &impl GenericClient, task: &NewTask) -> Result<TaskId> {
-    let (after_us, run_at) = match task.start {
-        Start::Now => (None, None),
-        Start::After(after) => (Some(micros(after)), None),
-        Start::At(at) => (None, Some(start(at))),
-    };
-    let (hold, key_for) = match task.unique.as_ref().map(|unique| unique.hold) {
-        None => (None, None),
-        Some(UniqueHold::UntilFinished) => (Some(0_i16), None),
-        Some(UniqueHold::UntilStarted) => (Some(1), None),
-        Some(UniqueHold::For(duration)) => (Some(2), Some(micros(duration))),
-    };
-    let policy = (task.retry != RetryPolicy::default())
-        .then(|| serde_json::to_string(&task.retry).map_err(|error| Error::Database(error.to_string())))
-        .transpose()?;
-    let parents: Vec<Uuid> = task.parents.iter().map(|parent| parent.0).collect();
-    let row = client
-        .query_typed(
-            "SELECT taskyard.enqueue_payload($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
-             $17, $18, $19, $20, $21, $22)",
-            &[
-                (&task.id.0, Type::UUID),
-                (&task.kind, Type::TEXT),
-                (&task.payload, Type::BYTEA),
-                (&task.context, Type::BYTEA),
-                (&task.runtime.code(), Type::INT2),
-                (&task.name, Type::TEXT),
-                (&task.queue, Type::TEXT),
-                (&task.priority, Type::INT4),
-                (&policy, Type::TEXT),
-                (&task.timeout.map(millis), Type::INT8),
-                (&after_us, Type::INT8),
-                (&run_at, Type::TIMESTAMPTZ),
-                (&task.expires.map(micros), Type::INT8),
-                (&parents, Type::UUID_ARRAY),
-                (&task.on_parent_failure.code(), Type::INT2),
-                (&task.unique.as_ref().map(|unique| unique.key.as_str()), Type::TEXT),
-                (&hold, Type::INT2),
-                (&key_for, Type::INT8),
-                (&task.tags, Type::TEXT_ARRAY),
-                (&task.auto_remove, Type::BOOL),
-                (&task.at_most_once, Type::BOOL),
-                (&task.plain_parts(), Type::INT2),
-            ],
-        )
-        .await
-        .map_err(|error| failure::of_statement(&error))?;
-    row.first().map_or_else(|| Err(Error::Database("enqueue answered nothing".into())), |row| Ok(TaskId(get(row, 0)?)))
+pub async fn enqueue_with(connection: impl CallerConnection, statement: &Statement) -> Result<TaskId> {
+    let id = connection.run(statement).await?;
+    id.and_then(|id| id.parse().ok()).ok_or_else(|| Error::Database("an addition returned no id".into()))
 }
 
-/// Ends an attempt as done in the transaction of `client`; `result` is JSON. Do it last: the task's row stays locked
-/// until the commit. Logs and context must have been recorded before.
+/// Adds a task in the transaction of `connection`.
+///
+/// # Errors
+/// As [`enqueue_with`].
+pub async fn enqueue_in(connection: impl CallerConnection, task: &NewTask) -> Result<TaskId> {
+    enqueue_with(connection, &enqueue_statement(task)?).await
+}
+
+/// Ends an attempt as done in the transaction of `connection`: see [`complete_statement`].
 ///
 /// # Errors
 /// `LeaseLost` if another attempt may decide the task now: the transaction must be rolled back.
-pub async fn complete_in(client: &impl GenericClient, id: TaskId, token: Token, result: &[u8]) -> Result<()> {
-    client
-        .query_typed(
-            "SELECT taskyard.complete_in_payload($1, $2, $3)",
-            &[(&id.0, Type::UUID), (&token.0, Type::UUID), (&result, Type::BYTEA)],
-        )
-        .await
-        .map_err(
-            |error| {
-                if failure::is_lease_lost(&error) { Error::LeaseLost(id) } else { failure::of_statement(&error) }
-            },
-        )?;
-    Ok(())
+pub async fn complete_in(connection: impl CallerConnection, id: TaskId, token: Token, result: &[u8]) -> Result<()> {
+    connection.run(&complete_statement(id, token, result)?).await.map(drop)
 }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::sync::atomic::Ordering;
 
 use taskyard_core::{Error, TaskId};
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::DbError;
 use uuid::Uuid;
 
 use crate::address::Address;
@@ -115,9 +115,45 @@ pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
 const READ_ONLY: &str = "transactions are read-only by default here (default_transaction_read_only is on for this role, this database or \
                          the server; ALTER ROLE ... SET default_transaction_read_only = off)";
 
+/// What a database said, whatever library carried it.
+pub(crate) struct Report<'a> {
+    pub code: &'a str,
+    pub message: &'a str,
+    pub detail: Option<&'a str>,
+    pub constraint: Option<&'a str>,
+}
+
+/// An error of a statement that ran in a transaction of the caller's, about this task.
+pub(crate) fn of_callers(error: &tokio_postgres::Error, id: TaskId) -> Error {
+    error.as_db_error().map_or_else(|| of_statement(error), |error| of_callers_report(report(error), id))
+}
+
+/// The same from another library.
+pub(crate) fn of_callers_report(report: Report<'_>, id: TaskId) -> Error {
+    match report.code {
+        // The fence of `complete_in`.
+        "TY001" => Error::LeaseLost(id),
+        // The store behind the queue has its schema: it is the transaction that is elsewhere.
+        "3F000" | "42P01" | "42883" if report.message.contains("taskyard") => Error::Refused(format!(
+            "{}: the transaction is not on the queue's database, or that database's schema `taskyard` is older than this program",
+            report.message
+        )),
+        _ => of_report(report),
+    }
+}
+
+fn report(error: &DbError) -> Report<'_> {
+    let (detail, constraint) = (error.detail(), error.constraint());
+    Report { code: error.code().code(), message: error.message(), detail, constraint }
+}
+
 fn of_database(error: &DbError) -> Error {
-    let code = error.code().code();
-    let message = error.message().to_owned();
+    of_report(report(error))
+}
+
+fn of_report(report: Report<'_>) -> Error {
+    let code = report.code;
+    let message = report.message.to_owned();
     match code {
         // An addition that was asked back before it arrived: nobody waits for its answer any more.
         "TY002" => return Error::Connection(message),
@@ -133,8 +169,8 @@ fn of_database(error: &DbError) -> Error {
         "3F000" | "42P01" | "42883" if message.contains("taskyard") => {
             return Error::SchemaTooOld { found: 0, needed: migrate::known() };
         }
-        "23505" if error.constraint() == Some("task_pkey") => {
-            let id = error.detail().and_then(|detail| {
+        "23505" if report.constraint == Some("task_pkey") => {
+            let id = report.detail.and_then(|detail| {
                 let value = detail.split_once("=(")?.1.split_once(')')?.0;
                 Uuid::parse_str(value).ok()
             });
@@ -157,11 +193,6 @@ fn of_database(error: &DbError) -> Error {
         Fault::Rerun | Fault::Server => Error::DatabaseFault(format!("{message} ({code})")),
         Fault::Other => Error::Database(format!("{message} ({code})")),
     }
-}
-
-/// Whether the fence of `complete_in` refused.
-pub(crate) fn is_lease_lost(error: &tokio_postgres::Error) -> bool {
-    error.code() == Some(&SqlState::from_code("TY001"))
 }
 
 /// The innermost cause: "connection refused" says more than "error connecting to server".

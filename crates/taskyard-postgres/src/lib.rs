@@ -39,6 +39,6 @@ mod tls;
 mod upkeep;
 
 pub use address::{is_keywords, shown_address};
-pub use embed::{complete_in, enqueue_in};
+pub use embed::{CallerConnection, complete_in, complete_statement, enqueue_in, enqueue_with};
 pub use options::Options;
 pub use store::PostgresStore;

@@ -564,6 +564,10 @@ impl Store for PostgresStore {
         crate::rows::rows(&self.inner, sql, limit).await
     }
 
+    fn enqueue_statement(&self, task: &taskyard_core::NewTask) -> Result<taskyard_core::Statement> {
+        crate::embed::enqueue_statement(task)
+    }
+
     async fn close(&self) {
         if self.inner.options.notify && !self.inner.pool.is_closed() {
             notify::flush(&self.inner).await;

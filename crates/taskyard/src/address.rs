@@ -55,6 +55,15 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     Ok(store)
 }
 
+/// Whether an application's address is PostgreSQL's, or is meant to be: one that cannot be read is refused later, and does
+/// not lead to another database without a word.
+#[doc(hidden)]
+#[must_use]
+pub fn is_meant_for_postgres(address: &str) -> bool {
+    let is_meant = address.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("postgres"));
+    is_meant || database_kind(address) == Ok(DatabaseKind::Server)
+}
+
 /// Says whether an address could be opened at all, without opening it.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ mod address;
 mod task_set;
 mod yard;
 
-pub use address::{DatabaseKind, check_address, check_place, database_kind, open, redacted};
+pub use address::{DatabaseKind, check_address, check_place, database_kind, is_meant_for_postgres, open, redacted};
 pub use taskyard_core::client::{
     Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, Progress, Schedule, ScheduleAdded, TaskRef,
     Watch, id_ranges,
@@ -41,17 +41,19 @@ pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};
 pub use taskyard_core::store::{self, ControlReply, Final, ParentResult, QueueStatus, SchedulePut, Store, TaskFilter};
 pub use taskyard_core::task::{Attempt, Failure, NewTask, StoredLogLine, TaskRecord, Unique, UniqueHold};
 pub use taskyard_core::{
-    Error, Limits, Namespace, QueueOrder, Rate, Result, RetryPolicy, ServerId, TaskId, Timestamp, Token,
+    Error, Limits, Namespace, QueueOrder, Rate, Result, RetryPolicy, ServerId, Statement, TaskId, Timestamp, Token,
 };
 pub use taskyard_macros::{local, task};
+#[cfg(feature = "postgres")]
+pub use taskyard_postgres::CallerConnection;
 pub use taskyard_server::{
     Amount, Cursor, ProgressTracker, Ranges, Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext,
     TaskDef, TaskError, TaskLogLayer,
 };
 pub use yard::{State, Taskyard};
 
-/// Inside the caller's PostgreSQL transaction: the task exists if and only if it commits.
+/// Inside the caller's PostgreSQL transaction: the attempt ends if and only if it commits.
 #[cfg(feature = "postgres")]
 pub mod postgres {
-    pub use taskyard_postgres::{complete_in, enqueue_in};
+    pub use taskyard_postgres::{complete_in, complete_statement};
 }

@@ -1,11 +1,14 @@
 //! Client and server of one program, bound together.
 
 use std::any::Any;
+use std::ffi::OsString;
 use std::ops::Deref;
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+use taskyard_core::TaskRef;
 use taskyard_core::client::{Call, Client, ClientConfig};
-use taskyard_core::settings::Settings;
+use taskyard_core::settings::{Layer, Settings};
 use taskyard_core::{Error, QueueOrder, Result, Store, TaskRecord};
 use taskyard_server::{BodyResult, Registry, Server, ServerConfig, ServerHandle, TaskContext, TaskDef, TaskError};
 
@@ -42,6 +45,17 @@ impl Taskyard {
     /// Why the database cannot be used.
     pub async fn connect(address: &str) -> Result<Self> {
         Self::with_settings(Settings { database: Some(address.to_owned()), ..Settings::default() }).await
+    }
+
+    /// Opens the database that the environment names: `TASKYARD_DATABASE_URL`, else `DATABASE_URL` if it is PostgreSQL's (another
+    /// library's SQLite file is never used). Every other setting is read from its variable as well (`taskyard --help` lists them).
+    ///
+    /// Files (`taskyard.toml`, `.env`) are the command's; a program that wants them reads them into its environment.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if no variable names a database, or one has a value that is wrong; or why the database cannot be used.
+    pub async fn from_env() -> Result<Self> {
+        Self::with_settings(settings_of_environment(std::env::vars_os())?).await
     }
 
     /// Opens the database of the settings.
@@ -105,6 +119,38 @@ impl Taskyard {
         self
     }
 
+    /// Adds a task in a transaction of yours on the queue's PostgreSQL database: the task exists if and only if it commits, and starts
+    /// behind the commit. Every option of the call is stored. Parents must have been stored, or added in the same transaction.
+    ///
+    /// `connection` is a `&mut` reference to a transaction or connection of sqlx (with the feature `sqlx`) or tokio-postgres, or to what
+    /// dereferences to one of tokio-postgres (deadpool's: `&mut *transaction`). For any other library see
+    /// [`Client::enqueue_statement`].
+    ///
+    /// The reference is one to a task that no other connection sees before the commit: [`TaskRef::wait`] says
+    /// [`Error::NotFound`] until then.
+    ///
+    /// ```no_run
+    /// # #[cfg(feature = "sqlx")]
+    /// # async fn example(pool: sqlx::PgPool, queue: taskyard::Taskyard) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let send_welcome = |to: String| taskyard::Call::<()>::new("mail::send_welcome", &(to,));
+    /// let mut transaction = pool.begin().await?;
+    /// sqlx::query("INSERT INTO customer (email) VALUES ($1)").bind("ada@example.org").execute(&mut *transaction).await?;
+    /// let welcome = queue.add_in(&mut transaction, send_welcome("ada@example.org".into())).await?;
+    /// transaction.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A call that cannot be stored, [`Error::InvalidArgument`] where the queue is in an SQLite file, [`Error::DuplicateId`],
+    /// [`Error::Refused`] if the transaction is on a database without the queue, or the database's. As after any failed statement, the
+    /// transaction must then be rolled back.
+    #[cfg(feature = "postgres")]
+    pub async fn add_in<T>(&self, connection: impl crate::CallerConnection, call: Call<T>) -> Result<TaskRef<T>> {
+        let statement = self.client.enqueue_statement(call)?;
+        Ok(self.client.get(taskyard_postgres::enqueue_with(connection, &statement).await?))
+    }
+
     /// The functions that servers of this program know.
     #[must_use]
     pub fn registry(&self) -> &Registry {
@@ -164,6 +210,24 @@ impl Taskyard {
     }
 }
 
+fn settings_of_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Settings> {
+    let environment = Layer::of_environment(variables)?;
+    let application = environment.application_database().map(str::to_owned);
+    let mut settings = Settings::from_layers(&[environment])?;
+    if settings.database.is_none() {
+        settings.database = application.filter(|address| crate::is_meant_for_postgres(address.trim()));
+    }
+    if settings.database.is_none() {
+        return Err(Error::Setting {
+            name: "database (the environment)".into(),
+            why: "set TASKYARD_DATABASE_URL to a PostgreSQL address (or DATABASE_URL, if the application uses the same one), or to a file \
+                  for an embedded queue (sqlite:queue.db)"
+                .into(),
+        });
+    }
+    Ok(settings)
+}
+
 /// How a client of these settings behaves.
 fn client_config(settings: &Settings) -> ClientConfig {
     ClientConfig {
@@ -212,5 +276,29 @@ impl<T: Any + Clone + Send + Sync> crate::__private::Supplied for State<T> {
                 std::any::type_name::<T>()
             ))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings> {
+        settings_of_environment(variables.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+    }
+
+    #[test]
+    fn the_environment_names_the_database_and_every_other_setting() {
+        let (ours, application) =
+            (("TASKYARD_DATABASE_URL", "sqlite:q.db"), ("DATABASE_URL", "postgresql+asyncpg://h/d"));
+        assert_eq!(read(&[ours, application]).expect("ours").database.as_deref(), Some(ours.1));
+        let settings = read(&[application, ("QUEUE_MAX_RETRIES", "7"), ("HOME", "/"), ("lease", "99")]).expect("both");
+        assert_eq!((settings.database.as_deref(), settings.max_retries), (Some(application.1), 7));
+        for missing in [&[][..], &[("DATABASE_URL", "sqlite:app.db")], &[("DATABASE_URL", "")]] {
+            let error = read(missing).map(drop).expect_err("no database").to_string();
+            assert!(error.contains("TASKYARD_DATABASE_URL"), "{error}");
+        }
+        let error = read(&[application, ("QUEUE_MAX_RETRIES", "many")]).map(drop).expect_err("no number").to_string();
+        assert!(error.contains("QUEUE_MAX_RETRIES (the environment)"), "{error}");
     }
 }

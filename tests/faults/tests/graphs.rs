@@ -192,14 +192,12 @@ async fn a_late_commit_is_not_passed_by() {
     let (mut client, connection) = tokio_postgres::connect(&arena.database, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     let transaction = client.transaction().await.unwrap();
-    let task = noop(7).into_task(&arena.queue.config()).unwrap();
-    let id = taskyard::postgres::enqueue_in(&transaction, &task).await.unwrap();
+    let late = arena.queue.add_in(&transaction, noop(7)).await.unwrap();
     let server = arena.start_server();
     for first in (0..100_000_u64).step_by(10_000) {
         arena.queue.add_tasks((first..first + 10_000).map(noop)).await.unwrap();
     }
     arena.until_state(TaskState::Done, 100_000, BOUND * 2).await;
-    let late: TaskRef<u64> = arena.queue.get(id);
     assert!(late.record().await.is_err(), "the task exists before its transaction committed");
     let committed = arena.queue.store().now().await.unwrap();
     transaction.commit().await.unwrap();

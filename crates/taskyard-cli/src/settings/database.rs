@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use taskyard::{DatabaseKind, database_kind};
+use taskyard::{DatabaseKind, database_kind, is_meant_for_postgres};
 use taskyard_core::settings::{Setting, Settings};
 
 use crate::project;
@@ -35,17 +35,10 @@ pub(super) fn decide(settings: &mut Settings, application: Option<&str>, root: &
     if settings.database.is_some() {
         return false;
     }
-    if let Some(address) = application.map(str::trim).filter(|address| is_postgres(address)) {
+    if let Some(address) = application.map(str::trim).filter(|address| is_meant_for_postgres(address)) {
         settings.database = Some(address.to_owned());
         return false;
     }
     settings.database = Some(root.join(project::DIRECTORY).join("queue.db").display().to_string());
     true
-}
-
-/// Whether an application's address is PostgreSQL's, or is meant to be: one that cannot be read is refused later, and does
-/// not lead to another database without a word.
-fn is_postgres(address: &str) -> bool {
-    let is_meant = address.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("postgres"));
-    is_meant || database_kind(address) == Ok(DatabaseKind::Server)
 }

@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use taskyard_core::settings::Layer;
+
 use crate::failure::Failure;
 use crate::project::Root;
 
@@ -15,10 +17,10 @@ pub(super) fn read(root: &Root, path: &Path) -> Result<Vec<(String, String)>, Fa
     let mut values = Vec::new();
     for (number, line) in text.lines().enumerate() {
         match parse(line) {
-            Some((name, value)) if super::is_ours(&name) => values.push((name, value)),
+            Some((name, value)) if Layer::reads(&name) => values.push((name, value)),
             Some(_) => {}
             None => {
-                if let Some(name) = first_word(line).filter(|name| super::is_ours(name)) {
+                if let Some(name) = first_word(line).filter(|name| Layer::reads(name)) {
                     let place = path.display();
                     return Err(Failure::usage(format!("{place}, line {}: {name} is not followed by `=`", number + 1)));
                 }

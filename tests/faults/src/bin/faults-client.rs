@@ -8,7 +8,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskyard::postgres::enqueue_in;
 use taskyard::{Call, Error, OnParentFailure, RetryPolicy, TaskId, TaskRef, Taskyard};
 use taskyard_faults::dice::Dice;
 use taskyard_faults::ledger::{Event, Ledger};
@@ -214,9 +213,8 @@ impl Producer {
             let connection = tokio::spawn(connection);
             let transaction = client.transaction().await?;
             for call in calls {
-                let task = call.into_task(&self.queue.config())?;
-                transaction.execute("INSERT INTO nemesis.note VALUES ($1)", &[&task.id.0]).await?;
-                enqueue_in(&transaction, &task).await?;
+                transaction.execute("INSERT INTO nemesis.note VALUES ($1)", &[&id_of(&call).0]).await?;
+                self.queue.add_in(&transaction, call).await?;
             }
             tokio::time::sleep(Duration::from_millis(dice.within(0..100))).await;
             if rolls_back {

@@ -1,0 +1,44 @@
+//! Settings in the environment: which variables are settings, and the layer that they make.
+
+use std::ffi::OsString;
+
+use super::Layer;
+use crate::{Error, Result};
+
+/// The application's own address of its database, as most frameworks name it.
+pub const APPLICATION_DATABASE: &str = "DATABASE_URL";
+
+impl Layer {
+    /// Whether a variable of this name is read. The table's own lower-case names are too common to be read from there.
+    #[must_use]
+    pub fn reads(name: &str) -> bool {
+        let ours = ["TASKYARD_", "QUEUE_", "QUEUED_TASK_"];
+        name == APPLICATION_DATABASE || ours.iter().any(|prefix| name.starts_with(prefix))
+    }
+
+    /// The settings among environment variables (`std::env::vars_os()`), and [`APPLICATION_DATABASE`], which no setting has as its name.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value that is not UTF-8.
+    pub fn of_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self> {
+        let mut values = Vec::new();
+        for (name, value) in variables {
+            let Some(name) = name.to_str().filter(|name| Self::reads(name)) else { continue };
+            let value = value.into_string().map_err(|_| Error::Setting {
+                name: format!("{name} (the environment)"),
+                why: "its value is not UTF-8".into(),
+            })?;
+            values.push((name.to_owned(), value));
+        }
+        // `QUEUE_…` after `QUEUED_TASK_…`, whatever order the system keeps: the documented name wins.
+        values.sort_by_key(|(name, _)| !name.starts_with("QUEUED_TASK_"));
+        Ok(Self { place: "the environment".into(), values, strict: false })
+    }
+
+    /// The application's address in this layer, if it has one.
+    #[must_use]
+    pub fn application_database(&self) -> Option<&str> {
+        let mut values = self.values.iter();
+        values.find(|(name, value)| name == APPLICATION_DATABASE && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+}

@@ -1,0 +1,43 @@
+//! A newsletter: the web program stores subscribers and adds tasks, the worker program runs them.
+//!
+//! The tasks are in this library, which both programs use: a task's kind is the function's path (`newsletter::tasks::welcome`), so it
+//! must be the same in both. (In two programs that each say `mod tasks;` it would begin with the program's name.)
+
+pub mod tasks;
+pub mod web;
+
+use sqlx::PgPool;
+use taskyard::Taskyard;
+
+/// Opens the database of `DATABASE_URL`, which holds the newsletter's tables and the queue.
+///
+/// # Errors
+/// The variable is missing, or the database cannot be used.
+pub async fn open() -> Result<(PgPool, Taskyard), Box<dyn std::error::Error>> {
+    let address = std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to a PostgreSQL address")?;
+    let pool = PgPool::connect(&address).await?;
+    sqlx::raw_sql(include_str!("../schema.sql")).execute(&pool).await?;
+    Ok((pool, Taskyard::from_env().await?))
+}
+
+/// Shows events on stderr, and keeps those inside a task in the task's log.
+pub fn start_logging() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let levels = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::registry().with(levels).with(lines).with(taskyard::TaskLogLayer::new()).init();
+}
+
+/// Returns at Ctrl-C or SIGTERM, which service managers send.
+///
+/// # Panics
+/// If the system takes no handler for signals.
+pub async fn stop_signal() {
+    let terminate = tokio::signal::unix::SignalKind::terminate();
+    let mut terminate = tokio::signal::unix::signal(terminate).expect("a handler can be installed");
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
