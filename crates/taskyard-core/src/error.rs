@@ -21,16 +21,18 @@ pub enum Error {
         why: String,
     },
     /// A size over its limit.
-    #[error("{what} takes {size} bytes, over the limit of {max} (setting {setting})")]
+    #[error("{}", over_limit(what, setting, *size, *max, *list_bytes))]
     OverLimit {
         /// What is too large.
         what: &'static str,
         /// The setting that names the limit.
         setting: &'static str,
-        /// Its size, in bytes (or levels).
+        /// Its size: in bytes as it is stored, for `nesting_max` in levels.
         size: usize,
-        /// The limit.
+        /// The limit, in the same unit.
         max: usize,
+        /// How many bytes stand in it as lists of numbers, as JSON writes a `Vec<u8>`, if these make up most of its size; else 0.
+        list_bytes: usize,
     },
     /// A value that would not survive the trip exactly.
     #[error("{what} cannot be stored exactly: {why}")]
@@ -224,6 +226,24 @@ pub enum Error {
     /// The client or server was shut down.
     #[error("{0} has been shut down")]
     ShutDown(&'static str),
+}
+
+fn over_limit(what: &str, setting: &str, size: usize, max: usize, list_bytes: usize) -> String {
+    let takes = if what.ends_with('s') { "take" } else { "takes" };
+    match (setting, list_bytes) {
+        ("nesting_max", _) => {
+            let has = if what.ends_with('s') { "have" } else { "has" };
+            format!(
+                "{what} {has} {size} levels of nested lists and objects, over the limit of {max} levels (setting {setting})"
+            )
+        }
+        (_, 0) => format!("{what} {takes} {size} bytes, over the limit of {max} (setting {setting})"),
+        (_, bytes) => format!(
+            "{what} {takes} {size} bytes as JSON, over the limit of {max} (setting {setting}): {bytes} bytes of data are lists of numbers \
+             there, as a `Vec<u8>` is stored; as text in base64 they take {}",
+            bytes.div_ceil(3) * 4
+        ),
+    }
 }
 
 fn list(ids: &[TaskId]) -> String {

@@ -48,7 +48,19 @@ impl Limits {
     /// [`Error::OverLimit`].
     pub fn check_size(what: &'static str, setting: &'static str, size: usize, max: usize) -> Result<()> {
         if size > max {
-            return Err(Error::OverLimit { what, setting, size, max });
+            return Err(Error::OverLimit { what, setting, size, max, list_bytes: 0 });
+        }
+        Ok(())
+    }
+
+    /// Checks the size of JSON text against a limit. The error counts the bytes that stand in it as numbers.
+    ///
+    /// # Errors
+    /// [`Error::OverLimit`].
+    pub fn check_json(what: &'static str, setting: &'static str, json: &[u8], max: usize) -> Result<()> {
+        let size = json.len();
+        if size > max {
+            return Err(Error::OverLimit { what, setting, size, max, list_bytes: crate::payload::list_bytes(json) });
         }
         Ok(())
     }

@@ -10,10 +10,13 @@ use serde_json::value::RawValue;
 
 use crate::{Error, Limits, Result};
 
+mod bytes;
 mod exact;
 pub mod plain;
 pub mod references;
 pub mod shown;
+
+pub(crate) use bytes::list_bytes;
 
 /// Encodes positional arguments (a tuple) as a payload.
 ///
@@ -26,7 +29,7 @@ pub fn encode_args<A: Serialize>(args: &A, limits: &Limits) -> Result<Vec<u8>> {
     // A function without parameters has the unit as its tuple, which serde writes as null.
     payload.extend_from_slice(if args == b"null" { b"[]" } else { &args });
     payload.extend_from_slice(b",\"kwargs\":{}}");
-    Limits::check_size("arguments", "arguments_bytes_max", payload.len(), limits.arguments_bytes_max)?;
+    Limits::check_json("arguments", "arguments_bytes_max", &payload, limits.arguments_bytes_max)?;
     Ok(payload)
 }
 
@@ -36,7 +39,7 @@ pub fn encode_args<A: Serialize>(args: &A, limits: &Limits) -> Result<Vec<u8>> {
 /// [`Error::NotRepresentable`], [`Error::OverLimit`].
 pub fn encode_result<T: Serialize>(result: &T, limits: &Limits) -> Result<Vec<u8>> {
     let bytes = encode("result", result, limits)?;
-    Limits::check_size("result", "result_bytes_max", bytes.len(), limits.result_bytes_max)?;
+    Limits::check_json("result", "result_bytes_max", &bytes, limits.result_bytes_max)?;
     Ok(bytes)
 }
 
@@ -108,7 +111,7 @@ pub fn decode_args<A: DeserializeOwned>(payload: &[u8], names: &[&str]) -> Resul
 /// # Errors
 /// [`Error::OverLimit`], [`Error::InvalidArgument`].
 pub fn check_foreign(payload: &[u8], limits: &Limits) -> Result<()> {
-    Limits::check_size("arguments", "arguments_bytes_max", payload.len(), limits.arguments_bytes_max)?;
+    Limits::check_json("arguments", "arguments_bytes_max", payload, limits.arguments_bytes_max)?;
     let depth = exact::nesting(payload);
     // One level for the envelope; the list of arguments counts, as it does for our own.
     Limits::check_size("arguments", "nesting_max", depth.saturating_sub(1), limits.nesting_max)?;
@@ -151,7 +154,9 @@ mod tests {
         assert!(error.to_string().contains("arguments_bytes_max"), "{error}");
         encode_args(&(vec![vec![1]],), &limits).unwrap();
         let error = encode_args(&(vec![vec![vec![1]]],), &limits).unwrap_err();
-        assert!(error.to_string().contains("nesting_max"), "{error}");
+        let levels =
+            "arguments have 4 levels of nested lists and objects, over the limit of 3 levels (setting nesting_max)";
+        assert_eq!(error.to_string(), levels);
     }
 
     #[test]

@@ -1,37 +1,54 @@
 //! The expansion of `#[task]`.
 //!
 //! The body moves, unchanged, into an inner function; the outer one keeps name, visibility and documentation and only
-//! describes the call. The entry for the servers stands inside as well, so that a task can be declared in any block.
+//! describes the call. The entry for the servers stands inside as well, so that a task can be declared in any block. Names of
+//! ours begin with `__`: the body sees them, and must still see its module's own.
 //!
 //! Whether the function returns a `Result` is not read from its text, where an alias would hide it: the expansion asks
 //! the compiler (`__private::Returned`).
+//!
+//! A function that is refused leaves one of the same signature, so that its callers are no errors of their own. What the
+//! compiler refuses, it refuses once, at the argument or the result: see `__private::checks`.
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{FnArg, Ident, ItemFn, Pat, ReturnType, Type};
+use syn::{Error, FnArg, GenericParam, Ident, ItemFn, ReturnType, Signature, Type};
 
 use crate::options::Options;
+use crate::parameter::{Parameter, parameters, refuse};
 
-/// One parameter of the function.
-struct Parameter {
-    name: Ident,
-    ty: Type,
-    supplied: bool,
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    let function: ItemFn = match syn::parse2(item.clone()) {
+        Ok(function) => function,
+        // Its own errors are the compiler's, which says them better.
+        Err(_) if !is_another_item(&item) => return item,
+        Err(_) => {
+            let error =
+                Error::new_spanned(&item, "`#[task]` declares a function as a task: this is none").to_compile_error();
+            return quote!(#error #item);
+        }
+    };
+    let stub = stub(&function);
+    declare(options, function).unwrap_or_else(|error| {
+        let error = error.to_compile_error();
+        quote!(#error #stub)
+    })
 }
 
-pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+/// Whether it is a whole item that is not a function.
+fn is_another_item(item: &TokenStream) -> bool {
+    syn::parse2::<syn::Item>(item.clone()).is_ok()
+}
+
+fn declare(options: TokenStream, mut function: ItemFn) -> syn::Result<TokenStream> {
     let options: Options = syn::parse2(options)?;
-    let mut function: ItemFn = syn::parse2(item)?;
     let signature = &function.sig;
-    if !signature.generics.params.is_empty() {
-        return Err(syn::Error::new(
-            signature.generics.span(),
-            "a task cannot be generic: a stored call names one function, not a family of them",
-        ));
+    let is_async = signature.asyncness.is_some();
+    if let Some(local) = options.local.filter(|_| !is_async || options.blocking) {
+        return Err(Error::new(local, "a blocking task has a thread of its own anyhow: leave `local` out"));
     }
-    let parameters = signature.inputs.iter().map(parameter).collect::<syn::Result<Vec<_>>>()?;
-    let returned = returned(&signature.output)?;
+    let (parameters, returned) = read(signature)?;
     let value = value(&returned);
 
     let name = signature.ident.clone();
@@ -40,10 +57,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         .attrs
         .drain(..)
         .partition(|attribute| attribute.path().is_ident("doc") || attribute.path().is_ident("deprecated"));
-    let is_async = signature.asyncness.is_some();
-    if let Some(local) = options.local.filter(|_| !is_async || options.blocking) {
-        return Err(syn::Error::new(local, "a blocking task has a thread of its own anyhow: leave `local` out"));
-    }
+    let allowed: Vec<_> = kept.iter().filter(|attribute| attribute.path().is_ident("allow")).cloned().collect();
     function.attrs = kept;
     function.vis = syn::Visibility::Inherited;
     function.sig.ident = format_ident!("__body");
@@ -58,17 +72,32 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         .map(|parameter| (&parameter.name, &parameter.ty))
         .unzip();
     let all_names: Vec<&Ident> = parameters.iter().map(|parameter| &parameter.name).collect();
+    let arguments = quote!(__private::Arguments::<(#(#argument_types,)*)>);
 
     let decode = quote! {
-        let (#(#argument_names,)*): (#(#argument_types,)*) = __private::decode(&__context, NAMES)?;
-        #(let #supplied_names = <#supplied_types as __private::Supplied>::supply(&__context)?;)*
+        let (#(#argument_names,)*): (#(#argument_types,)*) = #arguments::decode(&__context, __NAMES)?;
+        #(let #supplied_names = __private::Supply::<#supplied_types>::supply(&__context)?;)*
     };
-    let finish = quote!(__private::Returned::<#returned>);
+    let finish = |body: TokenStream| {
+        // The compiler's refusal of the result points at the type that the function returns.
+        let at = match &function.sig.output {
+            ReturnType::Default => Span::call_site(),
+            ReturnType::Type(_, ty) => ty.span(),
+        };
+        match &options.retry_if {
+            Some(retry_if) => {
+                quote_spanned!(at=> __private::Returned::<#returned>(#body).finish_asking(&__context, #retry_if))
+            }
+            None => quote_spanned!(at=> __private::Returned::<#returned>(#body).finish(&__context)),
+        }
+    };
     let call = quote!(__body(#(#all_names),*));
     let (run, body_type, body) = if !is_async {
-        (quote!(Blocking), quote!(BodyResult), quote!({ #decode #finish(#call).finish(&__context) }))
+        let finish = finish(call);
+        (quote!(Blocking), quote!(BodyResult), quote!({ #decode #finish }))
     } else {
-        let body = quote!(async move { #decode #finish(#call.await).finish(&__context) });
+        let finish = finish(quote!(#call.await));
+        let body = quote!(async move { #decode #finish });
         if options.blocking {
             let body = quote!({ let __task = __context.clone(); __private::block_on(&__task, #body) });
             (quote!(Blocking), quote!(BodyResult), body)
@@ -89,17 +118,30 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
         Some(set) => quote!(#set),
         None => quote!(__private::TASKS),
     };
-    let (builder, aliases) = (&options.builder, &options.aliases);
+    let asks = options.retry_if.iter().map(|retry_if| {
+        let at = retry_if.span();
+        quote_spanned!(at=> __private::checks::asks_about_an_error::<#returned>();)
+    });
+    let aliases = options.aliases.clone().unwrap_or_else(|| quote!(&[]));
+    let builder = &options.builder;
     Ok(quote! {
         #(#shown)*
+        #(#allowed)*
         #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
         #visibility fn #name(#(#argument_names: #argument_types),*) -> ::taskyard::Call<#value> {
             #[allow(unused_imports)]
-            use ::taskyard::__private::{self, Plain as _};
+            use ::taskyard::__private::{self, NotStored as _, NotSupplied as _, Plain as _};
 
             #function
 
-            const NAMES: &[&str] = &[#(#argument_texts),*];
+            const __NAMES: &[&str] = &[#(#argument_texts),*];
+
+            // Never called: the compiler checks each argument where its type is written.
+            const _: fn() = || {
+                #(__private::checks::is_stored::<#argument_types>();)*
+                #(__private::checks::is_supplied::<#supplied_types>();)*
+                #(#asks)*
+            };
 
             fn __kind() -> &'static str {
                 #kind
@@ -109,43 +151,50 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> syn::Result<Tok
                 #body
             }
 
+            // A function of its own, so that no argument stands for a constant of the same name.
+            fn __with_options<__T>(__call: ::taskyard::Call<__T>) -> ::taskyard::Call<__T> {
+                __call #builder
+            }
+
             #[__private::linkme::distributed_slice(#set)]
             #[linkme(crate = ::taskyard::__private::linkme)]
             static __TASK: __private::TaskDef = __private::TaskDef {
                 kind: __kind,
-                aliases: &[#(#aliases),*],
-                names: NAMES,
+                aliases: #aliases,
+                names: __NAMES,
+                states: &[#(__private::Supply::<#supplied_types>::state),*],
                 run: __private::Run::#run(__run),
                 location: ::core::concat!(::core::file!(), ":", ::core::line!()),
             };
 
-            ::taskyard::Call::new(__kind(), &(#(#argument_names,)*)).declared().parameters(NAMES) #builder
+            __with_options(#arguments::call(__kind(), &(#(#argument_names,)*)).parameters(__NAMES))
         }
     })
 }
 
-fn parameter(input: &FnArg) -> syn::Result<Parameter> {
-    let FnArg::Typed(typed) = input else {
-        return Err(syn::Error::new(
-            input.span(),
-            "a method cannot be a task, because its object is not stored: write a function that takes what it needs",
-        ));
-    };
-    let Pat::Ident(pattern) = typed.pat.as_ref() else {
-        return Err(syn::Error::new(
-            typed.pat.span(),
-            "a task's parameter needs a plain name: other languages call it by that",
-        ));
-    };
-    if let Type::Reference(reference) = typed.ty.as_ref() {
-        return Err(syn::Error::new(
-            reference.span(),
-            "a task's parameter is stored and must own its data: take String for &str, Vec<T> for &[T]",
-        ));
+/// The parameters and the type that the function returns; the error says all that is wrong with the signature.
+fn read(signature: &Signature) -> syn::Result<(Vec<Parameter>, Type)> {
+    let mut refused = None;
+    if signature.generics.params.iter().any(|generic| !matches!(generic, GenericParam::Lifetime(_))) {
+        let what = "a task cannot be generic: a stored call names one function, not a family of them";
+        return Err(Error::new_spanned(&signature.generics, what));
     }
-    let supplied = matches!(typed.ty.as_ref(), Type::Path(path)
-        if path.path.segments.last().is_some_and(|last| last.ident == "TaskContext" || last.ident == "State"));
-    Ok(Parameter { name: pattern.ident.clone(), ty: typed.ty.as_ref().clone(), supplied })
+    if let Some(unsafety) = &signature.unsafety {
+        let what =
+            "a task cannot be unsafe: servers call it with whatever is stored; check the arguments in a safe function";
+        refuse(&mut refused, Error::new_spanned(unsafety, what));
+    }
+    let parameters = parameters(&signature.inputs).map_err(|error| refuse(&mut refused, error));
+    let returned = returned(&signature.output).map_err(|error| refuse(&mut refused, error));
+    if refused.is_none() && !signature.generics.params.is_empty() {
+        let what = "a task's arguments are stored and own their data: leave the lifetimes out";
+        refuse(&mut refused, Error::new_spanned(&signature.generics, what));
+    }
+    match (refused, parameters, returned) {
+        (None, Ok(parameters), Ok(returned)) => Ok((parameters, returned)),
+        (Some(error), ..) => Err(error),
+        (None, ..) => unreachable!("what is refused has an error"),
+    }
 }
 
 /// The type that the function returns.
@@ -153,9 +202,10 @@ fn returned(output: &ReturnType) -> syn::Result<Type> {
     match output {
         ReturnType::Default => Ok(syn::parse_quote!(())),
         ReturnType::Type(_, ty) => match ty.as_ref() {
-            Type::ImplTrait(other) => {
-                Err(syn::Error::new(other.span(), "a task's result is stored and needs a named type"))
+            Type::ImplTrait(_) => {
+                Err(Error::new_spanned(ty, "a task's result is stored and has one type: write the type out"))
             }
+            Type::Never(_) => Err(Error::new_spanned(ty, "a task ends, and its result is stored: leave `-> !` out")),
             _ => Ok(ty.as_ref().clone()),
         },
     }
@@ -173,6 +223,24 @@ fn value(returned: &Type) -> TokenStream {
             use ::taskyard::__private::Plain as _;
             ::taskyard::__private::Returned::<#returned>::FALLIBLE
         }>>::Value
+    }
+}
+
+/// What a refused function leaves: its name and its parameters, so that no call of it is an error, too.
+fn stub(function: &ItemFn) -> TokenStream {
+    let Signature { ident, generics, inputs, output, .. } = &function.sig;
+    let visibility = &function.vis;
+    let is_stored = |input: &&FnArg| match input {
+        FnArg::Typed(typed) => !crate::parameter::is_supplied(&typed.ty),
+        FnArg::Receiver(_) => true,
+    };
+    let inputs = inputs.iter().filter(is_stored);
+    let value = returned(output).map_or_else(|_| quote!(()), |returned| value(&returned));
+    quote! {
+        #[allow(unused, clippy::all)]
+        #visibility fn #ident #generics (#(#inputs),*) -> ::taskyard::Call<#value> {
+            ::core::unreachable!()
+        }
     }
 }
 

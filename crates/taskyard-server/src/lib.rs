@@ -44,5 +44,5 @@ pub use progress::{Amount, ProgressTracker};
 pub use registry::{Registry, kind_of_reason, parked_reason};
 pub use server::{ExitReason, Server, ServerExit, ServerHandle, ServerStatus};
 pub use task_context::{Cursor, Ranges, TaskContext, block_on};
-pub use task_def::{AsyncBody, BodyResult, LocalBody, Run, TaskDef};
-pub use task_error::TaskError;
+pub use task_def::{AsyncBody, BodyResult, LocalBody, Run, StateType, TaskDef};
+pub use task_error::{TaskError, TaskFailure};

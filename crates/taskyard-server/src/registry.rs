@@ -4,14 +4,14 @@
 //! with the reason that [`parked_reason`] writes; a server that knows the kind finds it by the same text.
 
 use std::any::{Any, TypeId, type_name};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
 use taskyard_core::{Error, Namespace, Result, TaskRecord};
 
-use crate::TaskDef;
 use crate::hooks::Hooks;
+use crate::{StateType, TaskDef};
 
 /// Which kinds there are, by name, and the state that is injected.
 #[derive(Clone, Default)]
@@ -19,6 +19,7 @@ pub struct Registry {
     defs: HashMap<&'static str, &'static TaskDef>,
     namespace: Option<Namespace>,
     states: HashMap<TypeId, (&'static str, Arc<dyn Any + Send + Sync>)>,
+    skips_missing_state: bool,
     conflict: Option<String>,
     death_hooks: Hooks,
 }
@@ -73,6 +74,13 @@ impl Registry {
         self
     }
 
+    /// Leaves tasks that take a state which was not given to other servers: to this one their kinds are unknown. Without it,
+    /// [`Self::check`] refuses them.
+    #[must_use]
+    pub fn skip_missing_state(self) -> Self {
+        Self { skips_missing_state: true, ..self }
+    }
+
     /// Calls this when a Rust task has become a dead letter (state `failed`), by whatever way and in whatever process: a server
     /// of this program that serves its queue is told of it, once, as a rule within a second. Twice, if that server dies amid it;
     /// not at all if no such server is there for a day, or if the letter is retried or removed before. Several hooks are called
@@ -94,12 +102,42 @@ impl Registry {
     /// Refuses what cannot be right.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if two different functions have one kind; it names both places.
+    /// [`Error::InvalidArgument`] if two different functions have one kind; it names both places. If functions take a state that
+    /// was not given ([`Self::state`]), unless they are skipped ([`Self::skip_missing_state`]); it names all of them.
     pub fn check(&self) -> Result<()> {
+        self.check_kinds()?;
+        if self.skips_missing_state {
+            return Ok(());
+        }
+        missing_state(self.defs.values().flat_map(|def| self.missing_states(def).map(|state| (def.kind(), state.name))))
+    }
+
+    /// Refuses two functions of one kind.
+    pub(crate) fn check_kinds(&self) -> Result<()> {
         match &self.conflict {
             Some(why) => Err(Error::InvalidArgument { what: "task", why: why.clone() }),
             None => Ok(()),
         }
+    }
+
+    /// Refuses a function that cannot run for want of a state.
+    pub(crate) fn check_state(&self, def: &TaskDef) -> Result<()> {
+        missing_state(self.missing_states(def).map(|state| (def.kind(), state.name)))
+    }
+
+    /// The same without the functions that are skipped.
+    pub(crate) fn without_skipped(self: Arc<Self>) -> Arc<Self> {
+        if !self.skips_missing_state || self.defs.values().all(|def| self.missing_states(def).next().is_none()) {
+            return self;
+        }
+        let mut rest = Self::clone(&self);
+        rest.defs.retain(|_, def| self.missing_states(def).next().is_none());
+        Arc::new(rest)
+    }
+
+    /// The states that a function takes and that were not given.
+    fn missing_states<'a>(&'a self, def: &'a TaskDef) -> impl Iterator<Item = StateType> + 'a {
+        def.states.iter().filter_map(|state| state()).filter(|state| !self.states.contains_key(&state.id))
     }
 
     /// The function of a kind, as it is stored.
@@ -143,6 +181,26 @@ impl fmt::Debug for Registry {
     }
 }
 
+/// An error that names each state with the tasks that take it; none if there are none.
+fn missing_state(missing: impl Iterator<Item = (&'static str, &'static str)>) -> Result<()> {
+    let mut by_state: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (kind, state) in missing {
+        by_state.entry(state).or_default().insert(kind);
+    }
+    if by_state.is_empty() {
+        return Ok(());
+    }
+    let list = |kinds: &BTreeSet<&str>| kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ");
+    let states: Vec<String> =
+        by_state.iter().map(|(state, kinds)| format!("State<{state}> ({})", list(kinds))).collect();
+    let why = format!(
+        "tasks take a state that the queue was not given: {}. Call `.state(value)` on the queue with each of them first; if another \
+         program runs these tasks, call `.skip_missing_state()`, and they are left to it",
+        states.join(", ")
+    );
+    Err(Error::InvalidArgument { what: "state", why })
+}
+
 /// The reason under which a task of an unknown kind is parked. Its text is part of the protocol between servers.
 #[must_use]
 pub fn parked_reason(kind: &str) -> String {
@@ -165,6 +223,7 @@ mod tests {
             kind: || "app::send",
             aliases: &["app::mail"],
             names: &[],
+            states: &[],
             run: Run::Async(|_| Box::pin(async { Ok(b"null".to_vec()) })),
             location,
         }

@@ -19,7 +19,7 @@ pub(crate) use current::{enter, install_slots};
 pub use cursor::{Cursor, Ranges};
 
 use crate::attempt::Attempt;
-use crate::{BodyResult, TaskError};
+use crate::{BodyResult, TaskError, TaskFailure};
 
 /// The handle of one running attempt.
 #[derive(Clone)]
@@ -96,8 +96,8 @@ impl TaskContext {
     ///
     /// # Errors
     /// If [`Self::is_cancelled`].
-    pub fn check_cancelled(&self) -> std::result::Result<(), TaskError> {
-        if self.is_cancelled() { Err(TaskError::cancelled()) } else { Ok(()) }
+    pub fn check_cancelled(&self) -> std::result::Result<(), TaskFailure> {
+        if self.is_cancelled() { Err(TaskError::cancelled().into_error()) } else { Ok(()) }
     }
 
     /// Returns once this attempt is asked to end. An async body is dropped then and need not wait for it.
@@ -126,10 +126,13 @@ impl TaskContext {
     ///
     /// # Errors
     /// Fails the task for good if the registry was given none: no retry would help.
-    pub fn require_state<T: Any + Clone>(&self) -> std::result::Result<T, TaskError> {
+    pub fn require_state<T: Any + Clone>(&self) -> std::result::Result<T, TaskFailure> {
         self.state().ok_or_else(|| {
             let name = std::any::type_name::<T>();
-            TaskError::fail(format!("no state of type `{name}` was registered with this server")).with_type("NoState")
+            let message = format!(
+                "the task takes State<{name}>, and this queue was given none: call `.state(value)` on it first"
+            );
+            TaskError::fail(message).with_type("NoState").into_error()
         })
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The macros write these as statics; nothing here knows how arguments are decoded.
 
+use std::any::{Any, TypeId, type_name};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -38,6 +39,21 @@ impl fmt::Debug for Run {
     }
 }
 
+/// The type of a value that a function takes from its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateType {
+    pub(crate) id: TypeId,
+    pub(crate) name: &'static str,
+}
+
+impl StateType {
+    /// The one of values of this type.
+    #[must_use]
+    pub fn of<T: Any>() -> Self {
+        Self { id: TypeId::of::<T>(), name: type_name::<T>() }
+    }
+}
+
 /// A function that tasks may run.
 #[derive(Clone, Copy)]
 pub struct TaskDef {
@@ -47,6 +63,8 @@ pub struct TaskDef {
     pub aliases: &'static [&'static str],
     /// The parameters' names, in order.
     pub names: &'static [&'static str],
+    /// The state that its parameters take from the server; a parameter that is none, such as a `TaskContext`, returns `None`.
+    pub states: &'static [fn() -> Option<StateType>],
     /// How its body is made and run.
     pub run: Run,
     /// `file:line` of the function, for messages.

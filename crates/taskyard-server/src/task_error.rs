@@ -1,21 +1,29 @@
 //! How a body says that its attempt went wrong, and what it wishes to happen next.
 //!
 //! Any error converts with `?`; its type's name is kept, because retry policies name types, and its chain of causes
-//! becomes the traceback text. [`TaskError`] is no `std::error::Error` itself, or the blanket conversion could not be.
+//! becomes the traceback text. [`TaskError`] is no `std::error::Error` itself, or the blanket conversion could not be;
+//! [`TaskFailure`] is the same as one, for bodies that return `anyhow::Error` or `Box<dyn Error>`.
+
+mod task_failure;
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+pub use task_failure::TaskFailure;
 use taskyard_core::Failure;
 
 /// Why an attempt did not return a result.
+#[derive(Clone)]
 pub struct TaskError {
     pub(crate) wish: Wish,
     failure: Failure,
     /// Further names by which retry policies may mean it.
     also: Vec<String>,
 }
+
+/// A chain of causes that loops back would never end; no honest one is this long.
+const CAUSES_MAX: usize = 100;
 
 /// What the body wants done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +83,21 @@ impl TaskError {
         self
     }
 
+    /// Leaves the task without a retry, whatever its policy says. An error that says itself what follows
+    /// ([`Self::retry_after`], [`Self::snooze`]) stays as it is.
+    #[must_use]
+    pub fn without_retry(self) -> Self {
+        if self.wish == Wish::Policy { self.wishing(Wish::Never) } else { self }
+    }
+
+    /// The same as a `std::error::Error`, for a function that returns `anyhow::Error`, `Box<dyn Error + Send + Sync>` or the like:
+    /// `.map_err(TaskError::into_error)?`. What it asks for (no retry, a pause) is kept when a body returns it, also under further
+    /// context.
+    #[must_use]
+    pub fn into_error(self) -> TaskFailure {
+        TaskFailure::new(self)
+    }
+
     /// The name of the error's type.
     #[must_use]
     pub fn error_type(&self) -> &str {
@@ -121,6 +144,16 @@ impl TaskError {
         std::iter::once(self.failure.error_type.as_str()).chain(self.also.iter().map(String::as_str)).collect()
     }
 
+    /// The same as the innermost cause of that error, whose words are those of its caller.
+    fn under(mut self, outer: &(dyn StdError + 'static)) -> Self {
+        let message = outer.to_string();
+        if message != self.failure.message {
+            self.failure.traceback = chain(outer);
+            self.failure.message = message;
+        }
+        self
+    }
+
     pub(crate) fn into_failure(self) -> Failure {
         self.failure
     }
@@ -133,6 +166,9 @@ where
     fn from(error: E) -> Self {
         let name = type_name(std::any::type_name::<E>());
         let error: Box<dyn StdError + Send + Sync> = error.into();
+        if let Some(inner) = TaskFailure::find(error.as_ref()) {
+            return inner.clone().under(error.as_ref());
+        }
         let traceback = chain(error.as_ref());
         let failure = Failure { error_type: name.to_owned(), message: error.to_string(), traceback };
         Self { wish: Wish::Policy, failure, also: Vec::new() }
@@ -145,12 +181,18 @@ fn type_name(name: &'static str) -> &'static str {
     if nameless { "Error" } else { name }
 }
 
-fn chain(error: &dyn StdError) -> Option<String> {
+/// An error and its causes, a line each; `None` without causes.
+fn chain(error: &(dyn StdError + 'static)) -> Option<String> {
     use fmt::Write as _;
     let mut cause = error.source()?;
     let mut text = error.to_string();
-    // A chain that loops back would never end; no honest one is this long.
-    for _ in 0..100 {
+    for _ in 0..CAUSES_MAX {
+        if let Some(inner) = TaskFailure::carried(cause) {
+            // Its own first line was written as the cause before.
+            let rest = inner.traceback().and_then(|traceback| traceback.split_once('\n'));
+            text.extend(rest.iter().flat_map(|(_, rest)| ["\n", rest]));
+            break;
+        }
         let _ = write!(text, "\ncaused by: {cause}");
         match cause.source() {
             Some(next) => cause = next,
@@ -196,6 +238,37 @@ mod tests {
         let error = text().unwrap_err();
         assert_eq!((error.error_type(), error.message()), ("Error", "no such user"));
         assert_eq!(error.with_type("NoUser").error_type(), "NoUser");
+    }
+
+    #[test]
+    fn what_an_error_asks_for_survives_other_errors_around_it() {
+        #[derive(Debug)]
+        struct Around(TaskFailure);
+        impl fmt::Display for Around {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("cannot send")
+            }
+        }
+        impl StdError for Around {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let pause = Duration::from_secs(5);
+        let failure = TaskError::retry_after(pause, "busy").into_error();
+        assert_eq!((failure.to_string().as_str(), failure.error_type()), ("busy", "Retry"));
+        let error = TaskError::from(failure.clone());
+        assert_eq!((error.wish, error.message(), error.traceback()), (Wish::After(pause), "busy", None));
+        let error = TaskError::from(Around(failure));
+        assert_eq!((error.wish, error.error_type(), error.message()), (Wish::After(pause), "Retry", "cannot send"));
+        assert_eq!(error.traceback(), Some("cannot send\ncaused by: busy"));
+        let error = TaskError::from(Around(
+            parse().unwrap_err().without_retry().with_traceback("bad\ncaused by: x").into_error(),
+        ));
+        assert_eq!((error.wish, error.error_type()), (Wish::Never, "core::num::error::ParseIntError"));
+        assert_eq!(error.traceback(), Some("cannot send\ncaused by: invalid digit found in string\ncaused by: x"));
+        let boxed: Box<dyn StdError + Send + Sync> = TaskError::cancelled().into_error().into();
+        assert_eq!(TaskError::from(boxed).without_retry().wish, Wish::Cancelled);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub use taskyard_macros::{local, task};
 pub use taskyard_postgres::CallerConnection;
 pub use taskyard_server::{
     Amount, Cursor, ProgressTracker, Ranges, Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext,
-    TaskDef, TaskError, TaskLogLayer,
+    TaskDef, TaskError, TaskFailure, TaskLogLayer,
 };
 pub use yard::{State, Taskyard};
 

@@ -10,7 +10,9 @@ use taskyard_core::TaskRef;
 use taskyard_core::client::{Call, Client, ClientConfig};
 use taskyard_core::settings::{Layer, Settings};
 use taskyard_core::{Error, QueueOrder, Result, Store, TaskRecord};
-use taskyard_server::{BodyResult, Registry, Server, ServerConfig, ServerHandle, TaskContext, TaskDef, TaskError};
+use taskyard_server::{
+    Registry, Server, ServerConfig, ServerHandle, StateType, TaskContext, TaskDef, TaskError, TaskFailure,
+};
 
 /// The queue: everything that [`Client`] does, and servers in this process. Cheap to clone.
 #[derive(Clone)]
@@ -82,10 +84,27 @@ impl Taskyard {
         self
     }
 
-    /// Supplies tasks of servers started from now on with a value, by its type.
+    /// Supplies tasks of servers started from now on with a value, by its type: what a parameter `State<T>` takes.
     #[must_use]
     pub fn state<T: Any + Clone + Send + Sync>(mut self, value: T) -> Self {
         self.registry = self.registry.state(value);
+        self
+    }
+
+    /// Leaves tasks whose [`State`] the queue was not given to other servers, for those started from now on. Without this, such
+    /// tasks are an error of [`Taskyard::serve`], which counts every task that the program links, whatever queues it serves: each
+    /// could be added to any of them. Tasks of a set that was not given ([`Taskyard::task_set`]) do not count.
+    ///
+    /// ```no_run
+    /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Result<()> {
+    /// // The web process runs the quick tasks; those that need the renderer run on the machines that have one.
+    /// let server = queue.skip_missing_state().serve().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn skip_missing_state(mut self) -> Self {
+        self.registry = self.registry.skip_missing_state();
         self
     }
 
@@ -172,7 +191,8 @@ impl Taskyard {
     /// Starts a server in this process that runs this program's tasks. End it by [`ServerHandle::shutdown`].
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the program has no tasks, or two functions of one kind; or the database's.
+    /// [`Error::InvalidArgument`] if the program has no tasks, or two functions of one kind, or a task that takes a [`State`] which
+    /// the queue was not given ([`Taskyard::state`], [`Taskyard::skip_missing_state`]); or the database's.
     pub async fn serve(&self) -> Result<ServerHandle> {
         self.serve_with(self.server_config()).await
     }
@@ -193,17 +213,24 @@ impl Taskyard {
     /// Runs a call's body here and now, without storing it: for tests.
     ///
     /// # Errors
-    /// What the body says.
-    pub async fn run_inline<T: serde::de::DeserializeOwned>(&self, call: Call<T>) -> std::result::Result<T, TaskError> {
-        let task = call.into_task(&self.client.config()).map_err(TaskError::from)?;
-        let result: BodyResult = taskyard_server::run_inline(&Arc::new(self.registry.clone()), &task).await;
-        serde_json::from_slice(&result?).map_err(TaskError::from)
+    /// The body's; one of type `NoState` if it takes a [`State`] that the queue was not given.
+    pub async fn run_inline<T: serde::de::DeserializeOwned>(
+        &self,
+        call: Call<T>,
+    ) -> std::result::Result<T, TaskFailure> {
+        let run = async {
+            let task = call.into_task(&self.client.config())?;
+            let result = taskyard_server::run_inline(&Arc::new(self.registry.clone()), &task).await?;
+            serde_json::from_slice(&result).map_err(TaskError::from)
+        };
+        run.await.map_err(TaskError::into_error)
     }
 
     /// Runs what is runnable in this process until nothing is left, and says how many attempts that took: for tests.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's; [`Error::InvalidArgument`] if a task that is runnable takes a [`State`] which the queue was not given: it is
+    /// left in the queue.
     pub async fn drain(&self) -> Result<usize> {
         self.client.flush().await?;
         taskyard_server::drain(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone()).await
@@ -268,14 +295,13 @@ fn server_config(settings: &Settings) -> ServerConfig {
     }
 }
 
-impl<T: Any + Clone + Send + Sync> crate::__private::Supplied for State<T> {
+impl<T: Any + Clone + Send + Sync> crate::__private::checks::Supplied for State<T> {
     fn supply(context: &TaskContext) -> std::result::Result<Self, TaskError> {
-        context.state::<T>().map(State).ok_or_else(|| {
-            TaskError::fail(format!(
-                "the task takes State<{}>, and this server was given none: call `.state(value)` before `serve`",
-                std::any::type_name::<T>()
-            ))
-        })
+        context.require_state::<T>().map(State).map_err(TaskError::from)
+    }
+
+    fn state() -> Option<StateType> {
+        Some(StateType::of::<T>())
     }
 }
 

@@ -17,7 +17,7 @@ struct Yard {
 async fn yard() -> Yard {
     let directory = tempfile::tempdir().unwrap();
     let queue = Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await.unwrap();
-    Yard { queue, _directory: directory }
+    Yard { queue: queue.state(Arc::new(AtomicU32::new(0))), _directory: directory }
 }
 
 /// Adds two numbers.
@@ -46,6 +46,21 @@ async fn count_up(counter: State<Arc<AtomicU32>>, by: u32, context: TaskContext)
 async fn fails_until(counter: State<Arc<AtomicU32>>, good: u32) -> Result<u32, String> {
     let run = counter.0.fetch_add(1, Ordering::SeqCst) + 1;
     if run < good { Err(format!("run {run}")) } else { Ok(run) }
+}
+
+#[task]
+async fn keep(data: Vec<u8>) -> usize {
+    data.len()
+}
+
+#[task]
+async fn keep_nested(value: serde_json::Value) -> bool {
+    value.is_array()
+}
+
+#[task]
+async fn make_bytes(count: usize) -> Vec<u8> {
+    vec![200; count]
 }
 
 #[task(kind = "stable::name", aliases = ["old::name", "older"])]
@@ -181,12 +196,6 @@ async fn states_context_and_progress() {
     assert_eq!(reference.get_progress().await.unwrap().unwrap().percentage, Some(50.0));
     server.stop();
     server.wait().await;
-
-    // Without the state the task fails at once, and says what is missing.
-    let missing = yard.queue.add(count_up(5)).await.unwrap();
-    yard.queue.drain().await.unwrap();
-    let error = missing.wait().await.unwrap_err().to_string();
-    assert!(error.contains("State<") && error.contains("AtomicU32"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,6 +269,20 @@ async fn what_cannot_be_stored_is_refused_at_the_call() {
     assert_eq!(refused(add(1, 2).context(&[1])), "not_representable");
     let large = yard.queue.add(blocking_upper("x".repeat(1 << 20))).await.unwrap_err();
     assert!(large.to_string().contains("arguments_bytes_max"), "{large}");
+    // Neither is measured in what the caller has, but the errors say it in that.
+    let bytes = yard.queue.add(keep(vec![200; 300_000])).await.unwrap_err().to_string();
+    assert!(
+        bytes.contains("arguments take 1200024 bytes as JSON") && bytes.contains("300000 bytes of data"),
+        "{bytes}"
+    );
+    assert!(bytes.contains("in base64 they take 400000"), "{bytes}");
+    let nested = (0..70).fold(serde_json::Value::Null, |inner, _| serde_json::json!([inner]));
+    let deep = yard.queue.add(keep_nested(nested)).await.unwrap_err().to_string();
+    assert!(deep.contains("have 71 levels") && deep.contains("64 levels (setting nesting_max)"), "{deep}");
+    let result = yard.queue.run_inline(make_bytes(300_000)).await.unwrap_err();
+    assert_eq!(result.error_type(), "ResultTooLarge");
+    assert!(result.message().contains("result takes 1200001 bytes as JSON"), "{result}");
+    assert!(result.message().contains("300000 bytes of data"), "{result}");
 
     // A parent that does not exist is found out by the database; a neighbour in the same write is not harmed.
     let orphan = || add(1, 2).parent_id(taskyard::TaskId::generate());

@@ -75,7 +75,9 @@ pub(super) fn file(
         !context.is_cancelled()
     };
     let measured = read::measure(&root.0.join(&path.0), step).map_err(|problem| match problem {
-        Problem::Interrupted => context.check_cancelled().err().unwrap_or_else(|| TaskError::snooze(Duration::ZERO)),
+        Problem::Interrupted => {
+            context.check_cancelled().err().map_or_else(|| TaskError::snooze(Duration::ZERO), TaskError::from)
+        }
         problem => {
             tracing::warn!(error = problem.name(), "{problem}");
             let error = TaskError::new(problem.name(), problem.to_string());

@@ -58,7 +58,9 @@ impl Walk {
         self.deepest = self.deepest.max(self.level);
         // The limit proper is checked by the caller; this one only keeps a runaway value from overflowing the stack.
         if self.level > 1_000 {
-            return Err(Refused("it is nested over 1,000 levels deep".into()));
+            return Err(Refused(
+                "it has over 1,000 levels of nested lists and objects (setting nesting_max: 64, 120 at most)".into(),
+            ));
         }
         Ok(self)
     }

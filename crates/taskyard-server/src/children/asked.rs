@@ -143,6 +143,7 @@ fn answered(children: &Children, number: u64, call: u64, answer: &Result<Vec<u8>
             setting: "of one message to a worker",
             size: json.len(),
             max: FRAME_BYTES_MAX - (1 << 20),
+            list_bytes: 0,
         })),
         Ok(json) => Ok(ByteBuf::from(json.clone())),
         Err(error) => Err(Refusal::from(error)),

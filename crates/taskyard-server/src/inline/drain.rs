@@ -35,10 +35,12 @@ const LOOK: Duration = Duration::from_millis(20);
 /// machine's clock, also where the caller's is paused.
 ///
 /// # Errors
-/// Of the registry, or the database's.
+/// Of the registry, or the database's. [`Error::InvalidArgument`] if a task that is runnable takes a state that the registry was not
+/// given ([`Registry::state`]): it is left, and what runs beside it ends first.
 pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Arc<Registry>>) -> Result<usize> {
-    let registry = registry.into();
-    registry.check()?;
+    let registry: Arc<Registry> = registry.into();
+    registry.check_kinds()?;
+    let registry = registry.without_skipped();
     crate::panics::watch_places();
     let caller = Handle::try_current().ok();
     let (send, receive) = tokio::sync::oneshot::channel();
@@ -69,6 +71,8 @@ struct Drain {
     caller: Option<Handle>,
     running: HashMap<TaskId, Arc<Attempt>>,
     ran: usize,
+    /// A task that lacks its state was met: nothing more is claimed.
+    refused: Option<Error>,
 }
 
 async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>, caller: Option<Handle>) -> Result<usize> {
@@ -77,7 +81,7 @@ async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>, cal
     let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client.clone()));
     store.server_enter(&newcomer(server, &engine.settings.get(), engine.serves())).await?;
     let records = tokio::task::spawn_local(recorder::run(engine.clone(), store.clone()));
-    let mut drain = Drain { engine, store, server, client, caller, running: HashMap::new(), ran: 0 };
+    let mut drain = Drain { engine, store, server, client, caller, running: HashMap::new(), ran: 0, refused: None };
     let ran = drain.run_all().await;
     records.abort();
     drain.store.server_leave(server).await?;
@@ -91,13 +95,13 @@ impl Drain {
             // What tasks have added is part of the queue.
             self.client.flush().await?;
             self.upkeep().await?;
-            let (claim, mut tasks, alone_waiting) =
-                self.claim(AT_ONCE - self.running.len().min(AT_ONCE), false).await?;
+            let room = if self.refused.is_some() { 0 } else { AT_ONCE - self.running.len().min(AT_ONCE) };
+            let (claim, mut tasks, alone_waiting) = self.claim(room, false).await?;
             if tasks.is_empty() && self.running.is_empty() && alone_waiting {
                 let (claim, alone, _) = self.claim(1, true).await?;
                 self.start(claim, alone);
             } else if tasks.is_empty() && self.running.is_empty() && self.engine.ends.len() == 0 {
-                return Ok(self.ran);
+                return self.refused.take().map_or(Ok(self.ran), Err);
             }
             self.start(claim, std::mem::take(&mut tasks));
             if !self.running.is_empty() {
@@ -192,6 +196,11 @@ impl Drain {
             if attempt.claimed.expired {
                 attempt.end(Outcome::Expired);
             } else if let Some(def) = self.engine.registry.get(kind) {
+                if let Err(error) = self.engine.registry.check_state(def) {
+                    self.refused = Some(error);
+                    attempt.end(Outcome::Released);
+                    continue;
+                }
                 self.running.insert(attempt.id(), attempt.clone());
                 self.ran += 1;
                 tokio::task::spawn_local(one(attempt, def.run, self.caller.clone()));

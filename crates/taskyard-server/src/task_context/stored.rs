@@ -236,9 +236,9 @@ fn to_value<T: Serialize>(value: &T, limits: &Limits) -> Result<Value> {
     let limits = Limits { result_bytes_max: limits.context_bytes_max, ..*limits };
     payload::encode_result(value, &limits).map_err(|error| match error {
         Error::NotRepresentable { why, .. } => Error::NotRepresentable { what: "context value".into(), why },
-        Error::OverLimit { setting, size, max, .. } => {
+        Error::OverLimit { setting, size, max, list_bytes, .. } => {
             let setting = if setting == "result_bytes_max" { "context_bytes_max" } else { setting };
-            Error::OverLimit { what: "context value", setting, size, max }
+            Error::OverLimit { what: "context value", setting, size, max, list_bytes }
         }
         other => other,
     })?;

@@ -17,6 +17,7 @@ static NOTES: TaskDef = TaskDef {
     kind: || "notes",
     aliases: &[],
     names: &[],
+    states: &[],
     run: Run::Async(|context| {
         Box::pin(async move {
             let stage: Stage = context.state().unwrap();

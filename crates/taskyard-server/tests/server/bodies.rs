@@ -82,6 +82,7 @@ macro_rules! tasks {
             kind: || $kind,
             aliases: &[],
             names: &[],
+            states: &[],
             run: taskyard_server::Run::$how($run),
             location: concat!(file!(), ":", line!()),
         };)*

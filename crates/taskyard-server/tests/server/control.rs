@@ -84,6 +84,7 @@ async fn two_functions_of_one_kind_are_refused_at_the_start() {
         kind: || "same",
         aliases: &[],
         names: &[],
+        states: &[],
         run: Run::Async(|_| Box::pin(async { Ok(Vec::new()) })),
         location: "a.rs:1",
     };

@@ -8,7 +8,14 @@ use taskyard_server::{Registry, Run, ServerConfig, TaskDef};
 use crate::world::{TestServer, World, eventually, quick, within};
 
 const fn def(kind: fn() -> &'static str, location: &'static str) -> TaskDef {
-    TaskDef { kind, aliases: &[], names: &[], run: Run::Async(|_| Box::pin(async { Ok(b"null".to_vec()) })), location }
+    TaskDef {
+        kind,
+        aliases: &[],
+        names: &[],
+        states: &[],
+        run: Run::Async(|_| Box::pin(async { Ok(b"null".to_vec()) })),
+        location,
+    }
 }
 static ONE: TaskDef = def(|| "one", "one.rs:1");
 static TWO: TaskDef = def(|| "two", "two.rs:1");

@@ -1,0 +1,15 @@
+//! An argument of a type that serde does not know.
+
+use taskyard::task;
+
+struct Connection;
+
+#[task]
+async fn send(to: String, connection: Connection) -> usize {
+    let _ = connection;
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new(), Connection);
+}

@@ -1,0 +1,16 @@
+//! An error type that implements no trait of errors.
+
+use taskyard::task;
+
+pub enum Problem {
+    Refused,
+}
+
+#[task]
+async fn send(to: String) -> Result<usize, Problem> {
+    if to.is_empty() { Err(Problem::Refused) } else { Ok(to.len()) }
+}
+
+fn main() {
+    let _ = send(String::new());
+}

@@ -1,0 +1,12 @@
+//! Two places for one body.
+
+use taskyard::task;
+
+#[task(local, blocking)]
+async fn send(to: String) -> usize {
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new());
+}

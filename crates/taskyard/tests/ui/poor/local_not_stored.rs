@@ -1,0 +1,10 @@
+//! A capture of a type that serde does not know.
+
+use taskyard::local;
+
+struct Connection;
+
+fn main() {
+    let connection = Connection;
+    let _ = local!(|connection: Connection| async move { drop(connection) });
+}

@@ -1,0 +1,12 @@
+//! A number as a text.
+
+use taskyard::task;
+
+#[task(max_retries = "3")]
+async fn send(to: String) -> usize {
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new());
+}

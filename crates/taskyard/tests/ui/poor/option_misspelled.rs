@@ -1,0 +1,12 @@
+//! An option that does not exist.
+
+use taskyard::task;
+
+#[task(prority = 5)]
+async fn send(to: String) -> usize {
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new());
+}

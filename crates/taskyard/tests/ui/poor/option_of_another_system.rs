@@ -1,0 +1,12 @@
+//! An option as other systems call it.
+
+use taskyard::task;
+
+#[task(retries = 5)]
+async fn send(to: String) -> usize {
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new());
+}

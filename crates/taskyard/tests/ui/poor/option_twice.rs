@@ -1,0 +1,12 @@
+//! An option that is given twice.
+
+use taskyard::task;
+
+#[task(queue = "mail", queue = "post")]
+async fn send(to: String) -> usize {
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new());
+}

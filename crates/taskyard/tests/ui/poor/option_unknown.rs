@@ -1,0 +1,12 @@
+//! An option that is like none.
+
+use taskyard::task;
+
+#[task(colour = "red")]
+async fn send(to: String) -> usize {
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new());
+}

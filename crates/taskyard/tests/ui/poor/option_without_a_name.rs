@@ -1,0 +1,12 @@
+//! A value alone.
+
+use taskyard::task;
+
+#[task("mail")]
+async fn send(to: String) -> usize {
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new());
+}

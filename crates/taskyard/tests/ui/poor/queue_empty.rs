@@ -1,0 +1,12 @@
+//! A queue without a name.
+
+use taskyard::task;
+
+#[task(queue = "")]
+async fn send(to: String) -> usize {
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new());
+}

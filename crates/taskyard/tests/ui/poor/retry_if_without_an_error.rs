@@ -1,0 +1,16 @@
+//! Asks about an error that there is not.
+
+use taskyard::task;
+
+fn is_temporary(_: &std::io::Error) -> bool {
+    true
+}
+
+#[task(retry_if = is_temporary)]
+async fn send(to: String) -> usize {
+    to.len()
+}
+
+fn main() {
+    let _ = send(String::new());
+}
