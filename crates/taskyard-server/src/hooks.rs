@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use taskyard_core::TaskRecord;
+use tokio::runtime::Handle;
 
 use crate::panics;
 
@@ -67,11 +68,16 @@ impl Hooks {
         }
     }
 
-    /// Calls them on a thread of their own, so that one that blocks holds up nothing of the server. What they spawn ends with
-    /// them.
-    pub async fn tell_apart(&self, dead: TaskRecord) -> Heard {
+    /// Calls them on a thread of their own, so that one that blocks holds up nothing of the server. What they open and spawn belongs to
+    /// the application's runtime; without one, it ends with them.
+    pub async fn tell_apart(&self, dead: TaskRecord, runtime: Option<Handle>) -> Heard {
         let (hooks, (heard, hearing)) = (self.clone(), tokio::sync::oneshot::channel());
         let thread = std::thread::Builder::new().name("taskyard-hooks".into()).spawn(move || {
+            let telling = async { tokio::time::timeout(TELL_MAX, hooks.tell(&dead)).await };
+            if let Some(runtime) = runtime {
+                let _ = heard.send(runtime.block_on(telling).map_or(Heard::Late, |()| Heard::Told));
+                return;
+            }
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => {
@@ -80,8 +86,7 @@ impl Hooks {
                     return;
                 }
             };
-            let told = runtime.block_on(async { tokio::time::timeout(TELL_MAX, hooks.tell(&dead)).await });
-            let _ = heard.send(told.map_or(Heard::Late, |()| Heard::Told));
+            let _ = heard.send(runtime.block_on(telling).map_or(Heard::Late, |()| Heard::Told));
             runtime.shutdown_background();
         });
         if let Err(error) = thread {

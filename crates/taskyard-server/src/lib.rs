@@ -23,6 +23,7 @@ mod fetcher;
 mod heartbeat;
 mod hooks;
 mod inline;
+pub mod layer;
 mod log_layer;
 mod panics;
 mod pieces;

@@ -9,9 +9,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use taskyard_core::{Error, Namespace, Result, TaskRecord};
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::hooks::Hooks;
-use crate::{StateType, TaskDef};
+use crate::layer::{BodyEnd, RunHooks, TaskService};
+use crate::{AsyncBody, StateType, TaskContext, TaskDef, TaskError};
 
 /// Which kinds there are, by name, and the state that is injected.
 #[derive(Clone, Default)]
@@ -22,6 +25,8 @@ pub struct Registry {
     skips_missing_state: bool,
     conflict: Option<String>,
     death_hooks: Hooks,
+    run_hooks: RunHooks,
+    layers: Option<TaskService>,
 }
 
 impl Registry {
@@ -85,7 +90,8 @@ impl Registry {
     /// of this program that serves its queue is told of it, once, as a rule within a second. Twice, if that server dies amid it;
     /// not at all if no such server is there for a day, or if the letter is retried or removed before. Several hooks are called
     /// in the order in which they were given, on a thread of their own, dead letter after dead letter, each with a minute for
-    /// all of them; what they spawn ends with them. What a hook answers as an error is logged.
+    /// all of them. Connections that they open and tasks that they spawn belong to the multi-threaded runtime that called `serve`; where
+    /// there is none, they end with the hook. What a hook returns as an error is logged.
     ///
     /// Whoever has much to do there adds a task for it.
     #[must_use]
@@ -96,6 +102,47 @@ impl Registry {
         E: fmt::Display,
     {
         self.death_hooks.push(hook);
+        self
+    }
+
+    /// Surrounds the bodies of all Rust tasks, async and blocking ones, with a `tower::Layer`; the one that is given last is outermost, as
+    /// with axum's `Router::layer`. See [`crate::layer`].
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<TaskService>,
+        L::Service: Service<TaskContext, Response = Vec<u8>> + Clone + Send + 'static,
+        <L::Service as Service<TaskContext>>::Error: Into<TaskError>,
+        <L::Service as Service<TaskContext>>::Future: Send,
+    {
+        self.layers = Some(self.layers.unwrap_or_else(TaskService::bodies).inside(&layer));
+        self
+    }
+
+    /// Calls this before each run of a Rust task's body, inside of all layers, as part of the attempt. If it fails, the attempt has
+    /// failed as if the body had; the body does not run. Several are called in the order in which they were given.
+    #[must_use]
+    pub fn on_pre_run<F, Calling, E>(mut self, hook: F) -> Self
+    where
+        F: Fn(TaskContext) -> Calling + Send + Sync + 'static,
+        Calling: Future<Output = std::result::Result<(), E>> + Send + 'static,
+        E: Into<TaskError>,
+    {
+        self.run_hooks.before(hook);
+        self
+    }
+
+    /// Calls this after each run of a Rust task's body, however it ended, before the end is stored; of a body that was dropped (cancelled,
+    /// out of time, the server stops) in a task beside it. What it returns as an error is logged and changes nothing. A process that is
+    /// killed calls none.
+    #[must_use]
+    pub fn on_post_run<F, Calling, E>(mut self, hook: F) -> Self
+    where
+        F: Fn(TaskContext, BodyEnd) -> Calling + Send + Sync + 'static,
+        Calling: Future<Output = std::result::Result<(), E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        self.run_hooks.behind(hook);
         self
     }
 
@@ -163,6 +210,19 @@ impl Registry {
     #[must_use]
     pub fn knows_reason(&self, reason: &str) -> bool {
         kind_of_reason(reason).is_some_and(|kind| self.get(kind).is_some())
+    }
+
+    pub(crate) fn run_hooks(&self) -> &RunHooks {
+        &self.run_hooks
+    }
+
+    /// What runs in a body's place, if anything surrounds it.
+    pub(crate) fn surrounded(&self, context: &TaskContext) -> Option<AsyncBody> {
+        match &self.layers {
+            Some(layers) => Some(layers.body(context.clone())),
+            None if self.run_hooks.is_empty() => None,
+            None => Some(TaskService::bodies().body(context.clone())),
+        }
     }
 
     pub(crate) fn death_hooks(&self) -> &Hooks {

@@ -74,6 +74,12 @@ impl TaskContext {
         self.0.engine.limits()
     }
 
+    /// The longest that this attempt may take; `None` without a limit.
+    #[must_use]
+    pub fn timeout(&self) -> Option<std::time::Duration> {
+        self.0.claimed.timeout
+    }
+
     /// This attempt's token: a fence for systems that accept one. Every attempt has another.
     #[must_use]
     pub fn token(&self) -> Token {

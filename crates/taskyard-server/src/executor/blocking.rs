@@ -14,6 +14,7 @@ use super::room::Pace;
 use super::running::{RunSite, Running};
 use crate::attempt::{Attempt, ConcurrencySlot, End, judge};
 use crate::engine::lock;
+use crate::layer::blocking_body;
 use crate::{Run, TaskContext};
 
 #[derive(Default)]
@@ -226,5 +227,5 @@ fn work(pool: &Arc<Pool>) {
 fn call(attempt: &Arc<Attempt>, run: Run, handle: &tokio::runtime::Handle) -> End {
     let Run::Blocking(body) = run else { unreachable!("async bodies have workers") };
     let _runtime = handle.enter();
-    attempt.run(|| body(TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned)
+    attempt.run(|| blocking_body(body, TaskContext(attempt.clone()))).map_or_else(End::Panicked, End::Returned)
 }

@@ -11,6 +11,7 @@ use super::pending::{Pending, carry_on};
 use super::pool::Pool;
 use super::running::{RunSite, Running};
 use super::worker::{Home, Worker, WorkerFace, work};
+use crate::layer::{async_body, local_body};
 use crate::{LocalBody, Run, TaskContext, panics};
 
 pub(super) struct Local;
@@ -24,8 +25,8 @@ impl Home for Local {
 
     fn make(run: Run, context: TaskContext) -> LocalBody {
         match run {
-            Run::Async(make) => make(context),
-            Run::Local(make) => make(context),
+            Run::Async(make) => async_body(make, context),
+            Run::Local(make) => local_body(make, context),
             Run::Blocking(_) => unreachable!("blocking bodies have threads of their own"),
         }
     }

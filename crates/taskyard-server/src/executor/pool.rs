@@ -225,7 +225,8 @@ impl Executor for Arc<Pool> {
     }
 
     fn tell_death(&self, dead: TaskRecord) -> BoxFuture<'_, Heard> {
-        Box::pin(self.engine.registry.death_hooks().tell_apart(dead))
+        let runtime = self.runtime.as_ref().map(|runtime| runtime.handle().clone());
+        Box::pin(self.engine.registry.death_hooks().tell_apart(dead, runtime))
     }
 
     fn interrupt_all(&self, why: Interrupt) {

@@ -18,6 +18,7 @@ use super::pool::Pool;
 use super::running::{RunSite, Running};
 use super::worker::{Home, Worker, WorkerFace, work};
 use crate::engine::lock;
+use crate::layer::async_body;
 use crate::{AsyncBody, Run, TaskContext};
 
 /// The caller's runtime.
@@ -118,7 +119,7 @@ impl Home for Shared {
 
     fn make(run: Run, context: TaskContext) -> AsyncBody {
         match run {
-            Run::Async(make) => make(context),
+            Run::Async(make) => async_body(make, context),
             Run::Local(_) | Run::Blocking(_) => unreachable!("such bodies have threads of their own"),
         }
     }

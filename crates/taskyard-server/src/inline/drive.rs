@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::attempt::{Attempt, End};
+use crate::layer::{async_body, blocking_body, local_body};
 use crate::{BodyResult, LocalBody, Run, TaskContext};
 
 /// Returns when so much time has passed; never without a limit.
@@ -20,7 +21,7 @@ pub(super) async fn passed(limit: Option<Duration>) {
 /// Runs a body under a time limit. An async one is dropped when it is asked to end.
 pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Duration>) -> End {
     match run {
-        Run::Async(make) => match attempt.run(|| make(TaskContext(attempt.clone()))) {
+        Run::Async(make) => match attempt.run(|| async_body(make, TaskContext(attempt.clone()))) {
             Ok(body) => poll_out(attempt, body, limit).await,
             Err(failure) => End::Panicked(failure),
         },
@@ -32,7 +33,7 @@ pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Durati
             let (inner, handle) = (attempt.clone(), tokio::runtime::Handle::try_current().ok());
             on_thread("taskyard-inline", move || {
                 let _runtime = handle.as_ref().map(tokio::runtime::Handle::enter);
-                inner.run(|| call(TaskContext(inner.clone()))).map_or_else(End::Panicked, End::Returned)
+                inner.run(|| blocking_body(call, TaskContext(inner.clone()))).map_or_else(End::Panicked, End::Returned)
             })
             .await
         }
@@ -47,7 +48,7 @@ fn drive_local(attempt: &Arc<Attempt>, make: fn(TaskContext) -> LocalBody, limit
     };
     let local = tokio::task::LocalSet::new();
     let end = local.block_on(&runtime, async {
-        match attempt.run(|| make(TaskContext(attempt.clone()))) {
+        match attempt.run(|| local_body(make, TaskContext(attempt.clone()))) {
             Ok(body) => poll_out(attempt, body, limit).await,
             Err(failure) => End::Panicked(failure),
         }

@@ -10,10 +10,10 @@ type Anything = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 /// The database's; the task is retried.
 #[task(queue = "mail", max_retries = 5)]
-pub async fn welcome(subscriber: i64, pool: State<PgPool>, context: TaskContext) -> Result<String, Anything> {
+pub async fn welcome(subscriber: i64, State(pool): State<PgPool>, context: TaskContext) -> Result<String, Anything> {
     let email: String =
-        sqlx::query_scalar("SELECT email FROM subscriber WHERE id = $1").bind(subscriber).fetch_one(&pool.0).await?;
-    send(&pool.0, &context, subscriber, "Welcome").await?;
+        sqlx::query_scalar("SELECT email FROM subscriber WHERE id = $1").bind(subscriber).fetch_one(&pool).await?;
+    send(&pool, &context, subscriber, "Welcome").await?;
     tracing::info!(email, "welcomed");
     Ok(email)
 }
@@ -23,8 +23,8 @@ pub async fn welcome(subscriber: i64, pool: State<PgPool>, context: TaskContext)
 /// # Errors
 /// The database's; the task is retried.
 #[task(queue = "mail")]
-pub async fn send_issue(subject: String, pool: State<PgPool>, context: TaskContext) -> Result<usize, Anything> {
-    let subscribers: Vec<i64> = sqlx::query_scalar("SELECT id FROM subscriber ORDER BY id").fetch_all(&pool.0).await?;
+pub async fn send_issue(subject: String, State(pool): State<PgPool>, context: TaskContext) -> Result<usize, Anything> {
+    let subscribers: Vec<i64> = sqlx::query_scalar("SELECT id FROM subscriber ORDER BY id").fetch_all(&pool).await?;
     // The key makes a second run of this task add nothing twice.
     let key = context.idempotency_key();
     let issues = subscribers.into_iter().map(|id| deliver(id, subject.clone()).unique(format!("{key}/{id}")));
@@ -39,10 +39,10 @@ pub async fn send_issue(subject: String, pool: State<PgPool>, context: TaskConte
 pub async fn deliver(
     subscriber: i64,
     subject: String,
-    pool: State<PgPool>,
+    State(pool): State<PgPool>,
     context: TaskContext,
 ) -> Result<(), Anything> {
-    send(&pool.0, &context, subscriber, &subject).await
+    send(&pool, &context, subscriber, &subject).await
 }
 
 /// Stands for an SMTP client: a row is what was sent.

@@ -1,0 +1,150 @@
+//! Middleware around the bodies of Rust tasks: [tower] layers, as axum has them around handlers, and the hooks around each attempt.
+//!
+//! Without any, a body is made and polled directly. With some, the body is the innermost [`TaskService`], and the future of the outermost
+//! one is run in the body's place: on the caller's runtime, on a worker thread, or (driven by [`block_on_thread`]) on the thread of a
+//! blocking body. Time limits, cancels and the watchdog mean that future.
+//!
+//! [tower]: https://docs.rs/tower
+
+mod hooks;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod timeout_warning;
+mod trace;
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use send_wrapper::SendWrapper;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::engine::lock;
+use crate::{AsyncBody, BodyResult, LocalBody, Run, TaskContext, TaskError, TaskFailure};
+
+pub use hooks::BodyEnd;
+pub(crate) use hooks::RunHooks;
+#[cfg(feature = "metrics")]
+pub use metrics::{Metrics, MetricsLayer};
+pub use timeout_warning::{TimeoutWarning, TimeoutWarningLayer};
+pub use trace::{Trace, TraceLayer};
+
+/// The future of a [`TaskService`]: the result as JSON, or how the attempt failed.
+pub type TaskServiceFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>, TaskFailure>> + Send>>;
+
+/// What a layer surrounds: the task's body, or the next layer. A `tower::Service` of a [`TaskContext`] that returns the result as JSON.
+///
+/// Its error is an error under `Box<dyn Error>` as well, so that tower's own layers fit (`TimeoutLayer`, `ConcurrencyLimitLayer`). A
+/// [`TaskFailure`] that comes out of the outermost layer, also under further context, decides what follows; any other error is retried
+/// as the task's policy says.
+#[derive(Clone)]
+pub struct TaskService(Arc<dyn Fn(TaskContext) -> AsyncBody + Send + Sync>);
+
+impl TaskService {
+    /// The bodies themselves, with the hooks around them.
+    pub(crate) fn bodies() -> Self {
+        Self(Arc::new(|context| Box::pin(hooks::run(context))))
+    }
+
+    /// The same inside of a layer.
+    pub(crate) fn inside<L>(self, layer: &L) -> Self
+    where
+        L: Layer<Self>,
+        L::Service: Service<TaskContext, Response = Vec<u8>> + Clone + Send + 'static,
+        <L::Service as Service<TaskContext>>::Error: Into<TaskError>,
+        <L::Service as Service<TaskContext>>::Future: Send,
+    {
+        let service = Mutex::new(layer.layer(self));
+        Self(Arc::new(move |context| {
+            let mut service = lock(&service).clone();
+            Box::pin(async move {
+                poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+                service.call(context).await.map_err(Into::into)
+            })
+        }))
+    }
+
+    /// The future that runs in a body's place.
+    pub(crate) fn body(&self, context: TaskContext) -> AsyncBody {
+        (self.0)(context)
+    }
+}
+
+impl Service<TaskContext> for TaskService {
+    type Response = Vec<u8>;
+    type Error = TaskFailure;
+    type Future = TaskServiceFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TaskFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, context: TaskContext) -> TaskServiceFuture {
+        let body = self.body(context);
+        Box::pin(async move { body.await.map_err(TaskError::into_error) })
+    }
+}
+
+impl fmt::Debug for TaskService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskService").finish_non_exhaustive()
+    }
+}
+
+/// What runs as the async body that `make` makes.
+pub(crate) fn async_body(make: fn(TaskContext) -> AsyncBody, context: TaskContext) -> AsyncBody {
+    surrounded(&context).unwrap_or_else(|| make(context))
+}
+
+/// What runs as the local body that `make` makes, on the thread that calls this.
+pub(crate) fn local_body(make: fn(TaskContext) -> LocalBody, context: TaskContext) -> LocalBody {
+    match surrounded(&context) {
+        Some(body) => body,
+        None => make(context),
+    }
+}
+
+/// Runs a blocking body on this thread.
+pub(crate) fn blocking_body(call: fn(TaskContext) -> BodyResult, context: TaskContext) -> BodyResult {
+    match surrounded(&context) {
+        Some(body) => block_on_thread(body),
+        None => call(context),
+    }
+}
+
+fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
+    context.0.engine.registry.surrounded(context)
+}
+
+/// Makes the body of a function as a future that layers may surround.
+fn body_of(run: Run, context: TaskContext) -> AsyncBody {
+    match run {
+        Run::Async(make) => make(context),
+        // It stays on the thread that makes it; a layer that moved it would be told by a panic, which fails the attempt.
+        Run::Local(make) => Box::pin(SendWrapper::new(make(context))),
+        // The future of a blocking body is polled on its own thread.
+        Run::Blocking(call) => Box::pin(async move { call(context) }),
+    }
+}
+
+/// Drives a future on this thread, which is its own and may block. Unlike `Handle::block_on`, a body inside may call that itself.
+fn block_on_thread(body: impl Future<Output = BodyResult>) -> BodyResult {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut body = pin!(body);
+    loop {
+        match body.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

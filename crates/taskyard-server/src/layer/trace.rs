@@ -1,0 +1,71 @@
+//! A layer that says by `tracing` when a body begins and how it ends.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tower_layer::Layer;
+use tower_service::Service;
+use tracing::Instrument as _;
+
+use crate::TaskContext;
+
+/// Surrounds each run of a body with a span of its own, `task.run`, inside the attempt's span `task`, and closes it with an event:
+/// `debug` with `elapsed_ms` when the body has ended well, `warn` with the error when it has not.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct TraceLayer {}
+
+impl TraceLayer {
+    /// The layer.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {}
+    }
+}
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = Trace<S>;
+
+    fn layer(&self, inner: S) -> Trace<S> {
+        Trace { inner }
+    }
+}
+
+/// What [`TraceLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct Trace<S> {
+    inner: S,
+}
+
+impl<S> Service<TaskContext> for Trace<S>
+where
+    S: Service<TaskContext>,
+    S::Future: Send + 'static,
+    S::Error: std::fmt::Display,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, context: TaskContext) -> Self::Future {
+        let span = tracing::info_span!(target: "taskyard::task", "task.run", name = context.name());
+        let running = self.inner.call(context);
+        let traced = async move {
+            let began = Instant::now();
+            let result = running.await;
+            let elapsed_ms = began.elapsed().as_millis();
+            match &result {
+                Ok(_) => tracing::debug!(target: "taskyard::task", elapsed_ms, "the body returned"),
+                Err(error) => tracing::warn!(target: "taskyard::task", elapsed_ms, %error, "the body failed"),
+            }
+            result
+        };
+        Box::pin(traced.instrument(span))
+    }
+}
