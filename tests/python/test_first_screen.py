@@ -1,8 +1,9 @@
-"""The README's first screen: a program, and the commands that run it."""
+"""The README's first screen: a program of each language, with the commands that run it."""
 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 import httpx
@@ -15,9 +16,11 @@ from test_quickstart import answers
 TEXT = (documents.ROOT / "README.md").read_text().split("\n## ")[0]
 
 
-def test_a_program_and_the_ways_to_install_stand_there() -> None:
-    (sample,) = documents.blocks(TEXT, "python")
-    assert len([line for line in sample.splitlines() if line.strip()]) <= 10
+def test_both_languages_stand_there_in_a_few_lines() -> None:
+    for language, longest in (("python", 10), ("rust", 15)):
+        (sample,) = documents.blocks(TEXT, language)
+        assert len([line for line in sample.splitlines() if line.strip()]) <= longest
+    assert [len(block.splitlines()) for block in documents.blocks(TEXT, "sh")] == [3, 2]
     (rows,) = documents.tables(TEXT)
     assert [(row[0], "pip install taskyard" in row[2] or "cargo add taskyard" in row[2]) for row in rows] == [
         ("Python", True),
@@ -40,3 +43,9 @@ def test_the_python_program_runs_by_its_commands(project: Project) -> None:
     shown = project.run(*show[1:3], id)
     assert "done" in shown and "welcomed ada@example.org" in shown, shown
     assert web.stop() == 0, web.output
+
+
+def test_the_rust_program_is_an_example_that_is_compiled() -> None:
+    (sample,) = documents.blocks(TEXT, "rust")
+    path = documents.ROOT / "crates/taskyard/examples/welcome.rs"
+    assert re.sub(r"^//!.*\n+", "", path.read_text()) == sample
