@@ -30,8 +30,8 @@ class Deployment:
         shutil.copytree(
             EXAMPLE, self.source, ignore=shutil.ignore_patterns("__pycache__", ".*", "build", "*.egg-info", "*.db")
         )
-        self.environment = Environment(directory / "venv")
-        self.environment.install(self.source)
+        self.environment = Environment(directory / "venv", shared=True)
+        self.environment.install_alone(self.source)
         self.port = free_port()
         self.env = dict(self.environment.env)
         if database.startswith("postgresql"):
