@@ -42,7 +42,8 @@ class Formatter(logging.Formatter):
         return f"{dt.datetime.fromtimestamp(record.created, dt.timezone.utc):%Y-%m-%dT%H:%M:%S.%fZ}"
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return line(super().formatMessage(record))
+        # uvicorn ends some of its messages with a line feed.
+        return line(super().formatMessage(record).rstrip("\n"))
 
     def formatException(self, ei: _ExcInfo) -> str:
         return lines(super().formatException(ei))

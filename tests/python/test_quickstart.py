@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shlex
+import time
 import uuid
 
 import httpx
 import psutil
+from support.environment import Environment, run, wheel
 from support.ports import free_port
-from support.project import Project
+from support.project import Process, Project
 from support.waiting import eventually
 
 README = pathlib.Path(__file__).parents[2] / "README.md"
@@ -21,6 +24,15 @@ def quickstart() -> str:
     sample = next(sample for sample in samples if "FastAPI(lifespan" in sample)
     assert len(sample.splitlines()) < 30
     return str(sample)
+
+
+def commands(port: int) -> list[list[str]]:
+    """The command lines beside that sample, with another port."""
+    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
+    block = next(block for block in blocks if "taskyard serve app:app" in block and "curl" in block)
+    lines = [shlex.split(line.replace("localhost:8000", f"127.0.0.1:{port}"), comments=True) for line in block.splitlines()]
+    serve, curl, show = (line for line in lines if line)
+    return [[*serve, "--port", str(port)], curl, show]
 
 
 def alive(process: psutil.Process) -> bool:
@@ -66,6 +78,32 @@ def test_web_process_and_worker_server_apart(project: Project) -> None:
     check_over_http(project, port)
     assert server.stop() == 0, server.output
     assert web.stop() == 0, web.output
+
+
+def test_the_first_task_is_done_within_a_minute_of_the_install(tmp_path: pathlib.Path) -> None:
+    """With nothing but the wheel and what the README names: a package that the tests have besides hides no missing dependency."""
+    environment = Environment(tmp_path / "venv")
+    environment.install(wheel(), "fastapi", "uvicorn")
+    until = time.monotonic() + 60
+    project, port = tmp_path / "project", free_port()
+    project.mkdir()
+    (project / "app.py").write_text(quickstart())
+    serve, curl, show = commands(port)
+    served = Process(serve, project, environment.env)
+    try:
+        eventually(lambda: answers(port, "/docs"), until - time.monotonic(), "the application")
+        *option, url = curl
+        assert option == ["curl", "-X", "POST"]
+        id = httpx.post(f"http://{url}").raise_for_status().json()["task"]
+        task = f"http://127.0.0.1:{port}/tasks/{id}"
+        eventually(lambda: httpx.get(task).json()["state"] == "done", until - time.monotonic(), "the end of the task")
+        assert [*show[:3], "ID"] == show
+        shown = run([*show[:3], id], project, environment.env)
+        assert "done" in shown and "ada@example.org" in shown, shown
+        assert served.stop() == 0, served.output
+    finally:
+        served.kill()
+        served.wait()
 
 
 def test_nothing_of_serve_outlives_it(sqlite_project: Project) -> None:

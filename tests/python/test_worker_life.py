@@ -188,6 +188,9 @@ def test_lines_of_web_and_workers_look_alike(sqlite_project: Project) -> None:
         async def add(tasks: TasksDep):
             logging.getLogger("shop").warning("of the web application")
             return {"task": await tasks.add_task(work).get_task_id()}
+        @app.get("/broken")
+        async def broken():
+            raise ValueError("a fault of the application")
         """,
     )
     port = free_port()
@@ -206,6 +209,10 @@ def test_lines_of_web_and_workers_look_alike(sqlite_project: Project) -> None:
         server.says(text)
         (found,) = [said for said in server.lines if text in said]
         assert line.match(found), found
+    assert httpx.get(f"http://127.0.0.1:{port}/broken").status_code == 500
+    server.says("a fault of the application")
+    (found,) = [said for said in server.lines if "Exception in ASGI application" in said]
+    assert found.endswith("ERROR uvicorn.error: Exception in ASGI application"), found
     assert server.stop() == 0
 
 

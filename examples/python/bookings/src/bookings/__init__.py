@@ -1,0 +1,1 @@
+"""Takes bookings for a hotel and confirms them in the background."""

@@ -1,0 +1,150 @@
+"""The sample of a whole project: installed by pip, tested by its own tests, and run by the command lines of its two containers."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from support.environment import Environment, run
+from support.ports import free_port
+from support.project import Process
+from support.waiting import eventually
+
+EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "python" / "bookings"
+#: The one that the containers publish; here each run has its own.
+PORT = "8000"
+
+
+class Deployment:
+    """The project, installed in an environment of its own, and the directories of its web process and its worker."""
+
+    def __init__(self, directory: pathlib.Path, database: str) -> None:
+        self.source = directory / "bookings"
+        shutil.copytree(
+            EXAMPLE, self.source, ignore=shutil.ignore_patterns("__pycache__", ".*", "build", "*.egg-info", "*.db")
+        )
+        self.environment = Environment(directory / "venv", shared=True)
+        self.environment.install_alone(self.source)
+        self.port = free_port()
+        self.env = dict(self.environment.env)
+        if database.startswith("postgresql"):
+            # On two machines: they share the database and what the environment says.
+            self.env["DATABASE_URL"] = database.replace("postgresql", "postgresql+asyncpg", 1)
+            self.env["TASKYARD_SECRET"] = "aGVyZSBhcmUgdGhpcnR5LXR3byBieXRlcywgbm8gbGVzcw=="
+            self.directories = {name: directory / name for name in ("web", "worker")}
+            for each in self.directories.values():
+                each.mkdir()
+        else:
+            # On one machine: the queue is in the default file of the project that both directories are in.
+            self.env["DATABASE_URL"] = f"sqlite+aiosqlite:///{directory}/bookings.db"
+            self.directories = {name: self.source / "deploy" / name for name in ("web", "worker")}
+        self.processes: list[Process] = []
+
+    def line(self, name: str, instruction: str) -> list[str]:
+        """A command line of a container file, with this run's port."""
+        text = (self.source / "deploy" / name / "Containerfile").read_text()
+        (found,) = re.findall(rf"^{instruction} (\[.*\])$", text, re.MULTILINE)
+        return [argument.replace(PORT, str(self.port)) for argument in json.loads(found)]
+
+    def start(self, name: str) -> Process:
+        process = Process(self.line(name, "CMD"), self.directories[name], self.env)
+        self.processes.append(process)
+        return process
+
+    def check_health(self, name: str) -> bool:
+        """Runs the container's health check."""
+        try:
+            run(self.line(name, "HEALTHCHECK CMD"), self.directories[name], self.env)
+        except AssertionError:
+            return False
+        return True
+
+    def book(self, guest: str) -> dict[str, Any]:
+        response = httpx.post(self.url("/bookings"), json={"guest": guest, "nights": 2}, timeout=30)
+        response.raise_for_status()
+        found: dict[str, Any] = response.json()
+        return found
+
+    def state(self, booking: int) -> str:
+        found: str = httpx.get(self.url(f"/bookings/{booking}"), timeout=30).json()["state"]
+        return found
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+@pytest.fixture
+def deployment(tmp_path: pathlib.Path, database: str) -> Iterator[Deployment]:
+    deployment = Deployment(tmp_path, database)
+    yield deployment
+    for process in deployment.processes:
+        if process.process.poll() is None:
+            process.kill()
+            process.wait(10)
+
+
+class Guests:
+    """Book one after the other until the web process is gone; ``booked`` has what was acknowledged."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.booked: list[dict[str, Any]] = []
+        self._deployment = deployment
+        self._thread = threading.Thread(target=self._book)
+        self._thread.start()
+
+    def _book(self) -> None:
+        while True:
+            try:
+                self.booked.append(self._deployment.book(f"guest {len(self.booked)}"))
+            except httpx.TransportError:
+                return
+
+    def join(self) -> None:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+
+def test_web_and_worker_are_deployed_apart(deployment: Deployment) -> None:
+    run(["bookings-schema"], deployment.directories["web"], deployment.env)
+    web = deployment.start("web")
+    eventually(lambda: deployment.check_health("web"), 60, "the web process")
+    assert not deployment.check_health("worker"), "no worker runs yet"
+    worker = deployment.start("worker")
+    eventually(lambda: deployment.check_health("worker"), 60, "the worker")
+
+    first = deployment.book("ada@example.org")
+    eventually(lambda: deployment.state(first["id"]) == "confirmed", 60, "the first booking to be confirmed")
+    assert re.search(rf"INFO \[\d+\] bookings.tasks: booking {first['id']} is confirmed", worker.output), worker.output
+
+    # Both are stopped while bookings come in.
+    guests = Guests(deployment)
+    eventually(lambda: len(guests.booked) >= 20, 60, "bookings")
+    assert worker.stop() == 0, worker.output
+    assert not deployment.check_health("worker"), "the worker has gone"
+    before = len(guests.booked)
+    eventually(lambda: len(guests.booked) >= before + 20, 60, "bookings without a worker")
+    assert web.stop() == 0, web.output
+    guests.join()
+
+    web, worker = deployment.start("web"), deployment.start("worker")
+    eventually(lambda: deployment.check_health("web"), 60, "the web process")
+    for booked in guests.booked:
+        eventually(lambda id=booked["id"]: deployment.state(id) == "confirmed", 60, f"{booked} to be confirmed")  # type: ignore[misc]
+    assert (web.stop(), worker.stop()) == (0, 0), f"{web.output}\n{worker.output}"
+
+
+def test_the_projects_own_tests(tmp_path: pathlib.Path) -> None:
+    deployment = Deployment(tmp_path, "sqlite")
+    said = run(
+        [deployment.environment.python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        deployment.source,
+        deployment.environment.env,
+    )
+    assert re.search(r"^\d+ passed", said, re.MULTILINE), said
