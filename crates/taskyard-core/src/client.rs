@@ -8,6 +8,7 @@
 mod adder;
 mod ask;
 mod call;
+mod create_hooks;
 mod dead;
 mod group;
 mod queues;
@@ -22,6 +23,8 @@ use std::time::Duration;
 pub use ask::{Answering, Ask, DeadAsk, Draft, QueueAsk, ScheduleAsk};
 pub use call::Call;
 pub(crate) use call::check as check_task;
+use create_hooks::CreateHooks;
+pub use create_hooks::PendingTask;
 pub use dead::DeadEdit;
 pub use group::{Group, id_ranges};
 pub use reference::{Control, Progress, TaskRef};
@@ -82,6 +85,8 @@ pub struct Client {
     waiter: Arc<Waiter>,
     hub: Arc<Hub>,
     keys: Arc<dyn Keys>,
+    hooks: Arc<CreateHooks>,
+    runtime: tokio::runtime::Handle,
 }
 
 impl Client {
@@ -95,8 +100,8 @@ impl Client {
         let runtime = tokio::runtime::Handle::current();
         let adder = Adder::start(Arc::clone(&store), Arc::clone(&config), &runtime);
         let waiter = Waiter::new(Arc::clone(&store), Arc::clone(&config), runtime.clone());
-        let hub = Hub::new(Arc::clone(&store), runtime);
-        Self { store, config, adder, waiter, hub, keys: Arc::new(NoKeys) }
+        let hub = Hub::new(Arc::clone(&store), runtime.clone());
+        Self { store, config, adder, waiter, hub, keys: Arc::new(NoKeys), hooks: Arc::default(), runtime }
     }
 
     /// The same with keys for payloads that another language's serialiser made.
@@ -157,10 +162,8 @@ impl Client {
     /// [`Error::DuplicateId`], or the database's refusal; [`Error::Database`] also if this addition alone fails with an
     /// error that may pass, while the database takes other writes.
     pub async fn add<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
-        let mut refs = self.push_when_room(self.settled([call])?).await?;
-        let task = refs.pop().expect("one call gives one reference");
-        task.get_task_id().await?;
-        Ok(task)
+        let mut refs = self.push_stored(self.settled([call])?).await?;
+        Ok(refs.pop().expect("one call gives one reference"))
     }
 
     /// Adds a task without waiting: it is in memory when this returns, and is lost if the process is killed before it
@@ -187,9 +190,7 @@ impl Client {
     /// # Errors
     /// As [`Client::add`], and [`Error::Cycle`].
     pub async fn add_tasks<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
-        let tasks = self.push_when_room(self.settled(calls)?).await?;
-        stored(&tasks).await?;
-        Ok(tasks)
+        self.push_stored(self.settled(calls)?).await
     }
 
     /// Adds all of these or none, without waiting: see [`Client::add_later`].
@@ -206,19 +207,26 @@ impl Client {
     /// # Errors
     /// A call that cannot be stored (arguments, names, limits), and [`Error::InvalidArgument`] where the queue is in an SQLite file.
     pub fn enqueue_statement<T>(&self, call: Call<T>) -> Result<Statement> {
-        self.store.enqueue_statement(&call.into_task(&self.config())?)
+        self.store.enqueue_statement(&self.new_task(call, &self.config())?)
     }
 
     fn settled<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<NewTask>> {
         let calls: Vec<Call<T>> = calls.into_iter().collect();
-        let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        calls.into_iter().map(|call| call.into_task(&config)).collect()
+        if self.hooks.are_none() {
+            let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            return calls.into_iter().map(|call| call.into_task(&config)).collect();
+        }
+        // The lock is not held while hooks run, which may change the configuration.
+        let config = self.config();
+        calls.into_iter().map(|call| self.new_task(call, &config)).collect()
     }
 
     fn push_tasks<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
         crate::graph::check_cycles(&tasks)?;
         let ids = ids(&tasks);
-        Ok(self.refs(ids, &self.adder.push(tasks)?))
+        let tasks = self.refs(ids, &self.adder.push(tasks)?);
+        self.tell_when_stored(&tasks);
+        Ok(tasks)
     }
 
     async fn push_when_room<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {

@@ -29,8 +29,8 @@ mod yard;
 
 pub use address::{DatabaseKind, check_address, check_place, database_kind, is_meant_for_postgres, open, redacted};
 pub use taskyard_core::client::{
-    Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, Progress, Schedule, ScheduleAdded, TaskRef,
-    Watch, id_ranges,
+    Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, PendingTask, Progress, Schedule,
+    ScheduleAdded, TaskRef, Watch, id_ranges,
 };
 #[doc(hidden)]
 pub use taskyard_core::conceal::conceal;
@@ -46,6 +46,7 @@ pub use taskyard_core::{
 pub use taskyard_macros::{local, task};
 #[cfg(feature = "postgres")]
 pub use taskyard_postgres::CallerConnection;
+pub use taskyard_server::layer;
 pub use taskyard_server::{
     Amount, Cursor, ProgressTracker, Ranges, Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext,
     TaskDef, TaskError, TaskFailure, TaskLogLayer,

@@ -1,5 +1,7 @@
 //! Client and server of one program, bound together.
 
+mod around;
+
 use std::any::Any;
 use std::ffi::OsString;
 use std::ops::Deref;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use taskyard_core::TaskRef;
 use taskyard_core::client::{Call, Client, ClientConfig};
 use taskyard_core::settings::{Layer, Settings};
-use taskyard_core::{Error, QueueOrder, Result, Store, TaskRecord};
+use taskyard_core::{Error, QueueOrder, Result, Store};
 use taskyard_server::{
     Registry, Server, ServerConfig, ServerHandle, StateType, TaskContext, TaskDef, TaskError, TaskFailure,
 };
@@ -112,29 +114,6 @@ impl Taskyard {
     #[must_use]
     pub fn task_set(mut self, set: &'static [TaskDef]) -> Self {
         self.registry = self.registry.extend(set);
-        self
-    }
-
-    /// Calls this in servers started from now on when a task has become a dead letter: see [`Registry::on_death`].
-    ///
-    /// ```no_run
-    /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Result<()> {
-    /// let queue = queue.on_death(async |dead| {
-    ///     eprintln!("{} {} died: {:?}", dead.kind, dead.id, dead.error);
-    ///     Ok::<(), std::io::Error>(())
-    /// });
-    /// let server = queue.serve().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn on_death<F, Calling, E>(mut self, hook: F) -> Self
-    where
-        F: Fn(TaskRecord) -> Calling + Send + Sync + 'static,
-        Calling: Future<Output = std::result::Result<(), E>> + Send + 'static,
-        E: std::fmt::Display,
-    {
-        self.registry = self.registry.on_death(hook);
         self
     }
 

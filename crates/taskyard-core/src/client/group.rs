@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Call, Client, TaskRef, stored};
+use super::{Call, Client, TaskRef};
 use crate::state::OnParentFailure;
 use crate::task::NewTask;
 use crate::{Result, TaskId};
@@ -21,12 +21,6 @@ impl<T, R> Group<T, R> {
         let then = refs.pop().expect("what runs after them is the last one").typed();
         Self { tasks: refs, then }
     }
-
-    /// Waits until it is stored: all of it is in one write.
-    async fn stored(self) -> Result<Self> {
-        self.then.get_task_id().await?;
-        Ok(self)
-    }
 }
 
 impl Client {
@@ -43,7 +37,7 @@ impl Client {
         then: Call<R>,
     ) -> Result<Group<T, R>> {
         let tasks = self.tasks_before(calls, then.on_parent_failure(OnParentFailure::Run))?;
-        Group::of(self.push_when_room(tasks).await?).stored().await
+        Ok(Group::of(self.push_stored(tasks).await?))
     }
 
     /// The same without waiting: see [`Client::add_later`].
@@ -70,7 +64,7 @@ impl Client {
         then: Call<R>,
     ) -> Result<Group<T, R>> {
         let tasks = self.tasks_before(calls, then)?;
-        Group::of(self.push_when_room(tasks).await?).stored().await
+        Ok(Group::of(self.push_stored(tasks).await?))
     }
 
     /// The same without waiting: see [`Client::add_later`].
@@ -90,7 +84,7 @@ impl Client {
     fn tasks_before<T, R>(&self, calls: impl IntoIterator<Item = Call<T>>, then: Call<R>) -> Result<Vec<NewTask>> {
         let mut tasks = self.settled(calls)?;
         let parents: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
-        tasks.push(parents.into_iter().fold(then, Call::parent_id).into_task(&self.config())?);
+        tasks.push(self.new_task(parents.into_iter().fold(then, Call::parent_id), &self.config())?);
         Ok(tasks)
     }
 
@@ -100,9 +94,7 @@ impl Client {
     /// # Errors
     /// As [`Client::add`].
     pub async fn add_chain<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
-        let tasks = self.push_when_room(self.tasks_of_chain(calls)?).await?;
-        stored(&tasks).await?;
-        Ok(tasks)
+        self.push_stored(self.tasks_of_chain(calls)?).await
     }
 
     /// The same without waiting: see [`Client::add_later`].
@@ -118,7 +110,7 @@ impl Client {
         let mut tasks: Vec<NewTask> = Vec::new();
         for call in calls {
             let call = tasks.last().map(|before| before.id).into_iter().fold(call, Call::parent_id);
-            tasks.push(call.into_task(&config)?);
+            tasks.push(self.new_task(call, &config)?);
         }
         Ok(tasks)
     }

@@ -78,8 +78,9 @@ pub(super) async fn run(context: TaskContext) -> BodyResult {
     let def =
         registry.get(kind).ok_or_else(|| TaskError::fail(format!("no function of kind `{kind}` is registered")))?;
     let hooks = registry.run_hooks();
+    // A panic is an error to the layers, so that each of them ends.
     if hooks.is_empty() {
-        return body_of(def.run, context).await;
+        return catching(async { body_of(def.run, context).await }).await;
     }
     let dropped = TellIfDropped(Some((hooks.clone(), context.clone())));
     let result = catching(async {

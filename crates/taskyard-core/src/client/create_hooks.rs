@@ -1,0 +1,170 @@
+//! Hooks around additions, in the caller's own context: where a request's identity or trace is at hand.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Call, Client, ClientConfig, check_task, stored};
+use crate::context::Context;
+use crate::task::NewTask;
+use crate::{Error, Limits, Result, TaskId, TaskRef};
+
+/// A task that is about to be added.
+#[derive(Debug)]
+pub struct PendingTask<'a>(&'a mut NewTask);
+
+impl PendingTask<'_> {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.0.id
+    }
+
+    /// The function's full path.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.0.kind
+    }
+
+    /// The queue that it goes to.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        &self.0.queue
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn tags(&self) -> &[String] {
+        &self.0.tags
+    }
+
+    /// Adds a label to filter by.
+    pub fn tag(&mut self, tag: impl Into<String>) {
+        self.0.tags.push(tag.into());
+    }
+
+    /// Sets the value at a dotted path of its first context, which its body and watchers read.
+    ///
+    /// # Errors
+    /// [`Error::NotRepresentable`] if the value is not JSON's, [`Error::InvalidArgument`] for an empty segment of the path.
+    pub fn set_context(&mut self, path: &str, value: impl Serialize) -> Result<()> {
+        let mut context = self.0.context.as_deref().map_or_else(|| Ok(Context::default()), Context::from_bytes)?;
+        let value = serde_json::to_value(value).map_err(|error| Error::NotRepresentable {
+            what: format!("the context's value `{path}`"),
+            why: error.to_string(),
+        })?;
+        // The client's own limits are checked when the task is added.
+        let limits = Limits { context_bytes_max: usize::MAX, nesting_max: usize::MAX, ..Limits::default() };
+        context.set(path, value, &limits)?;
+        self.0.context = Some(context.to_bytes(&limits)?);
+        Ok(())
+    }
+}
+
+type PreCreate = Arc<dyn Fn(&mut PendingTask<'_>) -> Result<(), String> + Send + Sync>;
+type PostCreate = Arc<dyn Fn(TaskId) + Send + Sync>;
+
+/// In the order in which they were given.
+#[derive(Clone, Default)]
+pub(super) struct CreateHooks {
+    before: Vec<PreCreate>,
+    behind: Vec<PostCreate>,
+}
+
+impl CreateHooks {
+    /// Whether no addition need be shown to anything.
+    pub fn are_none(&self) -> bool {
+        self.before.is_empty()
+    }
+
+    /// Shows a task that is about to be added.
+    pub fn before(&self, task: &mut NewTask) -> Result<()> {
+        for hook in &self.before {
+            hook(&mut PendingTask(task)).map_err(|why| Error::InvalidArgument {
+                what: "task",
+                why: format!("a hook refuses {}: {why}", task.kind),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Tells of tasks that are stored. One whose unique key another task holds was not.
+    fn behind<T>(&self, tasks: &[TaskRef<T>]) {
+        for task in tasks.iter().filter(|task| !task.existing()) {
+            self.behind.iter().for_each(|hook| hook(task.id()));
+        }
+    }
+}
+
+impl Client {
+    /// Shows this hook each task that this client and its clones made from now on are about to add, in the caller's own context (its
+    /// thread, its `tracing` span, its task-locals). It may change the context and the labels; if it fails, the task is refused.
+    ///
+    /// ```
+    /// # fn example(client: taskyard_core::Client) -> taskyard_core::Client {
+    /// # fn tenant() -> String { "t".into() }
+    /// client.on_pre_create(|task| task.set_context("tenant", tenant()))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_pre_create<F, E>(mut self, hook: F) -> Self
+    where
+        F: Fn(&mut PendingTask<'_>) -> Result<(), E> + Send + Sync + 'static,
+        E: fmt::Display,
+    {
+        Arc::make_mut(&mut self.hooks).before.push(Arc::new(move |task| hook(task).map_err(|error| error.to_string())));
+        self
+    }
+
+    /// Calls this hook with the id of each task that this client and its clones made from now on have added, once it is stored: in the
+    /// caller's own context where the caller waits for that (`add`), in a task of the client's runtime otherwise (`add_later`). It is not
+    /// called for a task whose unique key another one holds, nor for one that is added in a transaction of the caller's, whose end only
+    /// the caller knows.
+    #[must_use]
+    pub fn on_post_create<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(TaskId) + Send + Sync + 'static,
+    {
+        Arc::make_mut(&mut self.hooks).behind.push(Arc::new(hook));
+        self
+    }
+
+    /// A call as the task that is stored, after the hooks.
+    pub(super) fn new_task<T>(&self, call: Call<T>, config: &ClientConfig) -> Result<NewTask> {
+        let mut task = call.into_task(config)?;
+        if !self.hooks.are_none() {
+            self.hooks.before(&mut task)?;
+            check_task(&mut task, &config.limits)?;
+        }
+        Ok(task)
+    }
+
+    /// Adds tasks and returns once they are stored.
+    pub(super) async fn push_stored<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
+        let tasks = self.push_when_room(tasks).await?;
+        stored(&tasks).await?;
+        self.hooks.behind(&tasks);
+        Ok(tasks)
+    }
+
+    /// Tells the hooks of tasks once they are stored, if there are any.
+    pub(super) fn tell_when_stored<T>(&self, tasks: &[TaskRef<T>]) {
+        if self.hooks.behind.is_empty() || tasks.is_empty() {
+            return;
+        }
+        let tasks: Vec<TaskRef> = tasks.iter().map(|task| task.clone().typed()).collect();
+        let hooks = Arc::clone(&self.hooks);
+        self.runtime.spawn(async move {
+            if stored(&tasks).await.is_ok() {
+                hooks.behind(&tasks);
+            }
+        });
+    }
+}
+
+impl fmt::Debug for CreateHooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreateHooks").field("before", &self.before.len()).field("behind", &self.behind.len()).finish()
+    }
+}

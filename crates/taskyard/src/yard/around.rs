@@ -1,0 +1,131 @@
+//! What surrounds tasks: layers and hooks around bodies, hooks around additions, hooks on death.
+
+use taskyard_core::client::PendingTask;
+use taskyard_core::{TaskId, TaskRecord};
+use taskyard_server::layer::{BodyEnd, TaskService};
+use taskyard_server::{Registry, TaskContext, TaskError};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::Taskyard;
+
+type HookResult<E> = std::result::Result<(), E>;
+
+impl Taskyard {
+    /// Surrounds the bodies of all Rust tasks of servers started from now on, async and blocking ones, with a `tower::Layer`; the one that is
+    /// given last is outermost. [`crate::layer`] has three of its own; tower's work as well.
+    ///
+    /// ```no_run
+    /// use taskyard::layer::{TimeoutWarningLayer, TraceLayer};
+    /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Result<()> {
+    /// let server = queue.layer(TimeoutWarningLayer::at(0.5)).layer(TraceLayer::new()).serve().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn layer<L>(self, layer: L) -> Self
+    where
+        L: Layer<TaskService>,
+        L::Service: Service<TaskContext, Response = Vec<u8>> + Clone + Send + 'static,
+        <L::Service as Service<TaskContext>>::Error: Into<TaskError>,
+        <L::Service as Service<TaskContext>>::Future: Send,
+    {
+        self.with_registry(|registry| registry.layer(layer))
+    }
+
+    /// Shows this hook each task that this queue is about to add, in the caller's own context: see
+    /// [`Client::on_pre_create`](crate::Client::on_pre_create).
+    ///
+    /// ```no_run
+    /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Taskyard {
+    /// # fn tenant() -> Option<String> { None }
+    /// queue.on_pre_create(|task| match tenant() {
+    ///     Some(tenant) => task.set_context("tenant", tenant).map_err(|error| error.to_string()),
+    ///     None => Err("there is no tenant".to_owned()),
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_pre_create<F, E>(mut self, hook: F) -> Self
+    where
+        F: Fn(&mut PendingTask<'_>) -> HookResult<E> + Send + Sync + 'static,
+        E: std::fmt::Display,
+    {
+        self.client = self.client.on_pre_create(hook);
+        self
+    }
+
+    /// Calls this hook with the id of each task that this queue has added, once it is stored: see
+    /// [`Client::on_post_create`](crate::Client::on_post_create).
+    #[must_use]
+    pub fn on_post_create<F>(mut self, hook: F) -> Self
+    where
+        F: Fn(TaskId) + Send + Sync + 'static,
+    {
+        self.client = self.client.on_post_create(hook);
+        self
+    }
+
+    /// Calls this before each run of a Rust task's body in servers started from now on: see [`Registry::on_pre_run`].
+    ///
+    /// A hook that uses what it captured gives each call a clone of its own:
+    ///
+    /// ```no_run
+    /// # use taskyard::{TaskContext, TaskError, Taskyard};
+    /// # #[derive(Clone)] struct Pool;
+    /// # impl Pool { async fn check(&self) -> std::io::Result<()> { Ok(()) } }
+    /// # fn example(queue: Taskyard, pool: Pool) -> Taskyard {
+    /// queue.on_pre_run(move |_context: TaskContext| {
+    ///     let pool = pool.clone();
+    ///     async move { pool.check().await }
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_pre_run<F, Calling, E>(self, hook: F) -> Self
+    where
+        F: Fn(TaskContext) -> Calling + Send + Sync + 'static,
+        Calling: Future<Output = HookResult<E>> + Send + 'static,
+        E: Into<TaskError>,
+    {
+        self.with_registry(|registry| registry.on_pre_run(hook))
+    }
+
+    /// Calls this after each run of a Rust task's body in servers started from now on, however it ended: see [`Registry::on_post_run`].
+    #[must_use]
+    pub fn on_post_run<F, Calling, E>(self, hook: F) -> Self
+    where
+        F: Fn(TaskContext, BodyEnd) -> Calling + Send + Sync + 'static,
+        Calling: Future<Output = HookResult<E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.with_registry(|registry| registry.on_post_run(hook))
+    }
+
+    /// Calls this in servers started from now on when a task has become a dead letter: see [`Registry::on_death`].
+    ///
+    /// ```no_run
+    /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Result<()> {
+    /// let queue = queue.on_death(async |dead| {
+    ///     eprintln!("{} {} died: {:?}", dead.kind, dead.id, dead.error);
+    ///     Ok::<(), std::io::Error>(())
+    /// });
+    /// let server = queue.serve().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_death<F, Calling, E>(self, hook: F) -> Self
+    where
+        F: Fn(TaskRecord) -> Calling + Send + Sync + 'static,
+        Calling: Future<Output = HookResult<E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        self.with_registry(|registry| registry.on_death(hook))
+    }
+
+    fn with_registry(mut self, change: impl FnOnce(Registry) -> Registry) -> Self {
+        self.registry = change(self.registry);
+        self
+    }
+}
