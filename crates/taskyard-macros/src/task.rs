@@ -104,7 +104,9 @@ fn declare(options: TokenStream, mut function: ItemFn) -> syn::Result<TokenStrea
         } else if options.local.is_some() {
             (quote!(Local), quote!(LocalBody), quote!(::std::boxed::Box::pin(#body)))
         } else {
-            (quote!(Async), quote!(AsyncBody), quote!(__private::must_be_send_or_declared_local(#body)))
+            // A body that cannot move between threads is refused where its function stands.
+            let at = name.span();
+            (quote!(Async), quote!(AsyncBody), quote_spanned!(at=> __private::must_be_send_or_declared_local(#body)))
         }
     };
     let kind = match &options.kind {

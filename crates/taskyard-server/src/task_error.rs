@@ -93,6 +93,16 @@ impl TaskError {
     /// The same as a `std::error::Error`, for a function that returns `anyhow::Error`, `Box<dyn Error + Send + Sync>` or the like:
     /// `.map_err(TaskError::into_error)?`. What it asks for (no retry, a pause) is kept when a body returns it, also under further
     /// context.
+    ///
+    /// ```
+    /// use taskyard_server::TaskError;
+    ///
+    /// fn name_of(user: u64) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    ///     if user == 0 { Err(TaskError::fail("no such user").into_error())? }
+    ///     Ok("Ada".into())
+    /// }
+    /// assert_eq!(name_of(0).unwrap_err().to_string(), "no such user");
+    /// ```
     #[must_use]
     pub fn into_error(self) -> TaskFailure {
         TaskFailure::new(self)

@@ -31,7 +31,7 @@ impl<R: Serialize> StoredResult for R {}
 /// The error that a body returns.
 #[diagnostic::on_unimplemented(
     message = "a task's error becomes a `TaskError`, and `{Self}` does not convert into one",
-    label = "implement `std::error::Error` for it, `Send`, `Sync` and without lifetimes, or return a `TaskError`"
+    label = "implement `std::error::Error` for it, `Send` and `Sync` (`Box<dyn Error + Send + Sync>`), or return a `TaskError`"
 )]
 pub trait BodyError: Into<TaskError> {}
 

@@ -3,9 +3,9 @@
 //! `good/` holds functions that compile, and run. Each file of `poor/` is a program with one mistake; beside it stands what the
 //! compiler says: one error, where it is, in a sentence that says what to write instead.
 //!
-//! The programs are compiled by `rustc` itself against the library that this test is linked with. A harness that builds a
-//! package (`trybuild`) would build all dependencies once more. Only the errors' own words and places are compared, because the
-//! compiler's notes around them change from version to version.
+//! The programs are compiled by `rustc` itself, in seconds, against the library that this test is linked with. A harness that
+//! builds a package (`trybuild`) would check all dependencies once more, which takes two minutes. Only the errors' own words and
+//! places are compared, because the compiler's notes around them change from version to version.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod good;
