@@ -167,7 +167,7 @@ impl Client {
     }
 
     /// Adds a task without waiting: it is in memory when this returns, and is lost if the process is killed before it
-    /// is written. [`TaskRef::get_task_id`] or [`Client::flush`] waits for that.
+    /// is written. [`TaskRef::stored`] or [`Client::flush`] waits for that.
     ///
     /// Over the bound on what waits ([`ClientConfig::waiting_max`]) it blocks its thread until there is room, and is
     /// refused if nothing is written for five seconds or while the database is away. It blocks in a `LocalSet` as well,
@@ -179,7 +179,7 @@ impl Client {
     ///
     /// # Errors
     /// A call that cannot be stored (arguments, names, limits), or [`Error::QueueUnavailable`]. A refusal of the
-    /// database is returned by [`TaskRef::get_task_id`].
+    /// database is returned by [`TaskRef::stored`].
     pub fn add_later<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
         let mut refs = self.push_tasks(self.settled([call])?)?;
         Ok(refs.pop().expect("one call gives one reference"))
@@ -312,7 +312,7 @@ fn ids(tasks: &[NewTask]) -> Vec<TaskId> {
 /// Waits until tasks that were added together are stored.
 async fn stored<T>(tasks: &[TaskRef<T>]) -> Result<()> {
     match tasks.first() {
-        Some(task) => task.get_task_id().await.map(drop),
+        Some(task) => task.stored().await.map(drop),
         None => Ok(()),
     }
 }

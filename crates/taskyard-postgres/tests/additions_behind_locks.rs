@@ -64,7 +64,7 @@ impl Yard {
 async fn stored(tasks: &[TaskRef], within: Duration) {
     let all = async {
         for task in tasks {
-            task.get_task_id().await.unwrap();
+            task.stored().await.unwrap();
         }
     };
     tokio::time::timeout(within, all).await.expect("stored in time");
@@ -73,7 +73,7 @@ async fn stored(tasks: &[TaskRef], within: Duration) {
 fn is_pending(task: &TaskRef) -> bool {
     use std::pin::pin;
     use std::task::{Context, Waker};
-    pin!(task.get_task_id()).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    pin!(task.stored()).poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,13 +203,13 @@ async fn what_waits_is_bounded_whatever_it_waits_for() {
     assert!(!patient.is_finished());
     // One that is withdrawn makes room, and is never stored.
     TaskRef::withdraw(&waiting[..1]);
-    assert_eq!(waiting[0].get_task_id().await.unwrap_err().code(), "queue_unavailable");
+    assert_eq!(waiting[0].stored().await.unwrap_err().code(), "queue_unavailable");
     tokio::time::timeout(SOON, patient).await.expect("there is room").unwrap().unwrap();
     yard.other("ROLLBACK").await;
     stored(&waiting[1..], AFTERWARDS).await;
     assert_eq!(yard.count().await, 2, "one holds the key");
     assert!(waiting[1..].iter().all(|task| task.id() == waiting[1].id()));
-    client.add_later(call(0)).unwrap().get_task_id().await.unwrap();
+    client.add_later(call(0)).unwrap().stored().await.unwrap();
 }
 
 /// A program that adds faster than the database takes it is slowed down, and has the bound in memory at most.
@@ -338,8 +338,8 @@ async fn what_is_behind_a_lock_at_the_close_is_given_up() {
     let other = yard.client.add_later(call(1)).unwrap();
     let error = yard.client.close(Duration::from_secs(3)).await.unwrap_err();
     assert!(matches!(error, Error::QueueUnavailable { waiting: 1, .. }), "{error}");
-    other.get_task_id().await.unwrap();
-    let lost = tokio::time::timeout(SOON, waiting.get_task_id()).await.expect("decided").unwrap_err();
+    other.stored().await.unwrap();
+    let lost = tokio::time::timeout(SOON, waiting.stored()).await.expect("decided").unwrap_err();
     assert_eq!(lost.code(), "queue_unavailable");
     yard.other("ROLLBACK").await;
     assert_eq!(yard.count().await, 1);

@@ -40,14 +40,14 @@ fn refuse(url: &str, code: &str, when: &str) {
 async fn stored(tasks: &[TaskRef], within: Duration) {
     let all = async {
         for task in tasks {
-            task.get_task_id().await.unwrap();
+            task.stored().await.unwrap();
         }
     };
     tokio::time::timeout(within, all).await.expect("stored in time");
 }
 
 async fn refused(task: &TaskRef) {
-    let answer = tokio::time::timeout(REFUSED, task.get_task_id()).await.expect("refused in time");
+    let answer = tokio::time::timeout(REFUSED, task.stored()).await.expect("refused in time");
     let error = answer.unwrap_err();
     assert!(error.to_string().contains("not stored here"), "{error}");
     assert!(!error.is_transient(), "{error}");
@@ -81,7 +81,7 @@ async fn one_that_alone_fails_like_a_database_that_is_away_holds_up_no_other() {
         for task in more.iter().chain([&first, &keyed]) {
             refused(task).await;
         }
-        let orphan = tokio::time::timeout(REFUSED, child.get_task_id()).await.expect("decided").unwrap_err();
+        let orphan = tokio::time::timeout(REFUSED, child.stored()).await.expect("decided").unwrap_err();
         assert_eq!(orphan.code(), "unknown_parent");
         tokio::time::timeout(REFUSED, flush).await.expect("decided").unwrap().unwrap();
         // A caller that awaits it hears it in time, too.

@@ -50,7 +50,7 @@ async fn a_bulk_addition_behind_a_lock_that_outlasts_the_client_is_stored_once()
     )
     .await;
     locker.batch_execute("COMMIT").await.unwrap();
-    let id = tokio::time::timeout(Duration::from_secs(30), tasks[0].get_task_id()).await.expect("in time").unwrap();
+    let id = tokio::time::timeout(Duration::from_secs(30), tasks[0].stored()).await.expect("in time").unwrap();
     assert_eq!(id, tasks[0].id());
     assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM taskyard.task"), "2000");
     assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM taskyard.ready"), "2000");

@@ -269,7 +269,7 @@ impl Addition {
                     runtime::handle()?.spawn(async move {
                         let mut added = Vec::with_capacity(refs.len());
                         for task in &refs {
-                            match task.get_task_id().await {
+                            match task.stored().await {
                                 Ok(id) => added.push((id, task.existing())),
                                 Err(error) => return made.settle(Err(Refusal::from(&error))),
                             }

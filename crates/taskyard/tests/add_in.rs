@@ -199,7 +199,7 @@ async fn every_option_is_stored_as_by_any_other_addition() {
         let holder = queue.add_in(&mut connection, greet("first".into()).unique_for(&key, hold)).await.unwrap();
         let again = queue.add_in(&mut connection, greet("second".into()).unique_for(&key, hold)).await.unwrap();
         let usual = queue.add(greet("third".into()).unique_for(&key, hold)).await.unwrap();
-        assert_eq!((again.id(), usual.get_task_id().await.unwrap()), (holder.id(), holder.id()));
+        assert_eq!((again.id(), usual.stored().await.unwrap()), (holder.id(), holder.id()));
         assert_eq!(holder.record().await.unwrap().unique_key, Some(key));
     }
 }

@@ -116,7 +116,7 @@ async fn chains_hand_on_and_fall_together() {
     let broken = queue.add_chain([add(1, 1), breaks(), add(1, 1)]).await.unwrap();
     queue.drain().await.unwrap();
     assert_eq!(refs.last().unwrap().wait().await.unwrap(), 22);
-    assert_eq!(broken[2].get_state().await.unwrap(), TaskState::Failed);
+    assert_eq!(broken[2].state().await.unwrap(), TaskState::Failed);
     assert!(queue.add_chain(Vec::<taskyard::Call<i64>>::new()).await.unwrap().is_empty());
 }
 
@@ -128,7 +128,7 @@ async fn a_groups_callback_runs_once_when_all_have_ended() {
     let report = total(vec![], "total".into()).results_of("parts", &calls);
     let group = queue.add_fan_in(calls, report).await.unwrap();
     assert_eq!(group.then.wait().await.unwrap(), "total: 249500");
-    assert_eq!(group.then.get_attempts().await.unwrap().len(), 1);
+    assert_eq!(group.then.attempts().await.unwrap().len(), 1);
     let group = queue.add_group([add(1, 1), breaks(), add(2, 2)], count_ended()).await.unwrap();
     assert_eq!(group.then.wait().await.unwrap(), (2, 3));
     let fallen = queue.add_fan_in([add(1, 1), breaks()], count_ended()).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_cursor_goes_on_where_the_last_attempt_was() {
     queue.drain().await.unwrap();
     assert_eq!(reference.wait().await.unwrap(), 25);
     assert_eq!(*SEEN.lock().unwrap(), [(1, 0, 10), (1, 10, 20), (2, 10, 20), (2, 20, 30), (2, 30, 35)]);
-    assert_eq!(reference.get_context().await.unwrap()["cursors"]["rows"], 35);
+    assert_eq!(reference.context().await.unwrap()["cursors"]["rows"], 35);
 }
 
 #[test]

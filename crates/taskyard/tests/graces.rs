@@ -56,7 +56,7 @@ async fn each_grace_has_its_own_reason() {
     }
     task.cancel().await.unwrap();
     tokio::time::timeout(Duration::from_secs(60), task.outcome()).await.unwrap().unwrap();
-    assert_eq!(task.get_state().await.unwrap(), TaskState::Cancelled);
+    assert_eq!(task.state().await.unwrap(), TaskState::Cancelled);
 
     IS_OVER.store(true, Ordering::SeqCst);
     server.stop();

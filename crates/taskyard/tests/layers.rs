@@ -290,7 +290,7 @@ async fn hooks_around_additions_see_the_callers_context() {
 
     // Without waiting: told once it is stored.
     let later = TENANT.sync_scope("red".into(), || queue.add_later(double(3)).unwrap());
-    later.get_task_id().await.unwrap();
+    later.stored().await.unwrap();
     let started = std::time::Instant::now();
     while !created.lock().unwrap().contains(&later.id()) {
         assert!(started.elapsed() < Duration::from_secs(30));

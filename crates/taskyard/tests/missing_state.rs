@@ -79,7 +79,7 @@ async fn a_server_may_leave_them_to_another() {
     assert_eq!((stock.wait().await.unwrap(), greet.wait().await.unwrap()), (1, "hello".to_owned()));
     // It is parked by the first server until there is one that knows it.
     assert_eq!(web.drain().await.unwrap(), 0);
-    assert!(!bill.get_state().await.unwrap().is_final());
+    assert!(!bill.state().await.unwrap().is_final());
 
     let machine = open(directory.path()).await.state(Pool(10)).state(Mailer);
     let machine_server = machine.serve().await.unwrap();
@@ -99,7 +99,7 @@ async fn a_drain_refuses_what_it_cannot_run_and_leaves_it() {
     let (bill, greeting) = (queue.add(bill(2)).await.unwrap(), queue.add(greet()).await.unwrap());
     let said = why(&queue.drain().await.unwrap_err());
     assert!(said.contains("Mailer") && said.contains("Pool") && !said.contains("stock"), "{said}");
-    assert_eq!(bill.get_state().await.unwrap(), TaskState::Enqueued);
+    assert_eq!(bill.state().await.unwrap(), TaskState::Enqueued);
     assert_eq!(greeting.wait().await.unwrap(), "hello");
 
     let queue = queue.state(Pool(1)).state(Mailer);

@@ -135,7 +135,7 @@ where
 {
     let (fine, fails) = (queue.add(fine).await.unwrap(), queue.add(fails).await.unwrap());
     queue.drain().await.unwrap();
-    assert_eq!(fails.get_state().await.unwrap(), TaskState::Failed);
+    assert_eq!(fails.state().await.unwrap(), TaskState::Failed);
     assert!(matches!(fails.wait().await, Err(Error::TaskFailed { message, .. }) if message == "boom"));
     fine.wait().await.unwrap()
 }

@@ -37,7 +37,7 @@ async fn nothing() {}
 
 #[task]
 async fn count_up(counter: State<Arc<AtomicU32>>, by: u32, context: TaskContext) -> Result<u32, Error> {
-    context.set_context("last.by", by)?;
+    context.set("last.by", by)?;
     context.progress(1, 2);
     Ok(counter.0.fetch_add(by, Ordering::SeqCst) + by)
 }
@@ -192,8 +192,8 @@ async fn states_context_and_progress() {
     let server = queue.serve().await.unwrap();
     let reference = queue.add(count_up(5)).await.unwrap();
     assert_eq!(reference.wait().await.unwrap(), 5);
-    assert_eq!(reference.get_context().await.unwrap()["last"]["by"], 5);
-    assert_eq!(reference.get_progress().await.unwrap().unwrap().percentage, Some(50.0));
+    assert_eq!(reference.context().await.unwrap()["last"]["by"], 5);
+    assert_eq!(reference.progress().await.unwrap().unwrap().percentage, Some(50.0));
     server.stop();
     server.wait().await;
 }
@@ -207,7 +207,7 @@ async fn retries_and_dead_letters() {
     let server = queue.serve().await.unwrap();
     let third = queue.add(fails_until(3).retry(quick.clone())).await.unwrap();
     assert_eq!(third.wait().await.unwrap(), 3);
-    let attempts = third.get_attempts().await.unwrap();
+    let attempts = third.attempts().await.unwrap();
     assert_eq!(
         attempts.iter().map(|attempt| attempt.outcome.as_str()).collect::<Vec<_>>(),
         ["failed", "failed", "done"]
@@ -254,8 +254,8 @@ async fn control_is_carried_out_at_the_call() {
     let unknown: TaskRef = yard.queue.get(taskyard::TaskId::generate());
     assert!(matches!(unknown.wait().await.unwrap_err(), Error::NotFound(_)));
     assert!(matches!(unknown.cancel().await.unwrap_err(), Error::NotFound(_)));
-    assert!(matches!(unknown.get_logs().await.unwrap_err(), Error::NotFound(_)));
-    assert!(matches!(unknown.get_attempts().await.unwrap_err(), Error::NotFound(_)));
+    assert!(matches!(unknown.logs().await.unwrap_err(), Error::NotFound(_)));
+    assert!(matches!(unknown.attempts().await.unwrap_err(), Error::NotFound(_)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,7 +289,7 @@ async fn what_cannot_be_stored_is_refused_at_the_call() {
     let later = yard.queue.add_later(orphan()).unwrap();
     let (refused, neighbour) = tokio::join!(yard.queue.add(orphan()), yard.queue.add(add(1, 2)));
     assert_eq!(refused.unwrap_err().code(), "unknown_parent");
-    assert_eq!(later.get_task_id().await.unwrap_err().code(), "unknown_parent");
+    assert_eq!(later.stored().await.unwrap_err().code(), "unknown_parent");
     neighbour.unwrap();
 }
 
@@ -298,7 +298,7 @@ async fn unique_keys_give_the_existing_task() {
     let yard = yard().await;
     let first = yard.queue.add(add(1, 2).unique("the-sum")).await.unwrap();
     let second = yard.queue.add(add(1, 2).unique("the-sum")).await.unwrap();
-    assert_eq!(second.get_task_id().await.unwrap(), first.id());
+    assert_eq!(second.stored().await.unwrap(), first.id());
     assert_eq!((second.id(), second.existing(), first.existing()), (first.id(), true, false));
     // A child of the duplicate is a child of the existing one.
     let child = yard.queue.add(nothing().parent(&second)).await.unwrap();
@@ -326,6 +326,6 @@ async fn a_closed_client_refuses() {
     let yard = yard().await;
     let task = yard.queue.add(add(1, 2)).await.unwrap();
     yard.queue.close(Duration::from_secs(5)).await.unwrap();
-    task.get_task_id().await.unwrap();
+    task.stored().await.unwrap();
     assert_eq!(yard.queue.add(add(1, 2)).await.unwrap_err().code(), "shut_down");
 }

@@ -96,7 +96,7 @@ pub async fn spare(number: u64) -> u64 {
 #[task(max_retries = 0)]
 pub async fn talk(context: TaskContext) -> Result<(), taskyard::TaskError> {
     tracing::info!("talking");
-    context.set_context("said", true)?;
+    context.set("said", true)?;
     context.save_context().await?;
     Ok(())
 }

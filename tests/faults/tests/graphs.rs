@@ -27,7 +27,7 @@ async fn chain(arena: &Arena, head: Call<()>) -> Vec<TaskRef<()>> {
         );
     }
     let refs = arena.queue.add_tasks(calls).await.unwrap();
-    refs[0].get_task_id().await.unwrap();
+    refs[0].stored().await.unwrap();
     refs
 }
 
@@ -67,16 +67,16 @@ async fn chains_on_postgresql() {
 /// One parent with 100,000 children, and one child with 100,000 parents.
 async fn fan_and_join(arena: Arena) {
     let parent = arena.queue.add(noop(0).queue("held")).await.unwrap();
-    parent.get_task_id().await.unwrap();
+    parent.stored().await.unwrap();
     let mut parents = Vec::with_capacity(100_000);
     for first in (0..100_000_u64).step_by(10_000) {
         let refs =
             arena.queue.add_tasks((first..first + 10_000).map(|number| noop(number).parent(&parent))).await.unwrap();
-        refs[0].get_task_id().await.unwrap();
+        refs[0].stored().await.unwrap();
         parents.extend(refs);
     }
     let join = arena.queue.add(noop(1).parents(&parents)).await.unwrap();
-    join.get_task_id().await.unwrap();
+    join.stored().await.unwrap();
     let small = arena.queue.add(noop(2).parents(&parents[..1_000])).await.unwrap();
     let server = arena.start_server();
     for reference in [&small, &join] {
@@ -110,7 +110,7 @@ async fn races(arena: Arena) {
         racing.spawn(async move {
             for round in 0..200_u64 {
                 let parent = queue.add(noop(lane * 1_000 + round)).await.unwrap();
-                parent.get_task_id().await.unwrap();
+                parent.stored().await.unwrap();
                 let child = queue.add(noop(round).parent(&parent)).await.unwrap();
                 let ended = tokio::time::timeout(BOUND, child.outcome()).await.expect("a child was forgotten").unwrap();
                 assert_eq!(ended.state, TaskState::Done);

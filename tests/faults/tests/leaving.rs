@@ -95,7 +95,7 @@ async fn a_closed_client_gives_up_every_addition() {
     let tasks: Vec<_> = (0..20).map(|number| queue.add_later(noop(number)).unwrap()).collect();
     assert!(queue.close(Duration::from_secs(1)).await.unwrap_err().is_transient());
     for task in &tasks {
-        let id = tokio::time::timeout(Duration::from_secs(30), task.get_task_id()).await.expect("it is given up");
+        let id = tokio::time::timeout(Duration::from_secs(30), task.stored()).await.expect("it is given up");
         assert!(id.unwrap_err().is_transient());
     }
 }

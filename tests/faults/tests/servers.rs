@@ -107,7 +107,7 @@ async fn poison(mut arena: Arena) {
     let neighbours = arena.produce(200, |_| 20).await;
     let mut server = arena.start_server();
     let started = Instant::now();
-    while !pill.get_state().await.unwrap().is_final() {
+    while !pill.state().await.unwrap().is_final() {
         assert!(started.elapsed() < Duration::from_secs(120), "{:?}", pill.record().await);
         if server.has_exited() {
             server = arena.start_server();

@@ -210,7 +210,7 @@ impl Client {
                 Box::pin(async move {
                     let mut added = Vec::with_capacity(refs.len());
                     for task in &refs {
-                        added.push((task.get_task_id().await?, task.existing()));
+                        added.push((task.stored().await?, task.existing()));
                     }
                     encode(&added)
                 })
@@ -227,12 +227,12 @@ impl Client {
             Ask::Logs(id) => {
                 let task = known(id);
                 Box::pin(async move {
-                    encode(&task.get_logs().await?.iter().map(StoredLogLine::to_json).collect::<Vec<_>>())
+                    encode(&task.logs().await?.iter().map(StoredLogLine::to_json).collect::<Vec<_>>())
                 })
             }
             Ask::Attempts(id) => {
                 let task = known(id);
-                Box::pin(async move { encode(&task.get_attempts().await?) })
+                Box::pin(async move { encode(&task.attempts().await?) })
             }
             Ask::Cancel(id, None) => control(known(id).cancel()),
             Ask::Cancel(id, Some(reason)) => control(known(id).cancel_because(reason)?),
@@ -348,7 +348,7 @@ impl Client {
                 let task = self.get::<serde_json::Value>(id);
                 encode(&shown::Object::from([
                     ("task", shown::value(&task.record().await?)),
-                    ("attempts", shown::value(&task.get_attempts().await?)),
+                    ("attempts", shown::value(&task.attempts().await?)),
                 ]))
             }
             DeadAsk::Edit(id, edit) => encode(&self.edit_dead(id, &edit).await?),

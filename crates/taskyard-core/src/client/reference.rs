@@ -145,7 +145,7 @@ impl<T> TaskRef<T> {
     ///
     /// # Errors
     /// Why it could not be written.
-    pub async fn get_task_id(&self) -> Result<TaskId> {
+    pub async fn stored(&self) -> Result<TaskId> {
         match &self.ticket {
             None => Ok(self.id),
             Some((ticket, place)) => {
@@ -159,7 +159,7 @@ impl<T> TaskRef<T> {
     /// # Errors
     /// [`Error::NotFound`], or the database's.
     pub async fn record(&self) -> Result<TaskRecord> {
-        let id = self.get_task_id().await?;
+        let id = self.stored().await?;
         self.client.store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))
     }
 
@@ -167,7 +167,7 @@ impl<T> TaskRef<T> {
     ///
     /// # Errors
     /// As [`TaskRef::record`].
-    pub async fn get_state(&self) -> Result<TaskState> {
+    pub async fn state(&self) -> Result<TaskState> {
         Ok(self.record().await?.state)
     }
 
@@ -175,8 +175,8 @@ impl<T> TaskRef<T> {
     ///
     /// # Errors
     /// As [`TaskRef::record`].
-    pub async fn get_context(&self) -> Result<Map<String, Value>> {
-        let id = self.get_task_id().await?;
+    pub async fn context(&self) -> Result<Map<String, Value>> {
+        let id = self.stored().await?;
         let bytes = self.client.store.context(id).await?.ok_or(Error::NotFound(id))?;
         Ok(crate::context::Context::from_bytes(&bytes)?.as_map().clone())
     }
@@ -185,16 +185,16 @@ impl<T> TaskRef<T> {
     ///
     /// # Errors
     /// As [`TaskRef::record`].
-    pub async fn get_progress(&self) -> Result<Option<Progress>> {
-        Ok(Progress::from_context(&self.get_context().await?))
+    pub async fn progress(&self) -> Result<Option<Progress>> {
+        Ok(Progress::from_context(&self.context().await?))
     }
 
     /// Its log lines, oldest first (at most 10,000).
     ///
     /// # Errors
     /// As [`TaskRef::record`].
-    pub async fn get_logs(&self) -> Result<Vec<StoredLogLine>> {
-        let id = self.get_task_id().await?;
+    pub async fn logs(&self) -> Result<Vec<StoredLogLine>> {
+        let id = self.stored().await?;
         self.of_known_task(id, self.client.store.logs(id, 0, 10_000).await?).await
     }
 
@@ -202,8 +202,8 @@ impl<T> TaskRef<T> {
     ///
     /// # Errors
     /// As [`TaskRef::record`].
-    pub async fn get_attempts(&self) -> Result<Vec<Attempt>> {
-        let id = self.get_task_id().await?;
+    pub async fn attempts(&self) -> Result<Vec<Attempt>> {
+        let id = self.stored().await?;
         self.of_known_task(id, self.client.store.attempts(id).await?).await
     }
 
@@ -232,7 +232,7 @@ impl<T> TaskRef<T> {
     pub async fn outcome(&self) -> Result<Final> {
         let _released = crate::rest::release_slot();
         let id = match &self.ticket {
-            Some(_) => self.get_task_id().await?,
+            Some(_) => self.stored().await?,
             None => self.present().await?,
         };
         self.client.waiter.wait(id).await

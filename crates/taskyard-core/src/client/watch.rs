@@ -81,7 +81,7 @@ impl<T> TaskRef<T> {
     /// # Errors
     /// Why it could not be written.
     pub async fn watch(&self, since: Option<u64>) -> Result<Watch> {
-        let id = self.get_task_id().await?;
+        let id = self.stored().await?;
         Ok(self.client().watch(id, since))
     }
 }

@@ -70,7 +70,7 @@ impl<P: Serialize + DeserializeOwned> Cursor<P> {
     /// # Errors
     /// A stored position that is of another type.
     pub fn position(&self) -> Result<Option<P>> {
-        self.context.get_context(&self.path)
+        self.context.get(&self.path)
     }
 
     /// Moves it; durable when it returns.
@@ -78,7 +78,7 @@ impl<P: Serialize + DeserializeOwned> Cursor<P> {
     /// # Errors
     /// A value that cannot be stored, [`Error::LeaseLost`], or the database's.
     pub async fn save(&self, position: P) -> Result<()> {
-        self.context.set_context(&self.path, position)?;
+        self.context.set(&self.path, position)?;
         self.context.save_context().await
     }
 }

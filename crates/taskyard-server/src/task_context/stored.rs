@@ -19,7 +19,7 @@ impl TaskContext {
     /// # Errors
     /// [`Error::NotRepresentable`], [`Error::OverLimit`], [`Error::InvalidArgument`] for a path with an empty segment.
     /// Nothing was changed then.
-    pub fn set_context(&self, path: &str, value: impl Serialize) -> Result<()> {
+    pub fn set(&self, path: &str, value: impl Serialize) -> Result<()> {
         let limits = self.0.engine.limits();
         let value = to_value(&value, &limits)?;
         self.change(|live| set(live, path, value, &limits))
@@ -29,7 +29,7 @@ impl TaskContext {
     ///
     /// # Errors
     /// [`Error::NotRepresentable`] if it is there but is no `T`.
-    pub fn get_context<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         let value = self.with_context(|context| context.get(path).cloned())?;
         value.map(serde_json::from_value).transpose().map_err(|error| Error::NotRepresentable {
             what: format!("context value `{}`", path.escape_debug()),

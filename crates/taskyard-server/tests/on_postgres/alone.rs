@@ -40,13 +40,13 @@ async fn nothing_was_beside_it(world: &World) {
 async fn what_must_run_alone_waits_for_the_ends_before_it() {
     let world = World::new().await;
     let lonely: TaskRef<u32> = world.add("hold", &(), |call| call);
-    lonely.get_task_id().await.unwrap();
+    lonely.stored().await.unwrap();
     for _ in 0..3 {
         lose(&world, lonely.id(), Runtime::Rust).await;
     }
     assert!(world.record(&lonely).await.alone);
     let other: TaskRef<u32> = world.add("hold", &(), |call| call);
-    other.get_task_id().await.unwrap();
+    other.stored().await.unwrap();
     let _server = world.server(|_| {}).await;
     world.stage.seen("hold", 1).await;
     assert_eq!(world.record(&other).await.state, TaskState::Doing);

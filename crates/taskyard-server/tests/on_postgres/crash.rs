@@ -84,7 +84,7 @@ async fn earlier_ends_are_lost(cluster: &Cluster) -> bool {
     let first: Vec<TaskRef<u32>> = (0..3).map(|_| world.add("hold_first", &(), |call| call)).collect();
     let later: Vec<TaskRef<u32>> = (0..3).map(|_| world.add("hold", &(), |call| call)).collect();
     for task in first.iter().chain(&later) {
-        task.get_task_id().await.unwrap();
+        task.stored().await.unwrap();
     }
     let server = world.server(|config| config.lease = Duration::from_secs(120)).await;
     world.client.resume_queue("default").await.unwrap();
@@ -115,7 +115,7 @@ async fn claim_is_lost(cluster: &Cluster) -> bool {
     let world = World::on(Database::of(cluster)).await;
     world.client.pause_queue("default").await.unwrap();
     let task: TaskRef<u32> = world.add("hold", &(), |call| call);
-    task.get_task_id().await.unwrap();
+    task.stored().await.unwrap();
     cluster.psql("CHECKPOINT");
     let server = world.server(|config| config.lease = Duration::from_secs(120)).await;
     cluster.psql("CHECKPOINT");
@@ -149,7 +149,7 @@ async fn a_crash_does_not_forget_the_claim_of_a_task_that_may_run_only_once() {
     let world = World::on(Database::of(&cluster)).await;
     world.client.pause_queue("default").await.unwrap();
     let task: TaskRef<u32> = world.add("hold", &(), Call::at_most_once);
-    task.get_task_id().await.unwrap();
+    task.stored().await.unwrap();
     let server = world.server(|config| config.lease = Duration::from_secs(120)).await;
     cluster.psql("CHECKPOINT");
     world.client.resume_queue("default").await.unwrap();

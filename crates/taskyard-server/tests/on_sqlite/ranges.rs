@@ -11,7 +11,7 @@ async fn a_server_puts_back_what_is_missing_and_runs_it() {
     let world = World::new().await;
     let tasks: Vec<TaskRef<i64>> = (0..50).map(|at| world.add("echo", &(at,), |call| call)).collect();
     for task in &tasks {
-        task.get_task_id().await.unwrap();
+        task.stored().await.unwrap();
     }
     world.database.run("delete from ty_ready where order_number % 5 > 0").await;
     assert_eq!(world.store.status().await.unwrap().misplaced, 40);

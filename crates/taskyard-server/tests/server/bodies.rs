@@ -177,14 +177,14 @@ tasks! { ALL:
         json("late")
     });
     CONTEXT, "context", Async, |context| now(async move {
-        context.set_context("a.b", vec![1, 2])?;
+        context.set("a.b", vec![1, 2])?;
         context.progress(1, 4);
         context.log(20, "half way");
         context.save_context().await?;
         stage(&context).note("saved");
         stage(&context).gate().await;
-        let before: Vec<i32> = context.get_context("a.b")?.ok_or("gone")?;
-        context.set_context("a.c", before.len())?;
+        let before: Vec<i32> = context.get("a.b")?.ok_or("gone")?;
+        context.set("a.c", before.len())?;
         context.progress(4, 4);
         context.log(30, "the end");
         json("ok")
@@ -214,27 +214,27 @@ tasks! { ALL:
             return Err(TaskError::new("ValueError", "in the middle"));
         }
         context.save_context().await?;
-        let stored: f64 = context.get_context("progress.completed")?.unwrap_or(-1.0);
+        let stored: f64 = context.get("progress.completed")?.unwrap_or(-1.0);
         let seen = (stored, tracker.current(), tracker.total(), tracker.message(), tracker.is_indeterminate());
         tracker.unset_total();
         context.save_context().await?;
         json(seen)
     });
     BAD_VALUES, "bad_values", Async, |context| now(async move {
-        context.set_context("good", 1)?;
+        context.set("good", 1)?;
         let refused = [
-            context.set_context("bad", f64::NAN).is_err(),
-            context.set_context("big", "x".repeat(300 << 10)).is_err(),
-            context.set_context("a..b", 1).is_err(),
-            context.set_context("wide", u128::MAX).is_err(),
+            context.set("bad", f64::NAN).is_err(),
+            context.set("big", "x".repeat(300 << 10)).is_err(),
+            context.set("a..b", 1).is_err(),
+            context.set("wide", u128::MAX).is_err(),
         ];
-        context.set_context("after", 2)?;
+        context.set("after", 2)?;
         context.log(20, "y".repeat(70 << 10));
         json(refused)
     });
     REMEMBER, "remember", Async, |context| now(async move {
-        let runs: u32 = context.get_context("runs")?.unwrap_or(0);
-        context.set_context("runs", runs + 1)?;
+        let runs: u32 = context.get("runs")?.unwrap_or(0);
+        context.set("runs", runs + 1)?;
         context.log(20, format!("run {runs}"));
         if runs < 2 { Err("again".into()) } else { json(runs) }
     });

@@ -92,8 +92,8 @@ async fn what_they_note_is_stored() {
     let _server = server(&world, |_| {}).await;
     let task: TaskRef<()> = add(&world, "note", 0, 0);
     within("its end", task.wait()).await.unwrap();
-    assert_eq!(task.get_context().await.unwrap()["step"], 2);
-    let logs = task.get_logs().await.unwrap();
+    assert_eq!(task.context().await.unwrap()["step"], 2);
+    let logs = task.logs().await.unwrap();
     assert_eq!((logs[0].line.level, logs[0].line.message.as_str()), (30, "look"));
 }
 
@@ -307,7 +307,7 @@ async fn questions_are_withdrawn_and_bounded() {
     })
     .await;
     let never: TaskRef<i64> = world.add("echo", &(1,), |call| call.delay(Duration::from_secs(3_600)));
-    let about = never.get_task_id().await.unwrap().to_string();
+    let about = never.stored().await.unwrap().to_string();
     let wonders = |directory: &Gate, count: u64| -> TaskRef<()> {
         let directory = directory.0.path().to_str().unwrap();
         let argument = serde_json::json!({ "directory": directory, "task": about, "count": count });

@@ -71,11 +71,11 @@ async fn a_failure_is_retried_and_then_a_dead_letter() {
     assert_eq!(world.stage.count("fail"), 3);
     let record = world.record(&task).await;
     assert_eq!((record.state, record.attempt, record.failures), (TaskState::Failed, 3, 3));
-    assert_eq!(task.get_attempts().await.unwrap().len(), 3);
+    assert_eq!(task.attempts().await.unwrap().len(), 3);
 
     let task: TaskRef<String> = world.add("fail_once", &(), |call| call.retry(quick_retry()));
     assert_eq!(within("the retry", task.wait()).await.unwrap(), "second");
-    let attempts = task.get_attempts().await.unwrap();
+    let attempts = task.attempts().await.unwrap();
     let first = attempts[0].error.clone().unwrap();
     assert_eq!((first.error_type.as_str(), first.message.as_str()), ("std::io::error::Error", "first"));
 }
@@ -135,7 +135,7 @@ async fn a_result_over_the_limit_fails_the_task_and_says_so() {
 async fn one_that_expired_before_it_started_is_cancelled() {
     let world = World::new().await;
     let task: TaskRef<i64> = world.add("echo", &(1,), |call| call.expires(Duration::from_millis(1)));
-    task.get_task_id().await.unwrap();
+    task.stored().await.unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await;
     let _server = world.server(|_| {}).await;
     assert!(matches!(within("the end", task.wait()).await, Err(Error::TaskCancelled(_))));

@@ -20,14 +20,14 @@ async fn a_server_moves_up_what_has_stood_long() {
     world.client.pause_queue("slow").await.unwrap();
     world.client.age_queue("slow", Some(Duration::from_secs(60))).await.unwrap();
     let low: TaskRef<i64> = world.add("echo", &(1,), |call| call.queue("slow"));
-    low.get_task_id().await.unwrap();
+    low.stored().await.unwrap();
     let before = rank(&world).await;
     world.store.set_clock(TestClock::Offset(Duration::from_secs(600).as_micros() as i64)).await.unwrap();
     let server = world.server(|config| config.workers = 1).await;
     eventually("it has moved up", async || rank(&world).await != before).await;
     // It stands before the one that is more urgent now, and keeps the priority that it was given.
     let high: TaskRef<i64> = world.add("echo", &(2,), |call| call.queue("slow").priority(9));
-    high.get_task_id().await.unwrap();
+    high.stored().await.unwrap();
     server.settings().update(|config| config.claim_max = 1);
     world.client.resume_queue("slow").await.unwrap();
     within("the first", low.wait()).await.unwrap();

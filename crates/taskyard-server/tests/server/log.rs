@@ -123,7 +123,7 @@ async fn events_inside_a_task_become_its_log_lines() {
     let task: TaskRef<()> = world.add("traced", &(), |call| call);
     tracing::warn!("outside of any task");
     within("the end", task.wait()).await.unwrap();
-    let logs = task.get_logs().await.unwrap();
+    let logs = task.logs().await.unwrap();
     assert_eq!(logs.len(), 2, "{logs:?}");
     let line = &logs[0].line;
     assert_eq!((line.level, line.logger.as_str(), line.message.as_str()), (30, "app::mail", "sent 1"));

@@ -112,7 +112,7 @@ pub async fn added(world: &World, count: usize) -> Vec<TaskRef<i64>> {
     let tasks: Vec<TaskRef<i64>> =
         (0..count).map(|n| world.add("echo", &(n,), |call| call.runtime(Runtime::Python))).collect();
     for task in &tasks {
-        task.get_task_id().await.unwrap();
+        task.stored().await.unwrap();
     }
     tasks
 }

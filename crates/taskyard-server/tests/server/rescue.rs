@@ -57,7 +57,7 @@ async fn a_task_that_must_run_alone_waits_for_the_others_and_they_for_it() {
     let server = world.server(|config| config.lease = Duration::from_millis(600)).await;
     world.stage.seen("hold", 4).await;
     let other: TaskRef<i64> = world.add("echo", &(1,), |call| call);
-    other.get_task_id().await.unwrap();
+    other.stored().await.unwrap();
     assert_eq!(server.status().tasks_running, 1);
     assert_eq!(world.record(&other).await.state, TaskState::Enqueued);
     world.stage.open();

@@ -53,7 +53,7 @@ async fn its_times_are_kept_and_its_runs_are_history() {
         let late = run.created_at.duration_since(due).as_millis();
         assert!((0..10_000).contains(&late), "decided {late} ms after its time");
         least = least.min(late);
-        let context = world.client.get::<String>(run.task.unwrap()).get_context().await.unwrap();
+        let context = world.client.get::<String>(run.task.unwrap()).context().await.unwrap();
         assert_eq!(context["schedule"]["name"], "often");
     }
     // A busy machine may delay one of them.

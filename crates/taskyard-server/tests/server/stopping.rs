@@ -15,7 +15,7 @@ async fn what_runs_gets_the_grace_period_and_the_server_leaves() {
     world.stage.seen("hold", 1).await;
     server.stop();
     let late: TaskRef<i64> = world.add("echo", &(1,), |call| call);
-    late.get_task_id().await.unwrap();
+    late.stored().await.unwrap();
     world.stage.open();
     let exit = within("the exit", server.wait()).await;
     assert_eq!((exit.reason, exit.unwritten, exit.exit_code()), (ExitReason::Stopped, 0, 0));

@@ -115,7 +115,7 @@ async fn what_waits_for_the_lock_of_another_program_is_bounded() {
     raw.execute_batch("commit").unwrap();
     patient.await.unwrap().unwrap();
     for task in waiting {
-        task.get_task_id().await.unwrap();
+        task.stored().await.unwrap();
     }
     for number in 0..2_000 {
         client.add_later(call(number)).unwrap();

@@ -91,7 +91,7 @@ async fn show(Shared(queue): Shared<Taskyard>, Path(id): Path<String>) -> Result
     let result: Option<Value> = record.result.as_deref().and_then(|bytes| serde_json::from_slice(bytes).ok());
     Ok(Json(json!({
         "state": record.state,
-        "progress": reference.get_progress().await?,
+        "progress": reference.progress().await?,
         "result": result,
         "error": record.error,
     })))

@@ -78,7 +78,7 @@ pub(super) async fn look(taskyard: &Taskyard, address: String, order: Order) -> 
     order.running.sort(&mut doing);
     doing.truncate(RUNNING_MAX);
     for record in doing {
-        let progress = match taskyard.get::<Value>(record.id).get_progress().await {
+        let progress = match taskyard.get::<Value>(record.id).progress().await {
             Ok(progress) => progress,
             // It ended and was removed meanwhile; or its context is none.
             Err(Error::NotFound(_) | Error::InvalidArgument { .. } | Error::NotRepresentable { .. }) => None,

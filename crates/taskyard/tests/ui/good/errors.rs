@@ -93,7 +93,7 @@ async fn comes_again(runs: State<Runs>, context: TaskContext) -> anyhow::Result<
         let again = TaskError::retry_after(Duration::from_millis(1), "not yet");
         anyhow::bail!(again.into_error());
     }
-    context.set_context("pool", &*state.0)?;
+    context.set("pool", &*state.0)?;
     Ok(counter.load(Ordering::SeqCst))
 }
 
@@ -179,7 +179,7 @@ async fn a_cancelled_body_may_say_so_under_context() {
     let (queue, _directory) = with_runs().await;
     let server = queue.serve().await.unwrap();
     let task = queue.add(waits_for_its_end()).await.unwrap();
-    while task.get_state().await.unwrap() != TaskState::Doing {
+    while task.state().await.unwrap() != TaskState::Doing {
         tokio::task::yield_now().await;
     }
     task.cancel().await.unwrap();

@@ -81,8 +81,8 @@ async fn dies_in_the_middle(place: &Place, import: &TaskRef<i64>, importer: plac
     until("a third is imported", async || ranges(place, 1).len() >= 30).await;
     importer.kill();
     // The other server gives the task back but does not import: from here on, nobody writes to the task.
-    until("the import is given back", async || import.get_state().await.unwrap() == TaskState::Enqueued).await;
-    let position = import.get_context().await.unwrap()["cursors"]["rows"].as_i64().unwrap();
+    until("the import is given back", async || import.state().await.unwrap() == TaskState::Enqueued).await;
+    let position = import.context().await.unwrap()["cursors"]["rows"].as_i64().unwrap();
     let done = ranges(place, 1);
     let past = i64::try_from(done.len()).unwrap() * i64::from(RANGE);
     assert_eq!(done, ranges_of(0, past));
@@ -90,7 +90,7 @@ async fn dies_in_the_middle(place: &Place, import: &TaskRef<i64>, importer: plac
     // The last range may be in the shop's database without the queue knowing it, and no other.
     assert!(position == past || position == past - i64::from(RANGE), "{position}, {past}");
     assert_eq!(place.number("select count(*) from item"), past);
-    let progress = import.get_progress().await.unwrap().unwrap();
+    let progress = import.progress().await.unwrap().unwrap();
     assert_eq!(progress.total, Some(ROWS as f64));
     assert!((1.0..=past as f64).contains(&progress.completed.unwrap()), "{progress:?}");
     position
@@ -102,8 +102,8 @@ async fn goes_on_where_it_was(place: &Place, import: &TaskRef<i64>, position: i6
     assert_eq!(place.number("select count(*) from item"), ROWS);
     assert_eq!(place.number("select count(distinct attempt) from import_range"), 2);
     assert_eq!(place.number("select sum(inserted) from import_range"), ROWS, "no row was inserted twice");
-    assert_eq!(import.get_progress().await.unwrap().unwrap().percentage, Some(100.0));
-    assert_eq!(import.get_attempts().await.unwrap().len(), 2);
+    assert_eq!(import.progress().await.unwrap().unwrap().percentage, Some(100.0));
+    assert_eq!(import.attempts().await.unwrap().len(), 2);
 }
 
 fn expected_summary() -> Summary {
@@ -123,12 +123,12 @@ async fn mails_arrive(place: &Place, mails: &BTreeMap<String, TaskRef<String>>) 
     for (to, mail) in mails {
         let outcome = tokio::time::timeout(BOUND, mail.outcome()).await.unwrap().unwrap();
         assert_eq!(outcome.state, if to == NOBODY { TaskState::Failed } else { TaskState::Done }, "{to}");
-        let attempts = mail.get_attempts().await.unwrap().len();
+        let attempts = mail.attempts().await.unwrap().len();
         assert_eq!(attempts, if to == BUSY { 3 } else { 1 }, "{to}");
     }
     assert_eq!(delivered(place), once_each(&[NOBODY]));
     assert_eq!((place.post.refused(BUSY), place.post.refused(NOBODY)), (2, 1));
-    let delays = mails[BUSY].get_attempts().await.unwrap();
+    let delays = mails[BUSY].attempts().await.unwrap();
     let why = delays[1].error.as_ref().unwrap();
     assert!(why.error_type == "MailDelayed" && why.message.contains("451"), "{why:?}");
     // Each mail carries the id that its task answered, by which a second one could be told.
@@ -196,7 +196,7 @@ async fn a_night(place: Place) {
     let importer = place.serve("import", Duration::ZERO);
     goes_on_where_it_was(&place, &tasks.import, position).await;
     assert_eq!(tasks.summary.wait_timeout(BOUND).await.unwrap(), expected_summary());
-    assert_eq!(tasks.summary.get_attempts().await.unwrap().len(), 1);
+    assert_eq!(tasks.summary.attempts().await.unwrap().len(), 1);
     the_dead_letter_is_retried(&place, &tasks.mails[NOBODY]).await;
     the_report_comes_at_three(&place).await;
 
