@@ -32,7 +32,7 @@ pub use schedules::{Schedule, ScheduleAdded};
 pub use watch::{Event, EventKind, Watch};
 
 use crate::seal::{Keys, NoKeys};
-use crate::store::{ControlReply, Store};
+use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
 use crate::{Error, Limits, Namespace, Result, Statement, TaskId};
 use adder::{Adder, Ticket, Verb};
@@ -59,6 +59,9 @@ pub struct ClientConfig {
     pub poll: Duration,
     /// How often they look otherwise (default 30 s).
     pub fallback_poll: Duration,
+    /// Further fields may come: a literal ends in `..Default::default()`.
+    #[doc(hidden)]
+    pub unlisted: crate::Unlisted,
 }
 
 impl Default for ClientConfig {
@@ -72,6 +75,7 @@ impl Default for ClientConfig {
             waiting_bytes_max: 64 << 20,
             poll: Duration::from_secs(2),
             fallback_poll: Duration::from_secs(30),
+            unlisted: crate::Unlisted::default(),
         }
     }
 }
@@ -94,6 +98,7 @@ impl Client {
     ///
     /// # Panics
     /// Outside a tokio runtime.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(store: Arc<dyn Store>, config: ClientConfig) -> Self {
         let config = Arc::new(RwLock::new(config));
@@ -105,6 +110,7 @@ impl Client {
     }
 
     /// The same with keys for payloads that another language's serialiser made.
+    #[doc(hidden)]
     #[must_use]
     pub fn with_keys(mut self, keys: Arc<dyn Keys>) -> Self {
         self.keys = keys;
@@ -112,12 +118,14 @@ impl Client {
     }
 
     /// The keys it signs with, and its server verifies with.
+    #[doc(hidden)]
     #[must_use]
     pub fn keys(&self) -> &Arc<dyn Keys> {
         &self.keys
     }
 
     /// The store underneath.
+    #[doc(hidden)]
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
@@ -130,7 +138,7 @@ impl Client {
     }
 
     /// The stored kind that a text means here: for filters, which compare with what is stored. See
-    /// [`kind_in`](crate::namespace::kind_in).
+    /// `namespace::kind_in`.
     #[must_use]
     pub fn kind_of(&self, text: &str) -> String {
         crate::namespace::kind_in(self.config().namespace.as_ref(), text)
@@ -205,9 +213,16 @@ impl Client {
     /// `Taskyard::add_in` does not know. The task exists if and only if that transaction commits.
     ///
     /// # Errors
-    /// A call that cannot be stored (arguments, names, limits), and [`Error::InvalidArgument`] where the queue is in an SQLite file.
+    /// A call that cannot be stored (arguments, names, limits), and [`Error::Refused`] where the queue is in an SQLite file.
     pub fn enqueue_statement<T>(&self, call: Call<T>) -> Result<Statement> {
         self.store.enqueue_statement(&self.new_task(call, &self.config())?)
+    }
+
+    /// A reference to the task that a transaction of the caller's has added, or found.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn added_in<T>(&self, added: Added) -> TaskRef<T> {
+        TaskRef::added_in(self.clone(), added)
     }
 
     fn settled<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<NewTask>> {

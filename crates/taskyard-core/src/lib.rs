@@ -26,6 +26,7 @@ mod statement;
 pub mod store;
 pub mod task;
 pub mod time;
+mod unlisted;
 pub mod wake;
 mod words;
 
@@ -42,3 +43,5 @@ pub use statement::Statement;
 pub use store::Store;
 pub use task::{Failure, NewTask, TaskRecord};
 pub use time::Timestamp;
+#[doc(hidden)]
+pub use unlisted::Unlisted;

@@ -25,6 +25,10 @@ pub struct Limits {
     pub name_bytes_max: usize,
     /// Levels of nested lists and maps in arguments, results and context (default 64).
     pub nesting_max: usize,
+    /// Further fields may come: a literal ends in `..Default::default()`.
+    #[doc(hidden)]
+    #[serde(skip)]
+    pub unlisted: crate::Unlisted,
 }
 
 impl Default for Limits {
@@ -37,6 +41,7 @@ impl Default for Limits {
             context_bytes_max: 256 << 10,
             name_bytes_max: 255,
             nesting_max: 64,
+            unlisted: crate::Unlisted::default(),
         }
     }
 }
@@ -73,7 +78,7 @@ impl Limits {
         Self::check_size("reason", "log_line_bytes_max", reason.len(), self.log_line_bytes_max)
     }
 
-    /// Checks the tags of a task: each is a name, and there are at most [`TAGS_MAX`].
+    /// Checks the tags of a task: each is a name, and there are at most 100.
     ///
     /// # Errors
     /// [`Error::OverLimit`], [`Error::InvalidArgument`].

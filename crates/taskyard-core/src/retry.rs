@@ -26,6 +26,10 @@ pub struct RetryPolicy {
     pub only: Vec<String>,
     /// Error types that are never retried; of one that both name, it is not.
     pub never: Vec<String>,
+    /// Further fields may come: a literal ends in `..Default::default()`.
+    #[doc(hidden)]
+    #[serde(skip)]
+    pub unlisted: crate::Unlisted,
 }
 
 impl Default for RetryPolicy {
@@ -38,6 +42,7 @@ impl Default for RetryPolicy {
             jitter: true,
             only: Vec::new(),
             never: Vec::new(),
+            unlisted: crate::Unlisted::default(),
         }
     }
 }

@@ -99,7 +99,7 @@ words! {
 pub struct NewSchedule {
     /// Its key: 1 to 255 bytes.
     pub name: String,
-    /// When: see [`Rule`].
+    /// When: a cron rule (`0 3 * * MON-FRI`), `@daily`, `@every 5m`, `@after 2h`, or `@at` with an instant.
     pub rule: String,
     /// The IANA name of the time zone in which a cron rule is read (default `UTC`).
     pub zone: String,

@@ -105,6 +105,9 @@ pub struct Settings {
     pub unhealthy_age: Duration,
     /// Sizes.
     pub limits: Limits,
+    /// Further fields may come: a literal ends in `..Default::default()`.
+    #[doc(hidden)]
+    pub unlisted: crate::Unlisted,
 }
 
 /// The table.
@@ -375,6 +378,7 @@ impl Default for Settings {
             views: true,
             unhealthy_age: Duration::from_secs(300),
             limits: Limits::default(),
+            unlisted: crate::Unlisted::default(),
         }
     }
 }

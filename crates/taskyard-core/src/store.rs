@@ -454,12 +454,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The statement that adds a task in a transaction of the caller's on this database.
     ///
     /// # Errors
-    /// `InvalidArgument` if applications cannot write to this database in a transaction of theirs.
+    /// `Refused` if applications cannot write to this database in a transaction of theirs.
     fn enqueue_statement(&self, task: &crate::NewTask) -> Result<crate::Statement> {
         let _ = task;
         let why = "this queue is in an SQLite file, which only Taskyard writes to: tasks can be added in a transaction of yours where \
                    the queue is in PostgreSQL";
-        Err(crate::Error::InvalidArgument { what: "transaction", why: why.into() })
+        Err(crate::Error::Refused(why.into()))
     }
 
     /// Flushes and closes connections; later calls fail with `ShutDown`.

@@ -118,7 +118,7 @@ impl NewTask {
         }
     }
 
-    /// Which of its parts are plain JSON, as the stores keep it: bits of [`plain`].
+    /// Which of its parts are plain JSON, as the stores keep it: bits of the module `plain`.
     #[must_use]
     pub fn plain_parts(&self) -> i16 {
         let payload = if self.payload_encoded { 0 } else { plain::PAYLOAD };

@@ -26,6 +26,13 @@ const COMPLETE: &str = include_str!("sql/task/complete_in_transaction.sql");
 /// Implemented for `&mut` and `&` references to tokio-postgres's `Client` and `Transaction` (for deadpool's, `&*transaction`), and with
 /// the feature `sqlx` for `&mut` references to sqlx's `PgConnection`, `PoolConnection<Postgres>` and `Transaction<'_, Postgres>`.
 /// With any other library, run the [`Statement`] itself.
+#[diagnostic::on_unimplemented(
+    message = "a task cannot be added through `{Self}`",
+    label = "neither a transaction nor a connection that Taskyard knows",
+    note = "sqlx 0.9 (with Taskyard's feature `sqlx`): `&mut transaction`, or `&mut *transaction` of what is a reference already",
+    note = "tokio-postgres: `&transaction` or `&mut transaction`; deadpool: `&*transaction`",
+    note = "any other library: run the statement of `queue.enqueue_statement(call)?`"
+)]
 pub trait CallerConnection: sealed::Sealed + Send {
     /// Runs a statement; its row's text.
     ///

@@ -133,6 +133,10 @@ pub(crate) fn of_callers_report(report: Report<'_>, id: TaskId) -> Error {
     match report.code {
         // The fence of `complete_in`.
         "TY001" => Error::LeaseLost(id),
+        "25006" => Error::Refused(format!(
+            "{}: the transaction is read-only, or its connection leads to a standby",
+            report.message
+        )),
         // The store behind the queue has its schema: it is the transaction that is elsewhere.
         "3F000" | "42P01" | "42883" if report.message.contains("taskyard") => Error::Refused(format!(
             "{}: the transaction is not on the queue's database, or that database's schema `taskyard` is older than this program",

@@ -40,6 +40,7 @@ impl<'py> Given<'_, 'py> {
             finished_after: time("after")?,
             limit: self.get("limit")?.unwrap_or(0),
             before: None,
+            ..TaskFilter::default()
         })
     }
 
@@ -51,6 +52,7 @@ impl<'py> Given<'_, 'py> {
             priority: self.get("priority")?,
             max_retries: self.get("max_retries")?,
             language: self.get("language")?,
+            ..DeadEdit::default()
         })
     }
 }

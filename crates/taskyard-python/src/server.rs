@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use taskyard_server::children::{ChildCommand, Embedded, frame::Refusal};
-use taskyard_server::{ServerHandle, Settings};
+use taskyard_server::{LiveConfig, ServerHandle};
 
 use crate::mailbox::Mailbox;
 use crate::queue::{Queue, Then, Weight};
@@ -142,7 +142,7 @@ impl Server {
 
     /// Changes limits while it runs: seconds and counts.
     fn configure(&self, workers: usize, worker_idle_timeout: f64, polling_interval: f64, fallback: f64) {
-        let Some(settings) = self.handle().map(|handle: ServerHandle| -> Settings { handle.settings() }) else {
+        let Some(settings) = self.handle().map(|handle: ServerHandle| -> LiveConfig { handle.settings() }) else {
             return;
         };
         let seconds = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.01, 1e8));

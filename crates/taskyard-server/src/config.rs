@@ -64,13 +64,18 @@ pub struct ServerConfig {
     pub refused_end_max: Duration,
     /// Whether this process runs Rust tasks (default). Takes effect at the start.
     pub lanes: bool,
-    /// Claims nothing by itself, only what a child asks for ([`crate::children::frame::Asked::Take`]); one child is
+    /// Claims nothing by itself, only what a child asks for (`Asked::Take` in `children/frame.rs`); one child is
     /// always there. Takes effect at the start.
+    #[doc(hidden)]
     pub on_demand: bool,
     /// How child processes are started that run Python's tasks; none if `None`. Takes effect at the start.
+    #[doc(hidden)]
     pub children: Option<ChildCommand>,
     /// Children run only functions that are declared as tasks (default: any function of the application).
     pub only_declared: bool,
+    /// Further fields may come: a literal ends in `..Default::default()`.
+    #[doc(hidden)]
+    pub unlisted: taskyard_core::Unlisted,
 }
 
 impl Default for ServerConfig {
@@ -102,6 +107,7 @@ impl Default for ServerConfig {
             on_demand: false,
             children: None,
             only_declared: false,
+            unlisted: taskyard_core::Unlisted::default(),
         }
     }
 }
@@ -128,9 +134,9 @@ fn host_name() -> String {
 
 /// The settings of one running server; clones share them.
 #[derive(Clone, Debug)]
-pub struct Settings(Arc<watch::Sender<Arc<ServerConfig>>>);
+pub struct LiveConfig(Arc<watch::Sender<Arc<ServerConfig>>>);
 
-impl Settings {
+impl LiveConfig {
     /// Shares these settings.
     #[must_use]
     pub fn new(config: ServerConfig) -> Self {

@@ -12,12 +12,13 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::attempt::{Attempt, FailureLog, ParkedLog};
 use crate::fetcher::Word;
-use crate::{Registry, Settings};
+use crate::layer::HookTasks;
+use crate::{LiveConfig, Registry};
 
 /// Shared by everything that runs tasks. Without a store (inline runs) records and ends go nowhere.
 pub(crate) struct Engine {
     pub registry: Arc<Registry>,
-    pub settings: Settings,
+    pub settings: LiveConfig,
     pub store: Option<Arc<dyn Store>>,
     pub client: Option<Client>,
     /// Attempts with something to record.
@@ -40,6 +41,8 @@ pub(crate) struct Engine {
     pub wanted: Tray<Word>,
     /// The reasons for parking that were logged.
     pub parked: ParkedLog,
+    /// Calls of hooks behind attempts that are over.
+    pub hook_tasks: HookTasks,
 }
 
 /// The end of an attempt, on its way to the database.
@@ -95,7 +98,7 @@ impl Ended {
 impl Engine {
     pub fn new(
         registry: Arc<Registry>,
-        settings: Settings,
+        settings: LiveConfig,
         store: Option<Arc<dyn Store>>,
         client: Option<Client>,
     ) -> Arc<Self> {
@@ -104,6 +107,7 @@ impl Engine {
             rust_build,
             python_build: watch::Sender::new(AdditionId::generate().to_string()),
             refused: Notify::new(),
+            hook_tasks: HookTasks::default(),
             registry,
             settings,
             store,

@@ -13,7 +13,7 @@ pub use drain::drain;
 
 use crate::attempt::{Attempt, End};
 use crate::engine::Engine;
-use crate::{BodyResult, Registry, ServerConfig, Settings, TaskError};
+use crate::{BodyResult, LiveConfig, Registry, ServerConfig, TaskError};
 
 /// Runs a task's function here, once, without a database: what it sets and logs stays in memory, and it has no client.
 ///
@@ -24,7 +24,7 @@ pub async fn run_inline(registry: &Arc<Registry>, task: &NewTask) -> BodyResult 
     let Some(def) = registry.get(&task.kind) else {
         return Err(TaskError::new("UnknownKind", format!("no function of kind `{}` is registered", task.kind)));
     };
-    let engine = Engine::new(registry.clone(), Settings::new(ServerConfig::default()), None, None);
+    let engine = Engine::new(registry.clone(), LiveConfig::new(ServerConfig::default()), None, None);
     let attempt = Attempt::new(claimed(task), ClaimId::generate(), engine);
     match drive::drive(&attempt, def.run, None).await {
         End::Returned(result) => result,

@@ -1,8 +1,7 @@
 //! Middleware around the bodies of Rust tasks: [tower] layers, as axum has them around handlers, and the hooks around each attempt.
 //!
 //! Without any, a body is made and polled directly. With some, the body is the innermost [`TaskService`], and the future of the outermost
-//! one is run in the body's place: on the caller's runtime, on a worker thread, or (driven by [`block_on_thread`]) on the thread of a
-//! blocking body. Time limits, cancels and the watchdog mean that future.
+//! one is run in the body's place: on the caller's runtime, on a worker thread, or on the thread of a blocking body. Time limits, cancels and the watchdog mean that future.
 //!
 //! [tower]: https://docs.rs/tower
 
@@ -15,6 +14,7 @@ mod trace;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
@@ -27,7 +27,7 @@ use crate::engine::lock;
 use crate::{AsyncBody, BodyResult, LocalBody, Run, TaskContext, TaskError, TaskFailure};
 
 pub use hooks::BodyEnd;
-pub(crate) use hooks::RunHooks;
+pub(crate) use hooks::{HookTasks, RunHooks};
 #[cfg(feature = "metrics")]
 pub use metrics::{Metrics, MetricsLayer};
 pub use timeout_warning::{TimeoutWarning, TimeoutWarningLayer};
@@ -45,9 +45,9 @@ pub type TaskServiceFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>, TaskFai
 pub struct TaskService(Arc<dyn Fn(TaskContext) -> AsyncBody + Send + Sync>);
 
 impl TaskService {
-    /// The bodies themselves, with the hooks around them.
+    /// The bodies themselves.
     pub(crate) fn bodies() -> Self {
-        Self(Arc::new(|context| Box::pin(hooks::run(context))))
+        Self(Arc::new(|context| Box::pin(hooks::body(context))))
     }
 
     /// The same inside of a layer.
@@ -111,13 +111,20 @@ pub(crate) fn local_body(make: fn(TaskContext) -> LocalBody, context: TaskContex
 /// Runs a blocking body on this thread.
 pub(crate) fn blocking_body(call: fn(TaskContext) -> BodyResult, context: TaskContext) -> BodyResult {
     match surrounded(&context) {
-        Some(body) => block_on_thread(body),
+        Some(body) => block_on_thread(&context, body),
         None => call(context),
     }
 }
 
+/// What runs in a body's place, if anything surrounds it.
 fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
-    context.0.engine.registry.surrounded(context)
+    let registry = &context.0.engine.registry;
+    let layers = registry.layers();
+    if registry.run_hooks().is_empty() {
+        layers.map(|layers| layers.body(context.clone()))
+    } else {
+        Some(Box::pin(hooks::run(context.clone(), layers.cloned())))
+    }
 }
 
 /// Makes the body of a function as a future that layers may surround.
@@ -126,25 +133,44 @@ fn body_of(run: Run, context: TaskContext) -> AsyncBody {
         Run::Async(make) => make(context),
         // It stays on the thread that makes it; a layer that moved it would be told by a panic, which fails the attempt.
         Run::Local(make) => Box::pin(SendWrapper::new(make(context))),
-        // The future of a blocking body is polled on its own thread.
-        Run::Blocking(call) => Box::pin(async move { call(context) }),
+        // The future of a blocking body is polled on its own thread. What surrounds it may have waited for long: an attempt that has ended
+        // meanwhile must not begin.
+        Run::Blocking(call) => Box::pin(async move {
+            if context.is_cancelled() || context.0.is_decided() {
+                return Err(TaskError::cancelled());
+            }
+            call(context)
+        }),
     }
 }
 
-/// Drives a future on this thread, which is its own and may block. Unlike `Handle::block_on`, a body inside may call that itself.
-fn block_on_thread(body: impl Future<Output = BodyResult>) -> BodyResult {
-    struct Unpark(Thread);
+/// Drives a future on this thread, which is its own and may block; dropped once its attempt is asked to end. Unlike `Handle::block_on`, a
+/// body inside may call that itself.
+fn block_on_thread(context: &TaskContext, body: AsyncBody) -> BodyResult {
+    struct Unpark {
+        thread: Thread,
+        /// A body may park its thread itself, and would take the wake-up for its own.
+        woken: AtomicBool,
+    }
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
-            self.0.unpark();
+            self.woken.store(true, Ordering::Release);
+            self.thread.unpark();
         }
     }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut body = pin!(body);
+    let unpark = Arc::new(Unpark { thread: std::thread::current(), woken: AtomicBool::new(true) });
+    let waker = Waker::from(unpark.clone());
+    let mut cx = Context::from_waker(&waker);
+    let (mut body, mut interrupted) = (body, pin!(context.0.until_interrupted()));
     loop {
-        match body.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(result) => return result,
-            Poll::Pending => std::thread::park(),
+        while !unpark.woken.swap(false, Ordering::AcqRel) {
+            std::thread::park();
+        }
+        if interrupted.as_mut().poll(&mut cx).is_ready() {
+            return Err(TaskError::cancelled());
+        }
+        if let Poll::Ready(result) = body.as_mut().poll(&mut cx) {
+            return result;
         }
     }
 }

@@ -38,7 +38,7 @@ mod task_def;
 mod task_error;
 mod upkeep;
 
-pub use config::{ServerConfig, Settings};
+pub use config::{LiveConfig, ServerConfig};
 pub use inline::{drain, run_inline};
 pub use log_layer::TaskLogLayer;
 pub use progress::{Amount, ProgressTracker};

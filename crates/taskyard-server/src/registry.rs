@@ -14,7 +14,7 @@ use tower_service::Service;
 
 use crate::hooks::Hooks;
 use crate::layer::{BodyEnd, RunHooks, TaskService};
-use crate::{AsyncBody, StateType, TaskContext, TaskDef, TaskError};
+use crate::{StateType, TaskContext, TaskDef, TaskError};
 
 /// Which kinds there are, by name, and the state that is injected.
 #[derive(Clone, Default)]
@@ -119,7 +119,7 @@ impl Registry {
         self
     }
 
-    /// Calls this before each run of a Rust task's body, inside of all layers, as part of the attempt. If it fails, the attempt has
+    /// Calls this before each run of a Rust task's body, outside of all layers, as part of the attempt. If it fails, the attempt has
     /// failed as if the body had; the body does not run. Several are called in the order in which they were given.
     #[must_use]
     pub fn on_pre_run<F, Calling, E>(mut self, hook: F) -> Self
@@ -132,9 +132,10 @@ impl Registry {
         self
     }
 
-    /// Calls this after each run of a Rust task's body, however it ended, before the end is stored; of a body that was dropped (cancelled,
-    /// out of time, the server stops) in a task beside it. What it returns as an error is logged and changes nothing. A process that is
-    /// killed calls none.
+    /// Calls this after each run of a Rust task's body, however it ended. The attempt is decided by then: what a hook returns as an error
+    /// is logged and changes nothing, and a hook that overruns the attempt's time limit is cut off. Hooks are called where the body ran,
+    /// and before its place is free; those of a body that was dropped (cancelled, out of time, the server stops) in a task of the
+    /// application's runtime, for which a stopping server waits as long as its grace period lasts. A process that is killed calls none.
     #[must_use]
     pub fn on_post_run<F, Calling, E>(mut self, hook: F) -> Self
     where
@@ -142,7 +143,7 @@ impl Registry {
         Calling: Future<Output = std::result::Result<(), E>> + Send + 'static,
         E: fmt::Display,
     {
-        self.run_hooks.behind(hook);
+        self.run_hooks.after(hook);
         self
     }
 
@@ -170,6 +171,13 @@ impl Registry {
     /// Refuses a function that cannot run for want of a state.
     pub(crate) fn check_state(&self, def: &TaskDef) -> Result<()> {
         missing_state(self.missing_states(def).map(|state| (def.kind(), state.name)))
+    }
+
+    /// Whether a server has any function of these to run.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn serves_any(&self) -> bool {
+        self.defs.values().any(|def| !self.skips_missing_state || self.missing_states(def).next().is_none())
     }
 
     /// The same without the functions that are skipped.
@@ -216,13 +224,8 @@ impl Registry {
         &self.run_hooks
     }
 
-    /// What runs in a body's place, if anything surrounds it.
-    pub(crate) fn surrounded(&self, context: &TaskContext) -> Option<AsyncBody> {
-        match &self.layers {
-            Some(layers) => Some(layers.body(context.clone())),
-            None if self.run_hooks.is_empty() => None,
-            None => Some(TaskService::bodies().body(context.clone())),
-        }
+    pub(crate) fn layers(&self) -> Option<&TaskService> {
+        self.layers.as_ref()
     }
 
     pub(crate) fn death_hooks(&self) -> &Hooks {

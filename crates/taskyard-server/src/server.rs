@@ -36,7 +36,7 @@ use crate::engine::Engine;
 use crate::executor::{Executor, Pool, SharedRuntime};
 use crate::fetcher::{self, Fetcher};
 use crate::state::{Phase, State};
-use crate::{Registry, ServerConfig, Settings, completer, heartbeat, panics, recorder, task_context, upkeep};
+use crate::{LiveConfig, Registry, ServerConfig, completer, heartbeat, panics, recorder, task_context, upkeep};
 
 /// How often bodies are looked at from outside.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
@@ -78,7 +78,8 @@ impl Server {
         let caller = SharedRuntime::of_caller()?;
         let runtime = OwnRuntime::new()?;
         let id = ServerId::generate();
-        let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client));
+        let engine = Engine::new(registry, LiveConfig::new(config), Some(store.clone()), Some(client));
+        engine.hook_tasks.run_on(tokio::runtime::Handle::try_current().ok());
         let serves = engine.serves();
         enter(store.as_ref(), id, &engine.settings.get(), &serves).await?;
         let mut executors: Vec<Box<dyn Executor>> = Vec::new();
@@ -252,7 +253,7 @@ impl ServerHandle {
 
     /// Its settings, to read and to change while it runs.
     #[must_use]
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> LiveConfig {
         self.state.engine.settings.clone()
     }
 

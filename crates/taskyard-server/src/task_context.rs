@@ -147,7 +147,7 @@ impl TaskContext {
     /// adds by `add_later` may be written after the body's own end.
     ///
     /// # Panics
-    /// In a run without a database ([`crate::run_inline`]); see [`Self::try_client`].
+    /// In a run without a database (`run_inline`); see [`Self::try_client`].
     #[must_use]
     pub fn client(&self) -> &Client {
         self.try_client().expect("a task that is run inline, without a database, has no client")

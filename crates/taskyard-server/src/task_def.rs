@@ -54,20 +54,26 @@ impl StateType {
     }
 }
 
-/// A function that tasks may run.
+/// A function that tasks may run, as `#[task]` declares it.
 #[derive(Clone, Copy)]
 pub struct TaskDef {
     /// The full path of the function; the same in every process that is built from the same source.
+    #[doc(hidden)]
     pub kind: fn() -> &'static str,
     /// Kinds under which it was known before: stored calls of these are its own.
+    #[doc(hidden)]
     pub aliases: &'static [&'static str],
     /// The parameters' names, in order.
+    #[doc(hidden)]
     pub names: &'static [&'static str],
     /// The state that its parameters take from the server; a parameter that is none, such as a `TaskContext`, returns `None`.
+    #[doc(hidden)]
     pub states: &'static [fn() -> Option<StateType>],
     /// How its body is made and run.
+    #[doc(hidden)]
     pub run: Run,
     /// `file:line` of the function, for messages.
+    #[doc(hidden)]
     pub location: &'static str,
 }
 

@@ -27,19 +27,18 @@ mod address;
 mod task_set;
 mod yard;
 
-pub use address::{DatabaseKind, check_address, check_place, database_kind, is_meant_for_postgres, open, redacted};
 pub use taskyard_core::client::{
     Call, Client, ClientConfig, Control, DeadEdit, Event, EventKind, Group, PendingTask, Progress, Schedule,
     ScheduleAdded, TaskRef, Watch, id_ranges,
 };
-#[doc(hidden)]
-pub use taskyard_core::conceal::conceal;
-pub use taskyard_core::payload::shown;
-pub use taskyard_core::schedule::{CatchUp, OnConflict, Overlap, RunOutcome, ScheduleRecord, ScheduleRun};
-pub use taskyard_core::settings::{self, SETTINGS, Setting, Settings};
+pub use taskyard_core::queue_order::OrderWord;
+pub use taskyard_core::schedule::{CatchUp, NewSchedule, OnConflict, Overlap, RunOutcome, ScheduleRecord, ScheduleRun};
+pub use taskyard_core::settings::Settings;
 pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};
-pub use taskyard_core::store::{self, ControlReply, Final, ParentResult, QueueStatus, SchedulePut, Store, TaskFilter};
-pub use taskyard_core::task::{Attempt, Failure, NewTask, StoredLogLine, TaskRecord, Unique, UniqueHold};
+pub use taskyard_core::store::{ControlReply, ParentResult, QueueStatus, TaskFilter};
+pub use taskyard_core::task::{
+    Attempt, AttemptOutcome, Failure, LogLine, NewTask, Start, StoredLogLine, TaskRecord, Unique, UniqueHold,
+};
 pub use taskyard_core::{
     Error, Limits, Namespace, QueueOrder, Rate, Result, RetryPolicy, ServerId, Statement, TaskId, Timestamp, Token,
 };
@@ -48,10 +47,27 @@ pub use taskyard_macros::{local, task};
 pub use taskyard_postgres::CallerConnection;
 pub use taskyard_server::layer;
 pub use taskyard_server::{
-    Amount, Cursor, ProgressTracker, Ranges, Registry, Server, ServerConfig, ServerExit, ServerHandle, TaskContext,
-    TaskDef, TaskError, TaskFailure, TaskLogLayer,
+    Amount, Cursor, ExitReason, LiveConfig, ProgressTracker, Ranges, Registry, ServerConfig, ServerExit, ServerHandle,
+    ServerStatus, TaskContext, TaskDef, TaskError, TaskFailure, TaskLogLayer,
 };
 pub use yard::{State, Taskyard};
+
+// What the `taskyard` command, the Python package and tests use beside the public interface: the stores' seam and the parts that servers
+// are made of. It may change with any version.
+#[doc(hidden)]
+pub use address::{DatabaseKind, check_address, check_place, database_kind, is_meant_for_postgres, open, redacted};
+#[doc(hidden)]
+pub use taskyard_core::Store;
+#[doc(hidden)]
+pub use taskyard_core::conceal::conceal;
+#[doc(hidden)]
+pub use taskyard_core::payload::shown;
+#[doc(hidden)]
+pub use taskyard_core::settings::{self, SETTINGS, Setting};
+#[doc(hidden)]
+pub use taskyard_core::store::{self, Final, SchedulePut};
+#[doc(hidden)]
+pub use taskyard_server::Server;
 
 /// Inside the caller's PostgreSQL transaction: the attempt ends if and only if it commits.
 #[cfg(feature = "postgres")]

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use taskyard_core::TaskRef;
 use taskyard_core::client::{Call, Client, ClientConfig};
 use taskyard_core::settings::{Layer, Settings};
+#[cfg(feature = "postgres")]
+use taskyard_core::store::Added;
 use taskyard_core::{Error, QueueOrder, Result, Store};
 use taskyard_server::{
     Registry, Server, ServerConfig, ServerHandle, StateType, TaskContext, TaskDef, TaskError, TaskFailure,
@@ -72,6 +74,7 @@ impl Taskyard {
     }
 
     /// On a store that is open.
+    #[doc(hidden)]
     #[must_use]
     pub fn on(store: Arc<dyn Store>, settings: Settings) -> Self {
         let client = Client::new(store, client_config(&settings));
@@ -80,6 +83,7 @@ impl Taskyard {
     }
 
     /// Signs, and verifies in its servers, what another language's serialiser made.
+    #[doc(hidden)]
     #[must_use]
     pub fn keys(mut self, keys: Arc<dyn taskyard_core::seal::Keys>) -> Self {
         self.client = self.client.with_keys(keys);
@@ -125,7 +129,7 @@ impl Taskyard {
     /// [`Client::enqueue_statement`].
     ///
     /// The reference is one to a task that no other connection sees before the commit: [`TaskRef::wait`] says
-    /// [`Error::NotFound`] until then.
+    /// [`Error::NotFound`] until then. Where another task holds the unique key, it is that one, and [`TaskRef::existing`] says so.
     ///
     /// ```no_run
     /// # #[cfg(feature = "sqlx")]
@@ -140,13 +144,14 @@ impl Taskyard {
     /// ```
     ///
     /// # Errors
-    /// A call that cannot be stored, [`Error::InvalidArgument`] where the queue is in an SQLite file, [`Error::DuplicateId`],
-    /// [`Error::Refused`] if the transaction is on a database without the queue, or the database's. As after any failed statement, the
+    /// A call that cannot be stored, [`Error::DuplicateId`], [`Error::Refused`] where the queue is in an SQLite file, or if the transaction is
+    /// read-only or on a database without the queue, or the database's. As after any failed statement, the
     /// transaction must then be rolled back.
     #[cfg(feature = "postgres")]
     pub async fn add_in<T>(&self, connection: impl crate::CallerConnection, call: Call<T>) -> Result<TaskRef<T>> {
         let statement = self.client.enqueue_statement(call)?;
-        Ok(self.client.get(taskyard_postgres::enqueue_with(connection, &statement).await?))
+        let id = taskyard_postgres::enqueue_with(connection, &statement).await?;
+        Ok(self.client.added_in(Added { id, existing: id != statement.id() }))
     }
 
     /// The functions that servers of this program know.
@@ -181,9 +186,13 @@ impl Taskyard {
     /// # Errors
     /// As [`Taskyard::serve`].
     pub async fn serve_with(&self, config: ServerConfig) -> Result<ServerHandle> {
-        if config.lanes && config.children.is_none() && self.registry.kinds().is_empty() {
-            let why = "this program has no tasks to run: declare functions with `#[task]`; if they are in a library that the program \
-                       names nowhere else, the linker leaves it out: write `use my_tasks as _;`";
+        if config.lanes && config.children.is_none() && !self.registry.serves_any() {
+            let why = if self.registry.kinds().is_empty() {
+                "this program has no tasks to run: declare functions with `#[task]`; if they are in a library that the program \
+                       names nowhere else, the linker leaves it out: write `use my_tasks as _;`"
+            } else {
+                "each of this program's tasks takes a `State` that the queue was not given, and is skipped: call `.state(value)` before `serve`"
+            };
             return Err(Error::InvalidArgument { what: "server", why: why.into() });
         }
         Server::start(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone(), config).await
@@ -198,7 +207,7 @@ impl Taskyard {
         call: Call<T>,
     ) -> std::result::Result<T, TaskFailure> {
         let run = async {
-            let task = call.into_task(&self.client.config())?;
+            let task = self.client.new_task(call, &self.client.config())?;
             let result = taskyard_server::run_inline(&Arc::new(self.registry.clone()), &task).await?;
             serde_json::from_slice(&result).map_err(TaskError::from)
         };

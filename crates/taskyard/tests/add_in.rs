@@ -46,7 +46,8 @@ async fn pay_late(pool: State<PgPool>, context: TaskContext) -> Result<String, A
 
 async fn queue() -> (Taskyard, String) {
     let address = shared().create_database();
-    (Taskyard::connect(&address).await.unwrap(), address)
+    // Two tasks take a pool, which one test gives.
+    (Taskyard::connect(&address).await.unwrap().skip_missing_state(), address)
 }
 
 async fn client(address: &str) -> tokio_postgres::Client {
@@ -200,6 +201,7 @@ async fn every_option_is_stored_as_by_any_other_addition() {
         let again = queue.add_in(&mut connection, greet("second".into()).unique_for(&key, hold)).await.unwrap();
         let usual = queue.add(greet("third".into()).unique_for(&key, hold)).await.unwrap();
         assert_eq!((again.id(), usual.stored().await.unwrap()), (holder.id(), holder.id()));
+        assert_eq!((holder.existing(), again.existing()), (false, true));
         assert_eq!(holder.record().await.unwrap().unique_key, Some(key));
     }
 }
@@ -262,6 +264,12 @@ async fn what_cannot_be_added_says_why_by_every_library() {
     ] {
         assert!(matches!(&error, Error::Refused(why) if why.contains("not on the queue's database")), "{error}");
     }
+    // A transaction that may not write: no time would help.
+    let pool = PgPool::connect(&address).await.unwrap();
+    let mut reading = pool.begin_with("BEGIN READ ONLY").await.unwrap();
+    let error = refusal(&queue, &mut reading, greet("x".into())).await;
+    assert!(matches!(&error, Error::Refused(why) if why.contains("read-only")), "{error}");
+    drop((reading, pool));
     // A connection that has gone.
     let mut gone = PgConnection::connect(&address).await.unwrap();
     shared().terminate_backends(address.rsplit('/').next().unwrap().split('?').next().unwrap());
@@ -270,7 +278,7 @@ async fn what_cannot_be_added_says_why_by_every_library() {
     let directory = tempfile::tempdir().unwrap();
     let file = Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await.unwrap();
     let error = refusal(&file, &by_tokio, greet("x".into())).await;
-    assert!(matches!(&error, Error::InvalidArgument { why, .. } if why.contains("SQLite")), "{error}");
+    assert!(matches!(&error, Error::Refused(why) if why.contains("SQLite")), "{error}");
     let error = refusal(&queue, &by_tokio, greet("x".repeat(2 << 20))).await;
     assert!(matches!(&error, Error::OverLimit { .. }), "{error}");
     assert_eq!(queue.get::<String>(stored.id()).record().await.unwrap().state, TaskState::Enqueued);

@@ -322,7 +322,7 @@ fn runs_are_counted_and_timed_by_the_recorder_of_the_program() {
         let labels: Vec<_> = key.key().labels().map(|label| label.value().to_owned()).collect();
         let kind = labels[0].rsplit("::").next().unwrap().to_owned();
         match value {
-            DebugValue::Counter(count) => counts.push((kind, labels[2].clone(), count)),
+            DebugValue::Counter(count) => counts.push((kind, labels[1].clone(), count)),
             DebugValue::Gauge(running) => assert_eq!(running.into_inner(), 0.0, "{kind}"),
             DebugValue::Histogram(times) => assert_eq!(times.len(), 1, "{kind}"),
         }
@@ -331,4 +331,148 @@ fn runs_are_counted_and_timed_by_the_recorder_of_the_program() {
     let expected =
         [("double", "returned"), ("double_blocking", "returned"), ("panics", "failed"), ("sleeps", "interrupted")];
     assert_eq!(counts, expected.map(|(kind, outcome)| (kind.to_owned(), outcome.to_owned(), 1)));
+}
+
+static CHARGES: AtomicUsize = AtomicUsize::new(0);
+
+#[task(max_retries = 0, timeout = "300ms")]
+fn charge() {
+    CHARGES.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Lets nothing through before it is told to.
+#[derive(Clone)]
+struct Gate<S> {
+    open: Arc<tokio::sync::Notify>,
+    inner: S,
+}
+
+impl<S> Service<TaskContext> for Gate<S>
+where
+    S: Service<TaskContext, Response = Vec<u8>, Future: Send + 'static> + Clone + Send + 'static,
+{
+    type Response = Vec<u8>;
+    type Error = S::Error;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Vec<u8>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, context: TaskContext) -> Self::Future {
+        let Self { open, mut inner } = self.clone();
+        Box::pin(async move {
+            open.notified().await;
+            inner.call(context).await
+        })
+    }
+}
+
+/// What surrounds a body may wait for longer than the attempt lasts: the body does not begin behind its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blocking_body_does_not_begin_after_its_attempt_has_ended() {
+    let (queue, _directory) = queue().await;
+    let open = Arc::new(tokio::sync::Notify::new());
+    let gate = open.clone();
+    let queue = queue.layer(tower::layer::layer_fn(move |inner: TaskService| Gate { open: gate.clone(), inner }));
+    let server = queue.serve().await.unwrap();
+    let late = queue.add(charge()).await.unwrap().wait().await;
+    assert!(matches!(&late, Err(Error::TaskFailed { error_type, .. }) if error_type == "TimeoutError"), "{late:?}");
+    open.notify_waiters();
+    open.notify_one();
+    // Its thread is free again, and was not given up.
+    let next = queue.add(double_blocking(4)).await.unwrap();
+    open.notify_one();
+    assert_eq!(next.wait().await.unwrap(), 8);
+    assert_eq!((CHARGES.load(Ordering::SeqCst), server.status().threads_abandoned), (0, 0));
+    server.shutdown().await;
+}
+
+#[task(max_retries = 3, timeout = "300ms")]
+async fn charges_once() -> usize {
+    CHARGED.fetch_add(1, Ordering::SeqCst)
+}
+
+static CHARGED: AtomicUsize = AtomicUsize::new(0);
+
+/// A hook after a run may take longer than the attempt's limit: the body's end is what counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_hook_after_a_run_does_not_undo_its_end() {
+    let (queue, _directory) = queue().await;
+    let told = Arc::new(AtomicUsize::new(0));
+    let last = told.clone();
+    let queue = queue
+        .on_post_run(async |_, _| {
+            tokio::time::sleep(Duration::from_secs(3_600)).await;
+            Ok::<(), String>(())
+        })
+        .on_post_run(move |_, end| {
+            let told = last.clone();
+            async move {
+                told.fetch_add(usize::from(matches!(end, BodyEnd::Returned(_))), Ordering::SeqCst);
+                Ok::<(), String>(())
+            }
+        });
+    let server = queue.serve().await.unwrap();
+    let task = queue.add(charges_once()).await.unwrap();
+    assert_eq!(task.wait().await.unwrap(), 0);
+    // The next hook is told although the limit has cut the first one off; a shutdown waits for that.
+    let started = std::time::Instant::now();
+    while told.load(Ordering::SeqCst) == 0 {
+        assert!(started.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    server.shutdown().await;
+    assert_eq!((CHARGED.load(Ordering::SeqCst), task.record().await.unwrap().attempt), (1, 1));
+}
+
+#[task(local, max_retries = 0, timeout = "100ms")]
+async fn sleeps_locally() {
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+}
+
+/// A server that stops, and a drain, wait for the hooks of what they have interrupted, wherever its body ran.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hooks_of_what_was_interrupted_are_called_before_it_is_over() {
+    let (queue, _directory) = queue().await;
+    let told = Arc::new(AtomicUsize::new(0));
+    let telling = told.clone();
+    let queue = queue.on_post_run(move |_, end| {
+        let told = telling.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            told.fetch_add(usize::from(matches!(end, BodyEnd::Interrupted)), Ordering::SeqCst);
+            Ok::<(), String>(())
+        }
+    });
+    queue.add(sleeps_locally()).await.unwrap();
+    queue.add(sleeps()).await.unwrap();
+    queue.drain().await.unwrap();
+    assert_eq!(told.load(Ordering::SeqCst), 2);
+
+    let server = queue.serve().await.unwrap();
+    for call in [sleeps_locally(), sleeps()] {
+        queue.add(call).await.unwrap().wait().await.unwrap_err();
+    }
+    server.shutdown().await;
+    assert_eq!(told.load(Ordering::SeqCst), 4);
+}
+
+/// A refusal that nobody awaits is logged with hooks as without; here its reference shows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hook_that_panics_does_not_undo_the_addition() {
+    let (queue, _directory) = queue().await;
+    let queue = queue.on_post_create(|_| panic!("on purpose"));
+    let task = queue.add(double(1)).await.unwrap();
+    assert_eq!(task.state().await.unwrap(), TaskState::Enqueued);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hooks_before_additions_hold_for_schedules_and_inline_runs() {
+    let (queue, _directory) = queue().await;
+    let queue = queue.on_pre_create(|_| Err("no"));
+    let refused = queue.add_schedule(taskyard::Schedule::new("nightly", "@daily", double(1))).await.unwrap_err();
+    assert!(matches!(&refused, Error::InvalidArgument { why, .. } if why.contains("a hook refuses")), "{refused}");
+    let refused = queue.run_inline(double(1)).await.unwrap_err();
+    assert!(refused.message().contains("a hook refuses"), "{refused}");
 }

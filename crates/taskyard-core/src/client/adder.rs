@@ -54,9 +54,14 @@ impl Ticket {
         self.outcome.get()
     }
 
-    /// Waits until the group is written or refused.
+    /// Waits until the group is written or refused, on behalf of the caller, who learns of a refusal.
     pub(super) async fn outcome(&self) -> &Result<Vec<Added>> {
         self.observed.store(true, Ordering::Relaxed);
+        self.settled().await
+    }
+
+    /// The same without telling the caller.
+    pub(super) async fn settled(&self) -> &Result<Vec<Added>> {
         loop {
             let written = self.written.notified();
             if let Some(outcome) = self.outcome.get() {

@@ -201,6 +201,7 @@ impl Client {
     ///
     /// # Errors
     /// What is refused at the call: arguments, limits, cycles, a full memory. The rest comes with the answer.
+    #[doc(hidden)]
     pub fn ask(&self, ask: Ask) -> Result<Answering> {
         let client = self.clone();
         let known = |id: TaskId| client.get::<serde_json::Value>(id);
@@ -226,9 +227,9 @@ impl Client {
             Ask::Context(id) => Box::pin(async move { client.encoded_context(id).await }),
             Ask::Logs(id) => {
                 let task = known(id);
-                Box::pin(async move {
-                    encode(&task.logs().await?.iter().map(StoredLogLine::to_json).collect::<Vec<_>>())
-                })
+                Box::pin(
+                    async move { encode(&task.logs().await?.iter().map(StoredLogLine::to_json).collect::<Vec<_>>()) },
+                )
             }
             Ask::Attempts(id) => {
                 let task = known(id);
@@ -368,6 +369,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Cycle`], [`Error::QueueUnavailable`].
+    #[doc(hidden)]
     pub fn add_settled(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef>> {
         self.push_tasks(tasks)
     }
@@ -376,6 +378,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::add_settled`].
+    #[doc(hidden)]
     pub fn add_settled_now(&self, tasks: Vec<NewTask>) -> Result<Result<Vec<TaskRef>, Vec<NewTask>>> {
         crate::graph::check_cycles(&tasks)?;
         let ids = super::ids(&tasks);

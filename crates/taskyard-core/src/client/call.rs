@@ -46,6 +46,7 @@ impl<T> Call<T> {
     }
 
     /// A call with a payload made elsewhere: JSON `{"args": [...], "kwargs": {...}}`.
+    #[doc(hidden)]
     pub fn from_payload(kind: &str, payload: Result<Vec<u8>>) -> Self {
         Self {
             task: payload.map(|payload| NewTask::new(kind, payload)),
@@ -118,6 +119,7 @@ impl<T> Call<T> {
     ///
     /// # Errors
     /// A call that cannot be stored.
+    #[doc(hidden)]
     pub fn into_task(self, config: &ClientConfig) -> Result<NewTask> {
         let mut task = self.task?;
         task.kind = match &config.namespace {
@@ -135,6 +137,7 @@ impl<T> Call<T> {
     ///
     /// # Errors
     /// A call that cannot be stored.
+    #[doc(hidden)]
     pub fn task(&self) -> Result<&NewTask> {
         self.task.as_ref().map_err(Clone::clone)
     }

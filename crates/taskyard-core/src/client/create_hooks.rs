@@ -1,12 +1,14 @@
 //! Hooks around additions, in the caller's own context: where a request's identity or trace is at hand.
 
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::{Call, Client, ClientConfig, check_task, stored};
 use crate::context::Context;
+use crate::store::Added;
 use crate::task::NewTask;
 use crate::{Error, Limits, Result, TaskId, TaskRef};
 
@@ -55,7 +57,7 @@ impl PendingTask<'_> {
             why: error.to_string(),
         })?;
         // The client's own limits are checked when the task is added.
-        let limits = Limits { context_bytes_max: usize::MAX, nesting_max: usize::MAX, ..Limits::default() };
+        let limits = Limits { context_bytes_max: usize::MAX, ..Limits::default() };
         context.set(path, value, &limits)?;
         self.0.context = Some(context.to_bytes(&limits)?);
         Ok(())
@@ -89,10 +91,15 @@ impl CreateHooks {
         Ok(())
     }
 
-    /// Tells of tasks that are stored. One whose unique key another task holds was not.
-    fn behind<T>(&self, tasks: &[TaskRef<T>]) {
-        for task in tasks.iter().filter(|task| !task.existing()) {
-            self.behind.iter().for_each(|hook| hook(task.id()));
+    /// Tells of tasks that are stored. One whose unique key another task holds was not. A hook that panics is logged: what is stored is
+    /// stored.
+    fn behind(&self, added: &[Added]) {
+        for task in added.iter().filter(|task| !task.existing) {
+            for hook in &self.behind {
+                if panic::catch_unwind(AssertUnwindSafe(|| hook(task.id))).is_err() {
+                    tracing::error!(task = %task.id, "a hook after the addition of a task panicked");
+                }
+            }
         }
     }
 }
@@ -120,7 +127,7 @@ impl Client {
     /// Calls this hook with the id of each task that this client and its clones made from now on have added, once it is stored: in the
     /// caller's own context where the caller waits for that (`add`), in a task of the client's runtime otherwise (`add_later`). It is not
     /// called for a task whose unique key another one holds, nor for one that is added in a transaction of the caller's, whose end only
-    /// the caller knows.
+    /// the caller knows, nor for the runs of a schedule.
     #[must_use]
     pub fn on_post_create<F>(mut self, hook: F) -> Self
     where
@@ -131,7 +138,8 @@ impl Client {
     }
 
     /// A call as the task that is stored, after the hooks.
-    pub(super) fn new_task<T>(&self, call: Call<T>, config: &ClientConfig) -> Result<NewTask> {
+    #[doc(hidden)]
+    pub fn new_task<T>(&self, call: Call<T>, config: &ClientConfig) -> Result<NewTask> {
         let mut task = call.into_task(config)?;
         if !self.hooks.are_none() {
             self.hooks.before(&mut task)?;
@@ -144,22 +152,24 @@ impl Client {
     pub(super) async fn push_stored<T>(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef<T>>> {
         let tasks = self.push_when_room(tasks).await?;
         stored(&tasks).await?;
-        self.hooks.behind(&tasks);
+        if let Some(Ok(added)) = tasks.first().and_then(TaskRef::ticket).and_then(|ticket| ticket.peek()) {
+            self.hooks.behind(added);
+        }
         Ok(tasks)
     }
 
     /// Tells the hooks of tasks once they are stored, if there are any.
     pub(super) fn tell_when_stored<T>(&self, tasks: &[TaskRef<T>]) {
-        if self.hooks.behind.is_empty() || tasks.is_empty() {
-            return;
+        let ticket = tasks.first().and_then(TaskRef::ticket).filter(|_| !self.hooks.behind.is_empty());
+        if let Some(ticket) = ticket.cloned() {
+            // Not a handle on the client: it would keep the client open.
+            let hooks = Arc::clone(&self.hooks);
+            self.runtime.spawn(async move {
+                if let Ok(added) = ticket.settled().await {
+                    hooks.behind(added);
+                }
+            });
         }
-        let tasks: Vec<TaskRef> = tasks.iter().map(|task| task.clone().typed()).collect();
-        let hooks = Arc::clone(&self.hooks);
-        self.runtime.spawn(async move {
-            if stored(&tasks).await.is_ok() {
-                hooks.behind(&tasks);
-            }
-        });
     }
 }
 

@@ -28,6 +28,10 @@ pub struct DeadEdit {
     pub max_retries: Option<u32>,
     /// The language whose own encoding the new arguments are in; plain JSON without it.
     pub language: Option<String>,
+    /// Further fields may come: a literal ends in `..Default::default()`.
+    #[doc(hidden)]
+    #[serde(skip)]
+    pub unlisted: crate::Unlisted,
 }
 
 impl DeadEdit {

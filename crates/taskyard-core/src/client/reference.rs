@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::adder::{Ticket, Verb};
 use super::{Client, refused};
-use crate::store::{ControlReply, Final};
+use crate::store::{Added, ControlReply, Final};
 use crate::task::{Attempt, StoredLogLine, TaskRecord};
 use crate::{Error, Result, TaskId, TaskState, Timestamp, WaitReason};
 
@@ -37,12 +37,14 @@ pub struct TaskRef<T = Value> {
     client: Client,
     id: TaskId,
     ticket: Option<(Arc<Ticket>, usize)>,
+    /// A transaction of the caller's found it instead of adding one.
+    found: bool,
     result: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for TaskRef<T> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), id: self.id, ticket: self.ticket.clone(), result: PhantomData }
+        Self { client: self.client.clone(), ticket: self.ticket.clone(), ..*self }
     }
 }
 
@@ -104,11 +106,20 @@ impl Progress {
 
 impl<T> TaskRef<T> {
     pub(super) fn added(client: Client, id: TaskId, ticket: Arc<Ticket>, place: usize) -> Self {
-        Self { client, id, ticket: Some((ticket, place)), result: PhantomData }
+        Self { client, id, ticket: Some((ticket, place)), found: false, result: PhantomData }
+    }
+
+    pub(super) fn ticket(&self) -> Option<&Arc<Ticket>> {
+        self.ticket.as_ref().map(|(ticket, _)| ticket)
     }
 
     pub(super) fn known(client: Client, id: TaskId) -> Self {
-        Self { client, id, ticket: None, result: PhantomData }
+        Self { client, id, ticket: None, found: false, result: PhantomData }
+    }
+
+    /// The task that stands for one that a transaction of the caller's has added.
+    pub(super) fn added_in(client: Client, added: Added) -> Self {
+        Self { found: added.existing, ..Self::known(client, added.id) }
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -118,7 +129,7 @@ impl<T> TaskRef<T> {
     /// The same task with another type of result.
     #[must_use]
     pub fn typed<U>(self) -> TaskRef<U> {
-        TaskRef { client: self.client, id: self.id, ticket: self.ticket, result: PhantomData }
+        TaskRef { client: self.client, id: self.id, ticket: self.ticket, found: self.found, result: PhantomData }
     }
 
     /// The id, at once. Of a duplicate of a unique key it becomes the existing task's once that is known.
@@ -133,10 +144,10 @@ impl<T> TaskRef<T> {
     /// Whether a unique key gave an existing task; known once it is written.
     #[must_use]
     pub fn existing(&self) -> bool {
-        matches!(self.added_as(), Some(Ok(added)) if added.existing)
+        self.found || matches!(self.added_as(), Some(Ok(added)) if added.existing)
     }
 
-    fn added_as(&self) -> Option<Result<crate::store::Added>> {
+    fn added_as(&self) -> Option<Result<Added>> {
         let (ticket, place) = self.ticket.as_ref()?;
         Some(ticket.peek()?.as_ref().map(|added| added[*place]).map_err(Clone::clone))
     }

@@ -142,7 +142,7 @@ impl Client {
     pub async fn add_schedule<T>(&self, schedule: Schedule<T>) -> Result<ScheduleAdded> {
         let Schedule { name, call, mut new, on_conflict } = schedule;
         new.name = name;
-        new.task = call.into_task(&self.config())?;
+        new.task = self.new_task(call, &self.config())?;
         self.put_schedule(new, on_conflict).await
     }
 
@@ -150,6 +150,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::add_schedule`].
+    #[doc(hidden)]
     pub async fn put_schedule(&self, mut new: NewSchedule, on_conflict: OnConflict) -> Result<ScheduleAdded> {
         new.check(&self.config().limits)?;
         let put = self.store.schedule_put(&new, on_conflict).await?;

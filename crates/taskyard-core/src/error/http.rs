@@ -4,7 +4,7 @@ use super::Error;
 
 impl Error {
     /// The HTTP status of a request that ends with it: 400 for what the caller sent, 404 for what does not exist, 409 for what does not fit
-    /// the state, 413 for what is too large, 503 while the database is away, 504 for a wait that was too long, 500 otherwise.
+    /// the state (a task that was cancelled, too), 413 for what is too large, 503 while the database is away, 504 for a wait that was too long, 500 otherwise.
     #[must_use]
     pub const fn http_status(&self) -> u16 {
         match self {
@@ -20,7 +20,9 @@ impl Error {
             | Self::UniqueKeyHeld { .. }
             | Self::EditedMeanwhile(_)
             | Self::DuplicateId(_)
-            | Self::DuplicateSchedule(_) => 409,
+            | Self::DuplicateSchedule(_)
+            | Self::TaskCancelled(_)
+            | Self::TaskStopped(_) => 409,
             Self::WaitTimeout { .. } => 504,
             Self::ShutDown(_) => 503,
             error if error.is_transient() => 503,
@@ -29,23 +31,36 @@ impl Error {
     }
 }
 
-/// The status of [`Error::http_status`], and JSON: `{"error": "there is no task …", "code": "not_found"}`. What is not the caller's
-/// fault (500 and above) is logged, and its text, which may name parts of the system, is not sent.
+/// The status of [`Error::http_status`], and JSON: `{"error": "there is no task …", "code": "not_found"}`. A text that names parts of the
+/// system is logged and not sent: what the database said, why a task waits, how it failed.
 #[cfg(feature = "axum")]
 impl axum_core::response::IntoResponse for Error {
     fn into_response(self) -> axum_core::response::Response {
         let status = self.http_status();
-        let text = match status {
-            503 => {
-                tracing::warn!(error = %self, "a request is answered with 503");
-                "the task queue is unavailable".to_owned()
-            }
-            500.. if !matches!(self, Self::WaitTimeout { .. }) => {
-                tracing::error!(error = %self, "a request is answered with {status}");
-                "the task queue failed".to_owned()
-            }
-            _ => self.to_string(),
+        let text = match &self {
+            Self::TaskFailed { .. } => "the task failed",
+            Self::WaitTimeout { .. } => "the task has not ended yet",
+            Self::NotStorable(_) => "the database does not store this",
+            _ if status == 503 => "the task queue is unavailable",
+            _ if status == 500 => "the task queue failed",
+            _ => "",
         };
+        let text = if text.is_empty() { self.to_string() } else { text.to_owned() };
+        match &self {
+            Self::TaskFailed { .. } | Self::WaitTimeout { .. } => {
+                tracing::debug!(error = %self, status, "a request ends with an error of the task queue");
+            }
+            Self::NotStorable(_) => {
+                tracing::warn!(error = %self, status, "a request ends with an error of the task queue")
+            }
+            _ if status == 500 => {
+                tracing::error!(error = %self, status, "a request ends with an error of the task queue")
+            }
+            _ if status == 503 => {
+                tracing::warn!(error = %self, status, "a request ends with an error of the task queue")
+            }
+            _ => {}
+        }
         let body = serde_json::json!({ "error": text, "code": self.code() }).to_string();
         let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         (status, [(http::header::CONTENT_TYPE, "application/json")], body).into_response()

@@ -28,6 +28,10 @@ pub struct TaskFilter {
     pub limit: usize,
     /// Continue below this id.
     pub before: Option<TaskId>,
+    /// Further fields may come: a literal ends in `..Default::default()`.
+    #[doc(hidden)]
+    #[serde(skip)]
+    pub unlisted: crate::Unlisted,
 }
 
 impl TaskFilter {

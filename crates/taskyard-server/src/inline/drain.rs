@@ -15,7 +15,7 @@ use super::drive::{drive, passed};
 use crate::attempt::{Attempt, End, Interrupt, judge};
 use crate::engine::{Ended, Engine};
 use crate::heartbeat::newcomer;
-use crate::{Registry, Run, ServerConfig, Settings, parked_reason, recorder, references};
+use crate::{LiveConfig, Registry, Run, ServerConfig, parked_reason, recorder, references};
 
 /// A test that runs longer than this has other troubles.
 const LEASE: Duration = Duration::from_secs(3_600);
@@ -78,11 +78,13 @@ struct Drain {
 async fn run(store: Arc<dyn Store>, client: Client, registry: Arc<Registry>, caller: Option<Handle>) -> Result<usize> {
     let config = ServerConfig { name: "drain".into(), lease: LEASE, ..ServerConfig::default() };
     let server = ServerId::generate();
-    let engine = Engine::new(registry, Settings::new(config), Some(store.clone()), Some(client.clone()));
+    let engine = Engine::new(registry, LiveConfig::new(config), Some(store.clone()), Some(client.clone()));
     store.server_enter(&newcomer(server, &engine.settings.get(), engine.serves())).await?;
+    engine.hook_tasks.run_on(caller.clone());
     let records = tokio::task::spawn_local(recorder::run(engine.clone(), store.clone()));
     let mut drain = Drain { engine, store, server, client, caller, running: HashMap::new(), ran: 0, refused: None };
     let ran = drain.run_all().await;
+    drain.engine.hook_tasks.until_none().await;
     records.abort();
     drain.store.server_leave(server).await?;
     ran

@@ -1,11 +1,21 @@
-//! The hooks before and behind each run of a body, next to it: inside of all layers.
+//! The hooks before and after each run of a body: outside of all layers, so that they see how it ended at last.
+//!
+//! The attempt is decided before the hooks after a run are called. However long they take, whatever they do, and whatever ends them, the
+//! end of the body is what is stored.
 
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
-use super::body_of;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::{TaskService, body_of};
+use crate::attempt::{End, judge};
+use crate::hooks::TELL_MAX;
 use crate::{BodyResult, TaskContext, TaskError, TaskFailure, panics};
 
 /// How a run of a body ended.
@@ -14,7 +24,7 @@ use crate::{BodyResult, TaskContext, TaskError, TaskFailure, panics};
 pub enum BodyEnd {
     /// It returned a result; this is its JSON.
     Returned(Arc<[u8]>),
-    /// It failed or panicked, or a hook before it did.
+    /// It failed or panicked, or a hook before it did; [`TaskFailure::is_snooze`] tells one that asked to run later.
     Failed(TaskFailure),
     /// It was dropped: cancelled, stopped, out of time, or the server stopped.
     Interrupted,
@@ -28,7 +38,7 @@ type PostRun = Arc<dyn Fn(TaskContext, BodyEnd) -> Called + Send + Sync>;
 #[derive(Clone, Default)]
 pub(crate) struct RunHooks {
     before: Vec<PreRun>,
-    behind: Vec<PostRun>,
+    after: Vec<PostRun>,
 }
 
 impl RunHooks {
@@ -44,65 +54,60 @@ impl RunHooks {
         }));
     }
 
-    pub fn behind<F, Calling, E>(&mut self, hook: F)
+    pub fn after<F, Calling, E>(&mut self, hook: F)
     where
         F: Fn(TaskContext, BodyEnd) -> Calling + Send + Sync + 'static,
         Calling: Future<Output = Result<(), E>> + Send + 'static,
         E: fmt::Display,
     {
-        self.behind.push(Arc::new(move |context, end| {
+        self.after.push(Arc::new(move |context, end| {
             let calling = hook(context, end);
             Box::pin(async move { calling.await.map_err(|error| TaskError::new("Hook", error.to_string())) })
         }));
     }
 
     pub fn is_empty(&self) -> bool {
-        self.before.is_empty() && self.behind.is_empty()
-    }
-
-    /// One that fails or panics is logged; the others are called all the same.
-    async fn tell(&self, context: &TaskContext, end: &BodyEnd) {
-        for hook in &self.behind {
-            let told = catching(async { hook(context.clone(), end.clone()).await }).await;
-            if let Err(error) = told {
-                tracing::error!(task = %context.id(), error = error.message(), "a hook behind a task's run failed");
-            }
-        }
+        self.before.is_empty() && self.after.is_empty()
     }
 }
 
-/// Runs the body of an attempt with the hooks around it.
-pub(super) async fn run(context: TaskContext) -> BodyResult {
-    let registry = context.0.engine.registry.clone();
-    let kind = context.kind();
-    let def =
-        registry.get(kind).ok_or_else(|| TaskError::fail(format!("no function of kind `{kind}` is registered")))?;
-    let hooks = registry.run_hooks();
-    // A panic is an error to the layers, so that each of them ends.
-    if hooks.is_empty() {
-        return catching(async { body_of(def.run, context).await }).await;
-    }
-    let dropped = TellIfDropped(Some((hooks.clone(), context.clone())));
+/// Runs the body of an attempt, in its layers, with the hooks around it.
+pub(super) async fn run(context: TaskContext, layers: Option<TaskService>) -> BodyResult {
+    let hooks = context.0.engine.registry.run_hooks().clone();
+    let mut telling = Telling { hooks: hooks.after, next: 0, context: context.clone(), end: BodyEnd::Interrupted };
     let result = catching(async {
         for hook in &hooks.before {
             hook(context.clone()).await?;
         }
-        body_of(def.run, context.clone()).await
+        match layers {
+            Some(layers) => layers.body(context.clone()).await,
+            None => body(context.clone()).await,
+        }
     })
     .await;
-    dropped.disarm();
-    let (result, end) = match result {
-        Ok(result) => {
-            let end = BodyEnd::Returned(result.as_slice().into());
-            (Ok(result), end)
-        }
-        Err(error) => {
-            let failure = error.into_error();
-            (Err(TaskError::from(failure.clone())), BodyEnd::Failed(failure))
-        }
+    if telling.hooks.is_empty() {
+        return result;
+    }
+    telling.end = match &result {
+        Ok(result) => BodyEnd::Returned(result.as_slice().into()),
+        Err(error) => BodyEnd::Failed(error.clone().into_error()),
     };
-    hooks.tell(&context, &end).await;
+    if context.0.engine.store.is_some() {
+        context.0.end(judge(&context.0, End::Returned(result)));
+        telling.tell().await;
+        // What is returned now decides nothing any more.
+        return Ok(Vec::new());
+    }
+    telling.tell().await;
     result
+}
+
+/// The body itself; a panic is an error to what surrounds it.
+pub(super) async fn body(context: TaskContext) -> BodyResult {
+    let kind = context.kind();
+    let def = context.0.engine.registry.get(kind);
+    let def = def.ok_or_else(|| TaskError::fail(format!("no function of kind `{kind}` is registered")))?;
+    catching(async { body_of(def.run, context).await }).await
 }
 
 /// Polls a future; a panic is its error.
@@ -110,26 +115,100 @@ async fn catching<T>(body: impl Future<Output = Result<T, TaskError>>) -> Result
     let mut body = Box::pin(body);
     poll_fn(|cx| match panics::catch(|| body.as_mut().poll(cx)) {
         Ok(poll) => poll,
-        Err(failure) => std::task::Poll::Ready(Err(TaskError::of(failure))),
+        Err(failure) => Poll::Ready(Err(TaskError::of(failure))),
     })
     .await
 }
 
-/// Tells the hooks behind a run that it was interrupted, in a task of the runtime, since what is dropped cannot wait.
-struct TellIfDropped(Option<(RunHooks, TaskContext)>);
+/// The hooks that are still to be told of the end of a run. Those that are left when it is dropped are told by a task of the application's
+/// runtime.
+struct Telling {
+    hooks: Vec<PostRun>,
+    next: usize,
+    context: TaskContext,
+    end: BodyEnd,
+}
 
-impl TellIfDropped {
-    fn disarm(mut self) {
-        self.0 = None;
+impl Telling {
+    /// One that fails or panics is logged; the others are called all the same.
+    async fn tell(&mut self) {
+        while let Some(hook) = self.hooks.get(self.next) {
+            self.next += 1;
+            let calling = catching(async { hook(self.context.clone(), self.end.clone()).await });
+            if let Err(error) = calling.await {
+                tracing::error!(task = %self.context.id(), error = error.message(), "a hook after a task's run failed");
+            }
+        }
     }
 }
 
-impl Drop for TellIfDropped {
+impl Drop for Telling {
     fn drop(&mut self) {
-        let Some((hooks, context)) = self.0.take().filter(|(hooks, _)| !hooks.behind.is_empty()) else { return };
-        // Where a runtime ends, its tasks are dropped and nobody can be told.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { hooks.tell(&context, &BodyEnd::Interrupted).await });
+        if self.next >= self.hooks.len() {
+            return;
+        }
+        let mut rest = Self {
+            hooks: std::mem::take(&mut self.hooks),
+            next: self.next,
+            context: self.context.clone(),
+            end: self.end.clone(),
+        };
+        self.context.0.engine.hook_tasks.spawn(async move {
+            if tokio::time::timeout(TELL_MAX, rest.tell()).await.is_err() {
+                tracing::error!(task = %rest.context.id(), "hooks after a task's run take over a minute; they are dropped");
+            }
+            // Not handed to a further task.
+            rest.hooks.clear();
+        });
+    }
+}
+
+/// Tasks that call hooks behind an attempt that is over. A server that stops waits for them.
+#[derive(Default)]
+pub(crate) struct HookTasks {
+    runtime: OnceLock<Handle>,
+    count: Arc<AtomicUsize>,
+    ended: Arc<Notify>,
+}
+
+impl HookTasks {
+    /// They run on this runtime: the application's.
+    pub fn run_on(&self, runtime: Option<Handle>) {
+        if let Some(runtime) = runtime {
+            let _ = self.runtime.set(runtime);
+        }
+    }
+
+    fn spawn(&self, telling: impl Future<Output = ()> + Send + 'static) {
+        struct Counted(Arc<AtomicUsize>, Arc<Notify>);
+        impl Drop for Counted {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::AcqRel);
+                self.1.notify_waiters();
+            }
+        }
+        let Some(runtime) = self.runtime.get().cloned().or_else(|| Handle::try_current().ok()) else {
+            tracing::error!("hooks after a task's run cannot be called: the runtime has ended");
+            return;
+        };
+        self.count.fetch_add(1, Ordering::AcqRel);
+        let counted = Counted(self.count.clone(), self.ended.clone());
+        runtime.spawn(async move {
+            let _counted = counted;
+            telling.await;
+        });
+    }
+
+    /// Returns when none is left.
+    pub async fn until_none(&self) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            ended.await;
         }
     }
 }

@@ -5,26 +5,36 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Label, counter, gauge, histogram};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::TaskContext;
+use crate::{TaskContext, TaskFailure};
 
-/// Records, with the labels `kind` and `queue`:
+/// Records, with the label `kind`:
 ///
-/// - `taskyard_task_runs_total`: a counter of runs of bodies that have ended, with the label `outcome` (`returned`, `failed` or `interrupted`);
+/// - `taskyard_task_runs_total`: a counter of runs of bodies that have ended, with the label `outcome` (`returned`, `failed`, `snoozed`, or
+///   `interrupted`: cancelled, stopped, out of time, or the server stopped);
 /// - `taskyard_task_run_seconds`: a histogram of how long they took, in seconds;
 /// - `taskyard_tasks_running`: a gauge of those that run now.
+///
+/// Kinds are the program's own functions. Above layers with other errors (tower's), give it in a call of `layer` of its own.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct MetricsLayer {}
+pub struct MetricsLayer {
+    with_queue: bool,
+}
 
 impl MetricsLayer {
     /// The layer.
     #[must_use]
     pub fn new() -> Self {
-        Self {}
+        Self::default()
+    }
+
+    /// Adds the label `queue`. Whoever adds a task may choose its queue's name, and each name is a series of its own.
+    #[must_use]
+    pub fn with_queue(self) -> Self {
+        Self { with_queue: true }
     }
 }
 
@@ -32,7 +42,7 @@ impl<S> Layer<S> for MetricsLayer {
     type Service = Metrics<S>;
 
     fn layer(&self, inner: S) -> Metrics<S> {
-        Metrics { inner }
+        Metrics { inner, with_queue: self.with_queue }
     }
 }
 
@@ -40,27 +50,33 @@ impl<S> Layer<S> for MetricsLayer {
 #[derive(Clone, Debug)]
 pub struct Metrics<S> {
     inner: S,
+    with_queue: bool,
 }
 
 impl<S> Service<TaskContext> for Metrics<S>
 where
-    S: Service<TaskContext>,
+    S: Service<TaskContext, Error = TaskFailure>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Error = TaskFailure;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, TaskFailure>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskFailure>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, context: TaskContext) -> Self::Future {
-        let run = Run::begin(&context);
+        let run = Run::begin(&context, self.with_queue);
         let running = self.inner.call(context);
         Box::pin(async move {
             let result = running.await;
-            run.end(if result.is_ok() { "returned" } else { "failed" });
+            run.end(match &result {
+                Ok(_) => "returned",
+                Err(end) if end.is_snooze() => "snoozed",
+                Err(end) if end.is_cancelled() => "interrupted",
+                Err(_) => "failed",
+            });
             result
         })
     }
@@ -68,15 +84,18 @@ where
 
 /// A run that is counted when it ends, also if it is dropped.
 struct Run {
-    labels: [(&'static str, String); 2],
+    labels: Vec<Label>,
     began: Instant,
     outcome: &'static str,
 }
 
 impl Run {
-    fn begin(context: &TaskContext) -> Self {
-        let labels = [("kind", context.kind().to_owned()), ("queue", context.queue().to_owned())];
-        gauge!("taskyard_tasks_running", &labels).increment(1);
+    fn begin(context: &TaskContext, with_queue: bool) -> Self {
+        let mut labels = vec![Label::new("kind", context.kind().to_owned())];
+        if with_queue {
+            labels.push(Label::new("queue", context.queue().to_owned()));
+        }
+        gauge!("taskyard_tasks_running", labels.iter()).increment(1);
         Self { labels, began: Instant::now(), outcome: "interrupted" }
     }
 
@@ -87,10 +106,9 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        let [kind, queue] = &self.labels;
-        gauge!("taskyard_tasks_running", &self.labels).decrement(1);
-        histogram!("taskyard_task_run_seconds", &self.labels).record(self.began.elapsed());
-        let outcome = ("outcome", self.outcome.to_owned());
-        counter!("taskyard_task_runs_total", &[kind.clone(), queue.clone(), outcome]).increment(1);
+        gauge!("taskyard_tasks_running", self.labels.iter()).decrement(1);
+        histogram!("taskyard_task_run_seconds", self.labels.iter()).record(self.began.elapsed());
+        self.labels.push(Label::new("outcome", self.outcome));
+        counter!("taskyard_task_runs_total", self.labels.iter()).increment(1);
     }
 }

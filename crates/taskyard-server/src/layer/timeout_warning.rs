@@ -10,8 +10,9 @@ use tower_service::Service;
 
 use crate::TaskContext;
 
-/// Logs a warning, once, for a body that has used a share of its time limit (0.8 unless told otherwise) and still runs. Tasks without a
-/// limit, and blocking bodies, which nothing can look at meanwhile, are left alone.
+/// Logs a warning, once, for a body that has used a share of its time limit (0.8 unless told otherwise) and still runs. The time counts from this layer
+/// on, without what layers outside of it have waited. Tasks without a limit, and blocking bodies, which nothing can look at meanwhile, are
+/// left alone.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutWarningLayer {
     share: f64,
@@ -30,10 +31,10 @@ impl TimeoutWarningLayer {
         Self::default()
     }
 
-    /// Warns at this share of the limit, from 0 to 1.
+    /// Warns at this share of the limit, from 0 to 1; what is no number means the default.
     #[must_use]
     pub fn at(share: f64) -> Self {
-        Self { share: share.clamp(0.0, 1.0) }
+        if share.is_nan() { Self::default() } else { Self { share: share.clamp(0.0, 1.0) } }
     }
 }
 

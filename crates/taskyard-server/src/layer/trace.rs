@@ -9,10 +9,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Instrument as _;
 
-use crate::TaskContext;
+use crate::{TaskContext, TaskFailure};
 
 /// Surrounds each run of a body with a span of its own, `task.run`, inside the attempt's span `task`, and closes it with an event:
-/// `debug` with `elapsed_ms` when the body has ended well, `warn` with the error when it has not.
+/// `debug` with `elapsed_ms` when the body has returned, snoozes or was asked to end, `warn` with the error when it has failed.
+///
+/// Above layers with other errors (tower's), give it in a call of `layer` of its own.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct TraceLayer {}
@@ -41,15 +43,14 @@ pub struct Trace<S> {
 
 impl<S> Service<TaskContext> for Trace<S>
 where
-    S: Service<TaskContext>,
+    S: Service<TaskContext, Error = TaskFailure>,
     S::Future: Send + 'static,
-    S::Error: std::fmt::Display,
 {
     type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Error = TaskFailure;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, TaskFailure>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TaskFailure>> {
         self.inner.poll_ready(cx)
     }
 
@@ -62,6 +63,9 @@ where
             let elapsed_ms = began.elapsed().as_millis();
             match &result {
                 Ok(_) => tracing::debug!(target: "taskyard::task", elapsed_ms, "the body returned"),
+                Err(end) if end.is_snooze() || end.is_cancelled() => {
+                    tracing::debug!(target: "taskyard::task", elapsed_ms, %end, "the body ended early");
+                }
                 Err(error) => tracing::warn!(target: "taskyard::task", elapsed_ms, %error, "the body failed"),
             }
             result

@@ -43,6 +43,11 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
         }
     }
     give_back(state);
+    tokio::select! {
+        () = state.engine.hook_tasks.until_none() => {}
+        () = tokio::time::sleep_until(graced) => {}
+        () = state.reached(Phase::Hastened) => graced = Instant::now(),
+    }
     let last = graced + WRITE_MAX;
     // A claim that is still under way may yet bring tasks, which must be given back.
     let quiet = timeout_at(last, async {

@@ -6,7 +6,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::{CAUSES_MAX, TaskError};
+use super::{CAUSES_MAX, TaskError, Wish};
 
 /// A [`TaskError`] as a `std::error::Error`, so that `?` takes it in functions that return `anyhow::Error`, `Box<dyn Error>` or any
 /// other that is made of errors; made by [`TaskError::into_error`]. A body that returns it, also under further context, ends as
@@ -39,6 +39,18 @@ impl TaskFailure {
     #[must_use]
     pub fn traceback(&self) -> Option<&str> {
         self.0.0.traceback()
+    }
+
+    /// Whether it asks to run later at no cost ([`TaskError::snooze`]): nothing has failed.
+    #[must_use]
+    pub fn is_snooze(&self) -> bool {
+        matches!(self.0.0.wish, Wish::Snooze(_))
+    }
+
+    /// Whether the body has ended because it was asked to: nothing has failed.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.0.wish == Wish::Cancelled
     }
 
     /// What a failure carries that is this error or one of its causes.

@@ -76,6 +76,7 @@ pub(super) async fn every_option_reads_back(yard: Yard) {
             jitter: false,
             only: vec!["IoError".into()],
             never: vec!["ValueError".into(), "it's".into()],
+            ..RetryPolicy::default()
         },
         timeout: Some(Duration::from_millis(1_500)),
         unique: Some(Unique { key: "mail:7".into(), hold: UniqueHold::UntilFinished }),

@@ -16,8 +16,13 @@ use taskyard::Taskyard;
 pub async fn open() -> Result<(PgPool, Taskyard), Box<dyn std::error::Error>> {
     let address = std::env::var("DATABASE_URL").map_err(|_| "set DATABASE_URL to a PostgreSQL address")?;
     let pool = PgPool::connect(&address).await?;
-    sqlx::raw_sql(include_str!("../schema.sql")).execute(&pool).await?;
-    Ok((pool, Taskyard::from_env().await?))
+    // Both programs may start at the same time: the first one makes the tables.
+    let mut transaction = pool.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(1)").execute(&mut *transaction).await?;
+    sqlx::raw_sql(include_str!("../schema.sql")).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    // The same address: a task that is added in the newsletter's transactions must be in this queue.
+    Ok((pool, Taskyard::connect(&address).await?))
 }
 
 /// Shows events on stderr, and keeps those inside a task in the task's log.

@@ -1,7 +1,9 @@
 //! The tasks.
 
+use std::time::Duration;
+
 use sqlx::PgPool;
-use taskyard::{State, TaskContext, task};
+use taskyard::{Call, State, TaskContext, UniqueHold, task};
 
 type Anything = Box<dyn std::error::Error + Send + Sync>;
 
@@ -25,10 +27,16 @@ pub async fn welcome(subscriber: i64, State(pool): State<PgPool>, context: TaskC
 #[task(queue = "mail")]
 pub async fn send_issue(subject: String, State(pool): State<PgPool>, context: TaskContext) -> Result<usize, Anything> {
     let subscribers: Vec<i64> = sqlx::query_scalar("SELECT id FROM subscriber ORDER BY id").fetch_all(&pool).await?;
-    // The key makes a second run of this task add nothing twice.
-    let key = context.idempotency_key();
-    let issues = subscribers.into_iter().map(|id| deliver(id, subject.clone()).unique(format!("{key}/{id}")));
-    Ok(context.client().add_tasks(issues).await?.len())
+    let issue = context.idempotency_key();
+    let deliveries = subscribers.into_iter().map(|id| delivery(&issue, id, &subject));
+    Ok(context.client().add_tasks(deliveries).await?.len())
+}
+
+/// One subscriber's part of an issue. A second run of [`send_issue`] (its worker may be killed after it has added them) adds none again:
+/// the key is held for a week, also when the delivery has ended.
+pub fn delivery(issue: &str, subscriber: i64, subject: &str) -> Call<()> {
+    let week = UniqueHold::For(Duration::from_secs(7 * 86_400));
+    deliver(subscriber, subject.to_owned()).unique_for(format!("{issue}/{subscriber}"), week)
 }
 
 /// Sends an issue to one subscriber.

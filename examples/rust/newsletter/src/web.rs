@@ -107,9 +107,16 @@ impl IntoResponse for Failure {
             // 404 for a task that does not exist, 503 while the database is away, and so on.
             Self::Queue(error) => error.into_response(),
             Self::Database(error) => {
-                let taken = error.as_database_error().is_some_and(|error| error.is_unique_violation());
-                let status = if taken { StatusCode::CONFLICT } else { StatusCode::SERVICE_UNAVAILABLE };
-                (status, Json(json!({ "error": error.to_string() }))).into_response()
+                let (status, text) = match error.as_database_error() {
+                    Some(error) if error.is_unique_violation() => (StatusCode::CONFLICT, "this address is subscribed"),
+                    Some(error) if error.code().is_some_and(|code| code.starts_with("22")) => {
+                        (StatusCode::BAD_REQUEST, "this cannot be stored")
+                    }
+                    Some(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the database failed"),
+                    None => (StatusCode::SERVICE_UNAVAILABLE, "the database is away"),
+                };
+                tracing::warn!(%error, %status, "a request failed");
+                (status, Json(json!({ "error": text }))).into_response()
             }
         }
     }

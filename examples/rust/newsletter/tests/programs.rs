@@ -94,6 +94,9 @@ async fn the_web_adds_what_the_worker_runs() {
     let tasks: i64 = sqlx::query_scalar("SELECT count(*) FROM queued_tasks").fetch_one(&pool).await.unwrap();
     assert_eq!(tasks, 1, "a task was stored without its subscriber");
 
+    let (status, _) = post(&base, "/subscribers", json!({ "email": "a\u{0}" })).await;
+    assert_eq!(status, 400);
+
     let mut worker = Program::worker(&database);
     assert_eq!(worker.ready, "running tasks");
     let welcomed = until_done(&base, &first).await;
@@ -134,4 +137,7 @@ async fn tasks_are_tested_without_a_server() {
     let issue = queue.add(tasks::send_issue("December".into())).await.unwrap();
     queue.drain().await.unwrap();
     assert_eq!((issue.wait().await.unwrap(), mails(&pool, "December").await), (1, 1));
+    // As a second run of that task would: its deliveries have ended, and are not added again.
+    let again = queue.add(tasks::delivery(&issue.id().to_string(), ada, "December")).await.unwrap();
+    assert!(again.existing());
 }

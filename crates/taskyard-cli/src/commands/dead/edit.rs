@@ -46,6 +46,7 @@ impl Arguments {
             priority: self.priority,
             max_retries: self.max_retries,
             language: None,
+            ..DeadEdit::default()
         }
     }
 }
