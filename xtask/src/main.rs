@@ -12,6 +12,7 @@ mod parts;
 mod postgres;
 mod python;
 mod step;
+mod surface;
 mod tidy;
 
 use std::path::Path;
@@ -22,7 +23,7 @@ use step::{Steps, cargo};
 /// Name, arguments, what it does, how.
 type Row = (&'static str, &'static str, &'static str, fn(&[String]) -> Result<(), String>);
 
-const COMMANDS: [Row; 12] = [
+const COMMANDS: [Row; 13] = [
     ("run", "[ARGS]", "build and run the `taskyard` command", run),
     ("test", "[--only PART,..]", "everything that must hold: the machine, lint, all tests", parts::test),
     ("test", "--postgres 13,14,..", "the PostgreSQL part alone, on these versions", parts::test),
@@ -33,11 +34,12 @@ const COMMANDS: [Row; 12] = [
     (
         "neighbours",
         "",
-        "applications with sqlx, SeaORM and rusqlite beside Taskyard: resolve, build, run",
+        "applications with sqlx, SeaORM, diesel-async, deadpool and rusqlite: resolve, build, run",
         neighbours::run,
     ),
     ("bench", "[ARGS]", "`taskyard bench` in a release build", bench),
     ("deny", "[--no-advisories]", "licences, duplicates, sources and advisories of the dependencies", deny::run),
+    ("publish", "[ARGS]", "pack and build every published crate; uploads nothing", surface::publish),
     ("docs", "[--open]", "build the documentation of all crates", docs),
     ("ci", "", "what the CI runs: `test`, of everything", ci),
 ];

@@ -8,6 +8,7 @@ use crate::neighbours;
 use crate::postgres;
 use crate::python;
 use crate::step::{Steps, cargo, side_by_side};
+use crate::surface;
 use crate::tidy;
 
 /// Cargo's arguments for one run of tests.
@@ -85,7 +86,10 @@ pub fn lint(steps: &mut Steps) {
     let mut docs = cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--lib"]);
     // A header says where to read next, and that is often a private module.
     let flags = "--deny warnings --allow rustdoc::private_intra_doc_links";
+    // Pages of types that are gone would be read as well.
+    let _ = std::fs::remove_dir_all("target/doc/taskyard");
     steps.command("docs", docs.env("RUSTDOCFLAGS", flags));
+    steps.check("interface", surface::check);
 }
 
 fn run_tests(steps: &mut Steps, name: &str, run: &[&str]) {
