@@ -301,6 +301,23 @@ class PendingRef(QueuedTaskRef[Any]):
                 self._unbound.leave_out(error)
 
 
+def _check_queue(port: _port.Port) -> None:
+    """Raises ``InvalidArgument`` for a queue in an SQLite file: nothing that serves it would run the task."""
+    if not isinstance(port, _port.Engine) or port.defaults["database"].startswith("postgresql:"):
+        return
+    if port in _port.of_tests:
+        hint = (
+            "give the test a queue in the connection's database, by a fixture: "
+            "`with taskyard.testing.as_default(ManualTasks(database=...)) as task_queue: yield task_queue`"
+        )
+    else:
+        hint = "set TASKYARD_DATABASE_URL to the address of the connection's database, or leave connection= out"
+    raise InvalidArgument(
+        f"connection= adds the task in a PostgreSQL database, and this queue is the SQLite file {port.defaults['database']}",
+        hint=hint,
+    )
+
+
 def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     """Adds a task in the transaction of ``call.options["connection"]``."""
     from .queued_tasks import NewTask
@@ -308,6 +325,7 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     options = dict(call.options)
     connection = _of_driver(options.pop("connection"))
     port = tasks._via
+    _check_queue(_port.plain(port))
     call = _with(call, options)
     with as_tasks([call]):
         draft = prepare(port, call)
