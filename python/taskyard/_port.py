@@ -123,21 +123,23 @@ class Engine:
 
     def closed(self, reply: _core.Reply) -> None:
         """Takes the answer of :meth:`close`. Raises ``QueueUnavailable`` if something may be lost."""
-        may_be_lost, self._added, self._withdrawn = self._added > self._withdrawn, 0, 0
+        has_unwritten, self._added, self._withdrawn = self._added > self._withdrawn, 0, 0
         try:
             if reply.done():
                 _json.loads(reply.take())
                 return
             why = "closing it took too long"
         except ShutDown:
+            # Before it was open: nothing was written.
+            if not has_unwritten:
+                return
             why = "it was never reached"
         except QueueUnavailable as error:
             why = error.message
-        if may_be_lost:
-            raise QueueUnavailable(
-                f"what was added is not stored, or not known to be: the queue's database ({self.defaults['database']}): {why}",
-                hint="an error in the log names each task; add them again once the database is back",
-            )
+        raise QueueUnavailable(
+            f"what was added is not stored, or not known to be, in the queue's database {self.defaults['database']}: {why}",
+            hint="an error in the log names each task; add them again once the database is back",
+        )
 
     def is_of_server(self) -> bool:
         """Whether this process is a worker, and this the database of its server, which it never touches itself."""

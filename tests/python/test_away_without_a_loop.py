@@ -212,6 +212,27 @@ def test_what_is_lost_at_the_end_of_a_program_makes_it_fail(programs: Project, r
     assert "Exception ignored" not in program.output, program.output
 
 
+def test_a_program_that_was_told_of_the_loss_ends_as_it_likes(programs: Project, refused: str) -> None:
+    """It has heard that its task is withdrawn, and may have done something about it."""
+    programs.write(
+        "told.py",
+        """
+        import sys
+        import app
+        from taskyard import QueuedTasks, QueueUnavailable, _loops
+
+        _loops.AWAY_MAX = 1.0
+        try:
+            QueuedTasks(database=sys.argv[1]).add_task(app.echo, 1).result()
+        except QueueUnavailable:
+            print("told")
+        """,
+    )
+    program = programs.program("told.py", refused)
+    assert program.wait(30) == 0, program.output
+    assert "told" in program.output and "was not written" not in program.output
+
+
 def test_a_program_whose_tasks_are_stored_ends_as_it_likes(programs: Project, own_cluster: Cluster) -> None:
     database = own_cluster.create("stored")
     (programs.directory / "away").touch()
