@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any, TypeVar
 
 from . import _core, _json, _request
-from .errors import QueueUnavailable, WaitTimeout, seconds
+from .errors import DatabaseError, QueueUnavailable, ShutDown, TaskyardError, WaitTimeout, seconds
 
 T = TypeVar("T")
 
@@ -157,7 +157,7 @@ class Probe:
     answered for ``_request.WAIT_MAX`` seconds."""
 
     def __init__(self, port: Any, ask: Callable[[], _core.Reply]) -> None:
-        self._port = port
+        self.port = port
         self._ask = ask
         self._since = 0.0
 
@@ -167,7 +167,7 @@ class Probe:
 
     def pause(self) -> float:
         """How long the database need not be asked, in seconds; 0: it is to be asked now."""
-        return max(0.0, _SILENCE * _request.WAIT_MAX - silence(self._port, self._since))
+        return max(0.0, _SILENCE * _request.WAIT_MAX - silence(self.port, self._since))
 
     async def check(self, request: _request.Request) -> None:
         """Raises ``QueueUnavailable`` if the database does not answer in time."""
@@ -187,7 +187,7 @@ class Probe:
 
     def _learn(self, reply: _core.Reply) -> None:
         _taken(reply)
-        _answered_at[self._port] = time.monotonic()
+        _answered_at[self.port] = time.monotonic()
 
 
 async def answer_probing(reply: _core.Reply, probe: Probe) -> Any:
@@ -233,13 +233,68 @@ async def unless_stopping(request: _request.Request, waits: Awaitable[T], what: 
             waiting.cancel()
 
 
-def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "the answer") -> Any:
-    """The answer, waited for by this thread, with the bound of :func:`answer`."""
+#: How long code without an event loop, outside of requests, waits for a database that does not answer, in seconds: longer than
+#: most restarts of one.
+AWAY_MAX = 30.0
+#: How often such a wait looks at its probe of the database, in seconds.
+_LOOK = 0.5
+
+
+def away(port: Any, what: str) -> QueueUnavailable:
+    """What is raised after such a wait."""
+    error = QueueUnavailable(
+        f"the queue's database has not answered for {AWAY_MAX:g} s ({port.defaults['database']}): {what}",
+        hint="check that the database runs and that the address is right",
+    )
+    error.given_up = True
+    return error
+
+
+def _block(reply: _core.Reply, port: Any, timeout: float | None, what: str) -> None:
+    """Returns once the answer is there. Raises ``WaitTimeout`` after ``timeout`` seconds, and ``QueueUnavailable`` if the database
+    of ``port`` does not answer. A wait for a lock or for a task lasts as long as it must: the database answers probes meanwhile."""
+    is_bound = not hasattr(port, "probe") or (timeout is not None and timeout <= AWAY_MAX)
+    until = math.inf if timeout is None else time.monotonic() + timeout
+    silence, asked = 0.0, None
+    try:
+        while True:
+            began = time.monotonic()
+            if reply.block(timeout if is_bound else min(_LOOK, max(0.0, until - began))):
+                return
+            now = time.monotonic()
+            if is_bound or now >= until:
+                raise WaitTimeout(f"{what} did not come within {timeout} s")
+            # A process that was stopped meanwhile has not listened.
+            silence += min(now - began, 2 * _LOOK)
+            if asked is None and silence >= _SILENCE * AWAY_MAX:
+                asked = port.probe()
+            elif asked is not None and asked.done():
+                silence, asked = 0.0 if _has_answered(asked) else silence, None
+            if silence >= AWAY_MAX:
+                raise away(port, f"{what} did not come")
+    finally:
+        # See `_taken`.
+        del reply, asked
+
+
+def _has_answered(asked: _core.Reply) -> bool:
+    """Whether a probe was answered by the database."""
+    try:
+        asked.take()
+    except (QueueUnavailable, DatabaseError, ShutDown):
+        return False
+    except TaskyardError:
+        return True
+    return True
+
+
+def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "the answer", port: Any = None) -> Any:
+    """The answer, waited for by this thread, with the bound of :func:`answer`. Outside of requests it ends once the database of
+    ``port`` has not answered for ``AWAY_MAX`` seconds (``QueueUnavailable``)."""
     request = _request.of(getattr(reply, "request", None))
     try:
         if request is None or (timeout is not None and timeout <= _request.WAIT_MAX):
-            if not reply.block(timeout):
-                raise WaitTimeout(f"{what} did not come within {timeout} s")
+            _block(reply, port, timeout, what)
         elif not reply.block(_request.WAIT_MAX):
             raise request.unavailable()
         return _taken(reply)
@@ -254,13 +309,13 @@ def answer_now_probing(reply: _core.Reply, probe: Probe, timeout: float | None, 
     request = _request.of(getattr(reply, "request", None))
     try:
         if request is None:
-            return answer_now(reply, timeout, what)
+            return answer_now(reply, timeout, what, probe.port)
         with contextlib.ExitStack() as at_end:
             stop: threading.Event | None = None
             while not reply.done():
                 left, pause = max(0.0, until - time.monotonic()), probe.pause()
                 if request.is_over:
-                    return answer_now(reply, None if timeout is None else left, what)
+                    return answer_now(reply, None if timeout is None else left, what, probe.port)
                 if reply.block(min(left, pause)):
                     break
                 if left <= pause:
@@ -314,7 +369,7 @@ def awaited(function: F) -> F:
 
 class Answer(Coroutine[Any, Any, T]):
     """Something that was asked: awaited, or, in code without an event loop, waited for with :meth:`result`. It is carried
-    out whether anybody waits or not. ``probe``: it may take for ever.
+    out whether anybody waits or not. ``probe``: it may take for ever. ``port``: where it was asked.
 
     It is a coroutine, so that ``asyncio.run`` and ``create_task`` take it; unlike other coroutines, it can be awaited again.
     """
@@ -322,10 +377,13 @@ class Answer(Coroutine[Any, Any, T]):
     #: What `send` and `throw` run, for each task that drives it.
     _running: dict[asyncio.Task[Any] | None, Coroutine[Any, Any, T]] | None = None
 
-    def __init__(self, reply: _core.Reply, made_of: Callable[[Any], T], probe: Probe | None = None) -> None:
+    def __init__(
+        self, reply: _core.Reply, made_of: Callable[[Any], T], probe: Probe | None = None, *, port: Any = None
+    ) -> None:
         self._reply = reply
         self._made_of = made_of
         self._probe = probe
+        self._asked_of = port
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._wait().__await__()
@@ -362,7 +420,8 @@ class Answer(Coroutine[Any, Any, T]):
         return self._made_of(await (answer(self._reply) if probe is None else answer_probing(self._reply, probe)))
 
     def result(self, timeout: float | dt.timedelta | None = None) -> T:
-        """Waits in this thread, for ``timeout`` (seconds or timedelta) at most (``WaitTimeout``)."""
+        """Waits in this thread, for ``timeout`` (seconds or timedelta) at most (``WaitTimeout``). Raises ``QueueUnavailable`` once
+        the database has not answered for 30 seconds."""
         bound = None if timeout is None else seconds("timeout", timeout)
         if is_in_loop():
             raise RuntimeError("result() would block the event loop: await it here")
@@ -370,7 +429,7 @@ class Answer(Coroutine[Any, Any, T]):
 
     def _wait_now(self, timeout: float | None) -> T:
         if self._probe is None:
-            return self._made_of(answer_now(self._reply, timeout))
+            return self._made_of(answer_now(self._reply, timeout, port=self._asked_of))
         return self._made_of(answer_now_probing(self._reply, self._probe, timeout, "the answer"))
 
 

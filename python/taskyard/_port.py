@@ -7,6 +7,7 @@ was made before a fork is forgotten after it.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import datetime as dt
 import logging
 import os
@@ -15,14 +16,18 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from . import _core, _loggers, _loops, _request, _unserved
-from .errors import SECONDS_MIN
+from . import _core, _exit_code, _json, _loggers, _loops, _request, _unserved
+from .errors import SECONDS_MIN, QueueUnavailable, ShutDown, TaskyardError
 
 if TYPE_CHECKING:
     from ._request import Request
     from .queued_tasks import QueuedTasks
 
 log = _loggers.keep(logging.getLogger("taskyard"))
+
+
+#: The longest that closing a queue waits, in seconds.
+CLOSE_MAX = 5.0
 
 
 class Port(Protocol):
@@ -43,6 +48,8 @@ class Engine:
         self._process = -1
         #: It may hold what is not written yet.
         self._has_added = False
+        #: How many tasks were added since the last close, and of how many the caller has heard that they are not stored.
+        self._added = self._withdrawn = 0
         self._core: _core.Queue
         self.defaults: dict[str, Any] = {}
         #: For tests: a task counts as stored only when it has ended.
@@ -62,6 +69,8 @@ class Engine:
             _start_logging()
             self._core = _core.Queue(*self._given)
             self._process = process
+            self._added = self._withdrawn = 0
+            _exit_code.watch()
             self.defaults = self._core.settings()
             _engines.append(self)
             _close_with_multiprocessing()
@@ -75,7 +84,16 @@ class Engine:
         addition = self.core().add(tasks)
         # Again: a fork in another thread may have waited meanwhile for what was there before.
         self._has_added = True
+        self._added += len(tasks)
         return addition
+
+    def withdrew(self) -> None:
+        """A task was withdrawn: its caller has heard that it is not stored."""
+        self._withdrawn += 1
+
+    def probe(self) -> _core.Reply:
+        """Asks the database for next to nothing, to hear whether it answers."""
+        return self.core().ask("attempts", _NOBODY)
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
         with _request.answering(None):
@@ -88,10 +106,40 @@ class Engine:
             "example at the top level of a module"
         )
 
-    def close(self, bound: float = 5.0) -> _core.Reply:
-        """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""
+    def close(self, bound: float = CLOSE_MAX) -> _core.Reply:
+        """Writes what was added, for ``bound`` seconds at most. It opens again on the next use. :meth:`closed` takes the answer."""
         self._has_added = False
         return self.core().close(bound)
+
+    def give_up(self, opening: _core.Reply) -> None:
+        """Ends the tries to open the database, unless something waits to be written."""
+        if self._added > self._withdrawn:
+            return
+        for reply in (self.core().close(0.0), opening):
+            # Taken, so that neither is logged as an error that nobody has seen.
+            if reply.block(1.0):
+                with contextlib.suppress(TaskyardError):
+                    reply.take()
+
+    def closed(self, reply: _core.Reply) -> None:
+        """Takes the answer of :meth:`close`. Raises ``QueueUnavailable`` if something may be lost."""
+        has_unwritten, self._added, self._withdrawn = self._added > self._withdrawn, 0, 0
+        try:
+            if reply.done():
+                _json.loads(reply.take())
+                return
+            why = "closing it took too long"
+        except ShutDown:
+            # Before it was open: nothing was written.
+            if not has_unwritten:
+                return
+            why = "it was never reached"
+        except QueueUnavailable as error:
+            why = error.message
+        raise QueueUnavailable(
+            f"what was added is not stored, or not known to be, in the queue's database {self.defaults['database']}: {why}",
+            hint="an error in the log names each task; add them again once the database is back",
+        )
 
     def is_of_server(self) -> bool:
         """Whether this process is a worker, and this the database of its server, which it never touches itself."""
@@ -191,6 +239,11 @@ def _text(value: Any) -> str:
     return ",".join(value) if isinstance(value, (list, tuple)) else str(value)
 
 
+#: The id of no task.
+_NOBODY = "00000000-0000-7000-8000-000000000000"
+#: The longest that closing a queue may take behind its own bound, in seconds.
+CLOSE_SLACK = 1.5
+
 #: Set in a worker process.
 in_worker = False
 #: In a worker process, the queues that the application made when it was loaded; elsewhere nothing is collected.
@@ -249,10 +302,13 @@ def close_engines() -> None:
         engine = _engines.pop()
         if engine._process == process:
             try:
-                if not engine.close().block(6.0):
-                    log.error("what was added may not be stored: the queue was not closed within 6 s")
+                reply = engine.close()
+                reply.block(CLOSE_MAX + CLOSE_SLACK)
+                engine.closed(reply)
             except Exception as error:  # the process ends in any case
-                log.error("closing the queue failed: %s", error)
+                if isinstance(error, TaskyardError):
+                    _exit_code.fail()
+                log.error("closing the queue failed: %s", getattr(error, "message", error))
             engine._process = -1
 
 
@@ -264,6 +320,7 @@ def _close_all() -> None:
     _core.end_logs()
     if _logging is not None and _logging.is_alive():
         _logging.join(1.0)
+    _exit_code.apply()
 
 
 atexit.register(_close_all)

@@ -63,7 +63,7 @@ class Control(Answer[QueuedTaskState]):
         return QueuedTaskState(answer["applied"])
 
     def _wait_now(self, timeout: float | None) -> QueuedTaskState:
-        answer = _loops.answer_now(self._reply, timeout)
+        answer = _loops.answer_now(self._reply, timeout, "the answer", self._port)
         if answer == "requested":
             with _running.resting():
                 found = _ended_now(self._port, self._id, timeout)
@@ -205,6 +205,9 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         self._withdrawn = error
         if self._addition is not None:
             self._addition.withdraw()
+            engine = _port.plain(self._port)
+            if isinstance(engine, _port.Engine):
+                engine.withdrew()
         elif self._pending is not None:
             self._pending.cancel()
 
@@ -220,13 +223,16 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             raise self._withdrawn
         if not self._known and self._addition is not None:
             try:
-                self._learn(_loops.answer_now(self._addition.reply(), timeout, f"task {self._id}"))
+                what = f"the answer that task {self._id} is stored"
+                self._learn(_loops.answer_now(self._addition.reply(), timeout, what, self._port))
             except WaitTimeout:
                 raise
             except Exception as error:
+                is_away = getattr(error, "given_up", False) and _request.of(getattr(self._port, "request", None)) is None
+                lost = _loops.away(self._port, f"task {self._id} is not stored, and is withdrawn") if is_away else error
                 self._is_reported = True
-                self._give_up(error)
-                raise
+                self._give_up(lost)
+                raise lost from None
         return self._id
 
     def _question(self, what: str, verb: str, made_of: Callable[[Any], T]) -> Answer[T]:
@@ -239,7 +245,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             until = math.inf if timeout is None else time.monotonic() + timeout
             id = self._id_now(timeout)
             left = None if timeout is None else max(0.0, until - time.monotonic())
-            return made_of(_loops.answer_now(self._port.ask(verb, id), left, f"the answer about task {id}"))
+            return made_of(_loops.answer_now(self._port.ask(verb, id), left, f"the answer about task {id}", self._port))
 
         return Question(what, ask, ask_now)
 
@@ -345,7 +351,8 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         return self.wait().__await__()
 
     def result(self, timeout: float | dt.timedelta | None = None) -> R_co:
-        """Like :meth:`wait`, in a thread without an event loop. ``timeout`` in seconds, or a timedelta."""
+        """Like :meth:`wait`, in a thread without an event loop. ``timeout`` in seconds, or a timedelta. Raises
+        ``QueueUnavailable`` once the database has not answered for 30 seconds."""
         if _loops.is_in_loop():
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
         return self.wait(timeout).result()

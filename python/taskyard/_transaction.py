@@ -5,17 +5,18 @@ Both are one statement on the caller's connection, so they happen if and only if
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import _codec, _commits, _core, _hooks, _loops, _port, _request, _running
 from ._calls import Call, as_tasks, encode_context, prepare
 from ._refs import QueuedTaskRef
 from ._uncommitted import Transaction, Unbound
-from .errors import InvalidArgument, LeaseLost, NotAwaited
+from .errors import DatabaseError, InvalidArgument, LeaseLost, NotAwaited
 
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
@@ -301,6 +302,42 @@ class PendingRef(QueuedTaskRef[Any]):
                 self._unbound.leave_out(error)
 
 
+#: SQLSTATE of a schema that does not exist.
+_NO_SCHEMA = "3F000"
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Raises ``DatabaseError`` with what to do where the queue has never been opened in the connection's database."""
+    try:
+        yield
+    except Exception as error:
+        # SQLAlchemy has the driver's error as its own's `orig`.
+        if getattr(getattr(error, "orig", error), "sqlstate", None) != _NO_SCHEMA:
+            raise
+        raise DatabaseError(
+            "the task was not added: there is no queue in the connection's database yet",
+            hint="run `taskyard db migrate` once, or open the queue first (`with QueuedTasks()`, or its lifespan); a server does so, too",
+        ) from error
+
+
+def _check_queue(port: _port.Port) -> None:
+    """Raises ``InvalidArgument`` for a queue in an SQLite file: nothing that serves it would run the task."""
+    if not isinstance(port, _port.Engine) or port.defaults["database"].startswith("postgresql:"):
+        return
+    if port in _port.of_tests:
+        hint = (
+            "give the test a queue in the connection's database, by a fixture: "
+            "`with taskyard.testing.as_default(ManualTasks(database=...)) as task_queue: yield task_queue`"
+        )
+    else:
+        hint = "set TASKYARD_DATABASE_URL to the address of the connection's database, or leave connection= out"
+    raise InvalidArgument(
+        f"connection= adds the task in a PostgreSQL database, and this queue is the SQLite file {port.defaults['database']}",
+        hint=hint,
+    )
+
+
 def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     """Adds a task in the transaction of ``call.options["connection"]``."""
     from .queued_tasks import NewTask
@@ -308,6 +345,7 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
     options = dict(call.options)
     connection = _of_driver(options.pop("connection"))
     port = tasks._via
+    _check_queue(_port.plain(port))
     call = _with(call, options)
     with as_tasks([call]):
         draft = prepare(port, call)
@@ -325,7 +363,8 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
 
         async def adding() -> Any:
             await _hooks.run(hooks, seen)
-            return await store(ref._connection)
+            with _explained():
+                return await store(ref._connection)
 
         ref = PendingRef(port, call.id, draft["kind"], connection, adding())
         ref._written_at_commit = _commits.watch(_kind(connection), connection, ref)
@@ -343,7 +382,8 @@ def add(tasks: QueuedTasks, call: Call) -> QueuedTaskRef[Any]:
             hint="use an async connection here, or a sync hook",
         )
     _hooks.begin(hooks, seen)
-    done = store(connection)
+    with _explained():
+        done = store(connection)
     added: QueuedTaskRef[Any] = QueuedTaskRef(port, str(done))
     added._existing = str(done) != call.id
     added._transaction = Transaction(_kind(connection), connection)

@@ -42,15 +42,15 @@ class Dead:
 
     def list(self, *, limit: int = 50, **filters: Any) -> Answer[builtins.list[dict[str, Any]]]:
         """Records, newest first (at most 10,000)."""
-        return Answer(self._ask("dead", self._filter(filters, limit)), lambda found: found)
+        return Answer(self._ask("dead", self._filter(filters, limit)), lambda found: found, port=self._tasks._via)
 
     def count(self, **filters: Any) -> Answer[int]:
         """How many there are."""
-        return Answer(self._ask("dead_count", self._filter(filters)), int)
+        return Answer(self._ask("dead_count", self._filter(filters)), int, port=self._tasks._via)
 
     def show(self, id: Any) -> Answer[dict[str, Any]]:
         """``{"task": its record with its arguments, "attempts": all of them, oldest first}``. Raises ``TaskNotFound``."""
-        return Answer(self._tasks._via.ask("dead_show", _id(id)), lambda found: found)
+        return Answer(self._tasks._via.ask("dead_show", _id(id)), lambda found: found, port=self._tasks._via)
 
     def edit(
         self,
@@ -70,7 +70,7 @@ class Dead:
         edit = self._edit(args, kwargs, queue, priority, max_retries)
         if not edit:
             raise TypeError("an edit needs what is to change: args, kwargs, queue, priority or max_retries")
-        return Answer(self._tasks._via.ask("dead_edit", _id(id), edit), lambda _: None)
+        return Answer(self._tasks._via.ask("dead_edit", _id(id), edit), lambda _: None, port=self._tasks._via)
 
     def retry(
         self,
@@ -89,14 +89,14 @@ class Dead:
         if id is None:
             if edit:
                 raise TypeError("one task at a time can be edited: give its id")
-            return Answer(self._ask("dead_retry_all", self._filter(filters)), int)
+            return Answer(self._ask("dead_retry_all", self._filter(filters)), int, port=self._tasks._via)
         if filters:
             raise TypeError("give an id or filters, not both")
-        return Answer(self._tasks._via.ask("dead_retry", _id(id), edit), lambda _: 1)
+        return Answer(self._tasks._via.ask("dead_retry", _id(id), edit), lambda _: 1, port=self._tasks._via)
 
     def purge(self, **filters: Any) -> Answer[int]:
         """Deletes all that the filters mean, every one without a filter; how many."""
-        return Answer(self._ask("dead_purge", self._filter(filters)), int)
+        return Answer(self._ask("dead_purge", self._filter(filters)), int, port=self._tasks._via)
 
     def _filter(self, filters: dict[str, Any], limit: int = 0) -> dict[str, Any]:
         unknown = [name for name in filters if name not in _FILTERS]

@@ -133,11 +133,12 @@ class DuplicateSchedule(TaskyardError, ValueError):
 
 
 class QueueUnavailable(TaskyardError, ConnectionError):
-    """The database is away and too much waits in memory, or it cannot be reached at all. Within a request: it has not answered
-    in time; an addition was withdrawn then, and the caller may try again."""
+    """The database is away and too much waits in memory, or it cannot be reached at all. Within a request, and in code without an
+    event loop: it has not answered in time; an addition was withdrawn then, and the caller may try again. From ``with`` and
+    ``close()``: what was added is not stored, or not known to be."""
 
     code = "queue_unavailable"
-    #: A request has waited for it as long as it may.
+    #: The caller has waited for it as long as it may.
     given_up = False
 
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from . import _config, _port, _request, _response, events
+from . import _config, _exit_code, _port, _request, _response, events
 from ._response import FlushMiddleware as FlushMiddleware
 from .errors import TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
@@ -41,7 +41,7 @@ def lifespan(
     @contextlib.asynccontextmanager
     async def live(app: Any) -> AsyncIterator[dict[str, Any]]:
         async with contextlib.AsyncExitStack() as stack:
-            opening = asyncio.ensure_future(tasks.__aenter__())
+            opening = asyncio.ensure_future(tasks._open())
             # An application starts although the database is away: what it adds waits in memory, in its order.
             await asyncio.wait([opening], timeout=OPEN_MAX)
             if opening.done():
@@ -114,6 +114,7 @@ async def _close(tasks: QueuedTasks, opening: asyncio.Future[Any]) -> None:
     try:
         await tasks.__aexit__(None, None, None)
     except TaskyardError as error:
+        _exit_code.fail()
         log.error("closing the queue failed: %s", error)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import contextvars
 import datetime as dt
 import inspect
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Iterable
 from typing import Any
 
-from . import _core, _families, _hooks, _identity, _loops, _port, _request
+from . import _core, _exit_code, _families, _hooks, _identity, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
 from ._loops import Answer, awaited
@@ -24,7 +25,7 @@ from ._options import RetryPolicy, Unique, check_names, merge, optional_seconds,
 from ._refs import Outcome, QueuedTaskRef
 from ._uncommitted import Unbound
 from .dead import Dead
-from .errors import InvalidArgument, seconds
+from .errors import InvalidArgument, QueueUnavailable, TaskyardError, seconds
 from .queues import Queues
 from .schedules import Schedules
 from .watching import Watch
@@ -32,10 +33,6 @@ from .watching import Watch
 __all__ = ["Call", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Unique"]
 
 log = logging.getLogger("queued_task")
-
-
-#: The longest that closing a queue waits, in seconds.
-CLOSE_MAX = 5.0
 
 
 class NewTask:
@@ -387,7 +384,7 @@ class QueuedTasks(metaclass=_Meta):
         ``.result()``."""
         kind = _identity.kind_given(function, self._via.defaults.get("namespace"))
         filter = {"states": [str(state) for state in states], "queue": queue, "kind": kind, "limit": limit}
-        return Answer(self._via.ask("list", None, filter), lambda found: found)
+        return Answer(self._via.ask("list", None, filter), lambda found: found, port=self._via)
 
     def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]:
         """``await tasks.flush()`` returns once everything added before is written. Without an event loop it waits here.
@@ -400,53 +397,80 @@ class QueuedTasks(metaclass=_Meta):
 
     # ------------------------------------------------------------------------------------------------- lifecycle
 
-    async def __aenter__(self) -> QueuedTasks:
+    async def _open(self) -> None:
+        """Returns once the database is open, however long that takes."""
         if isinstance(_port.plain(self._via), _port.Engine):
             await _loops.answer(self._via.core().open())
+
+    async def __aenter__(self) -> QueuedTasks:
+        """Opens the database. Raises ``QueueUnavailable`` if it does not answer for 30 seconds."""
+        engine = _port.plain(self._via)
+        if isinstance(engine, _port.Engine):
+            reply = engine.core().open()
+            try:
+                await asyncio.wait_for(_loops.answer(reply), _loops.AWAY_MAX)
+            except asyncio.TimeoutError:
+                engine.give_up(reply)
+                raise _loops.away(engine, "the queue was not opened") from None
         return self
 
     async def __aexit__(self, error: Any = None, *_: Any) -> None:
-        """Writes what was added, and lets go of the database. Raises ``NotAwaited`` for a task that was added on an async
-        connection and left out of its transaction."""
-        if isinstance(_port.plain(self._via), _port.Engine):
+        """Writes what was added, and lets go of the database. Raises ``QueueUnavailable`` for what could not be written within
+        five seconds, and ``NotAwaited`` for a task that was added on an async connection and left out of its transaction."""
+        engine = _port.plain(self._via)
+        if isinstance(engine, _port.Engine):
             try:
-                await asyncio.wait_for(_created(), CLOSE_MAX)
+                await asyncio.wait_for(_created(), _port.CLOSE_MAX)
             except asyncio.TimeoutError:
                 log.error("%d additions still wait for their on_pre_create hooks: they are not made", len(_creating))
             if self._stands_for_tests:
                 await _loops.answer(self._via.ask("flush"))
             else:
-                for first in self._via.before_close:
-                    await first(self._via)
-                await _loops.answer(self._via.close(CLOSE_MAX))
+                for first in engine.before_close:
+                    await first(engine)
+                reply = engine.close()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(_loops.box().wait(reply), _port.CLOSE_MAX + _port.CLOSE_SLACK)
+                _take_closed(engine, reply, error)
         await self._unbound.settle(error is not None)
 
     def __enter__(self) -> QueuedTasks:
-        if isinstance(_port.plain(self._via), _port.Engine):
-            _loops.answer_now(self._via.core().open())
+        """Opens the database. Raises ``QueueUnavailable`` if it does not answer for 30 seconds."""
+        engine = _port.plain(self._via)
+        if isinstance(engine, _port.Engine):
+            reply = engine.core().open()
+            try:
+                _loops.answer_now(reply, None, "the opening", engine)
+            except QueueUnavailable:
+                engine.give_up(reply)
+                raise _loops.away(engine, "the queue was not opened") from None
         return self
 
     def __exit__(self, error: Any = None, *_: Any) -> None:
-        self._close(CLOSE_MAX)
+        self._close(_port.CLOSE_MAX, error)
         self._unbound.check(error is not None)
 
     def close(self, timeout: float | dt.timedelta = 5.0) -> None:
         """Writes what was added, for so long at most (seconds or timedelta), and lets go of the database; for code without a
-        loop. Raises ``NotAwaited`` for a task that was added on an async connection and left out of its transaction.
+        loop. Raises ``QueueUnavailable`` for what could not be written by then, and ``NotAwaited`` for a task that was added
+        on an async connection and left out of its transaction.
 
         In a coroutine use ``async with tasks``: a rollback on asyncpg is known only when the event loop has run again, and
         ``close()`` right behind it raises ``NotAwaited`` for a task that was rolled back."""
         self._close(seconds("timeout", timeout))
         self._unbound.check(False)
 
-    def _close(self, timeout: float) -> None:
-        if isinstance(_port.plain(self._via), _port.Engine):
+    def _close(self, timeout: float, error: Any = None) -> None:
+        engine = _port.plain(self._via)
+        if isinstance(engine, _port.Engine):
             if self._stands_for_tests:
-                _loops.answer_now(self._via.ask("flush"), timeout, "the writing of what was added")
+                _loops.answer_now(engine.ask("flush"), timeout, "the writing of what was added")
                 return
-            for first in self._via.before_close_now:
-                first(self._via)
-            _loops.answer_now(self._via.close(timeout))
+            for first in engine.before_close_now:
+                first(engine)
+            reply = engine.close(timeout)
+            reply.block(timeout + _port.CLOSE_SLACK)
+            _take_closed(engine, reply, error)
 
     def lifespan(
         self, inner: Any = None, *, workers: int = 0, concurrency: int | None = None, in_workers: bool = False
@@ -471,6 +495,17 @@ class QueuedTasks(metaclass=_Meta):
         return fastapi.lifespan(self, inner, workers, concurrency, in_workers)
 
 
+def _take_closed(engine: _port.Engine, reply: _core.Reply, error: Any) -> None:
+    """Raises that what was added may be lost, unless an error is on its way: that one stays, and the loss is logged."""
+    try:
+        engine.closed(reply)
+    except TaskyardError as lost:
+        if error is None:
+            raise
+        _exit_code.fail()
+        log.error("closing the queue failed: %s", lost.message)
+
+
 class _Flush(Answer[None]):
     def __init__(self, tasks: QueuedTasks, timeout: float | None) -> None:
         self._tasks: QueuedTasks | None = tasks
@@ -482,7 +517,8 @@ class _Flush(Answer[None]):
 
     def _wait_now(self, timeout: float | None) -> None:
         if self._tasks is not None:
-            _loops.answer_now(self._tasks._via.ask("flush"), timeout, "the writing of what was added")
+            port = self._tasks._via
+            _loops.answer_now(port.ask("flush"), timeout, "the writing of what was added", port)
             self._tasks = None
 
 

@@ -79,7 +79,7 @@ class Queues:
 
     def list(self) -> Answer[list[Queue]]:
         """All queues that are configured or have open tasks, by name."""
-        return Answer(self._tasks._via.ask("queues"), lambda found: [Queue(**one) for one in found])
+        return Answer(self._tasks._via.ask("queues"), lambda found: [Queue(**one) for one in found], port=self._tasks._via)
 
     def pause(self, name: str) -> Answer[None]:
         """What runs goes on, nothing else of it starts, on any server."""
@@ -126,7 +126,7 @@ class Queues:
         how many. A parent goes only once its children are final."""
         namespace = self._tasks._via.defaults.get("namespace")
         filter = task_filter(namespace, queue=name, states=states, function=function, tag=tag, before=before)
-        return Answer(self._tasks._via.ask("queue_purge", None, filter), int)
+        return Answer(self._tasks._via.ask("queue_purge", None, filter), int, port=self._tasks._via)
 
     def _set(self, verb: str, name: str, given: dict[str, Any] | None = None) -> Answer[None]:
-        return Answer(self._tasks._via.ask(verb, text("name", name), given), lambda _: None)
+        return Answer(self._tasks._via.ask(verb, text("name", name), given), lambda _: None, port=self._tasks._via)

@@ -195,7 +195,7 @@ class Schedules:
             if number is not None:
                 given[key] = count(key, number, 1)
         check(given["rule"], zone, name)
-        return Answer(self._tasks._via.ask("schedule_put", None, given), _added)
+        return Answer(self._tasks._via.ask("schedule_put", None, given), _added, port=self._tasks._via)
 
     def _draft(self, call: Any) -> dict[str, Any]:
         if call is None:
@@ -210,12 +210,14 @@ class Schedules:
 
     def list(self) -> Answer[list[Schedule]]:
         """All schedules, by name."""
-        return Answer(self._tasks._via.ask("schedules"), lambda found: [_schedule(one) for one in found])
+        return Answer(
+            self._tasks._via.ask("schedules"), lambda found: [_schedule(one) for one in found], port=self._tasks._via
+        )
 
     def get(self, name: str, *, upcoming: int = 5, runs: int = 20) -> Answer[Schedule]:
         """One schedule with its next times and its history. Raises ``UnknownSchedule``."""
         counts = {"upcoming": upcoming, "runs": runs}
-        return Answer(self._tasks._via.ask("schedule", text("name", name), counts), _schedule)
+        return Answer(self._tasks._via.ask("schedule", text("name", name), counts), _schedule, port=self._tasks._via)
 
     def reschedule(
         self,
@@ -231,23 +233,25 @@ class Schedules:
         ``UnknownSchedule`` with the answer."""
         new = rule_text(rule, every=every, at=at, after=after)
         check(new, zone or "UTC", text("name", name))
-        return Answer(self._tasks._via.ask("schedule_rule", name, {"rule": new, "zone": zone}), _added)
+        return Answer(
+            self._tasks._via.ask("schedule_rule", name, {"rule": new, "zone": zone}), _added, port=self._tasks._via
+        )
 
     def remove(self, name: str) -> Answer[bool]:
         """Removes it with its history; tasks that it enqueued go on. Whether it was there."""
-        return Answer(self._tasks._via.ask("schedule_remove", text("name", name)), bool)
+        return Answer(self._tasks._via.ask("schedule_remove", text("name", name)), bool, port=self._tasks._via)
 
     def pause(self, name: str) -> Answer[bool]:
         """Pauses it: times that pass meanwhile do not count. Whether it is there."""
-        return Answer(self._tasks._via.ask("schedule_pause", text("name", name)), bool)
+        return Answer(self._tasks._via.ask("schedule_pause", text("name", name)), bool, port=self._tasks._via)
 
     def resume(self, name: str) -> Answer[bool]:
         """Goes on from now. Whether it is there."""
-        return Answer(self._tasks._via.ask("schedule_resume", text("name", name)), bool)
+        return Answer(self._tasks._via.ask("schedule_resume", text("name", name)), bool, port=self._tasks._via)
 
     def run(self, name: str) -> Answer[str]:
         """Runs its task now, whatever its rule says and whatever runs; the id of the task. Raises ``UnknownSchedule``."""
-        return Answer(self._tasks._via.ask("schedule_run", text("name", name)), str)
+        return Answer(self._tasks._via.ask("schedule_run", text("name", name)), str, port=self._tasks._via)
 
 
 def _one_of(what: str, value: Any, known: tuple[str, ...]) -> str:

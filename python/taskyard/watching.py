@@ -130,7 +130,7 @@ class Watch:
     def _answer_now(self, id: str) -> Any:
         if self._may_take_long():
             return _loops.answer_now_probing(self._ask(id), self._probe(), None, "the next event")
-        return _loops.answer_now(self._ask(id))
+        return _loops.answer_now(self._ask(id), None, "the first event", self._ref._port)
 
     def _may_take_long(self) -> bool:
         """Whether the question is answered once there is news, and not at once."""

@@ -137,6 +137,13 @@ def test_web_and_worker_are_deployed_apart(deployment: Deployment) -> None:
     eventually(lambda: deployment.check_health("web"), 60, "the web process")
     for booked in guests.booked:
         eventually(lambda id=booked["id"]: deployment.state(id) == "confirmed", 60, f"{booked} to be confirmed")  # type: ignore[misc]
+    # One task for each booking, also for one whose response was cut off.
+    count = "select count(*) as count from queued_tasks"
+    (row,) = json.loads(run(["taskyard", "--json", "db", "query", count], deployment.directories["worker"], deployment.env))
+    bookings = len(guests.booked) + 1
+    while httpx.get(deployment.url(f"/bookings/{bookings + 1}"), timeout=30).status_code == 200:
+        bookings += 1
+    assert row["count"] == bookings
     assert (web.stop(), worker.stop()) == (0, 0), f"{web.output}\n{worker.output}"
 
 

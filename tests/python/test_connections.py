@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
 from sqlalchemy.pool import NullPool
 from taskyard import InvalidArgument, QueuedTasks, TaskNotFound, Unique
+from taskyard.errors import DatabaseError
 from taskyard.queued_task import complete_in
 from taskyard.worker import Embedded
 
@@ -364,3 +365,27 @@ async def test_complete_in_reads_no_row_through_them_either(tasks: QueuedTasks, 
         for how in ("asyncpg", "dict_row", "broken"):
             assert await tasks.add_task(ends_in, postgres, how).wait(20) == how
         assert await tasks.add_task(ends_in_sync, postgres).wait(20) == "sync"
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg", "sqlalchemy", "sqlalchemy async"])
+async def test_a_database_in_which_no_queue_was_opened_is_named(postgres: str, driver: str) -> None:
+    tasks = QueuedTasks(database=postgres)
+    with pytest.raises(DatabaseError, match=r"no queue in the connection's database yet\n.*taskyard db migrate"):
+        match driver:
+            case "psycopg":
+                with psycopg.connect(postgres) as connection:
+                    tasks.add_task(echo, 1, connection=connection)
+            case "asyncpg":
+                asyncpg_connection = await asyncpg.connect(postgres)
+                try:
+                    await tasks.add_task(echo, 1, connection=asyncpg_connection)
+                finally:
+                    await asyncpg_connection.close()
+            case "sqlalchemy":
+                engine = sa.create_engine(postgres.replace("postgresql", "postgresql+psycopg", 1), poolclass=NullPool)
+                with Session(engine) as session:
+                    tasks.add_task(echo, 1, connection=session)
+            case "sqlalchemy async":
+                address = postgres.replace("postgresql", "postgresql+asyncpg", 1)
+                async with AsyncSession(create_async_engine(address, poolclass=NullPool)) as async_session:
+                    await tasks.add_task(echo, 1, connection=async_session)

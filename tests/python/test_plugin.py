@@ -7,11 +7,14 @@ import pathlib
 import threading
 from typing import Any
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from taskyard import QueuedTasks, QueuedTaskState, TaskFailed, TasksDep, task
-from taskyard.testing import Clock, ManualTasks, assert_enqueued, enqueued, refute_enqueued
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from taskyard import InvalidArgument, QueuedTasks, QueuedTaskState, TaskFailed, TasksDep, task
+from taskyard.testing import Clock, ManualTasks, as_default, assert_enqueued, enqueued, refute_enqueued
 
 pytest_plugins = ["pytester"]
 ran: list[Any] = []
@@ -208,3 +211,44 @@ def test_nothing_reaches_another_database_than_the_tests(pytester: pytest.Pytest
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-o", "asyncio_mode=auto")
     result.assert_outcomes(passed=4)
     assert not other.exists()
+
+
+def application_with_transactions(address: str) -> FastAPI:
+    """Adds a task in a transaction of a database, and commits it if it is told to."""
+    engine = create_async_engine(address.replace("postgresql", "postgresql+asyncpg", 1), poolclass=sa.NullPool)
+    app = FastAPI(lifespan=QueuedTasks().lifespan())
+
+    @app.post("/")
+    async def add(commits: bool, tasks: TasksDep) -> str:
+        async with AsyncSession(engine) as session:
+            task = await tasks.add_task(work, 7, connection=session)
+            await (session.commit() if commits else session.rollback())
+            return task.id
+
+    return app
+
+
+def test_a_transaction_of_another_database_than_the_tests_is_refused(task_queue: ManualTasks, postgres: str) -> None:
+    with TestClient(application_with_transactions(postgres)) as client:
+        with pytest.raises(InvalidArgument, match=r"this queue is the SQLite file .*\n.*as_default\(ManualTasks"):
+            client.post("/", params={"commits": True})
+    refute_enqueued(work)
+    with psycopg.connect(postgres) as connection:
+        assert connection.execute("select to_regnamespace('taskyard')").fetchone() == (None,)
+
+
+def test_a_test_may_have_its_queue_in_the_applications_database(postgres: str) -> None:
+    with as_default(ManualTasks(database=postgres)) as task_queue:
+        with TestClient(application_with_transactions(postgres)) as client:
+            client.post("/", params={"commits": False}).raise_for_status()
+            refute_enqueued(work)
+            id = client.post("/", params={"commits": True}).raise_for_status().json()
+        assert assert_enqueued(work, 7)["id"] == id
+        assert task_queue.drain() == 1
+
+
+async def test_a_queue_in_a_file_has_no_transactions_of_postgresql(tmp_path: pathlib.Path, postgres: str) -> None:
+    tasks = QueuedTasks(database=str(tmp_path / "queue.db"))
+    with psycopg.connect(postgres) as connection:
+        with pytest.raises(InvalidArgument, match=r"this queue is the SQLite file .*queue.db\n.*TASKYARD_DATABASE_URL"):
+            tasks.add_task(work, 7, connection=connection)

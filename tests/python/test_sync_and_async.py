@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.project import Project
-from taskyard import QueuedTasks, TaskFailed, TaskNotFound, WaitTimeout
+from taskyard import QueuedTasks, TaskCancelled, TaskFailed, TaskNotFound, WaitTimeout
 
 APP = """
     from taskyard.progress import ProgressTracker
@@ -159,3 +159,28 @@ def test_failures_are_raised_as_they_are_awaited(queue: QueuedTasks) -> None:
         with pytest.raises(asyncio.CancelledError):
             ref.wait().result(30)
         assert not isinstance(ref.outcome().result(30).error, TaskFailed)
+
+
+async def test_an_answer_is_awaited_as_often_as_one_likes(queue: QueuedTasks) -> None:
+    async with queue:
+        ref = queue.add_task("app:never", delay=3600)
+        for ask in (ref.get_task_id, ref.get_state, ref.get_logs, ref.record, queue.list, queue.queues.list):
+            answer = ask()
+            # By two tasks at once, each of which drives it as a coroutine, by others after them, and as it is.
+            first, second = await asyncio.gather(asyncio.create_task(answer), asyncio.create_task(answer))
+            third = await asyncio.wait_for(answer, 30)
+            assert first == second == third == await answer == await asyncio.create_task(answer)
+        missing = queue.get("00000000-0000-7000-8000-000000000000").get_state()
+        failed = await asyncio.gather(*(asyncio.create_task(missing) for _ in range(2)), return_exceptions=True)
+        assert [type(error) for error in failed] == [TaskNotFound] * 2
+        with pytest.raises(TaskNotFound):
+            await missing
+        # A wait that is given up is not the other's end.
+        wait = ref.wait()
+        given_up, waits = asyncio.create_task(wait), asyncio.create_task(wait)
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        await ref.cancel()
+        with pytest.raises(TaskCancelled):
+            await waits

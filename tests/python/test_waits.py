@@ -50,9 +50,13 @@ async def test_waits_for_a_database_that_is_away_are_withdrawn() -> None:
         free.bind(("127.0.0.1", 0))
         tasks = QueuedTasks(database=f"postgresql://postgres@127.0.0.1:{free.getsockname()[1]}/none")
     before = _core.open_questions()
-    for _ in range(COUNT):
+
+    async def late() -> None:
         with pytest.raises(WaitTimeout):
             await tasks.get("01890000-0000-7000-8000-000000000000").wait(0.001)
+
+    # Together: each looks for the task's state for a second.
+    await asyncio.gather(*(late() for _ in range(COUNT)))
     gc.collect()
     assert _core.open_questions() == before
     with contextlib.suppress(ShutDown):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import contextvars
 import pathlib
 import re
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -100,6 +103,28 @@ def test_each_worker_starts_and_stops_with_the_application(project: Project) -> 
     assert notes(project) == {pid: WHOLE}, server.output
     assert "the hook 'broken' failed on the stop of the worker" in server.output
     assert "a stop that fails" in server.output
+
+
+def test_a_stop_hook_that_is_cancelled_keeps_nothing_else_from_stopping(sqlite_project: Project) -> None:
+    project = sqlite_project
+    first = "    @on_worker_stop\n    def given_up():\n        raise asyncio.CancelledError('given up')\n\n"
+    project.write("app.py", APP.replace("    @on_worker_stop\n", first + "    @on_worker_stop\n", 1))
+    server = project.server("--workers=1", app="app:web")
+    (id,) = project.add("app.work, 7")
+    assert project.ended(id)["state"] == "done"
+    assert server.stop() == 0, server.output
+    assert list(notes(project).values()) == [WHOLE], server.output
+    assert "the hook 'given_up' failed on the stop of the worker" in server.output
+
+
+def test_a_lifespan_in_workers_has_the_queue_that_the_application_has(project: Project) -> None:
+    project.write("app.py", APP.replace('"open"', "len(await app.state.tasks.list(limit=5))", 1))
+    (id,) = project.add("app.work, 7")
+    server = project.server("--workers=1", app="app:web")
+    found = project.ended(id)
+    assert found["state"] == "done", found["error"]
+    assert found["result"][1] == 1, "the lifespan has listed the task"
+    assert server.stop() == 0, server.output
 
 
 def test_a_worker_that_is_not_needed_any_more_stops_with_the_application(sqlite_project: Project) -> None:
@@ -240,6 +265,62 @@ def test_workers_within_the_application_share_its_lifespan(sqlite_project: Proje
         assert client.get("/").json() == "work"
     assert done == ["enter", "start", "stop", "leave"]
     assert NOTED == ["work"]
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_an_application_starts_once_a_slow_start_of_its_workers_is_over(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, is_async: bool
+) -> None:
+    """The bound of five seconds is for a database that is away."""
+    app = FastAPI(lifespan=QueuedTasks(database=str(tmp_path / "queue.db")).lifespan(workers=1))
+    seconds = 5.5
+
+    @app.get("/")
+    async def wait(tasks: TasksDep) -> Any:
+        return await tasks.add_task(seen_by_task).wait(30)
+
+    async def connect() -> None:
+        await asyncio.sleep(seconds)
+        SEEN.set("by the hook")
+
+    def connect_and_block() -> None:
+        time.sleep(seconds)
+        SEEN.set("by the hook")
+
+    on_worker_start(connect if is_async else connect_and_block)
+    began = time.monotonic()
+    with TestClient(app) as client:
+        assert time.monotonic() - began > seconds
+        assert client.get("/").json() == "by the hook"
+    assert "not open yet" not in caplog.text
+
+
+SEEN: contextvars.ContextVar[str | None] = contextvars.ContextVar("seen", default=None)
+
+
+async def seen_by_task() -> str | None:
+    return SEEN.get()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 does not tell whose cancellation it is")
+def test_a_stop_hook_that_is_cancelled_within_the_application_ends_nothing_else(tmp_path: pathlib.Path) -> None:
+    stopped: list[str] = []
+
+    async def given_up() -> None:
+        raise asyncio.CancelledError("given up")
+
+    on_worker_stop(given_up)
+    on_worker_stop(lambda: stopped.append("last"))
+
+    @contextlib.asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        stopped.append("leave")
+
+    queue = QueuedTasks(database=str(tmp_path / "queue.db"))
+    with TestClient(FastAPI(lifespan=queue.lifespan(life, in_workers=True, workers=1))):
+        pass
+    assert stopped == ["last", "leave"]
 
 
 NOTED: list[str] = []
