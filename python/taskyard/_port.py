@@ -12,17 +12,22 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from . import _core, _loggers, _loops, _request, _unserved
-from .errors import SECONDS_MIN
+from .errors import SECONDS_MIN, ShutDown
 
 if TYPE_CHECKING:
     from ._request import Request
     from .queued_tasks import QueuedTasks
 
 log = _loggers.keep(logging.getLogger("taskyard"))
+
+
+#: The longest that closing a queue waits, in seconds.
+CLOSE_MAX = 5.0
 
 
 class Port(Protocol):
@@ -88,7 +93,7 @@ class Engine:
             "example at the top level of a module"
         )
 
-    def close(self, bound: float = 5.0) -> _core.Reply:
+    def close(self, bound: float = CLOSE_MAX) -> _core.Reply:
         """Writes what was added, for ``bound`` seconds at most. It opens again on the next use."""
         self._has_added = False
         return self.core().close(bound)
@@ -226,6 +231,8 @@ def use(port: Port | None) -> Port | None:
 # ------------------------------------------------------------------------------------------------------------ the log
 
 _logging: threading.Thread | None = None
+#: Held while lines are handed on.
+_writing = threading.Lock()
 
 
 def _start_logging() -> None:
@@ -238,8 +245,25 @@ def _start_logging() -> None:
 
 def _log() -> None:
     while (lines := _core.next_logs(3600.0)) is not None:
-        for level, logger, text in lines:
-            logging.getLogger(logger).log(level, "%s", text)
+        with _writing:
+            _write(lines)
+
+
+def _write(lines: list[tuple[int, str, str]]) -> None:
+    for level, logger, text in lines:
+        logging.getLogger(logger).log(level, "%s", text)
+
+
+def flush_logs() -> None:
+    """Hands on what the engine has said so far: the process may be about to end without ``atexit``, as under uvicorn, which
+    repeats the signal that stopped it."""
+    # The thread may have lines that it has just taken: it needs the interpreter for a moment, and then has the lock.
+    time.sleep(0.005)
+    if _writing.acquire(timeout=1.0):
+        try:
+            _write(_core.next_logs(0.0) or [])
+        finally:
+            _writing.release()
 
 
 def close_engines() -> None:
@@ -249,8 +273,14 @@ def close_engines() -> None:
         engine = _engines.pop()
         if engine._process == process:
             try:
-                if not engine.close().block(6.0):
+                closed = engine.close()
+                if closed.block(6.0):
+                    closed.take()
+                else:
                     log.error("what was added may not be stored: the queue was not closed within 6 s")
+            except ShutDown:
+                # The database was never reached. The engine has said which tasks that costs.
+                pass
             except Exception as error:  # the process ends in any case
                 log.error("closing the queue failed: %s", error)
             engine._process = -1
@@ -300,8 +330,8 @@ def _before_fork() -> None:
 
 
 def _forked() -> None:
-    global _logging, _lock
-    _lock = threading.Lock()
+    global _logging, _lock, _writing
+    _lock, _writing = threading.Lock(), threading.Lock()
     _logging = None
     _loops.forget()
 

@@ -34,10 +34,6 @@ __all__ = ["Call", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Un
 log = logging.getLogger("queued_task")
 
 
-#: The longest that closing a queue waits, in seconds.
-CLOSE_MAX = 5.0
-
-
 class NewTask:
     """A task that is about to be stored, as the create hooks see it; ``context`` may be changed in ``on_pre_create``."""
 
@@ -410,7 +406,7 @@ class QueuedTasks(metaclass=_Meta):
         connection and left out of its transaction."""
         if isinstance(_port.plain(self._via), _port.Engine):
             try:
-                await asyncio.wait_for(_created(), CLOSE_MAX)
+                await asyncio.wait_for(_created(), _port.CLOSE_MAX)
             except asyncio.TimeoutError:
                 log.error("%d additions still wait for their on_pre_create hooks: they are not made", len(_creating))
             if self._stands_for_tests:
@@ -418,7 +414,7 @@ class QueuedTasks(metaclass=_Meta):
             else:
                 for first in self._via.before_close:
                     await first(self._via)
-                await _loops.answer(self._via.close(CLOSE_MAX))
+                await _loops.answer(self._via.close(_port.CLOSE_MAX))
         await self._unbound.settle(error is not None)
 
     def __enter__(self) -> QueuedTasks:
@@ -427,7 +423,7 @@ class QueuedTasks(metaclass=_Meta):
         return self
 
     def __exit__(self, error: Any = None, *_: Any) -> None:
-        self._close(CLOSE_MAX)
+        self._close(_port.CLOSE_MAX)
         self._unbound.check(error is not None)
 
     def close(self, timeout: float | dt.timedelta = 5.0) -> None:
