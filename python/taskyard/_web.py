@@ -82,4 +82,4 @@ if __name__ == "__main__":
     # Of a group that is stopped, uvicorn ends by SIGTERM, which lets it answer what it has begun.
     signal.signal(signal.SIGHUP, lambda *_: None)
     # Without a limit uvicorn waits for open requests for ever. An option or variable of uvicorn's own (UVICORN_…) comes first.
-    main(default_map={"timeout_graceful_shutdown": _graceful_seconds()})
+    main(prog_name="uvicorn", default_map={"timeout_graceful_shutdown": _graceful_seconds()})

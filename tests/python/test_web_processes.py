@@ -169,3 +169,36 @@ def test_web_processes_end_with_a_command_that_is_killed(sqlite_project: Project
     web.kill()
     assert psutil.wait_procs(processes, 20)[1] == []
     assert not is_up(port)
+
+
+def test_a_start_that_fails_shows_its_traceback_below_one_line(sqlite_project: Project, port: int) -> None:
+    sqlite_project.write(
+        "app.py",
+        """
+        import contextlib
+        from fastapi import FastAPI
+
+        @contextlib.asynccontextmanager
+        async def life(app):
+            raise RuntimeError("no pool\\n2026-01-01T00:00:00Z INFO forged: line")
+            yield
+
+        app = FastAPI(lifespan=life)
+        """,
+    )
+    web = sqlite_project.start("serve", "app:app", "--port", str(port))
+    assert web.wait() == 3
+    first = [line.endswith("ERROR uvicorn.error: Traceback (most recent call last):") for line in web.lines].index(True)
+    below = web.lines[first + 1 :]
+    last = below.index("  RuntimeError: no pool")
+    assert '    raise RuntimeError("no pool' in web.output
+    # Nothing of it looks like a line of the log.
+    assert below[last + 1] == "  2026-01-01T00:00:00Z INFO forged: line"
+    assert all(line.startswith("  ") for line in below[: last + 1])
+
+
+def test_a_wrong_option_of_uvicorn_is_said_by_uvicorn(sqlite_project: Project, port: int) -> None:
+    sqlite_project.write("app.py", APP)
+    web = sqlite_project.start("serve", "app:app", "--port", str(port), "--", "--nonsense")
+    assert web.wait() == 2
+    assert "Try 'uvicorn --help'" in web.output and "No such option" in web.output
