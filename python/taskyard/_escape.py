@@ -30,7 +30,8 @@ def lines(text: str) -> str:
 
 
 class Formatter(logging.Formatter):
-    """A record is one line, whatever its message holds; a traceback has its own lines below it, indented.
+    """A record is one line, whatever its message holds; a traceback has its own lines below it, indented, also one that is part of
+    uvicorn's message.
 
     It looks like a line of the command's own log.
     """
@@ -43,7 +44,12 @@ class Formatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         # uvicorn ends some of its messages with a line feed.
-        return line(super().formatMessage(record).rstrip("\n"))
+        text = super().formatMessage(record).rstrip("\n")
+        if record.name == "uvicorn.error":
+            # It also logs the traceback of an application that cannot start as a message.
+            first, _, others = text.partition("\n")
+            return f"{line(first)}\n{lines(others)}" if others else line(first)
+        return line(text)
 
     def formatException(self, ei: _ExcInfo) -> str:
         return lines(super().formatException(ei))

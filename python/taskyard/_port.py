@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -279,6 +280,8 @@ def use(port: Port | None) -> Port | None:
 # ------------------------------------------------------------------------------------------------------------ the log
 
 _logging: threading.Thread | None = None
+#: Held while lines are handed on.
+_writing = threading.Lock()
 
 
 def _start_logging() -> None:
@@ -291,8 +294,25 @@ def _start_logging() -> None:
 
 def _log() -> None:
     while (lines := _core.next_logs(3600.0)) is not None:
-        for level, logger, text in lines:
-            logging.getLogger(logger).log(level, "%s", text)
+        with _writing:
+            _write(lines)
+
+
+def _write(lines: list[tuple[int, str, str]]) -> None:
+    for level, logger, text in lines:
+        logging.getLogger(logger).log(level, "%s", text)
+
+
+def flush_logs() -> None:
+    """Hands on what the engine has said so far: the process may be about to end without ``atexit``, as under uvicorn, which
+    repeats the signal that stopped it."""
+    # The thread may have lines that it has just taken: it needs the interpreter for a moment, and then has the lock.
+    time.sleep(0.005)
+    if _writing.acquire(timeout=1.0):
+        try:
+            _write(_core.next_logs(0.0) or [])
+        finally:
+            _writing.release()
 
 
 def close_engines() -> None:
@@ -357,8 +377,8 @@ def _before_fork() -> None:
 
 
 def _forked() -> None:
-    global _logging, _lock
-    _lock = threading.Lock()
+    global _logging, _lock, _writing
+    _lock, _writing = threading.Lock(), threading.Lock()
     _logging = None
     _loops.forget()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from . import _config, _exit_code, _port, _request, _response, events
 from ._response import FlushMiddleware as FlushMiddleware
-from .errors import TaskyardError
+from .errors import ShutDown, TaskyardError
 from .queued_tasks import QueuedTaskRef, QueuedTasks
 
 log = logging.getLogger("taskyard")
@@ -48,6 +48,7 @@ def lifespan(
                 opening.result()
             else:
                 log.warning("the queue's database is not open yet; tasks wait in memory")
+                opening.add_done_callback(_say_not_opened)
             stack.push_async_callback(_close, tasks, opening)
             if tasks._own is not None and not _port.of_tests:
                 # The application's queue is what its endpoints get.
@@ -110,12 +111,24 @@ OPEN_MAX = 5.0
 
 
 async def _close(tasks: QueuedTasks, opening: asyncio.Future[Any]) -> None:
-    opening.cancel()
     try:
         await tasks.__aexit__(None, None, None)
+    except ShutDown:
+        # The database was never reached. The engine has said how many additions that costs.
+        pass
     except TaskyardError as error:
         _exit_code.fail()
         log.error("closing the queue failed: %s", error)
+    finally:
+        # Its answer is taken, or the engine would report it as one that was lost.
+        await asyncio.wait([opening], timeout=1.0)
+        opening.cancel()
+        _port.flush_logs()
+
+
+def _say_not_opened(opening: asyncio.Future[Any]) -> None:
+    if not opening.cancelled() and (error := opening.exception()) is not None and not isinstance(error, ShutDown):
+        log.error("the queue's database could not be opened: %s", error)
 
 
 def router(

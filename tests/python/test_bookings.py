@@ -60,8 +60,15 @@ class Deployment:
 
     def check_health(self, name: str) -> bool:
         """Runs the container's health check."""
+        return self._succeeds(self.line(name, "HEALTHCHECK CMD"), name)
+
+    def check_queue(self) -> bool:
+        """Runs the check of the whole queue, as a monitor does."""
+        return self._succeeds(["taskyard", "queue", "status"], "web")
+
+    def _succeeds(self, command: list[str], name: str) -> bool:
         try:
-            run(self.line(name, "HEALTHCHECK CMD"), self.directories[name], self.env)
+            run(command, self.directories[name], self.env)
         except AssertionError:
             return False
         return True
@@ -115,9 +122,10 @@ def test_web_and_worker_are_deployed_apart(deployment: Deployment) -> None:
     run(["bookings-schema"], deployment.directories["web"], deployment.env)
     web = deployment.start("web")
     eventually(lambda: deployment.check_health("web"), 60, "the web process")
-    assert not deployment.check_health("worker"), "no worker runs yet"
+    # The web container is well while no worker runs; the queue as a whole is not.
+    assert not deployment.check_queue()
     worker = deployment.start("worker")
-    eventually(lambda: deployment.check_health("worker"), 60, "the worker")
+    eventually(deployment.check_queue, 60, "the worker")
 
     first = deployment.book("ada@example.org")
     eventually(lambda: deployment.state(first["id"]) == "confirmed", 60, "the first booking to be confirmed")
@@ -127,7 +135,8 @@ def test_web_and_worker_are_deployed_apart(deployment: Deployment) -> None:
     guests = Guests(deployment)
     eventually(lambda: len(guests.booked) >= 20, 60, "bookings")
     assert worker.stop() == 0, worker.output
-    assert not deployment.check_health("worker"), "the worker has gone"
+    assert not deployment.check_queue(), "the worker has gone"
+    assert deployment.check_health("web")
     before = len(guests.booked)
     eventually(lambda: len(guests.booked) >= before + 20, 60, "bookings without a worker")
     assert web.stop() == 0, web.output
@@ -145,6 +154,13 @@ def test_web_and_worker_are_deployed_apart(deployment: Deployment) -> None:
         bookings += 1
     assert row["count"] == bookings
     assert (web.stop(), worker.stop()) == (0, 0), f"{web.output}\n{worker.output}"
+
+
+def test_no_container_is_judged_by_what_it_cannot_help() -> None:
+    """A backlog, a parked task or a database that is away would restart containers that are well."""
+    web, worker = ((EXAMPLE / "deploy" / name / "Containerfile").read_text() for name in ("web", "worker"))
+    assert re.findall(r"^HEALTHCHECK .*/(\w+)'", web, re.MULTILINE) == ["healthz"]
+    assert "HEALTHCHECK" not in worker
 
 
 def test_the_projects_own_tests(tmp_path: pathlib.Path) -> None:

@@ -89,11 +89,12 @@ def test_images_run_the_application(shop: Project) -> None:
 
 def test_times_to_stop_fit_those_of_the_supervisors() -> None:
     shown = documents.settings()
+    # Open requests and the queue's last writes.
+    web = int(shown["shutdown_grace"][1])
     # The last writes and the goodbye take two seconds beyond the grace period at most.
-    worker = int(shown["shutdown_grace"][1]) + 2
-    web = 5
+    worker = web + 2
     for command in (shlex.split(documents.unit("taskyard-web.service")["ExecStart"]), documents.images()["web"]["CMD"]):
-        web = max(web, 5 + int(command[command.index("--timeout-graceful-shutdown") + 1]))
+        assert "--timeout-graceful-shutdown" not in command
     assert int(documents.unit("taskyard-worker.service")["TimeoutStopSec"]) > worker
     assert int(documents.unit("taskyard-web.service")["TimeoutStopSec"]) > web
     compose = (documents.FILES / "compose.yaml").read_text()
@@ -103,6 +104,11 @@ def test_times_to_stop_fit_those_of_the_supervisors() -> None:
         assert int(period) > max(worker, 5 + web), name
     (rows,) = documents.tables(documents.PRODUCTION.read_text().split("\n## ")[0])
     assert [row[2] for row in rows] == [f"{web} s", f"{worker} s"]
+
+
+def test_no_image_is_judged_by_the_queue_as_a_whole() -> None:
+    assert "HEALTHCHECK" not in documents.images()["worker"]
+    assert "/healthz" in documents.images()["web"]["HEALTHCHECK"][-1]
 
 
 @pytest.mark.parametrize("name", UNITS)

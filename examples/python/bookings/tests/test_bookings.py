@@ -25,5 +25,6 @@ async def test_an_unknown_booking_is_not_found(client: AsyncClient) -> None:
     assert (await client.get("/bookings/7")).status_code == 404
 
 
-async def test_the_health_check(client: AsyncClient) -> None:
-    assert (await client.get("/health")).json() == {"status": "ok"}
+async def test_the_health_checks(client: AsyncClient) -> None:
+    assert (await client.get("/healthz")).json() == {"status": "ok"}
+    assert (await client.get("/readyz")).json() == {"status": "ready"}
