@@ -115,7 +115,7 @@ pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
 const READ_ONLY: &str = "transactions are read-only by default here (default_transaction_read_only is on for this role, this database or \
                          the server; ALTER ROLE ... SET default_transaction_read_only = off)";
 
-/// What a database said, whatever library carried it.
+/// An error report of PostgreSQL, from any driver.
 pub(crate) struct Report<'a> {
     pub code: &'a str,
     pub message: &'a str,

@@ -36,7 +36,7 @@ pub use trace::{Trace, TraceLayer};
 /// The future of a [`TaskService`]: the result as JSON, or how the attempt failed.
 pub type TaskServiceFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>, TaskFailure>> + Send>>;
 
-/// What a layer surrounds: the task's body, or the next layer. A `tower::Service` of a [`TaskContext`] that returns the result as JSON.
+/// The service that a layer surrounds: the task's body, or the next layer. Takes a [`TaskContext`] and returns the result as JSON.
 ///
 /// Its error is an error under `Box<dyn Error>` as well, so that tower's own layers fit (`TimeoutLayer`, `ConcurrencyLimitLayer`). A
 /// [`TaskFailure`] that comes out of the outermost layer, also under further context, decides what follows; any other error is retried
@@ -95,12 +95,12 @@ impl fmt::Debug for TaskService {
     }
 }
 
-/// What runs as the async body that `make` makes.
+/// The async body that `make` makes, with what surrounds it.
 pub(crate) fn async_body(make: fn(TaskContext) -> AsyncBody, context: TaskContext) -> AsyncBody {
     surrounded(&context).unwrap_or_else(|| make(context))
 }
 
-/// What runs as the local body that `make` makes, on the thread that calls this.
+/// The local body that `make` makes, with what surrounds it; for the thread that calls this.
 pub(crate) fn local_body(make: fn(TaskContext) -> LocalBody, context: TaskContext) -> LocalBody {
     match surrounded(&context) {
         Some(body) => body,
@@ -116,7 +116,7 @@ pub(crate) fn blocking_body(call: fn(TaskContext) -> BodyResult, context: TaskCo
     }
 }
 
-/// What runs in a body's place, if anything surrounds it.
+/// The future that replaces a body, if layers or hooks surround it.
 fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
     let registry = &context.0.engine.registry;
     let layers = registry.layers();
@@ -131,7 +131,7 @@ fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
 fn body_of(run: Run, context: TaskContext) -> AsyncBody {
     match run {
         Run::Async(make) => make(context),
-        // It stays on the thread that makes it; a layer that moved it would be told by a panic, which fails the attempt.
+        // A local body stays on the thread that makes it. If a layer moves it, it panics, and the attempt fails.
         Run::Local(make) => Box::pin(SendWrapper::new(make(context))),
         // The future of a blocking body is polled on its own thread. What surrounds it may have waited for long: an attempt that has ended
         // meanwhile must not begin.

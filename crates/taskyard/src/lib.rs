@@ -52,8 +52,8 @@ pub use taskyard_server::{
 };
 pub use yard::{State, Taskyard};
 
-// What the `taskyard` command, the Python package and tests use beside the public interface: the stores' seam and the parts that servers
-// are made of. It may change with any version.
+// For the `taskyard` command, the Python package and tests: the stores' seam and the parts that servers are made of. Not public; may change
+// with any version.
 #[doc(hidden)]
 pub use address::{DatabaseKind, check_address, check_place, database_kind, is_meant_for_postgres, open, redacted};
 #[doc(hidden)]

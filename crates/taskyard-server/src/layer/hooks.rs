@@ -22,11 +22,11 @@ use crate::{BodyResult, TaskContext, TaskError, TaskFailure, panics};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BodyEnd {
-    /// It returned a result; this is its JSON.
+    /// The body returned a result; this is its JSON.
     Returned(Arc<[u8]>),
-    /// It failed or panicked, or a hook before it did; [`TaskFailure::is_snooze`] tells one that asked to run later.
+    /// The body failed or panicked, or a hook before it did. [`TaskFailure::is_snooze`] is true for one that asked to run later.
     Failed(TaskFailure),
-    /// It was dropped: cancelled, stopped, out of time, or the server stopped.
+    /// The body was dropped: cancelled, stopped, out of time, or the server stopped.
     Interrupted,
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn run(context: TaskContext, layers: Option<TaskService>) -> Bo
     if context.0.engine.store.is_some() {
         context.0.end(judge(&context.0, End::Returned(result)));
         telling.tell().await;
-        // What is returned now decides nothing any more.
+        // The attempt is decided; this value is ignored.
         return Ok(Vec::new());
     }
     telling.tell().await;

@@ -46,7 +46,7 @@ impl<S> Layer<S> for MetricsLayer {
     }
 }
 
-/// What [`MetricsLayer`] makes.
+/// The service of [`MetricsLayer`].
 #[derive(Clone, Debug)]
 pub struct Metrics<S> {
     inner: S,

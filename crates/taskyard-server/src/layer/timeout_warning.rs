@@ -31,7 +31,7 @@ impl TimeoutWarningLayer {
         Self::default()
     }
 
-    /// Warns at this share of the limit, from 0 to 1; what is no number means the default.
+    /// Warns at this share of the limit, from 0 to 1. NaN means the default.
     #[must_use]
     pub fn at(share: f64) -> Self {
         if share.is_nan() { Self::default() } else { Self { share: share.clamp(0.0, 1.0) } }
@@ -46,7 +46,7 @@ impl<S> Layer<S> for TimeoutWarningLayer {
     }
 }
 
-/// What [`TimeoutWarningLayer`] makes.
+/// The service of [`TimeoutWarningLayer`].
 #[derive(Clone, Debug)]
 pub struct TimeoutWarning<S> {
     inner: S,

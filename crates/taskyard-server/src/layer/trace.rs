@@ -35,7 +35,7 @@ impl<S> Layer<S> for TraceLayer {
     }
 }
 
-/// What [`TraceLayer`] makes.
+/// The service of [`TraceLayer`].
 #[derive(Clone, Debug)]
 pub struct Trace<S> {
     inner: S,

@@ -1,4 +1,4 @@
-//! What surrounds tasks: layers and hooks around bodies, hooks around additions, hooks on death.
+//! Layers and hooks around bodies, hooks around additions, hooks on death.
 
 use taskyard_core::client::PendingTask;
 use taskyard_core::{TaskId, TaskRecord};

@@ -13,7 +13,7 @@ use taskyard::{TaskId, Taskyard};
 
 use crate::tasks;
 
-/// What the handlers share.
+/// The handlers' state.
 #[derive(Clone)]
 pub struct App {
     /// The newsletter's own connections.
@@ -83,7 +83,7 @@ async fn health(State(App { pool, .. }): State<App>) -> Result<&'static str, Fai
     Ok("ok")
 }
 
-/// What a handler returns as an error.
+/// An error of a handler.
 enum Failure {
     Queue(taskyard::Error),
     Database(sqlx::Error),

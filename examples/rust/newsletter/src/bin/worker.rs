@@ -12,7 +12,7 @@ async fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {
     let server = queue.serve().await?;
     println!("running tasks");
     let exit = tokio::select! {
-        // What runs may end first.
+        // Running tasks may end first.
         () = newsletter::stop_signal() => server.shutdown().await,
         exit = server.wait() => exit,
     };
