@@ -186,6 +186,7 @@ impl Taskyard {
                        names nowhere else, the linker leaves it out: write `use my_tasks as _;`";
             return Err(Error::InvalidArgument { what: "server", why: why.into() });
         }
+        self.client.check_runtime()?;
         Server::start(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone(), config).await
     }
 

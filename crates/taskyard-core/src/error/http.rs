@@ -64,7 +64,7 @@ mod tests {
             (Error::InvalidArgument { what: "queue", why: "it is empty".into() }, 400),
             (Error::NotFound(id), 404),
             (Error::DuplicateId(id), 409),
-            (Error::OverLimit { what: "the arguments", setting: "x", size: 2, max: 1 }, 413),
+            (Error::OverLimit { what: "the arguments", setting: "x", size: 2, max: 1, list_bytes: 0 }, 413),
             (Error::TaskFailed { id, error_type: "E".into(), message: String::new(), traceback: None }, 500),
             (Error::Refused("no".into()), 500),
             (Error::Connection("refused".into()), 503),
