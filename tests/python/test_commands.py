@@ -275,3 +275,21 @@ def test_settings_of_a_server_that_the_application_changes(sqlite_project: Proje
         "polling_interval = 3 has no effect: no worker runs in this process",
     ]
     assert project.python(program.replace("WORKERS", "1")) == ""
+
+
+def test_a_schedule_says_when_the_application_has_no_such_function(project: Project) -> None:
+    project.write("app.py", APP)
+    project.server("-w", "1")
+    for added in (
+        ["schedule", "add", "nightly", "0 3 * * *", "app:ecko"],
+        ["task", "add", "app:ecko", "--delay", "1h"],
+    ):
+        said = project.run(*added)
+        assert "warning: the project's application has no function `app:ecko`" in said, said
+    said = project.run("schedule", "add", "daily", "@daily", "app:echo", "--args", "[1]")
+    assert "warning" not in said, said
+    # One that a server has met.
+    (id,) = project.run("task", "add", "app:eccho").splitlines()[:1]
+    eventually(lambda: project.task(id)["wait_reason"] == "parked", 30, "it is parked")
+    said = project.run("schedule", "add", "weekly", "@weekly", "app:eccho")
+    assert "no server that is running knows `app:eccho`" in said, said

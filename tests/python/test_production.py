@@ -132,16 +132,23 @@ def test_systemd_ends_and_starts_the_services_as_the_page_says(name: str) -> Non
     assert found["RestartPreventExitStatus"] == "2"
 
 
-def test_a_wrong_setting_is_exit_code_2_and_a_database_away_is_3(shop: Project) -> None:
+def test_a_wrong_setting_is_exit_code_2_and_a_missing_database_is_3(shop: Project) -> None:
     worker = shlex.split(documents.unit("taskyard-worker.service")["ExecStart"])[1:]
-    nowhere = f"postgresql://shop@127.0.0.1:{free_port()}/shop"
-    shop.run(*worker, code=3, TASKYARD_DATABASE_URL=nowhere)
+    shop.run(*worker, code=3, TASKYARD_DATABASE_URL=f"{shop.env['TASKYARD_DATABASE_URL']}_missing")
     shop.run(*worker, code=2, TASKYARD_LEASE="soon")
     shop.run("db", "migrate")
     # The file's own secret is to be replaced.
     said = shop.run("--set", f"secret={documents.environment('taskyard.env')['TASKYARD_SECRET']}", *worker, code=2)
     assert "secret" in said
     shop.run("--set", "app=missing:app", "queue", "start", code=1)
+
+
+def test_a_database_that_is_away_is_waited_for(shop: Project) -> None:
+    nowhere = f"postgresql://shop@127.0.0.1:{free_port()}/shop"
+    for command in (["queue", "start"], ["serve", "app:app", "--workers", "1", "--port", str(free_port())]):
+        waiting = shop.start(*command, TASKYARD_DATABASE_URL=nowhere)
+        waiting.says("waiting for the database")
+        assert waiting.stop() == 0, waiting.output
 
 
 def test_the_health_checks_of_the_web_application(shop: Project) -> None:

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use taskyard_server::children::ChildCommand;
 use tokio::process::Command;
@@ -17,6 +18,10 @@ use crate::trust::Distrust;
 
 /// The exit code of a check whose application adds its tasks to another database (`taskyard.worker`).
 const EXIT_OTHER_DATABASE: i32 = 5;
+/// The same of one that lacks the function that was asked for.
+const EXIT_UNKNOWN: i32 = 6;
+/// How long an application may take to load that is only asked for a function.
+const KNOWS_MAX: Duration = Duration::from_secs(20);
 
 /// What a Python process that the command starts must not see.
 const HIDDEN: [&str; 2] = ["TASKYARD_SECRET", "TASKYARD_SECRETS_ACCEPTED"];
@@ -59,16 +64,10 @@ impl Python {
     /// # Errors
     /// It cannot be loaded; the interpreter has said why.
     pub(crate) async fn check(&self, worker: &ChildCommand) -> Result<(), Failure> {
-        let mut command = Command::new(&worker.program);
-        command.envs(worker.env.iter().map(|(name, value)| (name, value)));
-        command.args(&worker.args).arg("--check").stdin(std::process::Stdio::null()).kill_on_drop(true);
-        for name in HIDDEN {
-            command.env_remove(name);
-        }
-        let status = command
-            .status()
-            .await
-            .map_err(|error| Failure::work(format!("cannot start {}: {error}", worker.program.to_string_lossy())))?;
+        let status =
+            self.checking(worker).status().await.map_err(|error| {
+                Failure::work(format!("cannot start {}: {error}", worker.program.to_string_lossy()))
+            })?;
         if status.success() {
             return Ok(());
         }
@@ -79,6 +78,29 @@ impl Python {
         }
         Err(Failure::work(format!("the application cannot be loaded ({status}); its own words are above"))
             .with_hint("--app is module:attribute, as for uvicorn; it is imported from the working directory"))
+    }
+
+    /// Whether the application that such a worker would load has the function of this name; `None` if it cannot be loaded.
+    pub(crate) async fn knows(&self, worker: &ChildCommand, name: &str) -> Option<bool> {
+        use std::process::Stdio;
+        let mut command = self.checking(worker);
+        command.args(["--knows", name]).stdout(Stdio::null()).stderr(Stdio::null());
+        match tokio::time::timeout(KNOWS_MAX, command.status()).await.ok()?.ok()?.code()? {
+            0 => Some(true),
+            EXIT_UNKNOWN => Some(false),
+            _ => None,
+        }
+    }
+
+    /// A worker's command that is not one: it loads the application and ends.
+    fn checking(&self, worker: &ChildCommand) -> Command {
+        let mut command = Command::new(&worker.program);
+        command.envs(worker.env.iter().map(|(name, value)| (name, value)));
+        command.args(&worker.args).arg("--check").stdin(std::process::Stdio::null()).kill_on_drop(true);
+        for name in HIDDEN {
+            command.env_remove(name);
+        }
+        command
     }
 
     /// The process that reports changes of Python files below `directory`.

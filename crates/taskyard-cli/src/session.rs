@@ -23,7 +23,9 @@ const CLOSE_BOUND: Duration = Duration::from_secs(5);
 /// Whether a command may make the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// It only makes sense on one that is there.
+    /// It only reads: it makes and changes nothing, neither a file nor the schema.
+    Read,
+    /// It only makes sense on one that is there, and brings its schema up to date.
     Existing,
     /// It makes a missing SQLite file.
     Create,
@@ -96,9 +98,29 @@ impl Session {
     /// Opens the database of the settings.
     ///
     /// # Errors
-    /// There is none yet (with [`Access::Existing`]), or why it cannot be used.
+    /// There is none yet (with [`Access::Existing`]), there is none of this program's version (with [`Access::Read`]), or why it cannot
+    /// be used.
     pub(crate) async fn store(&self, access: Access) -> Result<Arc<dyn Store>, Failure> {
-        Ok(self.store_with(&self.found.settings, access).await??)
+        if access != Access::Read {
+            return Ok(self.store_with(&self.found.settings, access).await??);
+        }
+        let settings = Settings { auto_migrate: false, ..self.found.settings.clone() };
+        self.store_with(&settings, access).await?.map_err(|error| self.not_readable(error))
+    }
+
+    /// Why a command that only reads cannot read.
+    fn not_readable(&self, error: taskyard::Error) -> Failure {
+        let (what, done) = match error {
+            taskyard::Error::SchemaTooOld { found: 0, .. } => {
+                ("there is no queue in this database yet: it has no schema of Taskyard's".to_owned(), "makes it")
+            }
+            taskyard::Error::SchemaTooOld { .. } => (error.to_string(), "brings it up to date"),
+            other => return other.into(),
+        };
+        let start = if self.found.settings.auto_migrate { ", and so does a server that starts" } else { "" };
+        Failure::usage(format!("{}: {what}", self.address()))
+            .with_exit(3)
+            .with_hint(format!("`taskyard db migrate` {done}{start}; this command changes nothing"))
     }
 
     /// The same with other settings on the same database; what the database itself says stays apart.
@@ -115,6 +137,16 @@ impl Session {
             self.prepare(&path, access)?;
         }
         Ok(self.try_open(settings).await)
+    }
+
+    /// Opens the database of the settings for a server: what the database itself says stays apart, for it may pass.
+    ///
+    /// # Errors
+    /// As [`Session::store_with`].
+    pub(crate) async fn taskyard_of_server(&self) -> Result<taskyard::Result<Taskyard>, Failure> {
+        let keys = ProjectKeys::new(&self.found.settings, &self.found.root)?;
+        let store = self.store_with(&self.found.settings, Access::Create).await?;
+        Ok(store.map(|store| self.bind(store, self.found.settings.clone()).keys(Arc::new(keys))))
     }
 
     /// Opens the database of the settings, as a queue that this program's tasks run on.
@@ -147,7 +179,7 @@ impl Session {
 
     fn prepare(&self, path: &Path, access: Access) -> Result<(), Failure> {
         match access {
-            Access::Existing if !path.exists() => {
+            Access::Read | Access::Existing if !path.exists() => {
                 Err(Failure::usage(format!("there is no database yet at {}", absolute(path))).with_exit(3).with_hint(
                     "`taskyard queue start` or `taskyard db migrate` makes it; --database names another one",
                 ))

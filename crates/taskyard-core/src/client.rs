@@ -80,6 +80,14 @@ impl Default for ClientConfig {
     }
 }
 
+/// Why a closed client does nothing more.
+const SHUT_DOWN: Error = Error::ShutDown("this client has been shut down");
+/// Why a client does nothing more that has lost the runtime of its background work.
+const RUNTIME_ENDED: Error = Error::ShutDown(
+    "the tokio runtime in which this client was opened has ended: open the client in the runtime that uses it, and keep that \
+     runtime as long as the client",
+);
+
 /// A handle on the queue; cheap to clone, all clones share one writer.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -94,7 +102,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client on a store. Its background work runs on the current tokio runtime.
+    /// A client on a store. Its background work runs on the current tokio runtime. Once that has ended, what was added is written
+    /// or named, and every call returns [`Error::ShutDown`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -129,6 +138,24 @@ impl Client {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The store, for a call on behalf of this client.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`] if the client's runtime has ended.
+    fn open_store(&self) -> Result<&dyn Store> {
+        self.check_runtime()?;
+        Ok(self.store.as_ref())
+    }
+
+    /// Whether the runtime that this client was opened in goes on.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`] if it has ended.
+    #[doc(hidden)]
+    pub fn check_runtime(&self) -> Result<()> {
+        self.adder.check_runtime()
     }
 
     /// The configuration in force.
@@ -314,7 +341,7 @@ impl Client {
         let answers: Vec<_> = ids.iter().map(|id| self.adder.control(verb.clone(), *id)).collect();
         let mut replies = Vec::with_capacity(answers.len());
         for answer in answers {
-            replies.push(answer.await.map_err(|_| Error::ShutDown("this client"))??);
+            replies.push(answer.await.map_err(|_| SHUT_DOWN)??);
         }
         Ok(replies)
     }

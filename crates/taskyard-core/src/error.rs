@@ -223,8 +223,8 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
-    /// The client or server was shut down.
-    #[error("{0} has been shut down")]
+    /// The client, server or database was shut down, or the runtime of the client has ended; a sentence that says which.
+    #[error("{0}")]
     ShutDown(&'static str),
 }
 

@@ -259,7 +259,7 @@ mod tests {
 
     impl Keys for Ring {
         fn active(&self) -> Result<Key> {
-            self.0.first().cloned().ok_or(Error::ShutDown("no key"))
+            self.0.first().cloned().ok_or(Error::ShutDown("no key has been shut down"))
         }
 
         fn find(&self, id: &str) -> Option<Key> {

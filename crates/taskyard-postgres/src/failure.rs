@@ -108,7 +108,23 @@ pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
             other => other,
         },
         None if error.to_string() == "invalid configuration" => Error::Refused(format!("{shown}: {}", cause(error))),
-        None => Error::Connection(format!("{shown}: {}", cause(error))),
+        None => {
+            let cause = cause(error);
+            let advice = tls_advice(&cause);
+            Error::Connection(format!("{shown}: {cause}{advice}"))
+        }
+    }
+}
+
+/// What to do about a connection that could not be encrypted as the address asks. Driver and TLS library tell it by their text only.
+fn tls_advice(cause: &str) -> &'static str {
+    if cause == "server does not support TLS" {
+        ": encrypt connections there (ssl = on), with sslrootcert=FILE in the address if its certificate is of an authority of your own; \
+         on a network that you trust, append ?sslmode=disable to the address"
+    } else if ["UnknownIssuer", "BadSignature"].iter().any(|reason| cause.contains(reason)) {
+        ": its authority is not trusted here; name a file with that authority's certificate by sslrootcert=FILE in the address"
+    } else {
+        ""
     }
 }
 

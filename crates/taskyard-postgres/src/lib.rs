@@ -12,6 +12,7 @@ mod add;
 mod address;
 mod ageing;
 mod ask;
+mod background;
 mod claim;
 mod connect;
 mod control;

@@ -196,7 +196,7 @@ impl Pool {
     }
 
     pub fn check_open(&self) -> Result<()> {
-        if self.is_closed() { Err(Error::ShutDown("the store")) } else { Ok(()) }
+        if self.is_closed() { Err(Error::ShutDown("the store has been shut down")) } else { Ok(()) }
     }
 
     pub async fn close(&self) {

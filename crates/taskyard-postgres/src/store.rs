@@ -25,14 +25,13 @@ use crate::options::Options;
 use crate::pool::{Pool, Role};
 use crate::row::get;
 use crate::{
-    add, ageing, ask, claim, control, ends, finish, glance, isolation, listen, migrate, notify, schedules, servers,
-    upkeep,
+    add, ageing, ask, claim, control, ends, finish, glance, isolation, migrate, notify, schedules, servers, upkeep,
 };
 
 /// The store on PostgreSQL. Made by [`PostgresStore::connect`]; give it out as `Arc<dyn Store>`.
 #[derive(Debug)]
 pub struct PostgresStore {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What the store and its two background tasks share.
@@ -45,10 +44,11 @@ pub(crate) struct Inner {
     pub hears: AtomicBool,
     pub notifier: Notifier,
     pub listen_address: Address,
-    listening: AtomicBool,
+    /// Whether the two tasks run.
+    pub listening: AtomicBool,
     /// Whether all connections of a server were open at the same time once.
     pub admitted: AtomicBool,
-    telling: AtomicBool,
+    pub telling: AtomicBool,
     /// When the parts of `ready` were last looked at.
     pub turned: Mutex<Option<Instant>>,
     /// When rows of ageing queues were last looked for that say nothing of it.
@@ -57,7 +57,7 @@ pub(crate) struct Inner {
     around_locks: Mutex<Option<Instant>>,
     /// Claims that have failed since the last one that did not.
     pub claims_failed: AtomicU32,
-    background: Mutex<Vec<AbortHandle>>,
+    pub background: Mutex<Vec<AbortHandle>>,
 }
 
 impl Inner {
@@ -117,17 +117,6 @@ impl Inner {
         if self.options.notify {
             self.notifier.tell(news);
         }
-    }
-
-    fn keep(&self, handle: AbortHandle) {
-        self.background.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
-    }
-
-    fn stop_background(&self) {
-        for handle in self.background.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            handle.abort();
-        }
-        self.hears.store(false, Ordering::Release);
     }
 }
 
@@ -200,22 +189,6 @@ impl PostgresStore {
             }
         }
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
-    }
-
-    /// Starts telling others, once there is something to tell.
-    fn tell_others(&self) {
-        if self.inner.options.notify && !self.inner.telling.swap(true, Ordering::AcqRel) {
-            self.inner.keep(tokio::spawn(notify::run(Arc::downgrade(&self.inner))).abort_handle());
-        }
-    }
-
-    /// Starts listening, once somebody waits for something.
-    fn listen(&self) {
-        self.tell_others();
-        if self.inner.options.notify && !self.inner.listening.swap(true, Ordering::AcqRel) {
-            let address = self.inner.listen_address.clone();
-            self.inner.keep(tokio::spawn(listen::run(Arc::downgrade(&self.inner), address)).abort_handle());
-        }
     }
 }
 

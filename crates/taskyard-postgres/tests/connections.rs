@@ -39,7 +39,11 @@ async fn wrong_addresses_say_what_is_wrong_without_the_password() {
     assert!(matches!(refused("redis://:s3cret@127.0.0.1").await, Error::InvalidUrl(_)));
     // The server speaks no TLS: never in clear text when encryption was asked for.
     let error = refused(&format!("postgresql://postgres:s3cret@127.0.0.1:{port}/postgres?sslmode=require")).await;
-    assert!(matches!(error, Error::Connection(_)), "{error}");
+    assert!(
+        matches!(&error, Error::Connection(why) if why.contains("does not support TLS") && why.contains("?sslmode=disable")
+            && why.contains("sslrootcert")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -118,7 +122,7 @@ async fn a_role_without_rights_is_refused() {
 async fn a_closed_store_refuses() {
     let store = yard::fresh().await;
     store.close().await;
-    assert_eq!(store.add(&[task()]).await, Err(Error::ShutDown("the store")));
+    assert_eq!(store.add(&[task()]).await, Err(Error::ShutDown("the store has been shut down")));
 }
 
 /// Whatever each connection is for, when it is ended the next calls work.
@@ -268,4 +272,40 @@ async fn a_channel_is_checked() {
         let options = Options { notify_channel: channel.into(), ..Options::default() };
         assert!(matches!(PostgresStore::connect(&url, options).await, Err(Error::Setting { .. })), "{channel}");
     }
+}
+
+/// A store outlives the runtime that first used it: what hears and tells other processes starts anew in the next one.
+#[test]
+fn other_processes_are_heard_again_in_the_next_runtime() {
+    let heard = async |store: &Arc<dyn Store>| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // A wait asks for the ends of tasks, and by that begins to listen.
+        while store.finals(&[]).await.is_err() || !store.hears_others() {
+            assert!(Instant::now() < deadline, "others are heard");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let first = runtime();
+    let (store, url) = first.block_on(async {
+        let (store, url) = yard::fresh_with_address().await;
+        let store: Arc<dyn Store> = store;
+        heard(&store).await;
+        (store, url)
+    });
+    drop(first);
+    assert!(!store.hears_others(), "nothing listens");
+    let next = runtime();
+    next.block_on(async {
+        heard(&store).await;
+        let mut finished = store.bells().finished.listen();
+        finished.take();
+        let other = PostgresStore::connect(&url, Options::default()).await.unwrap();
+        let task = task();
+        other.add(std::slice::from_ref(&task)).await.unwrap();
+        other.cancel(&[task.id]).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), finished.heard()).await.expect("an end elsewhere is heard");
+        other.close().await;
+        store.close().await;
+    });
 }

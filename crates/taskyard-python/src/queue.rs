@@ -122,7 +122,9 @@ impl Inner {
                 true
             }
         };
-        let State::Opening(waiting) = &mut *state else { return Ok(Err(Error::ShutDown("this queue"))) };
+        let State::Opening(waiting) = &mut *state else {
+            return Ok(Err(Error::ShutDown("this queue has been shut down")));
+        };
         let answer = if waiting.is_full(weight) {
             let cause = waiting.away.clone().unwrap_or_else(|| "it has not answered yet".into());
             Err(Error::QueueUnavailable { waiting: waiting.additions, bytes: waiting.bytes, cause })
@@ -225,7 +227,7 @@ impl Inner {
             tracing::error!(additions = waiting.additions, "the queue is closed before its database was reached");
         }
         for then in waiting.thens {
-            (then.run)(Err(Error::ShutDown("this queue")));
+            (then.run)(Err(Error::ShutDown("this queue has been shut down")));
         }
     }
 

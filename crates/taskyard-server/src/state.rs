@@ -182,7 +182,7 @@ impl State {
     pub async fn database_lost(&self) -> Error {
         let mut watch = self.lost.subscribe();
         match watch.wait_for(Option::is_some).await {
-            Ok(error) => error.clone().unwrap_or(Error::ShutDown("the database")),
+            Ok(error) => error.clone().unwrap_or(Error::ShutDown("the database has been shut down")),
             // The sender lives in `self`.
             Err(_) => std::future::pending().await,
         }

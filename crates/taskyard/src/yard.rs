@@ -195,6 +195,7 @@ impl Taskyard {
             };
             return Err(Error::InvalidArgument { what: "server", why: why.into() });
         }
+        self.client.check_runtime()?;
         Server::start(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone(), config).await
     }
 

@@ -24,6 +24,8 @@ EXIT_APP = 3
 EXIT_START = 4
 #: It adds its tasks to another database than the one that is served.
 EXIT_OTHER_DATABASE = 5
+#: It has no function of the name that was asked for.
+EXIT_UNKNOWN = 6
 #: Why settings of servers have no effect here.
 ITS_SERVER = "the server of this worker is a process of its own"
 
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("--app", help="the application: module:attribute")
     parser.add_argument("--include", action="append", default=[], help="a further module whose functions may run")
     parser.add_argument("--check", action="store_true", help="only load the application")
+    parser.add_argument("--knows", help="with --check: only say whether there is a function of this name")
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes of memory that it can have at all")
     arguments = parser.parse_args()
     _limit(arguments.memory_limit)
@@ -49,6 +52,8 @@ def main() -> None:
     _life.collect()
     _databases.collect()
     app = _load(arguments.app, arguments.include)
+    if arguments.knows:
+        sys.exit(0 if functions.find(arguments.knows) is not None else EXIT_UNKNOWN)
     if arguments.check:
         _check_databases()
         # Once for the server, and not by each of its workers.

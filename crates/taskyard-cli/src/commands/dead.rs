@@ -67,7 +67,7 @@ impl Dead {
         let out = session.out();
         match self {
             Self::List(list) => {
-                let store = session.store(Access::Existing).await?;
+                let store = session.store(Access::Read).await?;
                 let before = match &list.before {
                     Some(before) => Some(before.find(store.as_ref()).await?),
                     None => None,
@@ -77,7 +77,7 @@ impl Dead {
                 task::page(out, store.as_ref(), &filter).await
             }
             Self::Count(count) => {
-                let store = session.store(Access::Existing).await?;
+                let store = session.store(Access::Read).await?;
                 let found = store.count(&count.by.filter(session.settings(), store.as_ref()).await?).await?;
                 if out.is_json() {
                     out.json(&serde_json::json!({"dead": found}))?;

@@ -1,15 +1,18 @@
 //! Says whether anything that runs now could run a function that is added by its name.
 //!
 //! Servers tell the database what they refused, not all that they know (a Python server finds functions when it meets their
-//! names). So of a name that no server has met yet, the task itself tells: a server parks what it does not know at once.
+//! names). So of a name that no server has met yet, the task itself tells: a server parks what it does not know at once. Of a
+//! task that runs later nothing tells but the functions of this program, or of the project's Python application: servers run the same.
 
 use std::time::Duration;
 
-use taskyard::{Runtime, Store, TaskId, TaskState, WaitReason};
+use taskyard::{Runtime, Store, TaskId, TaskState, Taskyard, WaitReason};
 use taskyard_server::kind_of_reason;
 
 use crate::failure::Failure;
 use crate::out::remark;
+use crate::python;
+use crate::session::Session;
 
 /// How long an idle server is given to claim a new task.
 const CLAIM_MAX: Duration = Duration::from_secs(1);
@@ -20,7 +23,7 @@ const POLL: Duration = Duration::from_millis(25);
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn warn_of_kind(store: &dyn Store, runtime: Runtime, kind: &str) -> Result<bool, Failure> {
+async fn warn_of_kind(store: &dyn Store, runtime: Runtime, kind: &str) -> Result<bool, Failure> {
     let servers: Vec<_> = store.servers().await?.into_iter().filter(|server| server.is_running).collect();
     if servers.is_empty() {
         remark(format_args!(
@@ -37,13 +40,62 @@ pub(crate) async fn warn_of_kind(store: &dyn Store, runtime: Runtime, kind: &str
     Ok(true)
 }
 
+/// The same for a function that is called later, at a schedule's times.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn warn_of_later(
+    session: &Session,
+    queue: &Taskyard,
+    runtime: Runtime,
+    kind: &str,
+) -> Result<(), Failure> {
+    if !warn_of_kind(queue.store().as_ref(), runtime, kind).await?
+        && is_ours(session, queue, runtime, kind).await == Some(false)
+    {
+        let whose = if runtime == Runtime::Python { "the project's application" } else { "this program" };
+        remark(format_args!(
+            "warning: {whose} has no function `{kind}`, and no server has met that name yet: it waits for one that knows it (is its name right?)"
+        ));
+    }
+    Ok(())
+}
+
+/// Whether this program, or the project's application, has the function; `None` if there is none of that language here, or the
+/// application cannot be loaded.
+async fn is_ours(session: &Session, queue: &Taskyard, runtime: Runtime, kind: &str) -> Option<bool> {
+    match (runtime, session.python()) {
+        (Runtime::Rust, None) => {
+            let registry = queue.registry();
+            (!registry.kinds().is_empty()).then(|| registry.get(kind).is_some())
+        }
+        (Runtime::Python, Some(python)) => {
+            let name = match &session.settings().namespace {
+                Some(namespace) => namespace.name_of(kind)?,
+                None => kind,
+            };
+            let application = python::application(None, session).ok()?;
+            if application.is_none() && session.settings().include.is_empty() {
+                return None;
+            }
+            python.knows(&python.worker(application.as_deref(), session), name).await
+        }
+        _ => None,
+    }
+}
+
 /// The same for a task that was added just now.
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn warn_of_task(store: &dyn Store, id: TaskId) -> Result<(), Failure> {
+pub(crate) async fn warn_of_task(session: &Session, queue: &Taskyard, id: TaskId) -> Result<(), Failure> {
+    let store = queue.store().as_ref();
     let find = async || Ok::<_, Failure>(store.get(&[id]).await?.pop().flatten());
     let Some(mut task) = find().await? else { return Ok(()) };
+    // Nothing claims it now.
+    if task.state == TaskState::Waiting {
+        return warn_of_later(session, queue, task.runtime, &task.kind).await;
+    }
     if warn_of_kind(store, task.runtime, &task.kind).await? {
         return Ok(());
     }

@@ -19,10 +19,14 @@ use crate::failure::Failure;
 use crate::out::remark;
 use crate::project;
 use crate::python::{self, Python};
-use crate::session::{Access, Session};
+use crate::session::Session;
 
 /// `EX_TEMPFAIL` of sysexits.h: the same call may succeed.
 const EXIT_AGAIN: u8 = 75;
+
+/// While the database is away at the start: between two tries, and between two lines of the log about it.
+const TRIED_EVERY: Duration = Duration::from_millis(500);
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// How many workers, and which tasks.
 #[derive(Debug, Args)]
@@ -128,8 +132,8 @@ impl Run {
         workers: &Workers,
         is_factory: bool,
     ) -> Result<(), Failure> {
-        let taskyard = session.taskyard(Access::Create).await?;
         remark(format_args!("database: {}", session.address()));
+        let taskyard = self.until_there(async || session.taskyard_of_server().await).await?;
         let mut config = taskyard.server_config();
         // A Python application's functions are found when their names are met.
         let functions = session.python().is_none().then(|| taskyard.registry().kinds().len());
@@ -170,7 +174,7 @@ impl Run {
             )
             .with_hint("start the server with the `taskyard` command of the Python package"));
         }
-        let server = taskyard.serve_with(config).await?;
+        let server = self.until_there(async || Ok(taskyard.serve_with(config.clone()).await)).await?;
         tracing::info!(
             server = %server.id(),
             workers = session.settings().max_workers,
@@ -179,6 +183,42 @@ impl Run {
         );
         self.server = Some(server);
         Ok(())
+    }
+
+    /// Tries again while the database is away, as a service must whose database starts after it: until it is there, or a signal comes. Says why
+    /// at once, and every ten seconds.
+    ///
+    /// # Errors
+    /// What time does not mend: a wrong address or password, another version of the schema. One without a word after a signal.
+    async fn until_there<T>(
+        &mut self,
+        attempt: impl AsyncFn() -> Result<taskyard::Result<T>, Failure>,
+    ) -> Result<T, Failure> {
+        let mut said: Option<tokio::time::Instant> = None;
+        loop {
+            let tried = async {
+                let error = match attempt().await? {
+                    Ok(there) => return Ok(Some(there)),
+                    Err(error) if error.is_transient() => error,
+                    Err(error) => return Err(error.into()),
+                };
+                if said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+                    said = Some(tokio::time::Instant::now());
+                    tracing::warn!("{error}; waiting for the database, SIGTERM or Ctrl-C ends that");
+                }
+                tokio::time::sleep(TRIED_EVERY).await;
+                Ok::<_, Failure>(None)
+            };
+            tokio::select! {
+                there = tried => if let Some(there) = there? {
+                    return Ok(there);
+                },
+                Interrupt { name: signal, .. } = self.interrupts.next() => {
+                    tracing::info!(signal, "stopping: no server has started");
+                    return Err(Failure::quiet(0));
+                }
+            }
+        }
     }
 
     /// Starts the web application if there is one, and waits for the end of it all; returns the exit code.

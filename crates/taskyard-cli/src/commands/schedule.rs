@@ -123,7 +123,7 @@ impl Names {
 }
 
 async fn list(session: &Session) -> Result<u8, Failure> {
-    let taskyard = session.taskyard(Access::Existing).await?;
+    let taskyard = session.taskyard(Access::Read).await?;
     let schedules = taskyard.schedules().await?;
     let out = session.out();
     if out.is_json() {

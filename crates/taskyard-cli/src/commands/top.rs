@@ -37,7 +37,7 @@ pub(crate) struct Top {
 impl Top {
     pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let out = session.out();
-        let taskyard = session.taskyard(Access::Existing).await?;
+        let taskyard = session.taskyard(Access::Read).await?;
         if self.once {
             let frame = look(&taskyard, session.address(), Order::default()).await?;
             if out.is_json() {

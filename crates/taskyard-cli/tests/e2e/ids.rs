@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::place::{Place, eventually};
+use crate::place::{Place, eventually, said};
 
 fn add(place: &Place) -> String {
     add_of(place, "tests::unknown")
@@ -100,6 +100,16 @@ fn an_addition_says_when_nothing_runs_that_knows_the_function() {
         let said = place.run(arguments);
         assert!(said.code == 0 && said.stderr.contains(unknown), "{said:?}");
     }
+    // A name that no server has met, of a task that runs later: the program's own functions tell.
+    for arguments in [
+        &["schedule", "add", "yearly", "@yearly", "files::never_met"][..],
+        &["task", "add", "files::never_met", "--delay", "1h"],
+    ] {
+        let said = said(&mut place.application(arguments));
+        assert!(said.code == 0 && said.stderr.contains("this program has no function `files::never_met`"), "{said:?}");
+    }
+    let known = said(&mut place.application(&["schedule", "add", "daily", "@daily", "files::measure"]));
+    assert!(known.code == 0 && known.stderr.is_empty(), "{known:?}");
     std::fs::write(place.join("file"), "x").unwrap();
     let args = json!([place.path(), "file"]).to_string();
     let known = place.run(&["task", "add", "files::measure", "--args", &args]);

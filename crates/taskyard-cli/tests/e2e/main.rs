@@ -13,6 +13,7 @@ mod ids;
 mod place;
 mod postgres;
 mod queues;
+mod reading;
 mod schedules;
 mod server;
 mod settings;

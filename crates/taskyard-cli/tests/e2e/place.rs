@@ -39,6 +39,11 @@ impl Place {
         Self { database: Some(database), ..Self::new() }
     }
 
+    /// The database that was given.
+    pub fn database(&self) -> &str {
+        self.database.as_deref().expect("it was given")
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use taskyard_testkit::postgres::Cluster;
 
-use crate::place::{Place, eventually, said};
+use crate::place::{Place, Running, eventually, said};
 
 /// Adds a task that reads a file; answers its id.
 fn read(place: &Place, name: &str, more: &[&str]) -> String {
@@ -250,4 +251,35 @@ fn a_server_whose_file_is_gone_ends_by_itself_and_a_fresh_one_helps() {
     std::fs::rename(place.join("elsewhere.db"), &database).unwrap();
     let _fresh = place.server(&short);
     assert_eq!(place.run(&["task", "wait", &id, "--timeout", "55s"]).code, 0);
+}
+
+#[test]
+fn a_server_waits_for_its_database_at_the_start() {
+    let cluster = Cluster::start();
+    let place = Place::on(cluster.create_database());
+    let start = || Running::start(&mut place.application(&["queue", "start"]));
+    cluster.stop_immediate();
+    let (mut waiting, mut stopped) = (start(), start());
+    for server in [&mut waiting, &mut stopped] {
+        server.until_stderr("waiting for the database");
+        let said = server.seen.join("\n");
+        assert!(said.contains("cannot reach the database: postgresql://") && said.contains("refused"), "{said}");
+    }
+    stopped.signal("TERM");
+    stopped.until_stderr("no server has started");
+    assert_eq!(stopped.end().0.code(), Some(0));
+    cluster.start_again();
+    waiting.until_stderr("the server runs");
+    waiting.signal("TERM");
+    waiting.until_stderr("stopping");
+    assert_eq!(waiting.end().0.code(), Some(0));
+
+    // Time does not mend these.
+    let database = |name: &str| format!("{}/{name}", place.database().rsplit_once('/').unwrap().0);
+    let missing = Place::on(database("no_such_database"));
+    let nobody = Place::on(database("postgres").replace("postgres@", "nobody@"));
+    for (place, part) in [(missing, "no_such_database"), (nobody, "nobody")] {
+        let said = said(&mut place.application(&["queue", "start"]));
+        assert!(said.code == 3 && said.stderr.contains(part), "{said:?}");
+    }
 }

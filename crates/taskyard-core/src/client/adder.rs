@@ -27,7 +27,7 @@ use tokio::sync::{Notify, oneshot};
 
 use self::aside::Aside;
 use self::write::{Batch, Group};
-use super::ClientConfig;
+use super::{ClientConfig, RUNTIME_ENDED, SHUT_DOWN};
 use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
 use crate::{Error, Result, TaskId, failpoint};
@@ -126,6 +126,8 @@ struct Waiting {
     aside: usize,
     failure: Option<String>,
     closed: bool,
+    /// It was closed because the runtime of the writer has ended.
+    runtime_ended: bool,
     /// It was closed, and the time for that is over: nothing is tried twice any more.
     given_up: bool,
     /// Why the database is away, while it is.
@@ -235,7 +237,7 @@ impl Adder {
         let (reply, answer) = oneshot::channel();
         let mut waiting = self.shared.lock();
         if waiting.closed {
-            let _ = reply.send(Err(Error::ShutDown("this client")));
+            let _ = reply.send(Err(waiting.shut_down()));
         } else {
             waiting.pushes.push_back(Push::Control { verb, id, reply });
             drop(waiting);
@@ -248,16 +250,26 @@ impl Adder {
         let (reply, answer) = oneshot::channel();
         {
             let mut waiting = self.shared.lock();
+            if waiting.runtime_ended {
+                return Err(RUNTIME_ENDED);
+            }
             if waiting.closed && waiting.pushes.is_empty() {
                 return Ok(());
             }
             waiting.pushes.push_back(Push::Flush(reply));
         }
         self.shared.pushed.notify_one();
-        answer.await.map_err(|_| Error::ShutDown("this client"))
+        answer.await.map_err(|_| self.shared.lock().shut_down())
+    }
+
+    /// # Errors
+    /// [`Error::ShutDown`] if the runtime of the writer has ended.
+    pub(super) fn check_runtime(&self) -> Result<()> {
+        if self.shared.lock().runtime_ended { Err(RUNTIME_ENDED) } else { Ok(()) }
     }
 
     pub(super) async fn close(&self, bound: Duration) -> Result<()> {
+        self.check_runtime()?;
         let flushed = tokio::time::timeout(bound, self.flush()).await;
         let mut waiting = self.shared.lock();
         (waiting.closed, waiting.given_up) = (true, true);

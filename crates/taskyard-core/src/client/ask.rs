@@ -240,10 +240,10 @@ impl Client {
             Ask::Stop(id) => control(known(id).stop()),
             Ask::Retry(id) => control(known(id).retry()),
             Ask::ParentResults(id) => Box::pin(async move {
-                let size = client.store.parent_sizes(id).await?.iter().map(|(_, size)| size).sum();
+                let size = client.open_store()?.parent_sizes(id).await?.iter().map(|(_, size)| size).sum();
                 let max = ANSWER_BYTES_MAX;
                 crate::Limits::check_size("results of the parents", "of one answer to a worker", size, max)?;
-                let parents = client.store.parent_results(id).await?;
+                let parents = client.open_store()?.parent_results(id).await?;
                 encode(&parents.iter().map(parent).collect::<Result<Vec<_>>>()?)
             }),
             Ask::List { states, queue, kind, limit } => {
@@ -275,7 +275,7 @@ impl Client {
         let mut json = vec![b'['];
         while left > 0 {
             filter.limit = left.min(LIST_PAGE);
-            let page = self.store.list(&filter).await?;
+            let page = self.open_store()?.list(&filter).await?;
             for record in &page {
                 if json.len() > 1 {
                     json.push(b',');
@@ -295,12 +295,12 @@ impl Client {
 
     /// A task's context in the Python client's encoding.
     async fn encoded_context(&self, id: TaskId) -> Result<Vec<u8>> {
-        let context = || async { self.store.context(id).await?.ok_or(Error::NotFound(id)) };
+        let context = || async { self.open_store()?.context(id).await?.ok_or(Error::NotFound(id)) };
         let found = context().await?;
         if !plain::may_hold_tags(&found) {
             return Ok(found);
         }
-        let record = self.store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
+        let record = self.open_store()?.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
         // A plain context becomes an encoded one when the task's body first stores it, never the other way round.
         if record.context_encoded { context().await } else { Ok(plain::escape_context(&found).into_owned()) }
     }

@@ -52,7 +52,7 @@ impl Client {
     /// # Errors
     /// The database's.
     pub async fn dead_letters(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
-        self.store.list(&dead(filter)).await
+        self.open_store()?.list(&dead(filter)).await
     }
 
     /// How many dead letters a filter means.
@@ -60,7 +60,7 @@ impl Client {
     /// # Errors
     /// The database's.
     pub async fn count_dead(&self, filter: &TaskFilter) -> Result<u64> {
-        self.store.count(&dead(filter)).await
+        self.open_store()?.count(&dead(filter)).await
     }
 
     /// Changes a dead letter (or a cancelled or stopped task), which stays what it is; checked as an addition is.
@@ -73,7 +73,7 @@ impl Client {
         if let Some(queue) = &edit.queue {
             limits.check_name("queue", queue)?;
         }
-        let record = self.store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
+        let record = self.open_store()?.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
         let new = if edit.args.is_some() || edit.kwargs.is_some() {
             let new = with_arguments(&record.payload, record.payload_encoded, edit)?;
             payload::check_foreign(&new, &limits)?;
@@ -87,7 +87,7 @@ impl Client {
             priority: edit.priority,
             max_retries: edit.max_retries,
         };
-        let reply = self.store.edit(id, &edit).await?;
+        let reply = self.open_store()?.edit(id, &edit).await?;
         refused(id, reply, "only a failed, cancelled or stopped task can be edited").map(drop)
     }
 
@@ -99,7 +99,7 @@ impl Client {
     pub async fn retry_dead(&self, filter: &TaskFilter) -> Result<u64> {
         let (mut retried, mut held, mut after) = (0, 0_u64, None);
         loop {
-            let ids = self.store.select(&dead(filter), after, PAGE).await?;
+            let ids = self.open_store()?.select(&dead(filter), after, PAGE).await?;
             let Some(last) = ids.last() else {
                 if held > 0 {
                     tracing::warn!(tasks = held, "dead letters were not retried: other tasks hold their unique keys");
@@ -107,7 +107,7 @@ impl Client {
                 return Ok(retried);
             };
             after = Some(*last);
-            let replies = self.store.retry(&ids).await?;
+            let replies = self.open_store()?.retry(&ids).await?;
             retried += replies.iter().filter(|reply| matches!(reply, ControlReply::Applied(_))).count() as u64;
             held += replies.iter().filter(|reply| matches!(reply, ControlReply::KeyHeld(_))).count() as u64;
         }

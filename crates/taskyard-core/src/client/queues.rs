@@ -37,7 +37,7 @@ impl Client {
     /// # Errors
     /// The database's.
     pub async fn queues(&self) -> Result<Vec<QueueStatus>> {
-        self.store.queues().await
+        self.open_store()?.queues().await
     }
 
     /// Pauses a queue: what runs goes on, nothing else of it starts.
@@ -46,7 +46,7 @@ impl Client {
     /// A name that cannot be one, or the database's.
     pub async fn pause_queue(&self, queue: &str) -> Result<()> {
         self.config().limits.check_name("queue", queue)?;
-        self.store.set_paused(queue, true).await
+        self.open_store()?.set_paused(queue, true).await
     }
 
     /// Lets a paused queue go on.
@@ -55,7 +55,7 @@ impl Client {
     /// As [`Client::pause_queue`].
     pub async fn resume_queue(&self, queue: &str) -> Result<()> {
         self.config().limits.check_name("queue", queue)?;
-        self.store.set_paused(queue, false).await
+        self.open_store()?.set_paused(queue, false).await
     }
 
     /// Limits how many tasks of a queue run at once over all servers; `None` lifts it.
@@ -67,7 +67,7 @@ impl Client {
         if running_max == Some(0) {
             return Err(Error::InvalidArgument { what: "limit", why: "0 would stop the queue: pause it".into() });
         }
-        self.store.set_concurrency(queue, running_max).await
+        self.open_store()?.set_concurrency(queue, running_max).await
     }
 
     /// Lets so many tasks of a queue start in some time over all servers ([`Rate`]); `None` lifts it. Setting the rate that it
@@ -77,7 +77,7 @@ impl Client {
     /// As [`Client::pause_queue`].
     pub async fn rate_queue(&self, queue: &str, rate: Option<Rate>) -> Result<()> {
         self.config().limits.check_name("queue", queue)?;
-        self.store.set_rate(queue, rate).await
+        self.open_store()?.set_rate(queue, rate).await
     }
 
     /// Moves a queue's tasks up by one priority each time that they have been runnable for so long, so that none is
@@ -93,7 +93,7 @@ impl Client {
             }
             super::call::check_range("ageing", Some(every))?;
         }
-        self.store.set_ageing(queue, every).await
+        self.open_store()?.set_ageing(queue, every).await
     }
 
     /// Pauses a queue and waits until what runs of it has ended, for at most so long. Whether nothing runs any more; the
@@ -102,16 +102,16 @@ impl Client {
     /// # Errors
     /// [`Error::UnknownQueue`], or the database's.
     pub async fn drain_queue(&self, queue: &str, timeout: Option<Duration>) -> Result<bool> {
-        if !self.store.queues().await?.iter().any(|found| found.name == queue) {
+        if !self.open_store()?.queues().await?.iter().any(|found| found.name == queue) {
             return Err(Error::UnknownQueue(queue.to_owned()));
         }
-        self.store.set_paused(queue, true).await?;
+        self.open_store()?.set_paused(queue, true).await?;
         let drained = async {
-            let mut finished = self.store.bells().finished.listen();
+            let mut finished = self.open_store()?.bells().finished.listen();
             loop {
                 finished.take();
                 let begun = tokio::time::Instant::now();
-                let queues = self.store.queues().await?;
+                let queues = self.open_store()?.queues().await?;
                 if queues.iter().find(|found| found.name == queue).is_none_or(|found| found.doing == 0) {
                     return Ok(true);
                 }
@@ -145,10 +145,10 @@ impl Client {
         let mut deleted = 0;
         let mut after = None;
         loop {
-            let ids = self.store.select(&filter, after, PAGE).await?;
+            let ids = self.open_store()?.select(&filter, after, PAGE).await?;
             let Some(last) = ids.last() else { return Ok(deleted) };
             after = Some(*last);
-            deleted += self.store.purge(&ids).await? as u64;
+            deleted += self.open_store()?.purge(&ids).await? as u64;
         }
     }
 }

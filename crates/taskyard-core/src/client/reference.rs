@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::adder::{Ticket, Verb};
-use super::{Client, refused};
+use super::{Client, SHUT_DOWN, refused};
 use crate::store::{Added, ControlReply, Final};
 use crate::task::{Attempt, StoredLogLine, TaskRecord};
 use crate::{Error, Result, TaskId, TaskState, Timestamp, WaitReason};
@@ -171,7 +171,7 @@ impl<T> TaskRef<T> {
     /// [`Error::NotFound`], or the database's.
     pub async fn record(&self) -> Result<TaskRecord> {
         let id = self.stored().await?;
-        self.client.store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))
+        self.client.open_store()?.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))
     }
 
     /// The state.
@@ -188,7 +188,7 @@ impl<T> TaskRef<T> {
     /// As [`TaskRef::record`].
     pub async fn context(&self) -> Result<Map<String, Value>> {
         let id = self.stored().await?;
-        let bytes = self.client.store.context(id).await?.ok_or(Error::NotFound(id))?;
+        let bytes = self.client.open_store()?.context(id).await?.ok_or(Error::NotFound(id))?;
         Ok(crate::context::Context::from_bytes(&bytes)?.as_map().clone())
     }
 
@@ -206,7 +206,7 @@ impl<T> TaskRef<T> {
     /// As [`TaskRef::record`].
     pub async fn logs(&self) -> Result<Vec<StoredLogLine>> {
         let id = self.stored().await?;
-        self.of_known_task(id, self.client.store.logs(id, 0, 10_000).await?).await
+        self.of_known_task(id, self.client.open_store()?.logs(id, 0, 10_000).await?).await
     }
 
     /// Its attempts, oldest first.
@@ -215,12 +215,12 @@ impl<T> TaskRef<T> {
     /// As [`TaskRef::record`].
     pub async fn attempts(&self) -> Result<Vec<Attempt>> {
         let id = self.stored().await?;
-        self.of_known_task(id, self.client.store.attempts(id).await?).await
+        self.of_known_task(id, self.client.open_store()?.attempts(id).await?).await
     }
 
     /// Returns the rows stored for a task. `Error::NotFound` if there are none because there is no such task.
     async fn of_known_task<Row>(&self, id: TaskId, rows: Vec<Row>) -> Result<Vec<Row>> {
-        if rows.is_empty() && self.client.store.get(&[id]).await?.pop().flatten().is_none() {
+        if rows.is_empty() && self.client.open_store()?.get(&[id]).await?.pop().flatten().is_none() {
             return Err(Error::NotFound(id));
         }
         Ok(rows)
@@ -253,7 +253,7 @@ impl<T> TaskRef<T> {
     async fn present(&self) -> Result<TaskId> {
         let mut pause = Duration::from_millis(50);
         loop {
-            match self.client.store.present(&[self.id]).await {
+            match self.client.open_store()?.present(&[self.id]).await {
                 Ok(present) if present == [true] => return Ok(self.id),
                 Ok(_) => return Err(Error::NotFound(self.id)),
                 Err(error) if error.is_transient() => {
@@ -372,7 +372,7 @@ impl Future for Control {
         Pin::new(&mut self.answer).poll(poller).map(|answer| match answer {
             Ok(Ok(reply)) => refused(id, reply, why),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::ShutDown("this client")),
+            Err(_) => Err(SHUT_DOWN),
         })
     }
 }

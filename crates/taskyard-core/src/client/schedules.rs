@@ -153,7 +153,7 @@ impl Client {
     #[doc(hidden)]
     pub async fn put_schedule(&self, mut new: NewSchedule, on_conflict: OnConflict) -> Result<ScheduleAdded> {
         new.check(&self.config().limits)?;
-        let put = self.store.schedule_put(&new, on_conflict).await?;
+        let put = self.open_store()?.schedule_put(&new, on_conflict).await?;
         // Planned here and now, so that the answer tells the next run; else the first server to see it would.
         let due = self.planned(&new.name).await?;
         let next_at = due.filter(|due| !due.record.paused).and_then(|due| due.record.next_at);
@@ -164,20 +164,20 @@ impl Client {
     /// The schedule, planned if it was not yet.
     async fn planned(&self, name: &str) -> Result<Option<DueSchedule>> {
         for _ in 0..TRIES_MAX {
-            let Some(due) = self.store.schedule(name).await? else { return Ok(None) };
+            let Some(due) = self.open_store()?.schedule(name).await? else { return Ok(None) };
             if due.record.planned || due.record.paused || due.record.problem.is_some() {
                 return Ok(Some(due));
             }
-            let now = self.store.now().await?;
+            let now = self.open_store()?.now().await?;
             if let Some(tick) = plan(&due, now, &mut rand::random::<f64>)
-                && let Err(error) = self.store.schedule_tick(&[tick]).await
+                && let Err(error) = self.open_store()?.schedule_tick(&[tick]).await
             {
                 // The schedule is stored: a run that is due by now and cannot be is the servers' to try again, or to report.
                 tracing::warn!(%error, schedule = name, "a new schedule is not planned yet");
                 return Ok(Some(due));
             }
         }
-        self.store.schedule(name).await
+        self.open_store()?.schedule(name).await
     }
 
     /// All schedules, by name.
@@ -188,7 +188,7 @@ impl Client {
         let mut all: Vec<ScheduleRecord> = Vec::new();
         loop {
             let after = all.last().map(|record| record.definition.name.clone());
-            let page = self.store.schedules(after.as_deref(), PAGE).await?;
+            let page = self.open_store()?.schedules(after.as_deref(), PAGE).await?;
             let is_last = page.len() < PAGE;
             all.extend(page.into_iter().map(|due| due.record));
             if is_last {
@@ -202,7 +202,7 @@ impl Client {
     /// # Errors
     /// [`Error::UnknownSchedule`], or the database's.
     pub async fn schedule(&self, name: &str) -> Result<ScheduleRecord> {
-        let found = self.store.schedule(name).await?;
+        let found = self.open_store()?.schedule(name).await?;
         found.map(|due| due.record).ok_or_else(|| Error::UnknownSchedule(name.into()))
     }
 
@@ -211,7 +211,7 @@ impl Client {
     /// # Errors
     /// The database's.
     pub async fn schedule_runs(&self, name: &str, limit: usize) -> Result<Vec<ScheduleRun>> {
-        self.store.schedule_runs(name, None, limit).await
+        self.open_store()?.schedule_runs(name, None, limit).await
     }
 
     /// Gives a schedule another rule, and another zone if one is given; all else stays.
@@ -232,7 +232,7 @@ impl Client {
     /// # Errors
     /// The database's.
     pub async fn remove_schedule(&self, name: &str) -> Result<bool> {
-        self.store.schedule_remove(name).await
+        self.open_store()?.schedule_remove(name).await
     }
 
     /// Pauses a schedule: times that pass meanwhile do not count. Whether it is there.
@@ -240,7 +240,7 @@ impl Client {
     /// # Errors
     /// The database's.
     pub async fn pause_schedule(&self, name: &str) -> Result<bool> {
-        self.store.schedule_set_paused(name, true).await
+        self.open_store()?.schedule_set_paused(name, true).await
     }
 
     /// Resumes a schedule from now on. Whether it is there.
@@ -248,7 +248,7 @@ impl Client {
     /// # Errors
     /// The database's.
     pub async fn resume_schedule(&self, name: &str) -> Result<bool> {
-        self.store.schedule_set_paused(name, false).await
+        self.open_store()?.schedule_set_paused(name, false).await
     }
 
     /// Runs a schedule's task now, whatever its rule says and whatever runs, paused or not. The id of the task.
@@ -257,9 +257,9 @@ impl Client {
     /// [`Error::UnknownSchedule`], or the database's.
     pub async fn run_schedule(&self, name: &str) -> Result<TaskId> {
         for _ in 0..TRIES_MAX {
-            let due = self.store.schedule(name).await?.ok_or_else(|| Error::UnknownSchedule(name.into()))?;
-            let now = self.store.now().await?;
-            let mut answers = self.store.schedule_tick(&[plan_manual(&due, now)]).await?;
+            let due = self.open_store()?.schedule(name).await?.ok_or_else(|| Error::UnknownSchedule(name.into()))?;
+            let now = self.open_store()?.now().await?;
+            let mut answers = self.open_store()?.schedule_tick(&[plan_manual(&due, now)]).await?;
             // The run asked for comes last, behind what was due anyhow.
             if let Some(id) = answers.pop().flatten().and_then(|ids| ids.last().copied()) {
                 return Ok(id);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::ClientConfig;
+use super::{ClientConfig, RUNTIME_ENDED, SHUT_DOWN};
 use crate::store::{Final, Store};
 use crate::{Error, Result, TaskId};
 
@@ -71,7 +71,7 @@ impl Future for Waiting {
     type Output = Result<Final>;
 
     fn poll(mut self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.answer).poll(poller).map(|answer| answer.unwrap_or(Err(Error::ShutDown("this client"))))
+        Pin::new(&mut self.answer).poll(poller).map(|answer| answer.unwrap_or(Err(SHUT_DOWN)))
     }
 }
 
@@ -84,6 +84,38 @@ impl Drop for Waiting {
         if askers.is_empty() {
             board.waiting.remove(&self.id);
             board.fresh.remove(&self.id);
+        }
+    }
+}
+
+/// Looks until nobody waits any more. Guarded from the call on: a runtime may end before it has polled this once.
+fn guarded(waiter: Arc<Waiter>) -> impl Future<Output = ()> + Send {
+    let mut guard = Guard(Some(Arc::clone(&waiter)));
+    async move {
+        waiter.run().await;
+        drop(guard.0.take());
+    }
+}
+
+/// Ends all waits if the looking ends before them, with the runtime or by a panic.
+struct Guard(Option<Arc<Waiter>>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(waiter) = self.0.take() else { return };
+        let error = if std::thread::panicking() {
+            Error::Database("waiting for tasks broke, which is a fault of Taskyard's own".into())
+        } else {
+            RUNTIME_ENDED
+        };
+        let waiting = {
+            let mut board = waiter.lock();
+            board.running = false;
+            board.fresh.clear();
+            std::mem::take(&mut board.waiting)
+        };
+        for asker in waiting.into_values().flatten() {
+            let _ = asker.sender.send(Err(error.clone()));
         }
     }
 }
@@ -109,10 +141,12 @@ impl Waiter {
         let number = board.last;
         board.waiting.entry(id).or_default().push(Asker { number, sender });
         board.fresh.insert(id);
-        if !std::mem::replace(&mut board.running, true) {
-            self.runtime.spawn(Arc::clone(self).run());
-        }
+        let starts = !std::mem::replace(&mut board.running, true);
         drop(board);
+        // A runtime that has ended drops the looking here and now, which takes the lock.
+        if starts {
+            self.runtime.spawn(guarded(Arc::clone(self)));
+        }
         self.asked.notify_one();
         Waiting { waiter: Arc::clone(self), id, number, answer }
     }
@@ -123,7 +157,7 @@ impl Waiter {
     }
 
     /// Looks until nobody waits any more.
-    async fn run(self: Arc<Self>) {
+    async fn run(&self) {
         let mut finished = self.store.bells().finished.listen();
         let mut pause = Duration::from_millis(50);
         let mut checked = tokio::time::Instant::now();

@@ -23,18 +23,46 @@ mod scene;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as Poller, Poll, ready};
 use std::time::Duration;
+
+use futures_core::Stream;
 
 pub use event::{Event, EventKind};
 pub(super) use hub::Hub;
 
-use super::{Client, TaskRef};
-use crate::{Error, Result, TaskId};
+use super::{Client, SHUT_DOWN, TaskRef};
+use crate::{Result, TaskId};
 use hub::{Track, Tracked};
 use scene::floor_of;
 
+/// The next change, for a stream: it must outlive one poll. Returns whether there can be more.
+type NextChange = Pin<Box<dyn Future<Output = bool> + Send>>;
+
 /// The events of one task. Dropping it ends the watch.
+///
+/// [`Watch::next`] returns them one by one. The watch is also a [`Stream`] of them for libraries that take one; it ends behind the
+/// event that says how the task ended, or behind an error. For example an endpoint of axum that sends them to a browser:
+///
+/// ```
+/// use axum::BoxError;
+/// use axum::extract::{Path, State};
+/// use axum::response::sse::{Event, KeepAlive, Sse};
+/// use futures_util::{Stream, StreamExt};
+/// # use taskyard_core::{TaskId, client::Client};
+///
+/// // With `Taskyard` in the place of `Client`, and a route such as `/tasks/{id}/events`.
+/// async fn events(State(queue): State<Client>, Path(id): Path<TaskId>) -> Sse<impl Stream<Item = Result<Event, BoxError>>> {
+///     let events = queue.watch(id, None).map(|event| {
+///         let event = event?;
+///         Ok(Event::default().id(event.seq.to_string()).json_data(event)?)
+///     });
+///     Sse::new(events).keep_alive(KeepAlive::default())
+/// }
+/// # let _: axum::Router<Client> = axum::Router::new().route("/tasks/{id}/events", axum::routing::get(events));
+/// ```
 pub struct Watch {
     id: TaskId,
     tracked: Arc<Tracked>,
@@ -47,6 +75,10 @@ pub struct Watch {
     next: Option<(u64, u64)>,
     queue: VecDeque<Arc<Event>>,
     ended: bool,
+    /// As a stream, what it waits for. Nothing locks this: it makes the watch `Sync`.
+    next_change: Mutex<Option<NextChange>>,
+    /// As a stream, it has returned an error.
+    failed: bool,
 }
 
 impl std::fmt::Debug for Watch {
@@ -90,13 +122,26 @@ impl Watch {
     fn new(hub: &Arc<Hub>, id: TaskId, since: Option<u64>, seen: Option<u64>) -> Self {
         let (tracked, look) = hub.join(id, floor_of(since));
         let changes = tracked.changed.subscribe();
-        Self { id, tracked, look, changes, since, seen, next: None, queue: VecDeque::new(), ended: false }
+        Self {
+            id,
+            tracked,
+            look,
+            changes,
+            since,
+            seen,
+            next: None,
+            queue: VecDeque::new(),
+            ended: false,
+            next_change: Mutex::default(),
+            failed: false,
+        }
     }
 
     /// The next event; `None` once the task has ended and that was told. May be dropped and called again.
     ///
     /// # Errors
-    /// [`Error::NotFound`], also of a task that was removed meanwhile; [`Error::ShutDown`] once the store was closed.
+    /// [`Error::NotFound`], also of a task that was removed meanwhile; [`Error::ShutDown`] once the store was closed, or
+    /// the client's runtime has ended.
     pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(event) = self.take()? {
@@ -108,7 +153,7 @@ impl Watch {
             // In a task's body: its place is another's meanwhile.
             let _released = crate::rest::release_slot();
             if self.changes.changed().await.is_err() {
-                return Err(Error::ShutDown("this client"));
+                return Err(SHUT_DOWN);
             }
         }
     }
@@ -212,5 +257,45 @@ impl Watch {
             self.queue.extend(scene.ambiguous(since, self.seen).map(Arc::new));
         }
         self.queue.extend(missed.into_iter().map(Arc::new));
+    }
+}
+
+/// Ends behind the last event, or behind an error (those of [`Watch::next`]).
+///
+/// In a task's body, its place is another's from a poll that finds nothing until one that does.
+impl Stream for Watch {
+    type Item = Result<Event>;
+
+    fn poll_next(self: Pin<&mut Self>, poller: &mut Poller<'_>) -> Poll<Option<Result<Event>>> {
+        let watch = self.get_mut();
+        if watch.failed {
+            return Poll::Ready(None);
+        }
+        loop {
+            match watch.take() {
+                Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                Ok(None) if watch.ended => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(error) => {
+                    watch.failed = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+            let next_change = watch.next_change.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let changes = &watch.changes;
+            let waits = next_change.get_or_insert_with(|| {
+                let mut changes = changes.clone();
+                Box::pin(async move {
+                    let _released = crate::rest::release_slot();
+                    changes.changed().await.is_ok()
+                })
+            });
+            let may_go_on = ready!(waits.as_mut().poll(poller));
+            *next_change = None;
+            if !may_go_on {
+                watch.failed = true;
+                return Poll::Ready(Some(Err(SHUT_DOWN)));
+            }
+        }
     }
 }

@@ -53,7 +53,8 @@ fn begin(children: &Children, child: &mut Child, number: u64, asked: Asked) -> R
     };
     match asked {
         Asked::Client(ask) => {
-            let client = children.engine.client.as_ref().ok_or(Error::ShutDown("this server's client"))?;
+            let client =
+                children.engine.client.as_ref().ok_or(Error::ShutDown("this server's client has been shut down"))?;
             client.ask(ask)
         }
         Asked::Saved(slot) => {

@@ -56,7 +56,7 @@ pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Ar
         let _ = send.send(drained);
     });
     thread.map_err(|error| refused(&error))?;
-    receive.await.unwrap_or(Err(Error::ShutDown("the drain's thread")))
+    receive.await.unwrap_or(Err(Error::ShutDown("the drain's thread has been shut down")))
 }
 
 fn refused(error: &std::io::Error) -> Error {

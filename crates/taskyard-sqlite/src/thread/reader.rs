@@ -55,7 +55,7 @@ impl std::fmt::Debug for Readers {
     }
 }
 
-const SHUT_DOWN: Error = Error::ShutDown("the database");
+const SHUT_DOWN: Error = Error::ShutDown("the database has been shut down");
 
 impl Readers {
     /// Readers of this file; no thread yet.

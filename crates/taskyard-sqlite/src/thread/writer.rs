@@ -54,7 +54,7 @@ impl std::fmt::Debug for WriterHandle {
     }
 }
 
-const SHUT_DOWN: Error = Error::ShutDown("the database");
+const SHUT_DOWN: Error = Error::ShutDown("the database has been shut down");
 
 impl WriterHandle {
     /// Runs an operation in a transaction and answers after its commit.

@@ -20,7 +20,7 @@ pub(crate) struct Check {
 
 impl Check {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        let store = session.store(Access::Existing).await?;
+        let store = session.store(if self.repair { Access::Existing } else { Access::Read }).await?;
         let mut sum = RangeReport::default();
         loop {
             let step = store.compare_ranges(sum.last, STEP, self.repair).await?;

@@ -23,7 +23,7 @@ pub(crate) struct Query {
 
 impl Query {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        let store = session.store(Access::Existing).await?;
+        let store = session.store(Access::Read).await?;
         let answer = store.query(&self.sql, self.limit).await?;
         let out = session.out();
         if out.is_json() {

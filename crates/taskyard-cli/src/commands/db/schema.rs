@@ -55,7 +55,7 @@ pub(super) async fn migrate(session: &Session) -> Result<u8, Failure> {
 }
 
 pub(super) async fn status(session: &Session) -> Result<u8, Failure> {
-    let (found, known, outdated) = versions(session, Access::Existing).await?;
+    let (found, known, outdated) = versions(session, Access::Read).await?;
     let is_current = found == known && !outdated;
     let out = session.out();
     if out.is_json() {

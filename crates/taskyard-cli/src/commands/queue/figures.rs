@@ -8,7 +8,7 @@ use crate::moment;
 use crate::session::{Access, Session};
 
 pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
-    let store = session.store(Access::Existing).await?;
+    let store = session.store(Access::Read).await?;
     let queues = store.queues().await?;
     let out = session.out();
     if out.is_json() {
@@ -45,7 +45,7 @@ pub(super) async fn stats(session: &Session) -> Result<u8, Failure> {
 }
 
 pub(super) async fn servers(session: &Session) -> Result<u8, Failure> {
-    let store = session.store(Access::Existing).await?;
+    let store = session.store(Access::Read).await?;
     let servers = store.servers().await?;
     let out = session.out();
     if out.is_json() {

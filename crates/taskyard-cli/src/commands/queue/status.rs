@@ -33,7 +33,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        let store = session.store(Access::Existing).await?;
+        let store = session.store(Access::Read).await?;
         let status = store.status().await?;
         let max_age = self.max_age.unwrap_or(session.settings().unhealthy_age);
         let mut problems = Vec::new();

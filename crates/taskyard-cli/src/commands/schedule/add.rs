@@ -70,7 +70,7 @@ impl Add {
         let added = taskyard.add_schedule(schedule).await?;
         let exit = say(session, &added)?;
         let kind = self.work.stored_kind(session.settings());
-        known::warn_of_kind(taskyard.store().as_ref(), self.work.runtime(), &kind).await?;
+        known::warn_of_later(session, &taskyard, self.work.runtime(), &kind).await?;
         Ok(exit)
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Show {
 
 impl Show {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        let taskyard = session.taskyard(Access::Existing).await?;
+        let taskyard = session.taskyard(Access::Read).await?;
         let record = taskyard.schedule(&self.name).await?;
         let runs = taskyard.schedule_runs(&self.name, usize::from(self.runs)).await?;
         let upcoming = record.upcoming(usize::from(self.next));

@@ -40,13 +40,12 @@ impl Add {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
         let call = self.call()?;
         let taskyard = session.taskyard(Access::Create).await?;
-        let store = taskyard.store();
-        let parents = id::find_all(store.as_ref(), &self.parents).await?;
+        let parents = id::find_all(taskyard.store().as_ref(), &self.parents).await?;
         let task = taskyard.add(parents.into_iter().fold(call, Call::parent_id)).await?;
         let id = task.id();
         if self.wait {
             crate::out::remark(id);
-            known::warn_of_task(store.as_ref(), id).await?;
+            known::warn_of_task(session, &taskyard, id).await?;
             return wait::result(session, &task, None).await;
         }
         let out = session.out();
@@ -55,7 +54,7 @@ impl Add {
         } else {
             out.line(id)?;
         }
-        known::warn_of_task(store.as_ref(), id).await?;
+        known::warn_of_task(session, &taskyard, id).await?;
         Ok(0)
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct List {
 
 impl List {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        let store = session.store(Access::Existing).await?;
+        let store = session.store(Access::Read).await?;
         let before = match &self.before {
             Some(before) => Some(before.find(store.as_ref()).await?),
             None => None,

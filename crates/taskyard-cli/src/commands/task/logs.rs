@@ -28,7 +28,7 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        let store = session.store(Access::Existing).await?;
+        let store = session.store(Access::Read).await?;
         let store = store.as_ref();
         let id = self.id.find(store).await?;
         let mut after = 0;

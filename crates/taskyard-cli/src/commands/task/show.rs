@@ -31,7 +31,7 @@ pub(crate) struct Show {
 
 impl Show {
     pub(crate) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        let store = session.store(Access::Existing).await?;
+        let store = session.store(Access::Read).await?;
         let id = self.id.find(store.as_ref()).await?;
         let record = store.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
         if self.tree {

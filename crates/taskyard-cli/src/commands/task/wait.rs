@@ -22,7 +22,7 @@ pub(crate) struct Wait {
 
 impl Wait {
     pub(super) async fn run(&self, session: &Session) -> Result<u8, Failure> {
-        let taskyard = session.taskyard(Access::Existing).await?;
+        let taskyard = session.taskyard(Access::Read).await?;
         let id = self.id.find(taskyard.store().as_ref()).await?;
         result(session, &taskyard.get(id), self.timeout).await
     }

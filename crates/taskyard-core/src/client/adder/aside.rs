@@ -246,12 +246,15 @@ impl Writer {
 
     /// Gives up what is set aside.
     pub(super) fn lose_aside(&mut self) {
-        let error = self.shared.lock().full();
+        let (error, closed) = {
+            let waiting = self.shared.lock();
+            (waiting.full(), waiting.shut_down())
+        };
         for item in std::mem::take(&mut self.aside).items.into_values() {
             match item {
                 Item::Group { group, .. } if group.ticket.peek().is_some() => {}
                 Item::Group { tasks, group } => leaving::lose(&self.shared, &tasks, &group.ticket, &error),
-                Item::Control { reply, .. } => drop(reply.send(Err(Error::ShutDown("this client")))),
+                Item::Control { reply, .. } => drop(reply.send(Err(closed.clone()))),
                 Item::Flush(_) => {}
             }
         }

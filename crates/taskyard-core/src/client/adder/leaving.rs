@@ -8,7 +8,7 @@ use std::fmt;
 
 use tracing::Level;
 
-use super::{Arc, CLOSING, Error, NewTask, Push, Shared, Store, TaskId, Ticket, Work, Writer};
+use super::{Arc, CLOSING, ControlSender, Error, NewTask, Push, Shared, Store, TaskId, Ticket, Work, Writer};
 
 /// The writer's life. Guarded from the call on: a runtime may end before it has polled this once.
 pub(super) fn guarded(writer: Writer) -> impl Future<Output = ()> + Send {
@@ -34,9 +34,10 @@ impl Drop for Guard {
         let Some(mut writer) = self.0.take() else { return };
         let waits = {
             let mut waiting = writer.shared.lock();
-            waiting.closed = true;
+            (waiting.closed, waiting.runtime_ended) = (true, true);
             !waiting.pushes.is_empty()
         };
+        writer.shared.tell_room();
         let begun = writer.writing.is_some() || writer.calling.is_some();
         if !waits && !begun && writer.taken.is_empty() && writer.aside.is_empty() {
             return;
@@ -73,32 +74,34 @@ fn write_rest(writer: &mut Writer) {
 /// Gives up what is left.
 fn lose_rest(mut writer: Writer) {
     writer.lose_aside();
-    let Writer { shared, taken, writing, .. } = writer;
-    let (pushes, error) = {
+    let Writer { shared, taken, writing, calling, .. } = writer;
+    let (pushes, error, closed) = {
         let mut waiting = shared.lock();
         waiting.closed = true;
         let cause = waiting.away.clone().unwrap_or_else(|| format!("it was not written within {CLOSING:?}"));
         let error = Error::QueueUnavailable { waiting: waiting.tasks, bytes: waiting.bytes, cause };
-        (std::mem::take(&mut waiting.pushes), error)
+        (std::mem::take(&mut waiting.pushes), error, waiting.shut_down())
     };
-    let taken = taken.into_iter().filter_map(|work| match work {
-        Work::Add(batch) => Some(batch),
-        Work::Control { .. } | Work::Flush(_) => None,
-    });
+    let refuse = |reply: ControlSender| drop(reply.send(Err(closed.clone())));
+    calling.into_iter().flat_map(|(_, calls)| calls).for_each(|(_, reply)| refuse(reply));
     if let Some(mut batch) = writing {
         for (tasks, ticket) in batch.parts().0.filter(|(_, ticket)| ticket.peek().is_none()) {
             name(tasks, "may be lost: whether it was written is not known at the end", &error);
             shared.settle(ticket, Err(error.clone()));
         }
     }
-    for mut batch in taken {
-        for (tasks, ticket) in batch.parts().0 {
-            lose(&shared, tasks, ticket, &error);
+    for work in taken {
+        match work {
+            Work::Add(mut batch) => batch.parts().0.for_each(|(tasks, ticket)| lose(&shared, tasks, ticket, &error)),
+            Work::Control { calls, .. } => calls.into_iter().for_each(|(_, reply)| refuse(reply)),
+            Work::Flush(_) => {}
         }
     }
     for push in pushes {
-        if let Push::Add { tasks, ticket, .. } = push {
-            lose(&shared, &tasks, &ticket, &error);
+        match push {
+            Push::Add { tasks, ticket, .. } => lose(&shared, &tasks, &ticket, &error),
+            Push::Control { reply, .. } => refuse(reply),
+            Push::Flush(_) => {}
         }
     }
 }

@@ -16,6 +16,11 @@ const STALL: Duration = Duration::from_secs(5);
 const BEYOND: usize = 4;
 
 impl Waiting {
+    /// Why nothing is taken any more, once it is closed.
+    pub(super) fn shut_down(&self) -> Error {
+        if self.runtime_ended { RUNTIME_ENDED } else { SHUT_DOWN }
+    }
+
     /// How long nothing was decided.
     fn stalled(&self) -> Duration {
         self.progress.map_or(Duration::ZERO, |progress| progress.elapsed())
@@ -147,7 +152,7 @@ impl Adder {
         }
         let mut waiting = self.shared.lock();
         if waiting.closed {
-            return Err(Error::ShutDown("this client"));
+            return Err(waiting.shut_down());
         }
         {
             let config = self.config.read().unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::event::{Event, EventKind};
 use super::scene::Scene;
+use crate::client::RUNTIME_ENDED;
 use crate::store::{Glance, GlanceAt, Store};
 use crate::wake::Listener;
 use crate::{Error, Result, TaskId};
@@ -217,17 +218,18 @@ impl Hub {
         tracked.floor.fetch_min(floor, Ordering::AcqRel);
         let look = tracked.begun.load(Ordering::Acquire) + 1;
         tracked.wanted.fetch_max(look, Ordering::AcqRel);
-        if !std::mem::replace(&mut board.running, true) {
-            self.runtime.spawn(Arc::clone(self).run());
-        }
+        let starts = !std::mem::replace(&mut board.running, true);
         drop(board);
+        // A runtime that has ended drops the looking here and now, which takes the lock.
+        if starts {
+            self.runtime.spawn(guarded(Arc::clone(self)));
+        }
         self.asked.notify_one();
         (tracked, look)
     }
 
     /// Looks until nobody watches any more.
-    async fn run(self: Arc<Self>) {
-        let _broken = Broken(Arc::clone(&self));
+    async fn run(&self) {
         let mut finished = self.source.finished();
         let mut due = Instant::now();
         let mut pause = EVERY;
@@ -327,18 +329,33 @@ impl Hub {
     }
 }
 
-/// Ends all watches with an error if the looking itself breaks: nobody waits for ever.
-struct Broken(Arc<Hub>);
+/// Looks until nobody watches any more. Guarded from the call on: a runtime may end before it has polled this once.
+fn guarded(hub: Arc<Hub>) -> impl Future<Output = ()> + Send {
+    let mut guard = Guard(Some(Arc::clone(&hub)));
+    async move {
+        hub.run().await;
+        drop(guard.0.take());
+    }
+}
 
-impl Drop for Broken {
+/// Ends all watches with an error if the looking ends before them, with the runtime or by a panic: nobody waits for ever.
+struct Guard(Option<Arc<Hub>>);
+
+impl Drop for Guard {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
-        let mut board = lock(&self.0.board);
-        board.running = false;
-        for (_, one) in board.tracked.drain() {
-            one.lock().fault = Some(Error::Database("watching broke, which is a fault of Taskyard's own".into()));
+        let Some(hub) = self.0.take() else { return };
+        let error = if std::thread::panicking() {
+            Error::Database("watching broke, which is a fault of Taskyard's own".into())
+        } else {
+            RUNTIME_ENDED
+        };
+        let tracked = {
+            let mut board = lock(&hub.board);
+            board.running = false;
+            std::mem::take(&mut board.tracked)
+        };
+        for one in tracked.into_values() {
+            one.lock().fault = Some(error.clone());
             one.ring();
         }
     }

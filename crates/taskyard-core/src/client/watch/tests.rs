@@ -32,7 +32,7 @@ impl Source for Arc<Table> {
     async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>> {
         self.looks.fetch_add(1, Ordering::SeqCst);
         if self.closed.load(Ordering::SeqCst) {
-            return Err(crate::Error::ShutDown("this store"));
+            return Err(crate::Error::ShutDown("this store has been shut down"));
         }
         let is_asked =
             |of: &Mutex<Option<TaskId>>| of.lock().unwrap().is_some_and(|id| asked.iter().any(|one| one.id == id));

@@ -1,0 +1,89 @@
+//! Commands that only read make and change nothing: no file, and no schema.
+
+use taskyard_testkit::postgres::shared;
+
+use crate::place::Place;
+
+/// Every command that only reads.
+const READING: &[&[&str]] = &[
+    &["queue", "status"],
+    &["queue", "stats"],
+    &["queue", "servers"],
+    &["task", "list"],
+    &["task", "show", "01890a5d-ac96-774b-bcce-b302099a8057"],
+    &["task", "logs", "01890a5d-ac96-774b-bcce-b302099a8057"],
+    &["task", "wait", "01890a5d-ac96-774b-bcce-b302099a8057"],
+    &["dead", "list"],
+    &["dead", "count"],
+    &["dead", "show", "01890a5d-ac96-774b-bcce-b302099a8057"],
+    &["schedule", "list"],
+    &["schedule", "show", "nightly"],
+    &["top", "--once"],
+    &["db", "check"],
+    &["db", "query", "SELECT 1"],
+];
+
+fn all_say(place: &Place, parts: &[&str]) {
+    for command in READING {
+        let said = place.run(command);
+        assert_eq!(said.code, 3, "{command:?}: {said:?}");
+        for part in parts {
+            assert!(said.stderr.contains(part), "{command:?}: {said:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_without_the_schema_is_left_as_it_is() {
+    let database = shared().create_database();
+    let place = Place::on(database.clone());
+    all_say(&place, &["no queue in this database yet", "`taskyard db migrate` makes it, and so does a server"]);
+    let status = place.run(&["db", "status"]);
+    assert!(status.code == 1 && status.stdout.contains("taskyard db migrate"), "{status:?}");
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'taskyard'";
+    assert_eq!(shared().psql_in(&database, schemas), "0");
+    // Servers refuse it, too, if they may not migrate.
+    let said = place.run(&["queue", "status", "--set", "auto_migrate=false"]);
+    assert!(said.code == 3 && !said.stderr.contains("and so does a server"), "{said:?}");
+
+    place.ok(&["db", "migrate"]);
+    assert_eq!(place.run(&["queue", "status"]).code, 1, "no server is alive");
+    assert_eq!(place.ok(&["dead", "count"]), "0");
+    place.ok(&["db", "check"]);
+}
+
+#[test]
+fn a_schema_of_another_version_is_left_as_it_is() {
+    let database = shared().create_database();
+    let place = Place::on(database.clone());
+    place.ok(&["db", "migrate"]);
+    let newest = "SELECT max(version) FROM taskyard.migration";
+    shared().psql_in(&database, &format!("DELETE FROM taskyard.migration WHERE version = ({newest})"));
+    let older = shared().psql_in(&database, newest);
+    all_say(&place, &[&format!("is version {older}"), "`taskyard db migrate` brings it up to date"]);
+    assert_eq!(shared().psql_in(&database, newest), older);
+
+    shared().psql_in(&database, "INSERT INTO taskyard.migration (version, name, checksum) VALUES (999, 'later', 'x')");
+    all_say(&place, &["is version 999", "install a newer Taskyard"]);
+}
+
+#[test]
+fn files_are_left_as_they_are() {
+    let place = Place::new();
+    all_say(&place, &["there is no database yet at", "taskyard db migrate"]);
+    assert!(!place.join(".taskyard").exists());
+
+    // An application's own file, and an empty one.
+    let make = "import sqlite3\nsqlite3.connect('app.db').execute('create table customer (name text)')";
+    let made = std::process::Command::new("python3").args(["-c", make]).current_dir(place.path()).status();
+    assert!(made.unwrap().success());
+    std::fs::write(place.join("empty.db"), "").unwrap();
+    for name in ["app.db", "empty.db"] {
+        let before = std::fs::read(place.join(name)).unwrap();
+        for command in READING {
+            let said = place.run(&[command, &["--database", name][..]].concat());
+            assert!(said.code == 3 && said.stderr.contains("taskyard db migrate"), "{name} {command:?}: {said:?}");
+        }
+        assert!(std::fs::read(place.join(name)).unwrap() == before, "{name} is as it was");
+    }
+}
