@@ -78,6 +78,9 @@ def split_options(function: Any, kwargs: dict[str, Any], has_using: bool = False
 
 def _refuse_conflict(function: Any, given: frozenset[str]) -> None:
     """Raises ``OptionConflict`` if options may be meant as the function's own keywords."""
+    if not callable(function):
+        # Refused for what it is, behind this.
+        return
     found = _identity.shape(_identity.unwrap(function))
     own = given.intersection(found.names)
     if own:

@@ -29,9 +29,13 @@ def lines(text: str) -> str:
     return "\n".join(f"  {line(part)}" for part in text.rstrip("\n").split("\n"))
 
 
+#: Loggers whose messages have several lines: the traceback of an application that cannot start, what an event loop gave up.
+_OF_SEVERAL_LINES = frozenset({"uvicorn.error", "asyncio"})
+
+
 class Formatter(logging.Formatter):
-    """A record is one line, whatever its message holds; a traceback has its own lines below it, indented, also one that is part of
-    uvicorn's message.
+    """A record is one line, whatever its message holds; a traceback has its own lines below it, indented, as have further lines of
+    uvicorn's and asyncio's messages.
 
     It looks like a line of the command's own log.
     """
@@ -45,8 +49,7 @@ class Formatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:
         # uvicorn ends some of its messages with a line feed.
         text = super().formatMessage(record).rstrip("\n")
-        if record.name == "uvicorn.error":
-            # It also logs the traceback of an application that cannot start as a message.
+        if record.name in _OF_SEVERAL_LINES:
             first, _, others = text.partition("\n")
             return f"{line(first)}\n{lines(others)}" if others else line(first)
         return line(text)

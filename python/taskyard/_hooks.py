@@ -30,6 +30,8 @@ lifespans: list[tuple[Any, Callable[..., Any]]] | None = None
 
 
 def _register(hooks: list[Callable[..., Any]], hook: Hook) -> Hook:
+    if not callable(hook):
+        raise InvalidArgument(f"a hook is a function, and {hook!r} is not callable")
     _resolve.refuse_injection(hook, f"the hook {getattr(hook, '__qualname__', hook)}")
     if hook not in hooks:
         hooks.append(hook)

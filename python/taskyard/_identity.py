@@ -196,10 +196,10 @@ def identify(function: Any) -> Identity:
 
 
 def _identify(function: Any) -> Identity:
-    if not callable(function):
-        raise refuse(function, "it is not callable", "pass the function itself: add_task(send_email, address)")
     if inspect.iscoroutine(function):
         raise refuse(function, "it is a coroutine", "pass the function and its arguments apart: add_task(f, x)")
+    if not callable(function):
+        raise refuse(function, "it is not callable", "pass the function itself: add_task(send_email, address)")
     if isinstance(function, staticmethod):
         raise refuse(function, "it is the descriptor of a static method", "pass it as its class gives it: Mails.send")
     if isinstance(function, types.MethodType):

@@ -97,13 +97,18 @@ def check_names(given: Iterable[str], where: str = "", known: Iterable[str] = OP
         raise InvalidArgument(f"{where}there is no option {names}{of}{alike(unknown[0], known)}")
 
 
-def error_name(error: type[BaseException] | str) -> str:
+def error_name(error: type[BaseException] | str, what: str = "retry") -> str:
     """The name of an exception class, as failures carry it: ``ValueError``, or ``app.mails.SmtpError``."""
     if isinstance(error, str):
         return error
     if not (isinstance(error, type) and issubclass(error, BaseException)):
-        raise InvalidArgument(f"retry: {error!r} is no exception class")
+        raise InvalidArgument(f"{what}: {error!r} is no exception class")
     return error.__qualname__ if error.__module__ == "builtins" else f"{error.__module__}.{error.__qualname__}"
+
+
+def optional_text(what: str, value: Any) -> str | None:
+    """The same as :func:`text`, and None for None."""
+    return None if value is None else text(what, value)
 
 
 def _several(value: Any) -> Iterable[Any]:
@@ -194,8 +199,8 @@ def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any],
         elif name == "tags":
             draft[name] = [text("tags", tag) for tag in _several(value)]
         elif name == "unique":
-            unique = value if isinstance(value, Unique) else Unique(text("unique", value))
-            draft["unique"] = unique.key
+            unique = value if isinstance(value, Unique) else Unique(value)
+            draft["unique"] = text("unique", unique.key)
             hold = unique.hold
             draft["unique_hold"] = hold if isinstance(hold, str) else seconds("unique", hold)
         elif name == "serializer":

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from ._identity import FUNCTIONS, Declared, unwrap
+from ._identity import FUNCTIONS, Declared, refuse, unwrap
 from ._options import check_names, merge
 
 
@@ -50,6 +50,8 @@ def task(function: Any = None, /, **options: Any) -> Any:
     def decorate(function: Callable[..., Any]) -> Task:
         # A task declared anew: its function is what runs.
         function = unwrap(function)
+        if not callable(function):
+            raise refuse(function, "it is not callable", '@task is given options by name: @task(queue="mail")')
         made = Task(function, options)
         if "<" not in function.__qualname__:
             FUNCTIONS.declare(function, made)

@@ -13,26 +13,48 @@ import contextvars
 import datetime as dt
 import inspect
 import logging
+import os
 import threading
 from collections.abc import Iterable
 from typing import Any
 
-from . import _core, _exit_code, _families, _hooks, _identity, _loops, _port, _request
+from . import _core, _exit_code, _families, _hooks, _loops, _port, _request
 from ._calls import Call, as_tasks, encode_context, id_text, prepare, split_options
 from ._families import Group
 from ._loops import Answer, awaited
-from ._options import RetryPolicy, Unique, check_names, merge, optional_seconds, text
+from ._options import RetryPolicy, Unique, check_names, count, merge, optional_seconds, text
 from ._refs import Outcome, QueuedTaskRef
 from ._uncommitted import Unbound
 from .dead import Dead
 from .errors import InvalidArgument, QueueUnavailable, TaskyardError, seconds
-from .queues import Queues
+from .queues import Queues, task_filter
 from .schedules import Schedules
 from .watching import Watch
 
 __all__ = ["Call", "Outcome", "QueuedTaskRef", "QueuedTasks", "RetryPolicy", "Unique"]
 
 log = logging.getLogger("queued_task")
+
+
+def _address(database: Any) -> str | None:
+    """The database's address as the engine reads it."""
+    if isinstance(database, os.PathLike):
+        database = os.fspath(database)
+    if database is None or (isinstance(database, str) and database.strip()):
+        return database
+    # Never its text: an address may hold a password.
+    what = (
+        "an empty text"
+        if database == ""
+        else "blank"
+        if isinstance(database, str)
+        else f"of the type {type(database).__name__}"
+    )
+    raise InvalidArgument(
+        f"database: it is {what}, and no address or file",
+        hint="give a text or a path; a SQLAlchemy URL as url.render_as_string(hide_password=False), a pydantic address as "
+        "str(address); without `database` it is the project's own",
+    )
 
 
 class NewTask:
@@ -76,8 +98,8 @@ class QueuedTasks(metaclass=_Meta):
     """Adds tasks to the queue.
 
     ``QueuedTasks()`` is the process's own queue: the database of the project's settings, or, in a worker, its server's.
-    ``QueuedTasks(database="postgresql://...", max_retries=5)`` is another one, with settings by their names;
-    one that is ``None`` is as good as not given.
+    ``QueuedTasks(database="postgresql://...", max_retries=5)`` is another one, with settings by their names.
+    ``database`` is an address, or the path of an SQLite file. A setting that is ``None`` counts as not given.
 
     ``namespace`` keeps applications apart that share a module's name on one database: with ``namespace="shop"`` a function
     is added, served and filtered by as ``shop/app:report``. A kind that is given as a text may name another namespace
@@ -102,7 +124,7 @@ class QueuedTasks(metaclass=_Meta):
         if namespace is not None:
             settings["namespace"] = text("namespace", namespace)
         if database is not None or settings:
-            self._own = _port.Engine(database, settings)
+            self._own = _port.Engine(_address(database), settings)
         if _port.made is not None and connection is None:
             _port.made.append(self)
         self._defaults: dict[str, Any] = {}
@@ -382,8 +404,9 @@ class QueuedTasks(metaclass=_Meta):
     ) -> Answer[builtins.list[dict[str, Any]]]:
         """Records of tasks, newest first (at most 10,000). It is awaited, or, without an event loop, asked with
         ``.result()``."""
-        kind = _identity.kind_given(function, self._via.defaults.get("namespace"))
-        filter = {"states": [str(state) for state in states], "queue": queue, "kind": kind, "limit": limit}
+        filter = task_filter(
+            self._via.defaults.get("namespace"), states=states, queue=queue, function=function, limit=limit
+        )
         return Answer(self._via.ask("list", None, filter), lambda found: found, port=self._via)
 
     def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]:
@@ -486,6 +509,14 @@ class QueuedTasks(metaclass=_Meta):
         """
         from . import fastapi
 
+        count("workers", workers)
+        if concurrency is not None:
+            count("concurrency", concurrency, 1)
+        if inner is not None and not callable(inner):
+            raise InvalidArgument(
+                f"lifespan: {inner!r} is no function that makes a context manager",
+                hint="pass your lifespan itself: queue.lifespan(life)",
+            )
         self._has_lifespan = True
         if in_workers:
             if inner is None:

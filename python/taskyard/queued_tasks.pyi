@@ -12,6 +12,7 @@
 
 import builtins
 import datetime as dt
+import os
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -74,7 +75,12 @@ class QueuedTasks:
     _has_lifespan: bool
     _is_of_task_queue: bool
     def __init__(
-        self, *, connection: Any = None, database: str | None = None, namespace: str | None = None, **settings: Any
+        self,
+        *,
+        connection: Any = None,
+        database: str | os.PathLike[str] | None = None,
+        namespace: str | None = None,
+        **settings: Any,
     ) -> None: ...
     @property
     def _via(self) -> _port.Port: ...

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _identity, _port
 from ._loops import Answer, Probe
-from ._options import count, instant, seconds, text
+from ._options import count, instant, optional_text, seconds, text
 
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
@@ -59,15 +59,15 @@ def task_filter(
 
     kind = _identity.kind_given(function, namespace)
     return {
-        "queue": queue,
+        "queue": optional_text("queue", queue),
         "kind": kind,
-        "tag": tag,
-        "error": None if error is None else error_name(error),
-        "message": message,
+        "tag": optional_text("tag", tag),
+        "error": None if error is None else error_name(error, "error"),
+        "message": optional_text("message", message),
         "before": None if before is None else instant("before", before),
         "after": None if after is None else instant("after", after),
-        "states": [str(state) for state in states],
-        "limit": limit,
+        "states": [str(state) for state in ((states,) if isinstance(states, str) else states)],
+        "limit": count("limit", limit),
     }
 
 

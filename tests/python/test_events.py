@@ -425,6 +425,26 @@ def test_a_page_of_another_origin_changes_nothing(tmp_path: pathlib.Path, header
                 assert client.post(f"/plain/{ref.id}/retry", headers=headers).status_code == 200
 
 
+def test_the_routes_stand_before_those_of_the_application(tmp_path: pathlib.Path) -> None:
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+    from taskyard import fastapi as taskyard_fastapi
+
+    queue = QueuedTasks(database=tmp_path / "queue.db")
+    app = FastAPI(lifespan=queue.lifespan())
+    app.include_router(taskyard_fastapi.task_router(queue, allow_anyone=True))
+
+    @app.get("/tasks/{id}")
+    async def show(id: str) -> str:
+        return f"the application shows {id}"
+
+    with TestClient(app) as client:
+        ref = queue.add_task("nowhere:f", delay=600)
+        ref.cancel().result()
+        assert "event: cancelled" in client.get("/tasks/events", params={"ids": ref.id}).text
+        assert client.get(f"/tasks/{ref.id}").json() == f"the application shows {ref.id}"
+
+
 def test_every_door_asks_who_may(tmp_path: pathlib.Path) -> None:
     from fastapi import Depends, FastAPI, HTTPException
     from fastapi.testclient import TestClient

@@ -123,6 +123,18 @@ def test_without_a_configuration_info_and_above_is_shown_once(sqlite_project: Pr
     assert lines == ["INFO app: from the task's log", "INFO plain: from a plain logger"]
 
 
+def test_messages_of_the_event_loop_have_their_own_lines(sqlite_project: Project) -> None:
+    loses = "\n    import asyncio\n\n    async def loses():\n        asyncio.ensure_future(fails())\n        await asyncio.sleep(0)\n"
+    sqlite_project.write("app.py", TASKS + loses)
+    (id,) = sqlite_project.add("app.loses")
+    server = sqlite_project.server("--workers=1", app="app")
+    sqlite_project.ended(id)
+    assert server.stop() == 0
+    (first,) = [line for line in server.lines if line.endswith(" ERROR asyncio: Task exception was never retrieved")]
+    below = server.lines[server.lines.index(first) + 1 :]
+    assert below[0].startswith("  future: <Task finished") and "  ValueError: no luck" in below
+
+
 def test_a_level_that_the_application_sets_alone_counts(sqlite_project: Project) -> None:
     sqlite_project.write("app.py", TASKS + "\n    logging.getLogger().setLevel(logging.ERROR)\n")
     (id,) = sqlite_project.add("app.works")

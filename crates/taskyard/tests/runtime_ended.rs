@@ -77,7 +77,7 @@ fn every_call_says_that_the_runtime_has_ended() {
             says("cancel", async { task.cancel().await }).await;
             says("cancel of several", queue.cancel(&[task.id()])).await;
             says("record", task.record()).await;
-            says("get_context", task.get_context()).await;
+            says("get_context", task.context()).await;
             says("dead_letters", queue.dead_letters(&TaskFilter::default())).await;
             says("queues", queue.queues()).await;
             says("pause_queue", queue.pause_queue("default")).await;
@@ -133,7 +133,7 @@ fn calls_under_way_end_with_the_runtime_and_additions_are_written() {
         });
         user.block_on(async {
             for task in &later {
-                tokio::time::timeout(SOON, task.get_task_id()).await.expect("it is decided").unwrap();
+                tokio::time::timeout(SOON, task.stored()).await.expect("it is decided").unwrap();
             }
             let queue = Taskyard::connect(address).await.unwrap();
             let filter = TaskFilter { limit: 100, ..TaskFilter::default() };
