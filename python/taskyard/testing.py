@@ -108,7 +108,7 @@ class ManualTasks(QueuedTasks):
     async def _drain(self) -> int:
         before = await self._ended()
         async with Embedded(self):
-            while await self._is_busy():
+            while await self._is_busy() or await self._is_busy_with_additions():
                 await asyncio.sleep(0.005)
         return await self._ended() - before
 
@@ -124,6 +124,11 @@ class ManualTasks(QueuedTasks):
             return bool(task["run_at"]) and task["wait_reason"] in DUE and _codec.instant(task["run_at"]) <= now
 
         return any(is_about_to_run(task) for task in unfinished)
+
+    async def _is_busy_with_additions(self) -> bool:
+        # A body that has ended may have added what is not stored yet.
+        await self.flush()
+        return await self._is_busy()
 
     async def _ended(self) -> int:
         return len(await self.list(states=("done", "failed", "cancelled", "stopped"), limit=LIST_MAX))

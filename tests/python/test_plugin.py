@@ -13,7 +13,16 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from taskyard import InvalidArgument, QueuedTasks, QueuedTaskState, TaskFailed, TasksDep, task
+from taskyard import (
+    InvalidArgument,
+    QueuedTasks,
+    QueuedTaskState,
+    TaskFailed,
+    TasksDep,
+    _hooks,
+    on_pre_create,
+    task,
+)
 from taskyard.testing import Clock, ManualTasks, as_default, assert_enqueued, enqueued, refute_enqueued
 
 pytest_plugins = ["pytester"]
@@ -102,6 +111,19 @@ async def test_manual_tasks_run_when_drained(task_queue: ManualTasks) -> None:
     assert await task_queue.drain() == 2, "and what it added"
     assert ran == [1, "1 again"]
     assert await task_queue.drain() == 0
+
+
+async def test_a_drain_runs_what_is_stored_only_after_the_task_that_added_it(task_queue: ManualTasks) -> None:
+    @on_pre_create
+    async def is_late(new: Any) -> None:
+        while ran and (await parent.get_state()) != "done":
+            await asyncio.sleep(0.01)
+
+    try:
+        parent = task_queue.add_task(work, 1, twice=True)
+        assert await task_queue.drain() == 2 and ran == [1, "1 again"]
+    finally:
+        _hooks.clear()
 
 
 def test_manual_tasks_in_a_sync_test(task_queue: ManualTasks) -> None:

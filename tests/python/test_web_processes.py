@@ -10,8 +10,10 @@ import threading
 
 import httpx
 import psutil
+import psycopg
 import pytest
 from support.ports import free_port
+from support.postgres import Cluster
 from support.project import Process, Project
 from support.waiting import eventually
 
@@ -140,6 +142,22 @@ def test_a_stop_without_a_database_names_what_is_lost_and_nothing_else(
     assert errors == ["taskyard: the queue is closed before its database was reached additions=1"], web.output
 
 
+def test_a_database_that_comes_back_and_cannot_be_used_is_an_error(tmp_path: pathlib.Path, port: int) -> None:
+    with Cluster(tmp_path) as cluster, Project(tmp_path, cluster.create("newer")) as project:
+        project.run("db", "migrate")
+        with psycopg.connect(project.env["TASKYARD_DATABASE_URL"], autocommit=True) as connection:
+            columns = "SELECT max(version) + 1, 'later', '' FROM taskyard.migration"
+            connection.execute(f"INSERT INTO taskyard.migration (version, name, checksum) {columns}")
+        cluster.stop()
+        web = serve(project, port, 1)
+        web.says("tasks wait in memory")
+        cluster.start()
+        web.says("ERROR taskyard: the queue's database could not be opened: ")
+        assert "this program knows up to" in web.output
+        assert web.stop() == 0, web.output
+        assert "never retrieved" not in web.output
+
+
 def test_a_program_that_ends_without_a_database_says_once_what_is_lost(tmp_path: pathlib.Path) -> None:
     with Project(tmp_path, NOWHERE) as project:
         project.write("app.py", APP)
@@ -150,7 +168,7 @@ def test_a_program_that_ends_without_a_database_says_once_what_is_lost(tmp_path:
         adds.wait()
     (id,) = re.findall(r"^[0-9a-f-]{36}$", adds.output, re.MULTILINE)
     assert f"a task was not written task={id}" in adds.output
-    assert "closing the queue failed" not in adds.output
+    assert "closing the queue failed, and nobody awaited it" not in adds.output
 
 
 def test_spawned_web_processes_import_nothing_that_everybody_may_write(sqlite_project: Project, port: int) -> None:

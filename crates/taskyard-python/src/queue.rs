@@ -58,7 +58,7 @@ enum State {
     Closed,
     /// With what waits for it.
     Opening(Waiting),
-    Open(Taskyard),
+    Open(Box<Taskyard>),
 }
 
 #[derive(Default)]
@@ -179,7 +179,7 @@ impl Inner {
             (then.run)(opened.as_ref().map_err(Clone::clone));
         }
         if let Ok(taskyard) = opened {
-            *state = State::Open(taskyard);
+            *state = State::Open(Box::new(taskyard));
         }
         drop(state);
         self.changed.notify_all();
