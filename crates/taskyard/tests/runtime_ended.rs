@@ -141,3 +141,22 @@ fn calls_under_way_end_with_the_runtime_and_additions_are_written() {
         });
     });
 }
+
+/// Nothing drives the client's runtime, so that nothing is written until it ends.
+#[test]
+fn an_addition_that_waits_for_room_ends_with_the_runtime() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = directory.path().join("queue.db");
+    let (of_client, user) = (one(), many());
+    let queue = of_client.block_on(Taskyard::connect(address.to_str().unwrap())).unwrap();
+    queue.configure(|config| config.waiting_max = 1);
+    let taken = user.block_on(async { queue.add_later(noop()) }).unwrap();
+    user.block_on(async {
+        let outside = queue.clone();
+        let mut waiting = tokio::spawn(async move { outside.add(noop()).await });
+        assert!(tokio::time::timeout(Duration::from_millis(100), &mut waiting).await.is_err(), "there is no room");
+        tokio::task::spawn_blocking(move || drop(of_client)).await.unwrap();
+        says("add", async { waiting.await.unwrap() }).await;
+        taken.get_task_id().await.unwrap();
+    });
+}
