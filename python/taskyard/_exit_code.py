@@ -1,50 +1,45 @@
-"""The exit code of a process that has lost tasks: not 0, as far as Python lets that be.
+"""The exit code of a process that has lost tasks: 120, as far as Python lets that be.
 
-Python has decided on its exit code before the functions of ``atexit`` run, where the last tasks are written. What can still change
-it is the flush of the standard streams behind them: if that fails, Python exits with 120. So ``apply`` makes it fail. A code that
-is not 0 stays: that of an uncaught exception, and one that the program gave to ``sys.exit`` (with ``raise SystemExit(3)`` it is 120,
-too). A process that ends by a signal or by ``os._exit`` runs none of this.
+Python has decided on its exit code before the functions of ``atexit`` run, where the last tasks are written. The one thing that can
+change it from there is the flush of the standard streams behind them: if that fails, Python exits with 120. So ``apply`` makes it fail.
+The code of an uncaught exception stays. A process that ends by a signal or by ``os._exit`` runs none of this.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
-from typing import Any, NoReturn
+from typing import Any
+
+#: Python's own, for output that was lost.
+LOST = 120
 
 _may_be_lost = False
-_exit = sys.exit
-#: What the main thread gave to ``sys.exit`` last. Python tells nobody else.
-_given: Any = None
-
-
-def watch() -> None:
-    """From now on the codes that the program gives to ``sys.exit`` are noted."""
-    global _exit
-    if sys.exit is not _note:
-        _exit, sys.exit = sys.exit, _note
-
-
-def _note(status: Any = None, /) -> NoReturn:
-    global _given
-    if threading.current_thread() is threading.main_thread():
-        _given = status
-    _exit(status)
+_is_ignored = False
 
 
 def fail() -> None:
-    """Tasks may be lost, and no code of the program has heard of it."""
+    """Tasks may be lost, and the program has not been told by an error."""
     global _may_be_lost
-    _may_be_lost = True
+    _may_be_lost = not _is_ignored
+
+
+def ignore() -> None:
+    """From now on nothing is noted: in a test session, tests lose tasks on purpose, and its exit code says whether they passed."""
+    global _is_ignored
+    _is_ignored = True
+
+
+def may_be_lost() -> bool:
+    return _may_be_lost
 
 
 def apply() -> None:
     """Called at the end of the interpreter."""
-    has_failed = _given not in (None, 0) or getattr(sys, "last_value", None) is not None
-    if not _may_be_lost or has_failed:
+    stream = sys.stderr
+    if not _may_be_lost or getattr(sys, "last_value", None) is not None:
         return
-    if sys.stderr is not None and not sys.stderr.closed:
-        sys.stderr = _Unflushed(sys.stderr)
+    if stream is not None and not getattr(stream, "closed", False):
+        sys.stderr = _Unflushed(stream)
 
 
 class _Unflushed:

@@ -71,7 +71,6 @@ class Engine:
             self._core = _core.Queue(*self._given)
             self._process = process
             self._added = self._withdrawn = 0
-            _exit_code.watch()
             self.defaults = self._core.settings()
             _engines.append(self)
             _close_with_multiprocessing()

@@ -229,7 +229,11 @@ class QueuedTaskRef(Reference, Generic[R_co]):
                 raise
             except Exception as error:
                 is_away = getattr(error, "given_up", False) and _request.of(getattr(self._port, "request", None)) is None
-                lost = _loops.away(self._port, f"task {self._id} is not stored, and is withdrawn") if is_away else error
+                lost = (
+                    _loops.away(self._port, f"task {self._id} is not known to be stored, and is withdrawn")
+                    if is_away
+                    else error
+                )
                 self._is_reported = True
                 self._give_up(lost)
                 raise lost from None

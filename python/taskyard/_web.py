@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 
-from . import _core, _escape, _port, _trust
+from . import _core, _escape, _exit_code, _port, _trust
 
 #: uvicorn's options for the format of its lines, which it then keeps.
 _LOG_OPTIONS = ("--log-config", "--use-colors", "--no-use-colors")
@@ -62,7 +62,24 @@ def _end_with_parent() -> None:
         threading.Thread(target=wait, name="taskyard-parent", daemon=True).start()
 
 
-if __name__ == "__mp_main__":
+def _end(*_: object) -> None:
+    """uvicorn has stopped, and raises the signal again that stopped it. The process ends here, with the exit code that says whether
+    tasks were lost; the signal's own end would say nothing."""
+    # Whatever the application holds: the command waits for this process.
+    threading.Timer(2 * _port.CLOSE_MAX, os._exit, [1]).start()
+    with contextlib.suppress(Exception):
+        _port.close_engines()
+        _port.flush_logs()
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    os._exit(_exit_code.LOST if _exit_code.may_be_lost() else 0)
+
+
+#: Names the process whose children are uvicorn's own; the application may spawn others.
+_SUPERVISOR = "TASKYARD_WEB_SUPERVISOR"
+
+if __name__ == "__mp_main__" and os.environ.get(_SUPERVISOR) == str(os.getppid()):
     _trust.install()
     _look_like_workers()
     _end_with_parent()
@@ -81,5 +98,7 @@ if __name__ == "__main__":
     sys.argv[0] = "uvicorn"
     # Of a group that is stopped, uvicorn ends by SIGTERM, which lets it answer what it has begun.
     signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.signal(signal.SIGTERM, _end)
+    os.environ[_SUPERVISOR] = str(os.getpid())
     # Without a limit uvicorn waits for open requests for ever. An option or variable of uvicorn's own (UVICORN_…) comes first.
     main(prog_name="uvicorn", default_map={"timeout_graceful_shutdown": _graceful_seconds()})

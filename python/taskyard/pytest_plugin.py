@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from . import _exit_code
+
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
     from .testing import Clock, InlineTasks, ManualTasks
@@ -23,6 +25,7 @@ _FIXTURES = {"inline": "queued_tasks", "manual": "task_queue", "worker": "queue_
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _exit_code.ignore()
     config.addinivalue_line("markers", 'queue(mode="inline"): gives the test a queue: inline, manual or worker')
 
 

@@ -23,6 +23,8 @@ use crate::session::Session;
 
 /// `EX_TEMPFAIL` of sysexits.h: the same call may succeed.
 const EXIT_AGAIN: u8 = 75;
+/// The exit code of a Python program that has lost tasks.
+const EXIT_LOST: u8 = 120;
 
 /// While the database is away at the start: between two tries, and between two lines of the log about it.
 const TRIED_EVERY: Duration = Duration::from_millis(500);
@@ -290,6 +292,8 @@ impl Run {
                     .with_hint("start it again; `taskyard dead list` names tasks that held on to their threads"))
             }
             (_, Some(status)) if asked == 0 && !status.success() => Ok(status.code().map_or(1, |code| code as u8)),
+            // The web application has stopped as it was asked to, and has lost tasks.
+            (None | Some(0), Some(status)) if status.code() == Some(i32::from(EXIT_LOST)) => Ok(EXIT_LOST),
             (exit, _) => Ok(exit.unwrap_or(0)),
         }
     }
@@ -325,7 +329,8 @@ impl Run {
     fn asked(&mut self, session: &Session, Interrupt { name: signal, at_once, .. }: Interrupt, times: u32) {
         self.replace_nothing();
         self.server.iter().for_each(ServerHandle::stop);
-        if times == 1 && !at_once {
+        let is_graceful = times == 1 && !at_once;
+        if is_graceful {
             let grace = session.settings().shutdown_grace;
             tracing::info!(
                 signal,
@@ -336,14 +341,19 @@ impl Run {
             tracing::info!(signal, "hastening: what runs is given back now");
             self.server.iter().for_each(ServerHandle::hasten);
         }
-        self.stop_web();
+        // On a second SIGINT, and on no other signal, uvicorn drops open requests.
+        self.signal_web(if is_graceful { Signal::TERM } else { Signal::INT });
     }
 
     /// Passes a SIGTERM on: uvicorn then answers what it has begun.
     fn stop_web(&self) {
+        self.signal_web(Signal::TERM);
+    }
+
+    fn signal_web(&self, signal: Signal) {
         let id = self.web.as_ref().and_then(Child::id).and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         if let Some(id) = id {
-            let _ = kill_process(id, Signal::TERM);
+            let _ = kill_process(id, signal);
         }
     }
 }
