@@ -69,6 +69,11 @@ pub use taskyard_core::store::{self, Final, SchedulePut};
 #[doc(hidden)]
 pub use taskyard_server::Server;
 
+// Compiles the samples of that page. It lies outside of what is published, and is read by the tests alone.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/rust.md")]
+struct PageOnRust;
+
 /// Inside the caller's PostgreSQL transaction: the attempt ends if and only if it commits.
 #[cfg(feature = "postgres")]
 pub mod postgres {
