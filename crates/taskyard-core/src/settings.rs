@@ -408,6 +408,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Setting`] with the name, the place and what would be right.
+    #[doc(hidden)]
     pub fn from_layers(layers: &[Layer]) -> Result<Self> {
         let mut settings = Self::default();
         for layer in layers {

@@ -35,7 +35,7 @@ pub use taskyard_core::queue_order::OrderWord;
 pub use taskyard_core::schedule::{CatchUp, NewSchedule, OnConflict, Overlap, RunOutcome, ScheduleRecord, ScheduleRun};
 pub use taskyard_core::settings::Settings;
 pub use taskyard_core::state::{OnParentFailure, Runtime, TaskState, WaitReason};
-pub use taskyard_core::store::{ControlReply, ParentResult, QueueStatus, TaskFilter};
+pub use taskyard_core::store::{ControlReply, Final, ParentResult, QueueStatus, Retention, SchedulePut, TaskFilter};
 pub use taskyard_core::task::{
     Attempt, AttemptOutcome, Failure, LogLine, NewTask, Start, StoredLogLine, TaskRecord, Unique, UniqueHold,
 };
@@ -65,7 +65,7 @@ pub use taskyard_core::payload::shown;
 #[doc(hidden)]
 pub use taskyard_core::settings::{self, SETTINGS, Setting};
 #[doc(hidden)]
-pub use taskyard_core::store::{self, Final, SchedulePut};
+pub use taskyard_core::store;
 #[doc(hidden)]
 pub use taskyard_server::Server;
 

@@ -157,6 +157,6 @@ fn an_addition_that_waits_for_room_ends_with_the_runtime() {
         assert!(tokio::time::timeout(Duration::from_millis(100), &mut waiting).await.is_err(), "there is no room");
         tokio::task::spawn_blocking(move || drop(of_client)).await.unwrap();
         says("add", async { waiting.await.unwrap() }).await;
-        taken.get_task_id().await.unwrap();
+        taken.stored().await.unwrap();
     });
 }

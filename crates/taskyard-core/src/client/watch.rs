@@ -140,7 +140,7 @@ impl Watch {
     /// The next event; `None` once the task has ended and that was told. May be dropped and called again.
     ///
     /// # Errors
-    /// [`Error::NotFound`], also of a task that was removed meanwhile; [`Error::ShutDown`] once the store was closed, or
+    /// [`crate::Error::NotFound`], also of a task that was removed meanwhile; [`crate::Error::ShutDown`] once the store was closed, or
     /// the client's runtime has ended.
     pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
