@@ -23,9 +23,9 @@ const CLOSE_BOUND: Duration = Duration::from_secs(5);
 /// Whether a command may make the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// It only reads: it makes and changes nothing, neither a file nor the schema.
+    /// Read only: creates and changes neither a file nor the schema.
     Read,
-    /// It only makes sense on one that is there, and brings its schema up to date.
+    /// Requires a database that exists, and brings its schema up to date.
     Existing,
     /// It makes a missing SQLite file.
     Create,

@@ -11,6 +11,7 @@ mod call;
 mod create_hooks;
 mod dead;
 mod group;
+mod guard;
 mod queues;
 mod reference;
 mod schedules;

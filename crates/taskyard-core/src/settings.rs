@@ -9,8 +9,6 @@ mod environment;
 use std::borrow::Cow;
 use std::time::Duration;
 
-pub use environment::APPLICATION_DATABASE;
-
 use crate::conceal::conceal;
 use crate::queue_order::{self, OrderWord, QueueOrder};
 use crate::store::Retention;

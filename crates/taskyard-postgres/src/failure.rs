@@ -116,7 +116,7 @@ pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
     }
 }
 
-/// What to do about a connection that could not be encrypted as the address asks. Driver and TLS library tell it by their text only.
+/// The hint for a connection that could not be encrypted as the address asks. Driver and TLS library report the reason in their text only.
 fn tls_advice(cause: &str) -> &'static str {
     if cause == "server does not support TLS" {
         ": encrypt connections there (ssl = on), with sslrootcert=FILE in the address if its certificate is of an authority of your own; \

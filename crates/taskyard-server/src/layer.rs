@@ -38,7 +38,7 @@ pub type TaskServiceFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>, TaskFai
 
 /// The service that a layer surrounds: the task's body, or the next layer. Takes a [`TaskContext`] and returns the result as JSON.
 ///
-/// Its error is an error under `Box<dyn Error>` as well, so that tower's own layers fit (`TimeoutLayer`, `ConcurrencyLimitLayer`). A
+/// Its error type implements `std::error::Error`, so that tower's own layers fit (`TimeoutLayer`, `ConcurrencyLimitLayer`). A
 /// [`TaskFailure`] that comes out of the outermost layer, also under further context, decides what follows; any other error is retried
 /// as the task's policy says.
 #[derive(Clone)]

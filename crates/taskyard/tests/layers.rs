@@ -340,41 +340,23 @@ fn charge() {
     CHARGES.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Lets nothing through before it is told to.
-#[derive(Clone)]
-struct Gate<S> {
-    open: Arc<tokio::sync::Notify>,
-    inner: S,
-}
-
-impl<S> Service<TaskContext> for Gate<S>
-where
-    S: Service<TaskContext, Response = Vec<u8>, Future: Send + 'static> + Clone + Send + 'static,
-{
-    type Response = Vec<u8>;
-    type Error = S::Error;
-    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Vec<u8>, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, context: TaskContext) -> Self::Future {
-        let Self { open, mut inner } = self.clone();
-        Box::pin(async move {
-            open.notified().await;
-            inner.call(context).await
-        })
-    }
-}
-
-/// What surrounds a body may wait for longer than the attempt lasts: the body does not begin behind its end.
+/// A layer may wait for longer than the attempt lasts: the body does not begin behind its end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blocking_body_does_not_begin_after_its_attempt_has_ended() {
     let (queue, _directory) = queue().await;
     let open = Arc::new(tokio::sync::Notify::new());
     let gate = open.clone();
-    let queue = queue.layer(tower::layer::layer_fn(move |inner: TaskService| Gate { open: gate.clone(), inner }));
+    // Lets nothing through before it is told to.
+    let queue = queue.layer(tower::layer::layer_fn(move |inner: TaskService| {
+        let open = gate.clone();
+        tower::service_fn(move |context: TaskContext| {
+            let (open, mut inner) = (open.clone(), inner.clone());
+            async move {
+                open.notified().await;
+                inner.call(context).await
+            }
+        })
+    }));
     let server = queue.serve().await.unwrap();
     let late = queue.add(charge()).await.unwrap().wait().await;
     assert!(matches!(&late, Err(Error::TaskFailed { error_type, .. }) if error_type == "TimeoutError"), "{late:?}");

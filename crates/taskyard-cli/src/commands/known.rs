@@ -43,7 +43,7 @@ async fn warn_of_kind(store: &dyn Store, runtime: Runtime, kind: &str) -> Result
 /// The same for a function that is called later, at a schedule's times.
 ///
 /// # Errors
-/// The database's.
+/// [`taskyard::Error`] if the database cannot be read.
 pub(crate) async fn warn_of_later(
     session: &Session,
     queue: &Taskyard,

@@ -191,7 +191,7 @@ impl Run {
     /// at once, and every ten seconds.
     ///
     /// # Errors
-    /// What time does not mend: a wrong address or password, another version of the schema. One without a word after a signal.
+    /// Errors that do not pass: a wrong address or password, another version of the schema. After a signal, a failure without a message.
     async fn until_there<T>(
         &mut self,
         attempt: impl AsyncFn() -> Result<taskyard::Result<T>, Failure>,

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::{ClientConfig, RUNTIME_ENDED, SHUT_DOWN};
+use super::guard::guarded;
+use super::{ClientConfig, SHUT_DOWN};
 use crate::store::{Final, Store};
 use crate::{Error, Result, TaskId};
 
@@ -88,26 +89,11 @@ impl Drop for Waiting {
     }
 }
 
-/// Looks until nobody waits any more. Guarded from the call on: a runtime may end before it has polled this once.
-fn guarded(waiter: Arc<Waiter>) -> impl Future<Output = ()> + Send {
-    let mut guard = Guard(Some(Arc::clone(&waiter)));
-    async move {
-        waiter.run().await;
-        drop(guard.0.take());
-    }
-}
-
-/// Ends all waits if the looking ends before them, with the runtime or by a panic.
-struct Guard(Option<Arc<Waiter>>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let Some(waiter) = self.0.take() else { return };
-        let error = if std::thread::panicking() {
-            Error::Database("waiting for tasks broke, which is a fault of Taskyard's own".into())
-        } else {
-            RUNTIME_ENDED
-        };
+/// Looks until no wait is left. All waits end with an error if this ends before them.
+fn looking(waiter: Arc<Waiter>) -> impl Future<Output = ()> + Send {
+    let looks = Arc::clone(&waiter);
+    let broke = "waiting for tasks broke, which is a fault of Taskyard's own";
+    guarded(async move { looks.run().await }, broke, move |error| {
         let waiting = {
             let mut board = waiter.lock();
             board.running = false;
@@ -117,7 +103,7 @@ impl Drop for Guard {
         for asker in waiting.into_values().flatten() {
             let _ = asker.sender.send(Err(error.clone()));
         }
-    }
+    })
 }
 
 impl Waiter {
@@ -145,7 +131,7 @@ impl Waiter {
         drop(board);
         // A runtime that has ended drops the looking here and now, which takes the lock.
         if starts {
-            self.runtime.spawn(guarded(Arc::clone(self)));
+            self.runtime.spawn(looking(Arc::clone(self)));
         }
         self.asked.notify_one();
         Waiting { waiter: Arc::clone(self), id, number, answer }

@@ -29,6 +29,19 @@ impl Error {
             _ => 500,
         }
     }
+
+    /// The text that a client gets instead of the error's own, if that one names parts of the system.
+    #[cfg(any(feature = "axum", test))]
+    const fn text_instead(&self, status: u16) -> Option<&'static str> {
+        match self {
+            Self::TaskFailed { .. } => Some("the task failed"),
+            Self::WaitTimeout { .. } => Some("the task has not ended yet"),
+            Self::NotStorable(_) => Some("the database does not store this"),
+            _ if status == 503 => Some("the task queue is unavailable"),
+            _ if status == 500 => Some("the task queue failed"),
+            _ => None,
+        }
+    }
 }
 
 /// The status of [`Error::http_status`], and JSON: `{"error": "there is no task …", "code": "not_found"}`. A text that names parts of the
@@ -37,30 +50,18 @@ impl Error {
 impl axum_core::response::IntoResponse for Error {
     fn into_response(self) -> axum_core::response::Response {
         let status = self.http_status();
-        let text = match &self {
-            Self::TaskFailed { .. } => "the task failed",
-            Self::WaitTimeout { .. } => "the task has not ended yet",
-            Self::NotStorable(_) => "the database does not store this",
-            _ if status == 503 => "the task queue is unavailable",
-            _ if status == 500 => "the task queue failed",
-            _ => "",
-        };
-        let text = if text.is_empty() { self.to_string() } else { text.to_owned() };
-        match &self {
-            Self::TaskFailed { .. } | Self::WaitTimeout { .. } => {
-                tracing::debug!(error = %self, status, "a request ends with an error of the task queue");
+        let hidden = self.text_instead(status);
+        if hidden.is_some() {
+            const SAID: &str = "a request ends with an error of the task queue";
+            match (&self, status) {
+                (Self::TaskFailed { .. } | Self::WaitTimeout { .. }, _) => {
+                    tracing::debug!(error = %self, status, "{SAID}")
+                }
+                (_, 500) => tracing::error!(error = %self, status, "{SAID}"),
+                _ => tracing::warn!(error = %self, status, "{SAID}"),
             }
-            Self::NotStorable(_) => {
-                tracing::warn!(error = %self, status, "a request ends with an error of the task queue")
-            }
-            _ if status == 500 => {
-                tracing::error!(error = %self, status, "a request ends with an error of the task queue")
-            }
-            _ if status == 503 => {
-                tracing::warn!(error = %self, status, "a request ends with an error of the task queue")
-            }
-            _ => {}
         }
+        let text = hidden.map_or_else(|| self.to_string(), str::to_owned);
         let body = serde_json::json!({ "error": text, "code": self.code() }).to_string();
         let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         (status, [(http::header::CONTENT_TYPE, "application/json")], body).into_response()
@@ -75,18 +76,21 @@ mod tests {
     #[test]
     fn the_status_says_whose_fault_it_is() {
         let id = TaskId::generate();
-        for (error, status) in [
-            (Error::InvalidArgument { what: "queue", why: "it is empty".into() }, 400),
-            (Error::NotFound(id), 404),
-            (Error::DuplicateId(id), 409),
-            (Error::OverLimit { what: "the arguments", setting: "x", size: 2, max: 1, list_bytes: 0 }, 413),
-            (Error::TaskFailed { id, error_type: "E".into(), message: String::new(), traceback: None }, 500),
-            (Error::Refused("no".into()), 500),
-            (Error::Connection("refused".into()), 503),
-            (Error::QueueUnavailable { waiting: 1, bytes: 1, cause: "away".into() }, 503),
-            (Error::WaitTimeout { id, seconds: 1.0, state: None, parked: None }, 504),
+        for (error, status, is_hidden) in [
+            (Error::InvalidArgument { what: "queue", why: "it is empty".into() }, 400, false),
+            (Error::NotStorable("constraint shop_secret".into()), 400, true),
+            (Error::NotFound(id), 404, false),
+            (Error::DuplicateId(id), 409, false),
+            (Error::TaskCancelled(id), 409, false),
+            (Error::OverLimit { what: "the arguments", setting: "x", size: 2, max: 1, list_bytes: 0 }, 413, false),
+            (Error::TaskFailed { id, error_type: "E".into(), message: String::new(), traceback: None }, 500, true),
+            (Error::Refused("no".into()), 500, true),
+            (Error::Connection("refused".into()), 503, true),
+            (Error::QueueUnavailable { waiting: 1, bytes: 1, cause: "away".into() }, 503, true),
+            (Error::WaitTimeout { id, seconds: 1.0, state: None, parked: Some("kind `shop::f`".into()) }, 504, true),
         ] {
             assert_eq!(error.http_status(), status, "{error}");
+            assert_eq!(error.text_instead(status).is_some(), is_hidden, "{error}");
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Layer;
 use crate::{Error, Result};
 
 /// The application's own address of its database, as most frameworks name it.
-pub const APPLICATION_DATABASE: &str = "DATABASE_URL";
+const APPLICATION_DATABASE: &str = "DATABASE_URL";
 
 impl Layer {
     /// Whether a variable of this name is read. The table's own lower-case names are too common to be read from there.
@@ -16,7 +16,7 @@ impl Layer {
         name == APPLICATION_DATABASE || ours.iter().any(|prefix| name.starts_with(prefix))
     }
 
-    /// The settings among environment variables (`std::env::vars_os()`), and [`APPLICATION_DATABASE`], which no setting has as its name.
+    /// The settings among environment variables (`std::env::vars_os()`), and `DATABASE_URL`, which no setting has as its name.
     ///
     /// # Errors
     /// [`Error::Setting`] for a value that is not UTF-8.

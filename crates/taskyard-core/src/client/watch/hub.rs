@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::event::{Event, EventKind};
 use super::scene::Scene;
-use crate::client::RUNTIME_ENDED;
+use crate::client::guard::guarded;
 use crate::store::{Glance, GlanceAt, Store};
 use crate::wake::Listener;
 use crate::{Error, Result, TaskId};
@@ -222,7 +222,7 @@ impl Hub {
         drop(board);
         // A runtime that has ended drops the looking here and now, which takes the lock.
         if starts {
-            self.runtime.spawn(guarded(Arc::clone(self)));
+            self.runtime.spawn(looking(Arc::clone(self)));
         }
         self.asked.notify_one();
         (tracked, look)
@@ -329,26 +329,11 @@ impl Hub {
     }
 }
 
-/// Looks until nobody watches any more. Guarded from the call on: a runtime may end before it has polled this once.
-fn guarded(hub: Arc<Hub>) -> impl Future<Output = ()> + Send {
-    let mut guard = Guard(Some(Arc::clone(&hub)));
-    async move {
-        hub.run().await;
-        drop(guard.0.take());
-    }
-}
-
-/// Ends all watches with an error if the looking ends before them, with the runtime or by a panic: nobody waits for ever.
-struct Guard(Option<Arc<Hub>>);
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let Some(hub) = self.0.take() else { return };
-        let error = if std::thread::panicking() {
-            Error::Database("watching broke, which is a fault of Taskyard's own".into())
-        } else {
-            RUNTIME_ENDED
-        };
+/// Looks until no watch is left. All watches end with an error if this ends before them.
+fn looking(hub: Arc<Hub>) -> impl Future<Output = ()> + Send {
+    let looks = Arc::clone(&hub);
+    let broke = "watching broke, which is a fault of Taskyard's own";
+    guarded(async move { looks.run().await }, broke, move |error| {
         let tracked = {
             let mut board = lock(&hub.board);
             board.running = false;
@@ -358,5 +343,5 @@ impl Drop for Guard {
             one.lock().fault = Some(error.clone());
             one.ring();
         }
-    }
+    })
 }
