@@ -1,8 +1,8 @@
-//! Passwords in texts that were meant as a database's address: how they are found, and left out of messages.
+//! Finds passwords in text that was meant as a database address, and removes them from messages.
 
 use std::borrow::Cow;
 
-/// Where the value of a keyword for a password begins (`password=`, `passwd =`, `Pwd=`), in bytes.
+/// Returns the byte offset of the value of a password keyword (`password=`, `passwd =`, `Pwd=`).
 #[must_use]
 pub fn password_at(text: &str) -> Option<usize> {
     let lower = text.to_ascii_lowercase();
@@ -15,14 +15,15 @@ pub fn password_at(text: &str) -> Option<usize> {
     ["password", "passwd", "pwd"].into_iter().filter_map(value_of).min()
 }
 
-/// Where the password of something like `user:password@` begins, in bytes.
+/// Returns the byte offset of the password in text like `user:password@`.
 #[must_use]
 pub fn credentials_at(text: &str) -> Option<usize> {
     let at = text.find(':')? + 1;
     text[at..].contains('@').then_some(at)
 }
 
-/// Where the password of a line of a password file (`~/.pgpass`: `host:port:database:user:password`) begins, in bytes.
+/// Returns the byte offset of the password in a line of a password file (`~/.pgpass`:
+/// `host:port:database:user:password`).
 #[must_use]
 pub fn password_line_at(text: &str) -> Option<usize> {
     let fields: Vec<&str> = text.splitn(5, ':').collect();
@@ -30,8 +31,10 @@ pub fn password_line_at(text: &str) -> Option<usize> {
     (port == "*" || port.parse::<u16>().is_ok()).then_some(text.len() - password.len())
 }
 
-/// Returns a text for a message, without what follows the `://` of an address, a keyword for a password or `user:`, and without
-/// the password of a line of a password file.
+/// Returns text for a message, with `***` in place of everything from the first secret on.
+///
+/// Secrets begin after the `://` of an address, after a password keyword, after `user:`, and at the password of a line
+/// of a password file.
 #[must_use]
 pub fn conceal(text: &str) -> Cow<'_, str> {
     let address = text.find("://").map(|at| at + 3);

@@ -1,7 +1,7 @@
 //! A task's context: one JSON object, read and written by dotted paths.
 //!
-//! `set("a.b", v)` makes the objects on the way; a value in the way that is no object is replaced, as the documents'
-//! code expects (`progress` first a number, later `progress.total`). An empty segment is refused.
+//! `set("a.b", v)` creates the objects on the path. A value on the path that is not an object is replaced, so that a
+//! body may first set `progress` to a number and later `progress.total`. Empty segments are refused.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use serde_json::{Map, Value};
 use crate::payload::shown;
 use crate::{Error, Limits, Result};
 
-/// The context of one task while it is being worked on.
+/// The context of a running task.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     root: Map<String, Value>,
-    /// The text of each value that was read and not changed since: numbers are stored again as they were.
+    /// Text of each top-level value that was read and not changed since, so that numbers are stored again as they were.
     read: BTreeMap<String, Box<RawValue>>,
 }
 
@@ -29,7 +29,7 @@ impl Context {
     /// Reads a stored context.
     ///
     /// # Errors
-    /// [`Error::NotRepresentable`] if it is no JSON object.
+    /// [`Error::NotRepresentable`] if the bytes are not a JSON object.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let wrong =
             |error: serde_json::Error| Error::NotRepresentable { what: "context".into(), why: error.to_string() };
@@ -38,10 +38,10 @@ impl Context {
         Ok(Self { root, read })
     }
 
-    /// The bytes to store.
+    /// Encodes the context for the store.
     ///
     /// # Errors
-    /// [`Error::OverLimit`].
+    /// [`Error::OverLimit`] if it exceeds `context_bytes_max`, [`Error::NotRepresentable`] if it cannot be encoded.
     pub fn to_bytes(&self, limits: &Limits) -> Result<Vec<u8>> {
         let exact = |(name, value): (_, &Value)| {
             let text = self.read.get::<String>(name).cloned();
@@ -53,7 +53,7 @@ impl Context {
         Ok(bytes)
     }
 
-    /// The value at a path.
+    /// Returns the value at a path.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Value> {
         let mut segments = path.split('.');
@@ -67,7 +67,8 @@ impl Context {
     /// Sets the value at a path.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an empty path or segment, [`Error::OverLimit`] for one nested too deep.
+    /// [`Error::InvalidArgument`] for an empty path or segment, [`Error::OverLimit`] if the value would be nested too
+    /// deep.
     pub fn set(&mut self, path: &str, value: Value, limits: &Limits) -> Result<()> {
         let segments: Vec<&str> = path.split('.').collect();
         if segments.iter().any(|segment| segment.is_empty()) {
@@ -90,7 +91,7 @@ impl Context {
         Ok(())
     }
 
-    /// The whole object.
+    /// Returns the whole object.
     #[must_use]
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.root
@@ -103,7 +104,7 @@ impl Context {
     }
 }
 
-/// Levels of nesting: 0 for a plain value, 1 for a list or map of plain values.
+/// Returns the levels of nesting: 0 for a plain value, 1 for a list or map of plain values.
 #[must_use]
 pub fn depth(value: &Value) -> usize {
     match value {

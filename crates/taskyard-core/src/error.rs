@@ -1,18 +1,19 @@
-//! Every way in which an operation of ours can fail: one table of variants, codes, exit codes and hints that the
-//! command and Python render. How a task's body ended is not an error but an outcome.
+//! The error type of every operation, and one table of codes, exit codes and hints that the command and Python render.
+//!
+//! The end of a task's body is not an error of this type but an outcome ([`crate::store::Outcome`]).
 
 mod http;
 
 use crate::{TaskId, TaskState};
 
-/// Shorthand.
+/// Result with [`Error`] as the default error type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, where, and (with [`Error::hint`]) what to do.
+/// Describes a failure: what happened and where; [`Error::hint`] says what to do.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A value that can never be right.
+    /// An argument that is invalid in any state of the queue.
     #[error("{what}: {why}")]
     InvalidArgument {
         /// Which argument.
@@ -20,21 +21,22 @@ pub enum Error {
         /// Why it is refused.
         why: String,
     },
-    /// A size over its limit.
+    /// A value that exceeds a configured limit.
     #[error("{}", over_limit(what, setting, *size, *max, *list_bytes))]
     OverLimit {
         /// What is too large.
         what: &'static str,
         /// The setting that names the limit.
         setting: &'static str,
-        /// Its size: in bytes as it is stored, for `nesting_max` in levels.
+        /// Its size: bytes as stored, or levels for `nesting_max`.
         size: usize,
         /// The limit, in the same unit.
         max: usize,
-        /// How many bytes stand in it as lists of numbers, as JSON writes a `Vec<u8>`, if these make up most of its size; else 0.
+        /// Bytes encoded in it as lists of numbers, as JSON writes a `Vec<u8>`, if these make up most of its size;
+        /// otherwise 0.
         list_bytes: usize,
     },
-    /// A value that would not survive the trip exactly.
+    /// A value that JSON cannot represent exactly.
     #[error("{what} cannot be stored exactly: {why}")]
     NotRepresentable {
         /// Which value.
@@ -50,26 +52,26 @@ pub enum Error {
         /// The parent it names.
         parent: TaskId,
     },
-    /// Tasks that would wait for each other.
+    /// Tasks that depend on each other in a cycle.
     #[error("these tasks would wait for each other for ever: {}", list(ids))]
     Cycle {
         /// The tasks along the cycle.
         ids: Vec<TaskId>,
     },
-    /// The id is taken.
+    /// A task with this id exists already.
     #[error("a task with the id {0} exists already")]
     DuplicateId(TaskId),
-    /// No such task.
+    /// No task has this id.
     #[error("there is no task {0}")]
     NotFound(TaskId),
-    /// The operation does not fit the task's state; nothing was changed.
+    /// The operation is not allowed in the task's state; nothing was changed.
     #[error("task {id} is {state}: {why}")]
     WrongState {
         /// The task.
         id: TaskId,
         /// The state it is in.
         state: TaskState,
-        /// What would have to hold.
+        /// The state that the operation requires.
         why: &'static str,
     },
     /// A retry was refused because another task holds the unique key; nothing was changed.
@@ -80,22 +82,23 @@ pub enum Error {
         /// The task that holds the key.
         holder: TaskId,
     },
-    /// Somebody changed the task between the look at it and the edit; nothing was changed.
+    /// The task changed between the read and the edit; nothing was changed.
     #[error("task {0} was changed by someone else in the meantime")]
     EditedMeanwhile(TaskId),
-    /// No such queue.
+    /// No queue has this name.
     #[error("there is no queue `{0}`")]
     UnknownQueue(String),
-    /// No such schedule.
+    /// No schedule has this name.
     #[error("there is no schedule `{0}`")]
     UnknownSchedule(String),
-    /// The name is taken.
+    /// A schedule with this name exists already.
     #[error("a schedule with the name `{0}` exists already")]
     DuplicateSchedule(String),
-    /// A schedule's rule that can never be right; the text names the place.
+    /// An invalid schedule rule; the text names the position.
     #[error("the rule of the schedule: {0}")]
     InvalidSchedule(String),
-    /// Too much waits in memory for the database: it is away, or others hold locked what is needed.
+    /// Too many additions wait in memory because the database is unreachable or other transactions hold the locks they
+    /// need.
     #[error("{waiting} additions ({bytes} bytes) wait in memory for the database: {cause}")]
     QueueUnavailable {
         /// Additions waiting.
@@ -105,7 +108,7 @@ pub enum Error {
         /// Why the last write failed.
         cause: String,
     },
-    /// The awaited task failed.
+    /// The task that was waited for failed.
     #[error("task {id} failed: {error_type}: {message}")]
     TaskFailed {
         /// The task.
@@ -117,38 +120,38 @@ pub enum Error {
         /// Its traceback text.
         traceback: Option<String>,
     },
-    /// The awaited task was cancelled.
+    /// The task that was waited for was cancelled.
     #[error("task {0} was cancelled")]
     TaskCancelled(TaskId),
-    /// The awaited task was stopped by a person and may be retried.
+    /// The task that was waited for was stopped by a user; it can be retried.
     #[error("task {0} was stopped")]
     TaskStopped(TaskId),
-    /// The awaited task was there and is gone: its end will never be known.
+    /// The task that was waited for was removed before its end was read; its outcome is unknown.
     #[error("task {0} was removed before its end was seen")]
     TaskRemoved(TaskId),
-    /// The wait ended before the task did; the task goes on.
+    /// The wait timed out. The task is not affected.
     #[error("task {id} did not finish within {seconds} s{}", found_waiting(*state, parked.as_deref()))]
     WaitTimeout {
         /// The task.
         id: TaskId,
-        /// How long was waited.
+        /// Duration of the wait in seconds.
         seconds: f64,
-        /// Its state then; `None` if the database did not tell it.
+        /// The task's state at that time; `None` if it could not be read.
         state: Option<TaskState>,
         /// Why no server can run it, if it is parked.
         parked: Option<String>,
     },
-    /// The result is not of the type that the reference promises.
+    /// The result cannot be decoded as the type of the reference.
     #[error("the result of task {id} is no {expected}: {why}")]
     ResultMismatch {
         /// The task.
         id: TaskId,
-        /// The Rust type.
+        /// The expected Rust type.
         expected: &'static str,
-        /// What serde says.
+        /// The message of serde.
         why: String,
     },
-    /// The attempt lost its lease: another one may run, and this one's write changed nothing.
+    /// The attempt lost its lease. Another attempt may run, and the write changed nothing.
     #[error("this attempt of task {0} has lost its lease; its write changed nothing")]
     LeaseLost(TaskId),
     /// The schema is newer than this program.
@@ -156,10 +159,10 @@ pub enum Error {
     SchemaTooNew {
         /// The version found.
         found: i64,
-        /// The newest version known.
+        /// The newest version this program supports.
         known: i64,
     },
-    /// The schema is missing or older, and migrating is switched off.
+    /// The schema is missing or too old, and migrating is disabled.
     #[error("the database's schema is version {found}, this program needs {needed}")]
     SchemaTooOld {
         /// The version found (0 = none).
@@ -167,16 +170,16 @@ pub enum Error {
         /// The version needed.
         needed: i64,
     },
-    /// A relation of ours is in the way of one that is not ours.
+    /// A relation that is not Taskyard's has the name of one of its views; it was left untouched.
     #[error("the relation {0} exists and is not Taskyard's; it was left untouched")]
     ForeignRelation(String),
     /// The address of the database cannot be used.
     #[error("database address: {0}")]
     InvalidUrl(String),
-    /// The database cannot be reached, or went away; the outcome of what was in flight is unknown.
+    /// The database cannot be reached or the connection was lost; the outcome of calls in flight is unknown.
     #[error("cannot reach the database: {0}")]
     Connection(String),
-    /// Another transaction holds a lock for longer than a statement of ours waits; nothing was changed.
+    /// Another transaction held a lock longer than the statement's lock timeout; nothing was changed.
     #[error("another transaction holds a lock that this needs: {0}")]
     Locked(String),
     /// The database refused the credentials or the role lacks a right.
@@ -187,13 +190,13 @@ pub enum Error {
     File {
         /// The path.
         path: String,
-        /// What the system says.
+        /// The message of the operating system.
         why: String,
-        /// Whether the file was lost while it was open (deleted, moved, replaced, overwritten): nothing reads or writes it
-        /// again through the process that had it open.
+        /// Whether the file was deleted, moved, replaced or overwritten while it was open. A process that had it open
+        /// cannot read or write it any more.
         lost: bool,
     },
-    /// The file is damaged or is no database; it was left as it is.
+    /// The file is damaged or is not a database; it was left unchanged.
     #[error("{path} is damaged or is not a Taskyard database: {why}")]
     CorruptFile {
         /// The path.
@@ -201,29 +204,29 @@ pub enum Error {
         /// What was found.
         why: String,
     },
-    /// No space left.
+    /// No space is left for the database.
     #[error("no space left for the database: {0}")]
     Full(String),
-    /// The database refuses a value that it was given, in whatever state it is itself: a constraint, an encoding, a
-    /// limit of its own (SQLSTATE classes 21, 22, 23 and 54).
+    /// The database refuses the value itself, regardless of the database's own state: a constraint, an encoding, a
+    /// limit (SQLSTATE classes 21, 22, 23 and 54).
     #[error("the database does not store this: {0}")]
     NotStorable(String),
-    /// The database has a fault of its own, which may pass: out of memory or connections, an I/O error, an internal
-    /// error, a lock that somebody else holds. Nothing was stored.
+    /// A fault of the database that may pass: out of memory or connections, an I/O error, an internal error, a lock
+    /// that another session holds. Nothing was stored.
     #[error("the database has a fault of its own: {0}")]
     DatabaseFault(String),
-    /// The database answered with an error that is none of the above.
+    /// The database returned an error of no other variant.
     #[error("the database failed: {0}")]
     Database(String),
-    /// Settings that cannot be read.
+    /// A setting that cannot be read.
     #[error("setting {name}: {why}")]
     Setting {
-        /// Its name and where it stands.
+        /// Its name and where it was set.
         name: String,
         /// What is wrong.
         why: String,
     },
-    /// The client, server or database was shut down, or the runtime of the client has ended; a sentence that says which.
+    /// The client, server or database was shut down, or the client's runtime has ended; the text says which.
     #[error("{0}")]
     ShutDown(&'static str),
 }
@@ -252,7 +255,7 @@ fn list(ids: &[TaskId]) -> String {
     if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
 }
 
-/// What a task was found to do when a wait for it was over.
+/// Describes the state in which a task was found when the wait for it timed out.
 fn found_waiting(state: Option<TaskState>, parked: Option<&str>) -> String {
     match (state, parked) {
         (_, Some(reason)) => format!(
@@ -264,13 +267,14 @@ fn found_waiting(state: Option<TaskState>, parked: Option<&str>) -> String {
 }
 
 impl Error {
-    /// The stable code that JSON output and Python show.
+    /// Returns the stable code shown in JSON output and in Python.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         self.row().0
     }
 
-    /// The exit code of the command: 1 the work failed, 2 wrong usage, 3 the database, 4 not found or wrong state.
+    /// Returns the exit code of the command: 1 the work failed, 2 wrong usage, 3 the database, 4 not found or wrong
+    /// state.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         self.row().1
@@ -282,16 +286,16 @@ impl Error {
         self.row().2
     }
 
-    /// Whether every later call on the same store fails, too, until the store is opened anew: it was closed, or its file is
-    /// lost. Everything that repeats calls ends on such an error. Other errors that are not transient may end when a person
-    /// puts the database in order (a missing right, a missing schema).
+    /// Whether every later call on the same store fails until the store is opened anew: it was closed, or its file is
+    /// lost. Loops that repeat calls must end on such an error. Other errors that are not transient may end when an
+    /// administrator repairs the database (a missing right, a missing schema).
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         matches!(self, Self::File { lost: true, .. } | Self::ShutDown(_))
     }
 
-    /// Whether the value is at fault and not the database: the same value is refused however long one waits. Only such
-    /// an error may be held against a task whose end or record it is.
+    /// Whether the value is at fault and not the database, so that the same value is always refused. Only such an error
+    /// may be recorded against the task whose end or record the value is.
     #[must_use]
     pub const fn is_about_the_value(&self) -> bool {
         matches!(
@@ -303,13 +307,13 @@ impl Error {
         )
     }
 
-    /// Whether the database cannot be used at all now, so that nothing else could be written either.
+    /// Whether the database is currently unusable, so that no other write could succeed either.
     #[must_use]
     pub const fn is_about_the_way(&self) -> bool {
         matches!(self, Self::Connection(_) | Self::Full(_) | Self::ShutDown(_))
     }
 
-    /// What to do about it.
+    /// Returns what to do about the error, if there is general advice.
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         self.row().3

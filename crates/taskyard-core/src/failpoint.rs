@@ -1,28 +1,29 @@
 //! Named steps of the protocol at which a test can abort the process.
 //!
 //! In a build with debug assertions, `TASKYARD_FAILPOINT=finish.after` aborts the process the first time that it
-//! reaches the step `finish` on the side `after`; `finish.after:3` does so the third time. Release builds hold nothing
-//! of this. [`STEPS`] lists every step; `tests/faults` walks the list on both stores and checks that nothing is lost.
+//! reaches the step `finish` on the side `after`; `finish.after:3` does so the third time. Release builds contain none
+//! of this. [`STEPS`] lists every step; `tests/faults` runs each of them on both stores and checks that nothing is
+//! lost.
 //!
-//! Some steps are only reached if the outcome of a call is unknown: `TASKYARD_LOSE=claim.after` loses the answer to the first
-//! claim that took tasks, `claim.before` the first request ([`lossy`]).
+//! Some steps are only reached if the outcome of a call is unknown: `TASKYARD_LOSE=claim.after` loses the reply to the
+//! first claim that took tasks, `claim.before` loses the first request ([`lossy`]).
 
 use std::fmt;
 use std::future::Future;
 
 use crate::Result;
 
-/// The side of a step: `Before` its effect, or `After` its effect and before anything learns of it.
+/// The side of a step: before its effect, or after its effect but before the result is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Nothing has happened yet.
+    /// The effect has not happened.
     Before,
-    /// The effect has happened, and its caller does not know.
+    /// The effect has happened, and its caller has no reply yet.
     After,
 }
 
 impl Side {
-    /// Both.
+    /// Both sides.
     pub const ALL: [Self; 2] = [Self::Before, Self::After];
 }
 
@@ -35,7 +36,7 @@ impl fmt::Display for Side {
     }
 }
 
-/// The steps, each with what it does.
+/// The steps, each with a description.
 pub const STEPS: &[(&str, &str)] = &[
     ("server_enter", "a server enters its row, with its first lease"),
     ("beat", "a heartbeat renews the lease"),
@@ -64,7 +65,7 @@ pub const STEPS: &[(&str, &str)] = &[
     ("server_leave", "a server that has stopped removes its row"),
 ];
 
-/// Calls whose request or answer a test can lose.
+/// Calls whose request or reply a test can lose.
 pub const LOSSY: &[&str] = &["add", "claim"];
 
 #[cfg(debug_assertions)]
@@ -74,7 +75,7 @@ mod armed {
 
     use super::Side;
 
-    /// A step and side that the environment names, and how often it is reached until something happens.
+    /// A step and side named by the environment, and the number of times it must still be reached before it fires.
     pub(super) struct Armed {
         step: String,
         side: String,
@@ -82,7 +83,7 @@ mod armed {
     }
 
     impl Armed {
-        /// Panics if the variable names none of these steps.
+        /// Reads the variable on first use. Panics if it names none of these steps.
         pub fn get<'a>(
             cell: &'a OnceLock<Option<Self>>,
             variable: &str,
@@ -103,7 +104,7 @@ mod armed {
             armed.as_ref()
         }
 
-        /// Whether this is the step and side, reached for the last time that counts.
+        /// Whether this is the step and side, reached for the last time of the count.
         pub fn fires(&self, step: &str, side: Side) -> bool {
             self.step == step && self.side == side.to_string() && self.left.fetch_sub(1, Ordering::AcqRel) == 1
         }
@@ -135,11 +136,13 @@ fn loses(step: &'static str, side: Side) -> Result<()> {
     }
 }
 
-/// Makes a call of a store. If the environment names it, its request is lost before it is sent, or its answer after it was
-/// carried out; `counts` tells answers that are worth it. Only the call in a release build.
+/// Makes a call of a store; a test can lose its request or its reply.
+///
+/// If the environment names the step, the request is lost before it is sent, or the reply after the call was carried
+/// out; only replies for which `counts` returns true are counted. In a release build this is only the call.
 ///
 /// # Errors
-/// As the call; [`Error::Connection`](crate::Error::Connection) if it was lost.
+/// Those of the call; [`Error::Connection`](crate::Error::Connection) if the request or reply was lost.
 #[cfg_attr(not(debug_assertions), expect(unused_variables, reason = "nothing is lost"))]
 pub async fn lossy<T>(
     step: &'static str,
@@ -156,7 +159,8 @@ pub async fn lossy<T>(
     answer
 }
 
-/// Aborts the process at a named step if a test asks for it: `failpoint!("claim", After)`. Nothing in a release build.
+/// Aborts the process at a named step if a test requests it: `failpoint!("claim", After)`. Expands to nothing in a
+/// release build.
 #[macro_export]
 macro_rules! failpoint {
     ($step:expr, $side:ident) => {

@@ -1,15 +1,15 @@
-//! Cycles within one batch of new tasks.
+//! Detects cycles within one batch of new tasks.
 //!
-//! A task can only name parents that exist already or that are added in the same batch, and nothing gains parents
-//! later; so a cycle can only lie within one batch (or between two open transactions, which the engine finds when it
-//! settles them after their commits).
+//! A task can only name parents that exist already or are added in the same batch, and no task gains parents later. So
+//! a cycle can only be within one batch, or between two open transactions; the engine finds the latter when it settles
+//! them after their commits.
 
 use std::collections::HashMap;
 
 use crate::task::NewTask;
 use crate::{Error, Result, TaskId};
 
-/// Refuses a batch in which tasks are, directly or not, their own parents.
+/// Refuses a batch in which a task is its own ancestor.
 ///
 /// # Errors
 /// [`Error::Cycle`] with the ids along the cycle.

@@ -1,8 +1,8 @@
-//! What tasks, attempts, queues and servers *are*, independent of where they are stored.
+//! The data model and the protocol of Taskyard: tasks, attempts, queues, servers, independent of where they are stored.
 //!
-//! This crate owns the words (`state`, `task`), the rules (`retry`, `limits`, `payload`, `context`), the seam that
-//! every database implements ([`Store`]), the client that applications add tasks with ([`Client`]), and the table of
-//! errors. It does no I/O of its own: no SQL, no HTTP, no Python. Read [`store`] first: it is the protocol.
+//! Owns the model (`state`, `task`), the rules (`retry`, `limits`, `payload`, `context`), the [`Store`] trait that
+//! every database implements, the [`Client`] that applications add tasks with, and the table of errors ([`Error`]).
+//! Performs no I/O of its own: no SQL, no HTTP, no Python. Start with [`store`], which documents the protocol.
 
 pub mod client;
 pub mod conceal;

@@ -1,15 +1,16 @@
-//! Namespaces: a prefix of the kinds of one application, which keeps apart applications that share a module's name.
+//! Namespaces: a prefix for the kinds of one application, so that applications whose modules share a name can share a
+//! queue.
 //!
-//! A kind in a namespace is `shop/app:report`. What an application declares (its functions) is in its own namespace. A kind
-//! that is given as a text may name another one: see [`kind_in`].
+//! A kind in a namespace is written `shop/app:report`. The functions that an application declares are in its own
+//! namespace. A kind that is passed as text may name another namespace: see [`kind_in`].
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest namespace, in bytes: it counts as part of each kind.
+/// Maximum length of a namespace in bytes. It counts toward the length of every kind.
 const BYTES_MAX: usize = 63;
 
-/// A namespace: letters of ASCII, digits, `_`, `-` and `.`, at most 63 of them.
+/// A namespace: 1 to 63 ASCII letters, digits, `_`, `-` and `.`.
 ///
 /// ```
 /// # use taskyard_core::namespace::{Namespace, kind_in};
@@ -31,13 +32,13 @@ impl Namespace {
         &self.0
     }
 
-    /// The kind of a function that an application in this namespace declares.
+    /// Returns the kind of a function that an application in this namespace declares.
     #[must_use]
     pub fn own(&self, kind: &str) -> String {
         format!("{}/{kind}", self.0)
     }
 
-    /// The name that an application in this namespace declares for a kind, if the kind is in it.
+    /// Returns the name under which an application in this namespace declared a kind; `None` for kinds outside of it.
     #[must_use]
     pub fn name_of<'a>(&self, kind: &'a str) -> Option<&'a str> {
         kind.strip_prefix(&self.0)?.strip_prefix('/')
@@ -68,8 +69,10 @@ impl FromStr for Namespace {
     }
 }
 
-/// The stored kind that a text means in a namespace, or without one: a text that names a namespace (`bank/app:report`) means
-/// that one, one that begins with a slash (`/app:report`) a kind without a namespace, any other a kind of the caller's own.
+/// Returns the stored kind for a kind given as text.
+///
+/// Text that names a namespace (`bank/app:report`) is in that namespace, text that begins with a slash (`/app:report`)
+/// is in none, and any other text is in `namespace`, the caller's own.
 #[must_use]
 pub fn kind_in(namespace: Option<&Namespace>, text: &str) -> String {
     match (text.split_once('/'), namespace) {

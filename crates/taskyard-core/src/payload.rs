@@ -1,8 +1,8 @@
 //! Arguments and results as exact bytes.
 //!
-//! A payload is JSON `{"args": [...], "kwargs": {...}}`. It is kept as the bytes that were made, because a database's
-//! own JSON type refuses or changes what JSON can hold (`\u0000`, huge numbers, doubled keys). What would not survive
-//! the trip exactly (NaN, infinities) is refused at the call.
+//! A payload is JSON `{"args": [...], "kwargs": {...}}`. The bytes are stored as they were encoded, because a
+//! database's own JSON type refuses or changes some valid JSON (`\u0000`, huge numbers, duplicate keys). Values that
+//! JSON cannot represent exactly (NaN, infinities) are refused at the call.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,12 +21,13 @@ pub(crate) use bytes::list_bytes;
 /// Encodes positional arguments (a tuple) as a payload.
 ///
 /// # Errors
-/// [`Error::NotRepresentable`], [`Error::OverLimit`].
+/// [`Error::NotRepresentable`] for a value that JSON cannot represent; [`Error::OverLimit`] if it is too large or
+/// nested too deep.
 pub fn encode_args<A: Serialize>(args: &A, limits: &Limits) -> Result<Vec<u8>> {
     let args = encode("arguments", args, limits)?;
     let mut payload = Vec::with_capacity(args.len() + 24);
     payload.extend_from_slice(b"{\"args\":");
-    // A function without parameters has the unit as its tuple, which serde writes as null.
+    // The parameters of a function without any are the unit, which serde writes as null.
     payload.extend_from_slice(if args == b"null" { b"[]" } else { &args });
     payload.extend_from_slice(b",\"kwargs\":{}}");
     Limits::check_json("arguments", "arguments_bytes_max", &payload, limits.arguments_bytes_max)?;
@@ -36,7 +37,8 @@ pub fn encode_args<A: Serialize>(args: &A, limits: &Limits) -> Result<Vec<u8>> {
 /// Encodes a result.
 ///
 /// # Errors
-/// [`Error::NotRepresentable`], [`Error::OverLimit`].
+/// [`Error::NotRepresentable`] for a value that JSON cannot represent; [`Error::OverLimit`] if it is too large or
+/// nested too deep.
 pub fn encode_result<T: Serialize>(result: &T, limits: &Limits) -> Result<Vec<u8>> {
     let bytes = encode("result", result, limits)?;
     Limits::check_json("result", "result_bytes_max", &bytes, limits.result_bytes_max)?;
@@ -60,8 +62,8 @@ struct Envelope<'a> {
 
 /// Decodes a payload into a function's parameters.
 ///
-/// `names` are the parameters' names in order: a producer in another language may give some or all by name. Missing
-/// ones decode from `null`, so that an `Option` is `None`.
+/// `names` are the parameter names in order: a producer in another language may pass some or all of them by name.
+/// Missing parameters are decoded from `null`, so that an `Option` becomes `None`.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] that names the parameter.
@@ -106,14 +108,14 @@ pub fn decode_args<A: DeserializeOwned>(payload: &[u8], names: &[&str]) -> Resul
     serde_json::from_str(text).map_err(|error| wrong(format!("it does not fit ({}): {error}", names.join(", "))))
 }
 
-/// Checks a payload that was made elsewhere (SQL, HTTP, another language): size, shape, nesting.
+/// Checks the size, shape and nesting of a payload that was encoded elsewhere (SQL, HTTP, another language).
 ///
 /// # Errors
-/// [`Error::OverLimit`], [`Error::InvalidArgument`].
+/// [`Error::OverLimit`] for its size or nesting, [`Error::InvalidArgument`] if it is not a JSON object of this shape.
 pub fn check_foreign(payload: &[u8], limits: &Limits) -> Result<()> {
     Limits::check_json("arguments", "arguments_bytes_max", payload, limits.arguments_bytes_max)?;
     let depth = exact::nesting(payload);
-    // One level for the envelope; the list of arguments counts, as it does for our own.
+    // Not counting the envelope. The list of arguments counts, as it does in `encode_args`.
     Limits::check_size("arguments", "nesting_max", depth.saturating_sub(1), limits.nesting_max)?;
     let _: Envelope<'_> = serde_json::from_slice(payload)
         .map_err(|error| Error::InvalidArgument { what: "payload", why: error.to_string() })?;

@@ -1,4 +1,4 @@
-//! The seven states of a task and what may follow what.
+//! The seven states of a task and the transitions between them.
 //!
 //! ```text
 //!             parents done, time come, unparked
@@ -8,28 +8,28 @@
 //!      │                                      └── doing ───────────────────────┘
 //!      ▼ parent fell, cancel                        │
 //!   failed, cancelled ◄─────────────────────────────┼──► done, failed, stopped, cancelled
-//!      └── retry by a person ──► enqueued or waiting (same row, same id; also from stopped)
+//!      └── manual retry ───────► enqueued or waiting (same row, same id; also from stopped)
 //! ```
 //!
-//! A state is stored as the small number in [`TaskState::code`]; both stores use the same numbers.
+//! A state is stored as the small integer of [`TaskState::code`]; both stores use the same numbers.
 
 use crate::words::words;
 
 words! {
-    /// Where a task is in its life.
+    /// The state of a task.
     #[derive(PartialOrd, Ord)]
     TaskState "state" {
         /// Not runnable yet; [`WaitReason`] says why.
         Waiting = "waiting",
         /// Runnable now.
         Enqueued = "enqueued",
-        /// Claimed under a live lease.
+        /// Claimed by a server under a live lease.
         Doing = "doing",
-        /// A person stopped the run; kept for a manual retry.
+        /// Stopped by a user during its run; can be retried by hand.
         Stopped = "stopped",
-        /// The function returned; its result is stored.
+        /// The function returned, and its result is stored.
         Done = "done",
-        /// Retries are spent, a parent failed, or it killed its worker too often: a dead letter.
+        /// Retries are exhausted, a parent failed, or the task killed its worker too often: a dead letter.
         Failed = "failed",
         /// Cancelled before or during its run, or expired before it started.
         Cancelled = "cancelled",
@@ -37,7 +37,7 @@ words! {
 }
 
 impl TaskState {
-    /// Whether `wait()` ends here: nothing but a person's retry leaves this state.
+    /// Whether `wait()` ends in this state. Only a manual retry leaves it.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Stopped | Self::Done | Self::Failed | Self::Cancelled)
@@ -45,7 +45,8 @@ impl TaskState {
 }
 
 words! {
-    /// Why a task is [`TaskState::Waiting`]. A task has one reason at a time; unfinished parents come first, then the time.
+    /// Why a task is [`TaskState::Waiting`]. A task has one reason at a time; unfinished parents take precedence over
+    /// the time.
     WaitReason "reason to wait" {
         /// A parent is unfinished.
         Parents = "parent unfinished",
@@ -53,7 +54,7 @@ words! {
         Time = "start time ahead",
         /// A retry backs off, or the body snoozed.
         Retry = "backing off",
-        /// No server knows its kind, key or runtime version.
+        /// No server supports its kind, key or runtime version.
         Parked = "parked",
         /// Added inside a caller's transaction with parents; the engine settles it after the commit.
         Unsettled = "parents being settled",
@@ -61,21 +62,21 @@ words! {
 }
 
 words! {
-    /// What a child does when a parent of it fails or is cancelled for good.
+    /// Behaviour of a child whose parent fails or is cancelled for good.
     #[derive(Default)]
     OnParentFailure "on_parent_failure" {
-        /// It falls with the parent: failed under a failed one, cancelled under a cancelled one.
+        /// Ends with the parent: failed under a failed one, cancelled under a cancelled one.
         #[default]
         Fail = "fail",
-        /// It runs all the same (a clean-up, a report).
+        /// Runs all the same (a clean-up, a report).
         Run = "run",
-        /// It keeps waiting until someone retries the parent.
+        /// Keeps waiting until the parent is retried.
         Wait = "wait",
     }
 }
 
 words! {
-    /// The language a task is written in; a server claims its own only.
+    /// The language a task is written in. A server claims only tasks of its own runtimes.
     #[derive(Default)]
     Runtime "runtime" {
         /// A Rust function in a server's own process.

@@ -1,9 +1,10 @@
-//! Statements for a transaction of the caller's, whatever library runs it.
+//! SQL statements for a transaction that the caller runs with any database library.
 
 use crate::TaskId;
 
-/// One SQL statement that the caller runs in a transaction of its own, by any library: one parameter `$1` of type `text`, and one row with
-/// one column of type `text` (which may be null).
+/// An SQL statement that the caller runs in its own transaction, with any library.
+///
+/// Takes one parameter `$1` of type `text`, and returns one row with one column of type `text`, which may be null.
 ///
 /// ```
 /// # fn example(statement: &taskyard_core::Statement) {
@@ -21,25 +22,26 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// A statement about a task. For stores.
+    /// Creates a statement about a task. For stores.
     #[doc(hidden)]
     pub fn new(sql: &'static str, parameter: String, id: TaskId) -> Self {
         Self { sql, parameter, id }
     }
 
-    /// The SQL, the same for every task.
+    /// Returns the SQL, which is the same for every task.
     #[must_use]
     pub fn sql(&self) -> &'static str {
         self.sql
     }
 
-    /// The value of `$1`.
+    /// Returns the value of `$1`.
     #[must_use]
     pub fn parameter(&self) -> &str {
         &self.parameter
     }
 
-    /// The task that it is about. An addition with a unique key that another task holds returns that task's id in its row instead.
+    /// Returns the id of the task that the statement adds. If the task has a unique key that another task holds, the
+    /// row that the statement returns contains that task's id instead.
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.id

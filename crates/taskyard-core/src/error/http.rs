@@ -3,8 +3,11 @@
 use super::Error;
 
 impl Error {
-    /// The HTTP status of a request that ends with it: 400 for what the caller sent, 404 for what does not exist, 409 for what does not fit
-    /// the state (a task that was cancelled, too), 413 for what is too large, 503 while the database is away, 504 for a wait that was too long, 500 otherwise.
+    /// Returns the HTTP status of a request that fails with this error.
+    ///
+    /// 400 for invalid input, 404 for what does not exist, 409 for a conflict with the current state (including a task
+    /// that was cancelled or stopped), 413 for a value over its limit, 503 while the database is unavailable, 504 for a
+    /// wait that timed out, 500 otherwise.
     #[must_use]
     pub const fn http_status(&self) -> u16 {
         match self {
@@ -30,7 +33,7 @@ impl Error {
         }
     }
 
-    /// The text that a client gets instead of the error's own, if that one names parts of the system.
+    /// Returns the text sent in place of the error's own message, if that message would reveal internals.
     #[cfg(any(feature = "axum", test))]
     const fn text_instead(&self, status: u16) -> Option<&'static str> {
         match self {
@@ -44,8 +47,9 @@ impl Error {
     }
 }
 
-/// The status of [`Error::http_status`], and JSON: `{"error": "there is no task …", "code": "not_found"}`. A text that names parts of the
-/// system is logged and not sent: what the database said, why a task waits, how it failed.
+/// Responds with the status of [`Error::http_status`] and JSON: `{"error": "there is no task …", "code": "not_found"}`.
+///
+/// Messages that reveal internals (the database's message, why a task waits, how it failed) are logged and not sent.
 #[cfg(feature = "axum")]
 impl axum_core::response::IntoResponse for Error {
     fn into_response(self) -> axum_core::response::Response {

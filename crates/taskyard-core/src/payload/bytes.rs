@@ -1,11 +1,12 @@
-//! Bytes that stand in JSON as lists of numbers, which is how a `Vec<u8>` is written: about four characters for each.
+//! Counts the bytes that are encoded in JSON as lists of numbers, as serde writes a `Vec<u8>`: about four characters
+//! each.
 //!
-//! They are counted only for the message about a size that is refused, so that it names a size which the caller knows.
+//! Used only by the message for a refused size, so that it can name the size of the data that the caller passed.
 
-/// A shorter list is no data worth a hint.
+/// Shorter lists are not counted.
 const LIST_MIN: usize = 64;
 
-/// How many bytes stand in lists of numbers below 256, if they take more than half of the text; otherwise 0.
+/// Returns how many bytes are in lists of numbers below 256 if these take more than half of the text; otherwise 0.
 pub(crate) fn list_bytes(json: &[u8]) -> usize {
     let (mut bytes, mut characters) = (0, 0);
     let mut rest = json;
@@ -20,7 +21,7 @@ pub(crate) fn list_bytes(json: &[u8]) -> usize {
     if characters > json.len() / 2 { bytes } else { 0 }
 }
 
-/// Where the next list begins, outside of texts.
+/// Returns the offset of the next list outside of strings.
 fn next_bracket(json: &[u8]) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     json.iter().position(|byte| {
@@ -35,7 +36,8 @@ fn next_bracket(json: &[u8]) -> Option<usize> {
     })
 }
 
-/// How many numbers below 256 the list has that begins here, if it has nothing else, and how long its text is.
+/// Returns the number of elements and the length of the list that begins here, if all elements are numbers below 256;
+/// otherwise zeros.
 fn numbers(list: &[u8]) -> (usize, usize) {
     let (mut count, mut value, mut digits) = (0, 0_u32, 0);
     for (at, byte) in list.iter().enumerate() {
@@ -50,7 +52,7 @@ fn numbers(list: &[u8]) -> (usize, usize) {
                 }
             }
             b' ' => {}
-            // Whatever this is, it is looked at as the rest.
+            // Not a list of bytes: the caller continues after its bracket.
             _ => return (0, 0),
         }
     }

@@ -1,17 +1,18 @@
-//! A serializer that writes nothing: it walks a value, refuses what JSON would change silently, and measures nesting.
+//! A serializer that writes nothing: it walks a value, refuses what JSON would change silently, and measures its
+//! nesting.
 //!
-//! `serde_json` writes NaN and infinities as `null`; everything else that it accepts comes back as it was.
+//! `serde_json` writes NaN and infinities as `null`; every other value that it accepts decodes to the same value.
 
 use serde::ser::{self, Serialize};
 
-/// Walks `value`; answers its levels of nesting.
+/// Walks `value` and returns its levels of nesting.
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<usize, Refused> {
     let mut walk = Walk { level: 0, deepest: 0 };
     value.serialize(&mut walk)?;
     Ok(walk.deepest)
 }
 
-/// The deepest nesting of brackets in JSON text, without recursion.
+/// Returns the deepest nesting of brackets in JSON text, without recursion.
 pub(super) fn nesting(json: &[u8]) -> usize {
     let (mut level, mut deepest, mut quoted, mut escaped) = (0_usize, 0_usize, false, false);
     for byte in json {
@@ -56,7 +57,7 @@ impl Walk {
     fn enter(&mut self) -> Result<&mut Self, Refused> {
         self.level += 1;
         self.deepest = self.deepest.max(self.level);
-        // The limit proper is checked by the caller; this one only keeps a runaway value from overflowing the stack.
+        // The caller checks the configured limit; this one only keeps a runaway value from overflowing the stack.
         if self.level > 1_000 {
             return Err(Refused(
                 "it has over 1,000 levels of nested lists and objects (setting nesting_max: 64, 120 at most)".into(),

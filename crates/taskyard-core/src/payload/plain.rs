@@ -1,9 +1,9 @@
-//! Plain JSON on its way to a reader that decodes type tags: escaped, so that nothing in it is taken for a tag.
+//! Escapes plain JSON for a reader that decodes type tags, so that no data is taken for a tag.
 //!
-//! The Python client writes values that JSON lacks as objects with one key that begins with `$`, and an object whose own
-//! keys begin so as `{"$dict": [[key, value], ..]}`. JSON from elsewhere was never escaped. What is handed to Python is
-//! therefore always in the client's encoding: of plain JSON every object with such a key is written as a `$dict` here.
-//! The bytes of everything else stay as they are.
+//! The Python client writes values that JSON lacks as objects with one key that begins with `$`, and writes an object
+//! whose own keys begin with `$` as `{"$dict": [[key, value], ..]}`. JSON from other producers was never escaped.
+//! Python must always receive the client's encoding, so every object of plain JSON with such a key is written as a
+//! `$dict` here. All other bytes stay as they are.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,29 +13,31 @@ use serde_json::value::RawValue;
 use super::references;
 use crate::TaskId;
 
-/// Whether an object's key in this JSON may begin with `$`.
+/// Whether some object key in this JSON may begin with `$`.
 #[must_use]
 pub fn may_hold_tags(json: &[u8]) -> bool {
     json.windows(2).any(|two| two == b"\"$") || json.windows(7).any(|seven| seven == b"\"\\u0024")
 }
 
-/// Plain JSON in the client's encoding.
+/// Returns plain JSON in the Python client's encoding.
 #[must_use]
 pub fn escape(json: &[u8]) -> Cow<'_, [u8]> {
     escape_but(json, &[], 0)
 }
 
-/// A plain context in the client's encoding: its names are kept, and the values below them are escaped.
+/// Returns a plain context in the Python client's encoding: its names are unchanged, and the values below them are
+/// escaped.
 #[must_use]
 pub fn escape_context(json: &[u8]) -> Cow<'_, [u8]> {
     escape_but(json, &[], 1)
 }
 
-/// A plain payload in the client's encoding: its arguments alone, escaped but for the results that its producer declared.
+/// Returns the arguments of a plain payload in the Python client's encoding, escaped except for the result references
+/// that its producer declared.
 #[must_use]
 pub fn escape_call(payload: &[u8]) -> Vec<u8> {
     let Ok(parts) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(payload) else {
-        // Not an object: the reader refuses it as such.
+        // Not an object: the reader refuses null.
         return b"null".to_vec();
     };
     let declared = references::declared(payload, false);
@@ -46,14 +48,14 @@ pub fn escape_call(payload: &[u8]) -> Vec<u8> {
             call.push(b',');
         }
         call.extend_from_slice(format!("\"{name}\":").as_bytes());
-        // The names of arguments are no tags.
+        // Argument names are not tags.
         call.extend_from_slice(&escape_but(value.get().as_bytes(), &declared, usize::from(name == "kwargs")));
     }
     call.push(b'}');
     call
 }
 
-/// One open bracket: a list, or an object that is kept or written as `$dict`.
+/// An open bracket: a list, or an object that is copied or written as `$dict`.
 #[derive(Clone, Copy, PartialEq)]
 enum Open {
     List,
@@ -61,7 +63,7 @@ enum Open {
     Escaped,
 }
 
-/// `kept` levels of objects from the outside, and references to `declared` results, stay as they are.
+/// Escapes all but the outermost `kept` levels of objects and the references to `declared` results.
 fn escape_but<'a>(json: &'a [u8], declared: &[TaskId], kept: usize) -> Cow<'a, [u8]> {
     if !may_hold_tags(json) {
         return Cow::Borrowed(json);
@@ -105,7 +107,7 @@ fn escape_but<'a>(json: &'a [u8], declared: &[TaskId], kept: usize) -> Cow<'a, [
     Cow::Owned(out)
 }
 
-/// Of each object, in the order of their opening brackets, whether one of its keys begins with `$`.
+/// Returns for each object, in the order of the opening brackets, whether one of its keys begins with `$`.
 fn tagged_objects(json: &[u8], declared: &[TaskId], kept: usize) -> Vec<bool> {
     let mut tagged = Vec::new();
     let mut open: Vec<Option<usize>> = Vec::new();
@@ -148,7 +150,7 @@ fn tagged_objects(json: &[u8], declared: &[TaskId], kept: usize) -> Vec<bool> {
     tagged
 }
 
-/// Behind the closing quotation mark of a string.
+/// Returns the offset after the closing quotation mark of a string.
 fn end_of_string(json: &[u8], from: usize) -> usize {
     let mut at = from + 1;
     while at < json.len() {

@@ -1,11 +1,11 @@
 //! Results as arguments: `{"$result": "ID"}` in a payload stands for the result of the parent with this id.
 //!
-//! The results are put in before the task's body begins; a parent that did not end done, whose child runs all
-//! the same, gives `null`. In valid JSON the text of a reference cannot stand inside a string, since the quotation marks
-//! in it would be escaped, so that it is found without reading the whole.
+//! The results are inserted before the task's body starts. A parent that did not end in `done`, but whose child runs
+//! all the same, gives `null`. In valid JSON the text of a reference cannot occur inside a string, because its
+//! quotation marks would be escaped; so references are found without parsing the whole payload.
 //!
-//! A plain payload may hold the same text as data. There only the references are meant whose ids its producer declared
-//! beside the arguments: `{"args": [...], "kwargs": {...}, "results": ["ID", ...]}`.
+//! A plain payload may contain the same text as data. There, only ids that the producer declared beside the arguments
+//! are references: `{"args": [...], "kwargs": {...}, "results": ["ID", ...]}`.
 
 use std::collections::HashMap;
 
@@ -16,19 +16,19 @@ use crate::{Error, Result, TaskId};
 const KEY: &[u8] = b"\"$result\"";
 const RESULTS: &[u8] = b"\"results\"";
 
-/// The text that stands for a task's result.
+/// Returns the text that stands for a task's result.
 #[must_use]
 pub fn reference(id: TaskId) -> String {
     format!("{{\"$result\":\"{id}\"}}")
 }
 
-/// Whether a payload may hold references.
+/// Whether a payload may contain references.
 #[must_use]
 pub fn may_refer(payload: &[u8]) -> bool {
     find(payload, 0).is_some()
 }
 
-/// How many bytes the payload takes with results of these sizes in the place of their references.
+/// Returns the size of the payload in bytes once references are replaced by results of these sizes.
 #[must_use]
 pub fn filled_len(payload: &[u8], sizes: &HashMap<TaskId, usize>) -> usize {
     let (mut length, mut at) = (payload.len(), 0);
@@ -42,7 +42,7 @@ pub fn filled_len(payload: &[u8], sizes: &HashMap<TaskId, usize>) -> usize {
     length
 }
 
-/// The payload with these results in the place of their references; what refers to others stays as it is.
+/// Returns the payload with references replaced by these results; references to other tasks stay as they are.
 #[must_use]
 pub fn fill(payload: &[u8], results: &HashMap<TaskId, Option<&[u8]>>) -> Vec<u8> {
     let mut filled = Vec::with_capacity(payload.len());
@@ -59,8 +59,8 @@ pub fn fill(payload: &[u8], results: &HashMap<TaskId, Option<&[u8]>>) -> Vec<u8>
     filled
 }
 
-/// The tasks whose results a payload asks for: all that it names if the Python client encoded it, which escapes data;
-/// of a plain one those that its producer declared.
+/// Returns the tasks whose results a payload requires: all references if the Python client encoded it, which escapes
+/// data; only those that its producer declared if it is plain.
 #[must_use]
 pub fn declared(payload: &[u8], encoded: bool) -> Vec<TaskId> {
     if !encoded {
@@ -69,7 +69,7 @@ pub fn declared(payload: &[u8], encoded: bool) -> Vec<TaskId> {
     named(payload)
 }
 
-/// All tasks that stand in a payload as references.
+/// Returns all tasks that a payload contains references to.
 fn named(payload: &[u8]) -> Vec<TaskId> {
     let (mut ids, mut at) = (Vec::new(), 0);
     while let Some(key) = find(payload, at) {
@@ -79,12 +79,12 @@ fn named(payload: &[u8]) -> Vec<TaskId> {
     ids
 }
 
-/// The task that the object whose only key stands here refers to.
+/// Returns the task that an object refers to whose only key is at this offset.
 pub(super) fn at_key(payload: &[u8], key: usize) -> Option<TaskId> {
     payload[key..].starts_with(KEY).then(|| around(payload, key)).flatten().map(|(_, _, id)| id)
 }
 
-/// Where the list of declared results stands, and what is in it.
+/// Returns the position of the list of declared results, and its ids.
 fn results(payload: &[u8]) -> Option<(std::ops::Range<usize>, Vec<TaskId>)> {
     #[derive(serde::Deserialize)]
     struct Declared<'a> {
@@ -99,7 +99,7 @@ fn results(payload: &[u8]) -> Option<(std::ops::Range<usize>, Vec<TaskId>)> {
     Some((from..from + list.len(), serde_json::from_str(list).ok()?))
 }
 
-/// Makes a payload's references to one task refer to another, which stands in for it.
+/// Changes a payload's references to one task into references to another, which takes its place.
 pub fn rename(payload: &mut [u8], from: TaskId, to: TaskId) {
     if let Some((list, ids)) = results(payload)
         && ids.contains(&from)
@@ -117,7 +117,7 @@ pub fn rename(payload: &mut [u8], from: TaskId, to: TaskId) {
         at = key + KEY.len();
         let Some((_, end, id)) = around(payload, key) else { continue };
         let text = id.to_string();
-        // Both have the same length; it was parsed from here.
+        // Both ids have the same length, and the id was parsed from this range.
         let place = payload[key..end].windows(text.len()).position(|window| window == text.as_bytes());
         if let Some(place) = place.filter(|_| id == from) {
             payload[key + place..key + place + text.len()].copy_from_slice(to.to_string().as_bytes());
@@ -129,7 +129,7 @@ fn find(payload: &[u8], from: usize) -> Option<usize> {
     payload.get(from..)?.windows(KEY.len()).position(|window| window == KEY).map(|at| from + at)
 }
 
-/// The object around a key, where it begins and ends, and the id in it.
+/// Returns the start and end of the object around a key, and the id in it.
 fn around(payload: &[u8], key: usize) -> Option<(usize, usize, TaskId)> {
     let space = |byte: &u8| byte.is_ascii_whitespace();
     let from = payload[..key].iter().rposition(|byte| !space(byte))?;
@@ -149,11 +149,11 @@ fn around(payload: &[u8], key: usize) -> Option<(usize, usize, TaskId)> {
     Some((from, key + KEY.len() + open + 1 + end + 1 + close + 1, id))
 }
 
-/// The payload with this text, which refers to these tasks, in the place of one argument: by its place where it has one,
-/// else by its name.
+/// Replaces one argument by `text`, which refers to the tasks `ids`: by position if it was passed so, otherwise by
+/// name.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for a payload that is none, a name that no parameter has, and another argument that holds
+/// [`Error::InvalidArgument`] for an invalid payload, a name that no parameter has, and another argument that contains
 /// the text of such a reference as data.
 pub fn put(payload: &[u8], names: &[&str], name: &str, text: &str, ids: &[TaskId]) -> Result<Vec<u8>> {
     let wrong = |why: String| Error::InvalidArgument { what: "result_of", why };
@@ -256,7 +256,7 @@ mod tests {
         rename(&mut payload, first, second);
         assert_eq!(declared(&payload, false), [second]);
         assert_eq!(declared(&payload, true), [second, second]);
-        // The same text as data and as a reference could not be told apart.
+        // The same text as data and as a reference could not be distinguished.
         assert!(put(data.as_bytes(), &names, "b", &reference(second), &[second]).is_err());
     }
 }

@@ -1,14 +1,14 @@
-//! Stored JSON on its way out, byte for byte: a number of any size and precision is shown as it was stored.
+//! Stored JSON for output, byte for byte: numbers of any size and precision are shown as they were stored.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// A JSON object whose values are kept as their text.
+/// A JSON object that holds its values as text.
 pub type Object = BTreeMap<&'static str, Box<RawValue>>;
 
-/// Stored bytes: valid JSON as it stands, anything else as a string with U+FFFD for what is not UTF-8.
+/// Returns stored bytes as JSON: valid JSON unchanged, anything else as a string with U+FFFD in place of invalid UTF-8.
 #[must_use]
 pub fn stored(bytes: &[u8]) -> Box<RawValue> {
     let text = std::str::from_utf8(bytes).ok();
@@ -16,7 +16,7 @@ pub fn stored(bytes: &[u8]) -> Box<RawValue> {
         .unwrap_or_else(|| value(&String::from_utf8_lossy(bytes)))
 }
 
-/// A value of the program's own.
+/// Encodes a value of this program.
 #[must_use]
 pub fn value(value: &impl Serialize) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("plain data becomes JSON")

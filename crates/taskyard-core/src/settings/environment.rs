@@ -1,22 +1,24 @@
-//! Settings in the environment: which variables are settings, and the layer that they make.
+//! Settings in the environment: which variables are read, and the layer of settings that they form.
 
 use std::ffi::OsString;
 
 use super::Layer;
 use crate::{Error, Result};
 
-/// The application's own address of its database, as most frameworks name it.
+/// Variable with the application's own database address, as most frameworks name it.
 const APPLICATION_DATABASE: &str = "DATABASE_URL";
 
 impl Layer {
-    /// Whether a variable of this name is read. The table's own lower-case names are too common to be read from there.
+    /// Whether a variable of this name is read. The lower-case names of the settings table are too common to be read
+    /// from the environment.
     #[must_use]
     pub fn reads(name: &str) -> bool {
         let ours = ["TASKYARD_", "QUEUE_", "QUEUED_TASK_"];
         name == APPLICATION_DATABASE || ours.iter().any(|prefix| name.starts_with(prefix))
     }
 
-    /// The settings among environment variables (`std::env::vars_os()`), and `DATABASE_URL`, which no setting has as its name.
+    /// Returns the settings among environment variables (`std::env::vars_os()`), and `DATABASE_URL`, which is not the
+    /// name of a setting.
     ///
     /// # Errors
     /// [`Error::Setting`] for a value that is not UTF-8.
@@ -30,12 +32,13 @@ impl Layer {
             })?;
             values.push((name.to_owned(), value));
         }
-        // `QUEUE_…` after `QUEUED_TASK_…`, whatever order the system keeps: the documented name wins.
+        // `QUEUE_…` after `QUEUED_TASK_…`, in whatever order the system lists them: the documented name takes
+        // precedence.
         values.sort_by_key(|(name, _)| !name.starts_with("QUEUED_TASK_"));
         Ok(Self { place: "the environment".into(), values, strict: false })
     }
 
-    /// The application's address in this layer, if it has one.
+    /// Returns the application's database address in this layer, if it is set.
     #[must_use]
     pub fn application_database(&self) -> Option<&str> {
         let mut values = self.values.iter();
