@@ -1,10 +1,10 @@
-//! The sizes that a task may have. Over a limit is a typed error that names the limit; nothing is ever cut silently.
+//! Limits on the sizes of a task. Exceeding one is a typed error that names the limit; nothing is truncated silently.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Tags of one task.
+/// Maximum number of tags of a task.
 pub const TAGS_MAX: usize = 100;
 
 /// Limits in bytes (or levels), each a setting.
@@ -13,7 +13,7 @@ pub const TAGS_MAX: usize = 100;
 pub struct Limits {
     /// Encoded arguments (default 1 MiB).
     pub arguments_bytes_max: usize,
-    /// Arguments in which the results of parents stand in the place of their references (default 16 MiB).
+    /// Arguments after the results of parents have replaced their references (default 16 MiB).
     pub arguments_filled_bytes_max: usize,
     /// Encoded result (default 1 MiB).
     pub result_bytes_max: usize,
@@ -25,7 +25,7 @@ pub struct Limits {
     pub name_bytes_max: usize,
     /// Levels of nested lists and maps in arguments, results and context (default 64).
     pub nesting_max: usize,
-    /// Further fields may come: a literal ends in `..Default::default()`.
+    /// More fields may be added: a literal must end in `..Default::default()`.
     #[doc(hidden)]
     #[serde(skip)]
     pub unlisted: crate::Unlisted,
@@ -47,10 +47,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Checks a size against a limit; `setting` is the limit's name in the settings table.
+    /// Checks a size against a limit; `setting` is the name of the limit in the settings table.
     ///
     /// # Errors
-    /// [`Error::OverLimit`].
+    /// [`Error::OverLimit`] if `size` is larger than `max`.
     pub fn check_size(what: &'static str, setting: &'static str, size: usize, max: usize) -> Result<()> {
         if size > max {
             return Err(Error::OverLimit { what, setting, size, max, list_bytes: 0 });
@@ -58,10 +58,11 @@ impl Limits {
         Ok(())
     }
 
-    /// Checks the size of JSON text against a limit. The error counts the bytes that stand in it as numbers.
+    /// Checks the size of JSON text against a limit. The error includes the number of bytes encoded as lists of
+    /// numbers.
     ///
     /// # Errors
-    /// [`Error::OverLimit`].
+    /// [`Error::OverLimit`] if the text is longer than `max`.
     pub fn check_json(what: &'static str, setting: &'static str, json: &[u8], max: usize) -> Result<()> {
         let size = json.len();
         if size > max {
@@ -70,10 +71,10 @@ impl Limits {
         Ok(())
     }
 
-    /// Checks why somebody cancels a task.
+    /// Checks the reason given for cancelling a task.
     ///
     /// # Errors
-    /// [`Error::OverLimit`].
+    /// [`Error::OverLimit`] if it is longer than `log_line_bytes_max`.
     pub fn check_reason(&self, reason: &str) -> Result<()> {
         Self::check_size("reason", "log_line_bytes_max", reason.len(), self.log_line_bytes_max)
     }
@@ -81,7 +82,7 @@ impl Limits {
     /// Checks the tags of a task: each is a name, and there are at most 100.
     ///
     /// # Errors
-    /// [`Error::OverLimit`], [`Error::InvalidArgument`].
+    /// [`Error::OverLimit`] for a tag that is too long, [`Error::InvalidArgument`] for too many tags or an invalid one.
     pub fn check_tags(&self, tags: &[String]) -> Result<()> {
         if tags.len() > TAGS_MAX {
             let why = format!("a task has at most {TAGS_MAX} of them, not {}", tags.len());
@@ -90,10 +91,10 @@ impl Limits {
         tags.iter().try_for_each(|tag| self.check_name("tag", tag))
     }
 
-    /// Checks a name: not empty, not too long, no control characters (they would forge log lines and tables).
+    /// Checks a name: not empty, not too long, no control characters (which could forge log lines and tables).
     ///
     /// # Errors
-    /// [`Error::OverLimit`], [`Error::InvalidArgument`].
+    /// [`Error::OverLimit`] if it is too long, [`Error::InvalidArgument`] if it is empty or has a control character.
     pub fn check_name(&self, what: &'static str, name: &str) -> Result<()> {
         Self::check_size(what, "name_bytes_max", name.len(), self.name_bytes_max)?;
         if name.is_empty() {

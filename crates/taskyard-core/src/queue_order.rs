@@ -1,29 +1,29 @@
-//! In what order a server takes tasks from the queues that it serves, and the text that says so.
+//! The order in which a server takes tasks from its queues, and the text of the settings for it.
 //!
 //! `critical,default,low` names queues; `critical:3,default:1` gives them weights. A colon followed by anything but a
 //! number belongs to the name; a queue whose name ends in a colon and a number is written with its weight (`a:7:1`).
 
 use std::str::FromStr;
 
-/// The largest weight of a queue.
+/// Largest weight of a queue.
 pub const WEIGHT_MAX: u32 = 10_000;
 
-/// In what order a server takes tasks from the queues that it serves.
+/// The order in which a server takes tasks from its queues.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum QueueOrder {
-    /// By priority, then age, over all of them.
+    /// By priority, then age, over all queues.
     #[default]
     Priority,
-    /// A queue only when those named before it have nothing that can start.
+    /// A queue only if the queues before it have no task that can start.
     Strict,
-    /// So many tasks of each in turn, in the order of the queues; the share of one that has none goes to the others.
+    /// This many tasks of each queue in turn; the share of a queue without tasks goes to the others.
     Weights(Vec<u32>),
 }
 
 /// The setting `queue_order`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OrderWord {
-    /// Nobody asked for another order; weights among the queues do.
+    /// The default; if any queue has a weight, the same as `Weights`.
     #[default]
     Priority,
     /// [`QueueOrder::Strict`].
@@ -45,10 +45,10 @@ impl FromStr for OrderWord {
     }
 }
 
-/// Reads the setting `queues`: each queue with its weight, if it has one.
+/// Parses the setting `queues`: each queue with its weight, if it has one.
 ///
 /// # Errors
-/// What is wrong with it, in words.
+/// A description of the problem.
 pub fn parse(text: &str) -> Result<Vec<(String, Option<u32>)>, String> {
     let mut queues: Vec<(String, Option<u32>)> = Vec::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -74,10 +74,10 @@ fn weigh(name: &str, text: &str) -> Result<u32, String> {
     }
 }
 
-/// The order that queues, weights and the word say together.
+/// Returns the order given by the number of queues, their weights and the setting `queue_order`.
 ///
 /// # Errors
-/// What does not fit together, in words.
+/// A description of the conflict.
 pub fn decide(queues: usize, weights: &[Option<u32>], word: OrderWord) -> Result<QueueOrder, String> {
     let weighed = weights.iter().any(Option::is_some);
     match word {
@@ -95,10 +95,10 @@ pub fn decide(queues: usize, weights: &[Option<u32>], word: OrderWord) -> Result
     }
 }
 
-/// Whether queues and their order fit together.
+/// Checks that queues and their order fit together.
 ///
 /// # Errors
-/// What does not, in words.
+/// A description of the conflict.
 pub fn check(queues: Option<&[String]>, order: &QueueOrder) -> Result<(), String> {
     let queues = queues.unwrap_or_default();
     for (at, name) in queues.iter().enumerate() {

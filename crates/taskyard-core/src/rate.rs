@@ -1,6 +1,7 @@
-//! How many tasks of a queue start in some time: a bucket of starts that fills up evenly.
+//! Rate limits: how many tasks of a queue may start in a period, as a token bucket that fills up evenly.
 //!
-//! Of the bucket only the time is kept at which it will be full; both stores compute with it as this file does.
+//! The only stored state of the bucket is the time at which it will be full. Both stores implement the same
+//! computation.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,28 +11,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, settings};
 
-/// The longest period.
+/// Longest period.
 const PER_MAX: Duration = Duration::from_secs(366 * 86_400);
 
-/// A bucket whose time lies further ahead than this beyond a full one met another clock; what is less may be a transaction that
-/// began earlier.
+/// Tolerance for a stored time further ahead than a full bucket allows. More than this comes from another clock; less
+/// may come from a transaction that began earlier.
 const AHEAD_MAX_US: i64 = 1_000_000;
 
-/// So many starts in so long, over all servers: up to `count` at once, and one more each time that `per / count` has passed.
+/// A rate over all servers: up to `count` starts at once, and one more each time that `per / count` has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Rate {
-    /// Starts, from 1.
+    /// Number of starts, at least 1.
     pub count: u32,
-    /// In so long, from 1 ms to 366 days.
+    /// The period, from 1 ms to 366 days.
     pub per: Duration,
 }
 
 impl Rate {
-    /// So many in so long.
+    /// Creates a rate of `count` starts per period.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`].
+    /// [`Error::InvalidArgument`] for a count of zero, or a period outside of 1 ms to 366 days.
     pub fn new(count: u32, per: Duration) -> Result<Self> {
         let wrong = |why: &str| Err(Error::InvalidArgument { what: "rate", why: why.into() });
         if count == 0 {
@@ -43,7 +44,8 @@ impl Rate {
         Ok(Self { count, per })
     }
 
-    /// How much of the bucket is missing, in microseconds; of a clock that went back, or of another rate, no more than all.
+    /// Returns the missing part of the bucket in microseconds. Never more than the whole bucket, even if the clock went
+    /// back or the rate was changed.
     fn missing(self, full_at: i64, now: i64) -> i128 {
         i128::from(full_at.saturating_sub(now).max(0)).min(self.per_us())
     }
@@ -52,15 +54,16 @@ impl Rate {
         self.per.as_micros() as i128
     }
 
-    /// The time to keep instead, where the bucket is to be full at a time further ahead than filling all of it takes: it met a
-    /// clock that was ahead, or a longer period. It is empty then, and fills from now on. `None` if it may stay.
+    /// Returns the time to store instead of `full_at` if that is further ahead than filling the whole bucket takes,
+    /// because it was written by a clock that was ahead or for a longer period. The bucket is then empty and fills from
+    /// now on. `None` if the stored time is valid.
     #[must_use]
     pub fn rebased(self, full_at: i64, now: i64) -> Option<i64> {
         let full = now.saturating_add(i64::try_from(self.per_us()).unwrap_or(i64::MAX));
         (full_at > full.saturating_add(AHEAD_MAX_US)).then_some(full)
     }
 
-    /// How many may start now, where the bucket is full at this time; times in microseconds.
+    /// Returns how many tasks may start now if the bucket is full at `full_at`; times in microseconds.
     #[must_use]
     pub fn free(self, full_at: i64, now: i64) -> u32 {
         let missing = self.missing(full_at, now) * i128::from(self.count);
@@ -68,7 +71,7 @@ impl Rate {
         u32::try_from(free.max(0)).unwrap_or(self.count)
     }
 
-    /// When the bucket is full after so many have started.
+    /// Returns the time at which the bucket is full after `started` further starts.
     #[must_use]
     pub fn after(self, full_at: i64, now: i64, started: u32) -> i64 {
         let cost = div_ceil(i128::from(started) * self.per_us(), i128::from(self.count));
@@ -76,11 +79,11 @@ impl Rate {
         now.saturating_add(i64::try_from(missing).unwrap_or(i64::MAX))
     }
 
-    /// How long until one more may start than now.
+    /// Returns how long until one more task may start than now.
     #[must_use]
     pub fn next(self, full_at: i64, now: i64) -> Duration {
         let missing = self.missing(full_at, now);
-        // What is not there yet of the bucket, in starts; one less it shall be.
+        // Missing starts; the wait ends when there is one less.
         let starts = div_ceil(missing * i128::from(self.count), self.per_us());
         let wait = match starts {
             0 => div_ceil(self.per_us(), i128::from(self.count)),
@@ -124,7 +127,7 @@ impl TryFrom<String> for Rate {
 impl FromStr for Rate {
     type Err = Error;
 
-    /// `100/m`, `5/s`, `20/10m`, `1/1.5s`.
+    /// Parses text like `100/m`, `5/s`, `20/10m` or `1/1.5s`.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = |why: String| Error::InvalidArgument { what: "rate", why };
         let unclear = || wrong(format!("`{text}` is none: write it as 100/m, 5/s or 20/10m"));
@@ -167,7 +170,7 @@ mod tests {
         let full_at = rate.after(0, 1_000_000, 3);
         assert_eq!(rate.free(full_at, 1_000_000), 0);
         assert_eq!(rate.next(full_at, 1_000_000), Duration::from_micros(333_334));
-        // What was started before it was in force, or by a clock that went back, is not paid for longer than its period.
+        // Starts before the rate was in force, or under a clock that went back, count for at most one period.
         assert_eq!(rate.after(full_at, 1_000_000, 1_000), full_at);
         assert_eq!(rate.free(full_at, 0), 0);
         assert_eq!(rate.next(full_at, 0), Duration::from_micros(333_334));
@@ -189,7 +192,7 @@ mod tests {
     }
 
     proptest! {
-        /// Never more than a full bucket and what has come in since; and nothing is lost but roundings.
+        /// Never more starts than a full bucket and its refill since; nothing is lost except by rounding.
         #[test]
         fn it_keeps_its_promise(count in 1_u32..2_000, per in 1_u64..100_000, steps in prop::collection::vec((0_u64..50_000, 0_u32..3_000), 1..60)) {
             let rate = Rate::new(count, Duration::from_millis(per)).unwrap();
@@ -204,7 +207,7 @@ mod tests {
                 let allowed = u64::from(count) + u64::try_from(now).unwrap() * u64::from(count) / (per * 1_000);
                 prop_assert!(started <= allowed, "{started} of {allowed}");
             }
-            // Once full again, all may start.
+            // Once the bucket is full again, `count` tasks may start.
             prop_assert_eq!(rate.free(full_at, full_at), count);
             let soon = now + i64::try_from(rate.next(full_at, now).as_micros()).unwrap();
             prop_assert!(rate.free(full_at, soon) > rate.free(full_at, now) || rate.free(full_at, now) == count);

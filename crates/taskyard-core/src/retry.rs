@@ -1,32 +1,32 @@
-//! When a failed attempt runs again.
+//! The retry policy: whether and after what pause a failed attempt runs again.
 //!
-//! Only the body's own failures count here. A server that died or a graceful shutdown costs nothing (see
-//! [`crate::store`]). The wait before retry *n* (from 1) is drawn evenly between 0 and
-//! `min(cap, backoff × factor^(n-1))` ("full jitter": Brooker, "Exponential Backoff And Jitter", AWS 2015).
+//! Only failures of the body count. The death of a server and a graceful shutdown use up no retry (see
+//! [`crate::store`]). The pause before retry *n* (from 1) is uniformly distributed between 0 and `min(cap, backoff ×
+//! factor^(n-1))` ("full jitter": Brooker, "Exponential Backoff And Jitter", AWS 2015).
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How often and after what pause a failed task is tried again.
+/// How many times and after what pause a failed task is retried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetryPolicy {
     /// Retries after the first failure (default 3).
     pub max_retries: u32,
-    /// The first retry's longest pause, in milliseconds (default 2,000).
+    /// Upper bound of the first pause in milliseconds (default 2,000).
     pub backoff_ms: u64,
-    /// What each further retry multiplies it by (default 2).
+    /// Factor by which the upper bound grows with each retry (default 2).
     pub factor: f64,
-    /// The longest pause, in milliseconds (default 600,000: ten minutes).
+    /// Upper bound of any pause in milliseconds (default 600,000: ten minutes).
     pub cap_ms: u64,
-    /// Draw the pause evenly from 0 to its longest (default), or take the longest.
+    /// Whether the pause is drawn uniformly between 0 and its upper bound (default), or is always the upper bound.
     pub jitter: bool,
     /// Error types that are retried; empty (default) means all.
     pub only: Vec<String>,
-    /// Error types that are never retried; of one that both name, it is not.
+    /// Error types that are never retried. Takes precedence over `only` for the same type.
     pub never: Vec<String>,
-    /// Further fields may come: a literal ends in `..Default::default()`.
+    /// More fields may be added: a literal must end in `..Default::default()`.
     #[doc(hidden)]
     #[serde(skip)]
     pub unlisted: crate::Unlisted,
@@ -48,16 +48,17 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Never retry.
+    /// Returns a policy without retries.
     #[must_use]
     pub fn none() -> Self {
         Self { max_retries: 0, ..Self::default() }
     }
 
-    /// The pause before the next attempt, or `None` when the task is a dead letter.
+    /// Returns the pause before the next attempt, or `None` if the task is a dead letter.
     ///
-    /// `failures` counts the body's failures with this one; `error_types` are the names by which the policy may mean
-    /// the error, the closest first: the one that it names decides. `draw` is a random number in `0.0..1.0`.
+    /// `failures` counts the body's failures including this one. `error_types` are the type names of the error, the
+    /// most specific first: the first one that `only` or `never` contains decides. `draw` is a random number in
+    /// `0.0..1.0`.
     #[must_use]
     pub fn next_pause(&self, failures: u32, error_types: &[&str], draw: f64) -> Option<Duration> {
         let place = |names: &[String]| error_types.iter().position(|error| names.iter().any(|name| name == error));

@@ -1,8 +1,8 @@
-//! Schedules: rules that enqueue tasks at times, and what is kept of them.
+//! Schedules: rules that enqueue tasks at given times, and the records that are stored about them.
 //!
-//! A schedule is a row. Its `version` grows with every write of the row, so that whoever planned on an older one changes
-//! nothing (rule 12 of [`crate::store`]). This file says what a schedule is; [`rule`] owns the times, [`mod@plan`] decides
-//! what is to happen now, as a pure function; the stores keep it, any server carries it out.
+//! A schedule is a row. Its `version` is incremented by every write of the row, so that a plan made on an older version
+//! changes nothing (rule 12 of [`crate::store`]). This file defines the types; [`rule`] computes the times;
+//! [`mod@plan`] decides what is due as a pure function; the stores persist the result, and any server carries it out.
 
 pub mod plan;
 pub mod rule;
@@ -22,109 +22,109 @@ use crate::task::NewTask;
 use crate::words::words;
 use crate::{Error, Failure, Limits, Result, TaskId, TaskState, Timestamp};
 
-/// How late a time may be decided upon and still be on time; beyond it, it was missed.
+/// Maximum lateness at which a time still counts as on time; later, it was missed.
 pub const ON_TIME_MAX: Duration = Duration::from_secs(60);
-/// How far back missed runs are made up for, unless a schedule says otherwise.
+/// Default window within which missed runs are caught up.
 pub const CATCH_UP_WINDOW: Duration = Duration::from_secs(86_400);
-/// Runs of one schedule that wait for the one before them, at most; what comes on top is skipped.
+/// Maximum number of runs of one schedule that wait for an earlier one; further ones are skipped.
 pub const HELD_MAX: usize = 1_000;
-/// Runs that one look makes up for, at most; the rest follows with the next look.
+/// Maximum number of runs caught up in one pass; the rest follows in the next pass.
 pub const CATCH_UP_MAX: usize = 100;
-/// Rows of history that are kept of each schedule.
+/// History rows retained for each schedule.
 pub const RUNS_KEPT: usize = 1_000;
-/// The shortest interval.
+/// Shortest interval of `@every`.
 pub const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 words! {
-    /// What happens to a run that is due while an earlier one of its schedule has not ended.
+    /// Behaviour of a run that is due while an earlier run of its schedule has not ended.
     #[derive(Default)]
     Overlap "overlap" {
-        /// It is skipped.
+        /// The run is skipped.
         #[default]
         Skip = "skip",
-        /// It runs beside it.
+        /// Both run at the same time.
         Allow = "allow",
-        /// It runs when the earlier one has ended; at most one waits, further ones are skipped.
+        /// The run starts when the earlier one has ended; at most one waits, further ones are skipped.
         QueueOne = "queue_one",
-        /// It runs when the earlier ones have ended, each in its turn.
+        /// The run starts when all earlier ones have ended, in order.
         QueueAll = "queue_all",
-        /// The earlier one is cancelled; it runs when that one has ended.
+        /// The earlier run is cancelled; the new one starts when it has ended.
         CancelRunning = "cancel_running",
     }
 }
 
 words! {
-    /// What happens to runs whose time passed while no server was there.
+    /// Behaviour of runs whose time passed while no server was running.
     #[derive(Default)]
     CatchUp "catch_up" {
-        /// They are not made up for.
+        /// Missed runs are not caught up.
         Skip = "skip",
-        /// One run stands for all that were missed.
+        /// One run stands for all missed ones.
         #[default]
         One = "one",
-        /// Each of them runs, the oldest first.
+        /// Every missed run is executed, the oldest first.
         All = "all",
     }
 }
 
 words! {
-    /// What became of a time that a schedule names.
+    /// Outcome of a scheduled time.
     RunOutcome "outcome" {
-        /// A task was enqueued for it.
+        /// A task was enqueued.
         Enqueued = "enqueued",
-        /// It waits until the run before it has ended.
+        /// The run waits for an earlier run to end.
         Held = "held",
-        /// The run before it had not ended.
+        /// The run was skipped, because an earlier run had not ended.
         Skipped = "skipped",
-        /// No server was there at the time.
+        /// No server was running at the time.
         Missed = "missed",
     }
 }
 
 words! {
-    /// What to do when a schedule of this name is there already.
+    /// Behaviour if a schedule of this name exists already.
     OnConflict "on_conflict" {
         /// Refuse with [`Error::DuplicateSchedule`].
         Refuse = "refuse",
-        /// Leave it as it is.
+        /// Leave the existing schedule unchanged.
         Keep = "keep",
-        /// Bring it to this definition. An equal one changes nothing; a one-off that has run does not run again unless its
-        /// rule is another one.
+        /// Change it to this definition. An equal definition changes nothing; a one-off that has run does not run again
+        /// unless its rule differs.
         Replace = "replace",
     }
 }
 
-/// A schedule to be stored. Its task is added anew, with an id of its own, for every run.
+/// A schedule to be stored. Every run adds its task with a new id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewSchedule {
-    /// Its key: 1 to 255 bytes.
+    /// Unique name: 1 to 255 bytes.
     pub name: String,
-    /// When: a cron rule (`0 3 * * MON-FRI`), `@daily`, `@every 5m`, `@after 2h`, or `@at` with an instant.
+    /// The rule: a cron rule (`0 3 * * MON-FRI`), `@daily`, `@every 5m`, `@after 2h`, or `@at` with an instant.
     pub rule: String,
-    /// The IANA name of the time zone in which a cron rule is read (default `UTC`).
+    /// IANA name of the time zone of a cron rule (default `UTC`).
     pub zone: String,
-    /// What is enqueued. Its id is not used; it has no parents and no start time of its own.
+    /// The task to enqueue. Its id is not used; it has no parents and no start time of its own.
     pub task: NewTask,
-    /// When an earlier run has not ended (default: skip).
+    /// Behaviour if an earlier run has not ended (default: skip).
     pub overlap: Overlap,
-    /// When times were missed (default: one run for all).
+    /// Behaviour for missed times (default: one run for all).
     pub catch_up: CatchUp,
-    /// How far back missed times are made up for (default: a day).
+    /// Window within which missed times are caught up (default: one day).
     pub catch_up_window: Duration,
-    /// Each run starts up to this much later, drawn anew every time, never beyond the next one (default: zero).
+    /// Maximum random delay of each run (default: zero). Never reaches the next run.
     pub jitter: Duration,
-    /// No run before this instant.
+    /// Earliest instant of a run.
     pub starts_at: Option<Timestamp>,
-    /// No run after this instant.
+    /// Latest instant of a run.
     pub ends_at: Option<Timestamp>,
-    /// The schedule ends after so many enqueued runs.
+    /// The schedule ends after this many enqueued runs.
     pub runs_max: Option<u32>,
-    /// Pause after so many runs in a row that failed for good.
+    /// The schedule is paused after this many consecutive runs that failed for good.
     pub pause_after_failures: Option<u32>,
 }
 
 impl NewSchedule {
-    /// With every default.
+    /// Creates a schedule with the default of every option.
     #[must_use]
     pub fn new(name: impl Into<String>, rule: impl Into<String>, task: NewTask) -> Self {
         Self {
@@ -143,11 +143,12 @@ impl NewSchedule {
         }
     }
 
-    /// Checks what the database could not, and brings it to the form in which it is stored: a zone that the rule names
-    /// (`CRON_TZ=`) becomes the schedule's.
+    /// Validates the definition and normalises it to its stored form: a zone in the rule (`CRON_TZ=`) becomes the
+    /// schedule's.
     ///
     /// # Errors
-    /// [`Error::InvalidSchedule`] with the place in the rule; names, zones and durations that can never be right.
+    /// [`Error::InvalidSchedule`] for an invalid rule, with the position; [`Error::InvalidArgument`] for an invalid
+    /// name, zone, duration, instant or count; [`Error::OverLimit`] for a name or task over its limit.
     pub fn check(&mut self, limits: &Limits) -> Result<()> {
         limits.check_name("schedule", &self.name)?;
         let rule = Rule::parse(&self.rule, &self.name)?;
@@ -179,7 +180,7 @@ impl NewSchedule {
         template::check(&mut self.task, limits)
     }
 
-    /// The task's options as the JSON text that is stored beside kind, runtime, queue, priority and payload.
+    /// Returns the task's options as the JSON text that is stored beside kind, runtime, queue, priority and payload.
     #[must_use]
     pub fn options(&self) -> String {
         template::options(&self.task)
@@ -193,36 +194,36 @@ fn invalid(what: &'static str, why: String) -> Error {
 /// A schedule as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleRecord {
-    /// What it is to do.
+    /// Its definition.
     pub definition: NewSchedule,
-    /// Grows with every write of the row.
+    /// Incremented by every write of the row.
     pub version: i64,
-    /// Whether `next_at` holds for this definition; a changed row is planned anew.
+    /// Whether `next_at` was computed for this definition; a changed row is planned anew.
     pub planned: bool,
-    /// Nothing runs until it is resumed.
+    /// No run is started until it is resumed.
     pub paused: bool,
-    /// Its last run has been enqueued: it is kept, so that whoever declares it again does not repeat it.
+    /// Its last run has been enqueued. The row is kept, so that declaring the schedule again does not repeat it.
     pub ended: bool,
-    /// Why it cannot be planned; it is left alone until the row changes.
+    /// Why it cannot be planned; it is not planned again until the row changes.
     pub problem: Option<String>,
     /// When it was first stored.
     pub created_at: Timestamp,
-    /// Times up to this instant do not count: when it was stored, changed or resumed.
+    /// Times up to this instant are ignored: when it was stored, changed or resumed.
     pub planned_from: Timestamp,
     /// The next time of its rule.
     pub next_at: Option<Timestamp>,
-    /// The last time of its rule that was decided upon.
+    /// The last time of its rule that was decided.
     pub last_at: Option<Timestamp>,
-    /// Tasks enqueued by it.
+    /// Number of tasks it has enqueued.
     pub runs: u64,
-    /// Runs that failed for good since the last one that was done.
+    /// Runs that failed for good since the last one that succeeded.
     pub failures: u32,
-    /// How the last run that ended did.
+    /// Final state of the last run that ended.
     pub last_state: Option<TaskState>,
 }
 
 impl ScheduleRecord {
-    /// One that was stored at this instant and not planned yet.
+    /// Creates the record of a schedule that was stored at this instant and is not planned yet.
     #[must_use]
     pub fn unplanned(definition: NewSchedule, created_at: Timestamp) -> Self {
         Self {
@@ -242,7 +243,7 @@ impl ScheduleRecord {
         }
     }
 
-    /// The next times of its rule after `next_at` and that one, while it is neither paused nor ended.
+    /// Returns the next `limit` times, beginning with `next_at`; empty if it is paused or ended.
     #[must_use]
     pub fn upcoming(&self, limit: usize) -> Vec<Timestamp> {
         if self.paused || self.ended {
@@ -253,7 +254,7 @@ impl ScheduleRecord {
         times.take_while(|at| self.definition.ends_at.is_none_or(|end| *at <= end)).take(limit).collect()
     }
 
-    /// For programs.
+    /// Returns the record as JSON.
     #[must_use]
     pub fn to_json(&self) -> shown::Object {
         let new = &self.definition;
@@ -285,7 +286,7 @@ impl ScheduleRecord {
         ])
     }
 
-    /// One word for people: `active`, `paused`, `ended`, or `broken` if it has a problem.
+    /// Returns its state: `active`, `paused`, `ended`, or `broken` if it has a problem.
     #[must_use]
     pub fn state(&self) -> &'static str {
         match self {
@@ -297,26 +298,26 @@ impl ScheduleRecord {
     }
 }
 
-/// What became of one time of a schedule, or of several that were missed together.
+/// Outcome of one time of a schedule, or of several that were missed together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScheduleRun {
-    /// Grows with every row.
+    /// Sequence number, increasing.
     pub sequence: i64,
-    /// The time that the rule names; the first one of several.
+    /// The scheduled time; the first one if the row stands for several.
     pub fire_at: Timestamp,
-    /// The last one of several.
+    /// The last time if the row stands for several.
     pub until: Option<Timestamp>,
-    /// How many times this row stands for; 10,000 means so many or more.
+    /// Number of times this row stands for; 10,000 means 10,000 or more.
     pub count: u32,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: RunOutcome,
-    /// A person asked for it.
+    /// Whether the run was requested by hand.
     pub manual: bool,
     /// Its task.
     pub task: Option<TaskId>,
-    /// Where the task was when it was last looked at: final, or `None` while the run goes on.
+    /// Last known final state of the task; `None` while the run has not ended.
     pub state: Option<TaskState>,
-    /// Why it failed.
+    /// Error of a failed run.
     pub error: Option<Failure>,
     /// When this was decided.
     pub created_at: Timestamp,
@@ -324,32 +325,32 @@ pub struct ScheduleRun {
     pub finished_at: Option<Timestamp>,
 }
 
-/// A run that has not ended as far as its schedule knows, with what is known of its task now.
+/// A run whose end its schedule has not recorded, with the current state of its task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenRun {
-    /// Its row.
+    /// Sequence number of its row.
     pub sequence: i64,
-    /// Its time.
+    /// The scheduled time.
     pub fire_at: Timestamp,
     /// Its task; `None` while it is held.
     pub task: Option<TaskId>,
-    /// The task's state; `None` if there is none, or none any more.
+    /// The task's state; `None` if there is no task or it was removed.
     pub state: Option<TaskState>,
     /// When the task ended.
     pub finished_at: Option<Timestamp>,
-    /// Why it failed.
+    /// Error of a failed run.
     pub error: Option<Failure>,
 }
 
 impl OpenRun {
-    /// Whether nothing of it runs any more.
+    /// Whether the run has ended: its task is in a final state or was removed.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.task.is_some() && self.state.is_none_or(TaskState::is_final)
     }
 }
 
-/// A schedule that wants something decided, with its open runs, oldest first.
+/// A schedule that needs a decision, with its open runs, oldest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DueSchedule {
     /// The row.
@@ -358,55 +359,55 @@ pub struct DueSchedule {
     pub open: Vec<OpenRun>,
 }
 
-/// What a look for due schedules found.
+/// Result of reading the due schedules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleLook {
     /// The database's time.
     pub now: Timestamp,
-    /// What is to be decided.
+    /// Schedules that need a decision.
     pub due: Vec<DueSchedule>,
     /// How long until the next schedule is due; `None` if none will be.
     pub next_due: Option<Duration>,
-    /// Whether runs are open: somebody has to look when they end.
+    /// Whether runs are open, so that their ends must be recorded.
     pub open: bool,
 }
 
-/// A row of history that a [`Tick`] writes.
+/// A history row that a [`Tick`] writes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TickRun {
-    /// The time of the rule; the first one of several.
+    /// The scheduled time; the first one of several.
     pub fire_at: Timestamp,
     /// The last one of several.
     pub until: Option<Timestamp>,
-    /// How many times it stands for.
+    /// Number of times it stands for.
     pub count: u32,
-    /// What becomes of it.
+    /// Its outcome.
     pub outcome: RunOutcome,
-    /// A person asked for it.
+    /// Whether the run was requested by hand.
     pub manual: bool,
-    /// The task to add, if it is enqueued.
+    /// The task to add if the run is enqueued.
     pub task: Option<NewTask>,
 }
 
-/// The end of a run, as its schedule keeps it.
+/// The end of a run as its schedule records it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SettledRun {
-    /// Its row.
+    /// Sequence number of its row.
     pub sequence: i64,
-    /// How its task ended; `None` if the task is gone.
+    /// Final state of its task; `None` if the task was removed.
     pub state: Option<TaskState>,
-    /// When.
+    /// When the task ended.
     pub finished_at: Option<Timestamp>,
-    /// Why it failed.
+    /// Error of a failed run.
     pub error: Option<Failure>,
 }
 
-/// All that one look decides about one schedule; applied as a whole, and only on the version that it was decided on.
+/// All decisions of one pass about one schedule; applied atomically, and only to the version on which they were made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tick {
     /// The schedule.
     pub name: String,
-    /// The version seen.
+    /// The version on which the decisions were made.
     pub version: i64,
     /// See [`ScheduleRecord::planned`].
     pub planned: bool,
@@ -424,20 +425,20 @@ pub struct Tick {
     pub failures: u32,
     /// See [`ScheduleRecord::last_state`].
     pub last_state: Option<TaskState>,
-    /// Runs that ended.
+    /// Runs whose end is recorded.
     pub settled: Vec<SettledRun>,
-    /// Held runs that begin now, each with its task.
+    /// Held runs that start now, each with its task.
     pub released: Vec<(i64, NewTask)>,
-    /// Held runs that give way to a younger one.
+    /// Held runs that are skipped in favour of a later one.
     pub dropped: Vec<i64>,
-    /// New rows of history, each with the task it enqueues, if any.
+    /// New history rows, each with the task it enqueues, if any.
     pub runs: Vec<TickRun>,
-    /// Running tasks that are cancelled, so that their successor may begin.
+    /// Running tasks to cancel, so that the next run can start.
     pub cancel: Vec<TaskId>,
 }
 
 impl Tick {
-    /// Nothing but that the schedule cannot be carried out, instead of what was decided.
+    /// Discards the decisions and records only that the schedule cannot be carried out.
     #[must_use]
     pub fn broken(self, problem: String) -> Self {
         Self {
@@ -453,7 +454,7 @@ impl Tick {
         }
     }
 
-    /// The tasks that it adds.
+    /// Returns the tasks that this adds.
     pub fn tasks(&self) -> impl Iterator<Item = &NewTask> {
         let released = self.released.iter().map(|(_, task)| task);
         released.chain(self.runs.iter().filter_map(|run| run.task.as_ref()))

@@ -1,20 +1,22 @@
-//! Time. Every instant that decides anything is the database's, read through one function of ours (`taskyard.now()`
-//! in PostgreSQL, `taskyard_now()` in SQLite); a process's own clock only measures how long it has been waiting.
+//! Time. Every instant that matters to the protocol is the database's, read through one function (`taskyard.now()` in
+//! PostgreSQL, `taskyard_now()` in SQLite). A process's own clock only measures how long the process has been waiting.
 
 use std::time::Duration;
 
 use crate::{Error, Result};
 
-/// An instant, in microseconds as both databases keep it.
+/// An instant, with the microsecond precision of both databases.
 pub use jiff::Timestamp;
 
-/// A time limit in whole milliseconds, as both databases store it: rounded up, so that a short limit never becomes 0.
+/// Returns a time limit in whole milliseconds, as both databases store it, rounded up so that a short limit never
+/// becomes 0.
 #[must_use]
 pub fn limit_millis(limit: Duration) -> u64 {
     u64::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-/// The first instant of year 1, in microseconds since the Unix epoch: Python, and what shows times to people, knows none before it.
+/// The first instant of year 1 in microseconds since the Unix epoch. Python and the user interfaces support none before
+/// it.
 const FIRST_MICROS: i64 = -62_135_596_800_000_000;
 
 /// Refuses an instant before year 1.
@@ -28,13 +30,13 @@ pub(crate) fn check_instant(what: &'static str, at: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// `timestamp` as microseconds since the Unix epoch.
+/// Returns `timestamp` as microseconds since the Unix epoch.
 #[must_use]
 pub fn to_micros(timestamp: Timestamp) -> i64 {
     timestamp.as_microsecond()
 }
 
-/// Microseconds since the Unix epoch as an instant; `None` outside the years -9999 to 9999.
+/// Returns the instant of microseconds since the Unix epoch; `None` outside of the years -9999 to 9999.
 #[must_use]
 pub fn from_micros(micros: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(micros).ok()

@@ -1,6 +1,7 @@
-//! Keeps a struct open for further fields while literals of it stay possible.
+//! Keeps a struct extensible while literals of it remain possible.
 
-/// A field of this type has only its default, so that a literal of its struct outside of this crate ends in `..Default::default()`, and
-/// goes on to compile when the struct gets further fields. (`#[non_exhaustive]` would forbid the literal.)
+/// Type of a hidden field that has only its default value, so that a literal of its struct outside of this crate must
+/// end in `..Default::default()` and still compiles after fields are added. (`#[non_exhaustive]` would forbid the
+/// literal.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unlisted(());

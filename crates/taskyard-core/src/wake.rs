@@ -1,11 +1,11 @@
-//! Who wants to know that something happened, and the one place that tells them.
+//! In-process notifications that something happened in the database.
 //!
-//! A wake-up carries no data and may be lost or doubled: whoever is woken reads the database. Polling is the net.
-//! A store pokes its hub after its own commits and when another process's notification arrives.
+//! A notification carries no data and may be lost or duplicated: the receiver reads the database. Polling covers lost
+//! ones. A store notifies after its own commits and when a notification from another process arrives.
 
 use tokio::sync::watch;
 
-/// A signal that coalesces: any number of pokes between two looks are one.
+/// A signal that coalesces: any number of notifications between two reads count as one.
 #[derive(Debug)]
 pub struct Bell(watch::Sender<u64>);
 
@@ -16,31 +16,31 @@ impl Default for Bell {
 }
 
 impl Bell {
-    /// Wakes every listener.
+    /// Notifies every listener.
     pub fn ring(&self) {
         self.0.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// A listener that hears every ring from now on.
+    /// Returns a listener that receives every notification from now on.
     #[must_use]
     pub fn listen(&self) -> Listener {
         Listener(self.0.subscribe())
     }
 }
 
-/// One listener of a [`Bell`].
+/// A listener of a [`Bell`].
 #[derive(Clone, Debug)]
 pub struct Listener(watch::Receiver<u64>);
 
 impl Listener {
-    /// Waits for a ring since the last call. Pending for ever once the bell is gone.
+    /// Waits for a notification since the last call. Never returns once the [`Bell`] has been dropped.
     pub async fn heard(&mut self) {
         if self.0.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Whether it rang since the last call; forgets that it did.
+    /// Returns whether there was a notification since the last call, and clears it.
     pub fn take(&mut self) -> bool {
         let rang = self.0.has_changed().unwrap_or(false);
         if rang {
@@ -50,15 +50,15 @@ impl Listener {
     }
 }
 
-/// What processes wait for.
+/// The notifications that a store sends.
 #[derive(Debug, Default)]
 pub struct Bells {
-    /// Tasks were added, released, or a timer came nearer: servers look for work.
+    /// Tasks were added or released, or a timer became due earlier: servers look for work.
     pub work: Bell,
-    /// Tasks reached a final state: waiters look for theirs.
+    /// Tasks reached a final state: waiters check their tasks.
     pub finished: Bell,
-    /// A running task is to be cancelled or stopped: servers beat at once.
+    /// A running task is to be cancelled or stopped: servers send a heartbeat at once.
     pub signal: Bell,
-    /// Schedules were stored, changed or removed: servers plan anew.
+    /// Schedules were stored, changed or removed: servers plan again.
     pub schedules: Bell,
 }

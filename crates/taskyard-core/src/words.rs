@@ -1,7 +1,7 @@
-//! Words that people read and databases store as numbers.
+//! Enumerations with a readable text and a stored number for each variant.
 
-/// An enumeration whose names, which serde writes, have texts, which people read and write, and numbers, which both databases
-/// store.
+/// Defines an enumeration. serde uses the names of the variants, users read and write their texts, and both databases
+/// store their numbers.
 macro_rules! words {
     ($(#[$about:meta])* $name:ident $what:literal { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$about])*
@@ -10,22 +10,22 @@ macro_rules! words {
         pub enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// All of them, in the order of their codes.
+            /// All variants, in the order of their codes.
             pub const ALL: [Self; [$($text),+].len()] = [$(Self::$variant),+];
 
-            /// The number both databases store.
+            /// Returns the number that both databases store.
             #[must_use]
             pub const fn code(self) -> i16 {
                 self as i16
             }
 
-            /// The one of a stored number; `None` for a row that was edited by hand.
+            /// Returns the variant of a stored number; `None` if there is none, as in a row that was edited by hand.
             #[must_use]
             pub fn from_code(code: i16) -> Option<Self> {
                 usize::try_from(code).ok().and_then(|index| Self::ALL.get(index).copied())
             }
 
-            /// The word shown and read.
+            /// Returns the text of the variant.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }

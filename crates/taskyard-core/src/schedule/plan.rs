@@ -1,8 +1,8 @@
-//! What is to happen to a schedule now: a pure function of its row, its open runs and the database's time.
+//! Decides what is due for a schedule: a pure function of its row, its open runs and the database's time.
 //!
-//! In this order: runs that ended are settled; a held run whose turn has come begins; the times that have passed since
-//! the last look are decided upon, each enqueued, held, skipped or missed; the next time is found. Nothing is written
-//! here, and whoever writes it shows the version that it was planned on.
+//! In this order: ended runs are settled; a held run is released if nothing runs; each time that has passed since the
+//! last pass is enqueued, held, skipped or missed; the next time is computed. Nothing is written here. The write
+//! presents the version on which the plan was made.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::payload::shown;
 use crate::task::{NewTask, Start};
 use crate::{Result, TaskId, TaskState, Timestamp};
 
-/// Missed times are counted up to here.
+/// Missed times are counted up to this number.
 const COUNT_MAX: u32 = 10_000;
 
-/// Decides about one schedule; `None` if there is nothing to write. `draw` gives random numbers in `0.0..1.0`.
+/// Plans one schedule. Returns `None` if there is nothing to write. `draw` returns random numbers in `0.0..1.0`.
 pub fn plan(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) -> Option<Tick> {
     let mut planner = Planner::new(due, now, draw);
     planner.settle();
@@ -32,8 +32,8 @@ pub fn plan(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) ->
     planner.finish()
 }
 
-/// The run that a server's start means to a schedule (`@reboot`), and what has become of its next time since the rules
-/// of its zone may have changed; `None` if nothing is to be written.
+/// Plans the start of a server: enqueues the run of an `@reboot` schedule, and computes the next time again, since the
+/// rules of the time zone may have changed. Returns `None` if there is nothing to write.
 pub fn plan_start(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f64) -> Option<Tick> {
     let record = &due.record;
     if record.paused || record.ended || record.problem.is_some() || !record.planned {
@@ -53,7 +53,7 @@ pub fn plan_start(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f
         }
         return planner.finish();
     }
-    // What is due already is the next look's.
+    // Times that are due already are left to the next pass.
     let stored = record.next_at.filter(|next| *next > now)?;
     let next = next_time(record, &clock);
     if next == Some(stored) {
@@ -64,7 +64,7 @@ pub fn plan_start(due: &DueSchedule, now: Timestamp, draw: &mut dyn FnMut() -> f
     planner.finish()
 }
 
-/// The next time of a schedule whose row was changed since it was planned.
+/// Returns the next time of a schedule whose row was changed since it was planned.
 fn next_time(record: &ScheduleRecord, clock: &Clock) -> Option<Timestamp> {
     match record.last_at {
         None => clock.first(record.planned_from),
@@ -74,7 +74,7 @@ fn next_time(record: &ScheduleRecord, clock: &Clock) -> Option<Timestamp> {
     }
 }
 
-/// The run that a person asks for: whatever the rule says, and whatever runs. What the rule says is left to the next look.
+/// Plans a run requested by hand, regardless of the rule and of open runs. Scheduled times are left to the next pass.
 pub fn plan_manual(due: &DueSchedule, now: Timestamp) -> Tick {
     let mut draw = || 0.0;
     let mut planner = Planner::new(due, now, &mut draw);
@@ -86,11 +86,11 @@ pub fn plan_manual(due: &DueSchedule, now: Timestamp) -> Tick {
     planner.tick
 }
 
-/// A run's task: the schedule's, with an id of its own and the time in its context.
+/// Returns the task of a run: the schedule's, with a new id, and with the scheduled time in its context.
 fn task(record: &ScheduleRecord, fire_at: Timestamp) -> NewTask {
     let mut task = NewTask { id: TaskId::generate(), ..record.definition.task.clone() };
     let stored = task.context.as_deref().unwrap_or(b"{}");
-    // The other values as their text, so that no number changes.
+    // Other values are copied as text, so that no number changes.
     if let Ok(mut context) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(stored) {
         let about = serde_json::json!({ "name": record.definition.name, "fire_at": fire_at.to_string() });
         context.insert("schedule".into(), shown::value(&about));
@@ -103,10 +103,10 @@ struct Planner<'a> {
     record: &'a ScheduleRecord,
     now: Timestamp,
     draw: &'a mut dyn FnMut() -> f64,
-    /// Tasks of it that run, this tick's included.
+    /// Its running tasks, including those that this tick enqueues.
     running: Vec<Option<TaskId>>,
     held: Vec<&'a OpenRun>,
-    /// Runs that this tick holds.
+    /// Number of runs that this tick holds.
     new_held: usize,
     open: &'a [OpenRun],
     tick: Tick,
@@ -143,7 +143,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// What is to be written, if there is something.
+    /// Returns the tick if it changes anything.
     fn finish(self) -> Option<Tick> {
         let (record, tick) = (self.record, self.tick);
         let changed = tick.paused != record.paused
@@ -159,7 +159,7 @@ impl<'a> Planner<'a> {
         changed.then_some(tick)
     }
 
-    /// Takes note of what ended.
+    /// Records the ends of runs.
     fn settle(&mut self) {
         for run in self.open.iter().filter(|run| run.task.is_some()) {
             if !run.is_over() {
@@ -176,7 +176,7 @@ impl<'a> Planner<'a> {
             self.tick.settled.push(SettledRun { sequence, state, finished_at, error: error.clone() });
         }
         let limit = self.record.definition.pause_after_failures;
-        // Only a further failure: a run that ends otherwise after somebody resumed it is no reason.
+        // Only a new failure pauses it: another end of a run, after the schedule was resumed, does not pause it again.
         let has_failed = self.tick.failures > self.record.failures;
         if has_failed && limit.is_some_and(|limit| self.tick.failures >= limit) {
             self.tick.paused = true;
@@ -187,7 +187,7 @@ impl<'a> Planner<'a> {
         if self.tick.paused || self.record.problem.is_some() {
             return Ok(());
         }
-        // What is held was due before whatever is due now.
+        // Held runs were due before those that are due now.
         self.release();
         if self.tick.ended {
             return Ok(());
@@ -208,12 +208,12 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    /// Tasks enqueued by it so far, this tick's included; a held one will be.
+    /// Returns the number of tasks it has enqueued, including those of this tick and its held runs.
     fn runs(&self) -> u64 {
         self.record.runs + self.tick.tasks().count() as u64 + (self.held.len() + self.new_held) as u64
     }
 
-    /// A held run begins once nothing runs any more.
+    /// Releases a held run if nothing is running.
     fn release(&mut self) {
         if self.running.is_empty() && !self.held.is_empty() {
             let run = self.held.remove(0);
@@ -223,7 +223,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Decides about the times from `next` up to now.
+    /// Decides the times from `next` up to now.
     fn passed(&mut self, next: Timestamp, clock: &Clock) {
         let definition = &self.record.definition;
         let end = definition.ends_at.map_or(self.now, |end| end.min(self.now));
@@ -244,7 +244,7 @@ impl<'a> Planner<'a> {
                         at = clock.after(fire_at);
                     }
                 }
-                // One that is on time stands for them all.
+                // A run that is on time stands for all missed ones.
                 CatchUp::One if last >= window && following.is_none_or(|at| at > end) => {
                     self.miss(next, last, clock);
                     self.decide(last, false, clock);
@@ -261,11 +261,11 @@ impl<'a> Planner<'a> {
             decided += 1;
             at = clock.after(fire_at);
         }
-        // What is left over is due at once.
+        // Times that are left over are due at once.
         self.tick.next_at = at;
     }
 
-    /// A row for the times from `first` on that lie before `until`.
+    /// Records the times from `first` on that are before `until` as missed, in one row.
     fn miss(&mut self, first: Timestamp, until: Timestamp, clock: &Clock) {
         let (mut count, mut last, mut at) = (0, first, Some(first));
         while let Some(missed) = at.filter(|at| *at < until && count < COUNT_MAX) {
@@ -283,7 +283,7 @@ impl<'a> Planner<'a> {
         self.tick.last_at = Some(last);
     }
 
-    /// Decides about one time.
+    /// Decides one time.
     fn decide(&mut self, fire_at: Timestamp, catching_up: bool, clock: &Clock) {
         let definition = &self.record.definition;
         self.tick.last_at = Some(fire_at);
@@ -295,7 +295,7 @@ impl<'a> Planner<'a> {
         let outcome = match definition.overlap {
             Overlap::Allow => RunOutcome::Enqueued,
             _ if free => RunOutcome::Enqueued,
-            // Each missed run is wanted: they wait for one another.
+            // Every missed run has to be executed; they wait for one another.
             Overlap::Skip if catching_up && waiting < HELD_MAX => RunOutcome::Held,
             Overlap::Skip => RunOutcome::Skipped,
             Overlap::QueueOne if waiting == 0 => RunOutcome::Held,
@@ -316,14 +316,14 @@ impl<'a> Planner<'a> {
         self.tick.runs.push(TickRun { fire_at, until: None, count: 1, outcome, manual: false, task: enqueued });
     }
 
-    /// The task of a run that begins, moved by its jitter.
+    /// Returns the task of a run that starts, delayed by the jitter.
     fn begin(&mut self, fire_at: Timestamp, clock: &Clock) -> NewTask {
         self.running.push(None);
         let mut task = task(self.record, fire_at);
         let jitter = self.record.definition.jitter;
         if !jitter.is_zero() {
             let room = clock.after(fire_at).and_then(|next| Duration::try_from(next.duration_since(fire_at)).ok());
-            // Never up to the next one.
+            // The delay ends before the next time.
             let most = room.map_or(jitter, |room| jitter.min(room.saturating_sub(Duration::from_secs(1))));
             let start = fire_at.checked_add(most.mul_f64((self.draw)().clamp(0.0, 1.0)));
             task.start = start.map_or(Start::Now, Start::At);
@@ -332,12 +332,12 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// The instant just after this one.
+/// Returns the instant just after this one.
 fn after(at: Timestamp) -> Timestamp {
     at.checked_add(Duration::from_micros(1)).unwrap_or(at)
 }
 
-/// The instant just before this one.
+/// Returns the instant just before this one.
 fn before(at: Timestamp) -> Timestamp {
     at.checked_sub(Duration::from_micros(1)).unwrap_or(at)
 }

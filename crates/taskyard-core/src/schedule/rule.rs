@@ -1,4 +1,4 @@
-//! When a schedule runs: the text of its rule, and the times that the rule names in the schedule's zone.
+//! The rule of a schedule: its text, and the times that it names in the schedule's zone.
 //!
 //! | text | times |
 //! |---|---|
@@ -18,26 +18,26 @@ pub use super::span::words;
 use super::{INTERVAL_MIN, NewSchedule, ScheduleRecord, span};
 use crate::{Error, Result, Timestamp};
 
-/// When a schedule runs.
+/// The rule of a schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rule {
-    /// By the calendar.
+    /// At times of the calendar.
     Cron(Cron),
     /// At a fixed interval.
     Every(Duration),
     /// Once, at an instant.
     At(Timestamp),
-    /// Once, this long after it was stored.
+    /// Once, this long after the schedule was stored.
     After(Duration),
     /// Whenever a server starts.
     Reboot,
 }
 
 impl Rule {
-    /// Reads a rule. `H` in a cron rule is drawn from the schedule's name.
+    /// Parses a rule. `H` in a cron rule is derived from the schedule's name.
     ///
     /// # Errors
-    /// [`Error::InvalidSchedule`]: what is wrong, and where in the text.
+    /// [`Error::InvalidSchedule`] with the reason and the position in the text.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let trimmed = text.trim();
         if let Some(instant) = trimmed.strip_prefix("@at ") {
@@ -68,7 +68,7 @@ impl Rule {
         }
     }
 
-    /// The zone that the rule itself names.
+    /// Returns the time zone that the rule itself names.
     #[must_use]
     pub fn zone_name(&self) -> Option<&str> {
         match self {
@@ -77,7 +77,7 @@ impl Rule {
         }
     }
 
-    /// What is allowed and probably not meant, in sentences.
+    /// Returns warnings about valid rules that are probably not intended, as sentences.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         match self {
@@ -86,7 +86,7 @@ impl Rule {
         }
     }
 
-    /// Whether it names one time only.
+    /// Whether the rule names only one time.
     #[must_use]
     pub const fn is_once(&self) -> bool {
         matches!(self, Self::At(_) | Self::After(_))
@@ -105,10 +105,10 @@ impl fmt::Display for Rule {
     }
 }
 
-/// The zone of this name.
+/// Returns the time zone of this name.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`].
+/// [`Error::InvalidArgument`] if there is no such zone.
 pub fn zone(name: &str) -> Result<TimeZone> {
     let unknown = |_| Error::InvalidArgument {
         what: "zone",
@@ -117,43 +117,43 @@ pub fn zone(name: &str) -> Result<TimeZone> {
     jiff::tz::db().get(name).map_err(unknown)
 }
 
-/// A schedule's rule with all that decides its times.
+/// A schedule's rule with everything that determines its times.
 #[derive(Debug)]
 pub struct Clock {
     rule: Rule,
     zone: TimeZone,
-    /// Where intervals are counted from.
+    /// Instant from which intervals are counted.
     anchor: Timestamp,
     starts_at: Option<Timestamp>,
 }
 
 impl Clock {
-    /// The clock of a rule by itself; intervals are counted from `anchor`.
+    /// Creates the clock of a rule that belongs to no schedule; intervals are counted from `anchor`.
     #[must_use]
     pub fn new(rule: Rule, zone: TimeZone, anchor: Timestamp) -> Self {
         Self { rule, zone, anchor, starts_at: None }
     }
 
-    /// The clock of a stored schedule.
+    /// Creates the clock of a stored schedule.
     ///
     /// # Errors
-    /// [`Error::InvalidSchedule`], [`Error::InvalidArgument`].
+    /// [`Error::InvalidSchedule`] for an invalid rule, [`Error::InvalidArgument`] for an unknown zone.
     pub fn of(record: &ScheduleRecord) -> Result<Self> {
         let NewSchedule { name, rule, zone: zone_name, starts_at, .. } = &record.definition;
         let anchor = starts_at.unwrap_or(record.created_at);
         let rule = Rule::parse(rule, name)?;
-        // A row that was written by hand may have its zone in its rule.
+        // The rule of a row that was written by hand may contain the zone.
         let zone = zone(rule.zone_name().unwrap_or(zone_name))?;
         Ok(Self { rule, zone, anchor, starts_at: *starts_at })
     }
 
-    /// The rule.
+    /// Returns the rule.
     #[must_use]
     pub fn rule(&self) -> &Rule {
         &self.rule
     }
 
-    /// The first time of a schedule whose times up to `from` do not count.
+    /// Returns the first time of a schedule that ignores times up to `from`.
     #[must_use]
     pub fn first(&self, from: Timestamp) -> Option<Timestamp> {
         match self.rule {
@@ -163,15 +163,15 @@ impl Clock {
         }
     }
 
-    /// All times of a schedule whose times up to `from` do not count.
+    /// Returns all times of a schedule that ignores times up to `from`.
     pub fn times(&self, from: Timestamp) -> impl Iterator<Item = Timestamp> + '_ {
         std::iter::successors(self.first(from), |at| self.after(*at))
     }
 
-    /// The first time after this instant; none for what happens once.
+    /// Returns the first time after this instant; `None` for one-off rules and `@reboot`.
     #[must_use]
     pub fn after(&self, from: Timestamp) -> Option<Timestamp> {
-        // A start time counts itself.
+        // The start time itself counts.
         let just_before = |start: Timestamp| start.checked_sub(Duration::from_micros(1)).unwrap_or(start);
         let from = self.starts_at.map_or(from, |start| from.max(just_before(start)));
         match &self.rule {
@@ -181,7 +181,7 @@ impl Clock {
         }
     }
 
-    /// The last time up to this instant; none for what happens once.
+    /// Returns the last time up to this instant; `None` for one-off rules and `@reboot`.
     #[must_use]
     pub fn last_until(&self, until: Timestamp) -> Option<Timestamp> {
         match &self.rule {
@@ -191,11 +191,11 @@ impl Clock {
         }
     }
 
-    /// The point of the interval's grid at (0) or after (1) an instant.
+    /// Returns the point of the interval's grid at (`ahead` = 0) or after (1) an instant.
     fn step(&self, from: Timestamp, interval: Duration, ahead: i128) -> Option<Timestamp> {
         let interval = i128::try_from(interval.as_micros()).ok()?;
         let (anchor, from) = (i128::from(self.anchor.as_microsecond()), i128::from(from.as_microsecond()));
-        // The grid has no point before its first interval is over, except the start time itself.
+        // The grid has no point before the end of its first interval, except an explicit start time.
         let first = i128::from(self.starts_at.is_none());
         let steps = ((from - anchor).div_euclid(interval) + ahead).max(first);
         if ahead == 0 && anchor + steps * interval > from {

@@ -1,12 +1,12 @@
-//! How long: the words of `@every` and `@after`, exact to the microsecond both ways.
+//! Durations in `@every` and `@after`, exact to the microsecond in both directions.
 //!
-//! Numbers with their units, the largest first: `90s`, `1h30m`, `2d`, `1.5s`, `250ms`.
+//! Numbers with their units, the largest unit first: `90s`, `1h30m`, `2d`, `1.5s`, `250ms`.
 
 use std::time::Duration;
 
 use crate::{Error, Result};
 
-/// The units in the order in which they stand, in microseconds.
+/// The units in their required order, in microseconds.
 const UNITS: [(&str, u64); 6] = [
     ("w", 604_800_000_000),
     ("d", 86_400_000_000),
@@ -15,13 +15,13 @@ const UNITS: [(&str, u64); 6] = [
     ("s", 1_000_000),
     ("ms", 1_000),
 ];
-/// A hundred years.
+/// Longest duration: a hundred years.
 const LONGEST_US: u64 = 100 * 366 * 86_400_000_000;
 
-/// Reads a duration.
+/// Parses a duration.
 ///
 /// # Errors
-/// [`Error::InvalidSchedule`] with the place.
+/// [`Error::InvalidSchedule`] with the position.
 pub(super) fn parse(text: &str) -> Result<Duration> {
     let wrong = |rest: &str, why: &str| {
         let at = text.chars().count() - rest.chars().count() + 1;
@@ -71,7 +71,7 @@ pub(super) fn parse(text: &str) -> Result<Duration> {
     Ok(Duration::from_micros(micros))
 }
 
-/// The words that read back as this duration; what is finer than a microsecond is cut off.
+/// Formats a duration so that it parses back to the same value; fractions of a microsecond are cut off.
 #[must_use]
 pub fn words(duration: Duration) -> String {
     let mut micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);

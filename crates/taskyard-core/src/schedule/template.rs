@@ -1,4 +1,4 @@
-//! The task of a schedule, as it is stored: the columns that people read, and one JSON text with its other options.
+//! The stored form of a schedule's task: readable columns, and one JSON text with all other options.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::task::{NewTask, Start, plain};
 use crate::time::limit_millis;
 use crate::{Error, Limits, Result, RetryPolicy, TaskId};
 
-/// What stands in the JSON text.
+/// The options in the JSON text.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Options {
@@ -35,7 +35,7 @@ struct Options {
     tags: Vec<String>,
 }
 
-/// Refuses what a scheduled task cannot have.
+/// Validates the task, and refuses options that a scheduled task cannot have.
 pub(super) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
     let refuse = |what, why: &str| Err(Error::InvalidArgument { what, why: why.into() });
     if !task.parents.is_empty() {
@@ -47,7 +47,7 @@ pub(super) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
     check_task(task, limits)
 }
 
-/// The options' text.
+/// Returns the options as JSON text.
 pub(super) fn options(task: &NewTask) -> String {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let context = task.context.as_ref().and_then(|context| String::from_utf8(context.clone()).ok());
@@ -65,7 +65,8 @@ pub(super) fn options(task: &NewTask) -> String {
     serde_json::to_string(&options).expect("plain data becomes JSON")
 }
 
-/// The task from its columns (`plain_parts` as [`NewTask::plain_parts`] says them) and its options' text, and what is wrong with the text if somebody changed it by hand.
+/// Builds the task from its columns and the text of its options, and describes the problem if the text is invalid
+/// because it was edited by hand. `plain_parts` are the bits of [`NewTask::plain_parts`].
 #[must_use]
 pub fn stored_task(
     kind: String,
