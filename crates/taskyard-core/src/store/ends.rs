@@ -1,4 +1,4 @@
-//! Ends of attempts as stores keep them: as columns, and those that are set aside.
+//! The stored form of an attempt's end: as columns, and as a row if it was set aside.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use super::{Finish, Outcome};
 use crate::Timestamp;
 use crate::task::Failure;
 
-/// The end of an attempt that its task's row does not take: set aside, with what the database said.
+/// The end of an attempt that the row of its task does not accept, set aside with the database's reason.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndAside {
     /// The end, without log lines.
     pub finish: Finish,
-    /// What the database said of it.
+    /// The database's message.
     pub reason: String,
-    /// When it was set aside first.
+    /// When it was first set aside.
     pub since: Timestamp,
 }
 
 /// An [`Outcome`] as columns, the same in every store.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutcomeColumns {
-    /// Which outcome.
+    /// Code of the outcome.
     pub code: i16,
-    /// The result of one that is done.
+    /// The result of a successful attempt.
     pub result: Option<Vec<u8>>,
-    /// The pause, in microseconds.
+    /// The pause in microseconds.
     pub after_us: Option<i64>,
-    /// The error; of a parked one, the message is the reason.
+    /// The error type.
     pub error_type: Option<String>,
-    /// Its message.
+    /// The error's message, or the reason of a parked task.
     pub error_message: Option<String>,
-    /// Its traceback.
+    /// The error's traceback.
     pub error_traceback: Option<String>,
 }
 
@@ -43,7 +43,7 @@ impl From<&Outcome> for OutcomeColumns {
             Outcome::Retry { after, error } => (2, pause(after), Some(error)),
             Outcome::Snooze { after } => (3, pause(after), None),
             Outcome::Released => (4, None, None),
-            // Set aside as parked: programs of any version read it.
+            // Stored as parked, which programs of any version can read.
             Outcome::Parked { .. } | Outcome::Refused { .. } => (5, None, None),
             Outcome::Crashed(error) => (6, None, Some(error)),
             Outcome::Beside => (7, None, None),
@@ -67,7 +67,7 @@ impl From<&Outcome> for OutcomeColumns {
 }
 
 impl OutcomeColumns {
-    /// The outcome; `None` for a code that is none.
+    /// Returns the outcome; `None` for an unknown code.
     #[must_use]
     pub fn outcome(self) -> Option<Outcome> {
         let after = Duration::from_micros(u64::try_from(self.after_us.unwrap_or(0)).unwrap_or(0));

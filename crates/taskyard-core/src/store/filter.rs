@@ -1,18 +1,18 @@
-//! Which tasks a list, a count, a purge or a retry means.
+//! The filter of lists, counts, purges and retries.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{TaskId, TaskState, Timestamp};
 
-/// Which tasks.
+/// Selects tasks; all conditions must hold.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskFilter {
-    /// In one of these states; all if empty.
+    /// In one of these states; any if empty.
     pub states: Vec<TaskState>,
     /// In this queue.
     pub queue: Option<String>,
-    /// Of this kind, as it is stored: with its namespace, if it has one ([`crate::Client::kind_of`]).
+    /// Of this kind as stored, including its namespace, if any ([`crate::Client::kind_of`]).
     pub kind: Option<String>,
     /// With this tag.
     pub tag: Option<String>,
@@ -22,20 +22,20 @@ pub struct TaskFilter {
     pub finished_after: Option<Timestamp>,
     /// With an error of this type.
     pub error_type: Option<String>,
-    /// With an error whose message contains this text, upper and lower case being different.
+    /// With an error whose message contains this text, case-sensitively.
     pub message: Option<String>,
-    /// Newest first, at most this many (0 = 50; at most 10,000): see [`TaskFilter::records_max`].
+    /// Maximum number of tasks, newest first (0 = 50; at most 10,000): see [`TaskFilter::records_max`].
     pub limit: usize,
-    /// Continue below this id.
+    /// With an id below this one, to continue after a page.
     pub before: Option<TaskId>,
-    /// Further fields may come: a literal ends in `..Default::default()`.
+    /// More fields may be added: a literal must end in `..Default::default()`.
     #[doc(hidden)]
     #[serde(skip)]
     pub unlisted: crate::Unlisted,
 }
 
 impl TaskFilter {
-    /// How many records a list of these tasks has at most.
+    /// Returns the maximum number of records in a list of these tasks.
     #[must_use]
     pub const fn records_max(&self) -> usize {
         match self.limit {

@@ -1,36 +1,36 @@
-//! What somebody who watches tasks looks at, many at once and often: where each is, what its context says, and which of
-//! its attempts have ended. Payloads and results are not read for it.
+//! Snapshots of tasks for watchers, which read many at once and often: state, context, and the attempts that have
+//! ended. Payloads and results are not read.
 
 use crate::task::{AttemptOutcome, Failure};
 use crate::{TaskId, TaskState, Timestamp, WaitReason};
 
-/// One task to be looked at, and what the asker has seen of it, which need not be told again.
+/// Requests a snapshot of a task, without the parts that the watcher already has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GlanceAt {
     /// The task.
     pub id: TaskId,
-    /// Ended attempts up to this number are known. The last one is told all the same.
+    /// Ended attempts up to this number are omitted, except the last one.
     pub attempts_known: u32,
-    /// [`Glance::context_revision`] as it was last told.
+    /// [`Glance::context_revision`] of the context that the watcher has.
     pub context_known: Option<i64>,
 }
 
-/// A task as it is now.
+/// Snapshot of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Glance {
     /// The task.
     pub id: TaskId,
-    /// Where it is in its life.
+    /// Its state.
     pub state: TaskState,
     /// Why it waits; only in `waiting`.
     pub wait_reason: Option<WaitReason>,
-    /// Claims so far.
+    /// Number of claims.
     pub attempt: u32,
     /// Attempts in which the body failed.
     pub failures: u32,
     /// When it was added.
     pub created_at: Timestamp,
-    /// The earliest start, if one was given or a retry backs off.
+    /// Earliest start, if one was given or a retry backs off.
     pub run_at: Option<Timestamp>,
     /// When its last attempt was claimed.
     pub started_at: Option<Timestamp>,
@@ -38,18 +38,18 @@ pub struct Glance {
     pub finished_at: Option<Timestamp>,
     /// The last failure, without its traceback.
     pub error: Option<Failure>,
-    /// A number that differs when the context does; none without a context.
+    /// A number that changes with the context; `None` without a context.
     pub context_revision: Option<i64>,
-    /// The context's bytes, unless they are those that the asker knows.
+    /// The context's bytes; `None` if the watcher has them.
     pub context: Option<Vec<u8>>,
-    /// Ended attempts that are kept as rows, oldest first, above the number known; the last one in any case.
+    /// Ended attempts with rows of their own, oldest first, above the requested number; always includes the last one.
     pub ended: Vec<EndedAttempt>,
 }
 
-/// An attempt that has ended, as far as a watcher needs it.
+/// An attempt that has ended, with the data a watcher needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndedAttempt {
-    /// Its number, from 1.
+    /// Attempt number, from 1.
     pub number: u32,
     /// How it ended.
     pub outcome: AttemptOutcome,
@@ -57,6 +57,6 @@ pub struct EndedAttempt {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// What went wrong, without its traceback.
+    /// Its error, without the traceback.
     pub error: Option<Failure>,
 }

@@ -1,4 +1,4 @@
-//! What goes into a store's methods and what comes back.
+//! Argument and result types of the methods of [`Store`](super::Store).
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::state::Runtime;
 use crate::task::{Failure, LogLine, NewTask};
 use crate::{AdditionId, ClaimId, Namespace, Rate, RetryPolicy, ServerId, TaskId, TaskState, Timestamp, Token};
 
-/// What a migration did.
+/// Result of a migration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MigrationReport {
-    /// The version before (0 = nothing there).
+    /// The version before (0 = no schema).
     pub from: i64,
     /// The version now.
     pub to: i64,
@@ -20,55 +20,55 @@ pub struct MigrationReport {
     pub applied: Vec<String>,
 }
 
-/// The schema's version.
+/// Version of the schema.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SchemaStatus {
-    /// The version in the database (0 = nothing there).
+    /// The version in the database (0 = no schema).
     pub found: i64,
     /// The version of this program.
     pub known: i64,
-    /// Names of what `migrate` would apply: migrations, and `functions` where the text of a newer build differs.
+    /// Names of what `migrate` would apply: migrations, and `functions` if the text of a newer build differs.
     pub pending: Vec<String>,
 }
 
-/// For tests: how the database's clock runs.
+/// For tests: mode of the database's clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TestClock {
-    /// As the host's.
+    /// The host's time.
     Real,
-    /// The host's, moved by this many microseconds.
+    /// The host's time, moved by this many microseconds.
     Offset(i64),
-    /// Standing still at this instant.
+    /// Frozen at this instant.
     Frozen(Timestamp),
 }
 
-/// One try to add a batch.
+/// One attempt to add a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AddRequest<'a> {
-    /// Names this try; never used twice.
+    /// Identifies this attempt; never re-used.
     pub id: AdditionId,
     /// The tasks, at least one.
     pub batch: &'a [NewTask],
 }
 
 impl<'a> AddRequest<'a> {
-    /// A request under a new id.
+    /// Creates a request with a new id.
     #[must_use]
     pub fn new(batch: &'a [NewTask]) -> Self {
         Self { id: AdditionId::generate(), batch }
     }
 }
 
-/// What became of one added task.
+/// Result of adding one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Added {
     /// The task's id: its own, or that of the existing task that holds its unique key.
     pub id: TaskId,
-    /// Whether it is an existing one.
+    /// Whether that is an existing task.
     pub existing: bool,
 }
 
-/// A task in its final state.
+/// A task in a final state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Final {
     /// The task.
@@ -77,13 +77,13 @@ pub struct Final {
     pub state: TaskState,
     /// The result's bytes, in `Done`.
     pub result: Option<Vec<u8>>,
-    /// Type tags in the result are values: a Python worker encoded it.
+    /// Whether type tags in the result are values, because a Python worker encoded it.
     pub result_encoded: bool,
     /// The error, in `Failed`.
     pub error: Option<Failure>,
 }
 
-/// A parent as its child sees it.
+/// A parent and its result, for its child.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ParentResult {
     /// The parent.
@@ -92,21 +92,21 @@ pub struct ParentResult {
     pub state: TaskState,
     /// Its result's bytes, in `Done`.
     pub result: Option<Vec<u8>>,
-    /// Type tags in the result are values: a Python worker encoded it.
+    /// Whether type tags in the result are values, because a Python worker encoded it.
     pub result_encoded: bool,
     /// Its error, in `Failed`.
     pub error: Option<Failure>,
 }
 
-/// What cancel, stop or retry did to one task.
+/// Result of cancelling, stopping or retrying a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlReply {
-    /// Carried out; the state now.
+    /// Done; the new state.
     Applied(TaskState),
-    /// It runs: its server was asked.
+    /// The task runs; the request was sent to its server.
     Requested,
-    /// It is in this state, in which the call means nothing; nothing was changed.
+    /// Not allowed in this state; nothing was changed.
     Refused(TaskState),
     /// A retry was refused because this task holds its unique key; nothing was changed.
     KeyHeld(TaskId),
@@ -114,162 +114,162 @@ pub enum ControlReply {
     NotFound,
 }
 
-/// One queue.
+/// Settings and statistics of a queue.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QueueStatus {
     /// Its name.
     pub name: String,
-    /// Whether claims pass it by.
+    /// Whether claims skip it.
     pub paused: bool,
-    /// The most tasks that run at once over all servers.
+    /// Maximum number of tasks that run at once over all servers.
     pub running_max: Option<u32>,
-    /// How many of its tasks start in some time over all servers.
+    /// Maximum rate of starts over all servers.
     pub rate: Option<Rate>,
-    /// A task that has been runnable for this long counts as one priority higher, and so on.
+    /// Interval after which a runnable task is promoted by one priority, repeatedly.
     pub ageing: Option<Duration>,
-    /// Tasks runnable now.
+    /// Number of tasks runnable now.
     pub enqueued: u64,
-    /// Tasks that wait.
+    /// Number of waiting tasks.
     pub waiting: u64,
-    /// Tasks that run.
+    /// Number of running tasks.
     pub doing: u64,
-    /// How long the oldest enqueued task has been runnable or, without that knowledge, has existed.
+    /// How long the oldest enqueued task has been runnable or, if that is not recorded, has existed.
     pub oldest_enqueued: Option<Duration>,
 }
 
-/// The whole database in figures.
+/// Statistics of the whole database.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StoreStatus {
-    /// Tasks by state, in the order of [`TaskState::ALL`].
+    /// Number of tasks by state, in the order of [`TaskState::ALL`].
     pub by_state: [u64; 7],
-    /// Which of these numbers are estimates, in the same order: an exact one would take a walk through a large table.
+    /// Which of these numbers are estimates, in the same order: an exact one would require a scan of a large table.
     pub estimated: [bool; 7],
-    /// Servers with a live lease.
+    /// Number of servers with a live lease.
     pub servers_alive: u64,
-    /// The age of the oldest task that is enqueued in a queue that is not paused.
+    /// Age of the oldest enqueued task in a queue that is not paused.
     pub oldest_enqueued: Option<Duration>,
-    /// Tasks that no server knows.
+    /// Number of parked tasks.
     pub parked: u64,
-    /// Tasks that are enqueued and stand in no range, so that nothing claims them: those of a sample (PostgreSQL), or all
-    /// (SQLite).
+    /// Number of enqueued tasks that are in no range, so that they are never claimed: those of a sample (PostgreSQL),
+    /// or all (SQLite).
     pub misplaced: u64,
-    /// Ends of attempts that were set aside because the database does not take them; their tasks are `doing`.
+    /// Number of ends of attempts that were set aside because the database refuses them; their tasks are `doing`.
     pub ends_aside: u64,
-    /// Ends that live servers hold because the database refuses them, as of their last note.
+    /// Number of ends that live servers hold because the database refuses them, as last recorded.
     pub ends_held: u64,
-    /// The database's words if, within the last three minutes, it refused to start, expire, settle or remove a task.
+    /// The database's message if, within the last three minutes, it refused to start, expire, settle or remove a task.
     pub upkeep_refused: Option<String>,
 }
 
-/// What a comparison of tasks with the runnable range found.
+/// Result of comparing tasks with the runnable range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RangeReport {
-    /// Tasks that were looked at.
+    /// Number of tasks compared.
     pub seen: u64,
-    /// Of them those that are enqueued and stand in no range.
+    /// Number of enqueued tasks that were in no range.
     pub missing: u64,
-    /// Of these those that were put where they belong; one that somebody else is moving is not.
+    /// Number of missing tasks that were inserted; a task that another transaction is moving is not.
     pub repaired: u64,
-    /// Where to go on; `None` at the end.
+    /// Where to continue; `None` at the end.
     pub last: Option<TaskId>,
 }
 
-/// What storing a schedule did.
+/// Result of storing a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SchedulePut {
-    /// It is new.
+    /// It was new.
     Added,
-    /// It was there and was left as it was.
+    /// It existed and was left unchanged.
     Kept,
-    /// It was there and was brought to the new definition.
+    /// It existed and was changed to the new definition.
     Replaced,
 }
 
-/// A server that enters.
+/// A server that registers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewServer {
-    /// Random per boot.
+    /// Random, new for every start.
     pub id: ServerId,
     /// A label, the host's name by default.
     pub name: String,
-    /// Its process id, for people.
+    /// Its process id, informational.
     pub pid: u32,
     /// The program's version.
     pub version: String,
-    /// How long a beat keeps it alive.
+    /// Duration of the lease that each heartbeat renews.
     pub lease: Duration,
-    /// The most workers it runs.
+    /// Maximum number of workers.
     pub workers_max: u32,
     /// The builds and queues that it serves; `None` for a program that does not report them.
     pub serves: Option<Serves>,
 }
 
-/// One beat of a server.
+/// Heartbeat of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Beat {
     /// The server.
     pub server: ServerId,
-    /// How long the lease runs from now.
+    /// Duration of the lease from now.
     pub lease: Duration,
-    /// The most workers it runs, now.
+    /// Current maximum number of workers.
     pub workers_max: u32,
-    /// Workers that run something.
+    /// Number of workers that run a task.
     pub workers_active: u32,
-    /// Workers that exist and run nothing.
+    /// Number of workers that run nothing.
     pub workers_idle: u32,
-    /// Tasks it runs.
+    /// Number of tasks it runs.
     pub tasks_running: u32,
 }
 
-/// What a server is asked to do.
+/// A cancel or stop request for a running task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {
     /// The task.
     pub id: TaskId,
-    /// The attempt meant.
+    /// Token of the attempt.
     pub token: Token,
-    /// Whether to cancel it (else to stop it).
+    /// Whether to cancel the task (otherwise stop it).
     pub cancel: bool,
 }
 
-/// The answer to a beat.
+/// Reply to a heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BeatReply {
-    /// Declared dead: kill what runs, take a new id.
+    /// The server was declared dead: it must kill what runs and take a new id.
     pub dead: bool,
-    /// Requests for tasks that this server runs; repeated with every beat until the attempt ended.
+    /// Requests for tasks that this server runs; repeated with every heartbeat until the attempt has ended.
     pub signals: Vec<Signal>,
 }
 
-/// One server as people see it.
+/// A server as shown to users.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ServerRecord {
     /// Its id.
     pub id: ServerId,
     /// Its label.
     pub name: String,
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
     /// The program's version.
     pub version: String,
-    /// Whether its lease is alive now.
+    /// Whether its lease is live.
     pub is_running: bool,
-    /// The most workers it runs.
+    /// Maximum number of workers.
     pub workers_max: u32,
-    /// Workers that run something.
+    /// Number of workers that run a task.
     pub workers_active: u32,
-    /// Workers that run nothing.
+    /// Number of workers that run nothing.
     pub workers_idle: u32,
-    /// Tasks it runs, at its last beat.
+    /// Number of tasks it ran at its last heartbeat.
     pub tasks_running: u32,
-    /// When it entered.
+    /// When it registered.
     pub started_at: Timestamp,
-    /// Its last beat.
+    /// Time of its last heartbeat.
     pub last_heartbeat_at: Timestamp,
 }
 
-/// Where a claim stopped; a hint to start the next one there. Opaque but to the store.
+/// Where a claim stopped: a hint for the start of the next one. Opaque except to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimPlace {
     /// The priority reached.
@@ -278,91 +278,92 @@ pub struct ClaimPlace {
     pub order: i64,
 }
 
-/// Asks for work.
+/// Request for tasks to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClaimRequest {
     /// The claiming server; its lease must be alive.
     pub server: ServerId,
-    /// Names this claim, so that it can be read back.
+    /// Identifies this claim, so that it can be read back.
     pub claim: ClaimId,
-    /// Tasks of this runtime.
+    /// Only tasks of this runtime.
     pub runtime: Runtime,
-    /// Only of these queues; all if `None`.
+    /// Only from these queues; from all if `None`.
     pub queues: Option<Vec<String>>,
-    /// At most this many.
+    /// Maximum number of tasks.
     pub limit: usize,
-    /// Take one task that must run alone instead (the server runs nothing else now); `limit` is then 1.
+    /// Claim one task that must run alone instead (the server currently runs nothing else); `limit` is then 1.
     pub alone: bool,
-    /// Start where the last claim stopped.
+    /// Where the last claim stopped.
     pub place: Option<ClaimPlace>,
 }
 
-/// What a claim got.
+/// Result of a claim.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClaimReply {
-    /// In the order in which they are to start.
+    /// The claimed tasks in the order in which they are to start.
     pub tasks: Vec<Claimed>,
-    /// Where it stopped, if more may follow.
+    /// Where the claim stopped, if there may be more tasks.
     pub place: Option<ClaimPlace>,
-    /// A task that must run alone is waiting for an idle server.
+    /// Whether a task that must run alone is waiting for an idle server.
     pub alone_waiting: bool,
-    /// This server's lease is over: nothing was claimed.
+    /// Whether this server's lease has expired; nothing was claimed.
     pub dead: bool,
-    /// Tasks were passed over because other transactions hold them locked. No notification tells when they are free.
+    /// Whether tasks were skipped because other transactions hold their locks. No notification is sent when they are
+    /// released.
     pub passed_over: bool,
 }
 
-/// A task under a lease, with all that running it needs.
+/// A task under a lease, with all data needed to run it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claimed {
     /// The task.
     pub id: TaskId,
-    /// What every write of this attempt must show.
+    /// Token that every write of this attempt must present.
     pub token: Token,
     /// The function.
     pub kind: String,
     /// The label.
     pub name: Option<String>,
-    /// The lane.
+    /// The queue.
     pub queue: String,
     /// Its arguments.
     pub payload: Vec<u8>,
-    /// Type tags in the payload are values, see [`crate::NewTask::payload_encoded`].
+    /// Whether type tags in the payload are values, see [`crate::NewTask::payload_encoded`].
     pub payload_encoded: bool,
-    /// Its context so far, if any.
+    /// Its current context, if any.
     pub context: Option<Vec<u8>>,
-    /// The same for the context.
+    /// Whether type tags in the context are values.
     pub context_encoded: bool,
-    /// A database role that may only add tasks added it: only a function that is declared as a task may run.
+    /// Whether a database role that may only add tasks added it. Only functions declared as tasks may then run.
     pub restricted: bool,
     /// This attempt's number.
     pub attempt: u32,
     /// Failures before this attempt.
     pub failures: u32,
-    /// When failures are retried.
+    /// Its retry policy.
     pub retry: RetryPolicy,
-    /// The longest it may take.
+    /// Maximum duration of an attempt.
     pub timeout: Option<Duration>,
-    /// Whether it has parents whose results it may ask for.
+    /// Whether it has parents whose results it may request.
     pub has_parents: bool,
-    /// Its time to start passed before its first attempt: end it as [`Outcome::Expired`].
+    /// Its start deadline passed before its first attempt: it must be ended as [`Outcome::Expired`].
     pub expired: bool,
-    /// It must run with nothing beside it.
+    /// Whether it must run with no other task in its worker.
     pub alone: bool,
 }
 
-/// What the database says that a server holds.
+/// The claims and tasks that a server holds according to the database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClaimsHeld {
-    /// Of the claims that were asked about, the tasks that run, each with its claim and its token.
+    /// Running tasks of the requested claims, each with its claim and token.
     pub doing: Vec<(ClaimId, TaskId, Token)>,
-    /// Claims of this server, of a page of them.
+    /// One page of this server's claims.
     pub claims: Vec<ClaimId>,
     /// Where the page ended, if there are more.
     pub next: Option<ClaimId>,
 }
 
-/// How an attempt ends.
+/// Outcome of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The body returned this (JSON bytes).
@@ -372,25 +373,26 @@ pub enum Outcome {
     },
     /// The body failed and no retry is left.
     Failed(Failure),
-    /// The body failed; run it again after this pause.
+    /// The body failed; it runs again after the pause.
     Retry {
         /// The pause.
         after: Duration,
-        /// What went wrong.
+        /// The error.
         error: Failure,
     },
-    /// The body wants to be run later, at no cost.
+    /// The body asked to run again later, without using up a retry.
     Snooze {
         /// The pause.
         after: Duration,
     },
-    /// It never started: enqueued again, uncharged.
+    /// The attempt never started: enqueued again, not counted.
     Released,
-    /// Its body had begun and was ended for no fault of its own, by its server's stop or beside another body: as
-    /// `Released`, but a task that may run only once is failed with `CutShort`.
+    /// The body had started and was ended through no fault of its own, by the stop of its server or because of another
+    /// body in the same worker. The same as `Released`, but a task that may run only once fails with `CutShort`.
     CutShort,
-    /// The build of this server does not know the task's kind, which is noted: enqueued again for the builds that may know
-    /// it; parked with this reason once every live build has refused the kind, or if no server says that it is this build.
+    /// The server's build does not support the task's kind, which is recorded. The task is enqueued again for builds
+    /// that may support it, or parked with this reason if every live build has refused the kind or no server registers
+    /// this build.
     Refused {
         /// For example ``kind `app::send` ``.
         reason: String,
@@ -402,35 +404,35 @@ pub enum Outcome {
         /// For example ``kind `app::send` ``.
         reason: String,
     },
-    /// Its worker died and it was the only task that had started there.
+    /// Its worker died, and no other task had started there.
     Crashed(Failure),
-    /// Its worker died while others had started there too: enqueued again, to run alone.
+    /// Its worker died while other tasks had started there too: enqueued again, to run alone.
     Beside,
-    /// The body ended because it was asked to cancel or stop; the flags decide which of the two it becomes, and
-    /// without a flag it is cancelled.
+    /// The body ended because a cancel or stop was requested; the flags in the row determine which, and without a flag
+    /// the task is cancelled.
     Interrupted,
-    /// Its time to start had passed when it was claimed: cancelled with `Expired`; the attempt is not counted.
+    /// Its start deadline had passed when it was claimed: cancelled with `Expired`; the attempt is not counted.
     Expired,
-    /// The database lost how it ended: as after a rescue, enqueued again, or a dead letter if it may run only once.
+    /// The database lost its end: as after a rescue, enqueued again, or a dead letter if it may run only once.
     Lost(Failure),
 }
 
-/// The end of one attempt.
+/// End of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finish {
     /// The task.
     pub id: TaskId,
     /// The attempt's token.
     pub token: Token,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// The context to store with it, the whole object, if it changed since the last record.
+    /// The whole context object to store, if it changed since the last record.
     pub context: Option<Vec<u8>>,
     /// Log lines not yet recorded.
     pub logs: Vec<LogLine>,
 }
 
-/// What a running attempt wants stored.
+/// Context and log lines of a running attempt, to be stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The task.
@@ -443,72 +445,72 @@ pub struct Record {
     pub logs: Vec<LogLine>,
 }
 
-/// The answer to a fenced write.
+/// Reply to a fenced write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WriteReply {
-    /// Written; the state now.
+    /// Written; the new state.
     Applied(TaskState),
-    /// An earlier try of the same write, whose reply was lost, had written it; the state now.
+    /// An earlier attempt of the same write, whose reply was lost, was applied; the current state.
     AlreadyApplied(TaskState),
     /// The lease of this attempt is over; nothing was changed.
     Lost,
-    /// Somebody else's transaction holds a lock that this write needs; nothing was changed, and it is to be tried again.
+    /// Another transaction holds a required lock; nothing was changed, and the write must be retried.
     Locked,
 }
 
-/// What one step of upkeep did.
+/// Result of one maintenance step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepReport {
-    /// Tasks touched.
+    /// Number of tasks changed.
     pub tasks: usize,
     /// Whether another step may find more.
     pub more: bool,
 }
 
-/// What became due.
+/// Result of processing what was due.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PromoteReport {
-    /// Tasks moved to enqueued.
+    /// Number of tasks enqueued.
     pub enqueued: usize,
-    /// Tasks that expired.
+    /// Number of tasks that expired.
     pub expired: usize,
-    /// Auto-removed tasks that went.
+    /// Number of auto-removed tasks deleted.
     pub removed: usize,
     /// Whether another step may find more.
     pub more: bool,
-    /// Whether the rate of some queue allows of starts that its tasks wait for.
+    /// Whether the rate of some queue allows starts that its tasks wait for.
     pub freed: bool,
     /// How long until the next start time, end of a backoff, or expiry; `None` if there is none.
     pub next_due: Option<Duration>,
-    /// How long until a rate allows of more starts than now; `None` if nothing waits for one.
+    /// How long until a rate allows more starts; `None` if no task waits for one.
     pub next_start: Option<Duration>,
 }
 
-/// A server as the rescuer sees it.
+/// Heartbeat state of a server, for the rescuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BeatSeen {
     /// The server.
     pub server: ServerId,
-    /// Grows with every beat.
+    /// Incremented by every heartbeat.
     pub beat: i64,
-    /// Whether its lease is over by the database's clock.
+    /// Whether its lease has expired by the database's clock.
     pub lapsed: bool,
-    /// Declared dead; its tasks are being freed.
+    /// Whether it was declared dead and its tasks are being freed.
     pub dead: bool,
-    /// The lease it takes with each beat.
+    /// Duration of the lease that each heartbeat renews.
     pub lease: Duration,
 }
 
-/// How long finished tasks are kept, and how many.
+/// How long and how many finished tasks are retained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// `done` (default 7 days).
     pub done: Duration,
     /// `failed`, `cancelled`, `stopped` (default 30 days).
     pub failed: Duration,
-    /// At most so many `done` tasks; 0 (default) = any number.
+    /// Maximum number of `done` tasks; 0 (default) = unlimited.
     pub done_count: u64,
-    /// At most so many `failed` ones, the dead letters; 0 (default) = any number.
+    /// Maximum number of `failed` tasks, the dead letters; 0 (default) = unlimited.
     pub failed_count: u64,
 }
 
@@ -523,52 +525,52 @@ impl Default for Retention {
     }
 }
 
-/// Asks for dead letters that a server's hooks are to be told of.
+/// Request for dead letters to deliver to a server's hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadTake {
     /// The server; it must not have been declared dead.
     pub server: ServerId,
-    /// Tasks of this runtime.
+    /// Only tasks of this runtime.
     pub runtime: Runtime,
-    /// Only of these queues; all if `None`.
+    /// Only from these queues; from all if `None`.
     pub queues: Option<Vec<String>>,
-    /// Only of kinds in this namespace; all if `None`.
+    /// Only of kinds in this namespace; of all if `None`.
     pub namespace: Option<Namespace>,
-    /// At most this many.
+    /// Maximum number of tasks.
     pub limit: usize,
 }
 
-/// What a person changes of a task that has ended without success; `None` leaves a part as it is.
+/// Changes to a task that has ended without success; `None` leaves a part unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskEdit {
-    /// The new payload, and the one that it was made from: it applies only where that still stands.
+    /// The new payload, and the one it was derived from: applies only if that is still stored.
     pub payload: Option<NewPayload>,
     /// The queue.
     pub queue: Option<String>,
     /// The priority.
     pub priority: Option<i32>,
-    /// The retries that its policy allows.
+    /// Number of retries that its policy allows.
     pub max_retries: Option<u32>,
 }
 
-/// A payload in place of another.
+/// Replacement of a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewPayload {
-    /// What was read.
+    /// The payload that was read.
     pub seen: Vec<u8>,
-    /// What it becomes.
+    /// The new payload.
     pub payload: Vec<u8>,
-    /// Type tags in the new one are values, see [`crate::NewTask::payload_encoded`].
+    /// Whether type tags in the new payload are values, see [`crate::NewTask::payload_encoded`].
     pub encoded: bool,
 }
 
-/// What one step of ageing did.
+/// Result of one ageing step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgeReport {
-    /// Tasks whose place changed.
+    /// Number of tasks promoted.
     pub tasks: usize,
     /// Whether another step may find more.
     pub more: bool,
-    /// How long until the next task ages; `None` if none does.
+    /// How long until the next task is promoted; `None` if none will be.
     pub next_due: Option<Duration>,
 }

@@ -1,24 +1,24 @@
-//! What a person's own SQL query answers: `taskyard db query`.
+//! Result of a user's own SQL query: `taskyard db query`.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// The rows of one reading statement.
+/// Rows of a read-only statement.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Rows {
-    /// The columns' names, in order; they need not differ.
+    /// Column names, in order; may contain duplicates.
     pub columns: Vec<String>,
-    /// Each row's values in that order, as JSON with every digit that the database gave: numbers, booleans, texts, null and
-    /// JSON as such, everything else as text.
+    /// The values of each row in that order, as JSON with every digit from the database: numbers, booleans, strings,
+    /// null and JSON as such, everything else as text.
     pub rows: Vec<Vec<Box<RawValue>>>,
     /// Whether there were more rows than the limit.
     pub more: bool,
 }
 
-/// Whether a statement begins with a word that only reads, behind comments and opening parentheses.
+/// Whether a statement, after comments and opening parentheses, begins with a keyword that only reads.
 ///
-/// The databases' own read-only modes do the real work; this refuses early what they would let through although it
-/// does something (`COPY … TO PROGRAM`, `ATTACH`, `VACUUM`, `SET`).
+/// The read-only modes of the databases are the actual protection; this refuses early what they allow although it has
+/// side effects (`COPY … TO PROGRAM`, `ATTACH`, `VACUUM`, `SET`).
 #[must_use]
 pub fn begins_reading(sql: &str) -> bool {
     let mut rest = sql.trim_start();

@@ -8,14 +8,15 @@ use crate::state::Runtime;
 /// The builds and queues that a server serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Serves {
-    /// For each runtime that it serves, the fingerprint of its build: two servers with the same one know the same kinds.
+    /// Fingerprint of the build for each runtime that it serves. Servers with the same fingerprint support the same
+    /// kinds.
     pub builds: Vec<(Runtime, String)>,
     /// The queues that it claims from; `None` for all.
     pub queues: Option<Vec<String>>,
 }
 
 impl Serves {
-    /// The fingerprint of a build that knows exactly these kinds.
+    /// Returns the fingerprint of a build that supports exactly these kinds.
     #[must_use]
     pub fn fingerprint_of(mut kinds: Vec<String>) -> String {
         kinds.sort_unstable();
@@ -35,17 +36,17 @@ pub struct RegroupReport {
     pub moved: usize,
     /// Runnable tasks that were parked, because every live build had refused their kind.
     pub parked: usize,
-    /// How many groups there are.
+    /// Number of groups.
     pub groups: usize,
     /// Whether another step has something to do.
     pub more: bool,
 }
 
-/// Why tasks are parked.
+/// A reason for which tasks are parked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ParkedReason {
     /// The text.
     pub reason: String,
-    /// How many.
+    /// Number of tasks parked for it.
     pub count: u64,
 }
