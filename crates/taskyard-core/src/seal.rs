@@ -1,15 +1,16 @@
-//! Bytes that a language's own serialiser made (Python's dill), signed so that a row alone can never make a worker run code.
+//! Bytes from a language's own serialiser (Python's dill), signed so that write access to a row is not enough to make a
+//! worker run code.
 //!
-//! A payload holds such bytes as `{"$dill": "<envelope in base64>"}`. The envelope is, in this order: `TY`, version 2,
-//! codec, key id (8 bytes), Python's major and minor version, seconds since the epoch (u64, big endian), the body, and
-//! a MAC of 32 bytes: HMAC-SHA-256 over the task's id, its kind, and the envelope so far, each with its length (u64, big
-//! endian) before it. So it fits one task only. The queue may change and is not covered.
+//! A payload contains such bytes as `{"$dill": "<envelope in base64>"}`. The envelope consists, in this order, of `TY`,
+//! version 2, codec, key id (8 bytes), Python's major and minor version, seconds since the epoch (u64, big endian), the
+//! body, and a MAC of 32 bytes: HMAC-SHA-256 over the task's id, its kind, and the envelope so far, each preceded by
+//! its length (u64, big endian). So it is valid for one task only. The queue may change and is not covered.
 //!
-//! Version 1 had no lengths, and id and kind behind the envelope: bytes could be moved between them without the MAC
-//! noticing. What was signed so is not opened; its task is parked with a reason that says so.
+//! Version 1 had no lengths, and id and kind after the envelope: bytes could be moved between them without changing the
+//! MAC. Version 1 envelopes are not opened; their tasks are parked with a reason that says so.
 //!
-//! The signing key is derived from the secret by HKDF; its id is derived from it too, and tells nothing about it. The
-//! process that verifies hands on what it verified: no one else may take bytes from the JSON text itself.
+//! The signing key is derived from the secret by HKDF; the key id is derived from it too, and reveals nothing about it.
+//! The process that verifies passes the verified bytes on: no other code may take bytes from the JSON text itself.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
@@ -22,39 +23,39 @@ use sha2::Sha256;
 use crate::task::NewTask;
 use crate::{Error, Result, TaskId};
 
-/// The name under which an envelope stands in JSON.
+/// Key of an envelope in JSON.
 pub const TAG: &str = "$dill";
 const MAGIC: [u8; 3] = *b"TY\x02";
-/// What came before.
+/// Prefix of version 1.
 const MAGIC_1: [u8; 3] = *b"TY\x01";
 const HEADER: usize = 3 + 1 + 8 + 2 + 8;
 const MAC: usize = 32;
 
-/// Serialised bytes of a task that is not sealed yet.
+/// Serialised bytes of a task that is not signed yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blob {
-    /// Where in the payload the envelope's text goes, between its quotes.
+    /// Offset in the payload at which the envelope's text is inserted, between its quotes.
     pub at: usize,
-    /// Python's version that made it.
+    /// The Python version that serialised it.
     pub python: (u8, u8),
-    /// What the serialiser made.
+    /// Output of the serialiser.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
 }
 
-/// A verified envelope: the text that stood in the payload, and what it holds.
+/// A verified envelope: its text in the payload, and its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Opened {
     /// The base64 text.
     pub text: String,
-    /// Python's version that made it.
+    /// The Python version that serialised it.
     pub python: (u8, u8),
-    /// What the serialiser made.
+    /// Output of the serialiser.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
 }
 
-/// A secret's signing key.
+/// Signing key derived from a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     id: [u8; 8],
@@ -68,10 +69,10 @@ impl std::fmt::Debug for Key {
 }
 
 impl Key {
-    /// The key of a secret.
+    /// Derives the key of a secret.
     ///
     /// # Errors
-    /// [`Error::Setting`] for one under 16 bytes: it could be guessed.
+    /// [`Error::Setting`] for a secret shorter than 16 bytes, which could be guessed.
     pub fn new(secret: &str) -> Result<Self> {
         let secret = secret.trim();
         if secret.len() < 16 {
@@ -84,7 +85,7 @@ impl Key {
         Ok(Self { id, signing })
     }
 
-    /// Its public name.
+    /// Returns its public id.
     #[must_use]
     pub fn id(&self) -> String {
         hex(&self.id)
@@ -100,19 +101,19 @@ impl Key {
     }
 }
 
-/// Where keys come from; asked again each time, for a key may appear while a server runs.
+/// Source of keys. Queried for every operation, because a key may be added while a server runs.
 pub trait Keys: Send + Sync + std::fmt::Debug {
-    /// The key to sign with.
+    /// Returns the key to sign with.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is none.
     fn active(&self) -> Result<Key>;
 
-    /// The key with this id, if this process has it.
+    /// Returns the key with this id, if this process has it.
     fn find(&self, id: &str) -> Option<Key>;
 }
 
-/// No key at all.
+/// A source without keys.
 #[derive(Debug)]
 pub(crate) struct NoKeys;
 
@@ -126,37 +127,39 @@ impl Keys for NoKeys {
     }
 }
 
-/// The reason under which a task is parked whose key a server lacks; its text is part of the protocol between servers.
+/// Returns the reason under which a task is parked if its server lacks a key. The text is part of the protocol between
+/// servers.
 #[must_use]
 pub fn parked_reason(key_id: &str) -> String {
     format!("key {key_id} (TASKYARD_SECRET)")
 }
 
-/// The reason under which a task is parked whose values were signed as version 1.
+/// The reason under which a task is parked if its values were signed as version 1.
 pub const PARKED_VERSION_1: &str =
     "signed as version 1, which could be altered: add the task again (its serialised values are not opened)";
 
-/// The key's id that such a reason names.
+/// Returns the key id in a reason made by [`parked_reason`].
 #[must_use]
 pub fn key_of_reason(reason: &str) -> Option<&str> {
     reason.strip_prefix("key ")?.strip_suffix(" (TASKYARD_SECRET)")
 }
 
-/// Why an envelope does not open.
+/// Reason why an envelope does not open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unopened {
-    /// It was signed with a key that is not here.
+    /// It was signed with a key that this process does not have.
     UnknownKey(String),
     /// It was signed as version 1.
     Version1,
-    /// It is not what was signed for this task.
+    /// It does not match what was signed for this task.
     Forged(&'static str),
 }
 
-/// Signs the blobs of a task and puts them into its payload.
+/// Signs the blobs of a task and inserts them into its payload.
 ///
 /// # Errors
-/// There is no key, or a blob's place is none.
+/// That of [`Keys::active`] if there is no key, [`Error::InvalidArgument`] for a blob whose offset is outside of the
+/// payload.
 pub fn seal(task: &mut NewTask, blobs: &[Blob], keys: &dyn Keys, now_s: u64) -> Result<()> {
     if blobs.is_empty() {
         return Ok(());
@@ -180,16 +183,16 @@ pub fn seal(task: &mut NewTask, blobs: &[Blob], keys: &dyn Keys, now_s: u64) -> 
     Ok(())
 }
 
-/// Verifies every envelope in a payload; one that does not verify spoils all.
+/// Verifies every envelope in a payload. If one is invalid, none is returned.
 ///
 /// # Errors
-/// [`Unopened`].
+/// [`Unopened`] for the first envelope that does not open.
 pub fn open(payload: &[u8], id: TaskId, kind: &str, keys: &dyn Keys) -> std::result::Result<Vec<Opened>, Unopened> {
     if !may_hold(payload) {
         return Ok(Vec::new());
     }
     let Ok(value) = serde_json::from_slice::<Value>(payload) else {
-        // What cannot be read is refused as such later.
+        // An invalid payload is refused later.
         return Ok(Vec::new());
     };
     let mut texts = Vec::new();
@@ -199,19 +202,19 @@ pub fn open(payload: &[u8], id: TaskId, kind: &str, keys: &dyn Keys) -> std::res
     texts.into_iter().map(|text| open_one(text, id, kind, keys)).collect()
 }
 
-/// Whether a payload holds an envelope, whatever way its tag is spelled.
+/// Whether a payload contains an envelope, however its tag is escaped.
 pub(crate) fn is_sealed(payload: &[u8]) -> bool {
     if !may_hold(payload) {
         return false;
     }
-    // Of what cannot be read nobody opens anything, see `open`.
+    // Nothing is opened in an invalid payload, see `open`.
     let Ok(value) = serde_json::from_slice::<Value>(payload) else { return false };
     let mut texts = Vec::new();
     collect(&value, &mut texts);
     !texts.is_empty()
 }
 
-/// The tag, as it is written or with any of its characters escaped.
+/// Whether the tag may occur, as it is written or with any of its characters escaped.
 fn may_hold(payload: &[u8]) -> bool {
     let holds = |part: &[u8]| payload.windows(part.len()).any(|window| window == part);
     holds(TAG.as_bytes()) || holds(b"\\u")
@@ -323,7 +326,7 @@ mod tests {
     fn no_byte_moves_between_body_id_and_kind() {
         let keys = ring("0123456789abcdef");
         let key = &keys.0[0];
-        // Without lengths these would be the same bytes one after the other.
+        // Without lengths these would be the same bytes in sequence.
         let ids = [[b'x'; 16], [b'x'; 16]].map(|bytes| TaskId(uuid::Uuid::from_bytes(bytes)));
         let mac = key.mac(&head(key, 2, b"bodyxx"), ids[0], "xkind").finalize().into_bytes();
         assert!(open(payload(&head(key, 2, b"bodyxx"), &mac).as_bytes(), ids[0], "xkind", &keys).is_ok());
@@ -350,7 +353,7 @@ mod tests {
             open(payload(&head, &old(&head)).as_bytes(), task.id, &task.kind, &keys)
         };
         assert_eq!(signed(1), Err(Unopened::Version1));
-        // Nor does its MAC fit under the new number.
+        // Its MAC does not match under the new version number either.
         assert!(matches!(signed(2), Err(Unopened::Forged(_))));
     }
 

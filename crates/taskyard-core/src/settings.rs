@@ -1,8 +1,8 @@
-//! One table of settings; it feeds the parser, the command's help and the documentation.
+//! The table of settings, which feeds the parser, the command's help and the documentation.
 //!
-//! Where values come from (files, `.env`, environment, flags) is the command's business: it hands over layers in
-//! rising order, and [`Settings::from_layers`] applies them. A name that the table does not know is an error in a
-//! file of ours and is left alone in the environment, which belongs to others too.
+//! The command locates the sources of values (files, `.env`, environment, flags) and passes them as layers in rising
+//! order of precedence; [`Settings::from_layers`] applies them. An unknown name is an error in a configuration file of
+//! Taskyard, and is ignored in the environment, which contains other programs' variables too.
 
 mod environment;
 
@@ -14,96 +14,96 @@ use crate::queue_order::{self, OrderWord, QueueOrder};
 use crate::store::Retention;
 use crate::{Error, Limits, Namespace, Result};
 
-/// One row of the table.
+/// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The name in `taskyard.toml` and `[tool.taskyard]`.
     pub name: &'static str,
     /// The name in the environment.
     pub env: &'static str,
-    /// What it is if nobody says.
+    /// Its default, as text.
     pub default: &'static str,
-    /// One line for people.
+    /// One line of help.
     pub help: &'static str,
     set: fn(&mut Settings, &str) -> Result<(), String>,
 }
 
-/// Every setting with its value. Its `Debug` output names no value: addresses and secrets are among them.
+/// The value of every setting. `Debug` output contains no values, because addresses and secrets are among them.
 #[derive(Clone, PartialEq)]
 pub struct Settings {
-    /// The database's address; `None` = found by the command.
+    /// Address of the database; `None` = determined by the command.
     pub database: Option<String>,
-    /// A direct address for notifications when the database's goes through a pooler.
+    /// Direct address for notifications if the database's address is that of a pooler.
     pub listen_url: Option<String>,
     /// The application whose functions workers run: `module:attribute` (Python).
     pub app: Option<String>,
-    /// Further modules whose functions may run, `package.*` with all below (Python).
+    /// More modules whose functions may run, `package.*` with all below (Python).
     pub include: Vec<String>,
-    /// Whether only Python functions that carry `@task`, and classes of tasks, may run.
+    /// Whether only Python functions with `@task`, and task classes, may run.
     pub only_declared: bool,
     /// The namespace of the kinds that are added and served; `None` for no namespace.
     pub namespace: Option<Namespace>,
-    /// What serialised functions and values are signed with; `None` = the project's own secret.
+    /// Secret that signs serialised functions and values; `None` = the project's own secret.
     pub secret: Option<String>,
-    /// Secrets that were used before, whose signatures are still accepted.
+    /// Former secrets whose signatures are still accepted.
     pub secrets_accepted: Vec<String>,
-    /// The most workers of a server.
+    /// Maximum number of workers of a server.
     pub max_workers: usize,
-    /// Workers that stay when idle.
+    /// Number of workers kept when idle.
     pub min_workers: usize,
-    /// A worker process that has run so many tasks is replaced; 0 = never.
+    /// Number of tasks after which a worker process is replaced; 0 = never.
     pub worker_tasks_max: u64,
-    /// A worker process that occupies so many bytes is replaced; 0 = never.
+    /// Memory in bytes above which a worker process is replaced; 0 = never.
     pub worker_memory_max: u64,
-    /// A worker process cannot have more bytes of memory: allocating fails in the task; 0 = no limit.
+    /// Maximum memory of a worker process in bytes: allocating more fails in the task; 0 = no limit.
     pub worker_memory_limit: u64,
-    /// Tasks that one worker runs at once.
+    /// Number of tasks that one worker runs at once.
     pub concurrency: usize,
-    /// The queues served; all if empty.
+    /// Queues that the server serves; all if empty.
     pub queues: Vec<String>,
-    /// Their weights, as far as they have any.
+    /// Weights of these queues, if any.
     pub queue_weights: Vec<Option<u32>>,
-    /// In what order they are served; see [`Settings::order`].
+    /// Order in which the queues are served; see [`Settings::order`].
     pub queue_order: OrderWord,
     /// The server's label; `None` = the host's name.
     pub server_name: Option<String>,
-    /// When an idle worker leaves.
+    /// Time after which an idle worker exits.
     pub worker_idle_timeout: Duration,
-    /// Between two looks while notifications are off or broken.
+    /// Polling interval while notifications are off or broken.
     pub polling_interval: Duration,
-    /// Between two looks while notifications work.
+    /// Polling interval while notifications work.
     pub fallback_polling_interval: Duration,
-    /// The longest attempt of tasks that do not say; `None` = no limit.
+    /// Default maximum duration of an attempt; `None` = no limit.
     pub task_timeout: Option<Duration>,
-    /// Retries of tasks that do not say.
+    /// Default number of retries.
     pub max_retries: u32,
     /// Whether NOTIFY and LISTEN are used.
     pub use_postgresql_notify: bool,
-    /// The channel that says "there is work".
+    /// Notification channel for new work.
     pub notify_channel: String,
-    /// How long a beat keeps a server alive.
+    /// Duration of the lease that each heartbeat renews.
     pub lease: Duration,
-    /// Between two beats.
+    /// Interval between heartbeats.
     pub heartbeat_interval: Duration,
-    /// Between two looks for lost servers.
+    /// Interval between checks for dead servers.
     pub rescue_interval: Duration,
-    /// How long running tasks get at a shutdown.
+    /// How long running tasks may continue at a shutdown.
     pub shutdown_grace: Duration,
-    /// How long a body that ignores its cancellation is waited for.
+    /// How long a body may ignore its cancellation before its thread or process is given up.
     pub cancel_grace: Duration,
-    /// How long a body that goes on after its time limit is waited for.
+    /// How long a body may continue after its time limit before its thread or process is given up.
     pub timeout_grace: Duration,
-    /// How long finished tasks are kept.
+    /// How long finished tasks are retained.
     pub retention: Retention,
-    /// Whether programs bring the schema up to date.
+    /// Whether programs migrate the schema at start.
     pub auto_migrate: bool,
-    /// Whether the documented views stand in the application's schema.
+    /// Whether the documented views exist in the application's schema.
     pub views: bool,
     /// `queue status` is unhealthy when an enqueued task is older than this.
     pub unhealthy_age: Duration,
-    /// Sizes.
+    /// Size limits.
     pub limits: Limits,
-    /// Further fields may come: a literal ends in `..Default::default()`.
+    /// More fields may be added: a literal must end in `..Default::default()`.
     #[doc(hidden)]
     pub unlisted: crate::Unlisted,
 }
@@ -387,25 +387,25 @@ impl std::fmt::Debug for Settings {
     }
 }
 
-/// Values from one place.
+/// Values from one source.
 #[derive(Clone)]
 pub struct Layer {
-    /// Where they stand, for messages: a file, "the environment", "the command line".
+    /// The source, for messages: a file, "the environment", "the command line".
     pub place: String,
     /// Names (as in the table, or as in the environment) and values.
     pub values: Vec<(String, String)>,
-    /// Whether a name that the table does not know is an error.
+    /// Whether an unknown name is an error.
     pub strict: bool,
 }
 
-/// Why a value is refused that may hold a password, and is not repeated.
+/// Reason given for refusing a value that may contain a password and is therefore not repeated.
 const ADDRESS: &str = "it looks like the address of a database, which is the setting `database`";
 
 impl Settings {
-    /// Applies layers in rising order to the defaults.
+    /// Applies layers in rising order of precedence to the defaults.
     ///
     /// # Errors
-    /// [`Error::Setting`] with the name, the place and what would be right.
+    /// [`Error::Setting`] with the name, the source and what would be valid.
     #[doc(hidden)]
     pub fn from_layers(layers: &[Layer]) -> Result<Self> {
         let mut settings = Self::default();
@@ -421,7 +421,8 @@ impl Settings {
                     continue;
                 };
                 let value = value.trim();
-                // An empty value means that nobody says, but for what keeps applications apart: it would let them meet.
+                // An empty value counts as unset, except for the namespace: otherwise applications would share one by
+                // mistake.
                 if value.is_empty() && setting.name != "namespace" {
                     continue;
                 }
@@ -444,7 +445,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// In what order the queues are served.
+    /// Returns the order in which the queues are served.
     ///
     /// # Errors
     /// [`Error::Setting`] if queues, weights and order do not fit together.
@@ -455,7 +456,7 @@ impl Settings {
 }
 
 impl Setting {
-    /// The row of a name: the table's, the environment's, or the original's newer prefix (`QUEUED_TASK_…`).
+    /// Returns the row of a name: the table's, the environment's, or one with the alternative prefix `QUEUED_TASK_…`.
     #[must_use]
     pub fn find(name: &str) -> Option<&'static Self> {
         let older = name.strip_prefix("QUEUED_TASK_").map(|rest| format!("QUEUE_{rest}"));
@@ -464,7 +465,7 @@ impl Setting {
     }
 }
 
-/// A list of names, separated by commas.
+/// Splits a list of names separated by commas.
 fn words(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
@@ -489,7 +490,7 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A name that PostgreSQL takes as it stands: the channel is written into LISTEN, which has no parameters.
+/// Checks that a name is a plain PostgreSQL identifier: the channel is written into LISTEN, which has no parameters.
 fn channel(text: &str) -> Result<String, String> {
     let plain = text
         .chars()
@@ -502,10 +503,10 @@ fn channel(text: &str) -> Result<String, String> {
     }
 }
 
-/// `30` (seconds), `1.5`, `250ms`, `30s`, `5m`, `2h`, `7d`.
+/// Parses a duration such as `30` (seconds), `1.5`, `250ms`, `30s`, `5m`, `2h` or `7d`.
 ///
 /// # Errors
-/// What would be right, in words.
+/// A description of what would be valid.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no duration: write seconds (30, 1.5) or a number with ms, s, m, h or d");
     let at = text.find(|char: char| !(char.is_ascii_digit() || char == '.')).unwrap_or(text.len());
@@ -524,7 +525,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is over a hundred years"))
 }
 
-/// A duration that something is repeated at: zero would spin.
+/// Parses the interval of a repeated action: zero would spin.
 fn interval(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
     if duration < Duration::from_millis(10) { Err(format!("`{text}` is under 10 ms")) } else { Ok(duration) }
