@@ -1,9 +1,9 @@
-//! What applications add tasks with.
+//! The client with which applications add, await and control tasks.
 //!
-//! Additions go to the [`adder`], which writes the first at once and groups what arrives while a write is in flight.
-//! `add` returns when its task is stored; `add_later` returns at once. References wait through one [`waiter`] per
-//! client, woken by the database. Everything that a client pushes (additions, cancel, stop, retry) is carried out in
-//! the order of the calls.
+//! Additions go to the [`adder`], which writes the first one at once and groups those that arrive during a write. `add`
+//! returns when its task is stored, `add_later` returns at once. References wait through one [`waiter`] per client,
+//! which is notified by the database. Additions, cancel, stop and retry of a client are carried out in the order of the
+//! calls.
 
 mod adder;
 mod ask;
@@ -40,27 +40,27 @@ use adder::{Adder, Ticket, Verb};
 use waiter::Waiter;
 use watch::Hub;
 
-/// How a client behaves; can be changed while it runs with [`Client::configure`].
+/// Configuration of a client; can be changed at run time with [`Client::configure`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientConfig {
-    /// Sizes that are refused at the call.
+    /// Size limits, checked at the call.
     pub limits: Limits,
-    /// The namespace of the kinds that are added (default: none).
+    /// Namespace of the kinds that are added (default: none).
     pub namespace: Option<Namespace>,
-    /// Retries of tasks that do not say (default 3).
+    /// Retries of tasks that set none (default 3).
     pub max_retries: u32,
-    /// The longest attempt of tasks that do not say (default 300 s; `None` = no limit).
+    /// Maximum duration of an attempt of tasks that set none (default 300 s; `None` = no limit).
     pub timeout: Option<Duration>,
-    /// Additions in memory that are not decided, at any time (default 10,000). A larger group is taken when it is the only
-    /// one.
+    /// Maximum number of additions in memory that are neither stored nor refused (default 10,000). A larger group is
+    /// accepted if there is no other addition.
     pub waiting_max: usize,
-    /// Their size in bytes (default 64 MiB).
+    /// Maximum size of these additions in bytes (default 64 MiB).
     pub waiting_bytes_max: usize,
-    /// How often waiting references look while no other process's commits are heard (default 2 s).
+    /// Polling interval of waiting references while no notifications of other processes arrive (default 2 s).
     pub poll: Duration,
-    /// How often they look otherwise (default 30 s).
+    /// Polling interval of waiting references otherwise (default 30 s).
     pub fallback_poll: Duration,
-    /// Further fields may come: a literal ends in `..Default::default()`.
+    /// More fields may be added: a literal must end in `..Default::default()`.
     #[doc(hidden)]
     pub unlisted: crate::Unlisted,
 }
@@ -81,15 +81,21 @@ impl Default for ClientConfig {
     }
 }
 
-/// Why a closed client does nothing more.
+/// Returned by every call of a closed client.
 const SHUT_DOWN: Error = Error::ShutDown("this client has been shut down");
-/// Why a client does nothing more that has lost the runtime of its background work.
+/// Returned by every call of a client whose runtime, in which its background work ran, has ended.
 const RUNTIME_ENDED: Error = Error::ShutDown(
     "the tokio runtime in which this client was opened has ended: open the client in the runtime that uses it, and keep that \
      runtime as long as the client",
 );
 
-/// A handle on the queue; cheap to clone, all clones share one writer.
+/// A handle to the queue. Cheap to clone; all clones share one writer.
+///
+/// # Database errors
+/// A method that accesses the database fails with [`Error::Connection`] if it cannot be reached, [`Error::Locked`] if
+/// another transaction holds a required lock for too long, [`Error::Refused`] for a missing right, [`Error::Full`]
+/// without space, [`Error::NotStorable`] for a value that the database rejects, and [`Error::DatabaseFault`] or
+/// [`Error::Database`] for any other failure. After the client's runtime has ended it fails with [`Error::ShutDown`].
 #[derive(Clone, Debug)]
 pub struct Client {
     store: Arc<dyn Store>,
@@ -103,8 +109,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client on a store. Its background work runs on the current tokio runtime. Once that has ended, what was added is written
-    /// or named, and every call returns [`Error::ShutDown`].
+    /// Creates a client of a store. Its background work runs on the current tokio runtime. When that runtime ends,
+    /// additions in memory are written or logged, and every call returns [`Error::ShutDown`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -119,7 +125,7 @@ impl Client {
         Self { store, config, adder, waiter, hub, keys: Arc::new(NoKeys), hooks: Arc::default(), runtime }
     }
 
-    /// The same with keys for payloads that another language's serialiser made.
+    /// Sets the keys for payloads from another language's serialiser.
     #[doc(hidden)]
     #[must_use]
     pub fn with_keys(mut self, keys: Arc<dyn Keys>) -> Self {
@@ -127,21 +133,21 @@ impl Client {
         self
     }
 
-    /// The keys it signs with, and its server verifies with.
+    /// Returns the keys that the client signs with and its server verifies with.
     #[doc(hidden)]
     #[must_use]
     pub fn keys(&self) -> &Arc<dyn Keys> {
         &self.keys
     }
 
-    /// The store underneath.
+    /// Returns the underlying store.
     #[doc(hidden)]
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
 
-    /// The store, for a call on behalf of this client.
+    /// Returns the store, for a call on behalf of this client.
     ///
     /// # Errors
     /// [`Error::ShutDown`] if the client's runtime has ended.
@@ -150,7 +156,7 @@ impl Client {
         Ok(self.store.as_ref())
     }
 
-    /// Whether the runtime that this client was opened in goes on.
+    /// Checks that the runtime in which this client was opened is still running.
     ///
     /// # Errors
     /// [`Error::ShutDown`] if it has ended.
@@ -159,13 +165,13 @@ impl Client {
         self.adder.check_runtime()
     }
 
-    /// The configuration in force.
+    /// Returns the current configuration.
     #[must_use]
     pub fn config(&self) -> ClientConfig {
         self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// The stored kind that a text means here: for filters, which compare with what is stored. See
+    /// Returns the stored kind for a kind given as text, for filters, which compare with stored kinds. See
     /// `namespace::kind_in`.
     #[must_use]
     pub fn kind_of(&self, text: &str) -> String {
@@ -177,11 +183,11 @@ impl Client {
         change(&mut self.config.write().unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 
-    /// Adds a task, and returns a reference to it once it is stored. To wait for its result: [`TaskRef::wait`].
+    /// Adds a task, and returns a reference to it once it is stored. [`TaskRef::wait`] waits for its result.
     ///
-    /// Additions of concurrent callers are written together. While the database is away, or another transaction holds
-    /// locked what this one needs, this waits; over the bound on what waits ([`ClientConfig::waiting_max`]) it waits for
-    /// room. If the future is dropped before it is ready, the task may be stored or not.
+    /// Additions of concurrent callers are written together. Waits while the database is unreachable, while another
+    /// transaction holds a required lock, and while [`ClientConfig::waiting_max`] is reached. If the future is dropped
+    /// before it is ready, the task may or may not be stored.
     ///
     /// ```no_run
     /// # async fn example(client: taskyard_core::Client) -> taskyard_core::Result<()> {
@@ -194,59 +200,63 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// A call that cannot be stored (arguments, names, limits), [`Error::QueueUnavailable`], [`Error::UnknownParent`],
-    /// [`Error::DuplicateId`], or the database's refusal; [`Error::Database`] also if this addition alone fails with an
-    /// error that may pass, while the database takes other writes.
+    /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for a call that cannot be
+    /// stored, [`Error::QueueUnavailable`] if [`ClientConfig::waiting_max`] is reached and nothing is being written,
+    /// [`Error::UnknownParent`], [`Error::DuplicateId`], or a [database error](Client#database-errors) that refuses the
+    /// addition; [`Error::Database`] also if only this addition fails with a transient error while other writes
+    /// succeed.
     pub async fn add<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
         let mut refs = self.push_stored(self.settled([call])?).await?;
         Ok(refs.pop().expect("one call gives one reference"))
     }
 
     /// Adds a task without waiting: it is in memory when this returns, and is lost if the process is killed before it
-    /// is written. [`TaskRef::stored`] or [`Client::flush`] waits for that.
+    /// is written. [`TaskRef::stored`] or [`Client::flush`] waits until it is stored.
     ///
-    /// Over the bound on what waits ([`ClientConfig::waiting_max`]) it blocks its thread until there is room, and is
-    /// refused if nothing is written for five seconds or while the database is away. It blocks in a `LocalSet` as well,
-    /// and the other tasks of the set with it. Where the client's runtime has one thread only (the `current_thread`
-    /// flavor), nothing could be written meanwhile: there it is refused at once, and [`Client::add`] is what waits.
+    /// If [`ClientConfig::waiting_max`] is reached, it blocks its thread until there is room, and fails if nothing is
+    /// written for five seconds or while the database is unreachable. In a `LocalSet` this blocks the other tasks of
+    /// the set too. If the client's runtime has only one thread (the `current_thread` flavor), nothing could be written
+    /// meanwhile: there it fails at once, and [`Client::add`] is the way to wait.
     ///
-    /// What is left when the last handle is dropped, or when the runtime ends, is written within five seconds; a task
-    /// that could not be written is named on stderr (or by `tracing`, if the program has a subscriber).
+    /// Additions that are left when the last handle is dropped, or when the runtime ends, are written within five
+    /// seconds. A task that could not be written is named on stderr (or by `tracing`, if the program has a subscriber).
     ///
     /// # Errors
-    /// A call that cannot be stored (arguments, names, limits), or [`Error::QueueUnavailable`]. A refusal of the
-    /// database is returned by [`TaskRef::stored`].
+    /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for a call that cannot be
+    /// stored, and [`Error::QueueUnavailable`]. If the database refuses the addition, [`TaskRef::stored`] returns the
+    /// error.
     pub fn add_later<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
         let mut refs = self.push_tasks(self.settled([call])?)?;
         Ok(refs.pop().expect("one call gives one reference"))
     }
 
-    /// Adds all of these or none, and returns once they are stored; parents may be among them, in any order.
+    /// Adds all of these tasks or none, and returns once they are stored. Parents may be among them, in any order.
     ///
     /// # Errors
-    /// As [`Client::add`], and [`Error::Cycle`].
+    /// Those of [`Client::add`], and [`Error::Cycle`].
     pub async fn add_tasks<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
         self.push_stored(self.settled(calls)?).await
     }
 
-    /// Adds all of these or none, without waiting: see [`Client::add_later`].
+    /// Adds all of these tasks or none, without waiting: see [`Client::add_later`].
     ///
     /// # Errors
-    /// As [`Client::add_later`], and [`Error::Cycle`].
+    /// Those of [`Client::add_later`], and [`Error::Cycle`].
     pub fn add_tasks_later<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
         self.push_tasks(self.settled(calls)?)
     }
 
-    /// The statement that adds a task in a transaction of yours on the queue's PostgreSQL database, for libraries that
-    /// `Taskyard::add_in` does not know. The task exists if and only if that transaction commits.
+    /// Returns the statement that adds a task in the caller's own transaction on the queue's PostgreSQL database, for
+    /// libraries that `Taskyard::add_in` does not support. The task exists if and only if that transaction commits.
     ///
     /// # Errors
-    /// A call that cannot be stored (arguments, names, limits), and [`Error::Refused`] where the queue is in an SQLite file.
+    /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for a call that cannot be
+    /// stored, and [`Error::Refused`] if the queue is in an SQLite file.
     pub fn enqueue_statement<T>(&self, call: Call<T>) -> Result<Statement> {
         self.store.enqueue_statement(&self.new_task(call, &self.config())?)
     }
 
-    /// A reference to the task that a transaction of the caller's has added, or found.
+    /// Returns a reference to the task that a transaction of the caller has added or found.
     #[doc(hidden)]
     #[must_use]
     pub fn added_in<T>(&self, added: Added) -> TaskRef<T> {
@@ -259,7 +269,7 @@ impl Client {
             let config = self.config.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             return calls.into_iter().map(|call| call.into_task(&config)).collect();
         }
-        // The lock is not held while hooks run, which may change the configuration.
+        // The lock is not held while hooks run, because they may change the configuration.
         let config = self.config();
         calls.into_iter().map(|call| self.new_task(call, &config)).collect()
     }
@@ -283,13 +293,13 @@ impl Client {
         refs.map(|(place, id)| TaskRef::added(self.clone(), id, Arc::clone(ticket), place)).collect()
     }
 
-    /// A reference to any task; whether it exists shows when it is used.
+    /// Returns a reference to any task, without checking that it exists.
     #[must_use]
     pub fn get<T>(&self, id: TaskId) -> TaskRef<T> {
         TaskRef::known(self.clone(), id)
     }
 
-    /// How many waits for ends of tasks there are now, in this process.
+    /// Returns the number of open waits for ends of tasks in this process.
     #[must_use]
     pub fn open_waits(&self) -> usize {
         self.waiter.len()
@@ -298,33 +308,35 @@ impl Client {
     /// Waits until everything that was added before this call is stored.
     ///
     /// # Errors
-    /// [`Error::ShutDown`]. A refusal of an addition whose reference is not asked for it is logged, not returned.
+    /// [`Error::ShutDown`] if the client is closed meanwhile or its runtime has ended. A refused addition whose outcome
+    /// nothing awaits is logged, not returned.
     pub async fn flush(&self) -> Result<()> {
         self.adder.flush().await
     }
 
-    /// Flushes for at most `bound`, then refuses further calls. What could not be written is logged, id and kind each.
+    /// Flushes for at most `bound`, then refuses further calls. Tasks that could not be written are logged by id and
+    /// kind.
     ///
     /// # Errors
-    /// [`Error::QueueUnavailable`] with the number that was lost.
+    /// [`Error::QueueUnavailable`] with the number of lost additions, [`Error::ShutDown`] if the runtime has ended.
     pub async fn close(&self, bound: Duration) -> Result<()> {
         self.adder.close(bound).await
     }
 
-    /// Cancels these tasks, or asks their servers to; behind what was added before, but not behind additions of other tasks
-    /// that cannot be written now.
+    /// Cancels these tasks, or requests it from their servers. Ordered after all earlier additions, except those of
+    /// other tasks that cannot be written now.
     ///
     /// # Errors
-    /// The database's, and [`Error::ShutDown`].
+    /// [`Error::ShutDown`] if the client is closed, and [database errors](Client#database-errors).
     pub async fn cancel(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
         self.control(&Verb::Cancel(None), ids).await
     }
 
-    /// Gives these tasks another priority if they wait or are enqueued: higher first, negative ones are legal. Ordered as
-    /// [`Client::cancel`].
+    /// Changes the priority of these tasks if they wait or are enqueued. Higher priorities start first; negative ones
+    /// are allowed. Ordered as [`Client::cancel`].
     ///
     /// # Errors
-    /// The database's, and [`Error::ShutDown`].
+    /// [`Error::ShutDown`] if the client is closed, and [database errors](Client#database-errors).
     pub async fn set_priority(&self, ids: &[TaskId], priority: i32) -> Result<Vec<ControlReply>> {
         self.control(&Verb::Priority(priority), ids).await
     }
@@ -332,12 +344,13 @@ impl Client {
     /// Retries these failed, cancelled or stopped tasks. Ordered as [`Client::cancel`].
     ///
     /// # Errors
-    /// The database's, and [`Error::ShutDown`].
+    /// [`Error::ShutDown`] if the client is closed, and [database errors](Client#database-errors).
     pub async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
         self.control(&Verb::Retry, ids).await
     }
 
-    /// One call for each task, which the writer carries out together; the answers in the order of the ids.
+    /// Makes one call for each task, which the writer carries out together. Returns the replies in the order of the
+    /// ids.
     async fn control(&self, verb: &Verb, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
         let answers: Vec<_> = ids.iter().map(|id| self.adder.control(verb.clone(), *id)).collect();
         let mut replies = Vec::with_capacity(answers.len());
@@ -360,7 +373,7 @@ async fn stored<T>(tasks: &[TaskRef<T>]) -> Result<()> {
     }
 }
 
-/// The error of a control call that was refused.
+/// Returns the error of a control call that was refused.
 pub(crate) fn refused(id: TaskId, reply: ControlReply, why: &'static str) -> Result<ControlReply> {
     match reply {
         ControlReply::NotFound => Err(Error::NotFound(id)),

@@ -1,16 +1,16 @@
-//! The one writer of a client: additions and control calls in the order of the calls, grouped without a timer.
+//! The single writer of a client: additions and control calls in the order of the calls, batched without a timer.
 //!
-//! The first push is written at once; whatever arrives while a write is in flight is the next batch. A group (one
-//! `add_tasks`) is atomic: when a batch of several groups is refused, each group is tried by itself, so that one
-//! caller's unknown parent is nobody else's ([`write`]). A group that meets a lock of another transaction, or that alone
-//! fails with an error that may pass, is set aside and tried apart, and with it what depends on it; the others go on
-//! ([`aside`]). While the database is away everything waits here, in order.
+//! The first push is written at once; pushes that arrive during a write form the next batch. A group (one `add_tasks`)
+//! is atomic: if a batch of several groups is refused, each group is tried on its own, so that the unknown parent of
+//! one caller does not fail the others ([`write`]). A group that meets a lock of another transaction, or that alone
+//! fails with a transient error, is set aside together with everything that depends on it, and retried separately; the
+//! others continue ([`aside`]). While the database is unreachable everything waits here, in order.
 //!
-//! What is not decided, wherever it is, is bounded by the configuration at all times ([`room`]): an addition over the
-//! bound waits until others are decided, and is refused while the database is away or nothing is decided any more.
+//! The configuration bounds all undecided additions at all times ([`room`]): an addition over the bound waits until
+//! others are decided, and is refused while the database is unreachable or no decisions are made any more.
 //!
-//! Once the last handle is gone, or the runtime ends, the rest is written within [`CLOSING`], and what could not be
-//! written is named, id and kind each ([`leaving`]).
+//! After the last handle is dropped, or the runtime has ended, the rest is written within [`CLOSING`]; tasks that could
+//! not be written are logged by id and kind ([`leaving`]).
 
 mod aside;
 mod leaving;
@@ -32,12 +32,12 @@ use crate::store::{Added, ControlReply, Store};
 use crate::task::NewTask;
 use crate::{Error, Result, TaskId, failpoint};
 
-/// Tasks in one statement at most.
+/// Maximum number of tasks in one statement.
 const BATCH_MAX: usize = 10_000;
-/// How long the rest may take once the last handle is gone, or the runtime has ended.
+/// How long writing the rest may take after the last handle is dropped or the runtime has ended.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// What became of one group.
+/// The outcome of one group, shared between its callers and the writer.
 #[derive(Debug)]
 pub(super) struct Ticket {
     outcome: OnceLock<Result<Vec<Added>>>,
@@ -49,18 +49,18 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// The outcome, if it is known.
+    /// Returns the outcome, if it is known.
     pub(super) fn peek(&self) -> Option<&Result<Vec<Added>>> {
         self.outcome.get()
     }
 
-    /// Waits until the group is written or refused, on behalf of the caller, who learns of a refusal.
+    /// Waits until the group is written or refused, and marks the outcome as observed by the caller.
     pub(super) async fn outcome(&self) -> &Result<Vec<Added>> {
         self.observed.store(true, Ordering::Relaxed);
         self.settled().await
     }
 
-    /// The same without telling the caller.
+    /// Waits until the group is written or refused, without marking the outcome as observed.
     pub(super) async fn settled(&self) -> &Result<Vec<Added>> {
         loop {
             let written = self.written.notified();
@@ -71,7 +71,7 @@ impl Ticket {
         }
     }
 
-    /// Whether this was the first outcome: a later one does not count.
+    /// Stores the outcome, unless there is one. Returns whether this was the first.
     fn settle(&self, outcome: Result<Vec<Added>>) -> bool {
         let first = self.outcome.set(outcome).is_ok();
         if first {
@@ -84,7 +84,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let (Some(Err(error)), false) = (self.outcome.get(), self.observed.load(Ordering::Relaxed))
-            // What is lost to a database that is away was named where it was given up.
+            // Additions lost because the database was unreachable were logged when they were given up.
             && !error.is_transient()
         {
             leaving::say(self.first, "", format_args!("was refused, and nobody awaited it: {error}"));
@@ -96,14 +96,14 @@ impl Drop for Ticket {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Cancel(Option<String>),
-    /// Cancels what an addition has stored, but not another task that had its unique key.
+    /// Cancels tasks that an addition has stored, but not another task that held its unique key.
     Withdraw,
     Stop,
     Retry,
     Priority(i32),
 }
 
-/// Where the answer of a control call goes.
+/// Channel for the reply to a control call.
 type ControlSender = oneshot::Sender<Result<ControlReply>>;
 
 enum Push {
@@ -115,24 +115,24 @@ enum Push {
 #[derive(Default)]
 struct Waiting {
     pushes: VecDeque<Push>,
-    /// Tasks that are not decided: those of `pushes`, and those that the writer has. And their size.
+    /// Number of undecided tasks: those in `pushes`, and those that the writer has. And their size.
     tasks: usize,
     bytes: usize,
-    /// When something was decided last, or, if that is later, when the first of these tasks came.
+    /// When a group was last decided, or the first of these tasks arrived, if that is later.
     progress: Option<Instant>,
-    /// Threads that wait for room.
+    /// Number of threads that wait for room.
     blocked: usize,
-    /// Tasks that are set aside, and how one of them failed.
+    /// Number of tasks that are set aside, and the last failure among them.
     aside: usize,
     failure: Option<String>,
     closed: bool,
-    /// It was closed because the runtime of the writer has ended.
+    /// Closed because the writer's runtime has ended.
     runtime_ended: bool,
-    /// It was closed, and the time for that is over: nothing is tried twice any more.
+    /// Closed, and the time for that is over: nothing is retried any more.
     given_up: bool,
-    /// Why the database is away, while it is.
+    /// Why the database is unreachable, while it is.
     away: Option<String>,
-    /// Of what the writer has, the tasks that were withdrawn since.
+    /// Tasks that the writer has and that were withdrawn since.
     withdrawn: HashSet<TaskId>,
 }
 
@@ -141,13 +141,13 @@ struct Shared {
     waiting: Mutex<Waiting>,
     pushed: Notify,
     lost: Notify,
-    /// The last handle is gone.
+    /// Notified when the last handle is dropped.
     left: Notify,
-    /// There may be room, for the caller that has the turn.
+    /// Notified when there may be room, for the caller whose turn it is.
     room: Notify,
-    /// The same for threads.
+    /// Notified when there may be room, for blocked threads.
     room_of_threads: Condvar,
-    /// Callers that wait for room, in their order.
+    /// Queue of the callers that wait for room, in order.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -164,8 +164,8 @@ impl Shared {
     }
 }
 
-/// The handle that clients push through; the writer ends when the last handle is gone and all is written, or after
-/// [`CLOSING`].
+/// The handle that clients push through. The writer ends when the last handle is dropped and everything is written, or
+/// after [`CLOSING`].
 pub(super) struct Adder {
     shared: Arc<Shared>,
     config: Arc<RwLock<ClientConfig>>,
@@ -209,8 +209,8 @@ impl Adder {
         Arc::new(Self { shared, config, runtime: runtime.clone() })
     }
 
-    /// Takes a group back: what was not handed to the database yet is never sent, and what may have been is cancelled right
-    /// behind it. Its outcome is an error from here on, unless it was known before.
+    /// Withdraws a group: tasks not handed to the database yet are never sent, and tasks that may have been sent are
+    /// cancelled directly after it. Its outcome is an error from here on, unless it was known before.
     pub(super) fn withdraw(&self, ticket: &Arc<Ticket>, ids: &[TaskId]) {
         ticket.observed.store(true, Ordering::Relaxed);
         let mut waiting = self.shared.lock();
@@ -232,7 +232,7 @@ impl Adder {
         }
     }
 
-    /// Queues a control call behind everything that was pushed before.
+    /// Queues a control call after everything that was pushed before.
     pub(super) fn control(&self, verb: Verb, id: TaskId) -> oneshot::Receiver<Result<ControlReply>> {
         let (reply, answer) = oneshot::channel();
         let mut waiting = self.shared.lock();
@@ -262,6 +262,8 @@ impl Adder {
         answer.await.map_err(|_| self.shared.lock().shut_down())
     }
 
+    /// Checks that the writer's runtime is running.
+    ///
     /// # Errors
     /// [`Error::ShutDown`] if the runtime of the writer has ended.
     pub(super) fn check_runtime(&self) -> Result<()> {
@@ -297,22 +299,23 @@ impl Adder {
 struct Writer {
     store: Arc<dyn Store>,
     shared: Arc<Shared>,
-    /// Ids that turned out to be duplicates of a unique key, and the task that stands in for each.
+    /// Ids that turned out to be duplicates of a unique key, and the task that replaces each.
     aliases: HashMap<TaskId, TaskId>,
-    /// Taken from what waits, and not begun.
+    /// Taken from the pushes, and not started.
     taken: VecDeque<Work>,
-    /// Begun, until every group of it is settled or set aside. After an interruption it may have been written or not.
+    /// Started, until every group of it is settled or set aside. After an interruption it may or may not have been
+    /// written.
     writing: Option<Batch>,
-    /// Groups that met a lock or failed, and all that must not overtake them.
+    /// Groups that met a lock or failed, and everything that must not overtake them.
     aside: Aside,
-    /// Control calls under way. After an interruption they are carried out again.
+    /// Control calls in progress. After an interruption they are carried out again.
     calling: Option<(Verb, Vec<(TaskId, ControlSender)>)>,
-    /// When the database was last found to take writes, while others failed.
+    /// When the database was last found to accept writes while others failed.
     proven: Option<Instant>,
 }
 
 impl Writer {
-    /// Writes until the last handle is gone and all is written. May be dropped and called again.
+    /// Writes until the last handle is dropped and everything is written. May be dropped and called again.
     async fn run(&mut self) {
         self.settle_interrupted().await;
         self.call().await;
@@ -340,7 +343,7 @@ impl Writer {
                     return;
                 }
                 tokio::select! {
-                    // A push since the look left a permit, so this never sleeps through one.
+                    // A push since the check left a permit, so this never sleeps through one.
                     () = self.shared.pushed.notified() => {}
                     () = self.aside.due() => {}
                 }
@@ -348,7 +351,7 @@ impl Writer {
         }
     }
 
-    /// Takes what waits, adjacent additions together, adjacent control calls of one verb together.
+    /// Takes the waiting pushes: adjacent additions together, adjacent control calls of one verb together.
     fn take(waiting: &mut Waiting) -> VecDeque<Work> {
         let mut works: VecDeque<Work> = VecDeque::new();
         let mut taken = 0;
@@ -380,7 +383,7 @@ impl Writer {
         works
     }
 
-    /// Carries out control calls; those of tasks that are set aside once these are written.
+    /// Carries out control calls; calls for tasks that are set aside wait until these are written.
     async fn control(&mut self, verb: Verb, mut calls: Vec<(TaskId, ControlSender)>) {
         if !self.aside.is_empty() {
             let waiting: Vec<_> = calls.extract_if(.., |(id, _)| self.aside.has(*id)).collect();
@@ -395,7 +398,7 @@ impl Writer {
         self.call().await;
     }
 
-    /// Carries out the control calls under way.
+    /// Carries out the control calls in progress.
     async fn call(&mut self) {
         let Some((verb, calls)) = &self.calling else { return };
         let meant = |id: &TaskId| self.aliases.get(id).filter(|_| *verb != Verb::Withdraw).copied().unwrap_or(*id);

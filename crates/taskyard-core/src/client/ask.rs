@@ -1,7 +1,7 @@
-//! A client's operations as data, for callers that are not Rust: Python in this process, and child processes.
+//! The operations of a client as data, for callers outside of Rust: Python in this process, and child processes.
 //!
-//! [`Client::ask`] takes an operation and answers JSON. What must keep the order of the calls (additions, cancel, stop,
-//! retry) is pushed before it returns; only the answer is awaited.
+//! [`Client::ask`] takes an operation and returns JSON. Operations that must keep the order of the calls (additions,
+//! cancel, stop, retry) are pushed before it returns; only the reply is awaited.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,74 +18,74 @@ use crate::store::{Final, QueueStatus, TaskFilter};
 use crate::task::{NewTask, StoredLogLine};
 use crate::{Error, Rate, Result, TaskId, TaskState};
 
-/// A task to be added whose serialised parts are not sealed yet.
+/// A task to be added whose serialised parts are not signed yet.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Draft {
-    /// The task; every default is decided.
+    /// The task, with every default filled in.
     pub task: NewTask,
-    /// What is to be signed and put into its payload.
+    /// Serialised values to sign and insert into its payload.
     pub blobs: Vec<Blob>,
 }
 
-/// One operation.
+/// An operation of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Ask {
-    /// Adds all or none; answers `[[id, existing], ..]` once they are durable.
+    /// Adds all of these or none; returns `[[id, existing], ..]` once they are durable.
     Add(Vec<Draft>),
-    /// Answers how it ended: `{"id", "state", "result", "error"}`.
+    /// Waits for the end of a task; returns `{"id", "state", "result", "error"}`.
     Wait(TaskId),
-    /// Answers the record.
+    /// Returns the record.
     Record(TaskId),
-    /// Answers the context, an object.
+    /// Returns the context, an object.
     Context(TaskId),
-    /// Answers the log lines, oldest first.
+    /// Returns the log lines, oldest first.
     Logs(TaskId),
-    /// Answers the attempts, oldest first.
+    /// Returns the attempts, oldest first.
     Attempts(TaskId),
-    /// Answers what became of it; why is kept.
+    /// Cancels a task, with a reason; returns the reply.
     Cancel(TaskId, Option<String>),
-    /// Answers what became of it.
+    /// Stops a task; returns the reply.
     Stop(TaskId),
-    /// Answers what became of it.
+    /// Retries a task; returns the reply.
     Retry(TaskId),
-    /// Answers the results of a task's parents.
+    /// Returns the results of a task's parents.
     ParentResults(TaskId),
-    /// Answers records, newest first.
+    /// Returns records, newest first.
     List {
-        /// In these states; all if empty.
+        /// In these states; in any if empty.
         states: Vec<TaskState>,
         /// In this queue.
         queue: Option<String>,
         /// Of this kind.
         kind: Option<String>,
-        /// At most so many.
+        /// Maximum number of records.
         limit: usize,
     },
-    /// Answers what happened to a task after an event, as soon as there is something: `{"events", "seen", "ended"}`.
+    /// Returns the events of a task after a given one, as soon as there are any: `{"events", "seen", "ended"}`.
     Watch {
         /// The task.
         id: TaskId,
-        /// The number of the last event that is known; everything if none is.
+        /// Number of the last known event; all events if `None`.
         since: Option<u64>,
-        /// The last answer's `seen`.
+        /// `seen` of the last reply.
         seen: Option<u64>,
-        /// After so many milliseconds it answers that there is nothing.
+        /// Timeout in milliseconds, after which the reply contains no event.
         wait_ms: u64,
     },
-    /// Answers `null` once everything pushed before is written.
+    /// Returns `null` once everything pushed before is written.
     Flush,
-    /// About schedules.
+    /// An operation on schedules.
     Schedules(ScheduleAsk),
-    /// Gives it another priority; answers what became of it.
+    /// Changes the priority of a task; returns the reply.
     SetPriority(TaskId, i32),
-    /// About queues.
+    /// An operation on queues.
     Queues(Box<QueueAsk>),
-    /// About dead letters.
+    /// An operation on dead letters.
     Dead(Box<DeadAsk>),
 }
 
 impl Ask {
-    /// Whether it only asks: then nothing is missed if its answer is not wanted any more.
+    /// Whether the operation only reads, so that its reply may be discarded.
     #[must_use]
     pub fn is_question(&self) -> bool {
         match self {
@@ -107,100 +107,102 @@ impl Ask {
     }
 }
 
-/// One operation on queues.
+/// An operation on queues.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum QueueAsk {
-    /// Answers all, by name.
+    /// Returns all queues by name.
     List,
-    /// Answers `null`.
+    /// Pauses or resumes a queue; returns `null`.
     SetPaused(String, bool),
-    /// Answers `null`.
+    /// Sets the concurrency limit of a queue; returns `null`.
     Limit(String, Option<u32>),
-    /// Answers `null`.
+    /// Sets the rate limit of a queue; returns `null`.
     Rate(String, Option<Rate>),
-    /// Answers `null`.
+    /// Sets the ageing interval of a queue; returns `null`.
     Age(String, Option<Duration>),
-    /// Answers whether nothing runs any more.
+    /// Pauses a queue and waits for its running tasks; returns whether none is running any more.
     Drain {
         /// Its name.
         queue: String,
-        /// How long to wait.
+        /// Maximum time to wait; no limit if `None`.
         timeout: Option<Duration>,
     },
-    /// Deletes finished tasks; answers how many.
+    /// Deletes finished tasks; returns how many.
     Purge(TaskFilter),
 }
 
-/// One operation on dead letters.
+/// An operation on dead letters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum DeadAsk {
-    /// Answers records, newest first.
+    /// Returns records, newest first.
     List(TaskFilter),
-    /// Answers how many.
+    /// Returns the number of dead letters.
     Count(TaskFilter),
-    /// Answers `{"task", "attempts"}`.
+    /// Returns `{"task", "attempts"}`.
     Show(TaskId),
-    /// Answers `null`.
+    /// Edits a dead letter; returns `null`.
     Edit(TaskId, DeadEdit),
-    /// Edits it and runs it again; answers what became of it.
+    /// Edits a dead letter and retries it; returns the reply.
     Retry(TaskId, DeadEdit),
-    /// Retries all that are meant; answers how many.
+    /// Retries all that match; returns how many.
     RetryAll(TaskFilter),
-    /// Deletes all that are meant; answers how many.
+    /// Deletes all that match; returns how many.
     Purge(TaskFilter),
 }
 
-/// One operation on schedules.
+/// An operation on schedules.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ScheduleAsk {
-    /// Stores one; answers `{"name", "put", "next_at", "warnings"}`.
+    /// Stores a schedule; returns `{"name", "put", "next_at", "warnings"}`.
     Put {
         /// The schedule.
         schedule: Box<NewSchedule>,
-        /// When there is one of this name.
+        /// Behaviour if a schedule of this name exists.
         on_conflict: OnConflict,
     },
-    /// Answers all, by name.
+    /// Returns all schedules by name.
     List,
-    /// Answers one with its next times (`upcoming`) and its history, newest first.
+    /// Returns a schedule with its next times (`upcoming`) and its history, newest first.
     Get {
         /// Its name.
         name: String,
-        /// How many of its next times.
+        /// Number of next times.
         upcoming: usize,
-        /// How many of its runs.
+        /// Number of history rows.
         runs: usize,
     },
-    /// Gives one another rule and zone; answers as `Put`.
+    /// Changes the rule and zone of a schedule; returns the same as `Put`.
     Reschedule {
         /// Its name.
         name: String,
         /// The new rule.
         rule: String,
-        /// The new zone; the old one if `None`.
+        /// The new zone; unchanged if `None`.
         zone: Option<String>,
     },
-    /// Answers whether it was there.
+    /// Deletes a schedule; returns whether it existed.
     Remove(String),
-    /// Answers whether it is there.
+    /// Pauses or resumes a schedule; returns whether it exists.
     SetPaused(String, bool),
-    /// Answers the id of the task.
+    /// Runs a schedule now; returns the id of the task.
     Run(String),
 }
 
-/// The results of a task's parents in one answer at most, which are not even read if they are larger; and records of tasks.
+/// Maximum size of the results of a task's parents in one reply (larger ones are not even read), and of a list of
+/// records.
 const ANSWER_BYTES_MAX: usize = 56 << 20;
-/// Records that are read at once for a list: with all that they may hold they are bounded, too.
+/// Number of records read at once for a list, so that the memory for them is bounded too.
 const LIST_PAGE: usize = 64;
 
-/// JSON, on its way.
+/// A future reply, as JSON.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Vec<u8>>> + Send>>;
 
 impl Client {
-    /// Carries out one operation.
+    /// Carries out an operation.
     ///
     /// # Errors
-    /// What is refused at the call: arguments, limits, cycles, a full memory. The rest comes with the answer.
+    /// Arguments, limits, cycles, and a full buffer are refused at the call. All other errors are returned by the
+    /// future.
     #[doc(hidden)]
     pub fn ask(&self, ask: Ask) -> Result<Answering> {
         let client = self.clone();
@@ -268,8 +270,8 @@ impl Client {
         })
     }
 
-    /// Records as JSON, read page by page: who asks for many with large arguments and results has an error, and no process
-    /// that answers grows by them.
+    /// Returns records as JSON, read page by page: a request for many records with large arguments and results gets an
+    /// error, and does not exhaust the memory of the process that replies.
     async fn encoded_list(&self, mut filter: TaskFilter) -> Result<Vec<u8>> {
         let mut left = filter.records_max();
         let mut json = vec![b'['];
@@ -284,7 +286,7 @@ impl Client {
                 let max = ANSWER_BYTES_MAX;
                 crate::Limits::check_size("list of tasks", "of one answer (ask for fewer tasks)", json.len(), max)?;
             }
-            // A short page is no last one: tasks may have been removed while it was read.
+            // A short page is not the last one: tasks may have been removed while it was read.
             let Some(last) = page.last() else { break };
             filter.before = Some(last.id);
             left -= page.len();
@@ -293,7 +295,7 @@ impl Client {
         Ok(json)
     }
 
-    /// A task's context in the Python client's encoding.
+    /// Returns a task's context in the Python client's encoding.
     async fn encoded_context(&self, id: TaskId) -> Result<Vec<u8>> {
         let context = || async { self.open_store()?.context(id).await?.ok_or(Error::NotFound(id)) };
         let found = context().await?;
@@ -301,7 +303,7 @@ impl Client {
             return Ok(found);
         }
         let record = self.open_store()?.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))?;
-        // A plain context becomes an encoded one when the task's body first stores it, never the other way round.
+        // A plain context becomes an encoded one when the task's body first stores it, never the reverse.
         if record.context_encoded { context().await } else { Ok(plain::escape_context(&found).into_owned()) }
     }
 
@@ -364,20 +366,20 @@ impl Client {
         }
     }
 
-    /// Adds all of these or none, each settled before ([`Draft::settle`]). Over the bound on what waits it blocks its thread,
+    /// Adds all of these tasks or none, each prepared by [`Draft::settle`]. Blocks its thread while there is no room,
     /// as [`Client::add_later`] does.
     ///
     /// # Errors
-    /// [`Error::Cycle`], [`Error::QueueUnavailable`].
+    /// [`Error::Cycle`], and [`Error::QueueUnavailable`] if there is no room.
     #[doc(hidden)]
     pub fn add_settled(&self, tasks: Vec<NewTask>) -> Result<Vec<TaskRef>> {
         self.push_tasks(tasks)
     }
 
-    /// The same if there is room; or they are given back.
+    /// Adds all of these tasks or none if there is room; otherwise returns them unchanged.
     ///
     /// # Errors
-    /// As [`Client::add_settled`].
+    /// Those of [`Client::add_settled`].
     #[doc(hidden)]
     pub fn add_settled_now(&self, tasks: Vec<NewTask>) -> Result<Result<Vec<TaskRef>, Vec<NewTask>>> {
         crate::graph::check_cycles(&tasks)?;
@@ -385,8 +387,8 @@ impl Client {
         Ok(self.adder.push_now(tasks)?.map(|ticket| self.refs(ids, &ticket)))
     }
 
-    /// Returns once the additions that wait in memory are within their bound; or nothing was written for `stall`, or the
-    /// database is away: then there is no use in waiting.
+    /// Returns once the additions in memory are within their bound, or if waiting is pointless: nothing was written for
+    /// `stall`, or the database is unreachable.
     pub async fn until_room(&self, stall: Duration) {
         self.adder.room(stall).await;
     }
@@ -404,10 +406,11 @@ impl Client {
 }
 
 impl Draft {
-    /// Seals and checks it.
+    /// Signs and checks the task.
     ///
     /// # Errors
-    /// What cannot be stored, and that there is no key.
+    /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for a task that cannot be
+    /// stored, and the error of [`Keys::active`] if there is no key.
     pub fn settle(self, limits: &crate::Limits, keys: &dyn Keys) -> Result<NewTask> {
         let mut task = self.task;
         if !self.blobs.is_empty() {
@@ -434,12 +437,12 @@ fn encode(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| Error::Database(format!("an answer cannot be encoded: {error}")))
 }
 
-/// A stored result in the Python client's encoding.
+/// Returns a stored result in the Python client's encoding.
 fn result(stored: Option<&[u8]>, encoded: bool) -> Result<Option<Box<RawValue>>> {
     stored.map(|stored| if encoded { raw(stored) } else { raw(&plain::escape(stored)) }).transpose()
 }
 
-/// Stored JSON as it is; what is none becomes an error that says so.
+/// Returns stored JSON unchanged, or an error if it is not JSON.
 fn raw(bytes: &[u8]) -> Result<Box<RawValue>> {
     let text = String::from_utf8(bytes.to_vec()).map_err(|error| not_json(&error))?;
     RawValue::from_string(text).map_err(|error| not_json(&error))
@@ -454,9 +457,9 @@ struct Ended<'a> {
     id: TaskId,
     state: TaskState,
     result: Option<Box<RawValue>>,
-    /// The result's bytes.
+    /// Size of the stored result in bytes.
     size: usize,
-    /// The result was plain JSON, which a reader fits to what it wants.
+    /// Whether the result was plain JSON, which the reader converts to the type it expects.
     plain: bool,
     error: &'a Option<crate::Failure>,
 }

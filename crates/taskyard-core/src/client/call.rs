@@ -13,18 +13,18 @@ use crate::state::{OnParentFailure, Runtime};
 use crate::task::{NewTask, Start, Unique, UniqueHold};
 use crate::{Error, Limits, Result, TaskId, TaskRef, Timestamp};
 
-/// A task function with its arguments; what `#[task]` functions return. Nothing happens until it is added.
+/// A call of a task function with its arguments, as returned by `#[task]` functions. Does nothing until it is added.
 ///
-/// `T` is the function's result. An argument that cannot be stored exactly shows as an error when it is added.
+/// `T` is the function's result type. An argument that cannot be stored exactly is an error when the call is added.
 #[derive(Debug)]
 #[must_use = "a call does nothing until it is added: `queue.add(call).await?`"]
 pub struct Call<T> {
     task: Result<NewTask>,
     max_retries: Option<u32>,
     timeout: Option<Option<Duration>>,
-    /// Whether the program that adds it declares its function: its kind is then always in the program's namespace.
+    /// Whether the adding program declares the function, so that its kind is always in the program's namespace.
     is_own: bool,
-    /// The parameters' names in their order, if they are known.
+    /// The parameter names in order, if known.
     names: &'static [&'static str],
     result: PhantomData<fn() -> T>,
 }
@@ -37,15 +37,16 @@ impl<T> Clone for Call<T> {
 }
 
 impl<T> Call<T> {
-    /// A call of a function by its kind, with positional arguments as a tuple. The kind may name a namespace (`shop/app::send`);
-    /// without one it is in the client's ([`ClientConfig::namespace`]).
+    /// Creates a call of a function by its kind, with positional arguments as a tuple. The kind may include a namespace
+    /// (`shop/app::send`); without one it is in the client's ([`ClientConfig::namespace`]).
     pub fn new<A: Serialize>(kind: &str, args: &A) -> Self {
-        // Only what can never be stored is refused here; sizes are checked against the client's limits when it is added.
+        // Only values that can never be stored are refused here; sizes are checked against the client's limits on
+        // addition.
         let limits = Limits { arguments_bytes_max: usize::MAX, nesting_max: usize::MAX, ..Limits::default() };
         Self::from_payload(kind, crate::payload::encode_args(args, &limits))
     }
 
-    /// A call with a payload made elsewhere: JSON `{"args": [...], "kwargs": {...}}`.
+    /// Creates a call with a payload that was encoded elsewhere: JSON `{"args": [...], "kwargs": {...}}`.
     #[doc(hidden)]
     pub fn from_payload(kind: &str, payload: Result<Vec<u8>>) -> Self {
         Self {
@@ -58,28 +59,29 @@ impl<T> Call<T> {
         }
     }
 
-    /// Says that the program which adds it declares its function.
+    /// Marks the function as declared by the adding program.
     #[doc(hidden)]
     pub fn declared(mut self) -> Self {
         self.is_own = true;
         self
     }
 
-    /// Tells the names of its parameters, in their order.
+    /// Sets the names of the parameters, in order.
     pub fn parameters(mut self, names: &'static [&'static str]) -> Self {
         self.names = names;
         self
     }
 
-    /// The result of that task is the argument of this name, whatever stands in its place; it becomes a parent.
+    /// Passes the result of a task as the argument of this name, replacing any value given for it. The task becomes a
+    /// parent.
     ///
-    /// A name that the function does not have shows as an error when it is added. A result that does not fit fails the
-    /// task, as any argument that does not fit.
+    /// A name that the function does not have is an error when the call is added. A result of the wrong type fails the
+    /// task, like any other argument of the wrong type.
     pub fn result_of<P>(self, argument: &str, task: &TaskRef<P>) -> Self {
         self.result_of_id(argument, task.id())
     }
 
-    /// The same for a call that is added together with this one.
+    /// Passes the result of a call that is added together with this one: see [`Call::result_of`].
     pub fn result_of_call<P>(self, argument: &str, call: &Call<P>) -> Self {
         match &call.task {
             Ok(task) => self.result_of_id(argument, task.id),
@@ -87,12 +89,12 @@ impl<T> Call<T> {
         }
     }
 
-    /// The same for a task by its id.
+    /// Passes the result of a task by its id: see [`Call::result_of`].
     pub fn result_of_id(self, argument: &str, id: TaskId) -> Self {
         self.refer(argument, &references::reference(id), &[id]).parent_id(id)
     }
 
-    /// The results of those calls, in their order, are the argument of this name, a list; they become parents.
+    /// Passes the results of those calls, in order, as the argument of this name, a list. The calls become parents.
     pub fn results_of<'a, P: 'a>(self, argument: &str, calls: impl IntoIterator<Item = &'a Call<P>>) -> Self {
         let mut ids: Vec<TaskId> = Vec::new();
         for call in calls {
@@ -115,10 +117,11 @@ impl<T> Call<T> {
         self
     }
 
-    /// Takes the task apart for those who store it themselves (a caller's transaction).
+    /// Returns the task for callers that store it themselves (in their own transaction).
     ///
     /// # Errors
-    /// A call that cannot be stored.
+    /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for a call that cannot be
+    /// stored.
     #[doc(hidden)]
     pub fn into_task(self, config: &ClientConfig) -> Result<NewTask> {
         let mut task = self.task?;
@@ -133,10 +136,11 @@ impl<T> Call<T> {
         Ok(task)
     }
 
-    /// The payload, for running the body in place.
+    /// Returns the task, for running the body in place.
     ///
     /// # Errors
-    /// A call that cannot be stored.
+    /// [`Error::NotRepresentable`] for arguments that cannot be stored, [`Error::InvalidArgument`] for an invalid
+    /// result reference.
     #[doc(hidden)]
     pub fn task(&self) -> Result<&NewTask> {
         self.task.as_ref().map_err(Clone::clone)
@@ -149,106 +153,107 @@ impl<T> Call<T> {
         self
     }
 
-    /// The id, if it must be known before (default: a new UUIDv7).
+    /// Sets the id, if it must be known in advance (default: a new UUIDv7).
     pub fn id(self, id: TaskId) -> Self {
         self.with(|task| task.id = id)
     }
 
-    /// The language whose servers run it (default Rust).
+    /// Sets the language of the servers that run it (default Rust).
     pub fn runtime(self, runtime: Runtime) -> Self {
         self.with(|task| task.runtime = runtime)
     }
 
-    /// A label for people (default: the kind).
+    /// Sets a label for users (default: the kind).
     pub fn name(self, name: impl Into<String>) -> Self {
         self.with(|task| task.name = Some(name.into()))
     }
 
-    /// The named lane (default `default`).
+    /// Sets the queue (default `default`).
     pub fn queue(self, queue: impl Into<String>) -> Self {
         self.with(|task| task.queue = queue.into())
     }
 
-    /// Higher first, first in first out within one (default 0).
+    /// Sets the priority (default 0). Higher priorities start first; within a priority, first in, first out.
     pub fn priority(self, priority: i32) -> Self {
         self.with(|task| task.priority = priority)
     }
 
-    /// Runs only when this one is done.
+    /// Adds a parent: the task runs only after it is done.
     pub fn parent<P>(self, parent: &TaskRef<P>) -> Self {
         self.parent_id(parent.id())
     }
 
-    /// Runs only when all of these are done.
+    /// Adds parents: the task runs only after all of them are done.
     pub fn parents<'a, P: 'a>(self, parents: impl IntoIterator<Item = &'a TaskRef<P>>) -> Self {
         parents.into_iter().fold(self, |call, parent| call.parent(parent))
     }
 
-    /// Runs only when the task with this id is done.
+    /// Adds a parent by id: the task runs only after it is done.
     pub fn parent_id(self, parent: TaskId) -> Self {
         self.with(|task| task.parents.push(parent))
     }
 
-    /// What happens to it when a parent fails (default: it fails too).
+    /// Sets the behaviour when a parent fails (default: the task fails too).
     pub fn on_parent_failure(self, policy: OnParentFailure) -> Self {
         self.with(|task| task.on_parent_failure = policy)
     }
 
-    /// Starts no sooner than this long after it was added.
+    /// Delays the start until this long after the addition.
     pub fn delay(self, delay: Duration) -> Self {
         self.with(|task| task.start = Start::After(delay))
     }
 
-    /// Starts no sooner than this instant.
+    /// Delays the start until this instant.
     pub fn run_at(self, at: Timestamp) -> Self {
         self.with(|task| task.start = Start::At(at))
     }
 
-    /// Cancelled if it has not started this long after it was added. One that has is retried and rescued as any other; one
-    /// that a stopping server gave back counts as not started.
+    /// Cancels the task if it has not started this long after it was added. A task that has started is retried and
+    /// rescued like any other; a task that a stopping server released counts as not started.
     pub fn expires(self, after: Duration) -> Self {
         self.with(|task| task.expires = Some(after))
     }
 
-    /// Retries after the first failure (default 3).
+    /// Sets the number of retries after the first failure (default 3).
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = Some(retries);
         self
     }
 
-    /// Backoff, jitter and which errors; its `max_retries` counts too.
+    /// Sets the retry policy: backoff, jitter, error types, and the number of retries.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.max_retries = Some(policy.max_retries);
         self.with(|task| task.retry = policy)
     }
 
-    /// The longest one attempt may take (default 300 s; zero = no limit).
+    /// Sets the maximum duration of an attempt (default 300 s; zero = no limit).
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(Some(timeout));
         self
     }
 
-    /// At most one at a time with this key, until it finished.
+    /// Sets a unique key, held until the task has finished: while it is held, adding another task with it returns this
+    /// one.
     pub fn unique(self, key: impl Into<String>) -> Self {
         self.unique_for(key, UniqueHold::UntilFinished)
     }
 
-    /// At most one at a time with this key.
+    /// Sets a unique key and how long it is held.
     pub fn unique_for(self, key: impl Into<String>, hold: UniqueHold) -> Self {
         self.with(|task| task.unique = Some(Unique { key: key.into(), hold }))
     }
 
-    /// Removes it 60 s after it finished and its children ended.
+    /// Deletes the task 60 s after it finished and its children ended.
     pub fn auto_remove(self) -> Self {
         self.with(|task| task.auto_remove = true)
     }
 
-    /// The first crash or loss makes it a dead letter instead of a second run.
+    /// Makes the task a dead letter on the first crash or loss, instead of running it again.
     pub fn at_most_once(self) -> Self {
         self.with(|task| task.at_most_once = true)
     }
 
-    /// The first context.
+    /// Sets the initial context, which must be encoded as a JSON object.
     pub fn context(mut self, context: &impl Serialize) -> Self {
         match serde_json::to_vec(context) {
             Ok(bytes) => self.with(|task| task.context = Some(bytes)),
@@ -259,13 +264,13 @@ impl<T> Call<T> {
         }
     }
 
-    /// A label to filter by; may be called repeatedly.
+    /// Adds a tag to filter by; may be called repeatedly.
     pub fn tag(self, tag: impl Into<String>) -> Self {
         self.with(|task| task.tags.push(tag.into()))
     }
 }
 
-/// Refuses what can never be stored, before it is pushed.
+/// Refuses a task that can never be stored, before it is pushed.
 pub(crate) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
     limits.check_name("kind", &task.kind)?;
     limits.check_name("queue", &task.queue)?;
@@ -297,7 +302,7 @@ pub(crate) fn check(task: &mut NewTask, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// A hundred years: what is longer is a mistake in the unit, and would leave the range of the databases' instants.
+/// A hundred years: a longer duration is a mistake in the unit, and would exceed the databases' range of instants.
 const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 pub(super) fn check_range(what: &'static str, duration: Option<Duration>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Hooks around additions, in the caller's own context: where a request's identity or trace is at hand.
+//! Hooks around additions. They run in the caller's own context, where a request's identity or trace is available.
 
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
@@ -17,39 +17,40 @@ use crate::{Error, Limits, Result, TaskId, TaskRef};
 pub struct PendingTask<'a>(&'a mut NewTask);
 
 impl PendingTask<'_> {
-    /// Its id.
+    /// Returns its id.
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.0.id
     }
 
-    /// The function's full path.
+    /// Returns its kind, the function's full path.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.0.kind
     }
 
-    /// The queue that it goes to.
+    /// Returns the queue that it is added to.
     #[must_use]
     pub fn queue(&self) -> &str {
         &self.0.queue
     }
 
-    /// Its labels.
+    /// Returns its tags.
     #[must_use]
     pub fn tags(&self) -> &[String] {
         &self.0.tags
     }
 
-    /// Adds a label to filter by.
+    /// Adds a tag to filter by.
     pub fn tag(&mut self, tag: impl Into<String>) {
         self.0.tags.push(tag.into());
     }
 
-    /// Sets the value at a dotted path of its first context, which its body and watchers read.
+    /// Sets the value at a dotted path of its initial context, which its body and watchers can read.
     ///
     /// # Errors
-    /// [`Error::NotRepresentable`] if the value is not JSON's, [`Error::InvalidArgument`] for an empty segment of the path.
+    /// [`Error::NotRepresentable`] if the value cannot be JSON, [`Error::InvalidArgument`] for an empty segment of the
+    /// path, [`Error::OverLimit`] for too deep a nesting.
     pub fn set_context(&mut self, path: &str, value: impl Serialize) -> Result<()> {
         let mut context = self.0.context.as_deref().map_or_else(|| Ok(Context::default()), Context::from_bytes)?;
         let value = serde_json::to_value(value).map_err(|error| Error::NotRepresentable {
@@ -67,7 +68,7 @@ impl PendingTask<'_> {
 type PreCreate = Arc<dyn Fn(&mut PendingTask<'_>) -> Result<(), String> + Send + Sync>;
 type PostCreate = Arc<dyn Fn(TaskId) + Send + Sync>;
 
-/// In the order in which they were given.
+/// The hooks, in the order of their registration.
 #[derive(Clone, Default)]
 pub(super) struct CreateHooks {
     before: Vec<PreCreate>,
@@ -75,12 +76,12 @@ pub(super) struct CreateHooks {
 }
 
 impl CreateHooks {
-    /// Whether no addition need be shown to anything.
+    /// Whether there is no hook that must see tasks before they are added.
     pub fn are_none(&self) -> bool {
         self.before.is_empty()
     }
 
-    /// Shows a task that is about to be added.
+    /// Calls the hooks for a task that is about to be added.
     pub fn before(&self, task: &mut NewTask) -> Result<()> {
         for hook in &self.before {
             hook(&mut PendingTask(task)).map_err(|why| Error::InvalidArgument {
@@ -91,8 +92,8 @@ impl CreateHooks {
         Ok(())
     }
 
-    /// Tells of tasks that are stored. One whose unique key another task holds was not. A hook that panics is logged: what is stored is
-    /// stored.
+    /// Calls the hooks for stored tasks, except those whose unique key was held by another task. A hook that panics is
+    /// logged and does not affect the addition.
     fn behind(&self, added: &[Added]) {
         for task in added.iter().filter(|task| !task.existing) {
             for hook in &self.behind {
@@ -105,8 +106,10 @@ impl CreateHooks {
 }
 
 impl Client {
-    /// Shows this hook each task that this client and its clones made from now on are about to add, in the caller's own context (its
-    /// thread, its `tracing` span, its task-locals). It may change the context and the labels; if it fails, the task is refused.
+    /// Registers a hook that is called with each task that this client and its later clones are about to add.
+    ///
+    /// Runs in the caller's context (its thread, `tracing` span and task-locals). The hook may change the context and
+    /// the tags; if it returns an error, the task is refused.
     ///
     /// ```
     /// # fn example(client: taskyard_core::Client) -> taskyard_core::Client {
@@ -124,10 +127,12 @@ impl Client {
         self
     }
 
-    /// Calls this hook with the id of each task that this client and its clones made from now on have added, once it is stored: in the
-    /// caller's own context where the caller waits for that (`add`), in a task of the client's runtime otherwise (`add_later`). It is not
-    /// called for a task whose unique key another one holds, nor for one that is added in a transaction of the caller's, whose end only
-    /// the caller knows, nor for the runs of a schedule.
+    /// Registers a hook that is called with the id of each task that this client and its later clones have added, once
+    /// it is stored.
+    ///
+    /// Runs in the caller's context if the caller waits for that (`add`), otherwise in a task of the client's runtime
+    /// (`add_later`). Not called for a task whose unique key another one holds, for a task added in a transaction of
+    /// the caller (only the caller sees its end), and for the runs of a schedule.
     #[must_use]
     pub fn on_post_create<F>(mut self, hook: F) -> Self
     where
@@ -137,7 +142,7 @@ impl Client {
         self
     }
 
-    /// A call as the task that is stored, after the hooks.
+    /// Converts a call to the task that is stored, after the hooks.
     #[doc(hidden)]
     pub fn new_task<T>(&self, call: Call<T>, config: &ClientConfig) -> Result<NewTask> {
         let mut task = call.into_task(config)?;
@@ -158,11 +163,11 @@ impl Client {
         Ok(tasks)
     }
 
-    /// Tells the hooks of tasks once they are stored, if there are any.
+    /// Calls the hooks once these tasks are stored, if there are any hooks.
     pub(super) fn tell_when_stored<T>(&self, tasks: &[TaskRef<T>]) {
         let ticket = tasks.first().and_then(TaskRef::ticket).filter(|_| !self.hooks.behind.is_empty());
         if let Some(ticket) = ticket.cloned() {
-            // Not a handle on the client: it would keep the client open.
+            // Not a handle on the client, which would keep the client open.
             let hooks = Arc::clone(&self.hooks);
             self.runtime.spawn(async move {
                 if let Ok(added) = ticket.settled().await {

@@ -1,4 +1,4 @@
-//! Dead letters from an application: list, count, edit, retry, purge.
+//! Dead letters for applications: list, count, edit, retry, purge.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use super::{Client, refused};
 use crate::store::{ControlReply, NewPayload, TaskEdit, TaskFilter};
 use crate::{Error, Result, TaskId, TaskRecord, TaskState, payload, seal};
 
-/// Tasks of one statement.
+/// Number of tasks per statement.
 const PAGE: usize = 1_000;
 
-/// What an edit changes; `None` leaves a part as it is.
+/// Changes to a dead letter; `None` leaves a part unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DeadEdit {
@@ -24,11 +24,11 @@ pub struct DeadEdit {
     pub queue: Option<String>,
     /// The priority.
     pub priority: Option<i32>,
-    /// Retries after the first failure.
+    /// Number of retries after the first failure.
     pub max_retries: Option<u32>,
-    /// The language whose own encoding the new arguments are in; plain JSON without it.
+    /// Language in whose own encoding the new arguments are; plain JSON if `None`.
     pub language: Option<String>,
-    /// Further fields may come: a literal ends in `..Default::default()`.
+    /// More fields may be added: a literal must end in `..Default::default()`.
     #[doc(hidden)]
     #[serde(skip)]
     pub unlisted: crate::Unlisted,
@@ -47,27 +47,29 @@ pub(super) fn dead(filter: &TaskFilter) -> TaskFilter {
 }
 
 impl Client {
-    /// One page of dead letters, newest first; the filter's states do not count.
+    /// Returns one page of dead letters, newest first. The filter's states are ignored.
     ///
     /// # Errors
-    /// The database's.
+    /// [Database errors](Client#database-errors).
     pub async fn dead_letters(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>> {
         self.open_store()?.list(&dead(filter)).await
     }
 
-    /// How many dead letters a filter means.
+    /// Returns the number of dead letters that match a filter.
     ///
     /// # Errors
-    /// The database's.
+    /// [Database errors](Client#database-errors).
     pub async fn count_dead(&self, filter: &TaskFilter) -> Result<u64> {
         self.open_store()?.count(&dead(filter)).await
     }
 
-    /// Changes a dead letter (or a cancelled or stopped task), which stays what it is; checked as an addition is.
+    /// Changes a dead letter (or a cancelled or stopped task) without changing its state. The result is checked like an
+    /// addition.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::WrongState`], [`Error::EditedMeanwhile`]; [`Error::InvalidArgument`] for arguments that
-    /// cannot be those of a task, and for signed ones, whose signature would not fit any more; [`Error::OverLimit`].
+    /// [`Error::NotFound`], [`Error::WrongState`], [`Error::EditedMeanwhile`] if the task changed during the edit;
+    /// [`Error::InvalidArgument`] for arguments that are not valid for a task, and for signed ones, whose signature
+    /// would not match any more; [`Error::OverLimit`].
     pub async fn edit_dead(&self, id: TaskId, edit: &DeadEdit) -> Result<()> {
         let limits = self.config().limits;
         if let Some(queue) = &edit.queue {
@@ -91,11 +93,12 @@ impl Client {
         refused(id, reply, "only a failed, cancelled or stopped task can be edited").map(drop)
     }
 
-    /// Retries every dead letter that a filter means, in bounded batches; how many. One that was retried by someone else
-    /// in the meantime does not count, nor does one whose unique key another task holds: those are logged.
+    /// Retries every dead letter that matches a filter, in bounded batches, and returns how many were retried. Tasks
+    /// that were retried elsewhere in the meantime are not counted, nor are those whose unique key another task holds;
+    /// the latter are logged.
     ///
     /// # Errors
-    /// The database's; what was retried until then is.
+    /// [Database errors](Client#database-errors); tasks retried until then stay retried.
     pub async fn retry_dead(&self, filter: &TaskFilter) -> Result<u64> {
         let (mut retried, mut held, mut after) = (0, 0_u64, None);
         loop {
@@ -113,17 +116,17 @@ impl Client {
         }
     }
 
-    /// Deletes every dead letter that a filter means; how many.
+    /// Deletes every dead letter that matches a filter, and returns how many.
     ///
     /// # Errors
-    /// As [`Client::purge`].
+    /// Those of [`Client::purge`].
     pub async fn purge_dead(&self, filter: &TaskFilter) -> Result<u64> {
         self.purge(&dead(filter)).await
     }
 }
 
-/// The payload with the arguments of an edit in place of its own; whatever else stands in it stays. `encoded` is that of
-/// the stored one; the new one is encoded if the edit names the language.
+/// Returns the payload with its arguments replaced by those of an edit; everything else in it is kept. `encoded`
+/// describes the stored payload; the new one is encoded if the edit names a language.
 fn with_arguments(stored: &[u8], encoded: bool, edit: &DeadEdit) -> Result<Vec<u8>> {
     let wrong = |why: &str| Error::InvalidArgument { what: "arguments", why: why.to_owned() };
     let signed = "they hold what is signed for this task: they cannot be edited, only retried as they are";
@@ -132,12 +135,12 @@ fn with_arguments(stored: &[u8], encoded: bool, edit: &DeadEdit) -> Result<Vec<u
     }
     let mut parts: BTreeMap<String, &RawValue> = serde_json::from_slice(stored)
         .map_err(|error| wrong(&format!("the stored ones are no JSON object: {error}")))?;
-    // What says that the values are exact is true of those that are given only if their giver says so.
+    // `lang` declares that values are exact. For the new arguments that holds only if the edit says so.
     let written_in: Option<String> = match parts.remove("lang") {
         Some(text) if encoded => serde_json::from_str(text.get()).map_err(|_| wrong("the stored `lang` is no text"))?,
         _ => None,
     };
-    // What was declared as a result stays one.
+    // Declared results stay declared.
     parts.remove("results");
     let results = payload::references::declared(stored, encoded);
     let mut given = String::new();
@@ -211,7 +214,7 @@ mod tests {
         assert_eq!(new, r#"{"args":[2],"kwargs":{"a":1e400}}"#);
         let new = edited(stored, None, Some("{}")).unwrap();
         assert_eq!(new, r#"{"args":[1.0, "ü\u0000"],"kwargs":{}}"#);
-        // Plain values are to be fitted to the function's types; whatever else there is stays.
+        // Plain values are converted to the function's types; everything else is kept.
         let new = edited(r#"{"args":[1],"kwargs":{},"lang":"python","x":[ 1]}"#, Some("[2]"), None).unwrap();
         assert_eq!(new, r#"{"args":[2],"kwargs":{},"x":[ 1]}"#);
         let exact = DeadEdit { args: Some("[2]".into()), language: Some("python".into()), ..DeadEdit::default() };
@@ -276,7 +279,7 @@ mod tests {
             ..DeadEdit::default()
         };
         assert!(with_arguments(b"{}", true, &exact).is_err());
-        // In plain JSON nothing is signed.
+        // Plain JSON contains nothing signed.
         assert!(edited("{}", Some(r#"[{"$dill":"AA"}]"#), None).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Several tasks that belong together: groups with a callback, chains, and ranges of ids.
+//! Related tasks: groups with a callback, chains, and ranges of ids.
 
 use std::ops::Range;
 
@@ -7,12 +7,12 @@ use crate::state::OnParentFailure;
 use crate::task::NewTask;
 use crate::{Result, TaskId};
 
-/// Tasks that were added together, and the one that follows them.
+/// Tasks that were added together, and the task that follows them.
 #[derive(Clone, Debug)]
 pub struct Group<T, R> {
     /// The tasks, in the order of their calls.
     pub tasks: Vec<TaskRef<T>>,
-    /// What runs once, after them.
+    /// The task that runs once, after them.
     pub then: TaskRef<R>,
 }
 
@@ -24,13 +24,14 @@ impl<T, R> Group<T, R> {
 }
 
 impl Client {
-    /// Adds all of these and `then`, or none, and returns once they are stored. `then` runs once, when every one of them has ended, however it ended.
+    /// Adds all of these and `then`, or none, and returns once they are stored. `then` runs once, when every one of
+    /// them has ended, whether it succeeded or not.
     ///
-    /// `then` sees how they ended by its parents' results. For their results as an argument of it:
-    /// `then.results_of("parts", &calls)`.
+    /// `then` can read how they ended from its parents' results. `then.results_of("parts", &calls)` passes their
+    /// results as an argument.
     ///
     /// # Errors
-    /// As [`Client::add`].
+    /// Those of [`Client::add`].
     pub async fn add_group<T, R>(
         &self,
         calls: impl IntoIterator<Item = Call<T>>,
@@ -40,10 +41,10 @@ impl Client {
         Ok(Group::of(self.push_stored(tasks).await?))
     }
 
-    /// The same without waiting: see [`Client::add_later`].
+    /// Adds a group without waiting: see [`Client::add_group`] and [`Client::add_later`].
     ///
     /// # Errors
-    /// As [`Client::add_later`].
+    /// Those of [`Client::add_later`].
     pub fn add_group_later<T, R>(
         &self,
         calls: impl IntoIterator<Item = Call<T>>,
@@ -53,11 +54,11 @@ impl Client {
         Ok(Group::of(self.push_tasks(tasks)?))
     }
 
-    /// As [`Client::add_group`], but `then` runs only if all of them are done: it falls with the first one that fails
-    /// for good.
+    /// Adds a group as [`Client::add_group`] does, but `then` runs only if all of the tasks are done: it fails with the
+    /// first one that fails for good.
     ///
     /// # Errors
-    /// As [`Client::add`].
+    /// Those of [`Client::add`].
     pub async fn add_fan_in<T, R>(
         &self,
         calls: impl IntoIterator<Item = Call<T>>,
@@ -67,10 +68,10 @@ impl Client {
         Ok(Group::of(self.push_stored(tasks).await?))
     }
 
-    /// The same without waiting: see [`Client::add_later`].
+    /// Adds a group without waiting: see [`Client::add_fan_in`] and [`Client::add_later`].
     ///
     /// # Errors
-    /// As [`Client::add_later`].
+    /// Those of [`Client::add_later`].
     pub fn add_fan_in_later<T, R>(
         &self,
         calls: impl IntoIterator<Item = Call<T>>,
@@ -80,7 +81,7 @@ impl Client {
         Ok(Group::of(self.push_tasks(tasks)?))
     }
 
-    /// These and, as the last one, what runs after them.
+    /// Returns these tasks and, as the last one, the task that runs after them.
     fn tasks_before<T, R>(&self, calls: impl IntoIterator<Item = Call<T>>, then: Call<R>) -> Result<Vec<NewTask>> {
         let mut tasks = self.settled(calls)?;
         let parents: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
@@ -88,19 +89,19 @@ impl Client {
         Ok(tasks)
     }
 
-    /// Adds all of these or none, each to run when the one before it is done, and returns once they are stored. To hand
-    /// a result on: `second.result_of_call("total", &first)`.
+    /// Adds all of these or none, each to run when the one before it is done, and returns once they are stored.
+    /// `second.result_of_call("total", &first)` passes a result on.
     ///
     /// # Errors
-    /// As [`Client::add`].
+    /// Those of [`Client::add`].
     pub async fn add_chain<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
         self.push_stored(self.tasks_of_chain(calls)?).await
     }
 
-    /// The same without waiting: see [`Client::add_later`].
+    /// Adds a chain without waiting: see [`Client::add_chain`] and [`Client::add_later`].
     ///
     /// # Errors
-    /// As [`Client::add_later`].
+    /// Those of [`Client::add_later`].
     pub fn add_chain_later<T>(&self, calls: impl IntoIterator<Item = Call<T>>) -> Result<Vec<TaskRef<T>>> {
         self.push_tasks(self.tasks_of_chain(calls)?)
     }
@@ -116,7 +117,7 @@ impl Client {
     }
 }
 
-/// The ranges of `size` that make up `whole`; the last one may be shorter. For a group of tasks over ranges of ids:
+/// Splits `whole` into ranges of `size`; the last one may be shorter. For a group of tasks over ranges of ids:
 ///
 /// ```
 /// # use taskyard_core::client::id_ranges;
@@ -125,7 +126,7 @@ impl Client {
 /// ```
 ///
 /// # Panics
-/// For a size of zero.
+/// If `size` is zero.
 pub fn id_ranges(whole: Range<i64>, size: u32) -> impl Iterator<Item = Range<i64>> + Clone {
     assert!(size > 0, "ranges of nothing have no end");
     let size = i64::from(size);

@@ -1,10 +1,11 @@
-//! Ends what waits for a task of the client's runtime, if that task ends before its time.
+//! Reports an error to waiters if the background task of the client's runtime that they wait for ends prematurely.
 
 use super::RUNTIME_ENDED;
 use crate::Error;
 
-/// Runs `looking`. If it ends early, with its runtime or by a panic, `ended` gets the error; a panic is reported as `broke`. Guarded from the
-/// call on: a runtime may end before it has polled this once.
+/// Runs `looking`. If it ends prematurely, with its runtime or by a panic, `ended` is called with the error; a panic is
+/// reported as `broke`. The guard exists from the call on, because a runtime may end before it has polled the future
+/// once.
 pub(super) fn guarded(
     looking: impl Future<Output = ()> + Send,
     broke: &'static str,
@@ -23,7 +24,7 @@ struct Guard<F: FnOnce(Error)> {
 }
 
 impl<F: FnOnce(Error)> Guard<F> {
-    /// By value: the future must own the guard as a whole, or it would be dropped at the call.
+    /// By value: the future must own the guard as a whole, or the guard would be dropped at the call.
     fn disarm(mut self) {
         self.ended = None;
     }

@@ -1,4 +1,5 @@
-//! Queues from an application: pause, resume, limit, rate, ageing, drain, purge, and their figures. The same words as the command's.
+//! Queues for applications: pause, resume, limit, rate, ageing, drain, purge, and their statistics. The methods have
+//! the names of the command's subcommands.
 
 use std::time::Duration;
 
@@ -6,15 +7,15 @@ use super::Client;
 use crate::store::{QueueStatus, TaskFilter};
 use crate::{Error, Rate, Result, TaskState};
 
-/// Between two looks at a queue that drains, while nothing rings.
+/// Polling interval for a queue that drains, without notifications.
 const DRAIN_POLL: Duration = Duration::from_millis(250);
-/// Tasks of one statement.
+/// Number of tasks per statement.
 const PAGE: usize = 1_000;
-/// The shortest time after which a task may move up: what is shorter is a mistake in the unit.
+/// Shortest ageing interval: a shorter one is a mistake in the unit.
 const AGEING_MIN: Duration = Duration::from_secs(1);
 
 impl QueueStatus {
-    /// As the command shows it to programs; times in seconds.
+    /// Returns the status as the command's JSON; times in seconds.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
@@ -32,36 +33,37 @@ impl QueueStatus {
 }
 
 impl Client {
-    /// All queues that are configured or have open tasks, with their figures.
+    /// Returns all queues that are configured or have open tasks, with their statistics.
     ///
     /// # Errors
-    /// The database's.
+    /// [Database errors](Client#database-errors).
     pub async fn queues(&self) -> Result<Vec<QueueStatus>> {
         self.open_store()?.queues().await
     }
 
-    /// Pauses a queue: what runs goes on, nothing else of it starts.
+    /// Pauses a queue: running tasks continue, and no other task of it starts.
     ///
     /// # Errors
-    /// A name that cannot be one, or the database's.
+    /// [`Error::InvalidArgument`] or [`Error::OverLimit`] for an invalid name, and [database
+    /// errors](Client#database-errors).
     pub async fn pause_queue(&self, queue: &str) -> Result<()> {
         self.config().limits.check_name("queue", queue)?;
         self.open_store()?.set_paused(queue, true).await
     }
 
-    /// Lets a paused queue go on.
+    /// Resumes a paused queue.
     ///
     /// # Errors
-    /// As [`Client::pause_queue`].
+    /// Those of [`Client::pause_queue`].
     pub async fn resume_queue(&self, queue: &str) -> Result<()> {
         self.config().limits.check_name("queue", queue)?;
         self.open_store()?.set_paused(queue, false).await
     }
 
-    /// Limits how many tasks of a queue run at once over all servers; `None` lifts it.
+    /// Limits how many tasks of a queue run at once over all servers; `None` removes the limit.
     ///
     /// # Errors
-    /// As [`Client::pause_queue`], and a limit of zero: that is a pause.
+    /// Those of [`Client::pause_queue`], and [`Error::InvalidArgument`] for a limit of zero, which would be a pause.
     pub async fn limit_queue(&self, queue: &str, running_max: Option<u32>) -> Result<()> {
         self.config().limits.check_name("queue", queue)?;
         if running_max == Some(0) {
@@ -70,21 +72,22 @@ impl Client {
         self.open_store()?.set_concurrency(queue, running_max).await
     }
 
-    /// Lets so many tasks of a queue start in some time over all servers ([`Rate`]); `None` lifts it. Setting the rate that it
-    /// has changes nothing.
+    /// Limits how many tasks of a queue start per period over all servers ([`Rate`]); `None` removes the limit. Setting
+    /// the current rate again changes nothing.
     ///
     /// # Errors
-    /// As [`Client::pause_queue`].
+    /// Those of [`Client::pause_queue`].
     pub async fn rate_queue(&self, queue: &str, rate: Option<Rate>) -> Result<()> {
         self.config().limits.check_name("queue", queue)?;
         self.open_store()?.set_rate(queue, rate).await
     }
 
-    /// Moves a queue's tasks up by one priority each time that they have been runnable for so long, so that none is
-    /// starved; `None` ends that. Their records keep the priority that they were given.
+    /// Promotes a queue's tasks by one priority each time that they have been runnable for `every`, so that none is
+    /// starved; `None` disables this. Their records keep their original priority.
     ///
     /// # Errors
-    /// As [`Client::pause_queue`], and a time under a second.
+    /// Those of [`Client::pause_queue`], and [`Error::InvalidArgument`] for an interval under one second or over a
+    /// hundred years.
     pub async fn age_queue(&self, queue: &str, every: Option<Duration>) -> Result<()> {
         self.config().limits.check_name("queue", queue)?;
         if let Some(every) = every {
@@ -96,11 +99,11 @@ impl Client {
         self.open_store()?.set_ageing(queue, every).await
     }
 
-    /// Pauses a queue and waits until what runs of it has ended, for at most so long. Whether nothing runs any more; the
-    /// queue stays paused either way.
+    /// Pauses a queue and waits until its running tasks have ended, for at most `timeout`. Returns whether no task is
+    /// running any more; the queue stays paused in either case.
     ///
     /// # Errors
-    /// [`Error::UnknownQueue`], or the database's.
+    /// [`Error::UnknownQueue`], and [database errors](Client#database-errors).
     pub async fn drain_queue(&self, queue: &str, timeout: Option<Duration>) -> Result<bool> {
         if !self.open_store()?.queues().await?.iter().any(|found| found.name == queue) {
             return Err(Error::UnknownQueue(queue.to_owned()));
@@ -115,7 +118,7 @@ impl Client {
                 if queues.iter().find(|found| found.name == queue).is_none_or(|found| found.doing == 0) {
                     return Ok(true);
                 }
-                // Thousands may finish in a second: looking takes a fifth of a connection's time at most.
+                // Thousands of tasks may finish in a second: polling uses at most a fifth of a connection's time.
                 tokio::time::sleep(begun.elapsed() * 4).await;
                 let _ = tokio::time::timeout(DRAIN_POLL, finished.heard()).await;
             }
@@ -126,11 +129,12 @@ impl Client {
         }
     }
 
-    /// Deletes the finished tasks that a filter means, in bounded batches, parents only once their children are final; how
-    /// many. Without states it means done and cancelled ones.
+    /// Deletes the finished tasks that match a filter, in bounded batches, parents only after their children are final.
+    /// Returns how many. A filter without states matches done and cancelled tasks.
     ///
     /// # Errors
-    /// A state that is not final, or the database's; what was deleted until then stays deleted.
+    /// [`Error::InvalidArgument`] for a state that is not final, and [database errors](Client#database-errors); tasks
+    /// deleted until then stay deleted.
     pub async fn purge(&self, filter: &TaskFilter) -> Result<u64> {
         let mut filter = filter.clone();
         if filter.states.is_empty() {
