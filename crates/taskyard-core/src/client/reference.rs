@@ -1,4 +1,4 @@
-//! A reference to a task, typed by its result.
+//! References to tasks, typed by their result.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -18,14 +18,16 @@ use crate::store::{Added, ControlReply, Final};
 use crate::task::{Attempt, StoredLogLine, TaskRecord};
 use crate::{Error, Result, TaskId, TaskState, Timestamp, WaitReason};
 
-/// The longest pause between two tries while the database is away.
+/// Maximum pause between two attempts while the database is unreachable.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How long the state of a task may take that is told with a timeout.
+/// Maximum time for reading the state that a timeout error reports.
 const STATE_MAX: Duration = Duration::from_millis(500);
 
-/// A task that was added, or that is known by its id. `T` is the type of its result, for which [`TaskRef::wait`] waits.
+/// A reference to a task that was added or is known by its id. `T` is the type of the result that [`TaskRef::wait`]
+/// returns.
 ///
-/// Not a future itself, so that waiting until a task is stored (`queue.add(call).await`) is not taken for waiting for its result:
+/// Not a future itself, so that waiting until a task is stored (`queue.add(call).await`) is not mistaken for waiting
+/// for its result:
 ///
 /// ```compile_fail,E0277
 /// async fn result(task: taskyard_core::TaskRef<u32>) -> u32 {
@@ -37,7 +39,7 @@ pub struct TaskRef<T = Value> {
     client: Client,
     id: TaskId,
     ticket: Option<(Arc<Ticket>, usize)>,
-    /// A transaction of the caller's found it instead of adding one.
+    /// Whether a transaction of the caller found the task instead of adding it.
     found: bool,
     result: PhantomData<fn() -> T>,
 }
@@ -48,28 +50,28 @@ impl<T> Clone for TaskRef<T> {
     }
 }
 
-/// How far a task says it is.
+/// Progress that a task has reported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Progress {
-    /// Steps done.
+    /// Completed steps.
     pub completed: Option<f64>,
-    /// Steps in all.
+    /// Total number of steps.
     pub total: Option<f64>,
-    /// Percent done.
+    /// Percentage done.
     pub percentage: Option<f64>,
-    /// What it is at.
+    /// Current activity.
     pub message: Option<String>,
-    /// Steps in a second, lately.
+    /// Recent steps per second.
     pub rate: Option<f64>,
-    /// Seconds since it began to count.
+    /// Seconds since the counting started.
     pub elapsed: Option<f64>,
-    /// Seconds until it is through, as it goes now.
+    /// Estimated seconds until completion.
     pub eta_seconds: Option<f64>,
-    /// How many steps there are in all is not known.
+    /// Whether the total number of steps is unknown.
     pub indeterminate: Option<bool>,
-    /// When this was said, by the worker's clock.
+    /// When this was reported, by the worker's clock.
     pub updated_at: Option<Timestamp>,
-    /// The attempt that said it.
+    /// The attempt that reported it.
     pub attempt: Option<u32>,
 }
 
@@ -117,7 +119,7 @@ impl<T> TaskRef<T> {
         Self { client, id, ticket: None, found: false, result: PhantomData }
     }
 
-    /// The task that stands for one that a transaction of the caller's has added.
+    /// Returns a reference to the task that a transaction of the caller has added or found.
     pub(super) fn added_in(client: Client, added: Added) -> Self {
         Self { found: added.existing, ..Self::known(client, added.id) }
     }
@@ -126,13 +128,14 @@ impl<T> TaskRef<T> {
         &self.client
     }
 
-    /// The same task with another type of result.
+    /// Returns the same reference with another result type.
     #[must_use]
     pub fn typed<U>(self) -> TaskRef<U> {
         TaskRef { client: self.client, id: self.id, ticket: self.ticket, found: self.found, result: PhantomData }
     }
 
-    /// The id, at once. Of a duplicate of a unique key it becomes the existing task's once that is known.
+    /// Returns the id, without waiting. For a duplicate of a unique key it becomes the existing task's id once that is
+    /// known.
     #[must_use]
     pub fn id(&self) -> TaskId {
         match self.added_as() {
@@ -141,7 +144,7 @@ impl<T> TaskRef<T> {
         }
     }
 
-    /// Whether a unique key gave an existing task; known once it is written.
+    /// Whether the task existed already and held the unique key; known once the addition is written.
     #[must_use]
     pub fn existing(&self) -> bool {
         self.found || matches!(self.added_as(), Some(Ok(added)) if added.existing)
@@ -152,10 +155,10 @@ impl<T> TaskRef<T> {
         Some(ticket.peek()?.as_ref().map(|added| added[*place]).map_err(Clone::clone))
     }
 
-    /// The id once the task is durable.
+    /// Waits until the task is durable, and returns its id.
     ///
     /// # Errors
-    /// Why it could not be written.
+    /// The reason why it could not be written: see [`Client::add`].
     pub async fn stored(&self) -> Result<TaskId> {
         match &self.ticket {
             None => Ok(self.id),
@@ -165,60 +168,61 @@ impl<T> TaskRef<T> {
         }
     }
 
-    /// The whole record.
+    /// Returns the whole record.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or the database's.
+    /// [`Error::NotFound`] if there is no such task, the errors of [`TaskRef::stored`], and [database
+    /// errors](Client#database-errors).
     pub async fn record(&self) -> Result<TaskRecord> {
         let id = self.stored().await?;
         self.client.open_store()?.get(&[id]).await?.pop().flatten().ok_or(Error::NotFound(id))
     }
 
-    /// The state.
+    /// Returns the state.
     ///
     /// # Errors
-    /// As [`TaskRef::record`].
+    /// Those of [`TaskRef::record`].
     pub async fn state(&self) -> Result<TaskState> {
         Ok(self.record().await?.state)
     }
 
-    /// The context.
+    /// Returns the context.
     ///
     /// # Errors
-    /// As [`TaskRef::record`].
+    /// Those of [`TaskRef::record`].
     pub async fn context(&self) -> Result<Map<String, Value>> {
         let id = self.stored().await?;
         let bytes = self.client.open_store()?.context(id).await?.ok_or(Error::NotFound(id))?;
         Ok(crate::context::Context::from_bytes(&bytes)?.as_map().clone())
     }
 
-    /// How far it says it is; `None` if it never said.
+    /// Returns the progress that the task has reported; `None` if it has reported none.
     ///
     /// # Errors
-    /// As [`TaskRef::record`].
+    /// Those of [`TaskRef::record`].
     pub async fn progress(&self) -> Result<Option<Progress>> {
         Ok(Progress::from_context(&self.context().await?))
     }
 
-    /// Its log lines, oldest first (at most 10,000).
+    /// Returns its log lines, oldest first (at most 10,000).
     ///
     /// # Errors
-    /// As [`TaskRef::record`].
+    /// Those of [`TaskRef::record`].
     pub async fn logs(&self) -> Result<Vec<StoredLogLine>> {
         let id = self.stored().await?;
         self.of_known_task(id, self.client.open_store()?.logs(id, 0, 10_000).await?).await
     }
 
-    /// Its attempts, oldest first.
+    /// Returns its attempts, oldest first.
     ///
     /// # Errors
-    /// As [`TaskRef::record`].
+    /// Those of [`TaskRef::record`].
     pub async fn attempts(&self) -> Result<Vec<Attempt>> {
         let id = self.stored().await?;
         self.of_known_task(id, self.client.open_store()?.attempts(id).await?).await
     }
 
-    /// Returns the rows stored for a task. `Error::NotFound` if there are none because there is no such task.
+    /// Returns the rows stored for a task, or [`Error::NotFound`] if there are none because there is no such task.
     async fn of_known_task<Row>(&self, id: TaskId, rows: Vec<Row>) -> Result<Vec<Row>> {
         if rows.is_empty() && self.client.open_store()?.get(&[id]).await?.pop().flatten().is_none() {
             return Err(Error::NotFound(id));
@@ -226,20 +230,22 @@ impl<T> TaskRef<T> {
         Ok(rows)
     }
 
-    /// Takes an addition back, of all its references (one call of `add_tasks` is one): for a caller that has reported that it
-    /// failed. What was not handed to the database yet is never sent; what may have been is cancelled right behind it.
+    /// Withdraws an addition with all of its references (those of one `add_tasks` call), for a caller that has reported
+    /// it as failed. Tasks not handed to the database yet are never sent; tasks that may have been sent are cancelled
+    /// directly after.
     pub fn withdraw(added: &[Self]) {
         let Some(Self { client, ticket: Some((ticket, _)), .. }) = added.first() else { return };
         let ids: Vec<TaskId> = added.iter().map(Self::id).collect();
         client.adder.withdraw(ticket, &ids);
     }
 
-    /// Waits until the task is done, failed, cancelled or stopped; a failure of the task is no error here. While the
-    /// database is away it goes on waiting. Awaited in a task's body, it leaves the body's place to others meanwhile.
+    /// Waits until the task is done, failed, cancelled or stopped. A failure of the task is not an error here. While
+    /// the database is unreachable the wait continues. In a task's body, the body's concurrency slot is released
+    /// meanwhile.
     ///
     /// # Errors
-    /// Why the task could not be added; [`Error::NotFound`] for an id that does not exist; [`Error::TaskRemoved`] for a
-    /// task that is removed while this waits for it.
+    /// The errors of [`TaskRef::stored`]; [`Error::NotFound`] for an unknown id; [`Error::TaskRemoved`] if the task is
+    /// removed during the wait.
     pub async fn outcome(&self) -> Result<Final> {
         let _released = crate::rest::release_slot();
         let id = match &self.ticket {
@@ -249,7 +255,7 @@ impl<T> TaskRef<T> {
         self.client.waiter.wait(id).await
     }
 
-    /// The id of a task that is there, however long the database is away.
+    /// Returns the id once the task is known to exist, however long the database is unreachable.
     async fn present(&self) -> Result<TaskId> {
         let mut pause = Duration::from_millis(50);
         loop {
@@ -266,33 +272,35 @@ impl<T> TaskRef<T> {
         }
     }
 
-    /// Cancels the task: at once if it does not run, else its body is interrupted. Carried out in the order of the
-    /// calls, whether the answer is awaited or not.
+    /// Cancels the task: at once if it is not running, otherwise its body is interrupted. Carried out in the order of
+    /// the calls, whether or not the returned future is awaited.
     pub fn cancel(&self) -> Control {
         self.control(Verb::Cancel(None), "only a task that has not ended can be cancelled")
     }
 
-    /// Cancels the task as [`TaskRef::cancel`] does, and keeps why in its record (`cancel_reason`) until it is retried.
+    /// Cancels the task as [`TaskRef::cancel`] does, and stores the reason in its record (`cancel_reason`) until it is
+    /// retried.
     ///
     /// # Errors
-    /// [`Error::OverLimit`] for a reason that is longer than a log line may be; nothing was asked then.
+    /// [`Error::OverLimit`] for a reason longer than `log_line_bytes_max`; nothing is cancelled then.
     pub fn cancel_because(&self, reason: impl Into<String>) -> Result<Control> {
         let reason = reason.into();
         self.client.config().limits.check_reason(&reason)?;
         Ok(self.control(Verb::Cancel(Some(reason)), "only a task that has not ended can be cancelled"))
     }
 
-    /// Stops the running task and keeps it for a retry.
+    /// Stops the running task, which can then be retried.
     pub fn stop(&self) -> Control {
         self.control(Verb::Stop, "only a running task can be stopped")
     }
 
-    /// Runs a failed, cancelled or stopped task again: same row, same id.
+    /// Runs a failed, cancelled or stopped task again, with the same id.
     pub fn retry(&self) -> Control {
         self.control(Verb::Retry, "only a failed, cancelled or stopped task can be retried")
     }
 
-    /// Gives the task another priority, if it waits or is enqueued: higher first, negative ones are legal.
+    /// Changes the priority of the task if it waits or is enqueued. Higher priorities start first; negative ones are
+    /// allowed.
     pub fn set_priority(&self, priority: i32) -> Control {
         self.control(Verb::Priority(priority), "only a task that has not started can be given another priority")
     }
@@ -307,8 +315,8 @@ impl<T: DeserializeOwned> TaskRef<T> {
     /// Waits for the result.
     ///
     /// # Errors
-    /// [`Error::TaskFailed`], [`Error::TaskCancelled`], [`Error::TaskStopped`], [`Error::ResultMismatch`], and those
-    /// of [`TaskRef::outcome`].
+    /// [`Error::TaskFailed`], [`Error::TaskCancelled`] or [`Error::TaskStopped`] if the task ended so,
+    /// [`Error::ResultMismatch`] if the result is not a `T`, and the errors of [`TaskRef::outcome`].
     pub async fn wait(&self) -> Result<T> {
         let found = self.outcome().await?;
         let id = found.id;
@@ -335,10 +343,10 @@ impl<T: DeserializeOwned> TaskRef<T> {
         }
     }
 
-    /// Waits for the result for at most this long; the task goes on.
+    /// Waits for the result for at most `timeout`. The task is not affected by a timeout.
     ///
     /// # Errors
-    /// As [`TaskRef::wait`], and [`Error::WaitTimeout`], also when the database is away.
+    /// Those of [`TaskRef::wait`], and [`Error::WaitTimeout`], also if the database is unreachable until then.
     pub async fn wait_timeout(&self, timeout: Duration) -> Result<T> {
         match tokio::time::timeout(timeout, self.wait()).await {
             Ok(result) => result,
@@ -356,7 +364,7 @@ impl<T: DeserializeOwned> TaskRef<T> {
     }
 }
 
-/// A control call on its way; awaiting it gives the answer, dropping it does not take it back.
+/// A control call in progress. Awaiting it returns the reply; dropping it does not cancel the call.
 #[derive(Debug)]
 pub struct Control {
     id: TaskId,

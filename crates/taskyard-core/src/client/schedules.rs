@@ -1,6 +1,6 @@
-//! Schedules from an application: add, pause, resume, run now, remove, and look at them.
+//! Schedules for applications: add, pause, resume, run now, remove, and list them.
 //!
-//! They are rows: what one process changes, every server follows at once.
+//! Schedules are rows: servers follow the changes of any process at once.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::store::SchedulePut;
 use crate::task::NewTask;
 use crate::{Error, Result, TaskId, Timestamp};
 
-/// Tries to write on the version just read, before somebody else's writes are called an error.
+/// Maximum number of attempts to write on the version just read, while others change the row.
 const TRIES_MAX: usize = 20;
 const BETWEEN_TRIES: Duration = Duration::from_millis(25);
-/// Schedules of one page.
+/// Number of schedules per page.
 const PAGE: usize = 500;
 
-/// A schedule on its way to the database: a name, a rule, and the call of a task function that each run makes.
+/// A schedule to be added: a name, a rule, and the call of a task function that each run makes.
 ///
 /// ```
 /// # use taskyard_core::client::{Call, Schedule};
@@ -36,109 +36,112 @@ pub struct Schedule<T> {
 }
 
 impl<T> Schedule<T> {
-    /// With every default. `rule` is a cron expression, `@every 5m`, `@at INSTANT`, `@after 2h`, `@reboot` or an alias
-    /// such as `@daily`; what is wrong with it shows when it is added.
+    /// Creates a schedule with the default of every option. `rule` is a cron expression, `@every 5m`, `@at INSTANT`,
+    /// `@after 2h`, `@reboot` or an alias such as `@daily`; an invalid rule is an error when the schedule is added.
     pub fn new(name: impl Into<String>, rule: impl Into<String>, call: Call<T>) -> Self {
         let name = name.into();
-        // The real task is put in when the client's defaults are known.
+        // The actual task is inserted when the client's defaults are known.
         let new = NewSchedule::new(name.clone(), rule, NewTask::new("", Vec::new()));
         Self { name, call, new, on_conflict: OnConflict::Replace }
     }
 
-    /// At a fixed interval.
+    /// Creates a schedule that runs at a fixed interval.
     pub fn every(name: impl Into<String>, interval: Duration, call: Call<T>) -> Self {
         Self::new(name, format!("@every {}", rule::words(interval)), call)
     }
 
-    /// Once, at an instant.
+    /// Creates a schedule that runs once, at an instant.
     pub fn at(name: impl Into<String>, instant: Timestamp, call: Call<T>) -> Self {
         Self::new(name, format!("@at {instant}"), call)
     }
 
-    /// Once, so long after it was first added: adding it again, in this process or another, neither repeats nor delays it.
+    /// Creates a schedule that runs once, this long after it was first added. Adding it again, in this process or
+    /// another, neither repeats nor delays the run.
     pub fn after(name: impl Into<String>, delay: Duration, call: Call<T>) -> Self {
         Self::new(name, format!("@after {}", rule::words(delay)), call)
     }
 
-    /// The time zone of a cron rule (default `UTC`).
+    /// Sets the time zone of a cron rule (default `UTC`).
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.new.zone = zone.into();
         self
     }
 
-    /// When an earlier run has not ended (default: skip).
+    /// Sets the behaviour if an earlier run has not ended (default: skip).
     pub fn overlap(mut self, overlap: Overlap) -> Self {
         self.new.overlap = overlap;
         self
     }
 
-    /// When times were missed (default: one run for all of them).
+    /// Sets the behaviour for missed times (default: one run for all of them).
     pub fn catch_up(mut self, catch_up: CatchUp) -> Self {
         self.new.catch_up = catch_up;
         self
     }
 
-    /// How far back missed times are made up for (default: a day).
+    /// Sets the window within which missed times are caught up (default: one day).
     pub fn catch_up_window(mut self, window: Duration) -> Self {
         self.new.catch_up_window = window;
         self
     }
 
-    /// Each run starts up to this much later, drawn anew every time (default: zero).
+    /// Sets the maximum random delay of each run (default: zero).
     pub fn jitter(mut self, jitter: Duration) -> Self {
         self.new.jitter = jitter;
         self
     }
 
-    /// No run before this instant.
+    /// Sets the earliest instant of a run.
     pub fn starts_at(mut self, instant: Timestamp) -> Self {
         self.new.starts_at = Some(instant);
         self
     }
 
-    /// No run after this instant.
+    /// Sets the latest instant of a run.
     pub fn ends_at(mut self, instant: Timestamp) -> Self {
         self.new.ends_at = Some(instant);
         self
     }
 
-    /// It ends after so many runs.
+    /// Ends the schedule after this many runs.
     pub fn runs_max(mut self, runs: u32) -> Self {
         self.new.runs_max = Some(runs);
         self
     }
 
-    /// Pause after so many failed runs in a row.
+    /// Pauses the schedule after this many consecutive failed runs.
     pub fn pause_after_failures(mut self, failures: u32) -> Self {
         self.new.pause_after_failures = Some(failures);
         self
     }
 
-    /// When one of this name is there already (default: replace, which changes nothing if it is equal).
+    /// Sets the behaviour if a schedule of this name exists (default: replace, which changes nothing if it is equal).
     pub fn on_conflict(mut self, on_conflict: OnConflict) -> Self {
         self.on_conflict = on_conflict;
         self
     }
 }
 
-/// What adding a schedule did.
+/// Result of adding a schedule.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScheduleAdded {
     /// Its name.
     pub name: String,
-    /// Whether it is new.
+    /// Whether it was added, kept or replaced.
     pub put: SchedulePut,
-    /// Its next run, unless it is paused or over.
+    /// Its next run, unless it is paused or has ended.
     pub next_at: Option<Timestamp>,
-    /// What is probably not meant in its rule.
+    /// Warnings about parts of its rule that are probably not intended.
     pub warnings: Vec<String>,
 }
 
 impl Client {
-    /// Adds a schedule, or brings the one of that name to this definition. Durable when it returns.
+    /// Adds a schedule, or changes the one of that name to this definition. Durable when this returns.
     ///
     /// # Errors
-    /// [`Error::InvalidSchedule`], [`Error::DuplicateSchedule`], a call that cannot be stored, or the database's.
+    /// [`Error::InvalidSchedule`] for an invalid rule, [`Error::DuplicateSchedule`] under [`OnConflict::Refuse`],
+    /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for an option or a call that
+    /// cannot be stored, and [database errors](Client#database-errors).
     pub async fn add_schedule<T>(&self, schedule: Schedule<T>) -> Result<ScheduleAdded> {
         let Schedule { name, call, mut new, on_conflict } = schedule;
         new.name = name;
@@ -146,22 +149,22 @@ impl Client {
         self.put_schedule(new, on_conflict).await
     }
 
-    /// The same with every part decided.
+    /// Adds a schedule whose definition is complete: see [`Client::add_schedule`].
     ///
     /// # Errors
-    /// As [`Client::add_schedule`].
+    /// Those of [`Client::add_schedule`].
     #[doc(hidden)]
     pub async fn put_schedule(&self, mut new: NewSchedule, on_conflict: OnConflict) -> Result<ScheduleAdded> {
         new.check(&self.config().limits)?;
         let put = self.open_store()?.schedule_put(&new, on_conflict).await?;
-        // Planned here and now, so that the answer tells the next run; else the first server to see it would.
+        // Planned here, so that the next run can be returned; otherwise the first server to see the schedule plans it.
         let due = self.planned(&new.name).await?;
         let next_at = due.filter(|due| !due.record.paused).and_then(|due| due.record.next_at);
         let warnings = rule::Rule::parse(&new.rule, &new.name)?.warnings();
         Ok(ScheduleAdded { name: new.name, put, next_at, warnings })
     }
 
-    /// The schedule, planned if it was not yet.
+    /// Returns the schedule, after planning it if necessary.
     async fn planned(&self, name: &str) -> Result<Option<DueSchedule>> {
         for _ in 0..TRIES_MAX {
             let Some(due) = self.open_store()?.schedule(name).await? else { return Ok(None) };
@@ -172,7 +175,8 @@ impl Client {
             if let Some(tick) = plan(&due, now, &mut rand::random::<f64>)
                 && let Err(error) = self.open_store()?.schedule_tick(&[tick]).await
             {
-                // The schedule is stored: a run that is due by now and cannot be is the servers' to try again, or to report.
+                // The schedule is stored. A run that is due by now and cannot be added is retried or reported by the
+                // servers.
                 tracing::warn!(%error, schedule = name, "a new schedule is not planned yet");
                 return Ok(Some(due));
             }
@@ -180,10 +184,10 @@ impl Client {
         self.open_store()?.schedule(name).await
     }
 
-    /// All schedules, by name.
+    /// Returns all schedules by name.
     ///
     /// # Errors
-    /// The database's.
+    /// [Database errors](Client#database-errors).
     pub async fn schedules(&self) -> Result<Vec<ScheduleRecord>> {
         let mut all: Vec<ScheduleRecord> = Vec::new();
         loop {
@@ -197,27 +201,28 @@ impl Client {
         }
     }
 
-    /// One schedule.
+    /// Returns a schedule.
     ///
     /// # Errors
-    /// [`Error::UnknownSchedule`], or the database's.
+    /// [`Error::UnknownSchedule`], and [database errors](Client#database-errors).
     pub async fn schedule(&self, name: &str) -> Result<ScheduleRecord> {
         let found = self.open_store()?.schedule(name).await?;
         found.map(|due| due.record).ok_or_else(|| Error::UnknownSchedule(name.into()))
     }
 
-    /// The history of a schedule, newest first.
+    /// Returns up to `limit` rows of the history of a schedule, newest first.
     ///
     /// # Errors
-    /// The database's.
+    /// [Database errors](Client#database-errors).
     pub async fn schedule_runs(&self, name: &str, limit: usize) -> Result<Vec<ScheduleRun>> {
         self.open_store()?.schedule_runs(name, None, limit).await
     }
 
-    /// Gives a schedule another rule, and another zone if one is given; all else stays.
+    /// Changes the rule of a schedule, and its zone if one is given; everything else stays.
     ///
     /// # Errors
-    /// [`Error::UnknownSchedule`], [`Error::InvalidSchedule`], or the database's.
+    /// [`Error::UnknownSchedule`], [`Error::InvalidSchedule`], [`Error::InvalidArgument`] for an unknown zone, and
+    /// [database errors](Client#database-errors).
     pub async fn reschedule(&self, name: &str, rule: &str, zone: Option<&str>) -> Result<ScheduleAdded> {
         let mut new = self.schedule(name).await?.definition;
         rule.clone_into(&mut new.rule);
@@ -227,44 +232,46 @@ impl Client {
         self.put_schedule(new, OnConflict::Replace).await
     }
 
-    /// Removes a schedule with its history; tasks that it enqueued go on. Whether it was there.
+    /// Deletes a schedule with its history; tasks that it enqueued are not affected. Returns whether it existed.
     ///
     /// # Errors
-    /// The database's.
+    /// [Database errors](Client#database-errors).
     pub async fn remove_schedule(&self, name: &str) -> Result<bool> {
         self.open_store()?.schedule_remove(name).await
     }
 
-    /// Pauses a schedule: times that pass meanwhile do not count. Whether it is there.
+    /// Pauses a schedule; times that pass meanwhile are ignored. Returns whether it exists.
     ///
     /// # Errors
-    /// The database's.
+    /// [Database errors](Client#database-errors).
     pub async fn pause_schedule(&self, name: &str) -> Result<bool> {
         self.open_store()?.schedule_set_paused(name, true).await
     }
 
-    /// Resumes a schedule from now on. Whether it is there.
+    /// Resumes a schedule from now on. Returns whether it exists.
     ///
     /// # Errors
-    /// The database's.
+    /// [Database errors](Client#database-errors).
     pub async fn resume_schedule(&self, name: &str) -> Result<bool> {
         self.open_store()?.schedule_set_paused(name, false).await
     }
 
-    /// Runs a schedule's task now, whatever its rule says and whatever runs, paused or not. The id of the task.
+    /// Runs a schedule's task now, regardless of its rule and of open runs, even if it is paused. Returns the id of the
+    /// task.
     ///
     /// # Errors
-    /// [`Error::UnknownSchedule`], or the database's.
+    /// [`Error::UnknownSchedule`], [`Error::Database`] if the schedule is changed by others all the time, and [other
+    /// database errors](Client#database-errors).
     pub async fn run_schedule(&self, name: &str) -> Result<TaskId> {
         for _ in 0..TRIES_MAX {
             let due = self.open_store()?.schedule(name).await?.ok_or_else(|| Error::UnknownSchedule(name.into()))?;
             let now = self.open_store()?.now().await?;
             let mut answers = self.open_store()?.schedule_tick(&[plan_manual(&due, now)]).await?;
-            // The run asked for comes last, behind what was due anyhow.
+            // The requested run is the last one, after those that were due anyway.
             if let Some(id) = answers.pop().flatten().and_then(|ids| ids.last().copied()) {
                 return Ok(id);
             }
-            // Somebody else writes the row just now.
+            // Another process is writing the row.
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
         Err(Error::Database(format!("schedule `{name}` changes faster than it can be run")))

@@ -1,13 +1,12 @@
-//! One waiter per client: all references that wait share it, so that a thousand of them cost one look.
+//! One waiter per client, shared by all references that wait, so that a thousand waits cost one query.
 //!
-//! It looks when a finish rings, when a reference begins to wait, and on polling (often while other processes are not
-//! heard, seldom otherwise). As often as it polls it looks whether the tasks are still there, too: one that was removed
-//! will never end.
+//! Queries when a task's end is notified, when a reference begins to wait, and periodically (often while notifications
+//! of other processes do not arrive, rarely otherwise). The periodic query also checks whether the tasks still exist,
+//! because a removed task never ends. Dropping a wait removes its entry at once.
 //!
-//! A wait that is dropped takes its entry with it, at once.
-//!
-//! While the database is away, waits go on. A store that is lost for good ends them within a second; an error that is not
-//! transient (a missing right or schema, a row that cannot be read) ends those that meet it for [`REFUSED_MAX`].
+//! While the database is unreachable, waits continue. A store that is permanently lost ends them within a second. An
+//! error that is not transient (a missing right or schema, a row that cannot be read) ends the affected waits after
+//! [`REFUSED_MAX`].
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -23,13 +22,13 @@ use super::{ClientConfig, SHUT_DOWN};
 use crate::store::{Final, Store};
 use crate::{Error, Result, TaskId};
 
-/// Ids asked for in one statement.
+/// Maximum number of ids in one statement.
 const LOOK_MAX: usize = 1_000;
-/// The least time between two looks: rings that come faster are one.
+/// Minimum time between two queries: notifications that arrive faster are merged.
 const LOOK_GAP: Duration = Duration::from_millis(2);
-/// The time between two checks whether the store is lost.
+/// Interval between two checks whether the store is lost.
 const LOST_EVERY: Duration = Duration::from_secs(1);
-/// An error that is not transient ends waits once it has lasted this long: a restore may be on its way.
+/// Duration after which an error that is not transient ends waits. A restore may be in progress before.
 const REFUSED_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
@@ -40,7 +39,7 @@ struct Board {
     last: u64,
 }
 
-/// One that waits for a task.
+/// One wait for a task.
 struct Asker {
     number: u64,
     sender: oneshot::Sender<Result<Final>>,
@@ -79,7 +78,7 @@ impl Future for Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut board = self.waiter.lock();
-        // Answered ones are out already.
+        // The entries of completed waits have been removed already.
         let Some(askers) = board.waiting.get_mut(&self.id) else { return };
         askers.retain(|asker| asker.number != self.number);
         if askers.is_empty() {
@@ -89,7 +88,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Looks until no wait is left. All waits end with an error if this ends before them.
+/// Runs the waiter until no wait is left. If it ends before, all waits get an error.
 fn looking(waiter: Arc<Waiter>) -> impl Future<Output = ()> + Send {
     let looks = Arc::clone(&waiter);
     let broke = "waiting for tasks broke, which is a fault of Taskyard's own";
@@ -119,7 +118,7 @@ impl Waiter {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the task, which is there, is in a final state, or is there no more.
+    /// Waits until the task, which exists, is in a final state or is removed.
     pub(super) fn wait(self: &Arc<Self>, id: TaskId) -> Waiting {
         let (sender, answer) = oneshot::channel();
         let mut board = self.lock();
@@ -129,7 +128,7 @@ impl Waiter {
         board.fresh.insert(id);
         let starts = !std::mem::replace(&mut board.running, true);
         drop(board);
-        // A runtime that has ended drops the looking here and now, which takes the lock.
+        // A runtime that has ended drops the future inside `spawn`, and its guard takes the lock.
         if starts {
             self.runtime.spawn(looking(Arc::clone(self)));
         }
@@ -137,17 +136,17 @@ impl Waiter {
         Waiting { waiter: Arc::clone(self), id, number, answer }
     }
 
-    /// How many waits there are.
+    /// Returns the number of waits.
     pub(super) fn len(&self) -> usize {
         self.lock().waiting.values().map(Vec::len).sum()
     }
 
-    /// Looks until nobody waits any more.
+    /// Queries until no wait is left.
     async fn run(&self) {
         let mut finished = self.store.bells().finished.listen();
         let mut pause = Duration::from_millis(50);
         let mut checked = tokio::time::Instant::now();
-        // Since when looks meet an error that is not transient.
+        // When queries first met an error that is not transient.
         let mut refused: Option<tokio::time::Instant> = None;
         loop {
             let rang = finished.take();
@@ -156,7 +155,7 @@ impl Waiter {
                 let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
                 if self.store.hears_others() { config.fallback_poll } else { config.poll }
             };
-            // A store that rings all the time is never polled, and may lose a task all the same.
+            // A store with constant notifications is never polled, but may lose a task all the same.
             let checks = looked.duration_since(checked) >= poll;
             let (ids, all): (Vec<TaskId>, bool) = {
                 let mut board = self.lock();
@@ -167,7 +166,7 @@ impl Waiter {
                     return;
                 }
                 let fresh = std::mem::take(&mut board.fresh);
-                // Nothing rang and nobody is new: this is the poll, which looks for all.
+                // Without a notification or a new wait, this is the periodic query, which covers all tasks.
                 let all = rang || checks || fresh.is_empty();
                 (if all { board.waiting.keys().copied().collect() } else { fresh.into_iter().collect() }, all)
             };
@@ -209,8 +208,8 @@ impl Waiter {
         }
     }
 
-    /// Looks for each task by itself, so that one that cannot be read holds up no other. With `ends`, an error that is not
-    /// transient ends the waits for that task.
+    /// Queries each task by itself, so that one that cannot be read does not affect the others. With `ends`, an error
+    /// that is not transient ends the waits for that task.
     async fn look_apart(&self, ids: &[TaskId], ends: bool) {
         for id in ids {
             match self.look(&[*id], true).await {

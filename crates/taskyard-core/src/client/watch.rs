@@ -1,20 +1,20 @@
-//! Watching a task: what happens to it, as it happens, from any process.
+//! Watching a task: its events as they happen, from any process.
 //!
-//! [`Client::watch`] begins with a `snapshot`, then tells `status`, `retry` and `progress` as they come, and ends after the
-//! one event that says how the task ended (`completed`, `failed`, `cancelled`, `stopped`). A failed task is a dead letter:
-//! there is no further word for that.
+//! [`Client::watch`] begins with a `snapshot`, then returns `status`, `retry` and `progress` events as they occur, and
+//! ends after exactly one final event (`completed`, `failed`, `cancelled`, `stopped`). A failed task is a dead letter;
+//! there is no separate event for that.
 //!
-//! # What a watcher may rely on
-//! - State changes are lossless: each that is stored is told, in order, also to one who is slow, and to one who comes back
-//!   with the number of the last event he has (`since`), in whatever process: what he missed is made anew from the rows of
-//!   the attempts. A state that came and went between two looks (30 ms) and left no row is not told.
-//! - Progress is latest-wins: a slow watcher is told the last one.
-//! - Numbers ([`Event::seq`]) grow, and mean the same in every process; how they are made stands in `scene`. Progress that
-//!   carries no time of its own (a plain number set in the context) shares the number of its attempt's start; then
-//!   [`Watch::seen`] tells which of them a watcher has seen.
-//! - One who has seen the end is told nothing, and the watch is over at once.
-//! - Nobody who watches costs the task anything, or other watchers: looks are shared by all ([`hub`]), and what a watcher
-//!   has not taken yet is kept once for all.
+//! # Guarantees
+//! - State changes are lossless: every stored change is returned, in order, also to a slow watcher, and to a watcher
+//!   that resumes with the number of its last event (`since`), in any process: missed events are reconstructed from the
+//!   rows of the attempts. A state that existed only between two queries (30 ms) and left no row is not reported.
+//! - Progress is latest-wins: a slow watcher gets only the last one.
+//! - Event numbers ([`Event::seq`]) increase, and mean the same in every process; `scene` describes how they are
+//!   assigned. Progress without a time of its own (a plain number set in the context) has the number of its attempt's
+//!   start; [`Watch::seen`] then identifies which of them a watcher has seen.
+//! - A watcher that resumes after the final event gets no event, and its watch has ended at once.
+//! - A watcher costs neither the task nor other watchers anything: queries are shared ([`hub`]), and events that
+//!   watchers have not taken yet are stored once for all.
 
 mod event;
 mod hub;
@@ -38,13 +38,13 @@ use crate::{Result, TaskId};
 use hub::{Track, Tracked};
 use scene::floor_of;
 
-/// The next change, for a stream: it must outlive one poll. Returns whether there can be more.
+/// The next change, for the stream, where it must outlive one poll. Returns whether there can be more.
 type NextChange = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// The events of one task. Dropping it ends the watch.
 ///
-/// [`Watch::next`] returns them one by one. The watch is also a [`Stream`] of them for libraries that take one; it ends behind the
-/// event that says how the task ended, or behind an error. For example an endpoint of axum that sends them to a browser:
+/// [`Watch::next`] returns them one by one. The watch is also a [`Stream`] of them, which ends after the final event or
+/// after an error. For example, an axum endpoint that sends them to a browser:
 ///
 /// ```
 /// use axum::BoxError;
@@ -66,18 +66,18 @@ type NextChange = Pin<Box<dyn Future<Output = bool> + Send>>;
 pub struct Watch {
     id: TaskId,
     tracked: Arc<Tracked>,
-    /// The look that it begins with.
+    /// The query that it begins with.
     look: u64,
     changes: tokio::sync::watch::Receiver<u64>,
     since: Option<u64>,
     seen: Option<u64>,
-    /// The places of the next state change and progress, once it has begun.
+    /// Positions of the next state change and progress, once it has begun.
     next: Option<(u64, u64)>,
     queue: VecDeque<Arc<Event>>,
     ended: bool,
-    /// As a stream, what it waits for. Nothing locks this: it makes the watch `Sync`.
+    /// For the stream: the future it waits for. Never locked; the mutex makes the watch `Sync`.
     next_change: Mutex<Option<NextChange>>,
-    /// As a stream, it has returned an error.
+    /// For the stream: whether it has returned an error.
     failed: bool,
 }
 
@@ -94,13 +94,13 @@ impl Drop for Watch {
 }
 
 impl Client {
-    /// Watches a task, from the beginning or from behind the event with this number.
+    /// Watches a task, from the beginning or after the event number `since`.
     #[must_use]
     pub fn watch(&self, id: TaskId, since: Option<u64>) -> Watch {
         Watch::new(&self.hub, id, since, None)
     }
 
-    /// The same for one who also remembers [`Watch::seen`].
+    /// Watches a task for a watcher that has also stored [`Watch::seen`]: see [`Client::watch`].
     #[must_use]
     pub fn watch_seen(&self, id: TaskId, since: Option<u64>, seen: Option<u64>) -> Watch {
         Watch::new(&self.hub, id, since, seen)
@@ -108,10 +108,10 @@ impl Client {
 }
 
 impl<T> TaskRef<T> {
-    /// Watches this task, from its beginning or from behind the event with this number.
+    /// Watches this task, from its beginning or after the event number `since`.
     ///
     /// # Errors
-    /// Why it could not be written.
+    /// Those of [`TaskRef::stored`].
     pub async fn watch(&self, since: Option<u64>) -> Result<Watch> {
         let id = self.stored().await?;
         Ok(self.client().watch(id, since))
@@ -137,11 +137,11 @@ impl Watch {
         }
     }
 
-    /// The next event; `None` once the task has ended and that was told. May be dropped and called again.
+    /// Returns the next event; `None` after the final event. May be dropped and called again.
     ///
     /// # Errors
-    /// [`crate::Error::NotFound`], also of a task that was removed meanwhile; [`crate::Error::ShutDown`] once the store was closed, or
-    /// the client's runtime has ended.
+    /// [`crate::Error::NotFound`], also for a task that was removed meanwhile; [`crate::Error::ShutDown`] after the
+    /// store was closed or the client's runtime has ended.
     pub async fn next(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(event) = self.take()? {
@@ -150,7 +150,7 @@ impl Watch {
             if self.ended {
                 return Ok(None);
             }
-            // In a task's body: its place is another's meanwhile.
+            // In a task's body, this releases its concurrency slot meanwhile.
             let _released = crate::rest::release_slot();
             if self.changes.changed().await.is_err() {
                 return Err(SHUT_DOWN);
@@ -158,10 +158,10 @@ impl Watch {
         }
     }
 
-    /// All that can be told now; if that is nothing, what comes first within `wait`.
+    /// Returns all events available now or, if there are none, those that come first within `wait`.
     ///
     /// # Errors
-    /// As [`Watch::next`].
+    /// Those of [`Watch::next`].
     pub async fn wait(&mut self, wait: Duration) -> Result<Vec<Event>> {
         let mut events = Vec::new();
         match tokio::time::timeout(wait, self.next()).await {
@@ -175,25 +175,25 @@ impl Watch {
         Ok(events)
     }
 
-    /// Whether nothing more will come.
+    /// Whether no more events will come.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended && self.queue.is_empty()
     }
 
-    /// The number of the last event told.
+    /// Returns the number of the last event returned.
     #[must_use]
     pub fn since(&self) -> Option<u64> {
         self.since
     }
 
-    /// Tells the last progress that was told from others with the same number.
+    /// Identifies the last progress returned among those with the same number.
     #[must_use]
     pub fn seen(&self) -> Option<u64> {
         self.seen
     }
 
-    /// The next event if there is one now.
+    /// Returns the next event if one is available now.
     fn take(&mut self) -> Result<Option<Event>> {
         if self.queue.is_empty() && !self.ended {
             self.changes.mark_unchanged();
@@ -213,14 +213,14 @@ impl Watch {
         let Some(scene) = &track.scene else { return };
         match self.next {
             None => {
-                // What was known before it came may be of yesterday.
+                // Data from before this watcher joined may be outdated.
                 if self.tracked.looks() < self.look || !scene.reaches(floor_of(self.since)) {
                     return;
                 }
                 self.begin(track);
             }
             Some((state, _)) if state < track.first => {
-                // So far behind that what it missed is not kept any more.
+                // So far behind that the missed events have been discarded.
                 self.queue.push_back(Arc::new(scene.now(EventKind::Snapshot, track.seq)));
                 self.queue.extend(track.events.back().filter(|event| event.kind.is_terminal()).cloned());
             }
@@ -240,12 +240,12 @@ impl Watch {
         let Some(since) = self.since else {
             let here = scene.place(Some(track.seq));
             let end = EventKind::of_end(scene.state());
-            // One who hears of no more than the snapshot has not heard of the end.
+            // A watcher that got only the snapshot must not be taken for one that got the final event.
             self.queue.push_back(Arc::new(scene.now(EventKind::Snapshot, here - u64::from(end.is_some()))));
             self.queue.extend(end.map(|end| Arc::new(scene.now(end, here))));
             return;
         };
-        // One who was here a moment ago goes on where he was.
+        // A watcher that was here a moment ago resumes at its position.
         if let Some(place) = track.events.iter().rposition(|event| event.seq == since) {
             self.queue.extend(track.events.iter().skip(place + 1).cloned());
             let is_news = |event: &&Arc<Event>| event.seq > since || scene.ambiguous(since, self.seen).is_some();
@@ -260,9 +260,9 @@ impl Watch {
     }
 }
 
-/// Ends behind the last event, or behind an error (those of [`Watch::next`]).
+/// Ends after the final event, or after an error (those of [`Watch::next`]).
 ///
-/// In a task's body, its place is another's from a poll that finds nothing until one that does.
+/// In a task's body, the concurrency slot is released from a poll that finds nothing until one that finds an event.
 impl Stream for Watch {
     type Item = Result<Event>;
 

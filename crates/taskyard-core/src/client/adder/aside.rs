@@ -1,23 +1,24 @@
-//! Groups that met a lock of another transaction, or that alone fail with an error that may pass: set aside, tried apart.
+//! Groups that met a lock of another transaction, or that alone fail with a transient error: set aside and retried
+//! apart.
 //!
-//! Another transaction may hold a unique key, a parent's row or a queue's row for long; a trigger may answer one group
-//! with the error of a database that is full or out of reach. Such a group waits here, and with it what must not overtake
-//! it: groups with the same unique key, children of its tasks, control calls of its tasks, and flushes. All else goes on.
-//! What is here is tried again with backoff, all together, then by halves, for a bounded time each round; a round goes on
-//! where the one before it stopped.
+//! Another transaction may hold a unique key, a parent's row or a queue's row for long; a trigger may fail one group
+//! with the error of a database that is full or unreachable. Such a group waits here, together with everything that
+//! must not overtake it: groups with the same unique key, children of its tasks, control calls of its tasks, and
+//! flushes. Everything else continues. Groups are retried with backoff, first all together, then in halves, for a
+//! bounded time per round; a round continues where the previous one stopped.
 
 use std::collections::BTreeMap;
 
 use super::write::{APART_WAIT, Batch, Group, Tried};
 use super::*;
 
-/// The pauses between two rounds: doubled while nothing is written.
+/// Pauses between two rounds; doubled while nothing is written.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How long one round may divide.
+/// Maximum time that one round may divide groups.
 const ROUND_MAX: Duration = Duration::from_millis(250);
 
-/// A place among what is set aside: the order of the calls.
+/// Position among the groups set aside: the order of the calls.
 pub(super) type Place = u64;
 
 enum Item {
@@ -56,13 +57,13 @@ pub(super) struct Aside {
     items: BTreeMap<Place, Item>,
     last: Place,
     claims: Claims,
-    /// Parents and queues that are likely to be locked: who names them is not tried with others.
+    /// Parents and queues that are probably locked: groups that name them are not tried together with others.
     parents: HashSet<TaskId>,
     queues: HashSet<String>,
     /// When the next round is due, and the pause before the one after it.
     next: Option<Instant>,
     pause: Duration,
-    /// Where the next round begins.
+    /// Position at which the next round begins.
     resume: Place,
 }
 
@@ -80,7 +81,7 @@ impl Aside {
         self.next.is_some_and(|next| next <= Instant::now())
     }
 
-    /// Returns when the next round is due; never, if nothing is here.
+    /// Returns when the next round is due; never returns if nothing is here.
     pub async fn due(&self) {
         match self.next {
             Some(next) => tokio::time::sleep_until(next.into()).await,
@@ -93,7 +94,7 @@ impl Aside {
         self.last
     }
 
-    /// Sets a group aside: where it was before, or behind all others.
+    /// Sets a group aside: at its previous position, or after all others.
     pub fn put(&mut self, tasks: Vec<NewTask>, mut group: Group) {
         self.claims.add(&tasks);
         if group.alone {
@@ -116,7 +117,7 @@ impl Aside {
         self.items.insert(place, Item::Control { verb, id, reply });
     }
 
-    /// Whether a group must wait here, because it depends on one that does or is likely to meet the same lock.
+    /// Whether a group must wait here, because it depends on one that does or will probably meet the same lock.
     pub fn concerns(&self, tasks: &[NewTask]) -> bool {
         self.claims.concern(tasks)
             || tasks.iter().any(|task| {
@@ -133,7 +134,7 @@ impl Aside {
         self.items.values().map(tasks).sum()
     }
 
-    /// How the first one that failed did so.
+    /// Returns the failure of the first group that has one.
     fn failure(&self) -> Option<&Error> {
         self.items
             .values()
@@ -141,13 +142,13 @@ impl Aside {
     }
 }
 
-/// Whether it needs nothing that another addition may hold.
+/// Whether the task needs nothing that another addition may lock.
 pub(super) fn is_plain(task: &NewTask) -> bool {
     task.parents.is_empty() && task.unique.is_none()
 }
 
 impl Writer {
-    /// Answers a flush once all that came before it is settled.
+    /// Replies to a flush once everything that came before it is settled.
     pub(super) fn flush(&mut self, reply: oneshot::Sender<()>) {
         if self.aside.is_empty() {
             let _ = reply.send(());
@@ -157,7 +158,7 @@ impl Writer {
         }
     }
 
-    /// Sets aside of a batch what depends on what is set aside already.
+    /// Sets aside those groups of a batch that depend on groups already set aside.
     pub(super) fn leave_aside(&mut self, mut batch: Batch) -> Batch {
         if self.aside.is_empty() || !batch.parts().0.any(|(tasks, _)| self.aside.concerns(tasks)) {
             return batch;
@@ -180,7 +181,7 @@ impl Writer {
         (waiting.aside, waiting.failure) = (tasks, failure);
     }
 
-    /// One round.
+    /// Runs one round.
     pub(super) async fn retry_aside(&mut self) {
         let resume = self.aside.resume;
         let (mut batch, mut before, mut begin) = (Batch::default(), Claims::default(), 0);
@@ -189,7 +190,7 @@ impl Writer {
         let mut rest = BTreeMap::new();
         for (place, item) in items {
             match item {
-                // A withdrawn group is dropped.
+                // Withdrawn groups are dropped.
                 Item::Group { group, .. } if group.ticket.peek().is_some() => {}
                 Item::Group { tasks, mut group } => {
                     if place < resume {
@@ -224,7 +225,7 @@ impl Writer {
         self.aside.next = (!self.aside.is_empty()).then(|| Instant::now() + self.aside.pause);
     }
 
-    /// Carries out control calls and flushes that wait for nothing any more.
+    /// Carries out control calls and flushes that do not wait for anything any more.
     async fn follow_aside(&mut self) {
         let first =
             self.aside.items.iter().find(|(_, item)| matches!(item, Item::Group { .. })).map(|(place, _)| *place);
@@ -244,7 +245,7 @@ impl Writer {
         }
     }
 
-    /// Gives up what is set aside.
+    /// Gives up everything that is set aside.
     pub(super) fn lose_aside(&mut self) {
         let (error, closed) = {
             let waiting = self.shared.lock();

@@ -1,8 +1,8 @@
-//! The end of a writer: the rest is written within [`CLOSING`], and what could not be written is named.
+//! The end of a writer: the rest is written within [`CLOSING`], and tasks that could not be written are logged.
 //!
-//! Two ends lead here. When the last handle is gone while the runtime goes on, the writer goes on too, for so long.
-//! When the runtime ends, it drops the writer; the rest is then written on a thread with a runtime of its own, and the
-//! end of the runtime waits for it. A process that calls `exit`, or is killed, writes nothing more.
+//! There are two cases. If the last handle is dropped while the runtime runs, the writer continues for that time. If
+//! the runtime ends, it drops the writer; the rest is then written on a thread with a runtime of its own, and the end
+//! of the runtime waits for it. A process that calls `exit`, or is killed, writes nothing more.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use tracing::Level;
 
 use super::{Arc, CLOSING, ControlSender, Error, NewTask, Push, Shared, Store, TaskId, Ticket, Work, Writer};
 
-/// The writer's life. Guarded from the call on: a runtime may end before it has polled this once.
+/// Runs the writer. The guard exists from the call on, because a runtime may end before it has polled the future once.
 pub(super) fn guarded(writer: Writer) -> impl Future<Output = ()> + Send {
     let shared = Arc::clone(&writer.shared);
     let mut guard = Guard(Some(writer));
@@ -26,7 +26,7 @@ pub(super) fn guarded(writer: Writer) -> impl Future<Output = ()> + Send {
     }
 }
 
-/// Holds the writer; only the end of the runtime drops it with the writer inside.
+/// Holds the writer. Only the end of the runtime drops it with the writer inside.
 struct Guard(Option<Writer>);
 
 impl Drop for Guard {
@@ -45,7 +45,7 @@ impl Drop for Guard {
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         std::thread::scope(|scope| {
             let rest = || tracing::dispatcher::with_default(&dispatch, || write_rest(&mut writer));
-            // Without a thread, or after a panic of it, the rest is named below.
+            // If no thread can be started, or if it panics, the rest is logged below.
             if let Ok(thread) = std::thread::Builder::new().name("taskyard-leaving".into()).spawn_scoped(scope, rest) {
                 let _ = thread.join();
             }
@@ -112,14 +112,15 @@ pub(super) fn lose(shared: &Shared, tasks: &[NewTask], ticket: &Ticket, error: &
     shared.settle(ticket, Err(error.clone()));
 }
 
-/// Names each of these with what became of it, and why.
+/// Logs each of these tasks with its outcome and the error.
 pub(super) fn name(tasks: &[NewTask], what: &str, error: &Error) {
     for task in tasks {
         say(task.id, &task.kind, format_args!("{what}: {error}"));
     }
 }
 
-/// An error that concerns somebody even if the program has no subscriber for `tracing`: then it goes to stderr.
+/// Logs an error that must be visible even if the program has no subscriber for `tracing`: it is then written to
+/// stderr.
 pub(super) fn say(id: TaskId, kind: &str, what: fmt::Arguments<'_>) {
     tracing::error!(task = %id, kind, "a task {what}");
     if !tracing::enabled!(Level::ERROR) {

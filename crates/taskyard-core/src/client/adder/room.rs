@@ -1,27 +1,27 @@
-//! The bound on additions that are not decided: those that wait, those that are being written, those that are set aside.
+//! The bound on undecided additions: those that wait, those that are being written, and those that are set aside.
 //!
-//! An addition over the bound waits until others are decided: a caller that awaits it, in the order of such callers; one
-//! that does not ([`Adder::push`]), in its thread, for as long as something is decided every [`STALL`]. While the database
-//! is away it is refused at once, as it is on the one thread of a runtime that the writer runs on, too. A group that is
-//! larger than the bound is taken when nothing else waits.
+//! An addition over the bound waits until others are decided: asynchronous callers in their order; a synchronous call
+//! ([`Adder::push`]) blocks its thread as long as something is decided every [`STALL`]. While the database is
+//! unreachable it is refused at once, and so is a synchronous call on the only thread of the runtime that the writer
+//! runs on. A group larger than the bound is accepted if nothing else waits.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::*;
 
-/// If nothing was decided for so long, nothing more is taken that cannot wait.
+/// If nothing was decided for this long, additions that cannot wait are refused.
 const STALL: Duration = Duration::from_secs(5);
-/// A server does not wait in the place of its children, which it does not hear meanwhile: what is on its way from them is
-/// taken up to so many times the bound.
+/// A server does not block on behalf of its children, because it could not receive from them meanwhile. Additions in
+/// transit from them are accepted up to this multiple of the bound.
 const BEYOND: usize = 4;
 
 impl Waiting {
-    /// Why nothing is taken any more, once it is closed.
+    /// Returns why nothing is accepted any more, once this is closed.
     pub(super) fn shut_down(&self) -> Error {
         if self.runtime_ended { RUNTIME_ENDED } else { SHUT_DOWN }
     }
 
-    /// How long nothing was decided.
+    /// Returns how long nothing has been decided.
     fn stalled(&self) -> Duration {
         self.progress.map_or(Duration::ZERO, |progress| progress.elapsed())
     }
@@ -49,7 +49,7 @@ impl Waiting {
 }
 
 impl Shared {
-    /// So much of what waited is decided.
+    /// Subtracts decided tasks and their size from the undecided ones.
     pub(super) fn decided(&self, tasks: usize, bytes: usize) {
         if tasks == 0 {
             return;
@@ -66,21 +66,21 @@ impl Shared {
         }
     }
 
-    /// Those that wait for room look again.
+    /// Makes all callers that wait for room check again.
     pub(super) fn tell_room(&self) {
         self.room.notify_one();
         self.room_of_threads.notify_all();
     }
 }
 
-/// A group on its way in.
+/// A group that is about to be queued.
 struct Entering {
     tasks: Vec<NewTask>,
     bytes: usize,
 }
 
 impl Adder {
-    /// Queues one atomic group, once there is room.
+    /// Queues one atomic group once there is room.
     pub(in crate::client) async fn push_when_room(&self, tasks: Vec<NewTask>) -> Result<Arc<Ticket>> {
         let mut entering = Entering::new(tasks);
         let _turn = self.shared.turn.lock().await;
@@ -89,12 +89,12 @@ impl Adder {
                 Ok(ticket) => return Ok(ticket),
                 Err(outside) => entering = outside,
             }
-            // A change since the look left a permit.
+            // A change since the check left a permit.
             self.shared.room.notified().await;
         }
     }
 
-    /// Queues one atomic group; over the bound, the thread waits for as long as something is decided.
+    /// Queues one atomic group; over the bound, the thread blocks as long as something is decided.
     pub(in crate::client) fn push(&self, tasks: Vec<NewTask>) -> Result<Arc<Ticket>> {
         let mut entering = Entering::new(tasks);
         loop {
@@ -106,12 +106,13 @@ impl Adder {
         }
     }
 
-    /// Queues one atomic group if there is room, or gives it back.
+    /// Queues one atomic group if there is room, otherwise returns it.
     pub(in crate::client) fn push_now(&self, tasks: Vec<NewTask>) -> Result<Result<Arc<Ticket>, Vec<NewTask>>> {
         Ok(self.enter(Entering::new(tasks), 1)?.map_err(|outside| outside.tasks))
     }
 
-    /// Returns once what waits is within the bound, or nothing was decided for `stall`, or the database is away.
+    /// Returns once the undecided additions are within the bound, nothing was decided for `stall`, or the database is
+    /// unreachable.
     pub(in crate::client) async fn room(&self, stall: Duration) {
         let left = || {
             let waiting = self.shared.lock();
@@ -136,7 +137,7 @@ impl Adder {
         self.enter(entering, times)?.map_err(|_| self.shared.lock().full())
     }
 
-    /// Takes the group in, or gives it back if there is no room.
+    /// Queues the group, or returns it if there is no room.
     fn enter(&self, Entering { tasks, bytes }: Entering, times: usize) -> Result<Result<Arc<Ticket>, Entering>> {
         let ticket = Arc::new(Ticket {
             outcome: OnceLock::new(),
@@ -182,7 +183,7 @@ impl Adder {
         match Handle::try_current() {
             Ok(current) if current.runtime_flavor() == RuntimeFlavor::CurrentThread => {
                 if current.id() == self.runtime.id() {
-                    // Nothing is written while this thread waits.
+                    // The writer cannot run while this thread is blocked.
                     return Err(self.shared.lock().full_on_one_thread());
                 }
                 wait()

@@ -1,9 +1,9 @@
-//! Blocking a thread that has a runtime of several threads.
+//! Blocking a thread while a multi-threaded runtime continues.
 //!
-//! A worker thread of the runtime must hand its other tasks over before it blocks: the writer may be one of them. Any
-//! other thread must not try to: inside a `LocalSet`, `block_in_place` panics. Tokio does not say which of both a thread
-//! is, but shows it: of two tasks that a worker spawns the second stays with it until it yields, and is run by nobody
-//! else; those of another thread go to the workers.
+//! A worker thread of the runtime must hand over its other tasks before it blocks, because the writer may be one of
+//! them. Any other thread must not do so: inside a `LocalSet`, `block_in_place` panics. Tokio has no function that
+//! tells the two apart, but their behaviour differs: of two tasks spawned by a worker the second stays on it until it
+//! yields, and no other worker runs it; tasks spawned by any other thread go to the workers.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,22 +12,22 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-/// How long the workers may take to run a task that shows that this thread is none of them.
+/// Maximum time for the workers to run the tasks which show that this thread is not a worker.
 const PROBE_MAX: Duration = Duration::from_millis(100);
 
 thread_local! {
-    /// Known to be a worker: it is not found out again.
+    /// Whether this thread is known to be a worker, so that it is not probed again.
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs what blocks this thread, while the runtime goes on.
+/// Runs code that blocks this thread, while the runtime continues.
 pub(super) fn wait<R>(runtime: &Handle, block: impl Fn() -> R) -> R {
     // The future of `block_on`, or a thread that only entered the runtime.
     if tokio::task::try_id().is_none() || !is_worker(runtime) {
         return block();
     }
     if cfg!(panic = "unwind") {
-        // If all workers were busy for so long that this thread was taken for one of them, it panics before it blocks.
+        // If all workers were busy so long that this thread was taken for a worker, it panics before it blocks.
         catch_unwind(AssertUnwindSafe(|| tokio::task::block_in_place(&block))).unwrap_or_else(|_| {
             IS_WORKER.set(false);
             block()
