@@ -1,9 +1,9 @@
-//! Writing batches: one statement for all groups, or, where it is refused or meets a lock, for parts of them.
+//! Writing batches: one statement for all groups or, if it is refused or meets a lock, one for each of several parts.
 //!
-//! An error that says that the database cannot be reached, is full or has a fault of its own may also be the answer to one
-//! group alone, for example of a trigger that raises it. The database is away only if a trial write fails as well
-//! ([`Store::check_writes`]); otherwise the batch is divided, and the group that fails by itself is tried apart, then
-//! refused to its caller.
+//! An error that says that the database is unreachable, is full or has a fault may also concern one group alone, for
+//! example if a trigger raises it. The database counts as unreachable only if a trial write fails as well
+//! ([`Store::check_writes`]). Otherwise the batch is divided, and the group that fails by itself is retried separately,
+//! then refused.
 
 use std::ops::Range;
 
@@ -12,45 +12,46 @@ use super::*;
 use crate::AdditionId;
 use crate::store::AddRequest;
 
-/// The longest pause between two tries while the database is away.
+/// Maximum pause between two attempts while the database is unreachable.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// How long the first try of a batch waits for a lock, and one that is known to meet one.
+/// How long the first attempt to write a batch waits for a lock, and an attempt that is known to meet one.
 const FIRST_WAIT: Duration = Duration::from_millis(600);
 pub(super) const APART_WAIT: Duration = Duration::from_millis(10);
-/// How long a batch that met a lock or failed is divided; what was not written by then is set aside.
+/// How long a batch that met a lock or failed is divided; the part not written by then is set aside.
 const DIVIDE_MAX: Duration = Duration::from_millis(500);
-/// How often a group fails by itself, while the database takes other writes, until it is refused to its caller. With the
-/// pauses between two rounds that is after a second: a connection that breaks now and then refuses nothing.
+/// Number of times a group fails by itself, while the database accepts other writes, until it is refused. Including the
+/// pauses between rounds this takes a second, so that a connection that breaks occasionally does not refuse anything.
 const FAILURES_MAX: u32 = 5;
-/// A trial write that has not answered by then has failed.
+/// Timeout of a trial write.
 const TRIAL_MAX: Duration = Duration::from_secs(5);
-/// So long after something was written the database is known to take writes.
+/// How long after a write the database is known to accept writes.
 const PROVEN: Duration = Duration::from_millis(100);
 
-/// Why a batch was not written. Nothing of it was stored.
+/// Why a batch was not written. None of it was stored, except in `Partly`.
 enum Unwritten {
-    /// The database refuses the batch for good, or the client was closed.
+    /// The database refuses the batch permanently, or the client was closed.
     Refused(Error),
-    /// Another transaction holds what it needs.
+    /// Another transaction holds a required lock.
     Locked,
-    /// The write fails with an error that may pass, and the database takes other writes.
+    /// The write fails with a transient error, while the database accepts other writes.
     Failed(Error),
-    /// Some of its tasks are stored; of several groups, which is to be asked for each. The rest fails with this error.
+    /// Some of its tasks are stored; for a batch of several groups each must be queried. The rest fails with this
+    /// error.
     Partly(Error),
 }
 
-/// A group on its way.
+/// A group that is to be written.
 pub(super) struct Group {
-    /// How many tasks it has.
+    /// Number of its tasks.
     size: usize,
     pub ticket: Arc<Ticket>,
-    /// Where it was set aside before.
+    /// Its position among the groups set aside, if it was set aside before.
     pub place: Option<Place>,
     /// Whether this group met a lock when it was tried alone.
     pub alone: bool,
-    /// How often it failed by itself.
+    /// How many times it failed by itself.
     failures: u32,
-    /// How it failed last.
+    /// Its last failure.
     pub failure: Option<Box<Error>>,
 }
 
@@ -59,7 +60,7 @@ impl Group {
         Self { size: tasks.len(), ticket, place: None, alone: false, failures: 0, failure: None }
     }
 
-    /// Notes that it failed by itself, and refuses it to its caller once it did so too often.
+    /// Records that it failed by itself, and refuses it after too many failures.
     fn failed(&mut self, error: Error, shared: &Shared) {
         self.failures += 1;
         if self.failures < FAILURES_MAX {
@@ -74,18 +75,18 @@ impl Group {
         shared.settle(&self.ticket, Err(error));
     }
 
-    /// Notes that it met a lock by itself.
+    /// Records that it met a lock by itself.
     fn locked(&mut self) {
         (self.alone, self.failures, self.failure) = (true, 0, None);
     }
 }
 
-/// Groups that are written by one statement, one behind the other.
+/// Groups that are written by one statement, one after the other.
 #[derive(Default)]
 pub(super) struct Batch {
     tasks: Vec<NewTask>,
     groups: Vec<Group>,
-    /// The last try to write what is not settled.
+    /// Id of the last attempt to write the groups that are not settled.
     addition: Option<AdditionId>,
 }
 
@@ -99,7 +100,7 @@ impl Batch {
         }
     }
 
-    /// How many groups.
+    /// Returns the number of groups.
     pub fn len(&self) -> usize {
         self.groups.len()
     }
@@ -109,7 +110,7 @@ impl Batch {
         self.groups.into_iter().map(move |group| (tasks.by_ref().take(group.size).collect(), group))
     }
 
-    /// Returns the batch without the groups that are settled before it is written.
+    /// Returns the batch without the groups that are already settled.
     fn without_withdrawn(self) -> Self {
         if self.groups.iter().all(|group| group.ticket.peek().is_none()) {
             return self;
@@ -121,7 +122,7 @@ impl Batch {
         left
     }
 
-    /// Those that need nothing which another addition may hold first; how many these are.
+    /// Moves the groups that need nothing another addition may lock to the front, and returns their number.
     fn plain_first(&mut self) -> usize {
         let old = std::mem::take(self);
         let addition = old.addition;
@@ -134,7 +135,7 @@ impl Batch {
         count
     }
 
-    /// Where the tasks of each group begin, and where the last ones end.
+    /// Returns the offset of each group's first task, and the total number of tasks.
     fn offsets(&self) -> Vec<usize> {
         let ends = self.groups.iter().scan(0, |end, group| {
             *end += group.size;
@@ -143,7 +144,7 @@ impl Batch {
         std::iter::once(0).chain(ends).collect()
     }
 
-    /// Each group with its tasks; and the last try.
+    /// Returns each group with its tasks, and the id of the last attempt.
     pub fn parts(&mut self) -> (impl Iterator<Item = (&[NewTask], &Arc<Ticket>)>, &mut Option<AdditionId>) {
         let mut rest = self.tasks.as_slice();
         let groups = self.groups.iter().map(move |group| {
@@ -155,14 +156,14 @@ impl Batch {
     }
 }
 
-/// How a batch is divided.
+/// The division of a batch.
 pub(super) struct Tried {
     /// Parts to be tried, the first one last.
     pub parts: Vec<Range<usize>>,
     /// Groups that are not tried in this round and must not be overtaken.
     pub before: Claims,
     pub until: Instant,
-    /// How long a try waits for a lock.
+    /// Lock timeout of an attempt.
     pub wait: Duration,
 }
 
@@ -185,14 +186,14 @@ impl Writer {
         self.shared.lock().withdrawn.clear();
     }
 
-    /// Goes on with the batch under way, which was not written as a whole.
+    /// Continues with the current batch, which was not written as a whole.
     async fn take_apart(&mut self, why: Unwritten) {
         let Some(batch) = &mut self.writing else { return };
         let count = batch.groups.len();
         let mut wait = APART_WAIT;
         let parts = match why {
             Unwritten::Partly(_) => return self.settle_interrupted().await,
-            // Transient ones come back only once the client was closed.
+            // Transient errors are returned only after the client was closed.
             Unwritten::Refused(error) if count == 1 || error.is_transient() => {
                 return batch.groups.iter().for_each(|group| self.shared.settle(&group.ticket, Err(error.clone())));
             }
@@ -225,8 +226,9 @@ impl Writer {
         rename_parents(&self.aliases, &mut batch.tasks);
     }
 
-    /// Writes the batch under way part by part. One that meets a lock or fails is halved; what is not written is set aside,
-    /// and with it what depends on it. Returns the place of the first group that was not tried for want of time.
+    /// Writes the current batch part by part. A part that meets a lock or fails is halved; groups that are not written
+    /// are set aside, with everything that depends on them. Returns the position of the first group that was not tried
+    /// in time.
     pub(super) async fn divide(&mut self, tried: Tried) -> Option<Place> {
         let Tried { mut parts, mut before, until, wait } = tried;
         let Self { store, shared, aliases, proven, writing, .. } = self;
@@ -241,7 +243,7 @@ impl Writer {
             if part.is_empty() {
                 continue;
             }
-            // Nothing was met yet: refusals alone are not limited in time.
+            // Refusals are not limited in time, only locks and failures.
             if timed && Instant::now() >= until {
                 parts.push(part);
                 break;
@@ -250,7 +252,7 @@ impl Writer {
                 let middle = part.start + part.len() / 2;
                 parts.extend([middle..part.end, part.start..middle]);
             };
-            // A part before this one may have met a key that another task holds.
+            // An earlier part may have met a key that another task holds.
             rename_parents(write.aliases, of_part);
             if before.concern(of_part) {
                 if part.len() == 1 {
@@ -300,7 +302,7 @@ impl Writer {
         resume
     }
 
-    /// Sets aside of the batch under way what is not settled.
+    /// Sets aside the groups of the current batch that are not settled.
     fn set_rest_aside(&mut self) {
         let Some(batch) = self.writing.take() else { return };
         for (tasks, group) in batch.into_groups() {
@@ -311,7 +313,7 @@ impl Writer {
         self.count_aside();
     }
 
-    /// Brings to its end what an interruption left begun.
+    /// Completes a batch that was interrupted.
     pub(super) async fn settle_interrupted(&mut self) {
         let Self { store, shared, aliases, proven, writing, .. } = self;
         let Some(batch) = writing else { return };
@@ -325,12 +327,12 @@ impl Writer {
                 before.add(tasks);
                 continue;
             }
-            // What was tried for all of them is asked for each of them.
+            // The attempt covered all groups, and is queried for each of them.
             *write.addition = begun;
             match write.again(tasks).await {
                 Ok(added) => shared.settle(&group.ticket, Ok(added)),
                 Err(Unwritten::Refused(error) | Unwritten::Partly(error)) => shared.settle(&group.ticket, Err(error)),
-                // Tried again apart, together with the groups that depend on it.
+                // Retried separately, together with the groups that depend on it.
                 Err(why) => {
                     if let Unwritten::Failed(error) = why {
                         group.failed(error, shared);
@@ -343,7 +345,7 @@ impl Writer {
     }
 }
 
-/// Names the task that stands in for a parent in its place.
+/// Replaces parents by the existing tasks that were found in their place.
 fn rename_parents(aliases: &HashMap<TaskId, TaskId>, tasks: &mut [NewTask]) {
     if !aliases.is_empty() {
         for task in tasks.iter_mut().filter(|task| !task.parents.is_empty()) {
@@ -375,7 +377,7 @@ struct Write<'a> {
 }
 
 impl Write<'_> {
-    /// Writes one batch, however long the database is away. For locks it waits so long.
+    /// Writes one batch, however long the database is unreachable, with a timeout for locks.
     async fn first(&mut self, batch: &[NewTask], lock_wait: Duration) -> Result<Vec<Added>, Unwritten> {
         let request = AddRequest::new(batch);
         *self.addition = Some(request.id);
@@ -391,7 +393,7 @@ impl Write<'_> {
         self.known(batch, added)
     }
 
-    /// The same for a batch that an interruption left begun: it may have been written.
+    /// Completes an interrupted batch, which may have been written.
     async fn again(&mut self, batch: &[NewTask]) -> Result<Vec<Added>, Unwritten> {
         let Some(addition) = *self.addition else { return self.first(batch, APART_WAIT).await };
         let added = self.go_on(batch, addition, None).await;
@@ -411,7 +413,8 @@ impl Write<'_> {
         added
     }
 
-    /// Goes on after a try whose outcome is unknown: asks for it, which decides it, and tries again if nothing was stored.
+    /// Continues after an attempt whose outcome is unknown: queries it, which decides it, and retries if nothing was
+    /// stored.
     async fn go_on(
         &mut self,
         batch: &[NewTask],
@@ -436,14 +439,15 @@ impl Write<'_> {
                 }
                 Err(again) if again.is_transient() => {
                     self.pause(&again, batch, &mut pause).await?;
-                    // That was why the try failed.
+                    // This was the reason why the attempt failed.
                     error = None;
                     continue;
                 }
                 Err(refusal) => return Err(Unwritten::Refused(refusal)),
             };
             if let Some(first) = stored.iter().position(|stored| *stored) {
-                // A batch is atomic: what is missing of it has a key that another task held, or an id of it was taken before.
+                // A batch is atomic: a missing task has a key that another task held, or an id of the batch existed
+                // before.
                 if left.iter().zip(&stored).any(|(task, stored)| !stored && task.unique.is_none()) {
                     return Err(Unwritten::Refused(Error::DuplicateId(ids[first])));
                 }
@@ -451,13 +455,13 @@ impl Write<'_> {
                 answers.extend(found.map(|(id, _)| (*id, Added { id: *id, existing: false })));
                 left.retain(|task| !answers.contains_key(&task.id));
                 if !left.is_empty() {
-                    // Only the answer that nothing is stored refuses what may still be on its way.
+                    // Only the reply that nothing is stored refuses an attempt that may still arrive.
                     error = None;
                     continue;
                 }
             }
             for id in ids.iter().filter(|id| self.shared.lock().withdrawn.contains(id)) {
-                // The ticket is settled already, so this answer goes nowhere.
+                // The ticket is settled already, so this result is discarded.
                 answers.entry(*id).or_insert(Added { id: *id, existing: false });
             }
             left.retain(|task| !answers.contains_key(&task.id));
@@ -487,17 +491,17 @@ impl Write<'_> {
         }
     }
 
-    /// Whether the database takes writes: it does if it wrote something just now, or a trial write succeeds.
+    /// Checks that the database accepts writes: it has written something recently, or a trial write succeeds.
     ///
     /// # Errors
-    /// Why it is away.
+    /// The transient error of the trial write, or [`Error::Connection`] after [`TRIAL_MAX`].
     async fn trial(&mut self) -> Result<()> {
         if self.proven.is_some_and(|proven| proven.elapsed() < PROVEN) {
             return Ok(());
         }
         match tokio::time::timeout(TRIAL_MAX, self.store.check_writes()).await {
             Ok(Err(error)) if error.is_transient() => Err(error),
-            // One that is refused for good says nothing about the way.
+            // A permanent refusal does not mean that the database is unreachable.
             Ok(_) => {
                 *self.proven = Some(Instant::now());
                 Ok(())
@@ -506,10 +510,10 @@ impl Write<'_> {
         }
     }
 
-    /// Notes that the database is away and waits before the next try.
+    /// Records that the database is unreachable, and waits before the next attempt.
     ///
     /// # Errors
-    /// The error given, if the client is closed meanwhile.
+    /// `error` as a refusal, if the client is closed meanwhile.
     async fn pause(&self, error: &Error, batch: &[NewTask], pause: &mut Pause) -> Result<(), Unwritten> {
         let (is_news, given_up) = {
             let mut waiting = self.shared.lock();
@@ -534,7 +538,7 @@ fn give_up(batch: &[NewTask], error: &Error) -> Unwritten {
     Unwritten::Refused(error.clone())
 }
 
-/// The pauses between two tries while the database is away: doubled each time.
+/// The pauses between two attempts while the database is unreachable; doubled each time.
 struct Pause(Duration);
 
 impl Default for Pause {

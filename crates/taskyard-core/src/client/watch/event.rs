@@ -1,4 +1,4 @@
-//! What a watcher is told.
+//! The events of a watched task.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -6,36 +6,36 @@ use serde::Serialize;
 use super::super::Progress;
 use crate::{Failure, TaskId, TaskState, WaitReason};
 
-/// What happened.
+/// Type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventKind {
-    /// Where the task is, for one who knows nothing yet.
+    /// The current state of the task; the first event of a new watch.
     Snapshot,
-    /// It came to a state that does not end it.
+    /// The task reached a state that is not final.
     Status,
-    /// An attempt ended, and did not end the task.
+    /// An attempt ended, but not the task.
     Retry,
-    /// It says that it got further. Only the latest is told.
+    /// The task reported progress. Only the latest report is returned.
     Progress,
-    /// It is done.
+    /// The task is done.
     Completed,
-    /// It failed for good: a dead letter.
+    /// The task failed for good: a dead letter.
     Failed,
-    /// It was cancelled, or expired.
+    /// The task was cancelled, or expired.
     Cancelled,
-    /// A person stopped it; it may be retried.
+    /// The task was stopped by a user; it may be retried.
     Stopped,
 }
 
 impl EventKind {
-    /// Whether nothing follows.
+    /// Whether this is the last event of a task.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Stopped)
     }
 
-    /// The kind that tells of a final state.
+    /// Returns the event type of a final state.
     #[must_use]
     pub const fn of_end(state: TaskState) -> Option<Self> {
         match state {
@@ -48,42 +48,42 @@ impl EventKind {
     }
 }
 
-/// One event of a task.
+/// An event of a task.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Event {
-    /// What happened.
+    /// Type of the event.
     #[serde(rename = "type")]
     pub kind: EventKind,
-    /// To whom.
+    /// Id of the task.
     pub task_id: TaskId,
-    /// Its place among the task's events; the same in every process. A watch resumes after it.
+    /// Sequence number of the event; the same in every process. A watch resumes after it.
     pub seq: u64,
-    /// The state that the task came to, as stored.
+    /// The new state of the task, as stored.
     pub state: TaskState,
-    /// The same as web applications show it: `queued`, `scheduled`, `waiting`, `retrying`, `running`, `completed`,
+    /// The state as web applications show it: `queued`, `scheduled`, `waiting`, `retrying`, `running`, `completed`,
     /// `failed`, `cancelled`, `expired`, `stopped`.
     pub status: &'static str,
     /// Why it waits.
     pub wait_reason: Option<WaitReason>,
-    /// The attempt that it tells of (0 before the first).
+    /// The attempt that the event is about (0 before the first).
     pub attempt: u32,
-    /// How far the task says it is.
+    /// Progress reported by the task.
     pub progress: Option<Progress>,
-    /// What went wrong, without traceback.
+    /// The error, without traceback.
     pub error: Option<Failure>,
-    /// The earliest start of the next attempt.
+    /// Earliest start of the next attempt.
     pub run_at: Option<Timestamp>,
     /// When the task was added.
     pub created_at: Timestamp,
     /// When the attempt was claimed.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the attempt or the task ended.
     pub finished_at: Option<Timestamp>,
-    /// When it happened, as far as that is stored.
+    /// Time of the event, as far as it is stored.
     pub ts: Timestamp,
 }
 
-/// The word for a state that web applications show.
+/// Returns the state as web applications show it.
 pub(super) fn status(
     state: TaskState,
     reason: Option<WaitReason>,
@@ -93,7 +93,7 @@ pub(super) fn status(
     match state {
         TaskState::Waiting => match reason {
             Some(WaitReason::Time) => "scheduled",
-            // One that snoozed has not failed.
+            // A snoozed task has not failed.
             Some(WaitReason::Retry) if failures > 0 => "retrying",
             Some(WaitReason::Retry) => "scheduled",
             _ => "waiting",

@@ -1,8 +1,8 @@
-//! One hub per client: all that are watched are looked at in one statement every 30 ms, sooner when a finish rings, and
-//! not at all while nobody watches. A task with a thousand watchers is one entry.
+//! One poller per client: all watched tasks are read in one statement every 30 ms, sooner after a notification of a
+//! task's end, and not at all without watchers. A task with a thousand watchers is one entry.
 //!
-//! A look that takes long makes the pause after it longer, so that watching never takes more than a fifth of a
-//! connection's time. An entry outlives its last watcher for a moment: one who polls comes back.
+//! A slow query lengthens the pause after it, so that watching uses at most a fifth of a connection's time. An entry
+//! outlives its last watcher for a moment, because a watcher that polls comes back.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -20,18 +20,18 @@ use crate::store::{Glance, GlanceAt, Store};
 use crate::wake::Listener;
 use crate::{Error, Result, TaskId};
 
-/// The pause between two looks.
+/// Pause between two queries.
 const EVERY: Duration = Duration::from_millis(30);
-/// The same after a finish rang.
+/// Pause between two queries after a notification of a task's end.
 const EVERY_RUNG: Duration = Duration::from_millis(10);
-/// Tasks in one statement.
+/// Maximum number of tasks in one statement.
 const LOOK_MAX: usize = 1_000;
-/// How long an entry is kept for a watcher who comes back.
+/// How long an entry is kept after its last watcher has left.
 const LINGER: Duration = Duration::from_millis(500);
-/// State changes kept of one task; who falls behind by more is told where it is now.
+/// State changes kept for each task; a watcher that falls further behind gets a snapshot.
 const EVENTS_MAX: usize = 4_096;
 
-/// Where a hub looks.
+/// Source of snapshots; a trait for the sake of tests.
 #[async_trait]
 pub(in super::super) trait Source: Send + Sync + 'static {
     async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>>;
@@ -53,24 +53,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What watchers of one task share.
+/// State shared by the watchers of one task.
 #[derive(Default)]
 pub(in super::super) struct Track {
     pub scene: Option<Scene>,
-    /// The last number told.
+    /// Number of the last event.
     pub seq: u64,
-    /// State changes, and the place of the first of them among all.
+    /// State changes, and the position of the first of them among all.
     pub events: VecDeque<Arc<Event>>,
     pub first: u64,
-    /// The latest progress, while no state change has come after it, and how many there were.
+    /// Latest progress, if no state change has come after it, and the number of progress events so far.
     pub progress: Option<Arc<Event>>,
     pub progressed: u64,
-    /// Why nothing more can be told: there is no such task, or no more; or the store was closed.
+    /// Why no more events can come: the task does not exist, or was removed, or the store was closed.
     pub fault: Option<Error>,
 }
 
 impl Track {
-    /// The place of the next state change.
+    /// Returns the position of the next state change.
     pub fn end(&self) -> u64 {
         self.first + self.events.len() as u64
     }
@@ -106,7 +106,7 @@ impl Track {
             self.progressed += 1;
             return;
         }
-        // It says what the progress was by then.
+        // The event contains the progress at that time.
         self.progress = None;
         self.events.push_back(event);
         if self.events.len() > EVENTS_MAX {
@@ -116,19 +116,20 @@ impl Track {
     }
 }
 
-/// One watched task.
+/// A watched task.
 pub(in super::super) struct Tracked {
     id: TaskId,
     pub track: Mutex<Track>,
-    /// Counts the looks that changed something.
+    /// Counts the queries, so that watchers are notified after each.
     pub changed: watch::Sender<u64>,
     pub watchers: AtomicUsize,
-    /// The ends of attempts above this one are wanted.
+    /// The ends of attempts above this number are required.
     floor: AtomicU32,
-    /// Looks that have begun, and that are over; each watcher waits for one that began after he came.
+    /// Number of queries that have started and that have finished; a watcher waits for one that started after it
+    /// joined.
     begun: AtomicU64,
     done: AtomicU64,
-    /// The look that somebody still waits for.
+    /// The last query that a watcher waits for.
     wanted: AtomicU64,
     left_at: Mutex<Option<Instant>>,
 }
@@ -152,7 +153,7 @@ impl Tracked {
         self.watchers.load(Ordering::Acquire) == 0
     }
 
-    /// How many looks are over.
+    /// Returns the number of queries that have finished.
     pub fn looks(&self) -> u64 {
         self.done.load(Ordering::Acquire)
     }
@@ -194,10 +195,12 @@ impl Hub {
         Arc::new(Self { source: Box::new(source), runtime, board: Mutex::default(), asked: Notify::new() })
     }
 
-    /// The task's entry, with one watcher more, and the look that he is to wait for: one that begins from now on.
+    /// Adds a watcher. Returns the task's entry, and the number of the query it has to wait for: one that starts from
+    /// now on.
     pub fn join(self: &Arc<Self>, id: TaskId, floor: u32) -> (Arc<Tracked>, u64) {
         let mut board = lock(&self.board);
-        // What is over is looked at anew: a person may have retried it. But not while somebody waits for it.
+        // An ended task is read anew, because it may have been retried; but not while a watcher waits for the current
+        // entry.
         let known = board.tracked.get(&id).filter(|one| !one.lock().is_over() || one.is_unmet()).cloned();
         let tracked = known.unwrap_or_else(|| {
             let tracked = Arc::new(Tracked {
@@ -220,7 +223,7 @@ impl Hub {
         tracked.wanted.fetch_max(look, Ordering::AcqRel);
         let starts = !std::mem::replace(&mut board.running, true);
         drop(board);
-        // A runtime that has ended drops the looking here and now, which takes the lock.
+        // A runtime that has ended drops the future inside `spawn`, and its guard takes the lock.
         if starts {
             self.runtime.spawn(looking(Arc::clone(self)));
         }
@@ -228,7 +231,7 @@ impl Hub {
         (tracked, look)
     }
 
-    /// Looks until nobody watches any more.
+    /// Queries until there is no watcher left.
     async fn run(&self) {
         let mut finished = self.source.finished();
         let mut due = Instant::now();
@@ -276,7 +279,7 @@ impl Hub {
         }
     }
 
-    /// What is watched now; `None` once that is nothing, and this run is over. What is over goes.
+    /// Returns the watched tasks; `None` if there are none, which ends this run. Removes entries that are over.
     fn watched(&self) -> Option<Vec<Arc<Tracked>>> {
         let mut board = lock(&self.board);
         board.tracked.retain(|_, one| {
@@ -291,8 +294,8 @@ impl Hub {
         Some(board.tracked.values().filter(|one| !one.is_left()).cloned().collect())
     }
 
-    /// One statement; and, if that can never be answered, one for each: a row that cannot be read ends the watches of its own
-    /// task only.
+    /// Reads snapshots in one statement or, if that can never succeed, in one for each task: a row that cannot be read
+    /// ends only the watches of its own task.
     async fn glances(&self, asked: &[GlanceAt]) -> Result<Vec<Result<Option<Glance>>>> {
         let passes = |error: &Error| error.is_transient() || error.is_permanent();
         match self.source.glance(asked).await {
@@ -329,7 +332,7 @@ impl Hub {
     }
 }
 
-/// Looks until no watch is left. All watches end with an error if this ends before them.
+/// Runs the poller until no watch is left. If it ends before, all watches get an error.
 fn looking(hub: Arc<Hub>) -> impl Future<Output = ()> + Send {
     let looks = Arc::clone(&hub);
     let broke = "watching broke, which is a fault of Taskyard's own";

@@ -1,16 +1,16 @@
-//! What is known of a watched task, and the events that follow from it. Nothing here waits or asks anybody.
+//! Derives the events of a watched task from its snapshots, and numbers them. No I/O.
 //!
 //! # The sequence
-//! A number is made of what is stored, so that every process makes the same one: its high 28 bits are the era, 4n plus
-//! 0 while attempt n runs, 1 after it ended with more to come (0 before the first attempt), 2 once the task has ended, 3
-//! when a person retried it after that. The low 36 bits order what happens within an era: while an attempt runs they are
-//! four times the milliseconds from the beginning of its wait (the end of the attempt before, or the addition) to its
-//! start, or to its latest progress; otherwise they say for what the task waits. Until attempt 32,768 a number is exact
-//! as a float, too.
+//! A number is derived from stored data, so that every process assigns the same one. Its high 28 bits are the era: 4n
+//! plus 0 while attempt n runs, 1 after it ended with more attempts to come (0 before the first attempt), 2 once the
+//! task has ended, 3 after a manual retry of an ended task. The low 36 bits order the events within an era. While an
+//! attempt runs, they are four times the milliseconds from the beginning of its wait (the end of the previous attempt,
+//! or the addition) to its start, or to its latest progress; otherwise they identify what the task waits for. Until
+//! attempt 32,768 a number is also exact as a float.
 //!
-//! What leaves no trace cannot be counted: a start that was taken back (released, parked), a retry by a person of a task
-//! that never ran. Such a state gets its number from the one that the watcher has seen last ([`Scene::place`]): the same
-//! in every process again, and higher than that.
+//! Changes that leave no trace cannot be counted: a start that was taken back (released, parked), and a manual retry of
+//! a task that never ran. Such a state is numbered from the number that the watcher has seen last ([`Scene::place`]):
+//! again the same in every process, and higher than that.
 
 use std::collections::BTreeMap;
 
@@ -24,27 +24,28 @@ use crate::task::AttemptOutcome;
 use crate::{Failure, TaskId, TaskState, WaitReason};
 
 const ERA_BITS: u32 = 36;
-/// The milliseconds of an era that can be told apart: 198 days.
+/// Range of milliseconds within an era: 198 days.
 const MILLIS_MAX: u64 = (1 << (ERA_BITS - 2)) - 1;
 
-/// A task as it was last seen, with all of its ended attempts that a watcher may still ask for.
+/// The last snapshot of a task, with all of its ended attempts that a watcher may still need.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Scene {
     glance: Glance,
     /// Attempts that ended without ending the task, by number.
     ended: BTreeMap<u32, EndedAttempt>,
-    /// Of no attempt below this one the end is kept here.
+    /// The ends of attempts up to this number may be missing here.
     floor: u32,
     progress: Option<Progress>,
-    /// The progress entry's own bytes, as it were: changes of it that the figures do not show count, too.
+    /// Fingerprint of the progress entry: changes that the parsed fields do not show count too.
     fingerprint: u64,
 }
 
 impl Scene {
-    /// What a glance tells one who saw `before` until then, and knew attempts up to `known` then.
+    /// Builds the state from a new snapshot, the state `before` it, and the number `known` up to which attempts were
+    /// omitted.
     pub fn of(mut glance: Glance, before: Option<&Self>, known: u32) -> Self {
         let mut ended = before.map(|before| before.ended.clone()).unwrap_or_default();
-        // Whatever was asked, the last two are told.
+        // The last two attempts are always included.
         let told = known.min(glance.attempt.saturating_sub(2));
         let floor = before.map_or(told, |before| before.floor.min(told));
         for attempt in glance.ended.drain(..) {
@@ -59,7 +60,7 @@ impl Scene {
         Self { glance, ended, floor, progress, fingerprint }
     }
 
-    /// What to ask for next: all that is not known here, with the ends of attempts above `floor`.
+    /// Returns the next request: everything that is not known here, with the ends of attempts above `floor`.
     pub fn next(id: TaskId, before: Option<&Self>, floor: u32) -> GlanceAt {
         match before {
             Some(before) if before.floor <= floor => GlanceAt {
@@ -88,22 +89,22 @@ impl Scene {
         self.glance.state.is_final()
     }
 
-    /// Tells two progress entries apart.
+    /// Returns a number that distinguishes progress entries.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
-    /// The number of the last attempt that ended without ending the task.
+    /// Returns the number of the last attempt that ended without ending the task.
     fn last_ended(&self) -> u32 {
         self.ended.values().rev().find(|attempt| !self.is_end(attempt)).map_or(0, |attempt| attempt.number)
     }
 
-    /// Whether this kept attempt is the one whose end was the task's: a death's is kept all the same.
+    /// Whether this attempt ended the task: the last attempt of a dead letter has a row too.
     fn is_end(&self, attempt: &EndedAttempt) -> bool {
         self.is_final() && attempt.number == self.glance.attempt && attempt.ended_at == self.glance.finished_at
     }
 
-    /// Where the task is now, for a watcher who has seen `since`.
+    /// Returns the number of the current state, for a watcher that has seen `since`.
     pub fn place(&self, since: Option<u64>) -> u64 {
         let glance = &self.glance;
         if glance.state.is_final() {
@@ -111,7 +112,7 @@ impl Scene {
         }
         if glance.state == TaskState::Doing {
             let here = self.running(glance.attempt, glance.started_at, self.lasted());
-            // Never back: clocks of two machines may differ.
+            // Never decreases: the clocks of two machines may differ.
             return match since {
                 Some(since) if era(since) == era(here) && was_taken_back(since) => here.max((since & !3) + 4),
                 Some(since) if era(since) == era(here) => here.max(since),
@@ -121,22 +122,22 @@ impl Scene {
         let ended = self.last_ended();
         let rank = rank(glance.state, glance.wait_reason);
         match since {
-            // Its start was taken back.
+            // The start was taken back.
             Some(since) if era(since) == 4 * (u64::from(ended) + 1) => {
                 (since & !3) | if glance.state == TaskState::Enqueued { 2 } else { 1 }
             }
-            // It had ended, and was retried.
+            // The task had ended, and was retried.
             Some(since) if matches!(era(since).checked_sub(4 * u64::from(ended)), Some(2 | 3)) => {
                 ((4 * u64::from(ended) + 3) << ERA_BITS) | rank
             }
             _ if ended == 0 => rank,
-            // The end of the attempt says so by itself.
+            // The end of the attempt implies this wait.
             _ if glance.wait_reason == Some(WaitReason::Retry) => after(ended),
             _ => after(ended) | rank,
         }
     }
 
-    /// The number of an attempt that runs, so many milliseconds after its start.
+    /// Returns the number of a running attempt, `lasted` milliseconds after its start.
     fn running(&self, attempt: u32, started_at: Option<Timestamp>, lasted: u64) -> u64 {
         let before = attempt.checked_sub(1).and_then(|before| self.ended.get(&before));
         let begin = before.and_then(|before| before.ended_at).unwrap_or(self.glance.created_at);
@@ -145,13 +146,13 @@ impl Scene {
         (4 * u64::from(attempt)) << ERA_BITS | millis << 2
     }
 
-    /// Milliseconds from the start of the running attempt to its latest progress.
+    /// Returns the milliseconds from the start of the running attempt to its latest progress.
     fn lasted(&self) -> u64 {
         let Some(progress) = self.progress.as_ref().filter(|progress| self.is_of_now(progress)) else { return 0 };
         let elapsed = progress.elapsed.map_or(0, |elapsed| (elapsed.clamp(0.0, 1e12) * 1_000.0) as u64);
         let updated = progress.updated_at.zip(self.glance.started_at);
         let updated = updated.map_or(0, |(at, start)| at.as_millisecond().saturating_sub(start.as_millisecond()));
-        // A worker's clock may be behind the database's; its stop-watch is not.
+        // A worker's clock may be behind the database's, but the elapsed time that it measures is not.
         elapsed.max(u64::try_from(updated).unwrap_or(0))
     }
 
@@ -159,7 +160,7 @@ impl Scene {
         progress.attempt.is_none_or(|attempt| attempt == self.glance.attempt)
     }
 
-    /// Where the task is, as an event.
+    /// Returns the current state as an event.
     pub fn now(&self, kind: EventKind, seq: u64) -> Event {
         let glance = &self.glance;
         let ts = match glance.state {
@@ -175,7 +176,7 @@ impl Scene {
 
     fn bare(&self, kind: EventKind, seq: u64) -> Event {
         let glance = &self.glance;
-        // An error that was overcome says nothing about the state now.
+        // An error that was overcome does not apply to the current state.
         let error = glance.error.clone().filter(|_| !matches!(glance.state, TaskState::Done));
         Event {
             kind,
@@ -195,7 +196,7 @@ impl Scene {
         }
     }
 
-    /// All that happened after `since`, in order: every state change that is stored, of progress the latest.
+    /// Returns all events after `since`, in order: every stored state change, and the latest progress.
     pub fn after(&self, since: u64) -> Vec<Event> {
         let mut events = Vec::new();
         for attempt in self.ended.values().filter(|attempt| !self.is_end(attempt)) {
@@ -229,13 +230,14 @@ impl Scene {
             events.push(self.now(kind, here));
         }
         if events.is_empty() && here < since {
-            // What was seen is not what is stored: a fail-over, or a number from elsewhere.
+            // The watcher has seen a state that is not stored: a fail-over, or a number from another source.
             events.push(self.now(EventKind::Snapshot, here));
         }
         events
     }
 
-    /// What changed since another look without moving the sequence: progress without a time of its own.
+    /// Returns progress without a time of its own, which changed since the previous snapshot without changing the
+    /// number.
     pub fn unnumbered(&self, before: &Self, told: u64) -> Option<Event> {
         let is_further = self.glance.state == TaskState::Doing
             && self.progress.is_some()
@@ -244,7 +246,7 @@ impl Scene {
         is_further.then(|| self.now(EventKind::Progress, self.place(Some(told))))
     }
 
-    /// The latest progress, for one who resumes at a number that does not tell which he has seen.
+    /// Returns the latest progress, for a watcher that resumes at a number that several progress events share.
     pub fn ambiguous(&self, since: u64, seen: Option<u64>) -> Option<Event> {
         let progress = self.progress.as_ref().filter(|progress| self.is_of_now(progress))?;
         let is_ambiguous = self.glance.state == TaskState::Doing
@@ -254,7 +256,7 @@ impl Scene {
         is_ambiguous.then(|| self.now(EventKind::Progress, since))
     }
 
-    /// The start of the attempt that runs, or whose end was the task's.
+    /// Returns the start of the attempt that is running, or that ended the task.
     fn begun(&self, seq: u64) -> Event {
         let ts = self.glance.started_at.unwrap_or(self.glance.created_at);
         Event {
@@ -269,11 +271,11 @@ impl Scene {
         }
     }
 
-    /// The beginning or the end of an attempt that is over, and that did not end its task.
+    /// Returns the start or the end of an attempt that is over and did not end its task.
     fn past(&self, is_end: bool, seq: u64, attempt: &EndedAttempt) -> Event {
         let is_last = attempt.number == self.last_ended();
         let waits = is_last && self.glance.state == TaskState::Waiting;
-        // One that snoozed has not failed: it is to run again all the same, but that is no retry.
+        // A snoozed attempt has not failed: the task runs again, but this is not a retry.
         let snoozed = attempt.outcome == AttemptOutcome::Snoozed;
         let (state, wait_reason) = match is_end {
             false => (TaskState::Doing, None),
@@ -304,9 +306,9 @@ impl Scene {
     }
 }
 
-/// The attempts whose ends one who resumes at `since` must be told of are those above.
+/// Returns the number above which the ends of attempts are needed to resume at `since`.
 pub(super) fn floor_of(since: Option<u64>) -> u32 {
-    // The end before them, too: their numbers are counted from it.
+    // Including the end before them, from which their numbers are computed.
     since.map_or(u32::MAX, |since| u32::try_from(era(since) / 4).unwrap_or(u32::MAX).saturating_sub(2))
 }
 
@@ -314,7 +316,7 @@ fn era(seq: u64) -> u64 {
     seq >> ERA_BITS
 }
 
-/// The number of the end of an attempt that did not end its task.
+/// Returns the number of the end of an attempt that did not end its task.
 fn after(attempt: u32) -> u64 {
     (4 * u64::from(attempt) + 1) << ERA_BITS
 }
@@ -324,7 +326,7 @@ fn was_taken_back(seq: u64) -> bool {
     seq & 3 != 0
 }
 
-/// In the order in which a task usually waits for these.
+/// Ranks reasons in the order in which a task usually waits for them.
 fn rank(state: TaskState, reason: Option<WaitReason>) -> u64 {
     match (state, reason) {
         (TaskState::Enqueued, _) => 6,
@@ -336,7 +338,7 @@ fn rank(state: TaskState, reason: Option<WaitReason>) -> u64 {
     }
 }
 
-/// A stopped task may be cancelled after all. Below each there is room for the snapshot that comes before it.
+/// A stopped task may still be cancelled. The gaps leave a number for the snapshot before each end.
 fn end_rank(state: TaskState) -> u64 {
     match state {
         TaskState::Stopped => 1,
@@ -345,14 +347,14 @@ fn end_rank(state: TaskState) -> u64 {
     }
 }
 
-/// The progress entry of a context. One that cannot be read says nothing.
+/// Reads the progress entry of a context. An invalid entry is ignored.
 fn read(context: Option<&[u8]>) -> (Option<Progress>, u64) {
     use std::hash::{DefaultHasher, Hasher as _};
     let context = context.and_then(|bytes| Context::from_bytes(bytes).ok());
     let Some(entry) = context.as_ref().and_then(|context| context.get("progress")) else { return (None, 0) };
     let mut hasher = DefaultHasher::new();
     hasher.write(entry.to_string().as_bytes());
-    // Half of it is enough, and exact in every language's numbers.
+    // Half of the bits are enough, and exact in the numbers of every language.
     let fingerprint = hasher.finish() & u64::from(u32::MAX) | 1;
     (context.as_ref().and_then(|context| Progress::from_context(context.as_map())), fingerprint)
 }

@@ -1,4 +1,4 @@
-//! Watching, against a source that is a table in memory, on a clock of the tests' own.
+//! Tests of watching, with an in-memory table as source and a paused clock.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,13 +15,13 @@ use crate::task::AttemptOutcome;
 use crate::wake::{Bell, Listener};
 use crate::{Failure, Result, TaskId, TaskState, WaitReason};
 
-/// What a store would say, and how often it was asked.
+/// The snapshots of a store, and the number of queries.
 #[derive(Default)]
 struct Table {
     glances: Mutex<HashMap<TaskId, Glance>>,
     looks: AtomicUsize,
     closed: AtomicBool,
-    /// A row that cannot be read, and one that breaks whoever reads it.
+    /// A row that cannot be read, and one that makes the query panic.
     corrupt: Mutex<Option<TaskId>>,
     deadly: Mutex<Option<TaskId>>,
     bell: Bell,
@@ -62,7 +62,7 @@ fn at(seconds: f64) -> Timestamp {
     Timestamp::from_millisecond(1_700_000_000_000 + (seconds * 1_000.0) as i64).unwrap()
 }
 
-/// One task, moved by hand.
+/// A task that the test moves through its states.
 struct Task {
     table: Arc<Table>,
     id: TaskId,
@@ -127,7 +127,7 @@ impl Task {
         });
     }
 
-    /// It asks to be run later, which is no failure.
+    /// The body asks to run again later, which is not a failure.
     fn snooze(&mut self) {
         self.change(|glance, now| {
             (glance.state, glance.wait_reason) = (TaskState::Waiting, Some(WaitReason::Retry));
@@ -149,7 +149,7 @@ impl Task {
         self.change(|glance, now| (glance.state, glance.finished_at) = (state, Some(now)));
     }
 
-    /// A person's retry of a task that had ended.
+    /// A manual retry of a task that had ended.
     fn retry(&mut self) {
         self.change(|glance, _| {
             let ended_at = glance.finished_at.take();
@@ -211,7 +211,7 @@ async fn a_life_is_told_in_order_and_numbers_grow() {
         |task| task.fail(true),
         Task::enqueue,
         Task::start,
-        // Without a time of its own.
+        // Progress without a time of its own.
         |task| task.say("50"),
         |task| task.say("60"),
         |task| task.fail(false),
@@ -236,7 +236,7 @@ async fn a_life_is_told_in_order_and_numbers_grow() {
         (Progress, "running", 1),
         (Status, "queued", 0),
         (Status, "running", 1),
-        // What the start that was taken back had said.
+        // The progress reported before the start was taken back.
         (Progress, "running", 1),
         (Retry, "retrying", 1),
         (Status, "queued", 1),
@@ -269,7 +269,7 @@ async fn whoever_comes_back_is_told_what_he_missed() {
     }
     task.start();
     task.say(r#"{"completed": 3, "total": 4, "elapsed": 0.5, "attempt": 4}"#);
-    // Another process: it knows the table only.
+    // Another process, which reads only the table.
     let other = Hub::new(Arc::clone(&table), tokio::runtime::Handle::current());
     let mut resumed = watch(&other, &task, Some(first.seq));
     let mut told = Vec::new();
@@ -283,7 +283,7 @@ async fn whoever_comes_back_is_told_what_he_missed() {
     assert_eq!(words, expected);
     assert!(told.windows(2).all(|pair| pair[1].seq > pair[0].seq));
     assert_eq!(told[3].error.as_ref().map(|error| error.message.as_str()), Some("attempt 2"));
-    // From any place in between, in yet another process, exactly the rest.
+    // From any event in between, in yet another process, exactly the rest.
     for (place, event) in told.iter().enumerate() {
         let other = Hub::new(Arc::clone(&table), tokio::runtime::Handle::current());
         let mut again = watch(&other, &task, Some(event.seq));
@@ -298,7 +298,8 @@ async fn whoever_comes_back_is_told_what_he_missed() {
 async fn whoever_comes_begins_with_what_is_true_then() {
     let (table, hub) = hub();
     let mut task = Task::new(&table);
-    // Each one comes when the hub knows the task as it was before, and is gone again, as one who polls.
+    // Each watcher joins when the poller has the previous state of the task, and leaves again, as a polling client
+    // does.
     let mut last = None;
     let steps: [fn(&mut Task); 5] =
         [Task::start, |task| task.fail(true), Task::enqueue, Task::start, |task| task.end(TaskState::Done)];
@@ -332,7 +333,7 @@ async fn the_end_is_told_once() {
     assert_eq!(late, [(EventKind::Snapshot, "failed", 1), (EventKind::Failed, "failed", 1)]);
     assert_eq!(rest(&mut watch(&hub, &task, Some(snapshot.seq))).await, [(EventKind::Failed, "failed", 1)]);
     assert!(rest(&mut watch(&hub, &task, Some(end))).await.is_empty(), "he has seen it");
-    // A person retries it: it goes on, with numbers above the end's, in this process and in another.
+    // After a manual retry the events continue with numbers above the end's, in this process and in another.
     task.retry();
     for hub in [hub, Hub::new(Arc::clone(&table), tokio::runtime::Handle::current())] {
         let again = next(&mut watch(&hub, &task, Some(end))).await;
@@ -376,7 +377,7 @@ async fn unknown_tasks_are_not_found() {
     assert!(matches!(live.next().await, Err(crate::Error::NotFound(_))), "removed while it was watched");
 }
 
-/// As callers do who ask again and again: each progress is told once, also without a time of its own.
+/// A polling client gets each progress once, also without a time of its own.
 #[tokio::test(start_paused = true)]
 async fn one_who_polls_is_told_each_thing_once() {
     use EventKind::{Progress, Retry, Snapshot, Status};
@@ -391,7 +392,7 @@ async fn one_who_polls_is_told_each_thing_once() {
         (Status, 19),
         (Progress, 23),
     ];
-    // Sooner and later than the entry is forgotten.
+    // Before and after the entry is discarded.
     for pauses in [[70, 70], [700, 700], [70, 700]] {
         let (table, hub) = hub();
         let mut task = Task::new(&table);
@@ -444,7 +445,7 @@ async fn a_thousand_watchers_are_one_look_each_round() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let looks = table.looks.load(Ordering::SeqCst) - before;
     assert!((320..=334).contains(&looks), "{looks} looks in 10 s");
-    // One of them takes nothing; the others are told at once, and it loses no state change.
+    // One watcher takes no event; the others get theirs at once, and it loses no state change.
     let mut slow = watches.pop().unwrap();
     for number in 0..200 {
         task.say(&format!(r#"{{"completed": {number}, "elapsed": {number}}}"#));
@@ -503,7 +504,7 @@ async fn a_row_that_cannot_be_read_ends_its_own_watches_only() {
     sound.start();
     sound.end(TaskState::Done);
     assert_eq!(rest(&mut one).await.last().unwrap().0, EventKind::Completed);
-    // Alone it is no better; and as soon as it can be read, it can be watched.
+    // On its own it still fails; once the row can be read, the task can be watched.
     assert!(matches!(watch(&hub, &bad, None).next().await, Err(crate::Error::Database(_))));
     *table.corrupt.lock().unwrap() = None;
     next(&mut watch(&hub, &bad, None)).await;
