@@ -1,4 +1,4 @@
-//! Prints what a schedule means: its next ten times, its warnings, or what is wrong with it.
+//! Prints the next ten times of a schedule and its warnings, or the error in its text.
 //!
 //! `cargo run -p taskyard-cron --example next -- "0 9 * * MON-FRI" Europe/Berlin`
 

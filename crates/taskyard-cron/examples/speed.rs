@@ -37,7 +37,7 @@ fn main() {
             let zone = TimeZone::get(name).expect("the zones are built in");
             let began = Instant::now();
             for at in 0..TIMES {
-                // Instants all over some years: the search from anywhere, not from one time to the next.
+                // Instants spread over several years, so that the search starts anywhere and not at a previous result.
                 let at = Timestamp::from_second(1_790_000_000 + i64::from(at) * 997).expect("within jiff's range");
                 black_box(cron.next_after(black_box(at), &zone));
             }

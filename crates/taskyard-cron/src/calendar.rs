@@ -1,12 +1,12 @@
-//! Owns the arithmetic of the Gregorian calendar on plain integers: days since 1970-01-01, dates, weekdays.
+//! Arithmetic of the Gregorian calendar on plain integers: days since 1970-01-01, dates, weekdays.
 //!
-//! Integers cannot leave a calendar library's range, so a search near the end of representable time ends by a
+//! Integers cannot leave the range of a calendar library, so a search near the end of representable time ends by a
 //! comparison.
 
 /// Seconds of a civil day.
 pub(crate) const DAY: i64 = 86_400;
 
-/// A date, proleptic Gregorian.
+/// A date of the proleptic Gregorian calendar.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Date {
     pub(crate) year: i64,
@@ -16,7 +16,7 @@ pub(crate) struct Date {
     pub(crate) day: u32,
 }
 
-/// The date of a day counted from 1970-01-01. The year is taken to begin in March, so that a leap day ends it.
+/// Returns the date of a day counted from 1970-01-01. Years are counted from March, so that a leap day is the last day.
 pub(crate) fn date_of(day: i64) -> Date {
     let shifted = day + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -30,7 +30,7 @@ pub(crate) fn date_of(day: i64) -> Date {
     Date { year, month: month as u32, day: day as u32 }
 }
 
-/// Days from 1970-01-01 to the given date.
+/// Returns the number of days from 1970-01-01 to the given date.
 pub(crate) fn day_number(year: i64, month: u32, day: u32) -> i64 {
     let march_year = if month <= 2 { year - 1 } else { year };
     let era = march_year.div_euclid(400);
@@ -41,7 +41,7 @@ pub(crate) fn day_number(year: i64, month: u32, day: u32) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Sunday is 0.
+/// Returns the weekday of a day; Sunday is 0.
 pub(crate) fn weekday(day_number: i64) -> u32 {
     // 1970-01-01 was a Thursday.
     (day_number + 4).rem_euclid(7) as u32
@@ -51,7 +51,7 @@ pub(crate) fn is_leap(year: i64) -> bool {
     year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0)
 }
 
-/// Days of a month, 1 to 12.
+/// Returns the number of days of a month, 28 to 31.
 pub(crate) fn month_length(month: u32, leap: bool) -> u32 {
     match month {
         2 => 28 + u32::from(leap),

@@ -1,5 +1,5 @@
-//! Owns the search on the civil time line, where every day has 86,400 seconds: the next and the previous second that
-//! the fields admit. Time zones are not known here.
+//! The search on the civil time line, where every day has 86,400 seconds: the next and the previous second that the
+//! fields admit. Does not handle time zones.
 
 use crate::calendar::{DAY, date_of, day_number, is_leap, month_length, weekday};
 use crate::days::{Days, Month};
@@ -13,17 +13,17 @@ pub(crate) struct Fields {
     pub(crate) days: Days,
 }
 
-/// How far a search goes, and what it has cost so far.
+/// The limit of a search, and its cost so far.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// The first year, for a search backwards, or the last.
+    /// The last year or, for a search backwards, the first.
     pub(crate) year: i64,
-    /// Months looked at, and pieces of a time zone.
+    /// Number of months and of pieces of a time zone visited.
     pub(crate) steps: u32,
 }
 
 impl Fields {
-    /// The smallest admitted second not before `from`, both counted in civil seconds from 1970-01-01.
+    /// Returns the smallest admitted second not before `from`, both counted in civil seconds from 1970-01-01.
     pub(crate) fn next(&self, from: i64, bound: &mut Bound) -> Option<i64> {
         let mut date = date_of(from.div_euclid(DAY));
         let mut days = self.days_of(date.year, date.month, bound);
@@ -48,7 +48,7 @@ impl Fields {
         }
     }
 
-    /// The greatest admitted second not after `from`.
+    /// Returns the greatest admitted second not after `from`.
     pub(crate) fn previous(&self, from: i64, bound: &mut Bound) -> Option<i64> {
         let mut date = date_of(from.div_euclid(DAY));
         let mut days = self.days_of(date.year, date.month, bound);
@@ -91,7 +91,7 @@ impl Fields {
         time(self.hours.ilog2(), self.minutes.ilog2(), self.seconds.ilog2())
     }
 
-    /// The first admitted second of a day not before the given one.
+    /// Returns the first admitted second of a day that is not before the given one.
     fn time_from(&self, second_of_day: i64) -> Option<i64> {
         let (hour, minute, second) = parts(second_of_day);
         if self.hours & (1 << hour) != 0 {
@@ -109,7 +109,7 @@ impl Fields {
         (later != 0).then(|| time(later.trailing_zeros(), self.minutes.trailing_zeros(), self.seconds.trailing_zeros()))
     }
 
-    /// The last admitted second of a day not after the given one.
+    /// Returns the last admitted second of a day that is not after the given one.
     fn time_to(&self, second_of_day: i64) -> Option<i64> {
         let (hour, minute, second) = parts(second_of_day);
         if self.hours & (1 << hour) != 0 {

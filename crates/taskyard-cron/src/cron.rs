@@ -1,4 +1,4 @@
-//! Owns [`Cron`]: a schedule made of fields, and what can be asked of it.
+//! [`Cron`]: a schedule of fields, and the public operations on it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use crate::{CronError, Options, Rule, Warning};
 
 /// A schedule of five or six fields.
 ///
-/// Two are equal when text and options are.
+/// Two schedules are equal if their texts and options are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cron {
     pub(crate) source: Box<str>,
@@ -24,20 +24,20 @@ pub struct Cron {
 }
 
 impl Cron {
-    /// Reads a schedule: five fields, six with seconds first, or an alias such as `@daily`.
+    /// Parses a schedule: five fields, six with seconds first, or an alias such as `@daily`.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with the text. `@every` and `@reboot` have no fields: [`Rule::parse`] reads them.
+    /// The first error in the text. `@every` and `@reboot` have no fields: [`Rule::parse`] parses them.
     pub fn parse(text: &str) -> Result<Cron, CronError> {
         Cron::parse_with(text, &Options::default())
     }
 
-    /// Like [`Cron::parse`], with the choices of `options`.
+    /// Parses a schedule as [`Cron::parse`] does, with `options`.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with the text.
+    /// The first error in the text.
     pub fn parse_with(text: &str, options: &Options<'_>) -> Result<Cron, CronError> {
         match Rule::parse_with(text, options)? {
             Rule::Cron(cron) => Ok(cron),
@@ -45,30 +45,30 @@ impl Cron {
         }
     }
 
-    /// The first time strictly after the given instant, by the civil time of `zone`.
+    /// Returns the first time strictly after the given instant, in the civil time of `zone`.
     ///
-    /// The zone that [`Cron::zone_name`] tells is not applied here: it is the caller's to look up. None when no time
-    /// comes within 40 years or before the end of jiff's time.
+    /// The zone of [`Cron::zone_name`] is not applied: the caller looks it up. Returns `None` if there is no time
+    /// within 40 years or before the end of jiff's range.
     pub fn next_after(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         self.search(zone).next(after).0
     }
 
-    /// The last time strictly before the given instant; the times are those of [`Cron::next_after`].
+    /// Returns the last time strictly before the given instant, among the times of [`Cron::next_after`].
     pub fn previous_before(&self, before: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         self.search(zone).previous(before).0
     }
 
-    /// The times after the given instant, strictly increasing.
+    /// Returns the times after the given instant, strictly increasing.
     pub fn upcoming<'a>(&'a self, after: Timestamp, zone: &'a TimeZone) -> impl Iterator<Item = Timestamp> + 'a {
         std::iter::successors(self.next_after(after, zone), move |last| self.next_after(*last, zone))
     }
 
-    /// The time zone of a `CRON_TZ=Europe/Berlin ` or `TZ=Europe/Berlin ` prefix; jiff knows it.
+    /// Returns the time zone of a `CRON_TZ=Europe/Berlin ` or `TZ=Europe/Berlin ` prefix, which is known to jiff.
     pub fn zone_name(&self) -> Option<&str> {
         self.zone_name.as_deref()
     }
 
-    /// What is legal but probably not meant.
+    /// Returns warnings about parts that are valid but probably not intended.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
@@ -78,7 +78,7 @@ impl Cron {
     }
 }
 
-/// The text as it was parsed.
+/// Writes the text as it was parsed.
 impl fmt::Display for Cron {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.source)

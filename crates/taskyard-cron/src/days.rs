@@ -1,5 +1,5 @@
-//! Owns the day test: which days of a given month the fields day-of-month, month and day-of-week admit, as one bit mask
-//! per month (bit 1 is the first day).
+//! The day test: the days of a month that the fields day-of-month, month and day-of-week admit, as one bit mask per
+//! month (bit 1 is the first day).
 
 use crate::calendar::month_length;
 
@@ -10,7 +10,7 @@ pub(crate) struct Days {
     pub(crate) months: u16,
     pub(crate) of_month: OfMonth,
     pub(crate) of_week: OfWeek,
-    /// Both day fields must admit a day; otherwise one of them is enough.
+    /// Whether both day fields must admit a day; otherwise one of them is enough.
     pub(crate) both: bool,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct OfWeek {
     pub(crate) last: u8,
 }
 
-/// What a month needs to be told apart: there are 28 kinds (7 weekdays, 4 lengths).
+/// The properties of a month that matter for the day test: there are 28 kinds (7 weekdays, 4 lengths).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Month {
     /// 28 to 31.
@@ -47,7 +47,7 @@ pub(crate) struct Month {
 }
 
 impl Month {
-    /// Bits 1 to the month's length.
+    /// Returns a mask of bits 1 to the month's length.
     fn all(self) -> u32 {
         ((1u64 << (self.length + 1)) - 2) as u32
     }
@@ -56,19 +56,19 @@ impl Month {
         (self.first + day - 1) % 7
     }
 
-    /// The days that fall on a weekday of the set.
+    /// Returns the days that fall on a weekday of the set.
     fn on(self, weekdays: u8) -> u32 {
         if weekdays == 0 {
             return 0;
         }
         let week = u64::from(weekdays & 0x7f);
-        // A week that begins with the weekday of the first day, then five of them in a row.
+        // One week that begins with the weekday of the first day, repeated five times.
         let rotated = ((week >> self.first) | (week << (7 - self.first))) & 0x7f;
         let row = rotated * 0b1_0000001_0000001_0000001_0000001;
         (row << 1) as u32 & self.all()
     }
 
-    /// The Monday to Friday nearest to a day, without leaving the month.
+    /// Returns the day from Monday to Friday that is nearest to a day, without leaving the month.
     fn workday_near(self, day: u32) -> u32 {
         match self.weekday(day) {
             6 if day == 1 => 3,
@@ -83,7 +83,7 @@ impl Month {
 impl OfMonth {
     pub(crate) fn days(&self, month: Month) -> u32 {
         let mut days = self.plain & month.all();
-        // Most schedules have none of the rest.
+        // Most schedules have none of the following.
         for back in bits(self.from_end).take_while(|back| *back < month.length) {
             days |= 1 << (month.length - back);
         }
@@ -111,14 +111,14 @@ impl OfWeek {
 }
 
 impl Days {
-    /// The days of a month that the two day fields admit; the month field is not asked.
+    /// Returns the days of a month that the two day fields admit, regardless of the month field.
     pub(crate) fn admitted(&self, month: Month) -> u32 {
         let (of_month, of_week) = (self.of_month.days(month), self.of_week.days(month));
         if self.both { of_month & of_week } else { of_month | of_week }
     }
 
-    /// Whether some year has a day for which `days` is not empty. There are 14 kinds of years and all come back, so 168
-    /// months decide it.
+    /// Whether some year has a day for which `days` is not empty. There are 14 kinds of years and all of them recur, so
+    /// testing 168 months is enough.
     pub(crate) fn ever(&self, days: impl Fn(Month) -> u32) -> bool {
         (0..14).any(|kind| {
             let (leap, mut first) = (kind >= 7, kind % 7);
@@ -132,7 +132,7 @@ impl Days {
     }
 }
 
-/// The set bits of a mask, lowest first.
+/// Returns the set bits of a mask, lowest first.
 pub(crate) fn bits(mask: u32) -> impl Iterator<Item = u32> + Clone {
     let mut rest = mask;
     std::iter::from_fn(move || {

@@ -1,16 +1,16 @@
-//! Owns the error of a text that is no schedule: what is wrong, the characters that are, what to write instead.
+//! The error of an invalid text: the reason, the characters concerned, and advice.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::field::Field;
 
-/// Why a text is no schedule.
+/// Reason why a text is not a valid schedule.
 ///
-/// `Display` is one line; [`CronError::diagram`] shows the text with carets below the characters in question.
+/// `Display` is one line; [`CronError::diagram`] shows the text with carets below the characters concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CronError {
-    // One pointer: the error travels in results of small values.
+    // A single pointer, because the error is part of results whose values are small.
     inner: Box<Inner>,
 }
 
@@ -20,7 +20,7 @@ struct Inner {
     fault: Fault,
 }
 
-/// An error before it knows the whole text.
+/// An error before the whole text is attached to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) field: Option<Field>,
@@ -29,47 +29,47 @@ pub(crate) struct Fault {
     pub(crate) help: String,
 }
 
-/// How much of an overlong text an error keeps.
+/// Number of bytes of an overlong text that an error contains.
 const SHOWN: usize = 60;
 
 impl CronError {
     pub(crate) fn new(text: &str, mut fault: Fault) -> CronError {
         let mut kept = text.len();
         if kept > crate::parse::TEXT_MAX {
-            // An error must not carry a text whose length is what is wrong.
+            // An error about the length of a text must not contain the whole text.
             kept = (0..=SHOWN).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
             fault.span = fault.span.start.min(kept)..fault.span.end.min(kept);
         }
         CronError { inner: Box::new(Inner { text: text[..kept].to_owned(), fault }) }
     }
 
-    /// What is wrong, without the place.
+    /// Returns the reason, without the position.
     pub fn message(&self) -> &str {
         &self.inner.fault.message
     }
 
-    /// What to do about it.
+    /// Returns advice on how to correct the text.
     pub fn help(&self) -> &str {
         &self.inner.fault.help
     }
 
-    /// The field that it is in: `second`, `minute`, `hour`, `day-of-month`, `month` or `day-of-week`; none when it is
-    /// not about one field.
+    /// Returns the field concerned: `second`, `minute`, `hour`, `day-of-month`, `month` or `day-of-week`; `None` if the
+    /// error is not about a single field.
     pub fn field(&self) -> Option<&'static str> {
         self.inner.fault.field.map(Field::name)
     }
 
-    /// The bytes of the text that are wrong. Empty at the end of the text when something is missing there.
+    /// Returns the range of the bytes concerned. Empty at the end of the text if something is missing there.
     pub fn span(&self) -> Range<usize> {
         self.inner.fault.span.clone()
     }
 
-    /// The text that was parsed; its beginning when it was too long.
+    /// Returns the parsed text, or its beginning if it was too long.
     pub fn text(&self) -> &str {
         &self.inner.text
     }
 
-    /// Several lines: the message, the text, carets under the characters that are wrong, what to do.
+    /// Returns several lines: the reason, the text, carets under the characters concerned, and advice.
     ///
     /// ```
     /// let error = taskyard_cron::Cron::parse("0 24 * * *").unwrap_err();
@@ -91,7 +91,7 @@ impl CronError {
     }
 }
 
-/// One column for each character, and nothing that a terminal obeys.
+/// Replaces a character by one that takes one column and is not a terminal control.
 fn visible(character: char) -> char {
     match character {
         '\t' => ' ',

@@ -1,4 +1,4 @@
-//! Owns what the six fields are called, how far they go, and the names of months and weekdays.
+//! The six fields with their names and ranges, and the names of months and weekdays.
 
 /// A field of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,34 +46,34 @@ impl Field {
         u32::from(matches!(self, Field::DayOfMonth | Field::Month))
     }
 
-    /// The largest number that the field takes.
+    /// Returns the largest number that the field accepts.
     pub(crate) fn max(self) -> u32 {
         match self {
             Field::Second | Field::Minute => 59,
             Field::Hour => 23,
             Field::DayOfMonth => 31,
             Field::Month => 12,
-            // Sunday's second number.
+            // 7 is Sunday's second number.
             Field::DayOfWeek => 7,
         }
     }
 
-    /// The last value of `*` and of `n/step`: Sunday counts once, as 0.
+    /// Returns the last value of `*` and of `n/step`. Sunday counts once, as 0.
     pub(crate) fn last(self) -> u32 {
         if self == Field::DayOfWeek { 6 } else { self.max() }
     }
 
-    /// How many different values there are.
+    /// Returns the number of different values.
     pub(crate) fn size(self) -> u32 {
         self.last() - self.min() + 1
     }
 
-    /// All values, as bits.
+    /// Returns all values as bits.
     pub(crate) fn all(self) -> u64 {
         ((1 << self.size()) - 1) << self.min()
     }
 
-    /// The number of a month or weekday: its name or the name's first three letters, in any case.
+    /// Returns the number of a month or weekday, given by its name or the name's first three letters, in any case.
     pub(crate) fn number_of(self, name: &str) -> Option<u32> {
         let (names, first): (&[&str], u32) = match self {
             Field::Month => (&MONTHS, 1),
@@ -84,7 +84,7 @@ impl Field {
         names.iter().position(same).map(|at| at as u32 + first)
     }
 
-    /// What a value of the field may look like, for messages.
+    /// Returns a description of the valid values, for messages.
     pub(crate) fn values(self) -> &'static str {
         match self {
             Field::Second => "seconds go from 0 to 59",
@@ -97,12 +97,12 @@ impl Field {
     }
 }
 
-/// The weekday's name, for messages.
+/// Returns the weekday's name, for messages.
 pub(crate) fn weekday_name(number: u32) -> &'static str {
     ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"][number as usize % 7]
 }
 
-/// The month's name, for messages.
+/// Returns the month's name, for messages.
 pub(crate) fn month_name(number: u32) -> String {
     let name = MONTHS[(number as usize + 11) % 12];
     name[..1].to_uppercase() + &name[1..]

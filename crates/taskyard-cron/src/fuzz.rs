@@ -1,5 +1,5 @@
-//! Owns the fuzzing: a million texts, no panic, and work that stays within a bound whatever a text says. Steps are
-//! counted because a clock on a busy machine proves nothing about one text; the clock is asked about the average.
+//! Fuzzing: a million texts, no panic, and a bounded amount of work for any text. The bound is on counted steps,
+//! because the clock of a busy machine proves nothing about a single text; the clock is used only for the average.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,15 @@ use jiff::tz::TimeZone;
 
 use crate::{Cron, Options, Rule};
 
-/// The most that a search may take: every month of 40 years and both changes of offset in each, with room for zones
-/// that change more often.
+/// Maximum number of steps of a search: every month of 40 years and both changes of offset in each, with a margin for
+/// zones that change more often.
 const STEPS: u32 = 1_000;
 
 struct Random(u64);
 
 impl Random {
     fn below(&mut self, bound: usize) -> usize {
-        // The generator of Steele, Lea and Flood.
+        // The generator of Steele, Lea and Flood (SplitMix64).
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -95,7 +95,7 @@ const PIECES: [&str; 64] = [
     "%",
 ];
 
-/// Legal in most fields.
+/// Values that are valid in most fields.
 const FIELDS: [&str; 16] =
     ["*", "*", "*", "1", "2", "5", "7", "12", "1-5", "*/2", "1,2", "3/2", "6-3", "2-6/3,*", "1-1", "4,5,6,7"];
 
@@ -122,7 +122,7 @@ fn text(random: &mut Random) -> String {
     match random.below(4) {
         0 => (0..random.below(40)).map(|_| char::from(random.below(256) as u8)).collect(),
         1 => (0..random.below(24)).map(|_| random.pick(&PIECES)).collect(),
-        // Five or six fields, most of them legal.
+        // Five or six fields, most of them valid.
         2 => {
             let fields = (0..5 + random.below(2)).map(|_| match random.below(10) {
                 0 => (0..1 + random.below(3)).map(|_| random.pick(&PIECES[..44])).collect::<String>(),
@@ -146,11 +146,11 @@ fn text(random: &mut Random) -> String {
     }
 }
 
-/// Reads one text and, when it is a schedule, searches both ways; the steps of the longer search.
+/// Parses one text and, if it is a schedule, searches in both directions. Returns the steps of the longer search.
 fn try_one(text: &str, options: &Options<'_>, zone: &TimeZone, at: Timestamp) -> Option<u32> {
     match Rule::parse_with(text, options) {
         Err(error) => {
-            // The places are on characters' borders, or these would panic.
+            // The positions are on character boundaries; otherwise these would panic.
             assert!(error.diagram().len() + error.to_string().len() < 10_000);
             None
         }
@@ -201,7 +201,7 @@ fn a_million_texts() {
 fn the_longest_searches_are_bounded() {
     let both = Options { day_and: true, ..Options::default() };
     let zone = TimeZone::get("America/New_York").unwrap();
-    // Days that come every 40 years, and times that no year has.
+    // Days that occur every 40 years, and times that no year has.
     for (text, at) in [
         ("*/30 2 * 3 SUN#2", "2026-01-01T00:00Z"),
         ("*/30 2 * * SUN#2", "2026-01-01T00:00Z"),

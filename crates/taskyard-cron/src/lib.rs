@@ -21,8 +21,8 @@
 //!
 //! # Fields
 //!
-//! Five fields, separated by spaces or tabs; with six, the first is the second. A seventh field, for years, does not
-//! exist, and seconds never come last.
+//! Five fields, separated by spaces or tabs; with six, the first is the second. There is no seventh field for years,
+//! and seconds are never last.
 //!
 //! | Field | Values | Special forms |
 //! |---|---|---|
@@ -34,8 +34,9 @@
 //! | day-of-week | 0-7, both 0 and 7 are Sunday, `SUN`-`SAT`, `Sunday`-`Saturday` | `5L` `FRIL` `L5` `5#2` `FRI#2` `MON-FRI#2` `?` |
 //!
 //! In every field: `*`, a value, a range `1-5`, steps `*/5`, `1-30/5` and `5/15` (from 5 to the field's end), and lists
-//! of these with commas. A range may go over the field's end: `22-2` is `22-23` and `0-2`, and steps go on over it.
-//! Names and letters are read in any case, names only as whole words. A step of 0 or as wide as the field is an error.
+//! of these with commas. A range may wrap around the field's end: `22-2` is `22-23` and `0-2`, and steps continue
+//! across it. Names and letters are case-insensitive; names must be whole words. A step of 0 or as wide as the field is
+//! an error.
 //!
 //! - `L` is the month's last day, `L-3` three days before it, `LW` its last day from Monday to Friday.
 //! - `15W` is the day from Monday to Friday nearest to the 15th, in the same month; a month without the day is skipped.
@@ -46,33 +47,33 @@
 //!   The computation never changes.
 //!
 //! Instead of fields: `@yearly`, `@annually`, `@monthly`, `@weekly`, `@daily`, `@midnight`, `@hourly`. [`Rule::parse`]
-//! reads `@every 1h30m` and `@reboot` as well. `CRON_TZ=Europe/Berlin` or `TZ=Europe/Berlin` may stand in front of
-//! fields and aliases; [`Cron::zone_name`] tells it, the caller applies it.
+//! also accepts `@every 1h30m` and `@reboot`. `CRON_TZ=Europe/Berlin` or `TZ=Europe/Berlin` may precede fields and
+//! aliases; [`Cron::zone_name`] returns it, and the caller applies it.
 //!
 //! # Two day fields
 //!
-//! When day-of-month and day-of-week are both given, a day is admitted by *either*. A field is "not given" when it is
-//! `*` or `?`, nothing else: `*/2` and `1-31` are given. [`Options::day_and`] demands both fields,
-//! [`Options::vixie_star`] takes a field that begins with `*` as not given, and demands both then, as Vixie cron does.
+//! If day-of-month and day-of-week are both given, a day is admitted by *either*. A field is "not given" only if it is
+//! exactly `*` or `?`: `*/2` and `1-31` are given. [`Options::day_and`] requires both fields. [`Options::vixie_star`]
+//! treats a field that begins with `*` as not given, and then requires both, as Vixie cron does.
 //!
 //! A schedule whose day fields never admit a day in any year is refused, in constant time.
 //!
 //! # When clocks change
 //!
-//! The rule is that of Vixie cron. A schedule is a *wildcard* when its minute or its hour field begins with `*`,
-//! otherwise it is *fixed*; the field for seconds has no say, it only divides minutes.
+//! The rule is that of Vixie cron. A schedule is a *wildcard* if its minute or its hour field begins with `*`,
+//! otherwise it is *fixed*. The field for seconds is irrelevant to this; it only divides minutes.
 //!
 //! | | wildcard | fixed |
 //! |---|---|---|
-//! | the clock jumps forward by up to three hours | runs by what the clock shows | runs once, at the jump, for all that was skipped |
-//! | the clock jumps forward by more | runs by what the clock shows | what was skipped is lost |
-//! | the clock jumps back | runs again by what the clock shows | does not run again |
+//! | the clock jumps forward by up to three hours | follows the clock | runs once, at the jump, for all skipped times |
+//! | the clock jumps forward by more | follows the clock | skipped times are lost |
+//! | the clock jumps back | follows the clock, and runs again | does not run again |
 //!
-//! So a job at 02:30 runs once on every day, whatever the zone does to that hour, and one of every 30 minutes keeps its
-//! distance. Times are strictly increasing instants, in full seconds.
+//! So a job at 02:30 runs once on every day, whatever the zone does to that hour, and a job every 30 minutes keeps its
+//! interval. Times are strictly increasing instants, in full seconds.
 //!
-//! The tz database is part of the program: machines without one need nothing. Where the machine has its own, jiff
-//! prefers that one.
+//! The tz database is compiled into the program, so that none has to be installed. If the machine has one, jiff prefers
+//! it.
 
 mod calendar;
 mod civil;
@@ -94,7 +95,7 @@ pub use options::Options;
 pub use rule::Rule;
 pub use warning::Warning;
 
-/// The examples of the README are compiled and run.
+/// Compiles and runs the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,5 +1,5 @@
-//! Owns the outer grammar: the text's limits, the time zone's prefix, aliases, the split into fields, and whether the
-//! fields admit any day at all.
+//! The outer grammar: the limits of the text, the time zone prefix, aliases, the split into fields, and the check that
+//! the fields admit some day.
 
 mod every;
 mod hash;
@@ -17,19 +17,19 @@ use crate::field::{Field, month_name};
 use crate::warning::warnings;
 use crate::{Options, Rule};
 
-/// The longest text, in bytes. A list of all values of all fields is shorter.
+/// Maximum length of the text in bytes. A list of all values of all fields is shorter.
 pub(crate) const TEXT_MAX: usize = 1_000;
 
 const FIVE: &str = "five fields are minute, hour, day-of-month, month, day-of-week; a sixth, for seconds, comes first";
 
-/// What one field says.
+/// The parsed content of one field.
 #[derive(Clone, Debug)]
 pub(crate) struct FieldSet {
     pub(crate) field: Field,
     pub(crate) span: Range<usize>,
     /// The plain values.
     pub(crate) bits: u64,
-    /// The field is `*` or `?`, nothing else.
+    /// Whether the field is exactly `*` or `?`.
     pub(crate) star: bool,
     pub(crate) begins_with_star: bool,
     pub(crate) of_month: OfMonth,
@@ -37,19 +37,19 @@ pub(crate) struct FieldSet {
     pub(crate) steps: Vec<Step>,
 }
 
-/// A step as it was written, for the warnings.
+/// A step as written, for warnings.
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) span: Range<usize>,
     pub(crate) from: u32,
-    /// How many values there are to step over.
+    /// Number of values that the step applies to.
     pub(crate) count: u32,
     pub(crate) by: u32,
-    /// To the end of the field, as in `*/5` and `3/5`.
+    /// Whether it extends to the end of the field, as in `*/5` and `3/5`.
     pub(crate) open: bool,
 }
 
-/// Shorthand of the modules below.
+/// Creates a fault about a field.
 pub(crate) fn fault(field: Field, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Fault {
     Fault { field: Some(field), span, message: message.into(), help: help.into() }
 }
@@ -58,13 +58,13 @@ fn outside(span: Range<usize>, message: impl Into<String>, help: impl Into<Strin
     Fault { field: None, span, message: message.into(), help: help.into() }
 }
 
-/// `@every` or `@reboot` where only fields will do.
+/// Returns the error for `@every` or `@reboot` where only fields are allowed.
 pub(crate) fn no_fields(text: &str) -> CronError {
     let start = text.find('@').unwrap_or(0);
     CronError::new(text, outside(start..text.trim_end().len(), "this is no time of the calendar", FIVE))
 }
 
-/// Reads the whole text.
+/// Parses the whole text.
 pub(crate) fn rule(text: &str, options: &Options<'_>) -> Result<Rule, Fault> {
     characters(text)?;
     let mut words = words(text);
@@ -106,7 +106,7 @@ pub(crate) fn rule(text: &str, options: &Options<'_>) -> Result<Rule, Fault> {
     Ok(interval.map_or(Rule::Reboot, |(interval, _)| Rule::Every(interval)))
 }
 
-/// The fields of an alias; lower case.
+/// Returns the fields of an alias, given in lower case.
 fn expand(alias: &str) -> Option<&'static str> {
     Some(match alias {
         "@yearly" | "@annually" => "0 0 1 1 *",
@@ -128,7 +128,7 @@ fn no_more(words: &[Range<usize>], after: &str) -> Result<(), Fault> {
     }
 }
 
-/// Refuses what no schedule contains, so that every byte below is one printable character.
+/// Refuses characters that no schedule contains, so that every following byte is one printable character.
 fn characters(text: &str) -> Result<(), Fault> {
     if text.len() > TEXT_MAX {
         let message = format!("the text has {} bytes, more than {TEXT_MAX}", text.len());
@@ -153,7 +153,7 @@ fn characters(text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The places of what stands between spaces and tabs.
+/// Returns the ranges of the words between spaces and tabs.
 fn words(text: &str) -> Vec<Range<usize>> {
     let mut words = Vec::new();
     let mut start = None;
@@ -170,7 +170,7 @@ fn words(text: &str) -> Vec<Range<usize>> {
     words
 }
 
-/// Takes a prefix `CRON_TZ=` or `TZ=` away from the words and tells where its name stands.
+/// Removes a prefix `CRON_TZ=` or `TZ=` from the words, and returns the range of its name.
 fn zone(text: &str, words: &mut Vec<Range<usize>>) -> Result<Option<Range<usize>>, Fault> {
     let Some(first) = words.first().cloned() else { return Ok(None) };
     let word = &text[first.clone()];
@@ -180,7 +180,7 @@ fn zone(text: &str, words: &mut Vec<Range<usize>>) -> Result<Option<Range<usize>
     if name.is_empty() {
         return Err(outside(span, "the time zone's name is missing", help));
     }
-    // Etc/Unknown is jiff's name for not knowing.
+    // Etc/Unknown is jiff's name for an unknown zone.
     if TimeZone::get(name).map_or(true, |zone| zone.is_unknown()) {
         return Err(outside(span, format!("no time zone is called {name}"), help));
     }
@@ -188,7 +188,7 @@ fn zone(text: &str, words: &mut Vec<Range<usize>>) -> Result<Option<Range<usize>
     Ok(Some(span))
 }
 
-/// Reads the fields: `fields` is the text that they stand in, `source` what the schedule will say that it is.
+/// Parses the fields. `fields` is the text that contains them, `source` the text that the schedule displays.
 fn fields(
     source: &str,
     fields: &str,
@@ -224,7 +224,7 @@ fn fields(
         zone_name,
         wildcard: begins_with_star(Field::Minute) || begins_with_star(Field::Hour),
         fields: Fields {
-            // Five fields are at second 0.
+            // Five fields imply second 0.
             seconds: bits(Field::Second),
             minutes: bits(Field::Minute),
             hours: bits(Field::Hour) as u32,
@@ -234,10 +234,10 @@ fn fields(
     })
 }
 
-/// Makes the three day fields into one test, and refuses those that never admit a day.
+/// Combines the three day fields into one test, and refuses fields that never admit a day.
 fn days(sets: &[FieldSet], options: &Options<'_>) -> Result<Days, Fault> {
     let [of_month, month, of_week] = sets else { unreachable!("the last three fields are the day fields") };
-    // `*` admits every day, so "both" is right whenever one of the two is `*`.
+    // `*` admits every day, so "both" is correct if one of the two is `*`.
     let any = |set: &FieldSet| set.star || (options.vixie_star && set.begins_with_star);
     let days = Days {
         months: month.bits as u16,

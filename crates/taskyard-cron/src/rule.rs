@@ -1,4 +1,4 @@
-//! Owns [`Rule`]: everything that the text of a schedule can say.
+//! [`Rule`]: the parsed text of any schedule.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{Cron, CronError, Options, parse};
 
-/// What the text of a schedule says.
+/// A parsed schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// Times of the calendar: five or six fields, or an alias for them.
@@ -18,26 +18,26 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Reads the text of a schedule.
+    /// Parses the text of a schedule.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with the text.
+    /// The first error in the text.
     pub fn parse(text: &str) -> Result<Rule, CronError> {
         Rule::parse_with(text, &Options::default())
     }
 
-    /// Like [`Rule::parse`], with the choices of `options`.
+    /// Parses the text of a schedule as [`Rule::parse`] does, with `options`.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with the text.
+    /// The first error in the text.
     pub fn parse_with(text: &str, options: &Options<'_>) -> Result<Rule, CronError> {
         parse::rule(text, options).map_err(|fault| CronError::new(text, fault))
     }
 }
 
-/// A text that parses to the same rule.
+/// Writes text that parses to the same rule.
 impl fmt::Display for Rule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let interval = match self {

@@ -1,14 +1,14 @@
-//! Owns the way from civil times to instants: the rule for gaps and folds, and the walk over the pieces of a time zone
-//! in which the offset stays the same.
+//! The conversion from civil times to instants: the rule for gaps and folds, and the walk over the pieces of a time
+//! zone in which the offset is constant.
 //!
-//! Within a piece an instant and its civil time differ by a constant, so the civil search does the work; only the
-//! piece's beginning needs a rule. The rule is that of Vixie cron, told in one sentence for each kind:
+//! Within a piece an instant and its civil time differ by a constant, so the civil search is sufficient; only the
+//! beginning of a piece needs a rule. It is that of Vixie cron:
 //!
 //! - a *wildcard* schedule fires at every instant whose civil time its fields admit;
-//! - a *fixed* schedule fires at the instant at which the civil clock passes an admitted time that it had not passed
-//!   before; when the clock jumps forward by more than [`CATCH_UP`], what it jumps over is lost.
+//! - a *fixed* schedule fires at the instant at which the civil clock passes an admitted time for the first time; if
+//!   the clock jumps forward by more than [`CATCH_UP`], the skipped times are lost.
 //!
-//! Both searches below walk the same set of instants, one from below and one from above; that is why they agree.
+//! Both searches below walk the same set of instants, one forwards and one backwards, and therefore agree.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,29 +16,29 @@ use jiff::tz::TimeZone;
 use crate::calendar::{DAY, date_of};
 use crate::civil::{Bound, Fields};
 
-/// A clock that jumps forward by more than this runs nothing of what it jumped over.
+/// Largest forward jump of the clock after which skipped times are run.
 const CATCH_UP: i64 = 3 * 3_600;
-/// A day of the Gregorian calendar with a given weekday comes back within 40 years: 29 February across 2100.
+/// Every day of the Gregorian calendar with a given weekday recurs within 40 years: 29 February across 2100.
 const YEARS: i64 = 40;
-/// More than two offsets can differ by (52 hours): what happened longer ago has no say in what is repeated.
+/// More than the largest difference of two offsets (52 hours): earlier changes do not affect which times are repeated.
 const WINDOW: i64 = 3 * DAY;
 
-/// Before all instants, and far enough from the end of the integers to be subtracted from.
+/// Before all instants, and far enough from the smallest integer to subtract from.
 const FIRST: i64 = i64::MIN / 2;
 
 /// The instants of one schedule in one time zone.
 pub(crate) struct Search<'a> {
     pub(crate) fields: &'a Fields,
-    /// The minute or the hour field begins with `*`.
+    /// Whether the minute or the hour field begins with `*`.
     pub(crate) wildcard: bool,
     pub(crate) zone: &'a TimeZone,
 }
 
 impl Search<'_> {
-    /// The first instant strictly after the given one, and how many steps it took.
+    /// Returns the first instant strictly after the given one, and the number of steps.
     pub(crate) fn next(&self, after: Timestamp) -> (Option<Timestamp>, u32) {
         let mut bound = Bound { year: 0, steps: 0 };
-        // Truncation goes towards zero: before 1970 a fraction is counted back.
+        // Truncation rounds towards zero: before 1970 the fraction is counted backwards.
         let instant = after.as_second() + i64::from(after.subsec_nanosecond() >= 0);
         bound.year = self.year(instant) + YEARS;
         let found = self.next_from(instant, &mut bound);
@@ -62,14 +62,14 @@ impl Search<'_> {
             if found < end {
                 return Some(found);
             }
-            // Nothing until the end of this piece. A piece that begins later than every repetition of what lies behind
-            // us, and ends before the time found by more than an offset can be, holds nothing either.
+            // There is none until the end of this piece. A piece that begins later than every repetition of earlier
+            // times, and ends before the time found by more than the largest offset, contains none either.
             let near = found - WINDOW;
             instant = if end - instant > WINDOW && near > end { near } else { end };
         }
     }
 
-    /// The last instant strictly before the given one, and how many steps it took.
+    /// Returns the last instant strictly before the given one, and the number of steps.
     pub(crate) fn previous(&self, before: Timestamp) -> (Option<Timestamp>, u32) {
         let mut bound = Bound { year: 0, steps: 0 };
         let instant = before.as_second() - i64::from(before.subsec_nanosecond() <= 0);
@@ -89,7 +89,7 @@ impl Search<'_> {
                 return Some(found);
             }
             if !self.wildcard && civil >= self.unpassed(start, start + offset) {
-                // Either passed in this piece, or jumped over at its beginning.
+                // Either passed in this piece, or skipped at its beginning.
                 return Some(found.max(start));
             }
             let near = found + WINDOW;
@@ -97,8 +97,8 @@ impl Search<'_> {
         }
     }
 
-    /// The first civil second that the clock has not passed before the instant, whose civil time is `local`: later than
-    /// `local` where time is repeated, earlier where the clock has just jumped forward.
+    /// Returns the first civil second that the clock has not passed before the instant, whose civil time is `local`:
+    /// later than `local` where time is repeated, earlier where the clock has just jumped forward.
     fn unpassed(&self, instant: i64, local: i64) -> i64 {
         let mut passed = i64::MIN;
         let mut jumps_here = false;
@@ -113,7 +113,7 @@ impl Search<'_> {
         if jumps_here && local - passed <= CATCH_UP { passed } else { local.max(passed) }
     }
 
-    /// The first instant with the offset of the given one, as far as the time zone tells.
+    /// Returns the first instant with the offset of the given one, as far as the time zone data goes.
     fn start(&self, instant: i64) -> i64 {
         let change = self.zone.preceding(clamped(instant + 1)).next();
         change.map_or(FIRST, |change| change.timestamp().as_second())

@@ -1,4 +1,4 @@
-//! Owns the warnings: what is legal but probably not meant.
+//! Warnings about schedules that are valid but probably not intended.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use crate::days::{Days, bits};
 use crate::field::Field;
 use crate::parse::{FieldSet, Step};
 
-/// Something legal that probably does not do what its author means.
+/// A warning about a part of a schedule that is valid but probably not intended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Warning {
     field: Field,
@@ -17,17 +17,17 @@ pub struct Warning {
 }
 
 impl Warning {
-    /// What will happen, and what to write if it is not meant.
+    /// Returns the effect of the part, and the alternative.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The field that it is about, named as in [`CronError::field`](crate::CronError::field).
+    /// Returns the field concerned, named as in [`CronError::field`](crate::CronError::field).
     pub fn field(&self) -> &'static str {
         self.field.name()
     }
 
-    /// The bytes of the text that it is about.
+    /// Returns the range of the bytes concerned.
     pub fn span(&self) -> Range<usize> {
         self.span.clone()
     }
@@ -39,7 +39,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// All warnings about the fields, in the order of the text; `days` is what the day fields were made into.
+/// Returns all warnings about the fields, in the order of the text; `days` is the combination of the day fields.
 pub(crate) fn warnings(sets: &[FieldSet], days: &Days) -> Vec<Warning> {
     let mut found = Vec::new();
     for set in sets {
@@ -57,7 +57,7 @@ pub(crate) fn warnings(sets: &[FieldSet], days: &Days) -> Vec<Warning> {
     found
 }
 
-/// A step that is not taken, or not the same everywhere.
+/// Warns about a step that is never taken, or that is not the same everywhere.
 fn uneven(field: Field, step: &Step) -> Option<String> {
     let Step { from, count, by, open, .. } = *step;
     if by > 1 && by >= count {
@@ -79,8 +79,8 @@ fn uneven(field: Field, step: &Step) -> Option<String> {
     })
 }
 
-/// Days that some of the schedule's months have and others do not. That February lacks a 29th in most years is not news
-/// to who asks for it alone.
+/// Warns about days that only some of the schedule's months have. A schedule for February alone gets no warning about
+/// the 29th, which most years lack.
 fn days_of_month(set: &FieldSet, months: u16) -> Vec<Warning> {
     let warning = |message: String| Warning { field: set.field, span: set.span.clone(), message };
     let skips = |day: u32| {
@@ -104,7 +104,7 @@ fn days_of_month(set: &FieldSet, months: u16) -> Vec<Warning> {
     found
 }
 
-/// How day-of-month and day-of-week go together.
+/// Warns about the combination of day-of-month and day-of-week.
 fn day_fields(of_month: &FieldSet, of_week: &FieldSet, days: &Days) -> Vec<Warning> {
     if days.both || of_month.star || of_week.star {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Owns the interval of `@every`.
+//! The interval of `@every`.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::outside;
 use crate::error::Fault;
 
-/// The longest interval: ten years.
+/// Longest interval: ten years.
 const MAX: u64 = 10 * 366 * 86_400;
 const HELP: &str = "write hours, minutes and seconds in this order, such as 5m, 1h30m or 90s";
 
-/// Reads `1h30m`: whole numbers with the units h, m and s, each at most once, from the largest to the smallest.
+/// Parses `1h30m`: whole numbers with the units h, m and s, each at most once, from the largest to the smallest.
 pub(super) fn interval(text: &str, span: Range<usize>) -> Result<Duration, Fault> {
     let word = &text[span.clone()];
     let mut total: u64 = 0;
@@ -39,7 +39,7 @@ pub(super) fn interval(text: &str, span: Range<usize>) -> Result<Duration, Fault
             return Err(outside(part, "each unit comes once, the larger before the smaller", HELP));
         }
         smallest = unit;
-        // A number of any length is read; one that is too large stays too large.
+        // Numbers of any length are read; one that is too large saturates.
         let amount = rest[..digits]
             .bytes()
             .fold(0u64, |amount, digit| amount.saturating_mul(10).saturating_add(u64::from(digit - b'0')));

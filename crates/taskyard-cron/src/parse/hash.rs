@@ -1,9 +1,9 @@
-//! Owns the number behind `H`: the same seed gives the same times for ever, on every machine and in every version.
+//! The number behind `H`: the same seed gives the same times permanently, on every machine and in every version.
 
 use crate::field::Field;
 
-/// FNV-1a over the seed and the field's number, finished by the mixer of SplitMix64 because FNV's low bits alone are
-/// poorly spread over seeds that differ in their last character.
+/// Returns the FNV-1a hash of the seed and the field's number, finished by the mixer of SplitMix64, because FNV's low
+/// bits alone are poorly distributed for seeds that differ in their last character.
 pub(super) fn hash(seed: &str, field: Field) -> u64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in seed.bytes().chain([0xff, field as u8]) {

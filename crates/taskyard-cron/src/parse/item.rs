@@ -1,4 +1,4 @@
-//! Owns the grammar of one field: a list of items, each a value, a range, a step or one of the special forms.
+//! The grammar of one field: a list of items, each a value, a range, a step or one of the special forms.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::Options;
 use crate::error::Fault;
 use crate::field::{Field, weekday_name};
 
-/// Reads one field of the text.
+/// Parses one field of the text.
 pub(super) fn field(text: &str, field: Field, span: Range<usize>, options: &Options<'_>) -> Result<FieldSet, Fault> {
     let word = &text[span.clone()];
     let mut set = FieldSet {
@@ -25,7 +25,7 @@ pub(super) fn field(text: &str, field: Field, span: Range<usize>, options: &Opti
     for item in word.split(',') {
         let end = start + item.len();
         if item.is_empty() {
-            // The comma after the nothing, or the one before it at the end of the field.
+            // The comma after the empty item, or the one before it at the end of the field.
             let comma = if end < span.end { end } else { end - 1 };
             let help = "remove the comma, or write a value on each side of it";
             return Err(fault(field, comma..comma + 1, "a list has an empty item", help));
@@ -41,7 +41,7 @@ pub(super) fn field(text: &str, field: Field, span: Range<usize>, options: &Opti
     Ok(set)
 }
 
-/// Reads one item from `at` to `end`.
+/// Parses one item from `at` to `end`.
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -88,7 +88,7 @@ impl Reader<'_> {
         }
     }
 
-    /// `15W` in another field is told before its number is found too large there.
+    /// Reports `15W` in another field before its number, which may be too large there.
     fn no_workday(&mut self) -> Result<(), Fault> {
         let rest = self.text[self.at..self.end].trim_start_matches(|digit: char| digit.is_ascii_digit());
         if self.set.field == Field::DayOfMonth || !rest.eq_ignore_ascii_case("W") {
@@ -98,7 +98,7 @@ impl Reader<'_> {
         Err(self.error(start, "W stands in the day-of-month field only", self.set.field.values()))
     }
 
-    /// An item that begins with a letter.
+    /// Parses an item that begins with a letter.
     fn worded(&mut self, start: usize) -> Result<(), Fault> {
         let field = self.set.field;
         let word = self.word();
@@ -149,7 +149,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What may follow a first value: a range, a step, a week's number.
+    /// Parses what may follow a first value: a range, a step, or the number of a week.
     fn after_value(&mut self, start: usize, value: u32) -> Result<(), Fault> {
         let field = self.set.field;
         match self.peek() {
@@ -179,7 +179,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A range with the step that may follow it; `open` goes to the end of the field.
+    /// Parses a range with an optional step; `open` extends to the end of the field.
     fn range(&mut self, start: usize, first: u32, last: u32, open: bool) -> Result<(), Fault> {
         let field = self.set.field;
         let by = self.step(open && first == field.min())?;
@@ -191,25 +191,26 @@ impl Reader<'_> {
         self.done()
     }
 
-    /// How many values a range has. One that ends before it begins goes on at the field's first value.
+    /// Returns the number of values of a range. A range that ends before it begins continues at the field's first
+    /// value.
     fn count(&self, first: u32, last: u32) -> u32 {
         let field = self.set.field;
         match (first, last) {
-            // Sunday as 7 begins a range as 0 does.
+            // Sunday as 7 begins a range like Sunday as 0.
             (7, _) if field == Field::DayOfWeek => last % 7 + 1,
             _ if first <= last => last - first + 1,
             _ => last + field.size() - first + 1,
         }
     }
 
-    /// Every `by`-th value of a range as bits; the steps go on over the field's end.
+    /// Returns every `by`-th value of a range as bits; the steps continue across the field's end.
     fn values(&self, first: u32, count: u32, by: u32) -> u64 {
         let field = self.set.field;
         let place = |step: u32| (first - field.min() + step) % field.size() + field.min();
         (0..count).step_by(by as usize).fold(0, |bits, step| bits | 1 << place(step))
     }
 
-    /// `/5`, if it follows.
+    /// Parses `/5`, if it follows.
     fn step(&mut self, whole: bool) -> Result<Option<u32>, Fault> {
         let field = self.set.field;
         if !self.eat(b'/') {
@@ -235,7 +236,7 @@ impl Reader<'_> {
         Ok(Some(by))
     }
 
-    /// `#2` after one weekday or a range of them.
+    /// Parses `#2` after one weekday or a range of weekdays.
     fn nth(&mut self, start: usize, first: u32, last: u32) -> Result<(), Fault> {
         if self.set.field != Field::DayOfWeek {
             return Err(self.error(
@@ -272,12 +273,12 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `H`, `H/15`, `H(0-29)`, `H(0-29)/10`: a value, or the beginning of the steps, chosen by the seed.
+    /// Parses `H`, `H/15`, `H(0-29)` or `H(0-29)/10`: a value, or the beginning of the steps, chosen by the seed.
     fn hashed(&mut self, start: usize) -> Result<(), Fault> {
         let field = self.set.field;
         let (mut first, mut last) = (field.min(), field.last());
         if field == Field::DayOfMonth {
-            // Every month has these.
+            // Every month has days 1 to 28.
             last = 28;
         }
         if self.eat(b'(') {
@@ -313,7 +314,7 @@ impl Reader<'_> {
         self.done()
     }
 
-    /// A plain number within the parentheses of `H`.
+    /// Parses a plain number in the parentheses of `H`.
     fn bound(&mut self, start: usize, help: &str) -> Result<u32, Fault> {
         if self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.value()
@@ -322,7 +323,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A number that the field takes.
+    /// Parses a number that is valid for the field.
     fn value(&mut self) -> Result<u32, Fault> {
         let (start, field) = (self.at, self.set.field);
         let value = self.number().expect("called where a digit stands");
@@ -347,7 +348,7 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    /// The digits that stand here; a number that is too large stays too large.
+    /// Parses digits; a number that is too large saturates.
     fn number(&mut self) -> Option<u32> {
         let mut value = None;
         while let Some(digit @ b'0'..=b'9') = self.peek() {
@@ -358,7 +359,7 @@ impl Reader<'_> {
         value
     }
 
-    /// The letters that stand here, in upper case; none is an empty word.
+    /// Parses letters, and returns them in upper case; an empty string if there are none.
     fn word(&mut self) -> String {
         let start = self.at;
         while self.peek().is_some_and(|byte| byte.is_ascii_alphabetic()) {
@@ -377,7 +378,7 @@ impl Reader<'_> {
         found
     }
 
-    /// The item must end here.
+    /// Checks that the item ends here.
     fn done(&self) -> Result<(), Fault> {
         if self.at == self.end {
             return Ok(());
@@ -392,13 +393,13 @@ impl Reader<'_> {
         ))
     }
 
-    /// An error about what was read since `start`; about the next character when nothing was.
+    /// Creates an error about the text read since `start`, or about the next character if none was read.
     fn error(&self, start: usize, message: impl Into<String>, help: impl Into<String>) -> Fault {
         let end = if self.at > start { self.at } else { (start + 1).min(self.end) };
         fault(self.set.field, start..end, message, help)
     }
 
-    /// A word that is no value of the field.
+    /// Creates the error for a word that is not a value of the field.
     fn unknown(&self, start: usize, word: &str) -> Fault {
         let shown = shortened(word);
         let field = self.set.field;
@@ -418,7 +419,7 @@ impl Reader<'_> {
     }
 }
 
-/// A piece of the text that is short enough for a message.
+/// Shortens a piece of the text for a message.
 fn shortened(text: &str) -> String {
     if text.len() > 20 { format!("{}...", &text[..20]) } else { text.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! Owns the comparison with the oracles in every zone of the tz database: a sample of all changes from 1970 to 2040.
+//! Compares with the oracles in every zone of the tz database: a sample of all changes from 1970 to 2040.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZoneDatabase;
@@ -8,7 +8,7 @@ use crate::random::{OURS, Random};
 use crate::transitions::{compare, near};
 use crate::zones::bundled;
 
-/// One change in so many is compared; 1 compares all, in some minutes.
+/// Every n-th change is compared; 1 compares all, which takes minutes.
 const STRIDE: usize = 23;
 
 #[test]

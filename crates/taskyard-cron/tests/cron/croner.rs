@@ -1,4 +1,4 @@
-//! Owns the comparison with croner, where its dialect and ours say the same.
+//! Compares with croner, for expressions that have the same meaning in both dialects.
 
 use croner::parser::{CronParser, Seconds};
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ fn croner(text: &str) -> Option<croner::Cron> {
     CronParser::builder().seconds(Seconds::Optional).build().parse(text).ok()
 }
 
-/// The next times of both engines; croner's end at its first error.
+/// Compares the next times of both engines, up to croner's first error.
 fn compare(text: &str, zone: &TimeZone, from: i64, count: usize) -> bool {
     let from = Timestamp::from_second(from).unwrap();
     let theirs = croner(text).unwrap_or_else(|| panic!("croner refuses {text}"));
@@ -44,8 +44,9 @@ fn six_thousand_expressions_in_utc() {
     assert!(compared > 5_000, "{compared}");
 }
 
-/// A single minute in a single hour is fixed for both, a field with `*` in the minute or hour a wildcard; between the
-/// two, croner calls a list a wildcard and we do not.
+/// Whether both engines treat the expression as the same kind: a single minute in a single hour is fixed for both, a
+/// field with `*` in the minute or hour a wildcard. In between, croner takes a list for a wildcard and this crate does
+/// not.
 fn kinds_agree(text: &str) -> bool {
     let words: Vec<&str> = text.split(' ').collect();
     let single = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());
@@ -56,7 +57,7 @@ fn kinds_agree(text: &str) -> bool {
 fn around_changes_of_offset_where_the_kinds_agree() {
     let mut compared = 0;
     for (name, after, minutes) in CHANGES {
-        // croner does not run what a gap before midnight swallows, and ends at gaps of more than a day.
+        // croner does not run times skipped by a gap before midnight, and ends at gaps of more than a day.
         if minutes > 180 || name == "America/Nuuk" {
             continue;
         }

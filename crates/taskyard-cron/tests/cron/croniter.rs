@@ -1,5 +1,5 @@
-//! Owns the comparison with croniter 7.0.0, whose answers stand in `tests/oracles/from_croniter.txt`; the script beside
-//! it writes them and tells what is left out.
+//! Compares with the results of croniter 7.0.0 in `tests/oracles/from_croniter.txt`; the script beside it generates
+//! them and documents what is left out.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

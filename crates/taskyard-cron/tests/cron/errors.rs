@@ -1,8 +1,8 @@
-//! Owns what the crate says about texts that are no schedules, or probably not the intended ones.
+//! Errors of invalid texts, and warnings about valid ones that are probably not intended.
 
 use taskyard_cron::{Cron, CronError, Options, Rule};
 
-/// A text whose wrong part stands between `[` and `]`, the field, a part of the message.
+/// A text whose invalid part is between `[` and `]`, the field, and a part of the message.
 const WRONG: [(&str, &str, &str); 75] = [
     ("[]", "", "the schedule is empty"),
     (" \t[]", "", "the schedule is empty"),

@@ -1,5 +1,5 @@
-//! Owns expressions as the tests see them: items that print themselves and that say, value by value, what they admit.
-//! Written apart from the crate's bit sets, so that a mistake there does not repeat here.
+//! The tests' own model of expressions: items that print themselves and decide, value by value, what they admit.
+//! Written independently of the crate's bit sets, so that a mistake there is not repeated here.
 
 use std::fmt::Write;
 
@@ -100,7 +100,7 @@ impl Item {
     }
 }
 
-/// The day of the date's month, Monday to Friday, with the smallest distance to `target`.
+/// Returns the day from Monday to Friday of the date's month with the smallest distance to `target`.
 fn nearest_workday(date: Date, target: u32) -> Option<u32> {
     let length = date.days_in_month() as u32;
     let workday = |day: &u32| {
@@ -138,7 +138,7 @@ impl Expression {
         text
     }
 
-    /// The minute or the hour begins with `*`.
+    /// Whether the minute or the hour begins with `*`.
     pub fn is_wildcard(&self) -> bool {
         self.parts[1].begins_with_star() || self.parts[2].begins_with_star()
     }
@@ -153,7 +153,7 @@ impl Expression {
             }
     }
 
-    /// The test for civil times, with the fields of the time of day written out as tables.
+    /// Returns the test for civil times, with the fields of the time of day as tables.
     pub fn test(&self) -> impl Fn(DateTime) -> bool {
         let table = |part: usize| std::array::from_fn::<bool, 60, _>(|value| self.parts[part].has(value as i8));
         let (seconds, minutes, hours) = (table(0), table(1), table(2));

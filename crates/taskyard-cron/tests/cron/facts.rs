@@ -1,11 +1,11 @@
-//! Owns the changes of offset as told by hand: what runs in gaps and folds of zones known for their surprises.
+//! Expected times by hand: what runs in the gaps and folds of zones with unusual changes of offset.
 
 use crate::zones::bundled;
 use jiff::Timestamp;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use taskyard_cron::Cron;
 
-/// The schedule's times in the zone after an instant, as the zone's clock shows them.
+/// Returns the schedule's times in the zone after an instant, as civil times of the zone.
 fn times(text: &str, zone: &str, after: &str, count: usize) -> String {
     let cron = Cron::parse(text).unwrap();
     let zone = bundled(zone);
@@ -24,11 +24,11 @@ fn a_fixed_schedule_runs_once_for_what_a_gap_swallows() {
     assert_eq!(new_york("0,30 2 * * *", 3), "08 03:00 -04:00, 09 02:00 -04:00, 09 02:30 -04:00");
     assert_eq!(new_york("0 2,14 * * *", 2), "08 03:00 -04:00, 08 14:00 -04:00");
     assert_eq!(new_york("30 1-3 * * *", 3), "08 01:30 -05:00, 08 03:00 -04:00, 08 03:30 -04:00");
-    // Both at once are one.
+    // Two times at the same instant are one run.
     assert_eq!(new_york("0 2,3 * * *", 2), "08 03:00 -04:00, 09 02:00 -04:00");
-    // The hour before a gap is nothing special.
+    // The hour before a gap is not special.
     assert_eq!(new_york("30 1 * * *", 2), "08 01:30 -05:00, 09 01:30 -04:00");
-    // Seconds do not make a schedule a wildcard: all of them lie in the gap, one run makes up for them.
+    // Seconds do not make a schedule a wildcard: all of them are in the gap, and one run makes up for them.
     assert_eq!(new_york("*/20 59 2 * * *", 2), "08 03:00 -04:00, 09 02:59 -04:00");
 }
 
@@ -44,7 +44,7 @@ fn a_wildcard_runs_by_what_the_clock_shows() {
     // Fixed schedules are not repeated.
     assert_eq!(back("0,30 1 * * *", 3), "01 01:00 -04:00, 01 01:30 -04:00, 02 01:00 -05:00");
     assert_eq!(back("*/20 30 1 * * *", 4), "01 01:30 -04:00, 01 01:30:20 -04:00, 01 01:30:40 -04:00, 02 01:30 -05:00");
-    // Asked in the middle of the repetition.
+    // Starting in the middle of the repetition.
     assert_eq!(times("45 1 * * *", "America/New_York", "2026-11-01T06:10Z", 1), "02 01:45 -05:00");
 }
 
@@ -59,7 +59,7 @@ fn midnight_that_does_not_exist() {
     ] {
         assert_eq!(times("@daily", zone, after, 2), expected, "{zone}");
     }
-    // Midnight that comes twice comes once for a fixed schedule.
+    // A midnight that occurs twice is one run of a fixed schedule.
     assert_eq!(times("@daily", "America/Havana", "2026-10-31T12:00Z", 2), "01 00:00 -04:00, 02 00:00 -05:00");
 }
 
@@ -107,17 +107,17 @@ fn two_changes_within_an_hour() {
         let shown: Vec<String> = times.map(|time| time.strftime("%d %H:%M").to_string()).collect();
         shown.join(", ")
     };
-    // Shown before the first change, again after it, jumped over by the second: once.
+    // Shown before the first change, again after it, and skipped by the second one: once.
     assert_eq!(times("15 0 * * *"), "09 23:15, 10 23:15");
     assert_eq!(times("45 0 * * *"), "09 23:45, 10 23:45");
-    // Never shown, caught up with.
+    // Never shown, but caught up.
     assert_eq!(times("15 1 * * *"), "10 00:30, 11 00:15");
     assert_eq!(times("*/45 0 * * *"), "09 23:00, 09 23:45");
 }
 
 #[test]
 fn the_tz_database_is_built_in() {
-    // Not from the machine: a container without /usr/share/zoneinfo has the same zones.
+    // Not the machine's: a container without /usr/share/zoneinfo has the same zones.
     let bundled = TimeZoneDatabase::bundled();
     assert!(bundled.get("Europe/Berlin").is_ok() && bundled.get("America/Nuuk").is_ok());
 }

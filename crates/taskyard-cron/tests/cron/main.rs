@@ -1,4 +1,4 @@
-//! Owns nothing but the list of the tests: what the crate does, seen from outside and through other engines.
+//! Tests of the public API, by hand and by comparison with other engines.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

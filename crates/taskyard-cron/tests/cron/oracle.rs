@@ -1,5 +1,5 @@
-//! Owns two brute-force readings of the rule, to which the crate is compared: one asks jiff about every civil time of a
-//! window, the other watches a clock tick through its instants. They must agree with each other first.
+//! Two brute-force implementations of the rule, with which the crate is compared: one queries jiff for every civil time
+//! of a window, the other watches a clock tick through its instants. Both must agree with each other.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub struct Window {
     pub zone: TimeZone,
     pub from: i64,
     pub to: i64,
-    /// Every civil tick with what jiff makes of it: the instants for a wildcard, the one for a fixed schedule.
+    /// Every civil tick with its instants according to jiff: all for a wildcard, at most one for a fixed schedule.
     civil: Vec<(DateTime, Vec<i64>, Option<i64>)>,
     /// Every tick of the clock.
     clock: Vec<Tick>,
@@ -25,18 +25,19 @@ pub struct Window {
 struct Tick {
     instant: i64,
     shown: DateTime,
-    /// It has not shown this before.
+    /// Whether the clock has not shown this time before.
     fresh: bool,
-    /// What it jumped over just now, when that is caught up with.
+    /// The times it has just jumped over, if they are caught up.
     missed: Vec<DateTime>,
 }
 
 impl Window {
-    /// From and to are instants in seconds on full ticks; everything strictly between belongs to the window.
+    /// Creates a window. `from` and `to` are instants in seconds on full ticks; everything strictly between them
+    /// belongs to it.
     pub fn new(zone: &TimeZone, from: i64, to: i64, tick: i64) -> Window {
         let stamp = |second| Timestamp::from_second(second).unwrap();
         let step = SignedDuration::from_secs(tick);
-        // Civil times of two more days on each side: repeated and skipped ones reach so far.
+        // Includes the civil times of two more days on each side, as repeated and skipped ones may be that far away.
         let mut at = zone.to_datetime(stamp(from)).checked_sub(SignedDuration::from_hours(48)).unwrap();
         let end = zone.to_datetime(stamp(to)).checked_add(SignedDuration::from_hours(48)).unwrap();
         let mut civil = Vec::new();
@@ -75,7 +76,7 @@ impl Window {
         Window { zone: zone.clone(), from, to, civil, clock }
     }
 
-    /// The times of the expression within the window.
+    /// Returns the times of the expression within the window.
     pub fn times(&self, expression: &Expression) -> Vec<i64> {
         let by_civil_time = self.by_civil_time(expression);
         let by_clock = self.by_clock(expression);

@@ -1,4 +1,4 @@
-//! Owns what holds for every schedule in every zone: order, both directions alike, texts that come back.
+//! Properties of every schedule in every zone: order, agreement of both directions, texts that parse to themselves.
 
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
@@ -52,7 +52,7 @@ fn both_directions_find_the_same_times() {
         let cron = random_cron(&mut random);
         let zone = &zones[random.within(0, zones.len() as u32 - 1) as usize];
         let nanosecond = if random.chance(50) { 0 } else { random.within(0, 999_999_999) };
-        // From 1800 on, so that fractions before 1970 and local mean times come too.
+        // From 1800 on, to include fractions before 1970 and local mean times.
         let at = Timestamp::new(random.instant(-5_364_662_400, 4_102_444_800), nanosecond as i32).unwrap();
         let shown = || format!("{cron} at {at} in {:?}", zone.iana_name());
         let next = cron.next_after(at, zone);
@@ -62,7 +62,7 @@ fn both_directions_find_the_same_times() {
             let back = cron.previous_before(next, zone);
             assert!(back <= Some(at), "{}", shown());
             assert_eq!(back.and_then(|back| cron.next_after(back, zone)).unwrap_or(next), next, "{}", shown());
-            // Nothing lies between.
+            // There is no time in between.
             let within = Timestamp::from_nanosecond(next.as_nanosecond() - 1).unwrap();
             assert_eq!(cron.next_after(within, zone), Some(next), "{}", shown());
         }

@@ -1,4 +1,4 @@
-//! Owns the tests' random numbers and random expressions: the same ones in every run.
+//! Random numbers and random expressions, the same in every run.
 
 use crate::expression::{Expression, Item, MAX, MIN, Part};
 
@@ -14,7 +14,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub fn within(&mut self, low: u32, high: u32) -> u32 {
         low + (self.next() % u64::from(high - low + 1)) as u32
     }
@@ -28,12 +28,13 @@ impl Random {
     }
 }
 
-/// What the random expressions contain.
+/// The forms that random expressions contain.
 #[derive(Clone, Copy)]
 pub struct Dialect {
     /// A sixth field in front.
     pub seconds: bool,
-    /// Ranges that end before they begin, `n/step`, `*` within lists, `a-a`, `L-3`, ranges with `#`: ours alone.
+    /// Forms of this crate only: ranges that end before they begin, `n/step`, `*` within lists, `a-a`, `L-3`, ranges
+    /// with `#`.
     pub own: bool,
     /// `L`, `LW`, `15W`, `5L`, `5#2`.
     pub special: bool,
@@ -61,7 +62,7 @@ impl Dialect {
         let count = if random.chance(70) { 1 } else { random.within(2, 4) };
         let mut items: Vec<Item> = (0..count).map(|_| self.item(random, field)).collect();
         if !self.own {
-            // Elsewhere `*` stands alone, and croner forgets L beside LW.
+            // In other engines `*` must be the only item, and croner ignores L beside LW.
             let plain = |item: &&Item| matches!(item, Item::One(_) | Item::Range(..));
             let alone = items.iter().find(|item| !plain(item)).cloned();
             items = alone.map_or(items, |alone| vec![alone]);

@@ -1,4 +1,4 @@
-//! Owns schedules whose times are far apart, and the ends of time.
+//! Schedules whose times are far apart, and the limits of representable time.
 
 use crate::zones::bundled;
 use jiff::civil::{Weekday, date};
@@ -41,7 +41,7 @@ fn a_leap_day_on_each_weekday_over_four_hundred_years() {
             assert_eq!(cron.previous_before(*next, &TimeZone::UTC), Some(at), "{cron} before {next}");
             at = *next;
         }
-        // The same days, otherwise said.
+        // The same days in another notation.
         let fifth = Cron::parse(&format!("0 0 * 2 {weekday}#5")).unwrap();
         assert!(fifth.upcoming(expected[0], &TimeZone::UTC).take(expected.len() - 1).eq(expected[1..].iter().copied()));
     }
@@ -78,7 +78,7 @@ fn the_ends_of_time() {
 fn a_wildcard_that_lies_in_a_gap_every_year_never_runs() {
     let zone = bundled("America/New_York");
     let from = midnight(date(2026, 1, 1));
-    // The second Sunday of March, between two and three.
+    // The second Sunday of March, between two and three o'clock.
     assert_eq!(Cron::parse("*/30 2 * 3 SUN#2").unwrap().next_after(from, &zone), None);
     let fixed = Cron::parse("0,30 2 * 3 SUN#2").unwrap();
     let found: Vec<String> = fixed.upcoming(from, &zone).take(2).map(|time| time.to_string()).collect();

@@ -1,14 +1,14 @@
-//! Owns the dialect, point by point: what each form means in times, in UTC from Friday, 2026-11-20 on.
+//! The dialect, form by form: the times of each form in UTC from Friday, 2026-11-20 on.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use taskyard_cron::{Cron, Options, Rule};
 
-/// Borrowed by iterators that outlive a statement.
+/// Static, because iterators that outlive a statement borrow it.
 static UTC: TimeZone = TimeZone::UTC;
 const FROM: &str = "2026-11-20T00:00Z";
 
-/// The first times, without the year when it is 2026 and without the time when it is midnight.
+/// Returns the first times, without the year if it is 2026 and without the time if it is midnight.
 fn times_with(text: &str, options: &Options<'_>, count: usize) -> String {
     let cron = Cron::parse_with(text, options).unwrap_or_else(|error| panic!("{text}\n{}", error.diagram()));
     let from: Timestamp = FROM.parse().unwrap();
@@ -71,7 +71,7 @@ fn values_ranges_lists_and_steps() {
         ("0 0 * * FRI-MON", "11-21, 11-22, 11-23, 11-27"),
         ("0 22-2 * * *", "11-20 01:00, 11-20 02:00, 11-20 22:00, 11-20 23:00, 11-21"),
         ("0 0 1 NOV-FEB *", "12-01, 2027-01-01, 2027-02-01, 2027-11-01"),
-        // Steps go on over the field's end.
+        // Steps continue across the field's end.
         ("0 22-2/3 * * *", "11-20 01:00, 11-20 22:00, 11-21 01:00"),
         ("0 0 1 NOV-FEB/2 *", "2027-01-01, 2027-11-01, 2028-01-01"),
         ("0 0 1-1 * *", "12-01, 2027-01-01"),
@@ -185,7 +185,7 @@ fn a_time_zone_stands_in_front() {
 #[test]
 fn h_is_a_value_that_the_seed_chooses() {
     let with = |seed| Options { hash_seed: Some(seed), ..Options::default() };
-    // These never change.
+    // These values must never change.
     assert_eq!(times_with("H H * * *", &with("nightly report"), 2), "11-20 06:01, 11-21 06:01");
     assert_eq!(
         times_with("H H H H H", &with("nightly report"), 1),

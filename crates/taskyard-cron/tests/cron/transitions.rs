@@ -1,4 +1,4 @@
-//! Owns the comparison with the brute-force oracles around changes of offset: every kind of them, in many zones.
+//! Compares with the brute-force oracles around changes of offset of every kind, in many zones.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -9,13 +9,13 @@ use crate::oracle::Window;
 use crate::random::{Dialect, OURS, Random};
 use crate::zones::bundled;
 
-/// A zone, a time shortly before a change, and by how many minutes the clock jumps there.
+/// A zone, a time shortly before a change, and the number of minutes by which the clock jumps there.
 pub const CHANGES: [(&str, &str, i64); 33] = [
     ("America/New_York", "2026-03-07T12:00Z", 60),
     ("America/New_York", "2026-10-31T12:00Z", -60),
     ("Europe/London", "2026-03-28T12:00Z", 60),
     ("Europe/London", "2026-10-24T12:00Z", -60),
-    // Midnight does not exist; later it comes twice.
+    // Midnight does not exist; later it occurs twice.
     ("America/Havana", "2026-03-07T12:00Z", 60),
     ("America/Havana", "2026-10-31T12:00Z", -60),
     ("Asia/Beirut", "2026-03-28T12:00Z", 60),
@@ -38,11 +38,11 @@ pub const CHANGES: [(&str, &str, i64); 33] = [
     // The last hour of a day does not exist.
     ("America/Nuuk", "2026-03-28T12:00Z", 60),
     ("America/Nuuk", "2026-10-24T12:00Z", -60),
-    // A whole day does not exist, or comes twice.
+    // A whole day does not exist, or occurs twice.
     ("Pacific/Apia", "2011-12-29T12:00Z", 1_440),
     ("Pacific/Kwajalein", "1993-08-20T02:00Z", 1_440),
     ("Pacific/Kwajalein", "1969-09-30T02:00Z", -1_380),
-    // Three hours: the most that is caught up with.
+    // Three hours: the largest gap that is caught up.
     ("Antarctica/Casey", "2009-10-17T12:00Z", 180),
     ("Antarctica/Casey", "2010-03-04T12:00Z", -180),
     // Seven hours.
@@ -54,7 +54,7 @@ pub const CHANGES: [(&str, &str, i64); 33] = [
     ("Asia/Kathmandu", "1985-12-31T12:00Z", 15),
 ];
 
-/// The change after the given time.
+/// Returns the change after the given time.
 pub fn change(zone: &TimeZone, after: &str, minutes: i64) -> i64 {
     let after: Timestamp = after.parse().unwrap();
     let offset = zone.to_offset(after).seconds();
@@ -66,7 +66,7 @@ pub fn change(zone: &TimeZone, after: &str, minutes: i64) -> i64 {
     change.timestamp().as_second()
 }
 
-/// An expression whose times are near those that the clock shows around the change.
+/// Returns an expression with times near those that the clock shows around the change.
 pub fn near(random: &mut Random, dialect: Dialect, zone: &TimeZone, change: i64) -> Expression {
     let mut expression = dialect.expression(random);
     let shown = |second: i64| zone.to_datetime(Timestamp::from_second(change + second).unwrap());
@@ -100,7 +100,7 @@ pub fn near(random: &mut Random, dialect: Dialect, zone: &TimeZone, change: i64)
     expression
 }
 
-/// Both directions of the search against the window's oracles.
+/// Compares both directions of the search with the window's oracles.
 pub fn compare(window: &Window, expression: &Expression) {
     let text = expression.text();
     let cron = match Cron::parse(&text) {
@@ -133,7 +133,7 @@ fn seven_hundred_expressions_around_every_change() {
         let zone = bundled(name);
         let change = change(&zone, after, minutes);
         let day = 86_400;
-        // Odd to the hour on purpose; full minutes.
+        // Deliberately not aligned to the hour; full minutes.
         let window = Window::new(&zone, change - 2 * day - 420, change + 2 * day + 660, 60);
         let mut random = Random(change as u64);
         for _ in 0..700 {

@@ -1,8 +1,8 @@
-//! Owns where the tests' time zones come from: the bundled database, whatever the machine has.
+//! Time zones for the tests: always those of the bundled database, whatever the machine has.
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-/// The bundled zone of this name.
+/// Returns the bundled zone of this name.
 pub fn bundled(name: &str) -> TimeZone {
     TimeZoneDatabase::bundled().get(name).unwrap()
 }
