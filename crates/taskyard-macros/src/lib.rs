@@ -1,7 +1,7 @@
-//! `#[task]` declares a function whose calls can be queued; `local!` queues a closure.
+//! Macros for tasks: `#[task]` declares a function whose calls can be queued, `local!` queues a closure.
 //!
-//! Only syntax is handled here: what a task is, and how it runs, is in `taskyard-core` and `taskyard-server`. The
-//! expansion names nothing but `::taskyard::__private`.
+//! This crate handles only syntax. Tasks are defined in `taskyard-core` and run by `taskyard-server`. The expansion
+//! refers to nothing except `::taskyard::__private`.
 
 mod local;
 mod options;
@@ -10,39 +10,42 @@ mod task;
 
 use proc_macro::TokenStream;
 
-/// Declares a task: a function whose call is stored and run by a server.
+/// Declares a task: a function whose calls are stored and run by a server.
 ///
-/// The function keeps its name and its parameters, but a call only describes the work: it returns a
-/// `taskyard::Call<R>` that `client.add(..)` queues. It may stand anywhere, also inside another function. It is known
-/// to every server of a program that contains it, by its path (`crate::module::function`).
+/// The function keeps its name and its parameters, but calling it does not run it: it returns a `taskyard::Call<R>`
+/// that `client.add(..)` queues. Tasks can be declared anywhere, also inside another function. Every server of a
+/// program that contains a task can run it, under its path (`crate::module::function`).
 ///
-/// Parameters of type `TaskContext` and `State<T>` are supplied by the server and are not part of the call; `State(pool): State<Pool>`
-/// and `_: TaskContext` work as well. All others are stored: they own their data, and derive `serde::Serialize` and
-/// `serde::Deserialize`. The body returns a value or a `Result` whose error converts into `TaskError`: every error type does, and
-/// so does `anyhow::Error`, with its chain of causes. The type decides, not its name: a `Result` under an alias may fail, and a
-/// type of yours called `SearchResult` is a value.
+/// Parameters of type `TaskContext` and `State<T>` are supplied by the server and are not part of the call;
+/// `State(pool): State<Pool>` and `_: TaskContext` work as well. All other parameters are stored: they own their data,
+/// and implement `serde::Serialize` and `serde::Deserialize`. The body returns a value or a `Result` whose error
+/// converts into `TaskError`: every error type does, and so does `anyhow::Error`, with its chain of causes. The type
+/// decides, not its name: a `Result` under an alias may fail, and an application's type named `SearchResult` is a
+/// value.
 ///
-/// Where the body runs:
-/// - an `async` one on the runtime that called `serve`, if that has several threads (`#[tokio::main]` makes one), beside all that
-///   runs there: a pool of connections, or what it spawns, is the application's. It must be `Send`, and must not block its thread;
-/// - an `async` one declared `#[task(local)]`, and every one where the runtime has one thread only, on a worker thread with a
-///   runtime of its own, which ends when it is idle, and with it what was opened or spawned there;
-/// - one that is not `async`, or is declared `#[task(blocking)]`, on a thread of its own.
+/// The body runs
+/// - if it is `async`, on the runtime that called `serve`, if that has several threads (`#[tokio::main]` creates one).
+///   It can use connection pools and other resources of that runtime, and what it spawns runs there. It must be `Send`,
+///   and must not block its thread;
+/// - if it is `async` and declared `#[task(local)]`, or if the runtime has only one thread, on a worker thread with a
+///   runtime of its own, which ends when it is idle, together with everything that was opened or spawned there;
+/// - if it is not `async`, or is declared `#[task(blocking)]`, on a thread of its own.
 ///
-/// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `retry_if = FUNCTION`, `timeout = "30s"` (`ms`, `s`, `m`, `h`;
-/// `"0s"` = no limit; or a `Duration`), `name = "Send a mail"`, `tag = "mail"` (may be repeated), `kind = "mail.send"` (instead of
-/// the path), `aliases = ["old::path"]` (kinds under which calls are stored that it runs as well, after it was renamed or moved),
-/// `local`, `blocking`, `at_most_once`, `auto_remove`, `set = PATH`. A value may be a constant or any other expression:
-/// `queue = QUEUE`, `max_retries = 2 * RETRIES`.
+/// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `retry_if = FUNCTION`, `timeout = "30s"` (`ms`, `s`,
+/// `m`, `h`; `"0s"` = no limit; or a `Duration`), `name = "Send a mail"`, `tag = "mail"` (may be repeated), `kind =
+/// "mail.send"` (instead of the path), `aliases = ["old::path"]` (kinds of stored calls that the function runs as well,
+/// after it was renamed or moved), `local`, `blocking`, `at_most_once`, `auto_remove`, `set = PATH`. A value may be a
+/// constant or any other expression: `queue = QUEUE`, `max_retries = 2 * RETRIES`.
 ///
-/// `retry_if = FUNCTION` names a function `fn(&E) -> bool` of the error that the body returned, before it becomes a `TaskError`:
-/// `true` retries as the task's policy says, `false` fails the task at once. Under `anyhow::Error` it can look through the chain of
-/// causes. A `TaskError` that itself says what follows (`retry_after`, `snooze`, ..) is followed whatever the function returns.
-/// Time limits and panics are not the body's errors, and are retried by the policy.
+/// `retry_if = FUNCTION` names a function `fn(&E) -> bool` of the error that the body returned, before it is converted
+/// to a `TaskError`: on `true` the task is retried by its policy, on `false` it fails at once. With `anyhow::Error` the
+/// function can inspect the chain of causes. A `TaskError` with a directive of its own (`retry_after`, `snooze`, ..) is
+/// followed whatever the function returns. Time limits and panics are not errors of the body, and are retried by the
+/// policy.
 ///
-/// `set = PATH` keeps the function out of the tasks that every server of the program knows. It is added to the set that
-/// `taskyard::task_set!` declares at that path, and known only to servers of a queue that was given the set by
-/// `Taskyard::task_set`. A library uses this for tasks that only its own commands run.
+/// `set = PATH` excludes the function from the tasks that every server of the program runs. It is added to the set that
+/// `taskyard::task_set!` declares at that path, and only servers of a queue that was given the set by
+/// `Taskyard::task_set` run it. A library uses this for tasks that only its own commands run.
 ///
 /// ```no_run
 /// use taskyard::{TaskContext, Taskyard, task};
@@ -64,11 +67,11 @@ pub fn task(options: TokenStream, item: TokenStream) -> TokenStream {
     task::expand(options.into(), item.into()).into()
 }
 
-/// Describes a call of a closure whose captures are written out and serialised: `local!(|name: Type| async move { .. })`.
+/// Creates a call of a closure whose captures are written out and serialised: `local!(|name: Type| async move { .. })`.
 ///
 /// Each parameter is taken from a variable of the same name. The closure returns a value or a `Result`, as a
-/// [`macro@task`] does. It is known by its module's path and a hash of its text: a changed body is another task, and calls of the old one wait, parked, for a
-/// server that still has it.
+/// [`macro@task`] does. Its kind is its module's path and a hash of its text: a changed body is another task, and calls
+/// of the old one are parked until a server that still contains it runs them.
 #[proc_macro]
 pub fn local(input: TokenStream) -> TokenStream {
     local::expand(input.into()).unwrap_or_else(|error| error.to_compile_error()).into()

@@ -1,4 +1,4 @@
-//! The expansion of `local!`: a closure as a task of its own, known by a hash of its text.
+//! The expansion of `local!`: a closure as a task, identified by a hash of its text.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -71,7 +71,7 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
             location: ::core::concat!(::core::file!(), ":", ::core::line!()),
         };
 
-        // Never called: it only tells the compiler the type of the result.
+        // Never called: it only determines the type of the result for the compiler.
         let __result = __private::result_of(|#(#names: #types),*| #body);
         __result.of(#arguments::call(__KIND, &(#(#names,)*)))
     }})
@@ -92,7 +92,7 @@ fn capture(input: &Pat) -> syn::Result<(&Ident, &Type)> {
     Ok((&pattern.ident, &typed.ty))
 }
 
-/// Whether the text leaves it open that this is a future; what it is, the compiler knows.
+/// Whether the body may be a future, judging by its syntax; the compiler checks the type.
 fn may_be_a_future(body: &Expr) -> bool {
     match body {
         Expr::Block(block) => {
@@ -103,7 +103,8 @@ fn may_be_a_future(body: &Expr) -> bool {
     }
 }
 
-/// FNV-1a (Fowler, Noll, Vo): stable over compilers, which `Hash` is not; it tells closures of one module apart.
+/// Computes FNV-1a (Fowler, Noll, Vo), which distinguishes the closures of a module. Stable across compilers, unlike
+/// `Hash`.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

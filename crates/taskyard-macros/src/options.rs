@@ -1,7 +1,7 @@
-//! The options of `#[task(..)]`, as builder calls on the `Call`.
+//! The options of `#[task(..)]`, expanded to builder calls on the `Call`.
 //!
-//! A value may be any expression that stands by itself, such as a constant. Literals are checked here, so that the compiler
-//! refuses what adding would refuse.
+//! A value may be any self-contained expression, such as a constant. Literals are checked here, so that the compiler
+//! refuses what the addition would refuse.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, Ident, Lit, LitStr, Path, Token, UnOp};
 
-/// The options that there are, with an example of each.
+/// The known options, with an example of each.
 const OPTIONS: [(&str, &str); 14] = [
     ("queue", "queue = \"mail\""),
     ("name", "name = \"Send a mail\""),
@@ -30,7 +30,7 @@ const OPTIONS: [(&str, &str); 14] = [
     ("auto_remove", "auto_remove"),
 ];
 
-/// Names that other systems have for the same.
+/// Names of these options in other systems.
 const SYNONYMS: [(&str, &str); 8] = [
     ("retries", "max_retries"),
     ("retry", "max_retries"),
@@ -42,25 +42,25 @@ const SYNONYMS: [(&str, &str); 8] = [
     ("sync", "blocking"),
 ];
 
-/// The longest name that can be stored, in bytes, unless a setting says otherwise.
+/// Maximum length of a stored name in bytes; the default of the setting `name_bytes_max`.
 const NAME_BYTES_MAX: usize = 255;
 
-/// What stands in the parentheses.
+/// The parsed options.
 #[derive(Default)]
 pub(crate) struct Options {
-    /// `.queue("mail").priority(5)`…
+    /// Builder calls: `.queue("mail").priority(5)`…
     pub(crate) builder: TokenStream,
-    /// A kind other than the path.
+    /// A kind to use instead of the path.
     pub(crate) kind: Option<Expr>,
-    /// Kinds under which it was known before, as a slice.
+    /// Former kinds, as a slice.
     pub(crate) aliases: Option<TokenStream>,
-    /// Which errors of the body are retried: a function of the error.
+    /// Function that decides which errors of the body are retried.
     pub(crate) retry_if: Option<Expr>,
-    /// Whether the body stays on the thread that made it, and where the option stands.
+    /// Whether the body stays on the thread that created it: the position of the option.
     pub(crate) local: Option<Span>,
     /// Whether the body has a thread of its own.
     pub(crate) blocking: bool,
-    /// The slice that the function is added to; the program's if there is none.
+    /// The slice that the function is added to; the program's slice if `None`.
     pub(crate) set: Option<Path>,
 }
 
@@ -105,7 +105,7 @@ impl Parse for Options {
 }
 
 impl Options {
-    /// An option that stands alone.
+    /// Sets an option without a value.
     fn switch(&mut self, name: &Ident, text: &str, example: &str) -> syn::Result<()> {
         match text {
             "local" => self.local = Some(name.span()),
@@ -117,7 +117,7 @@ impl Options {
         Ok(())
     }
 
-    /// An option with a value.
+    /// Sets an option with a value.
     fn set(&mut self, name: &Ident, text: &str, value: Expr, example: &str) -> syn::Result<()> {
         let wrong =
             |value: &Expr, what: &str| Err(Error::new_spanned(value, format!("`{text}` takes {what}: `{example}`")));
@@ -193,7 +193,7 @@ impl Options {
     }
 }
 
-/// The literal that an expression is, also with a sign.
+/// Returns the literal of an expression, which may have a sign.
 fn literal(value: &Expr) -> Option<&Lit> {
     match value {
         Expr::Lit(literal) => Some(&literal.lit),
@@ -207,7 +207,7 @@ fn is_negative(value: &Expr) -> bool {
     matches!(value, Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)))
 }
 
-/// The rule of `Limits::check_name`, at the place where the name is written.
+/// Checks a name as `Limits::check_name` does, reporting errors at its position.
 fn check_name(option: &str, name: &LitStr) -> syn::Result<()> {
     let value = name.value();
     let why = if value.is_empty() {
@@ -222,7 +222,7 @@ fn check_name(option: &str, name: &LitStr) -> syn::Result<()> {
     Err(Error::new(name.span(), why))
 }
 
-/// `"250ms"`, `"30s"`, `"5m"`, `"2h"` in milliseconds.
+/// Parses `"250ms"`, `"30s"`, `"5m"` or `"2h"`, and returns milliseconds.
 fn millis(text: &LitStr) -> syn::Result<u64> {
     let value = text.value();
     let digits = value.chars().take_while(char::is_ascii_digit).count();
@@ -241,7 +241,7 @@ fn millis(text: &LitStr) -> syn::Result<u64> {
     }
 }
 
-/// What is said of an option that does not exist.
+/// Returns the message for an unknown option.
 fn unknown(name: &str) -> String {
     let synonym = SYNONYMS.iter().find(|(other, _)| *other == name).map(|(_, option)| *option);
     let close = || OPTIONS.iter().map(|(option, _)| *option).find(|option| distance(option, name) <= 2);
@@ -257,7 +257,7 @@ fn unknown(name: &str) -> String {
     }
 }
 
-/// How many letters are to be changed, added or left out (Levenshtein).
+/// Returns the number of letters to change, add or remove (Levenshtein distance).
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();

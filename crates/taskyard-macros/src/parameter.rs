@@ -1,25 +1,26 @@
-//! The parameters of a task function or of a `local!` closure: which of them are stored, and what is refused with what advice.
+//! The parameters of a task function or of a `local!` closure: which of them are stored, and the messages for invalid
+//! ones.
 //!
-//! Only what the text shows is refused here. Whether a type can be stored is decided by the compiler, in the expansion's checks
+//! Only syntax is checked here. The compiler decides whether a type can be stored, in the checks of the expansion
 //! (`__private::StoredArgument`).
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::{Error, FnArg, GenericArgument, Ident, Pat, PathArguments, Type};
 
-/// How many arguments can be stored: serde implements tuples of up to sixteen.
+/// Maximum number of stored arguments: serde implements tuples of up to sixteen elements.
 pub(crate) const ARGUMENTS_MAX: usize = 16;
 
-/// One parameter of the function.
+/// A parameter of the function.
 pub(crate) struct Parameter {
-    /// The argument's name; for a supplied parameter one of ours, since its pattern stays with the body.
+    /// The argument's name; a generated one for a supplied parameter, whose pattern stays with the body.
     pub(crate) name: Ident,
     pub(crate) ty: Type,
-    /// The server supplies it; otherwise it is part of the stored call.
+    /// Whether the server supplies it; otherwise it is part of the stored call.
     pub(crate) supplied: bool,
 }
 
-/// Reads all parameters; the error has one message for each that is refused.
+/// Parses all parameters. The error contains one message for each invalid parameter.
 pub(crate) fn parameters<'a>(inputs: impl IntoIterator<Item = &'a FnArg>) -> syn::Result<Vec<Parameter>> {
     let read = inputs.into_iter().enumerate().map(|(at, input)| parameter(at, input));
     let mut refused: Option<Error> = None;
@@ -87,7 +88,8 @@ fn parameter(at: usize, input: &FnArg) -> syn::Result<Parameter> {
     Ok(Parameter { name, ty, supplied: false })
 }
 
-/// `TaskContext`, or a `State` of something: a type called `State` that has no parameter is the application's own.
+/// Whether this is `TaskContext`, or `State` with a type parameter; a type `State` without one is the application's
+/// own.
 pub(crate) fn is_supplied(ty: &Type) -> bool {
     let Type::Path(path) = ty else { return false };
     path.path.segments.last().is_some_and(|last| {
@@ -125,7 +127,7 @@ pub(crate) fn check_type(ty: &Type) -> syn::Result<()> {
     Ok(())
 }
 
-/// Whether a keyword stands anywhere in it.
+/// Whether a keyword occurs anywhere in the tokens.
 fn contains(tokens: TokenStream, keyword: &str) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => ident == keyword,
@@ -134,7 +136,7 @@ fn contains(tokens: TokenStream, keyword: &str) -> bool {
     })
 }
 
-/// Replaces borrowed types by owned ones; returns whether there were any.
+/// Replaces borrowed types by owned ones. Returns whether there were any.
 fn own(ty: &mut Type) -> bool {
     match ty {
         Type::Reference(reference) => {
@@ -179,7 +181,7 @@ fn own(ty: &mut Type) -> bool {
     }
 }
 
-/// A type as people write it; the compiler's own text has a blank between any two tokens.
+/// Formats a type without the spaces that the compiler's own text has between tokens.
 pub(crate) fn shown(ty: &Type) -> String {
     let mut text = quote!(#ty).to_string();
     for (spaced, plain) in [

@@ -1,14 +1,14 @@
 //! The expansion of `#[task]`.
 //!
-//! The body moves, unchanged, into an inner function; the outer one keeps name, visibility and documentation and only
-//! describes the call. The entry for the servers stands inside as well, so that a task can be declared in any block. Names of
-//! ours begin with `__`: the body sees them, and must still see its module's own.
+//! The body moves unchanged into an inner function; the outer function keeps name, visibility and documentation, and
+//! only creates the call. The entry for servers is inside the function as well, so that a task can be declared in any
+//! block. Generated names begin with `__`, because the body can see them and must not lose names of its module to them.
 //!
-//! Whether the function returns a `Result` is not read from its text, where an alias would hide it: the expansion asks
-//! the compiler (`__private::Returned`).
+//! Whether the function returns a `Result` is not read from its text, where an alias would hide it: the expansion lets
+//! the compiler decide (`__private::Returned`).
 //!
-//! A function that is refused leaves one of the same signature, so that its callers are no errors of their own. What the
-//! compiler refuses, it refuses once, at the argument or the result: see `__private::checks`.
+//! A refused function is replaced by a stub of the same signature, so that calls of it are not errors of their own.
+//! Errors of the compiler are reported once, at the argument or the result: see `__private::checks`.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -21,7 +21,7 @@ use crate::parameter::{Parameter, parameters, refuse};
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     let function: ItemFn = match syn::parse2(item.clone()) {
         Ok(function) => function,
-        // Its own errors are the compiler's, which says them better.
+        // Syntax errors are left to the compiler, whose messages are better.
         Err(_) if !is_another_item(&item) => return item,
         Err(_) => {
             let error =
@@ -36,7 +36,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     })
 }
 
-/// Whether it is a whole item that is not a function.
+/// Whether this is a complete item that is not a function.
 fn is_another_item(item: &TokenStream) -> bool {
     syn::parse2::<syn::Item>(item.clone()).is_ok()
 }
@@ -79,7 +79,7 @@ fn declare(options: TokenStream, mut function: ItemFn) -> syn::Result<TokenStrea
         #(let #supplied_names = __private::Supply::<#supplied_types>::supply(&__context)?;)*
     };
     let finish = |body: TokenStream| {
-        // The compiler's refusal of the result points at the type that the function returns.
+        // The compiler's error about the result points at the return type of the function.
         let at = match &function.sig.output {
             ReturnType::Default => Span::call_site(),
             ReturnType::Type(_, ty) => ty.span(),
@@ -104,7 +104,7 @@ fn declare(options: TokenStream, mut function: ItemFn) -> syn::Result<TokenStrea
         } else if options.local.is_some() {
             (quote!(Local), quote!(LocalBody), quote!(::std::boxed::Box::pin(#body)))
         } else {
-            // A body that cannot move between threads is refused where its function stands.
+            // An error about a body that cannot move between threads points at the function's name.
             let at = name.span();
             (quote!(Async), quote!(AsyncBody), quote_spanned!(at=> __private::must_be_send_or_declared_local(#body)))
         }
@@ -138,7 +138,7 @@ fn declare(options: TokenStream, mut function: ItemFn) -> syn::Result<TokenStrea
 
             const __NAMES: &[&str] = &[#(#argument_texts),*];
 
-            // Never called: the compiler checks each argument where its type is written.
+            // Never called: the compiler checks each argument at its type.
             const _: fn() = || {
                 #(__private::checks::is_stored::<#argument_types>();)*
                 #(__private::checks::is_supplied::<#supplied_types>();)*
@@ -153,7 +153,7 @@ fn declare(options: TokenStream, mut function: ItemFn) -> syn::Result<TokenStrea
                 #body
             }
 
-            // A function of its own, so that no argument stands for a constant of the same name.
+            // A separate function, so that no argument shadows a constant of the same name.
             fn __with_options<__T>(__call: ::taskyard::Call<__T>) -> ::taskyard::Call<__T> {
                 __call #builder
             }
@@ -174,7 +174,7 @@ fn declare(options: TokenStream, mut function: ItemFn) -> syn::Result<TokenStrea
     })
 }
 
-/// The parameters and the type that the function returns; the error says all that is wrong with the signature.
+/// Returns the parameters and the return type of the function. The error contains all problems of the signature.
 fn read(signature: &Signature) -> syn::Result<(Vec<Parameter>, Type)> {
     let mut refused = None;
     if signature.generics.params.iter().any(|generic| !matches!(generic, GenericParam::Lifetime(_))) {
@@ -199,7 +199,7 @@ fn read(signature: &Signature) -> syn::Result<(Vec<Parameter>, Type)> {
     }
 }
 
-/// The type that the function returns.
+/// Returns the return type of the function.
 fn returned(output: &ReturnType) -> syn::Result<Type> {
     match output {
         ReturnType::Default => Ok(syn::parse_quote!(())),
@@ -213,9 +213,9 @@ fn returned(output: &ReturnType) -> syn::Result<Type> {
     }
 }
 
-/// The type of the result: of a `Result`, under whatever name, its first type; of all else the type itself.
+/// Returns the type of the result: the first type of a `Result`, under any name, and any other type itself.
 fn value(returned: &Type) -> TokenStream {
-    // These can be no `Result`, and read better in the function's documentation as they are.
+    // These cannot be a `Result`, and are more readable as they are in the function's documentation.
     if matches!(returned, Type::Tuple(_) | Type::Array(_) | Type::Reference(_)) {
         return quote!(#returned);
     }
@@ -228,7 +228,7 @@ fn value(returned: &Type) -> TokenStream {
     }
 }
 
-/// What a refused function leaves: its name and its parameters, so that no call of it is an error, too.
+/// Returns the stub of a refused function: its name and its parameters, so that calls of it are not errors too.
 fn stub(function: &ItemFn) -> TokenStream {
     let Signature { ident, generics, inputs, output, .. } = &function.sig;
     let visibility = &function.vis;
@@ -246,7 +246,7 @@ fn stub(function: &ItemFn) -> TokenStream {
     }
 }
 
-/// A name as people write it, without `r#`.
+/// Returns a name without `r#`.
 pub(crate) fn plain(name: &Ident) -> String {
     let text = name.to_string();
     text.strip_prefix("r#").map_or(text.clone(), str::to_owned)

@@ -1,4 +1,4 @@
-//! What the macros' expansions name. Not part of the public interface.
+//! Items that the expansions of the macros refer to. Not part of the public interface.
 
 pub mod checks;
 
@@ -14,42 +14,42 @@ pub use taskyard_server::{
     AsyncBody, BodyResult, LocalBody, Registry, Run, StateType, TaskContext, TaskDef, TaskError, block_on,
 };
 
-/// Every task function of the program that belongs to no set, across crates.
+/// Every task function of the program that is in no set, across crates.
 #[linkme::distributed_slice]
 pub static TASKS: [TaskDef];
 
-/// A registry of all of them.
+/// Returns a registry of all of these tasks.
 #[must_use]
 pub fn registry() -> Registry {
     TASKS.iter().fold(Registry::new(), Registry::register)
 }
 
-/// Takes a parameter from the server.
+/// Supplies a parameter of a task from its server.
 #[derive(Debug)]
 pub struct Supply<T>(PhantomData<fn() -> T>);
 
 impl<T: Supplied> Supply<T> {
-    /// Takes it from the context.
+    /// Takes the parameter from the context.
     ///
     /// # Errors
-    /// The server has none.
+    /// [`TaskError`] if the server does not have it.
     pub fn supply(context: &TaskContext) -> Result<T, TaskError> {
         T::supply(context)
     }
 
-    /// The state that it is, if it is one.
+    /// Returns the type of the state, if the parameter is a state.
     #[must_use]
     pub fn state() -> Option<StateType> {
         T::state()
     }
 }
 
-/// Stands in for [`Supply`] of a type that is not [`Supplied`], so that [`checks`] is the only place that refuses it.
+/// Replaces [`Supply`] for a type that is not [`Supplied`], so that only [`checks`] reports the error.
 pub trait NotSupplied<T> {
     /// Never called.
     ///
     /// # Errors
-    /// None.
+    /// Never.
     fn supply(_: &TaskContext) -> Result<T, TaskError> {
         unreachable!("it does not compile")
     }
@@ -62,8 +62,8 @@ pub trait NotSupplied<T> {
 
 impl<T> NotSupplied<T> for Supply<T> {}
 
-/// Makes an async body that may move between threads. Its name is what the compiler shows where a body cannot: hold no `Rc`, lock
-/// guard or the like across an `.await`, or declare the task `#[task(local)]`.
+/// Boxes an async body that may move between threads. The compiler shows this function's name for a body that cannot
+/// move: do not hold an `Rc`, lock guard or similar across an `.await`, or declare the task `#[task(local)]`.
 pub fn must_be_send_or_declared_local<B>(body: B) -> AsyncBody
 where
     B: Future<Output = BodyResult> + Send + 'static,
@@ -71,7 +71,7 @@ where
     Box::pin(body)
 }
 
-/// The path of a function from a type inside it: unlike `module_path!`, it names enclosing functions too.
+/// Returns the path of a function, given a type inside it. Unlike `module_path!`, this includes enclosing functions.
 #[must_use]
 pub fn kind_of<T: ?Sized>(suffix: &str) -> &'static str {
     let path = std::any::type_name::<T>();
@@ -83,22 +83,22 @@ pub fn kind_of<T: ?Sized>(suffix: &str) -> &'static str {
 pub struct Arguments<A>(PhantomData<fn() -> A>);
 
 impl<A: Serialize + DeserializeOwned> Arguments<A> {
-    /// Describes a call with these.
+    /// Creates a call with these arguments.
     pub fn call<T>(kind: &str, arguments: &A) -> Call<T> {
         Call::new(kind, arguments).declared()
     }
 
-    /// Decodes those of a stored call.
+    /// Decodes the arguments of a stored call.
     ///
     /// # Errors
-    /// Which argument does not fit; it is not retried, since it will never fit.
+    /// [`TaskError`] that names the invalid argument. It is not retried, because the argument will never be valid.
     pub fn decode(context: &TaskContext, names: &[&str]) -> Result<A, TaskError> {
         taskyard_core::payload::decode_args(context.payload(), names)
             .map_err(|error| TaskError::fail(error.to_string()).with_type("InvalidArguments"))
     }
 }
 
-/// Stands in for [`Arguments`] that cannot be stored, so that [`checks`] is the only place that refuses them.
+/// Replaces [`Arguments`] for types that cannot be stored, so that only [`checks`] reports the error.
 pub trait NotStored<A> {
     /// Never called.
     fn call<T>(_: &str, _: &A) -> Call<T> {
@@ -108,7 +108,7 @@ pub trait NotStored<A> {
     /// Never called.
     ///
     /// # Errors
-    /// None.
+    /// Never.
     fn decode(_: &TaskContext, _: &[&str]) -> Result<A, TaskError> {
         unreachable!("it does not compile")
     }
@@ -116,21 +116,21 @@ pub trait NotStored<A> {
 
 impl<A> NotStored<A> for Arguments<A> {}
 
-/// What a body returned; decides by its type, under whatever name, whether the body may have failed.
+/// The value that a body returned. Its type, under any name, determines whether the body may fail.
 ///
-/// The inherent items are those of a `Result`. For all other types they do not exist, and the ones of [`Plain`] are
-/// found in their place. This works only where the type is known, which it is in the macros' expansions.
+/// The inherent items are those of a `Result`. For all other types they do not exist, and the items of [`Plain`] are
+/// used instead. This works only where the type is known, as it is in the expansions of the macros.
 #[derive(Debug)]
 pub struct Returned<R>(pub R);
 
 impl<T, E> Returned<Result<T, E>> {
-    /// A `Result` may be a failure.
+    /// Whether the body may fail: it returns a `Result`.
     pub const FALLIBLE: bool = true;
 
     /// Encodes the value, or passes the body's error on.
     ///
     /// # Errors
-    /// The body's error, or a value that cannot be stored.
+    /// The body's error, or [`TaskError`] for a value that cannot be stored.
     pub fn finish(self, context: &TaskContext) -> BodyResult
     where
         T: StoredResult,
@@ -139,10 +139,10 @@ impl<T, E> Returned<Result<T, E>> {
         encode(&self.0.map_err(Into::into)?, context)
     }
 
-    /// The same; an error of which the function says `false` is not retried.
+    /// Encodes the value, or passes the body's error on. An error for which `retry_if` returns `false` is not retried.
     ///
     /// # Errors
-    /// As [`Self::finish`].
+    /// Those of [`Self::finish`].
     pub fn finish_asking(self, context: &TaskContext, retry_if: fn(&E) -> bool) -> BodyResult
     where
         T: StoredResult,
@@ -157,26 +157,26 @@ impl<T, E> Returned<Result<T, E>> {
     }
 }
 
-/// What [`Returned`] does for types that are no `Result`.
+/// The items of [`Returned`] for types that are not a `Result`.
 pub trait Plain {
     /// The type that the body returns.
     type Value;
 
-    /// A value is never a failure.
+    /// Whether the body may fail: a plain value is never a failure.
     const FALLIBLE: bool = false;
 
     /// Encodes the value.
     ///
     /// # Errors
-    /// A value that cannot be stored.
+    /// [`TaskError`] for a value that cannot be stored.
     fn finish(self, context: &TaskContext) -> BodyResult
     where
         Self::Value: StoredResult;
 
-    /// Stands in for the one of a `Result`; [`checks`] refuses it.
+    /// Replaces the method of a `Result`; [`checks`] reports the error.
     ///
     /// # Errors
-    /// None: it does not compile.
+    /// Never: it does not compile.
     fn finish_asking<F>(self, _: &TaskContext, _: F) -> BodyResult
     where
         Self: Sized,
@@ -196,10 +196,10 @@ impl<R> Plain for Returned<R> {
     }
 }
 
-/// The type of the result of a body that returns this. `FALLIBLE` is [`Returned::FALLIBLE`] of the type; it keeps the
-/// two implementations apart, which would overlap without it.
+/// The result type of a body that returns this type. `FALLIBLE` is [`Returned::FALLIBLE`] of the type; it separates the
+/// two implementations, which would overlap without it.
 pub trait Output<const FALLIBLE: bool> {
-    /// What is stored.
+    /// The type of the stored result.
     type Value;
 }
 
@@ -219,28 +219,28 @@ fn encode<T: Serialize>(value: &T, context: &TaskContext) -> BodyResult {
     })
 }
 
-/// The type that a local task's closure returns.
+/// The return type of a local task's closure.
 #[derive(Debug)]
 pub struct ResultOf<R>(PhantomData<fn() -> R>);
 
-/// Infers what a closure returns without calling it.
+/// Infers the return type of a closure without calling it.
 pub fn result_of<F, C: Closure<F, R>, R>(_: C) -> ResultOf<R> {
     ResultOf(PhantomData)
 }
 
 impl<T, E> ResultOf<Result<T, E>> {
-    /// The call of a local task that may fail.
+    /// Returns the call of a local task that may fail.
     pub fn of(self, call: Call<T>) -> Call<T> {
         call
     }
 }
 
-/// What [`ResultOf`] does for types that are no `Result`.
+/// The method of [`ResultOf`] for types that are not a `Result`.
 pub trait PlainResult {
-    /// The type that the closure returns.
+    /// The return type of the closure.
     type Value;
 
-    /// The call of a local task.
+    /// Returns the call of a local task.
     fn of(self, call: Call<Self::Value>) -> Call<Self::Value>;
 }
 
@@ -252,7 +252,7 @@ impl<R> PlainResult for ResultOf<R> {
     }
 }
 
-/// An async closure of up to sixteen captures.
+/// An async closure with up to sixteen captures.
 #[diagnostic::on_unimplemented(
     message = "the closure of `local!` returns a future",
     label = "write `|name: Type| async move {{ .. }}`"

@@ -1,7 +1,7 @@
-//! From a database's address to its store.
+//! Opens the store of a database address.
 //!
-//! What an address means is decided in one place, [`database_kind`]; a text that is meant as a server's address and is none
-//! is refused, never taken for the name of a file. Of an address nothing is shown but what was understood of it.
+//! Only [`database_kind`] interprets addresses. Text that is meant as a server's address but is invalid is refused,
+//! never taken for the name of a file. Messages contain only those parts of an address that were understood.
 
 mod sqlite;
 
@@ -14,7 +14,7 @@ use taskyard_core::{Error, Result, Store};
 
 use sqlite::SqliteAddress;
 
-/// What an address names.
+/// The kind of database that an address names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseKind {
     /// An embedded SQLite file.
@@ -23,15 +23,18 @@ pub enum DatabaseKind {
     Server,
 }
 
-/// Opens the store of `settings.database` (required here; the command finds a default) and, unless switched off,
-/// brings its schema up to date.
+/// Opens the store of `settings.database` (required here; the command determines a default) and, unless disabled,
+/// migrates its schema.
 ///
-/// `postgresql://…`, `postgres://…`, addresses with a driver's suffix (`postgresql+asyncpg://…`) and libpq's keyword form
-/// (`host=… dbname=…`) are PostgreSQL; `sqlite:///absolute/path`, `sqlite:relative/path`, `sqlite://relative/path?mode=rwc` and
-/// plain paths are an embedded SQLite file. It is made if it is missing, unless the address says `mode=rw`.
+/// `postgresql://…`, `postgres://…`, addresses with a driver's suffix (`postgresql+asyncpg://…`) and libpq's keyword
+/// form (`host=… dbname=…`) are PostgreSQL. `sqlite:///absolute/path`, `sqlite:relative/path`,
+/// `sqlite://relative/path?mode=rwc` and plain paths are an embedded SQLite file, which is created if it is missing,
+/// unless the address contains `mode=rw`.
 ///
 /// # Errors
-/// [`Error::InvalidUrl`], or why the database cannot be used.
+/// [`Error::InvalidUrl`] for a missing or invalid address; [`Error::SchemaTooNew`] or [`Error::SchemaTooOld`] if the
+/// schema does not match and is not migrated; otherwise the store's error: [`Error::Connection`], [`Error::Refused`],
+/// [`Error::File`], [`Error::CorruptFile`] or another database error.
 pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     let address = settings.database.as_deref().ok_or_else(|| Error::InvalidUrl("no address was given".into()))?;
     let store = match database_kind(address)? {
@@ -55,8 +58,8 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     Ok(store)
 }
 
-/// Whether an application's address is PostgreSQL's, or is meant to be: one that cannot be read is refused later, and does
-/// not lead to another database without a word.
+/// Whether an application's address is PostgreSQL's, or is meant to be. An invalid one is then refused later, instead
+/// of silently leading to another database.
 #[doc(hidden)]
 #[must_use]
 pub fn is_meant_for_postgres(address: &str) -> bool {
@@ -64,19 +67,19 @@ pub fn is_meant_for_postgres(address: &str) -> bool {
     is_meant || database_kind(address) == Ok(DatabaseKind::Server)
 }
 
-/// Says whether an address could be opened at all, without opening it.
+/// Checks that an address is valid, without opening it.
 ///
 /// # Errors
-/// [`Error::InvalidUrl`].
+/// [`Error::InvalidUrl`] if it is not.
 pub fn check_address(address: &str) -> Result<()> {
     database_kind(address).map(drop)
 }
 
-/// Says whether the SQLite file that an address names is there, or would be made where it is meant.
+/// Checks that the SQLite file of an address exists, or can be created at a plausible location.
 ///
 /// # Errors
-/// [`Error::InvalidUrl`] for a new file in `/` or in a missing directory behind `sqlite:///`, which others read as the working
-/// directory, and for a missing one with `mode=rw`.
+/// [`Error::InvalidUrl`] for a new file in `/` or in a missing directory after `sqlite:///`, which other libraries take
+/// for the working directory, and for a missing file with `mode=rw`.
 pub fn check_place(address: &str) -> Result<()> {
     match sqlite_address(address.trim()) {
         Some(address) => address?.check_place(),
@@ -84,16 +87,16 @@ pub fn check_place(address: &str) -> Result<()> {
     }
 }
 
-/// An address with the scheme `sqlite`; `None` for any other.
+/// Parses an address with the scheme `sqlite`; `None` for any other.
 fn sqlite_address(address: &str) -> Option<Result<SqliteAddress>> {
     (scheme(address) == Some("sqlite")).then(|| SqliteAddress::parse(address))
 }
 
-/// What an address names, without opening it.
+/// Returns the kind of database that an address names, without opening it.
 ///
 /// # Errors
-/// [`Error::InvalidUrl`] for a text that is neither, such as `mysql://…`, or an address that lacks its `postgresql://`.
-/// It repeats nothing of the address but its scheme: any other part may be a password.
+/// [`Error::InvalidUrl`] for text that is neither, such as `mysql://…`, or an address that lacks its `postgresql://`.
+/// The message contains nothing of the address except its scheme: any other part may be a password.
 pub fn database_kind(address: &str) -> Result<DatabaseKind> {
     let invalid = |why: &str| Err(Error::InvalidUrl(why.to_owned()));
     let address = address.trim();
@@ -120,12 +123,12 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
         }
         return Ok(DatabaseKind::File(file?.path));
     }
-    // SQLite's own form of a database in memory, before its colons are taken for a scheme's.
+    // SQLite's own notation of a database in memory, before its colons are taken for those of a scheme.
     let plain = SqliteAddress::plain(address)?;
     match scheme(address) {
         Some(scheme) if is_postgres(scheme) && address[scheme.len()..].starts_with("://") => Ok(DatabaseKind::Server),
         Some(scheme) if is_postgres(scheme) => invalid("it does not begin with postgresql://"),
-        // Before `://` stands no password; before a lone colon one might.
+        // The text before `://` is not a password; the text before a single colon may be.
         Some(scheme) if address[scheme.len()..].starts_with("://") => {
             Err(Error::InvalidUrl(format!("`{scheme}` is neither postgresql nor sqlite")))
         }
@@ -137,8 +140,8 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
     }
 }
 
-/// Whether a text without a scheme was rather meant as an address: an address in quotes, `user:password@host/name`,
-/// `user@host/name`, a line of a password file, or something with a password.
+/// Whether text without a scheme was probably meant as an address: an address in quotes, `user:password@host/name`,
+/// `user@host/name`, a line of a password file, or anything with a password.
 fn is_no_path(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let user = text.split_once('/').is_some_and(|(first, _)| first.contains('@'));
@@ -151,7 +154,7 @@ fn is_no_path(text: &str) -> bool {
         || password_line_at(text).is_some()
 }
 
-/// The scheme; `None` for a plain path.
+/// Returns the scheme; `None` for a plain path.
 fn scheme(address: &str) -> Option<&str> {
     let (scheme, _) = address.split_once(':')?;
     let plain = scheme.len() > 1 && scheme.chars().all(|char| char.is_ascii_alphanumeric() || "+-.".contains(char));
@@ -163,8 +166,8 @@ fn is_postgres(scheme: &str) -> bool {
     ["postgres", "postgresql"].iter().any(|known| base.eq_ignore_ascii_case(known))
 }
 
-/// An address for people: a file's path, or a server's user, host, port and name, as far as they can be told apart from a
-/// password.
+/// Formats an address for messages: a file's path, or a server's user, host, port and database, as far as these can be
+/// separated from a password.
 #[must_use]
 pub fn redacted(address: &str) -> String {
     match database_kind(address) {
@@ -177,7 +180,7 @@ pub fn redacted(address: &str) -> String {
 #[cfg(feature = "postgres")]
 use taskyard_postgres::{is_keywords, shown_address as shown_server};
 
-/// Without the store nobody reads the form; a keyword is enough to see that it is no file.
+/// Without the store, the form is not parsed; a keyword is enough to see that this is not a file.
 #[cfg(not(feature = "postgres"))]
 fn is_keywords(address: &str) -> bool {
     ["host", "hostaddr", "dbname", "user", "port", "password"]
@@ -232,7 +235,7 @@ mod tests {
             ("postgres://h/d?user=u&password=s3cret", "postgresql://u@h:5432/d"),
             ("postgresql+asyncpg://u:s3/cret@h/d", "postgresql://u@h:5432/d"),
             (" host=h dbname=d user=u password='s3 cret'", "postgresql://u@h:5432/d"),
-            // Meant for a server, and not to be told apart.
+            // Meant for a server, but its parts cannot be separated.
             ("postgresql://u:s3@cret@h/d", "postgresql://***"),
             ("postgresql://u:s3?cret@h/d", "postgresql://***"),
             ("host=h;password=s3cret x", "postgresql://***"),

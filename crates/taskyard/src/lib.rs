@@ -18,8 +18,8 @@
 //! # }
 //! ```
 //!
-//! This crate holds no logic: it opens stores by their address, binds client and server together and re-exports what
-//! applications use. It is the one crate under semantic versioning.
+//! This crate contains no logic of its own: it opens stores by their address, combines client and server, and
+//! re-exports the items that applications use. It is the only crate under semantic versioning.
 
 #[doc(hidden)]
 pub mod __private;
@@ -52,8 +52,8 @@ pub use taskyard_server::{
 };
 pub use yard::{State, Taskyard};
 
-// For the `taskyard` command, the Python package and tests: the stores' seam and the parts that servers are made of. Not public; may change
-// with any version.
+// For the `taskyard` command, the Python package and tests: the stores' trait and the parts that servers consist of.
+// Not public; may change with any version.
 #[doc(hidden)]
 pub use address::{DatabaseKind, check_address, check_place, database_kind, is_meant_for_postgres, open, redacted};
 #[doc(hidden)]
@@ -69,12 +69,12 @@ pub use taskyard_core::store;
 #[doc(hidden)]
 pub use taskyard_server::Server;
 
-// Compiles the samples of that page. It lies outside of what is published, and is read by the tests alone.
+// Compiles the samples of that page. The page is not part of the published crate and is read only by the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/rust.md")]
 struct PageOnRust;
 
-/// Inside the caller's PostgreSQL transaction: the attempt ends if and only if it commits.
+/// Operations in the caller's PostgreSQL transaction: the attempt ends if and only if the transaction commits.
 #[cfg(feature = "postgres")]
 pub mod postgres {
     pub use taskyard_postgres::{complete_in, complete_statement};

@@ -1,9 +1,9 @@
-//! Sets of tasks that only chosen servers know.
+//! Sets of tasks that only chosen servers run.
 
 /// Declares a set of tasks: a `static` slice that `#[task(set = PATH)]` functions are added to at link time.
 ///
-/// Tasks of a set are unknown to every server of the program except those of a queue that was given the set.
-/// The name must be the only one of its kind in its crate.
+/// Tasks of a set are unknown to every server of the program except those of a queue that was given the set. The name
+/// of the static must be unique in its crate.
 ///
 /// ```no_run
 /// use taskyard::{Taskyard, task};

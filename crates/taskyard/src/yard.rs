@@ -1,4 +1,4 @@
-//! Client and server of one program, bound together.
+//! [`Taskyard`]: client and servers of one program.
 
 mod around;
 
@@ -18,7 +18,7 @@ use taskyard_server::{
     Registry, Server, ServerConfig, ServerHandle, StateType, TaskContext, TaskDef, TaskError, TaskFailure,
 };
 
-/// The queue: everything that [`Client`] does, and servers in this process. Cheap to clone.
+/// The queue: all operations of [`Client`], and servers in this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Taskyard {
     client: Client,
@@ -40,26 +40,45 @@ impl Deref for Taskyard {
     }
 }
 
-/// A value that a task takes from its server: declared as a parameter, given with [`Taskyard::state`].
+/// A value that the server supplies to a task: declared as a parameter, provided with [`Taskyard::state`].
+///
+/// ```
+/// use taskyard::{State, task};
+///
+/// #[derive(Clone)]
+/// struct Mailer;
+///
+/// #[task]
+/// async fn send(to: String, State(_mailer): State<Mailer>) -> usize {
+///     to.len()
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct State<T>(pub T);
 
 impl Taskyard {
-    /// Opens the database at an address (see [`crate::open`]), with default settings.
+    /// Opens the database at an address, with default settings.
+    ///
+    /// An address is `postgresql://user:password@host:5432/name`, libpq's keyword form (`host=… dbname=…`), or an
+    /// SQLite file: `sqlite:///absolute/path`, `sqlite:relative/path` or a plain path.
     ///
     /// # Errors
-    /// Why the database cannot be used.
+    /// [`Error::InvalidUrl`] for an invalid address; [`Error::Connection`], [`Error::Refused`], [`Error::File`],
+    /// [`Error::SchemaTooNew`] or another [database error](Client#database-errors) if the database cannot be used.
     pub async fn connect(address: &str) -> Result<Self> {
         Self::with_settings(Settings { database: Some(address.to_owned()), ..Settings::default() }).await
     }
 
-    /// Opens the database that the environment names: `TASKYARD_DATABASE_URL`, else `DATABASE_URL` if it is PostgreSQL's (another
-    /// library's SQLite file is never used). Every other setting is read from its variable as well (`taskyard --help` lists them).
+    /// Opens the database named in the environment: `TASKYARD_DATABASE_URL`, otherwise `DATABASE_URL` if that is
+    /// PostgreSQL's (the SQLite file of another library is never used). All other settings are read from their
+    /// variables as well (`taskyard --help` lists them).
     ///
-    /// Files (`taskyard.toml`, `.env`) are the command's; a program that wants them reads them into its environment.
+    /// Files (`taskyard.toml`, `.env`) are read only by the command; a program that needs them reads them into its
+    /// environment.
     ///
     /// # Errors
-    /// [`Error::Setting`] if no variable names a database, or one has a value that is wrong; or why the database cannot be used.
+    /// [`Error::Setting`] if no variable names a database, or a variable has an invalid value; and those of
+    /// [`Taskyard::with_settings`].
     pub async fn from_env() -> Result<Self> {
         Self::with_settings(settings_of_environment(std::env::vars_os())?).await
     }
@@ -67,13 +86,13 @@ impl Taskyard {
     /// Opens the database of the settings.
     ///
     /// # Errors
-    /// Why the database cannot be used.
+    /// Those of [`Taskyard::connect`], and [`Error::SchemaTooOld`] if the schema is outdated and `auto_migrate` is off.
     pub async fn with_settings(settings: Settings) -> Result<Self> {
         let store = crate::open(&settings).await?;
         Ok(Self::on(store, settings))
     }
 
-    /// On a store that is open.
+    /// Creates a queue on an open store.
     #[doc(hidden)]
     #[must_use]
     pub fn on(store: Arc<dyn Store>, settings: Settings) -> Self {
@@ -82,7 +101,7 @@ impl Taskyard {
         Self { client, settings: Arc::new(settings), registry }
     }
 
-    /// Signs, and verifies in its servers, what another language's serialiser made.
+    /// Sets the keys that sign bytes from another language's serialiser, and verify them in servers.
     #[doc(hidden)]
     #[must_use]
     pub fn keys(mut self, keys: Arc<dyn taskyard_core::seal::Keys>) -> Self {
@@ -90,16 +109,19 @@ impl Taskyard {
         self
     }
 
-    /// Supplies tasks of servers started from now on with a value, by its type: what a parameter `State<T>` takes.
+    /// Supplies the tasks of servers started from now on with a value, by its type: the value of a parameter
+    /// `State<T>`.
     #[must_use]
     pub fn state<T: Any + Clone + Send + Sync>(mut self, value: T) -> Self {
         self.registry = self.registry.state(value);
         self
     }
 
-    /// Leaves tasks whose [`State`] the queue was not given to other servers, for those started from now on. Without this, such
-    /// tasks are an error of [`Taskyard::serve`], which counts every task that the program links, whatever queues it serves: each
-    /// could be added to any of them. Tasks of a set that was not given ([`Taskyard::task_set`]) do not count.
+    /// Leaves tasks whose [`State`] was not provided to other servers. Applies to servers started from now on.
+    ///
+    /// Without this, such a task is an error of [`Taskyard::serve`], which checks every task that the program links,
+    /// whatever queues it serves, because each task can be added to any queue. Tasks of a set that was not given
+    /// ([`Taskyard::task_set`]) are not checked.
     ///
     /// ```no_run
     /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Result<()> {
@@ -114,22 +136,24 @@ impl Taskyard {
         self
     }
 
-    /// Adds the tasks of a set declared by [`task_set!`](crate::task_set) to those that servers started from now on know.
+    /// Adds the tasks of a set declared by [`task_set!`](crate::task_set) to those that servers started from now on
+    /// run.
     #[must_use]
     pub fn task_set(mut self, set: &'static [TaskDef]) -> Self {
         self.registry = self.registry.extend(set);
         self
     }
 
-    /// Adds a task in a transaction of yours on the queue's PostgreSQL database: the task exists if and only if it commits, and starts
-    /// behind the commit. Every option of the call is stored. Parents must have been stored, or added in the same transaction.
+    /// Adds a task in a transaction of the caller on the queue's PostgreSQL database: the task exists if and only if
+    /// that transaction commits, and starts after the commit.
     ///
-    /// `connection` is a `&mut` reference to a transaction or connection of sqlx (with the feature `sqlx`) or tokio-postgres, or to what
-    /// dereferences to one of tokio-postgres (deadpool's: `&mut *transaction`). For any other library see
-    /// [`Client::enqueue_statement`].
+    /// Every option of the call is stored. Parents must be stored already, or be added in the same transaction.
+    /// `connection` is a `&mut` reference to a transaction or connection of sqlx (with the feature `sqlx`) or
+    /// tokio-postgres, or to a type that dereferences to one of tokio-postgres (deadpool's: `&mut *transaction`). For
+    /// any other library see [`Client::enqueue_statement`].
     ///
-    /// The reference is one to a task that no other connection sees before the commit: [`TaskRef::wait`] says
-    /// [`Error::NotFound`] until then. Where another task holds the unique key, it is that one, and [`TaskRef::existing`] says so.
+    /// No other connection sees the task before the commit: until then [`TaskRef::wait`] returns [`Error::NotFound`].
+    /// If another task holds the unique key, the reference is to that task, and [`TaskRef::existing`] returns `true`.
     ///
     /// ```no_run
     /// # #[cfg(feature = "sqlx")]
@@ -144,9 +168,10 @@ impl Taskyard {
     /// ```
     ///
     /// # Errors
-    /// A call that cannot be stored, [`Error::DuplicateId`], [`Error::Refused`] where the queue is in an SQLite file, or if the transaction is
-    /// read-only or on a database without the queue, or the database's. As after any failed statement, the
-    /// transaction must then be rolled back.
+    /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for a call that cannot be
+    /// stored; [`Error::DuplicateId`]; [`Error::Refused`] if the queue is in an SQLite file, or if the transaction is
+    /// read-only or on a database without the queue; and [database errors](Client#database-errors). As after any failed
+    /// statement, the transaction must then be rolled back.
     #[cfg(feature = "postgres")]
     pub async fn add_in<T>(&self, connection: impl crate::CallerConnection, call: Call<T>) -> Result<TaskRef<T>> {
         let statement = self.client.enqueue_statement(call)?;
@@ -154,37 +179,38 @@ impl Taskyard {
         Ok(self.client.added_in(Added { id, existing: id != statement.id() }))
     }
 
-    /// The functions that servers of this program know.
+    /// Returns the functions that servers of this program run.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The settings it was opened with.
+    /// Returns the settings with which it was opened.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// What a server of these settings looks like, to be changed and handed to [`Taskyard::serve_with`].
+    /// Returns the configuration of a server with these settings, to be changed and passed to [`Taskyard::serve_with`].
     #[must_use]
     pub fn server_config(&self) -> ServerConfig {
         server_config(&self.settings)
     }
 
-    /// Starts a server in this process that runs this program's tasks. End it by [`ServerHandle::shutdown`].
+    /// Starts a server in this process that runs this program's tasks. [`ServerHandle::shutdown`] ends it.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the program has no tasks, or two functions of one kind, or a task that takes a [`State`] which
-    /// the queue was not given ([`Taskyard::state`], [`Taskyard::skip_missing_state`]); or the database's.
+    /// [`Error::InvalidArgument`] if the program has no tasks, two functions of one kind, or a task that takes a
+    /// [`State`] which was not provided ([`Taskyard::state`], [`Taskyard::skip_missing_state`]); [`Error::ShutDown`] if
+    /// the runtime in which the queue was opened has ended; and other [database errors](Client#database-errors).
     pub async fn serve(&self) -> Result<ServerHandle> {
         self.serve_with(self.server_config()).await
     }
 
-    /// Starts a server with a configuration of its own.
+    /// Starts a server with its own configuration: see [`Taskyard::serve`] and [`Taskyard::server_config`].
     ///
     /// # Errors
-    /// As [`Taskyard::serve`].
+    /// Those of [`Taskyard::serve`].
     pub async fn serve_with(&self, config: ServerConfig) -> Result<ServerHandle> {
         if config.lanes && config.children.is_none() && !self.registry.serves_any() {
             let why = if self.registry.kinds().is_empty() {
@@ -199,10 +225,10 @@ impl Taskyard {
         Server::start(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone(), config).await
     }
 
-    /// Runs a call's body here and now, without storing it: for tests.
+    /// Runs a call's body in place, without storing the call. For tests.
     ///
     /// # Errors
-    /// The body's; one of type `NoState` if it takes a [`State`] that the queue was not given.
+    /// The body's error; one of type `NoState` if the task takes a [`State`] that was not provided.
     pub async fn run_inline<T: serde::de::DeserializeOwned>(
         &self,
         call: Call<T>,
@@ -215,11 +241,11 @@ impl Taskyard {
         run.await.map_err(TaskError::into_error)
     }
 
-    /// Runs what is runnable in this process until nothing is left, and says how many attempts that took: for tests.
+    /// Runs the runnable tasks in this process until none is left, and returns the number of attempts. For tests.
     ///
     /// # Errors
-    /// The database's; [`Error::InvalidArgument`] if a task that is runnable takes a [`State`] which the queue was not given: it is
-    /// left in the queue.
+    /// [Database errors](Client#database-errors); [`Error::InvalidArgument`] if a runnable task takes a [`State`] that
+    /// was not provided: that task stays in the queue.
     pub async fn drain(&self) -> Result<usize> {
         self.client.flush().await?;
         taskyard_server::drain(Arc::clone(self.client.store()), self.client.clone(), self.registry.clone()).await
@@ -244,7 +270,7 @@ fn settings_of_environment(variables: impl IntoIterator<Item = (OsString, OsStri
     Ok(settings)
 }
 
-/// How a client of these settings behaves.
+/// Returns the configuration of a client with these settings.
 fn client_config(settings: &Settings) -> ClientConfig {
     ClientConfig {
         limits: settings.limits,
@@ -257,7 +283,7 @@ fn client_config(settings: &Settings) -> ClientConfig {
     }
 }
 
-/// How a server of these settings behaves.
+/// Returns the configuration of a server with these settings.
 fn server_config(settings: &Settings) -> ServerConfig {
     let defaults = ServerConfig::default();
     ServerConfig {
@@ -266,7 +292,7 @@ fn server_config(settings: &Settings) -> ServerConfig {
         workers_min: settings.min_workers,
         concurrency: settings.concurrency,
         queues: (!settings.queues.is_empty()).then(|| settings.queues.clone()),
-        // Settings that were read from a layer fit together; others are refused when a server starts.
+        // Settings read from a layer are consistent; others are refused when a server starts.
         queue_order: settings.order().unwrap_or(QueueOrder::Weights(Vec::new())),
         lease: settings.lease,
         beat: settings.heartbeat_interval,

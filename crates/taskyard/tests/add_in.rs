@@ -1,4 +1,4 @@
-//! Adding a task, and ending an attempt, in transactions of the application's own, by the libraries that applications use.
+//! Adding a task, and ending an attempt, in the application's own transactions, with the common libraries.
 #![cfg(feature = "sqlx")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -23,7 +23,7 @@ async fn total(parts: Vec<String>) -> String {
     parts.join(", ")
 }
 
-/// Its effect and its end are one.
+/// Its effect and its end are committed together.
 #[task]
 async fn pay(number: i64, pool: State<PgPool>, context: TaskContext) -> Result<String, Anything> {
     let mut transaction = pool.0.begin().await?;
@@ -46,7 +46,7 @@ async fn pay_late(pool: State<PgPool>, context: TaskContext) -> Result<String, A
 
 async fn queue() -> (Taskyard, String) {
     let address = shared().create_database();
-    // Two tasks take a pool, which one test gives.
+    // Two tasks take a pool, which only one test provides.
     (Taskyard::connect(&address).await.unwrap().skip_missing_state(), address)
 }
 
@@ -56,7 +56,7 @@ async fn client(address: &str) -> tokio_postgres::Client {
     client
 }
 
-/// A pool of deadpool's, whose connections dereference to tokio-postgres's.
+/// Returns a pool of deadpool, whose connections dereference to tokio-postgres's.
 fn deadpool(address: &str) -> deadpool_postgres::Pool {
     let manager = deadpool_postgres::Manager::new(address.parse().unwrap(), tokio_postgres::NoTls);
     deadpool_postgres::Pool::builder(manager).build().unwrap()
@@ -84,7 +84,7 @@ async fn with_sqlx_a_task_exists_if_and_only_if_the_transaction_commits() {
     let mut transaction = pool.begin().await.unwrap();
     let undone = queue.add_in(&mut transaction, greet("eve".into())).await.unwrap();
     drop(transaction);
-    // A connection of the pool, and one of its own: each statement is a transaction.
+    // A pooled connection, and a single one: each statement is a transaction.
     let mut connection = pool.acquire().await.unwrap();
     assert_eq!(queue.add_in(&mut connection, greet("bob".into())).await.unwrap().wait().await.unwrap(), "hello bob");
     let mut connection = PgConnection::connect(&address).await.unwrap();
@@ -117,7 +117,7 @@ async fn with_tokio_postgres_and_deadpool_as_well() {
     server.shutdown().await;
 }
 
-/// The way for any other library: one statement, one text, one row.
+/// For any other library: one statement, one text parameter, one row.
 #[tokio::test(flavor = "multi_thread")]
 async fn with_any_library_by_one_statement() {
     let (queue, address) = queue().await;
@@ -129,7 +129,7 @@ async fn with_any_library_by_one_statement() {
     assert_eq!(queue.get::<String>(id).record().await.unwrap().priority, 4);
 }
 
-/// The record without its id and its time, by which two records of one call differ.
+/// Returns the record without its id and its time, in which two records of one call differ.
 fn comparable(record: TaskRecord) -> TaskRecord {
     let id = "01890000-0000-7000-8000-000000000000".parse().unwrap();
     TaskRecord { id, created_at: Timestamp::UNIX_EPOCH, ..record }
@@ -228,7 +228,7 @@ async fn an_effect_and_the_end_of_its_attempt_are_one() {
     server.shutdown().await;
 }
 
-/// The error of an addition on a connection.
+/// Returns the error of an addition on a connection.
 async fn refusal(queue: &Taskyard, connection: impl CallerConnection, call: Call<String>) -> Error {
     queue.add_in(connection, call).await.unwrap_err()
 }
@@ -249,7 +249,7 @@ async fn what_cannot_be_added_says_why_by_every_library() {
     {
         assert!(matches!(&error, Error::InvalidArgument { why, .. } if why.contains("its parent")), "{error}");
     }
-    // Another database: nobody would run it there.
+    // Another database, where no server would run it.
     let elsewhere = shared().create_database();
     let mut by_sqlx = PgConnection::connect(&elsewhere).await.unwrap();
     let mut by_tokio = client(&elsewhere).await;
@@ -259,17 +259,17 @@ async fn what_cannot_be_added_says_why_by_every_library() {
     ] {
         assert!(matches!(&error, Error::Refused(why) if why.contains("not on the queue's database")), "{error}");
     }
-    // A transaction that may not write: no time would help.
+    // A read-only transaction: a permanent error.
     let pool = PgPool::connect(&address).await.unwrap();
     let mut reading = pool.begin_with("BEGIN READ ONLY").await.unwrap();
     let error = refusal(&queue, &mut reading, greet("x".into())).await;
     assert!(matches!(&error, Error::Refused(why) if why.contains("read-only")), "{error}");
     drop((reading, pool));
-    // A connection that has gone.
+    // A connection that was closed by the server.
     let mut gone = PgConnection::connect(&address).await.unwrap();
     shared().terminate_backends(address.rsplit('/').next().unwrap().split('?').next().unwrap());
     assert!(matches!(refusal(&queue, &mut gone, greet("x".into())).await, Error::Connection(_)));
-    // An SQLite file has one writer.
+    // An SQLite file has only one writer.
     let directory = tempfile::tempdir().unwrap();
     let file = Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await.unwrap();
     let error = refusal(&file, &by_tokio, greet("x".into())).await;

@@ -1,4 +1,4 @@
-//! Tasks that belong together: results as arguments, chains, groups, ranges of ids, and cursors; on SQLite.
+//! Related tasks: results as arguments, chains, groups, ranges of ids, and cursors; on SQLite.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::sync::Mutex;
@@ -51,7 +51,7 @@ async fn a_result_is_an_argument() {
     let third = queue.add(blocking_add(0, 0).result_of("left", &first).result_of("right", &second)).await.unwrap();
     assert_eq!(third.wait().await.unwrap(), 16);
     assert_eq!(second.record().await.unwrap().parents, [first.id()]);
-    // Also one that has ended long ago.
+    // The parent may also have ended long ago.
     assert_eq!(queue.add(add(0, 1).result_of("left", &third)).await.unwrap().wait().await.unwrap(), 17);
     let unknown = queue.add(add(0, 1).result_of("middle", &first)).await.unwrap_err();
     assert!(unknown.to_string().contains("`middle`"), "{unknown}");
@@ -59,7 +59,7 @@ async fn a_result_is_an_argument() {
     assert!(
         matches!(misfit.wait().await, Err(Error::TaskFailed { error_type, .. }) if error_type == "InvalidArguments")
     );
-    // A child that runs although its parent fell sees nothing in its place.
+    // A child that runs although its parent failed gets null in place of the result.
     let fallen = queue.add(breaks()).await.unwrap();
     let child = maybe(Some(1)).result_of("value", &fallen).on_parent_failure(taskyard::OnParentFailure::Run);
     assert_eq!(queue.add(child).await.unwrap().wait().await.unwrap(), None);
@@ -76,7 +76,7 @@ async fn lengths(parts: Vec<String>) -> usize {
     parts.iter().map(String::len).sum()
 }
 
-/// Few bytes of references may stand for many of results: what they come to is known before anything is read or filled.
+/// A few bytes of references may stand for large results: the total size is known before anything is read or inserted.
 #[tokio::test(flavor = "multi_thread")]
 async fn arguments_that_results_make_too_large_are_refused_before_they_are_filled() {
     let (queue, _directory) = queue().await;
@@ -98,7 +98,7 @@ async fn arguments_that_results_make_too_large_are_refused_before_they_are_fille
     server.stop();
 }
 
-/// The bytes that this process has occupied at most.
+/// Returns the peak resident memory of this process in bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -140,7 +140,7 @@ async fn a_groups_callback_runs_once_when_all_have_ended() {
 
 static SEEN: Mutex<Vec<(u32, i64, i64)>> = Mutex::new(Vec::new());
 
-/// Breaks in the middle of the second range, the first time.
+/// Fails in the middle of the second range, the first time.
 #[task]
 async fn import(rows: i64, context: TaskContext) -> Result<i64, TaskError> {
     let mut ranges = context.ranges("rows", 0..rows, 10)?;

@@ -1,4 +1,4 @@
-//! What a body that does not end is given: after its time limit, and after it was cancelled.
+//! Grace periods of a body that does not end: after its time limit, and after its cancellation.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use taskyard::{Error, Settings, TaskState, Taskyard, task};
 
-/// A grace that no test waits for.
+/// A grace period that no test waits for.
 const LONG: Duration = Duration::from_secs(3_600);
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -31,7 +31,7 @@ async fn queue(directory: &tempfile::TempDir, name: &str, timeout_grace: Duratio
     Taskyard::with_settings(settings).await.unwrap()
 }
 
-// Two threads of the runtime are held up, and the test needs others.
+// Two threads of the runtime are blocked, and the test needs others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn each_grace_has_its_own_reason() {
     assert_eq!(Settings::default().timeout_grace, Duration::from_secs(2));

@@ -1,8 +1,8 @@
-//! What the types of a task function must be, each said once, in a sentence of ours.
+//! Requirements on the types of a task function, each with one message.
 //!
-//! The compiler's own refusal of an argument names a trait of serde, in an expansion that nobody wrote, several times over. Here
-//! is one trait for each role. The expansions ask for it where the user wrote the type, and are built so that nothing else of
-//! them refuses the same type.
+//! The compiler's own error about an argument would name a trait of serde in generated code, several times. Here is one
+//! trait for each role. The expansions require it at the type that the user wrote, and are constructed so that nothing
+//! else in them causes an error about the same type.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -38,7 +38,7 @@ pub trait BodyError: Into<TaskError> {}
 #[diagnostic::do_not_recommend]
 impl<E: Into<TaskError>> BodyError for E {}
 
-/// A type that may fail.
+/// A return type that includes an error.
 #[diagnostic::on_unimplemented(
     message = "`retry_if` asks about the error of a task, and `{Self}` is no `Result`",
     label = "return a `Result`, or leave `retry_if` out"
@@ -53,13 +53,13 @@ impl<T, E> Fallible for Result<T, E> {}
     label = "take `taskyard::State<T>`: an extractor of a web framework reads a request, and a task has none"
 )]
 pub trait Supplied: Sized {
-    /// Takes it from the context.
+    /// Takes the parameter from the context.
     ///
     /// # Errors
-    /// The server has none.
+    /// [`TaskError`] if the server does not have it.
     fn supply(context: &TaskContext) -> Result<Self, TaskError>;
 
-    /// The state that it is, if it is one.
+    /// Returns the type of the state, if the parameter is a state.
     #[must_use]
     fn state() -> Option<StateType> {
         None
@@ -72,11 +72,11 @@ impl Supplied for TaskContext {
     }
 }
 
-/// Compiles if it can be stored.
+/// Compiles if the argument can be stored.
 pub fn is_stored<A: StoredArgument>() {}
 
-/// Compiles if a server supplies it.
+/// Compiles if a server supplies the parameter.
 pub fn is_supplied<T: Supplied>() {}
 
-/// Compiles if there is an error to ask about.
+/// Compiles if the task has an error that `retry_if` can receive.
 pub fn asks_about_an_error<R: Fallible>() {}

@@ -1,32 +1,33 @@
-//! The address of an SQLite file: `sqlite:queue.db`, `sqlite:///absolute/queue.db`, `sqlite://queue.db?mode=rwc`, a plain path.
+//! Addresses of SQLite files: `sqlite:queue.db`, `sqlite:///absolute/queue.db`, `sqlite://queue.db?mode=rwc`, a plain
+//! path.
 //!
-//! Slashes, `%XX` and parameters are read as sqlx reads them. A parameter that would ask for something else than a file
-//! that is read and written is refused, and so is a database in memory, which only one connection could see. A plain path
-//! is the file's name as it stands: nothing in it is an escape or a parameter.
+//! Slashes, `%XX` and parameters are interpreted as sqlx does. Parameters that would require anything other than a file
+//! for reading and writing are refused, and so is a database in memory, which only one connection could access. A plain
+//! path is the file's name as it is: nothing in it is an escape or a parameter.
 
 use std::path::{Path, PathBuf};
 
 use taskyard_core::{Error, Result};
 
-/// Why a database in memory is refused.
+/// Reason for refusing a database in memory.
 const IN_MEMORY: &str = "an SQLite database in memory is seen by one connection only, and a queue is shared by the processes that add \
                          and run tasks: name a file, for example sqlite:queue.db";
 
-/// An SQLite file, and how it is to be opened.
+/// An SQLite file, and how it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SqliteAddress {
     pub path: PathBuf,
-    /// Whether the address says that the file is not to be made (`mode=rw`).
+    /// Whether the address requires the file to exist (`mode=rw`).
     must_exist: bool,
-    /// Whether it begins with `sqlite:///`, as SQLAlchemy writes a file of the working directory.
+    /// Whether the address begins with `sqlite:///`, as SQLAlchemy writes a file of the working directory.
     has_three_slashes: bool,
 }
 
 impl SqliteAddress {
-    /// The file that an address with the scheme `sqlite` names.
+    /// Parses an address with the scheme `sqlite`.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`].
+    /// [`Error::InvalidUrl`] for an invalid path, a parameter that is not supported, or a database in memory.
     pub fn parse(address: &str) -> Result<Self> {
         let rest = &address["sqlite:".len()..];
         let has_three_slashes = rest.starts_with("///") && !rest.starts_with("////");
@@ -68,10 +69,10 @@ impl SqliteAddress {
         Ok(Self { path: path.into(), must_exist, has_three_slashes })
     }
 
-    /// The file of a plain path.
+    /// Creates the address of a plain path.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`].
+    /// [`Error::InvalidUrl`] for a database in memory.
     pub fn plain(path: &str) -> Result<Self> {
         if is_in_memory(path) {
             return Err(invalid(IN_MEMORY));
@@ -79,10 +80,11 @@ impl SqliteAddress {
         Ok(Self { path: path.into(), must_exist: false, has_three_slashes: false })
     }
 
-    /// Whether the file is there, or may be made where it would be.
+    /// Checks that the file exists, or may be created at its location.
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`] for a new file where nobody wants one: the address was meant otherwise.
+    /// [`Error::InvalidUrl`] for a new file at an implausible location, where the address was probably meant otherwise,
+    /// and for a missing file with `mode=rw`.
     pub fn check_place(&self) -> Result<()> {
         if self.path.exists() {
             return Ok(());
@@ -112,7 +114,7 @@ fn invalid(why: &str) -> Error {
     Error::InvalidUrl(why.to_owned())
 }
 
-/// Whether a path names a database in memory: `:memory:`, also behind slashes or as SQLite's own `file:` address.
+/// Whether a path names a database in memory: `:memory:`, also after slashes or as SQLite's own `file:` address.
 fn is_in_memory(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let name = lower.trim_start_matches('/');
@@ -121,7 +123,7 @@ fn is_in_memory(path: &str) -> bool {
     name == ":memory:" || (lower.starts_with("file:") && parameters.split('&').any(|pair| pair == "mode=memory"))
 }
 
-/// A text without its %XX; `None` if they cannot be read.
+/// Decodes `%XX`; `None` if an escape is invalid.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -1,4 +1,4 @@
-//! Layers and hooks around bodies, hooks around additions, hooks on death.
+//! Layers and hooks around bodies, hooks around additions, and hooks for dead letters.
 
 use taskyard_core::client::PendingTask;
 use taskyard_core::{TaskId, TaskRecord};
@@ -12,8 +12,8 @@ use super::Taskyard;
 type HookResult<E> = std::result::Result<(), E>;
 
 impl Taskyard {
-    /// Surrounds the bodies of all Rust tasks of servers started from now on, async and blocking ones, with a `tower::Layer`; the one that is
-    /// given last is outermost. [`crate::layer`] has three of its own; tower's work as well.
+    /// Wraps the bodies of all Rust tasks of servers started from now on, async and blocking, in a `tower::Layer`. The
+    /// layer added last is outermost. [`crate::layer`] contains three layers; those of tower work as well.
     ///
     /// ```no_run
     /// use taskyard::layer::{TimeoutWarningLayer, TraceLayer};
@@ -33,7 +33,7 @@ impl Taskyard {
         self.with_registry(|registry| registry.layer(layer))
     }
 
-    /// Shows this hook each task that this queue is about to add, in the caller's own context: see
+    /// Registers a hook that is called with each task that this queue is about to add, in the caller's context: see
     /// [`Client::on_pre_create`](crate::Client::on_pre_create).
     ///
     /// ```no_run
@@ -55,7 +55,7 @@ impl Taskyard {
         self
     }
 
-    /// Calls this hook with the id of each task that this queue has added, once it is stored: see
+    /// Registers a hook that is called with the id of each task that this queue has added, once it is stored: see
     /// [`Client::on_post_create`](crate::Client::on_post_create).
     #[must_use]
     pub fn on_post_create<F>(mut self, hook: F) -> Self
@@ -66,9 +66,10 @@ impl Taskyard {
         self
     }
 
-    /// Calls this before each run of a Rust task's body in servers started from now on: see [`Registry::on_pre_run`].
+    /// Registers a hook that is called before each run of a Rust task's body, in servers started from now on: see
+    /// [`Registry::on_pre_run`].
     ///
-    /// A hook that uses what it captured gives each call a clone of its own:
+    /// A hook that uses captured values clones them for each call:
     ///
     /// ```no_run
     /// # use taskyard::{TaskContext, TaskError, Taskyard};
@@ -91,7 +92,8 @@ impl Taskyard {
         self.with_registry(|registry| registry.on_pre_run(hook))
     }
 
-    /// Calls this after each run of a Rust task's body in servers started from now on, however it ended: see [`Registry::on_post_run`].
+    /// Registers a hook that is called after each run of a Rust task's body, successful or not, in servers started from
+    /// now on: see [`Registry::on_post_run`].
     #[must_use]
     pub fn on_post_run<F, Calling, E>(self, hook: F) -> Self
     where
@@ -102,7 +104,8 @@ impl Taskyard {
         self.with_registry(|registry| registry.on_post_run(hook))
     }
 
-    /// Calls this in servers started from now on when a task has become a dead letter: see [`Registry::on_death`].
+    /// Registers a hook that is called when a task has become a dead letter, in servers started from now on: see
+    /// [`Registry::on_death`].
     ///
     /// ```no_run
     /// # async fn example(queue: taskyard::Taskyard) -> taskyard::Result<()> {
