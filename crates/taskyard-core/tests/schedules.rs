@@ -1,7 +1,7 @@
-//! The plan of schedules against a model of a store: a row with its version, and history.
+//! Tests the planning of schedules against a model of a store: a row with its version, and history.
 //!
-//! The model keeps rule 12 and nothing else. What must hold, whoever looks when and whoever dies where: each time of a
-//! rule is decided exactly once.
+//! The model implements rule 12 and nothing else. Invariant: each time of a rule is decided exactly once, in whatever
+//! order servers plan, write and die.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::BTreeMap;
@@ -32,13 +32,13 @@ struct Run {
     task: Option<TaskId>,
 }
 
-/// A store with one schedule.
+/// A model of a store with one schedule.
 struct Row {
     record: ScheduleRecord,
     runs: Vec<Run>,
     tasks: BTreeMap<TaskId, (TaskState, NewTask)>,
     now: Timestamp,
-    /// Off in the variant that must be caught.
+    /// Disabled in the variant that must fail.
     is_fenced: bool,
 }
 
@@ -63,7 +63,7 @@ impl Row {
         DueSchedule { record: self.record.clone(), open: open.collect() }
     }
 
-    /// Rule 12.
+    /// Applies a tick as rule 12 requires.
     fn apply(&mut self, tick: Tick) -> bool {
         if self.is_fenced && tick.version != self.record.version {
             return false;
@@ -99,7 +99,7 @@ impl Row {
         true
     }
 
-    /// Looks until nothing is left to decide.
+    /// Plans until there is nothing left to decide.
     fn look(&mut self) {
         for _ in 0..10_000 {
             let Some(tick) = plan(&self.due(), self.now, &mut || 0.5) else { return };
@@ -206,7 +206,7 @@ fn overlap_decides_while_an_earlier_run_goes_on() {
     }
     assert_eq!(row.record.failures, 3);
     assert!(row.times(RunOutcome::Enqueued).is_sorted());
-    // The first was cancelled by the second, and so on: one runs, and it is the youngest.
+    // Each run was cancelled by the next one; only the last one is running.
     let row = run(Overlap::CancelRunning);
     assert_eq!(row.running().len(), 1);
     assert_eq!(row.times(RunOutcome::Enqueued).last().unwrap(), "2026-11-02T04:00:00Z");
@@ -242,7 +242,7 @@ fn missed_times_are_made_up_for_as_the_schedule_says() {
     assert_eq!((row.count(RunOutcome::Enqueued), row.count(RunOutcome::Missed)), (1, 4));
     assert_eq!(row.times(RunOutcome::Enqueued), ["2026-11-02T05:00:00Z"]);
     assert_eq!(row.runs[0].until, Some(at("2026-11-02T04:00:00Z")));
-    // Each of them, one after the other: they were not meant to overlap.
+    // Every missed run, one after the other: they must not overlap.
     let mut row = run(CatchUp::All);
     assert_eq!((row.count(RunOutcome::Enqueued), row.count(RunOutcome::Held)), (1, 4));
     for _ in 0..4 {
@@ -264,7 +264,7 @@ fn a_moments_delay_misses_nothing() {
     row.end_all(TaskState::Done);
     row.wait(HOUR + Duration::from_secs(1));
     assert_eq!((row.count(RunOutcome::Enqueued), row.count(RunOutcome::Missed)), (1, 1));
-    // However short its interval is.
+    // However short the interval is.
     let mut row = Row::new("@every 1s", |new| new.overlap = Overlap::Allow);
     row.look();
     row.wait(Duration::from_secs(45));
@@ -321,12 +321,12 @@ fn what_happens_once_happens_once() {
         }
         assert_eq!(row.times(RunOutcome::Enqueued), [time]);
         assert!(row.record.ended && row.record.next_at.is_none());
-        // Declared again with another queue: the row is planned anew and does not run.
+        // Declared again with another queue: the row is planned anew, but the task does not run again.
         (row.record.planned, row.record.version) = (false, row.record.version + 1);
         row.wait(HOUR);
         assert_eq!(row.runs.len(), 1);
     }
-    // One whose time passed while it was paused runs when it is resumed, within the window.
+    // A one-off whose time passed while it was paused runs after it is resumed, within the window.
     let mut row = Row::new("@at 2026-11-02T05:00:00Z", |_| {});
     row.record.paused = true;
     row.wait(HOUR * 8);
@@ -386,7 +386,7 @@ fn a_run_that_fails_never_ends_its_schedule_unless_it_is_told_to_pause() {
     }
     assert_eq!(row.count(RunOutcome::Enqueued), 3);
     assert!(row.record.paused);
-    // Resumed, it pauses again after as many further failures, not after any end.
+    // After it is resumed it pauses again after the same number of further failures, but not after other ends.
     (row.record.paused, row.record.planned, row.record.failures) = (false, false, 0);
     for _ in 0..10 {
         row.wait(HOUR);
@@ -507,8 +507,8 @@ fn what_runs_at_each_start_keeps_to_its_overlap_and_its_bounds() {
     assert!(row.runs.is_empty());
 }
 
-/// Several servers that look, dawdle, die, and come back; times that jump; runs that take their time. Whatever happens,
-/// every time of the rule has been decided once, in order.
+/// Simulates several servers that plan, delay, die and come back, jumps of the clock, and runs of varying duration. In
+/// any case every time of the rule has been decided once, in order.
 fn simulate(seed: u64, is_fenced: bool) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(seed);
     let rule = ["*/7 * * * *", "30 2 * * *", "@every 11m", "0 */3 * * MON-FRI"][random.random_range(0..4)];
@@ -523,7 +523,7 @@ fn simulate(seed: u64, is_fenced: bool) -> Result<(), String> {
     row.now = at("2026-10-30T00:00:00Z");
     (row.record.created_at, row.record.planned_from) = (row.now, row.now);
     let begin = row.now;
-    // What each of three servers has looked at and not yet written.
+    // The planned tick of each of three servers that is not written yet.
     let mut looked: [Option<Tick>; 3] = Default::default();
     for _ in 0..600 {
         let server = random.random_range(0..3);

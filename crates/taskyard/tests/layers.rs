@@ -1,4 +1,4 @@
-//! Layers and hooks around tasks, as applications write them.
+//! Layers and hooks around tasks, as in applications.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::rc::Rc;
@@ -18,7 +18,7 @@ async fn double(number: i64) -> i64 {
 
 #[task]
 fn double_blocking(number: i64, context: TaskContext) -> i64 {
-    // As a blocking body may: an async call of its own.
+    // A blocking body may make async calls of its own.
     tokio::runtime::Handle::current().block_on(async { context.client().flush().await.unwrap() });
     number * 2
 }
@@ -52,7 +52,7 @@ async fn queue() -> (Taskyard, tempfile::TempDir) {
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
-/// Notes when a run goes in and out, and may answer in its place.
+/// Records the start and end of each run.
 #[derive(Clone)]
 struct Note {
     name: &'static str,
@@ -97,7 +97,7 @@ where
     }
 }
 
-/// On both kinds of runtime, for every kind of body, in place and by a server.
+/// Checks every kind of body, in place and in a server, on the current kind of runtime.
 async fn surrounds_every_body() {
     let (queue, _directory) = queue().await;
     let lines = Lines::default();
@@ -114,7 +114,7 @@ async fn surrounds_every_body() {
         assert_eq!(queue.run_inline(call.clone()).await.unwrap(), 8);
         assert_eq!(std::mem::take(&mut *lines.lock().unwrap()), expected, "{call:?}");
     }
-    // What a body asks for survives the layers.
+    // A directive in a body's error is preserved by the layers.
     let task = queue.add(gives_up()).await.unwrap();
     assert!(matches!(task.wait().await, Err(Error::TaskFailed { error_type, .. }) if error_type == "Fail"));
     assert_eq!(task.record().await.unwrap().attempt, 1);
@@ -156,7 +156,7 @@ async fn layers_of_tower_fit() {
     server.shutdown().await;
 }
 
-/// A layer that answers in the body's place.
+/// A layer that returns a result without running the body.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_layer_may_refuse_to_run_the_body() {
     let (queue, _directory) = queue().await;
@@ -281,14 +281,14 @@ async fn hooks_around_additions_see_the_callers_context() {
     }
     let context = queue.store().context(red.id()).await.unwrap().unwrap();
     assert_eq!(String::from_utf8(context).unwrap(), r#"{"request":{"id":1.0,"tenant":"red"}}"#);
-    // One that stands for another was not created.
+    // A task replaced by an existing one was not created.
     add("red", double(2).unique("k")).await;
     let mut ids = vec![red.id(), blue.id()];
     ids.sort();
     created.lock().unwrap().sort();
     assert_eq!(*created.lock().unwrap(), ids);
 
-    // Without waiting: told once it is stored.
+    // Without waiting, the hook is called once the task is stored.
     let later = TENANT.sync_scope("red".into(), || queue.add_later(double(3)).unwrap());
     later.stored().await.unwrap();
     let started = std::time::Instant::now();
@@ -340,13 +340,13 @@ fn charge() {
     CHARGES.fetch_add(1, Ordering::SeqCst);
 }
 
-/// A layer may wait for longer than the attempt lasts: the body does not begin behind its end.
+/// A layer may wait longer than the attempt lasts: the body does not start after the attempt's end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blocking_body_does_not_begin_after_its_attempt_has_ended() {
     let (queue, _directory) = queue().await;
     let open = Arc::new(tokio::sync::Notify::new());
     let gate = open.clone();
-    // Lets nothing through before it is told to.
+    // Blocks every call until notified.
     let queue = queue.layer(tower::layer::layer_fn(move |inner: TaskService| {
         let open = gate.clone();
         tower::service_fn(move |context: TaskContext| {
@@ -362,7 +362,7 @@ async fn a_blocking_body_does_not_begin_after_its_attempt_has_ended() {
     assert!(matches!(&late, Err(Error::TaskFailed { error_type, .. }) if error_type == "TimeoutError"), "{late:?}");
     open.notify_waiters();
     open.notify_one();
-    // Its thread is free again, and was not given up.
+    // The thread is free again, and was not abandoned.
     let next = queue.add(double_blocking(4)).await.unwrap();
     open.notify_one();
     assert_eq!(next.wait().await.unwrap(), 8);
@@ -377,7 +377,7 @@ async fn charges_once() -> usize {
 
 static CHARGED: AtomicUsize = AtomicUsize::new(0);
 
-/// A hook after a run may take longer than the attempt's limit: the body's end is what counts.
+/// A hook after a run may take longer than the attempt's limit: only the body's end counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_hook_after_a_run_does_not_undo_its_end() {
     let (queue, _directory) = queue().await;
@@ -398,7 +398,7 @@ async fn a_slow_hook_after_a_run_does_not_undo_its_end() {
     let server = queue.serve().await.unwrap();
     let task = queue.add(charges_once()).await.unwrap();
     assert_eq!(task.wait().await.unwrap(), 0);
-    // The next hook is told although the limit has cut the first one off; a shutdown waits for that.
+    // The next hook is called although the limit has cut the first one off; a shutdown waits for it.
     let started = std::time::Instant::now();
     while told.load(Ordering::SeqCst) == 0 {
         assert!(started.elapsed() < Duration::from_secs(30));
@@ -413,7 +413,7 @@ async fn sleeps_locally() {
     tokio::time::sleep(Duration::from_secs(3_600)).await;
 }
 
-/// A server that stops, and a drain, wait for the hooks of what they have interrupted, wherever its body ran.
+/// A stopping server, and a drain, wait for the hooks of interrupted attempts, wherever their bodies ran.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hooks_of_what_was_interrupted_are_called_before_it_is_over() {
     let (queue, _directory) = queue().await;
@@ -440,7 +440,7 @@ async fn hooks_of_what_was_interrupted_are_called_before_it_is_over() {
     assert_eq!(told.load(Ordering::SeqCst), 4);
 }
 
-/// A refusal that nobody awaits is logged with hooks as without; here its reference shows it.
+/// A refusal that nothing awaits is logged with hooks as without them; here the task's reference returns it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hook_that_panics_does_not_undo_the_addition() {
     let (queue, _directory) = queue().await;

@@ -1,4 +1,4 @@
-//! Tasks that take a state which the queue was not given: a server refuses to start, or leaves them to another; on SQLite.
+//! Tasks with a state that was not provided: a server refuses to start, or leaves them to other servers; on SQLite.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::path::Path;
@@ -53,7 +53,7 @@ async fn a_server_names_all_that_is_missing_and_never_enters() {
     assert!(!said.contains("repair"), "a set that is not served does not count: {said}");
     assert!(queue.store().servers().await.unwrap().is_empty(), "it never entered");
 
-    // A task may be added to any queue, so a server of other queues is refused as well.
+    // Any task may be added to any queue, so a server of other queues is refused as well.
     let others = taskyard::ServerConfig { queues: Some(vec!["others".into()]), ..queue.server_config() };
     why(&queue.serve_with(others).await.unwrap_err());
 
@@ -77,7 +77,7 @@ async fn a_server_may_leave_them_to_another() {
     let (bill, stock, greet) =
         (web.add(bill(2)).await.unwrap(), web.add(stock()).await.unwrap(), web.add(greet()).await.unwrap());
     assert_eq!((stock.wait().await.unwrap(), greet.wait().await.unwrap()), (1, "hello".to_owned()));
-    // It is parked by the first server until there is one that knows it.
+    // The first server parks it until there is a server that supports it.
     assert_eq!(web.drain().await.unwrap(), 0);
     assert!(!bill.state().await.unwrap().is_final());
 

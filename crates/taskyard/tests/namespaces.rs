@@ -1,4 +1,4 @@
-//! Two programs of the same functions on one database and queue, kept apart by their namespaces; on SQLite.
+//! Two programs with the same functions on one database and queue, separated by their namespaces; on SQLite.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskyard::{Call, Schedule, Settings, State, TaskContext, TaskState, Taskyard, WaitReason, local, task};
 
-/// Whose server runs it.
+/// The program whose server runs the task.
 type Owner = &'static str;
 
 #[task]
@@ -14,7 +14,7 @@ async fn report(owner: State<Owner>, x: u32) -> String {
     format!("{} {x}", owner.0)
 }
 
-/// Its name looks as if it named a namespace; it is the program's own all the same.
+/// The kind looks like one with a namespace, but is in the program's own.
 #[task(kind = "mail/send")]
 async fn send(owner: State<Owner>, context: TaskContext) -> String {
     format!("{} {}", owner.0, context.kind())
@@ -80,7 +80,7 @@ async fn two_programs_of_the_same_functions_run_their_own() {
         queue.add(fails()).await.unwrap().wait().await.unwrap_err();
     }
     let shop = &queues[0];
-    // A text is the program's own, unless it names another namespace.
+    // A kind given as text is the program's own unless it names another namespace.
     for (text, owner) in [("namespaces::report", "shop"), ("bank/namespaces::report", "bank")] {
         let task = shop.add(Call::<String>::new(text, &(4,))).await.unwrap();
         assert_eq!(task.wait().await.unwrap(), format!("{owner} 4"));

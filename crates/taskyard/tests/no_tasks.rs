@@ -3,7 +3,7 @@
 
 use taskyard::{Error, Taskyard};
 
-/// As when the tasks are in a library that the program names nowhere.
+/// The same happens if the tasks are in a library that the program does not reference.
 #[tokio::test]
 async fn a_server_of_a_program_without_tasks_is_refused() {
     let directory = tempfile::tempdir().unwrap();

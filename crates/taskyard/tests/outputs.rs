@@ -1,4 +1,4 @@
-//! What a task function returns: whether it may fail is decided by the type, under whatever name; on SQLite.
+//! Return types of task functions: the type decides whether a task may fail, under whatever name; on SQLite.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ type Nothing = Result<(), std::io::Error>;
 type Amount = u64;
 
 mod report {
-    /// The error comes first, and it ends in `Result` although it is none.
+    /// The error type is the parameter, and the name ends in `Result`.
     pub(crate) type TextResult<E> = Result<String, E>;
 }
 
@@ -28,7 +28,7 @@ struct PageResult<T> {
     items: Vec<T>,
 }
 
-/// Shadows the one of the prelude, in its own module.
+/// Shadows the prelude's `Result` in its own module.
 mod own {
     use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,7 @@ async fn queue() -> (Taskyard, tempfile::TempDir) {
     (Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await.unwrap(), directory)
 }
 
-/// Both ways: the value, by its type; and a failure that is a failure.
+/// Runs a successful and a failing call; the value has its type, and the failure is a failure.
 async fn both<T>(queue: &Taskyard, fine: Call<T>, fails: Call<T>) -> T
 where
     T: serde::de::DeserializeOwned,

@@ -1,4 +1,5 @@
-//! Clients that are used when the runtime in which they were opened has ended: each call says so, and nothing is lost.
+//! Clients that are used after the runtime in which they were opened has ended: every call returns an error, and
+//! nothing is lost.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::fmt::Debug;
@@ -8,7 +9,7 @@ use taskyard::{Error, Result, Schedule, TaskFilter, Taskyard, task};
 use taskyard_testkit::postgres::shared;
 use tokio::runtime::{Builder, Runtime};
 
-/// A call may take so long to say that it is over, on a busy machine.
+/// Maximum duration of a call until it returns the error, on a busy machine.
 const SOON: Duration = Duration::from_secs(1);
 
 #[task]
@@ -22,7 +23,7 @@ fn one() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Runs it with each database, the runtime of the client, and the one that uses it.
+/// Runs the test with each database, and each combination of the client's runtime and the runtime that uses it.
 fn everywhere(test: fn(address: &str, of_client: Runtime, user: Runtime)) {
     let directory = tempfile::tempdir().unwrap();
     for (number, (of_client, user)) in
@@ -56,7 +57,7 @@ fn every_call_says_that_the_runtime_has_ended() {
             let task = queue.add(noop()).await.unwrap();
             (queue, task)
         });
-        // A second one has waited and watched, so that what looks for it runs.
+        // A second task has been waited for and watched, so that the background tasks for this are running.
         let ahead = of_client.block_on(async {
             let mut watch = queue.watch(task.id(), None);
             watch.next().await.unwrap().unwrap();
@@ -87,10 +88,10 @@ fn every_call_says_that_the_runtime_has_ended() {
             says("drain", queue.drain()).await;
             says("close", queue.close(Duration::from_secs(60))).await;
         });
-        // Without any runtime as well.
+        // The same outside of any runtime.
         assert_ended("add_later on a thread", queue.add_later(noop()).map(drop));
         drop(queue);
-        // What was acknowledged is there, and nothing that was refused.
+        // Acknowledged additions are stored, and refused ones are not.
         user.block_on(async {
             let queue = Taskyard::connect(address).await.unwrap();
             assert_eq!(queue.store().list(&TaskFilter::default()).await.unwrap().len(), 1);
@@ -107,7 +108,7 @@ fn calls_under_way_end_with_the_runtime_and_additions_are_written() {
         let queue = of_client.block_on(Taskyard::connect(address)).unwrap();
         let task = of_client.block_on(queue.add(noop())).unwrap();
         let later: Vec<_> = user.block_on(async {
-            // A runtime of one thread writes and looks only while a thread runs it.
+            // A single-threaded runtime writes and polls only while a thread runs it.
             let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
             let running = std::thread::spawn(move || {
                 let _ = of_client.block_on(stopped);
@@ -142,7 +143,7 @@ fn calls_under_way_end_with_the_runtime_and_additions_are_written() {
     });
 }
 
-/// Nothing drives the client's runtime, so that nothing is written until it ends.
+/// The client's runtime is not driven, so that nothing is written until it ends.
 #[test]
 fn an_addition_that_waits_for_room_ends_with_the_runtime() {
     let directory = tempfile::tempdir().unwrap();

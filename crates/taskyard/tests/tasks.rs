@@ -1,4 +1,4 @@
-//! Task functions as applications write them: options, states, results, closures, outcomes; on SQLite.
+//! Task functions as in applications: options, states, results, closures, outcomes; on SQLite.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::sync::Arc;
@@ -77,7 +77,7 @@ async fn stays(by: u32) -> u32 {
     count.get()
 }
 
-/// Async, and blocks its thread.
+/// Async, but blocks its thread.
 #[task(blocking)]
 async fn blocks(by: u32) -> Result<String, std::io::Error> {
     std::thread::sleep(Duration::from_millis(1));
@@ -103,7 +103,7 @@ fn bodies_run_where_they_are_declared_to() {
             assert_eq!(local.wait().await.unwrap(), 5);
             let shared = yard.queue.add(where_it_runs()).await.unwrap().wait().await.unwrap();
             let blocking = yard.queue.add(blocks(1)).await.unwrap().wait().await.unwrap();
-            // One that waits is dropped where it waits.
+            // A blocking task that waits in an async call is dropped there.
             let long =
                 yard.queue.add(blocks(u32::MAX).timeout(Duration::from_millis(50)).max_retries(0)).await.unwrap();
             let error = long.wait().await.unwrap_err();
@@ -118,7 +118,7 @@ fn bodies_run_where_they_are_declared_to() {
     assert!(blocking.starts_with("taskyard-blocking-"), "{blocking}");
 }
 
-/// Calls that were stored before the function was renamed are run by it.
+/// Calls stored before the function was renamed are run by it.
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_of_earlier_kinds_are_run() {
     let yard = yard().await;
@@ -224,7 +224,7 @@ async fn retries_and_dead_letters() {
     );
     cleaner.wait().await.unwrap();
 
-    // A person retries the dead letter: same id, and the child that fell with it runs too.
+    // After a manual retry the dead letter has the same id, and the child that failed with it runs too.
     counter.store(8, Ordering::SeqCst);
     never.retry().await.unwrap();
     assert_eq!(never.wait().await.unwrap(), 9);
@@ -245,7 +245,7 @@ async fn a_body_runs_inline_without_a_database() {
 async fn control_is_carried_out_at_the_call() {
     let yard = yard().await;
     let task = yard.queue.add_later(add(1, 1)).unwrap();
-    // Not awaited, and right behind the addition: it is cancelled all the same.
+    // Not awaited, and directly after the addition: the task is cancelled all the same.
     drop(task.cancel());
     assert!(matches!(task.wait().await.unwrap_err(), Error::TaskCancelled(_)));
     let error = task.cancel().await.unwrap_err();
@@ -269,7 +269,7 @@ async fn what_cannot_be_stored_is_refused_at_the_call() {
     assert_eq!(refused(add(1, 2).context(&[1])), "not_representable");
     let large = yard.queue.add(blocking_upper("x".repeat(1 << 20))).await.unwrap_err();
     assert!(large.to_string().contains("arguments_bytes_max"), "{large}");
-    // Neither is measured in what the caller has, but the errors say it in that.
+    // Both limits use units that the caller does not see, but the errors name the caller's sizes.
     let bytes = yard.queue.add(keep(vec![200; 300_000])).await.unwrap_err().to_string();
     assert!(
         bytes.contains("arguments take 1200024 bytes as JSON") && bytes.contains("300000 bytes of data"),
@@ -284,7 +284,7 @@ async fn what_cannot_be_stored_is_refused_at_the_call() {
     assert!(result.message().contains("result takes 1200001 bytes as JSON"), "{result}");
     assert!(result.message().contains("300000 bytes of data"), "{result}");
 
-    // A parent that does not exist is found out by the database; a neighbour in the same write is not harmed.
+    // A missing parent is detected by the database; another addition in the same write is not affected.
     let orphan = || add(1, 2).parent_id(taskyard::TaskId::generate());
     let later = yard.queue.add_later(orphan()).unwrap();
     let (refused, neighbour) = tokio::join!(yard.queue.add(orphan()), yard.queue.add(add(1, 2)));
@@ -300,7 +300,7 @@ async fn unique_keys_give_the_existing_task() {
     let second = yard.queue.add(add(1, 2).unique("the-sum")).await.unwrap();
     assert_eq!(second.stored().await.unwrap(), first.id());
     assert_eq!((second.id(), second.existing(), first.existing()), (first.id(), true, false));
-    // A child of the duplicate is a child of the existing one.
+    // A child of the duplicate is a child of the existing task.
     let child = yard.queue.add(nothing().parent(&second)).await.unwrap();
     assert_eq!(child.record().await.unwrap().parents, [first.id()]);
     yard.queue.drain().await.unwrap();

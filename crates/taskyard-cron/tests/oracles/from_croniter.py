@@ -3,18 +3,19 @@
     pip install croniter==7.0.0
     python from_croniter.py
 
-A line is an expression, a tab, the minute since 1970-01-01 00:00 UTC after which to search, and what is to be added to
-reach the first time, from it the second, and so on, in minutes. The seed is fixed: the file is the same in every run.
+A line consists of an expression, a tab, the start of the search in minutes since 1970-01-01 00:00 UTC, and the
+differences in minutes to the first time, from that to the second, and so on. The seed is fixed: every run writes the
+same file.
 
-What croniter reads otherwise, and what is therefore not written:
+Left out, because croniter interprets it differently:
 
-- a range of one value (`1-1`) is the whole field there; a range over the field's end with a step (`22-2/3`) skips
-  otherwise; `*` as one item of a list;
+- a range of one value (`1-1`), which is the whole field there; a range across the field's end with a step (`22-2/3`),
+  which selects other values; `*` as one item of a list;
 - a day field that lists every value (`0-6`) counts as `*` when the other day field begins with `*` (`*/2`); here it
   never does;
-- `5#2` and `L5` demand day-of-month too, where both are given; `W` is not combined with day-of-week either;
-- `31W` is moved into shorter months; days over 28 are left out;
-- steps as wide as the field, which we refuse; schedules that never run.
+- `5#2` and `L5` together with day-of-month, both of which must then admit the day; `W` together with day-of-week;
+- `31W`, which is moved into shorter months; so days over 28 are left out;
+- steps as wide as the field, which are errors here; schedules that never run.
 """
 
 import random
@@ -33,7 +34,7 @@ WEEKDAYS = "SUN MON TUE WED THU FRI SAT".split()
 
 
 def value(rng: random.Random, field: int, number: int) -> str:
-    """A number, or its name where there are names."""
+    """Returns a number, or the name of a month or weekday."""
     if field >= 3 and rng.random() < 0.3:
         name = MONTHS[number - 1] if field == 3 else WEEKDAYS[number]
         return rng.choice([name, name.lower(), name.title()])
@@ -41,7 +42,7 @@ def value(rng: random.Random, field: int, number: int) -> str:
 
 
 def item(rng: random.Random, field: int) -> str:
-    """One item of a list."""
+    """Returns one item of a list."""
     low, high = FIELDS[field]
     kind = rng.random()
     first = rng.randint(low, high)
@@ -55,7 +56,7 @@ def item(rng: random.Random, field: int) -> str:
 
 
 def plain(rng: random.Random, field: int) -> str:
-    """One field without special forms."""
+    """Returns one field without special forms."""
     low, high = FIELDS[field]
     kind = rng.random()
     if kind < (0.4 if field >= 2 else 0.15):
@@ -66,7 +67,7 @@ def plain(rng: random.Random, field: int) -> str:
 
 
 def expression(rng: random.Random) -> str:
-    """Five fields."""
+    """Returns an expression of five fields."""
     fields = [plain(rng, field) for field in range(5)]
     kind = rng.random()
     if kind < 0.08:
@@ -81,14 +82,14 @@ def expression(rng: random.Random) -> str:
 
 
 def lists_every_day(text: str) -> bool:
-    """A day field admits every day without being `*`, beside another one."""
+    """Returns whether a day field admits every day without being `*`, next to another day field."""
     words, values = text.split(), croniter.expand(text)[0]
     full = [words[at] != "*" and (values[at] == ["*"] or len(values[at]) == size) for at, size in ((2, 31), (4, 7))]
     return any(full) and "*" not in (words[2], words[4])
 
 
 def line(rng: random.Random) -> str | None:
-    """A line of the file; None for what is left out."""
+    """Returns a line of the file, or None for an expression that is left out."""
     text = expression(rng)
     if lists_every_day(text):
         return None
@@ -97,7 +98,7 @@ def line(rng: random.Random) -> str | None:
     try:
         times = croniter(text, at)
         found = [int(times.get_next(datetime).timestamp()) // 60 for _ in range(TIMES)]
-    except Exception as error:  # croniter tells at the search that no date fits.
+    except Exception as error:  # croniter reports during the search that no date matches.
         if "failed to find" not in str(error) and "is not a valid" not in str(error):
             raise RuntimeError(text) from error
         return None

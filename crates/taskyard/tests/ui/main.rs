@@ -1,11 +1,11 @@
-//! What `#[task]` and `local!` say to functions as people write them.
+//! Tests the compiler messages of `#[task]` and `local!` for typical functions.
 //!
-//! `good/` holds functions that compile, and run. Each file of `poor/` is a program with one mistake; beside it stands what the
-//! compiler says: one error, where it is, in a sentence that says what to write instead.
+//! `good/` contains functions that compile and run. Each file of `poor/` is a program with one mistake, with the
+//! expected compiler output beside it: one error at the mistake, in a sentence that says what to write instead.
 //!
-//! The programs are compiled by `rustc` itself, in seconds, against the library that this test is linked with. A harness that
-//! builds a package (`trybuild`) would check all dependencies once more, which takes two minutes. Only the errors' own words and
-//! places are compared, because the compiler's notes around them change from version to version.
+//! The programs are compiled by `rustc` directly, in seconds, against the library that this test is linked with. A
+//! harness that builds a package (`trybuild`) would check all dependencies again, which takes two minutes. Only
+//! messages and positions of errors are compared, because the compiler's notes around them change between versions.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod good;
@@ -18,7 +18,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-/// Set to write the `.stderr` files anew.
+/// Environment variable to regenerate the `.stderr` files.
 const WRITE: &str = "TASKYARD_WRITE_STDERR";
 
 #[test]
@@ -63,7 +63,8 @@ struct Library {
 impl Library {
     fn find() -> Self {
         let dependencies = std::env::current_exe().unwrap().parent().unwrap().to_owned();
-        // Builds with other features lie beside it. The newest one is of the sources as they are, or cargo would have built another.
+        // Builds with other features are in the same directory. The newest one is up to date, or cargo would have built
+        // another.
         let taskyard = fs::read_dir(&dependencies)
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -76,7 +77,7 @@ impl Library {
         Self { dependencies, taskyard, out: tempfile::tempdir().unwrap() }
     }
 
-    /// All errors and warnings of a program, two lines each.
+    /// Returns all errors and warnings of a program, two lines each.
     fn errors_of(&self, program: &Path) -> String {
         let output = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
             .args(["--edition=2024", "--crate-type=bin", "--emit=metadata", "--error-format=json", "--color=never"])
@@ -90,7 +91,7 @@ impl Library {
         for line in String::from_utf8(output.stderr).unwrap().lines() {
             let message: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
             let Some(span) = message["spans"].as_array().unwrap().iter().find(|span| span["is_primary"] == true) else {
-                // The sum of the errors.
+                // The compiler's summary of the errors.
                 continue;
             };
             let text = span["text"].as_array().unwrap().first().map_or("", |line| {

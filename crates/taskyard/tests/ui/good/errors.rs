@@ -1,4 +1,4 @@
-//! Errors of bodies: every type that converts, and which of them are retried.
+//! Errors of bodies: every convertible type, and which errors are retried.
 
 use std::fmt;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ async fn of_boxes(busy: bool) -> Result<u8, Box<dyn std::error::Error + Send + S
     Ok(ask(busy)?)
 }
 
-/// What an error asks for itself is done.
+/// A directive in the error takes precedence.
 #[task(retry_if = never)]
 async fn asks_itself(runs: State<Runs>) -> Result<u32, TaskError> {
     let run = runs.0.0.fetch_add(1, Ordering::SeqCst);
@@ -118,7 +118,7 @@ async fn with_runs() -> (Taskyard, tempfile::TempDir) {
     (queue.state(Runs::default()), directory)
 }
 
-/// The record of a task that ended, after retries without pauses.
+/// Returns the record of a task that has ended, after retries without pauses.
 async fn ended<T>(queue: &Taskyard, call: Call<T>) -> TaskRecord {
     let quick = RetryPolicy { backoff_ms: 1, max_retries: 2, ..RetryPolicy::default() };
     let task = queue.add(call.retry(quick)).await.unwrap();
@@ -162,7 +162,7 @@ async fn an_error_keeps_its_chain_of_causes_and_what_it_asks_for() {
     assert_eq!((record.state, record.attempt), (TaskState::Done, 2), "{record:?}");
 }
 
-/// Tests that return `anyhow::Result` take what a body says with `?`.
+/// Tests that return `anyhow::Result` can use `?` on the errors of bodies.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_in_place_fails_with_an_error() -> anyhow::Result<()> {
     let failure: TaskFailure = run(needs_what_is_not_there()).await.unwrap_err();

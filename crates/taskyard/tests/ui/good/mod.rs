@@ -1,4 +1,4 @@
-//! Functions as people write them: they compile without a warning, and run.
+//! Typical functions: they compile without a warning, and run.
 
 mod errors;
 mod options;
@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use taskyard::{Call, TaskFailure, Taskyard};
 
-/// A state as applications have it.
+/// A typical state of an application.
 #[derive(Clone, Debug)]
 struct Pool(Arc<str>);
 
-/// A queue with the state that the functions here take.
+/// Returns a queue with the state that the functions here take.
 async fn queue() -> (Taskyard, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let queue = Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await.unwrap();

@@ -33,13 +33,13 @@ fn listed() {}
 
 const KIND_BEFORE: &str = "mail.looked";
 
-/// The argument has the name of an option, and of nothing that the option means.
+/// Arguments with the names of options do not affect the options.
 #[task(queue = QUEUE, priority = 1)]
 async fn arguments_are_no_options(queue: String, priority: String) -> String {
     queue + &priority
 }
 
-/// Constants of the module are seen by the body under names that the expansion might have used.
+/// The body sees constants of its module whose names the expansion might have used.
 #[task]
 async fn sees_its_module() -> usize {
     NAMES.len() + KIND.len()

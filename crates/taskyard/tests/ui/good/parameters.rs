@@ -1,4 +1,4 @@
-//! Parameters: their types, their patterns, and what the server supplies.
+//! Parameters: their types, their patterns, and those that the server supplies.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ struct Order {
     lines: Vec<(String, u32)>,
 }
 
-/// An application's own type of this name, which has nothing to do with the server's.
+/// An application's own type named `State`, unrelated to the server's.
 mod address {
     use serde::{Deserialize, Serialize};
 

@@ -1,10 +1,10 @@
-//! Where a task may stand, what stands before it, and how it runs.
+//! Where tasks can be declared, their attributes, and where their bodies run.
 
 use taskyard::{Call, task};
 
 use super::run;
 
-/// Its documentation stays with the function that is called.
+/// The documentation stays with the function that is called.
 #[allow(non_snake_case, reason = "the attribute concerns the name")]
 #[task]
 #[must_use]
@@ -62,7 +62,7 @@ async fn r#move() -> u8 {
     3
 }
 
-/// A task that names itself.
+/// A task that refers to itself.
 #[task]
 async fn again(left: u32) -> u32 {
     let _: Call<u32> = again(left);

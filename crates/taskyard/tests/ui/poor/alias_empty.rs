@@ -1,4 +1,4 @@
-//! An earlier kind without a name.
+//! An alias with an empty name.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! An argument of a type that serde does not know.
+//! An argument of a type that serde cannot serialise.
 
 use taskyard::task;
 

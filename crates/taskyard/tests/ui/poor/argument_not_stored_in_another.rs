@@ -1,4 +1,4 @@
-//! A list of values that serde does not know, in a task that is not async.
+//! A list of values that serde cannot serialise, in a task that is not async.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! A borrowed text.
+//! A borrowed string.
 
 use taskyard::task;
 

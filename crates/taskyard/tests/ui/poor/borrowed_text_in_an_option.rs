@@ -1,4 +1,4 @@
-//! A borrowed text inside another type.
+//! A borrowed string inside another type.
 
 use taskyard::task;
 

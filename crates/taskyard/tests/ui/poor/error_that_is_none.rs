@@ -1,4 +1,4 @@
-//! An error type that implements no trait of errors.
+//! An error type that does not implement `std::error::Error`.
 
 use taskyard::task;
 

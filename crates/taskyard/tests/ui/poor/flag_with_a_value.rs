@@ -1,4 +1,4 @@
-//! A switch with a value.
+//! A flag with a value.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! A family of functions.
+//! A generic function.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! An argument of any type that converts.
+//! An argument of an `impl Into` type.
 
 use taskyard::task;
 

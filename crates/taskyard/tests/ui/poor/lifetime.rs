@@ -1,4 +1,4 @@
-//! A lifetime of its own.
+//! A function with a lifetime parameter.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! Two places for one body.
+//! Two contradictory options for where the body runs.
 
 use taskyard::task;
 

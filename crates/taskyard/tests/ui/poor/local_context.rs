@@ -1,4 +1,4 @@
-//! A capture that no variable has.
+//! A capture of a type that only a server supplies.
 
 use taskyard::local;
 

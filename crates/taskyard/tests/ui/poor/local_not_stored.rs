@@ -1,4 +1,4 @@
-//! A capture of a type that serde does not know.
+//! A capture of a type that serde cannot serialise.
 
 use taskyard::local;
 

@@ -1,4 +1,4 @@
-//! A number as a text.
+//! A number given as a string.
 
 use taskyard::task;
 

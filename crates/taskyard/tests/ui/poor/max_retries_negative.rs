@@ -1,4 +1,4 @@
-//! Less than no retry.
+//! A negative number of retries.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! A type.
+//! The attribute on a type.
 
 use taskyard::task;
 

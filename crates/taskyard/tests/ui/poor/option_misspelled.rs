@@ -1,4 +1,4 @@
-//! An option that does not exist.
+//! A misspelled option.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! An option as other systems call it.
+//! An option under the name it has in other systems.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! An option that is given twice.
+//! An option given twice.
 
 use taskyard::task;
 

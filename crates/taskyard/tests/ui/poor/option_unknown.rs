@@ -1,4 +1,4 @@
-//! An option that is like none.
+//! An unknown option that resembles none.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! A value alone.
+//! A value without an option's name.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! An option that needs a value.
+//! An option without its required value.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! A pattern in the place of a name.
+//! A pattern in place of a parameter name.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! The same for a task that cannot fail and is not async.
+//! A result that serde cannot serialise, of a task that cannot fail and is not async.
 
 use taskyard::task;
 

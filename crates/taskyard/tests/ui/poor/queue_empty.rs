@@ -1,4 +1,4 @@
-//! A queue without a name.
+//! A queue with an empty name.
 
 use taskyard::task;
 

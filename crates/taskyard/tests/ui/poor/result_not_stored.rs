@@ -1,4 +1,4 @@
-//! A result of a type that serde does not know.
+//! A result of a type that serde cannot serialise.
 
 use taskyard::task;
 

@@ -1,4 +1,4 @@
-//! A result of any type that is a trait.
+//! A result of an `impl Trait` type.
 
 use taskyard::task;
 

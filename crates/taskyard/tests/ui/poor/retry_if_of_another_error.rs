@@ -1,4 +1,4 @@
-//! Asks a function about an error of another type.
+//! A `retry_if` function for another error type.
 
 use taskyard::task;
 

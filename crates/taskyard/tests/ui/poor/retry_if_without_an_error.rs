@@ -1,4 +1,4 @@
-//! Asks about an error that there is not.
+//! `retry_if` on a task that cannot fail.
 
 use taskyard::task;
 

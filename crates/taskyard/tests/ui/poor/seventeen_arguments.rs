@@ -1,4 +1,4 @@
-//! More arguments than serde takes in a tuple.
+//! More arguments than serde supports in a tuple.
 
 use taskyard::task;
 

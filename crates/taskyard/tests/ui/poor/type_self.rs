@@ -1,4 +1,4 @@
-//! A name that only its type has.
+//! A parameter of type `Self`.
 
 use taskyard::task;
 
