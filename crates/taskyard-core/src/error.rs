@@ -18,17 +18,17 @@ pub enum Error {
     InvalidArgument {
         /// Which argument.
         what: &'static str,
-        /// Why it is refused.
+        /// Reason for the refusal.
         why: String,
     },
     /// A value that exceeds a configured limit.
     #[error("{}", over_limit(what, setting, *size, *max, *list_bytes))]
     OverLimit {
-        /// What is too large.
+        /// The value that is too large.
         what: &'static str,
         /// The setting that names the limit.
         setting: &'static str,
-        /// Its size: bytes as stored, or levels for `nesting_max`.
+        /// Size in bytes as stored, or in levels for `nesting_max`.
         size: usize,
         /// The limit, in the same unit.
         max: usize,
@@ -41,7 +41,7 @@ pub enum Error {
     NotRepresentable {
         /// Which value.
         what: String,
-        /// Why not.
+        /// Reason.
         why: String,
     },
     /// A parent that does not exist.
@@ -105,7 +105,7 @@ pub enum Error {
         waiting: usize,
         /// Their size in bytes.
         bytes: usize,
-        /// Why the last write failed.
+        /// Reason why the last write failed.
         cause: String,
     },
     /// The task that was waited for failed.
@@ -115,9 +115,9 @@ pub enum Error {
         id: TaskId,
         /// The type of its error.
         error_type: String,
-        /// Its message.
+        /// Message of the error.
         message: String,
-        /// Its traceback text.
+        /// Traceback as text.
         traceback: Option<String>,
     },
     /// The task that was waited for was cancelled.
@@ -138,7 +138,7 @@ pub enum Error {
         seconds: f64,
         /// The task's state at that time; `None` if it could not be read.
         state: Option<TaskState>,
-        /// Why no server can run it, if it is parked.
+        /// Reason why no server can run the task, if it is parked.
         parked: Option<String>,
     },
     /// The result cannot be decoded as the type of the reference.
@@ -170,7 +170,7 @@ pub enum Error {
         /// The version needed.
         needed: i64,
     },
-    /// A relation that is not Taskyard's has the name of one of its views; it was left untouched.
+    /// A relation that is not Taskyard's has the name of one that Taskyard needs; it was left untouched.
     #[error("the relation {0} exists and is not Taskyard's; it was left untouched")]
     ForeignRelation(String),
     /// The address of the database cannot be used.
@@ -201,7 +201,7 @@ pub enum Error {
     CorruptFile {
         /// The path.
         path: String,
-        /// What was found.
+        /// The problem found in the file.
         why: String,
     },
     /// No space is left for the database.
@@ -221,9 +221,9 @@ pub enum Error {
     /// A setting that cannot be read.
     #[error("setting {name}: {why}")]
     Setting {
-        /// Its name and where it was set.
+        /// Name of the setting, and where it was set.
         name: String,
-        /// What is wrong.
+        /// Reason.
         why: String,
     },
     /// The client, server or database was shut down, or the client's runtime has ended; the text says which.

@@ -17,7 +17,7 @@ pub struct Limits {
     pub arguments_filled_bytes_max: usize,
     /// Encoded result (default 1 MiB).
     pub result_bytes_max: usize,
-    /// One log line with its fields (default 64 KiB).
+    /// A log line with its fields (default 64 KiB).
     pub log_line_bytes_max: usize,
     /// The whole context of a task (default 256 KiB).
     pub context_bytes_max: usize,

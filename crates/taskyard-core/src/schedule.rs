@@ -59,7 +59,7 @@ words! {
     CatchUp "catch_up" {
         /// Missed runs are not caught up.
         Skip = "skip",
-        /// One run stands for all missed ones.
+        /// A single run stands for all missed ones.
         #[default]
         One = "one",
         /// Every missed run is executed, the oldest first.
@@ -194,7 +194,7 @@ fn invalid(what: &'static str, why: String) -> Error {
 /// A schedule as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleRecord {
-    /// Its definition.
+    /// Definition.
     pub definition: NewSchedule,
     /// Incremented by every write of the row.
     pub version: i64,
@@ -202,9 +202,9 @@ pub struct ScheduleRecord {
     pub planned: bool,
     /// No run is started until it is resumed.
     pub paused: bool,
-    /// Its last run has been enqueued. The row is kept, so that declaring the schedule again does not repeat it.
+    /// Whether the last run has been enqueued. The row is kept, so that declaring the schedule again does not repeat it.
     pub ended: bool,
-    /// Why it cannot be planned; it is not planned again until the row changes.
+    /// Reason why the schedule cannot be planned; it is not planned again until the row changes.
     pub problem: Option<String>,
     /// When it was first stored.
     pub created_at: Timestamp,
@@ -309,11 +309,11 @@ pub struct ScheduleRun {
     pub until: Option<Timestamp>,
     /// Number of times this row stands for; 10,000 means 10,000 or more.
     pub count: u32,
-    /// Its outcome.
+    /// Outcome.
     pub outcome: RunOutcome,
     /// Whether the run was requested by hand.
     pub manual: bool,
-    /// Its task.
+    /// Task of the run.
     pub task: Option<TaskId>,
     /// Last known final state of the task; `None` while the run has not ended.
     pub state: Option<TaskState>,
@@ -332,7 +332,7 @@ pub struct OpenRun {
     pub sequence: i64,
     /// The scheduled time.
     pub fire_at: Timestamp,
-    /// Its task; `None` while it is held.
+    /// Task of the run; `None` while it is held.
     pub task: Option<TaskId>,
     /// The task's state; `None` if there is no task or it was removed.
     pub state: Option<TaskState>,
@@ -355,7 +355,7 @@ impl OpenRun {
 pub struct DueSchedule {
     /// The row.
     pub record: ScheduleRecord,
-    /// Its open runs.
+    /// Open runs.
     pub open: Vec<OpenRun>,
 }
 
@@ -366,7 +366,7 @@ pub struct ScheduleLook {
     pub now: Timestamp,
     /// Schedules that need a decision.
     pub due: Vec<DueSchedule>,
-    /// How long until the next schedule is due; `None` if none will be.
+    /// Time until the next schedule is due; `None` if none will be.
     pub next_due: Option<Duration>,
     /// Whether runs are open, so that their ends must be recorded.
     pub open: bool,
@@ -381,7 +381,7 @@ pub struct TickRun {
     pub until: Option<Timestamp>,
     /// Number of times it stands for.
     pub count: u32,
-    /// Its outcome.
+    /// Outcome.
     pub outcome: RunOutcome,
     /// Whether the run was requested by hand.
     pub manual: bool,

@@ -147,11 +147,11 @@ pub fn key_of_reason(reason: &str) -> Option<&str> {
 /// Reason why an envelope does not open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unopened {
-    /// It was signed with a key that this process does not have.
+    /// Signed with a key that this process does not have.
     UnknownKey(String),
-    /// It was signed as version 1.
+    /// Signed as version 1.
     Version1,
-    /// It does not match what was signed for this task.
+    /// Does not match what was signed for this task.
     Forged(&'static str),
 }
 

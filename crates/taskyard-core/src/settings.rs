@@ -21,9 +21,9 @@ pub struct Setting {
     pub name: &'static str,
     /// The name in the environment.
     pub env: &'static str,
-    /// Its default, as text.
+    /// Default, as text.
     pub default: &'static str,
-    /// One line of help.
+    /// Help, in a single line.
     pub help: &'static str,
     set: fn(&mut Settings, &str) -> Result<(), String>,
 }
@@ -87,13 +87,13 @@ pub struct Settings {
     pub heartbeat_interval: Duration,
     /// Interval between checks for dead servers.
     pub rescue_interval: Duration,
-    /// How long running tasks may continue at a shutdown.
+    /// Time for which running tasks may continue at a shutdown.
     pub shutdown_grace: Duration,
-    /// How long a body may ignore its cancellation before its thread or process is given up.
+    /// Time for which a body may ignore its cancellation before its thread or process is given up.
     pub cancel_grace: Duration,
-    /// How long a body may continue after its time limit before its thread or process is given up.
+    /// Time for which a body may continue after its time limit before its thread or process is given up.
     pub timeout_grace: Duration,
-    /// How long finished tasks are retained.
+    /// Retention of finished tasks.
     pub retention: Retention,
     /// Whether programs migrate the schema at start.
     pub auto_migrate: bool,

@@ -6,7 +6,7 @@
 //!      │  ▲ ◄──────── parked ─────────────────── │  │ claim                    │
 //!      │  └────────── retry, snooze ──────────┐  │  ▼                          │
 //!      │                                      └── doing ───────────────────────┘
-//!      ▼ parent fell, cancel                        │
+//!      ▼ parent failed, cancel                      │
 //!   failed, cancelled ◄─────────────────────────────┼──► done, failed, stopped, cancelled
 //!      └── manual retry ───────► enqueued or waiting (same row, same id; also from stopped)
 //! ```
@@ -50,7 +50,7 @@ words! {
     WaitReason "reason to wait" {
         /// A parent is unfinished.
         Parents = "parent unfinished",
-        /// Its start time is ahead.
+        /// Start time is in the future.
         Time = "start time ahead",
         /// A retry backs off, or the body snoozed.
         Retry = "backing off",

@@ -126,7 +126,7 @@ pub const LOST_ALONE_MIN: u32 = 3;
 /// Minimum time between the end of an auto-removed task and its removal.
 pub const AUTO_REMOVE_AFTER: Duration = Duration::from_secs(60);
 
-/// How long the mark of a refused addition is retained: longer than any statement can be delayed.
+/// Retention of the mark of a refused addition: longer than any statement can be delayed.
 pub const REFUSED_KEPT: Duration = Duration::from_secs(86_400);
 
 /// Minimum of [`PromoteReport::next_start`], the time until a rate allows more starts.
@@ -177,7 +177,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// For tests: moves, freezes or resets the clock of every process that uses this database.
     async fn set_clock(&self, clock: TestClock) -> Result<()>;
 
-    // ── adding and asking ────────────────────────────────────────────────────────────────────────────────────────
+    // ── adding and reading ───────────────────────────────────────────────────────────────────────────────────────
 
     /// Adds all of the tasks or none, in this order. Parents may be in the same batch. The caller has called
     /// [`crate::graph::check_cycles`].
@@ -243,7 +243,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// of tasks, because watchers repeat it often.
     async fn glance(&self, asked: &[GlanceAt]) -> Result<Vec<Option<Glance>>>;
 
-    // ── control by people ────────────────────────────────────────────────────────────────────────────────────────
+    // ── manual control ───────────────────────────────────────────────────────────────────────────────────────────
 
     /// Cancels each of these tasks, or requests it from its server. The reason is stored in the record until a retry.
     async fn cancel_because(&self, ids: &[TaskId], reason: Option<&str>) -> Result<Vec<ControlReply>>;
@@ -449,8 +449,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// `repair`. A complete repair clears [`Store::ranges_suspect`].
     async fn compare_ranges(&self, after: Option<TaskId>, limit: usize, repair: bool) -> Result<RangeReport>;
 
-    /// One step of maintaining the groups of kinds: moves runnable tasks to the groups of their kinds, parks tasks
-    /// whose kind every live build has refused, and removes builds without a server for a minute.
+    /// Performs one step of maintaining the groups of kinds: moves runnable tasks to the groups of their kinds, parks
+    /// tasks whose kind every live build has refused, and removes builds without a server for a minute.
     async fn regroup(&self) -> Result<RegroupReport>;
 
     /// Promotes tasks that have been enqueued long enough in an ageing queue.

@@ -22,7 +22,7 @@ pub enum Start {
     At(Timestamp),
 }
 
-/// How long a unique key is held.
+/// Duration for which a unique key is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UniqueHold {
     /// Until the task is done, failed, cancelled or stopped.
@@ -38,7 +38,7 @@ pub enum UniqueHold {
 pub struct Unique {
     /// The key (at most 255 bytes). Its scope is up to the caller.
     pub key: String,
-    /// How long it is held.
+    /// Duration for which it is held.
     pub hold: UniqueHold,
 }
 
@@ -189,7 +189,7 @@ impl Failure {
 /// A task as stored. Both stores return the same record for the same history.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskRecord {
-    /// Its id.
+    /// Id.
     pub id: TaskId,
     /// The function's name.
     pub kind: String,
@@ -201,11 +201,11 @@ pub struct TaskRecord {
     pub queue: String,
     /// Tasks of higher priority start first.
     pub priority: i32,
-    /// Its state.
+    /// Current state.
     pub state: TaskState,
-    /// Why it waits; only in `waiting`.
+    /// Reason for waiting; only in `waiting`.
     pub wait_reason: Option<WaitReason>,
-    /// What it waits for, as text: the unknown kind, the parent's state.
+    /// Description of what the task waits for: the unknown kind, the parent's state.
     pub waiting_for: Option<String>,
     /// Number of claims, not counting released and parked ones.
     pub attempt: u32,
@@ -237,7 +237,7 @@ pub struct TaskRecord {
     pub context_encoded: bool,
     /// The last failure.
     pub error: Option<Failure>,
-    /// Its parents, in the order given.
+    /// Parents, in the order given.
     pub parents: Vec<TaskId>,
     /// Behaviour when a parent fails.
     pub on_parent_failure: OnParentFailure,
@@ -290,9 +290,9 @@ words! {
         Done = "done",
         /// The body failed.
         Failed = "failed",
-        /// Its server was lost.
+        /// The server was lost.
         Lost = "lost",
-        /// Its worker died.
+        /// The worker died.
         Crashed = "crashed",
         /// The body asked to be run later.
         Snoozed = "snoozed",
@@ -314,9 +314,9 @@ pub struct Attempt {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// Its outcome.
+    /// Outcome.
     pub outcome: AttemptOutcome,
-    /// Its error, if any.
+    /// Error, if any.
     pub error: Option<Failure>,
 }
 

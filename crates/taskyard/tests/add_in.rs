@@ -23,7 +23,7 @@ async fn total(parts: Vec<String>) -> String {
     parts.join(", ")
 }
 
-/// Its effect and its end are committed together.
+/// Commits its effect and its end together.
 #[task]
 async fn pay(number: i64, pool: State<PgPool>, context: TaskContext) -> Result<String, Anything> {
     let mut transaction = pool.0.begin().await?;

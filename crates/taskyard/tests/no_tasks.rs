@@ -3,7 +3,7 @@
 
 use taskyard::{Error, Taskyard};
 
-/// The same happens if the tasks are in a library that the program does not reference.
+/// As if the tasks were in a library that the program does not reference.
 #[tokio::test]
 async fn a_server_of_a_program_without_tasks_is_refused() {
     let directory = tempfile::tempdir().unwrap();

@@ -34,7 +34,7 @@ use crate::{Error, Result, TaskId, failpoint};
 
 /// Maximum number of tasks in one statement.
 const BATCH_MAX: usize = 10_000;
-/// How long writing the rest may take after the last handle is dropped or the runtime has ended.
+/// Maximum time for writing the rest after the last handle is dropped or the runtime has ended.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// The outcome of one group, shared between its callers and the writer.
@@ -130,7 +130,7 @@ struct Waiting {
     runtime_ended: bool,
     /// Closed, and the time for that is over: nothing is retried any more.
     given_up: bool,
-    /// Why the database is unreachable, while it is.
+    /// Reason why the database is unreachable, while it is.
     away: Option<String>,
     /// Tasks that the writer has and that were withdrawn since.
     withdrawn: HashSet<TaskId>,

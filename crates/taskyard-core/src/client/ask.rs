@@ -122,7 +122,7 @@ pub enum QueueAsk {
     Age(String, Option<Duration>),
     /// Pauses a queue and waits for its running tasks; returns whether none is running any more.
     Drain {
-        /// Its name.
+        /// Name.
         queue: String,
         /// Maximum time to wait; no limit if `None`.
         timeout: Option<Duration>,
@@ -164,7 +164,7 @@ pub enum ScheduleAsk {
     List,
     /// Returns a schedule with its next times (`upcoming`) and its history, newest first.
     Get {
-        /// Its name.
+        /// Name.
         name: String,
         /// Number of next times.
         upcoming: usize,
@@ -173,7 +173,7 @@ pub enum ScheduleAsk {
     },
     /// Changes the rule and zone of a schedule; returns the same as `Put`.
     Reschedule {
-        /// Its name.
+        /// Name.
         name: String,
         /// The new rule.
         rule: String,

@@ -69,7 +69,7 @@ impl Client {
     /// # Errors
     /// [`Error::NotFound`], [`Error::WrongState`], [`Error::EditedMeanwhile`] if the task changed during the edit;
     /// [`Error::InvalidArgument`] for arguments that are not valid for a task, and for signed ones, whose signature
-    /// would not match any more; [`Error::OverLimit`].
+    /// would not match any more; [`Error::OverLimit`]; and [database errors](Client#database-errors).
     pub async fn edit_dead(&self, id: TaskId, edit: &DeadEdit) -> Result<()> {
         let limits = self.config().limits;
         if let Some(queue) = &edit.queue {

@@ -125,11 +125,11 @@ impl<T> Schedule<T> {
 /// Result of adding a schedule.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ScheduleAdded {
-    /// Its name.
+    /// Name.
     pub name: String,
     /// Whether it was added, kept or replaced.
     pub put: SchedulePut,
-    /// Its next run, unless it is paused or has ended.
+    /// Next run, unless the schedule is paused or has ended.
     pub next_at: Option<Timestamp>,
     /// Warnings about parts of its rule that are probably not intended.
     pub warnings: Vec<String>,

@@ -1,4 +1,4 @@
-//! One waiter per client, shared by all references that wait, so that a thousand waits cost one query.
+//! The waiter of a client, shared by all references that wait, so that a thousand waits cost one query.
 //!
 //! Queries when a task's end is notified, when a reference begins to wait, and periodically (often while notifications
 //! of other processes do not arrive, rarely otherwise). The periodic query also checks whether the tasks still exist,
@@ -39,7 +39,7 @@ struct Board {
     last: u64,
 }
 
-/// One wait for a task.
+/// A wait for a task.
 struct Asker {
     number: u64,
     sender: oneshot::Sender<Result<Final>>,

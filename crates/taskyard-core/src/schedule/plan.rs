@@ -103,7 +103,7 @@ struct Planner<'a> {
     record: &'a ScheduleRecord,
     now: Timestamp,
     draw: &'a mut dyn FnMut() -> f64,
-    /// Its running tasks, including those that this tick enqueues.
+    /// Running tasks of the schedule, including those that this tick enqueues.
     running: Vec<Option<TaskId>>,
     held: Vec<&'a OpenRun>,
     /// Number of runs that this tick holds.

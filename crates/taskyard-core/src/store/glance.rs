@@ -20,9 +20,9 @@ pub struct GlanceAt {
 pub struct Glance {
     /// The task.
     pub id: TaskId,
-    /// Its state.
+    /// Current state.
     pub state: TaskState,
-    /// Why it waits; only in `waiting`.
+    /// Reason for waiting; only in `waiting`.
     pub wait_reason: Option<WaitReason>,
     /// Number of claims.
     pub attempt: u32,
@@ -51,12 +51,12 @@ pub struct Glance {
 pub struct EndedAttempt {
     /// Attempt number, from 1.
     pub number: u32,
-    /// How it ended.
+    /// Outcome of the attempt.
     pub outcome: AttemptOutcome,
     /// When it was claimed.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// Its error, without the traceback.
+    /// Error, without the traceback.
     pub error: Option<Failure>,
 }

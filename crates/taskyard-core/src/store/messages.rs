@@ -42,7 +42,7 @@ pub enum TestClock {
     Frozen(Timestamp),
 }
 
-/// One attempt to add a batch.
+/// An attempt to add a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AddRequest<'a> {
     /// Identifies this attempt; never re-used.
@@ -88,13 +88,13 @@ pub struct Final {
 pub struct ParentResult {
     /// The parent.
     pub id: TaskId,
-    /// Its state.
+    /// Current state.
     pub state: TaskState,
-    /// Its result's bytes, in `Done`.
+    /// Result's bytes, in `Done`.
     pub result: Option<Vec<u8>>,
     /// Whether type tags in the result are values, because a Python worker encoded it.
     pub result_encoded: bool,
-    /// Its error, in `Failed`.
+    /// Error, in `Failed`.
     pub error: Option<Failure>,
 }
 
@@ -102,7 +102,7 @@ pub struct ParentResult {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlReply {
-    /// Done; the new state.
+    /// Carried out; the new state.
     Applied(TaskState),
     /// The task runs; the request was sent to its server.
     Requested,
@@ -117,7 +117,7 @@ pub enum ControlReply {
 /// Settings and statistics of a queue.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QueueStatus {
-    /// Its name.
+    /// Name.
     pub name: String,
     /// Whether claims skip it.
     pub paused: bool,
@@ -133,7 +133,7 @@ pub struct QueueStatus {
     pub waiting: u64,
     /// Number of running tasks.
     pub doing: u64,
-    /// How long the oldest enqueued task has been runnable or, if that is not recorded, has existed.
+    /// Time for which the oldest enqueued task has been runnable or, if that is not recorded, has existed.
     pub oldest_enqueued: Option<Duration>,
 }
 
@@ -170,7 +170,7 @@ pub struct RangeReport {
     pub missing: u64,
     /// Number of missing tasks that were inserted; a task that another transaction is moving is not.
     pub repaired: u64,
-    /// Where to continue; `None` at the end.
+    /// Last task compared, after which to continue; `None` at the end.
     pub last: Option<TaskId>,
 }
 
@@ -178,11 +178,11 @@ pub struct RangeReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SchedulePut {
-    /// It was new.
+    /// The schedule was new.
     Added,
-    /// It existed and was left unchanged.
+    /// The schedule existed and was left unchanged.
     Kept,
-    /// It existed and was changed to the new definition.
+    /// The schedule existed and was changed to the new definition.
     Replaced,
 }
 
@@ -193,7 +193,7 @@ pub struct NewServer {
     pub id: ServerId,
     /// A label, the host's name by default.
     pub name: String,
-    /// Its process id, informational.
+    /// Process id, informational.
     pub pid: u32,
     /// The program's version.
     pub version: String,
@@ -245,11 +245,11 @@ pub struct BeatReply {
 /// A server as shown to users.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ServerRecord {
-    /// Its id.
+    /// Id.
     pub id: ServerId,
-    /// Its label.
+    /// Label.
     pub name: String,
-    /// Its process id.
+    /// Process id.
     pub pid: u32,
     /// The program's version.
     pub version: String,
@@ -269,7 +269,7 @@ pub struct ServerRecord {
     pub last_heartbeat_at: Timestamp,
 }
 
-/// Where a claim stopped: a hint for the start of the next one. Opaque except to the store.
+/// Position at which a claim stopped: a hint for the start of the next one. Opaque except to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClaimPlace {
     /// The priority reached.
@@ -293,7 +293,7 @@ pub struct ClaimRequest {
     pub limit: usize,
     /// Claim one task that must run alone instead (the server currently runs nothing else); `limit` is then 1.
     pub alone: bool,
-    /// Where the last claim stopped.
+    /// Position at which the last claim stopped.
     pub place: Option<ClaimPlace>,
 }
 
@@ -302,7 +302,7 @@ pub struct ClaimRequest {
 pub struct ClaimReply {
     /// The claimed tasks in the order in which they are to start.
     pub tasks: Vec<Claimed>,
-    /// Where the claim stopped, if there may be more tasks.
+    /// Position at which the claim stopped, if there may be more tasks.
     pub place: Option<ClaimPlace>,
     /// Whether a task that must run alone is waiting for an idle server.
     pub alone_waiting: bool,
@@ -326,11 +326,11 @@ pub struct Claimed {
     pub name: Option<String>,
     /// The queue.
     pub queue: String,
-    /// Its arguments.
+    /// Arguments.
     pub payload: Vec<u8>,
     /// Whether type tags in the payload are values, see [`crate::NewTask::payload_encoded`].
     pub payload_encoded: bool,
-    /// Its current context, if any.
+    /// Current context, if any.
     pub context: Option<Vec<u8>>,
     /// Whether type tags in the context are values.
     pub context_encoded: bool,
@@ -340,13 +340,13 @@ pub struct Claimed {
     pub attempt: u32,
     /// Failures before this attempt.
     pub failures: u32,
-    /// Its retry policy.
+    /// Retry policy.
     pub retry: RetryPolicy,
     /// Maximum duration of an attempt.
     pub timeout: Option<Duration>,
     /// Whether it has parents whose results it may request.
     pub has_parents: bool,
-    /// Its start deadline passed before its first attempt: it must be ended as [`Outcome::Expired`].
+    /// Whether the start deadline passed before the first attempt: the task must be ended as [`Outcome::Expired`].
     pub expired: bool,
     /// Whether it must run with no other task in its worker.
     pub alone: bool,
@@ -357,9 +357,9 @@ pub struct Claimed {
 pub struct ClaimsHeld {
     /// Running tasks of the requested claims, each with its claim and token.
     pub doing: Vec<(ClaimId, TaskId, Token)>,
-    /// One page of this server's claims.
+    /// A page of this server's claims.
     pub claims: Vec<ClaimId>,
-    /// Where the page ended, if there are more.
+    /// Last claim of the page, if there are more.
     pub next: Option<ClaimId>,
 }
 
@@ -404,14 +404,14 @@ pub enum Outcome {
         /// For example ``kind `app::send` ``.
         reason: String,
     },
-    /// Its worker died, and no other task had started there.
+    /// The worker died, and no other task had started there.
     Crashed(Failure),
-    /// Its worker died while other tasks had started there too: enqueued again, to run alone.
+    /// The worker died while other tasks had started there too: enqueued again, to run alone.
     Beside,
     /// The body ended because a cancel or stop was requested; the flags in the row determine which, and without a flag
     /// the task is cancelled.
     Interrupted,
-    /// Its start deadline had passed when it was claimed: cancelled with `Expired`; the attempt is not counted.
+    /// The start deadline had passed when the task was claimed: cancelled with `Expired`; the attempt is not counted.
     Expired,
     /// The database lost its end: as after a rescue, enqueued again, or a dead letter if it may run only once.
     Lost(Failure),
@@ -424,7 +424,7 @@ pub struct Finish {
     pub id: TaskId,
     /// The attempt's token.
     pub token: Token,
-    /// Its outcome.
+    /// Outcome.
     pub outcome: Outcome,
     /// The whole context object to store, if it changed since the last record.
     pub context: Option<Vec<u8>>,
@@ -480,9 +480,9 @@ pub struct PromoteReport {
     pub more: bool,
     /// Whether the rate of some queue allows starts that its tasks wait for.
     pub freed: bool,
-    /// How long until the next start time, end of a backoff, or expiry; `None` if there is none.
+    /// Time until the next start time, end of a backoff, or expiry; `None` if there is none.
     pub next_due: Option<Duration>,
-    /// How long until a rate allows more starts; `None` if no task waits for one.
+    /// Time until a rate allows more starts; `None` if no task waits for one.
     pub next_start: Option<Duration>,
 }
 
@@ -501,7 +501,7 @@ pub struct BeatSeen {
     pub lease: Duration,
 }
 
-/// How long and how many finished tasks are retained.
+/// Retention of finished tasks, by age and by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// `done` (default 7 days).
@@ -571,6 +571,6 @@ pub struct AgeReport {
     pub tasks: usize,
     /// Whether another step may find more.
     pub more: bool,
-    /// How long until the next task is promoted; `None` if none will be.
+    /// Time until the next task is promoted; `None` if none will be.
     pub next_due: Option<Duration>,
 }

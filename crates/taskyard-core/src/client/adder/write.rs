@@ -14,20 +14,20 @@ use crate::store::AddRequest;
 
 /// Maximum pause between two attempts while the database is unreachable.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// How long the first attempt to write a batch waits for a lock, and an attempt that is known to meet one.
+/// Lock timeout of the first attempt to write a batch, and of an attempt that is known to meet a lock.
 const FIRST_WAIT: Duration = Duration::from_millis(600);
 pub(super) const APART_WAIT: Duration = Duration::from_millis(10);
-/// How long a batch that met a lock or failed is divided; the part not written by then is set aside.
+/// Maximum time for dividing a batch that met a lock or failed; the part not written by then is set aside.
 const DIVIDE_MAX: Duration = Duration::from_millis(500);
 /// Number of times a group fails by itself, while the database accepts other writes, until it is refused. Including the
 /// pauses between rounds this takes a second, so that a connection that breaks occasionally does not refuse anything.
 const FAILURES_MAX: u32 = 5;
 /// Timeout of a trial write.
 const TRIAL_MAX: Duration = Duration::from_secs(5);
-/// How long after a write the database is known to accept writes.
+/// Time after a write for which the database is known to accept writes.
 const PROVEN: Duration = Duration::from_millis(100);
 
-/// Why a batch was not written. None of it was stored, except in `Partly`.
+/// Reason why a batch was not written. None of it was stored, except in `Partly`.
 enum Unwritten {
     /// The database refuses the batch permanently, or the client was closed.
     Refused(Error),
@@ -45,13 +45,13 @@ pub(super) struct Group {
     /// Number of its tasks.
     size: usize,
     pub ticket: Arc<Ticket>,
-    /// Its position among the groups set aside, if it was set aside before.
+    /// Position among the groups set aside, if the group was set aside before.
     pub place: Option<Place>,
     /// Whether this group met a lock when it was tried alone.
     pub alone: bool,
-    /// How many times it failed by itself.
+    /// Number of times the group failed by itself.
     failures: u32,
-    /// Its last failure.
+    /// Last failure.
     pub failure: Option<Box<Error>>,
 }
 

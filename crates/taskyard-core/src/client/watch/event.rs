@@ -63,7 +63,7 @@ pub struct Event {
     /// The state as web applications show it: `queued`, `scheduled`, `waiting`, `retrying`, `running`, `completed`,
     /// `failed`, `cancelled`, `expired`, `stopped`.
     pub status: &'static str,
-    /// Why it waits.
+    /// Reason for waiting.
     pub wait_reason: Option<WaitReason>,
     /// The attempt that the event is about (0 before the first).
     pub attempt: u32,

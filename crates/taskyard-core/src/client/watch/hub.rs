@@ -1,4 +1,4 @@
-//! One poller per client: all watched tasks are read in one statement every 30 ms, sooner after a notification of a
+//! The poller of a client: all watched tasks are read in one statement every 30 ms, sooner after a notification of a
 //! task's end, and not at all without watchers. A task with a thousand watchers is one entry.
 //!
 //! A slow query lengthens the pause after it, so that watching uses at most a fifth of a connection's time. An entry
@@ -26,7 +26,7 @@ const EVERY: Duration = Duration::from_millis(30);
 const EVERY_RUNG: Duration = Duration::from_millis(10);
 /// Maximum number of tasks in one statement.
 const LOOK_MAX: usize = 1_000;
-/// How long an entry is kept after its last watcher has left.
+/// Time for which an entry is kept after its last watcher has left.
 const LINGER: Duration = Duration::from_millis(500);
 /// State changes kept for each task; a watcher that falls further behind gets a snapshot.
 const EVENTS_MAX: usize = 4_096;
@@ -65,7 +65,7 @@ pub(in super::super) struct Track {
     /// Latest progress, if no state change has come after it, and the number of progress events so far.
     pub progress: Option<Arc<Event>>,
     pub progressed: u64,
-    /// Why no more events can come: the task does not exist, or was removed, or the store was closed.
+    /// Reason why no more events can come: the task does not exist, or was removed, or the store was closed.
     pub fault: Option<Error>,
 }
 

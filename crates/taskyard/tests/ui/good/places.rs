@@ -1,4 +1,4 @@
-//! Where tasks can be declared, their attributes, and where their bodies run.
+//! Places of declarations, attributes of tasks, and the threads on which bodies run.
 
 use taskyard::{Call, task};
 
