@@ -201,10 +201,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for a call that cannot be
-    /// stored, [`Error::QueueUnavailable`] if [`ClientConfig::waiting_max`] is reached and nothing is being written,
-    /// [`Error::UnknownParent`], [`Error::DuplicateId`], or a [database error](Client#database-errors) that refuses the
-    /// addition; [`Error::Database`] also if only this addition fails with a transient error while other writes
-    /// succeed.
+    /// stored; [`Error::QueueUnavailable`] if [`ClientConfig::waiting_max`] is reached while the database is
+    /// unreachable, or if the client is closed before the addition is written; [`Error::ShutDown`] if it was closed
+    /// before; [`Error::UnknownParent`], [`Error::DuplicateId`], or a [database error](Client#database-errors) that
+    /// refuses the addition; [`Error::Database`] also if only this addition fails with a transient error while other
+    /// writes succeed.
     pub async fn add<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
         let mut refs = self.push_stored(self.settled([call])?).await?;
         Ok(refs.pop().expect("one call gives one reference"))
@@ -223,8 +224,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`], [`Error::NotRepresentable`] or [`Error::OverLimit`] for a call that cannot be
-    /// stored, and [`Error::QueueUnavailable`]. If the database refuses the addition, [`TaskRef::stored`] returns the
-    /// error.
+    /// stored, [`Error::QueueUnavailable`] if there is no room, and [`Error::ShutDown`] if the client was closed. If the
+    /// database refuses the addition, [`TaskRef::stored`] returns the error.
     pub fn add_later<T>(&self, call: Call<T>) -> Result<TaskRef<T>> {
         let mut refs = self.push_tasks(self.settled([call])?)?;
         Ok(refs.pop().expect("one call gives one reference"))

@@ -280,22 +280,22 @@ impl Error {
         self.row().1
     }
 
-    /// Whether the same call may succeed later without a change.
+    /// Returns whether the same call may succeed later without a change.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         self.row().2
     }
 
-    /// Whether every later call on the same store fails until the store is opened anew: it was closed, or its file is
-    /// lost. Loops that repeat calls must end on such an error. Other errors that are not transient may end when an
-    /// administrator repairs the database (a missing right, a missing schema).
+    /// Returns whether every later call on the same store fails until the store is opened anew: it was closed, or its
+    /// file is lost. Loops that repeat calls must end on such an error. Other errors that are not transient may end
+    /// when an administrator repairs the database (a missing right, a missing schema).
     #[must_use]
     pub const fn is_permanent(&self) -> bool {
         matches!(self, Self::File { lost: true, .. } | Self::ShutDown(_))
     }
 
-    /// Whether the value is at fault and not the database, so that the same value is always refused. Only such an error
-    /// may be recorded against the task whose end or record the value is.
+    /// Returns whether the value is at fault and not the database, so that the same value is always refused. Only such
+    /// an error may be recorded against the task whose end or record the value is.
     #[must_use]
     pub const fn is_about_the_value(&self) -> bool {
         matches!(
@@ -307,7 +307,7 @@ impl Error {
         )
     }
 
-    /// Whether the database is currently unusable, so that no other write could succeed either.
+    /// Returns whether the database is currently unusable, so that no other write could succeed either.
     #[must_use]
     pub const fn is_about_the_way(&self) -> bool {
         matches!(self, Self::Connection(_) | Self::Full(_) | Self::ShutDown(_))

@@ -104,7 +104,7 @@ mod armed {
             armed.as_ref()
         }
 
-        /// Whether this is the step and side, reached for the last time of the count.
+        /// Returns whether this is the step and side, reached for the last time of the count.
         pub fn fires(&self, step: &str, side: Side) -> bool {
             self.step == step && self.side == side.to_string() && self.left.fetch_sub(1, Ordering::AcqRel) == 1
         }

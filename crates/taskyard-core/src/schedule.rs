@@ -343,7 +343,7 @@ pub struct OpenRun {
 }
 
 impl OpenRun {
-    /// Whether the run has ended: its task is in a final state or was removed.
+    /// Returns whether the run has ended: its task is in a final state or was removed.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.task.is_some() && self.state.is_none_or(TaskState::is_final)

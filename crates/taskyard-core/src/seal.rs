@@ -202,7 +202,7 @@ pub fn open(payload: &[u8], id: TaskId, kind: &str, keys: &dyn Keys) -> std::res
     texts.into_iter().map(|text| open_one(text, id, kind, keys)).collect()
 }
 
-/// Whether a payload contains an envelope, however its tag is escaped.
+/// Returns whether a payload contains an envelope, however its tag is escaped.
 pub(crate) fn is_sealed(payload: &[u8]) -> bool {
     if !may_hold(payload) {
         return false;
@@ -214,7 +214,7 @@ pub(crate) fn is_sealed(payload: &[u8]) -> bool {
     !texts.is_empty()
 }
 
-/// Whether the tag may occur, as it is written or with any of its characters escaped.
+/// Returns whether the tag may occur, as it is written or with any of its characters escaped.
 fn may_hold(payload: &[u8]) -> bool {
     let holds = |part: &[u8]| payload.windows(part.len()).any(|window| window == part);
     holds(TAG.as_bytes()) || holds(b"\\u")

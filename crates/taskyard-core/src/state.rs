@@ -37,7 +37,7 @@ words! {
 }
 
 impl TaskState {
-    /// Whether `wait()` ends in this state. Only a manual retry leaves it.
+    /// Returns whether `wait()` ends in this state. Only a manual retry leaves it.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Stopped | Self::Done | Self::Failed | Self::Cancelled)

@@ -153,7 +153,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Returns the notifications of this store's own commits and of other processes' commits.
     fn bells(&self) -> &Bells;
 
-    /// Whether commits of other processes currently cause notifications. If not, waiters must poll more often.
+    /// Returns whether commits of other processes currently cause notifications. If not, waiters must poll more often.
     fn hears_others(&self) -> bool;
 
     /// Returns the error if this store can never be used again: its file is not the one that was opened
@@ -356,7 +356,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Replaces what a server can run, which [`NewServer::serves`] declared on entry.
     async fn server_serves(&self, server: ServerId, serves: &Serves) -> Result<()>;
 
-    /// Whether the server's build has refused this kind.
+    /// Returns whether the server's build has refused this kind.
     async fn has_refused(&self, server: ServerId, runtime: Runtime, kind: &str) -> Result<bool>;
 
     /// Removes the server, which holds no task any more.
@@ -440,9 +440,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// done tasks in the order in which they were added. Keeps those that ended within the last [`AUTO_REMOVE_AFTER`].
     async fn prune_surplus(&self, retention: &Retention) -> Result<StepReport>;
 
-    /// Whether tasks may be missing from the runnable range. PostgreSQL: a sample contains some, or the tables are not
-    /// those of the last comparison (a restored dump). SQLite: more tasks are counted as enqueued than are in the
-    /// range.
+    /// Returns whether tasks may be missing from the runnable range. PostgreSQL: a sample contains some, or the tables
+    /// are not those of the last comparison (a restored dump). SQLite: more tasks are counted as enqueued than are in
+    /// the range.
     async fn ranges_suspect(&self) -> Result<bool>;
 
     /// Compares up to `limit` tasks after `after`, in id order, with the runnable range, and inserts missing ones if

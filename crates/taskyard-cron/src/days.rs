@@ -117,8 +117,8 @@ impl Days {
         if self.both { of_month & of_week } else { of_month | of_week }
     }
 
-    /// Whether some year has a day for which `days` is not empty. There are 14 kinds of years and all of them recur, so
-    /// testing 168 months is enough.
+    /// Returns whether some year has a day for which `days` is not empty. There are 14 kinds of years and all of them
+    /// recur, so testing 168 months is enough.
     pub(crate) fn ever(&self, days: impl Fn(Month) -> u32) -> bool {
         (0..14).any(|kind| {
             let (leap, mut first) = (kind >= 7, kind % 7);

@@ -92,7 +92,7 @@ fn capture(input: &Pat) -> syn::Result<(&Ident, &Type)> {
     Ok((&pattern.ident, &typed.ty))
 }
 
-/// Whether the body may be a future, judging by its syntax; the compiler checks the type.
+/// Returns whether the body may be a future, judging by its syntax; the compiler checks the type.
 fn may_be_a_future(body: &Expr) -> bool {
     match body {
         Expr::Block(block) => {

@@ -88,8 +88,8 @@ fn parameter(at: usize, input: &FnArg) -> syn::Result<Parameter> {
     Ok(Parameter { name, ty, supplied: false })
 }
 
-/// Whether this is `TaskContext`, or `State` with a type parameter; a type `State` without one is the application's
-/// own.
+/// Returns whether this is `TaskContext`, or `State` with a type parameter; a type `State` without one is the
+/// application's own.
 pub(crate) fn is_supplied(ty: &Type) -> bool {
     let Type::Path(path) = ty else { return false };
     path.path.segments.last().is_some_and(|last| {
@@ -127,7 +127,7 @@ pub(crate) fn check_type(ty: &Type) -> syn::Result<()> {
     Ok(())
 }
 
-/// Whether a keyword occurs anywhere in the tokens.
+/// Returns whether a keyword occurs anywhere in the tokens.
 fn contains(tokens: TokenStream, keyword: &str) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => ident == keyword,

@@ -36,7 +36,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     })
 }
 
-/// Whether this is a complete item that is not a function.
+/// Returns whether this is a complete item that is not a function.
 fn is_another_item(item: &TokenStream) -> bool {
     syn::parse2::<syn::Item>(item.clone()).is_ok()
 }

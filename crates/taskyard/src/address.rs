@@ -58,8 +58,8 @@ pub async fn open(settings: &Settings) -> Result<Arc<dyn Store>> {
     Ok(store)
 }
 
-/// Whether an application's address is PostgreSQL's, or is meant to be. An invalid one is then refused later, instead
-/// of silently leading to another database.
+/// Returns whether an application's address is PostgreSQL's, or is meant to be. An invalid one is then refused later,
+/// instead of silently leading to another database.
 #[doc(hidden)]
 #[must_use]
 pub fn is_meant_for_postgres(address: &str) -> bool {
@@ -140,8 +140,8 @@ pub fn database_kind(address: &str) -> Result<DatabaseKind> {
     }
 }
 
-/// Whether text without a scheme was probably meant as an address: an address in quotes, `user:password@host/name`,
-/// `user@host/name`, a line of a password file, or anything with a password.
+/// Returns whether text without a scheme was probably meant as an address: an address in quotes,
+/// `user:password@host/name`, `user@host/name`, a line of a password file, or anything with a password.
 fn is_no_path(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     let user = text.split_once('/').is_some_and(|(first, _)| first.contains('@'));

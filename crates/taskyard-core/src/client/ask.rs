@@ -85,7 +85,7 @@ pub enum Ask {
 }
 
 impl Ask {
-    /// Whether the operation only reads, so that its reply may be discarded.
+    /// Returns whether the operation only reads, so that its reply may be discarded.
     #[must_use]
     pub fn is_question(&self) -> bool {
         match self {

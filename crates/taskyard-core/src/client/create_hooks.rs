@@ -76,7 +76,7 @@ pub(super) struct CreateHooks {
 }
 
 impl CreateHooks {
-    /// Whether there is no hook that must see tasks before they are added.
+    /// Returns whether there is no hook that must see tasks before they are added.
     pub fn are_none(&self) -> bool {
         self.before.is_empty()
     }

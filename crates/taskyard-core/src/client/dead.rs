@@ -35,7 +35,7 @@ pub struct DeadEdit {
 }
 
 impl DeadEdit {
-    /// Whether it changes nothing.
+    /// Returns whether it changes nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -144,7 +144,7 @@ impl<T> TaskRef<T> {
         }
     }
 
-    /// Whether the task existed already and held the unique key; known once the addition is written.
+    /// Returns whether the task existed already and held the unique key; known once the addition is written.
     #[must_use]
     pub fn existing(&self) -> bool {
         self.found || matches!(self.added_as(), Some(Ok(added)) if added.existing)

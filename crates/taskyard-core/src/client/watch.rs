@@ -175,7 +175,7 @@ impl Watch {
         Ok(events)
     }
 
-    /// Whether no more events will come.
+    /// Returns whether no more events will come.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended && self.queue.is_empty()

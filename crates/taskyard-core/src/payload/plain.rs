@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::references;
 use crate::TaskId;
 
-/// Whether some object key in this JSON may begin with `$`.
+/// Returns whether some object key in this JSON may begin with `$`.
 #[must_use]
 pub fn may_hold_tags(json: &[u8]) -> bool {
     json.windows(2).any(|two| two == b"\"$") || json.windows(7).any(|seven| seven == b"\"\\u0024")

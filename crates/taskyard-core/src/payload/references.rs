@@ -22,7 +22,7 @@ pub fn reference(id: TaskId) -> String {
     format!("{{\"$result\":\"{id}\"}}")
 }
 
-/// Whether a payload may contain references.
+/// Returns whether a payload may contain references.
 #[must_use]
 pub fn may_refer(payload: &[u8]) -> bool {
     find(payload, 0).is_some()

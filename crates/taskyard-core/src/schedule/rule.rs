@@ -86,7 +86,7 @@ impl Rule {
         }
     }
 
-    /// Whether the rule names only one time.
+    /// Returns whether the rule names only one time.
     #[must_use]
     pub const fn is_once(&self) -> bool {
         matches!(self, Self::At(_) | Self::After(_))

@@ -9,8 +9,8 @@ use crate::{Error, Result};
 const APPLICATION_DATABASE: &str = "DATABASE_URL";
 
 impl Layer {
-    /// Whether a variable of this name is read. The lower-case names of the settings table are too common to be read
-    /// from the environment.
+    /// Returns whether a variable of this name is read. The lower-case names of the settings table are too common to be
+    /// read from the environment.
     #[must_use]
     pub fn reads(name: &str) -> bool {
         let ours = ["TASKYARD_", "QUEUE_", "QUEUED_TASK_"];

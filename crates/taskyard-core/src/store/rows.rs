@@ -15,7 +15,7 @@ pub struct Rows {
     pub more: bool,
 }
 
-/// Whether a statement, after comments and opening parentheses, begins with a keyword that only reads.
+/// Returns whether a statement, after comments and opening parentheses, begins with a keyword that only reads.
 ///
 /// The read-only modes of the databases are the actual protection; this refuses early what they allow although it has
 /// side effects (`COPY … TO PROGRAM`, `ATTACH`, `VACUUM`, `SET`).

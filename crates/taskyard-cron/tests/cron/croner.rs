@@ -44,9 +44,9 @@ fn six_thousand_expressions_in_utc() {
     assert!(compared > 5_000, "{compared}");
 }
 
-/// Whether both engines treat the expression as the same kind: a single minute in a single hour is fixed for both, a
-/// field with `*` in the minute or hour a wildcard. In between, croner takes a list for a wildcard and this crate does
-/// not.
+/// Returns whether both engines treat the expression as the same kind: a single minute in a single hour is fixed for
+/// both, a field with `*` in the minute or hour a wildcard. In between, croner takes a list for a wildcard and this
+/// crate does not.
 fn kinds_agree(text: &str) -> bool {
     let words: Vec<&str> = text.split(' ').collect();
     let single = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());

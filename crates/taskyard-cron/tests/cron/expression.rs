@@ -59,7 +59,7 @@ impl Item {
         }
     }
 
-    /// Whether a plain value of the field is admitted.
+    /// Returns whether a plain value of the field is admitted.
     fn has(&self, field: usize, value: u32) -> bool {
         let (min, max) = (MIN[field], MAX[field]);
         match *self {
@@ -138,7 +138,7 @@ impl Expression {
         text
     }
 
-    /// Whether the minute or the hour begins with `*`.
+    /// Returns whether the minute or the hour begins with `*`.
     pub fn is_wildcard(&self) -> bool {
         self.parts[1].begins_with_star() || self.parts[2].begins_with_star()
     }

@@ -114,7 +114,8 @@ fn invalid(why: &str) -> Error {
     Error::InvalidUrl(why.to_owned())
 }
 
-/// Whether a path names a database in memory: `:memory:`, also after slashes or as SQLite's own `file:` address.
+/// Returns whether a path names a database in memory: `:memory:`, also after slashes or as SQLite's own `file:`
+/// address.
 fn is_in_memory(path: &str) -> bool {
     let lower = path.to_ascii_lowercase();
     let name = lower.trim_start_matches('/');

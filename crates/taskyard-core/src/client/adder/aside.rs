@@ -40,7 +40,7 @@ impl Claims {
         self.keys.extend(tasks.iter().filter_map(|task| task.unique.as_ref()).map(|unique| unique.key.clone()));
     }
 
-    /// Whether these tasks depend on those.
+    /// Returns whether these tasks depend on those.
     pub fn concern(&self, tasks: &[NewTask]) -> bool {
         !self.ids.is_empty()
             && tasks.iter().any(|task| {
@@ -72,7 +72,7 @@ impl Aside {
         self.items.is_empty()
     }
 
-    /// Whether a group with this task is here.
+    /// Returns whether a group with this task is here.
     pub fn has(&self, id: TaskId) -> bool {
         self.claims.ids.contains(&id)
     }
@@ -117,7 +117,7 @@ impl Aside {
         self.items.insert(place, Item::Control { verb, id, reply });
     }
 
-    /// Whether a group must wait here, because it depends on one that does or will probably meet the same lock.
+    /// Returns whether a group must wait here, because it depends on one that does or will probably meet the same lock.
     pub fn concerns(&self, tasks: &[NewTask]) -> bool {
         self.claims.concern(tasks)
             || tasks.iter().any(|task| {
@@ -142,7 +142,7 @@ impl Aside {
     }
 }
 
-/// Whether the task needs nothing that another addition may lock.
+/// Returns whether the task needs nothing that another addition may lock.
 pub(super) fn is_plain(task: &NewTask) -> bool {
     task.parents.is_empty() && task.unique.is_none()
 }

@@ -29,7 +29,7 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// Whether this is the last event of a task.
+    /// Returns whether this is the last event of a task.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled | Self::Stopped)

@@ -76,7 +76,7 @@ impl Scene {
         }
     }
 
-    /// Whether the ends of attempts above `floor` are known.
+    /// Returns whether the ends of attempts above `floor` are known.
     pub fn reaches(&self, floor: u32) -> bool {
         self.floor <= floor
     }
@@ -99,7 +99,7 @@ impl Scene {
         self.ended.values().rev().find(|attempt| !self.is_end(attempt)).map_or(0, |attempt| attempt.number)
     }
 
-    /// Whether this attempt ended the task: the last attempt of a dead letter has a row too.
+    /// Returns whether this attempt ended the task: the last attempt of a dead letter has a row too.
     fn is_end(&self, attempt: &EndedAttempt) -> bool {
         self.is_final() && attempt.number == self.glance.attempt && attempt.ended_at == self.glance.finished_at
     }
@@ -321,7 +321,7 @@ fn after(attempt: u32) -> u64 {
     (4 * u64::from(attempt) + 1) << ERA_BITS
 }
 
-/// Whether this number, of an era in which an attempt runs, is that of a start that was taken back.
+/// Returns whether this number, of an era in which an attempt runs, is that of a start that was taken back.
 fn was_taken_back(seq: u64) -> bool {
     seq & 3 != 0
 }
