@@ -1,8 +1,8 @@
 //! The retry policy: whether and after what pause a failed attempt runs again.
 //!
 //! Only failures of the body count. The death of a server and a graceful shutdown use up no retry (see
-//! [`crate::store`]). The pause before retry *n* (from 1) is uniformly distributed between 0 and `min(cap, backoff ×
-//! factor^(n-1))` ("full jitter": Brooker, "Exponential Backoff And Jitter", AWS 2015).
+//! [`crate::store`]). The pause before retry *n* (from 1) is uniformly distributed between 0 and
+//! `min(cap, backoff × factor^(n-1))` ("full jitter": Brooker, "Exponential Backoff And Jitter", AWS 2015).
 
 use std::time::Duration;
 

@@ -32,10 +32,10 @@ use proc_macro::TokenStream;
 /// - if it is not `async`, or is declared `#[task(blocking)]`, on a thread of its own.
 ///
 /// Options: `queue = "mail"`, `priority = 5`, `max_retries = 5`, `retry_if = FUNCTION`, `timeout = "30s"` (`ms`, `s`,
-/// `m`, `h`; `"0s"` = no limit; or a `Duration`), `name = "Send a mail"`, `tag = "mail"` (may be repeated), `kind =
-/// "mail.send"` (instead of the path), `aliases = ["old::path"]` (kinds of stored calls that the function runs as well,
-/// after it was renamed or moved), `local`, `blocking`, `at_most_once`, `auto_remove`, `set = PATH`. A value may be a
-/// constant or any other expression: `queue = QUEUE`, `max_retries = 2 * RETRIES`.
+/// `m`, `h`; `"0s"` = no limit; or a `Duration`), `name = "Send a mail"`, `tag = "mail"` (may be repeated),
+/// `kind = "mail.send"` (instead of the path), `aliases = ["old::path"]` (kinds of stored calls that the function runs
+/// as well, after it was renamed or moved), `local`, `blocking`, `at_most_once`, `auto_remove`, `set = PATH`. A value
+/// may be a constant or any other expression: `queue = QUEUE`, `max_retries = 2 * RETRIES`.
 ///
 /// `retry_if = FUNCTION` names a function `fn(&E) -> bool` of the error that the body returned, before it is converted
 /// to a `TaskError`: on `true` the task is retried by its policy, on `false` it fails at once. With `anyhow::Error` the
