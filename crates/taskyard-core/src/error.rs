@@ -16,7 +16,7 @@ pub enum Error {
     /// An argument that is invalid in any state of the queue.
     #[error("{what}: {why}")]
     InvalidArgument {
-        /// Which argument.
+        /// Name of the argument.
         what: &'static str,
         /// Reason for the refusal.
         why: String,
@@ -39,7 +39,7 @@ pub enum Error {
     /// A value that JSON cannot represent exactly.
     #[error("{what} cannot be stored exactly: {why}")]
     NotRepresentable {
-        /// Which value.
+        /// The value.
         what: String,
         /// Reason.
         why: String,

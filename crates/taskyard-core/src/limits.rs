@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// Maximum number of tags of a task.
 pub const TAGS_MAX: usize = 100;
 
-/// Limits in bytes (or levels), each a setting.
+/// Limits in bytes, or in levels for `nesting_max`. Each is a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {

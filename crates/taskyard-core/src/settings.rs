@@ -108,7 +108,7 @@ pub struct Settings {
     pub unlisted: crate::Unlisted,
 }
 
-/// The table.
+/// The table of all settings.
 pub const SETTINGS: &[Setting] = &[
     row(
         "database",

@@ -19,7 +19,7 @@ words! {
     /// The state of a task.
     #[derive(PartialOrd, Ord)]
     TaskState "state" {
-        /// Not runnable yet; [`WaitReason`] says why.
+        /// Not runnable yet, for a [`WaitReason`].
         Waiting = "waiting",
         /// Runnable now.
         Enqueued = "enqueued",

@@ -1,4 +1,7 @@
 //! A task before it is stored ([`NewTask`]), as it is read back ([`TaskRecord`]), its attempts and its log lines.
+//!
+//! Plain data that both stores persist in the same form. Payloads and results are kept as exact bytes (see
+//! [`crate::payload`]); the transitions between states are described in [`crate::state`] and [`crate::store`].
 
 use std::time::Duration;
 

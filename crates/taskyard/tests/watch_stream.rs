@@ -1,4 +1,4 @@
-//! A watch as a stream: as libraries take it, an endpoint that sends a task's events among them.
+//! A watch as a stream, on its own and in an endpoint that sends a task's events.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn queue() -> (Taskyard, tempfile::TempDir) {
     (Taskyard::connect(directory.path().join("queue.db").to_str().unwrap()).await.unwrap(), directory)
 }
 
-/// An endpoint as applications write it.
+/// A typical endpoint of an application.
 async fn events(
     State(queue): State<Taskyard>,
     Path(id): Path<TaskId>,
@@ -70,7 +70,7 @@ async fn an_endpoint_of_axum_sends_the_events_of_a_task() {
         let request = Request::get(format!("/tasks/{}/events", task.id())).body(Body::empty()).unwrap();
         let answer = application.clone().oneshot(request).await.unwrap();
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        // It ends with the task.
+        // The response ends with the task.
         let body =
             tokio::time::timeout(Duration::from_secs(10), to_bytes(answer.into_body(), 1 << 20)).await.expect("an end");
         let text = String::from_utf8(body.unwrap().to_vec()).unwrap();

@@ -1,4 +1,8 @@
 //! A call of a task function with its options, before it is added.
+//!
+//! Options that a call does not set are filled in from the client's configuration on addition (`Call::into_task`).
+//! Errors in arguments and options are stored in the call and returned by the addition, so that a call can be built in one
+//! expression.
 
 use std::marker::PhantomData;
 use std::time::Duration;

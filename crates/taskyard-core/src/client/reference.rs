@@ -1,4 +1,8 @@
 //! References to tasks, typed by their result.
+//!
+//! A reference exists before its task is stored: the client generates the id. Every method that reads or waits first waits
+//! until the addition is written, and returns its error if it is refused. Waits are shared by all references of a client
+//! (see `waiter`).
 
 use std::future::Future;
 use std::marker::PhantomData;

@@ -18,7 +18,7 @@ pub struct TaskFilter {
     pub tag: Option<String>,
     /// Finished before this instant.
     pub finished_before: Option<Timestamp>,
-    /// Finished at this instant or after it.
+    /// Finished at or after this instant.
     pub finished_after: Option<Timestamp>,
     /// With an error of this type.
     pub error_type: Option<String>,

@@ -1,4 +1,6 @@
 //! Argument and result types of the methods of [`Store`](super::Store).
+//!
+//! Plain data without behaviour. The rules that the values follow are those of the [module `store`](super).
 
 use std::time::Duration;
 
@@ -366,7 +368,7 @@ pub struct ClaimsHeld {
 /// Outcome of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The body returned this (JSON bytes).
+    /// The body returned a result (JSON bytes).
     Done {
         /// The result's bytes.
         result: Vec<u8>,

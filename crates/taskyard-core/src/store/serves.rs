@@ -45,7 +45,7 @@ pub struct RegroupReport {
 /// A reason for which tasks are parked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ParkedReason {
-    /// The text.
+    /// Text of the reason.
     pub reason: String,
     /// Number of tasks parked for it.
     pub count: u64,
