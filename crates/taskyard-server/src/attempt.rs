@@ -1,4 +1,4 @@
-//! One running attempt inside this process: its claim, any request to end it, and the data that it wants stored.
+//! A running attempt inside this process: its claim, any request to end it, and the data that it wants stored.
 //!
 //! An attempt is decided exactly once here ([`Attempt::conclude`]): by the end of its body, by the watchdog that gave
 //! up its thread, or by the shutdown that released it. Later decisions are ignored, as the database would ignore them.

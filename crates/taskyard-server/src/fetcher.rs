@@ -54,7 +54,7 @@ pub(crate) struct Fetcher {
     work: Listener,
     /// Set when there may be more to claim.
     hungry: bool,
-    /// One cursor for all queues, or one per queue if they are served in an order.
+    /// A single cursor for all queues, or one per queue if they are served in an order.
     trails: Vec<Trail>,
     shares: Shares,
     /// The queues and their order at the last claim.

@@ -1,9 +1,9 @@
 //! The life cycle of a server: register, run, drain, unregister.
 //!
 //! # Threads
-//! One for the loops (fetcher, completer, recorder, upkeep, watchdog) and one for the heartbeat. Neither is the
-//! caller's, so a busy web process does no harm. Async bodies run on the runtime that called [`Server::start`], if it
-//! has several threads; those that cannot move between threads, and blocking ones, run on threads of the executor.
+//! There is one for the loops (fetcher, completer, recorder, upkeep, watchdog) and one for the heartbeat. Neither is
+//! the caller's, so a busy web process does no harm. Async bodies run on the runtime that called [`Server::start`], if
+//! it has several threads; those that cannot move between threads, and blocking ones, run on threads of the executor.
 //!
 //! # Stopping
 //! [`ServerHandle::stop`] ends claiming at once, releases the tasks that have not started, lets running ones continue

@@ -18,7 +18,7 @@ pub type AsyncBody = Pin<Box<dyn Future<Output = BodyResult> + Send>>;
 /// An async body that stays on the thread that created it.
 pub type LocalBody = Pin<Box<dyn Future<Output = BodyResult>>>;
 
-/// How a function's body is run. Each function decodes the payload itself. A panic fails the attempt.
+/// The way in which a function's body is run. Each function decodes the payload itself. A panic fails the attempt.
 #[derive(Clone, Copy)]
 pub enum Run {
     /// Polled on the runtime that called `serve`, together with the other tasks of that runtime; dropped when it is
@@ -71,7 +71,7 @@ pub struct TaskDef {
     /// `TaskContext`, returns `None`.
     #[doc(hidden)]
     pub states: &'static [fn() -> Option<StateType>],
-    /// How the body is created and run.
+    /// The function that creates or runs the body.
     #[doc(hidden)]
     pub run: Run,
     /// `file:line` of the function, for messages.

@@ -1,5 +1,5 @@
-//! Maps the way a body ended to the outcome that is written: retry, dead letter, snooze or release. This policy is in
-//! no other place.
+//! Maps the way a body ended to the outcome that is written: retry, dead letter, snooze or release. This policy exists
+//! in no other place.
 
 use taskyard_core::Failure;
 use taskyard_core::store::{Claimed, Outcome};
@@ -8,7 +8,7 @@ use super::{Attempt, Interrupt};
 use crate::task_error::Wish;
 use crate::{BodyResult, TaskError};
 
-/// How a body ended, as observed by its executor.
+/// The end of a body, as observed by its executor.
 pub(crate) enum End {
     /// The body returned.
     Returned(BodyResult),

@@ -35,7 +35,7 @@ pub(crate) struct Wanted {
     pub limit: usize,
     /// The queues to take from; `None` for all that the server serves.
     pub queues: Option<Vec<String>>,
-    /// How long to wait for the first task.
+    /// End of the time to wait for the first task.
     pub until: Instant,
     /// Set once a claim was made for the request.
     pub has_looked: bool,
