@@ -52,7 +52,7 @@ pub(crate) struct Ended {
     pub claim: ClaimId,
     /// Receives the store's reply.
     pub answer: Option<oneshot::Sender<WriteReply>>,
-    /// The database's error, if it refused this end by itself. Boxed, because ends are moved often and refused rarely.
+    /// The error of the database, if this end was refused by itself. Boxed: ends are moved often and refused rarely.
     pub refusal: Option<Box<Refusal>>,
     /// Logged once the end is stored, if it is a failure that is not logged elsewhere.
     pub failure: Option<Box<FailureLog>>,

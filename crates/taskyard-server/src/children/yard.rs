@@ -118,7 +118,7 @@ impl Yard {
         let staying = self.children.values().filter(|child| child.stays());
         let (count, starting) =
             staying.fold((0, false), |(count, starting), child| (count + 1, starting || !child.ready));
-        // Only one start at a time: the next follows when this child is ready and tasks are still queued. After failures one
+        // A single start at a time: the next follows when this child is ready and tasks are still queued. After failures one
         // is tried although nothing is claimed for it.
         let asked_for = !self.line.is_empty()
             || (count == 0
