@@ -87,7 +87,7 @@ pub(crate) trait Executor: Send + Sync {
     fn signal(&self, signals: &[Signal]);
 
     /// Returns those of the parking reasons that are known not to apply here. A reason that must be looked up first is
-    /// reported by [`crate::engine::Engine::learned`] later.
+    /// reported through [`crate::engine::Engine::learned`] later.
     fn known(&self, reasons: &[String]) -> Vec<String>;
 
     /// Returns whether there are dead-letter hooks; `None` while that is unknown.

@@ -96,7 +96,7 @@ async fn beat_on(state: &State) {
     }
 }
 
-/// Pause before the next heartbeat: the configured interval, but at most a third of the lease.
+/// Pause before the next heartbeat, with jitter: the configured interval, or a third of the lease if that is shorter.
 fn first_pause(config: &ServerConfig) -> Duration {
     jittered(config.beat.min(config.lease / 3)).min(config.beat)
 }

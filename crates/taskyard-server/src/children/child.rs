@@ -69,7 +69,7 @@ pub(super) struct Child {
     pub ready: bool,
     /// Fingerprint of the child's code, if it reported one.
     pub code: Option<String>,
-    /// When it was asked to exit or condemned.
+    /// When it was asked to exit.
     pub leaving: Option<Instant>,
     /// Set while its event loop is blocked.
     pub blocked: bool,

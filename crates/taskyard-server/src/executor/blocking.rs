@@ -23,7 +23,7 @@ struct State {
     /// Number of threads, without abandoned ones.
     threads: usize,
     busy: usize,
-    /// Bodies that wait for other tasks, each with their number: neither these bodies nor their threads count.
+    /// Bodies that wait for other tasks, each with the number of these: neither the bodies nor their threads count.
     resting: HashMap<Token, usize>,
     /// Bodies that were abandoned and have not returned; they no longer count, whatever they do.
     given_up: HashSet<Token>,

@@ -35,9 +35,9 @@ pub(crate) struct Wanted {
     pub limit: usize,
     /// The queues to take from; `None` for all that the server serves.
     pub queues: Option<Vec<String>>,
-    /// End of the time to wait for the first task.
+    /// When to stop waiting for the first task.
     pub until: Instant,
-    /// Set once a claim was made for the request.
+    /// Set once the request was considered for a claim.
     pub has_looked: bool,
     /// Receives the ids of the tasks that were claimed and sent; dropped without a value when the server stops.
     pub reply: oneshot::Sender<Vec<TaskId>>,

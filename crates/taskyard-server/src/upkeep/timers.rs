@@ -32,7 +32,7 @@ fn poll(state: &State) -> Duration {
     }
 }
 
-/// Backoff for starts that a rate limit allows but that no server takes here: the tasks are held back otherwise, or
+/// Backoff for starts that a rate limit allows but this server does not take: the tasks are held back otherwise, or
 /// belong to other servers.
 #[derive(Debug, Default)]
 struct Untaken {
