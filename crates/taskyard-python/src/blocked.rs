@@ -1,12 +1,14 @@
-//! Notices that the event loop of a worker is blocked, and answers the server in its place.
+//! Detects that the event loop of a worker is blocked, and replies to the server in its place.
 //!
-//! The server sends a `Ping` twice a second to a worker that runs something. A loop that has left messages unread for a
-//! second, and has done nothing else meanwhile, is blocked: the server is told, a thread of Python's is woken to name what
-//! blocks it, all that has not begun is given back, and until the loop goes on, this thread reads its messages and keeps them
-//! for it. The thread never takes Python's lock, so that it works while a C function holds it.
+//! The server sends a `Ping` twice a second to a worker that runs a task. An event loop that has left messages unread
+//! for a second, and has done nothing else meanwhile, is blocked. The server is then notified, a Python thread is woken
+//! to report the blocking code, and all attempts that have not begun are given back. Until the loop runs again, this
+//! thread reads its messages and stores them for it. The thread never takes the GIL, so it works while a C function
+//! holds that.
 //!
-//! What must hold: an attempt either begins or is given back. Both are decided under the lock of [`Unbegun`]. The server may
-//! have been told that it begins: several are announced at once, and the first may be the one that blocks.
+//! Invariant: an attempt either begins or is given back. Both are decided under the lock of [`Unbegun`]. The server may
+//! have been notified of its start already: several starts are reported at once, and the first attempt may be the one
+//! that blocks.
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
@@ -22,23 +24,23 @@ use taskyard_server::children::frame::{End, FromChild, ToChild};
 
 use crate::channel::{Wire, lock};
 
-/// Between two looks.
+/// Interval between checks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// A loop that has read nothing for so long is blocked.
+/// Time after which a loop that has read nothing counts as blocked.
 const BLOCKED_AFTER: Duration = Duration::from_secs(1);
-/// Read at once at most.
+/// Maximum number of bytes read at once.
 const READ_MAX: usize = 256 << 10;
 
-/// What has arrived and was not handed to Python.
+/// Received data that was not passed to Python yet.
 #[derive(Default)]
 pub struct Unread {
     bytes: Vec<u8>,
-    /// Read while the loop was blocked; the attempts in it are known to [`Unbegun`].
+    /// Messages read while the loop was blocked; their attempts are registered in [`Unbegun`].
     kept: VecDeque<ToChild>,
 }
 
 impl Unread {
-    /// Reads what is there, without waiting; false at the end.
+    /// Reads the available bytes without waiting; returns false at the end of the stream.
     pub fn read(&mut self, socket: &OwnedFd) -> Result<bool, Errno> {
         loop {
             let begin = self.bytes.len();
@@ -57,12 +59,12 @@ impl Unread {
         }
     }
 
-    /// The messages that were read in place of the loop.
+    /// Takes the messages that were read in place of the loop.
     pub fn take_kept(&mut self) -> VecDeque<ToChild> {
         std::mem::take(&mut self.kept)
     }
 
-    /// The messages that are complete, in their order.
+    /// Takes the complete messages, in order.
     pub fn take(&mut self) -> Result<Vec<ToChild>, rmp_serde::decode::Error> {
         let mut messages = Vec::new();
         let mut rest = self.bytes.as_slice();
@@ -81,15 +83,15 @@ impl Unread {
 /// The attempts that were sent to this worker and whose bodies have not begun.
 #[derive(Default)]
 pub struct Unbegun {
-    /// Only where the loop is watched.
+    /// Attempts are recorded only if the loop is watched.
     is_watched: bool,
     slots: HashSet<u64>,
-    /// Given back in the loop's place; the loop does not know yet.
+    /// Attempts that were given back in the loop's place and that the loop still has.
     given_back: HashSet<u64>,
 }
 
 impl Unbegun {
-    /// Takes note of attempts that a message brings.
+    /// Registers the attempts in a message.
     pub fn sent(&mut self, message: &ToChild) {
         if let ToChild::Run(runs) = message
             && self.is_watched
@@ -98,14 +100,14 @@ impl Unbegun {
         }
     }
 
-    /// Keeps those that were not given back.
+    /// Removes the attempts from `slots` that were given back.
     pub fn keep(&mut self, slots: &mut Vec<u64>) {
         if !self.given_back.is_empty() {
             slots.retain(|slot| !self.given_back.remove(slot));
         }
     }
 
-    /// The loop begins this one, parks it or gives it back; false if it was given back before.
+    /// Removes an attempt that the loop begins, parks or gives back; returns false if it was given back before.
     pub fn take(&mut self, slot: u64) -> bool {
         self.slots.remove(&slot);
         self.given_back.is_empty() || !self.given_back.remove(&slot)
@@ -117,10 +119,10 @@ impl Unbegun {
     }
 }
 
-/// What is seen of the loop from outside.
+/// The activity of the loop, as observed from outside.
 #[derive(Default)]
 pub struct Signs {
-    /// Grows whenever the loop does something with the channel.
+    /// Incremented whenever the loop uses the channel.
     life: AtomicU64,
     state: Mutex<State>,
     changed: Condvar,
@@ -128,7 +130,7 @@ pub struct Signs {
 
 #[derive(Default)]
 struct State {
-    /// The loop is blocked, and who waits for that has not been told.
+    /// Set if the loop is blocked and the waiting thread has not been notified.
     untold: bool,
     ended: bool,
 }
@@ -138,7 +140,7 @@ impl Signs {
         self.life.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns true when the loop is blocked, once each time; false after the end.
+    /// Waits until the loop is blocked and returns true, once each time; returns false after the end.
     pub fn until_blocked(&self) -> bool {
         let waiting = self.changed.wait_while(lock(&self.state), |state| !state.untold && !state.ended);
         let mut state = waiting.unwrap_or_else(PoisonError::into_inner);
@@ -160,7 +162,7 @@ impl Signs {
     }
 }
 
-/// Watches the loop of this worker until the end of its channel.
+/// Watches the loop of this worker until its channel ends.
 pub fn start(wire: &Arc<Wire>) -> io::Result<()> {
     lock(&wire.unbegun).is_watched = true;
     let wire = Arc::downgrade(wire);
@@ -169,14 +171,14 @@ pub fn start(wire: &Arc<Wire>) -> io::Result<()> {
 
 fn watch(wire: &Weak<Wire>) {
     let (mut seen, mut looked) = (0, Instant::now());
-    // Since when there is something to read that the loop does not read.
+    // Since when there is data that the loop does not read.
     let mut since: Option<Instant> = None;
     let mut blocked = false;
     loop {
         std::thread::sleep(LOOK_EVERY);
         let Some(wire) = wire.upgrade().filter(|wire| !wire.signs.is_ended()) else { return };
         let now = Instant::now();
-        // The whole process stood still, or the machine did.
+        // The whole process or the machine was suspended.
         let stood_still = now.duration_since(looked) > LOOK_EVERY * 3;
         looked = now;
         let life = wire.signs.life.load(Ordering::Relaxed);
@@ -191,7 +193,7 @@ fn watch(wire: &Weak<Wire>) {
         }
         let ready = ready(&wire.socket);
         if ready.contains(PollFlags::HUP) {
-            // The server is gone, which the loop finds out by itself, if it still runs.
+            // The server is gone, which the loop detects by itself, if it still runs.
             wire.signs.end();
             return;
         }
@@ -207,14 +209,14 @@ fn watch(wire: &Weak<Wire>) {
             }
             wire.signs.tell();
         }
-        // A message that has just come is the loop's.
+        // A message that has just arrived is left to the loop.
         if blocked && now > waits_since && read(&wire).is_err() {
             return;
         }
     }
 }
 
-/// What the socket has, without waiting.
+/// Returns the state of the socket without waiting.
 fn ready(socket: &OwnedFd) -> PollFlags {
     let mut looked = [PollFd::new(socket, PollFlags::IN)];
     match poll(&mut looked, Some(&Timespec::default())) {
@@ -227,14 +229,14 @@ fn ready(socket: &OwnedFd) -> PollFlags {
 fn read(wire: &Wire) -> Result<(), Errno> {
     {
         let mut unread = lock(&wire.unread);
-        // The end, and what cannot be read, are found out by the loop.
+        // The end of the stream and read errors are left to the loop.
         if !unread.read(&wire.socket).unwrap_or(false) {
             return Ok(());
         }
         let Ok(messages) = unread.take() else { return Ok(()) };
         let mut unbegun = lock(&wire.unbegun);
         for message in messages {
-            // What it asks for is given back unasked.
+            // Recalled attempts are given back in any case.
             if !matches!(message, ToChild::Ping | ToChild::Recall(_)) {
                 unbegun.sent(&message);
                 unread.kept.push_back(message);

@@ -1,8 +1,8 @@
 //! A worker's side of the socket to its server.
 //!
 //! The worker's event loop reads (`receive`, which never waits); any of its threads may write. A write waits until the
-//! system has taken it: what was said before a body begins is out, whatever the body does then. While the loop is blocked, a
-//! thread reads in its place ([`crate::blocked`]).
+//! system has accepted the data, so messages sent before a body begins arrive whatever the body does. While the loop is
+//! blocked, a thread reads in its place ([`crate::blocked`]).
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -24,7 +24,7 @@ use crate::message::message;
 use crate::question::question;
 use crate::reply::{Addition, Cell, Question, Reply};
 
-/// What waits to be said at the end of this turn of the loop.
+/// Messages to be sent at the end of this turn of the loop.
 #[derive(Default)]
 struct Outbox {
     notes: Vec<Note>,
@@ -39,17 +39,17 @@ pub struct Channel {
     wire: Arc<Wire>,
 }
 
-/// What is read, written, and asked.
+/// The shared state of reading, writing and requests.
 pub struct Wire {
     pub socket: OwnedFd,
     pub unread: Mutex<Unread>,
-    /// Attempts that were sent here and have not begun.
+    /// Attempts that were sent to this worker and have not begun.
     pub unbegun: Mutex<Unbegun>,
     pub signs: Signs,
-    /// One frame at a time.
+    /// Held while a frame is written.
     writing: Mutex<()>,
     asked: Mutex<HashMap<u64, Arc<Cell>>>,
-    /// Questions that were withdrawn and of which the server has not been told.
+    /// Withdrawn requests that the server has not been notified of.
     withdrawn: Mutex<Vec<u64>>,
 }
 
@@ -58,7 +58,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Wire {
-    /// Sends a message, without Python.
+    /// Sends a message without using Python.
     pub fn tell(&self, said: &FromChild) -> Result<(), Errno> {
         let mut bytes = Vec::with_capacity(256);
         frame::write(said, &mut bytes).map_err(|_| Errno::TOOBIG)?;
@@ -105,15 +105,15 @@ impl Wire {
         }
     }
 
-    /// The answer to this is not wanted any more. Never waits: called where an object is dropped. The server is told now,
-    /// or in front of the next frame.
+    /// Withdraws a request. Never waits, because it is called where an object is dropped: the server is notified now,
+    /// or before the next frame.
     fn withdraw(&self, call: u64) {
         if lock(&self.asked).remove(&call).is_none() {
             return;
         }
         lock(&self.withdrawn).push(call);
         if let Ok(writing) = self.writing.try_lock() {
-            // A server that is gone is found out by who writes next.
+            // A closed connection is reported by the next write.
             let _ = self.write_withdrawn(&writing, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
         }
     }
@@ -137,10 +137,10 @@ impl Channel {
         Ok((call, cell))
     }
 
-    /// Says all notes and ends since the last call; any thread.
+    /// Sends all notes and ends since the last call; may be called on any thread.
     fn say_all(&self, py: Python<'_>) -> PyResult<()> {
         let Outbox { notes, ends } = std::mem::take(&mut *lock(&self.outbox));
-        // What is noted must not keep an end from being told.
+        // Notes that cannot be sent must not prevent ends from being sent.
         let noted = in_parts(notes, note_bytes).try_for_each(|notes| self.say(py, &FromChild::Noted(notes)));
         for ends in in_parts(ends.into_iter().map(fitting).collect(), end_bytes) {
             self.say(py, &FromChild::Ended(ends))?;
@@ -154,7 +154,7 @@ impl Channel {
     }
 }
 
-/// Gathers items into messages of about [`frame::FRAME_BYTES_AIM`].
+/// Groups items into messages of about [`frame::FRAME_BYTES_AIM`] bytes.
 fn in_parts<T>(items: Vec<T>, bytes: impl Fn(&T) -> usize) -> impl Iterator<Item = Vec<T>> {
     let (mut parts, mut size) = (Vec::<Vec<T>>::new(), 0);
     for item in items {
@@ -189,7 +189,7 @@ fn end_bytes((_, end): &(u64, End)) -> usize {
     }
 }
 
-/// A result that no message can hold is none.
+/// Replaces a result that is too large for a message by a failure.
 fn fitting((slot, end): (u64, End)) -> (u64, End) {
     let place = (slot, end);
     let size = end_bytes(&place);
@@ -204,13 +204,13 @@ fn fitting((slot, end): (u64, End)) -> (u64, End) {
 
 #[pymethods]
 impl Channel {
-    /// Takes the descriptor over.
+    /// Creates a channel that takes ownership of the descriptor.
     #[new]
     fn new(descriptor: i32) -> PyResult<Self> {
         if descriptor < 0 {
             return Err(PyValueError::new_err("no descriptor"));
         }
-        // SAFETY: the caller gives the descriptor away; it is closed here and nowhere else.
+        // SAFETY: the caller passes ownership of the descriptor; it is closed here and nowhere else.
         #[allow(unsafe_code)]
         let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
         let wire = Wire {
@@ -225,12 +225,13 @@ impl Channel {
         Ok(Self { outbox: Mutex::default(), calls: AtomicU64::new(1), wire: Arc::new(wire) })
     }
 
-    /// What the loop watches.
+    /// Returns the descriptor that the event loop watches.
     fn fileno(&self) -> i32 {
         self.wire.socket.as_raw_fd()
     }
 
-    /// What the server has said, without waiting: tuples that begin with a word. Raises `EOFError` once it is gone.
+    /// Returns the messages of the server without waiting, as tuples that begin with their name. Raises `EOFError` once
+    /// the server is gone.
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         self.wire.signs.of_life();
         let mut unread = lock(&self.wire.unread);
@@ -250,7 +251,8 @@ impl Channel {
                 }
                 one => {
                     if !is_known {
-                        // Not held while Python makes objects, which may collect garbage, which may use the channel.
+                        // The lock must not be held while Python creates objects: that may run the garbage collector,
+                        // which may use the channel.
                         lock(&self.wire.unbegun).sent(&one);
                     }
                     if let Some(tuple) = message(py, one)? {
@@ -265,38 +267,39 @@ impl Channel {
         Ok(said)
     }
 
-    /// Ready to run tasks, and to call hooks on death if there are some; with the fingerprint of its code.
+    /// Reports that the worker is ready to run tasks, whether it has dead-letter hooks, and the fingerprint of its
+    /// code.
     fn ready(&self, py: Python<'_>, hears_deaths: bool, code: String) -> PyResult<()> {
         self.say(py, &FromChild::Ready { hears_deaths, code: Some(code) })
     }
 
-    /// The hooks on death are about to be called.
+    /// Reports that the dead-letter hooks are about to be called.
     fn tells(&self, py: Python<'_>, number: u64) -> PyResult<()> {
         self.say(py, &FromChild::Tells(number))
     }
 
-    /// The hooks on death were called.
+    /// Reports that the dead-letter hooks were called.
     fn told(&self, py: Python<'_>, number: u64) -> PyResult<()> {
         self.say(py, &FromChild::Told(number))
     }
 
-    /// Of the reasons it was asked about, those that do not hold here.
+    /// Reports which of the parking reasons do not apply here.
     fn known(&self, py: Python<'_>, reasons: Vec<String>) -> PyResult<()> {
         self.say(py, &FromChild::Known(reasons))
     }
 
-    /// This attempt waits for another task, or goes on.
+    /// Reports that an attempt waits for another task, or continues.
     fn rests(&self, py: Python<'_>, slot: u64, rests: bool) -> PyResult<()> {
         self.say(py, &FromChild::Rests(vec![(slot, rests)]))
     }
 
-    /// Functions of these kinds run one at a time here.
+    /// Reports that functions of these kinds run one at a time here.
     fn singles(&self, py: Python<'_>, kinds: Vec<String>) -> PyResult<()> {
         self.say(py, &FromChild::Singles(kinds))
     }
 
-    /// These attempts are about to begin; returns when that is out, with those that may. The others were given back while the
-    /// loop was blocked.
+    /// Reports that these attempts are about to begin. Returns, once that is sent, those which may begin; the others
+    /// were given back while the loop was blocked.
     fn started(&self, py: Python<'_>, mut slots: Vec<u64>) -> PyResult<Vec<u64>> {
         self.wire.signs.of_life();
         lock(&self.wire.unbegun).keep(&mut slots);
@@ -306,27 +309,28 @@ impl Channel {
         Ok(slots)
     }
 
-    /// The body of this attempt begins now; false if it was given back.
+    /// Notes that the body of an attempt begins now; returns false if the attempt was given back.
     fn begins(&self, slot: u64) -> bool {
         lock(&self.wire.unbegun).take(slot)
     }
 
-    /// Begins to watch for a blocked loop.
+    /// Starts watching for a blocked loop.
     fn watch(&self) -> PyResult<()> {
         crate::blocked::start(&self.wire).map_err(|error| PyOSError::new_err(error.to_string()))
     }
 
-    /// Waits until the loop is blocked: true, once each time. False after `unwatch`.
+    /// Waits until the loop is blocked and returns true, once each time. Returns false after `unwatch`.
     fn blocked(&self, py: Python<'_>) -> bool {
         py.detach(|| self.wire.signs.until_blocked())
     }
 
-    /// Ends watching.
+    /// Stops watching.
     fn unwatch(&self) {
         self.wire.signs.end();
     }
 
-    /// A context (JSON) and log lines `(level, logger, message, fields as JSON, traceback)`, for the next `flush`.
+    /// Records a context (JSON) and log lines `(level, logger, message, fields as JSON, traceback)` for the next
+    /// `flush`.
     fn note(&self, slot: u64, context: Option<&[u8]>, lines: &Bound<'_, PyList>) -> PyResult<()> {
         let lines = lines
             .iter()
@@ -346,12 +350,13 @@ impl Channel {
         Ok(())
     }
 
-    /// It returned this, JSON.
+    /// Records that the body returned this result (JSON), for the next `flush`.
     fn returned(&self, slot: u64, result: &[u8]) {
         lock(&self.outbox).ends.push((slot, End::Returned(ByteBuf::from(result.to_vec()))));
     }
 
-    /// It raised. `wish` is `policy`, `never`, `cancelled`, `after` or `snooze`, the latter two with seconds.
+    /// Records that the body raised an error. `wish` is `policy`, `never`, `cancelled`, `after` or `snooze`; the last
+    /// two use `seconds`.
     #[pyo3(signature = (slot, error_type, also, message, traceback, wish, seconds))]
     #[allow(clippy::too_many_arguments, reason = "one place for each part of an error")]
     fn raised(
@@ -377,18 +382,18 @@ impl Channel {
         Ok(())
     }
 
-    /// It ended because it was interrupted.
+    /// Records that the attempt ended because it was interrupted.
     fn interrupted(&self, slot: u64) {
         lock(&self.outbox).ends.push((slot, End::Interrupted));
     }
 
-    /// It cannot run here.
+    /// Records that the task cannot run here.
     fn parked(&self, slot: u64, reason: String) {
         lock(&self.wire.unbegun).take(slot);
         lock(&self.outbox).ends.push((slot, End::Parked(reason)));
     }
 
-    /// It had not started, and was asked back.
+    /// Records that the attempt had not started and was recalled.
     fn recalled(&self, slot: u64) {
         if !lock(&self.wire.unbegun).take(slot) {
             return;
@@ -396,8 +401,9 @@ impl Channel {
         lock(&self.outbox).ends.push((slot, End::Recalled));
     }
 
-    /// Asks for up to `limit` tasks of these queues, or of all, waiting so many seconds for the first one. The answer
-    /// names what was sent before it. `number` is the caller's own. Only of a server that claims on demand.
+    /// Requests up to `limit` tasks from these queues, or from all, waiting up to `wait` seconds for the first one. The
+    /// reply contains the ids of tasks that were sent before it. `number` is chosen by the caller. Only for a server
+    /// that claims on demand.
     #[pyo3(signature = (number, limit, queues, wait))]
     fn take(
         &self,
@@ -411,13 +417,13 @@ impl Channel {
         Ok(Reply::new(self.question(py, "asking for a task", Asked::Take { number, limit, queues, wait_ms })?))
     }
 
-    /// What was asked for under this number is not wanted any more: the answer comes at once.
+    /// Withdraws the request with this number; it is replied to at once.
     fn waive(&self, py: Python<'_>, number: u64) -> PyResult<()> {
         self.question(py, "waiving a task", Asked::Waive(number)).map(|_| ())
     }
 
-    /// Says how this attempt ended, as it was put down since the last call of `flush`; the answer is the state that was
-    /// written, or `null` if the attempt had lost its lease.
+    /// Sends the end of an attempt that was recorded since the last `flush`. The reply is the state that was written,
+    /// or `null` if the attempt had lost its lease.
     fn ended(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
         let end = {
             let mut outbox = lock(&self.outbox);
@@ -431,19 +437,19 @@ impl Channel {
         Ok(Reply::new(self.question(py, "the end of a task", Asked::Ended(slot, end))?))
     }
 
-    /// Says all notes and ends since the last call, at the end of a turn of the loop.
+    /// Sends all notes and ends since the last call; called at the end of a turn of the loop.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         self.wire.signs.of_life();
         self.say_all(py)
     }
 
-    /// Adds all of these or none, each a dict.
+    /// Adds all of the tasks or none; each is a dict.
     fn add(&self, py: Python<'_>, tasks: &Bound<'_, PyList>) -> PyResult<Addition> {
         let drafts = tasks.iter().map(|task| draft(py, task.cast::<PyDict>()?)).collect::<PyResult<Vec<_>>>()?;
         Ok(Addition::there(self.question(py, "an addition", Asked::Client(Ask::Add(drafts)))?))
     }
 
-    /// Asks about a task, or does something to it.
+    /// Sends a query or a control operation.
     #[pyo3(signature = (verb, id=None, filter=None))]
     fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
         let ask = question(py, verb, id, filter)?;
@@ -460,13 +466,13 @@ impl Channel {
         Ok(Reply::of(asked, cell))
     }
 
-    /// The answer comes once all notes about this attempt so far are durable.
+    /// Returns a reply that arrives once all notes of this attempt so far are durable.
     fn saved(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
         self.say_all(py)?;
         Ok(Reply::new(self.question(py, "saving the context", Asked::Saved(slot))?))
     }
 
-    /// The answer is this attempt's token, once all notes about it so far are durable.
+    /// Returns a reply with this attempt's token, which arrives once all its notes so far are durable.
     fn token(&self, py: Python<'_>, slot: u64) -> PyResult<Reply> {
         self.say_all(py)?;
         Ok(Reply::new(self.question(py, "the token", Asked::Token(slot))?))

@@ -1,4 +1,4 @@
-//! From Python's description of a task, a dict, to a task to be added. What is left out is at its default.
+//! Converts a task description from Python, a dict, to a task to be added. Missing keys have their defaults.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use taskyard_core::{RetryPolicy, TaskId, Timestamp};
 use crate::errors;
 use crate::question::{id_of, read};
 
-/// A new task's id (UUIDv7).
+/// Returns a new task id (UUIDv7).
 #[pyfunction]
 pub fn new_id() -> String {
     TaskId::generate().to_string()
 }
 
-/// The stored kind that a text means in a namespace.
+/// Returns the stored kind that a text refers to in a namespace.
 #[pyfunction]
 pub fn kind_in(namespace: Option<&str>, text: &str) -> PyResult<String> {
     let namespace = namespace
@@ -32,11 +32,11 @@ pub fn kind_in(namespace: Option<&str>, text: &str) -> PyResult<String> {
     Ok(namespace::kind_in(namespace.as_ref(), text))
 }
 
-/// Reads a description.
+/// Converts a description.
 pub fn draft(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<Draft> {
     let mut task = NewTask::new("", Vec::new());
     task.runtime = Runtime::Python;
-    // This client encodes every context that it stores.
+    // The Python client encodes every context that it stores.
     task.context_encoded = true;
     let (mut blobs, mut key, mut hold) = (Vec::new(), None, UniqueHold::UntilFinished);
     for (name, value) in given {
@@ -101,7 +101,7 @@ pub fn instant(what: &str, micros: i64) -> PyResult<Timestamp> {
         .ok_or_else(|| errors::invalid(format!("{what}: it is outside the years -9999 to 9999")))
 }
 
-/// A policy as JSON; its own number of retries counts if it names one.
+/// Parses a policy from JSON; its own number of retries takes precedence if it has one.
 fn policy(json: &str, max_retries: u32) -> PyResult<RetryPolicy> {
     let wrong = |error: serde_json::Error| errors::invalid(format!("retry: {error}"));
     let value: serde_json::Value = serde_json::from_str(json).map_err(wrong)?;
@@ -124,7 +124,7 @@ fn unique_hold(value: &Bound<'_, PyAny>) -> PyResult<UniqueHold> {
     Ok(UniqueHold::For(seconds("unique", value.extract()?)?))
 }
 
-/// The values of `taskyard.enqueue_payload`, in its order, of a task that was checked.
+/// Checks a task and returns the arguments of `taskyard.enqueue_payload` for it, in their order.
 #[pyfunction]
 pub fn enqueue_values<'py>(
     py: Python<'py>,

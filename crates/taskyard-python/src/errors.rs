@@ -1,15 +1,15 @@
-//! From the table of errors to Python's classes: `taskyard.errors.make` knows the class of each code.
+//! Conversion of errors to Python exceptions: `taskyard.errors.make` maps each error code to its class.
 
 use pyo3::prelude::*;
 use taskyard_core::Error;
 use taskyard_server::children::frame::Refusal;
 
-/// The Python error of one of ours.
+/// Returns the Python exception for an error.
 pub fn raised(py: Python<'_>, error: &Error) -> PyErr {
     refused(py, &Refusal::from(error))
 }
 
-/// The Python error of a refusal.
+/// Returns the Python exception for a refusal.
 pub fn refused(py: Python<'_>, refusal: &Refusal) -> PyErr {
     let make = || {
         let errors = py.import("taskyard.errors")?;
@@ -21,7 +21,7 @@ pub fn refused(py: Python<'_>, refusal: &Refusal) -> PyErr {
     }
 }
 
-/// A value that can never be right.
+/// Returns the Python exception for an invalid argument.
 pub fn invalid(message: impl Into<String>) -> PyErr {
     let refusal = Refusal { code: "invalid_argument".into(), message: message.into(), hint: None };
     Python::attach(|py| refused(py, &refusal))

@@ -1,5 +1,5 @@
-//! What belongs to the process that made it: after a `fork` it is neither used nor dropped in the child, whose copy of it
-//! has no threads and shares its sockets with the parent.
+//! Values that belong to the process that created them: after a `fork` they are neither used nor dropped in the child,
+//! whose copy has no threads and shares its sockets with the parent.
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -17,7 +17,7 @@ impl<T> Guard<T> {
         Self { process: std::process::id(), value: ManuallyDrop::new(value) }
     }
 
-    /// Whether this is the process that made it.
+    /// Returns true in the process that created the value.
     pub fn is_home(&self) -> bool {
         self.process == std::process::id()
     }
@@ -34,7 +34,7 @@ impl<T> Deref for Guard<T> {
 impl<T> Drop for Guard<T> {
     fn drop(&mut self) {
         if self.is_home() {
-            // SAFETY: it is dropped once, here, and not used after.
+            // SAFETY: the value is dropped once, here, and not used afterwards.
             #[allow(unsafe_code)]
             unsafe {
                 ManuallyDrop::drop(&mut self.value);
@@ -43,8 +43,8 @@ impl<T> Drop for Guard<T> {
     }
 }
 
-/// Keeps an object for as long as the process lives, beyond the end of the interpreter: in a forked child, a suspended coroutine
-/// of the parent must not be collected, for that would run its `finally` blocks.
+/// Leaks an object so that it lives as long as the process, beyond the end of the interpreter. In a forked child, a
+/// suspended coroutine of the parent must not be collected, because that would run its `finally` blocks.
 #[pyfunction]
 pub fn keep(object: Py<PyAny>) {
     std::mem::forget(object);

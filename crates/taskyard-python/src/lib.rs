@@ -1,11 +1,12 @@
 //! `taskyard._core`: the engine for Python.
 //!
-//! This crate alone knows Python, and decides nothing: no policy, no SQL. In a web process a [`queue::Queue`] stands on
-//! the engine itself; in a worker process a [`channel::Channel`] asks the server for the same things over its socket.
-//! Both answer with [`reply::Reply`], which an event loop waits for by a [`mailbox::Mailbox`] and a thread by blocking.
+//! This is the only crate that uses Python, and it decides nothing: no policy, no SQL. In a web process a
+//! [`queue::Queue`] uses the engine directly; in a worker process a [`channel::Channel`] sends the same requests to the
+//! server over its socket. Both return a [`reply::Reply`], which an event loop awaits through a [`mailbox::Mailbox`]
+//! and a thread by blocking.
 //!
-//! What must hold: no thread of the engine ever takes Python's lock, so that a busy interpreter slows nothing down and
-//! one that ends hangs on nothing; what was made before a `fork` is neither used nor dropped after it.
+//! Invariants: no thread of the engine ever takes the GIL, so that a busy interpreter slows nothing down and the end of
+//! an interpreter blocks on nothing; values created before a `fork` are neither used nor dropped after it.
 
 mod blocked;
 mod channel;

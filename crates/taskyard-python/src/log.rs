@@ -1,4 +1,4 @@
-//! What the engine says goes to Python's `logging`: a thread of Python's takes the lines from here, so that no thread of the
+//! Passes the engine's log to Python's `logging`: a Python thread takes the lines from here, so that no thread of the
 //! engine ever waits for the interpreter.
 
 use std::collections::VecDeque;
@@ -14,27 +14,27 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Lines kept for a slow reader; the oldest go first.
+/// Maximum number of lines stored for a slow reader; the oldest are dropped first.
 const LINES_MAX: usize = 10_000;
 
 /// Python's level, the target, the text.
 type Line = (u8, String, String);
 
-/// What one process has to say.
+/// The log of one process.
 struct Log {
     process: u32,
-    /// The lines, and whether there will be no more.
+    /// The lines, and whether the log has ended.
     lines: Mutex<(VecDeque<Line>, bool)>,
     changed: Condvar,
 }
 
-/// Never dropped, and another one after a fork: a thread of the parent may have held its lock.
+/// Never dropped, and replaced after a fork, because a thread of the parent may have held its lock.
 static LOG: AtomicPtr<Log> = AtomicPtr::new(std::ptr::null_mut());
 
 fn log() -> &'static Log {
     let process = std::process::id();
     let found = LOG.load(Ordering::Acquire);
-    // SAFETY: what stands there is null or was leaked.
+    // SAFETY: the pointer is null or was leaked.
     #[allow(unsafe_code)]
     if let Some(log) = unsafe { found.as_ref() }
         && log.process == process
@@ -54,12 +54,12 @@ impl Log {
     }
 }
 
-/// Listens to the engine from here on; the command has a log of its own.
+/// Subscribes to the engine's events; has no effect in the command, which has a subscriber of its own.
 pub fn start() {
     let _ = tracing_subscriber::registry().with(ToPython.with_filter(LevelFilter::INFO)).try_init();
 }
 
-/// Adds a line of this crate's own.
+/// Adds a line of this crate.
 pub fn push(level: u8, text: String) {
     let log = log();
     let mut lines = log.lock();
@@ -70,7 +70,7 @@ pub fn push(level: u8, text: String) {
     log.changed.notify_one();
 }
 
-/// Waits for lines, for `timeout` seconds at most: `[(level, logger, text)]`; `None` after `end_logs`.
+/// Waits up to `timeout` seconds for lines `[(level, logger, text)]`; returns `None` after `end_logs`.
 #[pyfunction]
 pub fn next_logs(py: Python<'_>, timeout: f64) -> Option<Vec<Line>> {
     py.detach(|| {
@@ -83,7 +83,7 @@ pub fn next_logs(py: Python<'_>, timeout: f64) -> Option<Vec<Line>> {
     })
 }
 
-/// Lets `next_logs` return `None` once nothing is left.
+/// Makes `next_logs` return `None` once no lines are left.
 #[pyfunction]
 pub fn end_logs() {
     log().lock().1 = true;

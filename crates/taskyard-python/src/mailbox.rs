@@ -1,7 +1,7 @@
-//! How an event loop hears of answers: a socket that becomes readable, and the tokens of what has been answered.
+//! Notification of an event loop about replies: a socket that becomes readable, and the tokens of the replies.
 //!
-//! One byte wakes the loop for any number of tokens. Ringing takes no lock of Python's: under a busy interpreter a
-//! call into its loop would hold an engine thread for milliseconds.
+//! A single byte wakes the loop for any number of tokens. Notifying does not take the GIL: under a busy interpreter, a call
+//! into its loop would block an engine thread for milliseconds.
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 #[derive(Default)]
 struct Letters {
     tokens: Vec<u64>,
-    /// A byte is on its way.
+    /// Set while an unread byte is in the socket.
     rung: bool,
 }
 
@@ -21,7 +21,7 @@ struct Letters {
 #[pyclass(frozen, module = "taskyard._core")]
 pub struct Mailbox(Arc<Post>);
 
-/// Its side for the engine.
+/// The engine's side of a mailbox.
 pub struct Post {
     letters: Mutex<Letters>,
     ring: UnixStream,
@@ -29,14 +29,14 @@ pub struct Post {
 }
 
 impl Post {
-    /// Puts a token in, and wakes the loop if it is not awake.
+    /// Adds a token, and wakes the loop if no wake-up is pending.
     pub fn put(&self, token: u64) {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         letters.tokens.push(token);
         let ring = !std::mem::replace(&mut letters.rung, true);
         drop(letters);
         if ring {
-            // A full or closed socket: the loop is awake, or gone.
+            // If the socket is full or closed, the loop is awake or gone.
             let _ = (&self.ring).write(&[1]);
         }
     }
@@ -58,12 +58,12 @@ impl Mailbox {
         Ok(Self(Arc::new(Post { letters: Mutex::default(), ring, heard })))
     }
 
-    /// What the loop watches.
+    /// Returns the descriptor that the event loop watches.
     fn fileno(&self) -> i32 {
         self.0.heard.as_raw_fd()
     }
 
-    /// The tokens of what was answered since the last call.
+    /// Returns the tokens of the replies since the last call.
     fn drain(&self) -> Vec<u64> {
         let mut bytes = [0; 64];
         let _ = (&self.0.heard).read(&mut bytes);

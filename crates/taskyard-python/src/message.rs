@@ -1,4 +1,4 @@
-//! What a server says to a worker, as Python sees it: tuples that begin with a word.
+//! Converts the messages of a server to Python: tuples that begin with the message's name.
 
 use pyo3::IntoPyObjectExt as _;
 use pyo3::prelude::*;
@@ -6,7 +6,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use taskyard_core::Limits;
 use taskyard_server::children::frame::{AfterFailure, Run, ToChild, Why};
 
-/// The tuple of a message that Python is to see.
+/// Returns the tuple of a message; `None` if Python does not need it.
 pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py, PyTuple>>> {
     Ok(Some(match said {
         ToChild::Begin { concurrency, limits, max_retries, timeout_ms, only_declared, namespace } => {
@@ -39,12 +39,12 @@ pub fn message<'py>(py: Python<'py>, said: ToChild) -> PyResult<Option<Bound<'py
                 failures.into_iter().map(|(slot, after)| (slot, word_of(after), seconds_of(after))).collect();
             ("failures", failures).into_pyobject(py)?
         }
-        // Answers have gone where they were awaited.
+        // Responses were already passed to their waiters.
         ToChild::Answers(_) | ToChild::Ping => return Ok(None),
     }))
 }
 
-/// The limits that Python checks itself.
+/// Adds the limits that Python checks itself.
 pub fn put_limits(settings: &Bound<'_, PyDict>, limits: &Limits) -> PyResult<()> {
     settings.set_item("arguments_bytes_max", limits.arguments_bytes_max)?;
     settings.set_item("arguments_filled_bytes_max", limits.arguments_filled_bytes_max)?;
@@ -74,7 +74,8 @@ fn word(why: Why) -> &'static str {
     }
 }
 
-/// `(slot, id, kind, name, queue, payload, context, attempt, timeout, has_parents, {text: (python, body)}, restricted)`.
+/// Returns `(slot, id, kind, name, queue, payload, context, attempt, timeout, has_parents, {text: (python, body)},
+/// restricted)`.
 fn run<'py>(py: Python<'py>, run: Run) -> PyResult<Bound<'py, PyTuple>> {
     let opened = PyDict::new(py);
     for value in run.opened {

@@ -1,4 +1,5 @@
-//! From a word and its arguments to a question for the engine: the same words for the engine here and for a server.
+//! Converts a verb and its arguments to a request; the verbs are the same for the engine in this process and for a
+//! server.
 
 use std::str::FromStr;
 
@@ -11,12 +12,12 @@ use taskyard_server::children::frame::Refusal;
 
 use crate::{errors, queues, schedule};
 
-/// Reads an id, a state, a rate, or whatever else says itself why a text is none.
+/// Parses an id, a state, a rate or another value whose error explains what is wrong.
 pub fn read<T: FromStr<Err = Error>>(py: Python<'_>, text: &str) -> PyResult<T> {
     text.parse().map_err(|error| errors::raised(py, &error))
 }
 
-/// Reads an id. Raises `InvalidTaskId` for a text that is none.
+/// Parses an id. Raises `InvalidTaskId` if the text is not a valid id.
 pub fn id_of(py: Python<'_>, text: &str) -> PyResult<TaskId> {
     text.parse().map_err(|error: Error| {
         let refusal = Refusal { code: "invalid_task_id".into(), ..Refusal::from(&error) };
@@ -24,7 +25,7 @@ pub fn id_of(py: Python<'_>, text: &str) -> PyResult<TaskId> {
     })
 }
 
-/// The question that `verb` asks about the task with this id, or the schedule or queue of this name.
+/// Returns the request for `verb` about the task with this id, or the schedule or queue with this name.
 pub fn question(py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
     if verb.starts_with("schedule") {
         return schedule::question(py, verb, id.unwrap_or_default(), filter);

@@ -1,7 +1,7 @@
-//! The engine in this process: opened in the background on first use, so that nothing an event loop calls ever waits.
+//! The engine in this process: opened in the background on first use, so that calls from an event loop never wait.
 //!
-//! While the database is being opened, calls are kept in their order. If it cannot be opened at all they fail, and the
-//! next call tries anew.
+//! While the database is being opened, calls are queued in order. If it cannot be opened at all, they fail, and the
+//! next call tries again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,19 +25,19 @@ use crate::question::question;
 use crate::reply::{Addition, Answer, Cell, Question, Reply};
 use crate::{errors, runtime, stored};
 
-/// The longest pause between two tries to open a database that is away.
+/// Maximum pause between two attempts to open an unavailable database.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How long an opening may take until additions that find too much waiting do not wait for it any more.
+/// Maximum time for which additions that exceed the limit wait for the database to open.
 const OPEN_MAX: Duration = Duration::from_secs(5);
-/// The longest that letting go of the database may take.
+/// Maximum time for closing the database.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 type Run = Box<dyn FnOnce(Result<&Taskyard>) + Send>;
 
-/// What to do once the database is open, or is known not to be.
+/// An action to run once the database is open, or has failed to open.
 pub struct Then {
     run: Run,
-    /// The question that it is for: nothing is to be done once that is withdrawn.
+    /// The query that it is for: the action is dropped if that is withdrawn.
     question: Option<Arc<Question>>,
 }
 
@@ -51,12 +51,13 @@ impl Then {
     }
 }
 
-/// From so many on, what waits for the database is looked through for withdrawn questions, each time that it has doubled.
+/// Minimum number of queued actions at which they are searched for withdrawn queries, each time that the number has
+/// doubled.
 const LOOK_THROUGH_MIN: usize = 1_000;
 
 enum State {
     Closed,
-    /// With what waits for it.
+    /// The database is being opened; contains the queued actions.
     Opening(Waiting),
     Open(Box<Taskyard>),
 }
@@ -64,20 +65,20 @@ enum State {
 #[derive(Default)]
 struct Waiting {
     thens: Vec<Then>,
-    /// So many may wait before withdrawn questions are looked for.
+    /// Number of queued actions at which withdrawn queries are removed.
     thens_max: usize,
     additions: usize,
     bytes: usize,
     /// When the opening began.
     since: Option<Instant>,
-    /// Why the last try to open the database failed.
+    /// Why the last attempt to open the database failed.
     away: Option<String>,
-    /// Which opening it is.
+    /// Number of this opening.
     generation: u64,
 }
 
 impl Waiting {
-    /// Whether these are too much beside what waits.
+    /// Returns true if these additions would exceed the limit of queued ones.
     fn is_full(&self, weight: Weight) -> bool {
         let config = taskyard::ClientConfig::default();
         weight.additions > 0
@@ -87,7 +88,7 @@ impl Waiting {
     }
 }
 
-/// What the additions of one call weigh while they wait.
+/// Size of the additions of one call while they are queued.
 #[derive(Clone, Copy, Default)]
 pub struct Weight {
     additions: usize,
@@ -98,7 +99,7 @@ pub struct Inner {
     generation: AtomicU64,
     place: Place,
     state: Mutex<State>,
-    /// The state is another one, or it is known why it is not.
+    /// Notified when the state has changed, or when an attempt to open the database has failed.
     changed: Condvar,
 }
 
@@ -107,7 +108,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries `then` out in its turn, with the queue or why there is none.
+    /// Runs `then` in its turn, with the queue or the error that prevented its opening.
     pub fn with(self: &Arc<Self>, weight: Weight, then: Then) -> PyResult<Result<()>> {
         let mut state = self.lock();
         let begin = match &mut *state {
@@ -166,7 +167,7 @@ impl Inner {
             pause = (pause * 2).min(PAUSE_MAX);
         };
         let opened = opened.map(|store| Taskyard::on(store, self.place.settings.clone()).keys(self.place.keys.clone()));
-        // What waits is carried out before anything that comes after, for the lock is held.
+        // The queued actions run before any later ones, because the lock is held.
         let mut state = self.lock();
         let waiting = match std::mem::replace(&mut *state, State::Closed) {
             State::Opening(waiting) => waiting.thens,
@@ -185,7 +186,7 @@ impl Inner {
         self.changed.notify_all();
     }
 
-    /// While the database is being opened, waits until these may be added, or there is no use in waiting.
+    /// While the database is being opened, waits until these additions may be queued, or until waiting is pointless.
     fn until_open(&self, weight: Weight) {
         let mut state = self.lock();
         while let State::Opening(waiting) = &*state
@@ -197,7 +198,7 @@ impl Inner {
         }
     }
 
-    /// Lets go of the open database, once all is written or the time has come.
+    /// Closes the open database once everything is written, or at `until`.
     async fn close(&self, until: tokio::time::Instant) -> Answer {
         let taskyard = {
             let mut state = self.lock();
@@ -212,7 +213,7 @@ impl Inner {
         closed.map(|()| b"null".to_vec()).map_err(|error| Refusal::from(&error))
     }
 
-    /// The database did not open in time: what waits for that opening fails.
+    /// Fails all actions that wait for an opening which did not complete in time.
     fn give_up(&self, generation: u64) {
         let mut state = self.lock();
         let State::Opening(waiting) = &mut *state else { return };
@@ -231,7 +232,7 @@ impl Inner {
         }
     }
 
-    /// Asks, and lets the answer arrive in `cell`.
+    /// Sends a request; the reply is stored in `cell`.
     fn ask(self: &Arc<Self>, ask: Ask, cell: &Arc<Cell>, question: Option<Arc<Question>>) -> PyResult<Result<()>> {
         let handle = runtime::handle()?;
         let cell = cell.clone();
@@ -256,7 +257,7 @@ impl Inner {
         self.with(Weight::default(), Then { question, ..then })
     }
 
-    /// Adds these; over the bound on what waits, this thread waits for room, and others run meanwhile.
+    /// Adds tasks. Above the limit of queued additions, this thread waits for capacity while other threads may run.
     fn add(self: &Arc<Self>, py: Python<'_>, tasks: Vec<NewTask>) -> PyResult<Result<Addition>> {
         let mut tasks = tasks;
         let weight = || Weight { additions: tasks.len(), bytes: tasks.iter().map(NewTask::weight).sum() };
@@ -286,7 +287,7 @@ impl Inner {
         let (arrived, handle) = (cell.clone(), runtime::handle()?);
         let then = Then::new(move |taskyard| {
             if arrived.is_settled() {
-                // It was withdrawn.
+                // The addition was withdrawn.
                 return;
             }
             if let Err(error) = &taskyard {
@@ -322,7 +323,7 @@ impl Queue {
         }
     }
 
-    /// Asks the database itself, once it is open.
+    /// Calls the store directly, once it is open.
     fn on_store<F>(
         &self,
         py: Python<'_>,
@@ -345,7 +346,7 @@ impl Queue {
         Ok(Reply::new(cell))
     }
 
-    /// Seals and checks a task, without adding it.
+    /// Signs and checks a task without adding it.
     pub fn settle(&self, py: Python<'_>, draft: Draft) -> PyResult<NewTask> {
         let inner = self.inner()?;
         draft
@@ -356,7 +357,8 @@ impl Queue {
 
 #[pymethods]
 impl Queue {
-    /// Finds the project's settings; `settings` are names and values that count more. Opens nothing yet.
+    /// Finds the project's settings; `settings` are names and values that take precedence. Does not open the database
+    /// yet.
     #[new]
     #[pyo3(signature = (database=None, settings=None))]
     fn new(py: Python<'_>, database: Option<String>, settings: Option<Vec<(String, String)>>) -> PyResult<Self> {
@@ -371,7 +373,7 @@ impl Queue {
         }))))
     }
 
-    /// The settings in force that Python needs: a dict.
+    /// Returns the effective settings that Python needs, as a dict.
     fn settings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let inner = self.inner()?;
         let settings = &inner.place.settings;
@@ -394,7 +396,7 @@ impl Queue {
         Ok(dict)
     }
 
-    /// Adds all of these or none, each a dict; raises what is refused at the call.
+    /// Adds all of the tasks or none; each is a dict. Raises an error if a task is invalid.
     fn add(&self, py: Python<'_>, tasks: &Bound<'_, PyList>) -> PyResult<Addition> {
         let inner = self.inner()?;
         let mut settled = Vec::with_capacity(tasks.len());
@@ -404,7 +406,7 @@ impl Queue {
         inner.add(py, settled)?.map_err(|error| errors::raised(py, &error))
     }
 
-    /// Asks about a task, or does something to it.
+    /// Sends a query or a control operation.
     #[pyo3(signature = (verb, id=None, filter=None))]
     fn ask(&self, py: Python<'_>, verb: &str, id: Option<&str>, filter: Option<&Bound<'_, PyDict>>) -> PyResult<Reply> {
         let ask = question(py, verb, id, filter)?;
@@ -415,7 +417,7 @@ impl Queue {
         Ok(reply)
     }
 
-    /// Opens the database if it is not open; the answer says whether that worked.
+    /// Opens the database if it is not open; the reply reports whether that succeeded.
     fn open(&self, py: Python<'_>) -> PyResult<Reply> {
         let cell = Cell::new("opening the queue's database");
         let arrived = cell.clone();
@@ -426,7 +428,7 @@ impl Queue {
         Ok(Reply::new(cell))
     }
 
-    /// Writes what was added, for `bound` seconds at most, then lets go of the database.
+    /// Writes pending additions for up to `bound` seconds, then closes the database.
     fn close(&self, py: Python<'_>, bound: f64) -> PyResult<Reply> {
         let inner = self.inner()?;
         let cell = Cell::new("closing the queue");
@@ -463,7 +465,8 @@ impl Queue {
         })
     }
 
-    /// A text that is the same for two addresses of one database and for no others; a file is not opened for it.
+    /// Returns a text that is the same for two addresses of one database and different for any others; a file is not
+    /// opened.
     fn identity(&self, py: Python<'_>) -> PyResult<Reply> {
         let inner = self.inner()?;
         let address = inner.place.settings.database.as_deref().unwrap_or_default();
@@ -475,7 +478,7 @@ impl Queue {
         self.on_store(py, "the database's identity", |store| async move { stored::of_server(store.as_ref()).await })
     }
 
-    /// How many servers run on the database.
+    /// Returns the number of servers that are running on the database.
     fn live_servers(&self, py: Python<'_>) -> PyResult<Reply> {
         self.on_store(py, "the servers", |store| async move { stored::live_servers(store.as_ref()).await })
     }

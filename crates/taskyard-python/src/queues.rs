@@ -1,4 +1,4 @@
-//! Queues and dead letters: from a word and a dict to a question.
+//! Queues and dead letters: converts a verb and a dict to a request.
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -11,7 +11,7 @@ use crate::draft::{instant, seconds};
 use crate::errors;
 use crate::question::{id_of, read};
 
-/// What Python gave with a question.
+/// The arguments that Python passed with a request.
 pub struct Given<'a, 'py>(pub Option<&'a Bound<'py, PyDict>>);
 
 impl<'py> Given<'_, 'py> {
@@ -22,7 +22,7 @@ impl<'py> Given<'_, 'py> {
         }
     }
 
-    /// A value that must be there.
+    /// Returns a required value.
     pub fn need<T: for<'a> FromPyObject<'a, 'py, Error = PyErr>>(&self, name: &str) -> PyResult<T> {
         self.get(name)?.ok_or_else(|| PyValueError::new_err(format!("`{name}` is missing")))
     }
@@ -57,13 +57,13 @@ impl<'py> Given<'_, 'py> {
     }
 }
 
-/// States from their words.
+/// Parses states.
 pub fn states(words: &[String]) -> PyResult<Vec<TaskState>> {
     let state = |word: &String| word.parse().map_err(|_| errors::invalid(format!("there is no state `{word}`")));
     words.iter().map(state).collect()
 }
 
-/// The question that `verb` asks about the queue of this name.
+/// Returns the request for `verb` about the queue with this name.
 pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
     let (given, queue) = (Given(given), name.to_owned());
     let span = |name: &str| given.get::<f64>(name)?.map(|value| seconds(name, value)).transpose();
@@ -83,7 +83,7 @@ pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_,
     })))
 }
 
-/// The question that `verb` asks about dead letters.
+/// Returns the request for `verb` about dead letters.
 pub fn about_dead(py: Python<'_>, verb: &str, id: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
     let given = Given(given);
     Ok(Ask::Dead(Box::new(match verb {

@@ -1,5 +1,5 @@
-//! An answer on its way: to be awaited by an event loop, to be waited for by a thread, or to be forgotten. A failure
-//! that nobody looked at is logged.
+//! A pending reply: to be awaited by an event loop, waited for by a thread, or ignored. A failure that was never
+//! retrieved is logged.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,10 +15,10 @@ use crate::guard::Guard;
 use crate::mailbox::{Mailbox, Post};
 use crate::{errors, log, runtime};
 
-/// How long a waiting thread sleeps at most before it looks for signals (Ctrl-C).
+/// Maximum sleep of a waiting thread before it checks for signals (Ctrl-C).
 const SLICE: Duration = Duration::from_millis(100);
 
-/// JSON, or why not.
+/// JSON, or an error.
 pub type Answer = Result<Vec<u8>, Refusal>;
 
 #[derive(Default)]
@@ -28,9 +28,9 @@ struct State {
     seen: bool,
 }
 
-/// Where an answer arrives.
+/// Receives a reply.
 pub struct Cell {
-    /// What it answers, for the log.
+    /// Name of the request, for the log.
     what: String,
     state: Mutex<State>,
     arrived: Condvar,
@@ -45,7 +45,7 @@ impl Cell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The answer is there; a second one does not count.
+    /// Stores the reply; later ones are ignored.
     pub fn settle(&self, answer: Answer) {
         let mut state = self.lock();
         if state.answer.is_some() {
@@ -62,12 +62,12 @@ impl Cell {
 }
 
 impl Cell {
-    /// Whether its answer is there.
+    /// Returns true if the reply has arrived.
     pub fn is_settled(&self) -> bool {
         self.lock().answer.is_some()
     }
 
-    /// Nobody wants the answer any more, nor what was asked for.
+    /// Cancels the request; its reply is no longer needed.
     fn withdraw(&self) {
         self.lock().seen = true;
         let error = Error::QueueUnavailable { waiting: 0, bytes: 0, cause: "it has not answered yet".into() };
@@ -84,31 +84,31 @@ impl Drop for Cell {
     }
 }
 
-/// Questions whose answers are wanted and are not there, in this process.
+/// Number of queries in this process whose [`Reply`] has not been dropped.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-/// How many questions wait for their answers in this process.
+/// Returns the number of open queries in this process.
 #[pyfunction]
 pub fn open_questions() -> usize {
     OPEN.load(Ordering::Relaxed)
 }
 
-/// What takes a question back.
+/// Cancels a query.
 type Withdrawal = Box<dyn FnOnce() + Send>;
 
-/// A question on its way; it counts until its answer is not wanted any more.
+/// A pending query; counted until it is withdrawn.
 pub struct Question(Mutex<Asked>);
 
 enum Asked {
-    /// Not begun.
+    /// Not sent yet.
     New,
-    /// With what ends it.
+    /// Sent; contains the function that cancels it.
     Begun(Withdrawal),
     Withdrawn,
 }
 
 impl Question {
-    /// A new one.
+    /// Creates a query and counts it as open.
     pub fn new() -> Arc<Self> {
         OPEN.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self(Mutex::new(Asked::New)))
@@ -118,12 +118,12 @@ impl Question {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the answer is not wanted any more.
+    /// Returns true if the query was withdrawn.
     pub fn is_withdrawn(&self) -> bool {
         matches!(*self.lock(), Asked::Withdrawn)
     }
 
-    /// The answer is on its way; `withdrawal` ends that, at once if the answer is not wanted any more.
+    /// Marks the query as sent. `withdrawal` cancels it, and is called at once if the query is already withdrawn.
     pub fn begun(&self, withdrawal: impl FnOnce() + Send + 'static) {
         let mut asked = self.lock();
         if matches!(*asked, Asked::Withdrawn) {
@@ -146,7 +146,7 @@ impl Question {
     }
 }
 
-/// An answer on its way. Gone, a question is withdrawn, everywhere: nobody can take its answer any more.
+/// A pending reply. Dropping it withdraws its query everywhere, because the reply can no longer be retrieved.
 #[pyclass(frozen, module = "taskyard._core")]
 pub struct Reply {
     cell: Arc<Cell>,
@@ -154,12 +154,12 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Of something that is carried out, whether its answer is taken or not.
+    /// Creates a reply to an operation that is executed whether or not the reply is retrieved.
     pub fn new(cell: Arc<Cell>) -> Self {
         Self { cell, question: None }
     }
 
-    /// Of a question, if it is one.
+    /// Creates a reply to a query, if there is one.
     pub fn of(question: Option<Arc<Question>>, cell: Arc<Cell>) -> Self {
         Self { cell, question: question.map(Guard::new) }
     }
@@ -175,12 +175,12 @@ impl Drop for Reply {
 
 #[pymethods]
 impl Reply {
-    /// Whether the answer is there.
+    /// Returns true if the reply has arrived.
     fn done(&self) -> bool {
         self.cell.lock().answer.is_some()
     }
 
-    /// The answer, JSON; raises what was refused. Only once `done`.
+    /// Returns the reply as JSON, or raises its error. Only allowed once `done` returns true.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let mut state = self.cell.lock();
         state.seen = true;
@@ -195,7 +195,7 @@ impl Reply {
         }
     }
 
-    /// Puts the token into the mailbox when the answer is there; false if it already is.
+    /// Adds the token to the mailbox when the reply arrives; returns false if it has arrived already.
     fn notify(&self, mailbox: &Mailbox, token: u64) -> bool {
         let mut state = self.cell.lock();
         if state.answer.is_some() {
@@ -205,7 +205,7 @@ impl Reply {
         true
     }
 
-    /// Waits in this thread, for `timeout` seconds at most; whether the answer is there.
+    /// Waits in this thread for up to `timeout` seconds; returns true if the reply has arrived.
     #[pyo3(signature = (timeout=None))]
     fn block(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let until = timeout.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
@@ -224,14 +224,14 @@ impl Reply {
     }
 }
 
-/// Tasks that were added: their ids at once, and an answer when they are durable.
+/// Tasks that were added: their ids are available at once, and a reply follows when they are durable.
 #[pyclass(frozen, module = "taskyard._core")]
 pub struct Addition(Added);
 
 enum Added {
-    /// By the engine in this process: asked only if someone wants to know.
+    /// Added by the engine in this process: a reply is created only on request.
     Here { refs: Vec<TaskRef>, cell: OnceLock<Arc<Cell>> },
-    /// By someone who will say.
+    /// Added elsewhere: the reply arrives in the cell.
     There(Arc<Cell>),
 }
 
@@ -247,7 +247,8 @@ impl Addition {
 
 #[pymethods]
 impl Addition {
-    /// Takes it back: what was not handed to the database yet is never sent, and what may have been is cancelled.
+    /// Withdraws the addition: tasks not yet passed to the database are never sent, and those that may have been are
+    /// cancelled.
     fn withdraw(&self) {
         match &self.0 {
             Added::Here { refs, .. } => TaskRef::withdraw(refs),
@@ -255,7 +256,7 @@ impl Addition {
         }
     }
 
-    /// The answer: `[[id, existing], ..]`.
+    /// Returns the reply: `[[id, existing], ..]`.
     fn reply(&self) -> PyResult<Reply> {
         match &self.0 {
             Added::There(cell) => Ok(Reply::new(cell.clone())),

@@ -1,4 +1,4 @@
-//! The engine's threads: one tokio runtime for each process, made on first use, never dropped.
+//! The engine's threads: one tokio runtime per process, created on first use and never dropped.
 
 use std::sync::Mutex;
 
@@ -9,12 +9,12 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::guard::Guard;
 use crate::log;
 
-/// Threads of the runtime: it waits for a database and a few sockets; the bodies run elsewhere.
+/// Number of threads of the runtime, which only waits for a database and a few sockets; bodies run elsewhere.
 const THREADS: usize = 2;
 
 static RUNTIME: Mutex<Option<(u32, &'static Guard<Runtime>)>> = Mutex::new(None);
 
-/// The runtime of this process.
+/// Returns the runtime of this process.
 pub fn handle() -> PyResult<Handle> {
     let process = std::process::id();
     let mut runtime = RUNTIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -26,7 +26,7 @@ pub fn handle() -> PyResult<Handle> {
     log::start();
     let made = Builder::new_multi_thread().worker_threads(THREADS).thread_name("taskyard").enable_all().build();
     let made = made.map_err(|error| PyRuntimeError::new_err(format!("cannot start the engine's threads: {error}")))?;
-    // Kept for the process's life: a runtime that is dropped joins its threads, and an interpreter that ends must not.
+    // Never dropped: dropping a runtime joins its threads, which must not happen when the interpreter ends.
     let made: &'static Guard<Runtime> = Box::leak(Box::new(Guard::new(made)));
     *runtime = Some((process, made));
     Ok(made.handle().clone())

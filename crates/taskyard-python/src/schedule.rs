@@ -1,4 +1,4 @@
-//! Schedules: from Python's description, a dict, to a question; and rules that are read before anything is stored.
+//! Schedules: converts a description from Python, a dict, to a request, and checks rules before anything is stored.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -13,7 +13,7 @@ use crate::draft::{draft, instant, seconds};
 use crate::errors;
 use crate::question::read;
 
-/// The question that `verb` asks about the schedule of this name.
+/// Returns the request for `verb` about the schedule with this name.
 pub fn question(py: Python<'_>, verb: &str, name: &str, given: Option<&Bound<'_, PyDict>>) -> PyResult<Ask> {
     let name = || name.to_owned();
     let count = |key: &str| match given.map(|given| given.get_item(key)).transpose()?.flatten() {
@@ -72,9 +72,9 @@ fn put(py: Python<'_>, given: &Bound<'_, PyDict>) -> PyResult<ScheduleAsk> {
     Ok(ScheduleAsk::Put { schedule: Box::new(new), on_conflict })
 }
 
-/// Reads a rule and its zone; answers what is probably not meant in it.
+/// Parses a rule and its zone, and returns warnings about probable mistakes.
 ///
-/// Raises `CronError`, and `InvalidArgument` for the zone.
+/// Raises `CronError` if the rule is invalid, and `InvalidArgument` if the zone is.
 #[pyfunction]
 pub fn check_rule(py: Python<'_>, rule: &str, zone_name: &str, name: &str) -> PyResult<Vec<String>> {
     let check = || {
@@ -85,7 +85,8 @@ pub fn check_rule(py: Python<'_>, rule: &str, zone_name: &str, name: &str) -> Py
     check().map_err(|error: Error| errors::raised(py, &error))
 }
 
-/// The next `count` times of a rule after an instant, both in microseconds since the Unix epoch.
+/// Returns the next `count` times of a rule after an instant, both in microseconds since the Unix epoch. `after`
+/// defaults to the current time.
 ///
 /// Raises as `check_rule`.
 #[pyfunction]

@@ -1,4 +1,4 @@
-//! A server in this process whose workers live in it, too: for development, tests and small applications.
+//! A server in this process whose workers run in it too: for development, tests and small applications.
 
 use std::os::fd::IntoRawFd as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,13 +13,13 @@ use crate::queue::{Queue, Then, Weight};
 use crate::reply::{Cell, Reply};
 use crate::{errors, runtime};
 
-/// What a worker asks for is bounded by what it asks for.
+/// Concurrency of a server that claims on demand, where the requests themselves are the limit.
 const ON_DEMAND_MAX: usize = 1 << 20;
 
 #[derive(Default)]
 struct Shared {
     handle: Option<ServerHandle>,
-    /// Sockets for which workers are wanted.
+    /// Sockets for which workers are needed.
     sockets: Vec<i32>,
     stopped: bool,
 }
@@ -39,8 +39,8 @@ impl Server {
 
 #[pymethods]
 impl Server {
-    /// Starts one. When it wants a worker, it puts `token` into the mailbox. With `on_demand` it claims only what its
-    /// one worker asks for ([`crate::channel::Channel::take`]), and `concurrency` bounds nothing.
+    /// Starts a server. When it needs a worker, it adds `token` to the mailbox. With `on_demand` it claims only the
+    /// tasks that its single worker requests ([`crate::channel::Channel::take`]), and `concurrency` has no effect.
     #[new]
     #[pyo3(signature = (queue, mailbox, token, workers, concurrency, on_demand=false))]
     #[allow(clippy::too_many_arguments, reason = "the settings of one server")]
@@ -98,17 +98,17 @@ impl Server {
         Ok(Self { shared, started })
     }
 
-    /// The answer comes when it runs.
+    /// Returns a reply that arrives when the server is running.
     fn started(&self) -> Reply {
         Reply::new(self.started.clone())
     }
 
-    /// Descriptors of sockets for which a worker is wanted; they belong to the caller.
+    /// Returns the descriptors of sockets for which a worker is needed; the caller owns them.
     fn take_sockets(&self) -> Vec<i32> {
         std::mem::take(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner).sockets)
     }
 
-    /// Stops it, with `grace` seconds for what runs; the answer comes when it has ended.
+    /// Stops the server, with `grace` seconds for running tasks; the reply arrives when it has ended.
     fn stop(&self, grace: f64) -> PyResult<Reply> {
         let cell = Cell::new("stopping the server");
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).stopped = true;
@@ -128,19 +128,19 @@ impl Server {
         Ok(Reply::new(cell))
     }
 
-    /// Whether it ran and has ended: stopped, or by itself, as one whose database is lost does.
+    /// Returns true if the server has run and ended: stopped, or by itself, for example because its database was lost.
     fn has_ended(&self) -> bool {
         self.handle().is_some_and(|handle| handle.has_ended())
     }
 
-    /// Cuts the grace of a stop short.
+    /// Ends the grace period of a stop at once.
     fn hasten(&self) {
         if let Some(handle) = self.handle() {
             handle.hasten();
         }
     }
 
-    /// Changes limits while it runs: seconds and counts.
+    /// Changes settings while the server runs: times in seconds, and counts.
     fn configure(&self, workers: usize, worker_idle_timeout: f64, polling_interval: f64, fallback: f64) {
         let Some(settings) = self.handle().map(|handle: ServerHandle| -> LiveConfig { handle.settings() }) else {
             return;

@@ -1,7 +1,7 @@
-//! One running attempt inside this process: its claim, whether it was asked to end, and what it wants stored.
+//! A running attempt inside this process: its claim, any request to end it, and the data that it wants stored.
 //!
-//! An attempt is decided exactly once here ([`Attempt::conclude`]): by its body's end, by the watchdog that gave its
-//! thread up, or by the shutdown that released it. Whoever comes later is ignored, as the database would ignore it.
+//! An attempt is decided exactly once here ([`Attempt::conclude`]): by the end of its body, by the watchdog that gave
+//! up its thread, or by the shutdown that released it. Later decisions are ignored, as the database would ignore them.
 
 mod failure_log;
 mod live;
@@ -29,20 +29,21 @@ use crate::{TaskContext, panics, task_context};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Interrupt {
-    /// Someone asked to cancel or stop it.
+    /// A cancel or stop was requested.
     Asked = 1,
-    /// The server stops, or its lease is over: the task goes back uncharged.
+    /// The server stops or its lease is over: the task is released and no attempt is charged.
     Release = 2,
-    /// A blocking body's time is over.
+    /// The time limit of a blocking body has passed.
     Timeout = 3,
 }
 
-/// A place that running bodies take.
+/// A concurrency slot of this process that a running body occupies.
 pub(crate) trait ConcurrencySlot: Send + Sync {
-    /// Gives the place of this attempt's body to others until the answer is dropped.
+    /// Releases the slot of this attempt's body until the returned guard is dropped.
     fn release(&self, attempt: Arc<Attempt>) -> SlotRelease;
 }
 
+/// A claimed task and the state of its execution in this process.
 pub(crate) struct Attempt {
     pub claimed: Claimed,
     pub claim: ClaimId,
@@ -51,18 +52,18 @@ pub(crate) struct Attempt {
     interrupt: AtomicU8,
     interrupted_at: OnceLock<Instant>,
     bell: Notify,
-    /// Rings when a record of this attempt was written.
+    /// Notified when a record of this attempt was written.
     recorded: Notify,
     /// Whether `live` was ever used: an attempt that neither logs nor sets context takes no lock at its end.
     touched: AtomicBool,
     live: Mutex<Live>,
-    /// The place that its body takes, if it takes one of this process.
+    /// The concurrency slot that its body occupies, if it occupies one of this process.
     slot: Option<Arc<dyn ConcurrencySlot>>,
-    /// How many tasks its body waits for.
+    /// Number of tasks that its body currently waits for.
     rests: AtomicUsize,
-    /// The span that a body of this process runs in.
+    /// The span that the body runs in, if it runs in this process.
     span: OnceLock<Span>,
-    /// Its child logs how it failed.
+    /// Set if the child process logs the failure.
     logged_elsewhere: AtomicBool,
 }
 
@@ -71,7 +72,7 @@ impl Attempt {
         Self::made(None, claimed, claim, engine)
     }
 
-    /// An attempt whose body takes a place of this process.
+    /// Creates an attempt whose body occupies a concurrency slot of this process.
     pub fn with_slot(
         slot: Arc<dyn ConcurrencySlot>,
         claimed: Claimed,
@@ -109,7 +110,7 @@ impl Attempt {
         self.claimed.id
     }
 
-    /// Asks the body to end; the first reason counts.
+    /// Requests that the body end; only the first reason is recorded.
     pub fn interrupt(&self, why: Interrupt) {
         if self.interrupt.compare_exchange(0, why as u8, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             let _ = self.interrupted_at.set(Instant::now());
@@ -117,12 +118,12 @@ impl Attempt {
         }
     }
 
-    /// Wakes the tasks that wait for its interruption, so that one that is not needed any more ends.
+    /// Wakes the tasks that wait for an interrupt, so that those which are no longer needed can end.
     pub fn wake(&self) {
         self.bell.notify_waiters();
     }
 
-    /// Why it is to end, if it is.
+    /// Returns why the attempt is to end, if it is.
     pub fn interrupted(&self) -> Option<Interrupt> {
         match self.interrupt.load(Ordering::Acquire) {
             0 => None,
@@ -136,7 +137,7 @@ impl Attempt {
         self.interrupted_at.get().copied()
     }
 
-    /// Waits until it is to end.
+    /// Waits until the attempt is to end.
     pub async fn until_interrupted(&self) -> Interrupt {
         loop {
             let notified = self.bell.notified();
@@ -149,41 +150,41 @@ impl Attempt {
         }
     }
 
-    /// Runs a piece of its body: in its span, known to [`TaskContext::current`]; a panic becomes a failure.
+    /// Runs a piece of the body inside its span and as [`TaskContext::current`]. A panic is returned as a failure.
     pub fn run<T>(self: &Arc<Self>, piece: impl FnOnce() -> T) -> Result<T, Failure> {
         let _entered = task_context::enter(&TaskContext(self.clone()));
         let _span = self.span.get_or_init(|| self.open_span()).enter();
         panics::catch(piece)
     }
 
-    /// A root: what encloses it where the body happens to be polled means nothing.
+    /// Opens a root span: the spans that happen to be entered where the body is polled are unrelated to it.
     fn open_span(&self) -> Span {
         let Claimed { id, kind, queue, attempt, .. } = &self.claimed;
         tracing::info_span!(target: "taskyard::task", parent: None, "task", %id, kind, queue, attempt)
     }
 
-    /// Gives the place of its body to others, if it takes one.
+    /// Releases the concurrency slot of its body, if it occupies one.
     pub fn release_slot(self: Arc<Self>) -> Option<SlotRelease> {
         let slot = self.slot.clone()?;
         Some(slot.release(self))
     }
 
-    /// Its body begins to wait for another task; whether it waited for none before.
+    /// Records that the body begins to wait for another task. Returns true if it waited for none before.
     pub fn begin_rest(&self) -> bool {
         self.rests.fetch_add(1, Ordering::AcqRel) == 0
     }
 
-    /// Its body has waited; whether it waits for none any more.
+    /// Records that a wait of the body has ended. Returns true if it no longer waits for any task.
     pub fn end_rest(&self) -> bool {
         self.rests.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    /// Its failure is not to be logged by this server.
+    /// Suppresses the log line of this server for the attempt's failure.
     pub fn log_elsewhere(&self) {
         self.logged_elsewhere.store(true, Ordering::Release);
     }
 
-    /// What is to be logged once this outcome is stored.
+    /// Returns the line to log once this outcome is stored.
     fn failure_log(&self, outcome: &Outcome) -> Option<Box<FailureLog>> {
         match outcome {
             Outcome::Done { .. } => None,
@@ -201,9 +202,9 @@ impl Attempt {
         }
     }
 
-    /// Its body is given up: how it goes on waiting has no effect. Whether it waited for any.
+    /// Abandons the body: its later waits have no effect. Returns true if it was waiting for a task.
     pub fn forget_rests(&self) -> bool {
-        // Neither number of waits from here on is the first or the last.
+        // From here on, no wait counts as the first or the last.
         self.rests.swap(usize::MAX / 2, Ordering::AcqRel) > 0
     }
 
@@ -211,36 +212,37 @@ impl Attempt {
         self.decided.load(Ordering::Acquire)
     }
 
-    /// Runs `f` on what the attempt wants stored.
+    /// Runs `f` on the data that the attempt wants stored.
     pub fn live<T>(&self, f: impl FnOnce(&mut Live) -> T) -> T {
         self.touched.store(true, Ordering::Release);
         f(&mut lock(&self.live))
     }
 
-    /// Puts the attempt before the recorder, once.
+    /// Queues the attempt for the recorder unless it is queued already.
     pub fn offer(self: &Arc<Self>) {
         if self.engine.store.is_some() && !self.live(|live| std::mem::replace(&mut live.queued, true)) {
             self.engine.records.push(self.clone());
         }
     }
 
-    /// Returns at the next record of this attempt that was written, or at its end.
+    /// Completes when the next record of this attempt has been written, or when the attempt ends.
     pub fn recorded(&self) -> tokio::sync::futures::Notified<'_> {
         self.recorded.notified()
     }
 
-    /// A record of this attempt was answered.
+    /// Notifies waiters that the store has replied to a record of this attempt.
     pub fn ring_recorded(&self) {
         self.recorded.notify_waiters();
     }
 
-    /// Decides the attempt. `None` if it was decided before, or if its end must wait for a record in flight (the
-    /// recorder then sends it).
+    /// Decides the attempt. Returns `None` if it was decided before, or if its end must wait for a record in flight
+    /// (the recorder then sends it).
     pub fn conclude(&self, outcome: Outcome) -> Option<Ended> {
         self.conclude_told(outcome, None)
     }
 
-    /// The same, telling what the store said of it; nothing is told if it was decided before.
+    /// As [`Self::conclude`]; the store's reply is sent to `answer`, which is dropped if the attempt was decided
+    /// before.
     fn conclude_told(&self, outcome: Outcome, answer: Option<oneshot::Sender<WriteReply>>) -> Option<Ended> {
         if self.decided.swap(true, Ordering::AcqRel) {
             return None;
@@ -262,14 +264,14 @@ impl Attempt {
         Some(ended)
     }
 
-    /// Decides the attempt and sends its end on its way.
+    /// Decides the attempt and queues its end for writing.
     pub fn end(&self, outcome: Outcome) {
         if let Some(ended) = self.conclude(outcome) {
             self.engine.ends.push(ended);
         }
     }
 
-    /// The same; what comes is what the store said of it, and an error if it was decided before.
+    /// As [`Self::end`]. The receiver yields the store's reply, or an error if the attempt was decided before.
     pub fn end_told(&self, outcome: Outcome) -> oneshot::Receiver<WriteReply> {
         let (answer, told) = oneshot::channel();
         if let Some(ended) = self.conclude_told(outcome, Some(answer)) {

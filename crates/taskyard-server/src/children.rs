@@ -1,16 +1,17 @@
-//! The executor of tasks that run in child processes: one line of unstarted tasks, and children that take from it.
+//! The executor of tasks that run in child processes: one queue of unstarted tasks, and children that take from it.
 //!
-//! A child is joined by a socket, its standard input, and speaks [`frame`]; it never touches the database. Children
-//! start when there is more to do than those that run can take, up to `workers`; each runs up to `concurrency` tasks
-//! at once and holds some more ready. They leave when idle, after many tasks, or when they have grown.
+//! A child is connected by a socket, which is its standard input, and speaks the protocol of [`frame`]; it never
+//! accesses the database. Children are started when there is more work than the running ones can take, up to `workers`;
+//! each runs up to `concurrency` tasks at once and holds some more ready. They exit when idle, after many tasks, or
+//! when their memory has grown.
 //!
-//! # What must hold
-//! - A task is ended exactly once, whatever its child says or does; what has not started goes back to the line.
-//! - A body whose end was written does not run any more: what does not yield in time is ended with its process, after
-//!   its neighbours had their time. They are released, for they are innocent.
-//! - A child that died by itself is to blame: its only started task for a crash; of several, each is to run alone. A
-//!   child says that a body begins before it begins.
-//! - No child outlives this process: its socket ends, and the system kills it with the thread that started it.
+//! # Invariants
+//! - A task is ended exactly once, whatever its child sends or does; a task that has not started returns to the queue.
+//! - A body whose end was written does not run any more: one that does not end in time is killed with its process,
+//!   after the other bodies of that process have had their time. Those are released without being blamed.
+//! - A child that died by itself is blamed: on its only started task as a crash; of several, each is to run alone. A
+//!   child reports the start of a body before the body begins.
+//! - No child outlives this process: its socket is closed, and the system kills it with the thread that started it.
 
 mod asked;
 mod child;
@@ -48,32 +49,32 @@ pub use embedded::Embedded;
 use frame::Why;
 use yard::Yard;
 
-/// How long what was claimed waits for the first child to come up.
+/// Maximum time for which claimed tasks wait for the first child to become ready.
 const COMING_UP: Duration = Duration::from_secs(15);
 
-/// How child processes are started and when they are replaced.
+/// Configuration of child processes: how they are started and when they are replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildCommand {
     /// The program.
     pub program: OsString,
-    /// Its arguments.
+    /// The arguments of the program.
     pub args: Vec<OsString>,
-    /// Variables of its environment besides this process's own.
+    /// Environment variables that are set in addition to this process's own.
     pub env: Vec<(OsString, OsString)>,
-    /// Variables of this process that it must not see.
+    /// Environment variables of this process that are removed.
     pub env_hidden: Vec<OsString>,
-    /// Runs children within this process instead of the program.
+    /// Runs children within this process instead of starting the program.
     pub embedded: Option<Embedded>,
-    /// A child that has run so many tasks leaves, and another takes its place (default 10,000; 0 = never).
+    /// Number of tasks after which a child exits and is replaced (default 10,000; 0 = never).
     pub tasks_max: u64,
-    /// A child that occupies so many bytes leaves when it can (default `None` = never).
+    /// Memory in bytes at which a child exits as soon as it can (default `None` = never).
     pub memory_bytes_max: Option<u64>,
-    /// Questions of one child that may wait for their answers at once; more are refused (default 100,000).
+    /// Maximum number of open requests of one child; further ones are refused (default 100,000).
     pub questions_max: usize,
 }
 
 impl ChildCommand {
-    /// A program with its arguments.
+    /// Creates a configuration with a program, its arguments, and defaults.
     pub fn new(program: impl Into<OsString>, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         Self {
             program: program.into(),
@@ -88,7 +89,7 @@ impl ChildCommand {
     }
 }
 
-/// Runs the tasks of one runtime in children.
+/// Runs the tasks of one runtime in child processes.
 pub(crate) struct Children {
     engine: Arc<Engine>,
     command: ChildCommand,
@@ -96,13 +97,14 @@ pub(crate) struct Children {
     yard: Mutex<Yard>,
     changed: Notify,
     pace: Pace,
-    /// No more children are started: the server stops.
+    /// Set when the server stops: no more children are started.
     leaving: AtomicBool,
     closing: AtomicBool,
 }
 
 impl Children {
-    /// Children are attended on `handle`, whose thread must live as long as they do.
+    /// Creates the executor. The tasks that communicate with the children run on `handle`, whose thread must live as
+    /// long as they do.
     pub fn new(engine: Arc<Engine>, command: ChildCommand, handle: tokio::runtime::Handle) -> Arc<Self> {
         Arc::new(Self {
             engine,
@@ -120,7 +122,7 @@ impl Children {
         self.engine.settings.get()
     }
 
-    /// Tasks that one child holds ready beyond what it runs.
+    /// Number of tasks that one child holds ready in addition to its running ones.
     fn ahead(&self) -> usize {
         self.pace.prefetch(1).min(self.config().claim_max)
     }
@@ -133,19 +135,19 @@ impl Children {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Whether the server stops: what its children die of does not count then.
+    /// Returns true if the server stops; the death of a child then does not count as a crash.
     fn is_stopping(&self) -> bool {
         *self.engine.stopping.borrow()
     }
 
-    /// A child came up with this code: the server's build is that one from now on.
+    /// Adopts the code fingerprint of a child that became ready as the server's build.
     fn is_of(&self, code: Option<&str>) {
         if let Some(code) = code.filter(|code| self.build_of(Some(code)).is_none()) {
             self.engine.python_build.send_replace(code.to_owned());
         }
     }
 
-    /// The server's build, if it is one of this code.
+    /// Returns the server's build if it is one of this code.
     fn build_of(&self, code: Option<&str>) -> Option<String> {
         let build = self.engine.python_build.borrow().clone();
         let is_same = code.is_some_and(|code| build.split('/').next() == Some(code));
@@ -156,7 +158,7 @@ impl Children {
         Attempt::new(queued.claimed, queued.claim, self.engine.clone()).end(outcome);
     }
 
-    /// Hands out what is in the line, and starts another child if those that run cannot take it all.
+    /// Assigns queued tasks, and starts another child if the running ones cannot take all of them.
     fn feed(self: &Arc<Self>, yard: &mut Yard) {
         let config = self.config();
         yard.telling.hand_out(&yard.children, Instant::now());
@@ -183,12 +185,12 @@ impl Executor for Arc<Children> {
         let config = self.config();
         let workers = config.workers.max(1);
         let yard = lock(&self.yard);
-        // Nothing is claimed for children that do not come up: another server may have some that do.
+        // Nothing is claimed while children fail to start: another server may have working ones.
         if yard.is_broken() {
             return 0;
         }
         let counts = yard.counts();
-        // A blocked child takes nothing.
+        // A blocked child takes no tasks.
         let taking = workers.saturating_sub(counts.blocked);
         if taking == 0 {
             return 0;
@@ -225,8 +227,8 @@ impl Executor for Arc<Children> {
     fn take_unstarted(&self, patience: Duration) -> Vec<Queued> {
         let now = Instant::now();
         let mut yard = lock(&self.yard);
-        // The first child is on its way: an application may take a while to load, and giving back what waits for it would
-        // claim it again and again.
+        // The first child is starting, and an application may take a while to load. Releasing the tasks that wait for
+        // it would only claim them again and again.
         let patience =
             if patience > Duration::ZERO && yard.is_coming_up() { patience.max(COMING_UP) } else { patience };
         let late = |queued: &Queued| now.saturating_duration_since(queued.since) >= patience;
@@ -270,7 +272,7 @@ impl Executor for Arc<Children> {
         let mut yard = lock(&self.yard);
         let mut unstarted: Vec<Queued> = yard.line.drain(..).collect();
         for child in yard.children.values_mut() {
-            // What it has may run elsewhere at once: here it must not go on, or begin.
+            // The tasks may run elsewhere at once, so here they must not continue or begin.
             if !child.flights.is_empty() {
                 child.kill();
             }
@@ -322,7 +324,7 @@ impl Executor for Arc<Children> {
     }
 
     fn has_left(&self) -> bool {
-        // One that lives in this process has no exit that could be waited for.
+        // An embedded child has no process whose exit could be awaited.
         lock(&self.yard).children.values().all(|child| child.pid.is_none())
     }
 
@@ -336,7 +338,7 @@ impl Executor for Arc<Children> {
     }
 }
 
-/// The word for a reason that crosses to a child.
+/// Maps an interrupt to its wire value.
 fn why(interrupt: Interrupt) -> Why {
     match interrupt {
         Interrupt::Asked => Why::Asked,

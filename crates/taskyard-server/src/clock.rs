@@ -1,16 +1,16 @@
-//! This host's monotonic clock, by which a server stops itself when its lease must be over. It counts the time that a
-//! suspended machine slept, where the system has such a clock.
+//! This host's monotonic clock, by which a server stops itself when its lease must be over. Includes the time for which
+//! the machine was suspended, if the system has such a clock.
 
 use std::time::Duration;
 
-/// Time since some fixed instant.
+/// Returns the time since a fixed instant.
 #[cfg(target_os = "linux")]
 pub(crate) fn elapsed() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-/// Time since some fixed instant.
+/// Returns the time since a fixed instant.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn elapsed() -> Duration {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();

@@ -1,13 +1,14 @@
-//! Writes the ends of attempts: at once when idle, grouped while a write is in flight, at most two in flight.
+//! Writes the ends of attempts: at once when idle, grouped while a write is in flight, with at most two writes in
+//! flight.
 //!
-//! Batches are sorted by id, so that two of them never wait for each other crosswise. A batch whose outcome is unknown
-//! is written again, for ever: the token makes that safe, and the store answers `AlreadyApplied`. Nothing is dropped
-//! here but what the store calls lost.
+//! Batches are sorted by id, so that two of them never deadlock. A batch of unknown result is written again until it
+//! succeeds: the token makes that safe, and the store returns `AlreadyApplied`. Ends are dropped only if the store
+//! returns `Lost`.
 //!
-//! Ends that the database refuses while it can be reached are kept and tried again, apart from the others, for as long
-//! as this server holds their tasks. One that is refused by itself for [`crate::ServerConfig::refused_end_max`] while
-//! others are written is set aside in the database ([`taskyard_core::store::Store::end_set_aside`]); when the server
-//! stops, all that it still holds is.
+//! Ends that the database refuses while it is reachable are stored in memory and retried separately from the others,
+//! for as long as this server holds their tasks. An end that is refused by itself for
+//! [`crate::ServerConfig::refused_end_max`] while others are written is set aside in the database
+//! ([`taskyard_core::store::Store::end_set_aside`]); when the server stops, all that remain are.
 
 mod claims;
 mod write;
@@ -30,19 +31,19 @@ use crate::pieces;
 use crate::state::{Phase, State};
 use write::{Written, write, write_again};
 
-/// Ends in one write.
+/// Maximum number of ends in one write.
 const BATCH_MAX: usize = 1_000;
-/// Bytes in one write: results may be large.
+/// Maximum number of bytes in one write: results may be large.
 const BATCH_BYTES_MAX: usize = 8 << 20;
-/// A second write starts beside the first only for as many as this: small batches are better grouped.
+/// Minimum number of ends for a second write beside the first: small batches are better grouped.
 const SECOND_MIN: usize = 250;
-/// How long ends that met a lock wait before they are tried again.
+/// Delay before ends of locked tasks are retried.
 const LOCKED_EVERY: Duration = Duration::from_millis(200);
-/// How long claims that are over wait for a write to go along with.
+/// Maximum time for which finished claims wait to be closed along with a write.
 const CLOSE_AFTER: Duration = Duration::from_millis(500);
-/// Each so many tries of refused ends goes down to single ones, whatever is refused on the way.
+/// Every this many retries of refused ends, all of them are tried singly, whatever is refused on the way.
 const THOROUGH_EVERY: u32 = 8;
-/// The longest pause between two tries while the server stops.
+/// Maximum pause between two retries while the server stops.
 const HURRY: Duration = Duration::from_millis(100);
 
 /// Runs until it is dropped.
@@ -52,7 +53,7 @@ pub(crate) async fn run(state: Arc<State>) {
     let mut held = Held::default();
     let (mut flights, mut again) = (FuturesUnordered::new(), FuturesUnordered::new());
     let mut phase = state.phase.subscribe();
-    // Ends that need what somebody else holds locked: tried apart, so that they hold up nothing else.
+    // Ends that need rows locked by other sessions: retried separately, so that they do not hold up the others.
     let mut locked: Vec<Ended> = Vec::new();
     let mut locked_flights = FuturesUnordered::new();
     let mut again_at = Instant::now();
@@ -82,7 +83,7 @@ pub(crate) async fn run(state: Arc<State>) {
                 let (batch, probes_max) = held.give(state.phase() > Phase::Running);
                 again.push(write_again(state.clone(), batch, probes_max));
             }
-            // A server that stops sets aside at once what is refused.
+            // A server that stops sets refused ends aside at once.
             Ok(()) = phase.changed() => held.due = Instant::now(),
         }
         if !had_locked && !locked.is_empty() {
@@ -101,7 +102,7 @@ pub(crate) async fn run(state: Arc<State>) {
     }
 }
 
-/// Ends that the database refuses, through no fault of theirs as far as is known.
+/// Ends that the database refuses, as far as is known through no fault of their own.
 struct Held {
     ends: Vec<Ended>,
     due: Instant,
@@ -127,14 +128,14 @@ impl Held {
         self.due = Instant::now() + if hurry { pause.min(HURRY) } else { pause };
     }
 
-    /// What to try again, and how many refusals are suffered before the rest is left for the next time: now and then
-    /// any number, so that a bad end is found among however many.
+    /// Returns the batch to retry, and the number of refusals after which the rest is left for the next time. Now and
+    /// then that number is unlimited, so that a bad end is found among any number of others.
     fn give(&mut self, hurry: bool) -> (Vec<Ended>, usize) {
         let all = hurry || self.backoff.tries() % THOROUGH_EVERY == THOROUGH_EVERY - 1;
         (cut(&mut self.ends), if all { usize::MAX } else { pieces::PROBES_MAX })
     }
 
-    /// Says how many ends are held, for people.
+    /// Publishes the number of held ends for the server's status.
     fn tell(&mut self, state: &State) {
         if self.ends.is_empty() {
             self.backoff = Backoff::default();
@@ -143,7 +144,7 @@ impl Held {
     }
 }
 
-/// The next batch, oldest first, sorted by id.
+/// Removes and returns the next batch, oldest first, sorted by id.
 fn cut(pending: &mut Vec<Ended>) -> Vec<Ended> {
     let mut bytes = 0;
     let mut count = 0;
@@ -157,14 +158,14 @@ fn cut(pending: &mut Vec<Ended>) -> Vec<Ended> {
     batch
 }
 
-/// Counts the answers and finds the claims that are over. What was refused comes back.
+/// Counts the replies and collects the claims that are complete. Returns the refused ends.
 fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>, locked: &mut Vec<Ended>) -> Vec<Ended> {
     let mut lost = 0;
     for reply in &written.replies {
         match reply {
             WriteReply::Applied(task) | WriteReply::AlreadyApplied(task) => state.counters.ended(*task),
             WriteReply::Lost => lost += 1,
-            // Among `written.locked`, not among the replies.
+            // In `written.locked`, not among the replies.
             WriteReply::Locked => {}
         }
     }
@@ -175,7 +176,7 @@ fn settle(state: &State, written: Written, closed: &mut Vec<ClaimId>, locked: &m
     state.counters.writes.fetch_add(1, Ordering::Relaxed);
     state.counters.ends.fetch_add(written.replies.len() as u64, Ordering::AcqRel);
     for (place, answer) in written.answers {
-        // Who does not listen any more has no need of it.
+        // The receiver may have been dropped.
         let _ = answer.send(written.replies.get(place).copied().unwrap_or(WriteReply::Lost));
     }
     if !written.locked.is_empty() && locked.is_empty() {

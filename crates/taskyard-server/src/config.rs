@@ -1,7 +1,7 @@
-//! A server's settings, and the handle by which they change while it runs.
+//! A server's settings, and the handle to change them while it runs.
 //!
-//! Names, environment variables and files are the caller's; here are only values. Every loop reads the settings anew
-//! on each turn, so a change is in force at once.
+//! Reading names, environment variables and files is up to the caller. Every loop reads the settings anew on each turn,
+//! so a change takes effect at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,68 +12,70 @@ use tokio::sync::watch;
 
 use crate::children::ChildCommand;
 
-/// How a server runs.
+/// The settings of a server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
-    /// A label for people; two servers may share it.
+    /// A label for display (default: the host name); two servers may share it.
     pub name: String,
-    /// The most workers for async tasks, and the most blocking bodies at once (default: the number of CPUs).
+    /// Maximum number of workers for async tasks, and of blocking bodies at once (default: the number of CPUs).
     pub workers: usize,
-    /// Workers that stay even when idle (default 0).
+    /// Number of workers that stay even when idle (default 0).
     pub workers_min: usize,
-    /// Async tasks that one worker runs at once (default 10).
+    /// Maximum number of async tasks that one worker runs at once (default 10).
     pub concurrency: usize,
-    /// Serve these queues only; all if `None`.
+    /// The queues to serve; `None` (default) for all.
     pub queues: Option<Vec<String>>,
-    /// In what order they are served (default: by priority over all).
+    /// The order in which queues are served (default: by priority over all).
     pub queue_order: QueueOrder,
-    /// How long one beat keeps this server's claims (default 30 s).
+    /// Validity of this server's claims after a heartbeat (default 30 s).
     pub lease: Duration,
-    /// Time between beats (default 5 s).
+    /// Interval between heartbeats (default 5 s).
     pub beat: Duration,
-    /// Time between looks at other servers (default 5 s).
+    /// Interval between checks for dead servers (default 5 s).
     pub scan: Duration,
-    /// Time between looks for work while other processes cannot be heard (default 2 s).
+    /// Interval between claims while no notifications of other processes are received (default 2 s).
     pub poll: Duration,
-    /// Time between looks for work while they can (default 30 s).
+    /// Interval between claims while notifications are received (default 30 s).
     pub fallback_poll: Duration,
-    /// Trust notifications (default); else poll every `poll`.
+    /// Whether to rely on notifications (default true); otherwise polls every `poll`.
     pub use_notify: bool,
-    /// How long running tasks may go on after a stop (default 25 s).
+    /// Grace period: time for which running tasks may continue after a stop (default 25 s).
     pub shutdown_grace: Duration,
-    /// How long a body may ignore its cancellation before its thread is given up or its process ended, and how long the
-    /// other bodies of that process have to end (default 30 s).
+    /// Time for which a body may ignore its cancellation before its thread is abandoned or its process killed, and how
+    /// long the other bodies of that process have to end (default 30 s).
     pub cancel_grace: Duration,
-    /// How long a body may go on after its time limit before its thread is given up or its process ended (default 2 s).
+    /// Time for which a body may continue after its time limit before its thread is abandoned or its process killed
+    /// (default 2 s).
     pub timeout_grace: Duration,
-    /// How long an idle worker stays (default 60 s).
+    /// Time after which an idle worker ends (default 60 s).
     pub worker_idle_timeout: Duration,
-    /// At this many threads given up, the server drains and exits (default 8); in any case when all threads of the runtime
-    /// that started it are given up.
+    /// Number of abandoned threads at which the server drains and exits (default 8; 0 = never). It does so in any case
+    /// when all threads of the runtime that started it are abandoned.
     pub abandoned_max: usize,
-    /// How long finished tasks are kept.
+    /// Retention of finished tasks.
     pub retention: Retention,
-    /// Time between prunings (default 60 s).
+    /// Interval between prunings (default 60 s).
     pub prune_every: Duration,
-    /// Sizes that results, contexts and log lines may have.
+    /// Size limits of results, contexts and log lines.
     pub limits: Limits,
-    /// The most tasks one claim takes (default 1,000).
+    /// Maximum number of tasks in one claim (default 1,000).
     pub claim_max: usize,
-    /// How long the end of one attempt is tried again that the database refuses while it takes others, before it is set
-    /// aside (default 60 s).
+    /// Time for which the end of an attempt that the database refuses, while it accepts others, is retried before it is
+    /// set aside (default 60 s).
     pub refused_end_max: Duration,
-    /// Whether this process runs Rust tasks (default). Takes effect at the start.
+    /// Whether this process runs Rust tasks (default true). Takes effect at the start.
     pub lanes: bool,
-    /// Claims nothing by itself, only what a child asks for (`Asked::Take` in `children/frame.rs`); one child is
-    /// always there. Takes effect at the start.
+    /// Claims only tasks that a child requests (`Asked::Take` in `children/frame.rs`); one child always runs. Takes
+    /// effect at the start.
     #[doc(hidden)]
     pub on_demand: bool,
-    /// How child processes are started that run Python's tasks; none if `None`. Takes effect at the start.
+    /// Configuration of the child processes that run Python tasks; `None` for no child processes. Takes effect at the
+    /// start.
     #[doc(hidden)]
     pub children: Option<ChildCommand>,
-    /// Children run only functions that are declared as tasks (default: any function of the application).
+    /// Whether children run only functions that are declared as tasks (default: any function of the application).
     pub only_declared: bool,
-    /// Further fields may come: a literal ends in `..Default::default()`.
+    /// Further fields may be added: a literal ends in `..Default::default()`.
     #[doc(hidden)]
     pub unlisted: taskyard_core::Unlisted,
 }
@@ -113,10 +115,10 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    /// Refuses what cannot be meant.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`]: a queue that is named twice, an order that does not fit the queues.
+    /// [`Error::InvalidArgument`] if a queue is listed twice, or if `queue_order` does not fit `queues`.
     pub fn check(&self) -> Result<()> {
         queue_order::check(self.queues.as_deref(), &self.queue_order)
             .map_err(|why| Error::InvalidArgument { what: "queues", why })
@@ -137,24 +139,25 @@ fn host_name() -> String {
 pub struct LiveConfig(Arc<watch::Sender<Arc<ServerConfig>>>);
 
 impl LiveConfig {
-    /// Shares these settings.
+    /// Wraps settings for sharing.
     #[must_use]
     pub fn new(config: ServerConfig) -> Self {
         Self(Arc::new(watch::Sender::new(Arc::new(config))))
     }
 
-    /// The settings now.
+    /// Returns the current settings.
     #[must_use]
     pub fn get(&self) -> Arc<ServerConfig> {
         self.0.borrow().clone()
     }
 
-    /// Changes them. `name`, `queues`, `queue_order`, `lease` and `limits` take effect with the next claim, beat or write.
+    /// Changes the settings. `name`, `queues`, `queue_order`, `lease` and `limits` take effect with the next claim,
+    /// heartbeat or write.
     pub fn update(&self, change: impl FnOnce(&mut ServerConfig)) {
         self.0.send_modify(|config| change(Arc::make_mut(config)));
     }
 
-    /// Hears of changes.
+    /// Returns a receiver that is notified of changes.
     pub(crate) fn watch(&self) -> watch::Receiver<Arc<ServerConfig>> {
         self.0.subscribe()
     }

@@ -1,5 +1,5 @@
-//! What every attempt of one server can reach: the registry, the settings, the store, and the two ways out (records
-//! while it runs, its end when it is over).
+//! The context shared by all attempts of one server: the registry, the settings, the store, and the two output queues
+//! (records while an attempt runs, its end when it is over).
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -15,59 +15,59 @@ use crate::fetcher::Word;
 use crate::layer::HookTasks;
 use crate::{LiveConfig, Registry};
 
-/// Shared by everything that runs tasks. Without a store (inline runs) records and ends go nowhere.
+/// Shared by everything that runs tasks. Without a store (inline runs) records and ends are not written.
 pub(crate) struct Engine {
     pub registry: Arc<Registry>,
     pub settings: LiveConfig,
     pub store: Option<Arc<dyn Store>>,
     pub client: Option<Client>,
-    /// Attempts with something to record.
+    /// Attempts with data to record.
     pub records: Tray<Arc<Attempt>>,
-    /// Attempts that ended.
+    /// Ends of attempts.
     pub ends: Tray<Ended>,
-    /// Ends that wait for a record in flight.
+    /// Number of ends that wait for a record in flight.
     pub parting: AtomicUsize,
-    /// Whether the server stops.
+    /// True once the server stops.
     pub stopping: watch::Sender<bool>,
-    /// Rings when an executor has found out what it can run.
+    /// Notified when an executor has determined what it can run.
     pub learned: Notify,
-    /// Rings when this server has refused a kind.
+    /// Notified when this server has refused a kind.
     pub refused: Notify,
-    /// The fingerprint of what the functions of this process are.
+    /// Fingerprint of the functions of this process.
     pub rust_build: String,
-    /// The fingerprint of what the children know; another one whenever that may have become more.
+    /// Fingerprint of the functions that the children can run; changed whenever there may be more of them.
     pub python_build: watch::Sender<String>,
-    /// What is asked for, where nothing is claimed otherwise.
+    /// Requests for tasks, in servers that claim only on request.
     pub wanted: Tray<Word>,
     /// The reasons for parking that were logged.
     pub parked: ParkedLog,
-    /// Calls of hooks behind attempts that are over.
+    /// Hook calls that run after their attempts have ended.
     pub hook_tasks: HookTasks,
 }
 
-/// The end of an attempt, on its way to the database.
+/// The end of an attempt that is to be written.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub finish: Finish,
     pub claim: ClaimId,
-    /// Who wants to know what the store said of it.
+    /// Receives the store's reply.
     pub answer: Option<oneshot::Sender<WriteReply>>,
-    /// The database's reason, if it refused this end by itself. Boxed: an end is moved often and refused hardly ever.
+    /// The error of the database, if this end was refused by itself. Boxed: ends are moved often and refused rarely.
     pub refusal: Option<Box<Refusal>>,
-    /// What is logged once it is stored, if it is a failure that nothing else logs.
+    /// Logged once the end is stored, if it is a failure that is not logged elsewhere.
     pub failure: Option<Box<FailureLog>>,
 }
 
-/// An end that the database refuses while nothing else is wrong.
+/// An end that the database refuses although nothing else is wrong.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// When it was first refused by itself, and how many ends this server had written by then.
+    /// When the end was first refused by itself, and how many ends this server had written by then.
     pub since: (Instant, u64),
     pub error: Error,
 }
 
 impl Ended {
-    /// Takes the end out; its place is held by one that writes nothing.
+    /// Takes the end out and leaves one that writes nothing.
     pub fn take_finish(&mut self) -> Finish {
         let (id, token) = (self.finish.id, self.finish.token);
         let nothing = Finish { id, token, outcome: Outcome::Released, context: None, logs: Vec::new() };
@@ -81,7 +81,7 @@ impl Ended {
         }
     }
 
-    /// Roughly its size in a statement.
+    /// Returns the approximate size in bytes of the end in a statement.
     pub fn weight(&self) -> usize {
         let outcome = match &self.finish.outcome {
             Outcome::Done { result } => result.len(),
@@ -122,7 +122,7 @@ impl Engine {
         })
     }
 
-    /// The builds and queues that a server with this engine serves.
+    /// Returns the builds and queues that a server with this engine serves.
     pub fn serves(&self) -> Serves {
         let config = self.settings.get();
         let rust = config.lanes.then(|| (Runtime::Rust, self.rust_build.clone()));
@@ -133,7 +133,8 @@ impl Engine {
         }
     }
 
-    /// Gives the server a build of its own: its children know more kinds than their code's fingerprint says.
+    /// Gives the server a unique Python build: its children can run more kinds than the fingerprint of their code
+    /// implies.
     pub fn is_another_python_build(&self) {
         self.python_build.send_modify(|build| {
             let code = build.split('/').next().unwrap_or_default().to_owned();
@@ -146,7 +147,7 @@ impl Engine {
     }
 }
 
-/// A pile that any thread may add to and one loop empties: one lock and one wake for a whole batch.
+/// A queue that any thread may add to and one loop drains, with one lock and one wake-up for a whole batch.
 #[derive(Debug)]
 pub(crate) struct Tray<T> {
     items: Mutex<Vec<T>>,
@@ -177,7 +178,7 @@ impl<T> Tray<T> {
         std::mem::take(&mut *lock(&self.items))
     }
 
-    /// Wakes the loop although nothing was put in.
+    /// Wakes the loop although nothing was added.
     pub fn ring(&self) {
         self.bell.notify_one();
     }
@@ -186,13 +187,13 @@ impl<T> Tray<T> {
         lock(&self.items).len()
     }
 
-    /// Returns when something was put in since the last return.
+    /// Returns when something was added since the last return.
     pub async fn filled(&self) {
         self.bell.notified().await;
     }
 }
 
-/// Locks; a panic elsewhere while it was held does not matter, because no lock of ours is held across foreign code.
+/// Locks a mutex and ignores poisoning: none of our locks is held while foreign code runs.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
-//! The seam between claiming and running: an executor takes claimed tasks of one runtime and reports each one's end
-//! through [`crate::attempt::Attempt::end`].
+//! The interface between claiming and running: an executor takes claimed tasks of one runtime and reports the end of
+//! each through [`crate::attempt::Attempt::end`].
 //!
-//! What must hold: a task that was accepted is ended exactly once; one that has not started can be taken back at any
-//! time; nothing here waits for the database.
+//! Invariants: an accepted task is ended exactly once; a task that has not started can be taken back at any time; no
+//! method waits for the database.
 
 mod blocking;
 mod crew;
@@ -33,104 +33,105 @@ use crate::TaskDef;
 use crate::attempt::Interrupt;
 use crate::hooks::Heard;
 
-/// A claimed task that waits for its turn.
+/// A claimed task that waits for its start.
 pub(crate) struct Queued {
     pub claimed: Claimed,
     pub claim: ClaimId,
-    /// Its function, if it is one of this process.
+    /// The function, if the task runs in this process.
     pub def: Option<&'static TaskDef>,
-    /// When it was claimed.
+    /// When the task was claimed.
     pub since: Instant,
-    /// Serialised values of its payload whose signatures were verified.
+    /// Serialised values of the payload whose signatures were verified.
     pub opened: Vec<Opened>,
 }
 
 impl Queued {
-    /// Its function, where only tasks of this process come.
+    /// Returns the function; only for tasks that run in this process.
     pub fn function(&self) -> &'static TaskDef {
         self.def.expect("the fetcher looked it up")
     }
 }
 
-/// What an executor does now.
+/// Current activity of an executor.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Figures {
     pub workers_active: usize,
     pub workers_idle: usize,
     pub running: usize,
-    /// Of those that run, those that wait for other tasks and have left their places to others.
+    /// Running tasks that wait for other tasks and have released their concurrency slots.
     pub resting: usize,
     pub unstarted: usize,
     pub abandoned: usize,
-    /// What its processes ask and wait for.
+    /// Open requests of its child processes.
     pub questions: usize,
 }
 
 /// Runs the tasks of one runtime.
 pub(crate) trait Executor: Send + Sync {
-    /// Which tasks.
+    /// Returns the runtime whose tasks it runs.
     fn runtime(&self) -> Runtime;
 
-    /// How many more could start soon; 0 = claim nothing.
+    /// Returns the number of further tasks that could start soon; 0 = claim nothing.
     fn room(&self) -> usize;
 
-    /// Rings (for one listener) when room may have come up or something ended.
+    /// Notifies one listener when capacity may have become free or a task has ended.
     fn changed(&self) -> &Notify;
 
     /// Takes tasks, to be started in this order.
     fn accept(&self, tasks: Vec<Queued>);
 
-    /// Gives back what has not started within `patience`.
+    /// Returns the tasks that have not started within `patience`.
     fn take_unstarted(&self, patience: Duration) -> Vec<Queued>;
 
-    /// Passes requests to cancel or stop on to the attempts meant; unknown ones are of no concern.
+    /// Passes cancel and stop requests to their attempts; unknown attempts are ignored.
     fn signal(&self, signals: &[Signal]);
 
-    /// Which of these reasons, for which tasks are parked, do not hold here, as far as is known by now. What must be
-    /// found out first rings [`crate::engine::Engine::learned`].
+    /// Returns those of the parking reasons that are known not to apply here. A reason that must be looked up first is
+    /// reported through [`crate::engine::Engine::learned`] later.
     fn known(&self, reasons: &[String]) -> Vec<String>;
 
-    /// Whether there are hooks on death; `None` while nobody knows.
+    /// Returns whether there are dead-letter hooks; `None` while that is unknown.
     fn hears_deaths(&self) -> Option<bool>;
 
-    /// Calls the hooks on death with a dead letter; one at a time.
+    /// Calls the dead-letter hooks with a dead letter; one at a time.
     fn tell_death(&self, dead: TaskRecord) -> BoxFuture<'_, Heard>;
 
-    /// Whether something runs here that must have nothing beside it.
+    /// Returns true if a running task must run alone.
     fn runs_alone(&self) -> bool {
         false
     }
 
-    /// Asks everything that runs to end.
+    /// Requests the end of all running attempts.
     fn interrupt_all(&self, why: Interrupt);
 
-    /// Ends, as released, whatever is still running; its thread's later word does not count.
+    /// Ends all running attempts as released; later results of their threads are ignored.
     fn release_running(&self);
 
-    /// Looks for bodies that do not yield; to be called several times a second.
+    /// Checks for bodies that do not yield; to be called several times a second.
     fn watch(&self, now: Instant);
 
-    /// How many threads were given up, if that is too many to go on.
+    /// Returns the number of abandoned threads if it is too large to continue.
     fn worn_out(&self, abandoned_max: usize) -> Option<usize> {
         let abandoned = self.figures().abandoned;
         (abandoned_max > 0 && abandoned >= abandoned_max).then_some(abandoned)
     }
 
-    /// Whether the runtime that its bodies run on was shut down.
+    /// Returns true if the runtime of its bodies was shut down.
     fn has_lost_its_runtime(&self) -> bool {
         false
     }
 
-    /// What it does now.
+    /// Returns the current activity.
     fn figures(&self) -> Figures;
 
-    /// Replaces its processes by new ones, which load the application's code anew. What runs in the old ones may end.
+    /// Replaces its child processes by new ones, which load the application's code anew. Tasks in the old processes may
+    /// end there.
     fn renew(&self) {}
 
-    /// Tells its processes to leave; nothing runs, and nothing more will. Each runs its application's own stop first.
+    /// Asks its child processes to exit; nothing runs, and nothing will. Each stops its application first.
     fn leave(&self) {}
 
-    /// Whether no process of its own is left.
+    /// Returns true if none of its child processes is left.
     fn has_left(&self) -> bool {
         true
     }

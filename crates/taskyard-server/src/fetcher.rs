@@ -1,9 +1,10 @@
-//! Claims work for one executor: one claim at a time, only as much as can start soon.
+//! Claims work for one executor: one claim at a time, and only as many tasks as can start soon.
 //!
-//! It looks when something rings, when room comes up after a full claim, and by polling, which is the net under lost
-//! notifications. While claims come back full it goes on where the last one stopped, but starts from the head again
-//! every 100 ms: order numbers commit out of order, and an older task may have become visible. Where an old snapshot
-//! keeps what was claimed from being cleared away, the way from the head is long: then every second at the latest.
+//! Claims on notifications, when capacity frees up after a full claim, and by polling as a fallback for lost
+//! notifications. While claims come back full, each continues where the previous one stopped, but every 100 ms one
+//! starts from the head again: order numbers commit out of order, so an older task may have become visible. Where an
+//! old snapshot keeps claimed rows from being vacuumed, scanning from the head is slow; then it happens every second at
+//! the latest.
 
 mod alone;
 mod claim;
@@ -33,42 +34,43 @@ pub(crate) use on_demand::{Wanted, Word};
 use shares::Shares;
 use trail::Trail;
 
-/// A claimed task that has not started by then is given back.
+/// A claimed task that has not started after this time is released.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a task is kept whose parents' results cannot be read before it is given back.
+/// Delay before a task whose parents' results cannot be read is released.
 const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
-/// After a short claim, ends that are written may have freed a place in a limited queue: the shortest time between
-/// two looks for that.
+/// After a claim that was not full, written ends may have freed capacity in a limited queue: minimum time between two
+/// claims that check for this.
 const RECHECK: Duration = Duration::from_millis(50);
-/// Ends that wait for the database, in claims: beyond that claiming waits too.
+/// Maximum of unwritten ends, as a multiple of `claim_max`; beyond it claiming waits too.
 const UNWRITTEN_CLAIMS: usize = 4;
 
-/// Filled arguments that wait for their turn at most, before further ones are filled.
+/// Maximum number of bytes of filled arguments that wait for a start before further ones are filled.
 const FILLED_AHEAD_MAX: usize = 64 << 20;
 
+/// The claim loop of one executor.
 pub(crate) struct Fetcher {
     state: Arc<State>,
     executor: usize,
     work: Listener,
-    /// There may be more to claim now.
+    /// Set when there may be more to claim.
     hungry: bool,
-    /// One for all queues, or, where they are served in an order, one for each.
+    /// A single cursor for all queues, or one per queue if they are served in an order.
     trails: Vec<Trail>,
     shares: Shares,
-    /// The queues and their order at the last look.
+    /// The queues and their order at the last claim.
     served: (Option<Vec<String>>, QueueOrder),
     looked: Instant,
     asked: watch::Receiver<u64>,
     written: watch::Receiver<u64>,
-    // Kept from look to look, or a change between the look and the wait would be slept through.
+    // Stored across claims, or a change between the claim and the wait would be missed.
     lease: watch::Receiver<Lease>,
     settings: watch::Receiver<Arc<ServerConfig>>,
-    /// Ends were written since the last look.
+    /// When to claim again because ends were written since the last claim.
     recheck_at: Option<Instant>,
 }
 
 impl Fetcher {
-    /// A fetcher for one of the state's executors.
+    /// Creates the fetcher of one of the state's executors.
     pub fn new(state: Arc<State>, executor: usize) -> Self {
         let work = state.store.bells().work.listen();
         let (asked, written) = (state.look_now.subscribe(), state.written.subscribe());
@@ -112,9 +114,9 @@ impl Fetcher {
         self.state.unwritten() < self.state.config().claim_max.max(1) * UNWRITTEN_CLAIMS
     }
 
-    /// Claims what there is room for, and what follows from it.
+    /// Claims up to `room` tasks and dispatches them.
     async fn look(&mut self, room: usize) {
-        // What rings from here on may be missed by this claim and asks for another.
+        // A notification from here on may be missed by this claim and requests another one.
         self.work.take();
         self.asked.mark_unchanged();
         self.written.mark_unchanged();
@@ -130,7 +132,7 @@ impl Fetcher {
         }
     }
 
-    /// Starts afresh where the queues or their order have changed.
+    /// Resets the cursors and shares if the queues or their order have changed.
     fn follow(&mut self, config: &ServerConfig) {
         if self.served.0 != config.queues || self.served.1 != config.queue_order {
             self.served = (config.queues.clone(), config.queue_order.clone());
@@ -141,7 +143,7 @@ impl Fetcher {
         }
     }
 
-    /// One claim over all queues, by priority.
+    /// Claims once over all queues, by priority.
     async fn look_at_all(&mut self, queues: Option<Vec<String>>, room: usize) {
         let place = self.trails[0].place();
         match self.claim_at(0, queues.clone(), room, place).await {
@@ -157,7 +159,7 @@ impl Fetcher {
         }
     }
 
-    /// One claim, which leaves its trail.
+    /// Claims once and updates the cursor.
     async fn claim_at(
         &mut self,
         trail: usize,
@@ -170,7 +172,7 @@ impl Fetcher {
         let trail = &mut self.trails[trail];
         match &got {
             Got::Reply { reply, .. } if reply.tasks.len() >= limit => {
-                // Only large claims are alike enough to be compared.
+                // Only large claims are similar enough for their durations to be compared.
                 let large = limit * 2 >= self.state.config().claim_max;
                 trail.full(place, reply.place, large.then(|| began.elapsed()));
             }
@@ -179,7 +181,7 @@ impl Fetcher {
         got
     }
 
-    /// Another server declared this one dead; the heartbeat finds out and enters anew.
+    /// Waits after another server declared this one dead; the heartbeat detects that and registers again.
     async fn until_entered_anew(&self) {
         self.state.beat_now.notify_one();
         let mut identity = self.state.identity.subscribe();
@@ -190,14 +192,14 @@ impl Fetcher {
         }
     }
 
-    /// Waits until it may be worth a claim.
+    /// Waits until a claim may be worthwhile.
     async fn wait(&mut self) {
         let (state, executor) = (self.state.clone(), self.executor);
         let config = state.config();
         let hears = state.store.hears_others() && config.use_notify;
         let poll = crate::backoff::jittered(if hears { config.fallback_poll } else { config.poll });
         let recheck = match self.recheck_at {
-            // Who is hungry already waits for room only.
+            // If more work is known already, only capacity is missing.
             Some(at) if !self.hungry => at.saturating_duration_since(Instant::now()).min(poll),
             _ => poll,
         };
@@ -216,7 +218,7 @@ impl Fetcher {
         }
     }
 
-    /// Sends those that are wanted to the executor, and gives the others back; what cannot run here is decided at once.
+    /// Sends the wanted tasks to the executor and releases the others. Tasks that cannot run here are decided at once.
     fn dispatch(&self, claim: ClaimId, tasks: Vec<Claimed>, is_wanted: impl Fn(&Claimed) -> bool) {
         if tasks.is_empty() {
             return;
@@ -237,7 +239,7 @@ impl Fetcher {
             } else if !is_wanted(&claimed) {
                 Outcome::Released
             } else {
-                // Children know for themselves what they can run.
+                // Child processes decide themselves what they can run.
                 let def = state.engine.registry.get(&claimed.kind).filter(|_| here);
                 if def.is_some() || !here {
                     ready.push(Queued { claimed, claim, def, since, opened: Vec::new() });
@@ -265,8 +267,8 @@ impl Fetcher {
     }
 }
 
-/// Hands tasks over once the results that they name stand in their arguments: each as soon as it is filled, and none while
-/// those before it are too large to be kept along with it.
+/// Passes each task to the executor once the referenced results are filled into its arguments. Waits while the filled
+/// tasks that have not started are too large to hold more in memory.
 async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
     let executor = state.executors[executor].as_ref();
     let max = state.config().limits.arguments_filled_bytes_max;
@@ -284,7 +286,7 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
                 executor.accept(vec![queued]);
             }
             Ok(()) => state.give_back(vec![queued]),
-            // A fault of the values stays, however often it is tried.
+            // An error caused by the value recurs however often the task is tried.
             Err(error) if error.is_about_the_value() => {
                 let kind = if matches!(error, Error::OverLimit { .. }) { "OverLimit" } else { "InvalidArgument" };
                 let failure = Failure::new(kind, error.to_string());
@@ -292,7 +294,7 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
             }
             Err(error) => {
                 tracing::warn!(task = %queued.claimed.id, %error, "its parents' results cannot be read; it is given back");
-                // Not at once, for it may come back at once.
+                // Delayed, because a released task may be claimed again at once.
                 tokio::select! {
                     () = tokio::time::sleep(GIVE_BACK_AFTER) => {}
                     () = state.reached(Phase::Draining) => {}
@@ -304,7 +306,7 @@ async fn fill(state: Arc<State>, executor: usize, tasks: Vec<Queued>) {
     }
 }
 
-/// Gives back what was claimed and could not start soon: another server may have a place for it.
+/// Releases claimed tasks that could not start soon: another server may have capacity for them.
 pub(crate) fn give_back_late(state: &State) {
     for executor in &state.executors {
         let late = executor.take_unstarted(PATIENCE);

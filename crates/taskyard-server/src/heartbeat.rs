@@ -1,8 +1,9 @@
-//! Keeps the lease, on a thread of its own: a busy process must not be taken for a dead one.
+//! Renews the server's lease on a dedicated thread, so that a busy process is not mistaken for a dead one.
 //!
-//! Safety never depends on what happens here; the tokens see to that. When no beat succeeds, the server stops claiming
-//! while its lease may still be alive, and stops running shortly before it must be over, so that hardly anything runs
-//! twice. When it hears that it was declared dead it drops its work and enters again under a new id.
+//! Safety does not depend on this module; fencing tokens provide it. When heartbeats fail, the server stops claiming
+//! while its lease may still be valid, and stops running tasks shortly before the lease must be over, so that hardly
+//! any task runs twice. When a reply reports that the server was declared dead, it drops its work and registers again
+//! under a new id.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,7 +18,7 @@ use crate::backoff::{Backoff, jittered};
 use crate::state::{Lease, Phase, State};
 use crate::{ServerConfig, clock};
 
-/// Starts the thread. It ends when the phase says so, or when `stop` is told to.
+/// Starts the thread. It ends when the server aborts, or when `stop` becomes true.
 pub(crate) fn spawn(state: Arc<State>, stop: tokio::sync::watch::Receiver<bool>) -> std::io::Result<()> {
     std::thread::Builder::new().name("taskyard-heartbeat".into()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -43,7 +44,7 @@ pub(crate) fn spawn(state: Arc<State>, stop: tokio::sync::watch::Receiver<bool>)
     Ok(())
 }
 
-/// What a server says of itself when it enters.
+/// Returns the row that a server registers with.
 pub(crate) fn newcomer(id: ServerId, config: &ServerConfig, serves: Serves) -> NewServer {
     NewServer {
         id,
@@ -95,7 +96,7 @@ async fn beat_on(state: &State) {
     }
 }
 
-/// Never rarer than a third of the lease.
+/// Pause before the next heartbeat, with jitter: the configured interval, or a third of the lease if that is shorter.
 fn first_pause(config: &ServerConfig) -> Duration {
     jittered(config.beat.min(config.lease / 3)).min(config.beat)
 }
@@ -110,9 +111,10 @@ async fn beat_once(state: &State, config: &ServerConfig) -> Result<BeatReply, Er
         workers_idle: count(figures.workers_idle),
         tasks_running: count(figures.running),
     };
-    // The lease runs at least from the moment before the beat was sent.
+    // The lease runs at least from the moment before the heartbeat was sent.
     let sent = clock::elapsed();
-    // Longer than a store's own limit, a quarter of the lease: the store replaces a connection that does not answer.
+    // Longer than a store's own limit, a quarter of the lease, so that the store first replaces a connection that does
+    // not respond.
     let patience = (config.lease / 3).max(Duration::from_millis(200));
     failpoint!("beat", Before);
     let reply = tokio::time::timeout(patience, state.store.server_beat(&beat))
@@ -149,24 +151,24 @@ async fn fence(state: &State) {
             tracing::warn!("no heartbeat for {age:?}: claiming nothing");
         }
         let next = [doubt, end].into_iter().find(|at| *at > age).map_or(end, |at| at - age);
-        // In short steps: a suspended machine's time does not count in a sleep.
+        // In short steps, because a sleep does not count the time for which a machine was suspended.
         tokio::time::sleep(next.clamp(Duration::from_millis(5), Duration::from_secs(1))).await;
     }
 }
 
-/// The ages of the last good beat at which claiming and running stop: 20 s and 28 s of a lease of 30 s.
+/// Ages of the last successful heartbeat at which claiming and running stop: 20 s and 28 s with a lease of 30 s.
 fn thresholds(lease: Duration) -> (Duration, Duration) {
     (lease * 2 / 3, lease.saturating_sub(Duration::from_secs(2).min(lease / 10)))
 }
 
-/// Declared dead: everything is dropped, and the server enters anew.
+/// Handles being declared dead: drops all work and registers again under a new id.
 async fn rise_again(state: &State) {
     tracing::error!(server = %state.id(), "this server was declared dead; it drops its work and enters again");
     set_lease(state, Lease::Over);
     state.drop_work(Interrupt::Release);
     let mut backoff = Backoff::default();
     loop {
-        // A new id for each try: the row of one whose answer was lost lapses by itself.
+        // A new id for each attempt: the row of one whose reply was lost expires by itself.
         let (id, sent) = (ServerId::generate(), clock::elapsed());
         let serves = state.serves();
         match state.store.server_enter(&newcomer(id, &state.config(), serves.clone())).await {

@@ -1,4 +1,4 @@
-//! Hooks of this process that are called when a task has died.
+//! Hooks of this process that are called for dead letters.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -12,27 +12,27 @@ use tokio::runtime::Handle;
 
 use crate::panics;
 
-/// How long the hooks may take over one dead letter: what takes longer is ended where it can be, and counts as told.
+/// Time limit of the hooks for one dead letter. Longer calls are ended if possible and count as delivered.
 pub(crate) const TELL_MAX: Duration = Duration::from_secs(60);
 
-/// What became of telling hooks of a dead letter.
+/// Result of the delivery of a dead letter to hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// They were called; how they ended is their own affair.
+    /// The hooks were called; their errors do not matter.
     Told,
-    /// There are none here.
+    /// There are no hooks here.
     NoHook,
-    /// Whoever was to call them ended meanwhile, and ran nothing else.
+    /// The process or thread that calls the hooks ended meanwhile, and ran no task beside them.
     Lost,
-    /// He ended meanwhile, and a task may be why; or he never began.
+    /// The process that calls the hooks ended meanwhile, possibly because of a task, or never began.
     Unheard,
-    /// They took longer than [`TELL_MAX`].
+    /// The hooks took longer than [`TELL_MAX`].
     Late,
 }
 
 type Called = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
-/// Called in the order in which they were given.
+/// Called in the order in which they were added.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks(Vec<Arc<dyn Fn(TaskRecord) -> Called + Send + Sync>>);
 
@@ -53,7 +53,7 @@ impl Hooks {
         self.0.is_empty()
     }
 
-    /// Calls them all. One that fails or panics is logged, and the others are called all the same.
+    /// Calls all hooks. One that fails or panics is logged, and the others are still called.
     pub async fn tell(&self, dead: &TaskRecord) {
         for hook in &self.0 {
             let calling = AssertUnwindSafe(async { hook(dead.clone()).await }).catch_unwind();
@@ -68,8 +68,8 @@ impl Hooks {
         }
     }
 
-    /// Calls them on a thread of their own, so that one that blocks holds up nothing of the server. What they open and spawn belongs to
-    /// the application's runtime; without one, it ends with them.
+    /// Calls the hooks on a thread of their own, so that a hook that blocks does not hold up the server. Resources that
+    /// they open and tasks that they spawn belong to the application's runtime; without one, they end with the hooks.
     pub async fn tell_apart(&self, dead: TaskRecord, runtime: Option<Handle>) -> Heard {
         let (hooks, (heard, hearing)) = (self.clone(), tokio::sync::oneshot::channel());
         let thread = std::thread::Builder::new().name("taskyard-hooks".into()).spawn(move || {

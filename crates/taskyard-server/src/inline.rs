@@ -1,5 +1,5 @@
-//! Running a body in the calling process: without a database, for a test of one function; or against a database until
-//! it has nothing runnable left, for a test of an application. Neither is a server: no workers, no rescue.
+//! Runs bodies in the calling process: without a database, to test one function; or against a database until no task is
+//! runnable, to test an application. Neither is a server: there are no workers and no rescue.
 
 mod drain;
 mod drive;
@@ -15,10 +15,12 @@ use crate::attempt::{Attempt, End};
 use crate::engine::Engine;
 use crate::{BodyResult, LiveConfig, Registry, ServerConfig, TaskError};
 
-/// Runs a task's function here, once, without a database: what it sets and logs stays in memory, and it has no client.
+/// Runs a task's function once in this process, without a database. Context and log lines stay in memory, and the body
+/// has no client.
 ///
 /// # Errors
-/// What the body returned; a panic as an error of type `Panicked`; `UnknownKind` if the registry does not know it.
+/// The error of the body; an error of type `Panicked` if it panicked, of type `UnknownKind` if its kind is not
+/// registered.
 pub async fn run_inline(registry: &Arc<Registry>, task: &NewTask) -> BodyResult {
     crate::panics::watch_places();
     let Some(def) = registry.get(&task.kind) else {
@@ -39,7 +41,7 @@ pub async fn run_inline(registry: &Arc<Registry>, task: &NewTask) -> BodyResult 
     }
 }
 
-/// The task as its first claim would bring it.
+/// Returns the task as its first claim would.
 fn claimed(task: &NewTask) -> Claimed {
     Claimed {
         id: task.id,

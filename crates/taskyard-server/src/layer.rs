@@ -1,7 +1,9 @@
-//! Middleware around the bodies of Rust tasks: [tower] layers, as axum has them around handlers, and the hooks around each attempt.
+//! Middleware around the bodies of Rust tasks: [tower] layers, as axum has them around handlers, and the hooks around
+//! each attempt.
 //!
-//! Without any, a body is made and polled directly. With some, the body is the innermost [`TaskService`], and the future of the outermost
-//! one is run in the body's place: on the caller's runtime, on a worker thread, or on the thread of a blocking body. Time limits, cancels and the watchdog mean that future.
+//! Without any, a body is created and polled directly. With some, the body is the innermost [`TaskService`], and the
+//! future of the outermost one runs in the body's place: on the caller's runtime, on a worker thread, or on the thread
+//! of a blocking body. Time limits, cancels and the watchdog apply to that future.
 //!
 //! [tower]: https://docs.rs/tower
 
@@ -33,24 +35,25 @@ pub use metrics::{Metrics, MetricsLayer};
 pub use timeout_warning::{TimeoutWarning, TimeoutWarningLayer};
 pub use trace::{Trace, TraceLayer};
 
-/// The future of a [`TaskService`]: the result as JSON, or how the attempt failed.
+/// The future of a [`TaskService`]: the result as JSON, or the failure of the attempt.
 pub type TaskServiceFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>, TaskFailure>> + Send>>;
 
-/// The service that a layer surrounds: the task's body, or the next layer. Takes a [`TaskContext`] and returns the result as JSON.
+/// The service that a layer wraps: the task's body, or the next layer. Takes a [`TaskContext`] and returns the result
+/// as JSON.
 ///
-/// Its error type implements `std::error::Error`, so that tower's own layers fit (`TimeoutLayer`, `ConcurrencyLimitLayer`). A
-/// [`TaskFailure`] that comes out of the outermost layer, also under further context, decides what follows; any other error is retried
-/// as the task's policy says.
+/// The error type implements `std::error::Error`, so that tower's own layers fit (`TimeoutLayer`,
+/// `ConcurrencyLimitLayer`). A [`TaskFailure`] returned by the outermost layer, also under further context, decides
+/// what follows; any other error is retried according to the task's policy.
 #[derive(Clone)]
 pub struct TaskService(Arc<dyn Fn(TaskContext) -> AsyncBody + Send + Sync>);
 
 impl TaskService {
-    /// The bodies themselves.
+    /// Returns the service that runs the bodies themselves.
     pub(crate) fn bodies() -> Self {
         Self(Arc::new(|context| Box::pin(hooks::body(context))))
     }
 
-    /// The same inside of a layer.
+    /// Wraps the service in a layer.
     pub(crate) fn inside<L>(self, layer: &L) -> Self
     where
         L: Layer<Self>,
@@ -68,7 +71,7 @@ impl TaskService {
         }))
     }
 
-    /// The future that runs in a body's place.
+    /// Returns the future that runs in a body's place.
     pub(crate) fn body(&self, context: TaskContext) -> AsyncBody {
         (self.0)(context)
     }
@@ -95,12 +98,12 @@ impl fmt::Debug for TaskService {
     }
 }
 
-/// The async body that `make` makes, with what surrounds it.
+/// Creates an async body with the layers and hooks around it.
 pub(crate) fn async_body(make: fn(TaskContext) -> AsyncBody, context: TaskContext) -> AsyncBody {
     surrounded(&context).unwrap_or_else(|| make(context))
 }
 
-/// The local body that `make` makes, with what surrounds it; for the thread that calls this.
+/// Creates a local body with the layers and hooks around it, for the calling thread.
 pub(crate) fn local_body(make: fn(TaskContext) -> LocalBody, context: TaskContext) -> LocalBody {
     match surrounded(&context) {
         Some(body) => body,
@@ -108,7 +111,7 @@ pub(crate) fn local_body(make: fn(TaskContext) -> LocalBody, context: TaskContex
     }
 }
 
-/// Runs a blocking body on this thread.
+/// Runs a blocking body on this thread, with the layers and hooks around it.
 pub(crate) fn blocking_body(call: fn(TaskContext) -> BodyResult, context: TaskContext) -> BodyResult {
     match surrounded(&context) {
         Some(body) => block_on_thread(&context, body),
@@ -116,7 +119,7 @@ pub(crate) fn blocking_body(call: fn(TaskContext) -> BodyResult, context: TaskCo
     }
 }
 
-/// The future that replaces a body, if layers or hooks surround it.
+/// Returns the future that replaces a body, if there are layers or hooks.
 fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
     let registry = &context.0.engine.registry;
     let layers = registry.layers();
@@ -127,14 +130,14 @@ fn surrounded(context: &TaskContext) -> Option<AsyncBody> {
     }
 }
 
-/// Makes the body of a function as a future that layers may surround.
+/// Creates the body of a function as a future that layers may wrap.
 fn body_of(run: Run, context: TaskContext) -> AsyncBody {
     match run {
         Run::Async(make) => make(context),
-        // A local body stays on the thread that makes it. If a layer moves it, it panics, and the attempt fails.
+        // A local body stays on the thread that created it. If a layer moves it, it panics, and the attempt fails.
         Run::Local(make) => Box::pin(SendWrapper::new(make(context))),
-        // The future of a blocking body is polled on its own thread. What surrounds it may have waited for long: an attempt that has ended
-        // meanwhile must not begin.
+        // The future of a blocking body is polled on its own thread. The layers around it may have waited for long: an
+        // attempt that has ended meanwhile must not begin.
         Run::Blocking(call) => Box::pin(async move {
             if context.is_cancelled() || context.0.is_decided() {
                 return Err(TaskError::cancelled());
@@ -144,12 +147,12 @@ fn body_of(run: Run, context: TaskContext) -> AsyncBody {
     }
 }
 
-/// Drives a future on this thread, which is its own and may block; dropped once its attempt is asked to end. Unlike `Handle::block_on`, a
-/// body inside may call that itself.
+/// Drives a future on this thread, which may block; dropped once its attempt is interrupted. Unlike in
+/// `Handle::block_on`, a body inside may itself call that.
 fn block_on_thread(context: &TaskContext, body: AsyncBody) -> BodyResult {
     struct Unpark {
         thread: Thread,
-        /// A body may park its thread itself, and would take the wake-up for its own.
+        /// A body may park its thread itself and consume the wake-up.
         woken: AtomicBool,
     }
     impl Wake for Unpark {

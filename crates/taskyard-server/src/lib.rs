@@ -1,15 +1,18 @@
-//! The process that runs tasks: claim, execute, complete, heartbeat, rescue, timers, pruning, stopping.
+//! The server: claims tasks, executes them, records their outcomes, sends heartbeats, rescues the tasks of dead
+//! servers, runs timers, prunes and shuts down.
 //!
-//! It is generic over [`taskyard_core::Store`]; there is no SQL and no argument parsing here. Rust tasks run in this
-//! process: async bodies on the caller's runtime, blocking ones on threads of their own. Others run in child processes ([`children`]).
+//! Generic over [`taskyard_core::Store`]: there is no SQL and no argument parsing here. Rust tasks run in this process,
+//! async bodies on the caller's runtime and blocking ones on threads of their own; all others run in child processes
+//! ([`children`]).
 //!
-//! # What must hold
-//! - Every end of an attempt goes through the store's fenced writes; what this process believes never decides.
-//! - A task is claimed only if it can start soon; what did not start within a second is given back, uncharged
-//!   (what waits for the first child process to come up, within fifteen).
-//! - No loop ends because the database is away.
+//! # Invariants
+//! - Every end of an attempt goes through the store's fenced writes; the state of this process never decides the
+//!   outcome.
+//! - A task is claimed only if it can start soon. A task that has not started within a second is released and no
+//!   attempt is charged (within fifteen seconds while the first child process starts).
+//! - No loop ends because the database is unavailable.
 //!
-//! Read [`Server`] for the life of a server, `executor` for how bodies run, `completer` for how ends are written.
+//! Read [`Server`] for the life cycle, `executor` for how bodies run, and `completer` for how outcomes are written.
 
 mod attempt;
 mod backoff;

@@ -1,8 +1,7 @@
-//! `tracing` events inside a running task become its log lines in the database, beside whatever else the application
-//! does with them.
+//! Stores `tracing` events inside a running task as its log lines in the database, in addition to any other layers.
 //!
-//! Levels are Python's numbers (trace 5, debug 10, info 20, warn 30, error 40), the logger is the event's target, its
-//! fields are kept as JSON. What happens outside of tasks is left alone. Filter it like any layer, for example
+//! Levels are Python's numbers (trace 5, debug 10, info 20, warn 30, error 40), the logger is the event's target, and
+//! the fields are stored as JSON. Events outside of tasks are ignored. Filter it like any layer, for example
 //! `TaskLogLayer::new().with_filter(LevelFilter::INFO)`.
 
 use std::fmt;
@@ -22,7 +21,7 @@ use crate::TaskContext;
 pub struct TaskLogLayer(());
 
 impl TaskLogLayer {
-    /// A layer that keeps events of every level.
+    /// Creates a layer that stores events of every level.
     #[must_use]
     pub fn new() -> Self {
         Self(())
@@ -56,7 +55,7 @@ const fn level_number(level: Level) -> i16 {
     }
 }
 
-/// Collects an event's fields; the one called `message` is the line's text.
+/// Collects an event's fields; the field `message` is the line's text.
 #[derive(Default)]
 struct Fields {
     message: String,
@@ -98,7 +97,7 @@ impl Visit for Fields {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has no NaN and no infinity; the text says what it was.
+        // JSON has no NaN or infinity, so these are stored as text.
         let number = serde_json::Number::from_f64(value);
         self.put(field, number.map_or_else(|| Value::String(value.to_string()), Value::Number));
     }

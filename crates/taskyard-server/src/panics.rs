@@ -1,5 +1,6 @@
-//! Where a body panicked: a hook in front of the application's own notes the place while a task is running on the
-//! thread, because the caught payload carries the message only. Panics outside of tasks pass through untouched.
+//! Locations of panics in bodies: a panic hook in front of the application's own stores the location while a task is
+//! running on the thread, because the caught payload contains only the message. Panics outside of tasks are not
+//! affected.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -23,7 +24,7 @@ pub(crate) fn watch_places() {
         panic::set_hook(Box::new(move |info| {
             if TaskContext::current().is_some() {
                 let place = info.location().map_or_else(|| "unknown place".into(), |at| format!("panicked at {at}"));
-                // Costs nothing unless RUST_BACKTRACE asks for it.
+                // Captures nothing unless RUST_BACKTRACE is set.
                 let trace = Backtrace::capture();
                 let text = match trace.status() {
                     BacktraceStatus::Captured => format!("{place}\n{trace}"),
@@ -36,9 +37,9 @@ pub(crate) fn watch_places() {
     });
 }
 
-/// Runs a piece of a body; a panic becomes a failure.
+/// Runs a piece of a body; a panic is returned as a failure.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Failure> {
-    // The body is never touched again after a panic, so it cannot show a broken state to anyone.
+    // The body is never used again after a panic, so a broken state cannot be observed.
     panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| failure(payload.as_ref()))
 }
 
@@ -47,7 +48,7 @@ fn failure(payload: &(dyn Any + Send)) -> Failure {
     Failure { error_type: "Panicked".into(), message: message(payload), traceback }
 }
 
-/// What was said at the panic.
+/// Returns the panic message.
 pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
     payload
         .downcast_ref::<&str>()

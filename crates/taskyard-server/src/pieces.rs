@@ -1,4 +1,4 @@
-//! Writing what the database refuses as a whole in pieces, so that one item that it refuses holds up no other.
+//! Splits a batch that the database refuses, so that one refused item does not hold up the others.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,24 +8,24 @@ use futures_util::future::BoxFuture;
 use taskyard_core::Error;
 use taskyard_core::store::Store;
 
-/// Refusals without one success in between, after which the database itself is taken to be in trouble: three halvings.
+/// Maximum number of refusals without a success (three halvings), after which the database itself is considered faulty.
 pub(crate) const PROBES_MAX: usize = 14;
 
-/// A trial write that has not answered by then has failed.
+/// Maximum time of a trial write; it has failed if there is no reply by then.
 const CHECK_MAX: Duration = Duration::from_secs(5);
 
 /// A write that failed.
 #[derive(Clone, Debug)]
 pub(crate) struct Failed {
     pub error: Error,
-    /// The database is away: nothing else can be written either.
+    /// Set if the database is unavailable, so that nothing else can be written either.
     pub away: bool,
 }
 
 impl Failed {
-    /// Finds out whether the database is away, after a write that failed with this error. An error that says so may also be the
-    /// answer to this one write, for example of a trigger that raises it or of a table in a full tablespace: the database is away
-    /// only if a trial write fails as well.
+    /// Determines whether the database is unavailable after a write that failed with `error`. An error that suggests so
+    /// may also concern this one write only, for example if a trigger raises it or a table is in a full tablespace. The
+    /// database therefore counts as unavailable only if a trial write fails as well.
     pub async fn with(error: Error, store: &dyn Store) -> Self {
         let away = error.is_about_the_way()
             && match tokio::time::timeout(CHECK_MAX, store.check_writes()).await {
@@ -36,7 +36,7 @@ impl Failed {
         Self { error, away }
     }
 
-    /// The same for the answer to a write.
+    /// As [`Self::with`], for the result of a write.
     pub async fn check<R>(answer: Result<R, Error>, store: &dyn Store) -> Result<R, Self> {
         match answer {
             Ok(replies) => Ok(replies),
@@ -45,21 +45,21 @@ impl Failed {
     }
 }
 
-/// The answer to one item.
+/// The result of one item.
 #[derive(Clone, Debug)]
 pub(crate) enum Piece<R> {
-    /// It was written.
+    /// The item was written.
     Written(R),
-    /// It was not, and the error is what the database said of the smallest piece that held it.
+    /// The item was not written; the error is that of the smallest piece that contained it.
     Refused {
         error: Error,
-        /// Whether that piece was the item alone.
+        /// True if that piece consisted of the item alone.
         alone: bool,
     },
 }
 
-/// Halves a refused batch until each piece is either written or one item that is refused by itself. Stops early when
-/// the database is away, or when `probes_max` pieces were refused and none was written.
+/// Halves a refused batch until each piece is either written or a single item that is refused by itself. Stops early if
+/// the database is unavailable, or if `probes_max` pieces were refused and none was written.
 pub(crate) async fn write<'a, R: Clone>(
     items: usize,
     refused: Failed,

@@ -1,10 +1,10 @@
-//! How far a task is: a tracker that a body tells, as often as it likes, and that is stored in the task's context under
-//! `progress`: `total`, `completed`, `percentage`, `message`, `rate`, `elapsed`, `eta_seconds`, `indeterminate`,
+//! Progress tracking: a body updates a tracker as often as it likes, and the values are stored in the task's context
+//! under `progress`: `total`, `completed`, `percentage`, `message`, `rate`, `elapsed`, `eta_seconds`, `indeterminate`,
 //! `updated_at`, `attempt`.
 //!
-//! A call changes two numbers without a lock. They are read when the recorder comes by, at most ten times a second, and
-//! with the attempt's end: the last value is always stored before the final state, and a million calls are a few writes.
-//! Figures are never NaN, infinite or negative.
+//! A call changes two numbers without a lock. They are read by the recorder, at most ten times a second, and at the
+//! attempt's end: the last value is always stored before the final state, and a million calls result in a few writes.
+//! Values are never NaN, infinite or negative.
 
 mod rate;
 
@@ -20,9 +20,9 @@ use crate::attempt::Attempt;
 use crate::engine::lock;
 use rate::Rate;
 
-/// A number of steps: any integer, or a float that is finite and not negative.
+/// A number of steps: any integer, or a finite float; not negative.
 pub trait Amount {
-    /// As a float; not finite, or negative, if it is none.
+    /// Converts to a float. The result is negative or not finite if the value is not a valid number of steps.
     fn amount(self) -> f64;
 }
 
@@ -39,16 +39,16 @@ macro_rules! amounts {
 
 amounts! { u8 u16 u32 u64 usize i8 i16 i32 i64 isize f32 f64 }
 
-/// Seconds that never go back.
+/// A monotonic clock in seconds.
 type Clock = Arc<dyn Fn() -> f64 + Send + Sync>;
 
-/// What is counted, apart from any attempt.
+/// The counters of a tracker, independent of any attempt.
 pub(crate) struct Gauge {
     clock: Clock,
-    /// Floats as bits; the total is NaN while it is not known.
+    /// `current` and `total` are floats stored as bits; the total is NaN while it is unknown.
     current: AtomicU64,
     total: AtomicU64,
-    /// Something changed since it was read for the store.
+    /// Set when a value has changed since it was last read for the store.
     is_fresh: AtomicBool,
     message: Mutex<Option<String>>,
     rate: Mutex<Rate>,
@@ -89,7 +89,7 @@ impl Gauge {
         }
     }
 
-    /// Looks at the clock, and answers what `read` makes of the rate then.
+    /// Takes a sample of the clock and returns the result of `read` on the rate.
     fn rated<T>(&self, read: impl FnOnce(&Rate) -> T) -> T {
         let mut rate = lock(&self.rate);
         rate.sample((self.clock)(), self.current());
@@ -101,7 +101,7 @@ impl Gauge {
         self.rated(|rate| rate.eta(left))
     }
 
-    /// Goes on where another attempt stopped, as far as its entry can be read.
+    /// Continues from the stored entry of another attempt, as far as it can be read.
     fn resume(&self, stored: &Value) {
         let figure = |name: &str| stored.get(name).and_then(Value::as_f64).filter(|n| n.is_finite() && *n >= 0.0);
         let current = figure("completed").unwrap_or(0.0);
@@ -111,12 +111,12 @@ impl Gauge {
         *lock(&self.rate) = Rate::from((self.clock)(), current);
     }
 
-    /// Whether it must be stored.
+    /// Returns true if the values must be stored.
     pub fn is_fresh(&self) -> bool {
         self.is_fresh.load(Ordering::Acquire)
     }
 
-    /// The entry to store, if something changed since the last time.
+    /// Returns the entry to store, if a value has changed since the last call.
     pub fn take(&self, attempt: u32) -> Option<Value> {
         self.is_fresh.swap(false, Ordering::AcqRel).then(|| {
             let (rate, elapsed) = self.rated(|rate| (rate.per_second(), rate.elapsed()));
@@ -137,13 +137,13 @@ impl Gauge {
     }
 }
 
-/// Whole numbers as such.
+/// Converts whole numbers to integers.
 #[allow(clippy::cast_possible_truncation, reason = "checked")]
 fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 9e15 { json!(value as i64) } else { json!(value) }
 }
 
-/// Counts towards a total. Cheap to clone and to call, from any thread.
+/// Counts progress towards a total. Cheap to clone and to call, from any thread.
 #[derive(Clone)]
 pub struct ProgressTracker {
     gauge: Arc<Gauge>,
@@ -166,41 +166,41 @@ impl Default for ProgressTracker {
 }
 
 impl ProgressTracker {
-    /// A tracker of no task: it counts, and nothing is stored.
+    /// Creates a tracker that belongs to no task: it counts, and nothing is stored.
     #[must_use]
     pub fn new() -> Self {
         let begun = Instant::now();
         Self { gauge: Arc::new(Gauge::new(Arc::new(move || begun.elapsed().as_secs_f64()))), attempt: None }
     }
 
-    /// The same on a clock of the caller's: seconds that never go back.
+    /// Creates a tracker that belongs to no task, with a monotonic clock in seconds.
     #[must_use]
     pub fn with_clock(clock: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
         Self { gauge: Arc::new(Gauge::new(Arc::new(clock))), attempt: None }
     }
 
-    /// The one that the attempt stores.
+    /// Returns the tracker whose values the attempt stores.
     pub(crate) fn of(attempt: &Arc<Attempt>, gauge: Arc<Gauge>) -> Self {
         Self { gauge, attempt: Some(Arc::clone(attempt)) }
     }
 
-    /// Says how many steps there are in all; may be said again as often as that changes.
+    /// Sets the total number of steps; may be called again whenever it changes.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for what is negative or no number; nothing was changed then.
+    /// [`Error::InvalidArgument`] if the number is negative or not finite; nothing is changed then.
     pub fn set_total(&self, total: impl Amount) -> Result<()> {
         self.gauge.total.store(checked("total", total)?.to_bits(), Ordering::Relaxed);
         self.changed();
         Ok(())
     }
 
-    /// Says that nobody knows how many steps there are in all.
+    /// Marks the total number of steps as unknown.
     pub fn unset_total(&self) {
         self.gauge.total.store(f64::NAN.to_bits(), Ordering::Relaxed);
         self.changed();
     }
 
-    /// So many steps more.
+    /// Adds completed steps.
     ///
     /// # Errors
     /// As [`Self::set_total`].
@@ -212,7 +212,7 @@ impl ProgressTracker {
         Ok(())
     }
 
-    /// So many steps are done; may be fewer than before.
+    /// Sets the number of completed steps, which may be lower than before.
     ///
     /// # Errors
     /// As [`Self::set_total`].
@@ -222,63 +222,63 @@ impl ProgressTracker {
         Ok(())
     }
 
-    /// Says what it is at.
+    /// Sets the message that describes the current step.
     pub fn set_message(&self, message: impl Into<String>) {
         *lock(&self.gauge.message) = Some(message.into());
         self.changed();
     }
 
-    /// Steps done, as they were told: may be more than the total.
+    /// Returns the number of completed steps as reported; may exceed the total.
     #[must_use]
     pub fn current(&self) -> f64 {
         self.gauge.current()
     }
 
-    /// Steps in all, once that was said.
+    /// Returns the total number of steps, if it is known.
     #[must_use]
     pub fn total(&self) -> Option<f64> {
         self.gauge.total()
     }
 
-    /// Whether the total is unknown.
+    /// Returns true if the total is unknown.
     #[must_use]
     pub fn is_indeterminate(&self) -> bool {
         self.total().is_none()
     }
 
-    /// 0 to 100; 0 without a total, 100 of nothing.
+    /// Returns the percentage, 0 to 100: 0 without a total, 100 if the total is zero.
     #[must_use]
     pub fn percentage(&self) -> f64 {
         self.gauge.percentage()
     }
 
-    /// What it is at.
+    /// Returns the current message.
     #[must_use]
     pub fn message(&self) -> Option<String> {
         lock(&self.gauge.message).clone()
     }
 
-    /// Steps in a second, lately.
+    /// Returns the recent rate in steps per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.gauge.rated(Rate::per_second)
     }
 
-    /// Since it began to count.
+    /// Returns the time since the tracker began to count.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         Duration::try_from_secs_f64(self.gauge.rated(Rate::elapsed)).unwrap_or_default()
     }
 
-    /// Seconds until it is through, as it goes now; grows while nothing moves. None without a total, before the second
-    /// sample, and in the first second.
+    /// Returns the estimated seconds until completion at the current rate; the estimate grows while nothing advances.
+    /// `None` without a total, before the second sample, and in the first second.
     #[must_use]
     pub fn eta_seconds(&self) -> Option<f64> {
         self.gauge.eta()
     }
 
     fn changed(&self) {
-        // Only the first change since it was read for the store has to tell anybody.
+        // Only the first change since the last read has to queue the attempt.
         if !self.gauge.is_fresh.swap(true, Ordering::AcqRel)
             && let Some(attempt) = &self.attempt
             && !attempt.is_decided()
@@ -296,8 +296,8 @@ fn checked(what: &'static str, amount: impl Amount) -> Result<f64> {
     Err(Error::InvalidArgument { what, why: format!("{amount} is no number of steps: give a finite one from 0 up") })
 }
 
-/// A gauge on the process's clock, of an attempt in whose context an earlier one has left this entry: it goes on from there, or
-/// begins anew, and then the entry is not true any more.
+/// Returns a gauge on the process's clock for an attempt whose context contains the entry of an earlier one. Continues
+/// from that entry if `resume`; otherwise starts anew, and the stale entry is to be overwritten.
 pub(crate) fn gauge(stored: Option<&Value>, resume: bool) -> Arc<Gauge> {
     let gauge = ProgressTracker::new().gauge;
     if let Some(stored) = stored.filter(|stored| stored.is_object()) {

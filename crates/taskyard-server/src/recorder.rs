@@ -1,8 +1,9 @@
-//! Writes what running attempts want stored: log lines at once when idle, grouped while a write is in flight; the
-//! context of one task at most every 100 ms, unless someone waits for it.
+//! Stores the log lines and contexts of running attempts: log lines at once when idle and grouped while a write is in
+//! flight; the context of one task at most every 100 ms, unless a caller waits for it.
 //!
-//! One write at a time, so that an attempt's records are in order. An attempt that ends while its record is in flight
-//! leaves its end here; it is sent on after the answer, with what the record did not take.
+//! Only one write is in flight at a time, so that an attempt's records are in order. If an attempt ends while its
+//! record is in flight, its end is stored here and sent after the reply, together with whatever the record did not
+//! contain.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -20,19 +21,19 @@ use crate::backoff::Backoff;
 use crate::engine::Engine;
 use crate::pieces::{self, Failed, Piece};
 
-/// The shortest time between two writes of one task's context.
+/// Minimum time between two writes of one task's context.
 const CONTEXT_EVERY: Duration = Duration::from_millis(100);
-/// How long records of locked tasks wait before they are tried again.
+/// Delay before records of locked tasks are retried.
 const LOCKED_EVERY: Duration = Duration::from_millis(200);
-/// Attempts in one write.
+/// Maximum number of attempts in one write.
 const BATCH_MAX: usize = 500;
-/// Bytes in one write, so that no statement grows without bound.
+/// Maximum number of bytes in one write, so that no statement grows without bound.
 const BATCH_BYTES_MAX: usize = 8 << 20;
-/// A write that has not answered by then is repeated.
+/// A write without a reply after this time is repeated.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// So often a batch is tried as a whole before it is written in pieces.
+/// Number of times that a batch is tried as a whole before it is split.
 const WHOLE_TRIES: u32 = 3;
-/// How long a refused record rests.
+/// Delay before a refused record is retried.
 const REFUSED_REST: Duration = Duration::from_secs(1);
 
 type Key = (TaskId, Token);
@@ -40,8 +41,8 @@ type Key = (TaskId, Token);
 /// Runs until it is dropped.
 pub(crate) async fn run(engine: Arc<Engine>, store: Arc<dyn Store>) {
     let mut held: HashMap<Key, Arc<Attempt>> = HashMap::new();
-    // Records of tasks that somebody else holds locked, and when they are tried again. Their attempts count as being recorded,
-    // so nothing of theirs overtakes them.
+    // Records of tasks that are locked by other sessions, and when they are retried. Their attempts count as being
+    // recorded, so that no later write of theirs overtakes them.
     let mut locked: Vec<(Arc<Attempt>, Record)> = Vec::new();
     let mut again_at = Instant::now();
     loop {
@@ -79,18 +80,18 @@ pub(crate) async fn run(engine: Arc<Engine>, store: Arc<dyn Store>) {
     }
 }
 
-/// When an attempt that is held back may be written again.
+/// Returns when an attempt that is held back may be written again.
 fn rested_at(live: &Live) -> Option<Instant> {
     live.refused_at.map(|at| at + REFUSED_REST).or(live.sent_at.map(|at| at + CONTEXT_EVERY))
 }
 
 async fn until(at: Option<Instant>) {
-    // Held back without a time: something was refused a moment ago; look again soon.
+    // Held back without a time: something was refused a moment ago; check again soon.
     let at = at.unwrap_or_else(|| Instant::now() + CONTEXT_EVERY);
     tokio::time::sleep_until(at.into()).await;
 }
 
-/// What can be written now. Attempts with nothing left to write leave `held`.
+/// Returns the records that can be written now. Attempts with nothing left to write are removed from `held`.
 fn collect(engine: &Engine, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Record>, Vec<Arc<Attempt>>) {
     let limits = engine.limits();
     let now = Instant::now();
@@ -98,7 +99,7 @@ fn collect(engine: &Engine, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Recor
     let mut bytes = 0;
     held.retain(|_, attempt| {
         if attempt.is_decided() {
-            // Its end carries what is left.
+            // The end of the attempt carries the rest.
             return false;
         }
         if batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX {
@@ -113,7 +114,7 @@ fn collect(engine: &Engine, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Recor
             let rested = live.sent_at.is_none_or(|at| now.saturating_duration_since(at) >= CONTEXT_EVERY);
             let with_context = live.is_changed() && (live.urgent || rested);
             let Some(record) = live.record((id, attempt.claimed.attempt), token, with_context, &limits) else {
-                // Held back if only its context's turn has not come.
+                // Held back if only the interval of its context has not passed.
                 live.queued = live.is_changed();
                 return live.queued;
             };
@@ -127,7 +128,7 @@ fn collect(engine: &Engine, held: &mut HashMap<Key, Arc<Attempt>>) -> (Vec<Recor
     (batch, attempts)
 }
 
-/// Notes an answer. Whether the attempt has more to write.
+/// Applies the reply to a record. Returns true if the attempt has more to write.
 fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Piece<WriteReply>) -> bool {
     let limits = engine.limits();
     let (parting, more) = attempt.live(|live| {
@@ -141,7 +142,7 @@ fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Piece
                     context = record.context.is_some(), "the database stores this in no way; it is dropped");
                 live.refuse(record, &error);
             }
-            // Through no fault of its own: later, or with the end.
+            // Not the record's fault: written later, or with the end.
             Piece::Refused { .. } => live.take_back(record),
         }
         let mut parting = live.parting.take();
@@ -160,8 +161,8 @@ fn answer(engine: &Engine, attempt: &Arc<Attempt>, record: &Record, reply: Piece
     more
 }
 
-/// Repeats while the database is away. What it refuses is written in pieces; what it refuses even then comes
-/// back, so that one attempt's record holds up no other's.
+/// Writes a batch, and repeats it while the database is unavailable. A refused batch is split; records that are refused
+/// even then are returned as such, so that one attempt's record does not hold up the others.
 async fn persist(store: &dyn Store, batch: &[Record]) -> Vec<Piece<WriteReply>> {
     let (mut backoff, mut refusals) = (Backoff::default(), 0);
     loop {

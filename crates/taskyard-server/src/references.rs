@@ -1,5 +1,5 @@
-//! Puts the results of parents into the arguments of a claimed Rust task, before its body begins. Python does it for
-//! itself, where its values are read.
+//! Substitutes the results of parents into the arguments of a claimed Rust task before its body begins. Python does the
+//! same in the child process, where the values are decoded.
 
 use std::collections::HashMap;
 
@@ -7,17 +7,18 @@ use taskyard_core::payload::references;
 use taskyard_core::store::Claimed;
 use taskyard_core::{Limits, Result, Store, TaskId};
 
-/// Whether the task's arguments name results of its parents.
+/// Returns true if the task's arguments refer to results of its parents.
 pub(crate) fn has_references(claimed: &Claimed) -> bool {
     claimed.has_parents
         && references::may_refer(&claimed.payload)
         && !references::declared(&claimed.payload, claimed.payload_encoded).is_empty()
 }
 
-/// Puts them in. What that would make of the arguments is known before a result is read.
+/// Substitutes the parents' results into the arguments. The resulting size is checked before any result is read.
 ///
 /// # Errors
-/// [`Error::OverLimit`], which is the task's own; what the database says is not.
+/// [`Error::OverLimit`] if the filled arguments exceed `max` bytes, which is a fault of the task; the store's errors if
+/// the database cannot be read, which are not.
 pub(crate) async fn fill(store: &dyn Store, claimed: &mut Claimed, max: usize) -> Result<()> {
     let declared = references::declared(&claimed.payload, claimed.payload_encoded);
     let sizes = store.parent_sizes(claimed.id).await?;

@@ -1,7 +1,7 @@
-//! The functions that a server may run, the application's state that they can reach, and its hooks.
+//! The functions that a server may run, the state values of the application, and its hooks.
 //!
-//! A row in the database never loads or calls anything that is not in here. What a registry does not know is parked
-//! with the reason that [`parked_reason`] writes; a server that knows the kind finds it by the same text.
+//! A row in the database never loads or calls anything outside of the registry. A task of an unknown kind is parked
+//! with the reason that [`parked_reason`] returns; a server that has the kind finds the task by the same text.
 
 use std::any::{Any, TypeId, type_name};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,7 +16,7 @@ use crate::hooks::Hooks;
 use crate::layer::{BodyEnd, RunHooks, TaskService};
 use crate::{StateType, TaskContext, TaskDef, TaskError};
 
-/// Which kinds there are, by name, and the state that is injected.
+/// The functions by kind, and the state values and hooks of the application.
 #[derive(Clone, Default)]
 pub struct Registry {
     defs: HashMap<&'static str, &'static TaskDef>,
@@ -30,13 +30,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty one.
+    /// Creates an empty registry.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a function. The same one may be added twice; two functions of one kind are refused by [`Self::check`].
+    /// Adds a function. The same function may be added twice; two functions of one kind are rejected by
+    /// [`Self::check`].
     #[must_use]
     pub fn register(mut self, def: &'static TaskDef) -> Self {
         for kind in std::iter::once(def.kind()).chain(def.aliases.iter().copied()) {
@@ -54,13 +55,14 @@ impl Registry {
         self
     }
 
-    /// Adds many.
+    /// Adds several functions.
     #[must_use]
     pub fn extend(self, defs: impl IntoIterator<Item = &'static TaskDef>) -> Self {
         defs.into_iter().fold(self, Self::register)
     }
 
-    /// Puts a namespace before the kinds of all of its functions, or takes it away. The server's children have the same.
+    /// Sets or removes the namespace, a prefix of the kinds of all functions. It also applies to the server's child
+    /// processes.
     #[must_use]
     pub fn in_namespace(self, namespace: Option<Namespace>) -> Self {
         Self { namespace, ..self }
@@ -72,28 +74,32 @@ impl Registry {
         self.namespace.as_ref()
     }
 
-    /// Gives every task a clone of this value through [`crate::TaskContext::state`]; one value per type, the last wins.
+    /// Provides a clone of this value to every task through [`crate::TaskContext::state`]; one value per type, the last
+    /// one wins.
     #[must_use]
     pub fn state<T: Any + Send + Sync + Clone>(mut self, value: T) -> Self {
         self.states.insert(TypeId::of::<T>(), (type_name::<T>(), Arc::new(value)));
         self
     }
 
-    /// Leaves tasks that take a state which was not given to other servers: to this one their kinds are unknown. Without it,
-    /// [`Self::check`] refuses them.
+    /// Leaves the tasks that take a missing state value to other servers: their kinds are unknown to this one. Without
+    /// this, [`Self::check`] rejects them.
     #[must_use]
     pub fn skip_missing_state(self) -> Self {
         Self { skips_missing_state: true, ..self }
     }
 
-    /// Calls this when a Rust task has become a dead letter (state `failed`), by whatever way and in whatever process: a server
-    /// of this program that serves its queue is told of it, once, as a rule within a second. Twice, if that server dies amid it;
-    /// not at all if no such server is there for a day, or if the letter is retried or removed before. Several hooks are called
-    /// in the order in which they were given, on a thread of their own, dead letter after dead letter, each with a minute for
-    /// all of them. Connections that they open and tasks that they spawn belong to the multi-threaded runtime that called `serve`; where
-    /// there is none, they end with the hook. What a hook returns as an error is logged.
+    /// Adds a hook that is called when a Rust task has become a dead letter (state `failed`), for any reason and in any
+    /// process. A server of this program that serves the task's queue calls it once, normally within a second. It is
+    /// called twice if that server dies during the call, and not at all if no such server runs for a day, or if the
+    /// task is retried or removed before.
     ///
-    /// Whoever has much to do there adds a task for it.
+    /// Hooks are called in the order in which they were added, on a thread of their own, one dead letter after the
+    /// other, with one minute for all hooks of a dead letter. Connections that they open and tasks that they spawn
+    /// belong to the multi-threaded runtime that called `serve`; without one, they end with the hook. An error that a
+    /// hook returns is logged.
+    ///
+    /// For longer work, add a task in the hook.
     #[must_use]
     pub fn on_death<F, Calling, E>(mut self, hook: F) -> Self
     where
@@ -105,7 +111,7 @@ impl Registry {
         self
     }
 
-    /// Surrounds the bodies of all Rust tasks, async and blocking ones, with a `tower::Layer`; the one that is given last is outermost, as
+    /// Wraps the bodies of all Rust tasks, async and blocking, in a `tower::Layer`; the last one added is outermost, as
     /// with axum's `Router::layer`. See [`crate::layer`].
     #[must_use]
     pub fn layer<L>(mut self, layer: L) -> Self
@@ -119,8 +125,9 @@ impl Registry {
         self
     }
 
-    /// Calls this before each run of a Rust task's body, outside of all layers, as part of the attempt. If it fails, the attempt has
-    /// failed as if the body had; the body does not run. Several are called in the order in which they were given.
+    /// Adds a hook that is called before each run of a Rust task's body, outside of all layers, as part of the attempt.
+    /// If it fails, the attempt fails as if the body had, and the body does not run. Hooks are called in the order in
+    /// which they were added.
     #[must_use]
     pub fn on_pre_run<F, Calling, E>(mut self, hook: F) -> Self
     where
@@ -132,10 +139,11 @@ impl Registry {
         self
     }
 
-    /// Calls this after each run of a Rust task's body, however it ended. The attempt is decided by then: what a hook returns as an error
-    /// is logged and changes nothing, and a hook that overruns the attempt's time limit is cut off. Hooks are called where the body ran,
-    /// and before its place is free; those of a body that was dropped (cancelled, out of time, the server stops) in a task of the
-    /// application's runtime, for which a stopping server waits as long as its grace period lasts. A process that is killed calls none.
+    /// Adds a hook that is called after each run of a Rust task's body, however it ended. The attempt is decided by
+    /// then: an error that the hook returns is only logged, and a hook that exceeds the attempt's time limit is
+    /// dropped. Hooks are called where the body ran, before its slot is released. After a body that was dropped
+    /// (cancelled, out of time, the server stops) they are called in a task on the application's runtime, for which a
+    /// stopping server waits within its grace period. A killed process calls none.
     #[must_use]
     pub fn on_post_run<F, Calling, E>(mut self, hook: F) -> Self
     where
@@ -147,11 +155,12 @@ impl Registry {
         self
     }
 
-    /// Refuses what cannot be right.
+    /// Checks the functions and their state values.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if two different functions have one kind; it names both places. If functions take a state that
-    /// was not given ([`Self::state`]), unless they are skipped ([`Self::skip_missing_state`]); it names all of them.
+    /// [`Error::InvalidArgument`] if two different functions have the same kind (the message contains both locations),
+    /// or if functions take state values that are missing ([`Self::state`]) and not skipped
+    /// ([`Self::skip_missing_state`]); the message lists all of them.
     pub fn check(&self) -> Result<()> {
         self.check_kinds()?;
         if self.skips_missing_state {
@@ -160,7 +169,7 @@ impl Registry {
         missing_state(self.defs.values().flat_map(|def| self.missing_states(def).map(|state| (def.kind(), state.name))))
     }
 
-    /// Refuses two functions of one kind.
+    /// Checks that no two functions have the same kind.
     pub(crate) fn check_kinds(&self) -> Result<()> {
         match &self.conflict {
             Some(why) => Err(Error::InvalidArgument { what: "task", why: why.clone() }),
@@ -168,19 +177,19 @@ impl Registry {
         }
     }
 
-    /// Refuses a function that cannot run for want of a state.
+    /// Checks that the state values of a function are present.
     pub(crate) fn check_state(&self, def: &TaskDef) -> Result<()> {
         missing_state(self.missing_states(def).map(|state| (def.kind(), state.name)))
     }
 
-    /// Whether a server has any function of these to run.
+    /// Returns true if a server can run at least one of the functions.
     #[doc(hidden)]
     #[must_use]
     pub fn serves_any(&self) -> bool {
         self.defs.values().any(|def| !self.skips_missing_state || self.missing_states(def).next().is_none())
     }
 
-    /// The same without the functions that are skipped.
+    /// Returns the registry without the functions that are skipped.
     pub(crate) fn without_skipped(self: Arc<Self>) -> Arc<Self> {
         if !self.skips_missing_state || self.defs.values().all(|def| self.missing_states(def).next().is_none()) {
             return self;
@@ -190,12 +199,12 @@ impl Registry {
         Arc::new(rest)
     }
 
-    /// The states that a function takes and that were not given.
+    /// Returns the state values that a function takes and that are missing.
     fn missing_states<'a>(&'a self, def: &'a TaskDef) -> impl Iterator<Item = StateType> + 'a {
         def.states.iter().filter_map(|state| state()).filter(|state| !self.states.contains_key(&state.id))
     }
 
-    /// The function of a kind, as it is stored.
+    /// Returns the function of a kind as stored in the database, with the namespace.
     #[must_use]
     pub fn get(&self, kind: &str) -> Option<&'static TaskDef> {
         let name = match &self.namespace {
@@ -205,7 +214,7 @@ impl Registry {
         self.defs.get(name).copied()
     }
 
-    /// All kinds, aliases among them, sorted.
+    /// Returns all kinds, including aliases, sorted.
     #[must_use]
     pub fn kinds(&self) -> Vec<String> {
         let full = |name: &&str| self.namespace.as_ref().map_or_else(|| (*name).to_owned(), |it| it.own(name));
@@ -214,7 +223,7 @@ impl Registry {
         kinds
     }
 
-    /// Whether a parked task's reason is something that this registry knows.
+    /// Returns true if the reason of a parked task is a kind that this registry has.
     #[must_use]
     pub fn knows_reason(&self, reason: &str) -> bool {
         kind_of_reason(reason).is_some_and(|kind| self.get(kind).is_some())
@@ -244,7 +253,7 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// An error that names each state with the tasks that take it; none if there are none.
+/// Returns an error that lists each missing state value with the tasks that take it; `Ok` if there are none.
 fn missing_state(missing: impl Iterator<Item = (&'static str, &'static str)>) -> Result<()> {
     let mut by_state: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (kind, state) in missing {
@@ -264,13 +273,13 @@ fn missing_state(missing: impl Iterator<Item = (&'static str, &'static str)>) ->
     Err(Error::InvalidArgument { what: "state", why })
 }
 
-/// The reason under which a task of an unknown kind is parked. Its text is part of the protocol between servers.
+/// Returns the reason with which a task of an unknown kind is parked. The text is part of the protocol between servers.
 #[must_use]
 pub fn parked_reason(kind: &str) -> String {
     format!("kind `{kind}`")
 }
 
-/// The kind that such a reason names.
+/// Returns the kind in such a reason.
 #[must_use]
 pub fn kind_of_reason(reason: &str) -> Option<&str> {
     reason.strip_prefix("kind `")?.strip_suffix('`')

@@ -1,17 +1,19 @@
-//! The life of a server: enter, run, drain, leave.
+//! The life cycle of a server: register, run, drain, unregister.
 //!
 //! # Threads
-//! One for the loops (fetcher, completer, recorder, upkeep, watchdog), and one for the heartbeat. Neither is the caller's, so a
-//! web process may be busy without harm. Async bodies run on the runtime that called [`Server::start`], if it has several
-//! threads; those that cannot move between threads, and blocking ones, on threads of the executor.
+//! There is one for the loops (fetcher, completer, recorder, upkeep, watchdog) and one for the heartbeat. Neither is
+//! the caller's, so a busy web process does no harm. Async bodies run on the runtime that called [`Server::start`], if
+//! it has several threads; those that cannot move between threads, and blocking ones, run on threads of the executor.
 //!
 //! # Stopping
-//! [`ServerHandle::stop`] ends claiming at once, gives back what has not started, lets what runs go on for the grace
-//! period, then releases the rest uncharged, and leaves. The exit is on time even if the database does not answer:
-//! the last writes are bounded, and what they could not say is settled by the lease.
+//! [`ServerHandle::stop`] ends claiming at once, releases the tasks that have not started, lets running ones continue
+//! for the grace period, then releases the rest without charging an attempt, and unregisters. The exit is on time even
+//! if the database does not respond: the last writes are bounded in time, and whatever could not be written is settled
+//! by the end of the lease.
 //!
-//! A server whose database is lost for good ([`Error::is_permanent`]) ends by itself within seconds: it interrupts what runs,
-//! writes nothing, and exits with [`ExitReason::DatabaseLost`], so that a supervisor starts a fresh process.
+//! A server whose database is lost for good ([`Error::is_permanent`]) ends by itself within seconds: it interrupts
+//! running tasks, writes nothing, and exits with [`ExitReason::DatabaseLost`], so that a supervisor starts a fresh
+//! process.
 
 mod drain;
 mod exit;
@@ -38,26 +40,29 @@ use crate::fetcher::{self, Fetcher};
 use crate::state::{Phase, State};
 use crate::{LiveConfig, Registry, ServerConfig, completer, heartbeat, panics, recorder, task_context, upkeep};
 
-/// How often bodies are looked at from outside.
+/// Interval at which bodies are checked from outside.
 const WATCH_EVERY: Duration = Duration::from_millis(100);
-/// How often a server checks whether its database is lost; its heartbeats notice that, too.
+/// Interval at which a server checks whether its database is lost. Heartbeats detect that too.
 const LOST_EVERY: Duration = Duration::from_secs(1);
-/// How long a shutdown waits for additions to be written.
+/// Maximum time for which a shutdown waits for additions to be written.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
-/// How long a server tries to enter before it says that the database is away.
+/// Maximum time for which a server tries to register before it reports the database as unavailable.
 const ENTER_MAX: Duration = Duration::from_secs(10);
 
-/// Runs tasks; made by [`Server::start`].
+/// Runs tasks; started by [`Server::start`].
 #[derive(Debug)]
 pub struct Server;
 
 impl Server {
-    /// Enters the database and starts running tasks: async bodies on the calling runtime, if that has several threads, else
-    /// on threads of their own. When that runtime is shut down, the server stops.
+    /// Registers with the database and starts running tasks: async bodies on the calling runtime, if that has several
+    /// threads, otherwise on threads of their own. When that runtime is shut down, the server stops.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the calling runtime has no timer ([`tokio::runtime::Builder::enable_time`]). Of the registry ([`Registry::check`]), of the configuration ([`ServerConfig::check`]), of the database if it cannot be entered within ten seconds, or of the
-    /// system if no thread can be started.
+    /// - [`Error::InvalidArgument`] if the calling runtime has no timer ([`tokio::runtime::Builder::enable_time`]), if
+    ///   the registry or the configuration is invalid ([`Registry::check`], [`ServerConfig::check`]), or if the system
+    ///   refuses a thread.
+    /// - The store's error if the server cannot register; transient ones, such as [`Error::Connection`], are retried
+    ///   for ten seconds.
     pub async fn start(
         store: Arc<dyn Store>,
         client: Client,
@@ -65,7 +70,7 @@ impl Server {
         config: ServerConfig,
     ) -> Result<ServerHandle> {
         let registry: Arc<Registry> = registry.into();
-        // Without bodies of this process, nothing takes a state.
+        // State values are taken only by bodies that run in this process.
         if config.lanes {
             registry.check()?
         } else {
@@ -114,7 +119,8 @@ impl Server {
     }
 }
 
-/// The runtime of the server's own thread. Unlike [`Runtime`], which waits for its threads, it may be dropped in async code.
+/// The runtime of the server's own thread. Unlike [`Runtime`], which waits for its threads, it may be dropped in async
+/// code.
 struct OwnRuntime(Option<Runtime>);
 
 impl OwnRuntime {
@@ -147,7 +153,7 @@ async fn enter(store: &dyn Store, id: ServerId, config: &ServerConfig, serves: &
         let entered = store.server_enter(&heartbeat::newcomer(id, config, serves.clone())).await;
         failpoint!("server_enter", After);
         match entered {
-            // An answer that was lost: the row is there.
+            // A duplicate id means that the reply to an earlier attempt was lost: the row exists.
             Ok(()) | Err(Error::DuplicateId(_)) => return Ok(()),
             Err(error) if error.is_transient() && began.elapsed() < ENTER_MAX => {
                 tracing::warn!(%error, "cannot enter the database; trying again");
@@ -158,7 +164,7 @@ async fn enter(store: &dyn Store, id: ServerId, config: &ServerConfig, serves: &
     }
 }
 
-/// All loops until the end.
+/// Runs all loops until the server ends.
 async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit {
     let (mut fetchers, mut loops) = (JoinSet::new(), JoinSet::new());
     for executor in 0..state.executors.len() {
@@ -194,7 +200,7 @@ async fn live(state: &Arc<State>, stop_beat: &watch::Sender<bool>) -> ServerExit
     }
 }
 
-/// Returns when a loop panicked: none of them ends by itself before the server stops.
+/// Returns when a loop panicked; no loop ends by itself before the server stops.
 async fn broken(loops: &mut JoinSet<()>, fetchers: &mut JoinSet<()>) -> String {
     loop {
         let ended = tokio::select! {
@@ -208,7 +214,7 @@ async fn broken(loops: &mut JoinSet<()>, fetchers: &mut JoinSet<()>) -> String {
     }
 }
 
-/// Looks after bodies from outside, counts the threads given up, and notices that the database is lost.
+/// Checks bodies from outside, counts the abandoned threads, and detects that the database is lost.
 async fn watch_bodies(state: Arc<State>) {
     let mut lost_checked = Instant::now();
     loop {
@@ -237,7 +243,7 @@ async fn watch_bodies(state: Arc<State>) {
     }
 }
 
-/// A running server; clones mean the same one. Dropping it does not stop the server.
+/// A running server. Clones refer to the same server; dropping them does not stop it.
 #[derive(Clone)]
 pub struct ServerHandle {
     state: Arc<State>,
@@ -245,13 +251,13 @@ pub struct ServerHandle {
 }
 
 impl ServerHandle {
-    /// Its id now; it changes if another server declares it dead.
+    /// Returns the server's current id, which changes if another server declares it dead.
     #[must_use]
     pub fn id(&self) -> ServerId {
         self.state.id()
     }
 
-    /// Its settings, to read and to change while it runs.
+    /// Returns the settings, which can be read and changed while the server runs.
     #[must_use]
     pub fn settings(&self) -> LiveConfig {
         self.state.engine.settings.clone()
@@ -262,26 +268,26 @@ impl ServerHandle {
         self.state.advance(Phase::Draining);
     }
 
-    /// Stops gracefully, waits until the server has ended, and then until what was added through its queue is written, for five
-    /// seconds at most; what is not written by then is tried on, and logged if it is lost. The queue can be used afterwards:
-    /// close it last ([`Client::close`]).
+    /// Stops gracefully, waits until the server has ended, and then at most five seconds until the additions made
+    /// through its client are written. Writing the remaining ones continues in the background; those that are lost are
+    /// logged. The client can be used afterwards: close it last ([`Client::close`]).
     pub async fn shutdown(&self) -> ServerExit {
         self.stop();
         let exit = self.wait().await;
         if let Some(client) = &self.state.engine.client {
-            // It fails when the queue is closed: then nothing waits.
+            // Fails if the client is closed; then nothing waits to be written.
             let _ = tokio::time::timeout(FLUSH_MAX, client.flush()).await;
         }
         exit
     }
 
-    /// Cuts the grace period short (the second signal).
+    /// Ends the grace period at once (the second signal).
     pub fn hasten(&self) {
         self.state.advance(Phase::Hastened);
     }
 
-    /// Replaces the child processes by new ones, which load the application's code as it is now. What runs in the old
-    /// ones goes on there to its end.
+    /// Replaces the child processes by new ones, which load the current code of the application. Tasks that run in the
+    /// old processes continue there to their end.
     pub fn renew_children(&self) {
         for executor in &self.state.executors {
             executor.renew();
@@ -298,18 +304,18 @@ impl ServerHandle {
         let mut exit = self.exit.clone();
         match exit.wait_for(Option::is_some).await {
             Ok(exit) => exit.clone().unwrap_or_else(|| ServerExit::new(ExitReason::Broken, &self.state)),
-            // The thread is gone without a word.
+            // The server's thread ended without sending its exit.
             Err(_) => ServerExit::new(ExitReason::Broken, &self.state),
         }
     }
 
-    /// Whether it has ended, stopped or by itself.
+    /// Returns true once the server has ended, on request or by itself.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.exit.borrow().is_some() || self.exit.has_changed().is_err()
     }
 
-    /// What it does now, and has done.
+    /// Returns the server's current activity and its counters.
     #[must_use]
     pub fn status(&self) -> ServerStatus {
         status::status(&self.state)

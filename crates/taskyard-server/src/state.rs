@@ -1,4 +1,4 @@
-//! What a server's loops share: who the server is, whether it may claim, whether it is stopping, and its figures.
+//! State shared by a server's loops: its identity, lease, phase and counters.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,30 +14,30 @@ use crate::engine::Engine;
 use crate::executor::{Executor, Figures, Queued};
 use crate::{ServerConfig, clock};
 
-/// How soon after a claim that passed over locked tasks the next one looks for them.
+/// Delay of the claim that follows one which passed over locked tasks.
 const LOOK_LATER: Duration = Duration::from_secs(1);
 
-/// Where a server is in its life.
+/// Phase in the life of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
-    /// It claims and runs.
+    /// Claims and runs tasks.
     Running,
-    /// It claims nothing more; what runs may go on for the grace period.
+    /// Claims nothing more; running tasks may continue for the grace period.
     Draining,
-    /// The grace period is cut short.
+    /// The grace period has been ended early.
     Hastened,
-    /// It drops everything, as if it were killed.
+    /// Drops everything, as if the process were killed.
     Aborted,
 }
 
-/// What the heartbeat knows about the lease.
+/// State of the lease, as observed by the heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lease {
-    /// Alive.
+    /// Valid.
     Good,
-    /// No good beat for long: nothing is claimed.
+    /// No successful heartbeat for some time: nothing is claimed.
     Doubtful,
-    /// It may be over: nothing runs.
+    /// The lease may be over: nothing runs.
     Over,
 }
 
@@ -49,11 +49,11 @@ pub(crate) struct Counters {
     pub claims: AtomicU64,
     pub claimed: AtomicU64,
     pub writes: AtomicU64,
-    /// Ends that the database has answered.
+    /// Number of ends that the database has replied to.
     pub ends: AtomicU64,
-    /// Ends that the database refuses and that are tried again.
+    /// Number of ends that the database refuses and that are retried.
     pub held: AtomicUsize,
-    /// What it said last.
+    /// The last error of a refused end.
     pub held_reason: Mutex<Option<String>>,
     pub given_back: AtomicU64,
     pub rescued: AtomicU64,
@@ -67,35 +67,36 @@ impl Counters {
     }
 }
 
+/// State shared by the loops of one server.
 pub(crate) struct State {
     pub engine: Arc<Engine>,
     pub store: Arc<dyn Store>,
     pub executors: Vec<Box<dyn Executor>>,
     pub claims: Claims,
     pub counters: Counters,
-    /// Changes when the server was declared dead and entered anew.
+    /// Changes when the server was declared dead and registered again.
     pub identity: watch::Sender<ServerId>,
     pub phase: watch::Sender<Phase>,
     pub lease: watch::Sender<Lease>,
-    /// Asks the heartbeat for a beat now.
+    /// Requests a heartbeat now.
     pub beat_now: Notify,
-    /// Asks fetchers to look for work now.
+    /// Requests a claim from all fetchers now.
     pub look_now: watch::Sender<u64>,
-    /// A later look is on its way.
+    /// Set while a delayed claim is scheduled.
     looks_later: AtomicBool,
-    /// Claimed tasks on their way to an executor: the results that their arguments name are being read.
+    /// Number of claimed tasks whose arguments are being filled with the results that they refer to.
     pub filling: AtomicUsize,
-    /// Ends that are not written yet.
+    /// Number of ends that are not written yet.
     pub unwritten: AtomicUsize,
-    /// Rings when ends were written.
+    /// Notified when ends were written.
     pub written: watch::Sender<u64>,
-    /// Too many threads were given up.
+    /// Set when too many threads were abandoned.
     pub worn_out: AtomicBool,
-    /// The database can never be used again through this process, and why.
+    /// Why the database can never be used again through this process, once that is so.
     lost: watch::Sender<Option<Error>>,
-    /// The heartbeat has ended; the lease is not renewed any more.
+    /// True once the heartbeat has ended; the lease is no longer renewed.
     pub beat_ended: watch::Sender<bool>,
-    /// Held while hooks are told of dead letters.
+    /// Held while dead letters are passed to hooks.
     pub telling: tokio::sync::Mutex<()>,
     /// The builds and queues that the database has stored for this server, and under which id.
     pub said: Mutex<Option<(ServerId, Serves)>>,
@@ -136,12 +137,12 @@ impl State {
         *self.identity.borrow()
     }
 
-    /// The builds and queues that this server serves now.
+    /// Returns the builds and queues that this server serves now.
     pub fn serves(&self) -> Serves {
         self.engine.serves()
     }
 
-    /// The database was told.
+    /// Notes that the database has stored the builds and queues under this id.
     pub fn say(&self, id: ServerId, serves: Serves) {
         *crate::engine::lock(&self.said) = Some((id, serves));
     }
@@ -150,7 +151,7 @@ impl State {
         *self.phase.borrow()
     }
 
-    /// Moves on to a later phase; never back.
+    /// Moves to a later phase, never back.
     pub fn advance(&self, to: Phase) {
         if to >= Phase::Draining {
             self.engine.stopping.send_replace(true);
@@ -167,11 +168,11 @@ impl State {
     /// Returns once the phase is this one or a later one.
     pub async fn reached(&self, phase: Phase) {
         let mut watch = self.phase.subscribe();
-        // The sender lives in `self`.
+        // Cannot fail: the sender lives in `self`.
         let _ = watch.wait_for(|now| *now >= phase).await;
     }
 
-    /// Ends the server if an error says that the database can never be used again through this process.
+    /// Ends the server if the error means that the database can never be used again through this process.
     pub fn note(&self, error: &Error) {
         if error.is_permanent() && self.lost.borrow().is_none() {
             self.lost.send_replace(Some(error.clone()));
@@ -183,7 +184,7 @@ impl State {
         let mut watch = self.lost.subscribe();
         match watch.wait_for(Option::is_some).await {
             Ok(error) => error.clone().unwrap_or(Error::ShutDown("the database has been shut down")),
-            // The sender lives in `self`.
+            // Unreachable: the sender lives in `self`.
             Err(_) => std::future::pending().await,
         }
     }
@@ -192,7 +193,7 @@ impl State {
         self.phase() == Phase::Running && *self.lease.borrow() == Lease::Good
     }
 
-    /// The host's time at which the last good beat was sent.
+    /// Returns the host's time at which the last successful heartbeat was sent.
     pub fn last_beat(&self) -> Duration {
         *crate::engine::lock(&self.last_beat)
     }
@@ -205,7 +206,7 @@ impl State {
         self.look_now.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Asks fetchers to look for work after a pause: what a claim passed over may be free then.
+    /// Requests a claim from the fetchers after a pause: tasks that were locked may be free by then.
     pub fn look_later(self: &Arc<Self>) {
         if self.looks_later.swap(true, Ordering::AcqRel) {
             return;
@@ -218,7 +219,7 @@ impl State {
         });
     }
 
-    /// Gives tasks that have not started back, uncharged.
+    /// Releases tasks that have not started; no attempt is charged.
     pub fn give_back(&self, tasks: Vec<Queued>) {
         self.counters.given_back.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         let mut ends = Vec::with_capacity(tasks.len());
@@ -229,7 +230,7 @@ impl State {
         self.engine.ends.append(&mut ends);
     }
 
-    /// Gives back all that has not started, and asks what runs to end.
+    /// Releases all tasks that have not started, and interrupts the running ones.
     pub fn drop_work(&self, why: Interrupt) {
         for executor in &self.executors {
             self.give_back(executor.take_unstarted(Duration::ZERO));
@@ -237,7 +238,7 @@ impl State {
         }
     }
 
-    /// All executors together.
+    /// Returns the sums over all executors.
     pub fn figures(&self) -> Figures {
         let filling = self.filling.load(Ordering::Acquire);
         let begin = Figures { unstarted: filling, ..Figures::default() };
@@ -252,7 +253,7 @@ impl State {
         })
     }
 
-    /// Ends on their way to the database.
+    /// Returns the number of ends that are not written yet.
     pub fn unwritten(&self) -> usize {
         self.unwritten.load(Ordering::Acquire) + self.engine.ends.len() + self.engine.parting.load(Ordering::Acquire)
     }

@@ -1,8 +1,9 @@
-//! What a running task can ask and say: its identity, its context, progress, logs, parents, and the request to end.
+//! The interface of a running task: its identity, its context, progress, logs, parents, and requests to end.
 //!
-//! A `TaskContext` is a cheap handle; clones may go to other threads and outlive the attempt (their writes are then
-//! dropped, because the attempt's token is gone). All calls but the async ones return at once; writing to the
-//! database happens behind them, coalesced and in order, and is over before the task's final state is written.
+//! A `TaskContext` is a cheap handle. Clones may move to other threads and outlive the attempt; their writes are then
+//! dropped, because the attempt's token is no longer valid. All calls except the async ones return at once: writes to
+//! the database happen in the background, coalesced and in order, and are complete before the task's final state is
+//! written.
 
 mod current;
 mod cursor;
@@ -21,100 +22,102 @@ pub use cursor::{Cursor, Ranges};
 use crate::attempt::Attempt;
 use crate::{BodyResult, TaskError, TaskFailure};
 
-/// The handle of one running attempt.
+/// Handle of one running attempt.
 #[derive(Clone)]
 pub struct TaskContext(pub(crate) Arc<Attempt>);
 
 impl TaskContext {
-    /// The attempt that the calling code belongs to, if it runs inside one (async body or blocking thread).
+    /// Returns the attempt that the calling code belongs to, if it runs inside one (async body or blocking thread).
     #[must_use]
     pub fn current() -> Option<Self> {
         current::current()
     }
 
-    /// The task's id.
+    /// Returns the task's id.
     #[must_use]
     pub fn id(&self) -> TaskId {
         self.0.claimed.id
     }
 
-    /// The number of this attempt, from 1.
+    /// Returns the number of this attempt, starting at 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.0.claimed.attempt
     }
 
-    /// The function's full path.
+    /// Returns the full path of the function.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.0.claimed.kind
     }
 
-    /// The queue it came from.
+    /// Returns the queue that the task was claimed from.
     #[must_use]
     pub fn queue(&self) -> &str {
         &self.0.claimed.queue
     }
 
-    /// The label, the kind if none was given.
+    /// Returns the task's label, or the kind if it has none.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.claimed.name.as_deref().unwrap_or(&self.0.claimed.kind)
     }
 
-    /// The arguments' exact bytes.
+    /// Returns the exact bytes of the arguments.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.0.claimed.payload
     }
 
-    /// The sizes that results, context and log lines may have.
+    /// Returns the size limits of results, context and log lines.
     #[must_use]
     pub fn limits(&self) -> taskyard_core::Limits {
         self.0.engine.limits()
     }
 
-    /// The longest that this attempt may take; `None` without a limit.
+    /// Returns the time limit of this attempt; `None` without a limit.
     #[must_use]
     pub fn timeout(&self) -> Option<std::time::Duration> {
         self.0.claimed.timeout
     }
 
-    /// This attempt's token: a fence for systems that accept one. Every attempt has another.
+    /// Returns this attempt's fencing token, for external systems that accept one. Every attempt has a different token.
     #[must_use]
     pub fn token(&self) -> Token {
         self.0.claimed.token
     }
 
-    /// The same text in every attempt of this task: for effects in other systems that must happen once.
+    /// Returns a key that is the same in every attempt of this task, for effects in other systems that must happen only
+    /// once.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         self.0.claimed.id.to_string()
     }
 
-    /// Whether this attempt was asked to end: cancelled, stopped, out of time, or the server stops.
+    /// Returns true once this attempt is to end: it was cancelled or stopped, its time limit has passed, or the server
+    /// stops.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.interrupted().is_some()
     }
 
-    /// Ends the body with `?` once it was asked to end.
+    /// Returns an error once the attempt is to end, so that a body can end early with `?`.
     ///
     /// # Errors
-    /// If [`Self::is_cancelled`].
+    /// A cancellation if [`Self::is_cancelled`].
     pub fn check_cancelled(&self) -> std::result::Result<(), TaskFailure> {
         if self.is_cancelled() { Err(TaskError::cancelled().into_error()) } else { Ok(()) }
     }
 
-    /// Returns once this attempt is asked to end. An async body is dropped then and need not wait for it.
+    /// Completes once this attempt is to end. An async body is dropped at that point and need not wait for it.
     pub async fn cancelled(&self) {
         self.0.until_interrupted().await;
     }
 
-    /// The parents' states and results, in the order in which they were given; empty without parents.
+    /// Returns the parents' states and results in the order in which the parents were given; empty without parents.
     ///
     /// # Errors
-    /// The database's.
+    /// The store's errors, such as [`taskyard_core::Error::Connection`] if the database cannot be reached.
     pub async fn parent_results(&self) -> Result<Vec<ParentResult>> {
         match &self.0.engine.store {
             Some(store) if self.0.claimed.has_parents => store.parent_results(self.id()).await,
@@ -122,16 +125,16 @@ impl TaskContext {
         }
     }
 
-    /// The application's value of this type, if the registry was given one.
+    /// Returns the application's value of this type, if one was registered.
     #[must_use]
     pub fn state<T: Any + Clone>(&self) -> Option<T> {
         self.0.engine.registry.state_of()
     }
 
-    /// The application's value of this type.
+    /// Returns the application's value of this type.
     ///
     /// # Errors
-    /// Fails the task for good if the registry was given none: no retry would help.
+    /// A failure without retry if no such value was registered, because no retry would help.
     pub fn require_state<T: Any + Clone>(&self) -> std::result::Result<T, TaskFailure> {
         self.state().ok_or_else(|| {
             let name = std::any::type_name::<T>();
@@ -142,9 +145,9 @@ impl TaskContext {
         })
     }
 
-    /// The client of this server, to add, await and control other tasks: `context.client().add(call).await?` in an async
-    /// body, and in a blocking one `Handle::current().block_on(..)` of the same ([`tokio::runtime::Handle`]). What a body
-    /// adds by `add_later` may be written after the body's own end.
+    /// Returns the client of this server, to add, await and control other tasks: `context.client().add(call).await?` in
+    /// an async body; in a blocking body, pass the same future to `Handle::current().block_on(..)`
+    /// ([`tokio::runtime::Handle`]). Tasks that a body adds by `add_later` may be written after the end of the body.
     ///
     /// # Panics
     /// In a run without a database (`run_inline`); see [`Self::try_client`].
@@ -153,23 +156,23 @@ impl TaskContext {
         self.try_client().expect("a task that is run inline, without a database, has no client")
     }
 
-    /// The client, `None` in a run without a database.
+    /// Returns the client; `None` in a run without a database.
     #[must_use]
     pub fn try_client(&self) -> Option<&Client> {
         self.0.engine.client.as_ref()
     }
 
-    /// Runs `f` as part of this task: on a thread of the task's own, [`Self::current`] and logs work in it.
+    /// Runs `f` as part of this task, so that [`Self::current`] and logs work on a thread that the task has started.
     pub fn scope<T>(&self, f: impl FnOnce() -> T) -> T {
         let _entered = enter(self);
         f()
     }
 }
 
-/// Runs an async body on this thread, which is its own, until it ends or is asked to end: it is dropped then.
+/// Runs an async body on the current thread until it ends. The body is dropped when the attempt is to end.
 ///
 /// # Errors
-/// What the body returned; that it was asked to end.
+/// The error of the body, or a cancellation if the attempt was interrupted.
 ///
 /// # Panics
 /// Outside of a tokio runtime.

@@ -1,6 +1,6 @@
-//! What a `#[task]` function is to the server: its kind, where it stands, and how a body is made from a context.
+//! The declaration of a `#[task]` function: its kind, its source location, and how its body is created from a context.
 //!
-//! The macros write these as statics; nothing here knows how arguments are decoded.
+//! The macros generate these values as statics; decoding the arguments is up to the generated code.
 
 use std::any::{Any, TypeId, type_name};
 use std::fmt;
@@ -9,23 +9,24 @@ use std::pin::Pin;
 
 use crate::{TaskContext, TaskError};
 
-/// A result's JSON bytes, or how the attempt went wrong.
+/// The result as JSON bytes, or the error that ended the attempt.
 pub type BodyResult = Result<Vec<u8>, TaskError>;
 
 /// An async body that may move between threads.
 pub type AsyncBody = Pin<Box<dyn Future<Output = BodyResult> + Send>>;
 
-/// An async body that stays on the thread that made it.
+/// An async body that stays on the thread that created it.
 pub type LocalBody = Pin<Box<dyn Future<Output = BodyResult>>>;
 
-/// How a function's body is run. Each decodes the payload itself. It may panic; that fails the attempt.
+/// The way in which a function's body is run. Each function decodes the payload itself. A panic fails the attempt.
 #[derive(Clone, Copy)]
 pub enum Run {
-    /// Polled on the runtime that called `serve`, beside whatever else runs there; dropped when it is cancelled.
+    /// Polled on the runtime that called `serve`, together with the other tasks of that runtime; dropped when it is
+    /// cancelled.
     Async(fn(TaskContext) -> AsyncBody),
-    /// Polled on a worker thread with a runtime of its own, beside others; dropped when it is cancelled.
+    /// Polled on a worker thread with a runtime of its own, together with other bodies; dropped when it is cancelled.
     Local(fn(TaskContext) -> LocalBody),
-    /// Called on a thread of its own; it sees a cancel only by asking.
+    /// Called on a thread of its own. A cancel is visible to the body only when it checks for one.
     Blocking(fn(TaskContext) -> BodyResult),
 }
 
@@ -39,7 +40,7 @@ impl fmt::Debug for Run {
     }
 }
 
-/// The type of a value that a function takes from its server.
+/// The type of a state value that a function takes from its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateType {
     pub(crate) id: TypeId,
@@ -47,29 +48,30 @@ pub struct StateType {
 }
 
 impl StateType {
-    /// The one of values of this type.
+    /// Returns the state type of `T`.
     #[must_use]
     pub fn of<T: Any>() -> Self {
         Self { id: TypeId::of::<T>(), name: type_name::<T>() }
     }
 }
 
-/// A function that tasks may run, as `#[task]` declares it.
+/// A function that tasks may run, as declared by `#[task]`.
 #[derive(Clone, Copy)]
 pub struct TaskDef {
     /// The full path of the function; the same in every process that is built from the same source.
     #[doc(hidden)]
     pub kind: fn() -> &'static str,
-    /// Kinds under which it was known before: stored calls of these are its own.
+    /// Former kinds of the function: stored calls of these run it too.
     #[doc(hidden)]
     pub aliases: &'static [&'static str],
-    /// The parameters' names, in order.
+    /// The names of the parameters, in order.
     #[doc(hidden)]
     pub names: &'static [&'static str],
-    /// The state that its parameters take from the server; a parameter that is none, such as a `TaskContext`, returns `None`.
+    /// The state types that the parameters take from the server. A parameter that is not a state value, such as a
+    /// `TaskContext`, returns `None`.
     #[doc(hidden)]
     pub states: &'static [fn() -> Option<StateType>],
-    /// How its body is made and run.
+    /// The function that creates or runs the body.
     #[doc(hidden)]
     pub run: Run,
     /// `file:line` of the function, for messages.
@@ -78,7 +80,7 @@ pub struct TaskDef {
 }
 
 impl TaskDef {
-    /// The kind's text.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         (self.kind)()

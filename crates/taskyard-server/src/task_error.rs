@@ -1,8 +1,9 @@
-//! How a body says that its attempt went wrong, and what it wishes to happen next.
+//! Errors of task bodies, and the retry behaviour that they request.
 //!
-//! Any error converts with `?`; its type's name is kept, because retry policies name types, and its chain of causes
-//! becomes the traceback text. [`TaskError`] is no `std::error::Error` itself, or the blanket conversion could not be;
-//! [`TaskFailure`] is the same as one, for bodies that return `anyhow::Error` or `Box<dyn Error>`.
+//! Any error converts with `?`. The name of its type is stored, because retry policies refer to types by name, and its
+//! chain of causes becomes the traceback text. [`TaskError`] does not implement `std::error::Error`, which would
+//! conflict with the blanket conversion; [`TaskFailure`] does, for bodies that return `anyhow::Error` or `Box<dyn
+//! Error>`.
 
 mod task_failure;
 
@@ -13,47 +14,47 @@ use std::time::Duration;
 pub use task_failure::TaskFailure;
 use taskyard_core::Failure;
 
-/// Why an attempt did not return a result.
+/// The reason why an attempt did not return a result.
 #[derive(Clone)]
 pub struct TaskError {
     pub(crate) wish: Wish,
     failure: Failure,
-    /// Further names by which retry policies may mean it.
+    /// Further type names that retry policies match.
     also: Vec<String>,
 }
 
-/// A chain of causes that loops back would never end; no honest one is this long.
+/// Maximum length of a chain of causes, because a chain that loops back would never end.
 const CAUSES_MAX: usize = 100;
 
-/// What the body wants done about it.
+/// The retry behaviour that the body requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// Whatever the task's retry policy says.
+    /// Follow the task's retry policy.
     Policy,
-    /// Run it again after this pause, if a retry is left.
+    /// Run again after this pause, if a retry is left.
     After(Duration),
-    /// No retry.
+    /// Do not retry.
     Never,
-    /// Run it later, at no cost.
+    /// Run again later without consuming a retry.
     Snooze(Duration),
-    /// It saw that it was asked to end.
+    /// The body noticed that it was to end.
     Cancelled,
 }
 
 impl TaskError {
-    /// Fails the attempt; the task runs again after this pause if a retry is left.
+    /// Fails the attempt. The task runs again after `pause` if a retry is left.
     #[must_use]
     pub fn retry_after(pause: Duration, message: impl Into<String>) -> Self {
         Self { wish: Wish::After(pause), failure: Failure::new("Retry", message), also: Vec::new() }
     }
 
-    /// Fails the task for good, whatever retries are left.
+    /// Fails the task without further retries.
     #[must_use]
     pub fn fail(message: impl Into<String>) -> Self {
         Self { wish: Wish::Never, failure: Failure::new("Fail", message), also: Vec::new() }
     }
 
-    /// Runs the task again after this pause; costs no retry.
+    /// Runs the task again after `pause` without consuming a retry.
     #[must_use]
     pub fn snooze(pause: Duration) -> Self {
         Self {
@@ -63,13 +64,13 @@ impl TaskError {
         }
     }
 
-    /// Fails the attempt with this type's name and message; the retry policy decides what follows.
+    /// Fails the attempt with this error type and message; the retry policy decides what follows.
     #[must_use]
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
         Self { wish: Wish::Policy, failure: Failure::new(error_type, message), also: Vec::new() }
     }
 
-    /// Replaces the name of the error's type, by which retry policies choose.
+    /// Replaces the name of the error's type, which retry policies match.
     #[must_use]
     pub fn with_type(mut self, error_type: impl Into<String>) -> Self {
         self.failure.error_type = error_type.into();
@@ -83,16 +84,16 @@ impl TaskError {
         self
     }
 
-    /// Leaves the task without a retry, whatever its policy says. An error that says itself what follows
-    /// ([`Self::retry_after`], [`Self::snooze`]) stays as it is.
+    /// Prevents a retry under the task's policy. An error that requests a retry itself ([`Self::retry_after`],
+    /// [`Self::snooze`]) is unchanged.
     #[must_use]
     pub fn without_retry(self) -> Self {
         if self.wish == Wish::Policy { self.wishing(Wish::Never) } else { self }
     }
 
-    /// The same as a `std::error::Error`, for a function that returns `anyhow::Error`, `Box<dyn Error + Send + Sync>` or the like:
-    /// `.map_err(TaskError::into_error)?`. What it asks for (no retry, a pause) is kept when a body returns it, also under further
-    /// context.
+    /// Converts to a `std::error::Error`, for a function that returns `anyhow::Error`, `Box<dyn Error + Send + Sync>`
+    /// or similar: `.map_err(TaskError::into_error)?`. The requested retry behaviour is preserved when a body returns
+    /// the error, also under further context.
     ///
     /// ```
     /// use taskyard_server::TaskError;
@@ -108,30 +109,30 @@ impl TaskError {
         TaskFailure::new(self)
     }
 
-    /// The name of the error's type.
+    /// Returns the name of the error's type.
     #[must_use]
     pub fn error_type(&self) -> &str {
         &self.failure.error_type
     }
 
-    /// One line for people.
+    /// Returns the message, one line of text.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.failure.message
     }
 
-    /// The chain of causes or the backtrace.
+    /// Returns the chain of causes or the backtrace.
     #[must_use]
     pub fn traceback(&self) -> Option<&str> {
         self.failure.traceback.as_deref()
     }
 
-    /// Fails the attempt with this; the retry policy decides what follows.
+    /// Fails the attempt with `failure`; the retry policy decides what follows.
     pub(crate) fn of(failure: Failure) -> Self {
         Self { wish: Wish::Policy, failure, also: Vec::new() }
     }
 
-    /// The same, with another wish.
+    /// Replaces the requested retry behaviour.
     pub(crate) fn wishing(self, wish: Wish) -> Self {
         Self { wish, ..self }
     }
@@ -144,17 +145,17 @@ impl TaskError {
         }
     }
 
-    /// The same, of these types too.
+    /// Adds further type names for retry policies.
     pub(crate) fn being_also(self, also: Vec<String>) -> Self {
         Self { also, ..self }
     }
 
-    /// Every name of its type, the closest first.
+    /// Returns every name of the error's type, the most specific first.
     pub(crate) fn names(&self) -> Vec<&str> {
         std::iter::once(self.failure.error_type.as_str()).chain(self.also.iter().map(String::as_str)).collect()
     }
 
-    /// The same as the innermost cause of that error, whose words are those of its caller.
+    /// Takes the message and chain of `outer`, an error whose innermost cause this is.
     fn under(mut self, outer: &(dyn StdError + 'static)) -> Self {
         let message = outer.to_string();
         if message != self.failure.message {
@@ -185,20 +186,20 @@ where
     }
 }
 
-/// A text or a boxed error has no type worth naming.
+/// Returns "Error" for texts and boxed errors, whose type names are not informative.
 fn type_name(name: &'static str) -> &'static str {
     let nameless = name.starts_with('&') || name.contains("dyn ") || name.ends_with("String") || name.contains("Cow<");
     if nameless { "Error" } else { name }
 }
 
-/// An error and its causes, a line each; `None` without causes.
+/// Returns an error and its causes, one per line; `None` without causes.
 fn chain(error: &(dyn StdError + 'static)) -> Option<String> {
     use fmt::Write as _;
     let mut cause = error.source()?;
     let mut text = error.to_string();
     for _ in 0..CAUSES_MAX {
         if let Some(inner) = TaskFailure::carried(cause) {
-            // Its own first line was written as the cause before.
+            // The first line of the inner traceback was already written as the cause.
             let rest = inner.traceback().and_then(|traceback| traceback.split_once('\n'));
             text.extend(rest.iter().flat_map(|(_, rest)| ["\n", rest]));
             break;

@@ -1,9 +1,10 @@
-//! What any server does for all: moving what has become due, working off cascades, settling children that were added
-//! in callers' transactions, rescuing, pruning, releasing what was parked, keeping the groups of kinds, setting queues apart, ageing, schedules, ends
-//! that were set aside, and comparing what runs with what the database says.
+//! Maintenance that any server performs for all: promoting due tasks, processing cascades, settling children that were
+//! added in callers' transactions, rescuing, pruning, releasing parked tasks, maintaining the groups of refused kinds,
+//! setting queues apart, ageing, schedules, ends that were set aside, and comparing the running tasks with the
+//! database.
 //!
-//! Every step is bounded and atomic in the store, and any number of servers may do the same at once. Nothing here runs
-//! a task; it only makes rows claimable.
+//! Every step is bounded and atomic in the store, and any number of servers may perform it at once. Nothing here runs a
+//! task; it only makes rows claimable.
 
 mod ageing;
 mod apart;
@@ -42,12 +43,13 @@ pub(crate) async fn run(state: Arc<State>) {
         () = aside::run(&state) => {}
         () = aside::note(&state) => {}
         () = holdings::run(&state) => {}
-        // Draining servers leave this to others: every connection is needed for what is ending.
+        // A draining server leaves this to others: it needs every connection for the tasks that are ending.
         () = state.reached(Phase::Draining) => {}
     }
 }
 
-/// Repeats a step while there is more. How many tasks were touched, or `None` if the database is away.
+/// Repeats a step while there is more to do. Returns the number of affected tasks, or `None` if the database is
+/// unavailable.
 async fn exhaust<F>(what: &str, mut step: impl FnMut() -> F) -> Option<usize>
 where
     F: Future<Output = Result<StepReport>>,

@@ -1,7 +1,8 @@
 //! Logs failed attempts: a warning if the task runs again, an error once it is a dead letter.
 //!
-//! The line is written after the database has stored the end, because the store decides what follows a crash. Errors that
-//! the body of a child raised are not logged here: the child logs them with their traceback ([`super::Attempt::log_elsewhere`]).
+//! The line is written after the end is stored, because the store decides what follows a crash. Errors raised by a body
+//! in a child process are not logged here: the child logs them with their traceback
+//! ([`super::Attempt::log_elsewhere`]).
 //!
 //! Reasons for parking are logged here too, once each: [`ParkedLog`].
 
@@ -17,10 +18,10 @@ use taskyard_core::{Namespace, TaskState, Timestamp};
 use crate::engine::lock;
 use crate::registry::kind_of_reason;
 
-/// Reasons beyond so many are not logged: names in rows may be anything.
+/// Maximum number of parking reasons that are logged; bounded because names in rows may be arbitrary.
 const REASONS_MAX: usize = 100;
 
-/// What the log line needs and the end itself does not hold.
+/// The data of the log line that the end itself does not contain.
 #[derive(Debug)]
 pub(crate) struct FailureLog {
     kind: String,
@@ -29,7 +30,7 @@ pub(crate) struct FailureLog {
 }
 
 impl FailureLog {
-    /// `None` if this outcome is not a failure.
+    /// Returns `None` if this outcome is not a failure.
     pub fn of(claimed: &Claimed, outcome: &Outcome) -> Option<Box<Self>> {
         let next = match outcome {
             Outcome::Retry { after, .. } => Timestamp::try_from(SystemTime::now() + *after).ok(),
@@ -39,7 +40,7 @@ impl FailureLog {
         Some(Box::new(Self { kind: claimed.kind.clone(), attempt: claimed.attempt, next }))
     }
 
-    /// Logs an end that was stored with this reply.
+    /// Logs the end of an attempt after the store has accepted it with `reply`.
     pub fn write(&self, finish: &Finish, reply: WriteReply) {
         let (WriteReply::Applied(state) | WriteReply::AlreadyApplied(state)) = reply else { return };
         let is_dead = state == TaskState::Failed;
@@ -62,12 +63,12 @@ impl FailureLog {
     }
 }
 
-/// The reasons for parking that this server has logged.
+/// The reasons for parking that this server has already logged.
 #[derive(Debug, Default)]
 pub(crate) struct ParkedLog(Mutex<HashSet<String>>);
 
 impl ParkedLog {
-    /// Logs what to do about a reason for which a task is not run here, the first time only.
+    /// Logs, the first time only, a reason for which tasks cannot run here and how to fix it.
     pub fn write(&self, reason: &str, runtime: Runtime, namespace: Option<&Namespace>) {
         {
             let mut logged = lock(&self.0);

@@ -1,7 +1,8 @@
-//! What a running attempt wants stored: its context and the log lines that are not recorded yet.
+//! The data of a running attempt that is still to be stored: its context and log lines.
 //!
-//! Writes are in order: while a record is in flight nothing else of this attempt is written, its end included, so a
-//! line never arrives after the token has gone. The last value is never lost: what no record took, the end carries.
+//! Writes are ordered: while a record is in flight, nothing else of this attempt is written, not even its end, so a
+//! line never arrives after the token has been invalidated. The latest values are never lost: the end carries whatever
+//! no record has taken.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,44 +15,45 @@ use taskyard_core::{Error, Limits, TaskId, Token};
 use crate::engine::Ended;
 use crate::progress::Gauge;
 
-/// Lines that may wait for the database per attempt; beyond that a line is refused and counted.
+/// Maximum number of log lines per attempt that wait for the database; further lines are dropped and counted.
 const LINES_MAX: usize = 20_000;
-/// The same in bytes.
+/// Maximum number of bytes of log lines per attempt that wait for the database.
 const LINES_BYTES_MAX: usize = 32 << 20;
-/// What one record takes at most, so that no statement grows without bound.
+/// Maximum number of bytes of log lines in one record, so that no statement grows without bound.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 
+/// Unstored data of one attempt, with counters that order the changes of its context.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    /// The context, once something asked for it.
+    /// The context, once it was first used.
     pub context: Option<Context>,
-    /// An upper bound of its encoded size.
+    /// Upper bound of the context's encoded size in bytes.
     pub size_bound: usize,
-    /// Grows with each change of the context.
+    /// Incremented with each change of the context.
     pub changed: u64,
-    /// The change that was last handed to a write.
+    /// The change that was last passed to a write.
     pub sent: u64,
     /// The change that the record in flight carries.
     pub in_flight: u64,
     /// The change that is durable.
     pub stored: u64,
-    /// Someone waits for the context: do not hold it back.
+    /// Set while a caller waits for the context: it must not be held back.
     pub urgent: bool,
     /// When the context was last sent.
     pub sent_at: Option<Instant>,
     /// When the database refused the last record, if it did.
     pub refused_at: Option<Instant>,
-    /// The change of the context that the database stores in no way, and its words.
+    /// The change of the context that the database can never store, and the error that it returned.
     pub not_storable: Option<(u64, Error)>,
-    /// In the recorder's tray, or held back by it.
+    /// Set while the attempt is in the recorder's queue or held back by the recorder.
     pub queued: bool,
-    /// A record is in flight.
+    /// Set while a record is in flight.
     pub recording: bool,
-    /// The end that waits for it.
+    /// The end of the attempt, if it waits for the record in flight.
     pub parting: Option<Ended>,
-    /// A write answered that the lease is over.
+    /// Set once a write has returned that the lease is over.
     pub lost: bool,
-    /// What the body counts, once it asked for a tracker.
+    /// The progress counter, once the body has requested a tracker.
     pub gauge: Option<Arc<Gauge>>,
     logs: Vec<LogLine>,
     logs_bytes: usize,
@@ -59,7 +61,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Takes a line, or refuses it with a count when too many wait.
+    /// Queues a line, or drops and counts it if too many lines wait already.
     pub fn push_line(&mut self, line: LogLine) {
         if self.logs.len() >= LINES_MAX || self.logs_bytes >= LINES_BYTES_MAX {
             self.refused += 1;
@@ -77,7 +79,7 @@ impl Live {
         self.changed > self.sent || self.gauge.as_ref().is_some_and(|gauge| gauge.is_fresh())
     }
 
-    /// Puts what was counted since the last time into the context.
+    /// Copies the progress counted since the last call into the context.
     pub fn take_progress(&mut self, attempt: u32, limits: &Limits) {
         let Some(entry) = self.gauge.as_ref().and_then(|gauge| gauge.take(attempt)) else { return };
         let context = self.context.get_or_insert_default();
@@ -89,7 +91,7 @@ impl Live {
                 self.changed += 1;
             }
             Err(error) => {
-                // Progress is no reason to fail a task; only a context that fills its limit already leads here.
+                // Missing progress must not fail a task. Only a context that is already at its size limit leads here.
                 tracing::warn!(%error, "progress cannot be stored");
                 let mut map = context.as_map().clone();
                 match before {
@@ -128,14 +130,14 @@ impl Live {
         match self.context.as_ref()?.to_bytes(limits) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
-                // Sizes are checked at every change; only a limit that was lowered since can lead here.
+                // Sizes are checked at every change, so only a limit that was lowered since can lead here.
                 tracing::error!(%error, "a task's context cannot be stored");
                 None
             }
         }
     }
 
-    /// What to record now; marks the attempt as being recorded.
+    /// Returns the next record to write and marks the attempt as being recorded; `None` if there is nothing to write.
     pub fn record(
         &mut self,
         (id, attempt): (TaskId, u32),
@@ -161,7 +163,7 @@ impl Live {
         Some(Record { id, token, context, logs })
     }
 
-    /// The database refused a record through no fault of the record: all of it is written another time.
+    /// Takes a record back that the database refused through no fault of the record; all of it is written again later.
     pub fn take_back(&mut self, record: &Record) {
         self.refused_at = Some(Instant::now());
         let mut logs = record.logs.clone();
@@ -169,20 +171,20 @@ impl Live {
         logs.append(&mut self.logs);
         self.logs = logs;
         if record.context.is_some() {
-            // What was sent was not stored: it counts as changed again.
+            // The context was not stored, so it counts as changed again.
             self.changed += 1;
             self.urgent = true;
         }
     }
 
-    /// The database stores a record in no way. Who waits for its context hears of it.
+    /// Notes that the database can never store this record. Callers that wait for its context receive `error`.
     pub fn refuse(&mut self, record: &Record, error: &Error) {
         if record.context.is_some() {
             self.not_storable = Some((self.in_flight, error.clone()));
         }
     }
 
-    /// Puts all that is left into the attempt's end.
+    /// Moves all remaining data into the attempt's end.
     pub fn part(&mut self, finish: &mut Finish, attempt: u32, limits: &Limits) {
         self.take_progress(attempt, limits);
         finish.logs = self.take_lines(usize::MAX);
@@ -190,7 +192,7 @@ impl Live {
     }
 }
 
-/// The size of a line that counts against the limit.
+/// Returns the size in bytes that a line counts against the limits.
 pub(crate) fn line_bytes(line: &LogLine) -> usize {
     line.message.len()
         + line.logger.len()

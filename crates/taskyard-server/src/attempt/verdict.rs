@@ -1,4 +1,5 @@
-//! From how a body ended to what is written: retry or dead letter, snooze, release. The only place of that policy.
+//! Maps the way a body ended to the outcome that is written: retry, dead letter, snooze or release. This policy exists
+//! in no other place.
 
 use taskyard_core::Failure;
 use taskyard_core::store::{Claimed, Outcome};
@@ -7,23 +8,23 @@ use super::{Attempt, Interrupt};
 use crate::task_error::Wish;
 use crate::{BodyResult, TaskError};
 
-/// How a body ended, as its executor saw it.
+/// The end of a body, as observed by its executor.
 pub(crate) enum End {
-    /// It returned.
+    /// The body returned.
     Returned(BodyResult),
-    /// It panicked; the message, and where if that is known.
+    /// The body panicked. Contains the message, and the location if known.
     Panicked(Failure),
-    /// It was given up at its time limit.
+    /// The body was abandoned at its time limit.
     TimedOut,
-    /// It was dropped because it was asked to end.
+    /// The body was dropped because of an interrupt.
     Interrupted(Interrupt),
 }
 
-/// What the database is to be told.
+/// Returns the outcome to write for this end.
 pub(crate) fn judge(attempt: &Attempt, end: End) -> Outcome {
     let claimed = &attempt.claimed;
     match end {
-        // A request to cancel or stop loses against nothing but a success that is written.
+        // A requested cancel or stop takes precedence over a success that is not written yet.
         End::Returned(Ok(_)) if attempt.interrupted() == Some(Interrupt::Asked) => Outcome::Interrupted,
         End::Returned(Ok(result)) => accept(attempt, result),
         End::Returned(Err(error)) => refuse(attempt, error),
@@ -32,7 +33,7 @@ pub(crate) fn judge(attempt: &Attempt, end: End) -> Outcome {
             retry_or_fail(claimed, TaskError::of(timed_out(claimed)))
         }
         End::Interrupted(Interrupt::Asked) => Outcome::Interrupted,
-        // It had begun, or there would be nothing to interrupt.
+        // A body that can be interrupted has begun, so the outcome is not a release.
         End::Interrupted(Interrupt::Release) => Outcome::CutShort,
     }
 }
@@ -60,7 +61,7 @@ fn refuse(attempt: &Attempt, error: TaskError) -> Outcome {
             Outcome::Retry { after, error: error.into_failure() }
         }
         Wish::After(_) => Outcome::Failed(error.into_failure()),
-        // The body saw the request and ended by itself.
+        // The body noticed the request and ended by itself.
         Wish::Cancelled => match attempt.interrupted() {
             Some(why) => judge(attempt, End::Interrupted(why)),
             None => retry_or_fail(claimed, error),

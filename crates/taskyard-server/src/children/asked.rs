@@ -1,6 +1,6 @@
-//! What a child asks of its server: it never touches the database itself.
+//! Requests of a child to its server, since a child never accesses the database itself.
 //!
-//! Additions and control calls are pushed in the order in which the child made them; answers go back as they come.
+//! Additions and control calls are queued in the order in which the child made them; responses are sent as they arrive.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::TaskContext;
 use crate::engine::lock;
 use crate::fetcher::{Wanted, Word};
 
-/// Takes questions of a child.
+/// Starts the requests of a child.
 pub(super) fn asked(children: &Arc<Children>, child: &mut Child, number: u64, asks: Vec<(u64, Asked)>) {
     let mut refused = Vec::new();
     for (call, asked) in asks {
@@ -32,7 +32,7 @@ pub(super) fn asked(children: &Arc<Children>, child: &mut Child, number: u64, as
                     let answer = answering.await;
                     answered(&held, number, call, &answer);
                 });
-                // The answer waits for the lock that is held here.
+                // The response cannot be sent before this: that needs the lock that is held here.
                 if is_question {
                     child.asks(call, answering.abort_handle());
                 }
@@ -86,24 +86,24 @@ fn begin(children: &Children, child: &mut Child, number: u64, asked: Asked) -> R
     }
 }
 
-/// What was claimed for a child and sent to it.
+/// Requests tasks for a child. The response contains the ids of the tasks that were sent to it.
 fn take(children: &Children, name: (u64, u64), limit: usize, queues: Option<Vec<String>>, wait: Duration) -> Answering {
     let (reply, taken) = oneshot::channel();
     let wanted = Wanted { name, limit, queues, until: Instant::now() + wait, has_looked: false, reply };
     children.engine.wanted.push(Word::Wants(wanted));
     Box::pin(async move {
-        // Without a word when the server stops: there is nothing, then.
+        // The sender is dropped when the server stops: then there are no tasks.
         let ids = taken.await.unwrap_or_default();
         Ok(format!("[{}]", ids.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(",")).into_bytes())
     })
 }
 
-/// Ends one attempt of a child, and waits for what the store says of it.
+/// Ends one attempt of a child, and responds with the state that the store has recorded.
 fn ended(children: &Children, child: &mut Child, slot: u64, end: End) -> Answering {
     let attempt = match child.take(slot) {
         Some(Flight::Started { attempt, verdict, .. }) => Some((attempt, verdict)),
         Some(sent @ Flight::Sent { .. }) => {
-            // It was never said to have begun; the lease or a recall settles it.
+            // No start was reported for it; the lease or a recall settles it.
             child.flights.insert(slot, sent);
             None
         }

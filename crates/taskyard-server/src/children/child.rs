@@ -1,4 +1,4 @@
-//! What the server knows of one child: its process, how it stands, and what it was given.
+//! State of one child process on the server's side: its process, its condition, and its tasks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,32 +17,32 @@ use super::frame::{FRAME_BYTES_AIM, Refusal, Run, ToChild};
 use crate::attempt::Attempt;
 use crate::executor::Queued;
 
-/// What becomes of an attempt that was asked back and had not started.
+/// Treatment of a recalled attempt that has not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Recall {
-    /// Other servers get it.
+    /// Release it to other servers.
     GiveBack,
-    /// Another child gets it.
+    /// Queue it for another child.
     Line,
-    /// It was to be cancelled or stopped.
+    /// End it as interrupted: its cancel or stop was requested.
     Asked,
 }
 
 /// An attempt that was sent to a child.
 pub(super) enum Flight {
-    /// It waits for its turn there.
+    /// Waits in the child for its start.
     Sent { queued: Box<Queued>, recall: Option<Recall> },
-    /// Its body runs.
+    /// Has started: the body runs.
     Started {
         attempt: Arc<Attempt>,
         at: Instant,
-        /// How it is to end when its process is ended because of it.
+        /// The outcome to write if its process is ended because of it.
         verdict: Option<Outcome>,
     },
 }
 
 impl Flight {
-    /// Whether it must run with nothing beside it.
+    /// Returns true if the task must run alone.
     pub fn is_alone(&self) -> bool {
         match self {
             Self::Sent { queued, .. } => queued.claimed.alone,
@@ -51,47 +51,49 @@ impl Flight {
     }
 }
 
+/// A child process and the tasks assigned to it.
 pub(super) struct Child {
-    /// None if it lives in this process.
+    /// `None` if the child is embedded in this process.
     pub pid: Option<Pid>,
-    /// Ends the conversation.
+    /// Ends the connection.
     pub hang_up: Arc<Notify>,
     outbox: mpsc::UnboundedSender<ToChild>,
-    /// In the order in which they were sent.
+    /// Attempts by slot, in the order in which they were sent.
     pub flights: BTreeMap<u64, Flight>,
-    /// Those of them that run one at a time, but for those that rest.
+    /// Slots of the attempts that run one at a time, except those waiting for other tasks.
     pub singles: BTreeSet<u64>,
-    /// Those that wait for other tasks, each with whether it runs one at a time: their places are free.
+    /// Slots of the attempts that wait for other tasks, each with whether it runs one at a time; their concurrency
+    /// slots are free.
     pub resting: BTreeMap<u64, bool>,
     pub born: Instant,
     pub ready: bool,
-    /// The fingerprint of its code, if it said one.
+    /// Fingerprint of the child's code, if it reported one.
     pub code: Option<String>,
-    /// It was told to leave, or is to be ended.
+    /// When it was asked to exit.
     pub leaving: Option<Instant>,
-    /// Its event loop is blocked.
+    /// Set while its event loop is blocked.
     pub blocked: bool,
-    /// When it was last sent a `Ping`.
+    /// When a `Ping` was last sent to it.
     pub pinged_at: Instant,
-    /// Since when a body of it goes on although it was told to end. The process takes nothing new meanwhile. It is ended when
-    /// the body's grace is over and its neighbours have ended, or had their time.
+    /// Since when one of its bodies has continued although it was told to end. The process takes no new tasks
+    /// meanwhile. It is killed when the body's grace period is over and the other bodies have ended or had their time.
     pub condemned: Option<Instant>,
-    /// Since when nothing is in flight.
+    /// Since when it has no tasks.
     pub idle_since: Instant,
-    /// Since when it works on what it has, for its pace.
+    /// Since when it works on its current tasks, for the throughput estimate.
     pub busy_since: Instant,
-    /// Tasks it was given.
+    /// Number of tasks assigned to it so far.
     pub taken: u64,
-    /// Questions that wait for their answers; each ends with the child, or when it is withdrawn.
+    /// Open requests; each is aborted when the child is gone or withdraws it.
     questions: Questions,
-    /// Bytes of answers that it has not read.
+    /// Number of bytes of responses that the child has not read.
     unread: Arc<AtomicUsize>,
 }
 
-/// Answers that a child has not read may take so many bytes before its questions are refused.
+/// Maximum number of bytes of unread responses before further requests of the child are refused.
 const UNREAD_BYTES_MAX: usize = 256 << 20;
 
-/// Questions by the child's numbers; they end with it.
+/// Open requests by the child's call numbers; aborted when dropped.
 #[derive(Default)]
 struct Questions(HashMap<u64, AbortHandle>);
 
@@ -126,7 +128,7 @@ impl Child {
         }
     }
 
-    /// Whether it may ask one more question, of `questions_max` at once.
+    /// Checks that the child may have one more open request.
     pub fn check_questions(&self, questions_max: usize) -> Result<()> {
         let why = if self.questions.0.len() >= questions_max {
             format!("{questions_max} questions of this worker wait for answers already: wait for fewer tasks at once")
@@ -138,35 +140,35 @@ impl Child {
         Err(Error::InvalidArgument { what: "asking", why })
     }
 
-    /// A question that waits for its answer.
+    /// Registers an open request.
     pub fn asks(&mut self, call: u64, answering: AbortHandle) {
         self.questions.0.insert(call, answering);
     }
 
-    /// The answer to a question is there.
+    /// Sends the response to a request.
     pub fn answer(&mut self, call: u64, answer: Result<ByteBuf, Refusal>) {
         self.questions.0.remove(&call);
         self.send(ToChild::Answers(vec![(call, answer)]));
     }
 
-    /// The answers to these are not wanted any more.
+    /// Aborts requests that the child has withdrawn.
     pub fn withdraw(&mut self, calls: &[u64]) {
         for question in calls.iter().filter_map(|call| self.questions.0.remove(call)) {
             question.abort();
         }
     }
 
-    /// How many questions wait for their answers.
+    /// Returns the number of open requests.
     pub fn questions(&self) -> usize {
         self.questions.0.len()
     }
 
-    /// Counts the bytes of answers that it has not read.
+    /// Returns the counter of response bytes that the child has not read.
     pub fn unread(&self) -> &Arc<AtomicUsize> {
         &self.unread
     }
 
-    /// Whether it counts as one of the workers: it takes tasks, or will.
+    /// Returns true if the child counts as one of the workers: it takes tasks, or will once it is ready.
     pub fn stays(&self) -> bool {
         self.leaving.is_none() && self.condemned.is_none()
     }
@@ -175,13 +177,13 @@ impl Child {
         self.ready && self.stays() && !self.blocked
     }
 
-    /// Sends; to one that is gone nothing needs to be said.
+    /// Sends a message. Errors are ignored: a child that is gone needs none.
     pub fn send(&self, message: ToChild) {
         self.unread.fetch_add(message.answer_bytes(), Ordering::Relaxed);
         let _ = self.outbox.send(message);
     }
 
-    /// Ends its process and all that it started; one that lives in this process is not listened to any more.
+    /// Kills its process group. An embedded child is disconnected instead.
     pub fn kill(&self) {
         match self.pid {
             Some(pid) => {
@@ -191,17 +193,17 @@ impl Child {
         }
     }
 
-    /// What runs, or was asked back and has not been answered: it may have begun.
+    /// Returns the number of attempts that run or may have begun: recalled ones without a reply count too.
     pub fn running(&self) -> usize {
         self.flights.values().filter(|flight| !matches!(flight, Flight::Sent { recall: None, .. })).count()
     }
 
-    /// Whether a body of it has begun and not ended.
+    /// Returns true if a body has begun and not ended.
     pub fn runs(&self) -> bool {
         self.flights.values().any(|flight| matches!(flight, Flight::Started { .. }))
     }
 
-    /// A body of it waits for other tasks, or goes on.
+    /// Notes that a body begins to wait for other tasks, or continues.
     pub fn rests(&mut self, slot: u64, rests: bool) {
         if rests && matches!(self.flights.get(&slot), Some(Flight::Started { .. })) {
             let is_single = self.singles.remove(&slot);
@@ -211,14 +213,14 @@ impl Child {
         }
     }
 
-    /// Takes what it has under this slot.
+    /// Removes and returns the attempt in this slot.
     pub fn take(&mut self, slot: u64) -> Option<Flight> {
         self.singles.remove(&slot);
         self.resting.remove(&slot);
         self.flights.remove(&slot)
     }
 
-    /// Functions of these kinds run one at a time: what it has not started of them beyond `most` goes elsewhere.
+    /// Notes that functions of these kinds run one at a time, and recalls those beyond `most` that have not started.
     pub fn has_singles(&mut self, kinds: &HashSet<String>, most: usize) {
         let mut beyond = Vec::new();
         for (slot, flight) in &mut self.flights {
@@ -247,7 +249,7 @@ impl Child {
         }
     }
 
-    /// Gives it these, under the slots from `slot` on; each with whether it runs one at a time.
+    /// Assigns tasks to the child, in the slots after `slot`; each with whether it runs one at a time.
     pub fn give(&mut self, tasks: impl IntoIterator<Item = (Queued, bool)>, slot: &mut u64) {
         let (mut runs, mut bytes, mut count) = (Vec::new(), 0, 0);
         if self.flights.is_empty() {
@@ -274,7 +276,7 @@ impl Child {
         }
     }
 
-    /// Tells it to leave when it has nothing left to do; what it has not started goes elsewhere.
+    /// Asks the child to exit once it is idle; tasks that have not started return to the queue.
     pub fn tell_to_leave(&mut self, now: Instant) {
         if self.leaving.is_none() {
             self.leaving = Some(now);
@@ -283,7 +285,7 @@ impl Child {
         }
     }
 
-    /// Tells it to leave; one that has not come up is ended.
+    /// Asks the child to exit; one that is not ready is killed.
     pub fn leave_or_end(&mut self, now: Instant) {
         self.tell_to_leave(now);
         if !self.ready && self.pid.is_some() {
@@ -291,7 +293,7 @@ impl Child {
         }
     }
 
-    /// Asks back what has not started; answers how many were asked for anew.
+    /// Recalls tasks that have not started. Returns the number of new recalls.
     pub fn recall(&mut self, why: Recall, meant: impl Fn(&Queued) -> bool) -> usize {
         let mut slots = Vec::new();
         for (slot, flight) in &mut self.flights {
@@ -301,7 +303,7 @@ impl Child {
                 if recall.is_none() {
                     slots.push(*slot);
                 }
-                // A request of a person counts more than where it is to run.
+                // A requested cancel or stop takes precedence over where the task is to run.
                 if *recall != Some(Recall::Asked) {
                     *recall = Some(why);
                 }

@@ -1,21 +1,21 @@
-//! A child that lives in this very process: for development, tests, and small applications.
+//! A child that runs within this process: for development, tests and small applications.
 //!
-//! It speaks the same frames over the same kind of socket. What it cannot do is die: a body that does not yield is
-//! given up, as its late words do not count, but it goes on.
+//! Speaks the same protocol over the same kind of socket, but cannot be killed: a body that does not end is
+//! abandoned and continues to run, and its late messages are ignored.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Starts one: takes the child's end of the socket.
+/// Starts a child with its end of the socket.
 type Begin = dyn Fn(OwnedFd) -> io::Result<()> + Send + Sync;
 
-/// How a child within this process is started. Two are the same if they are clones.
+/// Starts children within this process. Two values are equal if they are clones of each other.
 #[derive(Clone)]
 pub struct Embedded(Arc<Begin>);
 
 impl Embedded {
-    /// Calls `begin` with the child's end of a socket whenever a child is wanted.
+    /// Creates a starter; `begin` is called with the child's end of a socket whenever a child is needed.
     pub fn new(begin: impl Fn(OwnedFd) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(begin))
     }

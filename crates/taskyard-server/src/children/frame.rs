@@ -1,8 +1,8 @@
-//! What a server and a child process say to each other over their socket.
+//! The protocol that a server and a child process speak over their socket.
 //!
-//! A frame is its length (u32, little endian) and then one message in MessagePack. Attempts go by a slot, a number that
-//! the server makes up for one attempt in one child; tokens never leave the server. Payloads, contexts and results are
-//! the bytes that the database keeps.
+//! A frame is its length (u32, little endian) followed by one message in MessagePack. Attempts are identified by a
+//! slot, a number that the server assigns to one attempt in one child; tokens never leave the server. Payloads,
+//! contexts and results are the bytes that the database stores.
 
 use std::io;
 
@@ -13,98 +13,101 @@ use taskyard_core::seal::Opened;
 use taskyard_core::{Error, Limits, TaskId};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// The longest message (64 MiB); what is longer was written by someone else, and ends the child.
+/// Maximum length of a message (64 MiB). A longer one is not from a peer of this protocol and ends the child.
 pub const FRAME_BYTES_MAX: usize = 64 << 20;
 
-/// What is gathered into one message at most (8 MiB), so that none comes near the longest.
+/// Bytes after which a message is not extended further (8 MiB), so that none comes near the maximum.
 pub const FRAME_BYTES_AIM: usize = 8 << 20;
 
-/// Memory that is set aside for a message before it is there (1 MiB).
+/// Maximum memory that is reserved for a message before its bytes arrive (1 MiB).
 const READ_AHEAD: usize = 1 << 20;
 
-/// From the server.
+/// Messages from the server to a child.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum ToChild {
-    /// First of all: how to run.
+    /// The first message: configures the child.
     Begin {
-        /// Tasks at once; what is sent beyond waits its turn.
+        /// Maximum number of tasks that run at once; further ones wait in the child.
         concurrency: usize,
-        /// Sizes that the child refuses, so that what is too large need not cross.
+        /// Size limits that the child enforces, so that values which are too large need not be sent.
         limits: Limits,
-        /// Retries of tasks added here that do not say.
+        /// Default number of retries of tasks added by the child.
         max_retries: u32,
-        /// The longest attempt of tasks added here that do not say, in milliseconds.
+        /// Default time limit of tasks added by the child, in milliseconds.
         timeout_ms: Option<u64>,
-        /// Whether only functions that are declared as tasks may run here.
+        /// Whether only functions that are declared as tasks may run.
         only_declared: bool,
-        /// What is put before the kinds of its functions.
+        /// Prefix of the kinds of its functions.
         namespace: Option<String>,
     },
-    /// Run these, in this order.
+    /// Run these attempts, in this order.
     Run(Vec<Run>),
-    /// Interrupt these attempts, with why.
+    /// Interrupt these attempts, each for a reason.
     Interrupt(Vec<(u64, Why)>),
-    /// Give these back if they have not started: each is answered with `Started` (it has) or [`End::Recalled`].
+    /// Give these attempts back if they have not started. Each is replied to with `Started` (it has) or
+    /// [`End::Recalled`].
     Recall(Vec<u64>),
-    /// Answers to what was asked, by the child's numbers: JSON, or why not.
+    /// Responses to requests, by the child's call numbers: JSON, or an error.
     Answers(Vec<(u64, Result<ByteBuf, Refusal>)>),
-    /// Which of these reasons, for which tasks are parked, do not hold here?
+    /// Asks which of these parking reasons do not apply in the child; replied to with `Known`.
     Knows(Vec<String>),
-    /// Call the hooks on death with this task's record (JSON), and answer by this number.
+    /// Call the dead-letter hooks with this task's record (JSON), and reply with this number.
     Death(u64, ByteBuf),
-    /// What follows for these attempts, which the child said had raised: the child logs them.
+    /// Consequences for attempts that raised an error; the child logs them.
     Failures(Vec<(u64, AfterFailure)>),
-    /// Nothing: a child that does not read it has a blocked event loop.
+    /// No operation: a child that does not read it has a blocked event loop.
     Ping,
-    /// Take nothing more, and leave when all has ended.
+    /// Take no further tasks, and exit when all have ended.
     Leave,
 }
 
 impl ToChild {
-    /// The bytes of the answers in it.
+    /// Returns the number of response bytes in the message.
     pub(super) fn answer_bytes(&self) -> usize {
         let Self::Answers(answers) = self else { return 0 };
         answers.iter().map(|(_, answer)| 64 + answer.as_ref().map_or(0, |json| json.len())).sum()
     }
 }
 
-/// One attempt to be run.
+/// An attempt to run.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Run {
-    /// Its name in this child.
+    /// The attempt's number in this child.
     pub slot: u64,
-    /// The task.
+    /// The id of the task.
     pub id: TaskId,
     /// The function.
     pub kind: String,
-    /// The label, if it has one of its own.
+    /// The label, if the task has one.
     pub name: Option<String>,
-    /// The queue it was claimed from.
+    /// The queue that the task was claimed from.
     pub queue: String,
-    /// JSON `{"args": [...], "kwargs": {...}}`, in the Python client's encoding: plain JSON is escaped before it comes here.
+    /// JSON `{"args": [...], "kwargs": {...}}` in the Python client's encoding; plain JSON is escaped before it is
+    /// sent.
     pub payload: ByteBuf,
-    /// The stored context, a JSON object in the same encoding; none if it is empty.
+    /// The stored context, a JSON object in the same encoding; `None` if it is empty.
     pub context: Option<ByteBuf>,
-    /// Which attempt this is, from 1.
+    /// The number of this attempt, starting at 1.
     pub attempt: u32,
-    /// How long it may take, in milliseconds; the server watches it too.
+    /// Time limit in milliseconds; the server enforces it too.
     pub timeout_ms: Option<u64>,
-    /// Whether it has parents whose results it may ask for.
+    /// Whether the task has parents whose results it may request.
     pub has_parents: bool,
-    /// Whether a database role that may only add tasks added it: only a function that is declared as a task may run.
+    /// Whether the task was added by a database role that may only add tasks: then only a function that is declared as
+    /// a task may run.
     pub restricted: bool,
-    /// Serialised values of the payload whose signatures were verified; no others may be opened.
+    /// Serialised values of the payload whose signatures were verified; no others may be deserialised.
     pub opened: Vec<Opened>,
 }
 
-/// Why something that a child asked was not done.
+/// An error in response to a child's request.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Refusal {
     /// The error's stable code.
     pub code: String,
-    /// What happened.
+    /// The error message.
     pub message: String,
-    /// What to do about it.
+    /// A suggestion for fixing the error.
     pub hint: Option<String>,
 }
 
@@ -114,96 +117,98 @@ impl From<&Error> for Refusal {
     }
 }
 
-/// What a child asks of its server.
+/// A request of a child to its server.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum Asked {
     /// An operation of the server's client.
     Client(Ask),
-    /// Answers `null` once everything noted for this attempt is durable.
+    /// Responds with `null` once all notes of this attempt are durable.
     Saved(u64),
-    /// Answers this attempt's token once everything noted for it is durable: to end it in a transaction of its own.
+    /// Responds with this attempt's token once all its notes are durable; used to end the attempt in a transaction of
+    /// the child's own.
     Token(u64),
-    /// Claims up to `limit` tasks for this child, of these queues or of all; answers their ids once they were sent, or
-    /// none when so many milliseconds have passed. Only of a server that claims on demand.
+    /// Claims up to `limit` tasks for this child from the given queues, or from all. Responds with their ids once they
+    /// were sent, or with none when the waiting time is over. Only in servers that claim on demand.
     Take {
-        /// The child's own name for this question.
+        /// The child's number for this request.
         number: u64,
-        /// At most so many.
+        /// Maximum number of tasks.
         limit: usize,
-        /// Only of these queues.
+        /// The queues to claim from; `None` for all.
         queues: Option<Vec<String>>,
-        /// How long to wait for the first one; 0 = one look.
+        /// Time to wait for the first task in milliseconds; 0 = claim once.
         wait_ms: u64,
     },
-    /// A `Take` is not wanted any more: it is answered at once, and claims nothing from here on.
+    /// Withdraws a `Take`: it is responded to at once, and claims nothing from here on.
     Waive(u64),
-    /// Ends an attempt, and answers the state that was written, or `null` if its lease was over before.
+    /// Ends an attempt. Responds with the state that was written, or `null` if its lease was over before.
     Ended(u64, End),
 }
 
-/// What follows for an attempt that raised.
+/// The consequence for an attempt that raised an error.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub enum AfterFailure {
-    /// Another attempt, in so many milliseconds.
+    /// Another attempt after this many milliseconds.
     Retry(u64),
-    /// None: the task is a dead letter.
+    /// No other attempt: the task is a dead letter.
     Dead,
-    /// It was not a failure, or the server logs it.
+    /// Not a failure, or logged by the server.
     Other,
 }
 
 /// Why an attempt is to end.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub enum Why {
-    /// Someone asked to cancel or stop it.
+    /// A cancel or stop was requested.
     Asked,
-    /// The server stops: it goes back uncharged.
+    /// The server stops: the task is released and no attempt is charged.
     Release,
-    /// Its time is over.
+    /// The time limit has passed.
     Timeout,
 }
 
-/// From a child.
+/// Messages from a child to the server.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum FromChild {
-    /// Ready to run tasks.
+    /// The child is ready to run tasks.
     Ready {
-        /// Whether the application has hooks on death.
+        /// Whether the application has dead-letter hooks.
         hears_deaths: bool,
-        /// The fingerprint of the application's code: children with the same one know the same kinds. None if it does not say.
+        /// Fingerprint of the application's code: children with the same fingerprint can run the same kinds. `None` if
+        /// not reported.
         code: Option<String>,
     },
-    /// The hooks on death are about to be called.
+    /// The dead-letter hooks are about to be called.
     Tells(u64),
-    /// The hooks on death were called.
+    /// The dead-letter hooks were called.
     Told(u64),
-    /// These attempts' bodies are about to begin.
+    /// The bodies of these attempts are about to begin.
     Started(Vec<u64>),
     /// Log lines and contexts of running attempts.
     Noted(Vec<Note>),
-    /// These attempts wait for other tasks (`true`), which leaves their places to others, or go on.
+    /// These attempts wait for other tasks (`true`), which frees their concurrency slots, or continue (`false`).
     Rests(Vec<(u64, bool)>),
     /// These attempts have ended.
     Ended(Vec<(u64, End)>),
-    /// Questions, by numbers of the child's own.
+    /// Requests, by call numbers of the child.
     Asks(Vec<(u64, Asked)>),
-    /// The answers to these questions are not wanted any more.
+    /// These requests are withdrawn; their responses are not needed any more.
     Withdrawn(Vec<u64>),
-    /// Of the reasons it was asked about, those that do not hold here.
+    /// Those of the parking reasons in `Knows` that do not apply in the child.
     Known(Vec<String>),
     /// Functions of these kinds run one at a time in one child.
     Singles(Vec<String>),
-    /// Its event loop has been blocked for a second (`true`), or goes on. A blocked child gives back all that has not begun,
-    /// attempts whose start it has announced included: they end as [`End::Recalled`].
+    /// The child's event loop has been blocked for a second (`true`), or runs again. A blocked child gives back all
+    /// attempts that have not begun, including those whose start it has reported: they end as [`End::Recalled`].
     Blocked(bool),
 }
 
-/// What a running attempt wants stored.
+/// Data that a running attempt wants stored.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Note {
-    /// The attempt.
+    /// The slot of the attempt.
     pub slot: u64,
-    /// The whole context, a JSON object, if it changed.
+    /// The whole context, a JSON object, if it has changed.
     pub context: Option<ByteBuf>,
     /// Log lines, in order.
     pub lines: Vec<Line>,
@@ -212,7 +217,7 @@ pub struct Note {
 /// A log line.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Line {
-    /// As Python's: 10 debug, 20 info, 30 warning, 40 error, 50 critical.
+    /// Level as in Python: 10 debug, 20 info, 30 warning, 40 error, 50 critical.
     pub level: i16,
     /// The logger's name.
     pub logger: String,
@@ -220,56 +225,56 @@ pub struct Line {
     pub message: String,
     /// Structured fields, a JSON object.
     pub fields: Option<ByteBuf>,
-    /// The traceback's text.
+    /// The traceback text.
     pub traceback: Option<String>,
 }
 
-/// How an attempt ended in its child.
+/// The end of an attempt in its child.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub enum End {
-    /// It returned this, JSON bytes.
+    /// The body returned this value, as JSON bytes.
     Returned(ByteBuf),
-    /// It raised.
+    /// The body raised an error.
     Raised {
-        /// The error's type by its full name.
+        /// Full name of the error's type.
         error_type: String,
-        /// The types it descends from, which retry policies may name too.
+        /// Names of the base types, which retry policies may refer to as well.
         also: Vec<String>,
-        /// One line for people.
+        /// The error message, one line of text.
         message: String,
-        /// The traceback's text.
+        /// The traceback text.
         traceback: Option<String>,
-        /// What is to be done about it.
+        /// The retry behaviour that the error requests.
         wish: Wish,
     },
-    /// It ended because it was interrupted.
+    /// The body ended because it was interrupted.
     Interrupted,
-    /// It cannot be run here; tasks parked for the same reason share this text.
+    /// The task cannot run here, for this reason; tasks that are parked for the same reason share the text.
     Parked(String),
-    /// It had not started, and was asked back.
+    /// The attempt had not started and was recalled.
     Recalled,
 }
 
-/// What a body that raised wants done about it.
+/// Retry behaviour requested by a body that raised an error.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq)]
 pub enum Wish {
-    /// What the task's retry policy says.
+    /// Follow the task's retry policy.
     Policy,
-    /// No retry.
+    /// Do not retry.
     Never,
-    /// Another try after so many milliseconds, if one is left.
+    /// Retry after this many milliseconds, if a retry is left.
     After(u64),
-    /// Run it later, after so many milliseconds, at no cost.
+    /// Run again after this many milliseconds without consuming a retry.
     Snooze(u64),
-    /// It was cancelled, and neither its server nor itself asked for that: something beside it did. Its own fault it is
-    /// only if it ran alone.
+    /// The body was cancelled although neither the server nor the body requested it, so other code in the process did.
+    /// The task is blamed only if it ran alone.
     Cancelled,
 }
 
 /// Appends a message as a frame.
 ///
 /// # Errors
-/// A message over [`FRAME_BYTES_MAX`].
+/// If the message exceeds [`FRAME_BYTES_MAX`], in which case `out` is unchanged, or cannot be encoded.
 pub fn write<M: Serialize>(message: &M, out: &mut Vec<u8>) -> io::Result<()> {
     let begin = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -284,10 +289,11 @@ pub fn write<M: Serialize>(message: &M, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// The next message; `None` at an end between two.
+/// Reads the next message; returns `None` if the stream ends between two messages.
 ///
 /// # Errors
-/// An end within a frame, a frame that is too long or is none of ours, or the system's.
+/// [`io::ErrorKind::UnexpectedEof`] if the stream ends within a frame; another error if the frame is longer than
+/// [`FRAME_BYTES_MAX`], cannot be decoded, or cannot be read.
 pub async fn read<M: for<'a> Deserialize<'a>>(input: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<M>> {
     let mut length = [0; 4];
     let mut got = 0;
@@ -302,7 +308,7 @@ pub async fn read<M: for<'a> Deserialize<'a>>(input: &mut (impl AsyncRead + Unpi
     if length > FRAME_BYTES_MAX {
         return Err(too_long(length));
     }
-    // A length alone takes no memory.
+    // A length alone must not allocate memory.
     let mut bytes = Vec::with_capacity(length.min(READ_AHEAD));
     if input.take(length as u64).read_to_end(&mut bytes).await? < length {
         return Err(io::ErrorKind::UnexpectedEof.into());

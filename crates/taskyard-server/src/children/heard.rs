@@ -1,4 +1,4 @@
-//! What a child says, and what follows from it.
+//! Handles the messages of a child.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::engine::lock;
 use crate::registry::kind_of_reason;
 use crate::task_error;
 
-/// Takes a message of a child.
+/// Handles one message of a child.
 pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
     let mut yard = lock(&children.yard);
     let yard = &mut *yard;
@@ -63,7 +63,7 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
             child.idle_since = Instant::now();
         }
         FromChild::Singles(kinds) => {
-            // One that leaves may have been loaded with other code than those that come.
+            // A child that exits may have been loaded with other code than its successors.
             if child.leaving.is_none() {
                 yard.singles.extend(kinds);
                 let most = 1 + children.ahead();
@@ -74,10 +74,11 @@ pub(super) fn heard(children: &Arc<Children>, number: u64, message: FromChild) {
         FromChild::Blocked(blocked) => {
             child.blocked = blocked;
             if blocked {
-                // It gives all of this back unasked. What it had not announced goes to other children here.
+                // The child gives all of these back by itself. Those whose start it has not reported are assigned to
+                // other children here.
                 child.recall(Recall::Line, |_| true);
             } else {
-                // It reads what came meanwhile along with this.
+                // Makes the child read the messages that arrived meanwhile.
                 child.send(ToChild::Ping);
             }
             children.feed(yard);
@@ -117,7 +118,7 @@ fn noted(attempt: &Arc<Attempt>, note: Note) {
                     live.context = Some(context);
                     live.changed += 1;
                 }
-                // The child checks at the call; only a limit that was lowered since can lead here.
+                // The child checks the size at the call, so only a limit that was lowered since can lead here.
                 Err(error) => tracing::error!(task = %attempt.id(), %error, "a context cannot be stored"),
             }
         }
@@ -143,7 +144,7 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
     let mut failures = Vec::new();
     for (slot, end) in ends {
         match (child.take(slot), end) {
-            // It was given back while the loop of its child was blocked.
+            // The attempt was given back while the event loop of its child was blocked.
             (None, End::Raised { .. }) => failures.push((slot, AfterFailure::Other)),
             (None, _) => {}
             (Some(Flight::Sent { queued, recall }), End::Recalled) => match recall {
@@ -152,7 +153,7 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
                 _ => outcomes.push((unstarted(children, *queued), Outcome::Released)),
             },
             (Some(Flight::Sent { queued, .. }), end) => {
-                // It ended before it began, or both words came at once.
+                // The attempt ended before it began, or both messages arrived at once.
                 let attempt = unstarted(children, *queued);
                 let (outcome, failure) = resolved(&attempt, None, end, build.as_deref());
                 failures.extend(failure.map(|failure| (slot, failure)));
@@ -185,8 +186,8 @@ fn ended(children: &Arc<Children>, yard: &mut Yard, number: u64, ends: Vec<(u64,
     children.changed.notify_one();
 }
 
-/// The outcome of an attempt, and what its child is to be told if the body raised. `decided`: the outcome, if this server has
-/// decided it already; `build`: as of [`outcome`].
+/// Returns the outcome of an attempt and, if the body raised an error, the reply for its child. `decided`: the outcome,
+/// if this server has decided it already; `build`: as in [`outcome`].
 pub(super) fn resolved(
     attempt: &Attempt,
     decided: Option<Outcome>,
@@ -213,9 +214,9 @@ fn unstarted(children: &Children, queued: crate::executor::Queued) -> Arc<Attemp
     Attempt::new(queued.claimed, queued.claim, children.engine.clone())
 }
 
-/// What is to be written of an end.
+/// Returns the outcome to write for this end.
 ///
-/// `build`: the server's, if the child that says so is of that one.
+/// `build`: the server's build, if the child that reports the end runs it.
 fn outcome(attempt: &Attempt, end: End, build: Option<&str>) -> Outcome {
     match end {
         End::Returned(result) => judge(attempt, attempt::End::Returned(Ok(result.into_vec()))),
@@ -239,7 +240,8 @@ fn outcome(attempt: &Attempt, end: End, build: Option<&str>) -> Outcome {
             Some(why) => judge(attempt, attempt::End::Interrupted(why)),
             None => Outcome::Interrupted,
         },
-        // A child of other code says nothing about this server's build: its tasks wait until this server is asked.
+        // A child of other code is not evidence about this server's build: its tasks are parked until this server is
+        // asked about them.
         End::Parked(reason) => match build.filter(|_| kind_of_reason(&reason) == Some(&attempt.claimed.kind)) {
             Some(build) => {
                 attempt.engine.refused.notify_one();

@@ -1,7 +1,7 @@
-//! Which parked tasks the children could run: they are asked once about each reason.
+//! Cache of the parking reasons that do not apply in the child processes.
 //!
-//! Only a child knows what the application defines. A reason that was asked about is not asked again until another
-//! child comes up, for that may have newer code.
+//! Only a child process knows which functions the application defines, so it is asked once about each reason. A reason
+//! is asked about again when another child becomes ready, which may have newer code.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,24 +14,26 @@ use super::child::Child;
 use super::frame::ToChild;
 use crate::engine::lock;
 
-/// Reasons remembered at most: beyond that the oldest are no more than asked again.
+/// Maximum number of cached reasons; beyond it the cache is cleared and reasons are asked about again.
 const REMEMBERED_MAX: usize = 10_000;
 
+/// Replies of the children about parking reasons.
 #[derive(Default)]
 pub(super) struct Knowing {
-    /// What the children said; `None` = asked, or to be asked.
+    /// Replies of the children: `None` = asked, or to be asked.
     reasons: HashMap<String, Option<bool>>,
-    /// No child has been asked about these.
+    /// Reasons that no child was asked about yet.
     wanted: Vec<String>,
 }
 
 impl Knowing {
-    /// Whether a child is needed to answer.
+    /// Returns true if a child is needed to reply.
     pub fn is_wanted(&self) -> bool {
         !self.wanted.is_empty()
     }
 
-    /// A child came up: asks it what nobody has answered, and again what no other knew, for it may have newer code.
+    /// Asks a child that became ready about all reasons that are open or that no earlier child could serve, because it
+    /// may have newer code.
     pub fn begin(&mut self, child: &Child) {
         self.wanted.clear();
         for known in self.reasons.values_mut().filter(|known| **known == Some(false)) {
@@ -44,12 +46,12 @@ impl Knowing {
         }
     }
 
-    /// Asks a child what nobody has been asked.
+    /// Asks a child about the reasons that no child was asked about.
     fn ask(&mut self, child: &Child) {
         child.send(ToChild::Knows(std::mem::take(&mut self.wanted)));
     }
 
-    /// Takes an answer: of these the child said that they do not hold there. Whether there is anything new to do.
+    /// Applies the reply of a child, which lists the reasons that do not apply there. Returns true if there are any.
     pub fn learn(&mut self, known: Vec<String>) -> bool {
         let asked = |reason: &String, wanted: &[String]| !wanted.contains(reason);
         for (reason, answer) in &mut self.reasons {
@@ -64,7 +66,7 @@ impl Knowing {
         any
     }
 
-    /// What is known of a reason; new ones are noted.
+    /// Returns the cached reply for a reason; an unknown reason is queued for asking.
     fn of(&mut self, reason: &str) -> Option<bool> {
         if let Some(known) = self.reasons.get(reason) {
             return *known;
@@ -79,7 +81,7 @@ impl Knowing {
 }
 
 impl Children {
-    /// Of these reasons, those that are known not to hold here. About others a child is asked.
+    /// Returns those of the reasons that are known not to apply here. A child is asked about the unknown ones.
     pub(super) fn known_of(self: &Arc<Self>, reasons: &[String]) -> Vec<String> {
         let mut yard = lock(&self.yard);
         let mut known = Vec::new();

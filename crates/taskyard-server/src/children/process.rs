@@ -1,4 +1,4 @@
-//! A child's process: starting it, listening to it, and what follows from its end.
+//! The process of a child: its start, its connection, and the handling of its end.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,18 +28,20 @@ use crate::ServerConfig;
 use crate::attempt::{Attempt, Interrupt};
 use crate::engine::lock;
 
-/// How long a child is not listened to while too much waits that was added and nothing is written.
+/// Maximum time for which a child's socket is not read while too many additions wait to be written.
 const ROOM_MAX: Duration = Duration::from_secs(1);
 
-/// What a dead child said before may still be on its way so long.
+/// Maximum time in which the last messages of a dead child may still arrive.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-/// One that has closed its socket may take so long to exit by itself.
+/// Maximum time that a child has for exiting after it has closed its socket.
 const EXIT_MAX: Duration = Duration::from_secs(1);
 
-/// A signal that ended a child may have been meant for the whole group: so long its server may take to hear it, too.
+/// Maximum time that the server has for receiving a signal that ended a child, which may have been sent to the whole
+/// group.
 const STOP_HEARD: Duration = Duration::from_millis(500);
 
-/// Exit codes of Python's workers (`taskyard.worker`): the application cannot be loaded, or a start hook of it failed.
+/// Exit codes of Python workers (`taskyard.worker`): the application cannot be loaded, or one of its start hooks
+/// failed.
 const EXIT_APP: i32 = 3;
 const EXIT_START: i32 = 4;
 
@@ -83,7 +85,8 @@ fn spawn(children: &Children, theirs: Socket) -> io::Result<(Process, Pid)> {
         .args(&children.command.args)
         .envs(children.command.env.iter().map(|(name, value)| (name, value)))
         .stdin(OwnedFd::from(theirs))
-        // A group of its own: a Ctrl-C on the terminal is the server's to pass on, and what it starts ends with it.
+        // A process group of its own: the server passes on a Ctrl-C of the terminal, and processes started by the child
+        // are killed with it.
         .process_group(0)
         .kill_on_drop(true);
     for name in &children.command.env_hidden {
@@ -95,15 +98,15 @@ fn spawn(children: &Children, theirs: Socket) -> io::Result<(Process, Pid)> {
     Ok((process, pid))
 }
 
-/// What ends a child.
+/// The process or connection whose end is the end of a child.
 struct Life {
-    /// None if it lives in this process.
+    /// `None` if the child is embedded in this process.
     process: Option<Process>,
     hang_up: Arc<Notify>,
 }
 
 impl Life {
-    /// Returns when its process has ended, or it is not to be listened to any more.
+    /// Returns when the process has ended or the connection is to be closed.
     async fn ended(&mut self) {
         match &mut self.process {
             Some(process) => {
@@ -113,7 +116,7 @@ impl Life {
         }
     }
 
-    /// How its process ended; `None` if it has none.
+    /// Returns the exit status of the process; `None` if there is none.
     async fn status(&mut self) -> Option<ExitStatus> {
         let process = self.process.as_mut()?;
         if let Ok(status) = tokio::time::timeout(EXIT_MAX, process.wait()).await {
@@ -129,7 +132,7 @@ fn adds(message: &FromChild) -> bool {
     asks.iter().any(|(_, asked)| matches!(asked, Asked::Client(Ask::Add(_))))
 }
 
-/// Listens to a child until its end.
+/// Reads the messages of a child until its end.
 async fn attend(
     children: Arc<Children>,
     number: u64,
@@ -148,7 +151,7 @@ async fn attend(
                         let adds = adds(&message);
                         heard::heard(&children, number, message);
                         if adds && let Some(client) = &children.engine.client {
-                            // A child that adds faster than the database takes it is slowed down by its socket.
+                            // A child that adds faster than the database can write is slowed down by its socket.
                             client.until_room(ROOM_MAX).await;
                         }
                     }
@@ -160,7 +163,7 @@ async fn attend(
         tokio::pin!(reading);
         tokio::select! {
             end = &mut reading => complaint = end,
-            // Something that it started may hold its socket open.
+            // A process started by the child may hold its socket open.
             () = life.ended() => {
                 let _ = tokio::time::timeout(LAST_WORDS, &mut reading).await;
             }
@@ -178,8 +181,8 @@ async fn attend(
     gone(&children, number, status);
 }
 
-/// Whether it died of a signal by which supervisors and terminals end a group of processes. Workers do not heed these, but
-/// one that has just been started, or whose application or body decided otherwise, dies of them.
+/// Returns true if the process died of a signal by which supervisors and terminals end a process group. Workers ignore
+/// these signals, but one that is just starting, or whose application or body has changed the handlers, dies of them.
 fn is_told_to_stop(status: ExitStatus) -> bool {
     let stops = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
     status.signal().is_some_and(|number| stops.iter().any(|stop| stop.as_raw() == number))
@@ -189,7 +192,7 @@ async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceive
     let mut bytes = Vec::new();
     while let Some(message) = inbox.recv().await {
         bytes.clear();
-        // One large message must not keep its room for ever.
+        // The buffer of one large message must not be retained forever.
         bytes.shrink_to(4 << 20);
         let mut answers = 0;
         let mut next = Some(message);
@@ -201,20 +204,20 @@ async fn write_all(mut output: OwnedWriteHalf, mut inbox: mpsc::UnboundedReceive
             next = if bytes.len() < 1 << 20 { inbox.try_recv().ok() } else { None };
         }
         if output.write_all(&bytes).await.is_err() {
-            // The reader sees the end too.
+            // The reading side detects the end too.
             return;
         }
         unread.fetch_sub(answers, Ordering::Relaxed);
     }
 }
 
-/// A child is no more: decides what it ran, takes back what it had not started.
+/// Handles the end of a child: decides the tasks that it ran, and takes back those that had not started.
 fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     let mut yard = lock(&children.yard);
     let Some(child) = yard.children.remove(&number) else { return };
     let telling = yard.telling.is_of(number);
     yard.telling.gone(number, child.runs());
-    // What it started may be left.
+    // Processes that the child started may be left.
     child.kill();
     let died = status.map_or_else(|| "its process is gone".to_owned(), |status| format!("its process ended: {status}"));
     let stopping = children.is_stopping();
@@ -238,13 +241,13 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
         }
     }
     if started.is_empty() && child.ready && !expected && !telling {
-        // It did not live to say what it had begun: one of those whose turn it was.
+        // The child died before it could report a start: the tasks that were next are suspects.
         let suspects = children.config().concurrency.max(1).min(unstarted.len());
         for queued in unstarted.drain(..suspects) {
             started.push((Attempt::new(queued.claimed, queued.claim, children.engine.clone()), None));
         }
     }
-    // In front, in their order: they were there first.
+    // At the front and in order: they were queued first.
     for queued in unstarted.into_iter().rev() {
         yard.line.push_front(queued);
     }
@@ -256,7 +259,7 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     for (queued, outcome) in decided {
         children.end_unstarted(queued, outcome);
     }
-    // A hook beside it may be to blame.
+    // A hook that ran beside the task may be to blame.
     let alone = started.len() == 1 && !telling;
     let innocent = child.condemned.is_some() || stopping;
     for (attempt, verdict) in started {
@@ -266,10 +269,10 @@ fn gone(children: &Arc<Children>, number: u64, status: Option<ExitStatus>) {
     children.changed.notify_one();
 }
 
-/// How an attempt ends whose child is no more.
+/// Returns the outcome of an attempt whose child is gone.
 fn blame(attempt: &Attempt, innocent: bool, alone: bool, died: &str) -> Outcome {
     if innocent || attempt.interrupted() == Some(Interrupt::Release) {
-        // Another body was to blame, or the server's stop.
+        // Caused by another body, or by the server's shutdown.
         Outcome::CutShort
     } else if alone {
         Outcome::Crashed(Failure::new("WorkerDied", format!("the worker died while it ran this task: {died}")))

@@ -1,4 +1,4 @@
-//! Serialised values that a payload holds are verified here, before a child sees a byte of them.
+//! Verifies the signatures of serialised values in a payload before any of its bytes reach a child.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use super::Children;
 use crate::executor::Queued;
 
 impl Children {
-    /// Those whose signatures are right, or that have none. Of the others, a task whose key is not here is parked; one
-    /// that is not what was signed has failed for good: no retry would mend it.
+    /// Returns the tasks with valid signatures or none. A task whose key is unknown here is parked; one with a forged
+    /// or altered value fails without retry, because no retry would help.
     pub(super) fn verified(self: &Arc<Self>, tasks: Vec<Queued>) -> Vec<Queued> {
         let Some(keys) = self.keys() else { return tasks };
         let mut good = Vec::with_capacity(tasks.len());
         for queued in tasks {
             let claimed = &queued.claimed;
-            // In plain JSON nothing is signed, and nothing is opened.
+            // Plain JSON contains no signed values.
             if !claimed.payload_encoded {
                 good.push(queued);
                 continue;

@@ -1,4 +1,4 @@
-//! One dead letter at a time, of which a child tells the application's hooks.
+//! Delivers dead letters to the application's hooks in a child process, one at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,32 +15,33 @@ use super::frame::ToChild;
 use crate::engine::lock;
 use crate::hooks::{Heard, TELL_MAX};
 
-/// A death on its way.
+/// A dead letter that is being delivered.
 struct Word {
     dead: ByteBuf,
-    /// Which child tells, and since when.
+    /// The child that calls the hooks, and since when.
     teller: Option<(u64, Instant)>,
-    /// It said that it begins.
+    /// Set once the child has reported that it calls the hooks.
     begun: bool,
     answer: oneshot::Sender<Heard>,
 }
 
+/// State of the delivery of dead letters.
 #[derive(Default)]
 pub(super) struct Telling {
-    /// Whether the application has hooks, as the last child that came up said.
+    /// Whether the application has hooks, as reported by the last child that became ready.
     pub hooks: Option<bool>,
-    /// Counts the deaths, so that a late answer is not taken for another's.
+    /// Number of the current delivery, so that a late reply is not taken for that of another one.
     number: u64,
     word: Option<Word>,
 }
 
 impl Telling {
-    /// Whether a child is needed.
+    /// Returns true if a child is needed for a delivery.
     pub fn is_wanted(&self) -> bool {
         self.word.as_ref().is_some_and(|word| word.teller.is_none() && !word.answer.is_closed())
     }
 
-    /// Whether this child is telling.
+    /// Returns true if this child is calling the hooks.
     pub fn is_of(&self, child: u64) -> bool {
         self.word.as_ref().and_then(|word| word.teller).is_some_and(|(teller, _)| teller == child)
     }
@@ -54,12 +55,12 @@ impl Telling {
 
     fn end(&mut self, heard: Heard) {
         if let Some(word) = self.word.take() {
-            // Nobody may listen any more.
+            // The receiver may have been dropped.
             let _ = word.answer.send(heard);
         }
     }
 
-    /// Gives it to a child that is there.
+    /// Sends the pending dead letter to a child that is ready.
     pub fn hand_out(&mut self, children: &BTreeMap<u64, Child>, now: Instant) {
         if !self.is_wanted() {
             return;
@@ -75,7 +76,7 @@ impl Telling {
         }
     }
 
-    /// A child begins to call the hooks: its minute counts from now.
+    /// Notes that a child begins to call the hooks; the time limit counts from now.
     pub fn begins(&mut self, number: u64, now: Instant) {
         if number == self.number
             && let Some(Word { teller: Some((_, since)), begun, .. }) = &mut self.word
@@ -84,14 +85,14 @@ impl Telling {
         }
     }
 
-    /// A child has called the hooks.
+    /// Notes that a child has called the hooks.
     pub fn told(&mut self, number: u64) {
         if number == self.number {
             self.end(Heard::Told);
         }
     }
 
-    /// A child is no more; `beside`: tasks ran there that may be why.
+    /// Notes that a child is gone. `beside`: tasks that ran there may have caused its death.
     pub fn gone(&mut self, child: u64, beside: bool) {
         if self.is_of(child) {
             let begun = self.word.as_ref().is_some_and(|word| word.begun);
@@ -99,14 +100,15 @@ impl Telling {
         }
     }
 
-    /// No child comes up: others may have some that do.
+    /// Ends the delivery because no child becomes ready here; other servers may have working ones.
     pub fn broken(&mut self) {
         if self.is_wanted() {
             self.end(Heard::NoHook);
         }
     }
 
-    /// Ends what takes too long; the child that is to blame for it, or that has not even listened.
+    /// Ends a delivery that takes too long. Returns the child that is responsible, whether it was calling the hooks or
+    /// had not begun.
     pub fn watch(&mut self, now: Instant) -> Option<u64> {
         let word = self.word.as_ref()?;
         let (teller, since) = word.teller?;
@@ -118,13 +120,13 @@ impl Telling {
     }
 }
 
-/// The child that has the least to do.
+/// Returns the child with the fewest tasks.
 fn calmest(children: &BTreeMap<u64, Child>) -> Option<(&u64, &Child)> {
     children.iter().filter(|(_, child)| child.takes()).min_by_key(|(_, child)| child.flights.len())
 }
 
 impl Children {
-    /// Of children that do not come up nothing is expected.
+    /// Returns whether the application has hooks, if known; false while children fail to start.
     pub(super) fn hears(&self) -> Option<bool> {
         let yard = lock(&self.yard);
         if yard.is_broken() { Some(false) } else { yard.telling.hooks }

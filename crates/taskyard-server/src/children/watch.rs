@@ -1,4 +1,5 @@
-//! Looks after children from outside: time limits, bodies that do not yield, children that are idle, worn or stuck.
+//! Supervises children: enforces time limits, and handles bodies that do not yield and children that are idle, worn or
+//! stuck.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +13,12 @@ use crate::ServerConfig;
 use crate::attempt::{Attempt, End, Interrupt, judge};
 use crate::engine::lock;
 
-/// A child that is not ready by then is ended.
+/// Maximum time for a child to become ready before it is killed.
 const START_MAX: Duration = Duration::from_secs(60);
-/// One that was told to leave and has nothing left to do may take so long.
+/// Maximum time for a child to exit after it was asked to and has no tasks left.
 const LEAVE_MAX: Duration = Duration::from_secs(10);
 
-/// How often a child that runs something is sent a `Ping`.
+/// Interval at which a child with tasks is sent a `Ping`.
 const PING_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) fn watch(children: &Arc<Children>, now: Instant) {
@@ -26,7 +27,8 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
     let mut staying = yard.children.values().filter(|child| child.stays()).count();
     let mut spare = staying.saturating_sub(config.workers_min);
     let yard = &mut *yard;
-    // Whose hooks do not end gets nothing more; in a process of the application's own there is no other.
+    // A child whose hooks do not return receives no further tasks. An embedded child of the application cannot be
+    // replaced.
     if let Some(slow) = yard.telling.watch(now).filter(|_| !config.on_demand)
         && let Some(child) = yard.children.get_mut(&slow)
     {
@@ -36,7 +38,7 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
         let was_condemned = child.condemned.is_some();
         watch_bodies(child, &config, now);
         if was_condemned && child.condemned.is_none() {
-            // Another one may have been started in its place.
+            // Another child may have been started in its place.
             if staying < config.workers.max(1) {
                 staying += 1;
             } else {
@@ -45,7 +47,7 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
         }
         let is_telling = yard.telling.is_of(*number);
         let is_empty = child.flights.is_empty() && !is_telling;
-        // A loop that takes its own tasks is the application's.
+        // An event loop that takes its own tasks belongs to the application.
         if !config.on_demand
             && (child.blocked || !is_empty)
             && now.saturating_duration_since(child.pinged_at) >= PING_EVERY
@@ -56,7 +58,7 @@ pub(super) fn watch(children: &Arc<Children>, now: Instant) {
         let is_done = !child.runs() && !is_telling;
         if let Some(since) = child.condemned {
             let innocent = child.flights.values().any(|flight| matches!(flight, Flight::Started { verdict: None, .. }));
-            // Another one may have condemned it, and ended: those that are here have their own time.
+            // The attempt that condemned it may have ended; those that are left have their own time limits.
             let culprit = child.flights.values().find_map(|flight| match flight {
                 Flight::Started { attempt, verdict: Some(_), .. } => Some(attempt),
                 _ => None,
@@ -102,7 +104,8 @@ fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
         }
         let asked_for = attempt.interrupted_at().map(|at| now.saturating_duration_since(at));
         if config.on_demand {
-            // Its process is the application's, and its neighbours know nothing of it: it is given up by itself.
+            // The process is the application's, and its other bodies are unrelated: the attempt is abandoned on its
+            // own.
             if asked_for.is_some_and(|time| time >= config.cancel_grace) {
                 given_up.push(*slot);
             }
@@ -112,7 +115,7 @@ fn watch_bodies(child: &mut Child, config: &ServerConfig, now: Instant) {
             Some(Interrupt::Asked) => config.cancel_grace,
             _ => config.timeout_grace,
         };
-        // Its process takes nothing new while it may not yield, and is spared if the body ends by itself.
+        // The process takes no new tasks while the body may not yield, and is spared if the body ends by itself.
         stubborn |= asked_for.is_some_and(|time| time >= grace.min(config.timeout_grace));
         if asked_for.is_some_and(|time| time >= grace) {
             verdict.get_or_insert_with(|| verdict_of(attempt));
@@ -143,13 +146,13 @@ fn verdict_of(attempt: &Attempt) -> Outcome {
     }
 }
 
-/// Whether it has run or grown enough.
+/// Returns true if the child has run enough tasks or its memory has grown too large.
 fn is_worn(child: &Child, command: &ChildCommand) -> bool {
     let tasks = command.tasks_max > 0 && child.taken >= command.tasks_max;
     tasks || command.memory_bytes_max.is_some_and(|max| resident(child).is_some_and(|bytes| bytes >= max))
 }
 
-/// The bytes of memory that its process occupies.
+/// Returns the resident memory of its process in bytes.
 fn resident(child: &Child) -> Option<u64> {
     let statm = std::fs::read_to_string(format!("/proc/{}/statm", child.pid?.as_raw_nonzero())).ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;

@@ -1,4 +1,5 @@
-//! The line of unstarted tasks and the children that take from it: who gets what, and when another child is wanted.
+//! The queue of unstarted tasks and the pool of children that take from it: assignment, and when another child is
+//! needed.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,47 +11,49 @@ use super::telling::Telling;
 use crate::attempt::{Attempt, Interrupt};
 use crate::executor::Queued;
 
-/// The longest pause before another start is tried.
+/// Maximum pause before another start is tried.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// Queue and children of one executor.
 #[derive(Default)]
 pub(super) struct Yard {
     pub line: VecDeque<Queued>,
-    /// By their numbers.
+    /// Children by number.
     pub children: BTreeMap<u64, Child>,
     /// Kinds of functions that run one at a time in one child.
     pub singles: HashSet<String>,
     pub last_child: u64,
     pub last_slot: u64,
-    /// Which reasons for parking do not hold in the children, as far as they said.
+    /// Parking reasons that do not apply in the children, as far as they have replied.
     pub knowing: Knowing,
-    /// The death that the application's hooks are told of.
+    /// The delivery of a dead letter to the application's hooks.
     pub telling: Telling,
-    /// The children were replaced, and none with the newer code has come up: one is needed to say what it knows.
+    /// Set after the children were replaced, until one with the newer code is ready: one is needed to report what it
+    /// can run.
     renewed: bool,
-    /// Starts in a row that came to nothing.
+    /// Number of failed starts in a row.
     failures: u32,
-    /// No start before then.
+    /// Time of the next start after a failure.
     not_before: Option<Instant>,
 }
 
-/// What there is at one moment.
+/// Counts over all children at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
     pub active: usize,
     pub idle: usize,
     pub running: usize,
-    /// Of those that run, those that wait for other tasks.
+    /// Running tasks that wait for other tasks.
     pub resting: usize,
     pub unstarted: usize,
-    /// Questions that wait for their answers.
+    /// Open requests of children.
     pub questions: usize,
-    /// Children whose event loop is blocked, and what runs there.
+    /// Children whose event loop is blocked, and the number of tasks that run there.
     pub blocked: usize,
     pub running_blocked: usize,
 }
 
-/// A child that takes tasks, while they are handed out.
+/// A child that takes tasks, during an assignment.
 struct Taker {
     number: u64,
     count: usize,
@@ -66,8 +69,8 @@ impl Taker {
 }
 
 impl Yard {
-    /// Gives tasks to the children that have the fewest, each up to `concurrency` and `ahead` more; of those that run
-    /// one at a time, one and `ahead` more.
+    /// Assigns tasks to the children that have the fewest, up to `concurrency` plus `ahead` each; of tasks that run one
+    /// at a time, up to one plus `ahead`.
     pub fn hand_out(&mut self, concurrency: usize, ahead: usize) {
         let limit = concurrency + ahead;
         let mut takers: Vec<Taker> =
@@ -85,7 +88,7 @@ impl Yard {
                     taker.singles += usize::from(single);
                     taker.gift.push((queued, single));
                 }
-                // Others may have a place behind one that must wait for its turn.
+                // Tasks behind one that must wait for its turn may still be assigned.
                 None if single => stay.push_back(queued),
                 None => {
                     self.line.push_front(queued);
@@ -102,12 +105,12 @@ impl Yard {
         }
     }
 
-    /// Whether the next start has to wait, after one that failed.
+    /// Returns true if the next start has to wait after a failed one.
     pub fn is_pausing(&self, now: Instant) -> bool {
         self.not_before.is_some_and(|at| now < at)
     }
 
-    /// Whether one more child should be started now.
+    /// Returns true if one more child should be started now.
     pub fn wants_another(&self, workers: usize, always_one: bool, now: Instant) -> bool {
         if self.is_pausing(now) {
             return false;
@@ -115,8 +118,8 @@ impl Yard {
         let staying = self.children.values().filter(|child| child.stays());
         let (count, starting) =
             staying.fold((0, false), |(count, starting), child| (count + 1, starting || !child.ready));
-        // One at a time: the next is started when this one is ready and there still is a line. After failures one is
-        // tried although nothing is claimed for it.
+        // A single start at a time: the next follows when this child is ready and tasks are still queued. After failures one
+        // is tried although nothing is claimed for it.
         let asked_for = !self.line.is_empty()
             || (count == 0
                 && (always_one
@@ -127,7 +130,7 @@ impl Yard {
         !starting && count < workers && asked_for
     }
 
-    /// A child did not come up.
+    /// Notes that a child failed to start, and delays the next start.
     pub fn start_failed(&mut self, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         let pause = Duration::from_millis(100) * 2_u32.saturating_pow(self.failures.min(10));
@@ -143,7 +146,8 @@ impl Yard {
         self.not_before = None;
     }
 
-    /// The application's code has changed: forgets what was known of the old one, and why its children did not come up.
+    /// Discards everything that is cached about the children, including failed starts, because the application's code
+    /// has changed.
     pub fn renew(&mut self) {
         self.start_succeeded();
         self.renewed = true;
@@ -151,13 +155,13 @@ impl Yard {
         self.knowing = Knowing::default();
     }
 
-    /// Whether the first child is being started, and nothing is known against it.
+    /// Returns true if the first child is starting and no start has failed.
     pub fn is_coming_up(&self) -> bool {
         let is_starting = |child: &Child| child.stays() && !child.ready;
         self.failures == 0 && !self.children.values().any(Child::takes) && self.children.values().any(is_starting)
     }
 
-    /// Whether children do not come up.
+    /// Returns true if children fail to start.
     pub fn is_broken(&self) -> bool {
         self.failures > 0 && !self.children.values().any(Child::takes)
     }
@@ -168,7 +172,7 @@ impl Yard {
             let running = child.running();
             counts.running += running;
             if child.blocked {
-                // In the place of one that leaves there is another.
+                // A child that exits is replaced by another one.
                 counts.blocked += usize::from(child.stays());
                 counts.running_blocked += running.saturating_sub(child.resting.len());
             }
@@ -188,7 +192,7 @@ impl Yard {
         self.children.values_mut().map(|child| child.recall(why, &meant)).sum()
     }
 
-    /// Interrupts the started attempts that are meant.
+    /// Interrupts the started attempts that match.
     pub fn interrupt(&mut self, interrupt: Interrupt, meant: impl Fn(&Attempt) -> bool) {
         for child in self.children.values() {
             let mut slots = Vec::new();

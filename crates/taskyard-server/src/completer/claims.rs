@@ -1,5 +1,5 @@
-//! The claims of which this server still holds tasks: what it has not decided, and what it is asking for. A claim's row in
-//! the database goes when nothing of it runs any more.
+//! Claims with tasks that this server still holds: undecided ones, and claims in flight. A claim's row is deleted from
+//! the database when none of its tasks runs any more.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
@@ -10,7 +10,7 @@ use taskyard_core::{ClaimId, TaskId, Token};
 
 use crate::engine::lock;
 
-/// Tasks of one claim that were decided by one write.
+/// Tasks by claim that one write decides.
 pub(crate) type ByClaim = Vec<(ClaimId, Vec<TaskId>)>;
 
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct Claims(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     open: BTreeMap<ClaimId, Open>,
-    /// Claims that were sent and have not been answered.
+    /// Claims that were sent and have no reply yet.
     pending: HashSet<ClaimId>,
 }
 
@@ -39,12 +39,12 @@ impl Open {
 }
 
 impl Claims {
-    /// A claim is sent.
+    /// Registers a claim that is sent.
     pub fn begin(&self, claim: ClaimId) {
         lock(&self.0).pending.insert(claim);
     }
 
-    /// It was answered, with these tasks, or given up.
+    /// Records the tasks that a claim returned; none if it failed.
     pub fn open(&self, claim: ClaimId, tasks: Vec<(TaskId, Token)>) {
         let mut inner = lock(&self.0);
         inner.pending.remove(&claim);
@@ -54,7 +54,7 @@ impl Claims {
         }
     }
 
-    /// Of these claims those that a write of these tasks brings to an end, if it is written as a whole.
+    /// Returns the claims that a write of these tasks completes, if all of it is written.
     pub fn ended_by(&self, by_claim: &ByClaim) -> Vec<ClaimId> {
         let inner = lock(&self.0);
         let ends = |(claim, tasks): &&(ClaimId, Vec<TaskId>)| {
@@ -63,7 +63,7 @@ impl Claims {
         by_claim.iter().filter(ends).map(|(claim, _)| *claim).collect()
     }
 
-    /// These tasks were decided. The claims that are over, and were not before the write.
+    /// Records that these tasks were decided. Returns the claims that this completes.
     pub fn decided(&self, by_claim: ByClaim) -> Vec<ClaimId> {
         let mut inner = lock(&self.0);
         let mut over = Vec::new();
@@ -79,7 +79,7 @@ impl Claims {
         over
     }
 
-    /// A write closed these already.
+    /// Removes claims that a write has closed already.
     pub fn forget(&self, closed: &[ClaimId]) {
         let mut inner = lock(&self.0);
         for claim in closed {
@@ -87,29 +87,29 @@ impl Claims {
         }
     }
 
-    /// Claims that were sent and have not been answered.
+    /// Returns the claims that were sent and have no reply yet.
     pub fn pending(&self) -> HashSet<ClaimId> {
         lock(&self.0).pending.clone()
     }
 
-    /// Whether it is open, or on its way.
+    /// Returns true if the claim is open or in flight.
     pub fn knows(&self, claim: ClaimId) -> bool {
         let inner = lock(&self.0);
         inner.open.contains_key(&claim) || inner.pending.contains(&claim)
     }
 
-    /// Whether this attempt is held, under any claim. Reads all: for what is rare.
+    /// Returns true if this attempt is held, under any claim. Scans all claims, so it is for rare cases.
     pub fn holds(&self, task: TaskId, token: Token) -> bool {
         lock(&self.0).open.values().any(|open| open.tasks.contains(&(task, token)) && !open.decided.contains(&task))
     }
 
-    /// What this claim has not decided.
+    /// Returns the tasks of this claim that are not decided.
     pub fn undecided(&self, claim: ClaimId) -> Vec<(TaskId, Token)> {
         lock(&self.0).open.get(&claim).map_or_else(Vec::new, Open::undecided)
     }
 
-    /// Some claims that are at least so old, from a place on that moves round: of `tasks_max` tasks together, but one at
-    /// least.
+    /// Returns some claims of at least this age, in turn, continuing at `place`: with up to `tasks_max` tasks together,
+    /// but at least one claim.
     pub fn aged(&self, age: Duration, place: &mut Option<ClaimId>, tasks_max: usize) -> Vec<ClaimId> {
         let inner = lock(&self.0);
         let from = place.map_or(Bound::Unbounded, Bound::Excluded);
@@ -130,7 +130,7 @@ impl Claims {
     }
 }
 
-/// Tasks by their claims.
+/// Groups tasks by claim.
 pub(super) fn by_claim(tasks: impl Iterator<Item = (ClaimId, TaskId)>) -> ByClaim {
     let mut by_claim = ByClaim::new();
     for (claim, task) in tasks {
@@ -140,7 +140,7 @@ pub(super) fn by_claim(tasks: impl Iterator<Item = (ClaimId, TaskId)>) -> ByClai
 }
 
 pub(super) fn add(by_claim: &mut ByClaim, claim: ClaimId, task: TaskId) {
-    // A batch comes from a few claims: a short list beats a map.
+    // A batch comes from few claims, so a short list is faster than a map.
     match by_claim.iter_mut().rev().find(|(known, _)| *known == claim) {
         Some((_, tasks)) => tasks.push(task),
         None => by_claim.push((claim, vec![task])),

@@ -1,12 +1,14 @@
-//! One write of ends. It is repeated while the database is away; what the database refuses is told apart.
+//! A single write of ends. It is repeated while the database is unavailable; refusals are classified.
 //!
-//! # Whose fault a refusal is
-//! An error about the value ([`Error::is_about_the_value`]) is the task's own: its end is replaced at once by one that
-//! can be stored and says why. Everything else is the database's. Such an end is handed back to the completer, which
-//! keeps it and tries again: a body that has returned is not run again because its end was slow to be written.
+//! # Classification of refusals
+//! An error about the value ([`Error::is_about_the_value`]) is a fault of the task: its end is replaced at once by one
+//! that can be stored and contains the reason. Any other error is a fault of the database. Such an end is returned to
+//! the completer, which stores it in memory and retries it: a body that has returned is not run again because its end
+//! could not be written at once.
 //!
-//! An error of the connection says that the database is away only if a trial write fails too ([`Failed::with`]). Otherwise it
-//! is a refusal like any other, so that a task whose trigger raises such an error delays no other task.
+//! A connection error means that the database is unavailable only if a trial write fails too ([`Failed::with`]).
+//! Otherwise it is a refusal like any other, so that a task whose trigger raises such an error does not delay other
+//! tasks.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,26 +26,26 @@ use crate::engine::{Ended, Refusal, lock};
 use crate::pieces::{self, Failed, Piece};
 use crate::state::{Phase, State};
 
-/// A write that has not answered by then is taken for lost on the way, and repeated.
+/// A write without a reply after this time counts as lost and is repeated.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// So often a batch is tried as a whole before it is written in pieces.
+/// Number of times that a batch is tried as a whole before it is split.
 const WHOLE_TRIES: u32 = 3;
 
 #[derive(Default)]
 pub(super) struct Written {
     pub replies: Vec<WriteReply>,
     pub by_claim: ByClaim,
-    /// Who wants to know of which of them.
+    /// Receivers of replies, by index into `replies`.
     pub answers: Vec<(usize, oneshot::Sender<WriteReply>)>,
-    /// What the database refused, for another time.
+    /// Refused ends, to be retried.
     pub refused: Vec<Ended>,
-    /// Ends that somebody else's lock kept from being written; they are not among the replies.
+    /// Ends that were not written because of locks of other sessions; they are not among the replies.
     pub locked: Vec<Ended>,
-    /// Claims that are over and are still to be closed.
+    /// Claims that are complete and still to be closed.
     pub unclosed: Vec<ClaimId>,
 }
 
-/// Writes a batch. Returns once every item of it was answered or refused.
+/// Writes a batch. Returns once every item has a reply or was refused.
 pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: Vec<ClaimId>) -> Written {
     let by_claim = by_claim(batch.iter().map(|ended| (ended.claim, ended.finish.id)));
     let ended = state.claims.ended_by(&by_claim);
@@ -75,7 +77,7 @@ pub(super) async fn write(state: Arc<State>, mut batch: Vec<Ended>, mut closed: 
     }
 }
 
-/// Tries ends again that were refused before. One that is refused by itself for too long, while others are written, is
+/// Retries ends that were refused before. An end that is refused by itself for too long, while others are written, is
 /// set aside.
 pub(super) async fn write_again(state: Arc<State>, mut batch: Vec<Ended>, probes_max: usize) -> Written {
     let finishes: Vec<Finish> = batch.iter_mut().map(|ended| ended.take_finish()).collect();
@@ -114,7 +116,7 @@ impl Written {
     }
 }
 
-/// Tries a batch as a whole: for ever while the database is away, a few times if it refuses.
+/// Tries a batch as a whole: until it succeeds while the database is unavailable, a few times if it refuses.
 async fn persist(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>, Failed> {
     let (mut backoff, mut refusals) = (Backoff::default(), 0);
     loop {
@@ -148,7 +150,7 @@ async fn attempt(state: &State, batch: &[Finish], closed: &[ClaimId]) -> Result<
     }
 }
 
-/// Writes a refused batch in pieces, and tells apart whose fault each refusal is.
+/// Writes a refused batch in pieces and classifies each refusal.
 async fn in_pieces(state: &State, batch: Vec<Ended>, refused: Failed, probes_max: usize) -> Written {
     let repeated = batch.iter().all(|ended| ended.refusal.is_some());
     if !repeated {
@@ -185,7 +187,8 @@ async fn in_pieces(state: &State, batch: Vec<Ended>, refused: Failed, probes_max
 }
 
 /// Writes another end in place of one whose values the database refuses: without its log lines, and if that does not
-/// help, as a failure with the database's words. `None` if it takes none of them: then the values are not what is wrong.
+/// help, as a failure with the database's error message. `None` if neither is accepted: then the values are not the
+/// cause.
 async fn write_instead(state: &State, finish: &Finish, error: &Error) -> Option<WriteReply> {
     if !finish.logs.is_empty() {
         let bare = Finish { logs: Vec::new(), ..finish.clone() };
@@ -211,8 +214,8 @@ async fn write_instead(state: &State, finish: &Finish, error: &Error) -> Option<
     }
 }
 
-/// What is written in place of an end that cannot be stored. A pause or a release has nothing that could be at fault
-/// but its context and logs, which are left out.
+/// Returns the outcome that is written in place of one that cannot be stored. A snooze or a release is unchanged: only
+/// its context and logs could be at fault, and these are left out.
 fn refused(outcome: &Outcome, failure: Failure) -> Outcome {
     match outcome {
         Outcome::Done { .. } | Outcome::Failed(_) => Outcome::Failed(failure),
@@ -222,15 +225,15 @@ fn refused(outcome: &Outcome, failure: Failure) -> Outcome {
     }
 }
 
-/// Whether an end was refused by itself for so long that it is no use waiting: others were written meanwhile, or there
-/// are no others. A server that stops does not wait.
+/// Returns true if an end was refused by itself for so long that waiting is pointless: others were written meanwhile,
+/// or there are no others. A server that stops does not wait.
 fn is_ripe(state: &State, ended: &Ended, only_one: bool) -> bool {
     let Some(Refusal { since: (since, ends), .. }) = ended.refusal.as_deref() else { return false };
     let others = only_one || state.counters.ends.load(Ordering::Acquire) > *ends;
     state.phase() > Phase::Running || since.elapsed() >= state.config().refused_end_max && others
 }
 
-/// Sets an end aside in the database: its task stays `doing`, and no rescue frees it.
+/// Sets an end aside in the database: its task stays `doing`, and no rescue releases it.
 async fn set_aside(state: &State, ended: Ended, written: &mut Written) {
     let Some(refusal) = &ended.refusal else { return written.refused.push(ended) };
     if !ended.finish.logs.is_empty() {
@@ -251,7 +254,7 @@ async fn set_aside(state: &State, ended: Ended, written: &mut Written) {
                 "the database takes the end of this task in no way; it is set aside, and tried again each minute");
             add(&mut written.by_claim, ended.claim, ended.finish.id);
             if let Some(answer) = ended.answer {
-                // Nothing was decided, and the holder may not take it for decided.
+                // Nothing was decided, and the caller must not assume so.
                 let _ = answer.send(WriteReply::Lost);
             }
         }

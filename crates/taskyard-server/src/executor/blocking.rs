@@ -1,5 +1,5 @@
-//! Blocking bodies: at most `workers` at once, each on a thread that is used again. They see a cancel only by asking;
-//! a thread whose body overstays is given up by the watchdog and another takes its place.
+//! Blocking bodies: at most `workers` at once, each on a reusable thread. They notice a cancel only by checking for it;
+//! a thread whose body exceeds its time is abandoned by the watchdog and replaced.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
@@ -20,12 +20,12 @@ use crate::{Run, TaskContext};
 #[derive(Default)]
 struct State {
     line: VecDeque<Queued>,
-    /// Threads that count: not given up.
+    /// Number of threads, without abandoned ones.
     threads: usize,
     busy: usize,
-    /// Bodies that wait for other tasks, each with how many it waits for: neither they nor their threads count.
+    /// Bodies that wait for other tasks, each with the number of these: neither the bodies nor their threads count.
     resting: HashMap<Token, usize>,
-    /// Bodies that were given up and have not come back: they count no more, whatever they do.
+    /// Bodies that were abandoned and have not returned; they no longer count, whatever they do.
     given_up: HashSet<Token>,
     number: u64,
     closing: bool,
@@ -85,7 +85,7 @@ impl Blocking {
         self.take(|queued| now.saturating_duration_since(queued.since) >= patience)
     }
 
-    /// Takes out the tasks that someone asked to cancel or stop.
+    /// Takes the tasks whose cancel or stop was requested.
     pub fn take_meant(&self, meant: &mut HashSet<(TaskId, Token)>) -> Vec<Queued> {
         self.take(|queued| meant.remove(&(queued.claimed.id, queued.claimed.token)))
     }
@@ -97,7 +97,7 @@ impl Blocking {
         Vec::from(taken)
     }
 
-    /// One thread's body is given up: the thread does not count any more.
+    /// Abandons the body of one thread: the thread no longer counts.
     pub fn give_up(&self, attempt: &Attempt) {
         let mut state = lock(&self.state);
         state.given_up.insert(attempt.claimed.token);
@@ -111,7 +111,7 @@ impl Blocking {
         lock(&self.state).resting.len()
     }
 
-    /// A body waits for another task: another thread may take its place.
+    /// Notes that a body waits for another task: another thread may use its slot.
     fn rest(&self, pool: &Arc<Pool>, token: Token) {
         let mut state = lock(&self.state);
         if state.given_up.contains(&token) {
@@ -128,7 +128,7 @@ impl Blocking {
         }
     }
 
-    /// It goes on, be there one thread more than there should be for a while; nothing if it was given up.
+    /// Notes that a body continues, even if there is one thread too many for a while; ignored if it was abandoned.
     fn resume(&self, token: Token) {
         let mut state = lock(&self.state);
         let Some(waits) = state.resting.get_mut(&token) else { return };
@@ -148,7 +148,7 @@ impl Blocking {
         self.changed.notify_all();
     }
 
-    /// The next task, or `None` when the thread is to end (and is counted out).
+    /// Returns the next task, or `None` when the thread is to end (it no longer counts then).
     fn next(&self, pool: &Pool) -> Option<Queued> {
         let mut state = lock(&self.state);
         loop {
@@ -177,7 +177,7 @@ impl Blocking {
     }
 }
 
-/// The place of a blocking thread.
+/// The concurrency slot of a blocking thread.
 struct ThreadSlot(Arc<Pool>);
 
 impl ConcurrencySlot for ThreadSlot {
@@ -188,6 +188,7 @@ impl ConcurrencySlot for ThreadSlot {
     }
 }
 
+/// Re-acquires the slot when it is dropped.
 struct SlotTakenAgain {
     pool: Arc<Pool>,
     token: Token,
@@ -211,7 +212,7 @@ fn work(pool: &Arc<Pool>) {
         blocking.pace.note(running.started.elapsed(), 1);
         pool.table.remove(&running);
         if !running.abandon() {
-            // It was given up and came back after all; another thread has its place.
+            // The body was abandoned and returned after all; another thread uses its slot.
             pool.came_back(false);
             lock(&blocking.state).given_up.remove(&running.attempt.claimed.token);
             return;

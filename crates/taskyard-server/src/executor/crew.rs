@@ -1,7 +1,7 @@
-//! The workers of one kind, and the line that they take their tasks from.
+//! The workers of one kind, and the queue from which they take tasks.
 //!
-//! One line for all of them, so that a body which holds up its worker holds up nothing else, and what has not started can
-//! be given back. Workers start when every other one is busy, up to `workers`, and leave after being idle.
+//! All workers share one queue, so that a body which blocks its worker holds up nothing else, and tasks that have not
+//! started can be released. A worker is started when all others are busy, up to `workers`, and ends after being idle.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::worker::WorkerFace;
 use crate::ServerConfig;
 use crate::engine::lock;
 
-/// Starts a worker; the number is its name.
+/// Starts a worker; the number becomes part of its name.
 type Spawn = fn(Arc<Pool>, u64) -> io::Result<Arc<WorkerFace>>;
 
 pub(super) struct Crew {
@@ -45,17 +45,17 @@ impl Crew {
         }
     }
 
-    /// The next task to start.
+    /// Takes the next task to start.
     pub fn pop(&self, pool: &Pool, worker: &WorkerFace) -> Option<Queued> {
         let (next, left) = self.line.pop(|| worker.take_task())?;
-        // A line that runs short is the moment to claim the next batch: before it is empty.
+        // The next batch is to be claimed before the queue is empty.
         if left.is_multiple_of(64) {
             pool.changed.notify_one();
         }
         Some(next)
     }
 
-    /// Wakes as many workers as there are tasks, and starts some if all are busy.
+    /// Wakes as many workers as there are tasks, and starts further ones if all are busy.
     pub fn stir(&self, pool: &Arc<Pool>) {
         let waiting = self.line.len();
         if waiting == 0 || pool.is_closing() {
@@ -72,7 +72,7 @@ impl Crew {
             match (self.spawn)(pool.clone(), self.number.fetch_add(1, Ordering::Relaxed)) {
                 Ok(face) => workers.push(face),
                 Err(error) => {
-                    // Those that exist do the work; the watchdog tries again.
+                    // The existing workers continue, and the watchdog tries again.
                     tracing::error!(%error, "cannot start a worker");
                     break;
                 }
@@ -86,21 +86,21 @@ impl Crew {
         (config.workers.max(1) * concurrency).saturating_sub(taken)
     }
 
-    /// Workers that are not held up by a body.
+    /// Returns the number of workers that are not blocked by a body.
     pub fn responsive(&self, max: usize) -> usize {
         max.saturating_sub(lock(&self.workers).iter().filter(|worker| worker.is_stalled()).count())
     }
 
-    /// Whether this worker is one too many, since `workers` was lowered.
+    /// Returns true if this worker exceeds `workers`, which was lowered.
     pub fn is_surplus(&self, face: &Arc<WorkerFace>, max: usize) -> bool {
         let workers = lock(&self.workers);
         workers.len() > max && workers.iter().skip(max).any(|worker| Arc::ptr_eq(worker, face))
     }
 
-    /// Whether an idle worker may go; it is out of the list then, so that no one counts on it.
+    /// Returns true if an idle worker may end; it is then removed from the list, so that no task counts on it.
     pub fn may_leave(&self, face: &Arc<WorkerFace>, min: usize) -> bool {
         let mut workers = lock(&self.workers);
-        // A task that arrived a moment ago counted on this worker.
+        // A task that has just arrived counts on this worker.
         if workers.len() <= min || !face.is_idle() || self.line.len() > 0 {
             return false;
         }
@@ -108,7 +108,7 @@ impl Crew {
         true
     }
 
-    /// Takes a worker out of the list; `false` if it was not in it.
+    /// Removes a worker from the list; returns false if it was not in it.
     pub fn remove(&self, face: &Arc<WorkerFace>) -> bool {
         let mut workers = lock(&self.workers);
         let before = workers.len();

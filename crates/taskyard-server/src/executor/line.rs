@@ -1,4 +1,4 @@
-//! Tasks that wait for a worker, in the order in which they are started.
+//! The queue of tasks that wait for a worker, in the order in which they are started.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
@@ -14,9 +14,9 @@ use crate::engine::lock;
 #[derive(Default)]
 pub(super) struct Line {
     tasks: Mutex<VecDeque<Queued>>,
-    /// Their number, to be read without the lock.
+    /// Number of tasks, readable without the lock.
     len: AtomicUsize,
-    /// Wakes idle workers, the one that became idle last first, so that the others can leave.
+    /// Wakes idle workers; the one that became idle last is first, so that the others can end.
     pub arrived: Notify,
 }
 
@@ -25,7 +25,7 @@ impl Line {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Runs `f` on the tasks and keeps their number right.
+    /// Runs `f` on the tasks and updates their number.
     fn with<T>(&self, f: impl FnOnce(&mut VecDeque<Queued>) -> T) -> T {
         let mut tasks = lock(&self.tasks);
         let done = f(&mut tasks);
@@ -37,8 +37,8 @@ impl Line {
         self.with(|tasks| tasks.extend(more));
     }
 
-    /// The next task to start, and how many are left. `count` counts it elsewhere before it is not counted here: a look from
-    /// outside sees it at least once.
+    /// Takes the next task to start; also returns how many are left. `count` counts the task elsewhere before it is
+    /// removed here, so that an observer sees it at least once.
     pub fn pop(&self, count: impl FnOnce()) -> Option<(Queued, usize)> {
         if self.len() == 0 {
             return None;
@@ -50,14 +50,14 @@ impl Line {
         })
     }
 
-    /// The next task was not started after all. `count` counts it no more where it was counted since.
+    /// Puts back a task that was not started after all. `count` undoes its count elsewhere.
     pub fn put_back(&self, queued: Queued, count: impl FnOnce()) {
         self.with(|tasks| tasks.push_front(queued));
         count();
         self.arrived.notify_last();
     }
 
-    /// Takes out those that have waited for `patience`.
+    /// Takes the tasks that have waited for `patience`.
     pub fn take_older(&self, now: Instant, patience: Duration) -> Vec<Queued> {
         self.with(|tasks| {
             let mut taken = Vec::new();
@@ -68,7 +68,7 @@ impl Line {
         })
     }
 
-    /// Takes out these attempts, and takes them off the list.
+    /// Takes the queued tasks in `meant`, and removes them from it.
     pub fn take_meant(&self, meant: &mut HashSet<(TaskId, Token)>) -> Vec<Queued> {
         let key = |queued: &Queued| (queued.claimed.id, queued.claimed.token);
         self.with(|tasks| {

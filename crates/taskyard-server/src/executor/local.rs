@@ -1,5 +1,5 @@
-//! Workers that are threads, each with a runtime of its own: for bodies that cannot move between threads, and for all async
-//! bodies where the caller's runtime has one thread only.
+//! Workers that are threads with a runtime of their own: for bodies that cannot move between threads, and for all async
+//! bodies if the caller's runtime has only one thread.
 
 use std::io;
 use std::sync::Arc;
@@ -52,9 +52,9 @@ pub(super) fn spawn(pool: Arc<Pool>, number: u64) -> io::Result<Arc<WorkerFace>>
             Ok(runtime) => {
                 let local = LocalSet::new();
                 local.block_on(&runtime, work(worker));
-                // Bodies that are still pending are dropped here, on the thread they belong to.
+                // Bodies that are still pending are dropped here, on their own thread.
                 let _ = panics::catch(|| drop(local));
-                // Not a plain drop: that would wait for what bodies have sent to other threads.
+                // A plain drop would wait for tasks that bodies have moved to other threads.
                 runtime.shutdown_background();
             }
             Err(error) => {

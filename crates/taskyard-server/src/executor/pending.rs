@@ -1,10 +1,11 @@
-//! A body that did not end at its first poll: a task of its worker's runtime, under its time limit, dropped when it is
-//! asked to end.
+//! A body that did not end at its first poll: a task on its worker's runtime with a time limit, dropped when the
+//! attempt is interrupted.
 //!
-//! tokio keeps a task that was woken last in a slot of the waking thread, from which no other thread takes it. If the body that
-//! runs there then blocks, the task behind it waits, and after its time limit an innocent attempt would be failed. So a body on
-//! the caller's runtime does not belong to the task that carries it: when a thread is seen to be blocked, every pending body
-//! that is not being polled gets another task ([`Pending::revive`]), and the one before leaves it alone.
+//! tokio stores the task that was woken last in a slot of the waking thread, from which no other thread takes it. If
+//! the body that runs there then blocks, the task behind it waits, and an innocent attempt would fail at its time
+//! limit. A body on the caller's runtime is therefore not owned by the task that polls it: when a thread is found to be
+//! blocked, every pending body that is not being polled moves to another task ([`Pending::revive`]), and the previous
+//! task no longer polls it.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -20,13 +21,13 @@ use super::worker::{Home, Worker};
 use crate::attempt::{Attempt, End, Interrupt, judge};
 use crate::engine::lock;
 
-/// A pending body, and the worker that made it. The body is gone once it has ended.
+/// A pending body, and the worker that created it. The body is `None` once it has ended.
 pub(super) struct Pending<H: Home> {
     worker: Arc<Worker<H>>,
     body: Mutex<Option<H::Body>>,
 }
 
-/// Carries on with a body of this worker.
+/// Continues a body of this worker as a task.
 pub(super) fn adopt<H: Home>(worker: &Arc<Worker<H>>, attempt: Arc<Attempt>, body: H::Body) {
     let pending = Arc::new(Pending { worker: worker.clone(), body: Mutex::new(Some(body)) });
     let running = Running::new(attempt, Instant::now(), H::site(&worker.face, &pending));
@@ -42,21 +43,22 @@ impl<H: Home> Pending<H> {
         &self.worker
     }
 
-    /// Has the body carried by another task, unless it is being polled or has ended.
+    /// Moves the body to another task, unless it is being polled or has ended.
     pub fn revive(self: &Arc<Self>, running: &Arc<Running>) {
         let Ok(body) = self.body.try_lock() else { return };
         if body.is_some() {
             let carrier = running.next_carrier();
             drop(body);
-            // The task before it ends, unless it is the one that cannot be reached.
+            // The previous task ends, unless it is the one that is held up.
             running.attempt.wake();
             H::carry(self.clone(), running.clone(), carrier);
         }
     }
 
-    /// Polls the body, unless another task carries it: `None` then.
+    /// Polls the body; returns `None` if it has moved to another task.
     fn poll(&self, running: &Running, carrier: u64, cx: &mut Context<'_>) -> Poll<Option<End>> {
-        // Before the lock: the one that carries it now may be blocked in the body. Again behind it, where the number changes.
+        // Checked before locking, because the current carrier may be blocked in the body, and again after it, where the
+        // number changes.
         if !running.is_carried_by(carrier) {
             return Poll::Ready(None);
         }
@@ -77,7 +79,7 @@ impl<H: Home> Pending<H> {
         Poll::Ready(Some(end))
     }
 
-    /// Drops the body; `false` if it has ended, or another task carries it.
+    /// Drops the body; returns false if it has ended or moved to another task.
     fn give_up(&self, running: &Running, carrier: u64) -> bool {
         if !running.is_carried_by(carrier) {
             return false;
@@ -91,7 +93,7 @@ impl<H: Home> Pending<H> {
     }
 }
 
-/// A body's destructors are its own code: watched, and a panic in them is nobody else's.
+/// Drops a body under the watch of the watchdog, because its destructors are user code. A panic in them is logged.
 fn drop_body<B>(running: &Running, body: &mut Option<B>) {
     running.polls.begin();
     let dropped = running.attempt.run(|| drop(body.take()));
@@ -102,7 +104,7 @@ fn drop_body<B>(running: &Running, body: &mut Option<B>) {
     }
 }
 
-/// The task that carries a body. It settles the attempt even if it is dropped before its first turn.
+/// The task that polls a body. The attempt is settled even if the task is dropped before its first poll.
 pub(super) fn carry_on<H: Home>(
     pending: Arc<Pending<H>>,
     running: Arc<Running>,
@@ -120,7 +122,8 @@ pub(super) fn carry_on<H: Home>(
     }
 }
 
-/// A body in the hands of one task. Dropped before the body has ended, it drops the body and reports the attempt cut short.
+/// A body as polled by one task. Dropping this before the body has ended drops the body and reports the attempt as cut
+/// short.
 struct Carried<H: Home> {
     pending: Arc<Pending<H>>,
     running: Arc<Running>,
@@ -128,12 +131,12 @@ struct Carried<H: Home> {
 }
 
 impl<H: Home> Carried<H> {
-    /// How the body ended; `None` if another task carries it.
+    /// Returns how the body ended; `None` if it has moved to another task.
     async fn until_end(&self) -> Option<End> {
         let Self { pending, running, carrier } = self;
         let time_limit = async {
             match running.deadline() {
-                // Also of a body that uses tokio's budget up at each poll.
+                // Unconstrained, so that it also applies to a body that uses up tokio's budget at each poll.
                 Some(deadline) => unconstrained(tokio::time::sleep_until(deadline.into())).await,
                 None => std::future::pending().await,
             }
@@ -150,13 +153,13 @@ impl<H: Home> Carried<H> {
 
     fn settle(&self, outcome: Outcome) {
         let Worker { pool, face, .. } = &*self.pending.worker;
-        // Out of the table before the end is written: the same task may be claimed again right after.
+        // Removed before the end is written, because the same task may be claimed again right after.
         pool.table.remove(&self.running);
         self.running.attempt.end(outcome);
         if self.running.abandon() {
             face.task_ended();
         } else {
-            // It was given up and came back after all; its place has been free since.
+            // The attempt was abandoned and returned after all; its slot was released earlier.
             pool.came_back(H::IS_SHARED);
         }
         pool.changed.notify_one();
@@ -165,7 +168,7 @@ impl<H: Home> Carried<H> {
 
 impl<H: Home> Drop for Carried<H> {
     fn drop(&mut self) {
-        // The body first: another run may begin as soon as the end is written.
+        // The body first: another attempt may begin as soon as the end is written.
         if self.pending.give_up(&self.running, self.carrier) {
             self.settle(Outcome::CutShort);
         }

@@ -1,5 +1,5 @@
-//! Since when a body has been polled, as the watchdog sees it. No clock is read where bodies are polled: the time counts
-//! from the first look that saw the poll.
+//! Start times of polls, as observed by the watchdog. No clock is read where bodies are polled: the time counts from
+//! the first check that observed the poll.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,21 +8,21 @@ use std::time::{Duration, Instant};
 use crate::attempt::Attempt;
 use crate::engine::lock;
 
-/// A poll that lasts this long blocks its thread; it is warned about, once.
+/// Duration after which a poll counts as blocking its thread; it is logged once.
 const BLOCKS: Duration = Duration::from_secs(1);
-/// No poll begins any more.
+/// No further poll may begin.
 const RETIRED: u64 = u64::MAX - 1;
-/// The poll that went on was given up.
+/// The current poll was abandoned.
 const ABANDONED: u64 = u64::MAX;
 
 #[derive(Default)]
 pub(super) struct PollWatch {
-    /// Grows at the beginning and at the end of each poll; odd = a body is being polled.
+    /// Incremented at the beginning and at the end of each poll; odd = a body is being polled.
     beat: AtomicU64,
     seen: Mutex<Seen>,
 }
 
-/// The poll that the watchdog saw last.
+/// The poll that the watchdog last observed.
 #[derive(Default)]
 struct Seen {
     beat: u64,
@@ -31,31 +31,31 @@ struct Seen {
 }
 
 impl PollWatch {
-    /// A poll begins; `false` if this is retired.
+    /// Begins a poll; returns false if this is retired.
     pub fn begin(&self) -> bool {
         let beat = self.beat.load(Ordering::Acquire);
-        // Nobody else counts, but it may be retired just now.
+        // Only one thread increments it, but it may be retired concurrently.
         beat < RETIRED && self.turn(beat, beat + 1)
     }
 
-    /// The poll ends; `false` if it was given up.
+    /// Ends a poll; returns false if it was abandoned.
     pub fn end(&self) -> bool {
         let beat = self.beat.load(Ordering::Acquire);
         beat < RETIRED && self.turn(beat, beat + 1)
     }
 
-    /// No poll begins any more; `false` if one goes on.
+    /// Prevents further polls; returns false if one is in progress.
     pub fn retire(&self) -> bool {
         let beat = self.beat.load(Ordering::Acquire);
         beat.is_multiple_of(2) && self.turn(beat, RETIRED)
     }
 
-    /// Gives this poll up, and all that would follow; `false` if it has ended.
+    /// Abandons this poll and all later ones; returns false if it has ended.
     pub fn abandon(&self, beat: u64) -> bool {
         self.turn(beat, ABANDONED)
     }
 
-    /// Whether it was retired or given up.
+    /// Returns true if it was retired or abandoned.
     pub fn is_over(&self) -> bool {
         self.beat.load(Ordering::Acquire) >= RETIRED
     }
@@ -68,7 +68,7 @@ impl PollWatch {
         self.beat.load(Ordering::Acquire) % 2 == 1
     }
 
-    /// The number of the poll that goes on now, if one does, and since when it lasts. For the watchdog only.
+    /// Returns the number of the current poll and since when it was observed, if there is one. For the watchdog only.
     pub fn look(&self, now: Instant) -> Option<(u64, Instant)> {
         let beat = self.beat.load(Ordering::Acquire);
         let mut seen = lock(&self.seen);
@@ -78,12 +78,12 @@ impl PollWatch {
         seen.since.filter(|_| beat % 2 == 1).map(|since| (beat, since))
     }
 
-    /// Whether this poll still goes on.
+    /// Returns true if this poll is still in progress.
     pub fn is_at(&self, beat: u64) -> bool {
         self.beat.load(Ordering::Acquire) == beat
     }
 
-    /// Warns of a poll that blocks its thread, once per poll; whether it did so now.
+    /// Logs a poll that blocks its thread, once per poll; returns true if it was logged now.
     pub fn warn(&self, attempt: &Attempt, since: Instant, now: Instant) -> bool {
         let lasts = now.saturating_duration_since(since);
         if lasts < BLOCKS || std::mem::replace(&mut lock(&self.seen).warned, true) {

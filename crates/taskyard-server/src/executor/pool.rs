@@ -1,5 +1,6 @@
-//! The executor of Rust tasks: workers on the caller's runtime, worker threads for bodies that cannot move between threads,
-//! and threads for blocking bodies. Each kind has its own line of unstarted tasks and its own number of places.
+//! The executor of Rust tasks: workers on the caller's runtime, worker threads for bodies that cannot move between
+//! threads, and threads for blocking bodies. Each kind has its own queue of unstarted tasks and its own concurrency
+//! slots.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,14 +24,14 @@ use crate::engine::Engine;
 use crate::hooks::Heard;
 use crate::{Run, ServerConfig};
 
-/// Who runs most of the last batch: claims bring what those can take.
+/// Values of `mostly`: the kind of workers that runs most of the last batch. Claims are sized for these.
 const SHARED: u8 = 0;
 const LOCAL: u8 = 1;
 const BLOCKING: u8 = 2;
 
 pub(crate) struct Pool {
     pub(super) engine: Arc<Engine>,
-    /// The caller's runtime, if it has several threads; else local workers run all async bodies.
+    /// The caller's runtime, if it has several threads; otherwise local workers run all async bodies.
     pub(super) runtime: Option<SharedRuntime>,
     /// Workers on that runtime.
     pub(super) shared: Crew,
@@ -39,9 +40,9 @@ pub(crate) struct Pool {
     pub(super) blocking: Blocking,
     pub(super) table: Table,
     pub(super) changed: Notify,
-    /// Threads given up that have not come back.
+    /// Number of abandoned threads that have not returned.
     pub(super) abandoned: AtomicUsize,
-    /// Of these, threads of the caller's runtime, which nobody replaces.
+    /// Number of these that are threads of the caller's runtime and cannot be replaced.
     pub(super) abandoned_shared: AtomicUsize,
     mostly: AtomicU8,
     closing: AtomicBool,
@@ -49,7 +50,8 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// `runtime` is the caller's, `own` the server's: blocking bodies find one of them as the current one.
+    /// Creates the pool. `runtime` is the caller's, `own` the server's: the first available one is the current runtime
+    /// of blocking bodies.
     pub fn new(engine: Arc<Engine>, runtime: Option<SharedRuntime>, own: &tokio::runtime::Handle) -> Arc<Self> {
         let found = runtime.as_ref().map_or(own, SharedRuntime::handle);
         let pool = Arc::new(Self {
@@ -82,7 +84,7 @@ impl Pool {
         [&self.shared, &self.local]
     }
 
-    /// A thread that was given up has come back.
+    /// Notes that an abandoned thread has returned.
     pub(super) fn came_back(&self, is_shared: bool) {
         self.abandoned.fetch_sub(1, Ordering::AcqRel);
         if is_shared {
@@ -90,7 +92,7 @@ impl Pool {
         }
     }
 
-    /// A thread is given up.
+    /// Notes that a thread is abandoned.
     pub(super) fn give_up_thread(&self, is_shared: bool) {
         self.abandoned.fetch_add(1, Ordering::AcqRel);
         if is_shared {
@@ -98,7 +100,7 @@ impl Pool {
         }
     }
 
-    /// Ends a task that did not start.
+    /// Ends a task that has not started.
     fn end_unstarted(&self, queued: Queued, outcome: Outcome) {
         Attempt::new(queued.claimed, queued.claim, self.engine.clone()).end(outcome);
     }
@@ -107,7 +109,7 @@ impl Pool {
         self.crews().iter().map(|crew| crew.line.len()).sum()
     }
 
-    /// Runs `f` on every attempt whose body is in its first poll.
+    /// Calls `f` for every attempt whose body is in its first poll.
     fn each_first_poll(&self, mut f: impl FnMut(&Arc<Attempt>)) {
         for crew in self.crews() {
             for worker in crate::engine::lock(&crew.workers).iter() {
@@ -162,7 +164,7 @@ impl Executor for Arc<Pool> {
                 Run::Blocking(_) => blocking.push(queued),
             }
         }
-        // The last one of those that are equal.
+        // The last one among equals.
         let mostly = [(blocking.len(), BLOCKING), (local.len(), LOCAL), (shared.len(), SHARED)];
         if let Some((_, mostly)) = mostly.into_iter().max_by_key(|(count, _)| *count) {
             self.mostly.store(mostly, Ordering::Release);
@@ -254,7 +256,7 @@ impl Executor for Arc<Pool> {
     fn worn_out(&self, abandoned_max: usize) -> Option<usize> {
         let reached = |count: usize, max: usize| (max > 0 && count >= max).then_some(count);
         let runtime = self.runtime.as_ref().filter(|runtime| runtime.is_blocked());
-        // Of all threads, or of one while the others are held up by something else.
+        // All threads are abandoned, or one is while the others are blocked by something else.
         let enough = |runtime: &SharedRuntime| if runtime.is_lost(Instant::now()) { 1 } else { runtime.threads() };
         reached(self.abandoned.load(Ordering::Acquire), abandoned_max)
             .or_else(|| reached(self.abandoned_shared.load(Ordering::Acquire), runtime.map_or(usize::MAX, enough)))
@@ -293,7 +295,7 @@ impl Executor for Arc<Pool> {
     fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.closed.notify_waiters();
-        // Bodies on the caller's runtime are dropped, too.
+        // Bodies on the caller's runtime are dropped too.
         self.interrupt_all(Interrupt::Release);
         for crew in self.crews() {
             crew.line.arrived.notify_waiters();

@@ -1,24 +1,25 @@
-//! How much to claim: as much as can start soon, so that another server may take the rest.
+//! Size of claims: as many tasks as can start soon, so that other servers may take the rest.
 //!
-//! Free places count at once. Beyond them about 50 ms of work is kept in hand, from the pace of recent tasks: no-ops
-//! come in batches of a thousand, tasks that take a second come one by one. A claim waits until at least half of that
-//! is wanted, so that short tasks do not cost a claim each.
+//! Free slots count at once. In addition, about 50 ms of work is held ready, estimated from the duration of recent
+//! tasks: no-ops come in batches of a thousand, tasks that take a second come one by one. A claim waits until at least
+//! half of that is needed, so that short tasks do not cost a claim each.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The time of work to keep in hand.
+/// Amount of work to hold ready.
 const IN_HAND: Duration = Duration::from_millis(50);
 
-/// A pace at which nothing is claimed ahead.
+/// Duration per task, in nanoseconds, at which nothing is claimed ahead.
 const SLOW_NS: u64 = 1_000_000_000;
 
-/// How long one task keeps one worker busy: a moving average in nanoseconds, 0 = unknown.
+/// Time for which one task occupies one worker: a moving average in nanoseconds, 0 = unknown.
 #[derive(Debug, Default)]
 pub(crate) struct Pace(AtomicU64);
 
 impl Pace {
-    /// `count` tasks took `spent` of a worker's time. Racing updates may lose one; it is an estimate.
+    /// Records that `count` tasks took `spent` of a worker's time. Concurrent updates may be lost, which an estimate
+    /// tolerates.
     pub fn note(&self, spent: Duration, count: u32) {
         if count == 0 {
             return;
@@ -29,12 +30,12 @@ impl Pace {
         self.0.store(after.max(1), Ordering::Relaxed);
     }
 
-    /// Claimed tasks could not start in time: the pace is not what it was. It is learnt anew from what ends.
+    /// Resets the estimate because claimed tasks could not start in time. It recovers with the next tasks that end.
     pub fn is_slow(&self) {
         self.0.store(SLOW_NS, Ordering::Relaxed);
     }
 
-    /// How many tasks `workers` do in the time to keep in hand.
+    /// Returns how many tasks `workers` complete in the amount of work to hold ready.
     pub fn prefetch(&self, workers: usize) -> usize {
         match self.0.load(Ordering::Relaxed) {
             0 => 0,
@@ -42,13 +43,13 @@ impl Pace {
         }
     }
 
-    /// Whether `waiting` tasks are more than half of what is to be in hand.
+    /// Returns true if `waiting` tasks are more than half of the amount to hold ready.
     pub fn is_behind(&self, waiting: usize, workers: usize) -> bool {
         waiting > self.prefetch(workers) / 2
     }
 }
 
-/// How many to claim: `free` places, `prefetch` beyond them, `waiting` in hand already.
+/// Returns how many tasks to claim, with `free` slots, `prefetch` tasks to hold ready and `waiting` tasks held already.
 pub(crate) fn room(free: usize, prefetch: usize, waiting: usize) -> usize {
     let wanted = free.saturating_add(prefetch).saturating_sub(waiting);
     let worth_it = (prefetch / 2).max(1);

@@ -1,6 +1,6 @@
-//! Attempts that run where others may have to find them: pending async bodies and blocking ones, by task id and token:
-//! two attempts of one task may run at once, when the database has lost the claim of the first. A body that ends at its
-//! first poll is never in here; its worker names it while the poll lasts.
+//! Running attempts that other code may have to find: pending async bodies and blocking ones, by task id and token. Two
+//! attempts of one task may run at once if the database has lost the claim of the first. A body that ends at its first
+//! poll is not included; its worker refers to it during the poll.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use super::worker::WorkerFace;
 use crate::attempt::Attempt;
 use crate::engine::lock;
 
-/// Has a body carried by another task.
+/// Moves a body to another task.
 pub(super) type Revive = Box<dyn Fn(&Arc<Running>) + Send + Sync>;
 
 /// Where an attempt runs.
 pub(super) enum RunSite {
-    /// On the caller's runtime, started by this worker. `revive` has the body carried by another task of that runtime.
+    /// On the caller's runtime, started by this worker. `revive` moves the body to another task of that runtime.
     Shared { worker: Arc<WorkerFace>, revive: Revive },
     /// On this worker's thread.
     Local(Arc<WorkerFace>),
@@ -31,13 +31,13 @@ pub(super) struct Running {
     pub attempt: Arc<Attempt>,
     pub started: Instant,
     pub site: RunSite,
-    /// The polls of an async body.
+    /// State of the polls of an async body.
     pub polls: PollWatch,
-    /// The number of the task that carries an async body.
+    /// Number of the task that polls an async body.
     carrier: AtomicU64,
-    /// It was revived although no thread is known to be blocked.
+    /// Set once it was revived although no thread is known to be blocked.
     revived: AtomicBool,
-    /// Given up: its thread no longer counts, whatever it still does.
+    /// Set once it was abandoned: its thread no longer counts, whatever it still does.
     abandoned: AtomicBool,
 }
 
@@ -62,26 +62,26 @@ impl Running {
         self.carrier.load(Ordering::Acquire) == carrier
     }
 
-    /// The number of the task that carries it from now on.
+    /// Returns the number of the task that polls the body from now on.
     pub fn next_carrier(&self) -> u64 {
         self.carrier.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Has its body carried by another task, if it is on the caller's runtime and waits to be polled.
+    /// Moves its body to another task, if it is on the caller's runtime and waits to be polled.
     pub fn revive(self: &Arc<Self>) {
         if let RunSite::Shared { revive, .. } = &self.site {
             revive(self);
         }
     }
 
-    /// The same, once.
+    /// As [`Self::revive`], but only the first time.
     pub fn revive_once(self: &Arc<Self>) {
         if !self.revived.swap(true, Ordering::AcqRel) {
             self.revive();
         }
     }
 
-    /// Gives it up; `false` if it was already.
+    /// Marks it as abandoned; returns false if it was already.
     pub fn abandon(&self) -> bool {
         !self.abandoned.swap(true, Ordering::AcqRel)
     }
@@ -103,7 +103,7 @@ impl Table {
         lock(&self.0).insert(key(&running.attempt), running);
     }
 
-    /// Takes this very attempt out; a later attempt of the same task stays.
+    /// Removes exactly this attempt; a later attempt of the same task stays.
     pub fn remove(&self, running: &Arc<Running>) {
         let mut table = lock(&self.0);
         let key = key(&running.attempt);

@@ -1,8 +1,8 @@
-//! Workers on the runtime that started the server: what a body opens there, connections of a pool for one, lives as long as
-//! the application's own, and what it spawns goes on.
+//! Workers on the runtime that started the server: resources that a body opens there, such as connections of a pool,
+//! live as long as the application's own, and the tasks that it spawns continue.
 //!
-//! A body that blocks holds up one thread of that runtime, and is warned about; one that never yields is given up by the
-//! watchdog. Nobody can replace its thread, so a server that has lost all of them drains and exits.
+//! A body that blocks holds up one thread of that runtime and is logged; one that never yields is abandoned by the
+//! watchdog. Its thread cannot be replaced, so a server that has lost all of them drains and exits.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +29,8 @@ pub(crate) struct SharedRuntime {
     probe: Arc<Probe>,
 }
 
-/// A task that does nothing: it tells whether the runtime has a thread to run it. Bodies in `block_in_place` have given theirs away.
+/// An empty task that shows whether the runtime has a thread to run it. Bodies in `block_in_place` have passed theirs
+/// on.
 #[derive(Default)]
 struct Probe {
     is_under_way: AtomicBool,
@@ -37,21 +38,21 @@ struct Probe {
     overdue_since: Mutex<Option<Instant>>,
 }
 
-/// A runtime that has run nothing for so long, while a body holds one of its threads for good, does not come back.
+/// Time after which a runtime that has run nothing, while a body blocks one of its threads forever, counts as lost.
 const LOST: Duration = Duration::from_secs(10);
 
 impl SharedRuntime {
-    /// The runtime that calls; `None` if there is none, or if it has one thread only, which bodies must not hold up.
+    /// Returns the calling runtime; `None` if there is none, or if it has only one thread, which bodies must not block.
     ///
     /// # Errors
-    /// `InvalidArgument` if it can keep no time limits.
+    /// [`Error::InvalidArgument`] if the runtime has no timer, which time limits need.
     pub fn of_caller() -> Result<Option<Self>> {
         let Ok(handle) = Handle::try_current() else { return Ok(None) };
         let threads = handle.metrics().num_workers();
         if handle.runtime_flavor() != RuntimeFlavor::MultiThread || threads < 2 {
             return Ok(None);
         }
-        // tokio has no other way to ask.
+        // tokio has no other way to detect a missing timer.
         if std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
             let why = "the runtime that starts it has no timer: build it with `enable_all()`".into();
             return Err(Error::InvalidArgument { what: "server", why });
@@ -67,23 +68,23 @@ impl SharedRuntime {
         self.threads
     }
 
-    /// Whether the runtime was shut down.
+    /// Returns true if the runtime was shut down.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Whether no thread is left that could start a task.
+    /// Returns true if no thread is left that could start a task.
     pub fn is_blocked(&self) -> bool {
         self.probe.is_overdue.load(Ordering::Acquire)
     }
 
-    /// Whether nothing has run for long.
+    /// Returns true if the runtime has run nothing for a long time.
     pub fn is_lost(&self, now: Instant) -> bool {
         lock(&self.probe.overdue_since).is_some_and(|since| now.saturating_duration_since(since) >= LOST)
     }
 
-    /// So many threads are held up by polls, and some of them for good. Where that may be all of them (others may hold up the rest),
-    /// one look sends a probe, and the next one asks for it.
+    /// Notes that `count` threads are blocked by polls, `for_good` of them forever. If that may be all of them (other
+    /// code may block the rest), one check sends a probe, and the next one checks whether it ran.
     pub(super) fn note_blocked(&self, count: usize, for_good: usize, pool: &Arc<Pool>, now: Instant) {
         let probe = &self.probe;
         if !self.is_blocked() {
@@ -130,7 +131,7 @@ impl Home for Shared {
     }
 
     fn carry(pending: Arc<Pending<Self>>, running: Arc<Running>, carrier: u64) {
-        // Also from the watchdog, which is on no thread of that runtime.
+        // Not spawned on the current runtime: the watchdog runs on another one.
         let runtime = pending.worker().pool.runtime.as_ref().map(|runtime| runtime.handle.clone());
         if let Some(runtime) = runtime {
             runtime.spawn(carry_on(pending, running, carrier));
@@ -146,7 +147,7 @@ pub(super) fn spawn(pool: Arc<Pool>, _number: u64) -> io::Result<Arc<WorkerFace>
     if drive(pool, face.clone()) { Ok(face) } else { Err(io::Error::other("the runtime has ended")) }
 }
 
-/// Starts a task that is this worker; `false` if the runtime is gone.
+/// Starts a task that is this worker; returns false if the runtime was shut down.
 pub(super) fn drive(pool: Arc<Pool>, face: Arc<WorkerFace>) -> bool {
     let Some(runtime) = pool.runtime.as_ref().filter(|runtime| !runtime.is_gone()) else { return false };
     let handle = runtime.handle.clone();
@@ -154,8 +155,8 @@ pub(super) fn drive(pool: Arc<Pool>, face: Arc<WorkerFace>) -> bool {
     true
 }
 
-/// A thread of the runtime is blocked. One task that was woken there waits where no other thread takes it (see
-/// [`super::pending`]): every worker and every body that is not being polled gets another task.
+/// Handles a blocked thread of the runtime. A task that was woken there may wait where no other thread takes it (see
+/// [`super::pending`]), so every worker and every body that is not being polled moves to another task.
 pub(super) fn revive(pool: &Arc<Pool>) {
     let workers = lock(&pool.shared.workers).clone();
     for worker in workers.into_iter().filter(|worker| worker.retire()) {
@@ -166,7 +167,7 @@ pub(super) fn revive(pool: &Arc<Pool>) {
     }
 }
 
-/// Notices that the runtime is shut down while the server runs.
+/// Detects a shutdown of the runtime while the server runs.
 pub(super) fn watch_runtime(pool: &Arc<Pool>) {
     struct Noticed(Arc<AtomicBool>);
     impl Drop for Noticed {

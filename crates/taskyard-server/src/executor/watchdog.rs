@@ -1,10 +1,11 @@
-//! Looks from outside for bodies that block their thread or do not end in time.
+//! Detects bodies that block their thread or do not end in time.
 //!
-//! An async body is timed by the runtime that polls it, but one that never yields keeps its own timer from being looked at; a
-//! blocking body is timed by nobody else. When the deadline and a grace have passed, the attempt is ended from here by its
-//! fenced write and the thread is given up and counted. A worker thread and the thread of a blocking body are replaced; bodies
-//! that were pending on that worker thread are innocent: they are released, and what they still write is dropped. A thread of
-//! the caller's runtime cannot be replaced: the bodies that it polled go on on its other threads.
+//! The time limit of an async body is a timer of the runtime that polls it, but a body that never yields prevents that
+//! timer from firing; a blocking body has no timer at all. When the deadline and a grace period have passed, the
+//! attempt is ended from here by its fenced write, and its thread is abandoned and counted. A worker thread and the
+//! thread of a blocking body are replaced. Other bodies that were pending on that worker thread are released, and their
+//! later writes are dropped. A thread of the caller's runtime cannot be replaced: the bodies that it polled continue on
+//! the other threads.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,17 +21,17 @@ use crate::ServerConfig;
 use crate::attempt::{Attempt, End, Interrupt, judge};
 use crate::engine::lock;
 
-/// A poll that lasts this long makes its worker's other places count as taken.
+/// Duration after which a poll makes the other slots of its worker count as taken.
 const STALL: Duration = Duration::from_millis(100);
-/// A body that was asked to end is dropped within this time, unless something holds it up.
+/// Time within which an interrupted body is dropped, unless something blocks it.
 const LATE: Duration = Duration::from_secs(1);
 
-/// What one look has found.
+/// Results of one check.
 #[derive(Default)]
 struct Found {
-    /// Threads of the caller's runtime that a poll holds up.
+    /// Number of threads of the caller's runtime that are blocked by a poll.
     blocked: usize,
-    /// A poll holds its thread up for long: what waits behind it is to be reached otherwise.
+    /// Set if a poll blocks its thread for long: bodies that wait behind it must move to other tasks.
     revive: bool,
 }
 
@@ -55,7 +56,7 @@ pub(super) fn watch(pool: &Arc<Pool>, now: Instant) {
     if found.revive {
         shared::revive(pool);
     }
-    // A wake-up that went to a worker which was then held up by another body would leave tasks in the line.
+    // A wake-up of a worker that was then blocked by another body would leave tasks in the queue.
     for crew in pool.crews() {
         crew.stir(pool);
     }
@@ -64,7 +65,7 @@ pub(super) fn watch(pool: &Arc<Pool>, now: Instant) {
     }
 }
 
-/// How a body that overstays is ended, if it does.
+/// Returns how to end a body that has exceeded its time, if it has.
 fn overstays(
     attempt: &Attempt,
     started: Instant,
@@ -87,7 +88,7 @@ fn overstays(
     }
 }
 
-/// Looks at the first poll of a worker's body.
+/// Checks the first poll of a worker's body.
 fn watch_worker(
     pool: &Arc<Pool>,
     worker: &Arc<WorkerFace>,
@@ -102,10 +103,10 @@ fn watch_worker(
     let stalled = now.saturating_duration_since(since) >= STALL;
     if stalled {
         worker.set_stalled(true);
-        // What has ended before it must not wait for it.
+        // Ends that were decided before this poll must not wait for it.
         polls.hand_over(pool);
     }
-    // The body that was seen may have ended meanwhile.
+    // The observed body may have ended meanwhile.
     if !polls.watch.is_at(beat) {
         if stalled && worker.set_stalled(false) {
             pool.changed.notify_one();
@@ -131,7 +132,7 @@ fn watch_worker(
     }
 }
 
-/// Gives a worker's thread up.
+/// Abandons a worker's thread.
 fn give_up_worker(pool: &Arc<Pool>, worker: &Arc<WorkerFace>, culprit: &Arc<Attempt>, outcome: Outcome) {
     if !pool.local.remove(worker) {
         return;
@@ -159,14 +160,14 @@ fn end_culprit(pool: &Pool, culprit: &Attempt, outcome: Outcome) {
     pool.changed.notify_one();
 }
 
-/// Looks at a body that was pending.
+/// Checks a pending body.
 fn watch_pending(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig, now: Instant, found: &mut Found) {
     if running.is_abandoned() {
         return;
     }
     let attempt = &running.attempt;
     let Some((beat, since)) = running.polls.look(now) else {
-        // It may wait behind another one that does not yield.
+        // The body may wait behind one that does not yield.
         if is_late(running, now) {
             running.revive_once();
         }
@@ -207,7 +208,7 @@ fn watch_pending(pool: &Arc<Pool>, running: &Arc<Running>, config: &ServerConfig
     }
 }
 
-/// Whether a body should have been dropped by now.
+/// Returns true if the body should have been dropped by now.
 fn is_late(running: &Running, now: Instant) -> bool {
     running.deadline().is_some_and(|deadline| now >= deadline)
         || running.attempt.interrupted_at().is_some_and(|at| now.saturating_duration_since(at) >= LATE)

@@ -1,8 +1,8 @@
-//! A worker for async bodies: it takes tasks from its crew's line, makes their bodies and polls each once in place.
+//! A worker for async bodies: takes tasks from its crew's queue, creates their bodies and polls each once in place.
 //!
-//! Most of the cost of a short task is what surrounds it, so only what is still pending after that poll becomes a task of
-//! the runtime, with a timer and an entry in the table of running attempts ([`super::pending`]). Ends are handed over in
-//! batches, at the latest a millisecond after they came about.
+//! Most of the cost of a short task is overhead, so only a body that is still pending after that poll becomes a task of
+//! the runtime, with a timer and an entry in the table of running attempts ([`super::pending`]). Ends are passed on in
+//! batches, at most a millisecond after they occur.
 //!
 //! There are two kinds ([`Home`]): workers on the caller's runtime, and worker threads with a runtime of their own.
 
@@ -27,29 +27,29 @@ use crate::attempt::{Attempt, ConcurrencySlot, End, judge};
 use crate::engine::{Ended, lock};
 use crate::{BodyResult, Run, TaskContext};
 
-/// Tasks started in a row before the runtime's other tasks get their turn.
+/// Maximum number of tasks started in a row before the runtime's other tasks get their turn.
 const ROW_MAX: u32 = 64;
-/// The age at which ends are handed over while more are coming.
+/// Maximum age of ends before they are passed on while more are coming.
 const ROW_TIME: Duration = Duration::from_millis(1);
 
-/// Where a worker and its pending bodies run.
+/// The kind of a worker: where it and its pending bodies run.
 pub(super) trait Home: Sized + 'static {
-    /// Its bodies.
+    /// The type of its bodies.
     type Body: Future<Output = BodyResult> + Unpin + 'static;
 
-    /// Its workers.
+    /// Returns the crew of such workers.
     fn crew(pool: &Pool) -> &Crew;
 
-    /// Makes a body.
+    /// Creates a body.
     fn make(run: Run, context: TaskContext) -> Self::Body;
 
-    /// Where a pending body of this worker runs.
+    /// Returns where a pending body of this worker runs.
     fn site(face: &Arc<WorkerFace>, pending: &Arc<Pending<Self>>) -> RunSite;
 
-    /// Starts a task that carries a pending body on.
+    /// Starts a task that continues a pending body.
     fn carry(pending: Arc<Pending<Self>>, running: Arc<Running>, carrier: u64);
 
-    /// Whether its threads are the caller's.
+    /// Whether the worker's threads belong to the caller's runtime.
     const IS_SHARED: bool;
 }
 
@@ -57,19 +57,19 @@ pub(super) trait Home: Sized + 'static {
 #[derive(Default)]
 pub(super) struct FirstPolls {
     pub watch: PollWatch,
-    /// The body being polled.
+    /// The attempt whose body is being polled.
     current: Mutex<Option<Arc<Attempt>>>,
-    /// Ends that are handed over soon; by the watchdog, if the poll that follows lasts.
+    /// Ends that are passed on soon; by the watchdog, if the next poll takes long.
     ends: Mutex<Vec<Ended>>,
 }
 
 impl FirstPolls {
-    /// The body that is being polled.
+    /// Returns the attempt whose body is being polled.
     pub fn current(&self) -> Option<Arc<Attempt>> {
         if self.watch.is_polling() { lock(&self.current).clone() } else { None }
     }
 
-    /// Hands the ends over.
+    /// Passes the ends on to the completer.
     pub fn hand_over(&self, pool: &Pool) {
         let mut ends = std::mem::take(&mut *lock(&self.ends));
         if !ends.is_empty() {
@@ -79,17 +79,17 @@ impl FirstPolls {
     }
 }
 
-/// What others see of a worker.
+/// The state of a worker that other code can access.
 #[derive(Default)]
 pub(super) struct WorkerFace {
-    /// Those of the task that is this worker.
+    /// The polls of the task that currently is this worker.
     polls: Mutex<Arc<FirstPolls>>,
     tasks: AtomicUsize,
-    /// Those of them that wait for other tasks: their places are free.
+    /// Number of these that wait for other tasks: their slots are free.
     resting: AtomicUsize,
-    /// A place came free.
+    /// Notified when a slot becomes free.
     freed: Notify,
-    /// One poll has lasted long: its places do not count as free.
+    /// Set while a poll takes long: its slots do not count as free.
     stalled: AtomicBool,
     abandoned: AtomicBool,
 }
@@ -103,7 +103,7 @@ impl WorkerFace {
         self.resting.load(Ordering::Acquire)
     }
 
-    /// Tasks that take a place.
+    /// Returns the number of tasks that occupy a slot.
     fn seated(&self) -> usize {
         self.tasks().saturating_sub(self.resting())
     }
@@ -112,7 +112,7 @@ impl WorkerFace {
         self.tasks.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The place of a body that was given up is free, also if it waited for other tasks.
+    /// Frees the slot of an abandoned body, even if it waited for other tasks.
     pub fn give_place_up(&self, attempt: &Attempt) {
         if attempt.forget_rests() {
             self.resting.fetch_sub(1, Ordering::AcqRel);
@@ -120,7 +120,7 @@ impl WorkerFace {
         self.task_ended();
     }
 
-    /// A task takes no place any more.
+    /// Notes that a task no longer occupies a slot.
     pub fn task_ended(&self) {
         self.tasks.fetch_sub(1, Ordering::AcqRel);
         self.freed.notify_one();
@@ -134,12 +134,12 @@ impl WorkerFace {
         self.stalled.load(Ordering::Acquire)
     }
 
-    /// Whether one of its polls lasts long; whether that was so before.
+    /// Sets whether one of its polls takes long; returns the previous value.
     pub fn set_stalled(&self, stalled: bool) -> bool {
         self.stalled.swap(stalled, Ordering::AcqRel)
     }
 
-    /// Places that cannot take a task now.
+    /// Returns the number of slots that cannot take a task now.
     pub fn taken(&self, concurrency: usize) -> usize {
         if self.is_stalled() { concurrency } else { self.seated().min(concurrency) }
     }
@@ -148,7 +148,8 @@ impl WorkerFace {
         lock(&self.polls).clone()
     }
 
-    /// Another task is this worker from now on; the one before ends when it can. `false` if that one polls a body now.
+    /// Lets another task become this worker; the previous one ends when it can. Returns false if that one is polling a
+    /// body.
     pub fn retire(&self) -> bool {
         let mut polls = lock(&self.polls);
         let retired = polls.watch.retire();
@@ -159,7 +160,7 @@ impl WorkerFace {
         retired
     }
 
-    /// The same, where it polls this body, which is given up. `false` if that poll has ended.
+    /// As [`Self::retire`], but while it polls this body, which is abandoned. Returns false if that poll has ended.
     pub fn abandon_poll(&self, given_up: &Arc<FirstPolls>, beat: u64) -> bool {
         let mut polls = lock(&self.polls);
         let abandoned = Arc::ptr_eq(&polls, given_up) && given_up.watch.abandon(beat);
@@ -169,7 +170,7 @@ impl WorkerFace {
         abandoned
     }
 
-    /// Gives the worker's thread up.
+    /// Abandons the worker's thread.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
     }
@@ -179,7 +180,7 @@ impl WorkerFace {
     }
 }
 
-/// The worker's own side.
+/// The state of a worker that only itself accesses.
 pub(super) struct Worker<H> {
     pub pool: Arc<Pool>,
     pub face: Arc<WorkerFace>,
@@ -195,7 +196,7 @@ impl<H: Home> Worker<H> {
         Arc::new(Self { pool, face, slot, polls, home: PhantomData })
     }
 
-    /// The poll of a body has ended: the worker is not stalled any more, if it was.
+    /// Clears the stalled state after a poll has ended.
     pub fn goes_on(&self) {
         if self.face.is_stalled() && self.face.set_stalled(false) {
             self.pool.changed.notify_one();
@@ -207,7 +208,7 @@ impl<H: Home> Worker<H> {
     }
 }
 
-/// The places of a worker.
+/// The concurrency slots of a worker.
 struct WorkerSlot {
     pool: Arc<Pool>,
     face: Arc<WorkerFace>,
@@ -215,7 +216,7 @@ struct WorkerSlot {
 
 impl ConcurrencySlot for WorkerSlot {
     fn release(&self, attempt: Arc<Attempt>) -> SlotRelease {
-        // A body that waits for several tasks at once has one place all the same.
+        // A body that waits for several tasks at once still has only one slot.
         if attempt.begin_rest() {
             self.face.resting.fetch_add(1, Ordering::AcqRel);
             self.face.freed.notify_one();
@@ -225,6 +226,7 @@ impl ConcurrencySlot for WorkerSlot {
     }
 }
 
+/// Re-acquires the slot when it is dropped.
 struct SlotTakenAgain {
     face: Arc<WorkerFace>,
     attempt: Arc<Attempt>,
@@ -238,20 +240,20 @@ impl Drop for SlotTakenAgain {
     }
 }
 
-/// Takes the worker out of its crew when it ends, however it ends.
+/// Removes the worker from its crew when it ends for any reason.
 struct Leave<H: Home>(Arc<Worker<H>>);
 
 impl<H: Home> Drop for Leave<H> {
     fn drop(&mut self) {
         let Worker { pool, face, .. } = &*self.0;
         if self.0.polls.watch.is_over() {
-            // Another task is this worker. What woke this one was meant for that.
+            // Another task is this worker now, and the notification of this one was meant for it.
             face.freed.notify_one();
             H::crew(pool).line.arrived.notify_last();
             return;
         }
         if face.is_abandoned() {
-            // It came back after all: one thread less is lost.
+            // The abandoned thread has returned after all.
             pool.came_back(H::IS_SHARED);
         }
         H::crew(pool).remove(face);
@@ -259,7 +261,7 @@ impl<H: Home> Drop for Leave<H> {
     }
 }
 
-/// The worker's life.
+/// The main loop of a worker.
 pub(super) async fn work<H: Home>(worker: Arc<Worker<H>>) {
     let _leave = Leave(worker.clone());
     let pool = worker.pool.clone();
@@ -277,7 +279,7 @@ pub(super) async fn work<H: Home>(worker: Arc<Worker<H>>) {
         let full = surplus || worker.face.seated() >= config.concurrency.max(1);
         let arrived = crew.line.arrived.notified();
         tokio::pin!(arrived);
-        // From here on an arrival is not missed; what arrived before is seen by the look at the line.
+        // From here on an arrival is not missed; earlier ones are found by checking the queue.
         arrived.as_mut().enable();
         let closed = pool.closed.notified();
         tokio::pin!(closed);
@@ -302,7 +304,7 @@ pub(super) async fn work<H: Home>(worker: Arc<Worker<H>>) {
     }
 }
 
-/// Starts tasks while there are places and tasks, letting the runtime's other tasks run in between.
+/// Starts tasks while there are free slots and tasks, and lets the runtime's other tasks run in between.
 async fn start_row<H: Home>(worker: &Arc<Worker<H>>) {
     let pool = &worker.pool;
     let crew = H::crew(pool);
@@ -325,8 +327,8 @@ async fn start_row<H: Home>(worker: &Arc<Worker<H>>) {
         }
         last = now;
         count += 1;
-        // tokio keeps what was spawned last in a slot of the thread from which no other thread takes it: the pending body gets
-        // its turn before the next body, which may block.
+        // tokio stores the task that was spawned last in a slot of the thread from which no other thread takes it: the
+        // pending body must run before the next body, which may block.
         let yields = H::IS_SHARED && !at_once;
         if yields || count >= ROW_MAX || now - *began.get_or_insert(now) >= ROW_TIME {
             hand_over(worker, spent, ended);
@@ -338,8 +340,8 @@ async fn start_row<H: Home>(worker: &Arc<Worker<H>>) {
     hand_over(worker, spent, ended);
 }
 
-/// Lets other tasks run. Unlike `tokio::task::yield_now`, behind which the task waits on this thread, it can go on on another one
-/// at once.
+/// Lets other tasks run. Unlike `tokio::task::yield_now`, after which the task waits on this thread, it can continue on
+/// another one at once.
 async fn give_way() {
     let mut gave_way = false;
     std::future::poll_fn(|cx| {
@@ -359,7 +361,7 @@ fn hand_over<H: Home>(worker: &Worker<H>, spent: Duration, ended: u32) {
     }
 }
 
-/// Makes a body and polls it once. Whether it ended at once; `None` if another task is this worker by now.
+/// Creates a body and polls it once. Returns true if it ended at once; `None` if another task is this worker by now.
 async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued) -> Option<bool> {
     let polls = &worker.polls;
     let run = queued.function().run;
@@ -385,7 +387,7 @@ async fn start<H: Home>(worker: &Arc<Worker<H>>, queued: Queued) -> Option<bool>
     drop(shown);
     failpoint!("body", After);
     if !goes_on {
-        // It was given up and came back after all: its attempt has ended, its place is another's.
+        // The poll was abandoned and returned after all: its attempt has ended, and its slot was reused.
         let _ = attempt.run(|| drop(first));
         worker.pool.came_back(H::IS_SHARED);
         return None;

@@ -1,4 +1,5 @@
-//! One claim, with an answer that is known in the end: a claim whose reply was lost is read back by its id.
+//! A single claim whose result is always determined: if the reply is lost, the claimed tasks are read back by the
+//! claim's id.
 
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use super::Fetcher;
 use crate::backoff::Backoff;
 use crate::state::Phase;
 
-/// A claim that has not answered by then is taken for lost on the way. Longer than a store's own limit: see the heartbeat.
+/// A claim without a reply after this time counts as lost. Longer than a store's own limit, as in `heartbeat`.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
+/// Result of a claim.
 pub(super) enum Got {
     Reply {
         claim: ClaimId,
@@ -20,7 +22,7 @@ pub(super) enum Got {
     },
     /// The server's lease is over.
     Dead,
-    /// The database is away, or the server stops.
+    /// The database is unavailable, or the server stops.
     Nothing,
 }
 
@@ -74,7 +76,7 @@ impl Fetcher {
         self.read_back(request).await
     }
 
-    /// The outcome of that claim is unknown: asks until the database tells what it did.
+    /// Queries a claim of unknown result until the database returns what it claimed.
     async fn read_back(&self, request: &ClaimRequest) -> Got {
         let state = &self.state;
         let mut backoff = Backoff::default();
@@ -89,7 +91,7 @@ impl Fetcher {
                     failpoint!("claimed", After);
                     return Got::Reply { claim: request.claim, reply: ClaimReply { tasks, ..ClaimReply::default() } };
                 }
-                // Claimed under an id that was declared dead since: the rescuer frees them.
+                // Claimed under an id that has since been declared dead: the rescue frees the tasks.
                 Ok(Ok(_)) => return Got::Nothing,
                 Ok(Err(error)) if backoff.tries() % 10 == 0 => {
                     tracing::warn!(%error, "the database is still away");

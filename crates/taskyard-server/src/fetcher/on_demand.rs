@@ -1,8 +1,8 @@
-//! Claims only what somebody asks for: a program that takes tasks one by one and runs them itself.
+//! Claims tasks only on request, for programs that take tasks one by one and run them themselves.
 //!
-//! Those who ask for the same queues are served by one claim, in the order in which they asked. One that may wait is
-//! asked again when something rings, and by polling; who has waited long enough is answered with what there is: nothing.
-//! What must run alone is given out only when nothing else of this server runs, and nothing beside it.
+//! Requests for the same queues are served by one claim, in the order of the requests. A request that may wait is tried
+//! again on notifications and by polling; when its waiting time is over it receives an empty reply. A task that must
+//! run alone is assigned only when nothing else of this server runs, and nothing is assigned beside it.
 
 use std::time::{Duration, Instant};
 
@@ -14,32 +14,32 @@ use super::Fetcher;
 use super::claim::Got;
 use crate::state::{Lease, Phase};
 
-/// The shortest time between two looks for the same askers, whatever rings.
+/// Minimum time between two claims for the same requests, however many notifications arrive.
 const LOOKS_APART: Duration = Duration::from_millis(5);
 
-/// What a child says about tasks that it wants.
+/// A message of a child process about the tasks that it takes.
 #[derive(Debug)]
 pub(crate) enum Word {
-    /// It asks for some.
+    /// Requests tasks.
     Wants(Wanted),
-    /// It does not want any more what it asked for under this name.
+    /// Withdraws the request of this name.
     Waives((u64, u64)),
 }
 
-/// Somebody asks for tasks.
+/// A request for tasks.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// The child, and its own number for the question.
+    /// The child, and the number that it gave to the request.
     pub name: (u64, u64),
-    /// At most so many.
+    /// Maximum number of tasks.
     pub limit: usize,
-    /// Of these queues; of all that the server serves if `None`.
+    /// The queues to take from; `None` for all that the server serves.
     pub queues: Option<Vec<String>>,
-    /// Until then it waits for the first one.
+    /// When to stop waiting for the first task.
     pub until: Instant,
-    /// It was looked for at least once.
+    /// Set once the request was considered for a claim.
     pub has_looked: bool,
-    /// What was claimed and sent; dropped without a word when the server stops.
+    /// Receives the ids of the tasks that were claimed and sent; dropped without a value when the server stops.
     pub reply: oneshot::Sender<Vec<TaskId>>,
 }
 
@@ -53,9 +53,9 @@ impl Fetcher {
     /// Runs until the server stops.
     pub async fn run_on_demand(mut self) {
         let mut wanted: Vec<Wanted> = Vec::new();
-        // One that may run alone is known to wait, until something of this server ended.
+        // Set while a task that must run alone is known to wait; cleared by the next claim.
         let mut alone = false;
-        // The child is there before anybody asks.
+        // Starts the child before the first request arrives.
         self.executor().watch(Instant::now());
         while self.state.phase() == Phase::Running {
             self.listen(&mut wanted);
@@ -73,7 +73,7 @@ impl Fetcher {
         }
     }
 
-    /// Takes what was said, in its order: what was waived is not served by what is asked for after it.
+    /// Processes the messages in their order, so that a withdrawn request does not take what a later one asked for.
     fn listen(&self, wanted: &mut Vec<Wanted>) {
         for word in self.state.engine.wanted.take() {
             match word {
@@ -87,7 +87,7 @@ impl Fetcher {
         }
     }
 
-    /// One look for everybody. Whether a task waits that must run alone.
+    /// Claims once for all requests. Returns true if a task waits that must run alone.
     async fn serve(&mut self, wanted: &mut Vec<Wanted>) -> bool {
         self.work.take();
         self.asked.mark_unchanged();
@@ -101,11 +101,11 @@ impl Fetcher {
             }
         }
         for queues in groups {
-            // Who comes while the claim is under way is looked for again.
+            // Requests that arrive during the claim are served by another one.
             for one in wanted.iter_mut().filter(|one| one.queues == queues) {
                 one.has_looked = true;
             }
-            // While the lease is in doubt nothing is claimed; who may wait does.
+            // Nothing is claimed while the lease is in doubt; requests that may wait do so.
             if self.state.may_claim() && self.has_capacity() && !self.runs_alone() {
                 let limit: usize = wanted.iter().filter(|one| one.queues == queues).map(|one| one.limit.max(1)).sum();
                 let limit = limit.min(self.state.config().claim_max.max(1));
@@ -115,7 +115,7 @@ impl Fetcher {
         alone
     }
 
-    /// Claims for those who asked for these queues. Whether a task waits that must run alone.
+    /// Claims for the requests on these queues. Returns true if a task waits that must run alone.
     async fn give_out(&mut self, wanted: &mut Vec<Wanted>, queues: &Option<Vec<String>>, limit: usize) -> bool {
         let served = queues.clone().or_else(|| self.state.config().queues.clone());
         let (claim, reply) = match self.claim(served.clone(), limit, false, None).await {
@@ -126,7 +126,7 @@ impl Fetcher {
             }
             Got::Nothing => return false,
         };
-        // Who waived it while the claim was under way does not get it; another one may.
+        // A request withdrawn during the claim receives nothing; its tasks may go to another one.
         self.listen(wanted);
         let waits_alone = reply.alone_waiting;
         let nothing = reply.tasks.is_empty();
@@ -143,14 +143,14 @@ impl Fetcher {
         false
     }
 
-    /// Sends what was claimed, and tells those who asked for it. What nobody wants any more is given back.
+    /// Dispatches the claimed tasks and replies to the requests. Tasks that no request takes any more are released.
     fn hand(&self, wanted: &mut Vec<Wanted>, queues: &Option<Vec<String>>, claim: ClaimId, tasks: Vec<Claimed>) {
         let mut left: Vec<TaskId> = tasks.iter().filter(|task| !task.expired).map(|task| task.id).collect();
         while !left.is_empty() {
             let Some(place) = wanted.iter().position(|one| one.queues == *queues) else { break };
             let one = wanted.remove(place);
             let rest = left.split_off(one.limit.max(1).min(left.len()));
-            // The answer cannot overtake what it names: whoever sends it runs on this thread, after this.
+            // The reply cannot overtake the tasks that it names: it is sent on this thread, after the dispatch.
             left = match one.reply.send(left) {
                 Ok(()) => rest,
                 Err(unwanted) => unwanted.into_iter().chain(rest).collect(),
@@ -164,12 +164,12 @@ impl Fetcher {
         figures.running + figures.unstarted > 0
     }
 
-    /// Whether what runs here must have nothing beside it.
+    /// Returns true if a running task of this server must run alone.
     fn runs_alone(&self) -> bool {
         self.executor().runs_alone()
     }
 
-    /// Waits until it may be worth a look.
+    /// Waits until a claim may be worthwhile.
     async fn wait_for_askers(&mut self, wanted: &[Wanted], alone: bool) {
         let (state, executor) = (self.state.clone(), self.executor);
         let config = state.config();
@@ -188,7 +188,7 @@ impl Fetcher {
             _ = self.asked.changed(), if waits => self.look_soon().await,
             _ = self.settings.changed(), if waits => self.look_soon().await,
             _ = self.lease.changed() => self.hungry |= *state.lease.borrow() == Lease::Good,
-            // The end of something may have freed a place in a limited queue, or made this server idle.
+            // The end of a task may have freed capacity in a limited queue, or made this server idle.
             _ = self.written.changed(), if waits => self.look_soon().await,
             () = state.executors[executor].changed().notified(), if waits && alone => self.look_soon().await,
         }

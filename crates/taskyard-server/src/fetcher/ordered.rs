@@ -1,23 +1,23 @@
-//! Strict order and weights: one claim per queue, in the order and with the limits that the setting says.
+//! Strict order and weights: one claim per queue, in the configured order and with the configured shares.
 //!
-//! Several claims instead of one, because each then reads the head of its own queue's lane and nothing else, whatever
-//! lies in the others: a claim with an order inside would have to sort, or to look past a backlog. It costs a round trip
-//! per queue while nothing is found, and only servers that ask for it pay. A queue that is paused, or at its limit,
-//! answers with nothing and is passed by.
+//! Several claims instead of one, because each then reads only the head of its own queue's index partition, whatever
+//! the others contain; a single ordered claim would have to sort, or to skip a backlog. The cost is one round trip per
+//! queue while nothing is found, paid only by servers with such a configuration. A queue that is paused or at its limit
+//! returns no tasks and is skipped.
 
 use super::Fetcher;
 use super::claim::Got;
 use crate::ServerConfig;
 use taskyard_core::QueueOrder;
 
-/// What the claims of one queue gave.
+/// Result of the claims on one queue.
 struct Taken {
     count: usize,
     alone_waiting: bool,
 }
 
 impl Fetcher {
-    /// Fills the room from the queues in their order.
+    /// Fills the capacity from the queues in their order.
     pub(super) async fn look_in_order(&mut self, config: &ServerConfig, queues: &[String], room: usize) {
         let mut left = room;
         let mut dry = vec![false; queues.len()];
@@ -34,7 +34,7 @@ impl Fetcher {
                 if taken.alone_waiting && config.queue_order != QueueOrder::Strict {
                     alone.get_or_insert(at);
                 } else if taken.alone_waiting && dry[at] && self.run_alone(Some(vec![queues[at].clone()])).await {
-                    // It stands before whatever lies in the queues after this one.
+                    // This task precedes everything in the later queues.
                     return;
                 }
             }
@@ -45,8 +45,8 @@ impl Fetcher {
         }
     }
 
-    /// Claims up to `share` tasks of one queue. A short answer counts only from the head of the lane: older tasks may have
-    /// become visible behind the place. `None` if the look is over.
+    /// Claims up to `share` tasks of one queue. A partial result is trusted only if the claim started from the head:
+    /// older tasks may have become visible behind the cursor. Returns `None` if this round is over.
     async fn take(&mut self, at: usize, queue: &str, share: usize) -> Option<Taken> {
         let mut sum = Taken { count: 0, alone_waiting: false };
         while sum.count < share {

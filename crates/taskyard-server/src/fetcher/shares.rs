@@ -1,15 +1,15 @@
-//! How the room of a server is dealt out among its queues.
+//! Distributes the capacity of a server among its queues.
 
 use taskyard_core::QueueOrder;
 
-/// Remembers between two deals what each queue is owed, so that shares come out right for any amount of room.
+/// Stores between two distributions how much each queue is owed, so that shares are exact for any capacity.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     owed: Vec<i64>,
 }
 
 impl Shares {
-    /// Deals `room` places among those of the queues that are not dry.
+    /// Distributes `room` slots among the queues that are not dry, and returns the share of each queue.
     pub fn deal(&mut self, order: &QueueOrder, room: usize, dry: &[bool]) -> Vec<usize> {
         let mut shares = vec![0; dry.len()];
         let QueueOrder::Weights(weights) = order else {
@@ -25,8 +25,8 @@ impl Shares {
         if sum == 0 {
             return shares;
         }
-        // Whole rounds at once; the rest one by one: each place goes to the queue that is owed most, which then owes a
-        // round to the others. After a whole round all is as it was before it.
+        // Whole rounds at once, the rest one by one: each slot goes to the queue that is owed most, which then owes a
+        // round to the others. After a whole round the debts are as they were before it.
         let rounds = room / usize::try_from(sum).unwrap_or(usize::MAX);
         for at in &wet {
             shares[*at] = rounds * usize::try_from(weight(*at)).unwrap_or(0);
@@ -44,7 +44,7 @@ impl Shares {
         shares
     }
 
-    /// Other queues, or other weights.
+    /// Resets the debts after a change of queues or weights.
     pub fn forget(&mut self) {
         self.owed.clear();
     }
@@ -83,7 +83,7 @@ mod tests {
         let order = QueueOrder::Weights(vec![5, 3, 1]);
         let deals: Vec<_> = (0..40).map(|_| shares.deal(&order, 1, &[true, false, false])).collect();
         assert_eq!(sum(&deals), [0, 30, 10]);
-        // What it did not take it is not owed later.
+        // A share that the queue did not take is not owed to it later.
         let deals: Vec<_> = (0..9).map(|_| shares.deal(&order, 1, &[false; 3])).collect();
         assert_eq!(sum(&deals), [5, 3, 1]);
     }

@@ -1,24 +1,27 @@
-//! How far claims of one range have come: while they come back full the next one goes on where the last one stopped.
+//! The position that claims on one range have reached: while they come back full, the next claim continues where the
+//! last one stopped.
 
 use std::time::{Duration, Instant};
 
 use taskyard_core::store::ClaimPlace;
 
-/// How long a place is followed before the next claim starts from the head: at least, and at most.
+/// Minimum time for which a position is used before the next claim starts from the head.
 const PLACE_AGE: Duration = Duration::from_millis(100);
+/// Maximum time for which a position is used.
 const PLACE_AGE_MAX: Duration = Duration::from_secs(1);
-/// The share of the time that looks from the head may cost beyond what a claim costs anyway: one part of so many.
+/// Bounds the time spent on claims from the head, beyond the cost of an ordinary claim, to one part in this many.
 const HEAD_SHARE: u32 = 50;
 
+/// Position and timing of the claims on one range.
 #[derive(Debug, Default)]
 pub(super) struct Trail {
     place: Option<(ClaimPlace, Instant)>,
-    /// How long the last full claim took: from the head, and from a place.
+    /// Duration of the last full claim: from the head, and from a position.
     took: [Duration; 2],
 }
 
 impl Trail {
-    /// Where the next claim starts; the head if `None`.
+    /// Returns the position where the next claim starts; `None` for the head.
     pub fn place(&self) -> Option<ClaimPlace> {
         self.place.filter(|(_, since)| since.elapsed() < self.age_max()).map(|(place, _)| place)
     }
@@ -28,7 +31,8 @@ impl Trail {
         (head.saturating_sub(place) * HEAD_SHARE).clamp(PLACE_AGE, PLACE_AGE_MAX)
     }
 
-    /// A claim that started at `from` was full, and stopped at `next`; `took` if it was large enough to be compared.
+    /// Records a full claim from `from` that stopped at `next`. `took` is set if the claim was large enough to be
+    /// compared.
     pub fn full(&mut self, from: Option<ClaimPlace>, next: Option<ClaimPlace>, took: Option<Duration>) {
         if let Some(took) = took {
             self.took[usize::from(from.is_some())] = took;
@@ -37,7 +41,7 @@ impl Trail {
         self.place = next.map(|next| (next, since));
     }
 
-    /// The next claim starts from the head.
+    /// Makes the next claim start from the head.
     pub fn reset(&mut self) {
         self.place = None;
     }

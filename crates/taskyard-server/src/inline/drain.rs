@@ -1,4 +1,4 @@
-//! Runs everything runnable until the queue is empty, then returns: what a test wants instead of a server.
+//! Runs everything runnable until the queue is empty, then returns; used by tests in place of a server.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,26 +17,29 @@ use crate::engine::{Ended, Engine};
 use crate::heartbeat::newcomer;
 use crate::{LiveConfig, Registry, Run, ServerConfig, parked_reason, recorder, references};
 
-/// A test that runs longer than this has other troubles.
+/// Long enough for any test.
 const LEASE: Duration = Duration::from_secs(3_600);
-/// Before ends that somebody else holds locked are tried again.
+/// Pause before ends of locked tasks are retried.
 const LOCKED_PAUSE: Duration = Duration::from_millis(50);
-/// Tasks that run at once: some may wait for others.
+/// Maximum number of tasks that run at once; more than one, because some may wait for others.
 const AT_ONCE: usize = 100;
-/// How long a body may take to go that is out of time.
+/// Maximum time for a body to be dropped after its time limit.
 const DROP_MAX: Duration = Duration::from_secs(2);
-/// Between two looks while something runs.
+/// Interval between two claims while a task runs.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Runs every task that is runnable or due, and what these make runnable, and returns how many attempts ran. Tasks
-/// that wait for a later time, and those whose kind the registry does not know, are left.
+/// Runs every task that is runnable or due, and those which become runnable by that, and returns the number of
+/// attempts. Tasks that wait for a later time, and those whose kind is not registered, are left.
 ///
-/// Async bodies run on the calling runtime, if there is one, the others on threads of their own. Time limits are kept by the
-/// machine's clock, also where the caller's is paused.
+/// Async bodies run on the calling runtime, if there is one, the others on threads of their own. Time limits follow the
+/// machine's clock, even if the caller's runtime has paused its own.
 ///
 /// # Errors
-/// Of the registry, or the database's. [`Error::InvalidArgument`] if a task that is runnable takes a state that the registry was not
-/// given ([`Registry::state`]): it is left, and what runs beside it ends first.
+/// - [`Error::InvalidArgument`] if two functions have the same kind, if the system refuses a thread, or if a runnable
+///   task takes a state value that the registry does not have ([`Registry::state`]). Such a task is left, and the tasks
+///   that run beside it are completed first.
+/// - [`Error::Locked`] if the only runnable tasks are locked by other sessions.
+/// - The store's other errors, such as [`Error::Connection`].
 pub async fn drain(store: Arc<dyn Store>, client: Client, registry: impl Into<Arc<Registry>>) -> Result<usize> {
     let registry: Arc<Registry> = registry.into();
     registry.check_kinds()?;
@@ -71,7 +74,7 @@ struct Drain {
     caller: Option<Handle>,
     running: HashMap<TaskId, Arc<Attempt>>,
     ran: usize,
-    /// A task that lacks its state was met: nothing more is claimed.
+    /// Set when a task lacked its state value: nothing more is claimed.
     refused: Option<Error>,
 }
 
@@ -94,7 +97,7 @@ impl Drain {
     async fn run_out(&mut self) -> Result<usize> {
         let mut signal = self.store.bells().signal.listen();
         loop {
-            // What tasks have added is part of the queue.
+            // Tasks added by tasks are part of the queue.
             self.client.flush().await?;
             self.upkeep().await?;
             let room = if self.refused.is_some() { 0 } else { AT_ONCE - self.running.len().min(AT_ONCE) };
@@ -117,7 +120,7 @@ impl Drain {
         }
     }
 
-    /// Until neither tasks nor hooks are left: each may add the other.
+    /// Repeats until neither tasks nor hooks are left, since each may add the other.
     async fn run_all(&mut self) -> Result<usize> {
         loop {
             let ran = self.run_out().await?;
@@ -127,7 +130,7 @@ impl Drain {
         }
     }
 
-    /// How many there were.
+    /// Calls the dead-letter hooks and returns the number of dead letters.
     async fn tell_deaths(&self) -> Result<usize> {
         let mut told = 0;
         let hooks = self.engine.registry.death_hooks();
@@ -259,7 +262,7 @@ fn more(step: StepReport) -> bool {
     step.more
 }
 
-/// A body on another runtime: it ends with whoever waits for it.
+/// A body on another runtime; aborted when it is dropped.
 struct Body(JoinHandle<End>);
 
 impl Drop for Body {
@@ -279,7 +282,7 @@ async fn one(attempt: Arc<Attempt>, run: Run, caller: Option<Handle>) {
                     ended.unwrap_or_else(|_| End::Returned(Err("the runtime of the body has ended".into())))
                 }
                 () = passed(limit) => {
-                    // Dropped before its end is written, if it lets itself be dropped.
+                    // Dropped before its end is written, if the body can be dropped.
                     body.0.abort();
                     let _ = tokio::time::timeout(DROP_MAX, &mut body.0).await;
                     End::TimedOut

@@ -1,4 +1,4 @@
-//! One body from its beginning to its end, in the task that calls.
+//! Drives one body from start to end within the calling async task.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use crate::attempt::{Attempt, End};
 use crate::layer::{async_body, blocking_body, local_body};
 use crate::{BodyResult, LocalBody, Run, TaskContext};
 
-/// Returns when so much time has passed; never without a limit.
+/// Returns after `limit`; never without a limit.
 pub(super) async fn passed(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::task::unconstrained(tokio::time::sleep(limit)).await,
@@ -18,7 +18,7 @@ pub(super) async fn passed(limit: Option<Duration>) {
     }
 }
 
-/// Runs a body under a time limit. An async one is dropped when it is asked to end.
+/// Runs a body under a time limit. An async body is dropped when it is interrupted.
 pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Duration>) -> End {
     match run {
         Run::Async(make) => match attempt.run(|| async_body(make, TaskContext(attempt.clone()))) {
@@ -40,7 +40,7 @@ pub(super) async fn drive(attempt: &Arc<Attempt>, run: Run, limit: Option<Durati
     }
 }
 
-/// A body that stays on its thread gets a runtime of its own there.
+/// Runs a body that cannot move between threads, on a runtime of its own on this thread.
 fn drive_local(attempt: &Arc<Attempt>, make: fn(TaskContext) -> LocalBody, limit: Option<Duration>) -> End {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

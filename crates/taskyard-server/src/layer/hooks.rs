@@ -1,7 +1,7 @@
-//! The hooks before and after each run of a body: outside of all layers, so that they see how it ended at last.
+//! The hooks before and after each run of a body: outside of all layers, so that they observe the final result.
 //!
-//! The attempt is decided before the hooks after a run are called. However long they take, whatever they do, and whatever ends them, the
-//! end of the body is what is stored.
+//! The attempt is decided before the hooks after a run are called. However long they take, whatever they do, and
+//! whatever ends them, the result of the body is what is stored.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -18,13 +18,13 @@ use crate::attempt::{End, judge};
 use crate::hooks::TELL_MAX;
 use crate::{BodyResult, TaskContext, TaskError, TaskFailure, panics};
 
-/// How a run of a body ended.
+/// The end of a run of a body.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum BodyEnd {
-    /// The body returned a result; this is its JSON.
+    /// The body returned this result, as JSON.
     Returned(Arc<[u8]>),
-    /// The body failed or panicked, or a hook before it did. [`TaskFailure::is_snooze`] is true for one that asked to run later.
+    /// The body or a hook before it failed or panicked. [`TaskFailure::is_snooze`] is true if it requested a later run.
     Failed(TaskFailure),
     /// The body was dropped: cancelled, stopped, out of time, or the server stopped.
     Interrupted,
@@ -34,7 +34,7 @@ type Called = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send>>;
 type PreRun = Arc<dyn Fn(TaskContext) -> Called + Send + Sync>;
 type PostRun = Arc<dyn Fn(TaskContext, BodyEnd) -> Called + Send + Sync>;
 
-/// In the order in which they were given.
+/// Hooks in the order in which they were added.
 #[derive(Clone, Default)]
 pub(crate) struct RunHooks {
     before: Vec<PreRun>,
@@ -95,14 +95,14 @@ pub(super) async fn run(context: TaskContext, layers: Option<TaskService>) -> Bo
     if context.0.engine.store.is_some() {
         context.0.end(judge(&context.0, End::Returned(result)));
         telling.tell().await;
-        // The attempt is decided; this value is ignored.
+        // The attempt is decided, so this value is ignored.
         return Ok(Vec::new());
     }
     telling.tell().await;
     result
 }
 
-/// The body itself; a panic is an error to what surrounds it.
+/// Runs the body itself; a panic is returned as an error to the layers and hooks.
 pub(super) async fn body(context: TaskContext) -> BodyResult {
     let kind = context.kind();
     let def = context.0.engine.registry.get(kind);
@@ -110,7 +110,7 @@ pub(super) async fn body(context: TaskContext) -> BodyResult {
     catching(async { body_of(def.run, context).await }).await
 }
 
-/// Polls a future; a panic is its error.
+/// Polls a future; a panic is returned as an error.
 async fn catching<T>(body: impl Future<Output = Result<T, TaskError>>) -> Result<T, TaskError> {
     let mut body = Box::pin(body);
     poll_fn(|cx| match panics::catch(|| body.as_mut().poll(cx)) {
@@ -120,8 +120,8 @@ async fn catching<T>(body: impl Future<Output = Result<T, TaskError>>) -> Result
     .await
 }
 
-/// The hooks that are still to be told of the end of a run. Those that are left when it is dropped are told by a task of the application's
-/// runtime.
+/// The hooks that are still to be called after a run. Those that are left when it is dropped are called in a task on
+/// the application's runtime.
 struct Telling {
     hooks: Vec<PostRun>,
     next: usize,
@@ -130,7 +130,7 @@ struct Telling {
 }
 
 impl Telling {
-    /// One that fails or panics is logged; the others are called all the same.
+    /// Calls the hooks. One that fails or panics is logged, and the others are still called.
     async fn tell(&mut self) {
         while let Some(hook) = self.hooks.get(self.next) {
             self.next += 1;
@@ -157,13 +157,13 @@ impl Drop for Telling {
             if tokio::time::timeout(TELL_MAX, rest.tell()).await.is_err() {
                 tracing::error!(task = %rest.context.id(), "hooks after a task's run take over a minute; they are dropped");
             }
-            // Not handed to a further task.
+            // Prevents the drop from spawning another task.
             rest.hooks.clear();
         });
     }
 }
 
-/// Tasks that call hooks behind an attempt that is over. A server that stops waits for them.
+/// Tasks that call hooks after their attempts have ended. A server that stops waits for them.
 #[derive(Default)]
 pub(crate) struct HookTasks {
     runtime: OnceLock<Handle>,
@@ -172,7 +172,7 @@ pub(crate) struct HookTasks {
 }
 
 impl HookTasks {
-    /// They run on this runtime: the application's.
+    /// Sets the runtime on which they run: the application's.
     pub fn run_on(&self, runtime: Option<Handle>) {
         if let Some(runtime) = runtime {
             let _ = self.runtime.set(runtime);
@@ -199,7 +199,7 @@ impl HookTasks {
         });
     }
 
-    /// Returns when none is left.
+    /// Returns when no such task is left.
     pub async fn until_none(&self) {
         loop {
             let ended = self.ended.notified();

@@ -13,25 +13,26 @@ use crate::{TaskContext, TaskFailure};
 
 /// Records, with the label `kind`:
 ///
-/// - `taskyard_task_runs_total`: a counter of runs of bodies that have ended, with the label `outcome` (`returned`, `failed`, `snoozed`, or
-///   `interrupted`: cancelled, stopped, out of time, or the server stopped);
-/// - `taskyard_task_run_seconds`: a histogram of how long they took, in seconds;
-/// - `taskyard_tasks_running`: a gauge of those that run now.
+/// - `taskyard_task_runs_total`: counter of completed runs of bodies, with the label `outcome` (`returned`, `failed`,
+///   `snoozed`, or `interrupted`: cancelled, stopped, out of time, or the server stopped);
+/// - `taskyard_task_run_seconds`: histogram of their durations, in seconds;
+/// - `taskyard_tasks_running`: gauge of the runs in progress.
 ///
-/// Kinds are the program's own functions. Above layers with other errors (tower's), give it in a call of `layer` of its own.
+/// The kinds are the program's own functions. Outside of layers with other error types (tower's), add it in a separate
+/// call of `layer`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MetricsLayer {
     with_queue: bool,
 }
 
 impl MetricsLayer {
-    /// The layer.
+    /// Creates the layer.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds the label `queue`. Whoever adds a task may choose its queue's name, and each name is a series of its own.
+    /// Adds the label `queue`. Clients choose the names of queues, and each name is a series of its own.
     #[must_use]
     pub fn with_queue(self) -> Self {
         Self { with_queue: true }
@@ -82,7 +83,7 @@ where
     }
 }
 
-/// A run that is counted when it ends, also if it is dropped.
+/// A run that is recorded when it is dropped, normally or early.
 struct Run {
     labels: Vec<Label>,
     began: Instant,

@@ -1,4 +1,4 @@
-//! A layer that warns of bodies that come near their time limit.
+//! A layer that logs a warning when bodies approach their time limit.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,9 +10,9 @@ use tower_service::Service;
 
 use crate::TaskContext;
 
-/// Logs a warning, once, for a body that has used a share of its time limit (0.8 unless told otherwise) and still runs. The time counts from this layer
-/// on, without what layers outside of it have waited. Tasks without a limit, and blocking bodies, which nothing can look at meanwhile, are
-/// left alone.
+/// Logs a warning, once, for a body that still runs after a share of its time limit (default 0.8). The time counts from
+/// this layer on, without the time spent in outer layers. Tasks without a limit, and blocking bodies, which cannot be
+/// observed while they run, cause no warning.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutWarningLayer {
     share: f64,
@@ -25,13 +25,13 @@ impl Default for TimeoutWarningLayer {
 }
 
 impl TimeoutWarningLayer {
-    /// Warns at four fifths of the limit.
+    /// Creates a layer that warns at 0.8 of the limit.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Warns at this share of the limit, from 0 to 1. NaN means the default.
+    /// Creates a layer that warns at this share of the limit, clamped to the range 0 to 1. NaN means the default.
     #[must_use]
     pub fn at(share: f64) -> Self {
         if share.is_nan() { Self::default() } else { Self { share: share.clamp(0.0, 1.0) } }

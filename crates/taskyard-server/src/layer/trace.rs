@@ -1,4 +1,4 @@
-//! A layer that says by `tracing` when a body begins and how it ends.
+//! A layer that reports the start and the end of bodies through `tracing`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,16 +11,17 @@ use tracing::Instrument as _;
 
 use crate::{TaskContext, TaskFailure};
 
-/// Surrounds each run of a body with a span of its own, `task.run`, inside the attempt's span `task`, and closes it with an event:
-/// `debug` with `elapsed_ms` when the body has returned, snoozes or was asked to end, `warn` with the error when it has failed.
+/// Wraps each run of a body in a span of its own, `task.run`, inside the attempt's span `task`, and closes it with an
+/// event: `debug` with `elapsed_ms` if the body has returned, snoozes or was interrupted, `warn` with the error if it
+/// has failed.
 ///
-/// Above layers with other errors (tower's), give it in a call of `layer` of its own.
+/// Outside of layers with other error types (tower's), add it in a separate call of `layer`.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct TraceLayer {}
 
 impl TraceLayer {
-    /// The layer.
+    /// Creates the layer.
     #[must_use]
     pub fn new() -> Self {
         Self {}

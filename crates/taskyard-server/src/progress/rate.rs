@@ -1,28 +1,30 @@
-//! How fast something goes, of samples of a clock and a count.
+//! Rate estimation from samples of a clock and a count.
 //!
-//! Lately: an average whose weights halve every 15 s of time, however many samples there are, corrected for what it has
-//! not seen yet. Early on the mean since the beginning counts as well; the more has been seen, the less.
+//! The recent rate is an average whose weights halve every 15 s, independent of the number of samples, corrected for
+//! the weight that has not been observed yet. Early on the mean since the beginning counts as well; the more has been
+//! observed, the less it counts.
 
 /// Seconds after which a sample counts half.
 const HALF_LIFE: f64 = 15.0;
-/// There is no estimate before so many seconds, nor before the second sample.
+/// Seconds without an estimate at the beginning. An estimate also needs two samples.
 const ETA_AFTER: f64 = 1.0;
-/// Samples nearer to each other are one.
+/// Samples closer together than this many seconds count as one.
 const GAP: f64 = 0.01;
-/// A longer estimate is none.
+/// Maximum estimate in seconds; there is none if it would be longer.
 const ETA_MAX: f64 = 1e10;
 
+/// Samples and weighted average of one tracker.
 #[derive(Debug)]
 pub(super) struct Rate {
     begun: f64,
     now: f64,
-    /// The sample before, and the count there.
+    /// The previous sample, and the count at that time.
     at: f64,
     count: f64,
     /// Steps since the beginning, without those that were taken back.
     moved: f64,
     average: f64,
-    /// How much of the average's weight has been seen: 0 to 1.
+    /// Share of the average's weight that has been observed: 0 to 1.
     weight: f64,
     samples: u32,
 }
@@ -32,13 +34,13 @@ impl Rate {
         Self::from(begun, 0.0)
     }
 
-    /// One that begins at a count: what was done before says nothing of the speed now.
+    /// Creates a rate that begins at a count: earlier steps do not contribute to the rate.
     pub fn from(begun: f64, count: f64) -> Self {
         Self { begun, now: begun, at: begun, count, moved: 0.0, average: 0.0, weight: 0.0, samples: 0 }
     }
 
-    /// The count at a time. One that went back is a new beginning for the next sample, and so is one whose steps are more
-    /// than a number can say.
+    /// Adds a sample. A count that went back starts afresh for the next sample, and so does a number of steps that
+    /// overflows.
     pub fn sample(&mut self, now: f64, count: f64) {
         self.now = self.now.max(now);
         let passed = self.now - self.at;
@@ -60,7 +62,7 @@ impl Rate {
         (self.at, self.count) = (self.now, count);
     }
 
-    /// Steps in a second.
+    /// Returns the rate in steps per second.
     pub fn per_second(&self) -> f64 {
         let elapsed = self.elapsed();
         if elapsed < GAP || self.weight <= 0.0 {
@@ -71,12 +73,12 @@ impl Rate {
         if rate.is_finite() { rate.max(0.0) } else { 0.0 }
     }
 
-    /// Seconds since the beginning.
+    /// Returns the seconds since the beginning.
     pub fn elapsed(&self) -> f64 {
         (self.now - self.begun).max(0.0)
     }
 
-    /// Seconds for so many steps more.
+    /// Returns the estimated seconds for `left` more steps.
     pub fn eta(&self, left: f64) -> Option<f64> {
         if self.samples < 2 || self.elapsed() < ETA_AFTER {
             return None;

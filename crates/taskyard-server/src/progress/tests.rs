@@ -1,4 +1,4 @@
-//! The tracker on a clock of the tests' own, and what random use makes of it.
+//! Tests of the tracker on a manual clock, and a property test of random use.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::ProgressTracker;
 
-/// A clock that is moved by hand, in milliseconds, and a tracker on it.
+/// Returns a manual clock in milliseconds, and a tracker on it.
 fn tracker() -> (Arc<AtomicU64>, ProgressTracker) {
     let clock = Arc::new(AtomicU64::new(0));
     let seconds = Arc::clone(&clock);
@@ -100,7 +100,7 @@ fn a_stall_raises_the_estimate_and_a_lasting_change_is_followed() {
         assert!(now > before, "{now} after {before}");
         before = now;
     }
-    // Ten times as fast from here on.
+    // Ten times the rate from here on.
     for _ in 0..600 {
         pass(&clock, 100);
         tracker.set_total(1_000_000).unwrap();
@@ -110,8 +110,8 @@ fn a_stall_raises_the_estimate_and_a_lasting_change_is_followed() {
     assert!((tracker.rate() / 100.0 - 1.0).abs() < 0.1, "{}", tracker.rate());
 }
 
-/// Eight kilobytes at a time of ten gigabytes: a call must cost next to nothing. The bound is generous: unoptimised,
-/// beside other tests.
+/// As for ten gigabytes in steps of eight kilobytes: a call must cost next to nothing. The bound is generous because
+/// the test runs unoptimised and beside others.
 #[test]
 fn a_call_costs_little() {
     let tracker = ProgressTracker::new();

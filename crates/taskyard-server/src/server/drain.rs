@@ -1,4 +1,4 @@
-//! A graceful end, on time whatever the database does.
+//! Graceful shutdown, on time even if the database does not respond.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::attempt::Interrupt;
 use crate::state::{Phase, State};
 use crate::upkeep;
 
-/// How long dropped bodies may take to go.
+/// Maximum time for dropped bodies to end.
 const DROP_MAX: Duration = Duration::from_millis(300);
-/// The last writes have so long after the grace period, however early what ran has ended: with them, the goodbye and what it
-/// takes to end the process, an exit takes two seconds beyond it at most.
+/// Maximum time for the last writes after the grace period, however early the running tasks have ended. Together with
+/// unregistering and ending the process, an exit takes at most two seconds beyond the grace period.
 const WRITE_MAX: Duration = Duration::from_millis(1_400);
-/// Child processes have so long for their application's own stop, however little of the grace period is left.
+/// Minimum time that child processes have for stopping their application, however little of the grace period is left.
 const CHILDREN_MIN: Duration = Duration::from_millis(200);
-/// The goodbye.
+/// Maximum time for unregistering.
 const LEAVE_MAX: Duration = Duration::from_millis(400);
-/// Between two looks.
+/// Polling interval.
 const STEP: Duration = Duration::from_millis(5);
 
 pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_beat: &watch::Sender<bool>) {
@@ -49,7 +49,7 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
         () = state.reached(Phase::Hastened) => graced = Instant::now(),
     }
     let last = graced + WRITE_MAX;
-    // A claim that is still under way may yet bring tasks, which must be given back.
+    // A claim that is still in flight may return tasks, which must be released.
     let quiet = timeout_at(last, async {
         while fetchers.join_next().await.is_some() {}
         while state.unwritten() > 0 {
@@ -85,7 +85,7 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
         );
         return;
     }
-    // Only with clean hands: what leaves holds nothing.
+    // Unregisters only if everything is written: the server then holds no tasks.
     let left = async {
         let mut ended = state.beat_ended.subscribe();
         let _ = ended.wait_for(|ended| *ended).await;
@@ -101,7 +101,7 @@ pub(super) async fn drain(state: &Arc<State>, fetchers: &mut JoinSet<()>, stop_b
     }
 }
 
-/// Ends what runs without a write: the database takes none any more.
+/// Ends the running tasks without a write, because the database no longer accepts any.
 pub(super) async fn give_up(state: &State, error: &Error) -> ServerExit {
     tracing::error!(
         database = state.store.address(),
@@ -118,7 +118,7 @@ pub(super) async fn give_up(state: &State, error: &Error) -> ServerExit {
     ServerExit::new(ExitReason::DatabaseLost, state)
 }
 
-/// Returns when somebody has lost patience, and then the last writes have had their time.
+/// Returns after the shutdown was hastened and the last writes have had their time.
 async fn hastened(state: &State, graced: Instant) {
     state.reached(Phase::Hastened).await;
     tokio::time::sleep_until(graced.min(Instant::now()) + WRITE_MAX).await;
@@ -137,7 +137,7 @@ fn give_back(state: &State) {
     }
 }
 
-/// Returns when nothing runs any more.
+/// Returns when no task is running any more.
 async fn ended(state: &State) {
     loop {
         give_back(state);

@@ -1,29 +1,29 @@
-//! How a server ended.
+//! The exit of a server.
 
 use crate::state::State;
 
-/// Why.
+/// Why a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitReason {
-    /// It was asked to.
+    /// A stop was requested.
     Stopped,
-    /// It was dropped like a killed one.
+    /// The server was aborted, as if killed.
     Aborted,
-    /// Too many threads were given up; a supervisor should start a fresh process.
+    /// Too many threads were abandoned; a supervisor should start a fresh process.
     Abandoned,
-    /// A fault of its own; a supervisor should start a fresh process.
+    /// An internal fault; a supervisor should start a fresh process.
     Broken,
-    /// The database cannot be used again through this process (the SQLite file was deleted, moved or replaced, or the store was
-    /// closed). Nothing of what ran was stored.
+    /// The database cannot be used again through this process (the SQLite file was deleted, moved or replaced, or the
+    /// store was closed). Nothing of the running tasks was stored.
     DatabaseLost,
 }
 
-/// The end of a server.
+/// The result of running a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerExit {
-    /// Why it ended.
+    /// Why the server ended.
     pub reason: ExitReason,
-    /// Ends of attempts that the database did not take in time; their tasks run again once the lease is over.
+    /// Number of ends of attempts that were not written in time; their tasks run again once the lease is over.
     pub unwritten: usize,
 }
 
@@ -32,7 +32,8 @@ impl ServerExit {
         Self { reason, unwritten: state.unwritten() }
     }
 
-    /// The exit code for a supervisor: 0 after a stop, 75 (try again) when a fresh process is needed.
+    /// Returns the exit code for a supervisor: 0 after a stop, 1 after an abort, 75 (try again) if a fresh process is
+    /// needed.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self.reason {

@@ -1,4 +1,4 @@
-//! A server in figures.
+//! Status and counters of a server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,55 +7,55 @@ use taskyard_core::{ServerId, TaskState};
 
 use crate::state::{Lease, Phase, State};
 
-/// What a server does now, and has done since it started.
+/// A server's current activity, and its counters since it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ServerStatus {
-    /// Its id now.
+    /// The server's current id.
     pub id: ServerId,
-    /// Its label.
+    /// The server's label.
     pub name: String,
-    /// Whether it claims: it is not stopping, and its lease is good.
+    /// True if the server claims tasks: it is not stopping and its lease is good.
     pub claiming: bool,
-    /// Whether it is stopping.
+    /// True if the server is stopping.
     pub stopping: bool,
-    /// The most workers it runs.
+    /// Maximum number of workers.
     pub workers_max: usize,
-    /// Workers that run something.
+    /// Number of workers that are running a task.
     pub workers_active: usize,
-    /// Workers that exist and run nothing.
+    /// Number of workers that exist and are idle.
     pub workers_idle: usize,
-    /// Tasks that run.
+    /// Number of running tasks.
     pub tasks_running: usize,
-    /// Tasks that were claimed and have not started.
+    /// Number of claimed tasks that have not started.
     pub tasks_unstarted: usize,
-    /// Ends of attempts on their way to the database.
+    /// Number of ends of attempts that are not written yet.
     pub ends_unwritten: usize,
-    /// Of these, ends that the database refuses; they are kept and tried again.
+    /// Number of unwritten ends that the database refuses; they are stored in memory and retried.
     pub ends_held: usize,
-    /// Threads given up that have not come back.
+    /// Number of abandoned threads that have not returned.
     pub threads_abandoned: usize,
-    /// Questions of child processes that wait for their answers.
+    /// Number of requests of child processes that wait for a response.
     pub questions_open: usize,
-    /// Attempts by the state their end left, in the order of [`TaskState::ALL`].
+    /// Number of attempts by the task state after their end, in the order of [`TaskState::ALL`].
     pub ended_by_state: [u64; 7],
-    /// Writes that came too late: another attempt had the lease.
+    /// Number of writes that came too late, because another attempt had the lease.
     pub ends_lost: u64,
-    /// Claims that took something.
+    /// Number of claims that returned tasks.
     pub claims: u64,
-    /// Tasks claimed.
+    /// Number of claimed tasks.
     pub claimed: u64,
-    /// Writes of ends.
+    /// Number of writes of ends.
     pub writes: u64,
-    /// Tasks given back because they could not start soon.
+    /// Number of tasks released because they could not start soon.
     pub given_back: u64,
-    /// Tasks of lost servers that this one freed.
+    /// Number of tasks of dead servers that this server released.
     pub rescued: u64,
-    /// How often it was declared dead and entered anew.
+    /// Number of times that the server was declared dead and registered again.
     pub reborn: u64,
 }
 
 impl ServerStatus {
-    /// Attempts whose end left this state.
+    /// Returns the number of attempts that ended in this state.
     #[must_use]
     pub fn ended(&self, state: TaskState) -> u64 {
         TaskState::ALL.iter().position(|other| *other == state).map_or(0, |index| self.ended_by_state[index])

@@ -1,5 +1,5 @@
-//! Which attempt the calling thread works for at this moment. Set around each poll of an async body and around the
-//! whole of a blocking one; never left set when other code runs on the thread.
+//! The attempt that the calling thread currently works for. Set around each poll of an async body and around the whole
+//! of a blocking one, and never left set while other code runs on the thread.
 
 use std::cell::RefCell;
 
@@ -13,15 +13,15 @@ pub(super) fn current() -> Option<TaskContext> {
     CURRENT.try_with(|current| current.try_borrow().ok().and_then(|current| current.clone())).ok().flatten()
 }
 
-/// From here on, a body that waits for another task gives its place to others.
+/// Makes a body that waits for another task release its concurrency slot.
 pub(crate) fn install_slots() {
     taskyard_core::rest::install(|| current()?.0.release_slot());
 }
 
-/// Restores what was current before.
+/// Restores the previous attempt when it is dropped.
 pub(crate) struct Entered(Option<TaskContext>);
 
-/// Makes an attempt current until the guard goes.
+/// Makes an attempt current until the guard is dropped.
 pub(crate) fn enter(context: &TaskContext) -> Entered {
     Entered(CURRENT.with(|current| current.replace(Some(context.clone()))))
 }

@@ -1,9 +1,9 @@
-//! How far a task has come, so that the next attempt goes on where this one was: after a crash of its server, a failure
-//! that is retried, or a stop.
+//! Stored positions of a task, so that the next attempt continues where this one stopped: after a crash of its server,
+//! a failure that is retried, or a stop.
 //!
-//! A position lives in the task's context under `cursors.NAME`. It is durable when [`Cursor::save`] returns; the write is
-//! fenced, so that an attempt that has lost its lease moves nothing. What was done since the last saved position is done
-//! again by the next attempt: let it be harmless, or write it in one transaction with what tells that it is done.
+//! A position is stored in the task's context under `cursors.NAME`. It is durable when [`Cursor::save`] returns. The
+//! write is fenced: an attempt that has lost its lease changes nothing. The next attempt repeats the work done since
+//! the last saved position: make that harmless, or write the work in one transaction with a marker that it is done.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use taskyard_core::{Error, Result};
 
 use super::TaskContext;
 
-/// A position that is kept over attempts.
+/// A position that is stored across attempts.
 #[derive(Debug)]
 pub struct Cursor<P> {
     context: TaskContext,
@@ -24,10 +24,10 @@ pub struct Cursor<P> {
 }
 
 impl TaskContext {
-    /// The cursor of this name; its position is what the last attempt saved.
+    /// Returns the cursor of this name; its position is the last one saved by this attempt or an earlier one.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an empty name or one with a dot.
+    /// [`Error::InvalidArgument`] if the name is empty or contains a dot.
     pub fn cursor<P: Serialize + DeserializeOwned>(&self, name: &str) -> Result<Cursor<P>> {
         if name.is_empty() || name.contains('.') {
             return Err(Error::InvalidArgument {
@@ -38,8 +38,8 @@ impl TaskContext {
         Ok(Cursor { context: self.clone(), path: format!("cursors.{name}"), position: PhantomData })
     }
 
-    /// The ranges of `size` that make up `whole`, from the first one that has not been worked off yet. Asking for the
-    /// next one says that the one before is done, and makes that durable.
+    /// Splits `whole` into ranges of `size` ids and returns those that are not done yet. Requesting the next range
+    /// marks the one before as done and makes that durable.
     ///
     /// ```no_run
     /// # async fn import(context: taskyard_server::TaskContext) -> taskyard_core::Result<()> {
@@ -53,7 +53,8 @@ impl TaskContext {
     /// ```
     ///
     /// # Errors
-    /// As [`Self::cursor`]; [`Error::InvalidArgument`] for a size of zero.
+    /// As [`Self::cursor`]; [`Error::InvalidArgument`] if `size` is zero; [`Error::NotRepresentable`] if the stored
+    /// position is not a number.
     pub fn ranges(&self, name: &str, whole: Range<i64>, size: u32) -> Result<Ranges> {
         if size == 0 {
             return Err(Error::InvalidArgument { what: "ranges", why: "their size is zero".into() });
@@ -65,25 +66,26 @@ impl TaskContext {
 }
 
 impl<P: Serialize + DeserializeOwned> Cursor<P> {
-    /// Where it stands; `None` if nothing was saved yet.
+    /// Returns the stored position; `None` if none was saved yet.
     ///
     /// # Errors
-    /// A stored position that is of another type.
+    /// [`Error::NotRepresentable`] if the stored position is of another type.
     pub fn position(&self) -> Result<Option<P>> {
         self.context.get(&self.path)
     }
 
-    /// Moves it; durable when it returns.
+    /// Stores a new position; it is durable when this returns.
     ///
     /// # Errors
-    /// A value that cannot be stored, [`Error::LeaseLost`], or the database's.
+    /// The errors of [`TaskContext::set`] if the value cannot be stored, and those of [`TaskContext::save_context`],
+    /// such as [`Error::LeaseLost`].
     pub async fn save(&self, position: P) -> Result<()> {
         self.context.set(&self.path, position)?;
         self.context.save_context().await
     }
 }
 
-/// Ranges of ids that are worked off one after the other, over attempts.
+/// Ranges of ids that are processed one after the other, across attempts.
 #[derive(Debug)]
 pub struct Ranges {
     cursor: Cursor<i64>,
@@ -93,10 +95,10 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// The next range, once it is durable that the one before it is done; `None` when all are.
+    /// Returns the next range once the completion of the one before is durable; `None` when all are done.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`], or the database's.
+    /// As [`Cursor::save`], such as [`Error::LeaseLost`].
     pub async fn next(&mut self) -> Result<Option<Range<i64>>> {
         if let Some(done) = self.current.take() {
             self.cursor.save(done.end).await?;
@@ -106,7 +108,7 @@ impl Ranges {
         Ok(self.current.clone())
     }
 
-    /// What is left, the range that is being worked off included.
+    /// Returns the ids that are left, including the range in progress.
     #[must_use]
     pub fn rest(&self) -> Range<i64> {
         self.rest.clone()

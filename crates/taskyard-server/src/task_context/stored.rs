@@ -1,4 +1,4 @@
-//! The part of a running task that is stored while it runs: context, progress, log lines.
+//! The part of a running task that is stored while it runs: context, progress and log lines.
 
 use std::sync::Arc;
 
@@ -14,21 +14,22 @@ use crate::ProgressTracker;
 use crate::attempt::Live;
 
 impl TaskContext {
-    /// Sets the value at a dotted path; it is stored soon, and with the task's end at the latest.
+    /// Sets the value at a dotted path. The change is stored soon, at the latest with the task's end.
     ///
     /// # Errors
-    /// [`Error::NotRepresentable`], [`Error::OverLimit`], [`Error::InvalidArgument`] for a path with an empty segment.
-    /// Nothing was changed then.
+    /// [`Error::NotRepresentable`] if the value cannot be written as JSON without loss, [`Error::OverLimit`] if the
+    /// context would become too large or too deeply nested, [`Error::InvalidArgument`] for a path with an empty
+    /// segment. The context is then unchanged.
     pub fn set(&self, path: &str, value: impl Serialize) -> Result<()> {
         let limits = self.0.engine.limits();
         let value = to_value(&value, &limits)?;
         self.change(|live| set(live, path, value, &limits))
     }
 
-    /// The value at a dotted path.
+    /// Returns the value at a dotted path.
     ///
     /// # Errors
-    /// [`Error::NotRepresentable`] if it is there but is no `T`.
+    /// [`Error::NotRepresentable`] if the value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         let value = self.with_context(|context| context.get(path).cloned())?;
         value.map(serde_json::from_value).transpose().map_err(|error| Error::NotRepresentable {
@@ -37,10 +38,10 @@ impl TaskContext {
         })
     }
 
-    /// The whole context.
+    /// Returns the whole context.
     ///
     /// # Errors
-    /// [`Error::NotRepresentable`] if what is stored is no JSON object.
+    /// [`Error::NotRepresentable`] if the stored context is not a JSON object.
     pub fn context_map(&self) -> Result<Map<String, Value>> {
         self.with_context(|context| context.as_map().clone())
     }
@@ -48,7 +49,7 @@ impl TaskContext {
     /// Replaces the whole context; an empty map clears it.
     ///
     /// # Errors
-    /// [`Error::OverLimit`]; nothing was changed then.
+    /// [`Error::OverLimit`] if the context is too large or too deeply nested; it is then unchanged.
     pub fn replace_context(&self, map: Map<String, Value>) -> Result<()> {
         let limits = self.0.engine.limits();
         let mut context = Context::default();
@@ -66,11 +67,11 @@ impl TaskContext {
         })
     }
 
-    /// Returns when every change made so far is durable.
+    /// Completes when every change made so far is durable.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`] if another attempt may run already; what the database says if it stores the context in no way
-    /// ([`Error::NotStorable`] and the like). The change was not stored.
+    /// [`Error::LeaseLost`] if another attempt may already run; [`Error::NotStorable`] or a similar error if the
+    /// database can never store the context. The change was then not stored.
     pub async fn save_context(&self) -> Result<()> {
         if self.0.engine.store.is_none() {
             return Ok(());
@@ -82,7 +83,7 @@ impl TaskContext {
             live.changed
         });
         self.0.offer();
-        // It may be held back already, to be coalesced.
+        // The record may already be held back for coalescing.
         self.0.engine.records.ring();
         loop {
             let recorded = self.0.recorded();
@@ -103,7 +104,7 @@ impl TaskContext {
     }
 
     /// Sets `progress.total`, `progress.completed` and `progress.percentage` (0 to 100) in the context. Cheap: any
-    /// number of calls become a few writes, and the last one is always stored.
+    /// number of calls result in a few writes, and the last value is always stored.
     pub fn progress(&self, completed: u64, total: u64) {
         let percentage = if total == 0 { 100.0 } else { (completed as f64 * 100.0 / total as f64).min(100.0) };
         let limits = self.0.engine.limits();
@@ -113,20 +114,22 @@ impl TaskContext {
             set(live, "progress.percentage", percentage.into(), &limits)
         });
         if let Err(error) = changed {
-            // Progress is no reason to fail a task; only a context that fills its limit already leads here.
+            // Missing progress must not fail a task. Only a context that is already at its size limit leads here.
             tracing::warn!(task = %self.id(), %error, "progress cannot be stored");
         }
     }
 
-    /// What counts this attempt's steps, from 0; the same one at every call. It writes `progress` in the context.
+    /// Returns the tracker that counts this attempt's steps from 0; every call returns the same one. Its counts are
+    /// stored as `progress` in the context.
     ///
     /// # Errors
-    /// [`Error::NotRepresentable`] if what is stored as context is no JSON object.
+    /// [`Error::NotRepresentable`] if the stored context is not a JSON object.
     pub fn progress_tracker(&self) -> Result<ProgressTracker> {
         self.tracker(false)
     }
 
-    /// The same, but it goes on where the last attempt stopped, if this is the attempt's first call.
+    /// As [`Self::progress_tracker`], but the first call of an attempt continues from the counts of the previous
+    /// attempt.
     ///
     /// # Errors
     /// As [`Self::progress_tracker`].
@@ -152,7 +155,8 @@ impl TaskContext {
         self.log_line(LogLine { level, logger, message, fields: None, traceback: None });
     }
 
-    /// Logs a whole line. One over the limit is replaced by a line that says so, with its logger and level.
+    /// Logs a whole line. A line over the size limit is replaced by a line that reports its size, with the same logger
+    /// and level.
     pub fn log_line(&self, mut line: LogLine) {
         if self.0.engine.store.is_none() || self.0.is_decided() {
             return;
@@ -187,7 +191,7 @@ impl TaskContext {
         Ok(())
     }
 
-    /// Reads the stored context on first use.
+    /// Returns the context, decoding the stored one on first use.
     fn load<'a>(&self, live: &'a mut Live) -> Result<&'a mut Context> {
         if live.context.is_none() {
             live.context = Some(match &self.0.claimed.context {
@@ -202,9 +206,10 @@ impl TaskContext {
     }
 }
 
-/// Sets one value if the whole still fits. The size is counted exactly only when a cheap upper bound reaches the limit.
+/// Sets one value if the whole context still fits. The exact size is computed only when a cheap upper bound reaches the
+/// limit.
 fn set(live: &mut Live, path: &str, value: Value, limits: &Limits) -> Result<()> {
-    // Each segment may become an object of its own, and control characters are written six bytes long.
+    // Each segment may become an object of its own, and control characters take six bytes each.
     let added = path.len() * 6 + path.split('.').count() * 6 + bound(&value);
     let context = live.context.as_mut().expect("loaded before a change");
     if live.size_bound + added + 2 > limits.context_bytes_max {
@@ -213,14 +218,15 @@ fn set(live: &mut Live, path: &str, value: Value, limits: &Limits) -> Result<()>
         live.size_bound = next.to_bytes(limits)?.len();
         *context = next;
     } else {
-        // A counter that is set again and again makes the bound grow; it is counted anew when it reaches the limit.
+        // A counter that is set repeatedly makes the bound grow; the size is computed exactly when the bound reaches
+        // the limit.
         context.set(path, value, limits)?;
         live.size_bound += added;
     }
     Ok(())
 }
 
-/// At most this many bytes encoded.
+/// Upper bound of the encoded size in bytes.
 fn bound(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) => 5,
@@ -231,7 +237,7 @@ fn bound(value: &Value) -> usize {
     }
 }
 
-/// The value as JSON, refused if it would change on the way.
+/// Converts the value to JSON; returns an error if the conversion would change it.
 fn to_value<T: Serialize>(value: &T, limits: &Limits) -> Result<Value> {
     let limits = Limits { result_bytes_max: limits.context_bytes_max, ..*limits };
     payload::encode_result(value, &limits).map_err(|error| match error {

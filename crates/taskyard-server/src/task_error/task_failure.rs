@@ -1,20 +1,20 @@
-//! A [`TaskError`] that is a `std::error::Error`.
+//! [`TaskFailure`], a [`TaskError`] that implements `std::error::Error`.
 //!
-//! Wrappers such as `anyhow::Error` hide the type of the error that they hold from a downcast of their box, but not its source.
-//! So the source of a [`TaskFailure`] is what it carries, and is found through any number of wrappers.
+//! Wrappers such as `anyhow::Error` hide the type of the error that they contain from a downcast, but not its source.
+//! The source of a [`TaskFailure`] is therefore the carried error, which is found through any number of wrappers.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use super::{CAUSES_MAX, TaskError, Wish};
 
-/// A [`TaskError`] as a `std::error::Error`, so that `?` takes it in functions that return `anyhow::Error`, `Box<dyn Error>` or any
-/// other that is made of errors; made by [`TaskError::into_error`]. A body that returns it, also under further context, ends as
-/// one that returns the `TaskError`.
+/// A [`TaskError`] that implements `std::error::Error`, so that `?` accepts it in functions that return
+/// `anyhow::Error`, `Box<dyn Error>` or similar types; created by [`TaskError::into_error`]. A body that returns it,
+/// also under further context, ends as if it had returned the `TaskError`.
 #[derive(Clone)]
 pub struct TaskFailure(Carried);
 
-/// What a failure carries.
+/// The error that a failure carries.
 #[derive(Clone)]
 struct Carried(TaskError);
 
@@ -23,37 +23,37 @@ impl TaskFailure {
         Self(Carried(error))
     }
 
-    /// The name of the error's type.
+    /// Returns the name of the error's type.
     #[must_use]
     pub fn error_type(&self) -> &str {
         self.0.0.error_type()
     }
 
-    /// One line for people.
+    /// Returns the message, one line of text.
     #[must_use]
     pub fn message(&self) -> &str {
         self.0.0.message()
     }
 
-    /// The chain of causes or the backtrace.
+    /// Returns the chain of causes or the backtrace.
     #[must_use]
     pub fn traceback(&self) -> Option<&str> {
         self.0.0.traceback()
     }
 
-    /// Whether it asks to run later at no cost ([`TaskError::snooze`]): nothing has failed.
+    /// Returns true if the error requests a later run at no cost ([`TaskError::snooze`]); it is not a failure.
     #[must_use]
     pub fn is_snooze(&self) -> bool {
         matches!(self.0.0.wish, Wish::Snooze(_))
     }
 
-    /// Whether the body has ended because it was asked to: nothing has failed.
+    /// Returns true if the body ended because of a cancellation; it is not a failure.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.0.wish == Wish::Cancelled
     }
 
-    /// What a failure carries that is this error or one of its causes.
+    /// Returns the carried error of the first failure among this error and its causes.
     pub(super) fn find<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TaskError> {
         let mut next = Some(error);
         for _ in 0..CAUSES_MAX {
@@ -65,7 +65,7 @@ impl TaskFailure {
         None
     }
 
-    /// What a failure carries whose source this is.
+    /// Returns the carried error if `source` is the source of a failure.
     pub(super) fn carried<'a>(source: &'a (dyn StdError + 'static)) -> Option<&'a TaskError> {
         source.downcast_ref::<Carried>().map(|carried| &carried.0)
     }

@@ -1,13 +1,14 @@
-//! Moves up what has stood long enough in a queue that ages. While no queue does, it is one look every ten seconds.
+//! Promotes tasks that have waited long enough in an ageing queue. Without such queues, it is one query every ten
+//! seconds.
 
 use std::time::Duration;
 
 use crate::backoff::{Backoff, jittered};
 use crate::state::State;
 
-/// Between two looks: a queue may have been told to age.
+/// Maximum time between two queries: ageing may have been turned on for a queue.
 const EVERY: Duration = Duration::from_secs(10);
-/// The shortest time between two steps.
+/// Minimum time between two steps.
 const GAP: Duration = Duration::from_millis(100);
 
 pub(super) async fn run(state: &State) {

@@ -1,4 +1,4 @@
-//! Sets the queues apart that this server serves, if it serves only some: its claims then read nothing of the others.
+//! Sets the queues of this server apart if it serves only some, so that its claims read nothing of the others.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use taskyard_core::store::StepReport;
 use crate::backoff::{Backoff, jittered};
 use crate::state::State;
 
-/// Time between looks for what still came to the common range.
+/// Interval between checks for tasks that were still added to the common range.
 const EVERY: Duration = Duration::from_secs(10);
-/// The same while some of them are passed by.
+/// Interval while some of these are skipped because of locks.
 const PASSED_BY: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(state: &State) {
@@ -24,7 +24,7 @@ pub(super) async fn run(state: &State) {
         };
         match step {
             Ok(StepReport { more: false, .. }) => {}
-            // What somebody else holds just now is passed by.
+            // Rows that are locked at the moment are skipped.
             Ok(StepReport { tasks: 0, .. }) => {
                 tokio::time::sleep(jittered(PASSED_BY)).await;
                 continue;

@@ -1,5 +1,5 @@
-//! Ends of attempts that are set aside: tried again now and then, by any server, for what stood in their way may be gone.
-//! And the note in this server's row of how many ends it holds that the database refuses, for `queue status`.
+//! Retries ends of attempts that are set aside, periodically and on any server, because the cause may be gone. Also
+//! records in this server's row how many ends it holds that the database refuses, for `queue status`.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use taskyard_core::store::{EndAside, WriteReply};
 use crate::backoff::jittered;
 use crate::state::State;
 
-/// Time between two looks at what is held here.
+/// Interval between checks of the number of ends held here.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// Ends read at once; results may be large.
+/// Maximum number of ends read at once; results may be large.
 const PAGE: usize = 20;
 
 pub(super) async fn run(state: &State) {
@@ -57,7 +57,7 @@ async fn write(state: &State, end: &EndAside) {
     }
 }
 
-/// Keeps the note.
+/// Records the number of held ends whenever it changes.
 pub(super) async fn note(state: &State) {
     let mut told = (state.id(), 0);
     loop {

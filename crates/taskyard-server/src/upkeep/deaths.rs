@@ -1,7 +1,8 @@
-//! Tells the hooks of this server of dead letters, one after the other.
+//! Delivers dead letters to the hooks of this server, one after the other.
 //!
-//! A death is taken before it is told, and marked as told behind that: it is told again only if this server dies in between.
-//! A stopping server still tells what died until then, within its grace period.
+//! A dead letter is taken before its delivery and marked as delivered afterwards, so it is delivered again only if this
+//! server dies in between. A stopping server still delivers the dead letters that occurred until then, within its grace
+//! period.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +15,19 @@ use crate::executor::Executor;
 use crate::hooks::Heard;
 use crate::state::{Phase, State};
 
-/// Taken at once: what one server has, no other tells.
+/// Maximum number of dead letters taken at once: those that one server has taken, no other delivers.
 const TAKE: usize = 10;
-/// How often the same one is told to somebody who does not live to call the hooks to their end, and who ran nothing else.
+/// Maximum number of deliveries of one dead letter during which the calling process ends without running a task beside
+/// it.
 const TRIES: u32 = 3;
-/// The same, whatever he ran beside it: tasks may kill their worker again and again.
+/// As `TRIES`, for a process that also ran tasks: these may kill it again and again.
 const TRIES_BESIDE: u32 = 30;
-/// The shortest time between two looks; and a look is made at most so rarely that it takes a twentieth of the time.
+/// Minimum time between two checks.
 const GAP: Duration = Duration::from_millis(100);
+/// Minimum pause after a check, as a multiple of its duration, so that checks take at most a twentieth of the time.
 const LOOK_SHARE: u32 = 20;
 
-/// Until the server stops.
+/// Runs until the server stops.
 pub(crate) async fn run(state: std::sync::Arc<State>) {
     let mut finished = state.store.bells().finished.listen();
     loop {
@@ -34,7 +37,7 @@ pub(crate) async fn run(state: std::sync::Arc<State>) {
             tokio::time::sleep(GAP.max(cost * LOOK_SHARE)).await;
             tokio::select! {
                 () = finished.heard() => {}
-                // Another server may have died amid telling: as soon as that can be known.
+                // Another server may have died during a delivery, which is known after this time at the earliest.
                 () = tokio::time::sleep(jittered(state.config().scan)) => {}
             }
         };
@@ -45,13 +48,13 @@ pub(crate) async fn run(state: std::sync::Arc<State>) {
     }
 }
 
-/// What is left when nothing runs here any more.
+/// Delivers the remaining dead letters when nothing runs here any more.
 pub(crate) async fn tell_rest(state: &State) {
     tell_all(state, || true, true).await;
 }
 
-/// Tells all that there is while `goes_on`; how long the last look for it took. `known` = only hooks that are known to be
-/// there.
+/// Delivers all dead letters while `goes_on` returns true, and returns the duration of the last query for them.
+/// `known`: only to hooks that are known to exist.
 async fn tell_all(state: &State, goes_on: impl Fn() -> bool, known: bool) -> Duration {
     let _telling = state.telling.lock().await;
     let mut cost = Duration::ZERO;
@@ -91,7 +94,7 @@ async fn take(state: &State, server: ServerId, executor: &dyn Executor) -> Resul
     Ok(taken)
 }
 
-/// Whether there may be more.
+/// Returns true if there may be more.
 async fn tell(
     state: &State,
     server: ServerId,
@@ -101,7 +104,7 @@ async fn tell(
 ) -> bool {
     let mut rest = dead.into_iter();
     for id in rest.by_ref() {
-        // Not those of a server that was declared dead: another one tells them.
+        // If this server was declared dead, another one delivers them.
         let told = goes_on() && state.id() == server && tell_one(state, executor, id).await;
         note(state, server, id, told).await;
         if !told {
@@ -114,11 +117,11 @@ async fn tell(
     true
 }
 
-/// Whether hooks were told, or need not be.
+/// Returns true if the hooks were called or need not be.
 async fn tell_one(state: &State, executor: &dyn Executor, id: TaskId) -> bool {
     let (mut tries, mut tries_beside) = (0, 0);
     while tries < TRIES && tries_beside < TRIES_BESIDE {
-        // As it is now: a person may have retried it.
+        // Read anew, because the task may have been retried.
         let dead = match state.store.get(&[id]).await {
             Ok(mut found) => found.pop().flatten().filter(|record: &TaskRecord| record.state == TaskState::Failed),
             Err(error) => {
@@ -142,7 +145,7 @@ async fn tell_one(state: &State, executor: &dyn Executor, id: TaskId) -> bool {
     true
 }
 
-/// Says so, however long the database is away: or it would be told again.
+/// Records the delivery, retrying while the database is unavailable, because it would otherwise be repeated.
 async fn note(state: &State, server: ServerId, id: TaskId, told: bool) {
     let mut backoff = Backoff::default();
     failpoint!("dead_told", Before);

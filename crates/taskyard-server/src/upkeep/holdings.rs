@@ -1,10 +1,12 @@
-//! Compares what this server holds with what the database says that it holds, and settles both sides.
+//! Compares the attempts that this server holds with those that the database has recorded for it, and reconciles both
+//! sides.
 //!
-//! A database that crashes may forget commits that did not wait for the disk: those of claims always, those of ends where
-//! `synchronous_commit` is off. Then a task runs for ever under a live server that has long ended it, or a body runs whose
-//! claim nobody knows of. Each beat looks at a bounded number of claims, old ones of this server and a page of all rows, so
-//! its cost does not grow with what runs. A difference counts once two looks in a row have seen it, with no claim under way
-//! all the while: an end that is being written, or a claim whose answer is awaited, is no difference.
+//! A database that crashes may lose commits that did not wait for the disk: those of claims always, those of ends if
+//! `synchronous_commit` is off. Then a task remains `doing` forever under a live server that has long ended it, or a
+//! body runs whose claim is not recorded. After each heartbeat interval a bounded number of claims is compared, old
+//! ones of this server and a page of all rows, so the cost does not grow with the number of running tasks. A difference
+//! counts only if two checks in a row have found it with no claim in flight all the while: an end that is being
+//! written, or a claim that awaits its reply, is not a difference.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,17 +19,17 @@ use crate::backoff::jittered;
 use crate::engine::Ended;
 use crate::state::{Lease, State};
 
-/// Tasks of old claims that are asked about in one look.
+/// Maximum number of tasks of old claims in one check.
 const TASKS_MAX: usize = 1_000;
-/// A look that takes longer is given up.
+/// Maximum time of a check.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// An attempt that only one side knows of.
+/// An attempt that only one side has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Suspect {
-    /// Its row says that it runs here.
+    /// Recorded as running here, but not held by this server.
     Unheld(ClaimId, TaskId, Token),
-    /// It runs here, and no row says so.
+    /// Running here, but not recorded in the database.
     Unknown(ClaimId, TaskId, Token),
 }
 
@@ -39,14 +41,15 @@ impl Suspect {
     }
 }
 
+/// State of the comparison between two checks.
 #[derive(Default)]
 struct Comparison {
     server: Option<ServerId>,
-    /// Where the next look at old claims begins.
+    /// Where the next check of old claims begins.
     place: Option<ClaimId>,
     /// Where the next page of rows begins.
     page: Option<ClaimId>,
-    /// Claims of this server by their rows, of which it knows nothing.
+    /// Claims that are recorded for this server and unknown to it.
     foreign: Vec<ClaimId>,
     suspects: HashSet<Suspect>,
     pending: HashSet<ClaimId>,
@@ -104,7 +107,7 @@ impl Comparison {
                 }
             }
         }
-        // A claim that was under way at the last look and still is may be what a row shows.
+        // A claim that was in flight at the last check and still is may be the one in a row.
         if self.pending.is_disjoint(&pending) {
             settle(state, suspects.intersection(&self.suspects).copied());
         }

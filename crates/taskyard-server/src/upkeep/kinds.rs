@@ -1,5 +1,5 @@
-//! Says what this server can run whenever that changes, and keeps the groups of kinds that builds refused: soon after this
-//! server refused one, each second while there are groups, and now and then.
+//! Records what this server can run whenever that changes, and maintains the groups of kinds that builds refused: soon
+//! after this server refused one, each second while there are groups, and periodically.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use crate::state::State;
 use taskyard_core::failpoint;
 use taskyard_core::store::StepReport;
 
-/// Time between steps while there are groups.
+/// Interval between steps while there are groups.
 const EVERY: Duration = Duration::from_secs(1);
-/// The same while there are none.
+/// Interval between steps while there are none.
 const EVERY_IDLE: Duration = Duration::from_secs(10);
-/// After a refusal: others of the same batch are written by then.
+/// Delay after a refusal: others of the same batch are written by then.
 const AFTER_REFUSAL: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(state: &State) {
@@ -39,7 +39,7 @@ pub(super) async fn run(state: &State) {
     }
 }
 
-/// Tells the database what this server can run, if that is not what it was told last. Whether it knows now.
+/// Records what this server can run, if that has changed. Returns true if the database is up to date.
 pub(super) async fn say(state: &State) -> bool {
     let (id, serves) = (state.id(), state.serves());
     let said = crate::engine::lock(&state.said).clone();
@@ -59,7 +59,7 @@ pub(super) async fn say(state: &State) -> bool {
     }
 }
 
-/// How many groups there are, or `None` if the database is away.
+/// Returns the number of groups, or `None` if the database is unavailable.
 async fn step(state: &State) -> Option<usize> {
     if !say(state).await {
         return None;

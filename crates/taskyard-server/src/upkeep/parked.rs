@@ -1,5 +1,5 @@
-//! Releases parked tasks that this server can run: at the start, and now and then, because during a rolling deploy an
-//! older server may still be parking what this one knows.
+//! Releases parked tasks that this server can run: at the start and periodically, because during a rolling deployment
+//! an older server may still park tasks that this one can run.
 
 use std::time::Duration;
 use taskyard_core::failpoint;
@@ -10,7 +10,7 @@ use crate::backoff::{Backoff, jittered};
 use crate::registry::kind_of_reason;
 use crate::state::State;
 
-/// Time between looks after the first.
+/// Interval between checks after the first.
 const EVERY: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(state: &State) {
@@ -28,7 +28,7 @@ pub(super) async fn run(state: &State) {
     }
 }
 
-/// Whether the database answered.
+/// Returns true if the database replied.
 async fn release(state: &State) -> bool {
     for executor in &state.executors {
         let runtime = executor.runtime();
@@ -44,7 +44,7 @@ async fn release(state: &State) -> bool {
         }
         let reasons: Vec<String> = reasons.into_iter().map(|parked| parked.reason).collect();
         for reason in executor.known(&reasons) {
-            // The build refused this kind before it knew it; a new build claims the released tasks.
+            // The build refused this kind before it had it; with a new build id the released tasks are claimed.
             if let Some(kind) = kind_of_reason(&reason).filter(|_| runtime == Runtime::Python) {
                 match state.store.has_refused(state.id(), runtime, kind).await {
                     Ok(true) => {

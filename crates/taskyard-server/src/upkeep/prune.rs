@@ -1,5 +1,5 @@
-//! Deletes finished tasks when their retention is over, by age and by number, in bounded steps with rests between them, so
-//! that it keeps up with a sustained drain without being felt by it.
+//! Deletes finished tasks when their retention is over, by age and by number, in bounded steps with rests between them,
+//! so that it keeps up with a sustained drain without slowing it down noticeably.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use taskyard_core::store::StepReport;
 use crate::backoff::jittered;
 use crate::state::State;
 
-/// A step is followed by a rest of this many times its own length.
+/// Rest after a step, as a multiple of its duration.
 const REST: u32 = 4;
 
 pub(super) async fn run(state: &State) {

@@ -1,16 +1,16 @@
-//! Notices tasks that are enqueued and stand in no range, so that nothing would ever run them (a restored dump may lack such
-//! rows), and puts them where they belong.
+//! Detects enqueued tasks that are in no index range, so that they would never run (a restored dump may lack such
+//! rows), and repairs them.
 
 use std::time::{Duration, Instant};
 
 use crate::backoff::jittered;
 use crate::state::State;
 
-/// Between two looks at a sample.
+/// Interval between checks of a sample.
 const EVERY: Duration = Duration::from_secs(60);
-/// Tasks that one step compares.
+/// Number of tasks that one step compares.
 const STEP: usize = 1_000;
-/// A step is followed by a rest of this many times its own length.
+/// Rest after a step, as a multiple of its duration.
 const REST: u32 = 4;
 
 pub(super) async fn run(state: &State) {

@@ -1,9 +1,9 @@
-//! Frees the tasks of servers that are gone.
+//! Releases the tasks of servers that are gone.
 //!
-//! Two clocks must agree. A server is suspect when the database says that its lease is over, or when its beat counter
-//! has not moved for longer than a lease on our own clock (the database's clock may have been set back). A suspect is
-//! rescued only if its counter has also stood still here for a grace: if the database's clock jumps ahead, every lease
-//! seems over at once, but the servers go on beating.
+//! Two clocks must agree. A server is suspect if the database reports its lease as over, or if its heartbeat counter
+//! has not changed for longer than a lease on this host's clock (the database's clock may have been set back). A
+//! suspect is rescued only if its counter has also been unchanged here for a grace period: if the database's clock
+//! jumps ahead, every lease seems over at once, but the servers continue to send heartbeats.
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -18,20 +18,21 @@ use crate::backoff::jittered;
 use crate::state::State;
 use crate::{ServerConfig, clock};
 
-/// What this rescuer saw of one server.
+/// Observations of one server.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     beat: i64,
-    /// When, on our clock, the counter was first seen at this value.
+    /// When, on this host's clock, the counter was first observed at this value.
     since: Duration,
 }
 
+/// State of another server.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Alive,
-    /// Look again after this time.
+    /// Check again after this time.
     Suspect(Duration),
-    /// Gone; `overdue` if only our own clock says so.
+    /// Gone; `overdue` if only this host's clock indicates it.
     Gone {
         overdue: bool,
     },
@@ -45,7 +46,7 @@ pub(super) async fn run(state: &State) {
     }
 }
 
-/// One look at all servers. How long until the next.
+/// Checks all servers once. Returns the time until the next check.
 async fn scan(state: &State, watched: &mut HashMap<ServerId, Watched>) -> Duration {
     let config = state.config();
     let mut pause = jittered(config.scan);
@@ -78,7 +79,7 @@ fn judge(watched: &mut HashMap<ServerId, Watched>, seen: &BeatSeen, config: &Ser
         return Verdict::Gone { overdue: false };
     }
     let still = now.saturating_sub(entry.since);
-    // Longer than any healthy server is silent, however its clock is set.
+    // Longer than the interval between heartbeats of any healthy server, whatever its clock.
     let grace = config.scan.max(seen.lease / 3);
     if seen.lapsed {
         return if still >= grace { Verdict::Gone { overdue: false } } else { Verdict::Suspect(grace - still) };

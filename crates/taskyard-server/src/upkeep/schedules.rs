@@ -1,10 +1,12 @@
-//! Schedules: what is due is decided ([`taskyard_core::schedule::plan`]) and written, fenced by the row's version.
+//! Schedules: decides about due ones ([`taskyard_core::schedule::plan`]) and writes the decisions, fenced by the row's
+//! version.
 //!
-//! Any number of servers look at the same rows; of those that decide about one schedule at once one writes, and the
-//! others' decisions change nothing. A server that is killed in between leaves the row as it was, still due.
+//! Any number of servers read the same rows; if several decide about one schedule at once, one of them writes, and the
+//! decisions of the others have no effect. A server that is killed in between leaves the row as it was, still due.
 //!
-//! A decision that the database refuses holds up no other schedule. If its values are at fault, the schedule is set aside with
-//! the reason; anything else may pass, so it is tried again, after a pause of its own ([`Refused`]).
+//! A decision that the database refuses does not hold up other schedules. If its values are at fault, the schedule is
+//! set aside with the reason; other errors may be temporary, so the decision is retried after a pause of its own
+//! ([`Refused`]).
 
 mod refused;
 
@@ -19,20 +21,21 @@ use crate::backoff::{Backoff, jittered};
 use crate::pieces::Failed;
 use crate::state::State;
 
-/// Schedules of one look.
+/// Maximum number of schedules read at once.
 const LOOK_MAX: usize = 100;
-/// Looks while changes of other processes are heard, and while they are not: a change is in force within a second.
+/// Interval between checks while notifications of other processes are received.
 const EVERY: Duration = Duration::from_secs(10);
+/// Interval while no notifications are received: a change takes effect within a second.
 const EVERY_DEAF: Duration = Duration::from_millis(800);
-/// Looks while runs are open: the next one may be waiting for their end.
+/// Interval between checks while runs are open: the next run may be waiting for their end.
 const EVERY_OPEN: Duration = Duration::from_millis(500);
-/// The shortest time between two looks that found nothing.
+/// Minimum time between two checks that found nothing.
 const GAP: Duration = Duration::from_millis(20);
-/// The pause between looks while all that is due waits for its next try.
+/// Pause between checks while every due schedule waits for its retry.
 const WHILE_REFUSED: Duration = Duration::from_millis(200);
-/// How often a start tries to write on what it has just read.
+/// Maximum number of times that a start tries to write a decision on the row it has just read.
 const START_TRIES: usize = 20;
-/// The pause after a look all of whose decisions came too late.
+/// Pause after a check whose decisions all came too late.
 const AFTER_LOSS: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(state: &State) {
@@ -68,9 +71,9 @@ pub(super) async fn run(state: &State) {
     }
 }
 
-/// Decides about what is due; answers how long to wait for the next look.
+/// Decides about the due schedules and returns the time until the next check.
 async fn look(state: &State, refused: &mut Refused) -> Result<Duration> {
-    // Those that wait for their next try take no other's place.
+    // Schedules that wait for their retry must not displace others.
     let found = state.store.schedule_look(LOOK_MAX + refused.len()).await?;
     let due: Vec<_> = found.due.iter().filter(|due| !refused.waits(&due.record.definition.name)).collect();
     let ticks: Vec<_> = due.iter().filter_map(|due| plan(due, found.now, &mut rand::random::<f64>)).collect();
@@ -79,7 +82,7 @@ async fn look(state: &State, refused: &mut Refused) -> Result<Duration> {
         return Ok(Duration::ZERO);
     }
     if had_ticks || !due.is_empty() {
-        // Another server was quicker, as a rule, or somebody is writing the row; if not, this one tries again.
+        // Normally another server was faster, or the row is locked; otherwise this one tries again.
         return Ok(jittered(AFTER_LOSS));
     }
     if !found.due.is_empty() {
@@ -94,15 +97,15 @@ async fn look(state: &State, refused: &mut Refused) -> Result<Duration> {
     Ok(found.next_due.map_or(poll, |due| due.min(poll)).max(Duration::from_millis(1)))
 }
 
-/// The first look: what runs whenever a server starts, and times that changed with the rules of their zone. Page by page,
-/// each schedule once, whatever errors come between.
+/// The first check: schedules that run whenever a server starts, and times that changed with the rules of their time
+/// zone. Page by page, each schedule once, whatever errors occur in between.
 #[derive(Default)]
 struct Starting {
     after: Option<String>,
 }
 
 impl Starting {
-    /// One page; an answer when it was the last one.
+    /// Processes one page; returns a pause if it was the last one.
     async fn page(&mut self, state: &State, refused: &mut Refused) -> Result<Option<Duration>> {
         let page = state.store.schedules(self.after.as_deref(), LOOK_MAX).await?;
         let is_last = page.len() < LOOK_MAX;
@@ -126,7 +129,7 @@ impl Starting {
     }
 }
 
-/// Writes ticks; whether each applied.
+/// Writes decisions and returns for each whether it was applied.
 async fn apply(state: &State, ticks: Vec<Tick>, refused: &mut Refused) -> Result<Vec<bool>> {
     for tick in &ticks {
         if let Some(problem) = &tick.problem {
@@ -155,7 +158,7 @@ async fn apply(state: &State, ticks: Vec<Tick>, refused: &mut Refused) -> Result
     Ok(written.iter().map(Option::is_some).collect())
 }
 
-/// Writes one tick after several were refused together; what it added, if it applied.
+/// Writes one decision after several were refused together. Returns the tasks that it added, if it was applied.
 async fn apply_alone(state: &State, tick: Tick, refused: &mut Refused) -> Result<Option<Vec<TaskId>>> {
     let written = state.store.schedule_tick(std::slice::from_ref(&tick)).await;
     let mut written = match Failed::check(written, state.store.as_ref()).await {

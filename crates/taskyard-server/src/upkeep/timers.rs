@@ -1,8 +1,8 @@
-//! Start times, backoffs, expiries: moved when they are due, to the millisecond that the store names. And what other
-//! commits left to do: cascades, unsettled children.
+//! Start times, backoffs and expiries: tasks are moved when they are due, to the millisecond that the store returns.
+//! Also processes what other commits left to do: cascades and unsettled children.
 //!
-//! A ring may mean a nearer due time, so the store is asked again; under load at most every 50 ms, which keeps a
-//! delayed task within 100 ms of its time without a query per commit.
+//! A notification may mean an earlier due time, so the store is queried again; under load at most every 50 ms, which
+//! starts a delayed task within 100 ms of its time without a query per commit.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use super::exhaust;
 use crate::backoff::{Backoff, jittered};
 use crate::state::State;
 
-/// A ring is left for a moment to the claim that it is meant for.
+/// Delay after a notification, which is left to the claim that it is meant for.
 const AFTER_RING: Duration = Duration::from_millis(10);
-/// The shortest time between two looks.
+/// Minimum time between two queries.
 const GAP: Duration = Duration::from_millis(50);
-/// The same for a time that has come while we looked.
+/// Minimum time before a query for a time that became due during the last one.
 const GAP_MIN: Duration = Duration::from_millis(2);
-/// The same for cascades, which are rare.
+/// Minimum time between two queries for cascades, which are rare.
 const CASCADE_GAP: Duration = Duration::from_millis(100);
 
 fn poll(state: &State) -> Duration {
     let config = state.config();
-    // Due times are known exactly; only what other processes add unheard needs the shorter interval.
+    // Due times are known exactly; only additions by other processes without notifications need the shorter interval.
     if state.store.hears_others() && config.use_notify {
         config.fallback_poll.min(config.poll * 5)
     } else {
@@ -32,7 +32,8 @@ fn poll(state: &State) -> Duration {
     }
 }
 
-/// Starts that a rate allows of and nobody here takes: something else holds those tasks back, or they are others'.
+/// Backoff for starts that a rate limit allows but this server does not take: the tasks are held back otherwise, or
+/// belong to other servers.
 #[derive(Debug, Default)]
 struct Untaken {
     looks: u32,
@@ -40,7 +41,7 @@ struct Untaken {
 }
 
 impl Untaken {
-    /// How long until the next look for starts: twice as long each time that nothing came of it.
+    /// Returns the time until the next query for starts, doubled each time that none was taken.
     fn pause(&mut self, state: &State, report: &PromoteReport) -> Option<Duration> {
         let claimed = state.counters.claimed.load(std::sync::atomic::Ordering::Relaxed);
         let in_vain = report.freed && std::mem::replace(&mut self.claimed, claimed) == claimed;
@@ -79,7 +80,7 @@ pub(super) async fn promote(state: &State) {
     }
 }
 
-/// Moves all that is due; says when the next is.
+/// Moves all due tasks and returns when the next one is due.
 async fn promote_all(state: &State) -> taskyard_core::Result<PromoteReport> {
     loop {
         failpoint!("promote", Before);

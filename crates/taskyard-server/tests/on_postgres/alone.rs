@@ -1,4 +1,4 @@
-//! A task that must run alone begins only once the ends before it are stored: if it kills the server, no other task is charged.
+//! A task that must run alone begins only once the ends before it are stored: if it kills the server, no other is charged.
 
 use taskyard_core::state::Runtime;
 use taskyard_core::{TaskRef, TaskState};
@@ -6,7 +6,8 @@ use taskyard_core::{TaskRef, TaskState};
 use crate::on_demand::{Taker, added, done, lose};
 use crate::world::{World, within};
 
-/// Ends take a third of a second to be stored, and each claim of a task that must run alone notes what is `doing` then.
+/// Makes the storing of ends take a third of a second, and records which tasks are `doing` when a task that must run
+/// alone is claimed.
 async fn watch(world: &World) {
     world
         .database
@@ -28,7 +29,7 @@ async fn watch(world: &World) {
         .await;
 }
 
-/// Fails if something was `doing` when a task that must run alone was claimed.
+/// Fails if a task was `doing` when a task that must run alone was claimed.
 async fn nothing_was_beside_it(world: &World) {
     world
         .database

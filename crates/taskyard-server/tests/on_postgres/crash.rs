@@ -1,5 +1,5 @@
-//! A database that crashes and has lost its last commits, because they did not wait for the disk: under a server that lives
-//! on, what only one side knows of is settled.
+//! A database that crashes and loses its last commits because they did not wait for the disk: the server survives, and
+//! attempts that only one side has recorded are settled.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use taskyard_testkit::postgres::{Cluster, ClusterOptions};
 use crate::database::Database;
 use crate::world::{World, eventually, within};
 
-/// Nothing is flushed but by a checkpoint, or after ten seconds.
+/// Starts a cluster that flushes only at a checkpoint, or after ten seconds.
 fn forgetful() -> Cluster {
     let settings = [
         ("synchronous_commit", "off"),
@@ -28,7 +28,7 @@ fn crash(cluster: &Cluster) {
     cluster.start_again();
 }
 
-/// Repeats a crash until the database has lost something by it, three times at most.
+/// Repeats a crash until the database has lost something, up to three times.
 async fn until_something_is_lost(is_lost: impl AsyncFn(&Cluster) -> bool) {
     let cluster = forgetful();
     for _ in 0..3 {
@@ -48,7 +48,7 @@ async fn states(world: &World, tasks: &[TaskRef<u32>]) -> Vec<TaskState> {
     records.unwrap().into_iter().map(|record| record.unwrap().state).collect()
 }
 
-/// Whether the crash had lost their ends.
+/// Returns true if the crash has lost the ends.
 async fn ends_are_lost(cluster: &Cluster) -> bool {
     let world = World::on(Database::of(cluster)).await;
     let server = world.server(|config| config.lease = Duration::from_secs(120)).await;
@@ -77,7 +77,7 @@ async fn what_a_crash_made_run_for_ever_is_run_again() {
     until_something_is_lost(ends_are_lost).await;
 }
 
-/// Whether the crash had lost ends of a claim whose other tasks ended after it.
+/// Returns true if the crash has lost ends of a claim whose other tasks ended after it.
 async fn earlier_ends_are_lost(cluster: &Cluster) -> bool {
     let world = World::on(Database::of(cluster)).await;
     world.client.pause_queue("default").await.unwrap();
@@ -95,7 +95,7 @@ async fn earlier_ends_are_lost(cluster: &Cluster) -> bool {
     eventually("the first have ended", async || states(&world, &first).await == [TaskState::Done; 3]).await;
     crash(cluster);
     let lost = states(&world, &first).await.iter().filter(|state| **state == TaskState::Doing).count();
-    // The last end of their claim that is written must not take with it what the database has forgotten.
+    // The last end of their claim must not remove the tasks whose ends were lost.
     world.stage.open();
     eventually("the others have ended", async || states(&world, &later).await == [TaskState::Done; 3]).await;
     eventually("the first have ended again", async || states(&world, &first).await == [TaskState::Done; 3]).await;
@@ -110,7 +110,7 @@ async fn what_a_crash_made_run_for_ever_is_run_again_though_later_tasks_of_its_c
     until_something_is_lost(earlier_ends_are_lost).await;
 }
 
-/// Whether the crash had lost its claim.
+/// Returns true if the crash has lost the claim.
 async fn claim_is_lost(cluster: &Cluster) -> bool {
     let world = World::on(Database::of(cluster)).await;
     world.client.pause_queue("default").await.unwrap();
@@ -126,7 +126,7 @@ async fn claim_is_lost(cluster: &Cluster) -> bool {
     if lost {
         while world.client.resume_queue("default").await.is_err() {}
         world.stage.seen("hold", 2).await;
-        // The body whose claim nobody knows of ends; the other one decides.
+        // The body whose claim was lost ends; the other one decides.
         world.stage.seen("dropped", 1).await;
     }
     world.stage.open();
@@ -142,7 +142,7 @@ async fn a_body_whose_claim_a_crash_forgot_is_interrupted() {
     until_something_is_lost(claim_is_lost).await;
 }
 
-/// A task that may run only once is claimed durably, even where nothing else is: no crash makes it run again.
+/// A task that may run only once is claimed durably even if nothing else is: no crash makes it run again.
 #[tokio::test]
 async fn a_crash_does_not_forget_the_claim_of_a_task_that_may_run_only_once() {
     let cluster = forgetful();

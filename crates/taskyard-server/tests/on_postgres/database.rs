@@ -17,7 +17,7 @@ impl Database {
         &self.0
     }
 
-    /// One of a cluster of one's own.
+    /// Creates a database in a cluster of the test's own.
     pub fn of(cluster: &taskyard_testkit::postgres::Cluster) -> Self {
         Self(cluster.create_database())
     }
@@ -26,7 +26,7 @@ impl Database {
         PostgresStore::connect(&self.0, Options::default()).await.unwrap()
     }
 
-    /// Runs SQL beside us.
+    /// Runs SQL on a connection of its own.
     pub async fn run(&self, sql: &str) {
         let (client, connection) = tokio_postgres::connect(&self.0, tokio_postgres::NoTls).await.unwrap();
         let driver = tokio::spawn(async move { connection.await.unwrap_or(()) });
@@ -35,7 +35,7 @@ impl Database {
         driver.await.unwrap();
     }
 
-    /// From here on every end of a task of this kind is refused with an SQLSTATE.
+    /// Makes the database refuse every end of a task of this kind with an SQLSTATE.
     pub async fn refuse_ends(&self, kind: &str, code: &str) {
         self.run(&format!(
             "create or replace function public.refuse() returns trigger language plpgsql as $$ begin
@@ -47,7 +47,7 @@ impl Database {
         .await;
     }
 
-    /// From here on a trigger skips every end of a task of this kind: it returns NULL, or the row as it was.
+    /// Makes a trigger skip every end of a task of this kind: it returns NULL, or the old row.
     pub async fn skip_ends(&self, kind: &str, returned: &str) {
         self.run(&format!(
             "create or replace function public.refuse() returns trigger language plpgsql as $$ begin
@@ -59,7 +59,7 @@ impl Database {
         .await;
     }
 
-    /// From here on every log line of such a text is refused with an SQLSTATE.
+    /// Makes the database refuse every log line with this text with an SQLSTATE.
     pub async fn refuse_lines(&self, text: &str, code: &str) {
         self.run(&format!(
             "create or replace function public.refuse() returns trigger language plpgsql as $$ begin
@@ -71,18 +71,18 @@ impl Database {
         .await;
     }
 
-    /// Nothing is refused any more.
+    /// Makes the database accept everything again.
     pub async fn accept(&self) {
         self.run("drop trigger if exists refuse on taskyard.task; drop trigger if exists refuse on taskyard.task_log")
             .await;
     }
 
-    /// From here on two tasks may not have the same result.
+    /// Prevents two tasks from having the same result.
     pub async fn refuse_equal_results(&self) {
         self.run("create unique index one_result on taskyard.task (result)").await;
     }
 
-    /// From here on no statement of ours is answered, until the guard goes.
+    /// Blocks all statements of the stores until the guard is dropped.
     pub async fn block(&self) -> Blocked {
         let (client, connection) = tokio_postgres::connect(&self.0, tokio_postgres::NoTls).await.unwrap();
         let driver = tokio::spawn(async move { connection.await.unwrap_or(()) });
@@ -91,7 +91,7 @@ impl Database {
     }
 }
 
-/// Closing the connection ends its transaction.
+/// Ends the transaction when the connection is closed by dropping this.
 pub struct Blocked {
     _client: tokio_postgres::Client,
     _driver: tokio::task::JoinHandle<()>,

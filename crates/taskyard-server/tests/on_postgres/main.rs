@@ -1,6 +1,6 @@
 //! A server on PostgreSQL, from claim to exit. One binary, so that it links once; the tests are in `../server`.
 
-// Tests may panic; clippy only knows those in `#[test]` functions themselves.
+// Tests may panic; clippy exempts only code in `#[test]` functions themselves.
 #![allow(clippy::unwrap_used)]
 
 mod alone;

@@ -1,4 +1,4 @@
-//! A server whose rows are locked by somebody else, and one whose connections die without a word.
+//! A server whose rows are locked by another session, and a server whose connections die silently.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use taskyard_testkit::proxy::{Fault, Proxy, Which};
 use crate::bodies::{Stage, registry};
 use crate::world::{PATIENCE, TestServer, World, eventually, quick, within};
 
-/// Says something every few milliseconds until it may end.
+/// Writes progress and log lines every 20 ms until it may end.
 static NOTES: TaskDef = TaskDef {
     kind: || "notes",
     aliases: &[],
@@ -40,7 +40,7 @@ fn config() -> ServerConfig {
     ServerConfig { lease: Duration::from_secs(6), beat: Duration::from_secs(1), ..quick() }
 }
 
-/// Tasks run one after the other for so long, each of them soon.
+/// Runs tasks one after the other for this time; each must end soon.
 async fn others_run(world: &World, time: Duration) {
     let began = Instant::now();
     while began.elapsed() < time {
@@ -49,7 +49,7 @@ async fn others_run(world: &World, time: Duration) {
     }
 }
 
-/// A body ends its attempt inside its own transaction, which it commits much later, and goes on saying how far it is.
+/// A body ends its attempt inside a transaction of its own, commits it much later, and continues to report progress.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_is_locked_holds_up_no_other() {
     let world = World::new().await;
@@ -63,7 +63,7 @@ async fn a_task_that_is_locked_holds_up_no_other() {
     let sql =
         format!("BEGIN; SELECT taskyard.complete_in(t.id, t.token) FROM taskyard.task t WHERE t.id = '{}'", notes.id());
     body.batch_execute(&sql).await.unwrap();
-    // Longer than its lease: it beats.
+    // Longer than the lease: heartbeats must continue.
     others_run(&world, Duration::from_secs(8)).await;
     assert_eq!(server.id(), id, "it kept its lease");
     body.batch_execute("COMMIT").await.unwrap();
@@ -76,7 +76,7 @@ async fn a_task_that_is_locked_holds_up_no_other() {
     driver.abort();
 }
 
-/// The way to the database swallows everything; new connections are sound.
+/// The connection to the database discards everything; new connections work.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_whose_connections_die_silently_comes_back() {
     let world = World::new().await;
@@ -86,11 +86,11 @@ async fn a_server_whose_connections_die_silently_comes_back() {
     let server = TestServer::start(store, client, registry(&world.stage), config()).await;
     let id = server.id();
     others_run(&world, Duration::from_millis(100)).await;
-    // Idle: only its heartbeat says anything.
+    // Idle: only the heartbeat sends anything.
     eventually("it beats", || async { proxy.fault(Which::Sent("server_beat"), Fault::BlackHole) == 1 }).await;
     others_run(&world, Duration::from_secs(8)).await;
     assert_eq!(server.id(), id, "it kept its lease");
-    // All that it has.
+    // All of its connections.
     assert!(proxy.fault(Which::All, Fault::BlackHole) >= 3);
     others_run(&world, Duration::from_secs(8)).await;
     assert_eq!(server.id(), id, "it kept its lease");
@@ -98,7 +98,7 @@ async fn a_server_whose_connections_die_silently_comes_back() {
     within("the exit", server.wait()).await;
 }
 
-/// A server is started from a runtime that then does something else for long: its heartbeat depends on nothing of it.
+/// The runtime that has started a server is busy for a long time: the heartbeat does not depend on it.
 #[test]
 fn beats_go_on_while_the_thread_that_started_the_server_is_busy() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -108,7 +108,7 @@ fn beats_go_on_while_the_thread_that_started_the_server_is_busy() {
     let id = server.id();
     let beats = |text: &str| shared().psql_in(world.database.url(), text).parse::<i64>().unwrap();
     let began = beats("SELECT max(beat) FROM taskyard.server");
-    // Nothing of the runtime runs meanwhile.
+    // The runtime does not run meanwhile.
     let until = Instant::now() + 2 * PATIENCE;
     while beats("SELECT max(beat) FROM taskyard.server") < began + 10 {
         assert!(Instant::now() < until, "it beats no more");

@@ -1,5 +1,5 @@
-//! The database refuses what is due of one schedule, with whatever code: the others go on, and it does once nothing is in
-//! its way.
+//! The database refuses the decisions about one schedule, with various codes: the other schedules continue, and the
+//! refused one runs once the cause is gone.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use taskyard_core::store::SchedulePut;
 use crate::world::{World, eventually};
 
 impl World {
-    /// From here on tasks of this kind are refused with an SQLSTATE.
+    /// Makes the database refuse additions of tasks of this kind with an SQLSTATE.
     async fn refuse_additions(&self, kind: &str, code: &str) {
         self.database
             .run(&format!(

@@ -1,7 +1,7 @@
-//! A server whose async bodies run on the runtime that started it, on SQLite. The tests that hold for every server are in
-//! `../server`, and run here on such a one.
+//! A server on SQLite whose async bodies run on the runtime that started it. The tests that apply to every server are
+//! in `../server`, and run here on such a server.
 
-// Tests may panic; clippy only knows those in `#[test]` functions themselves.
+// Tests may panic; clippy exempts only code in `#[test]` functions themselves.
 #![allow(clippy::unwrap_used)]
 
 mod shared_workers;
@@ -28,7 +28,7 @@ mod workers;
 #[path = "../server/world.rs"]
 mod world;
 
-/// Each server is started on a runtime of several threads, of its own.
+/// Returns a new runtime with several threads, on which a server is started.
 fn runtime() -> Option<tokio::runtime::Runtime> {
     Some(tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap())
 }

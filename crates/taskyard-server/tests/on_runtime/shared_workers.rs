@@ -1,5 +1,5 @@
-//! Bodies on the application's runtime: what they open and spawn is the application's; one that blocks holds up as little as can
-//! be, and is named.
+//! Bodies on the application's runtime: the resources that they open and the tasks that they spawn belong to the
+//! application; a body that blocks holds up as little as possible and is logged.
 
 use std::cell::Cell;
 use std::io;
@@ -17,7 +17,7 @@ use crate::bodies::{Stage, registry, tasks};
 use crate::time_limits::times_out;
 use crate::world::{TestServer, World, eventually, quick, within};
 
-/// A connection that bodies share, as they do a pool.
+/// A connection that bodies share, like those of a pool.
 type Shared = Arc<tokio::sync::Mutex<Option<TcpStream>>>;
 
 fn all(stage: &Stage) -> Registry {
@@ -90,7 +90,7 @@ async fn what_a_body_spawns_goes_on_and_it_may_block_in_place() {
     world.stage.seen("what it spawned goes on", 1).await;
 }
 
-/// As the connections of a pool are: opened by one body, used by another when the worker of the first is gone.
+/// Like the connections of a pool: opened by one body, used by another when the worker of the first is gone.
 #[tokio::test]
 async fn a_connection_that_a_body_opened_serves_later_ones() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -119,7 +119,7 @@ async fn a_connection_that_a_body_opened_serves_later_ones() {
     peer.abort();
 }
 
-/// 60 rounds: a body that has just become pending is reached although the next one of its worker blocks the thread.
+/// 60 rounds: a body that has just become pending is polled although the next body of its worker blocks the thread.
 #[tokio::test]
 async fn a_body_that_never_yields_holds_up_no_pending_neighbour() {
     let world = World::new().await;
@@ -139,7 +139,7 @@ async fn a_body_that_never_yields_holds_up_no_pending_neighbour() {
     times_out(&stuck).await;
     assert_eq!(world.stage.count("hold_first"), 60, "none of them began again");
     assert_eq!(server.status().threads_abandoned, 1);
-    // Its place is free, and its thread comes back.
+    // The slot is free, and the thread returns.
     let next: TaskRef<i64> = world.add("echo", &(7,), |call| call);
     assert_eq!(within("the next", next.wait()).await.unwrap(), 7);
     world.stage.open();
@@ -162,7 +162,7 @@ async fn what_has_ended_is_stored_while_the_next_body_blocks() {
     within("the last", tasks[3].wait()).await.unwrap();
 }
 
-/// The bodies that were pending beside one that was given up run on, and count as running.
+/// The bodies that were pending beside an abandoned one continue, and count as running.
 #[tokio::test]
 async fn a_stop_waits_for_what_runs_beside_a_body_that_was_given_up() {
     let world = World::new().await;
@@ -183,7 +183,7 @@ async fn a_stop_waits_for_what_runs_beside_a_body_that_was_given_up() {
     world.stage.open();
 }
 
-/// Work goes on at once when threads that were all busy are free again, and not with the next look for work.
+/// Work continues at once when threads that were all busy are free again, and not at the next poll.
 #[tokio::test]
 async fn busy_threads_are_used_again_at_once() {
     let world = World::new().await;
@@ -241,7 +241,7 @@ async fn local_bodies_stay_on_a_thread_that_is_replaced() {
     assert_eq!(within("a local body", task.wait()).await.unwrap(), 2);
     let stuck: TaskRef<u32> =
         world.add("stays_stuck", &(), |call| call.max_retries(0).timeout(Duration::from_millis(50)));
-    // Others are not held up meanwhile.
+    // Other bodies are not held up meanwhile.
     world.stage.seen("stays_stuck", 1).await;
     let other: TaskRef<i64> = world.add("echo", &(7,), |call| call);
     assert_eq!(within("another body", other.wait()).await.unwrap(), 7);
@@ -277,7 +277,7 @@ impl io::Write for Captured {
     }
 }
 
-/// What this process has logged, from the first call on.
+/// Returns everything that this process has logged since the first call.
 fn logged() -> String {
     static CAPTURED: LazyLock<Captured> = LazyLock::new(|| {
         let captured = Captured::default();
@@ -319,7 +319,7 @@ async fn a_body_runs_in_a_span_that_names_its_attempt() {
     let task: TaskRef<()> = world.add("traced", &(), |call| call.queue("mail"));
     within("its end", task.wait()).await.unwrap();
     let span = format!("task{{id={} kind=\"traced\" queue=\"mail\" attempt=1}}", task.id());
-    // Before and behind its first wait.
+    // Before and after its first wait.
     for said in ["sent 1", "from traced"] {
         assert!(logged().lines().any(|line| line.contains(&span) && line.contains(said)), "{said}: {}", logged());
     }

@@ -27,14 +27,14 @@ impl Database {
         std::fs::rename(&self.path, self.path.with_extension("moved")).unwrap();
     }
 
-    /// Runs SQL beside us.
+    /// Runs SQL on a connection of its own.
     pub async fn run(&self, sql: &str) {
         let connection = rusqlite::Connection::open(&self.path).unwrap();
         connection.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
         connection.execute_batch(sql).unwrap();
     }
 
-    /// From here on every end of a task of this kind is refused; this database has one code for that.
+    /// Makes the database refuse every end of a task of this kind; SQLite has only one code for that.
     pub async fn refuse_ends(&self, kind: &str, _code: &str) {
         self.run(&format!(
             "drop trigger if exists refuse;
@@ -45,7 +45,7 @@ impl Database {
         .await;
     }
 
-    /// From here on a trigger skips every end of a task of this kind; this database has one way for that.
+    /// Makes a trigger skip every end of a task of this kind; SQLite has only one way to do that.
     pub async fn skip_ends(&self, kind: &str, _returned: &str) {
         self.run(&format!(
             "drop trigger if exists refuse;
@@ -56,7 +56,7 @@ impl Database {
         .await;
     }
 
-    /// From here on every log line of such a text is refused.
+    /// Makes the database refuse every log line with this text.
     pub async fn refuse_lines(&self, text: &str, _code: &str) {
         self.run(&format!(
             "create trigger refuse before insert on ty_task_log when new.message = '{text}'
@@ -65,17 +65,17 @@ impl Database {
         .await;
     }
 
-    /// Nothing is refused any more.
+    /// Makes the database accept everything again.
     pub async fn accept(&self) {
         self.run("drop trigger if exists refuse").await;
     }
 
-    /// From here on two tasks may not have the same result.
+    /// Prevents two tasks from having the same result.
     pub async fn refuse_equal_results(&self) {
         self.run("create unique index one_result on ty_task (result)").await;
     }
 
-    /// From here on no write is answered, until the guard goes.
+    /// Blocks all writes until the guard is dropped.
     pub async fn block(&self) -> Blocked {
         let lock = rusqlite::Connection::open(&self.path).unwrap();
         lock.execute_batch("begin exclusive").unwrap();

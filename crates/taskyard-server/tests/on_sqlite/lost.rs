@@ -1,4 +1,4 @@
-//! The SQLite file is gone while a server runs.
+//! The SQLite file is lost while a server runs.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use taskyard_server::{ExitReason, ServerExit};
 
 use crate::world::{World, within};
 
-/// The bound on the end of a server whose file is gone.
+/// Maximum time for the end of a server whose file is lost.
 const BOUND: Duration = Duration::from_secs(10);
 
 fn assert_lost(exit: &ServerExit, began: Instant) {
@@ -18,7 +18,7 @@ fn assert_lost(exit: &ServerExit, began: Instant) {
 #[tokio::test]
 async fn a_server_at_rest_ends_by_itself() {
     let world = World::new().await;
-    // Beats are too seldom to notice it.
+    // Heartbeats are too rare to detect it.
     let server = world
         .server(|config| (config.beat, config.lease) = (Duration::from_secs(1_000), Duration::from_secs(4_000)))
         .await;

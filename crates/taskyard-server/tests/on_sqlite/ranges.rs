@@ -1,4 +1,4 @@
-//! Rows of the runnable range were deleted: a server puts them back.
+//! Rows of the runnable range were deleted: a server restores them.
 
 use std::collections::HashSet;
 

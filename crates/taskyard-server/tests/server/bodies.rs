@@ -1,4 +1,4 @@
-//! The functions that the tests run, and the stage on which tests and bodies meet.
+//! The functions that the tests run, and the stage that synchronises tests and bodies.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::world::PATIENCE;
 
-/// Counts what bodies did, by name, and holds a gate that they wait at.
+/// Counts events of bodies by name, and has a gate at which they wait.
 #[derive(Clone, Default)]
 pub struct Stage(Arc<Inner>);
 
@@ -31,7 +31,7 @@ impl Stage {
         self.0.counts.borrow().get(what).copied().unwrap_or(0)
     }
 
-    /// Waits until something was noted so many times.
+    /// Waits until an event was noted this many times.
     pub async fn seen(&self, what: &str, times: usize) {
         let mut counts = self.0.counts.subscribe();
         let enough = counts.wait_for(|counts| counts.get(what).copied().unwrap_or(0) >= times);
@@ -48,14 +48,14 @@ impl Stage {
         let _ = self.0.gate.subscribe().wait_for(|open| *open).await;
     }
 
-    /// Blocks the thread until the gate opens.
+    /// Blocks the thread until the gate is opened.
     pub fn block(&self) {
         let open = self.0.open.lock().unwrap();
         drop(self.0.opened.wait_timeout_while(open, 2 * PATIENCE, |open| !*open).unwrap());
     }
 }
 
-/// Notes when it goes: what a dropped body leaves behind.
+/// Notes when it is dropped, to detect dropped bodies.
 struct Dropped(Stage);
 
 impl Drop for Dropped {
@@ -72,10 +72,10 @@ fn json(value: impl serde::Serialize) -> Result<Vec<u8>, TaskError> {
     Ok(serde_json::to_vec(&value)?)
 }
 
-/// Not within a test.
+/// Longer than any test.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// Declares functions, and `$all` with every one of them.
+/// Declares functions, and `$all` with all of them.
 macro_rules! tasks {
     ($all:ident: $($name:ident, $kind:literal, $how:ident, $run:expr;)*) => {
         $(static $name: taskyard_server::TaskDef = taskyard_server::TaskDef {
@@ -199,7 +199,7 @@ tasks! { ALL:
         context.save_context().await?;
         stage(&context).note("counted");
         stage(&context).gate().await;
-        // The same one at every call.
+        // Every call returns the same tracker.
         context.progress_tracker()?.advance(499_999)?;
         tracker.advance(1)?;
         json("through")

@@ -1,6 +1,6 @@
-//! A child process in Rust: this very test program, started again. It speaks the frames that Python's children speak.
+//! A child process in Rust: this test program, started again. Speaks the same protocol as Python's child processes.
 //!
-//! What a task does is its kind; `hold` and `stubborn` go on until the file that is their argument exists.
+//! The kind of a task determines its behaviour; `hold` and `stubborn` run until the file given as argument exists.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -20,12 +20,12 @@ use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 
 const MARK: &str = "TASKYARD_TEST_CHILD";
-/// A directory: there are hooks on death, and each call leaves a file there.
+/// A directory in which each call of the dead-letter hooks creates a file; there are hooks only if it is set.
 const DEATHS: &str = "TASKYARD_TEST_CHILD_DEATHS";
-/// The first so many calls kill the child.
+/// Number of initial calls of the hooks that kill the child.
 const DEADLY: &str = "TASKYARD_TEST_CHILD_DEADLY";
 
-/// This program as a child that has hooks on death.
+/// Returns the command of this program as a child with dead-letter hooks.
 pub fn mourning(directory: &Path, deadly: usize) -> ChildCommand {
     let mut command = command();
     command.env.push((DEATHS.into(), directory.into()));
@@ -33,13 +33,13 @@ pub fn mourning(directory: &Path, deadly: usize) -> ChildCommand {
     command
 }
 
-/// What its hooks were called with, in no order.
+/// Returns the dead letters that its hooks were called with, in no particular order.
 pub fn mourned(directory: &Path) -> Vec<String> {
     let files = std::fs::read_dir(directory).unwrap();
     files.map(|file| file.unwrap().file_name().into_string().unwrap()).filter(|name| name != "tries").collect()
 }
 
-/// How often they were called.
+/// Returns how many times the hooks were called.
 pub fn tries(directory: &Path) -> u64 {
     std::fs::metadata(directory.join("tries")).map_or(0, |tries| tries.len())
 }
@@ -56,14 +56,14 @@ fn mourn(dead: &[u8]) {
     std::fs::write(directory.join(dead["id"].as_str().unwrap()), "").unwrap();
 }
 
-/// This program as a child.
+/// Returns the command of this program as a child.
 pub fn command() -> ChildCommand {
     let mut command = ChildCommand::new(std::env::current_exe().unwrap(), ["child::this_is_the_child", "--exact"]);
     command.env.push((OsString::from(MARK), OsString::from("1")));
     command
 }
 
-/// The child's beginning; and as a test, that it leaves when its server is gone.
+/// Entry point of the child; as a test, checks that it exits when its server is gone.
 #[test]
 fn this_is_the_child() {
     if std::env::var_os(MARK).is_none() {
@@ -80,10 +80,10 @@ fn this_is_the_child() {
     }
 }
 
-/// Why an attempt is to end, once it is.
+/// Why an attempt is to end, once that is so.
 type Asked = watch::Sender<Option<Why>>;
 
-/// Writes at once: what is said before a body begins must be out when it dies.
+/// Sends messages synchronously: a message sent before a body begins must have left the process when it dies.
 #[derive(Clone)]
 struct Say(Arc<Mutex<Socket>>);
 
@@ -104,7 +104,7 @@ impl Say {
 }
 
 struct Slots {
-    /// Those that wait; false = asked back.
+    /// Waiting attempts; false = recalled.
     waiting: Mutex<HashMap<u64, bool>>,
     running: Mutex<HashMap<u64, Asked>>,
 }
@@ -208,7 +208,7 @@ async fn body(run: &Run, say: &Say) -> End {
             result(&std::process::id().into())
         }
         "wonders" => {
-            // Asks for the end of a task, often, and withdraws all of it when the first file is there.
+            // Asks for the end of a task many times, and withdraws the requests when the first file exists.
             let [asked, withdrawn, ended] = ["asked", "withdrawn", "ended"]
                 .map(|name| Path::new(argument["directory"].as_str().unwrap()).join(name));
             let about = argument["task"].as_str().unwrap().parse().unwrap();
@@ -241,7 +241,7 @@ async fn body(run: &Run, say: &Say) -> End {
             result(&Value::Null)
         }
         "junk" => {
-            // Into the socket, past the frames.
+            // Into the socket, bypassing the protocol.
             let socket = std::fs::File::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
             (&socket).write_all(b"print('hello')\n").unwrap();
             std::future::pending().await

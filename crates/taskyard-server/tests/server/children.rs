@@ -1,4 +1,4 @@
-//! Tasks in child processes: real ones, really killed.
+//! Tasks in child processes: real processes, really killed.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn add<T>(world: &World, kind: &str, argument: impl serde::Serialize, retries: u
     world.add(kind, &(argument,), |call| call.runtime(Runtime::Python).max_retries(retries))
 }
 
-/// A file that does not exist until it is made.
+/// A file that does not exist until the gate is opened.
 struct Gate(tempfile::TempDir);
 
 impl Gate {
@@ -114,7 +114,7 @@ async fn one_that_dies_is_replaced_and_to_blame() {
     }
 }
 
-/// Of several that ran, none is charged; each runs alone, and the one that kills is found.
+/// None of several tasks that ran is charged; each runs alone, and the one that kills is identified.
 #[tokio::test]
 async fn neighbours_of_a_killer_end_well() {
     let world = World::new().await;
@@ -158,7 +158,7 @@ async fn a_cancelled_body_is_interrupted() {
     within("its neighbour", tasks[1].wait()).await.unwrap();
 }
 
-/// One that does not yield is ended with its process, at its limit or when it is cancelled; a neighbour that had no
+/// A body that does not yield is ended with its process, at its time limit or after a cancel; another body that had no
 /// time left to end is not charged.
 #[tokio::test]
 async fn a_stubborn_body_ends_with_its_process() {
@@ -183,8 +183,8 @@ async fn a_stubborn_body_ends_with_its_process() {
     assert_eq!((record.failures, record.crashes, record.lost), (0, 0, 0));
 }
 
-/// Until its grace is over, one that was cancelled may go on: its process takes nothing new meanwhile, and is not ended if
-/// the body ends by itself.
+/// A cancelled body may continue until its grace period is over: its process takes no new tasks meanwhile, and is not
+/// ended if the body ends by itself.
 #[tokio::test]
 async fn a_cancelled_body_has_the_grace_of_cancels() {
     let world = World::new().await;
@@ -247,7 +247,7 @@ async fn idle_ones_leave_and_worn_ones_are_replaced() {
     .await;
 }
 
-/// Nothing is claimed for children that do not come up, and what there is waits for some that do.
+/// Nothing is claimed for children that fail to start, and the tasks wait for children that work.
 #[tokio::test]
 async fn ones_that_do_not_come_up_lose_nothing() {
     let world = World::new().await;
@@ -285,7 +285,7 @@ async fn a_stop_gives_back_what_runs_and_leaves_no_process() {
     doing(&world, &held[..1]).await;
     server.stop();
     within("the exit", server.wait()).await;
-    // The last write is bounded in time; the database may be through with it a moment after the exit.
+    // The last write is bounded in time; the database may complete it a moment after the exit.
     for task in &held {
         eventually("it was given back uncharged", async || {
             let record = world.record(task).await;
@@ -296,8 +296,8 @@ async fn a_stop_gives_back_what_runs_and_leaves_no_process() {
     eventually("no process is left", async || test_kill_process(pid(process)).is_err()).await;
 }
 
-/// What a child asks and then does not want any more is given up, as is what a child asked that has died; and there is an
-/// end to how much one child may ask at once.
+/// Withdrawn requests of a child are aborted, as are those of a child that has died, and the number of open requests of
+/// a child is bounded.
 #[tokio::test]
 async fn questions_are_withdrawn_and_bounded() {
     let world = World::new().await;
@@ -327,7 +327,7 @@ async fn questions_are_withdrawn_and_bounded() {
     std::fs::write(gate.0.path().join("ended"), "").unwrap();
     within("its end", first.wait()).await.unwrap();
 
-    // Ten too many are refused; then its child dies.
+    // Ten too many are refused; then the child dies.
     let gate = Gate::new();
     let second = wonders(&gate, 50);
     open(40).await;

@@ -56,7 +56,7 @@ async fn a_tracker_is_watched_and_its_last_value_is_stored_before_the_end() {
     let world = World::new().await;
     let _server = world.server(|_| {}).await;
     let task: TaskRef<String> = world.add("counts", &(), |call| call.context(&serde_json::json!({"given": true})));
-    // Another process's client, as it were.
+    // A client as in another process.
     let other = Client::new(world.store.clone(), ClientConfig::default());
     task.stored().await.unwrap();
     let mut watch = other.watch(task.id(), None);

@@ -1,4 +1,4 @@
-//! Cancel and stop of what runs; kinds that a server does not know.
+//! Cancel and stop of running tasks, and kinds that are unknown to a server.
 
 use taskyard_core::{Error, TaskRef, TaskState, WaitReason};
 use taskyard_server::{Registry, Server};

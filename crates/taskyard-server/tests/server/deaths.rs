@@ -1,4 +1,4 @@
-//! Hooks on death: of this process, and of children.
+//! Dead-letter hooks: of this process, and of child processes.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -97,7 +97,7 @@ async fn of_two_servers_one_tells() {
     assert_eq!((seen.lock().unwrap().len(), ids.len()), (50, 50));
 }
 
-/// What it had taken is free as soon as it counts as dead.
+/// Dead letters that it had taken are available as soon as it counts as dead.
 #[tokio::test]
 async fn what_a_killed_server_was_telling_is_told_by_another() {
     let world = World::new().await;
@@ -144,7 +144,7 @@ async fn a_child_calls_the_hooks_of_its_application() {
     assert_eq!(child::tries(directory.path()), 1);
 }
 
-/// Nothing else needs a child: it is started for the hooks.
+/// No other work needs a child: it is started for the hooks.
 #[tokio::test]
 async fn a_child_is_started_for_what_died_before() {
     let world = World::new().await;
@@ -154,7 +154,7 @@ async fn a_child_is_started_for_what_died_before() {
     within("its end", parent.outcome()).await.unwrap();
     before.stop();
     within("the exit", before.wait()).await;
-    // It is dead from its beginning, because of its parent.
+    // The task is dead from the beginning, because of its parent.
     let task = NewTask {
         runtime: Runtime::Python,
         parents: vec![parent.id()],
@@ -194,7 +194,7 @@ async fn a_child_that_dies_amid_it_is_followed_by_another_and_not_for_ever() {
         within("the exit", server.wait()).await;
         let told = child::mourned(directory.path());
         assert_eq!(told, if deadly == 2 { vec![dead.id().to_string()] } else { Vec::new() });
-        // And it is told no more.
+        // The dead letter is not delivered again.
         assert_eq!(child::tries(directory.path()), 3);
         let alive = world.server(|config| config.lease = Duration::from_secs(300)).await;
         let request = taskyard_core::store::DeadTake {
@@ -208,7 +208,7 @@ async fn a_child_that_dies_amid_it_is_followed_by_another_and_not_for_ever() {
     }
 }
 
-/// It may have been the hook: nobody is charged for it.
+/// The hook may have been the cause: no task is charged.
 #[tokio::test]
 async fn a_hook_that_kills_its_child_is_no_tasks_crash() {
     let world = World::new().await;

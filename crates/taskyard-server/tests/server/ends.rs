@@ -1,4 +1,4 @@
-//! How attempts end: results, retries, snoozes, panics, results that cannot be stored.
+//! Ends of attempts: results, retries, snoozes, panics, and results that cannot be stored.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A server that was declared dead although it lives.
+//! A server that was declared dead although it is alive.
 
 use taskyard_core::{TaskRef, TaskState};
 

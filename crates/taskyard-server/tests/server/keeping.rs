@@ -1,4 +1,4 @@
-//! What a running server does about queues that age, and about more finished tasks than are to be kept.
+//! Ageing queues, and pruning of finished tasks beyond the retention, by a running server.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use taskyard_core::{TaskRef, TaskState};
 
 use crate::world::{World, eventually, within};
 
-/// How far up the one enqueued task stands.
+/// Returns the rank of the only enqueued task.
 async fn rank(world: &World) -> String {
     let table = if world.store.backend() == "sqlite" { "ty_ready" } else { "taskyard.ready" };
     let Rows { rows, .. } = world.store.query(&format!("select rank from {table}"), 10).await.unwrap();
@@ -25,7 +25,7 @@ async fn a_server_moves_up_what_has_stood_long() {
     world.store.set_clock(TestClock::Offset(Duration::from_secs(600).as_micros() as i64)).await.unwrap();
     let server = world.server(|config| config.workers = 1).await;
     eventually("it has moved up", async || rank(&world).await != before).await;
-    // It stands before the one that is more urgent now, and keeps the priority that it was given.
+    // The aged task precedes the one that is more urgent now, and its own priority is unchanged.
     let high: TaskRef<i64> = world.add("echo", &(2,), |call| call.queue("slow").priority(9));
     high.stored().await.unwrap();
     server.settings().update(|config| config.claim_max = 1);

@@ -1,4 +1,5 @@
-//! Programs that know different kinds on one queue: each runs its own, and only what no program knows is parked.
+//! Programs with different kinds on one queue: each runs its own, and only tasks of kinds that no program has are
+//! parked.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ async fn waits(world: &World, task: &TaskRef<()>) -> bool {
     world.record(task).await.wait_reason == Some(WaitReason::Parked)
 }
 
-/// Waits for all; how long the slowest took.
+/// Waits for all tasks and returns the time that the slowest took.
 async fn all_end(tasks: &[TaskRef<()>], since: Instant) -> Duration {
     for task in tasks {
         within("its end", task.wait()).await.unwrap();
@@ -43,7 +44,7 @@ async fn all_end(tasks: &[TaskRef<()>], since: Instant) -> Duration {
 #[tokio::test]
 async fn two_programs_on_one_queue_run_their_own_at_once() {
     let world = World::new().await;
-    // With the times of a program as it is installed: nothing may depend on a look now and then.
+    // With the default times of an installed program: nothing may depend on polling.
     let config = || ServerConfig { workers: 2, ..ServerConfig::default() };
     let (one, two) = (start(&world, &[&ONE], config()).await, start(&world, &[&TWO], config()).await);
     let since = Instant::now();
@@ -54,7 +55,7 @@ async fn two_programs_on_one_queue_run_their_own_at_once() {
         let record = world.record(task).await;
         assert_eq!((record.state, record.attempt, record.failures), (TaskState::Done, 1, 0));
     }
-    // Both kinds are known to be refused by now: nothing is claimed in vain any more.
+    // Both refusals are recorded by now, so no claim is made in vain.
     eventually("it settles", async || world.store.regroup().await.unwrap().moved == 0).await;
     let before = [&one, &two].map(|server| server.status().claimed);
     let more: Vec<_> = (0..50).map(|at| add(&world, if at % 2 == 0 { "one" } else { "two" })).collect();
@@ -149,8 +150,9 @@ async fn figures_of_kinds() {
     drop(unknown);
 }
 
-/// Prints how a deploy of a new build goes that knows one more kind, on a quiet machine: two servers are replaced one after the
-/// other while a task arrives each 5 ms. `cargo test -p taskyard-server -- --ignored --nocapture figures_of_a_rolling_deploy`.
+/// Prints figures of a deployment of a new build with one more kind, for a quiet machine: two servers are replaced one
+/// after the other while a task arrives every 5 ms. `cargo test -p taskyard-server -- --ignored --nocapture
+/// figures_of_a_rolling_deploy`.
 #[tokio::test]
 #[ignore = "figures, not a test"]
 async fn figures_of_a_rolling_deploy() {
@@ -167,7 +169,7 @@ async fn figures_of_a_rolling_deploy() {
             400 => servers[1].stop(),
             _ => {}
         }
-        // Callers of the new build are there as soon as its first server is.
+        // Clients of the new build exist as soon as its first server does.
         tasks.push(add(&world, if at >= 100 && at % 2 == 0 { "two" } else { "one" }));
         if at % 20 == 0 {
             parked = parked.max(world.store.status().await.unwrap().parked);

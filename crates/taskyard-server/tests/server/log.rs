@@ -1,4 +1,4 @@
-//! `tracing` events of a task in the database, and the events of a server about attempts that failed.
+//! `tracing` events of a task in the database, and the events of a server about failed attempts.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, Once};
@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::child;
 use crate::world::{World, eventually, within};
 
-/// What was logged in this process: level and fields.
+/// Events logged in this process: level and fields.
 static LOGGED: Mutex<Vec<(tracing::Level, BTreeMap<&'static str, String>)>> = Mutex::new(Vec::new());
 
 struct Logged;
@@ -42,7 +42,7 @@ fn subscribe() {
     ONCE.call_once(|| tracing_subscriber::registry().with(TaskLogLayer::new()).with(Logged).init());
 }
 
-/// Level and the named fields of each event about a task.
+/// Returns the level and the given fields of each event about a task.
 fn logged(task: TaskId, names: [&str; 3]) -> Vec<(tracing::Level, [String; 3])> {
     let task = task.to_string();
     let all = LOGGED.lock().unwrap();

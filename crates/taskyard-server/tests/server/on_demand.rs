@@ -1,4 +1,4 @@
-//! A server that claims only what is asked for: its child takes tasks by itself, and hears how their ends were written.
+//! A server that claims only on request: its child takes tasks by itself, and receives the stored result of their ends.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Socket;
@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::world::{TestServer, World, eventually, within};
 
-/// The server's one child, in this very test.
+/// The server's only child, implemented in the test.
 pub struct Taker {
     socket: UnixStream,
     calls: u64,
@@ -35,7 +35,7 @@ impl Taker {
             .server(|config| {
                 (config.lanes, config.on_demand, config.children) = (false, true, Some(command));
                 (config.workers, config.workers_min, config.concurrency) = (1, 1, 1 << 20);
-                // As long as it lives: what is held here does not end by itself.
+                // Longer than the test: attempts that are held here do not end by themselves.
                 config.cancel_grace = Duration::from_secs(300);
             })
             .await;
@@ -59,13 +59,13 @@ impl Taker {
         self.calls
     }
 
-    /// Asks for tasks; the number of the question.
+    /// Requests tasks; returns the number of the request.
     pub async fn wants(&mut self, limit: usize, wait_ms: u64) -> u64 {
         let number = self.calls + 1;
         self.ask(Asked::Take { number, limit, queues: None, wait_ms }).await
     }
 
-    /// The answer to a question; what is sent before it is in `runs`.
+    /// Returns the response to a request; attempts that are sent before it are added to `runs`.
     pub async fn answer(&mut self, call: u64) -> String {
         loop {
             if let Some(place) = self.answers.iter().position(|(other, _)| *other == call) {
@@ -129,7 +129,7 @@ async fn nothing_is_claimed_unless_asked_for() {
         assert_eq!((record.state, record.attempt), (TaskState::Enqueued, 0));
     }
     assert_eq!(taker.end(taker.slot(ids[0]), done()).await, "\"done\"");
-    // Given back, it is the first again, and was never tried.
+    // A task that was given back comes first again, and counts as never attempted.
     assert_eq!(taker.end(taker.slot(ids[1]), End::Recalled).await, "\"enqueued\"");
     assert_eq!(world.record(&tasks[1]).await.attempt, 0);
     assert_eq!(taker.take(1, 0).await, [tasks[1].id()]);
@@ -137,7 +137,7 @@ async fn nothing_is_claimed_unless_asked_for() {
     assert!(taker.take(1, 0).await.is_empty());
     server.stop();
     within("the exit", server.wait()).await;
-    // What it still held was given back.
+    // The attempts that it still held were released.
     for task in &tasks[1..] {
         assert_eq!(world.record(task).await.state, TaskState::Enqueued);
     }
@@ -151,11 +151,11 @@ async fn an_end_is_told_as_it_was_written() {
     let ids = taker.take(2, 0).await;
     let slot = taker.slot(ids[0]);
     assert_eq!(taker.end(slot, done()).await, "\"done\"");
-    // A second end of the same attempt comes too late, and so does one of an attempt that never was.
+    // A second end of the same attempt comes too late, and so does that of an attempt that never existed.
     assert_eq!(taker.end(slot, End::Recalled).await, "null");
     assert_eq!(taker.end(7_777, done()).await, "null");
     assert_eq!(world.record(&tasks[0]).await.state, TaskState::Done);
-    // A request to cancel wins over a success that was not written.
+    // A cancel request takes precedence over a success that was not written.
     tasks[1].cancel().await.unwrap();
     eventually("the request is here", async || world.record(&tasks[1]).await.cancel_requested).await;
     let state = taker.end(taker.slot(ids[1]), End::Interrupted).await;
@@ -178,7 +178,7 @@ async fn who_waits_is_woken_and_who_does_not_want_it_any_more_gets_nothing() {
     assert_eq!(taker.take(1, 0).await, [tasks[0].id()]);
 }
 
-/// A server that claims a task and is declared dead.
+/// Claims the task with a server that is then declared dead.
 pub async fn lose(world: &World, id: TaskId, runtime: Runtime) {
     let server = ServerId::generate();
     let lease = Duration::from_secs(60);
@@ -206,14 +206,14 @@ async fn what_must_run_alone_has_nothing_beside_it() {
     assert_eq!(first, [others[0].id()]);
     let rest = taker.take(9, 0).await;
     assert_eq!(rest, [others[1].id(), others[2].id()]);
-    // Something runs here: it has to wait.
+    // Other tasks run here, so it has to wait.
     assert!(taker.take(1, 0).await.is_empty());
     let waiting = taker.wants(1, 15_000).await;
     for id in first.iter().chain(&rest) {
         assert_eq!(taker.end(taker.slot(*id), done()).await, "\"done\"");
     }
     assert_eq!(taker.answer(waiting).await, format!("[\"{}\"]", suspect.id()));
-    // Nothing beside it.
+    // Nothing may run beside it.
     let last = added(&world, 1).await;
     assert!(taker.take(1, 0).await.is_empty());
     assert_eq!(taker.end(taker.slot(suspect.id()), done()).await, "\"done\"");

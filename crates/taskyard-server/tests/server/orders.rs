@@ -1,4 +1,5 @@
-//! Strict order and weights among the queues of a server; what is paused, limited or empty holds nobody up.
+//! Strict order and weights among the queues of a server; queues that are paused, limited or empty do not hold up
+//! others.
 
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ async fn all_done(world: &World, queue: &str, count: usize) -> Vec<TaskRecord> {
 #[tokio::test]
 async fn strict_order_never_inverts() {
     let world = World::new().await;
-    // The least first, and with the highest priority: neither age nor priority counts between queues.
+    // The least important first, and with the highest priority: neither age nor priority counts between queues.
     for (queue, priority) in [("low", 9), ("default", 5), ("critical", 0)] {
         let calls = (0..300_i64).map(|n| Call::<i64>::new("echo", &(n,)).queue(queue).priority(priority));
         world.client.add_tasks(calls).await.unwrap();
@@ -69,7 +70,7 @@ async fn weights_converge_and_the_lighter_is_not_starved() {
     add(&world, "heavy", 2_000).await;
     let _server = world.server(serve(&["heavy", "light"], QueueOrder::Weights(vec![3, 1]), 40)).await;
     let heavy = all_done(&world, "heavy", 2_000).await;
-    // When the heavier queue has had 1,500 both still have work.
+    // When the heavier queue has had 1,500 starts, both queues still have tasks.
     let mut started: Vec<_> = heavy.iter().map(|task| task.started_at.unwrap()).collect();
     started.sort_unstable();
     let until = started[1_499];
@@ -132,7 +133,7 @@ async fn an_order_that_fits_no_queues_is_refused() {
     }
 }
 
-/// By the times at which the database says that they started.
+/// Checked by the start times that the database has recorded.
 #[tokio::test]
 async fn a_rate_holds_over_two_servers_and_nobody_has_to_ring() {
     let world = World::new().await;

@@ -1,4 +1,5 @@
-//! Ends and records that the database refuses: whose fault it is, what is kept, and what is set aside.
+//! Ends and records that the database refuses: which are faults of the task, which are retried, and which are set
+//! aside.
 
 use std::time::Duration;
 
@@ -6,9 +7,9 @@ use taskyard_core::{Error, TaskRef, TaskState};
 
 use crate::world::{World, eventually, within};
 
-/// The database's own faults, in whatever way it says so.
+/// SQLSTATEs of faults of the database.
 const FAULTS: [&str; 8] = ["53200", "58030", "XX000", "53000", "42501", "P0001", "57014", "40001"];
-/// Codes by which a database that is away says so, here the answers to single statements of one that is not.
+/// SQLSTATEs that normally mean an unavailable database, here returned for single statements of an available one.
 const OF_THE_WAY: [&str; 5] = ["08001", "53100", "25006", "53300", "57P01"];
 
 #[tokio::test]
@@ -55,7 +56,7 @@ async fn one_refused_end_holds_up_no_other_and_is_set_aside() {
     eventually("its server lets go of it", async || server.status().ends_held == 0).await;
     assert_eq!(world.record(&bad).await.state, TaskState::Doing);
     assert_eq!(world.record(&child).await.state, TaskState::Waiting, "nothing is cascaded");
-    // Its server may go as it likes: nothing runs again.
+    // The server may end in any way: nothing runs again.
     server.abort();
     server.wait().await;
     let second = world.server(|config| config.refused_end_max = Duration::from_millis(100)).await;
@@ -67,7 +68,7 @@ async fn one_refused_end_holds_up_no_other_and_is_set_aside() {
     let good: TaskRef<i64> = world.add("echo", &(2,), |call| call);
     within("a good one", good.wait()).await.unwrap();
     assert_eq!(world.record(&bad).await.state, TaskState::Doing);
-    // Once nothing is in its way it is written, by whoever is there.
+    // Once the cause is gone it is written, by any server.
     world.database.accept().await;
     assert!(within("its result", bad.wait()).await.unwrap().0);
     assert_eq!(within("its child", child.wait()).await.unwrap(), 5);
@@ -119,7 +120,7 @@ async fn an_end_refused_with_a_code_of_the_connection_holds_up_no_other() {
         eventually(code, async || world.store.status().await.unwrap().ends_aside == 1).await;
         let end = world.store.ends_aside(Some(&[bad.id()]), None, 1).await.unwrap().remove(0);
         assert!(end.reason.contains("not this one"), "{code}: {}", end.reason);
-        // One that is refused and not set aside yet is shown.
+        // An end that is refused and not set aside yet is included in the status.
         let late: TaskRef<(bool, String, u32)> = world.add("current", &(), |call| call.max_retries(0));
         eventually(code, async || server.status().ends_held == 1).await;
         server.stop();
@@ -137,7 +138,7 @@ async fn an_end_refused_with_a_code_of_the_connection_holds_up_no_other() {
     }
 }
 
-/// Lines of running tasks go the same way.
+/// A refused log line of a running task does not hold up other tasks either.
 #[tokio::test]
 async fn a_line_refused_with_a_code_of_the_connection_holds_up_no_other() {
     let world = World::new().await;
@@ -148,7 +149,7 @@ async fn a_line_refused_with_a_code_of_the_connection_holds_up_no_other() {
     let _server = world.server(|_| {}).await;
     let bad: TaskRef<String> = world.add("context", &(), |call| call);
     let good: TaskRef<String> = world.add("counts", &(), |call| call);
-    // Its context is stored.
+    // The context of the good task is stored.
     world.stage.seen("counted", 1).await;
     assert_eq!(world.stage.count("saved"), 0);
     world.database.accept().await;
@@ -197,14 +198,14 @@ async fn a_value_that_the_database_refuses_is_the_tasks_own_fault_at_once() {
     assert!(world.store.ends_aside(None, None, 10).await.unwrap().is_empty());
 }
 
-/// A log line is no reason to lose a result.
+/// A refused log line must not lose a result.
 #[tokio::test]
 async fn a_refused_log_line_costs_no_task_its_success() {
     let world = World::new().await;
     world.database.refuse_lines("half way", "P0001").await;
     let _server = world.server(|config| config.refused_end_max = Duration::from_millis(300)).await;
     let bad: TaskRef<String> = world.add("context", &(), |call| call);
-    // It asks for its context to be stored, with the line: that waits, and holds up nobody else's.
+    // The task requests that its context be stored together with the line: that waits, and does not hold up other tasks.
     for runs in 0..3 {
         let good: TaskRef<u32> = world.add("remember", &(), |call| call.max_retries(3));
         assert_eq!(within("another's records", good.wait()).await.unwrap(), 2, "{runs}");
@@ -216,7 +217,7 @@ async fn a_refused_log_line_costs_no_task_its_success() {
     let lines = world.store.logs(bad.id(), 0, 10).await.unwrap();
     assert_eq!(lines.iter().map(|line| line.line.message.as_str()).collect::<Vec<_>>(), ["half way", "the end"]);
 
-    // One that ends with a line that is never stored goes without it.
+    // A task that ends with a line which is never stored is written without it.
     world.database.refuse_lines("run 0", "P0001").await;
     let unlogged: TaskRef<u32> = world
         .add("remember", &(), |call| call.retry(taskyard_core::RetryPolicy { backoff_ms: 1, ..Default::default() }));

@@ -1,4 +1,4 @@
-//! Servers that vanish: others free their tasks, and the one that kills is found.
+//! Servers that vanish: others release their tasks, and the task that kills servers is identified.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Bodies that wait for other tasks leave their places to them.
+//! Bodies that wait for other tasks release their concurrency slots to them.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn nested_waits_never_take_all_places() {
     assert_eq!(within("a tree of waits", tree.wait()).await.unwrap(), 341);
     let threads: TaskRef<u64> = world.add("nest_blocking", &(30,), |call| call);
     assert_eq!(within("a chain of threads that wait", threads.wait()).await.unwrap(), 31);
-    // What was left was taken again: the places are as many as before.
+    // Released slots were re-acquired: their number is unchanged.
     let held: Vec<TaskRef<u32>> = (0..3).map(|_| world.add("hold", &(), |call| call)).collect();
     world.stage.seen("hold", 1).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -42,7 +42,7 @@ async fn one_that_waits_is_cancelled_timed_out_and_stopped_like_any_other() {
     asked.cancel().await.unwrap();
     assert!(matches!(within("its end", asked.wait()).await, Err(Error::TaskCancelled(_))));
     world.stage.open();
-    // Its place is not lost.
+    // The slot is not lost.
     let after: TaskRef<u64> = world.add("nest", &(5, 2), |call| call);
     assert_eq!(within("another", after.wait()).await.unwrap(), 63);
     server.stop();

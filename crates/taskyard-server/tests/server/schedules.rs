@@ -1,4 +1,4 @@
-//! Schedules as a running server carries them out.
+//! Schedules as executed by a running server.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use taskyard_core::{Error, TaskState};
 
 use crate::world::{World, eventually};
 
-/// Far below the servers' poll: what happens within it was not found by that.
+/// Far below the servers' poll interval, so that runs within this time were not found by polling.
 const SOON: Duration = Duration::from_secs(10);
 
 fn echo() -> Call<String> {
@@ -36,7 +36,7 @@ impl World {
 async fn its_times_are_kept_and_its_runs_are_history() {
     let world = World::new().await;
     let _server = world.server(|config| config.poll = Duration::from_secs(300)).await;
-    // Allowed to overlap: on a busy machine a run may outlast a second.
+    // Allowed to overlap: on a busy machine a run may take longer than a second.
     let often = Schedule::every("often", Duration::from_secs(1), echo()).overlap(Overlap::Allow);
     let added = world.client.add_schedule(often).await.unwrap();
     assert_eq!(added.put, SchedulePut::Added);
@@ -65,7 +65,7 @@ async fn what_another_process_changes_is_in_force_within_a_second() {
     let world = World::new().await;
     let _server = world.server(|config| config.poll = Duration::from_secs(300)).await;
     let other = taskyard_core::Client::new(world.database.open().await, Default::default());
-    // Known to the server long before it is due.
+    // Read by the server long before it is due.
     other.add_schedule(Schedule::new("rare", "@yearly", echo())).await.unwrap();
     let mut least = Duration::MAX;
     for (at, rule) in ["@after 0.3s", "@after 0.2s", "@after 0.1s"].into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Graceful stops, hastened ones, and one with a database that does not answer.
+//! Graceful stops, hastened stops, and a stop with a database that does not respond.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ async fn the_exit_is_on_time_with_a_database_that_does_not_answer() {
     let server = world.server(|config| config.shutdown_grace = Duration::from_millis(100)).await;
     let task: TaskRef<u32> = world.add("hold", &(), |call| call);
     world.stage.seen("hold", 1).await;
-    // Whoever wants to write waits from here on.
+    // All writes wait from here on.
     let blocked = world.database.block().await;
     let began = Instant::now();
     server.stop();
@@ -70,7 +70,7 @@ async fn the_exit_is_on_time_with_a_database_that_does_not_answer() {
     assert!(began.elapsed() < Duration::from_millis(2_100), "{:?}", began.elapsed());
     assert_eq!((exit.reason, exit.unwritten), (ExitReason::Stopped, 1));
     drop(blocked);
-    // The lease settles what could not be written.
+    // The end of the lease settles what could not be written.
     world.stage.open();
     let _next = world.server(|_| {}).await;
     within("the next server", task.wait()).await.unwrap();

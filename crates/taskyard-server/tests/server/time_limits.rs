@@ -1,4 +1,4 @@
-//! Bodies that take too long: async ones, blocking ones, and those that never yield.
+//! Bodies that take too long: async, blocking, and those that never yield.
 
 use std::time::Duration;
 

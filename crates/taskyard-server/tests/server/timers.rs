@@ -1,4 +1,4 @@
-//! Delays, and wake-ups.
+//! Delays and wake-ups.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ async fn delayed_tasks_start_at_their_time_and_not_at_the_next_poll() {
         let record = world.record(task).await;
         let (due, started) = (record.run_at.unwrap(), record.started_at.unwrap());
         let late = started.duration_since(due).as_millis();
-        // `taskyard bench` says how late on a machine of its own; here it must only not be the poll's minute.
+        // `taskyard bench` measures the delay on a dedicated machine; here it must only be below the poll interval.
         assert!((0..10_000).contains(&late), "{late} ms late");
     }
 }
@@ -51,11 +51,11 @@ async fn an_idle_server_picks_up_at_once() {
         took.push(began.elapsed());
     }
     took.sort_unstable();
-    // From the call to the awaited result, on a machine that is doing other things too.
+    // From the call to the awaited result, on a machine with other load.
     assert!(took[10] < Duration::from_secs(5), "{took:?}");
 }
 
-/// Nobody looks for minutes: the server knows when the next task expires.
+/// No poll occurs for minutes: the server stores the time of the next expiry.
 #[tokio::test]
 async fn a_task_expires_at_its_time_and_its_unique_key_is_free() {
     let world = World::new().await;

@@ -16,7 +16,7 @@ async fn a_body_that_never_yields_loses_its_thread_and_blames_no_neighbour() {
     let stuck: TaskRef<String> = world.add("stuck", &(), |call| call.max_retries(0).timeout(Duration::from_millis(50)));
     times_out(&stuck).await;
     assert_eq!(server.status().threads_abandoned, 1);
-    // The neighbour was released and starts again on the new thread.
+    // The other body was released and starts again on the new thread.
     world.stage.seen("hold", 2).await;
     world.stage.open();
     assert_eq!(within("the neighbour", neighbour.wait()).await.unwrap(), 1, "its first run was not charged");

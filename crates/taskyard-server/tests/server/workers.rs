@@ -1,4 +1,5 @@
-//! Workers come with the load and leave; settings change while the server runs; thousands of tasks run once each.
+//! Workers are started with the load and end when idle; settings change while the server runs; thousands of tasks run
+//! once each.
 
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ async fn only_named_queues_are_served() {
     let mail: TaskRef<i64> = world.add("echo", &(2,), |call| call.queue("mail"));
     assert_eq!(within("its queue", mail.wait()).await.unwrap(), 2);
     assert_eq!(world.record(&other).await.state, TaskState::Enqueued);
-    // So that what lies in others costs its claims nothing.
+    // Set apart, so that tasks in other queues cost its claims nothing.
     let names = async || world.store.queues().await.unwrap().into_iter().map(|queue| queue.name).collect::<Vec<_>>();
     eventually("its queue is set apart", async || names().await == ["default", "mail"]).await;
 }

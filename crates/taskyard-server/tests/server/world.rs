@@ -1,4 +1,4 @@
-//! A fresh database, a client, and servers with short times; and waiting for a thing with a bounded deadline.
+//! The test environment: a fresh database, a client, and servers with short times; and waits with a bounded deadline.
 
 use std::future::Future;
 use std::ops::Deref;
@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::bodies::{Stage, registry};
 use crate::database::Database;
 
-/// The longest a test waits for anything.
+/// Maximum time for which a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct World {
@@ -55,10 +55,12 @@ impl World {
     }
 }
 
-/// A server that ends with its test, as by a kill: it has threads of its own, and would poll beside the tests that follow.
+/// A server that is aborted with its test: it has threads of its own, and would otherwise poll beside the tests that
+/// follow.
 pub struct TestServer {
     handle: ServerHandle,
-    /// The runtime that started it, if that is not the test's: a stuck body of one test takes no thread of another's.
+    /// The runtime that started it, if that is not the test's: a stuck body of one test must not block a thread of
+    /// another.
     pub runtime: Option<Runtime>,
 }
 
@@ -67,7 +69,7 @@ impl TestServer {
         Self::start_on(crate::runtime(), store, client, registry, config).await
     }
 
-    /// The same on a runtime of its own.
+    /// As [`Self::start`], on the given runtime.
     pub async fn start_on(
         runtime: Option<Runtime>,
         store: Arc<dyn Store>,
@@ -103,7 +105,7 @@ impl Drop for TestServer {
     }
 }
 
-/// Short times, so that a test shows in a second what takes a minute.
+/// Returns settings with short times, so that a test shows in a second what otherwise takes a minute.
 pub fn quick() -> ServerConfig {
     ServerConfig {
         name: "test".into(),
@@ -120,7 +122,7 @@ pub fn quick() -> ServerConfig {
     }
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let began = Instant::now();
     while !holds().await {
@@ -129,7 +131,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut holds: impl Fn
     }
 }
 
-/// Bounds a wait.
+/// Limits the time of a wait.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,

@@ -1,4 +1,4 @@
-//! Schedules about which the database takes no decision for now.
+//! Schedules whose decisions the database currently refuses.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,10 +7,10 @@ use taskyard_core::Error;
 
 use crate::backoff::Backoff;
 
-/// How long a schedule is remembered whose next try was not asked for: it may have been removed.
+/// Time for which a schedule is remembered after its retry was due: it may have been removed.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// Each with the time of its next try.
+/// Refused schedules by name, each with the time of its retry.
 #[derive(Debug, Default)]
 pub(super) struct Refused(HashMap<String, Refusal>);
 
@@ -21,17 +21,17 @@ struct Refusal {
 }
 
 impl Refused {
-    /// How many there are.
+    /// Returns the number of refused schedules.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether the next try of this schedule is still to come.
+    /// Returns true if the retry of this schedule is not due yet.
     pub fn waits(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|refusal| refusal.until > Instant::now())
     }
 
-    /// The database has just refused what was decided about this schedule.
+    /// Notes that the database has refused a decision about this schedule.
     pub fn note(&mut self, name: &str, error: &Error) {
         let now = Instant::now();
         self.0.retain(|_, refusal| refusal.until + REMEMBERED > now);
