@@ -337,6 +337,9 @@ def test_transaction_pooling_by_pgbouncer(
         alone.says("other processes are not heard, polling goes on")
         (id,) = shop.add("send_welcome, 'ada@example.org'")
         assert shop.ended(id)["state"] == "done"
+        # So many that a direct connection would run them as named statements, which would be those of other clients here.
+        for id in shop.python(MANY_ADDITIONS).split():
+            assert shop.ended(id)["state"] == "done"
         assert alone.stop() == 0, alone.output
         shop.env["TASKYARD_LISTEN_URL"] = direct
         heard = shop.server("--workers=1", QUEUE_POLLING_INTERVAL="600", QUEUE_FALLBACK_POLLING_INTERVAL="600")
@@ -346,6 +349,24 @@ def test_transaction_pooling_by_pgbouncer(
     finally:
         pooler.send_signal(signal.SIGINT)
         pooler.wait(30)
+
+
+MANY_ADDITIONS = """
+import threading
+from app import *
+from taskyard import QueuedTasks
+
+def add():
+    with QueuedTasks() as tasks:
+        for _ in range(20):
+            ref = tasks.add_task(send_welcome, "ada@example.org")
+            tasks.flush()
+    print(ref.id)
+
+threads = [threading.Thread(target=add) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
 
 
 def reached(address: str) -> bool:

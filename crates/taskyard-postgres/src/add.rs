@@ -101,7 +101,7 @@ async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask], lock_wait: 
         let mut params = arrays.params().to_vec();
         params.push((&lock_timeout, Type::TEXT));
         if !(store.options.notify && store.notifier.may_tell_work()) {
-            store.pool.query(Role::Ask, ALONE, &params).await?;
+            store.pool.query_frequent(Role::Ask, ALONE, &params).await?;
             return Ok(false);
         }
         let behind: Params<'_> = &[(&store.options.notify_channel, Type::TEXT)];

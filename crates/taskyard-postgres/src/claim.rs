@@ -87,7 +87,7 @@ const FLAT: &str = "SELECT id, token, kind, name, queue, payload, context, attem
 const AROUND: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, flags, \
                       priority, order_number FROM taskyard.task_claim_around($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
-async fn run(store: &Inner, request: &ClaimRequest, sql: &str) -> Result<ClaimReply> {
+async fn run(store: &Inner, request: &ClaimRequest, sql: &'static str) -> Result<ClaimReply> {
     let limit = if request.alone { 1 } else { i32::try_from(request.limit).unwrap_or(i32::MAX) };
     // The rank is the priority turned round, so that one ascending comparison finds what comes after the place.
     let rank = request.place.map_or(i32::MIN, |place| !place.priority);
@@ -98,7 +98,7 @@ async fn run(store: &Inner, request: &ClaimRequest, sql: &str) -> Result<ClaimRe
     let tokens: Option<Vec<Uuid>> = tokens.map(|tokens| tokens.into_iter().map(|token| token.0).collect());
     let rows = store
         .pool
-        .query(
+        .query_frequent(
             Role::Claim,
             sql,
             &[

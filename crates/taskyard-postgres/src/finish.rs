@@ -90,7 +90,7 @@ async fn finish_single(store: &Inner, batch: &[&Finish], closed: &[Uuid], lock_w
         let call = Any::of(batch.iter().copied(), closed);
         let mut params = call.params().to_vec();
         params.push((&lock_wait, Type::TEXT));
-        let rows = store.pool.query(Role::Attempt, ANY, &params).await?;
+        let rows = store.pool.query_frequent(Role::Attempt, ANY, &params).await?;
         read(&rows, batch.len())?
     };
     Ok(tell(store, replies, effects))
@@ -126,7 +126,7 @@ async fn finish_done(
     let results: Vec<&[u8]> = order.iter().map(|at| result(&batch[*at].outcome).unwrap_or_default()).collect();
     let rows = store
         .pool
-        .query(
+        .query_frequent(
             Role::Attempt,
             DONE,
             &[

@@ -5,11 +5,13 @@
 //! Statements of one connection are pipelined; a transaction of several round trips has it alone while it lasts.
 //!
 //! What must hold: every call ends within its deadline. A call whose outcome is unknown is a `Connection` error; its
-//! statement is cancelled and its connection is dropped, also if the call's future was dropped before (`watch`). Only unnamed
-//! statements are used and no session state is left, so that a pooler in transaction mode may stand in between: time limits
-//! are set for one transaction, in the message that begins it or by the statement itself.
+//! statement is cancelled and its connection is dropped, also if the call's future was dropped before (`watch`). No session
+//! state is left, so that a pooler in transaction mode may stand in between: time limits are set for one transaction, in the
+//! message that begins it or by the statement itself, and named statements are used on direct connections only
+//! (`connection`).
 
 mod capacity;
+mod connection;
 mod transaction;
 mod watch;
 
@@ -20,9 +22,10 @@ use std::time::Duration;
 use taskyard_core::{Error, Result};
 use tokio::sync::RwLock;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
 
+pub(crate) use self::connection::{Connection, Sql};
 pub(crate) use self::transaction::{Interrupted, Transaction, rerunning};
 use self::watch::Watch;
 use crate::address::Address;
@@ -74,7 +77,7 @@ pub(crate) struct Pool {
 struct Slot {
     /// Shared by pipelined statements, taken alone by a transaction.
     turn: RwLock<()>,
-    client: Mutex<Option<Arc<Client>>>,
+    client: Mutex<Option<Arc<Connection>>>,
     opening: tokio::sync::Mutex<Opening>,
 }
 
@@ -86,18 +89,18 @@ struct Opening {
 }
 
 impl Slot {
-    fn current(&self) -> Option<Arc<Client>> {
+    fn current(&self) -> Option<Arc<Connection>> {
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         client.as_ref().filter(|client| !client.is_closed()).cloned()
     }
 
-    fn set(&self, client: Option<Arc<Client>>) {
+    fn set(&self, client: Option<Arc<Connection>>) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
     /// The connection, made if there is none. After a failure the next attempt waits, with jitter: a server that comes
     /// back is not met by everybody at once.
-    async fn client(&self, address: &Address) -> Result<Arc<Client>> {
+    async fn client(&self, address: &Address) -> Result<Arc<Connection>> {
         if let Some(client) = self.current() {
             return Ok(client);
         }
@@ -110,7 +113,7 @@ impl Slot {
         }
         match connect::open(address).await {
             Ok(client) => {
-                let client = Arc::new(client);
+                let client = Arc::new(Connection::new(client));
                 self.set(Some(Arc::clone(&client)));
                 *opening = Opening::default();
                 Ok(client)
@@ -124,7 +127,7 @@ impl Slot {
     }
 
     /// Forgets this connection; it closes when the last call on it has ended.
-    fn forget(&self, client: &Arc<Client>) {
+    fn forget(&self, client: &Arc<Connection>) {
         let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().is_some_and(|known| Arc::ptr_eq(known, client)) {
             *known = None;
@@ -141,22 +144,33 @@ async fn rerun_pause(rerun: u32) {
     sleep(Duration::from_millis(2_u64.pow(rerun.min(6))).mul_f64(rand::random_range(0.5..1.5))).await;
 }
 
-/// The answer to a statement. What is sent behind it is run by the server as soon as it is through: no round trip, and no
-/// task here that would have to wake up first.
+/// Runs a statement, and sends another one behind it, which the server runs as soon as the first is through: without a round
+/// trip, and without a task here that would have to wake up first.
 async fn answer(
-    client: &Client,
-    sql: &str,
+    client: &Connection,
+    sql: Sql<'_>,
     params: Params<'_>,
     behind: Option<(&str, Params<'_>)>,
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
-    let Some((next, next_params)) = behind else { return client.query_typed(sql, params).await };
-    tokio::select! {
-        biased;
-        answer = client.query_typed(sql, params) => answer,
-        never = async {
-            let _ = client.query_typed(next, next_params).await;
-            std::future::pending().await
-        } => never,
+    loop {
+        // Before either is sent, or the second might overtake the first.
+        let statement = client.statement(sql, params).await;
+        let first = client.run(statement.as_ref(), sql, params);
+        let answer = match behind {
+            None => first.await,
+            Some((next, next_params)) => tokio::select! {
+                biased;
+                answer = first => answer,
+                never = async {
+                    let _ = client.query_typed(next, next_params).await;
+                    std::future::pending().await
+                } => never,
+            },
+        };
+        match answer {
+            Err(error) if statement.is_some() && connection::is_refusal(&error) => client.refuse(sql),
+            answer => return answer,
+        }
     }
 }
 
@@ -217,15 +231,20 @@ impl Pool {
         self.query_within(role, self.deadline(role), false, sql, params).await
     }
 
-    /// Runs one statement, and sends another one right behind it whose outcome nobody needs.
+    /// Runs the call of a function that every task costs.
+    pub async fn query_frequent(&self, role: Role, sql: &'static str, params: Params<'_>) -> Result<Vec<Row>> {
+        self.run(role, self.deadline(role), false, Sql::Frequent(sql), params, None).await
+    }
+
+    /// Runs one frequent statement, and sends another one right behind it whose outcome is ignored.
     pub async fn query_and_send(
         &self,
         role: Role,
-        sql: &str,
+        sql: &'static str,
         params: Params<'_>,
         behind: (&str, Params<'_>),
     ) -> Result<Vec<Row>> {
-        self.run(role, self.deadline(role), false, sql, params, Some(behind)).await
+        self.run(role, self.deadline(role), false, Sql::Frequent(sql), params, Some(behind)).await
     }
 
     /// Runs one statement that may be run twice without harm: a connection that turns out to be gone is replaced.
@@ -242,7 +261,7 @@ impl Pool {
         sql: &str,
         params: Params<'_>,
     ) -> Result<Vec<Row>> {
-        self.run(role, deadline, harmless, sql, params, None).await
+        self.run(role, deadline, harmless, Sql::Once(sql), params, None).await
     }
 
     async fn run(
@@ -250,7 +269,7 @@ impl Pool {
         role: Role,
         deadline: Duration,
         harmless: bool,
-        sql: &str,
+        sql: Sql<'_>,
         params: Params<'_>,
         behind: Option<(&str, Params<'_>)>,
     ) -> Result<Vec<Row>> {

@@ -406,7 +406,6 @@ impl Store for PostgresStore {
 
     async fn server_enter(&self, server: &NewServer) -> Result<()> {
         servers::check_capacity(&self.inner).await?;
-        self.listen();
         servers::enter(&self.inner, server).await
     }
 

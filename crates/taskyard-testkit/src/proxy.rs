@@ -83,6 +83,7 @@ struct Shared {
     connections: Mutex<Vec<Arc<Connection>>>,
     accepted: AtomicU64,
     refuses: AtomicBool,
+    changes_keys: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -172,6 +173,11 @@ impl Proxy {
         self.shared.refuses.store(refuses, Ordering::Release);
     }
 
+    /// From now on, new connections get keys for their cancel requests that are not the server's, as from a pooler.
+    pub fn change_keys(&self) {
+        self.shared.changes_keys.store(true, Ordering::Release);
+    }
+
     /// Connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> u64 {
@@ -202,13 +208,14 @@ impl Shared {
             sent: Mutex::default(),
             open: AtomicBool::new(true),
         });
+        let changes_keys = self.changes_keys.load(Ordering::Acquire);
         self.accepted.fetch_add(1, Ordering::AcqRel);
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&connection));
         for from_client in [true, false] {
             let connection = Arc::clone(&connection);
             thread::Builder::new().name("proxied".into()).spawn(move || {
                 // Whatever ends one direction ends the connection.
-                let _ = forward(&connection, from_client);
+                let _ = forward(&connection, from_client, changes_keys);
                 connection.cut();
             })?;
         }
@@ -216,7 +223,7 @@ impl Shared {
     }
 }
 
-fn forward(connection: &Connection, from_client: bool) -> std::io::Result<()> {
+fn forward(connection: &Connection, from_client: bool, changes_keys: bool) -> std::io::Result<()> {
     let (mut from, mut to) =
         if from_client { (&connection.client, &connection.server) } else { (&connection.server, &connection.client) };
     let mut buffer = vec![0; 64 << 10];
@@ -238,6 +245,9 @@ fn forward(connection: &Connection, from_client: bool) -> std::io::Result<()> {
             let excess = sent.len().saturating_sub(SENT_KEPT);
             sent.drain(..excess);
         }
+        if changes_keys && !from_client {
+            change_key(&mut buffer[..count]);
+        }
         match connection.fault() {
             Fault::None => {}
             Fault::BlackHole => continue,
@@ -249,4 +259,13 @@ fn forward(connection: &Connection, from_client: bool) -> std::io::Result<()> {
         to.write_all(&buffer[..count])?;
     }
     Ok(())
+}
+
+/// Changes the process number in the message that carries a connection's key, if it is in these bytes. The server sends it with
+/// the end of the authentication, in one piece.
+fn change_key(bytes: &mut [u8]) {
+    const HEAD: &[u8] = b"K\0\0\0\x0c";
+    if let Some(at) = bytes.windows(HEAD.len() + 8).position(|part| part.starts_with(HEAD)) {
+        bytes[at + HEAD.len()] ^= 0x40;
+    }
 }

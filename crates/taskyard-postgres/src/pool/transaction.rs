@@ -8,9 +8,9 @@ use taskyard_core::failpoint;
 use taskyard_core::{Error, Result};
 use tokio::sync::RwLockWriteGuard;
 use tokio::time::{Instant, timeout_at};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Row;
 
-use super::{Params, RERUNS_MAX, Slot, rerun_pause};
+use super::{Connection, Params, RERUNS_MAX, Slot, rerun_pause};
 use crate::address::Address;
 use crate::{connect, failure};
 
@@ -18,7 +18,7 @@ use crate::{connect, failure};
 #[derive(Debug)]
 pub(crate) struct Transaction<'a> {
     pub(super) slot: &'a Arc<Slot>,
-    pub(super) client: Arc<Client>,
+    pub(super) client: Arc<Connection>,
     pub(super) address: &'a Arc<Address>,
     pub(super) deadline: Instant,
     pub(super) _turn: RwLockWriteGuard<'a, ()>,

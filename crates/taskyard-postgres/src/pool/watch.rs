@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_postgres::Client;
 
-use super::Slot;
+use super::{Connection, Slot};
 use crate::address::Address;
 use crate::connect;
 
@@ -23,7 +22,7 @@ const ALIVE_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Watch<'a> {
     slots: &'a [Arc<Slot>],
     slot: &'a Arc<Slot>,
-    client: Arc<Client>,
+    client: Arc<Connection>,
     address: &'a Arc<Address>,
     deadline: Instant,
     answered: bool,
@@ -33,7 +32,7 @@ impl<'a> Watch<'a> {
     pub fn new(
         slots: &'a [Arc<Slot>],
         slot: &'a Arc<Slot>,
-        client: &Arc<Client>,
+        client: &Arc<Connection>,
         address: &'a Arc<Address>,
         deadline: Instant,
     ) -> Self {
