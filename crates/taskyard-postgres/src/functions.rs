@@ -96,7 +96,7 @@ pub(crate) const REVOKE: &str = "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA tasky
 /// Pure functions called by the views; every role that may read a view may call them.
 pub(crate) const SHOWN: &str = include_str!("sql/view/shown.sql");
 
-/// The documented views.
+/// The views for queries of users and applications.
 pub(crate) const VIEWS: &str = include_str!("sql/view/views.sql");
 
 /// Names of the views.
