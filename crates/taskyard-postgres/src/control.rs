@@ -23,7 +23,7 @@ const SETTLE_ROWS: i32 = 5_000;
 /// range.
 const APART_ROWS: i32 = 20_000;
 
-/// Maximum time without progress that a retry waits until the children of its tasks have been told of their end.
+/// Maximum time without progress that a retry waits until the children of its tasks have been notified of their end.
 /// Children that are locked, or whose change the database refuses, are left alone for longer than this.
 const TOLD_MAX: Duration = Duration::from_secs(15);
 

@@ -103,7 +103,7 @@ pub(crate) const VIEWS: &str = include_str!("sql/view/views.sql");
 pub(crate) const VIEW_NAMES: [&str; 4] =
     ["queued_tasks", "queued_task_logs", "queued_task_workers", "queued_task_attempts"];
 
-/// One text of the functions and views: its number among all builds, and its hash.
+/// A text of the functions and views: its number among all builds, and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Build {
     pub number: i64,

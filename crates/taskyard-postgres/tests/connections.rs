@@ -212,7 +212,7 @@ async fn heard(store: &Arc<PostgresStore>) {
     }
 }
 
-/// One process adds, another one is notified.
+/// A process adds a task, and another one is notified.
 #[tokio::test]
 async fn others_are_heard_and_told() {
     let (adder, url) = yard::fresh_with_address().await;

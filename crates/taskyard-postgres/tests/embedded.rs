@@ -376,7 +376,7 @@ async fn a_role_that_only_adds_learns_of_its_own_tasks_only() {
     let records = store.get(&[TaskId(child), TaskId(other)]).await.unwrap();
     let parents: Vec<_> = records.iter().map(|record| record.as_ref().unwrap().parents.clone()).collect();
     assert_eq!(parents, [vec![TaskId(own)], vec![]]);
-    // The same for a role set by SET ROLE.
+    // A role set by SET ROLE is treated alike.
     let mut session = client(&url).await;
     let transaction = session.transaction().await.unwrap();
     transaction.batch_execute(&format!("SET LOCAL ROLE {}", roles[1].1)).await.unwrap();

@@ -1,4 +1,4 @@
-//! One row locked by another transaction stops nothing else; a statement that was given up is cancelled.
+//! A row locked by another transaction stops nothing else; a statement that was given up is cancelled.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::{Duration, Instant};

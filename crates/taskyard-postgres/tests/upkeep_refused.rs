@@ -147,7 +147,7 @@ async fn children_that_may_not_change_stop_no_siblings() {
         let parents = added(&store, tasks(3)).await;
         let mut families = Vec::new();
         for parent in &parents {
-            // More than one step tells.
+            // More children than one step processes.
             families.push(added(&store, (0..1_500).map(|_| child_of(&[*parent])).collect()).await);
         }
         families.iter_mut().for_each(|family| family.sort());

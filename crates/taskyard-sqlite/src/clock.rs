@@ -1,4 +1,4 @@
-//! The database's clock on one connection: the host's time, offset or frozen according to the row of `ty_clock`.
+//! Clock of the database on one connection: the host's time, offset or frozen according to the row of `ty_clock`.
 //!
 //! [`Clock::set`] is called with that row at the start of every transaction, so that a test clock set by one process
 //! applies to all. SQL reads the clock as `taskyard_now()`. No other time decides anything in this crate.

@@ -18,7 +18,7 @@ use crate::sql::sql;
 use crate::thread::patience::Patience;
 use crate::thread::writer::Writer;
 
-/// One step of the schema.
+/// A step of the schema.
 struct Migration {
     version: i64,
     name: &'static str,

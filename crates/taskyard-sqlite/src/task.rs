@@ -1,4 +1,4 @@
-//! One task inside a write transaction: its row ([`row`]), its transitions between states ([`moves`]), its parents and
+//! A task inside a write transaction: its row ([`row`]), its transitions between states ([`moves`]), its parents and
 //! children ([`family`]), its attempts ([`history`]).
 
 pub(crate) mod family;

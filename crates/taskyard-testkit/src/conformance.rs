@@ -81,7 +81,7 @@ const CASE_SECONDS_MAX: u64 = 180;
 pub struct Fixture {
     /// The store.
     pub store: Arc<dyn Store>,
-    /// Its directory or database, for example; dropped after the case.
+    /// For example the directory or database of the store; dropped after the case.
     pub keep: Box<dyn Any + Send>,
 }
 

@@ -64,7 +64,7 @@ async fn chains_on_postgresql() {
     chains(Arena::postgres(shared()).await).await;
 }
 
-/// One parent with 100,000 children, and one child with 100,000 parents.
+/// A parent with 100,000 children, and one child with 100,000 parents.
 async fn fan_and_join(arena: Arena) {
     let parent = arena.queue.add(noop(0).queue("held")).await.unwrap();
     parent.stored().await.unwrap();

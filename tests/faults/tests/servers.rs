@@ -82,7 +82,7 @@ async fn zombie(mut arena: Arena) {
     }
     let before = arena.queue.store().get(&refs.iter().map(taskyard::TaskRef::id).collect::<Vec<_>>()).await.unwrap();
     zombie.signal(18);
-    // Its bodies end now; it takes a new id and serves on, which shows that it has tried to write their ends.
+    // The bodies of the zombie end now; it takes a new id and serves on, which shows that it has tried to write their ends.
     let probes = arena.produce(200, |_| 50).await;
     for probe in &probes {
         tokio::time::timeout(Duration::from_secs(60), probe.wait()).await.unwrap().unwrap();

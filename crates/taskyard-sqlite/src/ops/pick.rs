@@ -32,7 +32,7 @@ pub(crate) struct Candidate {
     pub(crate) lane: i64,
 }
 
-/// One scan of the common partition.
+/// A scan of the common partition.
 struct Scan {
     lane: i64,
     wanted: usize,

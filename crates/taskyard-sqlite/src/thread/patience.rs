@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// Time after which a locked file is reported to the caller.
 pub(crate) const BUSY_MAX: Duration = Duration::from_secs(30);
 
-/// One wait for a lock.
+/// A wait for a lock.
 #[derive(Debug)]
 pub(crate) struct Patience {
     until: Instant,

@@ -27,7 +27,7 @@ const THREADS: usize = 2;
 pub(crate) struct Read<'a> {
     /// The connection.
     pub(crate) connection: &'a Connection,
-    /// The database's time, in microseconds.
+    /// Time of the database, in microseconds.
     pub(crate) now: i64,
 }
 

@@ -226,7 +226,7 @@ impl Memory {
 pub(crate) struct Tx<'a> {
     /// The connection.
     pub(crate) connection: &'a Connection,
-    /// The database's time, in microseconds.
+    /// Time of the database, in microseconds.
     pub(crate) now: i64,
     /// The writer's state.
     pub(crate) memory: &'a mut Memory,

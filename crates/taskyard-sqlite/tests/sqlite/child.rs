@@ -26,7 +26,7 @@ pub fn spawn(part: &str, file: &Path) -> Child {
     command(&program, part, file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Runs a part as the user `nobody` and returns its output. `None` if this is not root or there is no `setpriv`:
+/// Runs a part as an unprivileged user and returns its output. `None` if this is not root or there is no `setpriv`:
 /// permissions cannot be tested then.
 pub fn as_nobody(part: &str, file: &Path) -> Option<String> {
     static COPIES: AtomicU32 = AtomicU32::new(0);

@@ -1,4 +1,4 @@
-//! The database's files are deleted, moved, replaced or emptied under a process that writes: from then on nothing is
+//! Files of the database are deleted, moved, replaced or emptied under a process that writes: from then on nothing is
 //! acknowledged that a process which opens the path would not see.
 
 use std::collections::HashSet;

@@ -185,7 +185,7 @@ fn churn(place: &Place, turn: usize) -> rusqlite::Result<()> {
     raw.pragma_update_and_check(None, "wal_autocheckpoint", 10, |_| Ok(()))?;
     let reader = place.raw();
     if turn.is_multiple_of(3) {
-        // Its snapshot keeps the checkpoints from completing.
+        // The snapshot of this reader keeps the checkpoints from completing.
         reader.execute_batch("begin; select count(*) from sqlite_schema")?;
     }
     match turn % 7 {

@@ -82,7 +82,7 @@ async fn they_show_what_people_ask_for() {
     assert_eq!(texts(&row), ["0"]);
 }
 
-/// The same query as in the tests of PostgreSQL, without its arrays.
+/// Runs the query of PostgreSQL's tests, without its arrays.
 #[tokio::test]
 async fn the_hierarchy_can_be_walked() {
     let place = Place::new();

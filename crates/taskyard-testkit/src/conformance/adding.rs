@@ -23,7 +23,7 @@ pub(super) async fn a_batch_is_claimed_in_the_order_given(yard: Yard) {
     assert_eq!(claimed, ids(&batch));
 }
 
-/// The database's sequence decides, not the id: here the ids run backwards.
+/// The sequence of the database decides, not the id: here the ids run backwards.
 pub(super) async fn order_does_not_come_from_the_ids(yard: Yard) {
     let mut batch = tasks(10);
     batch.reverse();
@@ -236,7 +236,7 @@ pub(super) async fn an_addition_that_was_asked_back_stores_nothing_later(yard: Y
         assert!(error.is_transient(), "{error}");
         let found = yard.store.get(&ids(&batch)).await.unwrap();
         assert!(found.iter().all(Option::is_none), "the late statement stored something");
-        // The same tasks under another id are another attempt.
+        // An addition of these tasks under another id is another attempt.
         yard.store.add_batch(AddRequest::new(&batch)).await.unwrap();
         assert_eq!(yard.store.added(request.id, &ids(&batch)).await.unwrap(), vec![true; batch.len()]);
     }

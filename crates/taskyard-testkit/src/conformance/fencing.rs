@@ -46,7 +46,7 @@ pub(super) async fn every_outcome_is_applied_once(yard: Yard) {
         let after = yard.record(claimed.id).await;
         assert_eq!(after.state, state, "{outcome:?}");
         let history = yard.attempts(claimed.id).await;
-        // The same write again, as after a lost reply, and another one under the same token.
+        // Repeats the write, as after a lost reply, and another one under the same token.
         for second in [outcome.clone(), Outcome::Done { result: b"2".to_vec() }, Outcome::Failed(failure("late"))] {
             let reply = server.finish(&claimed, second).await;
             assert_eq!(reply, WriteReply::AlreadyApplied(state), "{outcome:?}");

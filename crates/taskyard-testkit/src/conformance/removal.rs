@@ -198,7 +198,7 @@ pub(super) async fn purge_leaves_nothing_of_a_task(yard: Yard) {
     assert_eq!(yard.store.context(claimed.id).await.unwrap(), None);
     assert!(yard.store.logs(claimed.id, 0, 10).await.unwrap().is_empty());
     assert!(yard.attempts(claimed.id).await.is_empty());
-    // Its id is free again: nothing of the old task may show.
+    // The id is free again: nothing of the old task may show.
     let id = yard.add(NewTask { id: claimed.id, ..task() }).await;
     assert!(yard.attempts(id).await.is_empty());
     assert_eq!(yard.store.context(id).await.unwrap(), Some(b"{}".to_vec()));

@@ -132,7 +132,7 @@ pub(super) async fn a_fallen_child_falls_again_while_its_parent_is_down(yard: Ya
     let record = yard.record(child).await;
     assert_eq!((record.state, record.fallen_from), (TaskState::Failed, Some(parent)));
     assert_eq!(record.error.expect("it says why").error_type, "ParentTaskFailed");
-    // It fell with the parent, so it is revived with it.
+    // The child fell with the parent, so it is revived with it.
     yard.retry(parent).await;
     yard.cascade().await;
     yard.assert_waits(child, WaitReason::Parents).await;

@@ -106,7 +106,7 @@ pub(super) async fn until_started_is_free_once_it_runs(yard: Yard) {
     let claimed = server.claim_one().await;
     let second = add(&yard, STARTED).await;
     assert!(!second.existing, "the first one runs");
-    // Its end must not free the key of the second.
+    // The end of the first task must not free the key of the second.
     server.done(&claimed).await;
     assert_held_by(&yard, STARTED, second.id).await;
 }

@@ -126,7 +126,7 @@ pub struct Server {
     pub lease_until: i64,
     pub lease: i64,
     pub dead: bool,
-    /// Its build, if it reported one.
+    /// Build of the server, if it reported one.
     pub build: Option<u8>,
 }
 

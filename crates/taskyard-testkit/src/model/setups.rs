@@ -73,7 +73,7 @@ impl Setup {
         }
     }
 
-    /// One task and one asynchronous fail-over that loses the last commits.
+    /// A task and an asynchronous fail-over that loses the last commits.
     #[must_use]
     pub fn fail_over() -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Setup {
         }
     }
 
-    /// One task that operators cancel, stop and retry while its writes get lost.
+    /// A task that operators cancel, stop and retry while its writes get lost.
     #[must_use]
     pub fn people() -> Self {
         Self {

@@ -66,7 +66,7 @@ pub struct Proc {
     pub runs: Vec<Run>,
     /// Claims whose replies were lost.
     pub lost_claims: Vec<ClaimNo>,
-    /// Its build, if not every build knows every kind.
+    /// Build of the server, if not every build knows every kind.
     pub build: Option<u8>,
 }
 

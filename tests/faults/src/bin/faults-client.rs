@@ -88,7 +88,7 @@ fn watch(producer: &Arc<Producer>, watchers: &mut JoinSet<()>, added: Vec<TaskRe
     }
 }
 
-/// One step of a producer.
+/// A step of a producer.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Alone,

@@ -51,7 +51,7 @@ const LOCKS: [&str; 8] = [
     "server",
 ];
 
-/// One fault. `place` is an index of [`Processes::slots`].
+/// A fault. `place` is an index of [`Processes::slots`].
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// Existing connections of one kind fail and stay so: bytes swallowed by a black hole do not come back.

@@ -42,7 +42,7 @@ const NARROW_MAX: u32 = 3;
 /// From the last fault until everything has ended: the backlog, the deadlines of hanging calls, and the last backoffs.
 const QUIET_MAX: Duration = Duration::from_secs(120);
 
-/// The database's own record of each end, and the tables that make it refuse a step.
+/// The record that the database itself makes of each end, and the tables that make it refuse a step.
 const WATCH: &str = "
 CREATE SCHEMA nemesis;
 CREATE TABLE nemesis.note (task uuid NOT NULL);

@@ -15,7 +15,7 @@ const RECOVERY_MAX: Duration = Duration::from_secs(30);
 /// Maximum peak resident memory of a process.
 const MEMORY_MAX_MIB: u64 = 96;
 
-/// One run.
+/// A run.
 pub struct Report {
     pub name: String,
     pub faults: BTreeMap<String, usize>,

@@ -132,7 +132,7 @@ async fn a_replaced_file_takes_nothing_along() {
     }
     std::fs::rename(&copy, &path).unwrap();
     let begun_before = told(ledgers.path(), adding);
-    // The same processes continue: none of them may acknowledge into the file that was moved.
+    // These processes continue: none of them may acknowledge into the file that was moved.
     processes.run_for(Duration::from_secs(2));
     (0..processes.slots.len()).for_each(|place| processes.signal(place, "KILL"));
     processes.run_for(Duration::from_secs(2));
