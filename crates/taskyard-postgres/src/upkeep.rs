@@ -1,5 +1,4 @@
-//! Upkeep, in steps: due tasks, tasks of dead servers, cascades, parked tasks, dead letters for hooks, and expired
-//! history.
+//! Upkeep, in steps: due tasks, tasks of dead servers, cascades, parked tasks, dead letters for hooks, and retention.
 
 use std::time::{Duration, Instant};
 

@@ -406,8 +406,8 @@ async fn a_claim_that_arrives_after_it_was_asked_back_does_nothing() {
     assert_eq!(store.claim(&request(host.id, 10)).await.unwrap().tasks.len(), 6);
 }
 
-/// If commits do not wait for the disk, a claim is not closed while its row shows a running task, unless the end of
-/// that task is set aside.
+/// If commits do not wait for the disk, a claim is not closed while one of its tasks is running according to the task's
+/// row, unless the end of that task is set aside.
 #[tokio::test]
 async fn a_claim_of_a_forgotten_end_is_not_closed() {
     let url = yard::database().await;
