@@ -16,8 +16,8 @@ pub struct Options {
     pub notify_channel: String,
     /// Direct address for LISTEN, needed if the main address leads through a pooler in transaction mode.
     pub listen_url: Option<String>,
-    /// Maximum number of connections for work (default 3). One more is for heartbeats and one for LISTEN. Each is
-    /// opened on first use.
+    /// Maximum number of connections for work, 1 to 3 (default 3); other values are clamped. One more is for heartbeats and
+    /// one for LISTEN. Each is opened on first use.
     pub pool_size: usize,
     /// Limits that the SQL functions enforce once a server has entered through this store.
     pub limits: Limits,
