@@ -1,8 +1,8 @@
-//! Adding tasks.
+//! Adds tasks.
 //!
-//! A batch without parents and unique keys is one statement (or one transaction of a few, if it is large). Else the
-//! keys are taken first, then the parents are locked in id order and looked at, and what each task starts as is decided
-//! here, from its parents down: one whose parent has fallen already falls with it at once.
+//! A batch without parents and unique keys is one statement, or one transaction of several if it is large. Otherwise
+//! the keys are taken first, then the existing parents are locked in id order and read, and the initial state of each
+//! task is decided here, parents before children: a task whose parent has already fallen falls with it at once.
 
 mod arrays;
 mod begin;
@@ -26,21 +26,21 @@ use crate::store::Inner;
 
 const SQL: &str = "SELECT taskyard.task_add_as($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
                    $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
-/// The same as a statement of its own; an argument sets its limit for locks, and so before the function runs.
+/// [`SQL`] as a statement of its own: an argument sets the lock timeout, and so before the function runs.
 const ALONE: &str = "SELECT taskyard.task_add_as(CASE WHEN pg_catalog.set_config('lock_timeout', $28, true) IS NOT NULL \
                      THEN $1 END, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
                      $21, $22, $23, $24, $25, $26, $27)";
 
-/// How long an addition waits for a lock, unless its caller says otherwise.
+/// Default time that an addition waits for a lock.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(1);
-/// Tasks of one statement.
+/// Maximum number of tasks in one statement.
 const CHUNK_TASKS_MAX: usize = 2_000;
-/// Bytes of one statement, roughly: the arrays stand in the server's memory.
+/// Approximate maximum of bytes in one statement: the arrays are held in the server's memory.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
-/// Statements of one transaction that are sent and not answered yet.
+/// Maximum number of statements of one transaction that are sent and have no response yet.
 const CHUNKS_SENT_MAX: usize = 2;
 
-/// Adds all or none.
+/// Adds all tasks of a batch, or none.
 pub(crate) async fn add(store: &Inner, request: AddRequest<'_>, lock_wait: Duration) -> Result<Vec<Added>> {
     let AddRequest { id, batch } = request;
     if batch.is_empty() {
@@ -61,7 +61,7 @@ pub(crate) async fn add(store: &Inner, request: AddRequest<'_>, lock_wait: Durat
     Ok(added)
 }
 
-/// Which tasks of an addition are stored; if none is, it never will be.
+/// Returns which tasks of an addition are stored; if none is, the addition is revoked and will never be stored.
 pub(crate) async fn added(store: &Inner, addition: AdditionId, ids: &[TaskId]) -> Result<Vec<bool>> {
     let params =
         [(&addition.0 as _, Type::UUID), (&ids.iter().map(|id| id.0).collect::<Vec<Uuid>>() as _, Type::UUID_ARRAY)];
@@ -70,10 +70,11 @@ pub(crate) async fn added(store: &Inner, addition: AdditionId, ids: &[TaskId]) -
     Ok(ids.iter().map(|id| stored.contains(&id.0)).collect())
 }
 
-/// The payload of a tried addition: large enough to need room of its own, random so that it is not compressed.
+/// Payload size of a trial addition: large enough to need disk space of its own, and random so that it is not
+/// compressed.
 const TRIED_BYTES: usize = 32 << 10;
 
-/// Adds a task in a transaction that is rolled back.
+/// Adds a task in a transaction that is rolled back, to check that the database accepts additions.
 pub(crate) async fn check(store: &Inner) -> Result<()> {
     let mut payload = String::with_capacity(TRIED_BYTES + 64);
     payload.push_str("{\"args\": [\"");
@@ -92,7 +93,7 @@ pub(crate) async fn check(store: &Inner) -> Result<()> {
     .await
 }
 
-/// Answers whether others have been told.
+/// Returns whether other processes have been notified.
 async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask], lock_wait: Duration) -> Result<bool> {
     let chunks = chunks(batch.iter());
     if let [chunk] = chunks.as_slice() {
@@ -122,7 +123,7 @@ async fn add_plain(store: &Inner, id: AdditionId, batch: &[NewTask], lock_wait: 
     Ok(false)
 }
 
-/// While the server works at one chunk, the next one is encoded and on its way.
+/// Writes the chunks of a large batch. While the server processes one chunk, the next one is encoded and sent.
 async fn write_chunks(
     transaction: &Transaction<'_>,
     id: AdditionId,
@@ -142,7 +143,7 @@ async fn write_chunks(
             });
         }
         match sent.next().await {
-            // Behind the first error the server answers that the transaction is over.
+            // After the first error, the server rejects the rest because the transaction is aborted.
             Some(answer) => written = written.and(answer),
             None => return written,
         }
@@ -184,7 +185,8 @@ async fn add_linked(
     }
 }
 
-/// Adds a batch with unique keys or parents inside a transaction. `addition` is `None` where nobody will ask for it.
+/// Adds a batch with unique keys or parents inside a transaction. `addition` is `None` if the caller will not query it
+/// later.
 pub(crate) async fn linked(
     transaction: &Transaction<'_>,
     addition: Option<AdditionId>,
@@ -198,7 +200,7 @@ pub(crate) async fn linked(
     for task in &mut tasks {
         task.rename_parents(stands_in);
     }
-    // A task that stands in for another one of the batch may have closed a cycle.
+    // Replacing a task by the holder of its key may have closed a cycle.
     if !holders.is_empty() {
         graph::check_cycles(&tasks)?;
     }

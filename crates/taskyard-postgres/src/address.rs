@@ -1,9 +1,9 @@
-//! The address of a database: what people and other drivers write, made into what our driver takes.
+//! Parses the address of a database into the driver's configuration.
 //!
-//! Accepts `postgres://`, `postgresql://`, SQLAlchemy's driver suffixes (`postgresql+asyncpg://`) and libpq's keyword form
-//! (`host=… dbname=…`, `address/keywords.rs`). Nothing that may hold a password is ever repeated in an error: only the
-//! parts that were understood as user, host, port and name are shown. Encryption: local hosts go without unless asked;
-//! for any other host the default is `verify-full`, because `prefer` would silently go on in clear text.
+//! Accepts `postgres://`, `postgresql://`, SQLAlchemy's driver suffixes (`postgresql+asyncpg://`) and libpq's keyword
+//! form (`host=… dbname=…`, `address/keywords.rs`). Errors never repeat anything that may hold a password: only the
+//! parts that were parsed as user, host, port and name are shown. Local hosts are not encrypted unless requested; for
+//! any other host the default is `verify-full`, because `prefer` would silently continue in clear text.
 
 mod keywords;
 mod parameters;
@@ -22,27 +22,27 @@ use self::parameters::{Parameters, Use};
 
 pub use self::keywords::is_keywords;
 
-/// How the connection is protected.
+/// Encryption and verification of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protection {
-    /// In clear text.
+    /// Clear text.
     None,
-    /// Encrypted if the server can, without checking who it is.
+    /// Encrypted if the server supports it; the server is not verified.
     Prefer,
-    /// Encrypted, without checking who the server is.
+    /// Encrypted; the server is not verified.
     Encrypted,
-    /// Encrypted, with the server's certificate checked, but not its name.
+    /// Encrypted; the server's certificate is verified, but not its name.
     Certified,
-    /// Encrypted, with the server's certificate and name checked.
+    /// Encrypted; the server's certificate and name are verified.
     Verified,
 }
 
-/// Whose certificates are trusted.
+/// Source of the trusted root certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Roots {
-    /// Those of the system.
+    /// The system's root certificates.
     System,
-    /// Those in this file.
+    /// The certificates in this file.
     File(String),
 }
 
@@ -51,12 +51,12 @@ pub(crate) enum Roots {
 pub(crate) struct Address {
     pub config: Config,
     pub protection: Protection,
-    /// Which certificates to trust.
+    /// Root certificates to trust.
     pub roots: Roots,
-    /// For messages: without the password.
+    /// The address for messages, without the password.
     pub shown: String,
-    /// Whether the role, the database or the server makes transactions read-only unless they say otherwise; noted when the
-    /// store is opened.
+    /// Whether the role, the database or the server makes transactions read-only by default; recorded when the store is
+    /// opened.
     pub reads_by_default: Arc<AtomicBool>,
 }
 
@@ -100,7 +100,7 @@ impl Address {
         Ok(Self { config, protection, roots, shown, reads_by_default: Arc::default() })
     }
 
-    /// The same database, by connections whose transactions are read committed unless they say otherwise.
+    /// Returns the address of the same database on connections whose transactions are read committed by default.
     pub fn reading_committed(&self) -> Self {
         let mut address = self.clone();
         let given = self.config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
@@ -109,7 +109,8 @@ impl Address {
     }
 }
 
-/// Refuses parts that are no names: something else was meant, and a password may be in it that would then be shown.
+/// Refuses parts that cannot be names: such an address was probably meant differently, and the part may contain a
+/// password that would then be shown.
 fn check_parts(config: &Config) -> Result<()> {
     let is_name = |text: &str| {
         let lower = text.to_ascii_lowercase();
@@ -134,10 +135,10 @@ fn invalid(why: &str) -> Error {
     Error::InvalidUrl(why.to_owned())
 }
 
-/// An address without what the driver does not know.
+/// An address split into the part for the driver and the parameters that the driver does not support.
 #[derive(Default)]
 struct Written {
-    /// For the driver.
+    /// Text for the driver.
     text: String,
     parameters: Parameters,
 }
@@ -177,7 +178,8 @@ fn of_url(address: &str) -> Result<Written> {
             Use::Driver(name) => kept.push(format!("{name}={value}")),
             Use::Fixed(name, value) => kept.push(format!("{name}={value}")),
             Use::Ours => {}
-            // Other drivers' own parameters mean nothing here; in an address of ours they may be a mistake.
+            // Parameters of other drivers have no meaning here; in an address without a driver suffix an unknown one
+            // may be a mistake.
             Use::Unknown if driver.is_some() => {}
             Use::Unknown => return Err(parameters::unknown(name)),
         }
@@ -190,7 +192,7 @@ fn of_url(address: &str) -> Result<Written> {
     Ok(written)
 }
 
-/// A text without its %XX.
+/// Decodes the %XX escapes of a text.
 fn decoded(text: &str) -> Result<String> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
@@ -207,8 +209,8 @@ fn decoded(text: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| invalid("its parameters are not UTF-8"))
 }
 
-/// How the connection is protected, as libpq reads `sslmode` and `sslrootcert`: certificates that are named are checked by
-/// `require`, too.
+/// Determines the protection of the connection from `sslmode` and `sslrootcert` as libpq does: `require` verifies
+/// certificates, too, if `sslrootcert` names them.
 fn protection(config: &Config, ssl: Option<&str>, roots: Option<String>) -> Result<(Protection, Roots)> {
     let by_name = matches!(ssl, None | Some("verify-full" | "true" | "1" | "on"));
     let roots = match roots.filter(|roots| !roots.is_empty()) {
@@ -229,7 +231,7 @@ fn protection(config: &Config, ssl: Option<&str>, roots: Option<String>) -> Resu
             return Err(invalid("sslmode is none of disable, prefer, require, no-verify, verify-ca, verify-full"));
         }
         (None, None) if is_local(config) => Protection::None,
-        // Over a socket of this host there is no TLS; to name certificates for any other connection asks for it.
+        // There is no TLS over a local socket; for any other connection, naming certificates requests it.
         (None, Some(_)) if is_socket(config) => Protection::None,
         (None, _) => Protection::Verified,
     };
@@ -240,7 +242,7 @@ fn is_socket(config: &Config) -> bool {
     config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_))) && config.get_hostaddrs().is_empty()
 }
 
-/// An address for people: its parsed parts without the password; `None` if it cannot be read.
+/// Returns an address for messages: its parsed parts without the password, or `None` if it cannot be parsed.
 #[must_use]
 pub fn shown_address(address: &str) -> Option<String> {
     Address::parse(address, Duration::from_secs(5)).ok().map(|address| address.shown)

@@ -1,4 +1,4 @@
-//! Queues that age: told so, and moved up when their time has come.
+//! Ageing queues: configures them, and promotes tasks whose promotion time has come.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,12 @@ use crate::row::{get, interval};
 use crate::store::Inner;
 use crate::text::micros;
 
-/// Rows of one step of telling.
+/// Maximum number of rows in one step that stores promotion times.
 const STAMP_ROWS: i32 = 5_000;
-/// Between two looks for rows that were added while their queue was just being told to age.
+/// Interval between two searches for rows that were added while ageing of their queue was being switched on.
 const STRAYS_EVERY: Duration = Duration::from_secs(60);
 
-/// Makes a queue age, or not any more.
+/// Switches ageing of a queue on, with the time after which a task moves up, or off (`None`).
 pub(crate) async fn set(store: &Inner, queue: &str, every: Option<Duration>) -> Result<()> {
     let every = every.map(|every| micros(every).max(1));
     store
@@ -41,7 +41,7 @@ pub(crate) async fn set(store: &Inner, queue: &str, every: Option<Duration>) -> 
     Ok(())
 }
 
-/// Moves the rows of a queue to its own lane, and tells those that say nothing when they age.
+/// Moves the ready rows of a queue to its own partition, and stores the promotion time in those that lack one.
 async fn tell(store: &Inner, queue: &str) -> Result<()> {
     control::settle(store, queue).await?;
     let groups = "SELECT 0::bigint UNION ALL SELECT g.id::bigint << 32 FROM taskyard.kind_group g";
@@ -77,7 +77,7 @@ async fn tell(store: &Inner, queue: &str) -> Result<()> {
     Ok(())
 }
 
-/// One step of ageing.
+/// Runs one step of ageing.
 pub(crate) async fn age(store: &Inner) -> Result<AgeReport> {
     find_strays(store).await?;
     step(store).await
@@ -94,13 +94,14 @@ async fn step(store: &Inner) -> Result<AgeReport> {
         next_due: interval(get(row, 2)?),
     };
     if report.tasks > 0 {
-        // A claim may have passed by what was on its way.
+        // A claim may have skipped the rows while they were being moved.
         store.tell_work();
     }
     Ok(report)
 }
 
-/// An addition that was under way while its queue was told to age says nothing of it, and may lie in the common lane.
+/// Finds rows without a promotion time. An addition that was under way while ageing of its queue was switched on stores
+/// none, and its rows may be in the common partition.
 async fn find_strays(store: &Inner) -> Result<()> {
     {
         let mut last = store.strays.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

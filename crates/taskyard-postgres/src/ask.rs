@@ -1,4 +1,4 @@
-//! Questions: nothing here changes anything.
+//! Read-only queries: tasks, their attempts, logs and relatives, queues, and the status of the store.
 
 use std::collections::{HashMap, HashSet};
 
@@ -79,8 +79,8 @@ async fn ids(store: &Inner, sql: &str, filter: &TaskFilter, edge: Option<TaskId>
     rows.iter().map(|row| Ok(TaskId(get(row, 0)?))).collect()
 }
 
-/// The states' codes, and where their tasks stand: rare states have small tables of their own, and the wide one has no
-/// index on the state.
+/// Returns the codes of the states, and a number for the table to search: rare states have small tables of their own,
+/// and the wide table has no index on the state.
 fn states_and_place(filter: &TaskFilter) -> (Option<Vec<i16>>, i32) {
     let states = (!filter.states.is_empty()).then(|| filter.states.iter().map(|state| state.code()).collect());
     let place = match filter.states.as_slice() {

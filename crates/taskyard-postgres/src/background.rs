@@ -1,7 +1,7 @@
-//! The store's two background tasks: telling other processes what was committed, and hearing what they tell.
+//! The store's two background tasks: announcing commits to other processes, and receiving their announcements.
 //!
-//! Each is started by the first call that needs it, in the runtime of that call, and ends with the store or that runtime,
-//! whichever is first: the next call then starts it anew. Read next: [`notify`], [`listen`].
+//! Each is started by the first call that needs it, in the runtime of that call, and ends with the store or that
+//! runtime, whichever is first: the next call then starts it again. Read next: [`notify`], [`listen`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
@@ -12,7 +12,7 @@ use crate::store::{Inner, PostgresStore};
 use crate::{listen, notify};
 
 impl PostgresStore {
-    /// Starts telling others, once there is something to tell.
+    /// Starts the task that sends notifications, unless it runs.
     pub(crate) fn tell_others(&self) {
         self.start_once(
             |inner| &inner.telling,
@@ -21,7 +21,7 @@ impl PostgresStore {
         );
     }
 
-    /// Starts listening, once somebody waits for something.
+    /// Starts the task that receives notifications, unless it runs.
     pub(crate) fn listen(&self) {
         self.tell_others();
         self.start_once(
@@ -34,8 +34,8 @@ impl PostgresStore {
         );
     }
 
-    /// Starts a background task unless it runs. The end of the runtime that it was started in ends it; the next call then starts
-    /// it in the runtime of its caller.
+    /// Starts a background task unless it runs. The task ends with the runtime in which it was started; the next call
+    /// then starts it in the runtime of its caller.
     fn start_once<F>(&self, runs: fn(&Inner) -> &AtomicBool, end: fn(&Inner), task: impl FnOnce() -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -55,7 +55,7 @@ impl PostgresStore {
     }
 }
 
-/// Notes the end of a background task.
+/// Records the end of a background task when dropped.
 struct Running {
     inner: Weak<Inner>,
     end: fn(&Inner),

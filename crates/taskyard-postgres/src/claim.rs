@@ -1,7 +1,7 @@
-//! Claiming.
+//! Claims tasks.
 //!
-//! A claim that meets a task which another transaction holds locked fails as a whole, after a second; from then on, claims pass
-//! over what is locked, which costs a look at each task's row, for as long as there is such a task.
+//! A claim that meets a task locked by another transaction fails as a whole, after a second. From then on claims skip
+//! locked rows, which costs a check of each task's row, for as long as there is such a task.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,31 +27,32 @@ const PLAIN_CONTEXT: i32 = 64;
 const RESTRICTED: i32 = 128;
 const PASSED_OVER: i32 = 256;
 
-/// After a claim met a lock, how long claims pass over what is locked; as long again after each that passed something over.
+/// Time for which claims skip locked rows after one met a lock; extended by each claim that skipped something.
 const AROUND_LOCKS: Duration = Duration::from_secs(10);
 
-/// After so many claims in a row that failed, the tasks are looked at that they would have taken.
+/// Number of failed claims in a row after which the tasks that they would have taken are checked.
 const CLAIMS_FAILED_MAX: u32 = 3;
 
-/// Tokens that a claim brings, 64 KiB of them; the database makes the others.
+/// Maximum number of tokens sent with a claim (64 KiB); the database generates the others.
 const TOKENS_MAX: usize = 4_096;
 
 /// Claims tasks.
 pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<ClaimReply> {
     let sql = if store.claims_around_locks() { AROUND } else { FLAT };
     match run(store, request, sql).await {
-        // Nothing was claimed: it may be tried again under the same id.
+        // Nothing was claimed, so the claim may be repeated under the same id.
         Err(Error::Locked(_)) if sql == FLAT => {
             store.claim_around_locks(AROUND_LOCKS);
             run(store, request, AROUND).await
         }
-        // The database has answered, so nothing was claimed.
+        // The database has responded, so nothing was claimed.
         Err(error) if !error.is_transient() && postpone_refused(store, request).await? => {
             tracing::warn!(%error, "the database refuses to start some tasks; they wait for ten seconds");
             run(store, request, sql).await
         }
         Err(error) => {
-            // A trigger may raise a code of a database that is away, too. If it is, this fails as well.
+            // A trigger may raise the code of an unavailable database, too. If the database is unavailable, this call
+            // fails as well.
             if store.claims_failed.fetch_add(1, Ordering::Relaxed) >= CLAIMS_FAILED_MAX {
                 let _ = postpone_refused(store, request).await;
             }
@@ -64,7 +65,8 @@ pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<Claim
     }
 }
 
-/// Whether the start of some tasks that a claim would have taken is refused; they wait for ten seconds then.
+/// Returns whether the database refuses to start some tasks that this claim would have taken; those are postponed by
+/// ten seconds.
 async fn postpone_refused(store: &Inner, request: &ClaimRequest) -> Result<bool> {
     const SQL: &str = "SELECT taskyard.claim_refused($1, $2, $3)";
     let rows = store
@@ -89,11 +91,11 @@ const AROUND: &str = "SELECT id, token, kind, name, queue, payload, context, att
 
 async fn run(store: &Inner, request: &ClaimRequest, sql: &'static str) -> Result<ClaimReply> {
     let limit = if request.alone { 1 } else { i32::try_from(request.limit).unwrap_or(i32::MAX) };
-    // The rank is the priority turned round, so that one ascending comparison finds what comes after the place.
+    // The rank is the complement of the priority, so that one ascending comparison finds the rows after the cursor.
     let rank = request.place.map_or(i32::MIN, |place| !place.priority);
     let order = request.place.map_or(i64::MIN, |place| place.order);
-    // The database makes tokens one by one, at a tenth of what a claim costs. Only a claim that is likely to be full brings its own:
-    // for a few tasks, sending them would cost more.
+    // The database generates tokens one by one, which takes a tenth of the time of a claim. Only a claim that is likely
+    // to be full sends its own: for a few tasks, sending them would cost more.
     let tokens = request.place.map(|_| Token::generate_many(request.limit.min(TOKENS_MAX)));
     let tokens: Option<Vec<Uuid>> = tokens.map(|tokens| tokens.into_iter().map(|token| token.0).collect());
     let rows = store
@@ -127,7 +129,7 @@ async fn run(store: &Inner, request: &ClaimRequest, sql: &'static str) -> Result
     Ok(reply)
 }
 
-/// What a claim whose reply was lost has claimed.
+/// Returns the tasks of a claim whose reply was lost.
 pub(crate) async fn claimed(store: &Inner, server: ServerId, claim: ClaimId) -> Result<Vec<Claimed>> {
     const SQL: &str = "SELECT id, token, kind, name, queue, payload, context, attempt, failures, policy, timeout_ms, \
                        flags, priority, order_number FROM taskyard.claim_read($1, $2)";
@@ -138,10 +140,11 @@ pub(crate) async fn claimed(store: &Inner, server: ServerId, claim: ClaimId) -> 
     Ok(reply.tasks)
 }
 
-/// Claim rows looked at in one look.
+/// Number of claim rows read at once.
 const PAGE: i64 = 200;
 
-/// What runs of these claims of a server, and a page of all claims: those of the server in it.
+/// Returns the tasks running under these claims of a server, and those claims of the server that are in the next page
+/// of all claims.
 pub(crate) async fn held(
     store: &Inner,
     server: ServerId,
@@ -149,7 +152,7 @@ pub(crate) async fn held(
     after: Option<ClaimId>,
 ) -> Result<ClaimsHeld> {
     const HELD: &str = "SELECT claim_id, task_id, token FROM taskyard.claim_held($1, $2)";
-    // Not by the server: no index would hold that. What is empty stands for a claim that may still arrive.
+    // Not filtered by the server, because no index supports it. An empty claim may still arrive.
     const CLAIMS: &str = "SELECT k.id, k.server_id = $1 AND k.size > 0 FROM taskyard.claim k WHERE k.id > $2 \
                           ORDER BY k.id LIMIT $3";
     let mut seen = ClaimsHeld::default();
@@ -240,7 +243,7 @@ fn claimed_task(row: &Row, id: TaskId, token: Token, flags: i32, retry: taskyard
     })
 }
 
-/// Parks what was claimed and cannot be understood, where people see it; the claim goes on without it.
+/// Parks claimed tasks that cannot be decoded, where operators see them; the claim continues without them.
 async fn set_aside(store: &Inner, corrupt: Vec<Finish>) -> Result<()> {
     if !corrupt.is_empty() {
         tracing::warn!(count = corrupt.len(), "tasks that cannot be understood were parked");

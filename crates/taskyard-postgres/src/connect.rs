@@ -1,4 +1,4 @@
-//! Opening one connection.
+//! Opens connections, and cancels statements that were given up.
 
 use std::future::poll_fn;
 
@@ -11,7 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, NoTls, Socket};
 use crate::address::{Address, Protection};
 use crate::{failure, tls};
 
-/// How long the request to cancel a statement may take.
+/// Time limit for the request that cancels a statement.
 const CANCEL_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Opens a connection for statements.
@@ -19,14 +19,15 @@ pub(crate) async fn open(address: &Address) -> Result<Client> {
     open_with(address, None).await
 }
 
-/// Opens a connection that also passes on the channels of the notifications it receives; the receiver ends when the
+/// Opens a connection that also forwards the channel names of the notifications it receives. The receiver ends when the
 /// connection does.
 pub(crate) async fn open_listening(address: &Address) -> Result<(Client, mpsc::UnboundedReceiver<String>)> {
     let (sender, receiver) = mpsc::unbounded_channel();
     Ok((open_with(address, Some(sender)).await?, receiver))
 }
 
-/// Asks the server to cancel what a connection is running. Best effort: whoever calls has given the connection up.
+/// Asks the server to cancel the statement that a connection is running. Best effort: the caller has given the
+/// connection up, and an error is only logged.
 pub(crate) async fn cancel(address: &Address, client: &Client) {
     let token = client.cancel_token();
     let sent = timeout(CANCEL_MAX, async {
@@ -42,7 +43,7 @@ pub(crate) async fn cancel(address: &Address, client: &Client) {
 }
 
 async fn open_with(address: &Address, heard: Option<mpsc::UnboundedSender<String>>) -> Result<Client> {
-    // The driver's limit is per host and ends before the handshake does.
+    // The driver's limit applies to each host and ends before the handshake does.
     let limit = address.config.get_connect_timeout().copied().unwrap_or(std::time::Duration::from_secs(5));
     let late = || Error::Connection(format!("{}: no answer within {} s", address.shown, limit.as_secs_f32()));
     let client = if address.protection == Protection::None {
@@ -65,7 +66,7 @@ where
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if let (AsyncMessage::Notification(notification), Some(heard)) = (message, &heard) {
-                // Nobody listens any more: the connection goes on until its client is dropped.
+                // An error means that the receiver was dropped: the connection goes on until its client is dropped.
                 let _ = heard.send(notification.channel().to_owned());
             }
         }

@@ -1,4 +1,4 @@
-//! What people do to tasks and queues.
+//! Operator commands on tasks and queues: cancel, stop, retry, edit, purge, pause and limits.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,17 @@ use crate::store::Inner;
 use crate::text::{clean, micros};
 use crate::upkeep;
 
-/// Tasks of one statement: each is looked at on its own, and its locks are held until the last one is through.
+/// Maximum number of tasks in one statement: each is processed on its own, and its locks are held until the last one is
+/// done.
 const CHUNK_MAX: usize = 500;
-/// Rows that one step moves from lane to lane.
+/// Maximum number of rows that one step moves between partitions.
 const SETTLE_ROWS: i32 = 5_000;
-/// The same for a queue that is set apart: claims pass by what is locked, and each step looks through all of the range.
+/// Maximum number of rows for one step of setting a queue apart: claims skip locked rows, and each step scans the whole
+/// range.
 const APART_ROWS: i32 = 20_000;
 
-/// The longest that a retry waits for the children of its tasks, which must have heard of their end: longer than those are left alone
-/// that are locked, or whose change the database refuses.
+/// Maximum time without progress that a retry waits until the children of its tasks have been notified of their end.
+/// Children that are locked, or whose change the database refuses, are left alone for longer than this.
 const TOLD_MAX: Duration = Duration::from_secs(15);
 
 const CANCEL: &str = "SELECT place, reply, state FROM taskyard.task_cancel($1)";
@@ -90,7 +92,7 @@ pub(crate) async fn retry(store: &Inner, ids: &[TaskId]) -> Result<Vec<ControlRe
             }
             left = waiting;
             if !left.is_empty() {
-                // A cascade of theirs is still under way: it is worked off first.
+                // A cascade of these tasks is still under way and is completed first.
                 let step = upkeep::cascade(store).await?;
                 if step.tasks > 0 {
                     told_at = Instant::now();
@@ -117,7 +119,7 @@ pub(crate) async fn set_priority(store: &Inner, ids: &[TaskId], priority: i32) -
         let params = [(&ids as _, Type::UUID_ARRAY), (&priority as _, Type::INT4)];
         let answer = answer(chunk.len(), &store.pool.query(Role::Ask, SET_PRIORITY, &params).await?)?;
         if answer.woken {
-            // A claim may have passed by what was on its way.
+            // A claim may have skipped the rows while they were being moved.
             store.tell_work();
         }
         replies.extend(complete(answer.replies)?);
@@ -152,7 +154,7 @@ pub(crate) async fn edit(store: &Inner, id: TaskId, edit: &TaskEdit) -> Result<C
 }
 
 struct Answer {
-    /// `None` for one that must be asked again.
+    /// `None` for a task whose call must be repeated.
     replies: Vec<Option<ControlReply>>,
     woken: bool,
     ended: bool,
@@ -200,7 +202,8 @@ pub(crate) async fn set_paused(store: &Inner, queue: &str, paused: bool) -> Resu
     configure(store, queue, Some(paused), None).await
 }
 
-/// What is kept of a queue: its limit, and its rate. Whoever says again what is so already need not touch its rows.
+/// Returns a queue's stored concurrency limit and rate. A call that sets the stored value again need not touch the
+/// queue's rows.
 async fn kept(store: &Inner, queue: &str) -> Result<(Option<i64>, Option<i32>, Option<i64>)> {
     let sql = "SELECT q.running_max, q.rate_count, q.rate_us FROM taskyard.queue q WHERE q.name = $1";
     let rows = store.pool.ask(Role::Ask, sql, &[(&queue, Type::TEXT)]).await?;
@@ -230,7 +233,7 @@ pub(crate) async fn set_rate(store: &Inner, queue: &str, rate: Option<Rate>) -> 
     Ok(())
 }
 
-/// Changes a queue's row, which is in force at once, then moves its rows to the lane where they belong now.
+/// Changes a queue's row, which takes effect at once, then moves its ready rows to the partition where they now belong.
 async fn configure(store: &Inner, queue: &str, paused: Option<bool>, running_max: Option<i64>) -> Result<()> {
     store
         .pool
@@ -245,7 +248,7 @@ async fn configure(store: &Inner, queue: &str, paused: Option<bool>, running_max
     Ok(())
 }
 
-/// Moves a queue's rows to the lane where they belong.
+/// Moves a queue's ready rows to the partition where they belong.
 pub(crate) async fn settle(store: &Inner, queue: &str) -> Result<()> {
     let sql = "SELECT taskyard.queue_settle($1, $2)";
     loop {
@@ -268,7 +271,7 @@ pub(crate) async fn set_apart(store: &Inner, queues: &[String]) -> Result<StepRe
     let Some(row) = rows.first() else { return Ok(StepReport::default()) };
     let report = StepReport { tasks: get::<i32>(row, 0)?.unsigned_abs() as usize, more: get(row, 1)? };
     if report.tasks > 0 {
-        // A claim may have passed by what was on its way.
+        // A claim may have skipped the rows while they were being moved.
         store.tell_work();
     }
     Ok(report)
@@ -283,8 +286,9 @@ pub(crate) async fn purge(store: &Inner, ids: &[TaskId]) -> Result<usize> {
     Ok(gone)
 }
 
-/// Deletes a part of what is to be purged. What the database refuses to delete (a foreign key of the application) keeps the
-/// others from nothing: the part is halved. Its error if nothing was deleted.
+/// Deletes a part of the tasks to purge. Tasks that the database refuses to delete (for example because of a foreign
+/// key of the application) do not keep the others from being deleted: the part is halved. Returns the refusal as an
+/// error only if nothing was deleted.
 async fn purge_of(store: &Inner, ids: &[Uuid]) -> Result<usize> {
     const SQL: &str = "SELECT coalesce(pg_catalog.cardinality(taskyard.task_purge($1)), 0)";
     let mut parts = vec![ids];

@@ -1,10 +1,10 @@
-//! Inside the caller's own transaction: adding a task, and ending an attempt.
+//! Adds a task, or ends an attempt, inside the caller's own transaction.
 //!
-//! Both happen if and only if that transaction commits. No parent is locked, for the transaction may stay open for long:
-//! a child is stored unsettled, and the engine settles it after the commit.
+//! Both take effect if and only if that transaction commits. No parent is locked, because the transaction may stay open
+//! for long: a child is stored unsettled, and the engine settles it after the commit.
 //!
-//! Each is one [`Statement`] with one text parameter, which any library can run. [`CallerConnection`] runs it for the libraries that
-//! are known here.
+//! Each operation is one [`Statement`] with one text parameter, which any library can run. [`CallerConnection`] runs it
+//! for the supported libraries.
 
 #[cfg(feature = "sqlx")]
 mod sqlx;
@@ -21,11 +21,11 @@ use crate::text::{micros, millis, start};
 const ENQUEUE: &str = include_str!("sql/task/enqueue_in_transaction.sql");
 const COMPLETE: &str = include_str!("sql/task/complete_in_transaction.sql");
 
-/// A connection of the caller's that may be in a transaction.
+/// A connection of the caller that may be in a transaction.
 ///
-/// Implemented for `&mut` and `&` references to tokio-postgres's `Client` and `Transaction` (for deadpool's, `&*transaction`), and with
-/// the feature `sqlx` for `&mut` references to sqlx's `PgConnection`, `PoolConnection<Postgres>` and `Transaction<'_, Postgres>`.
-/// With any other library, run the [`Statement`] itself.
+/// Implemented for `&mut` and `&` references to tokio-postgres's `Client` and `Transaction` (for deadpool's,
+/// `&*transaction`), and with the feature `sqlx` for `&mut` references to sqlx's `PgConnection`,
+/// `PoolConnection<Postgres>` and `Transaction<'_, Postgres>`. With any other library, run the [`Statement`] itself.
 #[diagnostic::on_unimplemented(
     message = "a task cannot be added through `{Self}`",
     label = "neither a transaction nor a connection that Taskyard knows",
@@ -34,10 +34,10 @@ const COMPLETE: &str = include_str!("sql/task/complete_in_transaction.sql");
     note = "any other library: run the statement of `queue.enqueue_statement(call)?`"
 )]
 pub trait CallerConnection: sealed::Sealed + Send {
-    /// Runs a statement; its row's text.
+    /// Runs a statement and returns the text of its row.
     ///
     /// # Errors
-    /// As the store's own, and [`Error::LeaseLost`] if an attempt may not end its task any more.
+    /// As for the store's own statements, and [`Error::LeaseLost`] if the attempt may no longer end its task.
     #[doc(hidden)]
     fn run(self, statement: &Statement) -> impl Future<Output = Result<Option<String>>> + Send;
 }
@@ -46,7 +46,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// The values of [`ENQUEUE`], by their names there.
+/// The parameter of [`ENQUEUE`], as JSON with these field names.
 #[derive(Serialize)]
 struct Addition<'a> {
     id: TaskId,
@@ -57,7 +57,7 @@ struct Addition<'a> {
     name: Option<&'a str>,
     queue: &'a str,
     priority: i32,
-    /// Absent where it is the default one, as in every other addition.
+    /// Absent for the default policy, as in every other addition.
     policy: Option<&'a RetryPolicy>,
     timeout_ms: Option<i64>,
     after_us: Option<i64>,
@@ -74,7 +74,8 @@ struct Addition<'a> {
     plain: i16,
 }
 
-/// The statement that adds a task. Its row is the task's id, or that of the task that holds its unique key.
+/// Returns the statement that adds a task. Its row is the id of the task, or that of the task that holds its unique
+/// key.
 pub(crate) fn enqueue_statement(task: &NewTask) -> Result<Statement> {
     let (after_us, run_at) = match task.start {
         Start::Now => (None, None),
@@ -114,11 +115,12 @@ pub(crate) fn enqueue_statement(task: &NewTask) -> Result<Statement> {
     Ok(Statement::new(ENQUEUE, encode(&addition)?, task.id))
 }
 
-/// The statement that ends an attempt as done; `result` is JSON. Run it last: the task's row stays locked until the commit. Logs and
-/// context must have been recorded before. If another attempt may decide the task now, it fails with the SQLSTATE `TY001`.
+/// Returns the statement that ends an attempt as done; `result` is JSON. Run it last: the task's row stays locked until
+/// the commit. Logs and context must have been recorded before. If another attempt may decide the task now, the
+/// statement fails with SQLSTATE `TY001`.
 ///
 /// # Errors
-/// None that a caller can cause.
+/// `Error::Database` if the parameter cannot be encoded as JSON, which no argument can cause.
 pub fn complete_statement(id: TaskId, token: Token, result: &[u8]) -> Result<Statement> {
     #[derive(Serialize)]
     struct Completion {
@@ -133,17 +135,21 @@ fn encode(values: &impl Serialize) -> Result<String> {
     serde_json::to_string(values).map_err(|error| Error::Database(error.to_string()))
 }
 
-/// Runs an addition; the id of the task that stands for it.
+/// Runs the statement of an addition and returns the id of the new task, or of the task that holds its unique key.
 ///
 /// # Errors
-/// `InvalidArgument`, `DuplicateId`, or the database's. As with any failed statement, the transaction must then be
-/// rolled back.
+/// - `Error::InvalidArgument` or `Error::NotStorable` if the database rejects a value.
+/// - `Error::DuplicateId` if a task with this id exists.
+/// - `Error::Refused` if the transaction is read-only, or is not on the queue's database.
+/// - `Error::Connection` if the connection is lost before the reply, and other errors of the database.
+///
+/// As with any failed statement, the transaction must then be rolled back.
 pub async fn enqueue_with(connection: impl CallerConnection, statement: &Statement) -> Result<TaskId> {
     let id = connection.run(statement).await?;
     id.and_then(|id| id.parse().ok()).ok_or_else(|| Error::Database("an addition returned no id".into()))
 }
 
-/// Adds a task in the transaction of `connection`.
+/// Adds a task in the transaction of `connection` and returns its id, or that of the task that holds its unique key.
 ///
 /// # Errors
 /// As [`enqueue_with`].
@@ -154,7 +160,8 @@ pub async fn enqueue_in(connection: impl CallerConnection, task: &NewTask) -> Re
 /// Ends an attempt as done in the transaction of `connection`: see [`complete_statement`].
 ///
 /// # Errors
-/// `LeaseLost` if another attempt may decide the task now: the transaction must be rolled back.
+/// `Error::LeaseLost` if another attempt may decide the task now; other errors as for [`enqueue_with`]. The transaction
+/// must then be rolled back.
 pub async fn complete_in(connection: impl CallerConnection, id: TaskId, token: Token, result: &[u8]) -> Result<()> {
     connection.run(&complete_statement(id, token, result)?).await.map(drop)
 }

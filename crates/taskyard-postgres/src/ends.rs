@@ -1,4 +1,4 @@
-//! Ends of attempts that the rows of their tasks do not take.
+//! Ends of attempts that the rows of their tasks do not accept, stored in a table of their own.
 
 use taskyard_core::store::{EndAside, Finish, OutcomeColumns, WriteReply};
 use taskyard_core::{Error, Result, ServerId, TaskId, Timestamp, Token};
@@ -63,7 +63,7 @@ pub(crate) async fn list(
             error_message: get(row, 8)?,
             error_traceback: get(row, 9)?,
         };
-        // A code that is none was put there by hand.
+        // An unknown code was inserted by hand.
         let Some(outcome) = columns.outcome() else { continue };
         ends.push(EndAside {
             finish: Finish {

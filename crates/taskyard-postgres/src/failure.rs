@@ -1,4 +1,4 @@
-//! The driver's errors as ours. The text is the server's, which never holds a password.
+//! Maps the driver's errors to `taskyard_core::Error`. Message texts come from the server and never contain a password.
 
 use std::error::Error as _;
 use std::sync::atomic::Ordering;
@@ -10,22 +10,22 @@ use uuid::Uuid;
 use crate::address::Address;
 use crate::migrate;
 
-/// What an SQLSTATE says about who is at fault, and what helps. The one table of the crate: every caller asks it.
+/// Classification of an SQLSTATE by cause and remedy. Every decision of this crate about an error code goes through it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// The connection, or the server behind it: another connection helps, now or later.
+    /// The connection or the server behind it failed: another connection helps, now or later.
     Way,
-    /// Another transaction was in the way, or a time limit cut the statement off: the same statement helps.
+    /// Another transaction was in the way, or a time limit ended the statement: repeating the statement helps.
     Rerun,
-    /// The value: nothing helps.
+    /// The value is invalid: nothing helps.
     Value,
-    /// No space is left.
+    /// The disk is full.
     Full,
-    /// The role, its password or its rights.
+    /// The role, its password or its privileges.
     Right,
-    /// The server has trouble of its own: time helps.
+    /// A temporary problem of the server itself: waiting helps.
     Server,
-    /// None of these, for example a trigger's own error (P0001).
+    /// Anything else, for example an error raised by a trigger (P0001).
     Other,
 }
 
@@ -34,47 +34,48 @@ fn fault(code: &str) -> Fault {
         "25006" | "53300" => Fault::Way,
         "40001" | "40P01" | "55P03" | "57014" => Fault::Rerun,
         "53100" => Fault::Full,
-        // Damage stays.
+        // Data corruption is permanent.
         "XX001" | "XX002" => Fault::Other,
         "28P01" | "28000" | "42501" | "3D000" => Fault::Right,
         _ if code.starts_with("57P") => Fault::Way,
         _ => match code.get(..2) {
             Some("08") => Fault::Way,
-            // Cardinality, data, integrity constraint, program limit.
+            // Classes: cardinality, data, integrity constraint, program limit.
             Some("21" | "22" | "23" | "54") => Fault::Value,
-            // Transaction rollback, resources, operator intervention, system and internal errors, configuration file.
+            // Classes: transaction rollback, resources, operator intervention, system and internal errors,
+            // configuration file.
             Some("40" | "53" | "57" | "58" | "XX" | "F0") => Fault::Server,
             _ => Fault::Other,
         },
     }
 }
 
-/// Whether the whole statement or transaction may simply be run again: nothing of it was done.
+/// Returns whether the whole statement or transaction may simply be run again, because nothing of it was applied.
 pub(crate) fn may_rerun(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| code.code() != "55P03" && fault(code.code()) == Fault::Rerun)
 }
 
-/// Whether the connection is of no use any more.
+/// Returns whether the connection is unusable after this error.
 pub(crate) fn is_broken(error: &tokio_postgres::Error) -> bool {
     match error.as_db_error() {
-        // Of those that say so, these two leave the connection as it is.
+        // These two codes of the class leave the connection usable.
         Some(error) => fault(error.code().code()) == Fault::Way && !matches!(error.code().code(), "25006" | "53300"),
         None => !is_parameter(error),
     }
 }
 
-/// Whether the next call had better go through another connection: this one is broken, or its server has become a
-/// standby and another one writes now.
+/// Returns whether the next call should use another connection: this one is broken, or its server has become a standby
+/// and another server is now the primary.
 pub(crate) fn wants_another(error: &tokio_postgres::Error) -> bool {
     is_broken(error) || error.code().is_some_and(|code| code.code() == "25006")
 }
 
-/// Whether a value could not even be sent. The driver tells it by its text only.
+/// Returns whether a value could not even be sent. The driver reports this in the error's text only.
 fn is_parameter(error: &tokio_postgres::Error) -> bool {
     error.to_string().starts_with("error serializing parameter")
 }
 
-/// An error of a statement.
+/// Maps an error of a statement.
 pub(crate) fn of_statement(error: &tokio_postgres::Error) -> Error {
     match error.as_db_error() {
         Some(error) => of_database(error),
@@ -83,7 +84,8 @@ pub(crate) fn of_statement(error: &tokio_postgres::Error) -> Error {
     }
 }
 
-/// An error of a statement of the store at this address. A database that nobody may write to by default is not waited for.
+/// Maps an error of a statement of the store at this address. A database that is read-only by default is
+/// `Error::Refused`: waiting would not change it.
 pub(crate) fn of_statement_at(error: &tokio_postgres::Error, address: &Address) -> Error {
     match error.as_db_error() {
         Some(database) if database.code().code() == "25006" && address.reads_by_default.load(Ordering::Relaxed) => {
@@ -93,7 +95,7 @@ pub(crate) fn of_statement_at(error: &tokio_postgres::Error, address: &Address) 
     }
 }
 
-/// An error while connecting to the address shown.
+/// Maps an error while connecting; `shown` is the address without its password.
 pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
     match error.as_db_error() {
         Some(database) if database.code().code() == "53300" => Error::Connection(format!(
@@ -116,7 +118,8 @@ pub(crate) fn of_connect(error: &tokio_postgres::Error, shown: &str) -> Error {
     }
 }
 
-/// The hint for a connection that could not be encrypted as the address asks. Driver and TLS library report the reason in their text only.
+/// Returns the hint for a connection that could not be encrypted as the address requires. The driver and the TLS
+/// library report the reason in their text only.
 fn tls_advice(cause: &str) -> &'static str {
     if cause == "server does not support TLS" {
         ": encrypt connections there (ssl = on), with sslrootcert=FILE in the address if its certificate is of an authority of your own; \
@@ -131,7 +134,7 @@ fn tls_advice(cause: &str) -> &'static str {
 const READ_ONLY: &str = "transactions are read-only by default here (default_transaction_read_only is on for this role, this database or \
                          the server; ALTER ROLE ... SET default_transaction_read_only = off)";
 
-/// An error report of PostgreSQL, from any driver.
+/// An error report of PostgreSQL, independent of the driver that received it.
 pub(crate) struct Report<'a> {
     pub code: &'a str,
     pub message: &'a str,
@@ -139,21 +142,21 @@ pub(crate) struct Report<'a> {
     pub constraint: Option<&'a str>,
 }
 
-/// An error of a statement that ran in a transaction of the caller's, about this task.
+/// Maps an error of a statement about the task `id` that ran in the caller's own transaction.
 pub(crate) fn of_callers(error: &tokio_postgres::Error, id: TaskId) -> Error {
     error.as_db_error().map_or_else(|| of_statement(error), |error| of_callers_report(report(error), id))
 }
 
-/// The same from another library.
+/// Like [`of_callers`], for a report received by another library.
 pub(crate) fn of_callers_report(report: Report<'_>, id: TaskId) -> Error {
     match report.code {
-        // The fence of `complete_in`.
+        // Raised by the fencing check of `complete_in`.
         "TY001" => Error::LeaseLost(id),
         "25006" => Error::Refused(format!(
             "{}: the transaction is read-only, or its connection leads to a standby",
             report.message
         )),
-        // The store behind the queue has its schema: it is the transaction that is elsewhere.
+        // The store behind the queue has the schema, so the caller's transaction is on another database.
         "3F000" | "42P01" | "42883" if report.message.contains("taskyard") => Error::Refused(format!(
             "{}: the transaction is not on the queue's database, or that database's schema `taskyard` is older than this program",
             report.message
@@ -175,7 +178,7 @@ fn of_report(report: Report<'_>) -> Error {
     let code = report.code;
     let message = report.message.to_owned();
     match code {
-        // An addition that was asked back before it arrived: nobody waits for its answer any more.
+        // The addition was revoked before it arrived; its caller no longer waits for a result.
         "TY002" => return Error::Connection(message),
         "25006" => {
             return Error::Connection(format!("{message}: the server has become a standby, or {READ_ONLY}"));
@@ -215,7 +218,7 @@ fn of_report(report: Report<'_>) -> Error {
     }
 }
 
-/// The innermost cause: "connection refused" says more than "error connecting to server".
+/// Returns the text of the innermost cause: "connection refused" is more specific than "error connecting to server".
 fn cause(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

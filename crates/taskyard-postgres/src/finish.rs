@@ -1,4 +1,4 @@
-//! The ends of attempts, and what running ones want stored.
+//! Writes the ends of attempts, and the context and logs of running ones.
 
 mod columns;
 
@@ -17,8 +17,9 @@ use crate::pool::{Interrupted, Role, rerunning};
 use crate::row::{get, state};
 use crate::store::Inner;
 
-// Arguments are evaluated before the function is called, so `lock_timeout` is set when it runs, without another round trip. The
-// setting is local to the transaction: behind a connection pooler it does not leak into another client's session.
+// Arguments are evaluated before the function is called, so `lock_timeout` is set when it runs, without another round
+// trip. The setting is local to the transaction: behind a connection pooler it does not leak into another client's
+// session.
 const DONE: &str = "SELECT place, reply, state FROM taskyard.task_finish_done($1, $2, $3, \
                     CASE WHEN pg_catalog.set_config('lock_timeout', $5, true) IS NOT NULL THEN $4 END)";
 const ANY: &str = "SELECT place, reply, state FROM taskyard.task_finish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
@@ -26,7 +27,8 @@ const ANY: &str = "SELECT place, reply, state FROM taskyard.task_finish($1, $2, 
 const RECORD: &str = "SELECT place, reply, state FROM taskyard.task_record($1, $2, $3, $4, $5, $6, $7, $8, $9, \
                       CASE WHEN pg_catalog.set_config('lock_timeout', $11, true) IS NOT NULL THEN $10 END)";
 
-/// Ends attempts.
+/// Ends attempts, and closes claims. Ends that meet a lock are written without the locked tasks, whose reply is
+/// `Locked`.
 pub(crate) async fn finish(store: &Inner, batch: &[Finish], closed: &[ClaimId]) -> Result<Vec<WriteReply>> {
     if batch.is_empty() && closed.is_empty() {
         return Ok(Vec::new());
@@ -35,7 +37,7 @@ pub(crate) async fn finish(store: &Inner, batch: &[Finish], closed: &[ClaimId]) 
     let single = batch.iter().all(|item| seen.insert(item.id));
     let closed: Vec<Uuid> = closed.iter().map(|claim| claim.0).collect();
     if !single {
-        // One task twice: one after the other, in one transaction.
+        // A task occurs twice: its ends are written one after the other, in one transaction.
         let written = rerunning(|| finish_rounds(store, batch, &closed)).await;
         return match written {
             Ok((replies, effects)) => Ok(tell(store, replies, effects)),
@@ -43,7 +45,8 @@ pub(crate) async fn finish(store: &Inner, batch: &[Finish], closed: &[ClaimId]) 
             Err(error) => Err(error),
         };
     }
-    // The first refusal of a kind waits for whoever changes what builds know. No other end waits with it.
+    // The first refusal of a kind waits for transactions that change the recorded capabilities of builds; no other end
+    // should wait with it.
     let (refused, others): (Vec<usize>, Vec<usize>) =
         (0..batch.len()).partition(|at| matches!(batch[*at].outcome, Outcome::Refused { .. }));
     let parts =
@@ -68,7 +71,7 @@ pub(crate) async fn finish(store: &Inner, batch: &[Finish], closed: &[ClaimId]) 
     Ok(replies)
 }
 
-/// Ends what no lock of others is in the way of.
+/// Writes the ends that no lock of another transaction blocks.
 async fn finish_around_locks(store: &Inner, items: &[&Finish]) -> Result<Vec<WriteReply>> {
     let ids: Vec<TaskId> = items.iter().map(|item| item.id).collect();
     let are_refused = items.iter().all(|item| matches!(item.outcome, Outcome::Refused { .. }));
@@ -118,7 +121,7 @@ async fn finish_done(
     closed: &[Uuid],
     lock_wait: &str,
 ) -> Result<(Vec<WriteReply>, Effects)> {
-    // In id order, as every writer locks.
+    // In id order, the order in which every writer locks.
     let mut order: Vec<usize> = (0..batch.len()).collect();
     order.sort_unstable_by_key(|at| batch[*at].id);
     let ids: Vec<Uuid> = order.iter().map(|at| batch[*at].id.0).collect();
@@ -248,7 +251,7 @@ fn reply(row: &Row) -> Result<WriteReply> {
     reply_of(get(row, 1)?, get(row, 2)?)
 }
 
-/// The answer to a fenced write from its two numbers.
+/// Decodes the reply to a fenced write from its two numbers.
 pub(crate) fn reply_of(code: i16, now: i16) -> Result<WriteReply> {
     let now = state(now);
     match code {

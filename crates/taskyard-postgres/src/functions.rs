@@ -1,18 +1,18 @@
-//! The functions and views of the database, in an order in which each finds what it names, and the number of their build.
+//! SQL functions and views of the database, in dependency order, and the number of their build.
 //!
-//! Builds are counted by `sql/builds`: one line for each text that the functions and views ever had, its hash, oldest
-//! first. A changed text is appended there (`cargo dev tidy` says the line), so that its number is higher than those
+//! Builds are numbered by `sql/builds`: one line for each text that the functions and views ever had, its hash, oldest
+//! first. A changed text is appended there (`cargo dev tidy` prints the line), so that its number is higher than all
 //! before it. Lines are never removed; a merge keeps the lines of both sides and appends that of the merged text.
 
 use std::sync::OnceLock;
 
-/// The hashes of all texts so far.
+/// Hashes of all texts so far.
 const BUILDS: &str = include_str!("sql/builds");
 
-/// What a report names when the functions were or are to be replaced.
+/// Name in a migration report for the replacement of the functions.
 pub(crate) const NAME: &str = "functions";
 
-/// Their sources.
+/// Sources of the functions.
 pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/clock/now.sql"),
     include_str!("sql/clock/set.sql"),
@@ -90,16 +90,16 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     include_str!("sql/schedule/sql.sql"),
 ];
 
-/// Nobody but the owner calls a function of ours, unless granted.
+/// Removes the default privilege of all roles to call the functions: only the owner may, unless it grants the right.
 pub(crate) const REVOKE: &str = "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA taskyard FROM PUBLIC";
 
-/// Pure functions that the views call; whoever may read a view may call them.
+/// Pure functions called by the views; every role that may read a view may call them.
 pub(crate) const SHOWN: &str = include_str!("sql/view/shown.sql");
 
-/// The views of the documents.
+/// The views for queries of users and applications.
 pub(crate) const VIEWS: &str = include_str!("sql/view/views.sql");
 
-/// Their names.
+/// Names of the views.
 pub(crate) const VIEW_NAMES: [&str; 4] =
     ["queued_tasks", "queued_task_logs", "queued_task_workers", "queued_task_attempts"];
 
@@ -111,19 +111,19 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    /// As the database keeps it; `None` where it is not noted.
+    /// Returns the build recorded in the database; `None` if nothing is recorded.
     pub fn stored(number: Option<String>, hash: Option<String>) -> Option<Self> {
         Some(Self { number: number?.parse().ok()?, hash: hash? })
     }
 
-    /// Whether this one is to be installed in place of another: a newer one always, and one of the same number if its
-    /// text differs (two states of a development; releases never share a number).
+    /// Returns whether this build should be installed in place of another: a newer one always, and one of the same
+    /// number if its text differs (two states of a development; releases never share a number).
     pub fn replaces(&self, installed: &Self) -> bool {
         self.number > installed.number || (self.number == installed.number && self.hash != installed.hash)
     }
 }
 
-/// This program's.
+/// Returns the build of this program.
 pub(crate) fn build() -> &'static Build {
     static BUILD: OnceLock<Build> = OnceLock::new();
     BUILD.get_or_init(|| {
@@ -132,7 +132,7 @@ pub(crate) fn build() -> &'static Build {
     })
 }
 
-/// FNV-1a: to notice that a text is another one, by a change or a mistake and not by an attacker.
+/// Computes the FNV-1a hash of a text. Detects accidental changes, not deliberate ones.
 pub(crate) fn checksum(text: &str) -> String {
     let hash = text
         .bytes()
@@ -160,7 +160,7 @@ mod tests {
         assert!(!build(2, "b").replaces(&build(3, "c")));
         assert!(!build(3, "c").replaces(&build(3, "c")));
         assert!(build(3, "d").replaces(&build(3, "c")));
-        // A text that came back counts as newer than what was between, so that this stays away too.
+        // A text that was restored counts as newer than the texts between its two builds.
         assert!(build(3, "a").replaces(&build(1, "a")));
     }
 }

@@ -1,4 +1,4 @@
-//! A look at many watched tasks: one statement for all of them.
+//! Reads snapshots of many watched tasks in one statement.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ fn read(row: &Row) -> Result<Glance> {
     Ok(Glance {
         id: TaskId(get(row, 0)?),
         state: state_now,
-        // A row whose state is none shows as parked, as its record does.
+        // A row with an unknown state is shown as parked, like its record.
         wait_reason: (state_now == TaskState::Waiting)
             .then(|| reason.and_then(WaitReason::from_code).unwrap_or(WaitReason::Parked)),
         attempt: number(row, 3)?,

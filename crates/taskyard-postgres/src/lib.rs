@@ -1,12 +1,12 @@
 //! The store on PostgreSQL 13 and newer.
 //!
 //! The protocol is a set of functions in the schema `taskyard`, one per file `sql/<entity>/<verb>.sql`, installed by
-//! [`taskyard_core::Store::migrate`]: their plans are kept in the backend, so that an unnamed statement costs little and
-//! a pooler in transaction mode may stand in between. This crate encodes batches as arrays, decodes rows, and keeps the
-//! few connections; it holds no policy.
+//! [`taskyard_core::Store::migrate`]. PostgreSQL caches their plans per session, so that an unnamed statement costs
+//! little and a pooler in transaction mode may stand in between. This crate encodes batches as arrays, decodes rows and
+//! holds the few connections; it contains no policy.
 //!
-//! Where to read next: `migrations/0001_tables.sql` (what is stored), `sql/task/claim.sql`, `sql/task/finish.sql`,
-//! `sql/cascade/run.sql` (what happens), `pool.rs` (how it is called).
+//! Read next: `migrations/0001_tables.sql` (the tables), `sql/task/claim.sql`, `sql/task/finish.sql`,
+//! `sql/cascade/run.sql` (the protocol), `pool.rs` (how its functions are called).
 
 mod add;
 mod address;

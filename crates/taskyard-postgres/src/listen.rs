@@ -1,8 +1,9 @@
-//! Hearing what other processes commit: one connection that LISTENs and rings the bells.
+//! Receives notifications of other processes' commits: one connection that LISTENs and passes them to the waiters of
+//! this store.
 //!
-//! Started when somebody first waits for something. It counts as up only while a probe, sent through a connection for
-//! work, arrives: a pooler in transaction mode accepts LISTEN and then says nothing. After a break all bells ring once,
-//! because anything may have been missed.
+//! Started by the first call that waits for something. The connection counts as working only while a probe, sent
+//! through a connection for work, arrives: a pooler in transaction mode accepts LISTEN and then delivers nothing. After
+//! an interruption all waiters are woken once, because any notification may have been missed.
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
@@ -21,10 +22,10 @@ use crate::{connect, notify};
 
 const PROBE_EACH: Duration = Duration::from_secs(10);
 const PROBE_ANSWER_MAX: Duration = Duration::from_secs(5);
-/// A pooler that swallows notifications will go on doing so; now and then it is asked all the same.
+/// Pause before the next attempt through a pooler that swallows notifications; it will probably go on doing so.
 const DEAF_PAUSE: Duration = Duration::from_secs(30);
 
-/// Listens until the store is closed or gone.
+/// Listens until the store is closed or dropped.
 pub(crate) async fn run(inner: Weak<Inner>, address: Address) {
     let mut failures = 0;
     let mut warned = false;
@@ -72,7 +73,8 @@ async fn open(store: &Inner, address: &Address) -> Result<(Client, UnboundedRece
     Ok((client, heard, probe))
 }
 
-/// Rings until the connection breaks or a probe stays out. Answers whether it was ever up.
+/// Passes notifications on until the connection breaks or a probe does not arrive. Returns whether a probe ever
+/// arrived.
 async fn hear(inner: &Weak<Inner>, client: Client, mut heard: UnboundedReceiver<String>, probe: &str) -> bool {
     let mut up = false;
     loop {
@@ -82,7 +84,7 @@ async fn hear(inner: &Weak<Inner>, client: Client, mut heard: UnboundedReceiver<
         if sent.is_err() {
             return up;
         }
-        // Until the probe arrives; then until the next is due.
+        // Waits for the probe first, then until the next one is due.
         let mut arrived = false;
         let mut limit = PROBE_ANSWER_MAX;
         loop {

@@ -1,7 +1,8 @@
-//! Writing around locks that others hold: a batch waits for a lock for a moment only, then for what is locked alone.
+//! Writes around locks held by other transactions: a batch waits for a lock only briefly, then the locked tasks alone
+//! wait.
 //!
-//! Anybody may lock a row of ours for long: a body that ends its attempt inside its own transaction, a caller's `enqueue` with a
-//! unique key, a person with an open session. What is not locked must not wait for that.
+//! Any client may lock a row for long: a task body that ends its attempt inside its own transaction, a caller's
+//! `enqueue` with a unique key, an open interactive session. Tasks that are not locked must not wait for it.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -15,17 +16,19 @@ use crate::pool::Role;
 use crate::row::get;
 use crate::store::Inner;
 
-/// How long a write waits for a lock, as a value of `lock_timeout`. Other writes on its connection wait as long.
+/// Time that a write waits for a lock, as a value of `lock_timeout`. Other writes on its connection wait as long.
 pub(crate) const WAIT: &str = "250ms";
-/// The same for a write that is known to have met a lock.
+/// [`WAIT`] for a write that is known to have met a lock.
 pub(crate) const WAIT_AGAIN: &str = "20ms";
-/// How long a batch is divided; what was not written by then waits with what is locked.
+/// Maximum time for dividing a batch; tasks not written by then wait with the locked ones.
 pub(crate) const DIVIDE_MAX: Duration = Duration::from_secs(1);
-/// The same for refusals of kinds, which as a rule wait for one lock that all of them need: other ends wait for the connection.
+/// [`DIVIDE_MAX`] for refusals of kinds, which usually all wait for the same lock while other ends wait for the
+/// connection.
 pub(crate) const DIVIDE_REFUSED_MAX: Duration = Duration::from_millis(100);
 
-/// Writes what it can of a batch that met a lock: `write` is called with the places of a part; what it cannot write because of a
-/// lock, or within the bound, is answered `Locked`. A part that was written stays written when a later one fails: a token makes its repetition safe.
+/// Writes the unlocked part of a batch that met a lock. `write` is called with the indices of a part. Tasks that are
+/// not written because of a lock, or not within `bound`, get the reply `Locked`. A part that was written stays written
+/// when a later one fails: a token makes its repetition safe.
 pub(crate) async fn divide<Run>(
     store: &Inner,
     ids: &[TaskId],
@@ -37,7 +40,7 @@ where
 {
     let until = Instant::now() + bound;
     let mut replies = vec![WriteReply::Locked; ids.len()];
-    // Rows of tasks are told apart in one look. Other locks (a key's, a child's) are found by halving.
+    // Locked rows of tasks are found with one query. Other locks (of a key, of a child) are found by halving.
     let locked = locked_rows(store, ids).await?;
     let free: Vec<usize> = (0..ids.len()).filter(|at| !locked.contains(&ids[*at].0)).collect();
     let mut parts = vec![free];
@@ -58,7 +61,7 @@ where
     Ok(replies)
 }
 
-/// Those of these tasks whose rows somebody else holds locked now; none if the look itself meets a lock.
+/// Returns which of these tasks have rows locked by other transactions; none if the query itself meets a lock.
 async fn locked_rows(store: &Inner, ids: &[TaskId]) -> Result<HashSet<Uuid>> {
     const SQL: &str = "SELECT u.id FROM pg_catalog.unnest($1) AS u(id) WHERE u.id NOT IN (SELECT f.id FROM taskyard.task_unlocked($1) f)";
     let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();

@@ -1,16 +1,17 @@
-//! The schema's versions, and the runner that brings a database to ours.
+//! The versions of the schema, and the runner that migrates a database to this program's version.
 //!
-//! One transaction under a lock on the table `migration`: of many that start at once one does the work, the others find it
-//! done; killed in the middle, nothing has happened. Only a role that may change the table can hold that lock; every role that
-//! may connect can hold an advisory lock. Of those that make the schema and this table at once, one succeeds; the others wait for
-//! its end and begin again. Migrations are known by checksum.
+//! Each migration is one transaction under a lock on the table `migration`: of many processes that start at once, one
+//! does the work and the others find it done; a process killed in the middle leaves no trace. Only a role that may
+//! change the table can hold this lock, whereas every role that may connect can hold an advisory lock. Of several
+//! processes that create the schema and this table at once, one succeeds; the others wait for its end and begin again.
+//! Migrations are identified by checksum.
 //!
-//! Functions and views carry no data and are replaced as a whole: by a migration, and by a newer build of this version
-//! whose text differs. The database keeps the build number and the hash of what is installed (`functions::BUILDS`); an
-//! older build never replaces the functions of a newer one. Servers of both builds go on with what is there, so a
-//! function is extended by new names or trailing defaults, and a view by columns at its end. A role that may not replace
-//! them starts all the same if the schema's version fits. They are replaced, too, if some are missing, or if everybody may
-//! call one: a dump restored without its rights opens them to all.
+//! Functions and views carry no data and are replaced as a whole: by a migration, and by a newer build of the same
+//! version whose text differs. The database stores the build number and the hash of the installed text
+//! (`functions::BUILDS`); an older build never replaces the functions of a newer one. Servers of both builds use the
+//! installed functions, so a function is extended by new names or trailing defaults, and a view by columns at its end.
+//! A role that may not replace them starts all the same if the schema's version fits. Functions are also replaced if
+//! some are missing, or if every role may call one: a dump restored without its privileges opens them to all.
 
 use taskyard_core::store::{MigrationReport, SchemaStatus};
 use taskyard_core::{Error, Result};
@@ -43,46 +44,49 @@ const MIGRATIONS: &[(&str, &str)] = &[
 ];
 const BASE: &str = include_str!("migrations/base.sql");
 
-/// Whether the functions are all there, and none is open to everybody, as a function without any noted right is.
+/// Returns whether all functions exist and none may be called by every role, as a function without recorded privileges
+/// may.
 const INTACT: &str =
     "SELECT coalesce(pg_catalog.bool_and(p.proacl IS NOT NULL), false) AND pg_catalog.count(*) >= coalesce(
         (SELECT s.value::bigint FROM taskyard.setting s WHERE s.name = 'functions_count'), 0)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'taskyard'";
-/// Notes how many there are.
+/// Records the number of functions.
 const COUNTED: &str = "INSERT INTO taskyard.setting (name, value) SELECT 'functions_count', pg_catalog.count(*)::text
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'taskyard'
     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
 
-/// Others wait for the locks of a migration, so it does not wait for theirs for ever. Each statement must see what was committed
-/// before the lock was granted, whatever isolation the role or the database sets as default.
+/// Other transactions wait for the locks of a migration, so its own wait for locks is limited. Each statement must see
+/// what was committed before the lock was granted, whatever isolation level the role or the database sets as default.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '60s'; SET LOCAL idle_in_transaction_session_timeout = '60s'";
 
-/// In this path nothing that other roles planted in a schema of the session's path is found in place of a builtin.
+/// With this path, an object that another role planted in a schema of the session's path is never found in place of a
+/// builtin.
 const PIN: &str = "SET LOCAL search_path = pg_catalog, pg_temp";
 
-/// Excludes other migrations until the commit; reading the table goes on.
+/// Excludes other migrations until the commit; the table stays readable.
 const LOCK: &str = "LOCK TABLE taskyard.migration IN SHARE ROW EXCLUSIVE MODE";
-/// How often a migration begins again after another transaction has made the schema meanwhile. Once it is there, it stays.
+/// Maximum number of times a migration begins again because another transaction has created the schema in the meantime.
+/// Once the schema exists, it stays.
 const BEGINS_MAX: usize = 5;
 
-/// This program's version of the schema.
+/// Returns this program's version of the schema.
 pub(crate) fn known() -> i64 {
     MIGRATIONS.len() as i64
 }
 
-/// What is installed, as far as it can be read without the right to change anything.
+/// The installed schema, as far as it can be read without the right to change anything.
 struct Found {
     version: i64,
-    /// Of the functions and views; unknown where no build noted its own yet.
+    /// Build of the functions and views; `None` if no build has recorded its own yet.
     build: Option<Build>,
-    /// Whether the functions are all there, with their rights.
+    /// Whether all functions exist, with their privileges.
     is_intact: bool,
-    /// Whether an earlier migration was told to do without the views.
+    /// Whether an earlier migration was run without the views.
     views_are_off: bool,
 }
 
 impl Found {
-    /// Whether the functions are to be replaced by this program's.
+    /// Returns whether the functions should be replaced by this program's.
     fn is_outdated(&self) -> bool {
         self.build.as_ref().is_none_or(|installed| functions::build().replaces(installed))
             || !(self.is_intact || self.is_of_newer_build())
@@ -93,7 +97,7 @@ impl Found {
     }
 }
 
-/// The version found and ours.
+/// Returns the installed version and this program's.
 pub(crate) async fn status(store: &Inner) -> Result<SchemaStatus> {
     let found = found(store).await?;
     let done = usize::try_from(found.version).unwrap_or(0).min(MIGRATIONS.len());
@@ -105,7 +109,7 @@ pub(crate) async fn status(store: &Inner) -> Result<SchemaStatus> {
 }
 
 async fn found(store: &Inner) -> Result<Found> {
-    // Before anything in the schema is read.
+    // The owners are checked before anything in the schema is read.
     owners::check(store).await?;
     let sql = "SELECT coalesce((SELECT pg_catalog.max(version) FROM taskyard.migration), 0),
         (SELECT value FROM taskyard.setting WHERE name = 'functions_build'),
@@ -128,9 +132,9 @@ async fn found(store: &Inner) -> Result<Found> {
     })
 }
 
-/// Brings the schema to our version.
+/// Migrates the schema to this program's version.
 pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
-    // Nothing to do is the common case, and needs no right to change anything.
+    // Usually there is nothing to do, and finding that out needs no right to change anything.
     let found = found(store).await?;
     if found.version > known() {
         return Err(Error::SchemaTooNew { found: found.version, known: known() });
@@ -149,7 +153,7 @@ pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
             return Ok(nothing);
         }
     }
-    // A connection of its own: it may take longer than any other call.
+    // A separate connection: a migration may take longer than any other call.
     let client = connect::open(store.pool.address()).await?;
     for _ in 0..BEGINS_MAX {
         client.batch_execute(BEGIN).await.map_err(|error| failure::of_statement(&error))?;
@@ -165,7 +169,7 @@ pub(crate) async fn run(store: &Inner) -> Result<MigrationReport> {
     Err(Error::Locked("another process makes the schema taskyard again and again".into()))
 }
 
-/// Whether this role may replace what is in the schema: a role that only works on the tables may not.
+/// Returns whether this role may replace the functions in the schema; a role that only works on the tables may not.
 async fn may_replace(store: &Inner) -> Result<bool> {
     let sql = "SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE') AND NOT EXISTS (
             SELECT FROM pg_catalog.pg_proc p
@@ -175,12 +179,12 @@ async fn may_replace(store: &Inner) -> Result<bool> {
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
-/// Makes the schema and the table `migration` where they are not there, and locks the table. `false` if another transaction made
-/// them at the same time: this one is to begin again.
+/// Creates the schema and the table `migration` if they do not exist, and locks the table. Returns `false` if another
+/// transaction created them at the same time, so that this one must begin again.
 async fn lock(client: &Client) -> Result<bool> {
     match client.batch_execute(BASE).await {
         Ok(()) => {}
-        // A schema, a relation or its type: the name is taken by a transaction that was waited for.
+        // Codes for a schema, a relation or its type: the name was taken by a transaction that this one waited for.
         Err(error) if error.code().is_some_and(|code| ["42P06", "42P07", "23505"].contains(&code.code())) => {
             return Ok(false);
         }
@@ -190,7 +194,7 @@ async fn lock(client: &Client) -> Result<bool> {
     Ok(true)
 }
 
-/// Does what is to be done; `None` if the transaction is to begin again.
+/// Applies pending migrations; `None` if the transaction must begin again.
 async fn apply(client: &Client, options: &Options) -> Result<Option<MigrationReport>> {
     let failed = |error: tokio_postgres::Error| failure::of_statement(&error);
     owners::check_in(client).await?;
@@ -199,7 +203,7 @@ async fn apply(client: &Client, options: &Options) -> Result<Option<MigrationRep
     if !lock(client).await? {
         return Ok(None);
     }
-    // Another role may have made the schema in between.
+    // Another role may have created the schema in between.
     owners::check_in(client).await?;
     let rows = client
         .query_typed("SELECT version, checksum FROM taskyard.migration ORDER BY version", &[])
@@ -233,7 +237,7 @@ async fn apply(client: &Client, options: &Options) -> Result<Option<MigrationRep
     }
     let installed = installed(client).await?;
     if pending.is_empty() && installed.as_ref().is_some_and(|installed| installed.number > functions::build().number) {
-        // A newer build was quicker: what it installed stays, its views too.
+        // A newer build was faster: its functions and views stay.
         return Ok(Some(MigrationReport { from, to: known(), applied }));
     }
     let is_current = installed.is_some_and(|installed| !functions::build().replaces(&installed));
@@ -256,7 +260,7 @@ async fn apply(client: &Client, options: &Options) -> Result<Option<MigrationRep
         applied.push(functions::NAME.to_owned());
     }
     if from == 0 {
-        // Nothing is in these tables that a restore could have left out of the runnable range.
+        // The tables are new, so no restore can have left rows out of the runnable range.
         client.batch_execute("SELECT taskyard.ready_compared()").await.map_err(failed)?;
     }
     client
@@ -268,7 +272,7 @@ async fn apply(client: &Client, options: &Options) -> Result<Option<MigrationRep
         .await
         .map_err(failed)?;
     if options.views {
-        // The views are in the session's path, which says where they stand; what they are made of is not.
+        // The session's path determines the schema of the views; their definitions are resolved with the pinned path.
         set_search_path(client, &path).await?;
         owners::check_in(client).await?;
         check_views(client).await?;
@@ -279,7 +283,7 @@ async fn apply(client: &Client, options: &Options) -> Result<Option<MigrationRep
     Ok(Some(MigrationReport { from, to: known(), applied }))
 }
 
-/// The build whose functions are there, read under the lock.
+/// Returns the installed build, read under the lock.
 async fn installed(client: &Client) -> Result<Option<Build>> {
     let sql = "SELECT (SELECT value FROM taskyard.setting WHERE name = 'functions_build'),
         (SELECT value FROM taskyard.setting WHERE name = 'functions_hash')";
@@ -287,13 +291,13 @@ async fn installed(client: &Client) -> Result<Option<Build>> {
     rows.first().map_or(Ok(None), |row| Ok(Build::stored(get(row, 0)?, get(row, 1)?)))
 }
 
-/// Whether [`INTACT`] holds, read under the lock.
+/// Returns whether [`INTACT`] holds, read under the lock.
 async fn is_intact(client: &Client) -> Result<bool> {
     let rows = client.query_typed(INTACT, &[]).await.map_err(|error| failure::of_statement(&error))?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
-/// Refuses tables of ours of which nothing says which version they have.
+/// Refuses tables whose version is not recorded.
 async fn refuse_bare(client: &Client) -> Result<()> {
     let sql = "SELECT pg_catalog.to_regclass('taskyard.task') IS NOT NULL";
     let rows = client.query_typed(sql, &[]).await.map_err(|error| failure::of_statement(&error))?;
@@ -308,21 +312,21 @@ async fn refuse_bare(client: &Client) -> Result<()> {
     ))
 }
 
-/// The session's search path.
+/// Returns the session's search path.
 async fn search_path(client: &Client) -> Result<String> {
     let sql = "SELECT pg_catalog.current_setting('search_path')";
     let rows = client.query_typed(sql, &[]).await.map_err(|error| failure::of_statement(&error))?;
     rows.first().map_or_else(|| Ok(String::new()), |row| get(row, 0))
 }
 
-/// Sets the path for the rest of the transaction.
+/// Sets the search path for the rest of the transaction.
 async fn set_search_path(client: &Client, path: &str) -> Result<()> {
     let sql = "SELECT pg_catalog.set_config('search_path', $1, true)";
     client.query_typed(sql, &[(&path, Type::TEXT)]).await.map_err(|error| failure::of_statement(&error))?;
     Ok(())
 }
 
-/// The first schema of the search path that exists, quoted.
+/// Returns the first existing schema of the search path, quoted.
 async fn view_schema(client: &Client) -> Result<String> {
     let sql = "SELECT pg_catalog.quote_ident(pg_catalog.current_schema()::text)";
     let rows = client.query_typed(sql, &[]).await.map_err(|error| failure::of_statement(&error))?;
@@ -336,12 +340,12 @@ async fn view_schema(client: &Client) -> Result<String> {
     })
 }
 
-/// The statements that make the views in this schema.
+/// Returns the statements that create the views in this schema.
 fn views_in(schema: &str) -> String {
     VIEWS.replace("VIEW queued_", &format!("VIEW {schema}.queued_"))
 }
 
-/// Refuses if a relation that a view of ours would replace or hide is not ours.
+/// Refuses if a relation of another owner would be replaced or hidden by one of the views.
 async fn check_views(client: &Client) -> Result<()> {
     for name in VIEW_NAMES {
         let foreign = client

@@ -1,9 +1,10 @@
-//! Telling other processes what was committed: NOTIFY as a statement of its own, right behind the commit; behind an
-//! addition it is on its way before the addition is answered.
+//! Announces commits to other processes: NOTIFY as a statement of its own, right after the commit. After an addition it
+//! is sent before the addition's response arrives.
 //!
-//! Coalesced: at most one per channel in [`EACH`], and always one after the last commit. Without payload. It waits for
-//! no disk: a lost one costs the polling interval, never a task. (Inside every commit it would cost two thirds of the
-//! throughput at 16 clients: all commits that notify are serialised.)
+//! Notifications carry no payload and are coalesced: at most one per channel in [`EACH`], and always one after the last
+//! commit. They do not wait for the disk: a lost one costs a polling interval, never a task. (NOTIFY inside every
+//! commit would cost two thirds of the throughput at 16 clients, because PostgreSQL serialises all commits that
+//! notify.)
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
@@ -16,42 +17,42 @@ use tokio_postgres::types::Type;
 use crate::pool::Role;
 use crate::store::Inner;
 
-/// Tasks reached a final state.
+/// Channel: tasks reached a final state.
 pub(crate) const FINISHED: &str = "taskyard_finished";
-/// A running task is to be cancelled or stopped.
+/// Channel: a running task is to be cancelled or stopped.
 pub(crate) const SIGNAL: &str = "taskyard_signal";
-/// A schedule was stored or changed; told by the trigger on its table, whoever wrote it.
+/// Channel: a schedule was stored or changed. Sent by a trigger on its table, for changes by any client.
 pub(crate) const SCHEDULE: &str = "taskyard_schedule";
 
 const EACH: Duration = Duration::from_millis(2);
-/// Tells of what is to be told on these channels.
+/// Notifies several channels.
 const SQL: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify(c, '') \
      FROM pg_catalog.unnest($1) AS c";
 
-/// The same for one channel, at half the cost: a pick-up waits for it.
+/// Notifies one channel, at half the cost of [`SQL`]: the start of a task waits for it.
 pub(crate) const ONE: &str =
     "SELECT pg_catalog.set_config('synchronous_commit', 'off', true), pg_catalog.pg_notify($1, '')";
 
-/// What is to be told.
+/// Subject of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum News {
     /// There is work.
     Work = 1,
-    /// Something ended.
+    /// A task ended.
     Finished = 2,
-    /// A server is asked for something.
+    /// A server is asked to cancel or stop a task.
     Signal = 4,
 }
 
-/// News that wait to be told.
+/// Notifications that wait to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Notifier {
     pending: AtomicU8,
     poked: Notify,
-    /// When work was last told of.
+    /// Time of the last notification about work.
     told: Mutex<Option<Instant>>,
-    /// Held while news that were taken are on their way: who closes the store waits for them.
+    /// Held while notifications are being sent: closing the store waits for them.
     sending: tokio::sync::Mutex<()>,
 }
 
@@ -70,7 +71,7 @@ impl Notifier {
         pending
     }
 
-    /// Whether work may be told of now, out of turn; then it counts as told.
+    /// Returns whether a notification about work may be sent now, out of turn; if so, it counts as sent.
     pub fn may_tell_work(&self) -> bool {
         let mut told = self.told();
         let may = told.is_none_or(|told| told.elapsed() >= EACH);
@@ -85,7 +86,7 @@ impl Notifier {
     }
 }
 
-/// Tells what is pending, and waits for what another call is just telling.
+/// Sends pending notifications, and waits for those that another call is sending.
 pub(crate) async fn flush(store: &Inner) {
     let _sending = store.notifier.sending.lock().await;
     let pending = store.notifier.take();
@@ -95,7 +96,7 @@ pub(crate) async fn flush(store: &Inner) {
             .filter(|(news, _)| pending & *news as u8 != 0)
             .map(|(_, channel)| channel)
             .collect();
-    // A connection that is there already; a process that only adds has this one.
+    // Uses a connection that is already open; in a process that only adds tasks, this is the one for additions.
     let role = if pending == News::Work as u8 { Role::Ask } else { Role::Attempt };
     if !channels.is_empty()
         && let Err(error) = store.pool.query(role, SQL, &[(&channels, Type::TEXT_ARRAY)]).await
@@ -104,12 +105,12 @@ pub(crate) async fn flush(store: &Inner) {
     }
 }
 
-/// Tells news until the store is closed or gone.
+/// Sends notifications until the store is closed or dropped.
 pub(crate) async fn run(inner: Weak<Inner>) {
     loop {
         let Some(store) = inner.upgrade().filter(|store| !store.pool.is_closed()) else { return };
         let poked = store.notifier.poked.notified();
-        // Woken now and then to see whether the store is still there.
+        // Wakes up every second to check whether the store still exists.
         if tokio::time::timeout(Duration::from_secs(1), poked).await.is_ok() {
             flush(&store).await;
         }

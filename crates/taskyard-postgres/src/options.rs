@@ -1,4 +1,4 @@
-//! What a store can be told besides its address.
+//! Settings of a store besides its address.
 
 use std::time::Duration;
 
@@ -7,21 +7,23 @@ use taskyard_core::Limits;
 /// Settings of one [`crate::PostgresStore`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Whether `migrate` makes the views `queued_tasks` and so on in the first schema of the search path (default yes).
+    /// Whether `migrate` creates the views `queued_tasks` and so on in the first schema of the search path (default:
+    /// true).
     pub views: bool,
-    /// Whether commits are announced with NOTIFY and those of others heard with LISTEN (default yes).
+    /// Whether commits are announced with NOTIFY, and those of other processes received with LISTEN (default: true).
     pub notify: bool,
-    /// The channel on which new work is announced: letters, digits, underscores (default `queue_new_task`).
+    /// Channel for announcements: letters, digits and underscores (default: `queue_new_task`).
     pub notify_channel: String,
-    /// A direct address for LISTEN, if the other one goes through a pooler in transaction mode.
+    /// Direct address for LISTEN, needed if the main address leads through a pooler in transaction mode.
     pub listen_url: Option<String>,
-    /// The most connections for work (default 3). One more is for heartbeats and one for LISTEN. Each is opened on first use.
+    /// Maximum number of connections for work, 1 to 3 (default 3); other values are clamped. One more is for heartbeats and
+    /// one for LISTEN. Each is opened on first use.
     pub pool_size: usize,
-    /// The limits that the functions of SQL keep to once a server has entered through this store.
+    /// Limits that the SQL functions enforce once a server has entered through this store.
     pub limits: Limits,
-    /// How long one attempt to connect may take (default 5 s).
+    /// Maximum time for one attempt to connect (default 5 s).
     pub connect_timeout: Duration,
-    /// After this time a statement without an answer counts as lost (default 30 s); some statements have less.
+    /// Time after which a statement without a response counts as lost (default 30 s); some statements have less.
     pub answer_max: Duration,
 }
 

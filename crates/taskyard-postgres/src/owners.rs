@@ -1,13 +1,14 @@
-//! Who owns the schema `taskyard` and what is in it.
+//! Checks the owners of the schema `taskyard` and of the objects in it.
 //!
-//! The owner of a schema can replace what is in it, and the owner of a function, a view or a table with a trigger decides
-//! what runs when another role uses it, with the rights of that role. Somebody who may create schemas could prepare
-//! one before the first migration, and a superuser that migrated into it would run his code. So what stands in the
-//! schema must belong to the role that migrates, to a role that it is a member of, or to a superuser.
+//! The owner of a schema can replace what is in it, and the owner of a function, a view or a table with a trigger
+//! decides what runs when another role uses it, with the rights of that role. A role that may create schemas could
+//! prepare one before the first migration, and a superuser that migrates into it would run that role's code. So every
+//! object in the schema must belong to the role that migrates, to a role that it is a member of, or to a superuser.
 //!
-//! What must hold: the check comes before anything in the schema is read, for a prepared view runs code when it is read;
-//! and it is repeated in the migration's own transaction. A role that could not have made the schema (it may not create
-//! schemas in this database, and is no superuser) is not asked: the worker's role does not own what it works on.
+//! Invariants: the check runs before anything in the schema is read, because a prepared view runs code when it is read;
+//! and it is repeated in the migration's own transaction. A role that could not have created the schema (it may not
+//! create schemas in this database, and is not a superuser) is exempt: the worker's role does not own the objects that
+//! it uses.
 
 use taskyard_core::{Error, Result};
 use tokio_postgres::Row;
@@ -16,15 +17,16 @@ use crate::pool::Role;
 use crate::row::get;
 use crate::store::Inner;
 
-/// The first object whose owner is not trusted, the schema itself before what is in it. Names of the catalog only.
+/// Returns the first object whose owner is not trusted, the schema itself before its contents. Uses only names of the
+/// catalog.
 const FOREIGN: &str = include_str!("sql/schema/foreign.sql");
-/// Whether this role could have made the schema.
+/// Returns whether this role could have created the schema.
 const MAY_CREATE: &str = include_str!("sql/schema/may_create.sql");
 
-/// Refuses a prepared schema, if this role could be the one that migrates.
+/// Refuses a schema with an untrusted owner, if this role could be the one that migrates.
 ///
 /// # Errors
-/// `Refused`, with the object and its owner.
+/// `Error::Refused`, with the object and its owner.
 pub(crate) async fn check(store: &Inner) -> Result<()> {
     let rows = store.pool.ask(Role::Ask, MAY_CREATE, &[]).await?;
     if rows.first().map_or(Ok(false), |row| get(row, 0))? {
@@ -33,7 +35,7 @@ pub(crate) async fn check(store: &Inner) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a prepared schema, in the transaction that is to change it.
+/// Refuses a schema with an untrusted owner, in the transaction that is about to change it.
 ///
 /// # Errors
 /// As [`check`].

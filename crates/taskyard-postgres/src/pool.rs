@@ -1,14 +1,17 @@
 //! The few connections for work, opened on first use.
 //!
-//! Each has a role, so that a long step of upkeep never delays the end of an attempt: claims and upkeep share one, everything
-//! that a running attempt writes another, additions and questions a third. Heartbeats have one that nothing else uses.
-//! Statements of one connection are pipelined; a transaction of several round trips has it alone while it lasts.
+//! Each connection has a role, so that a long step of upkeep never delays the end of an attempt: claims and upkeep
+//! share one, all writes of running attempts use another, additions and queries a third. Heartbeats have a connection
+//! that nothing else uses. Statements on one connection are pipelined; a transaction of several round trips holds its
+//! connection exclusively while it lasts.
 //!
-//! What must hold: every call ends within its deadline. A call whose outcome is unknown is a `Connection` error; its
-//! statement is cancelled and its connection is dropped, also if the call's future was dropped before (`watch`). No session
-//! state is left, so that a pooler in transaction mode may stand in between: time limits are set for one transaction, in the
-//! message that begins it or by the statement itself, and named statements are used on direct connections only
-//! (`connection`).
+//! Invariants:
+//! - Every call ends within its deadline.
+//! - A call whose outcome is unknown returns `Error::Connection`; its statement is cancelled and its connection is
+//!   dropped, also if the call's future was dropped before (`watch.rs`).
+//! - No session state is left, so that a pooler in transaction mode may stand in between: time limits are set for one
+//!   transaction, in the message that begins it or by the statement itself, and named statements are used on direct
+//!   connections only (`connection.rs`).
 
 mod capacity;
 mod connection;
@@ -31,15 +34,15 @@ use self::watch::Watch;
 use crate::address::Address;
 use crate::{connect, failure};
 
-/// A statement's parameters with their types.
+/// Parameters of a statement with their types.
 pub(crate) type Params<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
 
-/// What a call is for.
+/// Purpose of a call, which selects its connection and its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Adding and asking; all that a process needs that only adds.
+    /// Additions and queries: the only role that a process which does not run tasks needs.
     Ask,
-    /// The ends of attempts, context and logs.
+    /// Ends of attempts, context and logs.
     Attempt,
     /// Claims and upkeep.
     Claim,
@@ -48,7 +51,8 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// Shorter than every limit that a caller sets: a server's loops give a call up after 15 s or more.
+    /// Returns the default deadline. Shorter than every limit that a caller sets: a server's loops give a call up after
+    /// 15 s or more.
     const fn deadline(self) -> Duration {
         match self {
             Self::Beat => Duration::from_secs(4),
@@ -58,30 +62,30 @@ impl Role {
     }
 }
 
-/// How often a statement is run again after a deadlock or a serialization failure.
+/// Maximum number of times a statement is run again after a deadlock or a serialization failure.
 const RERUNS_MAX: u32 = 8;
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// A transaction whose client says nothing for so long is ended by the server: its host may have vanished.
+/// The server ends a transaction whose client has been silent for this long: the client's host may have vanished.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Pool {
     address: Arc<Address>,
     answer_max: Duration,
-    /// For work, and the last one for heartbeats.
+    /// Connections for work, followed by the one for heartbeats.
     slots: Vec<Arc<Slot>>,
     closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// Shared by pipelined statements, taken alone by a transaction.
+    /// Held shared by pipelined statements, exclusively by a transaction.
     turn: RwLock<()>,
     client: Mutex<Option<Arc<Connection>>>,
     opening: tokio::sync::Mutex<Opening>,
 }
 
-/// What became of the last attempts to connect.
+/// Outcome of the last attempts to connect.
 #[derive(Debug, Default)]
 struct Opening {
     failures: u32,
@@ -98,8 +102,8 @@ impl Slot {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
-    /// The connection, made if there is none. After a failure the next attempt waits, with jitter: a server that comes
-    /// back is not met by everybody at once.
+    /// Returns the connection, opening one if there is none. After a failure the next attempt waits, with jitter, so
+    /// that not all clients connect to a recovering server at the same time.
     async fn client(&self, address: &Address) -> Result<Arc<Connection>> {
         if let Some(client) = self.current() {
             return Ok(client);
@@ -126,7 +130,7 @@ impl Slot {
         }
     }
 
-    /// Forgets this connection; it closes when the last call on it has ended.
+    /// Removes this connection from the slot; it closes when the last call on it has ended.
     fn forget(&self, client: &Arc<Connection>) {
         let mut known = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         if known.as_ref().is_some_and(|known| Arc::ptr_eq(known, client)) {
@@ -144,8 +148,8 @@ async fn rerun_pause(rerun: u32) {
     sleep(Duration::from_millis(2_u64.pow(rerun.min(6))).mul_f64(rand::random_range(0.5..1.5))).await;
 }
 
-/// Runs a statement, and sends another one behind it, which the server runs as soon as the first is through: without a round
-/// trip, and without a task here that would have to wake up first.
+/// Runs a statement and returns its rows. The statement `behind` is sent with it and run by the server right after it,
+/// which costs no further round trip and wakes no other task here.
 async fn answer(
     client: &Connection,
     sql: Sql<'_>,
@@ -196,7 +200,7 @@ impl Pool {
         }
     }
 
-    /// Whether there is a connection for this role now.
+    /// Returns whether there is a connection for this role now.
     pub fn is_open(&self, role: Role) -> bool {
         self.slot(role).current().is_some()
     }
@@ -216,7 +220,7 @@ impl Pool {
     pub async fn close(&self) {
         self.closed.store(true, Ordering::Release);
         for slot in &self.slots {
-            // One that is just being opened is closed, too.
+            // Waits for a connection that is being opened, so that it is closed, too.
             let _opening = slot.opening.lock().await;
             slot.set(None);
         }
@@ -236,7 +240,7 @@ impl Pool {
         self.run(role, self.deadline(role), false, Sql::Frequent(sql), params, None).await
     }
 
-    /// Runs one frequent statement, and sends another one right behind it whose outcome is ignored.
+    /// Runs one frequent statement, and sends another right behind it whose outcome is ignored.
     pub async fn query_and_send(
         &self,
         role: Role,
@@ -247,12 +251,13 @@ impl Pool {
         self.run(role, self.deadline(role), false, Sql::Frequent(sql), params, Some(behind)).await
     }
 
-    /// Runs one statement that may be run twice without harm: a connection that turns out to be gone is replaced.
+    /// Runs one statement that may safely run twice: a connection that turns out to be lost is replaced and the
+    /// statement repeated.
     pub async fn ask(&self, role: Role, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
         self.query_within(role, self.deadline(role), true, sql, params).await
     }
 
-    /// As [`Self::query`], with a deadline of its own.
+    /// Like [`Self::query`], with a deadline of its own. `harmless` allows a second run on a new connection.
     pub async fn query_within(
         &self,
         role: Role,
@@ -304,8 +309,8 @@ impl Pool {
         }
     }
 
-    /// Begins a transaction that has its connection alone, in which each statement sees what was committed before it. It waits for locks as long as this, and is ended by the server if its
-    /// client falls silent.
+    /// Begins a transaction that holds its connection exclusively and in which each statement sees everything committed
+    /// before it. Waits at most `lock_wait` for a lock; the server ends the transaction if its client falls silent.
     pub async fn begin(&self, role: Role, lock_wait: Duration) -> Result<Transaction<'_>> {
         self.check_open()?;
         let longest = self.deadline(role);
@@ -333,7 +338,7 @@ impl Pool {
             };
             match transaction.answer(transaction.client.batch_execute(&begin)).await {
                 Ok(()) => return Ok(transaction),
-                // An idle connection that had been ended: nothing was done on it.
+                // The server had closed the idle connection: nothing was done on it.
                 Err(interrupted) if interrupted.broken && !last => slot.forget(&transaction.client),
                 Err(interrupted) => return Err(interrupted.error),
             }

@@ -1,6 +1,6 @@
-//! Rows on their way out of the database.
+//! Decodes rows of the database.
 //!
-//! A row that someone edited by hand never fails a whole call: what cannot be read is shown as its nearest valid value.
+//! A row that was edited by hand never fails a whole call: an unreadable value is shown as the nearest valid one.
 
 use std::time::Duration;
 
@@ -11,42 +11,42 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSqlOwned;
 use uuid::Uuid;
 
-/// A column's value.
+/// Returns the value of a column.
 pub(crate) fn get<T: FromSqlOwned>(row: &Row, column: usize) -> Result<T> {
     row.try_get(column).map_err(|error| Error::Database(format!("column {column} cannot be read: {error}")))
 }
 
-/// A count that the database keeps signed.
+/// Returns a count that the database stores as `bigint`; negative values are 0.
 pub(crate) fn count(row: &Row, column: usize) -> Result<u64> {
     Ok(u64::try_from(get::<i64>(row, column)?).unwrap_or(0))
 }
 
-/// A small count that the database keeps signed.
+/// Returns a count that the database stores as `integer`; negative values are 0.
 pub(crate) fn number(row: &Row, column: usize) -> Result<u32> {
     Ok(u32::try_from(get::<i32>(row, column)?).unwrap_or(0))
 }
 
-/// An interval in microseconds.
+/// Converts an interval from microseconds; negative values are 0.
 pub(crate) fn interval(micros: Option<i64>) -> Option<Duration> {
     micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
 }
 
-/// How many start in some time, if the queue's row says it in a way that can be.
+/// Returns the start rate of a queue, or `None` if there is none or its columns are not valid.
 pub(crate) fn rate(count: Option<i32>, per: Option<Duration>) -> Option<Rate> {
     Rate::new(u32::try_from(count?).ok()?, per?).ok()
 }
 
-/// An instant; none if there is none, or one outside of what our calendar knows (`infinity`).
+/// Returns an instant, or `None` if the column is NULL or outside the range of [`Timestamp`] (`infinity`).
 pub(crate) fn instant(row: &Row, column: usize) -> Option<Timestamp> {
     row.try_get::<_, Option<Timestamp>>(column).ok().flatten()
 }
 
-/// The state of a stored number. One that does not exist shows as waiting: it is parked as soon as a claim meets it.
+/// Decodes a state. An unknown code is shown as waiting: the task is parked as soon as a claim meets it.
 pub(crate) fn state(code: i16) -> TaskState {
     TaskState::from_code(code).unwrap_or(TaskState::Waiting)
 }
 
-/// An error from three columns.
+/// Decodes an error from three columns, beginning at `column`.
 pub(crate) fn failure(row: &Row, column: usize) -> Result<Option<Failure>> {
     let error_type: Option<String> = get(row, column)?;
     let message: Option<String> = get(row, column + 1)?;
@@ -54,12 +54,13 @@ pub(crate) fn failure(row: &Row, column: usize) -> Result<Option<Failure>> {
     Ok(error_type.map(|error_type| Failure { error_type, message: message.unwrap_or_default(), traceback }))
 }
 
-/// The retry policy, or why it cannot be read.
+/// Decodes the retry policy, or returns the reason why it cannot be decoded.
 pub(crate) fn policy(stored: Option<&str>) -> Result<RetryPolicy, String> {
     stored.map_or(Ok(RetryPolicy::default()), |text| serde_json::from_str(text).map_err(|error| error.to_string()))
 }
 
-/// Columns of a row of which any may hold what this program cannot read: that one is its type's default then, and named.
+/// Reads columns of which any may hold a value that this program cannot decode: such a column yields its type's
+/// default, and its name is recorded.
 struct Columns<'a> {
     row: &'a Row,
     unreadable: Option<String>,
@@ -79,7 +80,8 @@ impl Columns<'_> {
     }
 }
 
-/// A record, from a row of `sql/task/get.sql`. Only its id must be readable: what else is not is flagged in `waiting_for`.
+/// Decodes a record from a row of `sql/task/get.sql`. Only its id must be readable; any other unreadable column is
+/// reported in `waiting_for`.
 pub(crate) fn record(row: &Row) -> Result<TaskRecord> {
     let id = TaskId(get(row, 0)?);
     let mut columns = Columns { row, unreadable: None };

@@ -1,8 +1,9 @@
-//! A person's own query (`taskyard db query`): one statement in a read-only transaction of a connection of its own.
+//! Runs an operator's own query (`taskyard db query`): one statement in a read-only transaction on a connection of its
+//! own.
 //!
-//! The statement is first prepared, which the server does for one statement only and which tells the columns' types,
-//! and then run as it stands, which gives every type as text. The connection is closed afterwards, whatever the
-//! statement did to its session.
+//! The statement is first prepared, which the server accepts for a single statement only and which returns the types of
+//! the columns, and then run with the simple protocol, which returns every type as text. The connection is closed
+//! afterwards, whatever the statement did to its session.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -17,13 +18,15 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use crate::store::Inner;
 use crate::{connect, failure};
 
-/// A person waits; a statement that takes longer is better run by `psql`.
+/// Time limit: an operator waits for the result, and a longer statement is better run with `psql`.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs it.
+/// Runs a query and returns at most `limit` rows.
 ///
 /// # Errors
-/// `InvalidArgument` for what does not only read, the server's otherwise.
+/// - `Error::InvalidArgument` if the statement does not only read, takes parameters, or is rejected by the server.
+/// - `Error::Database` if the query takes longer than 60 s.
+/// - `Error::Connection` and the like if the connection cannot be opened or is lost.
 pub(crate) async fn rows(store: &Inner, sql: &str, limit: usize) -> Result<Rows> {
     if !begins_reading(sql) {
         return Err(refused("only a statement that reads is run here".into()));
@@ -39,7 +42,7 @@ fn refused(why: String) -> Error {
     Error::InvalidArgument { what: "query", why }
 }
 
-/// What the server says of a person's own statement is about the statement.
+/// An error that the server reports about the operator's statement is an invalid argument.
 fn wrong(error: &tokio_postgres::Error) -> Error {
     match error.as_db_error() {
         Some(database) if !failure::is_broken(error) => refused(database.message().to_owned()),
@@ -70,7 +73,7 @@ async fn run(client: &Client, sql: &str, limit: usize) -> Result<Rows> {
     Ok(answer)
 }
 
-/// A value as JSON: what the database writes as a number or as JSON is taken over digit by digit.
+/// Converts a value to JSON. Numbers and JSON are copied digit by digit.
 fn value(kind: &Type, text: Option<&str>) -> Result<Box<RawValue>> {
     let Some(text) = text else { return Ok(RawValue::NULL.to_owned()) };
     let as_it_stands = match *kind {
@@ -80,7 +83,7 @@ fn value(kind: &Type, text: Option<&str>) -> Result<Box<RawValue>> {
         }
         _ => None,
     };
-    // Not every number is one in JSON: `NaN`, `Infinity`.
+    // Some numbers are not valid JSON: `NaN`, `Infinity`.
     if let Some(Ok(value)) = as_it_stands {
         return Ok(value);
     }

@@ -1,4 +1,4 @@
-//! Schedules: stored, changed, looked at, and the ticks that enqueue their tasks.
+//! Schedules: storing, changing and reading them, and the ticks that enqueue their tasks.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -30,7 +30,7 @@ const LOOK: &str = include_str!("sql/schedule/look.sql");
 const DECIDE: &str = include_str!("sql/schedule/decide.sql");
 const RECORD: &str = "SELECT taskyard.schedule_record($1, $2, $3, $4, $5)";
 
-/// Tells every process that listens to look at the schedules.
+/// Notifies all listening processes that the schedules have changed.
 pub(crate) async fn tell(store: &Inner) {
     store.bells.schedules.ring();
     if store.options.notify {
@@ -71,7 +71,7 @@ pub(crate) async fn put(store: &Inner, new: &NewSchedule, on_conflict: OnConflic
             ],
         )
         .await?;
-    // The trigger has told the others.
+    // The table's trigger has notified the other processes.
     store.bells.schedules.ring();
     match rows.first().map_or(Ok(-1), |row| get::<i32>(row, 0))? {
         0 => Ok(SchedulePut::Added),
@@ -120,7 +120,7 @@ pub(crate) async fn look(store: &Inner, limit: usize) -> Result<ScheduleLook> {
     })
 }
 
-/// The rows first, then what is open: what was decided in between shows in the version.
+/// Reads the rows first, then the open runs: a decision made in between shows in the version.
 async fn read(store: &Inner, names: &[String]) -> Result<Vec<DueSchedule>> {
     let params = [(&names as _, Type::TEXT_ARRAY)];
     let rows = store.pool.query(Role::Claim, GET, &params).await?;
@@ -167,7 +167,7 @@ fn record(row: &Row) -> Result<ScheduleRecord> {
             pause_after_failures: small(16)?,
         },
         version: get(row, 17)?,
-        // A next time that is none is planned anew.
+        // A schedule whose next time is not a valid instant is planned again.
         planned: get(row, 18)? && row.try_get::<_, Option<Timestamp>>(24).is_ok(),
         paused: get(row, 19)?,
         ended: get(row, 20)?,
@@ -182,7 +182,7 @@ fn record(row: &Row) -> Result<ScheduleRecord> {
     })
 }
 
-/// An error of two columns: the traceback is the task's.
+/// Decodes an error from two columns; the traceback is stored with the task only.
 fn short_failure(row: &Row, column: usize) -> Result<Option<taskyard_core::Failure>> {
     let error_type: Option<String> = get(row, column)?;
     let message: Option<String> = get(row, column + 1)?;

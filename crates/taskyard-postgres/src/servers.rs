@@ -1,4 +1,4 @@
-//! Servers: entering, beating, leaving, being seen.
+//! Servers: entering, heartbeats, leaving, and their records.
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -18,13 +18,14 @@ use crate::text::{clean, millis};
 const LIST: &str = include_str!("sql/server/list.sql");
 const BEATS: &str = include_str!("sql/server/beats.sql");
 
-/// A beat that takes longer is of no use: the next one is due. With a short lease it has a quarter of that.
+/// Time limit for a heartbeat: a later response is useless, since the next heartbeat is due. With a short lease the
+/// limit is a quarter of it.
 const BEAT_ANSWER_MAX: Duration = Duration::from_secs(4);
 const BEAT_ANSWER_MIN: Duration = Duration::from_millis(100);
 
 pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
-    // A connection is driven by the runtime that opened it. A server's first entry runs on its caller's, which may be busy: the
-    // connection for heartbeats is left to be opened by the thread that beats.
+    // A connection is driven by the runtime that opened it. A server's first entry runs on its caller's runtime, which
+    // may be busy: the connection for heartbeats is left to be opened by the thread that sends them.
     let role = if store.pool.is_open(Role::Beat) { Role::Beat } else { Role::Ask };
     let (name, version) = (clean(&server.name), clean(&server.version));
     let (pid, lease, workers_max) = (i64::from(server.pid), millis(server.lease), i64::from(server.workers_max));
@@ -61,12 +62,12 @@ pub(crate) async fn enter(store: &Inner, server: &NewServer) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a server that would lack a connection. Once for a store: connections that are lost later are replaced.
+/// Refuses a server that would lack a connection. Checked once per store: connections that are lost later are replaced.
 pub(crate) async fn check_capacity(store: &Inner) -> Result<()> {
     if store.admitted.load(Ordering::Acquire) {
         return Ok(());
     }
-    // LISTEN through an address of its own is a help that a server does without, with a warning.
+    // LISTEN through a separate address is optional: without it a server works, with a warning.
     let listens_here = store.options.notify && store.options.listen_url.is_none();
     let hears = store.hears.load(Ordering::Acquire);
     store.pool.check_capacity(usize::from(listens_here), usize::from(listens_here && hears)).await?;
@@ -78,7 +79,7 @@ fn builds(serves: &Serves) -> (Vec<i16>, Vec<Cow<'_, str>>) {
     serves.builds.iter().map(|(runtime, fingerprint)| (runtime.code(), clean(fingerprint))).unzip()
 }
 
-/// Says anew what a server can run.
+/// Updates the builds and queues that a server serves.
 pub(crate) async fn serve(store: &Inner, server: ServerId, serves: &Serves) -> Result<()> {
     let (runtimes, fingerprints) = builds(serves);
     let params = [
@@ -91,7 +92,7 @@ pub(crate) async fn serve(store: &Inner, server: ServerId, serves: &Serves) -> R
     Ok(())
 }
 
-/// Whether the build that a server is has refused this kind.
+/// Returns whether the build of a server has refused this kind of task.
 pub(crate) async fn has_refused(store: &Inner, server: ServerId, runtime: Runtime, kind: &str) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT FROM taskyard.server s
             JOIN taskyard.kind k ON k.runtime = $2 AND k.kind = $3
@@ -102,7 +103,7 @@ pub(crate) async fn has_refused(store: &Inner, server: ServerId, runtime: Runtim
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 
-/// Tells the database the limits of this server's settings: whoever adds by SQL is held to the same.
+/// Stores the limits of this server's settings in the database, so that additions by SQL are held to the same limits.
 async fn set_limits(store: &Inner) -> Result<()> {
     let limits = &store.options.limits;
     let (names, values): (Vec<&str>, Vec<String>) = [
@@ -121,7 +122,7 @@ async fn set_limits(store: &Inner) -> Result<()> {
 }
 
 pub(crate) async fn beat(store: &Inner, beat: &Beat) -> Result<BeatReply> {
-    // Beating twice does no harm.
+    // A heartbeat may safely be sent twice.
     let rows = store
         .pool
         .query_within(

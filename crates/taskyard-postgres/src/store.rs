@@ -1,4 +1,4 @@
-//! [`PostgresStore`]: the seam, each method handed to the file of its subject.
+//! [`PostgresStore`]: implements the `Store` trait; each method delegates to the module of its subject.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,13 +28,13 @@ use crate::{
     add, ageing, ask, claim, control, ends, finish, glance, isolation, migrate, notify, schedules, servers, upkeep,
 };
 
-/// The store on PostgreSQL. Made by [`PostgresStore::connect`]; give it out as `Arc<dyn Store>`.
+/// The store on PostgreSQL, created by [`PostgresStore::connect`] and shared as `Arc<dyn Store>`.
 #[derive(Debug)]
 pub struct PostgresStore {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// What the store and its two background tasks share.
+/// State shared by the store and its two background tasks.
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub pool: Pool,
@@ -44,18 +44,18 @@ pub(crate) struct Inner {
     pub hears: AtomicBool,
     pub notifier: Notifier,
     pub listen_address: Address,
-    /// Whether the two tasks run.
+    /// Whether the two background tasks run.
     pub listening: AtomicBool,
-    /// Whether all connections of a server were open at the same time once.
+    /// Whether all connections of a server have once been open at the same time.
     pub admitted: AtomicBool,
     pub telling: AtomicBool,
-    /// When the parts of `ready` were last looked at.
+    /// When the parts of `ready` were last checked.
     pub turned: Mutex<Option<Instant>>,
-    /// When rows of ageing queues were last looked for that say nothing of it.
+    /// Time of the last search for rows of ageing queues that store no promotion time.
     pub strays: Mutex<Option<Instant>>,
-    /// Until then claims pass over what is locked.
+    /// Claims skip locked rows until this time.
     around_locks: Mutex<Option<Instant>>,
-    /// Claims that have failed since the last one that did not.
+    /// Number of claims that have failed since the last success.
     pub claims_failed: AtomicU32,
     pub background: Mutex<Vec<AbortHandle>>,
 }
@@ -80,7 +80,7 @@ impl Inner {
         }
     }
 
-    /// There is work: wakes those who wait here at once, and others through NOTIFY.
+    /// Announces new work: to waiters of this store at once, and to other processes through NOTIFY.
     pub fn tell_work(&self) {
         self.bells.work.ring();
         self.tell(News::Work);
@@ -96,7 +96,7 @@ impl Inner {
         self.tell(News::Signal);
     }
 
-    /// Whether claims pass over what is locked now.
+    /// Returns whether claims skip locked rows now.
     pub fn claims_around_locks(&self) -> bool {
         let until = *self.around_locks.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| Instant::now() < until)
@@ -127,10 +127,15 @@ impl Drop for Inner {
 }
 
 impl PostgresStore {
-    /// Connects to a database; the schema is not touched, see [`Store::migrate`].
+    /// Connects to a database. The schema is not touched, see [`Store::migrate`].
     ///
     /// # Errors
-    /// `InvalidUrl`, `Connection`, `Refused`, `Setting`, each one sentence without the password.
+    /// Each message is one sentence without the password.
+    /// - `Error::InvalidUrl` if the address or `listen_url` cannot be parsed.
+    /// - `Error::Setting` if `notify_channel` is not 1 to 63 letters, digits and underscores.
+    /// - `Error::Connection` if the server cannot be reached or is a read-only standby.
+    /// - `Error::Refused` if the server refuses the login or the database's encoding is not UTF-8.
+    /// - `Error::File` if the file of `sslrootcert` cannot be read.
     pub async fn connect(url: &str, options: Options) -> Result<Arc<Self>> {
         let address = Address::parse(url, options.connect_timeout)?;
         let listen_address = match &options.listen_url {
@@ -148,7 +153,7 @@ impl PostgresStore {
             });
         }
         let mut inner = Inner::new(address, listen_address, options);
-        // A wrong address is told now, not at the first use.
+        // The first statement runs here, so that a wrong address is reported now and not at the first use.
         let rows = inner
             .pool
             .ask(
@@ -232,7 +237,7 @@ impl Store for PostgresStore {
         };
         let params = [(&offset as _, Type::INT8), (&frozen as _, Type::TIMESTAMPTZ)];
         self.inner.pool.ask(Role::Ask, "SELECT taskyard.clock_set($1, $2)", &params).await?;
-        // Whoever sleeps until a time looks again.
+        // Tasks that sleep until a time of this clock must read it again.
         self.tell_others();
         self.inner.tell_work();
         schedules::tell(&self.inner).await;
@@ -546,7 +551,7 @@ impl Store for PostgresStore {
         }
         self.inner.stop_background();
         self.inner.pool.close().await;
-        // Whoever waits for a ring looks, and learns that the store is closed.
+        // Wakes all waiters: their next call reports that the store is closed.
         self.inner.ring_all();
     }
 

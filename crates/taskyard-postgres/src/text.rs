@@ -1,40 +1,42 @@
-//! Values on their way into the database.
+//! Encodes values for the database.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use taskyard_core::{Timestamp, time};
 
-/// No interval is longer: 5,000 years, so that no sum of one and the present leaves the range of instants.
+/// Maximum interval, 5,000 years: the sum of an interval and the present stays within the range of instants.
 const MICROS_MAX: i64 = 5_000 * 366 * 86_400 * 1_000_000;
 
-/// An interval in microseconds.
+/// Returns an interval in microseconds, capped at [`MICROS_MAX`].
 pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(MICROS_MAX).min(MICROS_MAX)
 }
 
-/// An interval in milliseconds.
+/// Returns an interval in milliseconds, capped like [`micros`].
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(MICROS_MAX / 1_000).min(MICROS_MAX / 1_000)
 }
 
-/// A time limit in milliseconds, rounded up.
+/// Returns a time limit in milliseconds, rounded up.
 pub(crate) fn limit_millis(limit: Duration) -> i64 {
     i64::try_from(time::limit_millis(limit)).unwrap_or(MICROS_MAX / 1_000).min(MICROS_MAX / 1_000)
 }
 
-/// A start time; one before PostgreSQL's calendar begins (4713 BC) is as past as any other.
+/// Returns a start time, clamped to the beginning of PostgreSQL's calendar (4713 BC).
 pub(crate) fn start(at: Timestamp) -> Timestamp {
     const EARLIEST_SECOND: i64 = -180_000_000_000;
     Timestamp::from_second(EARLIEST_SECOND).map_or(at, |earliest| at.max(earliest))
 }
 
-/// Text for people as PostgreSQL can hold it: it has no NUL, which becomes U+FFFD. Payloads are bytes and stay exact.
+/// Replaces NUL characters, which PostgreSQL's text cannot store, by U+FFFD. For human-readable text only: payloads are
+/// bytes and stay exact.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
-/// Why a task is parked: it stands in an index, which takes no more than 2,704 bytes.
+/// Returns the reason why a task is parked, cut to 2,000 bytes: the column is indexed, and an index entry takes at most
+/// 2,704 bytes.
 pub(crate) fn reason(text: &str) -> Cow<'_, str> {
     const BYTES_MAX: usize = 2_000;
     if text.len() <= BYTES_MAX {
@@ -44,7 +46,7 @@ pub(crate) fn reason(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}… ({} bytes)", clean(&text[..end]), text.len()))
 }
 
-/// A list of texts in the form of an array literal: arrays of lists of different lengths do not exist.
+/// Formats a list of texts as an array literal: PostgreSQL has no arrays of lists with different lengths.
 pub(crate) fn array_literal(items: &[String]) -> String {
     let mut literal = String::from("{");
     for (at, item) in items.iter().enumerate() {

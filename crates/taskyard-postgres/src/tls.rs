@@ -1,8 +1,9 @@
 //! Encryption of connections, with rustls.
 //!
-//! `verify-full` (the default for hosts that are not local) checks the certificate against the system's, or the file
-//! named by `sslrootcert`, and its name against the host; `verify-ca` leaves the name out. `require` encrypts and checks
-//! nothing, unless `sslrootcert` names a file: then it is `verify-ca`, as for libpq. So does `prefer` where it encrypts.
+//! `verify-full` (the default for hosts that are not local) checks the certificate against the system's roots or the
+//! file named by `sslrootcert`, and its name against the host; `verify-ca` does not check the name. `require` encrypts
+//! and checks nothing, unless `sslrootcert` names a file: then it is `verify-ca`, as in libpq. The same applies to
+//! `prefer` where it encrypts.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::address::{Address, Protection, Roots};
 
-/// What makes encrypted connections to this address.
+/// Returns a connector for encrypted connections to this address.
 pub(crate) fn connector(address: &Address) -> Result<MakeRustlsConnect> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -52,13 +53,13 @@ fn roots(address: &Address) -> Result<RootCertStore> {
             return Err(file("there is no certificate in it".into()));
         }
     } else {
-        // One that cannot be read leaves the others; with none at all, no server is trusted.
+        // A certificate that cannot be read is skipped; if none is left, no server is trusted.
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     Ok(store)
 }
 
-/// Checks whose certificate it is, and not for which name: one authority of one's own signs nothing else.
+/// Checks who signed the certificate but not its name, for `verify-ca`.
 #[derive(Debug)]
 struct Nameless(Arc<WebPkiServerVerifier>);
 
@@ -71,7 +72,7 @@ impl ServerCertVerifier for Nameless {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        // The name is the last thing that is looked at: an error about it says that all else was right.
+        // The name is checked last: an error about it means that everything else was valid.
         match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -103,7 +104,7 @@ impl ServerCertVerifier for Nameless {
     }
 }
 
-/// Encrypts without knowing to whom: only for an explicit `sslmode=require` or `prefer`.
+/// Encrypts without verifying the peer: only for an explicit `sslmode=require` or `prefer`.
 #[derive(Debug)]
 struct Unchecked(Arc<CryptoProvider>);
 

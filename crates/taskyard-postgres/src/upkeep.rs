@@ -1,5 +1,4 @@
-//! Upkeep, in steps: what has become due, what a dead server held, what cascades left, what is parked, what hooks are to be
-//! told of, what is old.
+//! Upkeep, in steps: due tasks, tasks of dead servers, cascades, parked tasks, dead letters for hooks, and retention.
 
 use std::time::{Duration, Instant};
 
@@ -45,12 +44,12 @@ pub(crate) async fn promote(store: &Inner) -> Result<PromoteReport> {
     Ok(report)
 }
 
-/// From this size on a part of `ready` takes no more rows, in bytes: some 100,000 rows.
+/// Size in bytes from which a part of `ready` accepts no more rows: about 100,000 rows.
 const READY_PART_MAX: i64 = 8 << 20;
-/// The shortest time between two looks at the parts.
+/// Minimum interval between two checks of the parts.
 const TURN_GAP: Duration = Duration::from_secs(1);
 
-/// Lets the parts of `ready` take turns.
+/// Rotates the parts of `ready`.
 async fn turn_over(store: &Inner) -> Result<()> {
     {
         let mut last = store.turned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -60,7 +59,7 @@ async fn turn_over(store: &Inner) -> Result<()> {
         *last = Some(Instant::now());
     }
     let sql = "SELECT taskyard.ready_turn_over($1)";
-    // Ten steps are ten thousand stragglers.
+    // Ten steps move up to ten thousand remaining rows.
     for _ in 0..10 {
         let rows = store.pool.query(Role::Claim, sql, &[(&READY_PART_MAX, Type::INT8)]).await?;
         match rows.first() {
@@ -118,7 +117,7 @@ pub(crate) async fn unpark(store: &Inner, runtime: Runtime, reason: &str) -> Res
     Ok(report)
 }
 
-/// One step of keeping the groups of kinds.
+/// Runs one step of maintaining the groups of kinds.
 pub(crate) async fn regroup(store: &Inner) -> Result<RegroupReport> {
     let limit = i32::try_from(STEP_ROWS_MAX).unwrap_or(i32::MAX);
     let sql = "SELECT tasks, parked, groups, more FROM taskyard.kind_regroup($1)";
@@ -126,7 +125,7 @@ pub(crate) async fn regroup(store: &Inner) -> Result<RegroupReport> {
     let Some(row) = rows.first() else { return Ok(RegroupReport::default()) };
     let (tasks, parked) = (size(row, 0)?, size(row, 1)?);
     if tasks > parked {
-        // A claim may have passed by what was on its way.
+        // A claim may have skipped the rows while they were being moved.
         store.tell_work();
     }
     Ok(RegroupReport { moved: tasks - parked, parked, groups: size(row, 2)?, more: get(row, 3)? })
@@ -164,7 +163,7 @@ pub(crate) async fn compare_ranges(
 }
 
 pub(crate) async fn dead_take(store: &Inner, request: &DeadTake) -> Result<Vec<TaskId>> {
-    // Taking again what was taken does no harm.
+    // Taking the same tasks again is safe.
     let sql = "SELECT * FROM taskyard.dead_take($1, $2, $3, $4, $5)";
     let params = [
         (&request.server.0 as _, Type::UUID),

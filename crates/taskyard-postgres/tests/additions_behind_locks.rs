@@ -1,4 +1,5 @@
-//! Additions that need what another transaction holds locked wait for it apart; the others go on, and what waits is bounded.
+//! Additions that need rows locked by another transaction wait apart; the others go on, and the number of waiting ones
+//! is bounded.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
@@ -14,9 +15,9 @@ use tokio_postgres::NoTls;
 
 mod yard;
 
-/// What is not behind a lock is stored within this time.
+/// Time limit for storing additions that no lock blocks.
 const SOON: Duration = Duration::from_secs(2);
-/// What was behind a lock is stored within this time of the lock's end, on a machine that does much else.
+/// Time limit for storing blocked additions after the lock's end, on a busy machine.
 const AFTERWARDS: Duration = Duration::from_secs(10);
 
 async fn session(url: &str) -> tokio_postgres::Client {
@@ -36,7 +37,7 @@ fn keyed(key: &str) -> Call<Value> {
 struct Yard {
     store: Arc<PostgresStore>,
     client: Client,
-    /// Another program's session.
+    /// Session of another program.
     other: tokio_postgres::Client,
 }
 
@@ -84,7 +85,8 @@ async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
         yard.other("BEGIN").await;
         let holder = yard.enqueue("k").await;
         let root = client.add(call(0)).await.unwrap();
-        // In one batch: some before, the one that meets the lock, what depends on it, and others with keys and parents.
+        // In one batch: some before, the one that meets the lock, those that depend on it, and others with keys and
+        // parents.
         let mut others: Vec<TaskRef> = (0..50).map(|number| client.add_later(call(number)).unwrap()).collect();
         let first = client.add_later(keyed("k").parent(&root)).unwrap();
         let second = client.add_later(keyed("k")).unwrap();
@@ -97,7 +99,7 @@ async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
             async move { client.flush().await }
         });
         stored(&others, SOON).await;
-        // Later ones, too, at once.
+        // Later additions are stored at once, too.
         for number in 0..20 {
             let began = Instant::now();
             client.add(keyed(&format!("later {number}")).parent(&others[60])).await.unwrap();
@@ -105,7 +107,7 @@ async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
         }
         let third = client.add_later(keyed("k")).unwrap();
         let waiting = [first, second, child, cancelled, third];
-        // So do calls about other tasks.
+        // Calls about other tasks are executed as well.
         let (one, two) = ([others[0].id()], [others[1].id()]);
         let calls = async { (client.set_priority(&one, 7).await.unwrap(), client.cancel(&two).await.unwrap()) };
         let (raised, cancelled_at_once) = tokio::time::timeout(SOON, calls).await.expect("carried out in time");
@@ -130,7 +132,7 @@ async fn others_go_on_while_a_key_is_held_and_the_end_decides_rightly() {
     }
 }
 
-/// The parent turns out to be another task while the batch is divided.
+/// The parent is replaced by another task while the batch is divided.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_in_a_divided_batch_finds_the_task_that_has_its_parents_key() {
     let yard = yard(ClientConfig::default()).await;
@@ -170,7 +172,7 @@ async fn a_locked_parent_or_queue_keeps_back_what_needs_it_only() {
         let began = Instant::now();
         client.add(call(number)).await.unwrap();
         client.add(call(number).parent(&free)).await.unwrap();
-        // The first ones meet the locks; those after them are known to need the same.
+        // The first additions meet the locks; those after them are known to need the same.
         assert!(began.elapsed() < if number == 0 { 2 * SOON } else { SOON }, "{number}: {:?}", began.elapsed());
     }
     assert!(waiting.iter().all(is_pending));
@@ -186,7 +188,7 @@ async fn what_waits_is_bounded_whatever_it_waits_for() {
     yard.other("BEGIN").await;
     yard.enqueue("k").await;
     let waiting: Vec<TaskRef> = (0..100).map(|_| client.add_later(keyed("k")).unwrap()).collect();
-    // One that awaits it waits for room.
+    // An awaited addition waits for capacity.
     let patient = tokio::spawn({
         let client = client.clone();
         async move { client.add(call(1)).await }
@@ -196,12 +198,12 @@ async fn what_waits_is_bounded_whatever_it_waits_for() {
     assert!(matches!(error, Error::QueueUnavailable { waiting: 100, .. }), "{error}");
     assert!(error.to_string().contains("hold locked"), "{error}");
     assert!(began.elapsed() < Duration::from_secs(7), "{:?}", began.elapsed());
-    // It is known now that nothing is decided: nobody else's thread waits for that.
+    // The client now knows that the additions cannot be decided, so no other caller's thread waits for that.
     let began = Instant::now();
     client.add_later(call(0)).unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert!(!patient.is_finished());
-    // One that is withdrawn makes room, and is never stored.
+    // A withdrawn addition frees capacity, and is never stored.
     TaskRef::withdraw(&waiting[..1]);
     assert_eq!(waiting[0].stored().await.unwrap_err().code(), "queue_unavailable");
     tokio::time::timeout(SOON, patient).await.expect("there is room").unwrap().unwrap();
@@ -212,7 +214,8 @@ async fn what_waits_is_bounded_whatever_it_waits_for() {
     client.add_later(call(0)).unwrap().stored().await.unwrap();
 }
 
-/// A program that adds faster than the database takes it is slowed down, and has the bound in memory at most.
+/// A program that adds faster than the database stores is slowed down, and has no more additions in memory than the
+/// bound.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tight_loop_is_slowed_down() {
     let config = ClientConfig { waiting_max: 1_000, ..ClientConfig::default() };
@@ -223,14 +226,14 @@ async fn a_tight_loop_is_slowed_down() {
         }
         assert!(yard.count().await >= round * 2_000 - 1_000);
     }
-    // A group that is larger than the bound is taken when it is the only one.
+    // A group larger than the bound is accepted when it is the only one.
     let group = tokio::time::timeout(AFTERWARDS, yard.client.add_tasks((0..3_000).map(call)));
     assert_eq!(group.await.expect("in time").unwrap().len(), 3_000);
     assert_eq!(yard.count().await, 23_000);
 }
 
-/// Threads without a runtime, as Python's, wait as well; where the client's runtime is the calling thread, nothing could be
-/// written meanwhile.
+/// Threads without a runtime, such as Python's, wait as well; if the calling thread runs the client's runtime, nothing
+/// could be written meanwhile.
 #[tokio::test]
 async fn a_thread_waits_and_the_runtime_itself_does_not() {
     let config = ClientConfig { waiting_max: 100, ..ClientConfig::default() };
@@ -252,7 +255,7 @@ async fn a_thread_waits_and_the_runtime_itself_does_not() {
     assert_eq!(yard.count().await, 1_300);
 }
 
-/// Wherever a loop that does not await runs, it waits where the writer goes on meanwhile, and never panics.
+/// A loop that does not await waits on every kind of thread where the writer can go on meanwhile, and never panics.
 #[test]
 fn a_tight_loop_waits_on_every_kind_of_thread() {
     const COUNT: usize = 1_000;
@@ -277,7 +280,7 @@ fn a_tight_loop_waits_on_every_kind_of_thread() {
                 .run_until(async move { tokio::task::spawn_local(async move { add() }).await.unwrap() })
                 .await
                 .unwrap();
-            // The one thread of another runtime.
+            // The only thread of another runtime.
             let add = add_all(client());
             let other = std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -290,7 +293,7 @@ fn a_tight_loop_waits_on_every_kind_of_thread() {
     }
 }
 
-/// A control call that is being carried out when the runtime ends is carried out behind it.
+/// A control call that is being executed when the runtime ends is completed all the same.
 #[test]
 fn a_control_call_outlives_the_runtime() {
     let observer = tokio::runtime::Runtime::new().unwrap();
@@ -304,7 +307,8 @@ fn a_control_call_outlives_the_runtime() {
     let lock = format!("BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE", task.id());
     observer.block_on(other.batch_execute(&lock)).unwrap();
     let _answer = task.cancel();
-    // The session that waits for the lock, other than this one; other tests have databases of their own on this server.
+    // Returns a session that waits for a lock, other than the given one; other tests have databases of their own on
+    // this server.
     let waiting = |but: &str| {
         let sql = format!(
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> {but}

@@ -1,4 +1,4 @@
-//! Connections that die without a word: what was sent is never answered, and nobody closes them.
+//! Connections that die silently: requests get no response, and no side closes them.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ async fn a_beat_that_is_dropped_early_comes_back() {
     while tokio::time::timeout(Duration::from_millis(300), store.server_beat(&one)).await.is_err() {
         assert!(began.elapsed() < lease, "the heartbeat's connection is used for ever");
     }
-    // Nobody else's connection was touched.
+    // No other connection was replaced.
     assert_eq!(store.get(&[task().id]).await.unwrap(), [None]);
 }
 
@@ -42,14 +42,14 @@ async fn every_role_replaces_its_connection() {
     store.claim(&request(host.id, 1)).await.unwrap();
     assert!(proxy.fault(Which::All, Fault::BlackHole) >= 2);
     let began = Instant::now();
-    // Each ends within its own deadline, and the next call has a new connection.
+    // Each call ends within its own deadline, and the next one gets a new connection.
     store.claim(&request(host.id, 1)).await.unwrap_err();
     store.claim(&request(host.id, 1)).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(!store.server_beat(&beat(host.id)).await.is_ok_and(|reply| reply.dead));
 }
 
-/// The shortest deadline tells of all connections: what is idle is replaced before it is used.
+/// The shortest deadline reveals the state of all connections: an idle one is replaced before it is used.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_does_not_answer_makes_the_others_suspect() {
     let (store, proxy) = behind_a_proxy().await;
@@ -64,7 +64,7 @@ async fn one_that_does_not_answer_makes_the_others_suspect() {
     store.server_beat(&one).await.unwrap_err();
     store.server_beat(&one).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(8);
-    // Long before the deadline of a claim, and of a question.
+    // Long before the deadline of a claim, and of a query.
     while tokio::time::timeout(Duration::from_millis(300), store.get(&[task().id])).await.is_err() {
         assert!(Instant::now() < deadline, "the connection for questions is used on");
     }

@@ -1,5 +1,5 @@
-//! Values that this program cannot compute with or read: refused by every door, and one that is there all the same stops
-//! no timer and no view.
+//! Values that this program cannot compute with or decode: every interface refuses them, and one that is stored all the
+//! same stops no timer and no view.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ async fn client(url: &str) -> Client {
     client
 }
 
-/// The SQLSTATE and message of a statement that must fail.
+/// Returns the SQLSTATE and the message of a statement that must fail.
 async fn refused(client: &Client, sql: &str) -> (String, String) {
     let error = client.batch_execute(sql).await.expect_err(sql);
     let error = error.as_db_error().unwrap();
@@ -41,7 +41,7 @@ async fn every_function_refuses_them() {
         "expires => interval '101 years'",
         "timeout => interval '101 years'",
         "timeout => interval '-1 s'",
-        // Compared, years have 360 days; stored, 365.25.
+        // In comparisons a year has 360 days; stored, it has 365.25.
         "timeout => interval '-1 year 361 days'",
     ] {
         let (code, message) = refused(&client, &format!("SELECT taskyard.enqueue('a::b', {arguments})")).await;
@@ -64,7 +64,7 @@ async fn every_function_refuses_them() {
         assert_eq!(code, "22023", "{bound}: {message}");
     }
     client.batch_execute("SELECT taskyard.enqueue('a::b', run_at => now() + interval '99 years')").await.unwrap();
-    // A delay in the past is none. The days that are stored decide which is one.
+    // A negative delay means no delay. The days that are stored decide whether it is negative.
     for (delay, state, ahead) in [("-1 year 361 days", 1, "0"), ("1 year -361 days", 0, "4.25")] {
         let sql = format!("SELECT taskyard.enqueue('a::b', delay => interval '{delay}')");
         let id: uuid::Uuid = client.query_one(&sql, &[]).await.unwrap().get(0);
@@ -121,7 +121,7 @@ async fn every_table_refuses_them() {
     }
 }
 
-/// Rows from before there was a check, or written around it.
+/// Rows that were stored before the check existed, or written around it.
 #[tokio::test]
 async fn those_that_are_there_stop_nothing() {
     let (store, url) = yard::fresh_with_address().await;
@@ -174,11 +174,11 @@ async fn those_that_are_there_stop_nothing() {
         assert_eq!(store.schedules(None, 10).await.unwrap().len(), 2);
         assert!(store.get(&[never.id]).await.unwrap()[0].is_some());
     }
-    // The one that was to start before all times has started.
+    // The task that was to start before all times has started.
     assert_eq!(store.get(&[never.id]).await.unwrap()[0].as_ref().unwrap().state, TaskState::Enqueued);
 }
 
-/// The migration puts right what an older version let in.
+/// The migration corrects rows that an older version accepted.
 #[tokio::test]
 async fn the_migration_puts_them_right() {
     let (store, url) = yard::fresh_with_address().await;
@@ -219,7 +219,7 @@ async fn tags_of_two_dimensions_are_refused() {
     for tags in ["ARRAY[ARRAY['a'], ARRAY['b']]", "ARRAY['a', NULL]"] {
         let (code, message) = refused(&client, &format!("SELECT taskyard.enqueue('a::b', tags => {tags})")).await;
         assert_eq!((code.as_str(), message.contains("tag")), ("22023", true), "{message}");
-        // Written around the door, they are flagged.
+        // Written directly into the table, they are reported.
         let added = task();
         store.add(std::slice::from_ref(&added)).await.unwrap();
         client
@@ -272,7 +272,7 @@ async fn an_unreadable_row_is_flagged_and_hides_no_other() {
         assert_eq!((found.kind.as_str(), found.state, found.tags.len()), (bad.kind.as_str(), TaskState::Failed, 0));
         assert!(records.iter().filter(|record| record.id == good.id).all(|record| record.waiting_for.is_none()));
     }
-    // Hooks on death are told of both.
+    // Death hooks are told of both.
     let take = DeadTake { server: host.id, runtime: Runtime::Rust, queues: None, namespace: None, limit: 10 };
     assert_eq!(store.dead_take(&take).await.unwrap().len(), 2);
     assert_eq!(store.retry(&[bad.id, good.id]).await.unwrap().len(), 2);

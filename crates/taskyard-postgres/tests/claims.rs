@@ -1,4 +1,4 @@
-//! What a claim costs, and that it misses nothing: a million rows, late commits, the place as a hint only.
+//! The cost of a claim, and that claims miss no task: a million rows, late commits, the cursor as a mere hint.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::HashSet;
@@ -14,7 +14,7 @@ use tokio_postgres::{Client, NoTls};
 
 mod yard;
 
-/// What ten tasks may cost at most, whatever else there is; the range of a million has some 14,000 blocks.
+/// Maximum number of blocks read for ten tasks, whatever else is stored; the range of a million has some 14,000 blocks.
 const BLOCKS_MAX: u64 = 400;
 
 async fn client(url: &str) -> Client {
@@ -23,7 +23,7 @@ async fn client(url: &str) -> Client {
     client
 }
 
-/// What one claim of ten costs, for these queues only if there are some: rows of scanned tables, and blocks looked at.
+/// Returns the cost of one claim of ten, limited to these queues if any: rows of scanned tables, and blocks read.
 async fn cost(client: &mut Client, server: uuid::Uuid, queues: &str) -> (i64, u64) {
     let transaction = client.transaction().await.unwrap();
     let sql = format!(
@@ -31,7 +31,7 @@ async fn cost(client: &mut Client, server: uuid::Uuid, queues: &str) -> (i64, u6
          0::smallint, {queues}, 10, false, -2147483648, -9223372036854775808)"
     );
     let plan: Vec<String> = transaction.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
-    // PostgreSQL 18 writes rows with two places.
+    // PostgreSQL 18 prints row counts with two decimals.
     assert!(["actual rows=10 ", "actual rows=10.00 "].iter().any(|rows| plan[0].contains(rows)), "{plan:?}");
     let scanned: i64 = transaction
         .query_one(
@@ -46,7 +46,7 @@ async fn cost(client: &mut Client, server: uuid::Uuid, queues: &str) -> (i64, u6
     (scanned, blocks(&plan))
 }
 
-/// How many blocks a statement looked at, by its plan.
+/// Returns the number of blocks that a statement read, according to its plan.
 fn blocks(plan: &[String]) -> u64 {
     let buffers = plan.iter().find(|line| line.contains("Buffers: shared")).unwrap();
     let count = |name: &str| {
@@ -65,7 +65,7 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
     let host = server();
     store.server_enter(&host).await.unwrap();
     let mut planned_empty = client(&url).await;
-    // Statistics stay as they were while the tables were empty: the worst that a plan can be made from.
+    // Statistics stay as they were while the tables were empty: the worst basis for a plan.
     planned_empty
         .batch_execute(
             "ALTER TABLE taskyard.task SET (autovacuum_enabled = false, fillfactor = 100);
@@ -75,7 +75,7 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
         .unwrap();
     store.add(&tasks(60)).await.unwrap();
     for _ in 0..6 {
-        // A plan is kept from here on.
+        // The plan is cached from here on.
         cost(&mut planned_empty, host.id.0, "NULL").await;
     }
     planned_empty
@@ -91,11 +91,11 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
         )
         .await
         .unwrap();
-    // That took its time.
+    // Inserting the rows may have taken longer than the lease.
     store.server_beat(&beat(host.id)).await.unwrap();
     let mut planned_full = client(&url).await;
     for client in [&mut planned_empty, &mut planned_full] {
-        // The first one of a session reads the catalogues too.
+        // The first claim of a session also reads the catalogues.
         cost(client, host.id.0, "NULL").await;
         for _ in 0..2 {
             let began = Instant::now();
@@ -105,7 +105,7 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
             assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         }
     }
-    // For one queue only, with half a million of another one before its tasks.
+    // For one queue only, with half a million tasks of another one before its own.
     set_apart(&store, "mails").await;
     let mails: Vec<NewTask> = (0..90).map(|_| in_queue("mails")).collect();
     store.add(&mails).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_claim_reads_what_it_takes_of_a_million() {
     drop(yard::Gone(url));
 }
 
-/// Groups of kinds that builds without a server here have refused; the kinds `k1`, `k2`, … stand in one each.
+/// Creates groups of kinds that were refused by builds without servers; the kinds `k1`, `k2`, … are in one group each.
 async fn groups(client: &Client, count: usize) {
     let sql = format!(
         "WITH g AS (INSERT INTO taskyard.kind_group (runtime, builds) SELECT 0, ARRAY[1000 + i]
@@ -133,7 +133,7 @@ async fn groups(client: &Client, count: usize) {
     client.batch_execute(&sql).await.unwrap();
 }
 
-/// The ids that a claim in this transaction takes, in the order of their addition.
+/// Returns the ids that a claim in this transaction takes, in the order of their addition.
 async fn claim_in(transaction: &tokio_postgres::Transaction<'_>, server: uuid::Uuid, limit: i32) -> Vec<TaskId> {
     let sql = "SELECT id FROM taskyard.task_claim($1, gen_random_uuid(), 0::smallint, NULL, $2, false, -2147483648,
         -9223372036854775808) WHERE id IS NOT NULL ORDER BY order_number";
@@ -141,7 +141,7 @@ async fn claim_in(transaction: &tokio_postgres::Transaction<'_>, server: uuid::U
     rows.iter().map(|row| TaskId(row.get(0))).collect()
 }
 
-/// A claim locks what it takes and nothing else: another server's claim beside it takes what comes next.
+/// A claim locks only the tasks that it takes: a concurrent claim of another server takes the next ones.
 #[tokio::test]
 async fn claims_at_once_over_groups_and_lanes_take_one_after_the_other() {
     let (store, url) = yard::fresh_with_address().await;
@@ -165,16 +165,17 @@ async fn claims_at_once_over_groups_and_lanes_take_one_after_the_other() {
     let (under_way, beside) = (first.transaction().await.unwrap(), second.transaction().await.unwrap());
     assert_eq!(claim_in(&under_way, one.id.0, 100).await, ids[..100]);
     assert_eq!(claim_in(&beside, two.id.0, 100).await, ids[100..200]);
-    // Behind two hundred that others hold, one by one.
+    // Behind two hundred tasks that other transactions lock, one by one.
     assert_eq!(claim_in(&beside, two.id.0, 1).await, ids[200..201]);
     under_way.rollback().await.unwrap();
     assert_eq!(claim_in(&beside, two.id.0, 10).await, ids[..10]);
     beside.commit().await.unwrap();
-    // A queue with a limit is held only by a claim that takes something of it, and no more is taken than it allows of.
+    // A queue with a limit is locked only by a claim that takes some of its tasks, and no more are taken than the limit
+    // allows.
     store.set_concurrency("left", Some(3)).await.unwrap();
     let urgent: Vec<NewTask> = (0..10).map(|_| NewTask { priority: 1, ..task() }).collect();
     store.add(&urgent).await.unwrap();
-    // What the claims above run of it would count, too.
+    // The tasks of that queue that the claims above run would count, too.
     second.batch_execute("DELETE FROM taskyard.claim").await.unwrap();
     let (under_way, beside) = (first.transaction().await.unwrap(), second.transaction().await.unwrap());
     assert_eq!(claim_in(&under_way, one.id.0, 10).await, urgent.iter().map(|task| task.id).collect::<Vec<_>>());
@@ -187,7 +188,7 @@ async fn claims_at_once_over_groups_and_lanes_take_one_after_the_other() {
     store.close().await;
 }
 
-/// A claim of ten reads ten rows of each group at most, however many there are of it.
+/// A claim of ten reads at most ten rows of each group, however many the group has.
 #[tokio::test]
 async fn a_claim_reads_what_it_takes_of_many_groups() {
     const GROUPS: usize = 40;
@@ -211,7 +212,7 @@ async fn a_claim_reads_what_it_takes_of_many_groups() {
         )
         .await
         .unwrap();
-    // That took its time.
+    // Inserting the rows may have taken longer than the lease.
     store.server_beat(&beat(host.id)).await.unwrap();
     let mut planned_full = client(&url).await;
     for client in [&mut planned_empty, &mut planned_full] {
@@ -221,7 +222,7 @@ async fn a_claim_reads_what_it_takes_of_many_groups() {
         let transaction = client.transaction().await.unwrap();
         let sql = "SELECT sum(idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables
             WHERE schemaname = 'taskyard' AND relname IN ('ready_0', 'ready_1')";
-        // Claims before are counted until the session reports them.
+        // Earlier claims are counted until the session reports them.
         let before: i64 = transaction.query_one(sql, &[]).await.unwrap().get(0);
         assert_eq!(claim_in(&transaction, host.id.0, 10).await.len(), 10);
         let read = transaction.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) - before;
@@ -232,8 +233,8 @@ async fn a_claim_reads_what_it_takes_of_many_groups() {
     drop(yard::Gone(url));
 }
 
-/// Servers ask for this again and again, on the connection of their claims: with a kept plan that reads all for each reason, 5,000
-/// reasons kept claims waiting for many seconds.
+/// Servers run this query again and again, on the connection of their claims: with a cached plan that reads all rows
+/// for each reason, 5,000 reasons delayed claims for many seconds.
 #[tokio::test]
 async fn thousands_of_reasons_are_read_once_each() {
     const REASONS: u64 = 5_000;
@@ -245,7 +246,7 @@ async fn thousands_of_reasons_are_read_once_each() {
              SELECT gen_random_uuid(), 3, 0, 'default', {rows}"
         )
     };
-    // Statistics and plans stay as they were while the table was empty, as in a server that was there before.
+    // Statistics and plans stay as they were while the table was empty, as in a server that was started before.
     client.batch_execute("ALTER TABLE taskyard.waiting SET (autovacuum_enabled = false)").await.unwrap();
     for _ in 0..6 {
         assert!(store.parked(Runtime::Rust).await.unwrap().is_empty());
@@ -261,7 +262,7 @@ async fn thousands_of_reasons_are_read_once_each() {
     }
     let parked = store.parked(Runtime::Rust).await.unwrap();
     assert!(parked.len() as u64 == REASONS && parked.iter().all(|reason| reason.count == 1));
-    // One reason of more than a page, with others in front of it and behind it, and the empty one.
+    // One reason with more than a page of rows, with others before and after it, and the empty one.
     client.batch_execute(&park("'kind `3`' FROM generate_series(1, 25000) i")).await.unwrap();
     client.batch_execute(&park("''")).await.unwrap();
     let parked = store.parked(Runtime::Rust).await.unwrap();
@@ -291,7 +292,7 @@ async fn a_late_commit_is_claimed_next() {
         assert!(place.is_some());
     }
     transaction.commit().await.unwrap();
-    // The place is a hint: with it the late one is passed by, without it the late one comes first.
+    // The cursor is a hint: with it the late task is skipped, without it the late task comes first.
     let reply = store.claim(&ClaimRequest { place, ..request(host.id, 500) }).await.unwrap();
     assert_eq!(reply.tasks.len(), 500);
     assert!(reply.tasks.iter().all(|task| task.id != late.id));
@@ -300,7 +301,7 @@ async fn a_late_commit_is_claimed_next() {
     assert_eq!(reply.tasks.len(), 500);
 }
 
-/// What an addition under way while its queue was set apart left in the common range is found by the next step.
+/// A task that an addition under way left in the common range while its queue was set apart is found by the next step.
 #[tokio::test]
 async fn a_late_commit_is_set_apart_after_all() {
     let (store, url) = yard::fresh_with_address().await;
@@ -317,7 +318,7 @@ async fn a_late_commit_is_set_apart_after_all() {
     assert_eq!(store.claim(&only).await.unwrap().tasks[0].id, late.id);
 }
 
-/// With places from claim to claim everything is claimed once, in order, whatever the priorities.
+/// With cursors from claim to claim every task is claimed once, in order, whatever the priorities.
 #[tokio::test]
 async fn places_lead_through_all_priorities() {
     let (store, _url) = yard::fresh_with_address().await;
@@ -342,7 +343,7 @@ async fn places_lead_through_all_priorities() {
     assert_eq!(claimed, expected);
 }
 
-/// Many at once take every task once.
+/// Many concurrent servers take every task once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_of_many_servers_share_the_tasks() {
     let (store, url) = yard::fresh_with_address().await;
@@ -374,7 +375,8 @@ async fn claims_of_many_servers_share_the_tasks() {
     assert_eq!((count, all.len()), (4_000, 4_000));
 }
 
-/// A claim that comes through after its server has asked what became of it claims nothing: nobody would know of it.
+/// A claim that arrives after its server has asked for its result claims nothing, because no server would know of the
+/// tasks.
 #[tokio::test]
 async fn a_claim_that_arrives_after_it_was_asked_back_does_nothing() {
     let (store, url) = yard::fresh_with_address().await;
@@ -384,7 +386,7 @@ async fn a_claim_that_arrives_after_it_was_asked_back_does_nothing() {
     let late = request(host.id, 10);
     assert!(store.claimed(host.id, late.claim).await.unwrap().is_empty());
     assert!(store.claim(&late).await.unwrap().tasks.is_empty());
-    // One that is under way is waited for.
+    // The query waits for a claim that is under way.
     let slow = request(host.id, 4);
     let mut other = client(&url).await;
     let under_way = other.transaction().await.unwrap();
@@ -404,7 +406,8 @@ async fn a_claim_that_arrives_after_it_was_asked_back_does_nothing() {
     assert_eq!(store.claim(&request(host.id, 10)).await.unwrap().tasks.len(), 6);
 }
 
-/// Where commits do not wait for the disk, a claim of which a task runs by its row is not closed; one of which an end is set aside is.
+/// If commits do not wait for the disk, a claim is not closed while one of its tasks is running according to the task's
+/// row, unless the end of that task is set aside.
 #[tokio::test]
 async fn a_claim_of_a_forgotten_end_is_not_closed() {
     let url = yard::database().await;
@@ -440,12 +443,12 @@ async fn no_attempt_starts_before_the_end_of_a_parent() {
     let mut other = client(&url).await;
     let watcher = client(&url).await;
     let waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    // In a queue that is limited, too: such claims choose in another way.
+    // Also in a limited queue, for which claims select tasks in another way.
     for queue in ["default", "limited"] {
         if queue == "limited" {
             store.set_concurrency(queue, Some(10)).await.unwrap();
         }
-        // On a machine that is slow, the claim gives up its wait for the lock after a second: once more, then.
+        // On a slow machine, the claim gives up its wait for the lock after a second; then the round is repeated.
         loop {
             let parent = in_queue(queue);
             let child = NewTask { parents: vec![parent.id], ..in_queue(queue) };

@@ -1,4 +1,5 @@
-//! The suite that every store passes, on a fresh database per case, among functions and operators that another role created in `public`.
+//! The conformance suite of all stores, on a fresh database per case, among functions and operators that another role
+//! created in `public`.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_testkit::conformance::Fixture;

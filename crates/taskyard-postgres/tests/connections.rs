@@ -1,4 +1,4 @@
-//! Wrong addresses, lost connections, missing rights: one clear sentence, and the next call works.
+//! Wrong addresses, lost connections, missing privileges: one clear sentence, and the next call works.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
@@ -37,7 +37,7 @@ async fn wrong_addresses_say_what_is_wrong_without_the_password() {
     let error = refused(&format!("postgresql://nobody:s3cret@127.0.0.1:{port}/postgres")).await;
     assert!(matches!(&error, Error::Refused(why) if why.contains("nobody")), "{error}");
     assert!(matches!(refused("redis://:s3cret@127.0.0.1").await, Error::InvalidUrl(_)));
-    // The server speaks no TLS: never in clear text when encryption was asked for.
+    // The server does not support TLS: a connection that requires encryption is never made in clear text.
     let error = refused(&format!("postgresql://postgres:s3cret@127.0.0.1:{port}/postgres?sslmode=require")).await;
     assert!(
         matches!(&error, Error::Connection(why) if why.contains("does not support TLS") && why.contains("?sslmode=disable")
@@ -68,7 +68,7 @@ async fn a_host_that_does_not_answer_is_given_up() {
 async fn a_wrong_password_is_refused() {
     let settings = Vec::new();
     let cluster = Cluster::start_with(&taskyard_testkit::postgres::ClusterOptions { durable: false, settings });
-    // PostgreSQL 13 would keep it as MD5, which the rule below does not take.
+    // PostgreSQL 13 would store it as MD5, which the rule below does not accept.
     cluster.psql("SET password_encryption = 'scram-sha-256'; CREATE ROLE app LOGIN PASSWORD 'right'");
     let hba = cluster.psql("SHOW hba_file");
     let rules = "host all app 127.0.0.1/32 scram-sha-256\nlocal all all trust\nhost all postgres 127.0.0.1/32 trust\n";
@@ -125,7 +125,7 @@ async fn a_closed_store_refuses() {
     assert_eq!(store.add(&[task()]).await, Err(Error::ShutDown("the store has been shut down")));
 }
 
-/// Whatever each connection is for, when it is ended the next calls work.
+/// A connection of any role may be ended: the next calls work.
 #[tokio::test]
 async fn every_connection_may_be_ended() {
     let (store, url) = yard::fresh_with_address().await;
@@ -136,7 +136,7 @@ async fn every_connection_may_be_ended() {
         heard(&store).await;
         assert!(shared().terminate_backends(&url) >= 3, "three for work, one that listens");
         gone(&url).await;
-        // The end of a session reaches its client a moment later: a call may still meet it, the next one may not.
+        // The client notices the end of a session a moment later: one call may still fail, the next one must not.
         let claimed = match store.claim(&request(host.id, 10)).await {
             Err(Error::Connection(_)) => store.claim(&request(host.id, 10)).await.unwrap(),
             other => other.unwrap(),
@@ -156,7 +156,7 @@ async fn every_connection_may_be_ended() {
     store.close().await;
 }
 
-/// Without one of its connections a server would claim tasks and never renew its lease, or never write an end.
+/// Without one of its connections a server would claim tasks but never renew its lease, or never write an outcome.
 #[tokio::test]
 async fn a_server_that_would_lack_a_connection_is_refused() {
     let role = format!("app_{}", Uuid::new_v4().simple());
@@ -165,7 +165,7 @@ async fn a_server_that_would_lack_a_connection_is_refused() {
     let name = url.rsplit('/').next().unwrap();
     shared().psql(&format!("ALTER DATABASE {name} OWNER TO {role}"));
     let url = url.replace("postgres@", &format!("{role}@"));
-    // Migrating takes a connection of its own.
+    // Migrating needs a connection of its own.
     let options = Options { views: false, ..Options::default() };
     let store = PostgresStore::connect(&url, options).await.unwrap();
     store.migrate().await.unwrap();
@@ -175,7 +175,7 @@ async fn a_server_that_would_lack_a_connection_is_refused() {
         let error = store.server_enter(&host).await.unwrap_err();
         let expected = ["needs 5 connections", &format!("there were {limit}:"), &role, "53300", "limits of the role"];
         assert!(matches!(&error, Error::Connection(why) if expected.iter().all(|part| why.contains(part))), "{error}");
-        // A client needs no more than one.
+        // A client needs only one.
         store.add(&[task()]).await.unwrap();
         assert!(store.servers().await.unwrap().is_empty());
     }
@@ -212,7 +212,7 @@ async fn heard(store: &Arc<PostgresStore>) {
     }
 }
 
-/// One process adds, another hears it.
+/// A process adds a task, and another one is notified.
 #[tokio::test]
 async fn others_are_heard_and_told() {
     let (adder, url) = yard::fresh_with_address().await;
@@ -223,20 +223,20 @@ async fn others_are_heard_and_told() {
     work.take();
     adder.add(&[task()]).await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), work.heard()).await.expect("told by NOTIFY");
-    // By a client of a store that does nothing else, too, whatever way its addition takes.
+    // Also by a client of a store that does nothing else, for every kind of addition.
     let client = Client::new(yard::open(&url).await, ClientConfig::default());
     for round in 0..3 {
         work.take();
         client.add(Call::<u64>::new("k", &()).unique(format!("key {round}"))).await.unwrap();
         tokio::time::timeout(Duration::from_secs(30), work.heard()).await.expect("told by NOTIFY");
     }
-    // From SQL, too.
+    // Also for an addition by SQL.
     let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
     tokio::spawn(connection);
     work.take();
     client.batch_execute("SELECT taskyard.enqueue('k')").await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), work.heard()).await.expect("told by enqueue()");
-    // Broken, it comes back and rings once.
+    // After an interruption the listener reconnects, and wakes all waiters once.
     shared().terminate_backends(&url);
     tokio::time::timeout(Duration::from_secs(60), work.heard()).await.expect("rung after the break");
     heard(&hearer).await;
@@ -274,12 +274,12 @@ async fn a_channel_is_checked() {
     }
 }
 
-/// A store outlives the runtime that first used it: what hears and tells other processes starts anew in the next one.
+/// A store outlives the runtime that first used it: its background tasks start again in the next one.
 #[test]
 fn other_processes_are_heard_again_in_the_next_runtime() {
     let heard = async |store: &Arc<dyn Store>| {
         let deadline = Instant::now() + Duration::from_secs(20);
-        // A wait asks for the ends of tasks, and by that begins to listen.
+        // A wait queries the ends of tasks, and so starts to listen.
         while store.finals(&[]).await.is_err() || !store.hears_others() {
             assert!(Instant::now() < deadline, "others are heard");
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,4 +1,4 @@
-//! The SQL that the documents show, unchanged, on the views; and what those views must bear.
+//! Queries of applications on the views, unchanged; and the rows that the views must be able to show.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::store::{Finish, Outcome, Store};
@@ -137,7 +137,7 @@ async fn what_is_no_json_is_shown_as_text_and_rows_edited_by_hand_stop_nothing()
     client.execute("UPDATE taskyard.task SET state = 99 WHERE id = $1", &[&bad_state.id.0]).await.unwrap();
     client.execute("UPDATE taskyard.task SET created_at = '-infinity' WHERE id = $1", &[&good.id.0]).await.unwrap();
 
-    // The claim goes on without the two; they are set aside and shown.
+    // The claim continues without the two; they are quarantined and reported.
     let claimed = store.claim(&request(host.id, 100)).await.unwrap().tasks;
     assert_eq!(claimed.len(), 4);
     assert!(claimed.iter().any(|task| task.payload == b"\xff\xfe"));

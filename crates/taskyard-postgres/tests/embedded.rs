@@ -1,4 +1,4 @@
-//! Adding and ending inside the caller's own transaction, from SQL and from Rust.
+//! Adding and ending tasks inside the caller's own transaction, from SQL and from Rust.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::state::{OnParentFailure, Runtime};
@@ -80,7 +80,7 @@ async fn every_option_of_the_sql_function_is_stored() {
     assert_eq!(record.tags, ["red", "green blue"]);
     assert!(record.auto_remove && record.at_most_once && record.expires_at.is_some());
     assert_eq!(store.context(id).await.unwrap(), Some(br#"{"x": 1}"#.to_vec()));
-    // The key is held: the same call gives the existing task.
+    // The key is held: the same call returns the existing task.
     assert_eq!(enqueue(&client, "'app:send', unique_key => 'k'").await, id);
     let plain = enqueue(&client, "'app:plain'").await;
     let record = store.get(&[plain]).await.unwrap().remove(0).unwrap();
@@ -117,7 +117,8 @@ async fn bad_calls_are_refused_with_a_sentence() {
     assert_eq!(enqueue_in(&client, &twice).await, Err(Error::DuplicateId(twice.id)));
 }
 
-/// A role or a database may set `standard_conforming_strings = off`: a backslash in a plain literal is an escape then.
+/// A role or a database may set `standard_conforming_strings = off`, so that a backslash in a plain literal is an
+/// escape.
 #[tokio::test]
 async fn how_a_session_reads_backslashes_decides_nothing() {
     let url = shared().create_database();
@@ -192,7 +193,7 @@ async fn children_are_settled_after_the_commit() {
     for new in children.iter().chain([&clean_up, &grandchild]) {
         enqueue_in(&transaction, new).await.unwrap();
     }
-    // The parents end while the transaction is open: no lock of it is in their way.
+    // The parents end while the transaction is open: it holds no lock that blocks them.
     store
         .finish(&[end(0, Outcome::Done { result: b"1".to_vec() }), end(1, Outcome::Failed(failure("x")))], &[])
         .await
@@ -262,7 +263,7 @@ async fn an_attempt_ends_with_the_callers_transaction_or_not_at_all() {
     let record = store.get(&[kept.id]).await.unwrap().remove(0).unwrap();
     assert_eq!((record.state, record.result.as_deref()), (TaskState::Done, Some(&b"[1]"[..])));
 
-    // The lease is lost: the effect goes with it.
+    // The lease is lost: the transaction's effect is rolled back with it.
     let end = Finish { id: lost.id, token: lost.token, outcome: Outcome::Released, context: None, logs: Vec::new() };
     store.finish(&[end], &[]).await.unwrap();
     let transaction = client.transaction().await.unwrap();
@@ -319,17 +320,17 @@ async fn a_role_that_only_adds_can_only_add() {
         let error = producer.batch_execute(statement).await.unwrap_err();
         assert_eq!(error.code().unwrap().code(), "42501", "{statement}");
     }
-    // One that only reads, with the views alone.
+    // A role that only reads, with access to the views alone.
     admin.batch_execute(&format!("GRANT SELECT ON queued_tasks, queued_task_workers TO {role}")).await.unwrap();
     assert_eq!(producer.query("SELECT args::text, state FROM queued_tasks", &[]).await.unwrap().len(), 1);
     producer.query("SELECT is_running FROM queued_task_workers", &[]).await.unwrap();
-    // A table of the caller's with our name must not be taken for ours.
+    // A table of the caller with the name of one of the schema's must not be used instead.
     producer.batch_execute("CREATE TEMP TABLE task (LIKE pg_class); CREATE TEMP TABLE ready (a int)").await.unwrap();
     enqueue(&producer, "'app:x'").await;
     admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
 }
 
-/// Each role that only adds learns of its own tasks only.
+/// A role that may only add learns only of its own tasks.
 #[tokio::test]
 async fn a_role_that_only_adds_learns_of_its_own_tasks_only() {
     let (store, url) = yard::fresh_with_address().await;
@@ -355,14 +356,14 @@ async fn a_role_that_only_adds_learns_of_its_own_tasks_only() {
         let error = error.as_db_error().unwrap();
         (error.code().code().to_owned(), error.message().to_owned())
     };
-    // Who holds a unique key.
+    // The holder of a unique key.
     let secret = add(&admin, "'app:x', unique_key => 'key'").await.unwrap();
     assert_eq!(add(one, "'app:x', unique_key => 'key'").await, None);
     let own = add(one, "'app:x', unique_key => 'own'").await.unwrap();
     assert_eq!(add(one, "'app:x', unique_key => 'own'").await, Some(own));
     assert_eq!(add(two, "'app:x', unique_key => 'own'").await, None);
     assert_eq!(add(&admin, "'app:x', unique_key => 'own'").await, Some(own), "the owner reads the table anyhow");
-    // Parents, and with them results; one that does not exist is refused in the same words.
+    // Parents, and with them results; a parent that does not exist is refused in the same words.
     for parent in [secret, Uuid::new_v4()] {
         let (code, message) = refused(one, &format!("'app:x', parents => ARRAY['{parent}'::uuid]")).await;
         assert_eq!((code.as_str(), message.contains(&parent.to_string())), ("42501", false), "{message}");
@@ -370,12 +371,12 @@ async fn a_role_that_only_adds_learns_of_its_own_tasks_only() {
     let (code, _) = refused(two, &format!("'app:x', parents => ARRAY['{own}'::uuid]")).await;
     assert_eq!(code, "42501");
     let child = add(one, &format!("'app:x', parents => ARRAY['{own}'::uuid]")).await.unwrap();
-    // A result is put in of parents only.
+    // A result is inserted only for parents.
     let other = add(one, &format!("'app:x', args => '[{{\"$result\": \"{secret}\"}}]'")).await.unwrap();
     let records = store.get(&[TaskId(child), TaskId(other)]).await.unwrap();
     let parents: Vec<_> = records.iter().map(|record| record.as_ref().unwrap().parents.clone()).collect();
     assert_eq!(parents, [vec![TaskId(own)], vec![]]);
-    // By SET ROLE as well.
+    // A role set by SET ROLE is treated alike.
     let mut session = client(&url).await;
     let transaction = session.transaction().await.unwrap();
     transaction.batch_execute(&format!("SET LOCAL ROLE {}", roles[1].1)).await.unwrap();
@@ -417,7 +418,7 @@ async fn only_a_client_says_that_a_payload_is_encoded() {
     let record = store.get(&[run]).await.unwrap().remove(0).unwrap();
     assert_eq!((record.payload_encoded, record.context_encoded), (false, false));
 
-    // A role that may only add is known by its rows, be it by a login of its own or by SET ROLE.
+    // A role that may only add is identified by its rows, whether it logs in itself or is set by SET ROLE.
     client
         .batch_execute(
             "DO $$ BEGIN CREATE ROLE taskyard_test_adder; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
@@ -437,7 +438,7 @@ async fn only_a_client_says_that_a_payload_is_encoded() {
         assert_eq!(task.restricted, task.id == restricted, "{}", task.id);
     }
 
-    // JSON by which a body ends itself is plain, too; bytes are in its language's encoding.
+    // JSON with which a body ends itself is plain, too; bytes are in its language's encoding.
     for (task, function, encoded) in
         [(&claimed[0], "complete_in($1, $2, '{}')", false), (&claimed[1], "complete_in_payload($1, $2, '{}')", true)]
     {

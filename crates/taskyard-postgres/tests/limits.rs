@@ -1,5 +1,5 @@
-//! The limits of the settings hold at every door: SQL's own functions keep to those of the server that was started last, and
-//! what a client has checked by its own is not checked by others again.
+//! The limits of the settings hold at every interface: SQL's own functions enforce those of the server that was started
+//! last, and additions checked by a client with its own limits are not checked again.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::Limits;
@@ -21,7 +21,7 @@ fn nested(levels: usize) -> String {
     format!("{}1{}", "[".repeat(levels), "]".repeat(levels))
 }
 
-/// Calls that are over a default limit, and the setting that says so.
+/// Returns calls that exceed a default limit, with the name of its setting.
 fn calls() -> Vec<(String, &'static str)> {
     let large = format!("[\"{}\"]", "x".repeat(2 << 20));
     vec![

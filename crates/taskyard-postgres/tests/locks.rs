@@ -1,4 +1,4 @@
-//! One row that somebody else holds locked stops nothing else; a statement that was given up is cancelled.
+//! A row locked by another transaction stops nothing else; a statement that was given up is cancelled.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tokio_postgres::NoTls;
 
 mod yard;
 
-/// What is not locked is written within this time, on a machine that does much else.
+/// Time limit for writing tasks that are not locked, on a busy machine.
 const SOON: Duration = Duration::from_secs(8);
 
 async fn session(url: &str) -> tokio_postgres::Client {
@@ -53,7 +53,7 @@ async fn what_is_locked_is_left_out_of_a_batch() {
     let (store, url) = yard::fresh_with_address().await;
     let (host, tasks) = claimed(&store, &tasks(500)).await;
     let locker = session(&url).await;
-    // As a body does that ends its attempt inside its own transaction, and a person with an open session.
+    // Like a body that ends its attempt inside its own transaction, and an open interactive session.
     let sql = format!(
         "BEGIN; SELECT taskyard.complete_in('{}', '{}'); SELECT FROM taskyard.task WHERE id = '{}' FOR UPDATE",
         tasks[7].id, tasks[7].token, tasks[300].id
@@ -63,7 +63,7 @@ async fn what_is_locked_is_left_out_of_a_batch() {
     let records: Vec<Record> = tasks.iter().map(noted).collect();
     assert_eq!(counts(&store.record(&records).await.unwrap()), (498, 2));
     let mut ends: Vec<Finish> = tasks.iter().map(done).collect();
-    // One end of another kind: both functions skip what is locked.
+    // One end of another kind: both functions skip locked rows.
     ends[0].outcome = Outcome::Released;
     let replies = store.finish(&ends[..250], &[]).await.unwrap();
     assert_eq!(counts(&replies), (249, 1));
@@ -76,7 +76,7 @@ async fn what_is_locked_is_left_out_of_a_batch() {
     assert_eq!(store.finish(&ends[300..301], &[]).await.unwrap(), [WriteReply::Applied(TaskState::Done)]);
 }
 
-/// Who changes what builds know holds up refusals of kinds, and no other end.
+/// A transaction that changes the recorded capabilities of builds blocks refusals of kinds, and no other end.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_that_wait_hold_up_no_other_end() {
     let (store, url) = yard::fresh_with_address().await;
@@ -102,7 +102,7 @@ async fn refusals_that_wait_hold_up_no_other_end() {
     store.close().await;
 }
 
-/// An end also needs other rows than its task's: here the unique key, which a caller's open transaction has asked for.
+/// An end also needs other rows than its task's: here the unique key, for which a caller's open transaction waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_on_a_key_keeps_its_holder_only() {
     let (store, url) = yard::fresh_with_address().await;
@@ -122,7 +122,8 @@ async fn a_lock_on_a_key_keeps_its_holder_only() {
     assert_eq!(counts(&store.finish(&ends[at..=at], &[]).await.unwrap()), (1, 0));
 }
 
-/// A whole table is locked: every end is told to be locked, in bounded time, and beats go on meanwhile.
+/// A whole table is locked: every end gets the reply that it is locked, in bounded time, and heartbeats go on
+/// meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn beats_go_on_while_nothing_else_does() {
     let (store, url) = yard::fresh_with_address().await;
@@ -155,7 +156,7 @@ async fn a_statement_that_was_given_up_is_cancelled() {
                    (SELECT oid FROM pg_database WHERE datname = current_database())";
     for dropped in [false, true] {
         if dropped {
-            // Its caller has a shorter limit: the store's is kept all the same.
+            // The caller has a shorter limit; the store's own limit still applies.
             let get = store.get(&[]);
             drop(get);
             let short = Duration::from_millis(100);
@@ -174,14 +175,14 @@ async fn a_statement_that_was_given_up_is_cancelled() {
     }
 }
 
-/// The host of a producer vanishes inside a transaction of ours: the server ends it, and with it its locks.
+/// The host of a producer vanishes inside one of the store's transactions: the server ends it, and releases its locks.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_whose_client_vanished_is_ended_by_the_server() {
     let (other, url) = yard::fresh_with_address().await;
     let (proxy, through) = Proxy::for_url(&url);
     let store = PostgresStore::connect(&through, Options { notify: false, ..Options::default() }).await.unwrap();
     let keyed = || NewTask { unique: Some(Unique { key: "k".into(), hold: UniqueHold::UntilFinished }), ..task() };
-    // The answers are lost: its locks are taken, its commit is never sent.
+    // The responses are lost: the transaction has its locks, and its commit is never sent.
     assert_eq!(proxy.fault(Which::All, Fault::AnswersLost), 1);
     let batch = [keyed()];
     let vanished = store.clone();
@@ -205,8 +206,8 @@ async fn a_transaction_whose_client_vanished_is_ended_by_the_server() {
     }
 }
 
-/// A task at the head is locked, and another one's key, which starting it would free: claims pass over both, and the claim after the
-/// first does not wait for them again.
+/// A task at the head is locked, and the key of another one, which starting it would release: claims skip both, and the
+/// second claim does not wait for them again.
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_pass_over_what_is_locked() {
     let (store, url) = yard::fresh_with_address().await;
@@ -216,7 +217,7 @@ async fn claims_pass_over_what_is_locked() {
     store.server_enter(&host).await.unwrap();
     store.add(&batch).await.unwrap();
     let locker = session(&url).await;
-    // As a caller does who adds a child to an enqueued task, or a task with a key, and does not commit.
+    // Like a caller that adds a child of an enqueued task, or a task with a key, and does not commit.
     let sql = format!(
         "BEGIN; SELECT FROM taskyard.task WHERE id = '{}' FOR NO KEY UPDATE; SELECT taskyard.enqueue('k', unique_key => 'k')",
         batch[0].id

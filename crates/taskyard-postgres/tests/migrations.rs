@@ -1,5 +1,5 @@
-//! Migrating: many at once, foreign relations, newer and changed schemas, functions of other builds, schemas that somebody
-//! else prepared, and the views as a choice.
+//! Migrations: many at once, foreign relations, newer and changed schemas, functions of other builds, schemas prepared
+//! by other roles, and the views as an option.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::Error;
@@ -31,14 +31,14 @@ async fn twenty_at_once_make_one_schema() {
     assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM taskyard.migration"), known.known.to_string());
 }
 
-/// A snapshot that is older than the lock that was waited for would show a schema without its migrations.
+/// A snapshot older than the lock that was waited for would show a schema without its migrations.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_default_isolation_of_a_database_decides_nothing() {
     for isolation in ["repeatable read", "serializable"] {
         let url = shared().create_database();
         let name = url.rsplit('/').next().unwrap();
         shared().psql(&format!("ALTER DATABASE {name} SET default_transaction_isolation = '{isolation}'"));
-        // A URL's own options are kept.
+        // The options of the URL are preserved.
         let url = format!("{url}?options=-c%20application_name%3Dkept");
         let mut runs = tokio::task::JoinSet::new();
         for _ in 0..8 {
@@ -75,7 +75,7 @@ async fn a_foreign_relation_is_refused_and_nothing_is_changed() {
         assert!(matches!(&error, Error::ForeignRelation(name) if name.contains("queued_task")), "{error}");
         let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'taskyard'";
         assert_eq!(shared().psql_in(&url, schemas), "0", "the whole migration was undone");
-        // The setting does without them, and can be changed back once the relation is out of the way.
+        // A store without views works, and the views can be switched on again once the relation is removed.
         let without = PostgresStore::connect(&url, Options { views: false, ..Options::default() }).await.unwrap();
         without.migrate().await.unwrap();
         without.add(&[task()]).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_newer_schema_and_a_changed_migration_are_refused() {
     store.migrate().await.unwrap();
 }
 
-/// What a database looks like whose functions and views were installed by another build.
+/// Simulates a database whose functions and views were installed by another build.
 fn install_of_another_build(url: &str, number: &str, hash: &str) {
     shared().psql_in(
         url,
@@ -128,7 +128,7 @@ async fn functions_of_an_older_build_are_replaced_without_a_migration() {
     let noted = "SELECT name, value FROM taskyard.setting WHERE name LIKE 'functions%' ORDER BY name";
     let ours = shared().psql_in(&url, noted);
     let number: i64 = ours.lines().next().unwrap().split('|').nth(1).unwrap().parse().unwrap();
-    // An older build; the same number with another text; a database from before builds were noted.
+    // An older build; the same number with another text; a database from before builds were recorded.
     for (of, hash) in [((number - 1).to_string(), "0123456789abcdef"), (number.to_string(), "0123456789abcdef")] {
         install_of_another_build(&url, &of, hash);
         let schema = store.schema().await.unwrap();
@@ -144,14 +144,15 @@ async fn functions_of_an_older_build_are_replaced_without_a_migration() {
     store.migrate().await.unwrap();
     assert_eq!(shown_state(&url), "done|t");
     assert_eq!(shared().psql_in(&url, noted), ours);
-    // What nobody but the owner may call stays so.
+    // Functions that only the owner may call stay that way.
     let public =
         "SELECT count(*) FROM pg_proc p, aclexplode(p.proacl) a WHERE p.pronamespace = 'taskyard'::regnamespace
         AND a.grantee = 0 AND p.proname NOT LIKE 'shown%'";
     assert_eq!(shared().psql_in(&url, public), "0");
 }
 
-/// A dump restored without its rights (`pg_restore --no-acl`) has functions without any; a hand may drop one.
+/// A dump restored without its privileges (`pg_restore --no-acl`) has functions without any; one may also be dropped by
+/// hand.
 #[tokio::test]
 async fn functions_that_are_missing_or_open_to_everybody_are_put_right() {
     let (store, url) = yard::fresh_with_address().await;
@@ -186,7 +187,7 @@ async fn functions_of_a_newer_build_stay() {
     assert!(store.schema().await.unwrap().pending.is_empty());
     assert!(store.migrate().await.unwrap().applied.is_empty());
     assert_eq!(shown_state(&url), "of another build|f", "neither its functions nor its views were touched");
-    // Not even where the views had been left out.
+    // Not even if the views had been left out.
     shared().psql_in(&url, "UPDATE taskyard.setting SET value = 'off' WHERE name = 'views'");
     store.migrate().await.unwrap();
     assert_eq!(shown_state(&url), "of another build|f");
@@ -216,7 +217,7 @@ async fn a_role_that_may_not_replace_functions_starts_with_those_of_an_older_bui
     shared().psql_in(&url, &format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
-/// A role that may log in, and what may belong to it, for the database of `url`.
+/// Creates a role that may log in; returns its name and its address for the database of `url`.
 fn role(url: &str, name: &str, options: &str) -> (String, String) {
     let role = format!("{name}_{}", url.rsplit('/').next().unwrap());
     shared().psql(&format!("CREATE ROLE {role} LOGIN {options}"));
@@ -226,7 +227,7 @@ fn role(url: &str, name: &str, options: &str) -> (String, String) {
 
 #[tokio::test]
 async fn a_schema_that_somebody_else_prepared_is_refused_before_it_is_read() {
-    // What is prepared, how much of it is there, and whether the first look would already run somebody's code.
+    // The prepared objects; with the last ones, the first read would already run code of the other role.
     let migrated =
         "CREATE TABLE taskyard.setting (name text, value text); CREATE TABLE taskyard.migration (version bigint)";
     let trap = "CREATE FUNCTION taskyard.trap() RETURNS bigint LANGUAGE plpgsql AS
@@ -250,7 +251,7 @@ async fn a_schema_that_somebody_else_prepared_is_refused_before_it_is_read() {
         let functions =
             "SELECT count(*) FROM pg_proc WHERE pronamespace = 'taskyard'::regnamespace AND proname <> 'trap'";
         assert_eq!(shared().psql_in(&url, functions), "0", "nothing was installed");
-        // Its own schema is its own affair.
+        // A role accepts its own schema.
         if prepared.is_empty() {
             shared().psql_in(&url, &format!("GRANT CREATE ON SCHEMA public TO {role}"));
             let own = yard::open(&own).await;
@@ -311,7 +312,7 @@ async fn a_schema_of_a_role_that_this_one_is_a_member_of_is_accepted() {
     store.migrate().await.unwrap();
     store.add(&[task()]).await.unwrap();
     store.close().await;
-    // A stranger that may make schemas is refused; a worker that may not is not the one that migrates.
+    // A stranger that may create schemas is refused; a worker that may not is not the role that migrates.
     let (stranger, as_stranger) = role(&url, "stranger", "");
     shared().psql_in(
         &url,
@@ -327,7 +328,7 @@ async fn a_schema_of_a_role_that_this_one_is_a_member_of_is_accepted() {
     shared().psql(&format!("GRANT CREATE ON DATABASE {database} TO {stranger}"));
     assert!(matches!(store.migrate().await, Err(Error::Refused(_))));
     store.close().await;
-    // A superuser that is no member is refused, and accepted once it is one.
+    // A superuser that is not a member is refused, and accepted once it is one.
     let store = yard::open(&url).await;
     assert!(matches!(store.migrate().await, Err(Error::Refused(_))));
     shared().psql(&format!("GRANT {owner} TO postgres"));

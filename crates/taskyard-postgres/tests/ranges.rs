@@ -1,5 +1,5 @@
-//! The runnable range is made anew from the tasks: what a restored dump lacks is noticed and runs, and nothing stands there
-//! twice.
+//! The runnable range is rebuilt from the tasks: rows missing in a restored dump are noticed and run, and no task gets
+//! two rows.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::HashMap;
@@ -31,7 +31,7 @@ async fn walk(store: &PostgresStore, repair: bool) -> RangeReport {
     }
 }
 
-/// Nothing searches the tables that a migration has just made, however many tasks come before the first server.
+/// No search runs on tables that a migration has just created, however many tasks are added before the first server.
 #[tokio::test]
 async fn a_new_database_is_not_suspect() {
     let store = yard::open(&shared().create_database()).await;
@@ -40,7 +40,8 @@ async fn a_new_database_is_not_suspect() {
     assert!(!store.ranges_suspect().await.unwrap());
 }
 
-/// A dump of the data alone, restored into a schema that was just made, would bring a second row; one without these tables, none.
+/// A dump of the data alone, restored into a schema that was just created, would add a second row; one without these
+/// tables, none.
 #[tokio::test]
 async fn the_part_that_takes_new_rows_is_always_one() {
     let (store, url) = yard::fresh_with_address().await;
@@ -69,7 +70,7 @@ async fn what_is_missing_is_noticed_and_put_back() {
         .await
         .unwrap();
     store.age().await.unwrap();
-    // All is well: rows that have aged, and those of other lanes, are not taken for missing.
+    // Nothing is wrong: rows that have aged, and those of other partitions, do not count as missing.
     assert!(store.ranges_suspect().await.unwrap(), "these tables were never compared");
     let report = walk(&store, true).await;
     assert_eq!((report.seen, report.missing, report.repaired), (361, 0, 0));
@@ -94,14 +95,14 @@ async fn what_is_missing_is_noticed_and_put_back() {
     );
     assert!(!store.ranges_suspect().await.unwrap());
     assert_eq!(store.status().await.unwrap().misplaced, 0);
-    // Each in its lane, in its order.
+    // Each task is in its partition, in its order.
     let claimed = store.claim(&request(host.id, 1_000)).await.unwrap().tasks;
     assert_eq!(claimed.len(), 340, "all but those of the paused queue");
     store.set_paused("paused", false).await.unwrap();
     assert_eq!(store.claim(&request(host.id, 1_000)).await.unwrap().tasks.len(), 20);
 }
 
-/// A copy of a database is another one: what the dump lacks is looked for without a sample's luck.
+/// A copy of a database is a different one: rows missing in the dump are searched for without depending on a sample.
 #[tokio::test]
 async fn a_restored_database_is_suspect() {
     let (store, url) = yard::fresh_with_address().await;
@@ -110,7 +111,7 @@ async fn a_restored_database_is_suspect() {
     assert!(!store.ranges_suspect().await.unwrap());
     store.close().await;
     let name = url.rsplit('/').next().unwrap();
-    // A copy is refused while anybody is connected; a session ends a moment after its client left.
+    // A copy is refused while a session is connected; a session ends a moment after its client left.
     while shared().terminate_backends(name) > 0 {}
     let copy = shared().create_database_from(name);
     let copied = yard::open(&copy).await;
@@ -119,7 +120,7 @@ async fn a_restored_database_is_suspect() {
     assert!(!copied.ranges_suspect().await.unwrap());
 }
 
-/// Runs everything that can be claimed; how often each task was.
+/// Runs all claimable tasks, and returns how often each was claimed.
 async fn run(store: Arc<PostgresStore>, total: usize) -> HashMap<TaskId, u32> {
     let host = server();
     store.server_enter(&host).await.unwrap();

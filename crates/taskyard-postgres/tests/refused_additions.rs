@@ -1,5 +1,5 @@
-//! Additions that the database alone refuses, with the error of a database that is out of reach, full or in trouble: their
-//! callers hear why, and the others go on. A database that refuses all of them is away.
+//! Additions that only the database refuses, with the error of an unreachable, full or failing database: their callers
+//! get the reason, and the others go on. A database that refuses all of them counts as unavailable.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use taskyard_testkit::postgres::shared;
 
 mod yard;
 
-/// What is not refused is stored within this time, and what is refused is so within [`REFUSED`].
+/// Time limit for storing accepted additions; refused ones are reported within [`REFUSED`].
 const SOON: Duration = Duration::from_secs(20);
 const REFUSED: Duration = Duration::from_secs(20);
 
@@ -71,7 +71,7 @@ async fn one_that_alone_fails_like_a_database_that_is_away_holds_up_no_other() {
             async move { client.flush().await }
         });
         stored(&others, SOON).await;
-        // Beside those that are tried apart.
+        // In addition to those that are tried separately.
         let more: Vec<TaskRef> = (0..5).map(|_| client.add_later(bad()).unwrap()).collect();
         for number in 0..20 {
             let began = Instant::now();
@@ -84,7 +84,7 @@ async fn one_that_alone_fails_like_a_database_that_is_away_holds_up_no_other() {
         let orphan = tokio::time::timeout(REFUSED, child.stored()).await.expect("decided").unwrap_err();
         assert_eq!(orphan.code(), "unknown_parent");
         tokio::time::timeout(REFUSED, flush).await.expect("decided").unwrap().unwrap();
-        // A caller that awaits it hears it in time, too.
+        // An awaited call returns the reason in time, too.
         let began = Instant::now();
         client.add(bad()).await.unwrap_err();
         assert!(began.elapsed() < REFUSED, "{code}: {:?}", began.elapsed());
@@ -101,7 +101,7 @@ async fn a_database_that_refuses_all_is_away() {
         let client = Client::new(store, ClientConfig::default());
         refuse(&url, code, "true");
         let first = client.add_later(good(0)).unwrap();
-        // It is tried more often than one that is refused alone, and what comes behind it waits as well.
+        // The addition is tried more often than one that is refused alone, and those behind it wait as well.
         let tries = "SELECT last_value > 14 FROM public.tries";
         let deadline = Instant::now() + 6 * REFUSED;
         while shared().psql_in(&url, tries) != "t" {

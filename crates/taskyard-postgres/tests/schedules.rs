@@ -23,7 +23,7 @@ async fn due(store: &PostgresStore, name: &str) -> DueSchedule {
     store.schedule(name).await.unwrap().unwrap()
 }
 
-/// What a server does.
+/// Decides due schedules as a server does.
 async fn look(store: &PostgresStore) {
     loop {
         let look = store.schedule_look(100).await.unwrap();
@@ -55,7 +55,7 @@ async fn they_are_added_changed_and_removed_by_sql() {
     assert_eq!((new.overlap, new.catch_up), (Overlap::QueueOne, CatchUp::All));
     assert_eq!((new.catch_up_window, new.jitter), (Duration::from_secs(7_200), Duration::from_secs(90)));
     assert_eq!(record.next_at, Some("2026-11-02T02:00:00Z".parse().unwrap()));
-    // A plain write of the row is as good; servers hear of it.
+    // A plain write of the row has the same effect, and servers are notified of it.
     let mut bell = store.bells().schedules.listen();
     while !store.hears_others() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -65,7 +65,7 @@ async fn they_are_added_changed_and_removed_by_sql() {
     assert!(tokio::time::timeout(Duration::from_secs(1), bell.heard()).await.is_ok());
     look(&store).await;
     assert_eq!(due(&store, "nightly").await.record.next_at, Some("2026-11-02T03:00:00Z".parse().unwrap()));
-    // One that cannot be read is set aside, and comes back when it is mended.
+    // A schedule that cannot be decoded is quarantined, and resumes when it is corrected.
     sql.execute("UPDATE taskyard.schedule SET rule = '61 * * * *'", &[]).await.unwrap();
     look(&store).await;
     assert!(due(&store, "nightly").await.record.problem.unwrap().contains("61"));
@@ -83,7 +83,7 @@ async fn they_are_added_changed_and_removed_by_sql() {
     let context = store.context(runs[0].task.unwrap()).await.unwrap().unwrap();
     let context: serde_json::Value = serde_json::from_slice(&context).unwrap();
     assert_eq!(context["schedule"]["fire_at"], "2026-11-02T00:00:00.000000Z");
-    // What it does not say is not there, or no claim could read it.
+    // Absent options are stored as absent, or no claim could decode the task.
     let row = sql.query_one("SELECT policy, tags FROM taskyard.task WHERE id = $1", &[&task]).await.unwrap();
     assert_eq!(
         (row.get::<_, Option<String>>(0), row.get::<_, Option<Vec<String>>>(1).unwrap_or_default().len()),
@@ -107,7 +107,7 @@ async fn they_are_added_changed_and_removed_by_sql() {
     }
 }
 
-/// What every server asks again and again costs a few blocks, however many schedules, runs and tasks there are.
+/// The query that every server repeats costs a few blocks, however many schedules, runs and tasks there are.
 #[tokio::test]
 async fn a_look_reads_what_is_due_and_nothing_else() {
     let (store, url) = yard::fresh_with_address().await;
@@ -137,7 +137,7 @@ async fn a_look_reads_what_is_due_and_nothing_else() {
     assert!(found.due.is_empty() && found.next_due.is_some());
 }
 
-/// A transaction of somebody's that has changed a row and is still open holds up that schedule and no other.
+/// An open transaction of another client that has changed a row blocks that schedule and no other.
 #[tokio::test]
 async fn a_row_that_somebody_is_writing_is_passed_by() {
     let (store, url) = yard::fresh_with_address().await;
@@ -157,12 +157,12 @@ async fn a_row_that_somebody_is_writing_is_passed_by() {
     other.batch_execute("COMMIT").await.unwrap();
     look(&store).await;
     assert_eq!(store.schedule_runs("a", None, 10).await.unwrap().len(), 1);
-    // What is deleted takes its history along, and nothing of it is looked at any more.
+    // Deleting a schedule deletes its history, which is then no longer read.
     sql.execute("DELETE FROM taskyard.schedule", &[]).await.unwrap();
     assert!(!store.schedule_look(100).await.unwrap().open);
 }
 
-/// What nobody but SQL can write wrongly is set aside by itself.
+/// A mistake that only SQL can write is quarantined on its own.
 #[tokio::test]
 async fn zones_in_rules_and_bounds_that_are_moved() {
     let (store, url) = yard::fresh_with_address().await;

@@ -1,5 +1,5 @@
-//! Functions and operators that another role created in `public` never run with the rights of the role that works with the tables.
-//! (The conformance suite runs among them too.)
+//! Functions and operators that another role created in `public` never run with the rights of the role that works with
+//! the tables. (The conformance suite runs among them, too.)
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::store::{Finish, Outcome, Store};
@@ -8,7 +8,7 @@ use taskyard_testkit::postgres::shared;
 
 mod yard;
 
-/// Whether anything planted was called; no rollback and no handler of errors hides it.
+/// Returns whether any planted object was called; neither a rollback nor an error handler hides it.
 fn was_called(url: &str) -> String {
     shared().psql_in(url, "SELECT p.is_called FROM public.planted p")
 }
@@ -55,7 +55,7 @@ async fn planted_functions_are_not_called_by_the_functions_and_views_for_sql() {
         shared().psql_in(&url, &format!("SELECT v.* FROM {view} v"));
     }
     assert_eq!(was_called(&url), "f");
-    // They lie in wait all the same.
+    // The planted objects would be called by a session with this path.
     let caught = shared().try_psql_in(&url, "SELECT cardinality(ARRAY[gen_random_uuid()])").unwrap_err();
     assert!(caught.contains("planted code was called: cardinality(uuid[])"), "{caught}");
     assert_eq!(was_called(&url), "t");

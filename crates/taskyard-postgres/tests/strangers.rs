@@ -1,4 +1,4 @@
-//! A role that may only connect, or only add tasks, holds up no server and no migration.
+//! A role that may only connect, or only add tasks, blocks no server and no migration.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use uuid::Uuid;
 
 mod yard;
 
-/// The keys of advisory locks that this engine has used for servers and migrations.
+/// Keys of the advisory locks that this engine has used for servers and migrations.
 const KEYS: [i64; 2] = [0x7461_736b_7961_7264, 0x7461_736b_6b69_6e64];
-/// Below the least time that a statement waits for a lock.
+/// Time limit, shorter than any wait of a statement for a lock.
 const SOON: Duration = Duration::from_secs(4);
 
-/// A connection of a new role that may do nothing but connect, and its name.
+/// Returns a connection of a new role that may only connect, and its name.
 async fn stranger(url: &str) -> (Client, String) {
     let role = format!("stranger_{}", Uuid::new_v4().simple());
     shared().psql(&format!("CREATE ROLE {role} LOGIN"));
@@ -27,13 +27,13 @@ async fn stranger(url: &str) -> (Client, String) {
     (client, role)
 }
 
-/// A server that says what it can run.
+/// Returns a server that reports its build.
 fn serving(fingerprint: &str) -> NewServer {
     let builds = vec![(Runtime::Rust, fingerprint.into())];
     NewServer { serves: Some(Serves { builds, queues: None }), ..server() }
 }
 
-/// Holds every lock that a role without rights can hold.
+/// Takes every lock that a role without privileges can hold.
 async fn hold(client: &Client) {
     for key in KEYS {
         client.batch_execute(&format!("SELECT pg_advisory_lock({key})")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Encrypted connections: to whom the certificate says, or not at all.
+//! Encrypted connections: only to the host that the certificate names.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::PathBuf;
@@ -8,19 +8,19 @@ use taskyard_core::{Error, Store as _};
 use taskyard_postgres::{Options, PostgresStore};
 use taskyard_testkit::postgres::Cluster;
 
-/// An authority of its own.
+/// Creates a certificate authority.
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// Lets the cluster speak TLS, with a certificate for these names.
+/// Enables TLS on the cluster, with a certificate for these names.
 fn certify(cluster: &Cluster, authority: &CertifiedIssuer<'static, KeyPair>, names: &[&str]) {
     let key = KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let certificate = CertificateParams::new(names).unwrap().signed_by(&key, authority).unwrap();
-    // Written by the database's server itself, in its own directory: it must be the owner.
+    // Written by the database's server itself, in its own directory, because it must be the owner.
     for (file, text) in [("server.crt", certificate.pem()), ("server.key", key.serialize_pem())] {
         let lines = text.trim().replace("\r\n", "\n");
         cluster.psql(&format!(
@@ -63,13 +63,13 @@ async fn certificates_are_checked_unless_the_address_says_otherwise() {
         matches!(&unknown, Error::Connection(why) if why.contains("certificate") && why.contains("sslrootcert=FILE")),
         "{unknown}"
     );
-    // Not by those whom the system trusts either.
+    // The system's authorities do not verify it either.
     let unknown = connect(&url("sslmode=verify-full")).await.unwrap_err();
     assert!(matches!(&unknown, Error::Connection(why) if why.contains("certificate")), "{unknown}");
     let missing = connect(&verified(&directory.path().join("missing.pem"))).await.unwrap_err();
     assert!(matches!(&missing, Error::File { path, .. } if path.contains("missing.pem")), "{missing}");
 
-    // Certificates that are named are checked by every mode that encrypts, as libpq does.
+    // Named certificates are checked by every mode that encrypts, as in libpq.
     let by = |mode: &str, file: &PathBuf| url(&format!("sslmode={mode}&sslrootcert={}", file.display()));
     for mode in ["prefer", "require", "verify-ca"] {
         assert!(connect(&by(mode, &our_file)).await.unwrap(), "{mode}");
@@ -91,7 +91,7 @@ async fn certificates_are_checked_unless_the_address_says_otherwise() {
     assert!(connect(&keywords(&our_file)).await.unwrap());
     assert!(connect(&keywords(&their_file)).await.is_err());
 
-    // The right authority, and another name: nothing but `verify-full` looks at it.
+    // The right authority, but another name: only `verify-full` checks it.
     certify(&cluster, &ours, &["db.example.org"]);
     let other = connect(&verified(&our_file)).await.unwrap_err();
     assert!(matches!(&other, Error::Connection(why) if why.contains("certificate")), "{other}");

@@ -1,4 +1,4 @@
-//! The parts of `ready` take turns, whatever old snapshot is held, and no claim notices.
+//! The parts of `ready` rotate, whatever old snapshot is open, and claims are not affected.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use taskyard_core::store::Store;
@@ -14,12 +14,12 @@ async fn client(url: &str) -> Client {
     client
 }
 
-/// One step with the smallest size; whether another is worth while.
+/// Runs one step with the smallest size; returns whether another one is useful.
 async fn step(client: &Client) -> bool {
     client.query_one("SELECT taskyard.ready_turn_over(1)", &[]).await.unwrap().get(0)
 }
 
-/// Rows in either part, the parts' sizes, and the part that takes new rows.
+/// Returns the rows in each part, the sizes of the parts, and the part that takes new rows.
 async fn parts(client: &Client) -> ([i64; 2], [i64; 2], i16) {
     let sql = "SELECT (SELECT count(*) FROM taskyard.ready_0), (SELECT count(*) FROM taskyard.ready_1), \
                pg_relation_size('taskyard.ready_0'), pg_relation_size('taskyard.ready_1'), turn FROM taskyard.ready_turn";
@@ -49,7 +49,7 @@ async fn an_old_snapshot_does_not_keep_claimed_rows() {
     store.add(&second).await.unwrap();
     assert_eq!(parts(&look).await.0, [300, 200]);
 
-    // One order over both parts.
+    // Both parts have one order.
     let claimed = store.claim(&request(host.id, 400)).await.unwrap().tasks;
     let expected = [ids(&first), ids(&second)].concat();
     assert_eq!(claimed.iter().map(|task| task.id).collect::<Vec<_>>(), expected[..400]);
@@ -60,7 +60,7 @@ async fn an_old_snapshot_does_not_keep_claimed_rows() {
     assert!(!step(&look).await);
     assert_eq!(parts(&look).await.2, 0, "and takes the next turn");
 
-    // A few that nobody claims are moved, and the other part empties all the same.
+    // A few unclaimed rows are moved, so that the other part is emptied all the same.
     let third = tasks(10);
     store.add(&third).await.unwrap();
     while step(&look).await {}
@@ -93,7 +93,7 @@ async fn whoever_reads_a_part_delays_its_turn_and_nothing_else() {
     assert_eq!(parts(&look).await.1[0], 0);
 }
 
-/// Parts change while tasks are added, claimed and cancelled from all sides: each is claimed or cancelled, and once.
+/// Parts rotate while tasks are added, claimed and cancelled concurrently: each is claimed or cancelled, and once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn turns_under_load_lose_nothing() {
     let (store, url) = yard::fresh_with_address().await;
@@ -119,7 +119,7 @@ async fn turns_under_load_lose_nothing() {
             store.server_enter(&host).await.unwrap();
             let mut claimed = Vec::new();
             loop {
-                // Read before the claim: what was added before the end is seen by a claim after it.
+                // Read before the claim: a claim after the end sees all tasks that were added before it.
                 let last = *ended.borrow();
                 let reply = store.claim(&request(host.id, 40)).await.unwrap();
                 if reply.tasks.is_empty() && last {

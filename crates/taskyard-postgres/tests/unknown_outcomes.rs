@@ -1,4 +1,4 @@
-//! Additions whose outcome is unknown for a while: each is stored once, or its caller hears that it is not.
+//! Additions whose outcome is unknown for a while: each is stored once, or its caller gets an error.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio_postgres::NoTls;
 
 mod yard;
 
-/// A store that gives a statement up long before its server gives up the wait for a lock (600 ms).
+/// Connects a store that gives a statement up long before its server gives up the wait for a lock (600 ms).
 async fn impatient(url: &str) -> Arc<PostgresStore> {
     let options = Options { answer_max: Duration::from_millis(250), ..Options::default() };
     PostgresStore::connect(url, options).await.unwrap()
@@ -26,7 +26,7 @@ async fn session(url: &str) -> tokio_postgres::Client {
     client
 }
 
-/// Waits until this query's one value is `t`.
+/// Waits until the only value of this query is `t`.
 async fn until(url: &str, query: &str) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while shared().psql_in(url, query) != "t" {
@@ -43,7 +43,7 @@ async fn a_bulk_addition_behind_a_lock_that_outlasts_the_client_is_stored_once()
     locker.batch_execute("BEGIN; LOCK TABLE taskyard.task IN SHARE MODE").await.unwrap();
     let calls = (0..2_000).map(|number| Call::<u64>::new("testkit::body", &(number,)));
     let tasks = client.add_tasks_later(calls).unwrap();
-    // The client gave the statement up, and asks for it.
+    // The client has given the statement up, and queries its outcome.
     until(
         &url,
         "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%task_added%' AND query NOT LIKE '%activity%'",
@@ -56,7 +56,7 @@ async fn a_bulk_addition_behind_a_lock_that_outlasts_the_client_is_stored_once()
     assert_eq!(shared().psql_in(&url, "SELECT count(*) FROM taskyard.ready"), "2000");
 }
 
-/// The statement is being executed while it is asked for: the answer waits for it.
+/// The statement is being executed while its outcome is queried: the query waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn asking_waits_for_a_statement_that_is_being_executed() {
     let (store, url) = yard::fresh_with_address().await;
@@ -87,7 +87,7 @@ async fn asking_waits_for_a_statement_that_is_being_executed() {
     }
 }
 
-/// A program of the version before calls the function by its old name.
+/// A program of the previous version calls the function by its old name.
 #[tokio::test]
 async fn the_function_of_the_version_before_still_adds() {
     let url = yard::database().await;

@@ -1,4 +1,4 @@
-//! Upkeep passes over tasks that another transaction holds locked, whatever their number.
+//! Upkeep skips tasks that another transaction holds locked, whatever their number.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
@@ -61,7 +61,7 @@ async fn a_locked_parent_or_key_stops_the_settling_of_no_other_child() {
         let sql = format!("SELECT taskyard.enqueue('a::b', parents => ARRAY['{parent}'::uuid]{key})");
         shared().psql_in(&url, &sql).parse::<TaskId>().unwrap()
     };
-    // More than one look takes.
+    // More than one step takes.
     let sql = format!(
         "SELECT count(taskyard.enqueue('a::b', parents => ARRAY['{}'::uuid])) FROM generate_series(1, 450)",
         parents[0]
@@ -110,7 +110,7 @@ async fn a_locked_child_stops_no_other_child_of_large_families() {
     let host = server();
     store.server_enter(&host).await.unwrap();
     let claimed = store.claim(&request(host.id, 3)).await.unwrap().tasks;
-    // The last child of each family is behind what an end tells by itself.
+    // The last child of each parent is beyond those that the end itself processes.
     let held: Vec<TaskId> = families[..2].iter().map(|family| *family.iter().max().unwrap()).collect();
     let by_row = locked(&url, &format!("{}; {}", lock_of(held[0]), lock_of(held[1]))).await;
     store.cancel(&[parents[1]]).await.unwrap();
@@ -161,7 +161,7 @@ async fn locked_tasks_whose_time_is_over_keep_upkeep_from_nothing() {
     until!(store, &ids, Some(TaskState::Cancelled), store.promote());
 }
 
-/// The way around what is locked tells the same children as the straight one.
+/// Working around locks reaches the same children as the normal path.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_that_ended_before_its_parent_is_told_around_locks_too() {
     let (store, url) = yard::fresh_with_address().await;

@@ -1,4 +1,5 @@
-//! Upkeep and claims pass over tasks whose change the database refuses (a constraint or a trigger of the application).
+//! Upkeep and claims skip tasks whose change the database refuses (because of a constraint or a trigger of the
+//! application).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
@@ -39,7 +40,7 @@ async fn a_refused_start_expiry_or_removal_stops_no_other_and_is_shown() {
     }
 }
 
-/// The application's rows name the tasks that they wait for.
+/// Rows of the application reference the tasks that they wait for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_a_foreign_key_keeps_stops_no_removal() {
     let (store, url) = yard::fresh_with_address().await;
@@ -57,7 +58,7 @@ async fn a_task_that_a_foreign_key_keeps_stops_no_removal() {
     until!(store, &free, None, store.prune(&retention));
     assert_eq!(states(&store, &ids[11..12]).await, [Some(TaskState::Done)]);
     until_shown!(store, "orders", store.prune(&retention));
-    // Those with auto-remove, whose minute is over.
+    // Tasks with auto-remove, whose minute is over.
     shared().psql_in(
         &url,
         &format!(
@@ -73,7 +74,7 @@ async fn a_task_that_a_foreign_key_keeps_stops_no_removal() {
     until!(store, &ids, None, store.promote());
 }
 
-/// A constraint or a trigger of the application that forbids to start a task, or to change it at all.
+/// A constraint or a trigger of the application that forbids starting a task, or changing it at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_start_of_an_attempt_stops_no_other_claim_and_is_shown() {
     for (timing, what, code) in [
@@ -98,7 +99,7 @@ async fn a_refused_start_of_an_attempt_stops_no_other_claim_and_is_shown() {
         let host = server();
         store.server_enter(&host).await.unwrap();
         let mut claimed = store.claim(&request(host.id, 10)).await;
-        // After a code of the connection, the session that was given up may hold its locks for a moment.
+        // After an error code of the connection, the session that was given up may hold its locks for a moment.
         for _ in 0..100 {
             if claimed.as_ref().is_ok_and(|reply| !reply.tasks.is_empty()) {
                 break;
@@ -109,7 +110,7 @@ async fn a_refused_start_of_an_attempt_stops_no_other_claim_and_is_shown() {
         assert_eq!(claimed.unwrap().tasks.len(), 8, "{timing} {what} {code}");
         assert!(store.claim(&request(host.id, 10)).await.unwrap().tasks.is_empty());
         until_shown!(store, "not this one", store.promote());
-        // Once nothing is in its way it runs.
+        // The task runs once nothing blocks it.
         shared().psql_in(&url, "DROP TRIGGER refuse ON taskyard.task; UPDATE taskyard.waiting SET run_at = now()");
         store.promote().await.unwrap();
         let again: Vec<TaskId> =
@@ -146,11 +147,11 @@ async fn children_that_may_not_change_stop_no_siblings() {
         let parents = added(&store, tasks(3)).await;
         let mut families = Vec::new();
         for parent in &parents {
-            // More than one step tells.
+            // More children than one step processes.
             families.push(added(&store, (0..1_500).map(|_| child_of(&[*parent])).collect()).await);
         }
         families.iter_mut().for_each(|family| family.sort());
-        // In the first step of two families, and in the last of one.
+        // In the first step for two parents, and in the last for one.
         let bad = [families[0][7], families[0][8], families[0][1_499], families[1][0]];
         refuse(&url, deferred, &format!("new.id IN ('{}', '{}', '{}', '{}')", bad[0], bad[1], bad[2], bad[3]));
         let (host, _) = holder(&store, 3).await;
@@ -193,7 +194,7 @@ async fn unsettled_children_that_may_not_change_stop_no_others() {
             let found = shared().psql_in(&url, &sql);
             found.split(' ').map(|id| id.parse().unwrap()).collect::<Vec<TaskId>>()
         };
-        // More than one step looks at, in front of the others; and some that are locked.
+        // More than one step checks, before the others; and some that are locked.
         let bad = add("bad::kind", 250);
         let held = add("held::kind", 250);
         let others = add("a::b", 50);
@@ -316,7 +317,8 @@ async fn a_child_whose_change_is_refused_or_skipped_keeps_no_parent_from_its_end
     }
 }
 
-/// As much as a step has time for, again and again: what is refused in front must not be all that is ever tried.
+/// As many as a step has time for, again and again: refused tasks at the front must not be the only ones that are ever
+/// tried.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_refusals_in_front_stop_nothing_behind_them() {
     let (store, url) = yard::fresh_with_address().await;

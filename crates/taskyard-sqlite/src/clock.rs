@@ -1,7 +1,7 @@
-//! The database's clock on one connection: the host's time, moved or frozen as the row of `ty_clock` says.
+//! Clock of the database on one connection: the host's time, offset or frozen according to the row of `ty_clock`.
 //!
 //! [`Clock::set`] is called with that row at the start of every transaction, so that a test clock set by one process
-//! counts in all. SQL reads it as `taskyard_now()`. No other time decides anything here.
+//! applies to all. SQL reads the clock as `taskyard_now()`. No other time decides anything in this crate.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,10 +10,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 
-/// Stands for "not frozen".
+/// Value of `frozen_at` for "not frozen".
 const RUNNING: i64 = i64::MIN;
 
-/// One connection's clock.
+/// Clock of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     offset_us: Arc<AtomicI64>,
@@ -27,13 +27,13 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Takes over the row of `ty_clock`.
+    /// Applies the row of `ty_clock`.
     pub(crate) fn set(&self, offset_us: i64, frozen_at: Option<i64>) {
         self.offset_us.store(offset_us, Ordering::Relaxed);
         self.frozen_at.store(frozen_at.unwrap_or(RUNNING), Ordering::Relaxed);
     }
 
-    /// Microseconds since the Unix epoch.
+    /// Returns the time in microseconds since the Unix epoch.
     pub(crate) fn now(&self) -> i64 {
         match self.frozen_at.load(Ordering::Relaxed) {
             RUNNING => host_now().saturating_add(self.offset_us.load(Ordering::Relaxed)),
@@ -41,7 +41,7 @@ impl Clock {
         }
     }
 
-    /// Registers `taskyard_now()`.
+    /// Registers the SQL function `taskyard_now()`.
     pub(crate) fn register(&self, connection: &Connection) -> rusqlite::Result<()> {
         let clock = self.clone();
         let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;

@@ -1,6 +1,6 @@
-//! Opening a connection: flags, pragmas, the clock function.
+//! Opens connections: flags, pragmas, the clock function.
 //!
-//! Nothing here writes to the file: WAL is switched on by `migrate`, or once the schema was found to be ours.
+//! Nothing here writes to the file: WAL is switched on by `migrate`, or once the schema was found to be this program's.
 
 use std::path::Path;
 
@@ -11,26 +11,26 @@ use crate::clock::Clock;
 use crate::fault::{Fault, Outcome};
 use crate::locks;
 
-/// The oldest SQLite that may write here: older ones have the WAL-reset race.
+/// Oldest SQLite version that may write here: older ones have the WAL-reset race.
 const SQLITE_MIN: i32 = 3_051_003;
-/// Pages in the WAL after which a commit writes them back: 16 MiB. At 4 MiB (the default) a drain spends a fifth of
-/// its time writing the same pages back over and over.
+/// Number of pages in the WAL after which a commit writes them back: 16 MiB. At 4 MiB (the default) a drain spends a
+/// fifth of its time writing the same pages back over and over.
 const CHECKPOINT_PAGES: i64 = 4_000;
-/// What a checkpoint leaves of a WAL that had grown beyond it.
+/// Size to which a checkpoint cuts a WAL that has grown beyond it.
 const WAL_KEPT_BYTES: i64 = 64 << 20;
-/// Room for the statements of all operations.
+/// Capacity of the statement cache, enough for the statements of all operations.
 const STATEMENTS_MAX: usize = 192;
 
-/// What a connection is for.
+/// Purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// The one that writes.
+    /// The only connection that writes.
     Writer,
-    /// One that only reads.
+    /// A connection that only reads.
     Reader,
 }
 
-/// Opens the file, which must exist unless `create`.
+/// Opens the file, which must exist unless `create` is set.
 pub(crate) fn open(path: &Path, role: Role, create: bool, clock: &Clock) -> Outcome<Connection> {
     assert_version()?;
     locks::install();
@@ -39,10 +39,10 @@ pub(crate) fn open(path: &Path, role: Role, create: bool, clock: &Clock) -> Outc
         flags |= OpenFlags::SQLITE_OPEN_CREATE;
     }
     let connection = Connection::open_with_flags(path, flags)?;
-    // Closing must leave a damaged file as it is; who has checked it says so with `settle`.
+    // Closing must leave a damaged file as it is; `settle` reverts this after the file has been checked.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    // Waiting for a lock is done by the threads, with jitter and a deadline.
+    // The threads wait for locks themselves, with jitter and a deadline.
     connection.busy_timeout(std::time::Duration::ZERO)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", false)?;
@@ -59,19 +59,19 @@ pub(crate) fn open(path: &Path, role: Role, create: bool, clock: &Clock) -> Outc
     Ok(connection)
 }
 
-/// The file is sound and ours: closing the last connection may write the WAL back.
+/// Allows closing the last connection to write the WAL back: the file is sound and belongs to Taskyard.
 pub(crate) fn settle(connection: &Connection) -> Outcome<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(())
 }
 
-/// The opposite of [`settle`]: the file may be damaged.
+/// Reverts [`settle`]: the file may be damaged.
 pub(crate) fn unsettle(connection: &Connection) -> Outcome<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(())
 }
 
-/// Switches WAL on, which is kept in the file's header.
+/// Switches WAL on, which is stored in the file's header.
 pub(crate) fn set_wal(connection: &Connection) -> Outcome<()> {
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;

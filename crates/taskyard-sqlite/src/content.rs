@@ -1,23 +1,24 @@
-//! Whether the database file still holds what SQLite wrote into it.
+//! Checks whether the database file still holds what SQLite wrote into it.
 //!
-//! A file that was cut short or overwritten in place keeps its identity (`identity.rs`), and a connection that has it open goes on
-//! with the pages in its cache. So the size and the change time of the file are compared with each commit and before each
-//! transaction. Checkpoints change them, of this process or of another, and little else does. After a change the file is examined,
-//! within a read transaction, whose pages no checkpoint may take away:
+//! A file that was cut short or overwritten in place keeps its identity (`identity.rs`), and a connection that has it
+//! open continues with the pages in its cache. So the size and the change time of the file are compared with each
+//! commit and before each transaction. Checkpoints change them, of this process or of another, and little else does.
+//! After a change the file is examined, within a read transaction, whose pages no checkpoint may discard:
 //!
-//! - Every page of the database is in the file, unless the log holds it in a frame that is not written back. So a file that is
-//!   too short for a page which the log does not hold was cut.
+//! - Every page of the database is in the file, unless the log holds it in a frame that is not written back. So a file
+//!   that is too short for a page which the log does not hold was cut.
 //! - The same is true of page 1: unless the log holds a newer one, its fields are those that the connection sees.
-//! - Page 1 bears a random mark (`pragma user_version`), which tells one database from another. While the log holds a newer
-//!   page 1, the file's has the mark of now or one of the last examination.
+//! - Page 1 bears a random mark (`pragma user_version`), which distinguishes databases. While the log holds a newer
+//!   page 1, the file's page 1 has the current mark or one of the last examination.
 //!
-//! The first two are invariants of SQLite, whatever others do meanwhile: write, run checkpoints, vacuum, restore a backup through
-//! SQLite, get killed. The third is wrong only after two different databases were restored and the first one was written back, all
-//! between two looks. An examination that another process interferes with (a lock, a log that was begun anew) is repeated with
-//! the next commit. It costs some 50 µs, or a few ms if the log is to be searched, once per checkpoint; the comparison, one `stat`.
+//! The first two are invariants of SQLite, whatever other processes do meanwhile: write, run checkpoints, vacuum,
+//! restore a backup through SQLite, get killed. The third is wrong only after two different databases were restored and
+//! the first one was written back, all between two checks. An examination that another process interferes with (a lock,
+//! a log that was restarted) is repeated with the next commit. It costs some 50 µs, or a few ms if the log must be
+//! searched, once per checkpoint; the comparison costs one `stat`.
 //!
-//! Not noticed: an older copy of the same database that leaves the file at least as long, while the log holds a newer page 1 or
-//! its fields are the same; and damage done while a checkpoint runs, as far as the checkpoint writes over it.
+//! Not noticed: an older copy of the same database that leaves the file at least as long, while the log holds a newer
+//! page 1 or its fields are the same; and damage done while a checkpoint runs, as far as the checkpoint writes over it.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -30,18 +31,18 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::file::beside;
 
-/// The bytes of a log's header and of a frame's: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
+/// Sizes in bytes of a log's header and of a frame's: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 const LOG_HEADER_BYTES: u64 = 32;
 const FRAME_HEADER_BYTES: u64 = 24;
 /// The page with this byte of the file holds SQLite's locks, and is never written.
 const LOCK_BYTE: u64 = 0x4000_0000;
 
-/// The size and the change time of a file.
+/// Size and change time of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// The file's size.
+    /// Size in bytes.
     pub(crate) bytes: u64,
-    /// Seconds and nanoseconds. Unlike the time of modification, programs that copy files do not set it back.
+    /// Change time, seconds and nanoseconds. Unlike the modification time, programs that copy files do not set it back.
     changed: (i64, i64),
 }
 
@@ -51,7 +52,7 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// Fields of page 1, all found at the same place in every version of a file.
+/// Fields of page 1 that have the same position in every version of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PageOne {
     mark: i64,
@@ -69,27 +70,27 @@ impl PageOne {
     }
 }
 
-/// The result of an examination.
+/// Result of an examination.
 #[derive(Debug, PartialEq, Eq)]
 enum Finding {
     Intact,
     Damaged,
-    /// The log was begun anew meanwhile.
+    /// The log was restarted meanwhile.
     Unclear,
 }
 
-/// The state of the file at the last examination.
+/// State of the file at the last examination.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
-    /// The file as it was when it was last found intact.
+    /// Stamp of the file when it was last found intact.
     examined: Option<Stamp>,
-    /// The marks of then: in the file, and as the connection saw it.
+    /// Marks at that time: in the file, and as seen by the connection.
     marks: Option<[i64; 2]>,
     is_marked: bool,
 }
 
 impl Content {
-    /// Gives the database its mark, within a write transaction. Until that is committed, this is repeated with each.
+    /// Gives the database its mark, within a write transaction. Repeated with each transaction until one has committed.
     pub(crate) fn mark(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         if !self.is_marked {
             self.is_marked = number(connection, "user_version")? != 0;
@@ -100,7 +101,8 @@ impl Content {
         Ok(())
     }
 
-    /// Whether the file is as it was, or was changed by SQLite only. The connection is not within a transaction.
+    /// Returns whether the file is unchanged, or was changed by SQLite only. The connection must not be in a
+    /// transaction.
     pub(crate) fn is_intact(&mut self, connection: &Connection, path: &Path, stamp: Stamp) -> bool {
         if self.examined == Some(stamp) {
             return true;
@@ -112,7 +114,8 @@ impl Content {
             }
             Ok(Finding::Unclear) => true,
             Ok(Finding::Damaged) => false,
-            // Neither is ever said of a sound file; anything else (a lock, too many open files) says nothing about it.
+            // SQLite never reports either of a sound file; any other error (a lock, too many open files) has no bearing
+            // on it.
             Err(error) => {
                 !matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
             }
@@ -120,7 +123,7 @@ impl Content {
     }
 
     fn examine(&mut self, connection: &Connection, path: &Path) -> rusqlite::Result<Finding> {
-        // In this order: what was written back before the transaction stays in the file while it lasts.
+        // In this order: pages that were written back before the transaction stay in the file while it lasts.
         let Ok(log) = File::open(beside(path, "-wal")) else { return Ok(Finding::Unclear) };
         let log = Log { salts: salts(&log), written_back: written_back(connection)?, file: log };
         let snapshot = connection.unchecked_transaction()?;
@@ -146,7 +149,7 @@ impl Content {
         Ok(Finding::Intact)
     }
 
-    /// Whether the file may bear this mark while the connection sees another one.
+    /// Returns whether the file may bear this mark while the connection sees another one.
     fn is_known(&self, mark: i64, expected: i64) -> bool {
         mark == expected || self.marks.is_none_or(|before| before.contains(&mark))
     }
@@ -156,14 +159,15 @@ fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, pragma, |row| row.get(0))
 }
 
-/// How many frames of the log are written back. This checkpoint does nothing but count.
+/// Returns the number of frames of the log that are written back. This checkpoint does nothing but count.
 fn written_back(connection: &Connection) -> rusqlite::Result<u64> {
     let frames: i64 = connection.query_row("pragma wal_checkpoint(noop)", [], |row| row.get(2))?;
     Ok(u64::try_from(frames).unwrap_or(0))
 }
 
-/// Opens the file as if it had no log, to read what is in the file itself. SQLite opens it, because closing any other handle would
-/// drop the locks of all connections of this process; it takes no lock for this one, and reads only page 1.
+/// Opens the file as if it had no log, to read what is in the file itself. SQLite opens it, because closing any other
+/// handle would drop the locks of all connections of this process; it takes no lock for this connection, and reads only
+/// page 1.
 fn open_without_log(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_bytes() {
@@ -175,7 +179,7 @@ fn open_without_log(path: &Path) -> rusqlite::Result<Connection> {
     uri.push_str("?immutable=1");
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(uri, flags)?;
-    // Else a file that is shorter than page 1 says is refused; before a checkpoint's end that is nothing unusual.
+    // Otherwise a file that is shorter than page 1 states is refused, which is normal before the end of a checkpoint.
     connection.pragma_update(None, "writable_schema", true)?;
     Ok(connection)
 }
@@ -183,13 +187,13 @@ fn open_without_log(path: &Path) -> rusqlite::Result<Connection> {
 /// The log, as it was before a transaction.
 struct Log {
     file: File,
-    /// Changed whenever the log is begun anew; `None` if there was nothing in it.
+    /// Changes whenever the log is restarted; `None` if the log was empty.
     salts: Option<[u8; 8]>,
     written_back: u64,
 }
 
 impl Log {
-    /// The pages in the frames that are not written back; `None` if the log was begun anew.
+    /// Returns the pages in the frames that are not written back; `None` if the log was restarted.
     fn pages(&self, page_bytes: u64) -> Option<HashSet<u64>> {
         let mut pages = HashSet::new();
         let mut header = [0; FRAME_HEADER_BYTES as usize];
@@ -215,9 +219,10 @@ mod tests {
 
     use super::*;
 
-    /// A database of one table, in WAL mode; nothing is written back yet.
+    /// Creates a database of one table, in WAL mode; nothing is written back yet.
     fn database(path: &Path) -> Connection {
-        // As every connection of ours. Installed by another test later, its locks would meet this connection's own of the other kind.
+        // As every connection of the store does. Installed later by another test, these locks would conflict with this
+        // connection's own of the other kind.
         crate::locks::install();
         let connection = Connection::open(path).unwrap();
         connection.execute_batch("pragma journal_mode = wal; create table t (a)").unwrap();
@@ -238,7 +243,7 @@ mod tests {
         let path = directory.path().join("a queue?#%.db");
         let connection = database(&path);
         let mut content = Content::default();
-        // With all pages to be looked for in the log, and with none.
+        // Once with all pages to be found in the log, and once with none.
         for (times, written_back) in [(20, false), (1_000, true)] {
             if written_back {
                 connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())).unwrap();
@@ -248,9 +253,10 @@ mod tests {
                 assert_eq!(content.examine(&connection, &path).unwrap(), Finding::Intact);
             }
             let each = begun.elapsed() / times;
-            // 0.05 ms, and 4 ms with 2,000 pages in the log, on the machine where this was written. The bound is for a loaded one.
+            // 0.05 ms, and 4 ms with 2,000 pages in the log, on the machine where this was written. The bound is for a
+            // loaded one.
             assert!(each.as_millis() < 100, "{each:?}");
-            // SQLite keeps one until the other connections' locks are released.
+            // SQLite keeps one handle until the other connections' locks are released.
             assert!(handles() <= before + 20, "{before} handles before, {} now", handles());
         }
     }

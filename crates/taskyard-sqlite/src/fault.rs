@@ -1,19 +1,19 @@
-//! From what SQLite says to the errors that callers see.
+//! Maps SQLite's errors to `taskyard_core::Error`.
 //!
-//! Operations work with [`Fault`], so that `?` takes both SQLite's errors and answers of ours; [`Place::error`] turns
-//! it into an [`Error`] that names the file. No message carries SQL or values.
+//! Operations work with [`Fault`], so that `?` accepts both SQLite's errors and those of this crate; [`Place::error`]
+//! converts it to an [`Error`] that names the file. No message contains SQL or values.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 use taskyard_core::Error;
 
-/// Why an operation did not go through.
+/// Reason why an operation failed.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// SQLite's error.
+    /// An error of SQLite.
     Sqlite(rusqlite::Error),
-    /// An answer of ours, for example that a parent is unknown.
+    /// An error of this crate, for example an unknown parent.
     Answer(Error),
 }
 
@@ -29,11 +29,11 @@ impl From<Error> for Fault {
     }
 }
 
-/// What operations return.
+/// Result of an operation.
 pub(crate) type Outcome<T> = Result<T, Fault>;
 
 impl Fault {
-    /// Whether another connection holds the lock: trying again later may succeed.
+    /// Returns whether another connection holds the lock: trying again later may succeed.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(
             self,
@@ -42,7 +42,7 @@ impl Fault {
         )
     }
 
-    /// Whether the file, or the way to it, is damaged.
+    /// Returns whether the file, or access to it, is damaged.
     pub(crate) fn is_damage(&self) -> bool {
         let Self::Sqlite(error) = self else { return false };
         matches!(
@@ -57,21 +57,21 @@ impl Fault {
         )
     }
 
-    /// Whether the schema is not there.
+    /// Returns whether the schema does not exist.
     pub(crate) fn is_no_table(&self) -> bool {
         matches!(self, Self::Sqlite(error) if error.to_string().contains("no such table"))
     }
 }
 
-/// Where the database lies: what its errors name.
+/// The database file that errors name.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    /// The file, absolute.
+    /// Absolute path of the file.
     pub(crate) path: PathBuf,
 }
 
 impl Place {
-    /// The error that the caller sees.
+    /// Returns the error for the caller.
     pub(crate) fn error(&self, fault: Fault) -> Error {
         let error = match fault {
             Fault::Answer(error) => return error,
@@ -89,7 +89,7 @@ impl Place {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
                 Error::Connection(format!("{path} is locked by another program for longer than 30 s"))
             }
-            // A trigger's own error is not the value's fault (as PostgreSQL's P0001 is not).
+            // An error raised by a trigger is not caused by the value (like PostgreSQL's P0001).
             Some(ErrorCode::ConstraintViolation)
                 if matches!(&error, rusqlite::Error::SqliteFailure(failure, _)
                     if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_TRIGGER) =>
@@ -111,10 +111,10 @@ impl Place {
         }
     }
 
-    /// Refuses if nothing can be stored any more.
+    /// Checks that the file system has at least 256 KiB left.
     ///
     /// # Errors
-    /// `Full`.
+    /// `Error::Full` if it has not.
     pub(crate) fn check_space(&self) -> Result<(), Error> {
         if self.is_full() {
             return Err(Error::Full(format!("{}: its file system has less than 256 KiB left", self.path.display())));
@@ -122,21 +122,21 @@ impl Place {
         Ok(())
     }
 
-    /// Whether hardly anything fits on the file system any more: SQLite reports some of that as an I/O error.
+    /// Returns whether the file system is almost full, which SQLite partly reports as an I/O error.
     fn is_full(&self) -> bool {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         rustix::fs::statvfs(directory).is_ok_and(|found| found.f_bavail.saturating_mul(found.f_frsize) < 256 << 10)
     }
 }
 
-/// SQLite's message and its extended code.
+/// Returns SQLite's message with its extended code.
 fn sentence(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(code, message) => {
             let text = message.clone().unwrap_or_else(|| code.to_string());
             format!("{text} (SQLite {})", code.extended_code)
         }
-        // The variant that carries the whole statement.
+        // This variant's own text contains the whole statement.
         rusqlite::Error::SqlInputError { error, msg, .. } => format!("{msg} (SQLite {})", error.extended_code),
         other => other.to_string(),
     }

@@ -1,9 +1,9 @@
-//! The file before SQLite touches it: where it lies, and whether it can be a database of ours.
+//! Checks the file before SQLite opens it: its location, and whether it can be a database of this program.
 //!
-//! The database file itself is never opened here, only looked at by its name: closing any handle of it would drop the
-//! record locks that a SQLite holds on it in this process, and another process would take the file for unused (`locks.rs` says
-//! where the locks of ours are of another kind). What is in the file is checked through SQLite. The one directory ever made here
-//! is called `.taskyard`.
+//! The database file itself is never opened here, only examined by its name: closing any handle of it would drop the
+//! record locks that SQLite holds on it in this process, and another process would take the file for unused (`locks.rs`
+//! describes where the locks are of another kind). The contents of the file are checked through SQLite. The only
+//! directory ever created here is named `.taskyard`.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
@@ -12,24 +12,24 @@ use std::path::{Path, PathBuf};
 
 use taskyard_core::{Error, Result};
 
-/// No page, so no database, is smaller.
+/// Size of the smallest page, and so of the smallest database.
 const PAGE_BYTES_MIN: u64 = 512;
 
-/// What was found at a path.
+/// Result of examining a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Nothing, or an empty file that nobody used yet.
+    /// Nothing, or an empty file that was never used.
     Nothing,
     /// A file with content.
     Content,
 }
 
-/// Where a database lies.
+/// Location of a database.
 #[derive(Clone, Debug)]
 pub(crate) struct Located {
-    /// Absolute, links resolved.
+    /// Absolute path, links resolved.
     pub(crate) path: PathBuf,
-    /// Absolute, as it was given; `None` if that is the same.
+    /// Absolute path as it was given; `None` if it is the same.
     pub(crate) given: Option<PathBuf>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn locate(path: &Path, network: bool) -> Result<Located> {
     if !real.is_dir() {
         return Err(file_error(&directory, "this is no directory"));
     }
-    // SQLite puts the WAL beside the file that a link points to; so do we with ours.
+    // SQLite creates the WAL beside the file that a link points to; the wake file goes there as well.
     let located = std::fs::canonicalize(real.join(&name)).unwrap_or_else(|_| real.join(&name));
     if !network {
         refuse_network(&located, &real)?;
@@ -56,7 +56,7 @@ pub(crate) fn locate(path: &Path, network: bool) -> Result<Located> {
     Ok(Located { given: (absolute != located).then_some(absolute), path: located })
 }
 
-/// Looks at the file from outside: its kind, its rights, whether it is empty.
+/// Examines the file without opening it: its type, its permissions, whether it is empty.
 pub(crate) fn inspect(path: &Path) -> Result<Found> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let found = match std::fs::metadata(path) {
@@ -88,20 +88,20 @@ pub(crate) fn inspect(path: &Path) -> Result<Found> {
     match found.len() {
         0 if was_used(path) => Err(corrupt("it is empty, though it was in use before")),
         0 => Ok(Found::Nothing),
-        // SQLite itself takes a file of one byte for an empty one.
+        // SQLite itself treats a file of one byte as an empty one.
         bytes if bytes < PAGE_BYTES_MIN => Err(corrupt("it is smaller than any SQLite database")),
         _ => Ok(Found::Content),
     }
 }
 
-/// The name of a file beside the database.
+/// Returns the path of a file beside the database: its name with a suffix.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// The size of the WAL in bytes.
+/// Returns the size of the WAL in bytes.
 pub(crate) fn wal_bytes(path: &Path) -> u64 {
     std::fs::metadata(beside(path, "-wal")).map_or(0, |found| found.len())
 }
@@ -110,12 +110,12 @@ fn wal_has_content(path: &Path) -> bool {
     wal_bytes(path) > 0
 }
 
-/// Whether a file that is empty now has held a database: what stands beside it tells.
+/// Returns whether an empty file has held a database before, which the files beside it show.
 fn was_used(path: &Path) -> bool {
     wal_has_content(path) || beside(path, "-wake").exists()
 }
 
-/// Makes a new, empty file that only its owner can read, unless there is one.
+/// Creates a new, empty file that only its owner can read, unless the path exists.
 pub(crate) fn make_private(path: &Path) -> Result<()> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::Full(format!("{}: {error}", path.display())),
@@ -123,10 +123,11 @@ pub(crate) fn make_private(path: &Path) -> Result<()> {
     };
     let made = |error: std::io::Error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) };
     let make = |path: &Path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop);
-    // Under another name first: no handle of ours is ever closed on a file that SQLite may have opened meanwhile.
+    // Created under another name first: closing a handle at the final path would drop the locks of a SQLite that has
+    // opened it meanwhile.
     let draft = beside(path, &format!("-new-{:016x}", rand::random::<u64>()));
     make(&draft).map_err(failed)?;
-    // At no time it has two names: a process that opens it would refuse it.
+    // A rename never gives the file two names, which a process that opens it would refuse.
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -136,11 +137,11 @@ pub(crate) fn make_private(path: &Path) -> Result<()> {
     }
     let linked = std::fs::hard_link(&draft, path).or_else(made);
     let removed = std::fs::remove_file(&draft);
-    // Not every file system has links.
+    // Some file systems do not support links.
     linked.or_else(|_| make(path).or_else(made)).and(removed).map_err(failed)
 }
 
-/// `.taskyard/` is ours: made if the directory around it is there. No other directory is.
+/// Creates `.taskyard/` if its parent directory exists. No other directory is created.
 fn make_own_directory(directory: &Path) -> Result<()> {
     let ours = directory.file_name().is_some_and(|name| name == ".taskyard");
     if !ours || directory.exists() || !directory.parent().is_some_and(Path::is_dir) {
@@ -153,7 +154,7 @@ fn make_own_directory(directory: &Path) -> Result<()> {
     }
 }
 
-/// SQLite makes and removes files beside the database.
+/// Checks that the directory is writable: SQLite creates and removes files beside the database.
 fn check_directory(directory: &Path) -> Result<()> {
     let rights = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
     rustix::fs::access(directory, rights).map_err(|error| {
@@ -168,7 +169,7 @@ fn refuse_network(path: &Path, directory: &Path) -> Result<()> {
     let Ok(magic) = magic else {
         return Ok(());
     };
-    // Only the low 32 bits count; the field is signed on some machines.
+    // Only the low 32 bits count; the field is signed on some architectures.
     let Some(name) = network_name(magic as u32) else {
         return Ok(());
     };
@@ -181,7 +182,7 @@ fn refuse_network(path: &Path, directory: &Path) -> Result<()> {
     ))
 }
 
-/// The network file systems' numbers, from Linux's `magic.h`.
+/// Maps the magic numbers of network file systems, from Linux's `magic.h`.
 #[cfg(target_os = "linux")]
 fn network_name(magic: u32) -> Option<&'static str> {
     match magic {
@@ -204,8 +205,8 @@ fn refuse_network(_path: &Path, _directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a file that is mounted alone: its log would lie beside the mount, where those who open the file by its other names do
-/// not look for it, and where it may end with a container.
+/// Refuses a file that is mounted alone: its log would be created beside the mount, where processes that open the file
+/// by its other names do not look for it, and where it may be deleted with a container.
 #[cfg(target_os = "linux")]
 fn refuse_mounted_file(path: &Path) -> Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -219,8 +220,8 @@ fn refuse_mounted_file(path: &Path) -> Result<()> {
     ))
 }
 
-/// Whether a file is on another mount than its directory. Devices do not tell: an overlay shows those of its layers, and a mount of
-/// a file may lie on the same one.
+/// Returns whether a file is on another mount than its directory. Device numbers do not show this: an overlay reports
+/// those of its layers, and a mount of a file may be on the same device.
 #[cfg(target_os = "linux")]
 fn is_mounted(path: &Path, directory: &Path) -> bool {
     use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -231,11 +232,11 @@ fn is_mounted(path: &Path, directory: &Path) -> bool {
     if let (Some(of_file), Some(of_directory)) = (mount(path), mount(directory)) {
         return of_file != of_directory;
     }
-    // Before Linux 5.8.
+    // Fallback for Linux before 5.8.
     std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| is_mount_point(&mounts, path))
 }
 
-/// Whether a path is a mount point by the lines of `mountinfo`.
+/// Returns whether a path is a mount point according to the lines of `mountinfo`.
 #[cfg(target_os = "linux")]
 fn is_mount_point(mounts: &str, path: &Path) -> bool {
     let Some(path) = path.to_str() else { return false };
@@ -248,7 +249,7 @@ fn refuse_mounted_file(_path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// An error that names a path.
+/// Returns an error that names a path.
 pub(crate) fn file_error(path: &Path, why: &str) -> Error {
     Error::File { path: path.display().to_string(), why: why.into(), lost: false }
 }

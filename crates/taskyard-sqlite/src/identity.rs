@@ -1,20 +1,21 @@
-//! Whether the database at the path is still the one that was opened.
+//! Checks whether the database at the path is still the one that was opened.
 //!
-//! A file that was deleted, moved or replaced goes on taking writes from those who hold it open, and no process that opens
-//! the path sees them. So the identities (device and inode) of the database, its log and the log's index are compared with
-//! each commit: after its fsync, before anyone is answered. Once one of them differs, every call of the store is refused
-//! until it is opened anew. A comparison costs one `stat` per file and a look at the log's first bytes, some microseconds in
-//! all, beside a commit of at least a hundred.
+//! A file that was deleted, moved or replaced still takes writes from the processes that have it open, and no process
+//! that opens the path sees them. So the identities (device and inode) of the database, its log and the log's index are
+//! compared with each commit: after its fsync, before any caller gets a reply. Once one of them differs, every call of
+//! the store is refused until it is opened again. A comparison costs one `stat` per file and a read of the log's first
+//! bytes, some microseconds in all, beside a commit of at least a hundred.
 //!
-//! A file that was cut short or overwritten keeps its identity. Whether the database still holds its pages is judged by
-//! `content.rs`; here, one that is shorter than a header is found to hold nothing. A log that does not begin with its header (a
+//! A file that was cut short or overwritten keeps its identity. Whether the database still holds its pages is checked
+//! by `content.rs`; here, a file shorter than a header counts as lost. A log that does not begin with its header (a
 //! commit after the cut leaves a hole there) is read as empty by every process that opens it.
 //!
 //! The path is looked up both as it was given and with its links resolved: a link that leads elsewhere now (a release's
 //! directory that was switched) leads other processes elsewhere, too.
 //!
-//! A file with two names (hard links) has two logs, one beside each name, and those who open it under one name do not see what the
-//! others added. So it is refused, and the number of its names is compared with each commit, too.
+//! A file with two names (hard links) has two logs, one beside each name, and processes that open it under one name do
+//! not see the additions made under the other. So it is refused, and the number of its names is compared with each
+//! commit, too.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -30,23 +31,24 @@ use crate::content::Stamp;
 use crate::fault::Outcome;
 use crate::file::{Located, beside, file_error};
 
-/// A file, whatever name it has.
+/// Identity of a file, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     device: u64,
     inode: u64,
 }
 
-/// A file that stands at a path.
+/// A file found at a path.
 struct FoundFile {
     identity: Identity,
     stamp: Stamp,
-    /// The number of hard links.
+    /// Number of hard links.
     names: u64,
 }
 
 impl FoundFile {
-    /// Why the file is not used; `None` if it has one name. An empty one may be about to get its own by a process that makes it.
+    /// Returns the error for a file with several names, or `None`. An empty file is exempt: the process that creates it
+    /// may be about to give it its final name.
     fn second_name(&self, path: &Path) -> Option<Error> {
         (self.names > 1 && self.stamp.bytes > 0).then(|| {
             let why = format!(
@@ -59,12 +61,12 @@ impl FoundFile {
     }
 }
 
-/// The identity of the file at a path; `None` if there is none.
+/// Returns the identity of the file at a path; `None` if there is none.
 fn identity(path: &Path) -> Result<Option<Identity>> {
     Ok(stat(path)?.map(|found| found.identity))
 }
 
-/// The file at a path; `None` if there is none.
+/// Returns the file at a path; `None` if there is none.
 fn stat(path: &Path) -> Result<Option<FoundFile>> {
     match std::fs::metadata(path) {
         Ok(found) => Ok(Some(FoundFile {
@@ -77,31 +79,34 @@ fn stat(path: &Path) -> Result<Option<FoundFile>> {
     }
 }
 
-/// The shortest SQLite file with something in it: <https://sqlite.org/fileformat2.html#the_database_header>, a page of 512 bytes.
+/// Size of the smallest SQLite file with content, a page of 512 bytes:
+/// <https://sqlite.org/fileformat2.html#the_database_header>.
 const DATABASE_BYTES_MIN: u64 = 512;
-/// The magic number at the beginning of a log, without its last bit: <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
+/// Magic number at the beginning of a log, without its last bit:
+/// <https://sqlite.org/fileformat2.html#the_write_ahead_log>.
 const LOG_MAGIC: u32 = 0x377f_0682;
 
-/// Whether something stands in a log, and not a header at its beginning. An empty one may have just been made or written back.
+/// Returns whether a log has content but no header at its beginning. An empty log may have just been created or written
+/// back.
 fn lacks_header(log: &Path) -> bool {
     let mut magic = [0; 4];
     let Ok(file) = File::open(log) else { return false };
     file.read_exact_at(&mut magic, 0).is_ok() && u32::from_be_bytes(magic) & !1 != LOG_MAGIC
 }
 
-/// The log and its index, as a connection holds them open.
+/// The log and its index, as a connection has them open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogIdentity {
     log: Identity,
     index: Identity,
 }
 
-/// Why nothing more is acknowledged.
+/// Reason why nothing more is acknowledged.
 #[derive(Debug)]
 pub(crate) struct Gone {
-    /// What callers are told.
+    /// Error for the callers.
     pub(crate) error: Error,
-    /// The log's name was removed and all else is as it was: what the log holds can still be written back.
+    /// Whether only the log's name was removed: the contents of the log can still be written back.
     pub(crate) only_the_logs_name: bool,
 }
 
@@ -116,21 +121,21 @@ pub(crate) struct OpenedFile {
 }
 
 impl OpenedFile {
-    /// A file that is not opened yet.
+    /// Creates a file that is not opened yet.
     pub(crate) fn new(located: Located) -> Self {
         let (log, index) = (beside(&located.path, "-wal"), beside(&located.path, "-shm"));
         Self { located, log, index, opened: OnceLock::new(), gone: OnceLock::new() }
     }
 
-    /// The file's path, links resolved.
+    /// Returns the file's path, links resolved.
     pub(crate) fn path(&self) -> &Path {
         &self.located.path
     }
 
-    /// Opens a connection, and makes sure that it is to the file that stands at the path, and the one opened before.
+    /// Opens a connection, and checks that it leads to the file at the path, the same one that was opened before.
     ///
     /// # Errors
-    /// `File` if it was replaced meanwhile, if it has another name, or if the store found it gone before.
+    /// `Error::File` if the file was replaced meanwhile, if it has another name, or if the store found it lost before.
     pub(crate) fn open(&self, open: impl FnOnce(&Path) -> Outcome<Connection>) -> Outcome<Connection> {
         self.refuse_gone()?;
         let before = stat(self.path())?;
@@ -154,32 +159,35 @@ impl OpenedFile {
         }
     }
 
-    /// Whether the file was opened before and is gone from its path now: it must not be made anew.
+    /// Checks that the file was not found lost before: a lost file must not be created again.
     ///
     /// # Errors
-    /// `File` if so.
+    /// `Error::File`, the first reason, if it was.
     pub(crate) fn refuse_gone(&self) -> Result<()> {
         self.gone.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
-    /// Whether a connection was ever opened.
+    /// Returns whether a connection was ever opened.
     pub(crate) fn was_opened(&self) -> bool {
         self.opened.get().is_some()
     }
 
-    /// The log that a connection has just begun to use; `None` if there is none.
+    /// Returns the log that a connection has just begun to use; `None` if there is none.
     pub(crate) fn log(&self) -> Result<Option<LogIdentity>> {
         let (log, index) = (identity(&self.log)?, identity(&self.index)?);
         Ok(log.zip(index).map(|(log, index)| LogIdentity { log, index }))
     }
 
-    /// The log of the connection that writes, which always has one.
+    /// Returns the log of the writing connection, which always has one.
+    ///
+    /// # Errors
+    /// `Error::File` if the log is missing.
     pub(crate) fn writers_log(&self) -> Result<LogIdentity> {
         self.log()?.ok_or_else(|| self.lost(&self.log))
     }
 
-    /// Compares what stands at the path with what was opened. Returns the stamp of the database's content, if it was opened and
-    /// its log is known.
+    /// Compares the files at the path with those that were opened. Returns the stamp of the database's content, if it
+    /// was opened and its log is known.
     ///
     /// # Errors
     /// [`Gone`], from then on for every call.
@@ -223,17 +231,17 @@ impl OpenedFile {
         Ok(())
     }
 
-    /// The stamp of the database's content; `None` if the file is not there.
+    /// Returns the stamp of the database's content; `None` if the file does not exist.
     pub(crate) fn stamp(&self) -> Option<Stamp> {
         std::fs::metadata(self.path()).ok().as_ref().map(Stamp::from)
     }
 
-    /// Notes that the database does not hold what was written to it.
+    /// Records that the database does not hold what was written to it.
     pub(crate) fn overwritten(&self) -> Gone {
         Gone { error: self.lost(self.path()), only_the_logs_name: false }
     }
 
-    /// Notes that the store has lost a file of its database.
+    /// Records that the store has lost a file of its database.
     fn lost(&self, path: &Path) -> Error {
         let error = file_error(
             path,
@@ -243,7 +251,7 @@ impl OpenedFile {
         self.lose(error)
     }
 
-    /// Notes why nothing more is stored, for good. Returns the first reason.
+    /// Records permanently why nothing more is stored. Returns the first reason.
     fn lose(&self, mut error: Error) -> Error {
         if let Error::File { lost, .. } = &mut error {
             *lost = true;
@@ -282,8 +290,8 @@ mod tests {
             assert!(content.is_intact(&connection, &path, stamp));
             assert!(content.is_intact(&connection, &path, file.stamp().unwrap()));
         }
-        // With the comparisons of the content 8.5 µs on the machine where this was written (8.0 without them, unoptimised and under
-        // load). The bound leaves room for a loaded machine.
+        // With the comparisons of the content 8.5 µs on the machine where this was written (8.0 without them,
+        // unoptimised and under load). The bound leaves room for a loaded machine.
         assert!(begun.elapsed().as_micros() / 10_000 < 200, "{:?} for ten thousand", begun.elapsed());
         std::fs::remove_file(&path).unwrap();
         assert!(file.check(log).is_err());

@@ -1,23 +1,25 @@
-//! SQLite's file locks, held so that nothing else in this process can drop them.
+//! Protects SQLite's file locks from other code of this process.
 //!
-//! POSIX record locks belong to a process: two SQLite libraries in one process (Python's `sqlite3` module beside this one) do not
-//! see each other's, and closing any descriptor of a file drops all that the process holds on it
-//! (<https://sqlite.org/howtocorrupt.html>, sections 2.2 and 2.2.1). Another process then takes the database for unused: it removes
-//! the write-ahead log that this process goes on writing to, or writes to it at the same time.
+//! POSIX record locks belong to a process: two SQLite libraries in one process (Python's `sqlite3` module beside this
+//! one) do not see each other's, and closing any descriptor of a file drops all that the process holds on it
+//! (<https://sqlite.org/howtocorrupt.html>, sections 2.2 and 2.2.1). Another process then takes the database for
+//! unused: it removes the write-ahead log that this process is still writing to, or writes to it at the same time.
 //!
-//! So the bundled SQLite is given its own `fcntl` and `close` (`xSetSystemCall`), which turn its record locks into open file
-//! description locks (`F_OFD_SETLK`). They conflict with the locks of all other libraries, in this process too, and end with their
-//! descriptor only. One descriptor per file, which SQLite does not know, carries all of them, because SQLite's bookkeeping is per
-//! file and process: a lock is often released through another descriptor than the one that took it.
+//! So the bundled SQLite gets its own `fcntl` and `close` (`xSetSystemCall`), which turn its record locks into open
+//! file description locks (`F_OFD_SETLK`). They conflict with the locks of all other libraries, in this process too,
+//! and end only with their descriptor. One descriptor per file, unknown to SQLite, carries all of them, because
+//! SQLite's bookkeeping is per file and process: a lock is often released through another descriptor than the one that
+//! took it.
 //!
-//! Record locks stay where these are not to be had: on other systems than Linux, on architectures whose calling conventions may
-//! pass a variadic argument in another way (all but x86_64, aarch64 and riscv64), on file systems without them, without `/proc`, and
-//! in a Rust program whose own connections used this SQLite before its first store: what they hold are record locks.
+//! Record locks remain where the others are not available: on other systems than Linux, on architectures whose calling
+//! conventions may pass a variadic argument in another way (all but x86_64, aarch64 and riscv64), on file systems
+//! without them, without `/proc`, and in a Rust program whose own connections used this SQLite before its first store:
+//! those hold record locks.
 //!
-//! A lock of this kind is shared with a forked child, unlike record locks. So the child gets a new descriptor at its birth, and on it
-//! the locks that say that the database is in use: the copied bookkeeping takes them for held.
+//! Unlike record locks, a lock of this kind is shared with a forked child. So the child gets a new descriptor at its
+//! start, and on it the locks that mark the database as in use: the copied bookkeeping assumes that they are held.
 
-/// Changes the locks of this program's SQLite; does something at the first call only.
+/// Replaces the locks of this program's SQLite. Only the first call has an effect.
 pub(crate) fn install() {
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
     linux::install();
@@ -37,24 +39,24 @@ mod linux {
     use libc::{c_int, c_void, flock};
     use rusqlite::ffi;
 
-    /// The bytes that a connection holds a shared lock on: of the database (`SHARED_FIRST`, `SHARED_SIZE`), and of the log's index
-    /// (`UNIX_SHM_DMS`).
+    /// Byte ranges (start, length) of the shared lock of a connection: of the database (`SHARED_FIRST`, `SHARED_SIZE`),
+    /// and of the log's index (`UNIX_SHM_DMS`).
     const IN_USE: [(i64, i64); 2] = [(0x4000_0002, 510), (128, 1)];
     /// A byte that SQLite never locks.
     const PROBE: i64 = 1 << 40;
 
-    /// The device and inode of a file.
+    /// Device and inode of a file.
     type Key = (u64, u64);
 
     /// A file that SQLite has locked.
     struct Locked {
-        /// Carries the locks; `None` if they are record locks.
+        /// Descriptor that carries the locks; `None` if they are record locks.
         carrier: Option<File>,
         /// Whether this is a forked child that could not get a carrier of its own: each of its locks is refused.
         is_lost: bool,
-        /// The descriptors that SQLite has of it.
+        /// Number of descriptors of the file that SQLite has.
         users: usize,
-        /// Which of [`IN_USE`] is locked.
+        /// The range of [`IN_USE`] that is locked.
         in_use: Option<(i64, i64)>,
     }
 
@@ -76,7 +78,7 @@ mod linux {
 
     static SHARED: Shared =
         Shared { mutex: UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER), table: UnsafeCell::new(None) };
-    /// Whether this SQLite had no connection before its locks were changed.
+    /// Whether this SQLite had no connection before its locks were replaced.
     static IS_FRESH: AtomicBool = AtomicBool::new(false);
 
     extern "C" fn lock() {
@@ -115,7 +117,7 @@ mod linux {
                 }
                 let close: unsafe extern "C" fn(c_int) -> c_int = close;
                 let fcntl: unsafe extern "C" fn(c_int, c_int, *mut c_void) -> c_int = fcntl;
-                // First `close`: what `fcntl` notes of a descriptor must be forgotten with it.
+                // `close` first: what `fcntl` records about a descriptor must be dropped with it.
                 for (name, call) in [
                     (c"close", std::mem::transmute::<*const (), ffi::sqlite3_syscall_ptr>(close as *const ())),
                     (c"fcntl", std::mem::transmute::<*const (), ffi::sqlite3_syscall_ptr>(fcntl as *const ())),
@@ -131,14 +133,14 @@ mod linux {
         });
     }
 
-    /// SQLite's `close`.
+    /// Replacement for SQLite's `close`.
     unsafe extern "C" fn close(descriptor: c_int) -> c_int {
         with_table(|table| table.forget(descriptor));
         // SAFETY: SQLite closes a descriptor of its own.
         unsafe { libc::close(descriptor) }
     }
 
-    /// SQLite's `fcntl`.
+    /// Replacement for SQLite's `fcntl`.
     unsafe extern "C" fn fcntl(descriptor: c_int, command: c_int, argument: *mut c_void) -> c_int {
         let ours = match command {
             libc::F_SETLK => libc::F_OFD_SETLK,
@@ -174,7 +176,7 @@ mod linux {
         result
     }
 
-    /// Notes whether the lock that says that the file is in use is held.
+    /// Records whether the lock that marks the file as in use is held.
     fn note(in_use: &mut Option<(i64, i64)>, request: &flock) {
         let (start, length) = (request.l_start, request.l_len);
         if c_int::from(request.l_type) != libc::F_UNLCK {
@@ -185,7 +187,7 @@ mod linux {
     }
 
     impl Table {
-        /// The file of a descriptor; `None` if it cannot be found out.
+        /// Returns the file of a descriptor; `None` if it cannot be determined.
         fn file(&mut self, descriptor: c_int) -> Option<&mut Locked> {
             let key = match self.keys.get(&descriptor) {
                 Some(key) => *key,
@@ -201,7 +203,7 @@ mod linux {
             self.files.get_mut(&key)
         }
 
-        /// SQLite closes this descriptor. With its last one of a file it holds no lock on it.
+        /// Forgets a descriptor that SQLite closes. With the last one of a file, SQLite holds no lock on it.
         fn forget(&mut self, descriptor: c_int) {
             let Some(key) = self.keys.remove(&descriptor) else { return };
             if let Some(file) = self.files.get_mut(&key) {
@@ -220,8 +222,8 @@ mod linux {
         (unsafe { libc::fstat(descriptor, &raw mut found) } == 0).then_some((found.st_dev, found.st_ino))
     }
 
-    /// A descriptor of its own for the locks of a file; `None` if they must be record locks. Logs nothing: a subscriber
-    /// may use SQLite.
+    /// Opens a separate descriptor for the locks of a file; `None` if they must be record locks. Logs nothing, because
+    /// a subscriber may use SQLite.
     fn carrier(descriptor: c_int, key: Key) -> Option<File> {
         if !IS_FRESH.load(Ordering::Relaxed) {
             return None;
@@ -229,11 +231,11 @@ mod linux {
         let carrier = OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{descriptor}")).ok()?;
         let supported = (self::key(carrier.as_raw_fd()) == Some(key)) && {
             let set = |kind| set_lock(carrier.as_raw_fd(), kind, PROBE, 1);
-            // A conflict is an answer, too.
+            // A conflict shows that the kind of lock is supported, too.
             let locked = set(libc::F_RDLCK) == 0 || matches!(errno(), libc::EAGAIN | libc::EACCES);
             set(libc::F_UNLCK) == 0 && locked
         };
-        // Closing it drops no lock: SQLite has none on the file yet.
+        // Closing the carrier drops no lock: SQLite has none on the file yet.
         supported.then_some(carrier)
     }
 
@@ -246,8 +248,8 @@ mod linux {
         unsafe { libc::fcntl(descriptor, libc::F_OFD_SETLK, &raw mut request) }
     }
 
-    /// In a forked child, before anything else runs there: the parent's locks stay the parent's. Calls nothing that is not
-    /// async-signal-safe.
+    /// Runs in a forked child before anything else: the parent's locks stay the parent's. Calls only async-signal-safe
+    /// functions.
     extern "C" fn renew() {
         // SAFETY: the mutex was taken before the fork, by the thread whose copy this is.
         if let Some(table) = unsafe { (*SHARED.table.get()).as_mut() } {
@@ -258,7 +260,7 @@ mod linux {
                         set_lock(carrier.as_raw_fd(), libc::F_RDLCK, start, length);
                     }
                 } else {
-                    // Its number is closed, and may soon be another file's.
+                    // The descriptor is closed, and its number may soon be another file's.
                     std::mem::forget(file.carrier.take());
                     file.is_lost = true;
                 }
@@ -267,8 +269,8 @@ mod linux {
         unlock();
     }
 
-    /// Replaces a descriptor by a new one of the same file, under its number. Where no descriptor is to be had, it is closed, and
-    /// `false` is returned: the one that was inherited would release the parent's locks.
+    /// Replaces a descriptor by a new one of the same file, under its number. If no descriptor is available, it is
+    /// closed, and `false` is returned: the inherited one would release the parent's locks.
     fn renew_one(carrier: c_int) -> bool {
         let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0\0";
         let (mut number, mut digits, mut at) = (carrier, [0_u8; 10], 10);
@@ -282,7 +284,7 @@ mod linux {
         unsafe {
             let mut new = libc::open(path.as_ptr().cast(), libc::O_RDWR | libc::O_CLOEXEC);
             if new < 0 {
-                // A descriptor that can only be read takes no exclusive lock: the child writes nothing.
+                // A read-only descriptor takes no exclusive lock, so the child writes nothing.
                 new = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
             }
             let is_replaced = new >= 0 && libc::dup3(new, carrier, libc::O_CLOEXEC) >= 0;

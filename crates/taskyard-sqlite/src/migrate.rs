@@ -1,7 +1,7 @@
-//! The schema's versions: numbered files, applied in order in one transaction, each with its checksum.
+//! The versions of the schema: numbered files, applied in order in one transaction, each with its checksum.
 //!
-//! Many processes may start at once: the write lock makes one the winner, the others find nothing to do. One that is
-//! killed in the middle leaves nothing behind. A relation that is not ours is never touched.
+//! Many processes may start at once: the write lock selects one, and the others find nothing to do. A process that is
+//! killed in the middle leaves no trace. A relation of another application is never touched.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::sql::sql;
 use crate::thread::patience::Patience;
 use crate::thread::writer::Writer;
 
-/// One step of the schema.
+/// A step of the schema.
 struct Migration {
     version: i64,
     name: &'static str,
@@ -39,28 +39,28 @@ const MIGRATIONS: [Migration; 11] = [
     Migration { version: 11, name: "0011_kinds", sql: include_str!("migrations/0011_kinds.sql") },
 ];
 
-/// The version of this program.
+/// Schema version of this program.
 pub(crate) const KNOWN: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 
-/// Read-only views for people, beside the tables. They carry no data: they are replaced when their text changes.
+/// Read-only views for operators, beside the tables. They carry no data: they are replaced when their text changes.
 const VIEWS: [(&str, &str); 3] = [
     ("queued_tasks", sql!("views/queued_tasks")),
     ("queued_task_logs", sql!("views/queued_task_logs")),
     ("queued_task_workers", sql!("views/queued_task_workers")),
 ];
-/// What makes a view ours.
+/// Comment that identifies a view as Taskyard's.
 const VIEW_MARK: &str = "/* taskyard */";
 
-/// Files up to this size are checked page by page when they are opened, for at most so long.
+/// Files up to this size are checked page by page when they are opened, for at most this time.
 const LOOK_OVER_BYTES_MAX: u64 = 16 << 20;
 const LOOK_OVER_TIME_MAX: Duration = Duration::from_millis(150);
 
-/// The schema is not this program's.
+/// Returns the error for a schema that is missing or too old.
 pub(crate) fn missing(found: i64) -> Fault {
     Fault::Answer(Error::SchemaTooOld { found, needed: KNOWN })
 }
 
-/// The version in the file; 0 if there is none.
+/// Returns the version in the file; 0 if there is none.
 pub(crate) fn version(connection: &Connection) -> Outcome<i64> {
     match connection.query_row(sql!("schema/version"), [], |row| row.get(0)).map_err(Fault::from) {
         Err(fault) if fault.is_no_table() => Ok(0),
@@ -68,7 +68,7 @@ pub(crate) fn version(connection: &Connection) -> Outcome<i64> {
     }
 }
 
-/// Makes sure that the schema is this program's.
+/// Checks that the schema is this program's.
 pub(crate) fn check(connection: &Connection) -> Outcome<()> {
     match version(connection)? {
         KNOWN => Ok(()),
@@ -77,13 +77,13 @@ pub(crate) fn check(connection: &Connection) -> Outcome<()> {
     }
 }
 
-/// Looks a file over that was just opened: is it sound, as far as that is quickly said?
+/// Checks a file that was just opened for damage, as far as that is quick.
 pub(crate) fn look_over(connection: &mut Connection, path: &Path) -> Outcome<()> {
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
     let corrupt = |why: String| Err(Error::CorruptFile { path: path.display().to_string(), why }.into());
     let number = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
     let expected = number("pragma page_count")? * number("pragma page_size")?;
-    // What is in the log need not be in the file yet; SQLite itself overlooks the loss of a part of the last page.
+    // Pages in the log need not be in the file yet; SQLite itself does not notice the loss of a part of the last page.
     if file::wal_bytes(path) == 0 {
         let bytes = std::fs::metadata(path).map_or(0, |found| i64::try_from(found.len()).unwrap_or(i64::MAX));
         if bytes < expected {
@@ -100,7 +100,7 @@ pub(crate) fn look_over(connection: &mut Connection, path: &Path) -> Outcome<()>
     match found {
         Ok(found) if found == "ok" => Ok(()),
         Ok(why) => corrupt(why),
-        // It was too large for the time, or someone writes: that says nothing against it.
+        // An interruption means that the file was too large for the time limit, which is not a sign of damage.
         Err(error) => match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(()),
             _ => Err(error.into()),
@@ -108,7 +108,7 @@ pub(crate) fn look_over(connection: &mut Connection, path: &Path) -> Outcome<()>
     }
 }
 
-/// What is there and what is known.
+/// Returns the version in the file and the pending steps.
 pub(crate) fn status(writer: &mut Writer) -> Result<SchemaStatus> {
     let found = patiently(writer, |writer| {
         writer.open(false)?;
@@ -119,7 +119,7 @@ pub(crate) fn status(writer: &mut Writer) -> Result<SchemaStatus> {
     Ok(SchemaStatus { found, known: KNOWN, pending })
 }
 
-/// Brings the file to this program's version.
+/// Migrates the file to this program's version.
 pub(crate) fn run(writer: &mut Writer, views: bool) -> Result<MigrationReport> {
     let report = patiently(writer, |writer| {
         writer.open(true)?;
@@ -132,7 +132,7 @@ pub(crate) fn run(writer: &mut Writer, views: bool) -> Result<MigrationReport> {
     Ok(report)
 }
 
-/// Again and again while another process holds the lock.
+/// Repeats `work` while another process holds the lock, up to the deadline of [`Patience`].
 fn patiently<T>(writer: &mut Writer, mut work: impl FnMut(&mut Writer) -> Outcome<T>) -> Result<T> {
     let mut patience = Patience::since(Instant::now());
     loop {
@@ -144,7 +144,7 @@ fn patiently<T>(writer: &mut Writer, mut work: impl FnMut(&mut Writer) -> Outcom
 }
 
 fn apply(connection: &Connection, views: bool) -> Outcome<MigrationReport> {
-    // In one transaction: another process may commit its migration between two looks.
+    // In one transaction: another process may commit its migration between two reads.
     connection.execute_batch("begin")?;
     let found = look(connection, views);
     connection.execute_batch("rollback")?;
@@ -162,9 +162,9 @@ fn apply(connection: &Connection, views: bool) -> Outcome<MigrationReport> {
     outcome
 }
 
-/// What is there, before anything is touched.
+/// Reads the current version and refuses foreign relations, before anything is changed.
 fn look(connection: &Connection, views: bool) -> Outcome<i64> {
-    // The transaction sees the moment of its first read; a statement that fails to be prepared is none.
+    // The snapshot begins with the first read; a statement that fails to be prepared does not count as one.
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))?;
     let found = version(connection)?;
     if found > KNOWN {
@@ -179,7 +179,7 @@ fn look(connection: &Connection, views: bool) -> Outcome<i64> {
     Ok(found)
 }
 
-/// With the write lock held: another process may have been here since we looked.
+/// Applies pending steps with the write lock held: another process may have migrated since the first check.
 fn apply_locked(connection: &Connection, views: bool) -> Outcome<MigrationReport> {
     let from = version(connection)?;
     if from > KNOWN {
@@ -203,7 +203,7 @@ fn apply_locked(connection: &Connection, views: bool) -> Outcome<MigrationReport
     Ok(MigrationReport { from, to: KNOWN, applied })
 }
 
-/// What was applied before must be what this program knows under that number.
+/// Checks that the applied steps have the texts that this program knows under their numbers.
 fn check_applied(connection: &Connection) -> Outcome<()> {
     let mut statement = connection.prepare(sql!("schema/applied"))?;
     let mut rows = statement.query([])?;
@@ -221,7 +221,7 @@ fn checksum(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Tables of our names in a file without our schema are someone else's.
+/// Refuses tables with Taskyard's names in a file without its schema: they belong to another application.
 fn refuse_foreign_tables(connection: &Connection) -> Outcome<()> {
     let found: Option<String> = connection.query_row(sql!("schema/foreign"), [], |row| row.get(0)).optional()?;
     found.map_or(Ok(()), |name| Err(Error::ForeignRelation(name).into()))
@@ -247,7 +247,7 @@ fn views_are_current(connection: &Connection) -> Outcome<bool> {
     Ok(true)
 }
 
-/// SQLite stores the text as it was given, but for the first words.
+/// Strips the first words of a view's text, the only part that SQLite does not store as it was given.
 fn normal(sql: &str) -> String {
     sql.trim().trim_start_matches(|letter: char| letter.is_alphabetic() || letter == ' ').to_owned()
 }
@@ -266,7 +266,7 @@ fn make_views(connection: &Connection) -> Outcome<()> {
     Ok(())
 }
 
-/// The text of a table or view of this name; empty if it has none.
+/// Returns the text of a table or view; empty if it has none, `None` if it does not exist.
 fn relation(connection: &Connection, name: &str) -> Outcome<Option<String>> {
     let read = |row: &rusqlite::Row<'_>| row.get::<_, Option<String>>(1).map(Option::unwrap_or_default);
     Ok(connection.query_row(sql!("schema/relation"), [name], read).optional()?)

@@ -1,6 +1,6 @@
-//! What the store's methods do inside a transaction, one file per subject.
+//! The operations of the store's methods inside a transaction, one file per subject.
 //!
-//! Writes take a [`Tx`](crate::thread::tx::Tx), reads a [`Read`](crate::thread::reader::Read). None of them knows
+//! Writes take a [`Tx`](crate::thread::tx::Tx), reads a [`Read`](crate::thread::reader::Read). None of them deals with
 //! threads, commits or locks.
 
 pub(crate) mod add;

@@ -1,14 +1,14 @@
-//! What can be chosen when a file is opened.
+//! Settings of a store besides its path.
 
-/// How a file is opened.
+/// Settings of one [`crate::SqliteStore`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Whether `migrate` makes the views `queued_tasks`, `queued_task_logs` and `queued_task_workers`.
-    /// Default: yes, unless `TASKYARD_VIEWS` is `false`, `0`, `no` or `off`.
+    /// Whether `migrate` creates the views `queued_tasks`, `queued_task_logs` and `queued_task_workers`. Default: yes,
+    /// unless `TASKYARD_VIEWS` is `false`, `0`, `no` or `off`.
     pub views: bool,
-    /// Whether a file on a network file system is opened all the same. Default: only if `TASKYARD_SQLITE_NETWORK` is
-    /// `allow`. WAL needs memory that all processes share: two hosts on one file corrupt it.
+    /// Whether a file on a network file system is opened. Default: only if `TASKYARD_SQLITE_NETWORK` is `allow`. WAL
+    /// needs memory shared by all processes: two hosts on one file corrupt it.
     pub network: bool,
 }
 

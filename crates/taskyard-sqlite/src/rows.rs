@@ -1,4 +1,5 @@
-//! A person's own query (`taskyard db query`), on a reader that cannot write: one statement, at most so many rows.
+//! Runs an operator's own query (`taskyard db query`) on a read-only connection: one statement, a limited number of
+//! rows.
 
 use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::types::ValueRef;
@@ -12,10 +13,11 @@ use crate::SqliteStore;
 use crate::fault::Outcome;
 use crate::thread::reader::Read;
 
-/// Runs it.
+/// Runs a query and returns at most `limit` rows.
 ///
 /// # Errors
-/// `InvalidArgument` for what does not only read, SQLite's own otherwise.
+/// - `Error::InvalidArgument` if it is not one statement that only reads, or SQLite rejects it.
+/// - Other errors of reading the file, as for every read.
 pub(crate) async fn rows(store: &SqliteStore, sql: &str, limit: usize) -> Result<Rows> {
     let sql = sql.to_owned();
     store.readers().read(move |read| run(read, &sql, limit)).await
@@ -30,7 +32,7 @@ fn run(read: &Read<'_>, sql: &str, limit: usize) -> Outcome<Rows> {
         return Err(refused("only a statement that reads is run here").into());
     }
     let mut batch = rusqlite::Batch::new(read.connection, sql);
-    // SQLite's own words stand for themselves: nothing is wrong with the file.
+    // SQLite's message is returned as it is: the error concerns the statement, not the file.
     let wrong = |error: rusqlite::Error| match error {
         rusqlite::Error::SqlInputError { msg, .. } => refused(&msg),
         rusqlite::Error::SqliteFailure(_, Some(message)) => refused(&message),
@@ -62,7 +64,8 @@ fn run(read: &Read<'_>, sql: &str, limit: usize) -> Outcome<Rows> {
     Ok(answer)
 }
 
-/// Ids (16 bytes) are shown as UUIDs, other bytes as text if they are text, else in hexadecimal digits.
+/// Converts a value to JSON. Ids (16 bytes) become UUIDs; other bytes become text if they are UTF-8, otherwise
+/// hexadecimal digits.
 fn value(value: ValueRef<'_>) -> Value {
     match value {
         ValueRef::Null => Value::Null,

@@ -1,8 +1,9 @@
 //! The statements, one file each under `sql/<entity>/<verb>.sql`.
 //!
-//! Nothing is built from input: only bound parameters. A statement is prepared once per connection and kept.
+//! No statement is built from input: values are bound as parameters. A statement is prepared once per connection and
+//! cached.
 
-/// The text of `sql/<entity>/<verb>.sql`.
+/// Returns the text of `sql/<entity>/<verb>.sql`.
 macro_rules! sql {
     ($name:literal) => {
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/sql/", $name, ".sql"))
@@ -34,7 +35,7 @@ mod tests {
         connection
     }
 
-    /// What the statement's plan says, one line per step.
+    /// Returns the plan of a statement, one line per step.
     fn plan(connection: &Connection, sql: &str) -> Vec<String> {
         let mut statement = connection.prepare(&format!("explain query plan {sql}")).unwrap();
         let count = statement.parameter_count();
@@ -46,7 +47,7 @@ mod tests {
         steps
     }
 
-    /// None of the statements that run all the time reads a table from end to end, or sorts what it has read.
+    /// No frequent statement reads a whole table or sorts its result.
     #[test]
     fn hot_statements_search_and_never_sort() {
         let connection = migrated();
@@ -106,7 +107,7 @@ mod tests {
                 // The rows of a filter's JSON array are few.
                 let small = step.contains("json_each");
                 assert!(small || !step.starts_with("SCAN"), "{step} in: {sql}");
-                // A server's claims or a task's edges are sorted by their own index but for a handful.
+                // A server's claims and a task's edges are nearly sorted by their own index already.
                 assert!(!step.contains("TEMP B-TREE") || sql.contains("ty_edge"), "{step} in: {sql}");
             }
         }

@@ -1,4 +1,4 @@
-//! [`SqliteStore`]: every method of the [`Store`] seam, each one operation handed to a thread of the database.
+//! [`SqliteStore`]: implements the [`Store`] trait; each method is one operation passed to a thread of the database.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::thread::writer::{self, WriterHandle};
 use crate::wake::Wake;
 use crate::{file, migrate};
 
-/// Tasks in one SQLite file.
+/// The store in one SQLite file, created by [`SqliteStore::open`] and shared as `Arc<dyn Store>`.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
@@ -36,16 +36,20 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens a file with the default options. It is not migrated: every call but `migrate` and `schema` answers
-    /// `SchemaTooOld` until it is. A file that does not exist is made by `migrate`.
+    /// Opens a file with the default options. Until it is migrated, every call but `migrate` and `schema` returns
+    /// `Error::SchemaTooOld`. A file that does not exist is created by `migrate`.
     ///
     /// # Errors
-    /// `File`, `CorruptFile`, `Full`, `SchemaTooNew`; what lies at the path was left as it was.
+    /// The file at the path is never changed by an error.
+    /// - `Error::File` if the path, its directory or its file system cannot be used.
+    /// - `Error::CorruptFile` if the file is damaged or is not a database.
+    /// - `Error::Full` if the disk is full.
+    /// - `Error::SchemaTooNew` if a newer program has migrated the file.
     pub async fn open(path: impl AsRef<Path>) -> Result<Arc<Self>> {
         Self::open_with(path, Options::default()).await
     }
 
-    /// Opens a file.
+    /// Opens a file with the given options.
     ///
     /// # Errors
     /// As [`SqliteStore::open`].
@@ -72,7 +76,7 @@ impl SqliteStore {
             checked.map_err(|fault| writer.place.error(fault))
         });
         match check.await {
-            // Not migrated yet; a lock is no reason to refuse either.
+            // The file is not migrated yet, or is locked at the moment: neither is a reason to refuse it.
             Ok(()) | Err(Error::SchemaTooOld { .. } | Error::Connection(_)) => Ok(Arc::new(store)),
             Err(error) => {
                 store.writer.close().await;
@@ -81,7 +85,7 @@ impl SqliteStore {
         }
     }
 
-    /// The file, absolute.
+    /// Returns the absolute path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -138,7 +142,7 @@ impl Store for SqliteStore {
 
     async fn added(&self, addition: AdditionId, ids: &[TaskId]) -> Result<Vec<bool>> {
         let ids = ids.to_vec();
-        // By the writer: an addition of this process that is still on its way is executed before this.
+        // Run by the writer, so that an addition of this process that is still on its way is executed first.
         self.writer.write(move |tx| ops::add::added(tx, addition, &ids)).await
     }
 
@@ -203,7 +207,7 @@ impl Store for SqliteStore {
     }
 
     async fn retry(&self, ids: &[TaskId]) -> Result<Vec<ControlReply>> {
-        // In steps first, so that no transaction is long; what is left then is worked off by the retry itself.
+        // Steps first, so that no transaction is long; the retry itself completes the rest.
         while self.cascade().await?.more {}
         let ids = ids.to_vec();
         self.writer.write(move |tx| ops::retry::retry(tx, &ids)).await
@@ -285,7 +289,7 @@ impl Store for SqliteStore {
 
     async fn check_writes(&self) -> Result<()> {
         self.writer.chore(|writer| writer.place.check_space()).await?;
-        // Fails while another program holds the file locked.
+        // Fails while another program holds a lock on the file.
         self.writer.write(|_| Ok(())).await
     }
 
@@ -362,7 +366,7 @@ impl Store for SqliteStore {
     }
 
     async fn claimed(&self, _server: ServerId, claim: ClaimId) -> Result<Vec<Claimed>> {
-        // By the writer: a claim that is still on its way is answered before this.
+        // Run by the writer, so that a claim that is still on its way is executed first.
         self.writer.write(move |tx| ops::claim::claimed(tx, claim)).await
     }
 
@@ -417,7 +421,7 @@ impl Store for SqliteStore {
     }
 
     async fn settle(&self) -> Result<StepReport> {
-        // Nothing is ever added inside a caller's transaction: only this library writes the file.
+        // Only this library writes the file, so no task is ever added inside a caller's transaction.
         Ok(StepReport::default())
     }
 
@@ -431,7 +435,7 @@ impl Store for SqliteStore {
     }
 
     async fn dead_take(&self, request: &DeadTake) -> Result<Vec<TaskId>> {
-        // Nothing is written while there is nothing to take.
+        // Avoids a write transaction while there is nothing to take.
         let (request, wanted) = (request.clone(), request.clone());
         if self.readers.read(move |read| ops::dead::any(read, &request)).await? {
             self.writer.write(move |tx| ops::dead::take(tx, &wanted)).await
@@ -459,7 +463,7 @@ impl Store for SqliteStore {
     }
 
     async fn ranges_suspect(&self) -> Result<bool> {
-        // No sample: two counts tell it of all tasks.
+        // Not a sample: two counts cover all tasks.
         self.readers.read(|read| Ok(ops::ranges::excess(read.connection)? > 0)).await
     }
 
@@ -473,7 +477,7 @@ impl Store for SqliteStore {
     }
 
     async fn regroup(&self) -> Result<RegroupReport> {
-        // Nothing is written while no server says what it can run.
+        // Avoids a write transaction while no server has reported its builds.
         if self.readers.read(ops::kind::any).await? {
             self.writer.write(ops::kind::regroup).await
         } else {
@@ -482,7 +486,7 @@ impl Store for SqliteStore {
     }
 
     async fn age(&self) -> Result<AgeReport> {
-        // Nothing is written while nothing is due.
+        // Avoids a write transaction while nothing is due.
         let (due, next_due) = self.readers.read(ops::ageing::next_due).await?;
         if due { self.writer.write(ops::ageing::age).await } else { Ok(AgeReport { next_due, ..AgeReport::default() }) }
     }

@@ -1,5 +1,5 @@
-//! One task inside a write transaction: its row ([`row`]), its moves from state to state ([`moves`]), its family
-//! ([`family`]), its history ([`history`]).
+//! A task inside a write transaction: its row ([`row`]), its transitions between states ([`moves`]), its parents and
+//! children ([`family`]), its attempts ([`history`]).
 
 pub(crate) mod family;
 pub(crate) mod history;

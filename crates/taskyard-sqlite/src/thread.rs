@@ -1,5 +1,8 @@
-//! The threads that own connections. [`writer`]: one per store, groups what is waiting into one commit. [`reader`]:
-//! two per store, started on first use, never waiting for the writer. [`tx`]: what an operation sees of a transaction.
+//! The threads that own connections.
+//!
+//! - [`writer`]: one per store; groups all waiting operations into one commit.
+//! - [`reader`]: two per store, started on first use; they never wait for the writer.
+//! - [`tx`]: the view of a write transaction that operations get.
 
 mod job;
 mod keep;

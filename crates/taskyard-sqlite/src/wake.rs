@@ -1,9 +1,10 @@
-//! How processes of one host that share a file wake each other: a small file beside it, `<file>-wake`.
+//! Notifications between processes of one host that share a file: a small file beside the database, `<file>-wake`.
 //!
-//! Every store writes to a slot of its own there after a commit of interest (at most once per millisecond) and hears
-//! of the others' writes from the system (inotify on Linux), so a store at rest costs nothing. A slot holds a counter
-//! per bell, so that a commit that only finished tasks does not send everyone looking for work. What is written here
-//! is a hint: it may be lost, doubled or cut short; whoever is woken reads the database, and polls as a net.
+//! Every store writes to a slot of its own there after a commit of interest (at most once per millisecond) and is
+//! notified of the others' writes by the system (inotify on Linux), so an idle store costs nothing. A slot holds a
+//! counter per kind of notification, so that a commit that only finished tasks does not make every store look for work.
+//! The contents are only a hint, which may be lost, doubled or cut short: a store that is woken reads the database, and
+//! also polls as a fallback.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -20,13 +21,13 @@ use crate::thread::tx::Rings;
 
 const SLOT_BYTES: usize = 20;
 const SLOTS: usize = 256;
-/// Writes are at least so far apart.
+/// Minimum interval between two writes.
 const WRITE_EVERY: Duration = Duration::from_millis(1);
 
-/// The store's mark, and how often it rang work, finished, signal and schedules.
+/// The store's random mark, and its counters for work, finished, signal and schedules.
 type Slot = [u32; 5];
 
-/// What the writer and the watcher share.
+/// State shared by the writer and the watcher.
 #[derive(Debug)]
 struct Shared {
     file: File,
@@ -35,7 +36,7 @@ struct Shared {
     seen: Vec<Slot>,
 }
 
-/// A store's ear and voice.
+/// Sends and receives the notifications of one store.
 pub(crate) struct Wake {
     shared: Arc<Mutex<Shared>>,
     hears: Arc<AtomicBool>,
@@ -51,7 +52,7 @@ impl std::fmt::Debug for Wake {
 }
 
 impl Wake {
-    /// Makes the file if need be and listens; `None` if that is not possible here.
+    /// Creates the file if necessary and starts to listen; `None` if that is not possible here.
     pub(crate) fn start(database: &Path, bells: Arc<Bells>) -> Option<Self> {
         match Self::try_start(database, bells) {
             Ok(wake) => Some(wake),
@@ -93,12 +94,12 @@ impl Wake {
         Ok(Self { shared, hears, pending: false, written_at: Instant::now(), _watcher: watcher })
     }
 
-    /// Whether other processes are heard now.
+    /// Returns whether notifications of other processes are received now.
     pub(crate) fn hears(&self) -> bool {
         self.hears.load(Ordering::Relaxed)
     }
 
-    /// Tells the others, now or within a millisecond (with [`Wake::flush`]).
+    /// Notifies the other processes, now or within a millisecond (with [`Wake::flush`]).
     pub(crate) fn tell(&mut self, rings: Rings) {
         if let Ok(mut shared) = self.shared.lock() {
             for (at, rung) in [rings.work, rings.finished, rings.signal, rings.schedules].into_iter().enumerate() {
@@ -111,7 +112,8 @@ impl Wake {
         }
     }
 
-    /// Writes what is still to be told if its time has come; else how long to wait. `None`: nothing is to be told.
+    /// Writes a pending notification if its time has come; otherwise returns the time to wait. `None`: nothing is
+    /// pending.
     pub(crate) fn flush(&mut self) -> Option<Duration> {
         if !self.pending {
             return None;
@@ -161,7 +163,7 @@ impl Shared {
         Ok(bytes.chunks_exact(SLOT_BYTES).map(slot).collect())
     }
 
-    /// What others have rung since the last look.
+    /// Returns the notifications of other stores since the last call.
     fn look(&mut self) -> Rings {
         let Ok(found) = self.read() else { return all() };
         let mut rings = Rings::default();
@@ -170,7 +172,8 @@ impl Shared {
                 continue;
             }
             if new[0] != old[0] {
-                // Another store took this slot. If it is ours as well, another one is chosen for the next write.
+                // Another store took this slot. If it is also this store's slot, another one is chosen for the next
+                // write.
                 rings.add(all());
             } else {
                 rings.add(Rings {

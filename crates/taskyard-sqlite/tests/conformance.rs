@@ -1,4 +1,4 @@
-//! The suite that every store passes, on a fresh file per case.
+//! The conformance suite of all stores, on a fresh file per case.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

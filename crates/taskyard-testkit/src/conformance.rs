@@ -1,4 +1,4 @@
-//! The one suite that every store passes: the protocol of [`taskyard_core::store`], case by case.
+//! The conformance suite that every store passes: the protocol of [`taskyard_core::store`], case by case.
 //!
 //! A store's crate runs it with a few lines in `tests/conformance.rs`:
 //!
@@ -16,9 +16,9 @@
 //! taskyard_testkit::conformance!(fresh);
 //! ```
 //!
-//! Every case is a test of its own (`conformance::rescue::...`) on a fresh store, and ends with
-//! [`check_invariants`]. No case waits for time to pass: the store's test clock stands still and is moved. A case
-//! lives in the file of its subject and is named once more in `list.rs`; one that is missing there is a warning.
+//! Every case is a test of its own (`conformance::rescue::...`) on a fresh store, and ends with [`check_invariants`].
+//! No case waits for time to pass: the store's test clock is frozen and moved by the case. A case is defined in the
+//! file of its subject and listed once more in `list.rs`; one that is missing there causes a warning.
 
 #![allow(clippy::unwrap_used, reason = "the cases are tests: what they unwrap is what they assert")]
 
@@ -74,19 +74,19 @@ use taskyard_core::Store;
 pub use invariants::check_invariants;
 pub use yard::{TestServer, Yard};
 
-/// No case takes longer: one that waits for what never comes fails instead of hanging.
+/// Time limit of a case: a case that waits for an event that never comes fails instead of hanging.
 const CASE_SECONDS_MAX: u64 = 180;
 
-/// A fresh, migrated store of its own, and whatever must live as long as it does.
+/// A fresh, migrated store, and the resources that must outlive it.
 pub struct Fixture {
     /// The store.
     pub store: Arc<dyn Store>,
-    /// Its directory or database, for example; dropped after the case.
+    /// For example the directory or database of the store; dropped after the case.
     pub keep: Box<dyn Any + Send>,
 }
 
 impl Fixture {
-    /// A store and what must outlive it (`()` if nothing).
+    /// Creates a fixture of a store and the resource that must outlive it (`()` if none).
     pub fn new(store: Arc<dyn Store>, keep: impl Any + Send) -> Self {
         Self { store, keep: Box::new(keep) }
     }
@@ -98,10 +98,10 @@ impl std::fmt::Debug for Fixture {
     }
 }
 
-/// Runs one case on a fresh store, then [`check_invariants`]. [`conformance!`] calls it.
+/// Runs one case on a fresh store, then [`check_invariants`]. Called by [`conformance!`].
 ///
 /// # Panics
-/// When the store breaks the protocol.
+/// If the store breaks the protocol.
 pub fn run<Making>(subject: &str, case: &str, factory: impl FnOnce() -> Making)
 where
     Making: Future<Output = Fixture>,
@@ -115,7 +115,7 @@ where
         let fixture = factory().await;
         let all = async {
             dispatch(subject, case, Yard::new(Arc::clone(&fixture.store))).await;
-            // The one case that closes its store has looked before.
+            // The only case that closes its store has checked the invariants before.
             if !matches!(fixture.store.status().await, Err(taskyard_core::Error::ShutDown(_))) {
                 check_invariants(&fixture.store).await;
             }

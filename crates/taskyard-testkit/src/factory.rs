@@ -1,4 +1,4 @@
-//! Values that tests put in: tasks, servers, requests, failures. Plain values, no store.
+//! Test values: tasks, servers, requests, failures. Plain values, no store.
 
 use std::time::Duration;
 
@@ -7,70 +7,70 @@ use taskyard_core::store::{Beat, ClaimRequest, NewServer};
 use taskyard_core::task::{Failure, LogLine, NewTask, Start, Unique, UniqueHold};
 use taskyard_core::{ClaimId, ServerId, TaskId};
 
-/// The lease of the servers made here.
+/// Lease of the servers created here.
 pub const LEASE: Duration = Duration::from_secs(30);
 
-/// A task with every option at its default.
+/// Returns a task with every option at its default.
 #[must_use]
 pub fn task() -> NewTask {
     NewTask::new("testkit::body", br#"{"args": [], "kwargs": {}}"#.to_vec())
 }
 
-/// `count` of them.
+/// Returns `count` tasks with default options.
 #[must_use]
 pub fn tasks(count: usize) -> Vec<NewTask> {
     (0..count).map(|_| task()).collect()
 }
 
-/// A task of this kind.
+/// Returns a task of this kind.
 #[must_use]
 pub fn of_kind(kind: &str) -> NewTask {
     NewTask { kind: kind.into(), ..task() }
 }
 
-/// A task in this queue.
+/// Returns a task in this queue.
 #[must_use]
 pub fn in_queue(queue: &str) -> NewTask {
     NewTask { queue: queue.into(), ..task() }
 }
 
-/// A task of this priority.
+/// Returns a task of this priority.
 #[must_use]
 pub fn of_priority(priority: i32) -> NewTask {
     NewTask { priority, ..task() }
 }
 
-/// A Python task.
+/// Returns a Python task.
 #[must_use]
 pub fn python() -> NewTask {
     NewTask { runtime: Runtime::Python, ..task() }
 }
 
-/// A task that starts this long after it was added.
+/// Returns a task that starts this long after it was added.
 #[must_use]
 pub fn delayed(delay: Duration) -> NewTask {
     NewTask { start: Start::After(delay), ..task() }
 }
 
-/// A task that is cancelled unless it has started this long after it was added.
+/// Returns a task that is cancelled unless it has started this long after it was added.
 #[must_use]
 pub fn expiring(after: Duration) -> NewTask {
     NewTask { expires: Some(after), ..task() }
 }
 
-/// A task with these parents, which falls with them.
+/// Returns a task with these parents, which falls with them.
 #[must_use]
 pub fn child_of(parents: &[TaskId]) -> NewTask {
     NewTask { parents: parents.to_vec(), ..task() }
 }
 
-/// A task with these parents and this policy.
+/// Returns a task with these parents and this policy.
 #[must_use]
 pub fn child_with(policy: OnParentFailure, parents: &[TaskId]) -> NewTask {
     NewTask { on_parent_failure: policy, ..child_of(parents) }
 }
 
-/// `length` tasks, each the parent of the next.
+/// Returns `length` tasks, each the parent of the next.
 #[must_use]
 pub fn chain(length: usize) -> Vec<NewTask> {
     let mut chain: Vec<NewTask> = tasks(length);
@@ -80,19 +80,19 @@ pub fn chain(length: usize) -> Vec<NewTask> {
     chain
 }
 
-/// A task with a unique key.
+/// Returns a task with a unique key.
 #[must_use]
 pub fn unique(key: &str, hold: UniqueHold) -> NewTask {
     NewTask { unique: Some(Unique { key: key.into(), hold }), ..task() }
 }
 
-/// The ids of these tasks.
+/// Returns the ids of these tasks.
 #[must_use]
 pub fn ids(tasks: &[NewTask]) -> Vec<TaskId> {
     tasks.iter().map(|task| task.id).collect()
 }
 
-/// A failure of the type `ValueError` with a traceback.
+/// Returns a failure of the type `ValueError` with a traceback.
 #[must_use]
 pub fn failure(message: &str) -> Failure {
     Failure {
@@ -102,13 +102,13 @@ pub fn failure(message: &str) -> Failure {
     }
 }
 
-/// A log line at the level info.
+/// Returns a log line at the level info.
 #[must_use]
 pub fn line(message: &str) -> LogLine {
     LogLine { level: 20, logger: "testkit".into(), message: message.into(), fields: None, traceback: None }
 }
 
-/// A server that enters with [`LEASE`].
+/// Returns a server that enters with [`LEASE`].
 #[must_use]
 pub fn server() -> NewServer {
     NewServer {
@@ -122,13 +122,13 @@ pub fn server() -> NewServer {
     }
 }
 
-/// A beat that renews [`LEASE`].
+/// Returns a heartbeat that renews [`LEASE`].
 #[must_use]
 pub fn beat(server: ServerId) -> Beat {
     Beat { server, lease: LEASE, workers_max: 4, workers_active: 0, workers_idle: 4, tasks_running: 0 }
 }
 
-/// Asks for up to `limit` Rust tasks of any queue.
+/// Returns a claim request for up to `limit` Rust tasks of any queue.
 #[must_use]
 pub fn request(server: ServerId, limit: usize) -> ClaimRequest {
     ClaimRequest {

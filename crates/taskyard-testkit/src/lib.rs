@@ -1,9 +1,9 @@
-//! What the tests of all crates share; never a normal dependency of anything.
+//! Shared parts of the tests of all crates; never a normal dependency.
 //!
-//! [`postgres`] gives a throw-away PostgreSQL server, [`conformance!`] runs the one suite that every store must pass,
-//! [`factory`] makes the values that tests put in. [`model`] is the protocol itself, walked through state by state, and
-//! [`sequences`] compares it with a store step by step. Nothing here knows a particular store: a store's crate brings
-//! the ten lines that make a fresh one.
+//! [`postgres`] provides a throw-away PostgreSQL server, [`conformance!`] runs the suite that every store must pass,
+//! [`factory`] creates test values. [`model`] is a model of the protocol, explored state by state, and [`sequences`]
+//! compares it with a store step by step. Nothing here depends on a particular store: a store's crate adds the ten
+//! lines that create a fresh one.
 
 #[macro_use]
 mod list;

@@ -1,6 +1,6 @@
-//! The one list of the conformance suite's cases, by the file they live in, and the macro that makes tests of them.
+//! The list of all cases of the conformance suite, by file, and the macro that creates a test for each.
 
-/// Hands the list to another macro. Not for use by anyone but this crate.
+/// Passes the list to another macro. For use by this crate only.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_list {
@@ -521,10 +521,11 @@ macro_rules! __conformance_list {
     };
 }
 
-/// Makes one test per case of the conformance suite, each on a fresh store.
+/// Creates one test per case of the conformance suite, each on a fresh store.
 ///
-/// Takes a function (or closure) without arguments whose future is a
-/// [`Fixture`](crate::conformance::Fixture) with a migrated store; see [`mod@crate::conformance`] for a whole example.
+/// Takes a function (or closure) without arguments that returns the future of a
+/// [`Fixture`](crate::conformance::Fixture) with a migrated store; see [`mod@crate::conformance`] for a complete
+/// example.
 #[macro_export]
 macro_rules! conformance {
     ($factory:expr $(,)?) => {
@@ -536,7 +537,7 @@ macro_rules! conformance {
     };
 }
 
-/// Makes the tests. Not for use by anyone but this crate.
+/// Creates the tests. For use by this crate only.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {

@@ -1,14 +1,13 @@
-//! The protocol as a pure state machine: what `taskyard_core::store` promises, without a database.
+//! The protocol as a pure state machine: the contract of `taskyard_core::store`, without a database.
 //!
-//! [`Db`] is the database: rows and transitions, one method per method of the `Store` seam, every method atomic.
-//! [`World`] puts servers around it whose beliefs may be wrong: replies get lost, leases lapse, processes die or stand
-//! still, a fail-over forgets the last commits. [`explore`] walks through every state that a small [`Setup`] can
-//! reach and checks each of them; [`Rules`] can break the protocol in thirteen known ways, so that the walk shows that it
-//! would notice. The same [`Db`] is what random sequences against the real stores are compared with
-//! ([`crate::sequences`]).
+//! [`Db`] is the database: rows and transitions, one method per method of the `Store` trait, every method atomic.
+//! [`World`] adds servers whose view of the database may be wrong: replies get lost, leases lapse, processes die or are
+//! suspended, a fail-over loses the last commits. [`explore`] visits every state that a small [`Setup`] can reach and
+//! checks each of them; [`Rules`] can break the protocol in thirteen known ways, to show that the exploration would
+//! notice. The same [`Db`] is compared with the real stores in random sequences ([`crate::sequences`]).
 //!
-//! Everything here is numbers: a task is a [`TaskNo`], a token a [`Token`], time whole seconds. Nothing is drawn at
-//! random; two worlds that differ only in the names of tokens, claims and servers are one state.
+//! Everything here is numbers: a task is a [`TaskNo`], a token a [`Token`], time whole seconds. Nothing is random; two
+//! worlds that differ only in the names of tokens, claims and servers are one state.
 
 mod add;
 mod canonical;

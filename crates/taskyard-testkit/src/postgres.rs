@@ -1,12 +1,12 @@
-//! A throw-away PostgreSQL for tests: its own `initdb`, its own directory, its own port on the loopback.
+//! A throw-away PostgreSQL server for tests: its own `initdb`, its own directory, its own port on the loopback.
 //!
-//! [`Cluster::start`] makes one, [`shared`] keeps one per test process. Every test takes a database of its own with
-//! [`Cluster::create_database`], so tests run side by side. Nothing is left behind: a watchdog process stops the
-//! server and deletes the directory as soon as its end of a pipe closes, whether the test process dropped the cluster,
-//! exited, or was killed.
+//! [`Cluster::start`] starts one, [`shared`] returns the one of this test process. Every test uses a database of its
+//! own from [`Cluster::create_database`], so tests run side by side. Nothing is left behind: a watchdog process stops
+//! the server and deletes the directory as soon as its end of a pipe closes, whether the test process dropped the
+//! cluster, exited, or was killed.
 //!
-//! What must hold: never a connection to a PostgreSQL that was there before; a missing PostgreSQL is a panic that says
-//! what to install, never a skipped test. All calls block; they are short.
+//! Invariants: no test ever connects to a PostgreSQL that was there before; a missing PostgreSQL is a panic that names
+//! the package to install, never a skipped test. All calls block; they are short.
 
 mod binaries;
 #[cfg(test)]
@@ -22,28 +22,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use binaries::Binaries;
 use watchdog::Watchdog;
 
-/// How a cluster is made.
+/// Options of a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterOptions {
-    /// Write through to the disk (`fsync`), as production does. Off by default: only crash tests need it, and the
-    /// data then lie in memory where it has room.
+    /// Whether to write through to the disk (`fsync`), as in production. Off by default: only crash tests need it, and
+    /// without it the data are in memory where there is space.
     pub durable: bool,
-    /// Further lines of postgresql.conf; they win over ours.
+    /// Additional lines of postgresql.conf, which take precedence over the defaults of the cluster.
     pub settings: Vec<(String, String)>,
 }
 
-/// A running PostgreSQL server of our own; gone when dropped.
+/// A running PostgreSQL server of this test process; stopped and deleted when dropped.
 #[derive(Debug)]
 pub struct Cluster {
     binaries: Binaries,
     directory: PathBuf,
     port: u16,
     databases: AtomicU32,
-    // Last: dropped after everything else, it removes the directory.
+    // Last field: dropped after everything else, it removes the directory.
     _watchdog: Watchdog,
 }
 
-/// The one cluster of this test process, started at first use.
+/// Returns the one cluster of this test process, started at first use.
 ///
 /// # Panics
 /// As [`Cluster::start`].
@@ -53,16 +53,16 @@ pub fn shared() -> &'static Cluster {
 }
 
 impl Cluster {
-    /// Makes and starts one for ordinary tests (no `fsync`).
+    /// Starts a cluster for ordinary tests (no `fsync`).
     ///
     /// # Panics
-    /// If PostgreSQL is not installed or does not start; the message names what to install, or holds its log.
+    /// If PostgreSQL is not installed or does not start; the message names the package to install, or contains the log.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&ClusterOptions::default())
     }
 
-    /// Makes and starts one.
+    /// Starts a cluster with the given options.
     ///
     /// # Panics
     /// As [`Cluster::start`].
@@ -81,7 +81,7 @@ impl Cluster {
 
         let mut cluster = Self { binaries, directory, port: 0, databases: AtomicU32::new(0), _watchdog: watchdog };
         let pristine = read(&data.join("postgresql.conf"));
-        // Another process may take the free port before the server does: try another one then.
+        // Another process may take the free port before the server does; another port is tried then.
         for attempt in 1.. {
             cluster.port = free_port();
             let settings = cluster.settings(options);
@@ -96,31 +96,32 @@ impl Cluster {
         cluster
     }
 
-    /// The address of a database of this cluster, over TCP on the loopback.
+    /// Returns the address of a database of this cluster, over TCP on the loopback.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// The same over the unix socket.
+    /// Returns the address of a database of this cluster, over the unix socket.
     #[must_use]
     pub fn socket_url(&self, database: &str) -> String {
         let directory = self.directory.display().to_string().replace('/', "%2F");
         format!("postgresql://postgres@{directory}:{}/{database}", self.port)
     }
 
-    /// The TCP port on 127.0.0.1; it stays the same over [`Cluster::start_again`].
+    /// Returns the TCP port on 127.0.0.1; it stays the same over [`Cluster::start_again`].
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Makes an empty database with a new name and answers its address.
+    /// Creates an empty database with a new name and returns its address.
     pub fn create_database(&self) -> String {
         self.url(&self.create_database_named_from("template0"))
     }
 
-    /// Makes a copy of a database of this cluster to which nobody is connected: quicker than migrating each anew.
+    /// Creates a copy of a database of this cluster that has no sessions, and returns its address. This is faster than
+    /// migrating each database.
     pub fn create_database_from(&self, template: &str) -> String {
         self.url(&self.create_database_named_from(template))
     }
@@ -131,26 +132,26 @@ impl Cluster {
         name
     }
 
-    /// Runs SQL in the database `postgres`; answers the rows, unaligned, one a line.
+    /// Runs SQL in the database `postgres` and returns the rows, unaligned, one per line.
     ///
     /// # Panics
-    /// If the server is away or refuses the SQL.
+    /// If the server is not running or refuses the SQL.
     pub fn psql(&self, sql: &str) -> String {
         self.psql_in("postgres", sql)
     }
 
-    /// Runs SQL in a database, named plainly or by its address from this cluster.
+    /// Runs SQL in a database, given by its name or by its address in this cluster.
     ///
     /// # Panics
-    /// If the server is away or refuses the SQL.
+    /// If the server is not running or refuses the SQL.
     pub fn psql_in(&self, database: &str, sql: &str) -> String {
         self.try_psql_in(database, sql).unwrap_or_else(|why| panic!("psql failed: {why}"))
     }
 
-    /// The same, for SQL that may fail.
+    /// Runs SQL that may fail in a database, like [`Cluster::psql_in`].
     ///
     /// # Errors
-    /// What `psql` says.
+    /// The error output of `psql`.
     ///
     /// # Panics
     /// If `psql` cannot be run.
@@ -177,7 +178,7 @@ impl Cluster {
     /// Dumps a database as it was when a snapshot was exported, and restores it as a new database; returns its address.
     ///
     /// # Panics
-    /// If the snapshot is gone, or a program fails.
+    /// If the snapshot no longer exists, or a program fails.
     pub fn copy_of_snapshot(&self, database: &str, snapshot: &str) -> String {
         let copy = self.create_database();
         let name = database.rsplit('/').next().unwrap_or(database);
@@ -202,7 +203,7 @@ impl Cluster {
         copy
     }
 
-    /// Ends every other session of a database, as an administrator would; answers how many there were.
+    /// Ends every other session of a database, as an administrator would, and returns how many there were.
     pub fn terminate_backends(&self, database: &str) -> usize {
         let name = database.rsplit('/').next().unwrap_or(database);
         let count = self.psql(&format!(
@@ -211,27 +212,28 @@ impl Cluster {
         count.parse().expect("a count is a number")
     }
 
-    /// Kills the server without a checkpoint, as a power cut would end it; returns when it is gone.
+    /// Kills the server without a checkpoint, like a power cut; returns when it has ended.
     pub fn stop_immediate(&self) {
         let mut stop = self.binaries.command("pg_ctl");
         run(stop.args(["stop", "--mode=immediate", "--silent", "-D"]).arg(self.directory.join("data")), "pg_ctl stop");
     }
 
-    /// Stops the server in order, ending every session; returns when it is gone.
+    /// Stops the server in an orderly way, ending every session; returns when it has ended.
     pub fn stop_fast(&self) {
         let mut stop = self.binaries.command("pg_ctl");
         run(stop.args(["stop", "--mode=fast", "--silent", "-D"]).arg(self.directory.join("data")), "pg_ctl stop");
     }
 
-    /// Starts it again on the same port, after [`Cluster::stop_immediate`]; returns when it answers.
+    /// Starts the server again on the same port, after [`Cluster::stop_immediate`]; returns when it accepts
+    /// connections.
     ///
     /// # Panics
-    /// If it does not come up.
+    /// If the server does not start.
     pub fn start_again(&self) {
         self.try_start().unwrap_or_else(|why| panic!("the test PostgreSQL does not start again: {why}"));
     }
 
-    /// Makes a standby that has seen everything until now and receives nothing more, as one whose link is cut.
+    /// Creates a standby that has seen everything until now and receives nothing more, like one whose link is cut.
     pub fn back_up(&self) {
         let mut backup = self.binaries.command("pg_basebackup");
         backup
@@ -243,11 +245,11 @@ impl Cluster {
         run(&mut backup, "pg_basebackup");
     }
 
-    /// Kills the server and lets the standby of [`Cluster::back_up`] take over at the same address, without what was
-    /// committed since.
+    /// Kills the server and lets the standby of [`Cluster::back_up`] take over at the same address, without the later
+    /// commits.
     ///
     /// # Panics
-    /// If there is no standby, or it does not come up.
+    /// If there is no standby, or it does not start.
     pub fn fail_over(&self) {
         self.stop_immediate();
         let data = self.directory.join("data");
@@ -270,7 +272,7 @@ impl Cluster {
             .arg(self.directory.join("data"))
             .arg("-l")
             .arg(&log)
-            // The server inherits them and would hold the pipe of whoever reads this process's output open for ever.
+            // The server would inherit them and keep the pipe of the process that reads this output open.
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
         let status = start.status().map_err(|error| format!("pg_ctl: {error}"))?;
@@ -289,7 +291,7 @@ impl Cluster {
             "timezone = 'UTC'".into(),
         ];
         if !options.durable {
-            // The log may lie in memory, and a checkpoint costs little.
+            // The log may be in memory, and a checkpoint costs little.
             lines.extend(["fsync = off", "full_page_writes = off", "max_wal_size = '512MB'"].map(String::from));
         }
         lines.extend(options.settings.iter().map(|(name, value)| format!("{name} = '{}'", value.replace('\'', "''"))));

@@ -1,8 +1,8 @@
-//! A TCP proxy whose connections can be made to fail: what a network does between a program and its database.
+//! A TCP proxy whose connections can be made to fail, like the network between a program and its database.
 //!
-//! A [`Proxy`] forwards bytes on threads of its own, so it works from any runtime and when the test's runtime is busy. Faults
-//! apply to the connections that exist, chosen by what they have sent ([`Which`]); connections that are opened later are sound
-//! unless [`Proxy::refuse`] was called.
+//! A [`Proxy`] forwards bytes on threads of its own, so it works from any runtime and while the test's runtime is busy.
+//! Faults apply to existing connections, selected by the bytes that they have sent ([`Which`]); connections that are
+//! opened later work unless [`Proxy::refuse`] was called.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -11,32 +11,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What happens to the bytes of a connection.
+/// Treatment of the bytes of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// They are forwarded.
+    /// Bytes are forwarded.
     #[default]
     None,
-    /// Both directions swallow everything, and nobody is told: the host or the way to it is gone.
+    /// Both directions swallow everything without an error: the host or the network is down.
     BlackHole,
-    /// The client's bytes arrive, the server's answers do not.
+    /// The client's bytes arrive, the server's responses do not.
     AnswersLost,
     /// Both ends are closed.
     Cut,
-    /// Both ends are reset: what was under way is lost, and both hear of an error.
+    /// Both ends are reset: bytes under way are lost, and both ends get an error.
     Reset,
     /// Each chunk is forwarded this much later.
     Delay(Duration),
 }
 
-/// Which connections a fault is meant for.
+/// Selects the connections of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which<'a> {
-    /// All that exist.
+    /// All existing connections.
     All,
-    /// Those whose client has sent this text at any time, for example the name of an SQL function.
+    /// Connections whose client has sent this text at any time, for example the name of an SQL function.
     Sent(&'a str),
-    /// Those that have this fault now.
+    /// Connections that have this fault now.
     Having(Fault),
 }
 
@@ -62,7 +62,7 @@ impl Connection {
     fn cut(&self) {
         self.open.store(false, Ordering::Release);
         if self.fault() == Fault::Reset {
-            // Without lingering, the close that follows when both directions have ended is a reset.
+            // Without lingering, the close after both directions have ended is a reset.
             for stream in [&self.client, &self.server] {
                 let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
             }
@@ -73,9 +73,9 @@ impl Connection {
     }
 }
 
-/// The bytes of a client that are kept to tell what its connection is for.
+/// Number of a client's bytes that are stored to recognise the purpose of its connection.
 const SENT_KEPT: usize = 64 << 10;
-/// How often a stalled direction looks whether its fault is over.
+/// Interval at which a stalled direction checks whether its fault is over.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Default)]
@@ -87,7 +87,7 @@ struct Shared {
     closed: AtomicBool,
 }
 
-/// A proxy in front of one address; dropping it cuts all its connections.
+/// A proxy for one address; dropping it cuts all its connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -112,7 +112,7 @@ impl Proxy {
                     if accepting.closed.load(Ordering::Acquire) {
                         return;
                     }
-                    // Dropped unless both sides are there.
+                    // Dropped unless both sides are connected.
                     let Ok(client) = client else { continue };
                     if !accepting.refuses.load(Ordering::Acquire) {
                         let _ = accepting.join(client, target);
@@ -123,7 +123,8 @@ impl Proxy {
         Self { address, shared }
     }
 
-    /// A proxy in front of the server that a PostgreSQL address names (`…@127.0.0.1:PORT/…`), and the address through it.
+    /// Starts a proxy for the server in a PostgreSQL address (`…@127.0.0.1:PORT/…`), and returns it with the address
+    /// through it.
     ///
     /// # Panics
     /// If the address has no numeric host and port.
@@ -138,13 +139,13 @@ impl Proxy {
         (proxy, through)
     }
 
-    /// Where it listens.
+    /// Returns the address on which the proxy listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Applies a fault to connections that exist; how many that were.
+    /// Applies a fault to existing connections, and returns to how many.
     pub fn fault(&self, which: Which<'_>, fault: Fault) -> usize {
         let mut connections = self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection| connection.open.load(Ordering::Acquire));
@@ -168,7 +169,7 @@ impl Proxy {
         count
     }
 
-    /// Whether new connections are closed at once.
+    /// Sets whether new connections are closed at once.
     pub fn refuse(&self, refuses: bool) {
         self.shared.refuses.store(refuses, Ordering::Release);
     }
@@ -178,7 +179,7 @@ impl Proxy {
         self.shared.changes_keys.store(true, Ordering::Release);
     }
 
-    /// Connections accepted so far.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.shared.accepted.load(Ordering::Acquire)
@@ -214,7 +215,7 @@ impl Shared {
         for from_client in [true, false] {
             let connection = Arc::clone(&connection);
             thread::Builder::new().name("proxied".into()).spawn(move || {
-                // Whatever ends one direction ends the connection.
+                // The end of one direction ends the connection.
                 let _ = forward(&connection, from_client, changes_keys);
                 connection.cut();
             })?;
@@ -229,7 +230,7 @@ fn forward(connection: &Connection, from_client: bool, changes_keys: bool) -> st
     let mut buffer = vec![0; 64 << 10];
     while connection.open.load(Ordering::Acquire) {
         let count = match from.read(&mut buffer) {
-            // In a black hole, an end that closes is not heard of either.
+            // In a black hole, the end of one side is not passed on either.
             Ok(0) if connection.fault() == Fault::BlackHole => {
                 thread::sleep(LOOK_EVERY);
                 continue;

@@ -1,8 +1,8 @@
-//! Random sequences: the model and a real store do the same things, and after every step everything that can be seen
-//! of them is equal.
+//! Random sequences: the model and a real store execute the same steps, and after every step everything visible is
+//! equal.
 //!
-//! A [`Step`] says *what kind* of thing happens and to which of the tasks, servers and attempts there are at that
-//! moment (by a number that is taken modulo their count), so every list of steps is a sequence that makes sense, and
+//! A [`Step`] describes the kind of an operation, and selects among the tasks, servers and attempts that exist at that
+//! moment (by a number that is taken modulo their count), so every list of steps is a meaningful sequence, and
 //! shrinking may drop any of them. Time stands still between steps; tokens and ids of the store are matched with the
 //! model's numbers as they appear. [`check`] runs many sequences and reports the shortest one that differs.
 
@@ -25,31 +25,30 @@ use crate::conformance::Fixture;
 use crate::model::Rules;
 pub use steps::{End, NewStep, Step, steps};
 
-/// How often each change of a task's state and each kind of answer was seen: a suite that never sees one proves nothing
-/// about it.
+/// Counts of each state transition and each kind of reply: a suite that never sees one proves nothing about it.
 pub type Tally = BTreeMap<String, u64>;
 
-/// Where a store and the model part.
+/// A difference between a store and the model.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// After how many steps.
+    /// Number of steps before it.
     pub at: usize,
-    /// In words.
+    /// Description.
     pub what: String,
 }
 
 /// Applies these steps to a store without tasks and to the model.
 ///
 /// # Errors
-/// The first difference, in words, with the step before it.
+/// A description of the first difference, with the step before it.
 pub async fn run(store: Arc<dyn Store>, steps: &[Step]) -> Result<(), String> {
     run_with(store, steps, Rules::default()).await.map(drop).map_err(|difference| difference.what)
 }
 
-/// As [`run`], with a model that may keep the protocol in a broken way: then a difference must be found.
+/// Like [`run`], with a model whose protocol may be broken: then a difference must be found.
 ///
 /// # Errors
-/// The first difference, in words, with the step before it.
+/// The first difference, with the step before it.
 pub async fn run_with(store: Arc<dyn Store>, steps: &[Step], rules: Rules) -> Result<Tally, Difference> {
     let mut pair = pair::Pair::new(store, rules).await.map_err(|what| Difference { at: 0, what })?;
     for (number, step) in steps.iter().enumerate() {
@@ -63,11 +62,11 @@ pub async fn run_with(store: Arc<dyn Store>, steps: &[Step], rules: Rules) -> Re
 
 /// Runs `cases` sequences of `length` steps, each on a fresh store, as many at once as there are processors.
 ///
-/// `TASKYARD_SEQUENCES` multiplies the number of cases, `TASKYARD_SEED` (a number) draws others.
+/// `TASKYARD_SEQUENCES` multiplies the number of cases, `TASKYARD_SEED` (a number) selects others.
 ///
 /// # Panics
-/// When a store differs from the model: with the shortest sequence found and the difference. When no sequence has seen
-/// one of the changes that matter.
+/// If a store differs from the model: with the shortest sequence found and the difference. If no sequence has seen one
+/// of the transitions that matter.
 pub fn check<Making>(cases: u32, length: usize, fresh: impl Fn() -> Making + Sync)
 where
     Making: Future<Output = Fixture>,
@@ -75,7 +74,7 @@ where
     check_from(0, cases, length, fresh);
 }
 
-/// As [`check`], with this seed unless `TASKYARD_SEED` names another.
+/// Like [`check`], with this seed unless `TASKYARD_SEED` sets another.
 ///
 /// # Panics
 /// As [`check`].
@@ -96,7 +95,8 @@ where
     }
 }
 
-/// Whether a model that keeps the protocol in this broken way is told from a store within so many sequences; how.
+/// Returns the difference by which a model with this broken protocol is distinguished from a store within this many
+/// sequences, if it is.
 pub fn tells_apart<Making>(cases: u32, length: usize, rules: Rules, fresh: impl Fn() -> Making + Sync) -> Option<String>
 where
     Making: Future<Output = Fixture>,
@@ -104,7 +104,7 @@ where
     search(cases, length, 0, rules, &fresh).err()
 }
 
-/// Changes without which the sequences would not be worth much.
+/// Transitions without which the sequences would prove little.
 const MUST_BE_SEEN: [&str; 18] = [
     "doing became done",
     "doing became failed",
@@ -167,7 +167,7 @@ fn search_alone<Making>(
 where
     Making: Future<Output = Fixture>,
 {
-    // proptest draws the sequences; shrinking is ours (`minimise.rs`).
+    // proptest generates the sequences; shrinking is implemented in `minimise.rs`.
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 0, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&seed[0].to_le_bytes());

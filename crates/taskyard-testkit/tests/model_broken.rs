@@ -1,4 +1,4 @@
-//! The protocol broken in thirteen known ways: the walk must notice each, else it proves nothing.
+//! The protocol broken in thirteen known ways: the exploration must notice each, otherwise it proves nothing.
 
 use taskyard_testkit::model::{Guard, Rules, Setup, explore};
 
@@ -30,7 +30,7 @@ fn completion_by_id_state_and_server() {
 
 #[test]
 fn the_attempt_number_as_the_token_with_a_fail_over() {
-    // Without any other end of an attempt: the fail-over alone must do it.
+    // Without any other end of an attempt, so that the fail-over alone must reveal it.
     let setup = Setup { ends: Vec::new(), ..Setup::fail_over().with(guard(Guard::AttemptNumber)) };
     is_caught("attempt number as the token", "its lease is", setup);
 }

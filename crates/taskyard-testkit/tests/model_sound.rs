@@ -1,14 +1,13 @@
-//! The protocol as it is meant: every state of every small world is walked through, and none breaks a rule or is a
-//! dead end.
+//! The correct protocol: every state of every small world is explored, and none breaks a rule or is a dead end.
 
 use std::sync::Mutex;
 
 use taskyard_testkit::model::{Report, Setup, explore, sound_setups};
 
-/// Fewer would mean that the worlds have become too small to mean anything.
+/// Fewer states would mean that the worlds have become too small to be meaningful.
 const STATES_MIN: usize = 1_000_000;
 
-/// Walks through all worlds, as many at once as there are processors.
+/// Explores all worlds, as many at once as there are processors.
 fn reports(setups: Vec<Setup>) -> Vec<Report> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (todo, done) = (Mutex::new(setups), Mutex::new(Vec::new()));

@@ -21,12 +21,12 @@ async fn template() -> String {
     store.migrate().await.expect("a fresh database can be migrated");
     store.close().await;
     let name = url.rsplit('/').next().expect("an address ends in a name").to_owned();
-    // A copy is refused while anybody is connected; a session ends a moment after its client left.
+    // A copy is refused while a session is connected; a session ends a moment after its client left.
     while shared().terminate_backends(&name) > 0 {}
     name
 }
 
-/// The database goes with its sequence: hundreds of them would fill the disk.
+/// Deletes the database after its sequence: hundreds of them would fill the disk.
 struct Database(String);
 
 impl Drop for Database {
@@ -43,6 +43,7 @@ async fn fresh() -> Fixture {
 
 #[test]
 fn postgresql_equals_the_model() {
-    // So few sequences see every change that matters with some seeds only; with 0, none of them retries a stopped task.
+    // With so few sequences, only some seeds cover every transition that matters; with 0, none of them retries a
+    // stopped task.
     sequences::check_from(1, 300, 40, fresh);
 }

@@ -6,7 +6,7 @@ use taskyard_testkit::model::{Guard, Rules};
 use taskyard_testkit::sequences;
 
 async fn fresh() -> Fixture {
-    // In memory where there is such a place: what survives a power cut is not looked at here.
+    // In memory where possible: surviving a power cut is not tested here.
     let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory can be made");
     let store = SqliteStore::open(directory.path().join("queue.db")).await.expect("a store can be opened");
     taskyard_core::Store::migrate(&*store).await.expect("a fresh file can be migrated");
@@ -18,7 +18,7 @@ fn sqlite_equals_the_model() {
     sequences::check(3_000, 40, fresh);
 }
 
-/// Else equality would mean nothing.
+/// Otherwise equality would mean nothing.
 #[test]
 fn a_broken_model_is_told_from_sqlite() {
     let broken = [

@@ -8,25 +8,25 @@ use taskyard::{Result, Store, TaskId, TaskState};
 use crate::ledger::{Event, read_all};
 use crate::tasks::Proof;
 
-/// What the ledgers and the database disagree about. All must be zero but `runs_repeated`, which is what "at least
-/// once" means.
+/// Differences between the ledgers and the database. All must be zero but `runs_repeated`, which "at least once"
+/// permits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Acknowledged additions.
+    /// Number of acknowledged additions.
     pub added: usize,
-    /// Runs that started.
+    /// Number of runs that started.
     pub started: usize,
     /// Runs beyond the first of their tasks.
     pub runs_repeated: usize,
-    /// Acknowledged, and not in the database.
+    /// Tasks that were acknowledged but are not in the database.
     pub lost: usize,
-    /// In the database or run, and never added by anyone.
+    /// Tasks in the database or run, but never added.
     pub invented: usize,
-    /// Not in a final state at the end.
+    /// Tasks not in a final state at the end.
     pub unfinished: usize,
-    /// A final state or result that an observer saw and that is another one now, or two ends of one task.
+    /// Tasks whose final state or result differs from one that an observer saw, or with two ends.
     pub decided_twice: usize,
-    /// A result that was not made by the task's last claimed run.
+    /// Results that were not made by the task's last claimed run.
     pub stale_accepted: usize,
 }
 
@@ -41,7 +41,7 @@ impl Verdict {
 /// Checks a database against the ledgers in a directory.
 ///
 /// # Errors
-/// The database's.
+/// `Error::Database` if a ledger cannot be read; any error of reading the database.
 pub async fn check(store: &dyn Store, directory: &Path) -> Result<Verdict> {
     let events = read_all(directory).map_err(|error| taskyard::Error::Database(error.to_string()))?;
     let mut verdict = Verdict::default();

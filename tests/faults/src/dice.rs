@@ -1,4 +1,4 @@
-//! Random draws from a seed (SplitMix64): the same seed draws the same, on every machine.
+//! Random draws from a seed (SplitMix64): the same seed yields the same draws, on every machine.
 
 use std::ops::Range;
 
@@ -7,13 +7,13 @@ use std::ops::Range;
 pub struct Dice(u64);
 
 impl Dice {
-    /// The sequence of a seed.
+    /// Creates the sequence of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     pub const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -22,20 +22,20 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number of a range that is not empty.
+    /// Returns a number of a range that is not empty.
     pub const fn within(&mut self, range: Range<u64>) -> u64 {
         range.start + self.next() % (range.end - range.start)
     }
 
-    /// True in so many of a hundred draws.
+    /// Returns true in `percent` of a hundred draws.
     pub const fn chance(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
 
-    /// One of these.
+    /// Returns one of these.
     ///
     /// # Panics
-    /// If there is none.
+    /// If `of` is empty.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         let place = self.next() % of.len() as u64;
         of[usize::try_from(place).expect("an index")]

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use serde::{Deserialize, Serialize};
 use taskyard::TaskId;
 
-/// One thing that happened.
+/// An event.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -22,12 +22,12 @@ pub enum Event {
         /// The task.
         task: TaskId,
     },
-    /// The addition was refused for good: the task must not be there.
+    /// The addition was refused permanently: the task must not exist.
     Refused {
         /// The task.
         task: TaskId,
     },
-    /// Another task held the unique key: this one must not be there, and the holder was.
+    /// Another task held the unique key: this one must not exist, and the holder was stored.
     Merged {
         /// The task that was to be added.
         task: TaskId,
@@ -39,24 +39,24 @@ pub enum Event {
         /// The task.
         task: TaskId,
     },
-    /// A body began.
+    /// A body started.
     Started {
         /// The task.
         task: TaskId,
-        /// The attempt's number.
+        /// Number of the attempt.
         attempt: u32,
-        /// The attempt's token.
+        /// Token of the attempt.
         token: String,
-        /// The process.
+        /// Id of the process.
         process: u32,
     },
     /// A body returned.
     Ended {
         /// The task.
         task: TaskId,
-        /// The attempt's token.
+        /// Token of the attempt.
         token: String,
-        /// The process.
+        /// Id of the process.
         process: u32,
     },
     /// An observer saw a final state.
@@ -65,7 +65,7 @@ pub enum Event {
         task: TaskId,
         /// The state.
         state: String,
-        /// The result's bytes as text.
+        /// Bytes of the result, as text.
         result: Option<String>,
     },
 }
@@ -78,11 +78,11 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens `name` in a directory for appending. With `FAULTS_UNSYNCED` in the environment it is not synced, which only a
-    /// power cut would show: what a killed process has written stays.
+    /// Opens `name` in a directory for appending. With `FAULTS_UNSYNCED` in the environment it is not synced, which
+    /// only a power cut would show: data written by a killed process stay.
     ///
     /// # Errors
-    /// The system's.
+    /// The I/O error of opening the file.
     pub fn open(directory: &Path, name: &str) -> io::Result<Self> {
         let path = directory.join(format!("{name}.ledger"));
         let file = Mutex::new(OpenOptions::new().create(true).append(true).open(path)?);
@@ -105,10 +105,10 @@ impl Ledger {
     }
 }
 
-/// Reads a ledger; a last line that a kill cut off is left out.
+/// Reads a ledger; skips a last line that a kill cut off.
 ///
 /// # Errors
-/// The system's.
+/// The I/O error of opening or reading the file.
 pub fn read_file(path: &Path) -> io::Result<Vec<Event>> {
     let mut events = Vec::new();
     for line in BufReader::new(File::open(path)?).lines() {
@@ -122,7 +122,7 @@ pub fn read_file(path: &Path) -> io::Result<Vec<Event>> {
 /// Reads every ledger of a directory.
 ///
 /// # Errors
-/// The system's.
+/// The I/O error of reading the directory or a ledger.
 pub fn read_all(directory: &Path) -> io::Result<Vec<Event>> {
     let mut events = Vec::new();
     for entry in std::fs::read_dir(directory)? {

@@ -1,4 +1,4 @@
-//! The tasks whose bodies write ledgers, die, block, or refuse to end.
+//! Tasks whose bodies write ledgers, die, block, or refuse to end.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -9,9 +9,9 @@ use taskyard::{TaskContext, TaskId, task};
 
 use crate::ledger::{Event, Ledger};
 
-/// Where the bodies of this process write.
+/// Directory for the ledgers of this process's bodies.
 pub static LEDGER_DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-/// The address of the database, for bodies that end in a transaction of their own.
+/// Address of the database, for bodies that end in a transaction of their own.
 pub static DATABASE: OnceLock<String> = OnceLock::new();
 
 fn ledger() -> &'static Ledger {
@@ -22,18 +22,18 @@ fn ledger() -> &'static Ledger {
     })
 }
 
-/// Which run made a result.
+/// Identifies the run that made a result.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Proof {
-    /// The attempt's number.
+    /// Number of the attempt.
     pub attempt: u32,
-    /// The attempt's token.
+    /// Token of the attempt.
     pub token: String,
-    /// The process.
+    /// Id of the process.
     pub process: u32,
 }
 
-/// Writes "started", takes `millis`, writes "ended", and answers which run it was.
+/// Writes "started", takes `millis`, writes "ended", and returns the identity of its run.
 #[task(max_retries = 0, timeout = "0s")]
 pub async fn work(millis: u64, context: TaskContext) -> Proof {
     run(millis, &context).await
@@ -47,7 +47,7 @@ async fn run(millis: u64, context: &TaskContext) -> Proof {
     Proof { attempt: context.attempt(), token, process }
 }
 
-/// As `work`, with a log line now and then, and fails in its first `fails` attempts.
+/// Like `work`, with a log line now and then; fails in its first `fails` attempts.
 #[task(max_retries = 0, timeout = "0s")]
 pub async fn deed(millis: u64, fails: u32, context: TaskContext) -> Result<Proof, String> {
     let proof = run(millis, &context).await;
@@ -57,7 +57,8 @@ pub async fn deed(millis: u64, fails: u32, context: TaskContext) -> Result<Proof
     if context.attempt() <= fails { Err("on purpose".into()) } else { Ok(proof) }
 }
 
-/// As `work`, with its effect in a row of `nemesis.effect` in the transaction that ends it: there once, or not at all.
+/// Like `work`, with an effect in a row of `nemesis.effect`, written in the transaction that ends the task: the row is
+/// there once, or not at all.
 #[task(max_retries = 0, timeout = "0s")]
 pub async fn effect(millis: u64, context: TaskContext) -> Result<Proof, Box<dyn std::error::Error + Send + Sync>> {
     let proof = run(millis, &context).await;
@@ -82,11 +83,11 @@ pub async fn abort(context: TaskContext) -> bool {
 }
 
 taskyard::task_set!(
-    /// Tasks that a server knows only if it is told to: one that is not told parks them.
+    /// Tasks that a server knows only if it is configured to; any other server parks them.
     pub SPARE_TASKS
 );
 
-/// Does nothing, where it is known.
+/// Does nothing, if the server knows it.
 #[task(set = SPARE_TASKS, max_retries = 0)]
 pub async fn spare(number: u64) -> u64 {
     number
@@ -109,7 +110,7 @@ pub async fn spawn(count: u64, context: TaskContext) -> Result<(), taskyard::Tas
     Ok(())
 }
 
-/// Retries one task and cancels another, by the client of its server.
+/// Retries one task and cancels another, through the client of its server.
 #[task(max_retries = 0)]
 pub async fn steer(ended: TaskId, waiting: TaskId, context: TaskContext) -> Result<(), taskyard::TaskError> {
     context.client().retry(&[ended]).await?;

@@ -1,4 +1,4 @@
-//! The database that goes away: PostgreSQL crashes and loses its backends under load; nothing of ours restarts.
+//! An unavailable database: PostgreSQL crashes and loses its backends under load; no server or client restarts.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod arena;
@@ -13,7 +13,7 @@ fn durable() -> Cluster {
     Cluster::start_with(&ClusterOptions { durable: true, settings: Vec::new() })
 }
 
-/// `pg_ctl stop -m immediate` under load, three times: additions go on in memory, servers reconnect.
+/// `pg_ctl stop -m immediate` under load, three times: additions continue in memory, servers reconnect.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_immediate_stop_under_load_loses_nothing() {
     let cluster = durable();
@@ -24,7 +24,7 @@ async fn an_immediate_stop_under_load_loses_nothing() {
         arena.until_in_flight(server.id(), 10).await;
         cluster.stop_immediate();
         cluster.start_again();
-        // A producer that was there before the crash adds on the same client.
+        // A producer from before the crash adds with the same client.
         arena.produce(1_000, |_| 10).await;
     }
     let verdict = arena.verdict(Duration::from_secs(120)).await;
@@ -59,8 +59,8 @@ async fn every_backend_terminated_in_turn_loses_nothing() {
     assert!(!server.has_exited(), "the server had to restart");
 }
 
-/// A standby takes over that has not seen the last ends. What it holds as running the server has ended: nobody would
-/// ever run it again, if the server did not notice and enter anew.
+/// A standby that has not seen the last ends takes over. Tasks that it shows as running have ended on the server: they
+/// would never run again if the server did not notice and enter again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_missed_the_last_ends_has_them_done_again() {
     let cluster = durable();

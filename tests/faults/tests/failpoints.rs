@@ -17,14 +17,14 @@ use taskyard_faults::tasks::{fail, noop, spare, spawn, steer, talk};
 use taskyard_testkit::postgres::shared;
 use tokio::task::JoinSet;
 
-/// Cases at a time: most of a case is waiting for a lease.
+/// Number of cases at a time: most of a case is waiting for a lease.
 const CONCURRENCY: usize = 6;
 const BOUND: Duration = Duration::from_secs(120);
 
 const SIGABRT: i32 = 6;
 const SIGTERM: i32 = 15;
 
-/// Work that takes a server through every step.
+/// Adds work that takes a server through every step.
 async fn add_work(arena: &mut Arena, children: u64, slow: usize) {
     arena.produce(40, |at| if at < slow { 1_000 } else { 5 + at as u64 % 40 }).await;
     let queue = &arena.queue;
@@ -37,7 +37,7 @@ async fn add_work(arena: &mut Arena, children: u64, slow: usize) {
     let ended = queue.add(fail("on purpose".into())).await.unwrap();
     let later = noop(0).delay(Duration::from_secs(3_600)).tag("cancelled");
     let later = queue.add(later).await.unwrap();
-    // Behind the last child that is told: on SQLite a retry first works off the cascades.
+    // After the last child that is processed: on SQLite a retry first completes the cascades.
     let last = family.iter().map(|child| child.id()).max().unwrap();
     let after = steer(ended.id(), later.id()).parent(&ended).parent_id(last).on_parent_failure(OnParentFailure::Run);
     queue.add(after).await.unwrap();
@@ -45,7 +45,7 @@ async fn add_work(arena: &mut Arena, children: u64, slow: usize) {
     queue.add_schedule(schedule).await.unwrap();
 }
 
-/// Whether every task has ended, and nothing of any waits to be settled.
+/// Returns whether every task has ended, and no end is still to be settled.
 async fn is_quiet(arena: &Arena) -> bool {
     let states = vec![TaskState::Waiting, TaskState::Enqueued, TaskState::Doing];
     let open = TaskFilter { states, limit: 1, ..TaskFilter::default() };
@@ -57,12 +57,12 @@ async fn is_quiet(arena: &Arena) -> bool {
 const PAUSED: &str = "paused";
 const IN_PAUSED: usize = 5;
 
-/// One place at which a server aborts.
+/// A point at which a server aborts.
 #[derive(Clone, Copy)]
 struct Case {
     step: &'static str,
     side: Side,
-    /// The call whose request or answer is lost before: only then the step is reached.
+    /// The call whose request or reply is lost before: the step is reached only then.
     lost: Option<(&'static str, Side)>,
 }
 
@@ -87,7 +87,7 @@ impl Case {
         all
     }
 
-    /// As `TASKYARD_FAILPOINT` names it.
+    /// Returns the point as `TASKYARD_FAILPOINT` names it.
     fn point(self) -> String {
         let count = match (self.step, self.side) {
             // The first time there is nothing to do yet.
@@ -113,7 +113,7 @@ impl Case {
     }
 }
 
-/// Brings the database to where the step is reached.
+/// Brings the database to a state in which the step is reached.
 async fn prepare(arena: &Arena, step: &str) {
     match step {
         "rescue" => {
@@ -134,7 +134,7 @@ async fn prepare(arena: &Arena, step: &str) {
             arena.until_exited(&mut older).await;
         }
         "regroup" => {
-            // Not claimed, so they stand where their kind is no longer to stand once it was refused.
+            // Not claimed, so that they are in the partition that their kind leaves once it is refused.
             arena.queue.pause_queue(PAUSED).await.unwrap();
             let calls = (0..IN_PAUSED as u64).map(|number| spare(number).queue(PAUSED));
             arena.queue.add_tasks(calls).await.unwrap();
@@ -157,8 +157,8 @@ async fn prepare(arena: &Arena, step: &str) {
     }
 }
 
-/// Claims a task for a server that knows nothing of it, as if a crash of the database had forgotten its end. No server runs
-/// tasks of Python here. `None` if the server's lease is over.
+/// Claims a task for a server that does not know of it, as if a crash of the database had lost its end. No server runs
+/// Python tasks here. `None` if the server's lease is over.
 async fn claim_for(arena: &Arena, server: &ServerProcess) -> Option<TaskId> {
     let store = arena.queue.store();
     let task = arena.queue.add(Call::<()>::new("app::of_python", &()).runtime(Runtime::Python)).await.unwrap();
@@ -179,7 +179,7 @@ async fn claim_for(arena: &Arena, server: &ServerProcess) -> Option<TaskId> {
     (claimed > 0).then_some(task.id())
 }
 
-/// Waits until a task that [`claim_for`] claimed is free again, having lost one attempt, and cancels it.
+/// Waits until a task that [`claim_for`] claimed is free again, with one lost attempt, and cancels it.
 async fn until_freed(arena: &Arena, task: TaskId) {
     let freed = async {
         loop {
@@ -213,7 +213,7 @@ async fn abort_at(mut arena: Arena, backend: &str, at: Case) {
     let case = format!("{}{lost} on {backend}", at.point());
     // A cascade beyond the inline bound is left to the step itself.
     let children = if step == "cascade" { CASCADE_INLINE_MAX as u64 + 200 } else { 20 };
-    // Where bodies are to be seen in flight, some take long enough for that, however late this looks.
+    // If bodies must be seen in flight, some run long enough for that, however late the check is.
     let slow = if matches!(step, "rescue" | "server_leave") { 10 } else { 0 };
     add_work(&mut arena, children, slow).await;
     prepare(&arena, step).await;
@@ -241,7 +241,7 @@ async fn abort_at(mut arena: Arena, backend: &str, at: Case) {
         until_freed(&arena, task).await;
     }
     let started = Instant::now();
-    // The schedule first: its last run is among what must have ended.
+    // The schedule first: its last run is among the tasks that must have ended.
     while arena.queue.schedule("each second").await.unwrap().runs < 2 || !is_quiet(&arena).await {
         assert!(started.elapsed() < BOUND, "{case}: {:?}", arena.queue.store().status().await);
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -274,7 +274,7 @@ async fn abort_at(mut arena: Arena, backend: &str, at: Case) {
         assert!(record.attempt >= 2, "{case}: it was not retried: {record:?}");
     }
     if step == "end_aside_settled" || step == "end_set_aside" && side == Side::After {
-        // No rescue freed it: its end stood aside.
+        // No rescue freed it: its end was set aside.
         assert!(of("::talk").all(|record| record.attempt == 1), "{case}: {:?}", of("::talk").collect::<Vec<_>>());
     }
     if step == "record" {
@@ -287,7 +287,7 @@ async fn abort_at(mut arena: Arena, backend: &str, at: Case) {
     assert!(!successor.has_exited(), "{case}");
 }
 
-/// Every step on both sides, some at a time.
+/// Runs every step on both sides, several at a time.
 async fn abort_at_every_step(backend: &'static str) {
     let mut running = JoinSet::new();
     for case in Case::all() {

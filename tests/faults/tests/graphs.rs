@@ -11,10 +11,10 @@ use taskyard_faults::ledger::{Event, read_all};
 use taskyard_faults::tasks::{fail, noop, work};
 use taskyard_testkit::postgres::shared;
 
-/// Only what hangs takes so long: a chain of 10,000 takes some 20 s on a machine that does nothing else.
+/// Only a hang takes this long: a chain of 10,000 takes some 20 s on an idle machine.
 const BOUND: Duration = Duration::from_secs(180);
 
-/// A chain of 10,000: each waits for the one before. Added in one call.
+/// A chain of 10,000: each task waits for the one before. Added in one call.
 async fn chain(arena: &Arena, head: Call<()>) -> Vec<TaskRef<()>> {
     let mut calls = vec![head.id(taskyard::TaskId::generate())];
     for number in 1..10_000_u64 {
@@ -64,7 +64,7 @@ async fn chains_on_postgresql() {
     chains(Arena::postgres(shared()).await).await;
 }
 
-/// One parent with 100,000 children, and one child with 100,000 parents.
+/// A parent with 100,000 children, and one child with 100,000 parents.
 async fn fan_and_join(arena: Arena) {
     let parent = arena.queue.add(noop(0).queue("held")).await.unwrap();
     parent.stored().await.unwrap();
@@ -105,7 +105,7 @@ async fn races(arena: Arena) {
     let server = arena.start_server();
     let mut racing = tokio::task::JoinSet::new();
     for lane in 0..50_u64 {
-        // Each lane has a client of its own, so that additions of parents and children are not one batch.
+        // Each concurrent adder has a client of its own, so that additions of parents and children are not one batch.
         let queue = taskyard::Taskyard::on(std::sync::Arc::clone(arena.queue.store()), arena.queue.settings().clone());
         racing.spawn(async move {
             for round in 0..200_u64 {
@@ -133,8 +133,8 @@ async fn races_on_postgresql() {
     races(Arena::postgres(shared()).await).await;
 }
 
-/// 60 groups whose servers die amid them, four times: each callback is decided once, and begins only when all its tasks have
-/// ended.
+/// 60 groups whose servers are killed meanwhile, four times: each callback is decided once, and begins only when all
+/// its tasks have ended.
 async fn groups_while_servers_die(arena: Arena) {
     let groups: Vec<_> = (0..60_u64)
         .map(|group| {
@@ -204,7 +204,7 @@ async fn a_late_commit_is_not_passed_by() {
     assert_eq!(tokio::time::timeout(BOUND, late.wait()).await.unwrap().unwrap(), 7);
     let record = late.record().await.unwrap();
     let micros = record.started_at.unwrap().as_microsecond() - committed.as_microsecond();
-    // 200 ms is the promise, measured on a quiet machine; ten times that on one that also compiles.
+    // 200 ms are promised, measured on an idle machine; ten times that on one that also compiles.
     assert!(micros < 2_000_000, "it started {micros} µs after its commit");
     drop(server);
 }

@@ -1,4 +1,5 @@
-//! Programs that add and end at once: what `add` returned is stored, what was added later is stored or named.
+//! Programs that add and end at once: tasks for which `add` returned are stored, tasks of `add_later` are stored or
+//! reported.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::collections::HashSet;
@@ -63,7 +64,8 @@ async fn all_is_stored_on_postgresql() {
     every_end(|| shared().create_database()).await;
 }
 
-/// The database goes away before the additions: each is named with its kind, within the bound, and none is stored.
+/// The database becomes unavailable before the additions: each is reported with its kind, within the bound, and none is
+/// stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_stored_is_named() {
     let cluster = Cluster::start();
@@ -71,7 +73,7 @@ async fn what_cannot_be_stored_is_named() {
         let database = cluster.create_database();
         let began = Instant::now();
         let (ids, output) = run(&database, end, runtime, || cluster.stop_immediate());
-        // Five seconds, and what a busy machine adds.
+        // Five seconds, and a tolerance for a busy machine.
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         cluster.start_again();
         let said = String::from_utf8_lossy(&output.stderr);
@@ -85,13 +87,13 @@ async fn what_cannot_be_stored_is_named() {
     }
 }
 
-/// Several additions are in one write when the database is away and the client is closed: each is given up.
+/// Several additions are in one write when the database is unavailable and the client is closed: each is given up.
 #[tokio::test]
 async fn a_closed_client_gives_up_every_addition() {
     let cluster = Cluster::start();
     let queue = Taskyard::connect(&cluster.create_database()).await.unwrap();
     cluster.stop_immediate();
-    // The writer runs on this thread: it begins when all are there.
+    // The writer runs on this thread: it begins when all have been added.
     let tasks: Vec<_> = (0..20).map(|number| queue.add_later(noop(number)).unwrap()).collect();
     assert!(queue.close(Duration::from_secs(1)).await.unwrap_err().is_transient());
     for task in &tasks {

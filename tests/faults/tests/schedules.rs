@@ -54,7 +54,7 @@ async fn weeks(arena: Arena, seed: u64) {
         let schedule = Schedule::new(rule, rule, work(5)).zone(zone).overlap(Overlap::Allow).catch_up(CatchUp::All);
         arena.queue.add_schedule(schedule).await.unwrap();
     }
-    // A small generator: the same story for the same seed.
+    // A small generator: the same sequence for the same seed.
     let mut state = seed;
     let mut below = |bound: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -65,7 +65,7 @@ async fn weeks(arena: Arena, seed: u64) {
     while simulated < WEEKS * 7 * 24 * 60 * MINUTE {
         simulated += below(3 * 60 * MINUTE);
         steps += 1;
-        // At the tick: the clock jumps and a server dies in the same moment.
+        // At the tick: the clock jumps and a server dies at the same moment.
         store.set_clock(offset_at(simulated)).await.unwrap();
         if below(4) == 0 && !servers.is_empty() {
             let at = below(servers.len() as u64) as usize;

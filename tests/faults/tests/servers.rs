@@ -1,4 +1,4 @@
-//! Servers that are killed, frozen, or killed by their own tasks.
+//! Servers that are killed, suspended, or killed by their own tasks.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod arena;
@@ -11,15 +11,15 @@ use taskyard_faults::ledger::{Event, read_all};
 use taskyard_faults::tasks::abort;
 use taskyard_testkit::postgres::shared;
 
-/// A server dies with `kill -9` amid 10,000 tasks, five times, with at least 30 started bodies each time; all of them
-/// run again within lease + scan of another server's life.
+/// A server dies with `kill -9` during 10,000 tasks, five times, with at least 30 started bodies each time; all of them
+/// run again within lease + scan while another server lives.
 async fn kill_nine(mut arena: Arena) {
     // At 80 at once and 400 ms each, five rounds of the longest length below cannot empty the queue.
     let refs = arena.produce(10_000, |at| if at < 8_500 { 400 } else { 5 + (at as u64 % 20) }).await;
     let mut survivor = arena.start_server();
     for round in 0..5 {
         let mut victim = survivor;
-        // Frozen first, so that what is counted is what the kill hits.
+        // Suspended first, so that the counted bodies are those that the kill hits.
         let hit = loop {
             arena.until_in_flight(victim.id(), 30).await;
             victim.signal(19);
@@ -43,10 +43,11 @@ async fn kill_nine(mut arena: Arena) {
                 hit.iter().all(|task| again.contains(task))
             })
             .await;
-        // Lease, two looks (one to suspect, one to be sure), and as much again for a loaded machine.
+        // Lease, two checks (one to suspect, one to be sure), and as much again for a loaded machine.
         let bound = (LEASE + SCAN * 2) * 2 + Duration::from_secs(2);
         assert!(killed.elapsed() < bound, "round {round}: {:?}", killed.elapsed());
-        // And end, so that the next kill hits others: what is lost three times runs alone, one after the other.
+        // They also end, so that the next kill hits others: tasks that are lost three times run alone, one after the
+        // other.
         arena.until("they end", || arena.in_flight(process).is_disjoint(&hit)).await;
     }
     let verdict = arena.verdict(Duration::from_secs(120)).await;
@@ -65,7 +66,7 @@ async fn kill_nine_on_postgresql() {
     kill_nine(Arena::postgres(shared()).await).await;
 }
 
-/// A server is stopped beyond its lease and continued: another one has run its tasks, and its writes change nothing.
+/// A server is suspended beyond its lease and continued: another one has run its tasks, and its writes change nothing.
 async fn zombie(mut arena: Arena) {
     let refs = arena.produce(60, |_| 1_500).await;
     let zombie = arena.start_server();
@@ -81,7 +82,7 @@ async fn zombie(mut arena: Arena) {
     }
     let before = arena.queue.store().get(&refs.iter().map(taskyard::TaskRef::id).collect::<Vec<_>>()).await.unwrap();
     zombie.signal(18);
-    // Its bodies end now; it takes a new id and serves on, which shows that it has tried to write what it held.
+    // The bodies of the zombie end now; it takes a new id and serves on, which shows that it has tried to write their ends.
     let probes = arena.produce(200, |_| 50).await;
     for probe in &probes {
         tokio::time::timeout(Duration::from_secs(60), probe.wait()).await.unwrap().unwrap();
@@ -144,7 +145,7 @@ async fn poison_on_postgresql() {
     poison(Arena::postgres(shared()).await).await;
 }
 
-/// Two servers share the work; one of them ends gracefully in the midst, which costs no attempt.
+/// Two servers share the work; one of them ends gracefully in the middle, which costs no attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_graceful_end_costs_nothing() {
     let mut arena = Arena::postgres(shared()).await;

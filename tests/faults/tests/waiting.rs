@@ -1,4 +1,5 @@
-//! Waits for tasks: over a database that goes away, for tasks that vanish, and without a trace when they are dropped.
+//! Waits for tasks: while the database is unavailable, for tasks that are deleted, and without a trace when they are
+//! dropped.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 use std::time::{Duration, Instant};
@@ -80,7 +81,7 @@ async fn a_task_that_vanishes_ends_its_waits() {
     shared().psql_in(&database, &format!("delete from taskyard.task where id = '{}'", gone.id()));
     let (added, known, stays_there) = tokio::time::timeout(BOUND, waits).await.unwrap().unwrap();
     assert_eq!(added, Err(Error::TaskRemoved(gone.id())));
-    // It began to wait when the task was gone already.
+    // This wait began when the task had already been deleted.
     assert_eq!(known, Err(Error::NotFound(gone.id())));
     assert!(matches!(stays_there, Err(Error::WaitTimeout { state: Some(_), .. })), "{stays_there:?}");
     let unknown = TaskId::generate();
@@ -103,7 +104,7 @@ async fn waits_outlast_a_database_that_is_away() {
         let known = known.clone();
         async move { known.wait().await }
     });
-    // Its own timeout is the only thing that ends it.
+    // Only its own timeout ends it.
     let error = known.wait_timeout(Duration::from_secs(1)).await.unwrap_err();
     assert!(matches!(error, Error::WaitTimeout { state: None, .. }), "{error}");
     assert!(!begun_before.is_finished() && !begun_after.is_finished());

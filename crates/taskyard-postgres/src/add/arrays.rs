@@ -1,4 +1,4 @@
-//! A batch as columns, for one statement.
+//! Encodes a batch as columns, for one statement.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::begin::Begin;
 use crate::text::{array_literal, limit_millis, micros, start};
 
-/// The columns of a batch. A column without any value is no array at all.
+/// The columns of a batch. A column without any value is absent.
 #[derive(Default)]
 pub(super) struct Arrays<'a> {
     addition: Option<Uuid>,
@@ -43,7 +43,7 @@ pub(super) struct Arrays<'a> {
     edge_open: Option<Vec<bool>>,
 }
 
-/// A column, or nothing if `has` finds no value in any task.
+/// Returns a column, or `None` if `has` finds no value in any task.
 fn column<'a, T>(
     tasks: &[&'a NewTask],
     has: impl Fn(&NewTask) -> bool,
@@ -52,7 +52,7 @@ fn column<'a, T>(
     tasks.iter().any(|task| has(task)).then(|| tasks.iter().map(|task| value(task)).collect())
 }
 
-/// The flags of `sql/task/add.sql`.
+/// Returns the flags that `sql/task/add.sql` defines.
 fn flags(task: &NewTask, begin: Option<&Begin>) -> i32 {
     i32::from(task.auto_remove)
         + 2 * i32::from(task.at_most_once)

@@ -1,4 +1,5 @@
-//! What each task of a batch starts as: its parents are locked in id order, then looked at, from the parents down.
+//! Decides the initial state of each task of a batch: its existing parents are locked in id order and read, then the
+//! tasks are decided, parents before children.
 
 use std::collections::HashMap;
 
@@ -10,18 +11,18 @@ use uuid::Uuid;
 use crate::pool::{Interrupted, Transaction};
 use crate::row::get;
 
-/// What a task of a batch starts as.
+/// Initial state of a task of a batch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Begin {
-    /// Its parents, doubles replaced by what stands in for them, each with whether it is still open.
+    /// Parents of the task, duplicates replaced by the tasks that hold their keys; each with whether it is still open.
     pub parents: Vec<(Uuid, bool)>,
-    /// Fallen already: under which state, from whom.
+    /// If the task has already fallen: its state, and the root of the fall.
     pub fallen: Option<(TaskState, Uuid)>,
-    /// It is a parent of another one of the batch.
+    /// Whether the task is a parent of another one of the batch.
     pub has_children: bool,
 }
 
-/// Locks the parents that are there already and decides what each task starts as.
+/// Locks the parents that exist already and decides the initial state of each task.
 pub(super) async fn begin(
     transaction: &Transaction<'_>,
     tasks: &[NewTask],
@@ -86,7 +87,7 @@ fn begin_one(
 ) -> Begin {
     let mut begin = Begin::default();
     for parent in &task.parents {
-        // A parent of the same batch is unfinished, unless it falls while it is being added.
+        // A parent of the same batch is unfinished, unless it falls during this addition.
         let (state, root) = match begins.get(parent) {
             Some(Begin { fallen: Some((state, root)), .. }) => (*state, Some(*root)),
             Some(_) => (TaskState::Waiting, None),

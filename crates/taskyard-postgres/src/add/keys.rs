@@ -11,7 +11,8 @@ use crate::pool::{Interrupted, Transaction};
 use crate::row::get;
 use crate::text::micros;
 
-/// Takes the unique keys, in the order of the batch; answers for each task that is not to be added who holds its key.
+/// Takes the unique keys, in the order of the batch. Returns, for each task that is not to be added, the task that
+/// holds its key.
 pub(super) async fn take(
     transaction: &Transaction<'_>,
     batch: &[NewTask],
@@ -19,7 +20,7 @@ pub(super) async fn take(
     let mut holders = HashMap::new();
     let mut left: Vec<&NewTask> = batch.iter().filter(|task| task.unique.is_some()).collect();
     while !left.is_empty() {
-        // The first task of each key, sorted by key as every writer locks them.
+        // The first task of each key, sorted by key, the order in which every writer locks them.
         let mut first: BTreeMap<&str, &NewTask> = BTreeMap::new();
         for task in &left {
             if let Some(unique) = &task.unique {
@@ -52,7 +53,7 @@ pub(super) async fn take(
             if task.id == holder {
                 return false;
             }
-            // Held for no time at all: the next of the batch asks again.
+            // The key is held for zero time: the next task of the batch tries again.
             let for_nothing = holder == taker.id
                 && taker
                     .unique

@@ -1,6 +1,6 @@
 //! libpq's keyword form of an address: `host=db.example dbname=shop user=app password='a b'`.
 
-/// The keywords that libpq knows, lower case.
+/// Keywords known to libpq, in lower case.
 const KNOWN: [&str; 31] = [
     "application_name",
     "channel_binding",
@@ -35,7 +35,7 @@ const KNOWN: [&str; 31] = [
     "user",
 ];
 
-/// Whether an address is meant in this form: it begins with a keyword and an equals sign.
+/// Returns whether an address has the keyword form: a known keyword followed by an equals sign.
 #[must_use]
 pub fn is_keywords(address: &str) -> bool {
     let name = address.trim_start().split(|letter: char| letter == '=' || letter.is_whitespace()).next();
@@ -44,7 +44,7 @@ pub fn is_keywords(address: &str) -> bool {
     behind.starts_with('=') && KNOWN.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// Its pairs, unquoted; `None` if it cannot be read.
+/// Returns the unquoted pairs of an address, or `None` if it cannot be parsed.
 pub(super) fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     let mut rest = text.trim();
     let mut found = Vec::new();
@@ -61,7 +61,7 @@ pub(super) fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     Some(found)
 }
 
-/// The value at the beginning of a text, and what stands behind it.
+/// Returns the value at the beginning of a text, and the rest of the text.
 fn value_of(text: &str) -> Option<(String, &str)> {
     let (quoted, text) = text.strip_prefix('\'').map_or((false, text), |text| (true, text));
     let mut value = String::new();
@@ -80,7 +80,7 @@ fn value_of(text: &str) -> Option<(String, &str)> {
     (!quoted).then_some((value, ""))
 }
 
-/// One pair as the driver reads it.
+/// Formats one pair for the driver.
 pub(super) fn written(name: &str, value: &str) -> String {
     format!("{name}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }

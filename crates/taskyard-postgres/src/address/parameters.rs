@@ -1,7 +1,8 @@
-//! Parameters of an address as libpq, poolers and providers write them, made into what the driver takes.
+//! Translates the parameters of an address, as libpq, poolers and providers write them, into the driver's.
 //!
-//! Each one works, says what to write instead, or is refused as unknown. libpq counts `tcp_user_timeout` in milliseconds and
-//! calls the number of probes `keepalives_count`; the driver counts in seconds and calls it `keepalives_retries`.
+//! Each parameter works, is refused with the correct spelling, or is refused as unknown. libpq counts
+//! `tcp_user_timeout` in milliseconds and calls the number of probes `keepalives_count`; the driver counts in seconds
+//! and calls it `keepalives_retries`.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio_postgres::Config;
 
 use super::{Protection, invalid};
 
-/// What the driver itself reads.
+/// Parameters that the driver itself reads.
 const DRIVER: [&str; 15] = [
     "user",
     "password",
@@ -29,20 +30,20 @@ const DRIVER: [&str; 15] = [
     "load_balance_hosts",
 ];
 
-/// What a parameter is for.
+/// Treatment of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
-    /// The driver's, by this name and with its value.
+    /// Passed to the driver under this name, with its value.
     Driver(&'static str),
-    /// The driver's, with another value than the one that was written.
+    /// Passed to the driver with this value in place of the given one.
     Fixed(&'static str, &'static str),
-    /// Ours; it was noted.
+    /// Handled by this crate; stored in [`Parameters`] if it has an effect.
     Ours,
-    /// Nobody's here.
+    /// Unknown.
     Unknown,
 }
 
-/// The parameters that are ours.
+/// The parameters that this crate handles itself.
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     pub ssl: Option<String>,
@@ -52,10 +53,10 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
-    /// Reads a parameter; its value is without escapes.
+    /// Reads a parameter; `value` is already unescaped.
     ///
     /// # Errors
-    /// `InvalidUrl`, with what to write instead.
+    /// `Error::InvalidUrl`, with the correct spelling, if the parameter or its value is not supported.
     pub fn read(&mut self, name: &str, value: &str) -> Result<Use> {
         let lower = value.to_ascii_lowercase();
         match (name, lower.as_str()) {
@@ -93,7 +94,7 @@ impl Parameters {
             ("gssencmode", _) => {
                 return Err(invalid("GSSAPI is not supported: write sslmode=verify-full in place of gssencmode"));
             }
-            // What a pooler does not keep is not used in any case; notifications do without it by polling.
+            // Session state that a pooler drops is never used, and polling replaces notifications.
             ("pgbouncer", "true" | "false" | "1" | "0" | "") => {}
             ("pgbouncer", _) => return Err(invalid("pgbouncer is neither true nor false")),
             ("schema", "") => return Err(invalid("schema is empty: name the schema of the views, as schema=public")),
@@ -110,9 +111,9 @@ impl Parameters {
         Ok(Use::Ours)
     }
 
-    /// Sets what the driver's text cannot say.
+    /// Sets the options that the driver does not read from its text.
     pub fn apply(&self, config: &mut Config) {
-        // A host that is gone shows within some 10 s of silence, and 10 s after something was sent to it.
+        // A lost host is noticed after about 10 s of silence, and 10 s after something was sent to it.
         match self.tcp_user_timeout.unwrap_or(Duration::from_secs(10)) {
             Duration::ZERO => {}
             timeout => drop(config.tcp_user_timeout(timeout)),
@@ -129,7 +130,7 @@ impl Parameters {
     }
 }
 
-/// Refuses a parameter that nobody knows, if its name is one.
+/// Returns the error for an unknown parameter, which names it only if it looks like a name.
 pub(super) fn unknown(name: &str) -> Error {
     if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
         return Error::InvalidUrl(format!("the parameter `{name}` is not supported: leave it out"));
@@ -137,7 +138,7 @@ pub(super) fn unknown(name: &str) -> Error {
     invalid("its parameters cannot be read (is a `?` in the password not escaped as %3F?)")
 }
 
-/// Refuses what cannot hold together.
+/// Refuses combinations of parameters that contradict each other.
 pub(super) fn check(config: &Config, protection: Protection) -> Result<()> {
     if protection == Protection::None && config.get_channel_binding() == tokio_postgres::config::ChannelBinding::Require
     {

@@ -1,4 +1,4 @@
-//! sqlx's connections and transactions.
+//! [`CallerConnection`] for the connections and transactions of sqlx.
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgDatabaseError;

@@ -1,4 +1,5 @@
-//! tokio-postgres's clients and transactions, and what dereferences to them (deadpool's).
+//! [`CallerConnection`] for the clients and transactions of tokio-postgres, and for types that dereference to them
+//! (deadpool's).
 
 use taskyard_core::{Result, Statement};
 use tokio_postgres::types::Type;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::text::{clean, micros, reason};
 
-/// Log lines as columns; no arrays at all if there are none.
+/// Log lines as columns; all columns are absent if there are no lines.
 #[derive(Default)]
 pub(super) struct Logs<'a> {
     pub ids: Option<Vec<Uuid>>,
@@ -41,7 +41,7 @@ impl<'a> Logs<'a> {
     }
 }
 
-/// The columns of ends of any kind.
+/// Ends of any kind as columns.
 pub(super) struct Any<'a> {
     ids: Vec<Uuid>,
     tokens: Vec<Uuid>,

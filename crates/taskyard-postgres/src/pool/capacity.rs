@@ -1,8 +1,8 @@
-//! Whether a server gets all of its connections, asked before it enters.
+//! Checks, before a server enters, that it gets all of its connections.
 //!
-//! A server that lacks one would claim tasks, and never renew its lease or write an end. The connections are opened at the same
-//! time and closed again: a connection is driven by the runtime that opened it, so each is opened for good by the thread that
-//! uses it.
+//! A server that lacks one would claim tasks but never renew its lease or write an outcome. The connections are opened
+//! at the same time and closed again: a connection is driven by the runtime that opened it, so the thread that uses it
+//! opens its own later.
 
 use std::time::Duration;
 
@@ -15,17 +15,17 @@ use tokio_postgres::types::Type;
 use super::{Pool, Role};
 use crate::connect;
 
-/// How long the database may take to end the sessions. Those behind a pooler stay.
+/// Maximum wait until the database has ended the sessions. Sessions behind a pooler stay.
 const ENDED_MAX: Duration = Duration::from_millis(300);
 const LOOK_EACH: Duration = Duration::from_millis(5);
 
 impl Pool {
-    /// Returns whether the connections of this pool can all be open at once, with `further` ones to the same address, of which
-    /// `open` are open now.
+    /// Checks that all connections of this pool can be open at once, together with `further` ones to the same address,
+    /// of which `open` are open now.
     ///
     /// # Errors
-    /// `Error::Connection` with how many are needed, how many there were, and why the next one was refused; errors that are not
-    /// about the connection as they are.
+    /// `Error::Connection` with the number needed, the number reached and the reason of the first refusal, if the
+    /// database refuses one of them; any other error of opening a connection, unchanged.
     pub async fn check_capacity(&self, further: usize, open: usize) -> Result<()> {
         let open = open + self.slots.iter().filter(|slot| slot.current().is_some()).count();
         let needed = self.slots.len() + further;
@@ -45,7 +45,7 @@ impl Pool {
         }
     }
 
-    /// Waits until these sessions do not count any more for a limit.
+    /// Waits until these sessions no longer count towards a connection limit, at most [`ENDED_MAX`].
     async fn until_ended(&self, sessions: Vec<i32>) {
         const SQL: &str = "SELECT FROM pg_catalog.pg_stat_activity a WHERE a.pid = ANY($1) LIMIT 1";
         let deadline = Instant::now() + ENDED_MAX;
@@ -58,7 +58,7 @@ impl Pool {
     }
 }
 
-/// The number of a connection's session.
+/// Returns the process id of a connection's session.
 async fn session(client: &Client) -> Option<i32> {
     let rows = client.query_typed("SELECT pg_catalog.pg_backend_pid()", &[]).await.ok()?;
     rows.first()?.try_get(0).ok()

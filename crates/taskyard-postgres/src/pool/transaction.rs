@@ -1,4 +1,4 @@
-//! A transaction of several round trips, which has its connection alone while it lasts.
+//! A transaction of several round trips, which holds its connection exclusively while it lasts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,8 @@ use super::{Connection, Params, RERUNS_MAX, Slot, rerun_pause};
 use crate::address::Address;
 use crate::{connect, failure};
 
-/// A transaction. Dropped before its end, it takes its connection with it: what it runs is cancelled, and the server rolls back.
+/// An open transaction. Dropping it before its end discards its connection: a running statement is cancelled, and the
+/// server rolls back.
 #[derive(Debug)]
 pub(crate) struct Transaction<'a> {
     pub(super) slot: &'a Arc<Slot>,
@@ -23,16 +24,16 @@ pub(crate) struct Transaction<'a> {
     pub(super) deadline: Instant,
     pub(super) _turn: RwLockWriteGuard<'a, ()>,
     pub(super) ended: bool,
-    /// Statements that were sent and are not answered yet.
+    /// Number of statements that were sent and have no response yet.
     pub(super) running: AtomicUsize,
 }
 
-/// An error of a statement in a transaction, and whether the whole may be run again.
+/// An error of a statement in a transaction.
 #[derive(Debug)]
 pub(crate) struct Interrupted {
     pub error: Error,
     pub rerun: bool,
-    /// The connection is of no use any more.
+    /// Whether the connection is unusable.
     pub broken: bool,
 }
 
@@ -72,7 +73,7 @@ impl Transaction<'_> {
     }
 
     pub async fn rollback(mut self) {
-        // What is still running would only be waited for.
+        // A rollback would have to wait for the statements that still run; dropping the transaction cancels them.
         if self.running.load(Ordering::Acquire) == 0 {
             self.ended = self.answer(self.client.batch_execute("ROLLBACK")).await.is_ok();
         }
@@ -95,10 +96,10 @@ impl Drop for Transaction<'_> {
     }
 }
 
-/// A transaction that has taken so long is not run again here.
+/// A transaction that has taken longer than this is not run again here.
 const RERUN_WITHIN: Duration = Duration::from_secs(5);
 
-/// Runs a transaction again after a deadlock or a serialization failure.
+/// Runs a transaction, and again after a deadlock or a serialization failure.
 pub(crate) async fn rerunning<T, Run>(mut run: impl FnMut() -> Run) -> Result<T>
 where
     Run: Future<Output = Result<T, Interrupted>>,

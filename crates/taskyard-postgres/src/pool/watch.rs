@@ -1,4 +1,4 @@
-//! What becomes of a statement whose answer nobody waits for any more.
+//! Cleans up after a statement whose caller stopped waiting for the response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::{Connection, Slot};
 use crate::address::Address;
 use crate::connect;
 
-/// How long a connection may take to answer that is only asked whether it is alive.
+/// Time limit for the response to a liveness check of a connection.
 const ALIVE_MAX: Duration = Duration::from_secs(2);
 
-/// Watches over one statement. Dropped before its answer, it makes sure that the statement's deadline is kept: a connection that
-/// has not answered by then is forgotten, and what it runs is cancelled. The other connections are then asked whether they are
-/// alive, for whatever ended this one may have ended them.
+/// Guards one running statement. If dropped before the response, it enforces the statement's deadline: a connection
+/// that has not responded by then is discarded, and its statement is cancelled. The other connections are then checked
+/// as well, since the cause may have ended them, too.
 ///
-/// A caller with a shorter limit of its own drops the call; without this, a connection that died silently would be used again
-/// and again, each time for less than its deadline.
+/// A caller with a shorter limit of its own drops the call; without this guard, a connection that died silently would
+/// be used again and again, each time for less than its deadline.
 pub(super) struct Watch<'a> {
     slots: &'a [Arc<Slot>],
     slot: &'a Arc<Slot>,
@@ -53,7 +53,7 @@ impl Drop for Watch<'_> {
         if late {
             self.slot.forget(&self.client);
         }
-        // Outside a runtime nothing can be sent any more; the connection's task is gone as well.
+        // Outside a runtime nothing can be sent; the task that drives the connection is gone as well.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             self.slot.forget(&self.client);
             return;
@@ -63,7 +63,7 @@ impl Drop for Watch<'_> {
         let others: Vec<Arc<Slot>> =
             self.slots.iter().filter(|other| !Arc::ptr_eq(other, self.slot)).cloned().collect();
         runtime.spawn(async move {
-            // Whatever is sent behind the statement is answered after it.
+            // The server responds to this empty query after the statement before it.
             if !late && timeout_at(deadline, client.simple_query("")).await.is_ok() {
                 return;
             }
@@ -74,7 +74,7 @@ impl Drop for Watch<'_> {
 }
 
 impl Slot {
-    /// Forgets the connection if it does not answer. Calls that are under way on it keep their deadlines.
+    /// Discards the connection if it does not respond. Running calls on it keep their deadlines.
     async fn check(&self) {
         if let Some(client) = self.current()
             && timeout(ALIVE_MAX, client.simple_query("")).await.is_err()

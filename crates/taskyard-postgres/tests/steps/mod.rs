@@ -1,4 +1,4 @@
-//! Steps of upkeep, taken again and again, and what is in their way.
+//! Repeated steps of upkeep, and transactions and triggers that obstruct them.
 #![allow(
     dead_code,
     unused_macros,
@@ -23,7 +23,7 @@ pub async fn session(url: &str) -> Client {
     client
 }
 
-/// Another transaction, which holds locks until its connection is dropped.
+/// Returns another transaction, which holds locks until its connection is dropped.
 pub async fn locked(url: &str, sql: &str) -> Client {
     let client = session(url).await;
     client.batch_execute(&format!("BEGIN; {sql}")).await.unwrap();
@@ -34,7 +34,7 @@ pub async fn states(store: &PostgresStore, ids: &[TaskId]) -> Vec<Option<TaskSta
     store.get(ids).await.unwrap().into_iter().map(|found| found.map(|record| record.state)).collect()
 }
 
-/// Takes a step of upkeep again and again until these tasks are in a state (none: they are gone).
+/// Repeats a step of upkeep until these tasks are in a state (`None`: they are deleted).
 macro_rules! until {
     ($store:expr, $ids:expr, $state:expr, $step:expr) => {
         for attempt in 0.. {
@@ -48,7 +48,7 @@ macro_rules! until {
     };
 }
 
-/// Takes a step of upkeep again and again until a refusal is shown.
+/// Repeats a step of upkeep until the status reports a refusal.
 macro_rules! until_shown {
     ($store:expr, $text:expr, $step:expr) => {
         for attempt in 0.. {
@@ -67,7 +67,7 @@ pub async fn added(store: &PostgresStore, batch: Vec<NewTask>) -> Vec<TaskId> {
     store.add(&batch).await.unwrap().into_iter().map(|added| added.id).collect()
 }
 
-/// Tasks that a server has done, each with its own end.
+/// Adds tasks and finishes them through a server, each with its own end.
 pub async fn done(store: &PostgresStore, batch: Vec<NewTask>) -> Vec<TaskId> {
     let ids = added(store, batch).await;
     let host = server();
@@ -95,10 +95,10 @@ pub fn lock_of(id: TaskId) -> String {
     format!("SELECT FROM taskyard.task WHERE id = '{id}' FOR UPDATE")
 }
 
-/// As a caller of `enqueue` does who does not commit.
+/// Like a caller of `enqueue` that does not commit.
 pub const KEY_HELD: &str = "SELECT taskyard.enqueue('a::b', unique_key => 'k')";
 
-/// From here on such changes of these tasks are refused; when the transaction commits, if `deferred`.
+/// Makes the database refuse such changes of these tasks from now on; when the transaction commits, if `deferred`.
 pub fn refuse(url: &str, deferred: bool, condition: &str) {
     let timing = if deferred { "DEFERRABLE INITIALLY DEFERRED" } else { "" };
     shared().psql_in(
@@ -119,7 +119,7 @@ pub fn accept(url: &str) {
     shared().psql_in(url, sql);
 }
 
-/// A server that holds all that is enqueued, and its beat.
+/// Enters a server that claims all enqueued tasks; returns it with its heartbeat number.
 pub async fn holder(store: &PostgresStore, count: usize) -> (ServerId, i64) {
     let host = server();
     store.server_enter(&host).await.unwrap();

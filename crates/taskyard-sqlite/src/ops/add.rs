@@ -1,7 +1,7 @@
-//! Adding tasks: all or none, in the order given.
+//! Adds tasks: all or none, in the order given.
 //!
-//! First what stands in for what ([`resolve`]): ids, unique keys, parents. Then the rows, in the batch's order. A
-//! batch without keys and parents skips the first part: a taken id shows when its row is inserted.
+//! First [`resolve`] settles ids, unique keys and parents, then the rows are inserted in the batch's order. A batch
+//! without keys and parents skips the first part: a duplicate id shows when its row is inserted.
 
 use rusqlite::{CachedStatement, params};
 use taskyard_core::store::Added;
@@ -18,10 +18,10 @@ use crate::task::moves::{self, DEADLINE_EXPIRE};
 use crate::task::row::{HOLD_FINISHED, HOLD_FOR, HOLD_STARTED, Row};
 use crate::thread::tx::{GROUP_BITS, Tx};
 
-/// Tasks that share one number from the sequence.
+/// Number of bits for the tasks that share one number of the sequence.
 const BATCH_BITS: u32 = 20;
 
-/// Adds a batch, unless it was asked back before it came here.
+/// Adds a batch, unless the addition was revoked before it arrived.
 pub(crate) fn add_as(tx: &mut Tx<'_>, addition: AdditionId, batch: &[NewTask]) -> Outcome<Vec<Added>> {
     if tx.any(sql!("refused/get"), [addition.0.into_bytes()])? {
         return Err(Error::Connection("this addition was asked back before it arrived and is refused".into()).into());
@@ -29,7 +29,7 @@ pub(crate) fn add_as(tx: &mut Tx<'_>, addition: AdditionId, batch: &[NewTask]) -
     add(tx, batch)
 }
 
-/// Which tasks of an addition are stored; if none is, it never will be.
+/// Returns which tasks of an addition are stored; if none is, the addition is revoked and will never be stored.
 pub(crate) fn added(tx: &mut Tx<'_>, addition: AdditionId, ids: &[TaskId]) -> Outcome<Vec<bool>> {
     let mut exists = tx.sql(sql!("task/exists"))?;
     let stored = ids.iter().map(|id| exists.exists([id_bits(*id)])).collect::<Result<Vec<bool>, _>>()?;
@@ -63,14 +63,14 @@ pub(crate) fn add(tx: &mut Tx<'_>, batch: &[NewTask]) -> Outcome<Vec<Added>> {
     })
 }
 
-/// Order numbers for a batch: one number of the sequence for each million.
+/// Returns the first order number for a batch: one number of the sequence covers a million tasks.
 fn next_orders(tx: &Tx<'_>, count: usize) -> Outcome<i64> {
     let numbers = (count >> BATCH_BITS) as i64 + 1;
     let last: i64 = tx.sql(sql!("sequence/next"))?.query_row([numbers], |row| row.get(0))?;
     Ok((last - numbers + 1) << BATCH_BITS)
 }
 
-/// Where a new task stands.
+/// Initial state of a new task.
 struct Standing {
     state: TaskState,
     reason: WaitReason,
@@ -180,7 +180,7 @@ fn json(value: &impl serde::Serialize) -> Outcome<String> {
         .map_err(|error| Fault::Answer(Error::NotRepresentable { what: "the task".into(), why: error.to_string() }))
 }
 
-/// A failed insert: the id is taken, or SQLite's own error.
+/// Maps the error of a failed insert: `Error::DuplicateId`, or SQLite's own.
 fn taken(error: rusqlite::Error, id: TaskId) -> Fault {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::ConstraintViolation) if error.to_string().contains("ty_task.id") => {

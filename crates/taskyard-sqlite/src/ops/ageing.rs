@@ -1,5 +1,5 @@
-//! Queues that age: told so, and moved up when their time has come. Only rows with `ages_at` are looked at, through an index
-//! of their own.
+//! Ageing queues: configures them, and promotes tasks whose promotion time has come. Only rows with `ages_at` are read,
+//! through an index of their own.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::sql::sql;
 use crate::thread::reader::Read;
 use crate::thread::tx::{Tx, is_alone};
 
-/// The rank of the highest priority.
+/// Rank of the highest priority.
 const RANK_MIN: i64 = -(i32::MAX as i64);
-/// Rows of one step of telling: some 20 ms.
+/// Maximum number of rows in one step that stores promotion times: about 20 ms.
 const STAMP_ROWS: usize = 5_000;
 
-/// A row's key.
+/// Key of a row.
 pub(crate) type Place = (i64, i64, i64);
-/// Before all rows.
+/// Key before all rows.
 pub(crate) const START: Place = (i64::MIN, i64::MIN, i64::MIN);
 
-/// Makes a queue age, or not any more.
+/// Switches ageing of a queue on, with the time after which a task moves up, or off (`None`).
 pub(crate) fn set(tx: &mut Tx<'_>, queue: &str, every: Option<Duration>) -> Outcome<()> {
     let every = every.map(|every| micros(every).max(1));
     tx.run(sql!("queue/set_ageing"), params![queue, every])?;
@@ -30,13 +30,14 @@ pub(crate) fn set(tx: &mut Tx<'_>, queue: &str, every: Option<Duration>) -> Outc
     tx.queues_changed()
 }
 
-/// Lets some rows of a queue that ages no more come to the next step, which puts them back. Whether more are left.
+/// Makes some rows of a queue that no longer ages due, so that the next step moves them back. Returns whether more are
+/// left.
 pub(crate) fn unstamp(tx: &mut Tx<'_>, queue: &str) -> Outcome<bool> {
     Ok(tx.run(sql!("ready/unstamp"), params![queue, tx.now, STAMP_ROWS as i64])? == STAMP_ROWS)
 }
 
-/// Tells some rows of a queue that ages, after a place, when they age next: their time counts from now, unless it is up
-/// sooner. Where the next step goes on, if there is one.
+/// Stores the promotion time in some rows of an ageing queue, after a key: counted from now, unless the stored one is
+/// earlier. Returns the key for the next step, if there is one.
 pub(crate) fn stamp(tx: &mut Tx<'_>, queue: &str, after: Place) -> Outcome<Option<Place>> {
     let number = tx.queue(queue);
     let Some(every) = tx.config(number).and_then(|config| config.ageing) else { return Ok(None) };
@@ -53,13 +54,13 @@ pub(crate) fn stamp(tx: &mut Tx<'_>, queue: &str, after: Place) -> Outcome<Optio
     Ok(found.last().copied().filter(|_| found.len() == STAMP_ROWS))
 }
 
-/// Whether something is due, and how long until the next is.
+/// Returns whether a row is due, and the time until the next one is.
 pub(crate) fn next_due(read: &Read<'_>) -> Outcome<(bool, Option<Duration>)> {
     let next = read.sql(sql!("ready/next_due"))?.query_row([], |row| Ok(opt_int(row, 0)))?;
     Ok((next.is_some_and(|at| at <= read.now), next.map(|at| duration(at.saturating_sub(read.now)))))
 }
 
-/// One step.
+/// Runs one step of ageing.
 pub(crate) fn age(tx: &mut Tx<'_>) -> Outcome<AgeReport> {
     let due: Vec<(Place, String, i64)> = {
         let mut statement = tx.sql(sql!("ready/due"))?;
@@ -77,7 +78,7 @@ pub(crate) fn age(tx: &mut Tx<'_>) -> Outcome<AgeReport> {
                 let (rank, ages_at) = (rank.saturating_sub(times).max(RANK_MIN), ages_at + times.saturating_mul(every));
                 tx.run(sql!("ready/add_ageing"), params![lane, rank, order, name, ages_at])?;
             }
-            // It ages no more: back to where its priority puts it.
+            // The queue no longer ages: the row moves back to the rank of its priority.
             None => {
                 let priority: Option<i64> =
                     tx.sql(sql!("task/priority"))?.query_row([order], |row| row.get(0)).optional()?;
@@ -86,7 +87,7 @@ pub(crate) fn age(tx: &mut Tx<'_>) -> Outcome<AgeReport> {
             }
         }
     }
-    // Nothing becomes claimable by it: nobody needs to be woken.
+    // No task becomes claimable by this, so no waiter is woken.
     let next = tx.sql(sql!("ready/next_due"))?.query_row([], |row| Ok(opt_int(row, 0)))?;
     Ok(AgeReport {
         tasks: due.len(),

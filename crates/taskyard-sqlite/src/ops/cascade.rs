@@ -1,4 +1,4 @@
-//! Working off cascade rows: what did not fit into the transaction that ended or retried a task.
+//! Completes cascade rows: propagation that did not fit into the transaction that ended or retried a task.
 
 use rusqlite::OptionalExtension;
 use taskyard_core::store::{STEP_ROWS_MAX, StepReport};
@@ -9,7 +9,7 @@ use crate::sql::sql;
 use crate::task::family::{self, Fate, Tell};
 use crate::thread::tx::Tx;
 
-/// One step.
+/// Runs one step.
 pub(crate) fn step(tx: &mut Tx<'_>) -> Outcome<StepReport> {
     let mut budget = STEP_ROWS_MAX;
     let mut tasks = 0;
@@ -21,13 +21,13 @@ pub(crate) fn step(tx: &mut Tx<'_>) -> Outcome<StepReport> {
     Ok(StepReport { tasks, more })
 }
 
-/// Works off every row, however many: a retry must not overtake them.
+/// Completes all rows, however many: a retry must not overtake them.
 pub(crate) fn all(tx: &mut Tx<'_>) -> Outcome<()> {
     while next(tx, &mut usize::MAX.clone())?.is_some() {}
     Ok(())
 }
 
-/// Works on one row; how many children were told. `None`: there is no row.
+/// Processes one row and returns the number of children processed. `None`: there is no row.
 fn next(tx: &mut Tx<'_>, budget: &mut usize) -> Outcome<Option<usize>> {
     let found = tx
         .sql(sql!("cascade/next"))?
@@ -35,7 +35,7 @@ fn next(tx: &mut Tx<'_>, budget: &mut usize) -> Outcome<Option<usize>> {
         .optional()?;
     let Some((parent, code, root, after)) = found else { return Ok(None) };
     tx.run(sql!("cascade/delete"), [parent, code])?;
-    // A number that is no fate stands in a row that was edited by hand: nobody can be told of it.
+    // An unknown number is in a row that was edited by hand; there is nothing to propagate.
     let Some(fate) = Fate::from_code(code) else { return Ok(Some(0)) };
     family::tell(tx, Tell { parent, fate, root, after }, budget).map(Some)
 }

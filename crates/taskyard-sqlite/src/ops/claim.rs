@@ -1,4 +1,4 @@
-//! Claiming: what is runnable now, by priority and age, under a live lease; and reading a lost claim back.
+//! Claims runnable tasks, by priority and age, under a live lease; and reads a lost claim back.
 
 use std::collections::HashMap;
 
@@ -25,15 +25,15 @@ struct Runnable {
     server: Option<Bits>,
 }
 
-/// What reading a row for a claim gave.
+/// Result of reading a row for a claim.
 enum Judged {
-    /// It can run.
+    /// The task can run.
     Sound(Box<Runnable>),
-    /// It is enqueued, but cannot be understood.
+    /// The task is enqueued, but its row cannot be decoded.
     Corrupt(String),
-    /// It is not enqueued; the state it is in.
+    /// The task is in this state instead of the expected one.
     Elsewhere(i64),
-    /// There is none.
+    /// There is no such task.
     Missing,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Outcome<ClaimRep
     let Some(build) = alive else { return Ok(ClaimReply { dead: true, ..ClaimReply::default() }) };
     let mut picker = Picker::new(tx, request, build);
     if tx.any(sql!("claim/get"), [request.claim.0.into_bytes()])? {
-        // The same claim again: what it has claimed, and no more.
+        // A repeated claim returns the tasks that it has claimed, and no others.
         let tasks = claimed(tx, request.claim)?;
         return Ok(ClaimReply { tasks, alone_waiting: picker.alone_waiting(tx)?, ..ClaimReply::default() });
     }
@@ -67,7 +67,7 @@ pub(crate) fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Outcome<ClaimRep
     if !tasks.is_empty() {
         tx.run(sql!("claim/add"), params![request.claim.0.into_bytes(), server, tx.now, orders])?;
     }
-    // Whoever got nothing because of tasks that were only moved out of the way is to look again.
+    // Claimers that got nothing because tasks were only moved out of the way must try again.
     tx.memory.rings.work |= picker.cut.is_some();
     let place = if tasks.len() == limit { last } else { picker.cut };
     Ok(ClaimReply {
@@ -83,7 +83,7 @@ fn place_of(candidate: Candidate) -> ClaimPlace {
     ClaimPlace { priority, order: candidate.order }
 }
 
-/// Starts what can be started of these, sets aside what cannot.
+/// Starts the candidates that can run, and sets the others aside.
 fn start(
     tx: &mut Tx<'_>,
     server: Bits,
@@ -143,13 +143,13 @@ fn start(
     Ok(())
 }
 
-/// A context, and whether it is in the Python client's encoding.
+/// Reads a context, and whether it is in the Python client's encoding.
 fn context(tx: &Tx<'_>, order: i64) -> Outcome<(Option<Vec<u8>>, bool)> {
     let found = tx.sql(sql!("context/get"))?.query_row([order], |row| Ok((bytes(row, 0), !flag(row, 1)))).optional()?;
     Ok(found.unwrap_or((None, true)))
 }
 
-/// Reads a row strictly: whoever runs a task must be able to trust what it is given.
+/// Decodes a row strictly: a worker must be able to trust the task it gets.
 fn judge(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>, expected: TaskState) -> Judged {
     let code = opt_int(row, 0).unwrap_or(-1);
     if code != i64::from(expected.code()) {
@@ -205,7 +205,7 @@ fn read_runnable(tx: &mut Tx<'_>, row: &rusqlite::Row<'_>) -> Result<Runnable, S
     })
 }
 
-/// What a claim has claimed and still holds.
+/// Returns the tasks that a claim has claimed and still holds.
 pub(crate) fn claimed(tx: &mut Tx<'_>, claim: ClaimId) -> Outcome<Vec<Claimed>> {
     let found: Option<(Bits, Vec<u8>)> = tx
         .sql(sql!("claim/get"))?
@@ -229,12 +229,12 @@ pub(crate) fn claimed(tx: &mut Tx<'_>, claim: ClaimId) -> Outcome<Vec<Claimed>> 
     Ok(tasks)
 }
 
-/// What has been started once was started in time, whatever came of that attempt.
+/// Only the first attempt can expire: a task that has started once has started in time, whatever the outcome.
 fn only_the_first_expires(task: &mut Claimed) {
     task.expired &= task.attempt == 1;
 }
 
-/// The order numbers that a claim's row holds.
+/// Returns the order numbers in a claim's row.
 pub(crate) fn orders_of(bytes: &[u8]) -> impl Iterator<Item = i64> + '_ {
     bytes.chunks_exact(8).map(|part| i64::from_le_bytes(part.try_into().expect("eight bytes each")))
 }

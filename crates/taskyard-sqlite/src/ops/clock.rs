@@ -16,7 +16,7 @@ pub(crate) fn set(tx: &mut Tx<'_>, clock: TestClock) -> Outcome<()> {
         TestClock::Frozen(at) => (0, Some(to_micros(at))),
     };
     tx.run(sql!("clock/set"), params![offset_us, frozen_at])?;
-    // Whoever sleeps until a time looks again.
+    // Tasks that sleep until a time of this clock must read it again.
     tx.memory.rings.add(Rings { work: true, schedules: true, ..Rings::default() });
     Ok(())
 }

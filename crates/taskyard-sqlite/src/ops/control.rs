@@ -1,4 +1,4 @@
-//! What people ask of tasks: cancel and stop.
+//! Operator commands on tasks: cancel and stop.
 
 use rusqlite::params;
 use taskyard_core::store::{CASCADE_INLINE_MAX, ControlReply};
@@ -46,7 +46,7 @@ fn stop_one(tx: &mut Tx<'_>, id: TaskId) -> Outcome<ControlReply> {
     }
 }
 
-/// Sets the flag and leaves a signal for the server; a cancel wins over a stop.
+/// Sets the flag and stores a signal for the server; a cancel takes precedence over a stop.
 fn request(tx: &mut Tx<'_>, row: &Row, cancel: bool) -> Outcome<ControlReply> {
     tx.run(sql!("task/request"), params![row.order, cancel, !cancel])?;
     let cancel = cancel || row.cancel_requested;

@@ -10,13 +10,13 @@ use crate::sql::sql;
 use crate::thread::reader::Read;
 use crate::thread::tx::Tx;
 
-/// Whether there is something to take.
+/// Returns whether there is a dead letter to take.
 pub(crate) fn any(read: &Read<'_>, request: &DeadTake) -> Outcome<bool> {
     let one = DeadTake { limit: 1, ..request.clone() };
     Ok(!untold(read.connection, read.now, &one)?.is_empty())
 }
 
-/// Takes them.
+/// Takes dead letters for a server.
 pub(crate) fn take(tx: &Tx<'_>, request: &DeadTake) -> Outcome<Vec<TaskId>> {
     let found = untold(tx.connection, tx.now, request)?;
     for (order, _) in &found {
@@ -42,7 +42,8 @@ fn untold(connection: &Connection, now: i64, request: &DeadTake) -> Outcome<Vec<
     Ok(found)
 }
 
-/// What this server took has been told, or is left to others.
+/// Records that the hooks have been told of dead letters that this server took, or leaves them to other servers (`told`
+/// false).
 pub(crate) fn told(tx: &Tx<'_>, server: ServerId, ids: &[TaskId], told: bool) -> Outcome<usize> {
     let mut count = 0;
     for id in ids {

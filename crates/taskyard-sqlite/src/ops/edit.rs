@@ -1,4 +1,4 @@
-//! What people change of tasks: the priority of one that has not started, and the parts of one that ended badly.
+//! Operator changes to tasks: the priority of one that has not started, and the parts of one that ended badly.
 
 use rusqlite::params;
 use taskyard_core::store::{ControlReply, NewPayload, TaskEdit};
@@ -11,10 +11,10 @@ use crate::task::moves;
 use crate::task::row::Row;
 use crate::thread::tx::Tx;
 
-/// Ranks are priorities negated; this is that of the highest.
+/// Rank of the highest priority: ranks are negated priorities.
 const RANK_MIN: i64 = -(i32::MAX as i64);
 
-/// Gives tasks that wait or are enqueued another priority.
+/// Sets the priority of tasks that are waiting or enqueued.
 pub(crate) fn set_priority(tx: &mut Tx<'_>, ids: &[TaskId], priority: i32) -> Outcome<Vec<ControlReply>> {
     ids.iter().map(|id| set_one(tx, *id, i64::from(priority))).collect()
 }
@@ -28,7 +28,7 @@ fn set_one(tx: &mut Tx<'_>, id: TaskId, priority: i64) -> Outcome<ControlReply> 
             let aged = moves::aged(tx, row.order)?;
             moves::leave_range(tx, &row)?;
             match aged {
-                // What it has aged it keeps.
+                // The promotion by ageing so far is kept.
                 Some(aged) => {
                     let rank = (aged.rank + row.priority - priority).max(RANK_MIN);
                     let name = tx.queue_name(row.queue);
@@ -44,7 +44,7 @@ fn set_one(tx: &mut Tx<'_>, id: TaskId, priority: i64) -> Outcome<ControlReply> 
     Ok(ControlReply::Applied(state))
 }
 
-/// Changes a failed, cancelled or stopped task, which stays what it is.
+/// Changes a failed, cancelled or stopped task, which stays in its state.
 pub(crate) fn edit(tx: &mut Tx<'_>, id: TaskId, edit: &TaskEdit) -> Outcome<ControlReply> {
     let Some(row) = Row::find(tx, id)? else { return Ok(ControlReply::NotFound) };
     let state = row.state();
@@ -53,7 +53,7 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: TaskId, edit: &TaskEdit) -> Outcome<Cont
     }
     let (payload, policy) =
         tx.sql(sql!("task/editable"))?.query_row([row.order], |row| Ok((bytes(row, 0), opt_text(row, 1))))?;
-    // The same edit again, its answer lost, is none of somebody else's.
+    // A repetition of this edit, after its reply was lost, is not a concurrent edit.
     let is_other = |new: &NewPayload| payload.as_ref().is_none_or(|found| *found != new.seen && *found != new.payload);
     if edit.payload.as_ref().is_some_and(is_other) {
         return Err(Fault::Answer(Error::EditedMeanwhile(id)));

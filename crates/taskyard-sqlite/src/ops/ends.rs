@@ -1,4 +1,4 @@
-//! Ends of attempts that the rows of their tasks do not take.
+//! Ends of attempts that the rows of their tasks do not accept, stored in a table of their own.
 
 use rusqlite::params;
 use taskyard_core::store::{EndAside, Finish, OutcomeColumns, WriteReply};
@@ -12,7 +12,7 @@ use crate::task::row::Row;
 use crate::thread::reader::Read;
 use crate::thread::tx::Tx;
 
-/// Sets an end aside if its attempt still runs.
+/// Sets an end aside if its attempt is still running.
 pub(crate) fn set_aside(tx: &mut Tx<'_>, end: &Finish, reason: &str) -> Outcome<WriteReply> {
     let mut find = tx.sql(sql!("task/find"))?;
     let row = Row::find_with(tx, &mut find, [id_bits(end.id)])?;
@@ -39,7 +39,7 @@ pub(crate) fn set_aside(tx: &mut Tx<'_>, end: &Finish, reason: &str) -> Outcome<
     Ok(WriteReply::Applied(TaskState::Doing))
 }
 
-/// Ends that are set aside, of any task or of some.
+/// Returns the ends that are set aside, of all tasks or of the given ones.
 pub(crate) fn list(
     read: &Read<'_>,
     tasks: Option<&[TaskId]>,
@@ -69,7 +69,7 @@ pub(crate) fn list(
     Ok(ends)
 }
 
-/// A row that makes no sense was put there by hand.
+/// Decodes a row; `None` for one that was inserted by hand and cannot be decoded.
 fn end(row: &rusqlite::Row<'_>) -> Option<EndAside> {
     let columns = OutcomeColumns {
         code: i16::try_from(int(row, 4)).ok()?,
@@ -92,7 +92,7 @@ fn end(row: &rusqlite::Row<'_>) -> Option<EndAside> {
     })
 }
 
-/// Whether the end of the running attempt of a task is set aside.
+/// Returns whether the end of a task's running attempt is set aside.
 pub(crate) fn is_aside(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
     match row.token {
         Some(token) => tx.any(sql!("end_aside/has"), params![id_bits(row.id), token]),
@@ -100,13 +100,13 @@ pub(crate) fn is_aside(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
     }
 }
 
-/// The end was answered.
+/// Deletes an end that has been settled.
 pub(crate) fn settled(tx: &Tx<'_>, task: TaskId, token: Token) -> Outcome<()> {
     tx.run(sql!("end_aside/delete"), params![id_bits(task), token.0.into_bytes()])?;
     Ok(())
 }
 
-/// How many ends a server holds that are refused.
+/// Records the number of refused ends that a server holds, and the reason.
 pub(crate) fn holds(tx: &Tx<'_>, server: ServerId, ends: u32, reason: Option<&str>) -> Outcome<()> {
     tx.run(sql!("server/holds"), params![server.0.into_bytes(), ends, reason])?;
     Ok(())

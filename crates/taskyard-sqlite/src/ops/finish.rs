@@ -1,6 +1,6 @@
-//! Ending attempts, fenced by the token: applied, applied before, or lost.
+//! Ends attempts, fenced by the token: applied, already applied, or lost.
 //!
-//! The plain success is one statement on the task's row; everything else goes the general way: change the row in
+//! A plain success is one statement on the task's row; every other outcome takes the general path: change the row in
 //! memory, move it, save it.
 
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::task::moves;
 use crate::task::row::{HOLD_STARTED, Row};
 use crate::thread::tx::Tx;
 
-/// Edges told for a whole batch at most, however many tasks it ends.
+/// Maximum number of edges processed for a whole batch, however many tasks it ends.
 const BATCH_EDGES_MAX: usize = 10 * CASCADE_INLINE_MAX;
 
-/// Ends each attempt, or says that its lease is over; forgets claims of which nothing runs any more.
+/// Ends each attempt, or replies that its lease is over; deletes claims of which nothing is running any more.
 pub(crate) fn finish(tx: &mut Tx<'_>, batch: &[Finish], closed: &[ClaimId]) -> Outcome<Vec<WriteReply>> {
     let mut find = tx.sql(sql!("task/find"))?;
     let mut edges = BATCH_EDGES_MAX;
@@ -48,7 +48,7 @@ pub(crate) fn finish(tx: &mut Tx<'_>, batch: &[Finish], closed: &[ClaimId]) -> O
     Ok(replies)
 }
 
-/// The row if this token may write it now, else the answer.
+/// Returns the row if this token may write it now, otherwise the reply.
 pub(crate) fn fence(row: Option<Row>, token: Token) -> Result<Row, WriteReply> {
     match row {
         Some(row) if row.token == Some(token.0.into_bytes()) => match row.state() {
@@ -109,7 +109,7 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
         End::Refused { reason, build } => {
             let mut parked = kind::refuse(tx, row, build)?;
             uncount(row);
-            // A key that was held until the start is taken again; what has lost it to another task waits.
+            // A key that was held until the start is taken again; a task that has lost it to another one waits.
             if !parked && row.unique_hold == Some(HOLD_STARTED) {
                 parked = moves::other_holder(tx, row)?.is_some();
                 moves::retake_key(tx, row)?;
@@ -135,7 +135,8 @@ fn finish_one(tx: &mut Tx<'_>, row: &mut Row, item: &Finish, budget: &mut usize)
     }
 }
 
-/// The database lost how it ended: again, or a dead letter if it may run only once.
+/// Handles an attempt whose outcome was lost with the database: the task runs again, or becomes a dead letter if it may
+/// run only once.
 fn lost(tx: &mut Tx<'_>, row: &mut Row, error: &Failure, budget: &mut usize) -> Outcome<()> {
     row.lost += 1;
     keep_attempt(tx, row, AttemptOutcome::Lost, tx.now, Some(error))?;
@@ -148,7 +149,7 @@ fn lost(tx: &mut Tx<'_>, row: &mut Row, error: &Failure, budget: &mut usize) -> 
     row.save_end(tx)
 }
 
-/// The body returned: the way that nearly all tasks go.
+/// Handles a success, the path of nearly all tasks.
 fn done(tx: &mut Tx<'_>, row: &mut Row, result: &[u8], budget: &mut usize) -> Outcome<()> {
     moves::clear_requests(tx, row)?;
     row.refuse_skipped(tx.run(sql!("task/done"), params![row.order, result, tx.now])?)?;
@@ -158,7 +159,7 @@ fn done(tx: &mut Tx<'_>, row: &mut Row, result: &[u8], budget: &mut usize) -> Ou
     tell_of(tx, row, budget)
 }
 
-/// A person asked for it, or the body was interrupted.
+/// Ends a task that was cancelled or stopped by request, or whose body was interrupted.
 fn give_way(tx: &mut Tx<'_>, row: &mut Row, cancel: bool, budget: &mut usize) -> Outcome<()> {
     let (ended, state) = if cancel {
         (AttemptOutcome::Cancelled, TaskState::Cancelled)
@@ -169,13 +170,13 @@ fn give_way(tx: &mut Tx<'_>, row: &mut Row, cancel: bool, budget: &mut usize) ->
     end_and_tell(tx, row, state, budget)
 }
 
-/// The attempt does not count: it never started.
+/// Undoes the count of an attempt that never started.
 fn uncount(row: &mut Row) {
     row.attempt = row.attempt.saturating_sub(1);
     row.started_at = None;
 }
 
-/// Backs off, or starts again at once.
+/// Schedules the next attempt after a delay, or at once if the delay is zero.
 fn pause(tx: &mut Tx<'_>, row: &mut Row, after: Duration) -> Outcome<()> {
     let run_at = later(tx.now, after);
     if run_at > tx.now {
@@ -188,7 +189,7 @@ fn pause(tx: &mut Tx<'_>, row: &mut Row, after: Duration) -> Outcome<()> {
     row.save_end(tx)
 }
 
-/// The attempt's worker died: a dead letter, or once more with nothing beside it.
+/// Handles the death of the attempt's worker: the task becomes a dead letter, or runs once more with nothing beside it.
 fn died(
     tx: &mut Tx<'_>,
     row: &mut Row,
@@ -207,23 +208,23 @@ fn died(
     row.save_end(tx)
 }
 
-/// The verdict on a task that killed its worker too often.
+/// Returns the error of a task that killed its worker too often.
 pub(crate) fn worker_died(at_most_once: bool, traceback: Option<String>) -> Failure {
     let message = if at_most_once { "worker died and the task may run only once" } else { "worker died 3 times" };
     Failure { traceback, ..Failure::new("WorkerDied", message) }
 }
 
-/// The error of a task that may run only once and was not let to its end.
+/// Returns the error of a task that may run only once and was interrupted before its end.
 fn cut_short() -> Failure {
     Failure::new("CutShort", "the task was cut short and may run only once")
 }
 
-/// The error of a task that did not start in time.
+/// Returns the error of a task that did not start in time.
 pub(crate) fn expired() -> Failure {
     Failure::new("Expired", "the task expired before it started")
 }
 
-/// Forgets a claim, unless something of it runs after all: a rescue would not find that any more.
+/// Deletes a claim, unless one of its tasks is still running: a rescue would no longer find it.
 fn close(tx: &Tx<'_>, claim: ClaimId) -> Outcome<()> {
     let found: Option<(Bits, Vec<u8>, i64)> = tx
         .sql(sql!("claim/get"))?

@@ -1,4 +1,4 @@
-//! Reading tasks by id: records, final states, family.
+//! Reads tasks by id: records, final states, parents and children.
 
 use rusqlite::OptionalExtension;
 use taskyard_core::store::{Final, ParentResult};
@@ -10,7 +10,7 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
 
-/// The records of these tasks, in their order.
+/// Returns the records of these tasks, in the order given.
 pub(crate) fn get(read: &Read<'_>, ids: &[TaskId]) -> Outcome<Vec<Option<TaskRecord>>> {
     let mut statement = read.sql(sql!("task/get"))?;
     let mut records = Vec::with_capacity(ids.len());
@@ -21,13 +21,13 @@ pub(crate) fn get(read: &Read<'_>, ids: &[TaskId]) -> Outcome<Vec<Option<TaskRec
     Ok(records)
 }
 
-/// Whether these tasks are there, in their order.
+/// Returns whether each of these tasks exists, in the order given.
 pub(crate) fn present(read: &Read<'_>, ids: &[TaskId]) -> Outcome<Vec<bool>> {
     let mut statement = read.sql(sql!("task/exists"))?;
     ids.iter().map(|id| Ok(statement.exists([id_bits(*id)])?)).collect()
 }
 
-/// Of these tasks those that are final.
+/// Returns the final ones of these tasks.
 pub(crate) fn finals(read: &Read<'_>, ids: &[TaskId]) -> Outcome<Vec<Final>> {
     let mut statement = read.sql(sql!("task/final"))?;
     let mut finals = Vec::new();
@@ -44,12 +44,12 @@ pub(crate) fn finals(read: &Read<'_>, ids: &[TaskId]) -> Outcome<Vec<Final>> {
     Ok(finals)
 }
 
-/// The order number of an id.
+/// Returns the order number of an id.
 pub(crate) fn order(read: &Read<'_>, id: TaskId) -> Outcome<Option<i64>> {
     Ok(read.sql(sql!("task/order"))?.query_row([id_bits(id)], |row| row.get(0)).optional()?)
 }
 
-/// The parents as their child sees them, in the order given.
+/// Returns the parents as their child sees them, in the order given.
 pub(crate) fn parent_results(read: &Read<'_>, id: TaskId) -> Outcome<Vec<ParentResult>> {
     let Some(order) = order(read, id)? else { return Ok(Vec::new()) };
     let mut statement = read.sql(sql!("edge/parents"))?;
@@ -64,7 +64,7 @@ pub(crate) fn parent_results(read: &Read<'_>, id: TaskId) -> Outcome<Vec<ParentR
     Ok(parents)
 }
 
-/// How large the results of the parents are; a length is read without the value.
+/// Returns the sizes of the parents' results; a length is read without the value.
 pub(crate) fn parent_sizes(read: &Read<'_>, id: TaskId) -> Outcome<Vec<(TaskId, usize)>> {
     let Some(order) = order(read, id)? else { return Ok(Vec::new()) };
     let mut statement = read.sql(sql!("edge/parent_sizes"))?;
@@ -77,7 +77,7 @@ pub(crate) fn parent_sizes(read: &Read<'_>, id: TaskId) -> Outcome<Vec<(TaskId, 
     Ok(sizes)
 }
 
-/// The children, in the order in which they were added.
+/// Returns the children, in the order in which they were added.
 pub(crate) fn children(read: &Read<'_>, parent: TaskId, limit: usize) -> Outcome<Vec<TaskId>> {
     let Some(order) = order(read, parent)? else { return Ok(Vec::new()) };
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

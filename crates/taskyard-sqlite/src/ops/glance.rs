@@ -1,4 +1,4 @@
-//! A look at many watched tasks, in one transaction that reads.
+//! Reads snapshots of many watched tasks in one read transaction.
 
 use std::hash::{DefaultHasher, Hasher as _};
 
@@ -12,7 +12,7 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
 
-/// Where these tasks are, in their order.
+/// Returns the snapshots of these tasks, in the order given.
 pub(crate) fn glance(read: &Read<'_>, asked: &[GlanceAt]) -> Outcome<Vec<Option<Glance>>> {
     let mut statement = read.sql(sql!("task/glance"))?;
     let mut glances = Vec::with_capacity(asked.len());
@@ -33,7 +33,7 @@ pub(crate) fn glance(read: &Read<'_>, asked: &[GlanceAt]) -> Outcome<Vec<Option<
             (glance.context_revision, glance.context) = context(read, order, one.context_known)?;
         }
         if glance.attempt > 0 {
-            // The last one is told in any case.
+            // The last attempt is always included.
             let above = i64::from(one.attempts_known).min(i64::from(glance.attempt) - 2);
             let mut statement = read.sql(sql!("attempt/after"))?;
             let mut rows = statement.query(params![order, above])?;
@@ -46,11 +46,11 @@ pub(crate) fn glance(read: &Read<'_>, asked: &[GlanceAt]) -> Outcome<Vec<Option<
     Ok(glances)
 }
 
-/// What stands in the task's own row.
+/// Returns a snapshot with the columns of the task's own row.
 fn bare(row: &Row<'_>, asked: &GlanceAt) -> Glance {
     Glance {
         id: asked.id,
-        // A row whose state is none shows as parked, as its record does.
+        // A row with an unknown state is shown as parked, like its record.
         state: codec::state(opt_int(row, 1).unwrap_or(-1)).unwrap_or(TaskState::Waiting),
         wait_reason: None,
         attempt: count(row, 2),
@@ -70,7 +70,7 @@ fn error(row: &Row<'_>, at: usize) -> Option<Failure> {
     opt_text(row, at).map(|error_type| Failure::new(error_type, opt_text(row, at + 1).unwrap_or_default()))
 }
 
-/// The context's bytes with a number made of them; not copied if the asker knows them.
+/// Returns a hash of the context as its revision, and the context's bytes unless the caller already has that revision.
 fn context(read: &Read<'_>, order: i64, known: Option<i64>) -> Outcome<(Option<i64>, Option<Vec<u8>>)> {
     let found = read.sql(sql!("context/get"))?.query_row([order], |row| {
         let Ok(bytes) = row.get_ref(0)?.as_bytes() else { return Ok((None, None)) };

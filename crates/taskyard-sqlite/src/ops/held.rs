@@ -1,4 +1,4 @@
-//! What a server holds, as the rows say.
+//! The tasks and claims that a server holds according to the database.
 
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::store::ClaimsHeld;
@@ -10,10 +10,11 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
 
-/// Claim rows looked at in one look.
+/// Number of claim rows read at once.
 const PAGE: usize = 200;
 
-/// What runs of these claims of a server, and a page of all claims: those of the server in it.
+/// Returns the tasks running under these claims of a server, and those claims of the server that are in the next page
+/// of all claims.
 pub(crate) fn held(
     read: &Read<'_>,
     server: ServerId,

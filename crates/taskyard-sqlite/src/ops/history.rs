@@ -1,4 +1,4 @@
-//! What a task leaves while it runs: attempts, log lines, its context.
+//! Reads the records that a task leaves while it runs: attempts, log lines, context.
 
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::task::{Attempt, AttemptOutcome, LogLine, StoredLogLine};
@@ -10,7 +10,7 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
 
-/// All attempts, oldest first, the running or last one included.
+/// Returns all attempts, oldest first, including the running or last one.
 pub(crate) fn attempts(read: &Read<'_>, task: TaskId) -> Outcome<Vec<Attempt>> {
     let Some(order) = order(read, task)? else { return Ok(Vec::new()) };
     let mut attempts = Vec::new();
@@ -35,7 +35,7 @@ fn outcome(code: Option<i64>) -> Option<AttemptOutcome> {
     code.and_then(|code| i16::try_from(code).ok()).and_then(AttemptOutcome::from_code)
 }
 
-/// The attempt that lives in the task's row: the running one, or the one whose end was the task's.
+/// Returns the attempt stored in the task's row: the running one, or the one that ended the task.
 fn last_attempt(row: &rusqlite::Row<'_>) -> Option<Attempt> {
     let doing = codec::state(int(row, 0)) == Some(TaskState::Doing);
     let outcome = if doing { AttemptOutcome::Doing } else { outcome(opt_int(row, 5))? };
@@ -50,7 +50,7 @@ fn last_attempt(row: &rusqlite::Row<'_>) -> Option<Attempt> {
     })
 }
 
-/// Log lines after a sequence number, oldest first.
+/// Returns log lines after a sequence number, oldest first.
 pub(crate) fn logs(read: &Read<'_>, task: TaskId, after: i64, limit: usize) -> Outcome<Vec<StoredLogLine>> {
     let Some(order) = order(read, task)? else { return Ok(Vec::new()) };
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -74,7 +74,7 @@ pub(crate) fn logs(read: &Read<'_>, task: TaskId, after: i64, limit: usize) -> O
     Ok(lines)
 }
 
-/// The context's JSON object.
+/// Returns the context, a JSON object; `None` if there is no such task.
 pub(crate) fn context(read: &Read<'_>, task: TaskId) -> Outcome<Option<Vec<u8>>> {
     let Some(order) = order(read, task)? else { return Ok(None) };
     let found = read.sql(sql!("context/get"))?.query_row([order], |row| Ok(bytes(row, 0))).optional()?.flatten();

@@ -1,7 +1,7 @@
-//! Kinds that builds refused: the groups in which their tasks stand, so that no build claims again what it does not know.
+//! Refused kinds: the groups that hold their tasks, so that no build claims again a task whose kind it does not know.
 //!
-//! A group's set of builds only ever loses builds without servers, so a task is hidden from no build that has not refused
-//! its kind. Everything here happens in the one writer's transactions.
+//! A group's set of builds only ever loses builds without servers, so a task is hidden from no build that has not
+//! refused its kind. Everything here happens in the transactions of the one writer.
 
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::state::Runtime;
@@ -16,10 +16,11 @@ use crate::task::row::Row;
 use crate::thread::reader::Read;
 use crate::thread::tx::{GROUP_BITS, Group, Tx, group_of};
 
-/// Kinds of more bytes are parked at once: a server that knows them finds them by their reason.
+/// Maximum length of a kind in bytes; tasks of longer kinds are parked at once, and a server that knows the kind finds
+/// them by their reason.
 const KIND_BYTES_MAX: usize = 1_000;
 
-/// Notes what a server can run.
+/// Records the builds and queues that a server serves.
 pub(crate) fn serve(tx: &mut Tx<'_>, server: ServerId, serves: &Serves) -> Outcome<()> {
     let mut builds = [None::<i64>; 2];
     for (runtime, fingerprint) in &serves.builds {
@@ -34,13 +35,13 @@ pub(crate) fn serve(tx: &mut Tx<'_>, server: ServerId, serves: &Serves) -> Outco
     Ok(())
 }
 
-/// Whether the build that a server is has refused this kind.
+/// Returns whether the build of a server has refused this kind.
 pub(crate) fn has_refused(read: &Read<'_>, server: ServerId, runtime: Runtime, kind: &str) -> Outcome<bool> {
     Ok(read.sql(sql!("kind/has_refused"))?.exists(params![server.0.into_bytes(), runtime.code(), kind])?)
 }
 
-/// What is to become of a task whose server does not know its kind: true if it is parked, for every live build has refused
-/// the kind.
+/// Records that the task's kind was refused by a build. Returns whether the task is to be parked, because every live
+/// build has refused the kind.
 pub(crate) fn refuse(tx: &mut Tx<'_>, row: &mut Row, fingerprint: &str) -> Outcome<bool> {
     let build: Option<i64> = tx
         .sql(sql!("build/find"))?
@@ -69,7 +70,7 @@ fn json(builds: &[i64]) -> String {
     serde_json::json!(builds).to_string()
 }
 
-/// The group of this set of builds, made if it is new.
+/// Returns the group of this set of builds, creating it if necessary.
 fn group_with(tx: &mut Tx<'_>, runtime: i64, builds: &[i64]) -> Outcome<i64> {
     let found = tx.groups().find(|group| !group.draining && group.runtime == runtime && group.builds == builds);
     if let Some(found) = found {
@@ -80,12 +81,12 @@ fn group_with(tx: &mut Tx<'_>, runtime: i64, builds: &[i64]) -> Outcome<i64> {
     Ok(id)
 }
 
-/// Whether there is anything to keep.
+/// Returns whether any build is recorded, so that there is something to maintain.
 pub(crate) fn any(read: &Read<'_>) -> Outcome<bool> {
     Ok(read.sql(sql!("build/any"))?.exists([])?)
 }
 
-/// One step of keeping the groups.
+/// Runs one step of maintaining the groups.
 pub(crate) fn regroup(tx: &mut Tx<'_>) -> Outcome<RegroupReport> {
     let mut report = RegroupReport::default();
     tx.run(sql!("build/seen"), [tx.now])?;
@@ -103,7 +104,7 @@ pub(crate) fn regroup(tx: &mut Tx<'_>) -> Outcome<RegroupReport> {
     Ok(report)
 }
 
-/// Forgets builds that had no server for a minute: one that comes back sooner finds what it was found not to know.
+/// Deletes builds that had no server for a minute: one that returns sooner keeps its refusals.
 fn forget_builds(tx: &mut Tx<'_>) -> Outcome<()> {
     let gone: Vec<i64> = {
         let mut statement = tx.sql(sql!("build/gone"))?;
@@ -159,12 +160,12 @@ fn rows(tx: &Tx<'_>, text_of: &'static str, params: impl rusqlite::Params) -> Ou
     Ok(found.collect::<Result<_, _>>()?)
 }
 
-/// The lanes of a group: from the first one to before the second one.
+/// Returns the partitions of a group: the first, and the end (exclusive).
 fn lanes(group: i64) -> (i64, i64) {
     ((group << GROUP_BITS) - 2, ((group + 1) << GROUP_BITS) - 2)
 }
 
-/// Moves a row to the group of its task's kind. Whether it stood in another one.
+/// Moves a row to the group of its task's kind. Returns whether it was in another one.
 fn put_right(tx: &Tx<'_>, row: &Standing) -> Outcome<bool> {
     let found =
         tx.sql(sql!("kind/of_task"))?.query_row([row.order], |row| Ok((int(row, 0) & 1, text(row, 1)))).optional()?;
@@ -179,7 +180,7 @@ fn put_right(tx: &Tx<'_>, row: &Standing) -> Outcome<bool> {
     Ok(true)
 }
 
-/// Empties a group that no kind has any more, and deletes it.
+/// Empties a group to which no kind belongs any more, and deletes it.
 fn drain(tx: &mut Tx<'_>, group: &Group, report: &mut RegroupReport) -> Outcome<()> {
     let (first, end) = lanes(group.id);
     let found = rows(tx, sql!("ready/between"), params![first, end, STEP_ROWS_MAX as i64])?;
@@ -194,7 +195,7 @@ fn drain(tx: &mut Tx<'_>, group: &Group, report: &mut RegroupReport) -> Outcome<
     tx.groups_changed()
 }
 
-/// Parks what stands in a group that no live server takes.
+/// Parks the tasks of a group that no live server serves.
 fn park(tx: &mut Tx<'_>, group: &Group, report: &mut RegroupReport) -> Outcome<()> {
     let builds = json(&group.builds);
     if tx.any(sql!("kind/takes_all"), params![group.runtime, builds])? {
@@ -231,7 +232,7 @@ fn park(tx: &mut Tx<'_>, group: &Group, report: &mut RegroupReport) -> Outcome<(
     Ok(())
 }
 
-/// A step of the walk through the range that a change of some kind's group asks for.
+/// Runs one step of the pass through the range that becomes necessary when a kind's group changes.
 fn walk(tx: &mut Tx<'_>, report: &mut RegroupReport) -> Outcome<()> {
     let place = tx
         .sql(sql!("kind/walk"))?

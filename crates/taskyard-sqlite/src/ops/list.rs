@@ -1,8 +1,7 @@
-//! Pages of tasks, and the ids that a bulk command means.
+//! Pages of tasks, and the ids that a bulk command selects.
 //!
-//! The ids' own index gives the order. A filter by states whose tasks stand in small tables (waiting, enqueued, doing,
-//! failed) begins there instead while they are few: one dead letter among millions of finished tasks is found at
-//! once.
+//! The index on the ids gives the order. A filter by states whose tasks are in small tables (waiting, enqueued, doing,
+//! failed) starts there instead while they are few: one dead letter among millions of finished tasks is found at once.
 
 use rusqlite::params;
 use taskyard_core::store::TaskFilter;
@@ -16,7 +15,7 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
 
-/// Up to so many tasks are looked up one by one instead of along the ids.
+/// Maximum number of tasks that are looked up one by one instead of along the ids.
 const FEW_MAX: usize = 20_000;
 
 /// A filter as the statements take it.
@@ -35,7 +34,7 @@ struct Bound<'a> {
 impl<'a> Bound<'a> {
     fn new(filter: &'a TaskFilter) -> Self {
         let states = match filter.states.as_slice() {
-            // All, also what is no state: such a row must be seen.
+            // All states, including unknown ones: such a row must be visible.
             [] => -1,
             states => states.iter().fold(0, |mask, state| mask | (1_i64 << state.code())),
         };
@@ -53,7 +52,7 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// One page, newest first.
+/// Returns one page, newest first.
 pub(crate) fn list(read: &Read<'_>, filter: &TaskFilter) -> Outcome<Vec<TaskRecord>> {
     let limit = filter.records_max();
     let Bound { states, queue, kind, tag, finished_before, before, finished_after, error_type, message } =
@@ -83,7 +82,7 @@ pub(crate) fn list(read: &Read<'_>, filter: &TaskFilter) -> Outcome<Vec<TaskReco
     found.into_iter().map(|found| lookup::complete(read, found)).collect()
 }
 
-/// Ids in their order.
+/// Returns ids in ascending order.
 pub(crate) fn select(
     read: &Read<'_>,
     filter: &TaskFilter,
@@ -118,7 +117,7 @@ pub(crate) fn select(
     Ok(ids)
 }
 
-/// How many there are.
+/// Returns the number of matching tasks.
 pub(crate) fn count(read: &Read<'_>, filter: &TaskFilter) -> Outcome<u64> {
     let Bound { states, queue, kind, tag, finished_before, finished_after, error_type, message, .. } =
         Bound::new(filter);
@@ -134,8 +133,8 @@ pub(crate) fn count(read: &Read<'_>, filter: &TaskFilter) -> Outcome<u64> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// The order numbers of the tasks in these states as a JSON array, if all these states have tables of their own and
-/// few tasks are in them.
+/// Returns the order numbers of the tasks in these states as a JSON array, if all these states have tables of their own
+/// and few tasks are in them.
 fn few(read: &Read<'_>, filter: &TaskFilter) -> Outcome<Option<String>> {
     if filter.states.is_empty() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Writing log lines.
+//! Writes log lines.
 
 use rusqlite::params;
 use taskyard_core::task::LogLine;

@@ -1,7 +1,6 @@
-//! From a row to a [`TaskRecord`], as people see it.
+//! Converts a row to a [`TaskRecord`], as operators see it.
 //!
-//! A row that cannot be understood is shown all the same: with what can be read of it, and `waiting_for` saying what
-//! cannot.
+//! A row that cannot be decoded is still shown: with the columns that can be read, and the problem in `waiting_for`.
 
 use rusqlite::{OptionalExtension, Row};
 use taskyard_core::state::{OnParentFailure, Runtime};
@@ -13,7 +12,7 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::reader::Read;
 
-/// A record and what completes it.
+/// A record, and the columns needed to complete it.
 pub(crate) struct Found {
     record: TaskRecord,
     order: i64,
@@ -90,7 +89,7 @@ fn code(row: &Row<'_>, at: usize) -> Option<i16> {
     i16::try_from(int(row, at)).ok()
 }
 
-/// Adds what stands in other tables: the parents, and why it waits.
+/// Adds the columns of other tables: the parents, and the reason for waiting.
 pub(crate) fn complete(read: &Read<'_>, found: Found) -> Outcome<TaskRecord> {
     let Found { mut record, order, has_parents } = found;
     let mut open: Option<TaskState> = None;
@@ -101,7 +100,7 @@ pub(crate) fn complete(read: &Read<'_>, found: Found) -> Outcome<TaskRecord> {
             let Some(parent) = id::<TaskId>(row, 0) else { continue };
             record.parents.push(parent);
             let state = codec::state(int(row, 1)).unwrap_or(TaskState::Waiting);
-            // A stopped one comes first: someone has to do something about it.
+            // A stopped parent comes first, because it needs an operator's action.
             if flag(row, 6) && (open.is_none() || (state == TaskState::Stopped && open != Some(TaskState::Stopped))) {
                 open = Some(state);
             }

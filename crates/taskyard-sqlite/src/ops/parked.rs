@@ -1,4 +1,4 @@
-//! Tasks that no server knows: why, how many, and letting them go.
+//! Parked tasks, whose kind no server knows: their reasons and counts, and their release.
 
 use rusqlite::params;
 use taskyard_core::TaskState;
@@ -13,7 +13,7 @@ use crate::task::row::Row;
 use crate::thread::reader::Read;
 use crate::thread::tx::Tx;
 
-/// The distinct reasons.
+/// Returns the distinct reasons with their counts.
 pub(crate) fn reasons(read: &Read<'_>, runtime: Runtime) -> Outcome<Vec<ParkedReason>> {
     let mut statement = read.sql(sql!("waiting/parked"))?;
     let mut rows = statement.query([runtime.code()])?;
@@ -24,7 +24,7 @@ pub(crate) fn reasons(read: &Read<'_>, runtime: Runtime) -> Outcome<Vec<ParkedRe
     Ok(reasons)
 }
 
-/// Releases tasks parked for a reason.
+/// Releases tasks that are parked for a reason.
 pub(crate) fn release(tx: &mut Tx<'_>, runtime: Runtime, reason: &str) -> Outcome<StepReport> {
     let mut orders = Vec::new();
     {
@@ -37,7 +37,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, runtime: Runtime, reason: &str) -> Outcom
     let mut tasks = 0;
     for order in &orders {
         match Row::find_by_order(tx, *order)? {
-            // Two of them may have the same key.
+            // Two of the tasks may have the same key.
             Some(row) if row.state() == TaskState::Waiting && moves::other_holder(tx, &row)?.is_some() => {}
             Some(mut row) if row.state() == TaskState::Waiting => {
                 moves::retake_key(tx, &row)?;

@@ -1,10 +1,10 @@
-//! Which runnable tasks a claim takes, in their order.
+//! Selects the runnable tasks that a claim takes, in their order.
 //!
-//! The common lane is read in order and stops as soon as enough is found: its cost does not depend on how many tasks
-//! or queues there are. A task there whose queue was paused or limited meanwhile is moved to that queue's own lane the
-//! first time a claim meets it, so pausing a queue with a million tasks costs nothing. Own lanes are visited only
-//! where something stands in them; a queue that was freed drains from its own lane, merged by order. All lanes are read
-//! in each group of kinds that the server's build has not refused.
+//! The common partition is read in order and only until enough is found: the cost does not depend on the number of
+//! tasks or queues. A task there whose queue was paused or limited meanwhile is moved to that queue's own partition the
+//! first time a claim meets it, so pausing a queue with a million tasks costs nothing. Own partitions are visited only
+//! if they are not empty; a queue that was freed drains from its own partition, merged by order. All partitions are
+//! read in each group of kinds that the server's build has not refused.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,45 +18,45 @@ use crate::sql::sql;
 use crate::task::moves::alone_lane;
 use crate::thread::tx::{Apart, GROUP_BITS, Group, QueueNo, Tx};
 
-/// Rows that one step moves to their own lanes at most: some 20 ms.
+/// Maximum number of rows that one step moves to their own partitions: about 20 ms.
 pub(crate) const MOVED_MAX: usize = 5_000;
-/// Own lanes begin here.
+/// Number of the first own partition.
 const OWN_LANE_MIN: i64 = 4;
 
 /// A runnable task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Candidate {
-    /// The priority, negated.
+    /// The negated priority.
     pub(crate) rank: i64,
     pub(crate) order: i64,
     pub(crate) lane: i64,
 }
 
-/// One walk along the common lane.
+/// A scan of the common partition.
 struct Scan {
     lane: i64,
     wanted: usize,
     found: Vec<Candidate>,
-    /// Tasks whose queue was paused or limited since they came here.
+    /// Tasks whose queue was paused or limited since they were added.
     moves: Vec<(Candidate, QueueNo)>,
-    /// Where the walk began before it went back to the head.
+    /// Start of the scan, if it continues from the head.
     until: Option<(i64, i64)>,
 }
 
-/// What a claim may take.
+/// The filters of a claim.
 pub(crate) struct Picker {
     runtime: i64,
     alone: bool,
     queues: Option<HashSet<QueueNo>>,
     place: Option<ClaimPlace>,
-    /// Where the lanes begin of each group that this server's build may take: kinds that it has not refused.
+    /// First partition numbers of the groups that this server's build may take: kinds that it has not refused.
     bases: Vec<i64>,
-    /// Where the walk was broken off: another claim may find more.
+    /// Position where the scan was cut off: another claim may find more.
     pub(crate) cut: Option<Candidate>,
 }
 
 impl Picker {
-    /// For a request.
+    /// Creates a picker for a request.
     pub(crate) fn new(tx: &mut Tx<'_>, request: &ClaimRequest, build: Option<i64>) -> Self {
         let queues = request.queues.as_ref().map(|names| names.iter().map(|name| tx.queue(name)).collect());
         let runtime = i64::from(request.runtime.code());
@@ -67,14 +67,14 @@ impl Picker {
             bases: std::iter::once(0).chain(groups).collect(),
             runtime,
             alone: request.alone,
-            // Without a filter the head of the range is as near as any place in it.
+            // Without a filter, the head of the range is as close as any position in it.
             place: request.place.filter(|_| queues.is_some()),
             queues,
             cut: None,
         }
     }
 
-    /// The next `wanted` tasks.
+    /// Returns the next `wanted` tasks.
     pub(crate) fn pick(&mut self, tx: &mut Tx<'_>, wanted: usize) -> Outcome<Vec<Candidate>> {
         if self.alone {
             let first = self.first_alone(tx, true)?;
@@ -90,7 +90,7 @@ impl Picker {
         Ok(found)
     }
 
-    /// Whether a task that must run alone is waiting.
+    /// Returns whether a task that must run alone is ready.
     pub(crate) fn alone_waiting(&self, tx: &mut Tx<'_>) -> Outcome<bool> {
         Ok(self.first_alone(tx, false)?.is_some())
     }
@@ -99,7 +99,7 @@ impl Picker {
         self.queues.as_ref().is_none_or(|queues| queues.contains(&queue))
     }
 
-    /// Whether nothing of what is wanted can stand in the common lane.
+    /// Returns whether none of the wanted tasks can be in the common partition.
     fn all_apart(&self, tx: &Tx<'_>) -> bool {
         let apart = |queue| tx.config(queue).is_some_and(|config| config.apart == Apart::Moved);
         self.queues.as_ref().is_some_and(|queues| queues.iter().all(|queue| apart(*queue)))
@@ -126,7 +126,7 @@ impl Picker {
             if within_limit && self.allowance(tx, queue, 1)? == 0 {
                 continue;
             }
-            // Waiting for everything else to end would bring its turn no nearer.
+            // Waiting for all other tasks to end would not let this one start sooner.
             if let Some(config) = config
                 && let Some(rate) = config.rate
                 && rate.free(tx.full_at(config)?, tx.now) == 0
@@ -138,7 +138,7 @@ impl Picker {
         Ok(None)
     }
 
-    /// From the common lane of each group: from the place on, and from the head if that is not enough.
+    /// Reads the common partition of each group: from the cursor on, and from the head if that is not enough.
     fn common(&mut self, tx: &mut Tx<'_>, wanted: usize) -> Outcome<Vec<Candidate>> {
         let mut found = Vec::new();
         for base in self.bases.clone() {
@@ -195,7 +195,7 @@ impl Picker {
     }
 
     fn own_lanes(&mut self, tx: &mut Tx<'_>, wanted: usize, found: &mut Vec<Candidate>) -> Outcome<()> {
-        // A queue's lanes in several groups share what may be taken of it.
+        // A queue's partitions in several groups share its allowance.
         let mut shared: HashMap<QueueNo, (usize, Vec<Candidate>)> = HashMap::new();
         for base in &self.bases {
             let (mut lane, end) = (base + OWN_LANE_MIN - 1, base + (1 << GROUP_BITS) - 2);
@@ -236,7 +236,7 @@ impl Picker {
         Ok(())
     }
 
-    /// How many tasks of a queue may be taken now.
+    /// Returns how many tasks of a queue may be taken now.
     fn allowance(&self, tx: &Tx<'_>, queue: QueueNo, wanted: usize) -> Outcome<usize> {
         if !self.wants(queue) {
             return Ok(0);
@@ -259,7 +259,8 @@ impl Picker {
                 let lane = base + alone_lane(self.runtime);
                 alone |= tx.any(sql!("ready/any_of_queue"), params![lane, tx.queue_name(queue)])?;
             }
-            // One is left to what must run alone, or what is always ready would take each that comes.
+            // One start is reserved for tasks that must run alone, or tasks that are always ready would take each one
+            // that becomes free.
             starts = starts.saturating_sub(usize::from(alone));
             free = free.min(starts);
         }
@@ -267,7 +268,7 @@ impl Picker {
     }
 }
 
-/// Moves a task from the common lane of a runtime to its queue's own, within its group.
+/// Moves a task from the common partition of a runtime to its queue's own, within its group.
 pub(crate) fn move_to_own(tx: &mut Tx<'_>, candidate: Candidate, queue: QueueNo) -> Outcome<()> {
     let Some(config) = tx.config(queue) else { return Ok(()) };
     let name = tx.queue_name(queue);

@@ -1,4 +1,4 @@
-//! What has become due: start times and backoffs, expiry, removal.
+//! Processes what has become due: start times and backoffs, expiry, removal.
 
 use rusqlite::params;
 use taskyard_core::TaskState;
@@ -16,13 +16,13 @@ use crate::task::moves::{self, DEADLINE_EXPIRE};
 use crate::task::row::Row;
 use crate::thread::tx::{GROUP_BITS, Tx};
 
-/// One step.
+/// Runs one step.
 pub(crate) fn promote(tx: &mut Tx<'_>) -> Outcome<PromoteReport> {
     let mut report = PromoteReport::default();
     start_due(tx, &mut report)?;
     let mut due = deadlines(tx)?;
     report.more |= due.len() == STEP_ROWS_MAX;
-    // As they were set: parents before their children.
+    // In the order in which they were set: parents before their children.
     due.sort_unstable();
     let (expire, removal): (Vec<_>, Vec<_>) = due.into_iter().partition(|(_, _, what)| *what == DEADLINE_EXPIRE);
     let mut edges = CASCADE_INLINE_MAX;
@@ -41,7 +41,7 @@ pub(crate) fn promote(tx: &mut Tx<'_>) -> Outcome<PromoteReport> {
     Ok(report)
 }
 
-/// What waits for the rate of its queue.
+/// Checks for tasks that wait for the rate of their queue.
 fn see_rates(tx: &Tx<'_>, report: &mut PromoteReport) -> Outcome<()> {
     for (queue, config) in tx.rated() {
         let Some(rate) = config.rate.filter(|_| !config.paused) else { continue };
@@ -79,7 +79,7 @@ fn start_due(tx: &mut Tx<'_>, report: &mut PromoteReport) -> Outcome<()> {
                 row.save(tx)?;
                 report.enqueued += 1;
             }
-            // A row edited by hand: its task is not waiting, or gone.
+            // A row edited by hand: its task is not waiting, or does not exist.
             _ => {
                 tx.run(sql!("waiting/delete"), [order])?;
             }
@@ -99,7 +99,8 @@ fn deadlines(tx: &Tx<'_>) -> Outcome<Vec<(i64, i64, i64)>> {
     Ok(due)
 }
 
-/// One that has started, now or ever, has done so in time; should it be released, the next claim sees that it has expired.
+/// Cancels a task that has not started in time; returns whether it did. A task that has ever started has done so in
+/// time; if it is released, the next claim checks its expiry.
 fn expire_one(tx: &mut Tx<'_>, order: i64, edges: &mut usize) -> Outcome<bool> {
     let Some(mut row) = Row::find_by_order(tx, order)? else { return Ok(false) };
     if !matches!(row.state(), TaskState::Waiting | TaskState::Enqueued) || row.attempt > 0 {

@@ -1,7 +1,7 @@
-//! Deleting: what someone asked to purge, and what the retention no longer keeps.
+//! Deletes tasks: those that an operator purges, and those beyond the retention.
 //!
-//! Only tasks that are final and whose children are final, too; with all their rows. Pruning reads the tasks in the
-//! order in which they were added, a bounded number per step, and goes on where the last step stopped.
+//! Only tasks that are final and whose children are final, too, are deleted, with all their rows. Pruning reads the
+//! tasks in the order in which they were added, a bounded number per step, and continues where the last step stopped.
 
 use rusqlite::params;
 use taskyard_core::store::{AUTO_REMOVE_AFTER, REFUSED_KEPT, Retention, STEP_ROWS_MAX, StepReport};
@@ -13,10 +13,10 @@ use crate::sql::sql;
 use crate::task::row::Row;
 use crate::thread::tx::Tx;
 
-/// Rows that one step of pruning reads at most.
+/// Maximum number of rows that one step of pruning reads.
 const READ_MAX: usize = 10_000;
 
-/// Deletes these tasks if they may go; how many did.
+/// Deletes these tasks if they may be deleted, and returns how many were.
 pub(crate) fn purge(tx: &mut Tx<'_>, ids: &[TaskId]) -> Outcome<usize> {
     let mut gone = 0;
     for id in ids {
@@ -30,7 +30,7 @@ pub(crate) fn purge(tx: &mut Tx<'_>, ids: &[TaskId]) -> Outcome<usize> {
     Ok(gone)
 }
 
-/// Whether a task and all its children are final.
+/// Returns whether a task and all its children are final.
 pub(crate) fn is_removable(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
     let known = codec::state(row.state_code).is_some();
     Ok(known && row.state().is_final() && !(row.has_children && tx.any(sql!("edge/unfinished_child"), [row.order])?))
@@ -57,7 +57,8 @@ pub(crate) fn remove(tx: &mut Tx<'_>, row: &Row) -> Outcome<()> {
         tx.run(sql!("deadline/delete_task"), [row.order])?;
     }
     if let Some(key) = &row.unique_key {
-        // One held for a time, too: whoever is answered with its holder must find that.
+        // A key that is held for a time is deleted, too: an addition that gets the key's holder as its result must find
+        // that task.
         tx.run(sql!("unique_key/delete"), params![key, id_bits(row.id)])?;
     }
     tx.run(sql!("log/delete"), [row.order])?;
@@ -65,14 +66,14 @@ pub(crate) fn remove(tx: &mut Tx<'_>, row: &Row) -> Outcome<()> {
     Ok(())
 }
 
-/// One step of pruning.
+/// Runs one step of pruning.
 pub(crate) fn prune(tx: &mut Tx<'_>, retention: &Retention) -> Outcome<StepReport> {
     let start: i64 = tx.sql(sql!("prune/position"))?.query_row([], |row| row.get(0))?;
     let done_before = tx.now.saturating_sub(micros(retention.done));
     let failed_before = tx.now.saturating_sub(micros(retention.failed));
     let mut read = READ_MAX;
     let mut tasks = 0;
-    // From the last place to the end, then from the beginning to that place.
+    // From the last position to the end, then from the beginning to that position.
     let mut stretches = vec![(start, i64::MAX)];
     if start > 0 {
         stretches.push((0, start));
@@ -112,7 +113,8 @@ pub(crate) fn prune(tx: &mut Tx<'_>, retention: &Retention) -> Outcome<StepRepor
     Ok(StepReport { tasks, more: false })
 }
 
-/// One step of retention by number: dead letters by when they died, done tasks in the order in which they were added.
+/// Runs one step of retention by number: dead letters by their time of death, done tasks in the order in which they
+/// were added.
 pub(crate) fn prune_surplus(tx: &mut Tx<'_>, retention: &Retention) -> Outcome<StepReport> {
     let before = tx.now.saturating_sub(micros(AUTO_REMOVE_AFTER));
     let mut tasks = 0;
@@ -143,10 +145,10 @@ pub(crate) fn prune_surplus(tx: &mut Tx<'_>, retention: &Retention) -> Outcome<S
     Ok(StepReport { tasks, more: false })
 }
 
-/// A task's order number, state and end.
+/// Order number, state and finish time of a task.
 type Prunable = (i64, Option<TaskState>, Option<i64>);
 
-/// The next tasks in their order.
+/// Returns the next tasks in their order.
 fn page(tx: &Tx<'_>, after: i64, limit: usize) -> Outcome<Vec<Prunable>> {
     let mut statement = tx.sql(sql!("task/prunable"))?;
     let mut rows = statement.query(params![after, limit as i64])?;

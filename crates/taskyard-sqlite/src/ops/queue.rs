@@ -1,5 +1,7 @@
-//! Pausing and limiting queues, where what stands in the lanes is not touched: claims move it when they meet it; and
-//! setting queues apart, where it is, because later claims do not look for it.
+//! Pauses, limits and sets apart queues.
+//!
+//! Pausing and limiting do not touch rows in the partitions: claims move them when they meet them. Setting apart does,
+//! because later claims do not look for them.
 
 use rusqlite::params;
 use taskyard_core::Rate;
@@ -17,13 +19,13 @@ pub(crate) fn set_paused(tx: &mut Tx<'_>, queue: &str, paused: bool) -> Outcome<
     changed(tx)
 }
 
-/// Limits how many tasks of a queue run at once.
+/// Limits the number of tasks of a queue that run at once.
 pub(crate) fn set_concurrency(tx: &mut Tx<'_>, queue: &str, running_max: Option<u32>) -> Outcome<()> {
     tx.run(sql!("queue/limit"), params![queue, running_max])?;
     changed(tx)
 }
 
-/// Limits how many tasks of a queue start in some time. What was started under the same rate counts.
+/// Limits the number of tasks of a queue that start per interval. Earlier starts under the same rate count.
 pub(crate) fn set_rate(tx: &mut Tx<'_>, queue: &str, rate: Option<Rate>) -> Outcome<()> {
     let (count, per) = rate.map(|rate| (rate.count, micros(rate.per))).unzip();
     let number = tx.queue(queue);
@@ -34,7 +36,8 @@ pub(crate) fn set_rate(tx: &mut Tx<'_>, queue: &str, rate: Option<Rate>) -> Outc
     changed(tx)
 }
 
-/// One step of setting queues apart. Once all is moved nothing comes to the common lane again: there is one writer.
+/// Runs one step of setting queues apart. Once all rows are moved, none is added to the common partition again, because
+/// there is only one writer.
 pub(crate) fn set_apart(tx: &mut Tx<'_>, queues: &[String]) -> Outcome<StepReport> {
     let mut report = StepReport::default();
     for name in queues {

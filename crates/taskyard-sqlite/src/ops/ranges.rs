@@ -1,8 +1,9 @@
-//! Comparing tasks with the runnable range: an enqueued task without its row there is claimed by nobody.
+//! Compares tasks with the runnable range: an enqueued task without its row there is never claimed.
 //!
-//! Each transaction that moves a task keeps its row in the range and the number of enqueued tasks alike, so the difference
-//! between that number and the number of rows tells how many rows were deleted by hand. Counting reads no task (44 ms
-//! for a million rows, a thirtieth of what the status reads anyway): [`excess`] is cheap enough for every look at the status. Which tasks lack a row is found by [`compare`] alone.
+//! Each transaction that moves a task updates both its row in the range and the number of enqueued tasks, so the
+//! difference between that number and the number of rows shows how many rows were deleted by hand. Counting reads no
+//! task (44 ms for a million rows, a thirtieth of what the status reads anyway), so [`excess`] is cheap enough for
+//! every status. Only [`compare`] finds which tasks lack a row.
 
 use std::collections::HashSet;
 
@@ -17,20 +18,20 @@ use crate::task::moves;
 use crate::task::row::Row;
 use crate::thread::tx::Tx;
 
-/// A walk through all tasks, from step to step.
+/// State of a pass through all tasks, from step to step.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Walk {
-    /// The excess when it began.
+    /// The excess at the beginning of the pass.
     begun: i64,
     repaired: i64,
 }
 
-/// How many more tasks are counted as enqueued than there are rows in the range, as of the last commit.
+/// Returns how many more tasks are counted as enqueued than there are rows in the range, as of the last commit.
 pub(crate) fn excess(connection: &Connection) -> Outcome<i64> {
     Ok(connection.prepare_cached(sql!("ready/excess"))?.query_row([], |row| row.get(0))?)
 }
 
-/// Compares up to `limit` tasks after `after`, in id order; puts what is missing where it belongs if `repair`.
+/// Compares up to `limit` tasks after `after`, in id order; adds missing rows if `repair` is set.
 pub(crate) fn compare(
     tx: &mut Tx<'_>,
     after: Option<TaskId>,
@@ -38,7 +39,7 @@ pub(crate) fn compare(
     repair: bool,
     walk: &mut Walk,
 ) -> Outcome<RangeReport> {
-    // What this transaction has changed so far is counted, too.
+    // Includes the changes of this transaction so far.
     tx.write_counts()?;
     if after.is_none() {
         *walk = Walk { begun: excess(tx.connection)?, repaired: 0 };
@@ -62,7 +63,8 @@ pub(crate) fn compare(
         }
     }
     if !missing.is_empty() {
-        // They may stand elsewhere, for example since their queue was freed. There is no index for that: one scan for all.
+        // The rows may be elsewhere, for example since their queue was freed. There is no index for that: one scan for
+        // all.
         let elsewhere = standing(tx, &missing)?;
         missing.retain(|row| !elsewhere.contains(&row.order));
     }
@@ -84,7 +86,7 @@ pub(crate) fn compare(
     Ok(report)
 }
 
-/// Which of these tasks have a row anywhere in the range.
+/// Returns which of these tasks have a row anywhere in the range.
 fn standing(tx: &Tx<'_>, tasks: &[Row]) -> Outcome<HashSet<i64>> {
     let wanted: HashSet<i64> = tasks.iter().map(|row| row.order).collect();
     let mut found = HashSet::new();
@@ -99,8 +101,8 @@ fn standing(tx: &Tx<'_>, tasks: &[Row]) -> Outcome<HashSet<i64>> {
     Ok(found)
 }
 
-/// At the end of a walk that has put back everything that was missing: an excess that it did not explain is a wrong count
-/// (tasks were deleted by hand, too), which is counted anew. If rows were lost during the walk, the next one finds them.
+/// Ends a pass that has added all missing rows: an excess that it did not explain is a wrong count (tasks were deleted
+/// by hand, too), which is counted again. If rows were lost during the pass, the next one finds them.
 fn settle(tx: &Tx<'_>, walk: Walk) -> Outcome<()> {
     let left = excess(tx.connection)?;
     if left > 0 && left == walk.begun - walk.repaired {

@@ -1,4 +1,4 @@
-//! Context and logs of running attempts, fenced.
+//! Writes context and logs of running attempts, fenced.
 
 use taskyard_core::TaskState;
 use taskyard_core::store::{Record, WriteReply};
@@ -9,7 +9,7 @@ use crate::sql::sql;
 use crate::task::row::Row;
 use crate::thread::tx::Tx;
 
-/// Writes each record, or says that its lease is over.
+/// Writes each record, or replies that its lease is over.
 pub(crate) fn record(tx: &mut Tx<'_>, batch: &[Record]) -> Outcome<Vec<WriteReply>> {
     let mut find = tx.sql(sql!("task/find"))?;
     let mut replies = Vec::with_capacity(batch.len());

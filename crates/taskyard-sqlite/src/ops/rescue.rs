@@ -1,4 +1,4 @@
-//! Rescue: a server whose lease is over is declared dead, and what it held is freed in bounded steps.
+//! Rescue: a server whose lease is over is declared dead, and its tasks are freed in bounded steps.
 
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::store::{CASCADE_INLINE_MAX, CRASHES_MAX, LOST_ALONE_MIN, STEP_ROWS_MAX, StepReport};
@@ -17,7 +17,7 @@ use crate::task::moves;
 use crate::task::row::Row;
 use crate::thread::tx::Tx;
 
-/// One step of a rescue.
+/// Runs one step of a rescue.
 pub(crate) fn rescue(tx: &mut Tx<'_>, server: ServerId, beat: i64, overdue: bool) -> Outcome<StepReport> {
     let id = server.0.into_bytes();
     let found = tx
@@ -34,7 +34,7 @@ pub(crate) fn rescue(tx: &mut Tx<'_>, server: ServerId, beat: i64, overdue: bool
     free(tx, server)
 }
 
-/// Frees up to a step's worth of what a server's claims name.
+/// Frees the tasks of a server's claims, up to the limit of one step.
 fn free(tx: &mut Tx<'_>, server: ServerId) -> Outcome<StepReport> {
     let id = server.0.into_bytes();
     let mut edges = CASCADE_INLINE_MAX;
@@ -61,7 +61,7 @@ fn free(tx: &mut Tx<'_>, server: ServerId) -> Outcome<StepReport> {
     Ok(StepReport { tasks, more: false })
 }
 
-/// A server's claims with the order numbers they name.
+/// Returns a server's claims with their order numbers.
 pub(crate) fn claims(tx: &Tx<'_>, server: Bits) -> Outcome<Vec<(Bits, Vec<u8>)>> {
     let mut statement = tx.sql(sql!("claim/of_server"))?;
     let mut rows = statement.query([server])?;

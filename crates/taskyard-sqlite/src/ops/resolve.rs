@@ -1,6 +1,6 @@
-//! What stands in for what in a batch of new tasks: taken ids, unique keys, parents inside and outside the batch.
+//! Resolves a batch of new tasks: duplicate ids, unique keys, parents inside and outside the batch.
 //!
-//! Marks parents and takes keys on the way; whoever fails here is undone with its transaction.
+//! Marks parents and takes keys on the way; an error here is undone with its transaction.
 
 use std::collections::{HashMap, HashSet};
 
@@ -26,30 +26,30 @@ struct Parent {
     root: Bits,
 }
 
-/// What was found out about one task of the batch.
+/// Resolution of one task of the batch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
-    /// Each parent's order number, and whether it is still waited for.
+    /// Order number of each parent, and whether it is still waited for.
     pub(crate) edges: Vec<(i64, bool)>,
-    /// The task falls at once.
+    /// If the task falls at once: its state, and the ancestor to record.
     pub(crate) fallen: Option<(TaskState, Bits)>,
     pub(crate) first_parent: Option<Bits>,
     pub(crate) has_children: bool,
-    /// Its arguments, if a twin stands in for a parent whose result is one of them.
+    /// Arguments with replaced references, if another task takes the place of a parent whose result is one of them.
     pub(crate) payload: Option<Vec<u8>>,
 }
 
-/// What was found out about the batch.
+/// Resolution of the batch.
 pub(crate) struct Resolved {
     pub(crate) added: Vec<Added>,
     pub(crate) plans: Vec<Plan>,
 }
 
-/// Finds out everything that has to be known before the first row is written.
+/// Determines everything that must be known before the first row is written.
 pub(crate) fn resolve(tx: &mut Tx<'_>, batch: &[NewTask], first: i64) -> Outcome<Resolved> {
     let index = check_ids(tx, batch)?;
     let added = take_keys(tx, batch)?;
-    // Whom a name in this batch means: a twin's name means the one that holds the key.
+    // Maps an id used in this batch: a task whose key is taken stands for the task that holds the key.
     let named = |id: TaskId| index.get(&id).map_or(id, |at| added[*at].id);
     let mut parents: Vec<Vec<TaskId>> = vec![Vec::new(); batch.len()];
     let mut substituted = false;
@@ -92,7 +92,7 @@ pub(crate) fn resolve(tx: &mut Tx<'_>, batch: &[NewTask], first: i64) -> Outcome
             };
             plan.see(batch[at].on_parent_failure, parent);
         }
-        // A child may have been planned before: only parents come first.
+        // Kept, because only parents are processed first: a child may already have set it.
         plan.has_children = plans[at].has_children;
         plan.payload = payloads[at].take();
         plans[at] = plan;
@@ -116,7 +116,7 @@ impl Plan {
     }
 }
 
-/// No id may be taken; the place of each in the batch.
+/// Checks that no id is taken, and returns the index of each in the batch.
 fn check_ids(tx: &Tx<'_>, batch: &[NewTask]) -> Outcome<HashMap<TaskId, usize>> {
     let mut index = HashMap::with_capacity(batch.len());
     let mut exists = tx.sql(sql!("task/exists"))?;
@@ -128,7 +128,7 @@ fn check_ids(tx: &Tx<'_>, batch: &[NewTask]) -> Outcome<HashMap<TaskId, usize>> 
     Ok(index)
 }
 
-/// Takes the free keys; whoever wants one that is held is answered with its holder.
+/// Takes the free keys; a task whose key is held gets the holder as its result.
 fn take_keys(tx: &Tx<'_>, batch: &[NewTask]) -> Outcome<Vec<Added>> {
     let mut added = Vec::with_capacity(batch.len());
     for task in batch {
@@ -149,7 +149,7 @@ fn take_keys(tx: &Tx<'_>, batch: &[NewTask]) -> Outcome<Vec<Added>> {
     Ok(added)
 }
 
-/// A parent that is there already; it is marked as one.
+/// Returns a parent that exists already, and marks it as a parent.
 fn find_parent(tx: &Tx<'_>, id: TaskId) -> Outcome<Option<Parent>> {
     let found = tx
         .sql(sql!("task/parent"))?
@@ -166,8 +166,8 @@ fn find_parent(tx: &Tx<'_>, id: TaskId) -> Outcome<Option<Parent>> {
     Ok(Some(parent))
 }
 
-/// The batch's places, parents before children. The caller has refused cycles, but a twin that stands in for another
-/// task can close one.
+/// Returns the indices of the batch, parents before children. The caller has refused cycles, but replacing a task by
+/// the holder of its key can close one.
 fn parents_first(
     batch: &[NewTask],
     parents: &[Vec<TaskId>],

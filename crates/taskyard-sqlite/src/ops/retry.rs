@@ -1,4 +1,4 @@
-//! Retry by a person: the same row starts afresh, and what fell with it stands again.
+//! Retry by an operator: the same row starts again, and the tasks that fell with it are revived.
 
 use taskyard_core::store::{CASCADE_INLINE_MAX, ControlReply};
 use taskyard_core::task::AttemptOutcome;
@@ -24,7 +24,7 @@ fn retry_one(tx: &mut Tx<'_>, id: TaskId) -> Outcome<ControlReply> {
         Some(row) if !is_retriable(row.state()) => return Ok(ControlReply::Refused(row.state())),
         Some(_) => {}
     }
-    // What fell with it may still be on its way down; afterwards the row may look different.
+    // Tasks that fell with this one may still be processed; afterwards its row may look different.
     cascade::all(tx)?;
     let Some(mut row) = Row::find(tx, id)? else { return Ok(ControlReply::NotFound) };
     if let Some(holder) = moves::other_holder(tx, &row)? {
@@ -59,7 +59,7 @@ fn is_retriable(state: TaskState) -> bool {
     matches!(state, TaskState::Failed | TaskState::Cancelled | TaskState::Stopped)
 }
 
-/// The attempt that ended the task has not ended it after all: it gets a row of its own.
+/// Stores the attempt that ended the task as a row of its own, because the task continues.
 fn keep_last_attempt(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
     let Some(outcome) = row.ended.take() else { return Ok(()) };
     let blamed = matches!(outcome, AttemptOutcome::Failed | AttemptOutcome::Crashed);

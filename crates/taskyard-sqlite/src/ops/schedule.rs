@@ -1,4 +1,4 @@
-//! Schedules: stored, changed, looked at, and the ticks that enqueue their tasks.
+//! Schedules: storing, changing and reading them, and the ticks that enqueue their tasks.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub(crate) fn set_paused(tx: &mut Tx<'_>, name: &str, paused: bool) -> Outcome<b
     Ok(changed > 0 || tx.any(sql!("schedule/exists"), [name])?)
 }
 
-/// One schedule with its open runs.
+/// Returns one schedule with its open runs.
 pub(crate) fn find(read: &Read<'_>, name: &str) -> Outcome<Option<DueSchedule>> {
     let record = read.sql(sql!("schedule/get"))?.query_row([name], |row| Ok(record(row))).optional()?;
     let Some(record) = record else { return Ok(None) };
@@ -83,7 +83,7 @@ pub(crate) fn find(read: &Read<'_>, name: &str) -> Outcome<Option<DueSchedule>> 
     Ok(Some(DueSchedule { record, open }))
 }
 
-/// A page of schedules by name.
+/// Returns a page of schedules by name.
 pub(crate) fn page(read: &Read<'_>, after: &str, limit: usize) -> Outcome<Vec<DueSchedule>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = read.sql(sql!("schedule/names"))?;
@@ -95,7 +95,7 @@ fn all(read: &Read<'_>, names: &[String]) -> Outcome<Vec<DueSchedule>> {
     names.iter().filter_map(|name| find(read, name).transpose()).collect()
 }
 
-/// What wants to be decided.
+/// Returns the schedules that need a decision, and the time until the next one is due.
 pub(crate) fn look(read: &Read<'_>, limit: usize) -> Outcome<ScheduleLook> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let next = read.sql(sql!("schedule/next_due"))?.query_row([], |row| Ok(opt_int(row, 0)))?;
@@ -119,7 +119,7 @@ pub(crate) fn look(read: &Read<'_>, limit: usize) -> Outcome<ScheduleLook> {
     })
 }
 
-/// The history of a schedule, newest first.
+/// Returns the history of a schedule, newest first.
 pub(crate) fn runs(read: &Read<'_>, name: &str, before: Option<i64>, limit: usize) -> Outcome<Vec<ScheduleRun>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut statement = read.sql(sql!("schedule_run/list"))?;
@@ -127,7 +127,7 @@ pub(crate) fn runs(read: &Read<'_>, name: &str, before: Option<i64>, limit: usiz
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Writes what was decided.
+/// Writes the decisions for schedules.
 pub(crate) fn tick(tx: &mut Tx<'_>, ticks: &[Tick]) -> Outcome<Vec<Option<Vec<TaskId>>>> {
     ticks.iter().map(|tick| apply(tx, tick)).collect()
 }
@@ -243,7 +243,7 @@ fn state(row: &Row<'_>, at: usize) -> Option<TaskState> {
     opt_int(row, at).and_then(|code| i16::try_from(code).ok()).and_then(TaskState::from_code)
 }
 
-/// An error of two columns: the traceback is the task's.
+/// Decodes an error from two columns; the traceback is stored with the task only.
 fn short_failure(row: &Row<'_>, at: usize) -> Option<Failure> {
     opt_text(row, at).map(|error_type| Failure::new(error_type, opt_text(row, at + 1).unwrap_or_default()))
 }

@@ -1,4 +1,4 @@
-//! Servers: entering, beating, leaving, and what people see of them.
+//! Servers: entering, heartbeats, leaving, and their records.
 
 use rusqlite::params;
 use taskyard_core::store::{Beat, BeatReply, BeatSeen, NewServer, ServerRecord, Signal};
@@ -17,7 +17,7 @@ use crate::task::row::Row;
 use crate::thread::reader::Read;
 use crate::thread::tx::Tx;
 
-/// A dead server is shown for so long.
+/// Time for which a dead server is listed.
 const SHOWN_US: i64 = 86_400 * 1_000_000;
 
 /// Enters a server with a first lease.
@@ -41,7 +41,7 @@ pub(crate) fn enter(tx: &mut Tx<'_>, server: &NewServer) -> Outcome<()> {
     Ok(())
 }
 
-/// Renews the lease and fetches requests.
+/// Renews the lease and returns requests for the server.
 pub(crate) fn beat(tx: &mut Tx<'_>, beat: &Beat) -> Outcome<BeatReply> {
     let server = beat.server.0.into_bytes();
     let renewed = tx.run(
@@ -70,7 +70,7 @@ pub(crate) fn beat(tx: &mut Tx<'_>, beat: &Beat) -> Outcome<BeatReply> {
     Ok(BeatReply { dead: false, signals })
 }
 
-/// Leaves. It should hold nothing any more; what it holds by mistake is released, so that nothing is in limbo.
+/// Removes a server that leaves. It should hold no task any more; one that it still holds is released.
 pub(crate) fn leave(tx: &mut Tx<'_>, server: ServerId) -> Outcome<()> {
     let id = server.0.into_bytes();
     for (claim, orders) in claims(tx, id)? {
@@ -103,7 +103,7 @@ fn release(tx: &mut Tx<'_>, row: &mut Row) -> Outcome<()> {
     row.save(tx)
 }
 
-/// All servers that are alive, or died within the last day.
+/// Returns all servers that are alive, or died within the last day.
 pub(crate) fn list(read: &Read<'_>) -> Outcome<Vec<ServerRecord>> {
     let mut statement = read.sql(sql!("server/list"))?;
     let mut rows = statement.query([read.now, read.now - SHOWN_US])?;
@@ -127,7 +127,7 @@ pub(crate) fn list(read: &Read<'_>) -> Outcome<Vec<ServerRecord>> {
     Ok(servers)
 }
 
-/// Servers as the rescuer sees them: those not declared dead, and dead ones that still hold something.
+/// Returns the servers that a rescue must watch: those not declared dead, and dead ones that still hold claims.
 pub(crate) fn beats(read: &Read<'_>) -> Outcome<Vec<BeatSeen>> {
     let mut statement = read.sql(sql!("server/beats"))?;
     let mut rows = statement.query([read.now])?;

@@ -1,7 +1,8 @@
-//! Rows that cannot be understood: someone edited them by hand. The claim goes on; nothing is lost or deleted.
+//! Quarantines rows that cannot be decoded, because they were edited by hand. The claim continues; nothing is lost or
+//! deleted.
 //!
-//! A task whose columns make no sense is parked with a reason that says which. A runnable row whose task is not
-//! enqueued is dropped, for the task's own row is what counts.
+//! A task whose columns cannot be decoded is parked with a reason that names them. A runnable row whose task is not
+//! enqueued is dropped, because the task's own row is authoritative.
 
 use taskyard_core::{TaskState, WaitReason};
 
@@ -11,7 +12,7 @@ use crate::task::moves;
 use crate::task::row::Row;
 use crate::thread::tx::Tx;
 
-/// Parks an enqueued task whose runnable row is gone already.
+/// Parks an enqueued task whose runnable row has already been deleted.
 pub(crate) fn park(tx: &mut Tx<'_>, order: i64, why: &str) -> Outcome<()> {
     let Some(mut row) = Row::find_by_order(tx, order)? else { return Ok(()) };
     tracing::warn!(task = %row.id, why, "a task's row cannot be understood; it is parked");
@@ -19,10 +20,10 @@ pub(crate) fn park(tx: &mut Tx<'_>, order: i64, why: &str) -> Outcome<()> {
     row.save(tx)
 }
 
-/// A runnable row pointed to a task that is not enqueued.
+/// Corrects the counts for a runnable row whose task is not enqueued.
 pub(crate) fn leave(tx: &mut Tx<'_>, order: i64, state_code: i64) -> Outcome<()> {
     let Some(mut row) = Row::find_by_order(tx, order)? else { return Ok(()) };
-    // The counts still have it among the enqueued ones.
+    // The counts still include it among the enqueued ones.
     tx.counted(row.queue, TaskState::Enqueued, -1);
     match codec::state(state_code) {
         Some(state) => {

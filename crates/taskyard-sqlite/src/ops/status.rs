@@ -1,4 +1,4 @@
-//! Figures: by queue, by state, the oldest that is runnable.
+//! Statistics: by queue, by state, and the oldest runnable task.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::ops::ranges;
 use crate::sql::sql;
 use crate::thread::reader::Read;
 
-/// All queues that have a row or unfinished tasks.
+/// Returns all queues that have a row or unfinished tasks.
 pub(crate) fn queues(read: &Read<'_>) -> Outcome<Vec<QueueStatus>> {
     let oldest: HashMap<String, Duration> = oldest(read)?.into_iter().map(|(queue, _, age)| (queue, age)).collect();
     let mut statement = read.sql(sql!("queue/figures"))?;
@@ -35,7 +35,7 @@ pub(crate) fn queues(read: &Read<'_>) -> Outcome<Vec<QueueStatus>> {
     Ok(queues)
 }
 
-/// The whole file in figures.
+/// Returns the statistics of the whole file.
 pub(crate) fn status(read: &Read<'_>) -> Outcome<StoreStatus> {
     let mut status = StoreStatus::default();
     let mut statement = read.sql(sql!("status/by_state"))?;
@@ -58,8 +58,8 @@ fn figure(count: i64) -> u64 {
     u64::try_from(count).unwrap_or(0)
 }
 
-/// Per queue with runnable tasks: its name, whether it is paused, how long the oldest has been runnable (since it was
-/// added or, if later, since its start time).
+/// Returns, for each queue with runnable tasks: its name, whether it is paused, and how long the oldest has been
+/// runnable (since it was added or, if later, since its start time).
 fn oldest(read: &Read<'_>) -> Outcome<Vec<(String, bool, Duration)>> {
     let mut statement = read.sql(sql!("ready/oldest"))?;
     let mut age = read.sql(sql!("ready/age"))?;

@@ -1,7 +1,8 @@
-//! Parents and children: what a child is told when its parent ends or is retried.
+//! Parents and children: propagates the end or the retry of a parent to its children.
 //!
-//! Telling goes edge by edge, never deeper by recursion, until all are told or the budget is spent; what is left is
-//! written as cascade rows, with the place reached, and worked off by [`crate::ops::cascade`]. Telling is idempotent.
+//! Propagation proceeds edge by edge, without recursion, until all children are processed or the budget is spent; the
+//! rest is stored as cascade rows, with the position reached, and completed by [`crate::ops::cascade`]. Propagation is
+//! idempotent.
 
 use std::collections::VecDeque;
 
@@ -18,34 +19,34 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::tx::Tx;
 
-/// Edges read at a time.
+/// Number of edges read at a time.
 const CHUNK: usize = 256;
 
-/// What children are told.
+/// Event of a parent that is propagated to its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The parent is done.
     Done,
-    /// It failed.
+    /// The parent failed.
     Failed,
-    /// It was cancelled.
+    /// The parent was cancelled.
     Cancelled,
-    /// It stands again, or fell with another ancestor than before.
+    /// The parent was retried, or fell with another ancestor than before.
     Revived,
 }
 
 impl Fate {
-    /// The number stored.
+    /// Returns the number stored for this event.
     pub(crate) const fn code(self) -> i64 {
         self as i64
     }
 
-    /// The fate of a stored number.
+    /// Decodes a stored number.
     pub(crate) fn from_code(code: i64) -> Option<Self> {
         [Self::Done, Self::Failed, Self::Cancelled, Self::Revived].into_iter().find(|fate| fate.code() == code)
     }
 
-    /// What children are told of a parent that entered this state.
+    /// Returns the event for a parent that entered this state.
     fn of(state: TaskState) -> Option<Self> {
         match state {
             TaskState::Done => Some(Self::Done),
@@ -56,27 +57,27 @@ impl Fate {
     }
 }
 
-/// Children to be told.
+/// Propagation of one event to the children of one parent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tell {
-    /// The parent's order number.
+    /// Order number of the parent.
     pub(crate) parent: i64,
-    /// What they are told.
+    /// The event.
     pub(crate) fate: Fate,
-    /// The ancestor to be named.
+    /// Ancestor that caused the fall, recorded in the children.
     pub(crate) root: Option<Bits>,
-    /// Children up to this order number were told.
+    /// Children up to this order number have been processed.
     pub(crate) after: i64,
 }
 
-/// Brings a task into a final state and tells its children, as many as fit. The row is saved.
+/// Moves a task to a final state and propagates it to its children, as far as the budget allows. Saves the row.
 pub(crate) fn end_and_tell(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, budget: &mut usize) -> Outcome<()> {
     moves::end(tx, row, state)?;
     row.save_end(tx)?;
     tell_of(tx, row, budget)
 }
 
-/// Tells the children of a task that has just become final.
+/// Propagates the end of a task that has just become final.
 pub(crate) fn tell_of(tx: &mut Tx<'_>, row: &Row, budget: &mut usize) -> Outcome<()> {
     let Some(fate) = Fate::of(row.state()).filter(|_| row.has_children) else {
         return Ok(());
@@ -86,7 +87,8 @@ pub(crate) fn tell_of(tx: &mut Tx<'_>, row: &Row, budget: &mut usize) -> Outcome
     Ok(())
 }
 
-/// Tells children until all are told or the budget is spent; the rest is left in cascade rows. How many were told.
+/// Propagates until all children are processed or the budget is spent; stores the rest as cascade rows. Returns the
+/// number of children processed.
 pub(crate) fn tell(tx: &mut Tx<'_>, first: Tell, budget: &mut usize) -> Outcome<usize> {
     let before = *budget;
     let mut work = VecDeque::from([first]);
@@ -99,7 +101,7 @@ pub(crate) fn tell(tx: &mut Tx<'_>, first: Tell, budget: &mut usize) -> Outcome<
     Ok(before - *budget)
 }
 
-/// Tells the children of one task; what is left of it when the budget is spent.
+/// Processes the children of one task; returns the rest if the budget is spent.
 fn tell_children(
     tx: &mut Tx<'_>,
     mut job: Tell,
@@ -109,7 +111,7 @@ fn tell_children(
     let text = if job.fate == Fate::Revived { sql!("edge/all") } else { sql!("edge/untold") };
     let mut children: Vec<i64> = Vec::new();
     loop {
-        // One more than may be told, to know whether anything is left.
+        // One more than the budget allows, to know whether anything is left.
         let chunk = CHUNK.min(*budget + 1);
         children.clear();
         {
@@ -159,7 +161,7 @@ fn tell_one(tx: &mut Tx<'_>, job: Tell, child: i64, work: &mut VecDeque<Tell>) -
     }
 }
 
-/// The parent is no longer waited for; with the last one the child starts, or waits for its time.
+/// Stops waiting for a parent. With the last one the child becomes ready, or waits for its start time.
 fn close_edge(tx: &mut Tx<'_>, parent: i64, child: i64) -> Outcome<()> {
     tx.run(sql!("edge/close"), [parent, child])?;
     let left: Option<i64> = tx.sql(sql!("waiting/close_parent"))?.query_row([child], |row| row.get(0)).optional()?;
@@ -176,7 +178,7 @@ fn close_edge(tx: &mut Tx<'_>, parent: i64, child: i64) -> Outcome<()> {
     row.save(tx)
 }
 
-/// What a task's error says when it fell with an ancestor.
+/// Returns the error of a task that fell with an ancestor.
 pub(crate) fn fall_error(state: TaskState, root: Bits) -> Failure {
     let root = Uuid::from_bytes(root);
     match state {
@@ -185,13 +187,13 @@ pub(crate) fn fall_error(state: TaskState, root: Bits) -> Failure {
     }
 }
 
-/// What a task's error says that was not brought back with its parent.
+/// Returns the error of a task that was not retried with its parent.
 fn key_held_error(holder: TaskId) -> Failure {
     let why = format!("not retried with its parent: its unique key is held by task {holder}");
     Failure::new("UniqueKeyHeld", why)
 }
 
-/// A task falls with an ancestor; its children are not told yet. The row is saved.
+/// Makes a task fall with an ancestor; its children are not processed yet. Saves the row.
 pub(crate) fn fall(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, root: Bits) -> Outcome<()> {
     row.fallen_from = Some(root);
     moves::end(tx, row, state)?;
@@ -199,7 +201,7 @@ pub(crate) fn fall(tx: &mut Tx<'_>, row: &mut Row, state: TaskState, root: Bits)
     row.save(tx)
 }
 
-/// The open parents that are failed or cancelled, in the order given: state, and the ancestor to be named.
+/// Returns the open parents that are failed or cancelled, in the order given: their state, and the ancestor to record.
 fn fallen_parents(tx: &Tx<'_>, row: &Row) -> Outcome<Vec<(TaskState, Bits)>> {
     if !row.has_parents {
         return Ok(Vec::new());
@@ -214,7 +216,7 @@ fn fallen_parents(tx: &Tx<'_>, row: &Row) -> Outcome<Vec<(TaskState, Bits)>> {
     Ok(parents)
 }
 
-/// The first open parent that is failed or cancelled and takes this task along.
+/// Returns the first open parent that is failed or cancelled and makes this task fall with it.
 pub(crate) fn fallen_parent(tx: &Tx<'_>, row: &Row) -> Outcome<Option<(TaskState, Bits)>> {
     if row.on_parent_failure != OnParentFailure::Fail {
         return Ok(None);
@@ -222,30 +224,30 @@ pub(crate) fn fallen_parent(tx: &Tx<'_>, row: &Row) -> Outcome<Option<(TaskState
     Ok(fallen_parents(tx, row)?.first().copied())
 }
 
-/// Whether a task did not fall, or still lies rightly: an open parent is down with (or is) the ancestor that it names.
-/// If not, it is to be looked at again, and it will be: whenever a task stands up or falls with another ancestor than
-/// before, its children are. So nobody has to remember whose retry it was.
+/// Returns whether a task must not be revived: it did not fall, or an open parent fell with (or is) the ancestor that
+/// it records. Otherwise the task must be checked again, and it will be: whenever a task is revived or falls with
+/// another ancestor than before, its children are checked. So it need not be recorded which task was retried.
 fn is_held_down(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
     let Some(named) = row.fallen_from.filter(|_| row.is_fallen()) else { return Ok(true) };
     Ok(fallen_parents(tx, row)?.iter().any(|(_, root)| *root == named))
 }
 
-/// A fallen task stands again, unless a parent that is down with another ancestor holds it: then it names that one; or
-/// another task holds its unique key: then it stays down by itself.
-/// Either way its own children are looked at next.
+/// Revives a fallen task, with two exceptions: if a parent that fell with another ancestor holds it down, it records
+/// that ancestor; if another task holds its unique key, it stays down on its own. In all cases its own children are
+/// checked next.
 fn revive(tx: &mut Tx<'_>, mut row: Row, work: &mut VecDeque<Tell>) -> Outcome<()> {
     let fallen = fallen_parent(tx, &row)?;
     let holder = if fallen.is_none() { moves::other_holder(tx, &row)? } else { None };
     row.fallen_from = None;
     if holder.is_none() {
         moves::stand_up(tx, &mut row)?;
-        // As for the task that was retried: its time to start was of the first try.
+        // As for the task that was retried: its expiry time applied to the first run.
         row.expires_at = None;
     }
     match (fallen, holder) {
         (Some((state, root)), _) => fall(tx, &mut row, state, root)?,
         (None, Some(holder)) => {
-            // It stays what it is, as a task that ended by itself.
+            // The state stays, as for a task that ended on its own.
             row.blame(tx, &key_held_error(holder))?;
             row.save(tx)?;
         }

@@ -1,4 +1,4 @@
-//! Attempts that did not end their task: a row each.
+//! History: one row for each attempt that did not end its task.
 
 use rusqlite::params;
 use taskyard_core::task::{AttemptOutcome, Failure};
@@ -8,7 +8,7 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::tx::Tx;
 
-/// Keeps the attempt that just ended.
+/// Stores the attempt that just ended.
 pub(crate) fn keep_attempt(
     tx: &Tx<'_>,
     row: &Row,

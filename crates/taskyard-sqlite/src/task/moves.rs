@@ -1,7 +1,9 @@
-//! Moving a task from one state to another: the row in memory, and the small tables that hold the ranges.
+//! Transitions of a task between states: the row in memory, and the small tables that index tasks by state.
 //!
-//! A move leaves the range it was in (`ty_ready`, `ty_waiting`) and enters the next; the caller saves the row once.
-//! state = enqueued <=> one row in `ty_ready`; state = waiting <=> one row in `ty_waiting`.
+//! A transition removes the task from its current range (`ty_ready`, `ty_waiting`) and adds it to the next; the caller
+//! saves the row once.
+//!
+//! Invariants: state = enqueued <=> one row in `ty_ready`; state = waiting <=> one row in `ty_waiting`.
 
 use rusqlite::{OptionalExtension, params};
 use taskyard_core::store::AUTO_REMOVE_AFTER;
@@ -14,17 +16,17 @@ use crate::fault::Outcome;
 use crate::sql::sql;
 use crate::thread::tx::{GROUP_BITS, QueueNo, Tx, is_alone};
 
-/// The task is cancelled at this deadline unless it has started.
+/// Kind of deadline: the task is cancelled unless it has started.
 pub(crate) const DEADLINE_EXPIRE: i64 = 0;
-/// The finished task is removed at this deadline.
+/// Kind of deadline: the finished task is removed.
 pub(crate) const DEADLINE_REMOVE: i64 = 1;
 
-/// The lane of tasks that run with nothing beside them.
+/// Returns the partition of tasks that run with nothing beside them.
 pub(crate) fn alone_lane(runtime: i64) -> i64 {
     -1 - runtime
 }
 
-/// The lane that a task's queue, alone flag and kind say now.
+/// Returns the partition for a task's current queue, alone flag and kind.
 pub(crate) fn lane(tx: &Tx<'_>, row: &Row) -> i64 {
     (row.group << GROUP_BITS) + lane_in_group(tx, row)
 }
@@ -39,17 +41,18 @@ fn lane_in_group(tx: &Tx<'_>, row: &Row) -> i64 {
     }
 }
 
-/// Takes a task out of the range it is in.
+/// Removes a task from its current range.
 pub(crate) fn leave_range(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
     match row.state() {
         TaskState::Waiting => {
             tx.run(sql!("waiting/delete"), [row.order])?;
         }
         TaskState::Enqueued => {
-            // In a lane of its own it may have stayed since its queue was freed; in the common one since it was limited.
+            // The row may still be in the queue's own partition although the queue was freed, or in the common one
+            // although it was limited.
             let own = tx.config(row.queue).map(|config| config.lane(row.runtime));
             let lanes = [Some(lane_in_group(tx, row)), Some(row.runtime), own, Some(alone_lane(row.runtime))];
-            // It may have come there before its kind got another group.
+            // The row may have been added before the task's kind was assigned to another group.
             let groups = std::iter::once(row.group).chain(tx.groups().map(|group| group.id)).chain([0]);
             for base in groups.map(|group| group << GROUP_BITS) {
                 for lane in lanes.into_iter().flatten() {
@@ -58,7 +61,7 @@ pub(crate) fn leave_range(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
                     }
                 }
             }
-            // What has aged stands elsewhere than its priority says.
+            // The rank of a task that has aged differs from its priority.
             if let Some(aged) = aged(tx, row.order)? {
                 tx.run(sql!("ready/delete"), params![aged.lane, aged.rank, row.order])?;
             }
@@ -68,20 +71,20 @@ pub(crate) fn leave_range(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
     Ok(())
 }
 
-/// Whether an enqueued task stands in the runnable range where its row says, or has aged there. One that does not may stand
-/// elsewhere, in the lane that it entered.
+/// Returns whether the row of an enqueued task in the runnable range is where the task's own row indicates, or has aged
+/// there. If not, it may still be elsewhere, in the partition that it was added to.
 pub(crate) fn stands(tx: &Tx<'_>, row: &Row) -> Outcome<bool> {
     Ok(tx.any(sql!("ready/has"), params![lane(tx, row), -row.priority, row.order])? || aged(tx, row.order)?.is_some())
 }
 
-/// Where a task stands that is told when it ages.
+/// Position of a task with a promotion time.
 pub(crate) struct Aged {
     pub(crate) lane: i64,
     pub(crate) rank: i64,
     pub(crate) ages_at: i64,
 }
 
-/// Where a task stands, if it is told when it ages.
+/// Returns the position of a task, if it has a promotion time.
 pub(crate) fn aged(tx: &Tx<'_>, order: i64) -> Outcome<Option<Aged>> {
     let found = tx
         .sql(sql!("ready/aged"))?
@@ -89,11 +92,11 @@ pub(crate) fn aged(tx: &Tx<'_>, order: i64) -> Outcome<Option<Aged>> {
     Ok(found.optional()?)
 }
 
-/// Enters a task into a lane.
+/// Adds a task to a partition.
 pub(crate) fn stand(tx: &Tx<'_>, lane: i64, rank: i64, order: i64, queue: QueueNo) -> Outcome<()> {
     let name = tx.queue_name(queue);
     match tx.config(queue).and_then(|config| config.ageing) {
-        // Alone lanes do not age.
+        // Partitions of tasks that run alone do not age.
         Some(every) if !is_alone(lane) => {
             tx.run(sql!("ready/add_ageing"), params![lane, rank, order, &*name, tx.now.saturating_add(every)])?;
         }
@@ -125,7 +128,7 @@ pub(crate) fn wait(
     row.enter(tx, TaskState::Waiting);
     let open = open_parents(tx, row)?;
     tx.run(sql!("waiting/add"), params![row.order, reason.code(), open, run_at, parked, row.runtime])?;
-    // A timer may have come nearer.
+    // The next timer may be due earlier.
     tx.memory.rings.work |= run_at.is_some();
     Ok(())
 }
@@ -137,7 +140,7 @@ fn open_parents(tx: &Tx<'_>, row: &Row) -> Outcome<i64> {
     Ok(tx.sql(sql!("edge/open_count"))?.query_row([row.order], |row| row.get(0))?)
 }
 
-/// Puts a task without an unfinished attempt where its parents and its start time say.
+/// Moves a task without an unfinished attempt to the state that its parents and its start time require.
 pub(crate) fn settle_start(tx: &mut Tx<'_>, row: &mut Row) -> Outcome<()> {
     let run_at = row.run_at;
     if open_parents(tx, row)? > 0 {
@@ -149,7 +152,7 @@ pub(crate) fn settle_start(tx: &mut Tx<'_>, row: &mut Row) -> Outcome<()> {
     }
 }
 
-/// Brings a task into a final state. The children are not told here.
+/// Moves a task to a final state. The children are not processed here.
 pub(crate) fn end(tx: &mut Tx<'_>, row: &mut Row, state: TaskState) -> Outcome<()> {
     leave_range(tx, row)?;
     settle_end(tx, row)?;
@@ -161,7 +164,7 @@ pub(crate) fn end(tx: &mut Tx<'_>, row: &mut Row, state: TaskState) -> Outcome<(
     Ok(())
 }
 
-/// What a final state leaves in other tables: the key is released, the deadlines go, removal is set.
+/// Updates other tables for a final state: releases the key, deletes the deadlines, schedules the removal.
 pub(crate) fn settle_end(tx: &mut Tx<'_>, row: &Row) -> Outcome<()> {
     if let (Some(key), Some(hold)) = (&row.unique_key, row.unique_hold)
         && hold != HOLD_FOR
@@ -179,7 +182,7 @@ pub(crate) fn settle_end(tx: &mut Tx<'_>, row: &Row) -> Outcome<()> {
     Ok(())
 }
 
-/// An attempt is over: its requests with it.
+/// Clears the requests to an attempt that is over.
 pub(crate) fn clear_requests(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
     if row.cancel_requested || row.stop_requested {
         tx.run(sql!("signal/delete"), [id_bits(row.id)])?;
@@ -189,7 +192,7 @@ pub(crate) fn clear_requests(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
     Ok(())
 }
 
-/// Takes back what the end of a task left: the finish time, the dead letter, the removal; the key, if it is free, is taken again.
+/// Reverts the effects of a task's end: finish time, dead letter, removal; takes the unique key again if it is free.
 pub(crate) fn stand_up(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
     if row.state() == TaskState::Failed {
         tx.run(sql!("dead/delete"), [row.order])?;
@@ -201,7 +204,7 @@ pub(crate) fn stand_up(tx: &Tx<'_>, row: &mut Row) -> Outcome<()> {
     retake_key(tx, row)
 }
 
-/// Takes the unique key of a task that is brought back, if it is free. A key that is held for a time has its time.
+/// Takes the unique key of a revived task, if it is free. A key that is held for a fixed time is not renewed.
 pub(crate) fn retake_key(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
     if let (Some(key), Some(hold)) = (&row.unique_key, row.unique_hold)
         && hold != HOLD_FOR
@@ -213,14 +216,14 @@ pub(crate) fn retake_key(tx: &Tx<'_>, row: &Row) -> Outcome<()> {
     Ok(())
 }
 
-/// The task that keeps this one from being brought back: it holds its unique key.
+/// Returns the task that holds the unique key of this one, and so prevents its revival.
 pub(crate) fn other_holder(tx: &Tx<'_>, row: &Row) -> Outcome<Option<TaskId>> {
     let Some(key) = row.unique_key.as_ref().filter(|_| row.unique_hold.is_some()) else { return Ok(None) };
     let holder = key_holder(tx, key)?.filter(|holder| *holder != id_bits(row.id));
     Ok(holder.map(|bits| TaskId(Uuid::from_bytes(bits))))
 }
 
-/// Who holds a key now.
+/// Returns the current holder of a key.
 pub(crate) fn key_holder(tx: &Tx<'_>, key: &str) -> Outcome<Option<Bits>> {
     let holder = tx.sql(sql!("unique_key/holder"))?.query_row(params![key, tx.now], |row| row.get(0));
     Ok(holder.optional()?)

@@ -1,7 +1,7 @@
-//! A task's row without its wide columns: all that a transition looks at or changes.
+//! A task's row without its wide columns: everything that a transition reads or changes.
 //!
-//! Read with [`Row::find`], changed in memory, written back with [`Row::save`]. Payload, result, error and name are
-//! not here: statements of their own touch them.
+//! Read with [`Row::find`], changed in memory, written back with [`Row::save`]. Payload, result, error and name are not
+//! included: separate statements access them.
 
 use rusqlite::{CachedStatement, OptionalExtension, Params, params};
 use taskyard_core::state::OnParentFailure;
@@ -18,20 +18,20 @@ use crate::thread::tx::{QueueNo, Tx};
 pub(crate) const HOLD_FINISHED: i64 = 0;
 /// A unique key is released when its task is claimed.
 pub(crate) const HOLD_STARTED: i64 = 1;
-/// A unique key is held for a time.
+/// A unique key is held for a fixed time.
 pub(crate) const HOLD_FOR: i64 = 2;
 
-/// What a transition looks at.
+/// The columns that a transition reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) order: i64,
     pub(crate) id: TaskId,
-    /// As stored; may be no state at all in a row that was edited by hand.
+    /// As stored; may be an unknown number in a row that was edited by hand.
     pub(crate) state_code: i64,
     pub(crate) token: Option<Bits>,
     pub(crate) server: Option<Bits>,
     pub(crate) runtime: i64,
-    /// The group of its kind: 0 if no build refused that.
+    /// Group of the task's kind: 0 if no build has refused it.
     pub(crate) group: i64,
     pub(crate) queue: QueueNo,
     pub(crate) priority: i64,
@@ -55,24 +55,24 @@ pub(crate) struct Row {
     pub(crate) expires_at: Option<i64>,
     pub(crate) started_at: Option<i64>,
     pub(crate) finished_at: Option<i64>,
-    /// How the last attempt ended, if its end was the task's.
+    /// Outcome of the last attempt, if it ended the task.
     pub(crate) ended: Option<AttemptOutcome>,
 }
 
 impl Row {
-    /// The row of an id.
+    /// Reads the row of an id.
     pub(crate) fn find(tx: &mut Tx<'_>, id: TaskId) -> Outcome<Option<Self>> {
         let mut statement = tx.sql(sql!("task/find"))?;
         Self::find_with(tx, &mut statement, [codec::id_bits(id)])
     }
 
-    /// The row of an order number.
+    /// Reads the row of an order number.
     pub(crate) fn find_by_order(tx: &mut Tx<'_>, order: i64) -> Outcome<Option<Self>> {
         let mut statement = tx.sql(sql!("task/find_by_order"))?;
         Self::find_with(tx, &mut statement, [order])
     }
 
-    /// The row that a statement of the same columns finds; loops keep the statement.
+    /// Reads the row that a statement with the same columns finds; for loops that reuse the statement.
     pub(crate) fn find_with(
         tx: &mut Tx<'_>,
         statement: &mut CachedStatement<'_>,
@@ -123,22 +123,22 @@ impl Row {
         }
     }
 
-    /// The state; a row whose state is no number of ours counts as waiting: that is how it is shown.
+    /// Returns the state; an unknown state counts as waiting, as it is shown.
     pub(crate) fn state(&self) -> TaskState {
         codec::state(self.state_code).unwrap_or(TaskState::Waiting)
     }
 
-    /// Whether it is failed or cancelled.
+    /// Returns whether the task is failed or cancelled.
     pub(crate) fn is_fallen(&self) -> bool {
         matches!(self.state(), TaskState::Failed | TaskState::Cancelled)
     }
 
-    /// The ancestor to be named when a child falls with this task.
+    /// Returns the ancestor to record when a child falls with this task.
     pub(crate) fn root(&self) -> Bits {
         self.fallen_from.unwrap_or(codec::id_bits(self.id))
     }
 
-    /// Enters a state; the counts follow.
+    /// Changes the state and updates the counts.
     pub(crate) fn enter(&mut self, tx: &mut Tx<'_>, state: TaskState) {
         tx.counted(self.queue, self.state(), -1);
         tx.counted(self.queue, state, 1);
@@ -153,7 +153,7 @@ impl Row {
     /// Writes the changed columns of an attempt's end back.
     ///
     /// # Errors
-    /// `Database` if a trigger skipped it (`raise(ignore)`).
+    /// `Error::Database` if a trigger skipped the update (`raise(ignore)`).
     pub(crate) fn save_end(&self, tx: &Tx<'_>) -> Outcome<()> {
         self.refuse_skipped(self.write(tx)?)
     }
@@ -161,7 +161,7 @@ impl Row {
     /// Refuses an end whose update changed no row: the task would stay `doing`, with its claim closed.
     ///
     /// # Errors
-    /// `Database` if so.
+    /// `Error::Database` if `rows` is 0.
     pub(crate) fn refuse_skipped(&self, rows: usize) -> Outcome<()> {
         if rows > 0 {
             return Ok(());
@@ -199,14 +199,14 @@ impl Row {
         Ok(())
     }
 
-    /// The task's error.
+    /// Reads the task's error.
     pub(crate) fn error(&self, tx: &Tx<'_>) -> Outcome<Option<Failure>> {
         Ok(tx.sql(sql!("task/error"))?.query_row([self.order], |row| Ok(codec::failure(row, 0)))?)
     }
 
     /// Writes a context.
     pub(crate) fn set_context(&mut self, tx: &Tx<'_>, context: &[u8]) -> Outcome<()> {
-        // A body's own context is in its language's encoding, whatever the first one was.
+        // A context written by a task body is in its language's encoding, whatever the first one was.
         tx.run(sql!("context/set"), params![self.order, context, false])?;
         if !self.has_context {
             tx.run(sql!("context/mark"), [self.order])?;

@@ -1,4 +1,4 @@
-//! An operation on its way to the writer: the closure to run, and who is answered after the commit.
+//! An operation on its way to the writer: the closure to run, and the channel for its result after the commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -34,7 +34,7 @@ impl<T: Send, F: FnOnce(&mut Tx<'_>) -> Outcome<T> + Send> Job for Operation<T, 
             (Some(error), _) => Err(error),
             (None, None) => Err(Error::Database("an operation was not run".into())),
         };
-        // Nobody may be waiting any more: the work was done all the same.
+        // The caller may have stopped waiting; the work was done all the same.
         let _ = self.reply.send(answer);
     }
 }

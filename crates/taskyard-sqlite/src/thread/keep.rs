@@ -1,6 +1,7 @@
-//! The writer's file: opening it, making sure that it is ours and still the one that was opened, keeping its log short.
+//! The life cycle of the writer's file: opens it, checks that it belongs to this program and is still the one that was
+//! opened, and keeps its log short.
 //!
-//! Nothing is written to a file that may be damaged: what is in its log stays there.
+//! Nothing is written to a file that may be damaged: the contents of its log stay there.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,16 +14,16 @@ use crate::identity::Gone;
 use crate::wake::Wake;
 use crate::{file, migrate};
 
-/// How often the size of the file's WAL is looked at, while something is written.
+/// Interval between two checks of the size of the file's WAL, while something is written.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A WAL of this size is cut back as soon as no reader needs it.
 const WAL_CUT_BYTES: u64 = 64 << 20;
-/// A WAL of this size is worth a warning.
+/// A WAL of this size causes a warning.
 const WAL_WARN_BYTES: u64 = 256 << 20;
 
 impl Writer {
-    /// After damage or an I/O error nothing that the connection holds is relied on: the next operation opens the file
-    /// anew and looks it over. What is in the log stays there: nothing is written to a file that may be damaged.
+    /// Discards the connection after damage or an I/O error: the next operation opens the file again and checks it. The
+    /// contents of the log stay there, because nothing is written to a file that may be damaged.
     pub(super) fn distrust(&mut self, fault: &Fault) {
         if !fault.is_damage() {
             return;
@@ -34,7 +35,7 @@ impl Writer {
         self.memory.forget();
     }
 
-    /// Opens the file if it is there, and makes sure that the schema is this program's.
+    /// Opens the file if it exists, and checks that the schema is this program's.
     pub(crate) fn prepare(&mut self) -> Outcome<()> {
         self.open(false)?;
         if self.ready {
@@ -47,10 +48,11 @@ impl Writer {
         Ok(())
     }
 
-    /// The schema is this program's.
+    /// Records that the schema is this program's, and starts to listen for other processes.
     pub(crate) fn become_ready(&mut self) {
         self.ready = true;
-        // The mark that the file has now: the first transaction may be long after. A damaged file is refused by that one.
+        // Records the mark that the file has now, because the first transaction may be much later. A damaged file is
+        // refused by that transaction.
         if let (Some(connection), Some(stamp)) = (&self.connection, self.file.stamp()) {
             self.content.is_intact(connection, &self.place.path, stamp);
         }
@@ -60,7 +62,7 @@ impl Writer {
         }
     }
 
-    /// Opens the connection; without `create` only if there is a file.
+    /// Opens the connection; creates the file only if `create` is set.
     pub(crate) fn open(&mut self, create: bool) -> Outcome<()> {
         if self.connection.is_some() {
             return Ok(());
@@ -68,7 +70,7 @@ impl Writer {
         self.file.refuse_gone()?;
         let path = &self.place.path;
         let found = file::inspect(path)?;
-        // One that was opened before is never made anew.
+        // A file that was opened before is never created again.
         if !path.exists() && !self.file.was_opened() {
             if !create {
                 return Ok(());
@@ -89,8 +91,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes sure that the file is still the one at its path, with its content. Else the connection is gone, and with it every
-    /// later call.
+    /// Checks that the file is still the one at its path, with its content. Otherwise the connection is closed, and
+    /// every later call is refused.
     pub(crate) fn check_file(&mut self) -> taskyard_core::Result<()> {
         match self.file.check(self.log) {
             Ok(stamp) => self.check_content(stamp),
@@ -98,8 +100,8 @@ impl Writer {
         }
     }
 
-    /// Makes sure of the content before a transaction: its commit may run a checkpoint, which would hide that the file was cut
-    /// or overwritten since the last one.
+    /// Checks the content before a transaction: its commit may run a checkpoint, which would hide that the file was cut
+    /// or overwritten since the last check.
     pub(super) fn check_content_again(&mut self) -> taskyard_core::Result<()> {
         self.check_content(self.file.stamp())
     }
@@ -114,11 +116,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Closes the connection to a file that is gone.
+    /// Closes the connection to a lost file.
     fn give_up(&mut self, gone: Gone) -> taskyard_core::Error {
         if let Some(connection) = self.connection.take() {
             if gone.only_the_logs_name {
-                // What the log holds was acknowledged, and with the last handle it would be gone: it goes to the database.
+                // The contents of the log were acknowledged, and closing the last handle would delete them, so they are
+                // written to the database.
                 if let Err(error) = connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())) {
                     tracing::error!(%error, "the write-ahead log was deleted and could not be written back");
                 }
@@ -130,7 +133,7 @@ impl Writer {
         gone.error
     }
 
-    /// Once a second: how large is the file's WAL, are the others heard?
+    /// Once a second: checks the size of the file's WAL, and restarts the watcher of other processes if it failed.
     pub(super) fn look(&mut self) {
         if self.looked_at.elapsed() < LOOK_EVERY || self.connection.is_none() {
             return;
@@ -162,7 +165,7 @@ impl Writer {
         }
     }
 
-    /// Writes the WAL back and cuts it, unless someone still reads it.
+    /// Writes the WAL back and cuts it, unless a reader still uses it.
     pub(super) fn cut_wal(&mut self) {
         // A file that was overwritten is left as it is.
         if !self.wal_large || self.check_file().is_err() {

@@ -1,7 +1,7 @@
-//! Reading: two threads with connections of their own, started on first use.
+//! Reads: two threads with connections of their own, started on first use.
 //!
-//! Each read is one transaction, so it sees one moment of the database, and never waits for the writer (WAL). The
-//! connections are `query_only`.
+//! Each read is one transaction, so it sees a consistent snapshot of the database, and never waits for the writer
+//! (WAL). The connections are `query_only`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,12 +27,12 @@ const THREADS: usize = 2;
 pub(crate) struct Read<'a> {
     /// The connection.
     pub(crate) connection: &'a Connection,
-    /// The database's time, in microseconds.
+    /// Time of the database, in microseconds.
     pub(crate) now: i64,
 }
 
 impl<'a> Read<'a> {
-    /// A statement, prepared once per connection.
+    /// Returns a statement, prepared once per connection.
     pub(crate) fn sql(&self, text: &'static str) -> Outcome<CachedStatement<'a>> {
         Ok(self.connection.prepare_cached(text)?)
     }
@@ -40,7 +40,7 @@ impl<'a> Read<'a> {
 
 type Job = Box<dyn FnOnce(&mut Reader) + Send>;
 
-/// The way to the readers.
+/// Handle to the reader threads.
 pub(crate) struct Readers {
     file: Arc<OpenedFile>,
     sender: Mutex<Option<Sender<Job>>>,
@@ -58,7 +58,7 @@ impl std::fmt::Debug for Readers {
 const SHUT_DOWN: Error = Error::ShutDown("the database has been shut down");
 
 impl Readers {
-    /// Readers of this file; no thread yet.
+    /// Creates a handle for this file; no thread is started yet.
     pub(crate) fn new(file: Arc<OpenedFile>) -> Self {
         let (sender, receiver) = channel();
         Self {
@@ -97,7 +97,7 @@ impl Readers {
             let place = Place { path: file.path().to_path_buf() };
             let reader = Reader { file, place, clock: Clock::default(), connection: None, log: None };
             let serve = move || {
-                // Dropped in the reverse order: the connection is closed before `close` hears of it.
+                // Dropped in reverse order, so that the connection is closed before `close` sees the thread's end.
                 let _running = running;
                 let mut reader = reader;
                 loop {
@@ -117,7 +117,7 @@ impl Readers {
             sender.take();
         }
         let running = Arc::clone(&self.running);
-        // Reads are short; the threads end as soon as theirs does.
+        // Reads are short; each thread ends as soon as its read does.
         let wait = move || {
             let until = Instant::now() + std::time::Duration::from_secs(10);
             while Arc::strong_count(&running) > 2 && Instant::now() < until {

@@ -1,7 +1,8 @@
-//! What an operation sees of a write transaction: the connection, the time, and what is remembered until the commit.
+//! The view of a write transaction that operations get: the connection, the time, and the state collected until the
+//! commit.
 //!
-//! The time is read once per operation. Counts of tasks by queue and state, and the bells to ring, are collected here
-//! and written (or rung) once per transaction.
+//! The time is read once per operation. Counts of tasks by queue and state, and the notifications to send, are
+//! collected here and written (or sent) once per transaction.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,88 +15,88 @@ use crate::codec::{int, rate};
 use crate::fault::Outcome;
 use crate::sql::sql;
 
-/// Names of queues remembered between transactions; more are forgotten all at once.
+/// Maximum number of queue names cached between transactions; beyond it the whole cache is cleared.
 const NAMES_MAX: usize = 50_000;
 
 /// A queue's name as a small number, valid within one transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct QueueNo(u32);
 
-/// A queue that someone configured.
+/// Configuration of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueConfig {
-    /// The row's number; its lanes are `2 * id + 2` and the next.
+    /// Row number; the queue's own partitions are `2 * id + 2` and the next.
     pub(crate) id: i64,
-    /// Claims pass it by.
+    /// Whether claims skip the queue.
     pub(crate) paused: bool,
-    /// The most tasks that run at once.
+    /// Maximum number of tasks that run at once.
     pub(crate) running_max: Option<i64>,
-    /// How many start in some time.
+    /// Limit of task starts per interval.
     pub(crate) rate: Option<Rate>,
-    /// Whether a server has served it apart from others.
+    /// Whether a server has ever served the queue apart from others.
     pub(crate) apart: Apart,
-    /// After so many microseconds what stands in it moves up by one priority.
+    /// Interval in microseconds after which a ready task moves up by one priority; `None` if the queue does not age.
     pub(crate) ageing: Option<i64>,
 }
 
-/// How far a queue has come to a lane of its own for servers that serve only some.
+/// Progress of moving a queue to a partition of its own, for servers that serve only some queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Apart {
-    /// It never was set apart.
+    /// Never set apart.
     No,
-    /// What is added goes to its own lane; what was there before is being moved.
+    /// New tasks go to the queue's own partition; earlier ones are being moved.
     Moving,
-    /// Nothing of it is in the common lane.
+    /// No task of the queue is in the common partition.
     Moved,
 }
 
 impl QueueConfig {
-    /// Whether its tasks stand in a lane of their own.
+    /// Returns whether its tasks are in a partition of their own.
     pub(crate) fn has_lane(self) -> bool {
         self.restricted() || self.apart != Apart::No
     }
 
-    /// Whether its tasks may be taken only with regard to others.
+    /// Returns whether claims of its tasks depend on other tasks: the queue is paused or limited.
     pub(crate) fn restricted(self) -> bool {
         self.paused || self.running_max.is_some() || self.rate.is_some()
     }
 
-    /// Its own lane.
+    /// Returns the queue's own partition for a runtime.
     pub(crate) fn lane(self, runtime: i64) -> i64 {
         2 * self.id + 2 + runtime
     }
 }
 
-/// The group's number stands in a lane's upper bits.
+/// Position of the group's number: the upper bits of a partition's number.
 pub(crate) const GROUP_BITS: u32 = 32;
 
-/// The group in which a lane is. Lanes of tasks that run alone are -1 and -2 within it.
+/// Returns the group of a partition. Partitions of tasks that run alone are -1 and -2 within their group.
 pub(crate) fn group_of(lane: i64) -> i64 {
     (lane + 2) >> GROUP_BITS
 }
 
-/// Whether a lane is for tasks that run alone.
+/// Returns whether a partition is for tasks that run alone.
 pub(crate) fn is_alone(lane: i64) -> bool {
     lane < group_of(lane) << GROUP_BITS
 }
 
-/// Kinds that one set of builds refused.
+/// The kinds that one set of builds has refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) id: i64,
     pub(crate) runtime: i64,
-    /// Those builds, in ascending order.
+    /// The builds that have refused these kinds, in ascending order.
     pub(crate) builds: Vec<i64>,
-    /// No kind has it any more.
+    /// Whether no kind belongs to the group any more.
     pub(crate) draining: bool,
 }
 
-/// Which bells ring after the commit.
+/// Notifications to send after the commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rings {
-    /// Something became claimable, or a timer came nearer.
+    /// A task became claimable, or the next timer is due earlier.
     pub(crate) work: bool,
-    /// A task became final.
+    /// A task reached a final state.
     pub(crate) finished: bool,
     /// A running task is to be cancelled or stopped.
     pub(crate) signal: bool,
@@ -104,7 +105,7 @@ pub(crate) struct Rings {
 }
 
 impl Rings {
-    /// All of both.
+    /// Adds the notifications of `other`.
     pub(crate) fn add(&mut self, other: Self) {
         self.work |= other.work;
         self.finished |= other.finished;
@@ -112,13 +113,13 @@ impl Rings {
         self.schedules |= other.schedules;
     }
 
-    /// Whether any rings.
+    /// Returns whether there is any notification.
     pub(crate) fn any(self) -> bool {
         self.work || self.finished || self.signal || self.schedules
     }
 }
 
-/// What the writer remembers: queue names and their configuration between transactions, changes until the commit.
+/// State of the writer: queue names and their configuration between transactions, changes until the commit.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     numbers: HashMap<Arc<str>, QueueNo>,
@@ -128,16 +129,16 @@ pub(crate) struct Memory {
     groups: Vec<Group>,
     /// The group of each refused kind, by runtime.
     kinds: [HashMap<String, i64>; 2],
-    /// Whether this transaction changed them.
+    /// Whether this transaction changed the groups.
     groups_changed: bool,
-    /// Changes of `ty_queue_count`.
+    /// Pending changes of `ty_queue_count`.
     pub(crate) counts: HashMap<(QueueNo, u8), i64>,
-    /// Bells to ring.
+    /// Pending notifications.
     pub(crate) rings: Rings,
 }
 
 impl Memory {
-    /// A transaction begins.
+    /// Prepares for a new transaction.
     pub(crate) fn begin(&mut self, connection: &Connection, configs_version: i64) -> Outcome<()> {
         self.counts.clear();
         self.rings = Rings::default();
@@ -155,8 +156,8 @@ impl Memory {
         Ok(())
     }
 
-    /// The transaction did not commit: what was read in it may not be so.
-    /// Answers whether groups of kinds were changed in it.
+    /// Discards the state of a transaction that did not commit, since what was read in it may not hold. Returns whether
+    /// it had changed groups of kinds.
     pub(crate) fn forget(&mut self) -> bool {
         self.counts.clear();
         self.rings = Rings::default();
@@ -164,7 +165,7 @@ impl Memory {
         self.groups_changed
     }
 
-    /// Reads everything anew.
+    /// Reads the configurations and groups again.
     pub(crate) fn reload(&mut self, connection: &Connection) -> Outcome<()> {
         self.load_configs(connection)?;
         self.load_groups(connection)
@@ -225,50 +226,51 @@ impl Memory {
 pub(crate) struct Tx<'a> {
     /// The connection.
     pub(crate) connection: &'a Connection,
-    /// The database's time, in microseconds.
+    /// Time of the database, in microseconds.
     pub(crate) now: i64,
-    /// What is remembered.
+    /// The writer's state.
     pub(crate) memory: &'a mut Memory,
 }
 
 impl<'a> Tx<'a> {
-    /// A statement, prepared once per connection.
+    /// Returns a statement, prepared once per connection.
     pub(crate) fn sql(&self, text: &'static str) -> Outcome<CachedStatement<'a>> {
         Ok(self.connection.prepare_cached(text)?)
     }
 
-    /// Runs a statement that returns no rows; how many it changed.
+    /// Runs a statement that returns no rows, and returns how many rows it changed.
     pub(crate) fn run(&self, text: &'static str, params: impl rusqlite::Params) -> Outcome<usize> {
         Ok(self.sql(text)?.execute(params)?)
     }
 
-    /// Whether a statement returns a row.
+    /// Returns whether a statement returns a row.
     pub(crate) fn any(&self, text: &'static str, params: impl rusqlite::Params) -> Outcome<bool> {
         Ok(self.sql(text)?.exists(params)?)
     }
 
-    /// The number of a queue's name.
+    /// Returns the number of a queue's name.
     pub(crate) fn queue(&mut self, name: &str) -> QueueNo {
         self.memory.number(name)
     }
 
-    /// A queue's name.
+    /// Returns a queue's name.
     pub(crate) fn queue_name(&self, queue: QueueNo) -> Arc<str> {
         Arc::clone(&self.memory.names[queue.0 as usize])
     }
 
-    /// A queue's configuration, if someone configured it.
+    /// Returns a queue's configuration, if it has one.
     pub(crate) fn config(&self, queue: QueueNo) -> Option<QueueConfig> {
         self.memory.configs.get(&queue).copied()
     }
 
-    /// The queues whose starts are limited.
+    /// Returns the queues with a rate limit.
     pub(crate) fn rated(&self) -> impl Iterator<Item = (QueueNo, QueueConfig)> {
         let all = self.memory.configs.iter().map(|(queue, config)| (*queue, *config));
         all.filter(|(_, config)| config.rate.is_some())
     }
 
-    /// When a queue's bucket of starts is full. One that met a clock that was ahead is put right.
+    /// Returns the time at which a queue's bucket of starts is full. A value written while the clock was ahead is
+    /// corrected.
     pub(crate) fn full_at(&self, config: QueueConfig) -> Outcome<i64> {
         let found = self.sql(sql!("queue/full_at"))?.query_row([config.id], |row| Ok(int(row, 0))).optional()?;
         let full_at = found.unwrap_or(0);
@@ -277,7 +279,7 @@ impl<'a> Tx<'a> {
         Ok(rebased)
     }
 
-    /// The table of queues was changed by this operation.
+    /// Must be called after an operation has changed the table of queues.
     pub(crate) fn queues_changed(&mut self) -> Outcome<()> {
         self.run(sql!("sequence/queues_changed"), [])?;
         self.memory.load_configs(self.connection)?;
@@ -286,18 +288,18 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    /// The groups of refused kinds.
+    /// Returns the groups of refused kinds.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.memory.groups.iter()
     }
 
-    /// The group of a kind; `None` if no build refused it.
+    /// Returns the group of a kind; `None` if no build has refused it.
     pub(crate) fn kind_group(&self, runtime: i64, kind: &str) -> Option<&Group> {
         let id = self.memory.kinds[usize::from(runtime == 1)].get(kind)?;
         self.memory.groups.iter().find(|group| group.id == *id)
     }
 
-    /// Gives a kind another group.
+    /// Assigns a kind to another group.
     pub(crate) fn set_kind(&mut self, runtime: i64, kind: &str, group: i64) -> Outcome<()> {
         self.run(sql!("kind/set"), params![runtime, kind, group])?;
         self.run(sql!("kind/changed"), [])?;
@@ -305,7 +307,7 @@ impl<'a> Tx<'a> {
         self.note_groups()
     }
 
-    /// The tables of kinds and groups were changed by this operation.
+    /// Must be called after an operation has changed the tables of kinds and groups.
     pub(crate) fn groups_changed(&mut self) -> Outcome<()> {
         self.memory.load_groups(self.connection)?;
         self.note_groups()
@@ -313,19 +315,19 @@ impl<'a> Tx<'a> {
 
     fn note_groups(&mut self) -> Outcome<()> {
         self.memory.groups_changed = true;
-        // Other processes load them anew, and the next transaction here.
+        // Makes other processes, and the next transaction here, load the groups again.
         self.run(sql!("sequence/queues_changed"), [])?;
         self.memory.configs_version = None;
         Ok(())
     }
 
-    /// A task of a queue left a state or entered one.
+    /// Counts tasks of a queue that left (`by` negative) or entered a state.
     pub(crate) fn counted(&mut self, queue: QueueNo, state: TaskState, by: i64) {
         let code = u8::try_from(state.code()).expect("codes are small");
         *self.memory.counts.entry((queue, code)).or_default() += by;
     }
 
-    /// How many tasks of a queue are in a state.
+    /// Returns the number of tasks of a queue in a state.
     pub(crate) fn count(&self, queue: QueueNo, state: TaskState) -> Outcome<i64> {
         let code = u8::try_from(state.code()).expect("codes are small");
         let stored: Option<i64> = self
@@ -335,7 +337,7 @@ impl<'a> Tx<'a> {
         Ok(stored.unwrap_or(0) + self.memory.counts.get(&(queue, code)).copied().unwrap_or(0))
     }
 
-    /// Writes the counts: the last thing before the commit.
+    /// Writes the counts, as the last step before the commit.
     pub(crate) fn write_counts(&mut self) -> Outcome<()> {
         if self.memory.counts.is_empty() {
             return Ok(());

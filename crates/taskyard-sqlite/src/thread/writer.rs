@@ -1,9 +1,9 @@
-//! The one thread that writes.
+//! The only thread that writes.
 //!
-//! It takes operations from a channel. All that are waiting when it wakes run in one transaction, each in a savepoint
-//! of its own, so that one that fails is undone alone; then COMMIT; then every caller is answered, never before. A
-//! single operation waits for nothing. The transaction always begins IMMEDIATE: one that began as a reader could not
-//! become a writer while another process writes, whatever the busy timeout.
+//! Operations arrive through a channel. All that are waiting when the thread wakes run in one transaction, each in a
+//! savepoint of its own, so that one that fails is undone alone; then COMMIT; then every caller gets its reply, never
+//! before. A single operation waits for nothing. The transaction always begins IMMEDIATE: one that began as a reader
+//! could not become a writer while another process writes, whatever the busy timeout.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -27,15 +27,15 @@ use crate::identity::{LogIdentity, OpenedFile};
 use crate::sql::sql;
 use crate::wake::Wake;
 
-/// Operations in one transaction at most.
+/// Maximum number of operations in one transaction.
 const GROUP_MAX: usize = 1_000;
-/// No further operation joins a transaction that is this old.
+/// No further operation joins a transaction of this age.
 const GROUP_TIME_MAX: Duration = Duration::from_millis(20);
-/// After so long a time of transactions without a gap, one is left for other processes that write.
+/// After transactions without a gap for this long, a gap is left for other processes that write.
 const HOG_MAX: Duration = Duration::from_millis(50);
-/// The gap: longer than the longest pause of one that waits.
+/// Length of the gap: longer than the longest pause of a waiting process.
 const GAP: Duration = Duration::from_millis(3);
-/// Something done outside transactions of the writer, with its connection.
+/// Work outside the writer's transactions, with its connection.
 type Chore = Box<dyn FnOnce(&mut Writer) + Send>;
 
 enum Message {
@@ -44,7 +44,7 @@ enum Message {
     Close(oneshot::Sender<()>),
 }
 
-/// The way to the writer.
+/// Handle to the writer thread.
 #[derive(Clone)]
 pub(crate) struct WriterHandle(Sender<Message>);
 
@@ -57,7 +57,7 @@ impl std::fmt::Debug for WriterHandle {
 const SHUT_DOWN: Error = Error::ShutDown("the database has been shut down");
 
 impl WriterHandle {
-    /// Runs an operation in a transaction and answers after its commit.
+    /// Runs an operation in a transaction and returns its result after the commit.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Outcome<T> + Send + 'static,
@@ -68,7 +68,7 @@ impl WriterHandle {
         answer.await.map_err(|_| SHUT_DOWN)?
     }
 
-    /// Does something with the writer itself.
+    /// Runs a closure on the writer itself.
     pub(crate) async fn chore<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Writer) -> Result<T> + Send + 'static,
@@ -81,7 +81,7 @@ impl WriterHandle {
         answer.await.map_err(|_| SHUT_DOWN)?
     }
 
-    /// Runs what is waiting, writes the WAL back and closes the file.
+    /// Runs the waiting operations, writes the WAL back and closes the file.
     pub(crate) async fn close(&self) {
         let (reply, answer) = oneshot::channel();
         if self.0.send(Message::Close(reply)).is_ok() {
@@ -90,7 +90,7 @@ impl WriterHandle {
     }
 }
 
-/// What the writer thread owns.
+/// State owned by the writer thread.
 pub(crate) struct Writer {
     pub(crate) place: Place,
     pub(crate) connection: Option<Connection>,
@@ -98,7 +98,7 @@ pub(crate) struct Writer {
     pub(crate) wake: Arc<Mutex<Option<Wake>>>,
     pub(super) bells: Arc<Bells>,
     pub(super) memory: Memory,
-    /// The schema was found to be this program's.
+    /// Whether the schema was found to be this program's.
     pub(super) ready: bool,
     pub(crate) file: Arc<OpenedFile>,
     /// The log that the connection uses.
@@ -159,7 +159,8 @@ impl Writer {
         self.shut();
     }
 
-    /// The next message; `None` when the store is gone. While something is still to be told or cut it looks up.
+    /// Returns the next message; `None` when the store has been dropped. Wakes up in between while a notification is
+    /// still to be written or the WAL to be cut.
     fn receive(&mut self) -> Option<Message> {
         if let Some(message) = self.next.take().or_else(|| self.receiver.try_recv().ok()) {
             return Some(message);
@@ -189,7 +190,7 @@ impl Writer {
         self.connection = None;
     }
 
-    /// Runs this operation and whatever else is waiting in one transaction.
+    /// Runs this operation and all others that are waiting in one transaction.
     fn group(&mut self, first: Box<dyn Job>, since: Instant) {
         self.leave_gap();
         if let Err(fault) = self.begin(since) {
@@ -210,7 +211,8 @@ impl Writer {
                     }
                     let error = self.place.error(fault);
                     if undone {
-                        // It was the first; or the file system failed, and what had run before it is undone, too.
+                        // The operation was the first; or the file system failed, and everything before it is undone,
+                        // too.
                         self.memory.forget();
                         done.into_iter().for_each(|other| other.answer(Some(error.clone())));
                         job.answer(Some(error));
@@ -234,10 +236,10 @@ impl Writer {
         self.commit(done);
     }
 
-    /// One operation; on its failure nothing of it is left.
+    /// Runs one operation; if it fails, all of its changes are undone.
     fn run_one(&mut self, job: &mut dyn Job, beside_others: bool) -> Outcome<()> {
         let connection = self.connection.as_ref().expect("a transaction has begun");
-        // The first one needs no savepoint: until another one has run, the savepoint is the transaction.
+        // The first operation needs no savepoint: until another one has run, the transaction itself serves as one.
         let counts: HashMap<(QueueNo, u8), i64> =
             if beside_others { self.memory.counts.clone() } else { HashMap::new() };
         let rings = self.memory.rings;
@@ -258,7 +260,7 @@ impl Writer {
             connection.prepare_cached("rollback")?.execute([])?;
         }
         if outcome.is_err() {
-            // Of groups that were made in vain nothing may be put there.
+            // Groups that were created in the undone operation must not be used.
             if self.memory.forget() && !connection.is_autocommit() {
                 self.memory.reload(connection)?;
             }
@@ -272,7 +274,7 @@ impl Writer {
         self.connection.as_ref().is_none_or(Connection::is_autocommit)
     }
 
-    /// Begins a transaction on a file whose schema is ours.
+    /// Begins a transaction on a file with this program's schema.
     fn begin(&mut self, since: Instant) -> Outcome<()> {
         let mut patience = Patience::since(since);
         loop {
@@ -315,7 +317,7 @@ impl Writer {
         read
     }
 
-    /// Commits, tells other processes, answers.
+    /// Commits, notifies other processes, and replies to the callers.
     fn commit(&mut self, done: Vec<Box<dyn Job>>) {
         let connection = self.connection.as_ref().expect("a transaction has begun");
         let mut tx = Tx { connection, now: 0, memory: &mut self.memory };
@@ -336,7 +338,7 @@ impl Writer {
             return;
         }
         failpoint!("commit", After);
-        // What is on disk may be on the disk under no name: nobody would find it there.
+        // The committed data may be in a file without a name, where no process would find it.
         if let Err(error) = self.check_file() {
             for job in done {
                 job.answer(Some(error.clone()));
@@ -371,15 +373,15 @@ impl Writer {
         }
     }
 
-    /// If other processes write too, leaves them a gap from time to time: they wait by looking again and again, and
-    /// between two transactions of ours there are but microseconds.
+    /// Leaves a gap from time to time if other processes write, too: they wait by polling, and only microseconds pass
+    /// between two transactions of this process.
     fn leave_gap(&mut self) {
         if self.busy_since.elapsed() < HOG_MAX {
             return;
         }
         self.busy_since = Instant::now();
         let Some(connection) = &self.connection else { return };
-        // Changes with the commits of other connections only.
+        // Changes only with the commits of other connections.
         let version = connection
             .prepare_cached("pragma data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get(0)))

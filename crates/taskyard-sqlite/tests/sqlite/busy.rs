@@ -1,4 +1,4 @@
-//! Many writers on one file: nobody is ever told that it is locked, short of 30 s.
+//! Many writers on one file: no caller gets an error about a locked file before 30 s have passed.
 
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ async fn an_exclusive_lock_of_another_program_is_waited_for() {
         std::thread::sleep(held);
         raw.execute_batch("commit").unwrap();
     });
-    // Reading goes on meanwhile.
+    // Reads go on meanwhile.
     store.status().await.unwrap();
     assert!(start.elapsed() < held, "a reader waits for no writer");
     add(&store, task()).await;
@@ -68,7 +68,7 @@ async fn an_exclusive_lock_of_another_program_is_waited_for() {
     release.await.unwrap();
 }
 
-/// While one store writes without a pause, another one's write comes through.
+/// While one store writes without a pause, a write of another store is executed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_busy_writer_starves_nobody() {
     let place = Place::new();
@@ -93,7 +93,7 @@ async fn a_busy_writer_starves_nobody() {
     assert!(each < Duration::from_secs(1), "{each:?} for one write");
 }
 
-/// While another program holds the file's lock, additions wait, and no more of them than the bound says.
+/// While another program holds the file's lock, additions wait, and their number is bounded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_waits_for_the_lock_of_another_program_is_bounded() {
     let place = Place::new();

@@ -20,20 +20,20 @@ fn command(program: &Path, part: &str, file: &Path) -> Command {
     command
 }
 
-/// Starts a part in a process of its own; its lines come through the pipe.
+/// Starts a part in a process of its own; its output is read through the pipe.
 pub fn spawn(part: &str, file: &Path) -> Child {
     let program = std::env::current_exe().unwrap();
     command(&program, part, file).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// Runs a part as the user nobody; what it printed. `None` if this is not root or has no setpriv: then rights are
-/// not what is tested.
+/// Runs a part as an unprivileged user and returns its output. `None` if this is not root or there is no `setpriv`:
+/// permissions cannot be tested then.
 pub fn as_nobody(part: &str, file: &Path) -> Option<String> {
     static COPIES: AtomicU32 = AtomicU32::new(0);
     if std::fs::metadata("/proc/self").map(|found| std::os::unix::fs::MetadataExt::uid(&found)).ok()? != 0 {
         return None;
     }
-    // The build's directory may be closed to others.
+    // The build's directory may not be accessible to other users.
     let number = COPIES.fetch_add(1, Ordering::Relaxed);
     let program = std::env::temp_dir().join(format!("taskyard-test-{}-{number}", std::process::id()));
     std::fs::copy(std::env::current_exe().ok()?, &program).ok()?;
@@ -50,7 +50,7 @@ pub fn as_nobody(part: &str, file: &Path) -> Option<String> {
     Some(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
-/// Not a test: what the other process does.
+/// Not a test: the part that the other process runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a part that other tests start in a process of its own"]
 async fn part() {
@@ -60,7 +60,7 @@ async fn part() {
         writeln!(out, "{line}").unwrap();
         out.flush().unwrap();
     };
-    // Before this program's store has a part in it.
+    // Before this process opens the file through a store.
     if part == "look" {
         crate::locks::look(Path::new(&file));
     }
@@ -73,15 +73,15 @@ async fn part() {
             let report = store.migrate().await;
             say(format!("applied={}", report.map_or(99, |report| report.applied.len())));
         }
-        // Adds for ever; every line is an addition that was acknowledged.
+        // Adds without end; every line is an addition that was acknowledged.
         "add" => {
             store.migrate().await.unwrap();
             loop {
                 say(format!("added={}", add(&store, task()).await));
             }
         }
-        // Adds from eight tasks at once until 100 additions were refused, for at most 30 s; each line says when one was begun, and
-        // what came of it.
+        // Adds from eight tasks at once until 100 additions were refused, for at most 30 s; each line contains the
+        // start time and the result of one.
         "add_watched" => {
             store.migrate().await.unwrap();
             let started = Instant::now();
@@ -115,7 +115,7 @@ async fn part() {
         "fork_without_descriptors" => {
             crate::locks::fork_within_a_transaction(&store, Path::new(&file), false, say).await
         }
-        // Adds now and then until an addition is refused; says with which code.
+        // Adds now and then until an addition is refused, and prints its error code.
         "add_slowly" => loop {
             match store.add(&[task()]).await {
                 Ok(added) => say(format!("added={}", added[0].id)),
@@ -123,7 +123,7 @@ async fn part() {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         },
-        // Adds for some seconds; says how many additions were acknowledged, and why the first was refused.
+        // Adds for some seconds, and prints how many additions were acknowledged and why the first was refused.
         "add_for_seconds" => {
             let started = Instant::now();
             let (mut added, mut refused) = (0, None);
@@ -136,7 +136,7 @@ async fn part() {
             store.close().await;
             say(format!("added={added} refused={refused:?}"));
         }
-        // Adds this many, each awaited.
+        // Adds this many tasks, each awaited.
         "storm" => {
             let mut failed = 0;
             for _ in 0..1_000 {
@@ -144,7 +144,7 @@ async fn part() {
             }
             say(format!("failed={failed}"));
         }
-        // Rests for a second; says how many clock ticks that has cost.
+        // Rests for a second, and prints how many clock ticks that has cost.
         "rest" => {
             store.migrate().await.unwrap();
             add(&store, task()).await;
@@ -157,7 +157,7 @@ async fn part() {
     }
 }
 
-/// The processor time that this process has used, in ticks of 10 ms.
+/// Returns the processor time that this process has used, in ticks of 10 ms.
 fn ticks() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();

@@ -1,11 +1,12 @@
-//! Files that are damaged or someone else's: refused with a sentence, and left as they were, byte for byte.
+//! Files that are damaged or belong to another application: refused with a clear message, and left as they were, byte
+//! for byte.
 
 use taskyard_core::{Error, Store};
 use taskyard_sqlite::SqliteStore;
 
 use crate::place::{Place, add, snapshot, task, versions};
 
-/// A closed database with some content.
+/// Creates a closed database with some content.
 async fn sound() -> Place {
     let place = Place::new();
     let store = place.store().await;
@@ -32,7 +33,7 @@ async fn assert_refused(place: &Place, what: &str) {
         let now = after.iter().find(|(other, _)| other == path).map(|(_, bytes)| bytes);
         assert!(now == Some(bytes), "{what}: {} was touched", path.display());
     }
-    // Looking into a file in WAL mode makes the two files beside it; they stay without content.
+    // Reading a file in WAL mode creates the two files beside it; they stay without content.
     for (path, bytes) in after.iter().filter(|(path, _)| !before.iter().any(|(other, _)| other == path)) {
         let name = path.to_string_lossy();
         assert!(name.ends_with("-shm") || (name.ends_with("-wal") && bytes.is_empty()), "{what}: {name} was made");
@@ -87,7 +88,7 @@ async fn flipped_bits_in_every_page() {
     let pages = sound.len() / 4096;
     for page in 1..pages {
         let mut bytes = sound.clone();
-        // The page's kind and cell pointers: what holds the tree together.
+        // The page's type and cell pointers, which hold the tree together.
         for byte in &mut bytes[page * 4096..page * 4096 + 16] {
             *byte ^= 0xff;
         }
@@ -98,7 +99,7 @@ async fn flipped_bits_in_every_page() {
             refused += 1;
         }
     }
-    // Free pages carry nothing.
+    // Free pages carry no data.
     assert!(refused * 10 >= (pages - 1) * 9, "{refused} of {pages} pages");
 }
 

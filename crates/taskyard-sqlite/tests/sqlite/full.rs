@@ -1,4 +1,4 @@
-//! A full disk: an error to whoever adds, nothing acknowledged is lost, and it goes on once there is room.
+//! A full disk: additions return an error, nothing acknowledged is lost, and work continues once there is space.
 
 use std::path::Path;
 use std::process::Command;
@@ -49,12 +49,12 @@ async fn it_is_said_and_outlived() {
     };
     assert!(matches!(error, Error::Full(_)), "{error:?}");
     assert!(error.is_transient());
-    // Who asks for the state of the queue hears of it, without adding anything.
+    // Checking the state of the queue reports it, without adding anything.
     assert!(matches!(store.check_writes().await, Err(Error::Full(_))));
-    // Reading goes on; all that was acknowledged is there.
+    // Reads go on; all acknowledged tasks are there.
     let records = store.get(&added).await.unwrap();
     assert!(records.iter().all(Option::is_some), "{} acknowledged", added.len());
-    // Room again: everything goes on without a restart.
+    // With space again, everything continues without a restart.
     let grown = Command::new("mount").args(["-o", "remount,size=64m"]).arg(small.path()).status().unwrap();
     assert!(grown.success());
     store.check_writes().await.unwrap();

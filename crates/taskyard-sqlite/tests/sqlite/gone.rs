@@ -1,5 +1,5 @@
-//! The database's files are deleted, moved, replaced or emptied under a process that writes: from then on nothing is acknowledged
-//! that a process which opens the path would not see.
+//! Files of the database are deleted, moved, replaced or emptied under a process that writes: from then on nothing is
+//! acknowledged that a process which opens the path would not see.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -14,19 +14,19 @@ use taskyard_sqlite::SqliteStore;
 use crate::child;
 use crate::place::{Place, add, task, until};
 
-/// Nanoseconds of the clock that all processes of a host share.
+/// Returns the nanoseconds of the clock that all processes of a host share.
 pub fn nanos() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
 }
 
-/// A line of the part `add_watched`.
+/// A line printed by the part `add_watched`.
 struct Line {
     begun: u128,
     added: Option<TaskId>,
 }
 
-/// Runs a process that adds from several tasks at once, meddles with the files in the middle, and answers what it
-/// acknowledged before the meddling had begun. Nothing that it began afterwards may have been acknowledged.
+/// Runs a process that adds from several tasks at once, calls `meddling` on the files in the middle, and returns the
+/// additions that it acknowledged before. No addition that began afterwards may have been acknowledged.
 pub fn meddle(path: &Path, meddling: impl FnOnce()) -> HashSet<TaskId> {
     let mut child = child::spawn("add_watched", path);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).filter_map(|line| {
@@ -39,7 +39,7 @@ pub fn meddle(path: &Path, meddling: impl FnOnce()) -> HashSet<TaskId> {
     let from = nanos();
     meddling();
     let to = nanos();
-    // It ends after 100 refusals.
+    // The process ends after 100 refusals.
     acknowledged.extend(lines);
     assert!(child.wait().unwrap().success());
     let refused = acknowledged.iter().filter(|line| line.added.is_none()).count();
@@ -49,7 +49,7 @@ pub fn meddle(path: &Path, meddling: impl FnOnce()) -> HashSet<TaskId> {
     acknowledged.iter().filter(|line| line.begun < from).filter_map(|line| line.added).collect()
 }
 
-/// How many of these tasks a process that opens the path sees.
+/// Returns how many of these tasks a process that opens the path sees.
 pub async fn seen(path: &Path, ids: &HashSet<TaskId>) -> usize {
     let store = SqliteStore::open(path).await.unwrap();
     let ids: Vec<TaskId> = ids.iter().copied().collect();
@@ -108,7 +108,7 @@ async fn its_directory_moved_and_moved_back() {
     let file = here.join("queue.db");
     let acknowledged = meddle(&file, || std::fs::rename(&here, &there).unwrap());
     assert!(!here.exists());
-    // All that was acknowledged is where the files are now.
+    // All acknowledged tasks are where the files are now.
     assert_eq!(seen(&there.join("queue.db"), &acknowledged).await, acknowledged.len());
 }
 
@@ -133,7 +133,7 @@ async fn a_deleted_log() {
     let place = Place::new();
     let log = place.directory.path().join("queue.db-wal");
     let acknowledged = meddle(&place.file(), || std::fs::remove_file(&log).unwrap());
-    // What only the log held was written back before the last handle of it was closed.
+    // The part that only the log held was written back before its last handle was closed.
     assert_eq!(seen(&place.file(), &acknowledged).await, acknowledged.len());
 }
 
@@ -148,7 +148,7 @@ async fn a_log_that_was_emptied() {
     let place = Place::new();
     let log = place.directory.path().join("queue.db-wal");
     meddle(&place.file(), || drop(File::create(&log).unwrap()));
-    // The rest of the file is whole: it was not written back over.
+    // The rest of the file is whole: it was not overwritten by a checkpoint.
     place.store().await.close().await;
 }
 
@@ -168,7 +168,7 @@ async fn every_call_is_refused_from_then_on() {
     assert_refused("a read by the other thread", store.status().await.err());
     assert_refused("the schema", store.schema().await.err());
     assert_refused("a migration", store.migrate().await.err());
-    // Also when the file is back: who knows what others did with it.
+    // Also when the file is back, because other processes may have changed it.
     std::fs::rename(&elsewhere, place.file()).unwrap();
     assert_refused("an addition", store.add(&[task()]).await.err());
     assert_refused("a read", store.get(&[id]).await.err());
@@ -176,13 +176,14 @@ async fn every_call_is_refused_from_then_on() {
     assert!(place.store().await.get(&[id]).await.unwrap()[0].is_some());
 }
 
-/// A client on a store whose own polling is far too seldom to notice anything.
+/// Returns a client on a store, whose own polling is far too rare to notice anything.
 fn client(store: &std::sync::Arc<SqliteStore>) -> Client {
     let seldom = Duration::from_secs(3_600);
     Client::new(store.clone(), ClientConfig { poll: seldom, fallback_poll: seldom, ..ClientConfig::default() })
 }
 
-/// Begins a wait for a task by its reference and one by its id, meddles with the files, and returns how both ended.
+/// Begins a wait for a task by its reference and one by its id, calls `meddling` on the files, and returns how both
+/// ended.
 async fn wait_through(place: &Place, meddling: impl FnOnce()) -> [Error; 2] {
     let store = place.store().await;
     let client = client(&store);
@@ -231,7 +232,7 @@ async fn a_wait_ends_with_an_error_that_does_not_pass() {
     let task: TaskRef<()> = client.add(Call::new("test::body", &())).await.unwrap();
     let wait = tokio::spawn(async move { task.wait().await.unwrap_err() });
     until("it waits", async || client.open_waits() == 1).await;
-    // A table that is missing for a moment does not end it.
+    // A table that is missing for a moment does not end the wait.
     let raw = place.raw();
     raw.execute_batch("alter table ty_task rename to away").unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;

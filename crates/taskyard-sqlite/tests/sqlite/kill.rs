@@ -1,4 +1,4 @@
-//! kill -9 in the middle of writing: the file is sound, and whatever was acknowledged is there.
+//! kill -9 in the middle of writing: the file is sound, and all acknowledged tasks are there.
 
 use std::io::{BufRead, BufReader};
 
@@ -39,6 +39,6 @@ async fn what_was_acknowledged_is_there() {
     let lost = records.iter().filter(|record| record.is_none()).count();
     assert_eq!(lost, 0, "of {}", acknowledged.len());
     let present = store.status().await.unwrap().by_state[1];
-    // One per round may have been committed and not yet acknowledged.
+    // One addition per round may have been committed and not yet acknowledged.
     assert!(present >= acknowledged.len() as u64 && present <= acknowledged.len() as u64 + 10);
 }

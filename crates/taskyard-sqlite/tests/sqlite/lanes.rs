@@ -1,4 +1,4 @@
-//! Lanes: tasks of a queue that is paused while they stand in the common lane, and of one that is freed again.
+//! Partitions: tasks of a queue that is paused while they are in the common partition, and of one that is freed again.
 
 use taskyard_core::Store;
 use taskyard_core::store::ClaimRequest;
@@ -10,7 +10,8 @@ fn in_queue(queue: &str) -> NewTask {
     NewTask { queue: queue.into(), ..task() }
 }
 
-/// Pausing touches no task; a claim moves those it meets, a bounded number at a time, and says that more may follow.
+/// Pausing touches no task; a claim moves those that it meets, a bounded number at a time, and reports that more may
+/// follow.
 #[tokio::test]
 async fn a_large_paused_backlog_is_moved_out_of_the_way() {
     let place = Place::new();
@@ -42,7 +43,7 @@ async fn a_large_paused_backlog_is_moved_out_of_the_way() {
     assert_eq!(order, batch.iter().map(|task| task.id).collect::<Vec<_>>());
 }
 
-/// What stands in an own lane and in the common one is merged by age.
+/// Tasks in a queue's own partition and in the common one are merged by age.
 #[tokio::test]
 async fn a_freed_queue_is_merged_by_order() {
     let place = Place::new();
@@ -62,7 +63,7 @@ async fn a_freed_queue_is_merged_by_order() {
     assert_eq!(order, batch.iter().map(|task| task.id).collect::<Vec<_>>());
 }
 
-/// A filter with a place goes on there, and comes round to what it has passed by.
+/// A filtered claim with a cursor continues there, and then comes back to the tasks before it.
 #[tokio::test]
 async fn a_filter_with_a_place_misses_nothing() {
     let place = Place::new();
@@ -79,7 +80,7 @@ async fn a_filter_with_a_place_misses_nothing() {
         place = reply.place;
     }
     assert_eq!(got, 100);
-    // Older than the place, by priority: found all the same.
+    // A task before the cursor, because of its priority, is found all the same.
     let urgent = NewTask { priority: 7, ..in_queue("rare") };
     store.add(std::slice::from_ref(&urgent)).await.unwrap();
     let queues = Some(vec!["rare".to_owned()]);

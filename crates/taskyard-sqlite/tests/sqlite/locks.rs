@@ -1,5 +1,5 @@
-//! Other code of the same process opens and closes the database's files, as another SQLite library in it does, or as a copy of the
-//! file does: the locks of the store stay.
+//! Other code of the same process opens and closes the database's files, as another SQLite library in it does, or as
+//! copying the file does: the locks of the store stay.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -19,7 +19,7 @@ use crate::place::{Place, add, task};
 
 const SECONDS: u64 = 2;
 
-/// A part: opens the file with SQLite, reads and closes it, again and again.
+/// A part: repeatedly opens the file with SQLite, reads and closes it.
 pub fn look(path: &Path) -> ! {
     loop {
         if let Ok(raw) = rusqlite::Connection::open(path) {
@@ -29,7 +29,7 @@ pub fn look(path: &Path) -> ! {
     }
 }
 
-/// A part: adds from eight tasks at once, while the files of the database are opened and closed beside the store.
+/// A part: adds from eight tasks at once, while the files of the database are opened and closed by other code.
 pub async fn add_among_closes(store: &Arc<SqliteStore>, path: &Path, say: impl Fn(String) + Copy + Send + 'static) {
     let until = Instant::now() + Duration::from_secs(SECONDS);
     let files = ["", "-wal", "-shm"].map(|suffix| format!("{}{suffix}", path.display()));
@@ -65,7 +65,8 @@ pub async fn add_among_closes(store: &Arc<SqliteStore>, path: &Path, say: impl F
     closer.join().unwrap();
 }
 
-/// The system's SQLite, beside the one that this program was linked with: as in Python, whose module `sqlite3` brings its own.
+/// The system's SQLite, beside the one that this program was linked with: as in Python, whose module `sqlite3` brings
+/// its own.
 struct OtherLibrary {
     open: Open,
     exec: Exec,
@@ -78,7 +79,7 @@ type Close = unsafe extern "C" fn(*mut c_void) -> c_int;
 
 #[allow(unsafe_code, reason = "functions of a library that is loaded here")]
 impl OtherLibrary {
-    /// `None` if there is none.
+    /// Loads the library; `None` if there is none.
     fn load() -> Option<Self> {
         // SAFETY: SQLite's documented signatures; the library is never unloaded.
         unsafe {
@@ -111,7 +112,8 @@ impl OtherLibrary {
     }
 }
 
-/// A part: waits within a transaction, with a forked child that outlives it. Without `descriptors` the child can open no file.
+/// A part: waits within a transaction, with a forked child that outlives it. Without `descriptors` the child can open
+/// no file.
 #[allow(unsafe_code, reason = "the fork, and the limit")]
 pub async fn fork_within_a_transaction(store: &Arc<SqliteStore>, path: &Path, descriptors: bool, say: impl Fn(String)) {
     add(store, task()).await;
@@ -134,7 +136,7 @@ pub async fn fork_within_a_transaction(store: &Arc<SqliteStore>, path: &Path, de
     std::thread::sleep(Duration::from_secs(60));
 }
 
-/// The additions that a process has acknowledged until it ends.
+/// Returns the additions that a process has acknowledged until it ends.
 fn acknowledged(child: &mut Child) -> HashSet<TaskId> {
     let mut added = HashSet::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {

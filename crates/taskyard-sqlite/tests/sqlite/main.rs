@@ -1,4 +1,4 @@
-//! What only this store has: one file, several processes on it, and whatever can happen to a file.
+//! Tests of this store alone: one file, several processes on it, and all kinds of damage to files.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

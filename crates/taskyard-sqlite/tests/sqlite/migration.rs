@@ -1,4 +1,4 @@
-//! Migrating: one winner, nothing half done, nothing of others touched.
+//! Migrations: one process does the work, nothing is left half done, and nothing of other applications is touched.
 
 use std::io::{BufRead, BufReader};
 
@@ -42,7 +42,7 @@ async fn of_several_processes_one_wins() {
     assert_eq!(applied as usize, versions());
 }
 
-/// Killed before its commit: the schema is as it was, the next one does it all.
+/// A migration killed before its commit leaves the schema as it was, and the next one does all the work.
 #[tokio::test]
 async fn one_that_does_not_commit_leaves_nothing() {
     let place = Place::new();

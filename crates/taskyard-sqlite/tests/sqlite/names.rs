@@ -44,7 +44,7 @@ async fn a_second_name_is_noticed_with_the_next_commit() {
     assert!(place.store().await.get(&[id]).await.unwrap()[0].is_some());
 }
 
-/// Needs the right to mount; else there is nothing to test.
+/// Needs the right to mount; without it there is nothing to test.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_file_that_is_mounted_alone_is_refused() {

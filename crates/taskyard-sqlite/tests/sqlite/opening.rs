@@ -1,4 +1,4 @@
-//! Opening: what is made, what is refused, and with which sentence.
+//! Opening a file: what is created, what is refused, and with which message.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -61,7 +61,7 @@ async fn a_directory_is_no_file() {
     let place = Place::new();
     std::fs::create_dir(place.file()).unwrap();
     assert!(matches!(SqliteStore::open(place.file()).await, Err(Error::File { .. })));
-    // And a file is no directory.
+    // A file is not a directory, either.
     std::fs::write(place.directory.path().join("file"), "x").unwrap();
     assert!(matches!(SqliteStore::open(place.directory.path().join("file/queue.db")).await, Err(Error::File { .. })));
 }
@@ -106,7 +106,7 @@ async fn a_file_that_cannot_be_written_is_named() {
     assert!(snapshot(directory) == before, "a file was touched");
 }
 
-/// Writing on into a file that is no longer there under its name would lose what is acknowledged.
+/// Writing on into a file that is no longer at its path would lose acknowledged tasks.
 #[tokio::test]
 async fn a_file_moved_away_while_open_takes_no_more_writes() {
     let place = Place::new();

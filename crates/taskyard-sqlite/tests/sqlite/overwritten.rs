@@ -1,5 +1,5 @@
-//! The database file is cut short or overwritten in place, under a process that writes: from then on nothing is acknowledged. What
-//! SQLite itself does to the file (checkpoints, VACUUM, a restored backup) raises no alarm.
+//! The database file is cut short or overwritten in place, under a process that writes: from then on nothing is
+//! acknowledged. Changes by SQLite itself (checkpoints, VACUUM, a restored backup) are accepted.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -15,7 +15,7 @@ use crate::child;
 use crate::gone::{meddle, seen};
 use crate::place::{Place, add, task};
 
-/// A closed database with so many tasks, all of them in the file itself.
+/// Creates a closed database with this number of tasks, all of them in the file itself.
 async fn filled(tasks: usize) -> Place {
     let place = Place::new();
     let store = place.store().await;
@@ -29,17 +29,17 @@ fn cut(path: &Path, bytes: u64) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(bytes).unwrap();
 }
 
-/// Writes over a file as `cp` does.
+/// Overwrites a file as `cp` does.
 fn replace_content(path: &Path, content: &[u8]) {
     File::create(path).unwrap().write_all(content).unwrap();
 }
 
-/// Writes over a file as `dd conv=notrunc` does: what was behind stays.
+/// Overwrites a file as `dd conv=notrunc` does: the rest of it stays.
 fn write_over(path: &Path, content: &[u8]) {
     OpenOptions::new().write(true).open(path).unwrap().write_all(content).unwrap();
 }
 
-/// Another process that adds now and then.
+/// Starts another process that adds now and then.
 fn neighbour(path: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
     let mut child = child::spawn("add_slowly", path);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
@@ -74,7 +74,7 @@ async fn a_file_that_was_cut_under_two_processes() {
 
 #[tokio::test]
 async fn another_database_copied_over_it() {
-    // With less, as much and more in it.
+    // With less, as much and more content.
     for tasks in [1, 4_000, 6_000] {
         let content = std::fs::read(filled(tasks).await.file()).unwrap();
         for copy in [replace_content, write_over] {
@@ -112,7 +112,7 @@ async fn a_compact_backup_copied_over_it() {
     meddle(&place.file(), || replace_content(&place.file(), &content));
 }
 
-/// The process is at rest, and its first transaction afterwards is the one that is refused: nothing is written to the file.
+/// The process is idle, and its first transaction afterwards is refused: nothing is written to the file.
 #[tokio::test]
 async fn a_file_that_was_overwritten_at_rest() {
     let content = std::fs::read(filled(6_000).await.file()).unwrap();
@@ -133,7 +133,7 @@ async fn a_file_that_was_overwritten_at_rest() {
     }
 }
 
-/// A process that writes on while the files change in a way that every other process sees, too.
+/// Checks that a process continues to write while the files change in a way that every other process sees, too.
 async fn assert_accepted(place: &Place, change: impl FnOnce(&Place)) {
     let store = place.store().await;
     add(&store, task()).await;
@@ -177,7 +177,7 @@ async fn another_database_restored_through_sqlite_is_accepted() {
     }
 }
 
-/// One turn of whatever another program may do to the file through SQLite.
+/// Makes one of the changes that another program may make to the file through SQLite.
 fn churn(place: &Place, turn: usize) -> rusqlite::Result<()> {
     // Opened and closed each time: the locks of the stores' connections must outlive it.
     let raw = place.raw();
@@ -185,7 +185,7 @@ fn churn(place: &Place, turn: usize) -> rusqlite::Result<()> {
     raw.pragma_update_and_check(None, "wal_autocheckpoint", 10, |_| Ok(()))?;
     let reader = place.raw();
     if turn.is_multiple_of(3) {
-        // Its snapshot keeps the checkpoints from completing.
+        // The snapshot of this reader keeps the checkpoints from completing.
         reader.execute_batch("begin; select count(*) from sqlite_schema")?;
     }
     match turn % 7 {
@@ -208,7 +208,7 @@ async fn checkpoints_and_vacuum_raise_no_alarm() {
     let begun = Instant::now();
     let mut turn = 0;
     while begun.elapsed() < Duration::from_secs(5) {
-        // A checkpoint gives up when its reader is in its way.
+        // A checkpoint fails if a reader is in its way.
         let _ = churn(&place, turn);
         turn += 1;
     }

@@ -1,4 +1,4 @@
-//! A directory of its own for each test, stores on the file in it, and a raw connection beside them.
+//! A separate directory for each test, stores on the file in it, and a raw connection beside them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ impl Place {
         self.directory.path().join("queue.db")
     }
 
-    /// A store on the file, migrated.
+    /// Returns a store on the file, migrated.
     pub async fn store(&self) -> Arc<SqliteStore> {
         let store = SqliteStore::open(self.file()).await.unwrap();
         store.migrate().await.unwrap();
         store
     }
 
-    /// Another library's handle, for looking and meddling.
+    /// Returns another library's handle, for inspecting and changing the file.
     pub fn raw(&self) -> rusqlite::Connection {
         let raw = rusqlite::Connection::open(self.file()).unwrap();
         raw.busy_timeout(Duration::from_secs(30)).unwrap();
@@ -87,7 +87,7 @@ pub fn done(claimed: &Claimed) -> Finish {
     }
 }
 
-/// Waits for something that must come about.
+/// Waits, for at most 30 s, until a condition holds.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds().await {
@@ -96,7 +96,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// All files of a directory with their bytes.
+/// Returns all files of a directory with their bytes.
 pub fn snapshot(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<(PathBuf, Vec<u8>)> = std::fs::read_dir(directory)
         .unwrap()
@@ -108,7 +108,7 @@ pub fn snapshot(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// The versions of the schema that this program knows.
+/// Returns the number of versions of the schema that this program knows.
 pub fn versions() -> usize {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/migrations");
     std::fs::read_dir(directory).expect("the sources are here").count()

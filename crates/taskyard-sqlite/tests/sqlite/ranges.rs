@@ -1,4 +1,4 @@
-//! Rows of the runnable range that were deleted by hand: noticed, shown, and put back once.
+//! Rows of the runnable range that were deleted by hand: noticed, reported, and restored once.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn in_queue(queue: &str) -> NewTask {
     NewTask { queue: queue.into(), ..task() }
 }
 
-/// Whether rows are known to be missing, and how many the status shows.
+/// Returns whether rows are known to be missing, and the number that the status reports.
 async fn suspicion(store: &SqliteStore) -> (bool, u64) {
     (store.ranges_suspect().await.unwrap(), store.status().await.unwrap().misplaced)
 }
@@ -45,7 +45,7 @@ async fn what_is_missing_is_noticed_and_put_back() {
     let many = |count: usize, queue: &str| (0..count).map(|_| in_queue(queue)).collect::<Vec<_>>();
     store.add(&many(300, "default")).await.unwrap();
     store.add(&many(20, "aged")).await.unwrap();
-    // These stand in the common lane, and those of the freed queue in its own.
+    // These are in the common partition, and those of the freed queue in its own.
     store.add(&many(20, "paused")).await.unwrap();
     store.set_paused("paused", true).await.unwrap();
     store.set_paused("freed", true).await.unwrap();
@@ -55,7 +55,8 @@ async fn what_is_missing_is_noticed_and_put_back() {
     store.add(&urgent).await.unwrap();
     store.add(&[NewTask { start: Start::After(Duration::from_secs(600)), ..task() }]).await.unwrap();
     store.age().await.unwrap();
-    // All is well: what has aged, and what stands in another lane than its queue says now, is not taken for missing.
+    // Nothing is wrong: rows that have aged, and those in another partition than their queue's current one, do not
+    // count as missing.
     assert_eq!(suspicion(&store).await, (false, 0));
     let report = walk(&store, true).await;
     assert_eq!((report.seen, report.missing, report.repaired), (381, 0, 0));
@@ -122,7 +123,7 @@ async fn none_is_doubled_beside_claims() {
     assert_eq!((status.misplaced, status.by_state[TaskState::Done.code() as usize]), (0, 600));
 }
 
-/// A count that is wrong for another reason does not keep the suspicion alive.
+/// A count that is wrong for another reason does not keep the store suspect.
 #[tokio::test]
 async fn a_wrong_count_is_put_right_by_a_repair() {
     let place = Place::new();

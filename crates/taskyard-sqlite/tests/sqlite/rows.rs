@@ -1,4 +1,4 @@
-//! Rows that someone edited by hand: set aside and shown, never lost, and nothing else is held up by them.
+//! Rows that were edited by hand: quarantined and reported, never lost, and nothing else is delayed by them.
 
 use taskyard_core::store::{ControlReply, TaskFilter, WriteReply};
 use taskyard_core::{Store, TaskId, TaskState, WaitReason};
@@ -13,7 +13,7 @@ async fn three(place: &Place) -> (std::sync::Arc<taskyard_sqlite::SqliteStore>, 
 }
 
 fn edit(place: &Place, change: &str, id: TaskId) {
-    // The texts are this file's own.
+    // The texts are constants of this file.
     let sql = format!("update ty_task set {change} where id = ?1");
     assert_eq!(place.raw().execute(&sql, [id.0.as_bytes()]).unwrap(), 1);
 }
@@ -44,7 +44,7 @@ async fn a_claim_goes_on_past_each_of_them() {
         let why = record.waiting_for.expect(change);
         assert!(why.starts_with("corrupt: "), "{change}: {why}");
         assert!(why.contains(word) || change.contains("state ="), "{change}: {why}");
-        // It is listed among the parked ones, and can be cancelled.
+        // The task is listed among the parked ones, and can be cancelled.
         assert_eq!(store.parked(taskyard_core::state::Runtime::Rust).await.unwrap().len(), 1, "{change}");
         let reply = store.cancel(&ids[..1]).await.unwrap()[0];
         assert_eq!(reply, ControlReply::Applied(TaskState::Cancelled), "{change}");
@@ -122,7 +122,7 @@ async fn stray_rows_in_the_small_tables_are_swept() {
     assert_eq!(left, 0);
 }
 
-/// A runnable row of a task that is done: the task's own row counts.
+/// A runnable row of a task that is done: the task's own row is authoritative.
 #[tokio::test]
 async fn a_finished_task_is_not_run_again() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! The views for people, and whatever may stand in their place.
+//! The views for operators, and relations of other applications with the same names.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ async fn they_show_what_people_ask_for() {
     assert_eq!(texts(&row), ["0"]);
 }
 
-/// The statement of the documents, but for PostgreSQL's arrays.
+/// Runs the query of PostgreSQL's tests, without its arrays.
 #[tokio::test]
 async fn the_hierarchy_can_be_walked() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! Stores on one file wake each other, also across processes; a store that nobody wakes does nothing.
+//! Stores on one file wake each other, also across processes; a store that is not woken does nothing.
 
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
@@ -35,11 +35,11 @@ async fn the_other_store_hears_of_work_ends_and_signals() {
         times.push(heard(&mut finished).await);
     }
     times.sort();
-    // The promise is 20 ms; a loaded test machine may be late now and then.
+    // 20 ms are promised; a loaded test machine may be late now and then.
     assert!(times[times.len() / 2] < Duration::from_millis(20), "{times:?}");
 }
 
-/// A commit that only ends tasks sends nobody looking for work.
+/// A commit that only ends tasks makes no store look for work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_bell_that_is_meant_rings() {
     let place = Place::new();
@@ -49,7 +49,7 @@ async fn only_the_bell_that_is_meant_rings() {
     let mut work = two.bells().work.listen();
     let claimed = claim(&one, server, 1).await;
     let mut finished = two.bells().finished.listen();
-    // Whatever was still on its way has come once another ring has.
+    // A notification that was still on its way has arrived once another one has.
     add(&one, task()).await;
     heard(&mut work).await;
     let mut work = two.bells().work.listen();
@@ -67,7 +67,7 @@ async fn many_commits_lose_no_last_ring() {
         for _ in 0..5 {
             add(&one, task()).await;
         }
-        // However they were grouped: after the last commit it rings once more, unless it has been seen.
+        // However the commits were grouped, a notification follows the last one, unless it has been seen.
         let server = server(&two).await;
         let mut claimed = claim(&two, server, 100).await.len();
         while claimed < 5 {
@@ -77,7 +77,7 @@ async fn many_commits_lose_no_last_ring() {
     }
 }
 
-/// Another store on the file that rests, too, does not keep it busy.
+/// Another idle store on the file does not keep it busy, either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_at_rest_costs_nothing() {
     let place = Place::new();

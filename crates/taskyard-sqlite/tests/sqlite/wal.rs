@@ -1,4 +1,4 @@
-//! The write-ahead log: it grows while a reader keeps its snapshot open, and is cut back afterwards.
+//! The write-ahead log grows while a reader keeps its snapshot open, and is cut back afterwards.
 
 use taskyard_core::Store;
 use taskyard_core::task::NewTask;
@@ -25,7 +25,7 @@ async fn it_is_cut_once_no_reader_needs_it() {
     }
     raw.execute_batch("commit").unwrap();
     until("the log is cut", async || {
-        // A write now and then: at rest nobody looks.
+        // A write now and then: the log is only checked while something is written.
         add(&store, task()).await;
         wal_bytes(&place) <= 64 << 20
     })

@@ -1,4 +1,4 @@
-//! Adding: all or none, in the order given, and every option read back as it was.
+//! Adding: all or none, in the order given, and every option is read back as it was.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) async fn a_batch_is_claimed_in_the_order_given(yard: Yard) {
     assert_eq!(claimed, ids(&batch));
 }
 
-/// The database's sequence decides, not the id: here the ids run backwards.
+/// The sequence of the database decides, not the id: here the ids run backwards.
 pub(super) async fn order_does_not_come_from_the_ids(yard: Yard) {
     let mut batch = tasks(10);
     batch.reverse();
@@ -164,7 +164,7 @@ pub(super) async fn a_large_batch_is_one_batch(yard: Yard) {
     assert_eq!(claimed, ids(&batch));
 }
 
-/// Wherever in a batch of several statements it is.
+/// At any position in a batch of several statements.
 pub(super) async fn a_taken_id_refuses_a_large_batch(yard: Yard) {
     let old = yard.add(task()).await;
     for place in [0, 2_500, 6_999] {
@@ -220,7 +220,7 @@ pub(super) async fn an_addition_is_asked_back_by_its_id(yard: Yard) {
     let request = AddRequest::new(&batch);
     yard.store.add_batch(request).await.unwrap();
     assert_eq!(yard.store.added(request.id, &ids(&batch)).await.unwrap(), [true; 3]);
-    // Of a batch with a held key, what was added is told apart from what another task stands in for.
+    // In a batch with a held key, tasks that were added are distinguished from those replaced by the key's holder.
     let second = [task(), NewTask { unique: Some(key("k")), ..task() }];
     let request = AddRequest::new(&second);
     yard.store.add_batch(request).await.unwrap();
@@ -236,7 +236,7 @@ pub(super) async fn an_addition_that_was_asked_back_stores_nothing_later(yard: Y
         assert!(error.is_transient(), "{error}");
         let found = yard.store.get(&ids(&batch)).await.unwrap();
         assert!(found.iter().all(Option::is_none), "the late statement stored something");
-        // The same tasks under another id are another try.
+        // An addition of these tasks under another id is another attempt.
         yard.store.add_batch(AddRequest::new(&batch)).await.unwrap();
         assert_eq!(yard.store.added(request.id, &ids(&batch)).await.unwrap(), vec![true; batch.len()]);
     }

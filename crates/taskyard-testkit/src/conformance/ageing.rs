@@ -1,4 +1,4 @@
-//! Queues that age: what has stood long moves up, so that nothing waits for ever behind what is more urgent.
+//! Ageing queues: a task that has waited long moves up, so that none waits forever behind more urgent ones.
 
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ async fn age(yard: &Yard) -> usize {
     panic!("ageing never ends");
 }
 
-/// The order in which a new server claims what there is; the lease of one that was there before may be over.
+/// Returns the order in which a new server claims the tasks; the lease of an earlier server may be over.
 async fn order(yard: &Yard) -> Vec<TaskId> {
     let server: TestServer = yard.server().await;
     let mut ids = Vec::new();
-    // One by one, each on from where the last one stopped.
+    // One by one, each from where the last one stopped.
     while let Some(claimed) = server.claim(1).await.pop() {
         ids.push(claimed.id);
     }
@@ -63,7 +63,7 @@ pub(super) async fn what_stands_long_moves_up(yard: Yard) {
     let equal = yard.add(of("mail", 1)).await;
     let high = yard.add(of("mail", 2)).await;
     assert_eq!(age(&yard).await, 1);
-    // As high as the second now, and older; its record keeps what it was given.
+    // As high as the second now, and older; its record shows the original priority.
     assert_eq!(yard.record(low).await.priority, 0);
     assert_eq!(order(&yard).await, [high, low, equal]);
 }
@@ -111,7 +111,7 @@ pub(super) async fn an_aged_task_can_be_cancelled_and_moved(yard: Yard) {
     yard.assert_state(expiring, TaskState::Cancelled).await;
     yard.cancel(gone).await;
     yard.assert_state(gone, TaskState::Cancelled).await;
-    // Three priorities of its own age stay with it.
+    // The promotion by three priorities so far is kept.
     yard.store.set_priority(&[moved], -1).await.unwrap();
     assert_eq!(yard.record(moved).await.priority, -1);
     let two = yard.add(of("mail", 2)).await;

@@ -1,4 +1,4 @@
-//! The history: every attempt with where, when and how it ended.
+//! The history: every attempt with its server, times and outcome.
 
 use std::time::Duration;
 

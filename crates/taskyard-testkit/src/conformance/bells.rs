@@ -1,4 +1,4 @@
-//! Bells: whoever waits is woken by the commit, not by polling.
+//! Notifications: waiters are woken by the commit, not by polling.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use taskyard_core::wake::Listener;
 use super::Yard;
 use crate::factory::{child_of, delayed, task};
 
-/// Generous: a ring that comes at all comes within milliseconds.
+/// Generous: a notification that arrives at all arrives within milliseconds.
 async fn assert_rings(listener: &mut Listener, why: &str) {
     assert!(tokio::time::timeout(Duration::from_secs(5), listener.heard()).await.is_ok(), "no bell: {why}");
-    // What still comes of the same commit, from our own connection or as an echo, belongs to it.
+    // Later notifications of the same commit, from this connection or as an echo, belong to it.
     listener.take();
 }
 
@@ -60,7 +60,7 @@ pub(super) async fn work_rings_for_children_timers_and_queues(yard: Yard) {
     assert_rings(&mut work, "a timer came due").await;
 }
 
-/// A server sleeps until the next due time it knows of; a nearer one must wake it.
+/// A server sleeps until the next due time it knows of; an earlier one must wake it.
 pub(super) async fn work_rings_when_a_timer_came_nearer(yard: Yard) {
     let mut work = yard.store.bells().work.listen();
     yard.add(delayed(Duration::from_secs(60))).await;

@@ -1,4 +1,4 @@
-//! Claiming: who gets what, in which order, and what a claim carries.
+//! Claiming: which server gets which tasks, in which order, and what a claim contains.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -183,12 +183,12 @@ pub(super) async fn a_task_past_its_time_is_marked(yard: Yard) {
     assert_eq!(claimed.iter().map(|task| task.expired).collect::<Vec<_>>(), [true, false]);
 }
 
-/// A server goes on from the place it was told, and from the head whenever that gives nothing.
+/// A server continues at the cursor it got, and at the head whenever that yields nothing.
 pub(super) async fn a_place_never_hides_a_task_for_good(yard: Yard) {
     yard.add_all(&tasks(30)).await;
     let server = yard.server().await;
     let first = server.claim_with(&request(server.id, 10)).await;
-    // These belong before the place: by priority, and by an older order number.
+    // These belong before the cursor: by priority, and by an older order number.
     let urgent = yard.add(of_priority(5)).await;
     server.finish(&first.tasks[0], Outcome::Released).await;
     let mut found: HashSet<TaskId> = first.tasks[1..].iter().map(|task| task.id).collect();
@@ -241,7 +241,7 @@ pub(super) async fn two_servers_never_get_the_same_task(yard: Yard) {
     }
     let got: Vec<TaskId> = servers.join_all().await.concat();
     assert_eq!(got.iter().collect::<HashSet<_>>().len(), got.len(), "a task was claimed twice");
-    // A claimer that passes rows by because another holds them may end early; nothing is lost by that.
+    // A claim that skips rows because another one holds them may end early; nothing is lost by that.
     let rest = yard.server().await.claim(2_000).await.len();
     assert_eq!(got.len() + rest, 2_000);
 }

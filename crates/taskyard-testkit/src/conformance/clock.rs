@@ -1,4 +1,4 @@
-//! Time is the database's, and tests can move it: no instant of a process's own clock decides anything.
+//! Time is the database's, and tests can move it: the clock of a process decides nothing.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::factory::{LEASE, delayed, expiring, task};
 
 const HOUR_MICROS: i64 = 3_600_000_000;
 
-/// Asserts that the database's clock is ahead of ours by this much, give or take what a slow machine needs.
+/// Asserts that the database's clock is ahead of this process's by this much, with a tolerance for a slow machine.
 async fn assert_ahead(yard: &Yard, micros: i64) {
     let ours = Timestamp::now().as_microsecond();
     let theirs = yard.store.now().await.unwrap().as_microsecond();
@@ -52,7 +52,7 @@ pub(super) async fn it_can_stand_still(yard: Yard) {
     assert_ahead(&yard, 0).await;
 }
 
-/// A host whose clock is an hour off is the same as a database whose clock is an hour off.
+/// A host whose clock is an hour off is equivalent to a database whose clock is an hour off.
 pub(super) async fn a_skewed_host_changes_nothing(yard: Yard) {
     for offset in [-HOUR_MICROS, HOUR_MICROS] {
         yard.store.set_clock(TestClock::Offset(offset)).await.unwrap();

@@ -1,4 +1,4 @@
-//! The context: written by the running attempt only, read by anyone, kept over attempts.
+//! The context: written by the running attempt only, readable by every client, kept over attempts.
 
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ pub(super) async fn a_batch_writes_each_its_own(yard: Yard) {
     }
 }
 
-/// Exactly the bytes: NUL escapes, lone surrogates, huge numbers and spacing are the caller's.
+/// Bytes are stored exactly: NUL escapes, lone surrogates, huge numbers and spacing are the caller's choice.
 pub(super) async fn its_bytes_are_exact(yard: Yard) {
     let server = yard.server().await;
     let bytes = br#"{ "nul": "\u0000", "lone": "\ud800", "huge": 1e400, "twice": 1, "twice": 2 }"#;

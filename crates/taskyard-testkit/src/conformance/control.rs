@@ -1,4 +1,4 @@
-//! Cancel, stop and retry in every state: what they answer and what they change.
+//! Cancel, stop and retry in every state: their replies and effects.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use taskyard_core::{TaskId, TaskRecord, TaskState};
 use super::{TestServer, Yard};
 use crate::factory::{child_of, delayed, failure, task, tasks};
 
-/// A task in each state, in the order of [`TaskState::ALL`].
+/// Creates a task in each state, in the order of [`TaskState::ALL`].
 pub(super) async fn one_in_each(yard: &Yard, server: &TestServer) -> Vec<TaskId> {
     let mut ids = Vec::new();
     for state in [Stopped, Done, Failed, Cancelled] {
@@ -108,9 +108,9 @@ pub(super) async fn why_it_was_cancelled_is_kept_until_a_retry(yard: Yard) {
         assert_eq!(reason(yard.record(*id).await), expected, "{reply:?}");
     }
     let listed = yard.store.list(&TaskFilter { states: vec![Cancelled], ..TaskFilter::default() }).await.unwrap();
-    // One of them had been cancelled before, and for no reason.
+    // One of them had been cancelled before, without a reason.
     assert_eq!(listed.iter().filter(|record| record.cancel_reason.as_deref() == Some(why)).count(), listed.len() - 1);
-    // A plain cancel that comes later does not take it away; a retry does.
+    // A later cancel without a reason does not remove it; a retry does.
     let [waiting, _, doing, ..] = ids[..] else { unreachable!("there is one in each state") };
     yard.cancel(doing).await;
     assert_eq!(reason(yard.record(doing).await).as_deref(), Some(why));
@@ -118,7 +118,7 @@ pub(super) async fn why_it_was_cancelled_is_kept_until_a_retry(yard: Yard) {
     assert_eq!(reason(yard.record(waiting).await), None);
     yard.cancel(waiting).await;
     assert_eq!(reason(yard.record(waiting).await), None);
-    // A success that comes first wins, and nothing was cancelled then.
+    // A success that comes first takes precedence, and nothing counts as cancelled then.
     let claimed = yard.start(&server, task()).await;
     yard.store.cancel_because(&[claimed.id], Some(why)).await.unwrap();
     server.done(&claimed).await;

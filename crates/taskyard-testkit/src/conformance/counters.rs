@@ -1,4 +1,4 @@
-//! Counters: what each end of an attempt costs, and when it makes a dead letter.
+//! Counters: what each end of an attempt counts, and when it creates a dead letter.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use taskyard_core::{TaskId, TaskState, WaitReason};
 use super::Yard;
 use crate::factory::{failure, task};
 
-/// attempt, failures, lost, crashes.
+/// Returns attempt, failures, lost, crashes.
 async fn counters(yard: &Yard, id: TaskId) -> [u32; 4] {
     let record = yard.record(id).await;
     [record.attempt, record.failures, record.lost, record.crashes]
@@ -160,7 +160,7 @@ pub(super) async fn at_most_once_dies_of_a_death_beside_others(yard: Yard) {
     assert_dead_at_once(&yard, &claimed).await;
 }
 
-/// A body's own failure proves that it ended, so a retry is still one run at a time.
+/// A failure reported by the body proves that it ended, so a retry never runs at the same time.
 pub(super) async fn at_most_once_may_be_released(yard: Yard) {
     let server = yard.server().await;
     let claimed = yard.start(&server, at_most_once()).await;

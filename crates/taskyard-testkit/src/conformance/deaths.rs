@@ -171,7 +171,7 @@ pub(super) async fn what_died_long_ago_is_told_no_more(yard: Yard) {
     let server = yard.server().await;
     yard.dead(&server).await;
     yard.advance(DEATH_TOLD_WITHIN - Duration::from_secs(60)).await;
-    // The lease of that time is over; nobody has noticed.
+    // The earlier server's lease is over, which no server has noticed.
     let server = yard.server().await;
     let young = yard.dead(&server).await;
     assert_eq!(yard.take(&server).await.len(), 2);
@@ -182,12 +182,12 @@ pub(super) async fn what_died_long_ago_is_told_no_more(yard: Yard) {
 pub(super) async fn every_way_to_die_counts(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
-    // By its end, with what hangs on it.
+    // By its end, with its descendants.
     let parent = yard.start(&server, task()).await;
     let child = yard.add(child_with(OnParentFailure::Fail, &[parent.id])).await;
     server.fail(&parent).await;
     yard.cascade().await;
-    // By being added below what is dead.
+    // By being added below a dead task.
     let late = yard.add(child_with(OnParentFailure::Fail, &[parent.id])).await;
     // By killing its server.
     let poison = yard.start(&server, NewTask { at_most_once: true, ..task() }).await;
@@ -221,7 +221,8 @@ enum Step {
     Retry(usize),
 }
 
-/// Random histories against what the rule says: who holds what, and that nothing is told twice while its teller lives.
+/// Random histories compared with the rule: which server holds which dead letters, and that none is told twice while
+/// its teller lives.
 pub(super) async fn whatever_happens_each_death_is_told_once(yard: Yard) {
     use proptest::prelude::*;
     use proptest::strategy::ValueTree as _;
@@ -238,7 +239,7 @@ pub(super) async fn whatever_happens_each_death_is_told_once(yard: Yard) {
     yard.freeze().await;
     let runs = yard.server().await;
     let mut servers = vec![yard.server().await, yard.server().await, yard.server().await];
-    // Who has taken each death that was not told; told ones are not in here.
+    // The server that has taken each dead letter that was not told; told ones are removed.
     let mut open: HashMap<TaskId, Option<ServerId>> = HashMap::new();
     let mut told: HashSet<TaskId> = HashSet::new();
     for step in steps {
@@ -295,7 +296,7 @@ pub(super) async fn whatever_happens_each_death_is_told_once(yard: Yard) {
             }
         }
     }
-    // Whoever is left tells the rest.
+    // The last server tells the rest.
     let last = yard.server().await;
     for server in servers {
         yard.store.server_leave(server.id).await.unwrap();

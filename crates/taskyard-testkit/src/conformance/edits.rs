@@ -85,7 +85,7 @@ pub(super) async fn filters_by_error_and_time(yard: Yard) {
         (TaskFilter { finished_before: Some(second), ..failed.clone() }, vec![0]),
         (TaskFilter { queue: Some("a".into()), error_type: Some("ValueError".into()), ..failed.clone() }, vec![0]),
         (failed.clone(), vec![0, 1, 2]),
-        // Along the ids, too.
+        // Also along the ids.
         (TaskFilter { states: vec![Failed, Cancelled], error_type: Some("KeyError".into()), ..failed }, vec![1]),
     ];
     for (filter, expected) in cases {

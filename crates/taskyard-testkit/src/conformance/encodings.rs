@@ -1,4 +1,4 @@
-//! Which parts of a task are in the Python client's encoding, and which are plain JSON, through all that becomes of it.
+//! Which parts of a task are in the Python client's encoding and which are plain JSON, over the whole life of the task.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) async fn marks_are_kept_until_the_body_stores_its_own_context(yard: Y
         let claimed = server.claim_with(&request).await.tasks.remove(0);
         assert_eq!((claimed.payload_encoded, claimed.context_encoded, claimed.restricted), (payload, context, false));
         assert_eq!(yard.store.claimed(server.id, claim_id).await.unwrap(), vec![claimed.clone()]);
-        // Another attempt finds the first context as it was, and one that a body has stored in its own encoding.
+        // Another attempt gets the first context as it was, and one that a body has stored in its own encoding.
         server.fail_and_retry(&claimed, Duration::ZERO, failure("again")).await;
         let claimed = claim(&server).await;
         assert_eq!((claimed.payload_encoded, claimed.context_encoded), (payload, context));

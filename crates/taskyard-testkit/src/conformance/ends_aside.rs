@@ -1,4 +1,5 @@
-//! Ends that the rows of their tasks do not take: set aside, neither run again nor told to children, written later.
+//! Ends that the rows of their tasks do not accept: set aside, neither run again nor propagated to children, written
+//! later.
 
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ pub(super) async fn no_rescue_frees_its_task(yard: Yard) {
     }
     yard.assert_state(child, TaskState::Waiting).await;
     assert_eq!(yard.record(claimed[1].id).await.lost, 0);
-    // Any server writes it once nothing is in its way any more.
+    // Any server writes the end once nothing blocks it.
     let end = yard.store.ends_aside(None, None, 10).await.unwrap().remove(0);
     let reply = yard.store.finish(std::slice::from_ref(&end.finish), &[]).await.unwrap();
     assert_eq!(reply, [WriteReply::Applied(TaskState::Done)]);
@@ -117,7 +118,7 @@ pub(super) async fn the_last_word_counts(yard: Yard) {
     assert_eq!(set_aside(&yard, &claimed, Outcome::Beside).await, WriteReply::Applied(TaskState::Doing));
     let ends = yard.store.ends_aside(None, None, 10).await.unwrap();
     assert_eq!((ends.len(), &ends[0].finish.outcome), (1, &Outcome::Beside));
-    // A token that fits no more settles nothing of the other one's.
+    // A token that no longer matches does not settle the end of another attempt.
     yard.store.end_aside_settled(claimed.id, Token::generate()).await.unwrap();
     assert_eq!(yard.store.ends_aside(None, None, 10).await.unwrap().len(), 1);
     yard.store.end_aside_settled(claimed.id, claimed.token).await.unwrap();

@@ -1,4 +1,4 @@
-//! Expiry: a task that has not started in time is cancelled, and says so.
+//! Expiry: a task that has not started in time is cancelled, with an error that says so.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ pub(super) async fn a_running_task_does_not_expire(yard: Yard) {
     server.done(&claimed).await;
 }
 
-/// Neither the timer nor a claim ends what was started in time once and is to run again.
+/// Neither the timer nor a claim ends a task that has started in time once and is to run again.
 pub(super) async fn one_that_has_started_is_retried_all_the_same(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
@@ -93,13 +93,13 @@ pub(super) async fn one_that_has_started_is_retried_all_the_same(yard: Yard) {
     let again = server.claim_one().await;
     assert_eq!((again.id, again.attempt, again.expired), (failed.id, 2, false));
     server.done(&again).await;
-    // One whose only attempt was given back has not started.
+    // A task whose only attempt was released has not started.
     server.finish(&released, Outcome::Released).await;
     let late = server.claim_one().await;
     assert_eq!((late.id, late.attempt, late.expired), (released.id, 1, true));
 }
 
-/// Claimed after its time, before anyone promoted: the server ends it.
+/// Claimed after its time, before any promotion: the server ends it.
 pub(super) async fn a_claimed_one_is_ended_uncounted(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;

@@ -8,7 +8,7 @@ use taskyard_core::{TaskId, TaskState, Token};
 use super::{TestServer, Yard};
 use crate::factory::{LEASE, failure, line, task, tasks};
 
-/// Every way to end an attempt, and the state it leads to.
+/// Returns every way to end an attempt, and the state it leads to.
 fn outcomes() -> Vec<(Outcome, TaskState)> {
     let pause = Duration::from_secs(60);
     let (now, error) = (Duration::ZERO, failure("it broke"));
@@ -29,7 +29,7 @@ fn outcomes() -> Vec<(Outcome, TaskState)> {
     ]
 }
 
-/// Starts a task of its own kind of outcome, whatever else lies enqueued.
+/// Starts a task for one outcome, independent of other enqueued tasks.
 async fn start(yard: &Yard, server: &TestServer) -> Claimed {
     let queue = TaskId::generate().to_string();
     yard.add(crate::factory::in_queue(&queue)).await;
@@ -46,7 +46,7 @@ pub(super) async fn every_outcome_is_applied_once(yard: Yard) {
         let after = yard.record(claimed.id).await;
         assert_eq!(after.state, state, "{outcome:?}");
         let history = yard.attempts(claimed.id).await;
-        // The same write again, as after a lost reply, and another one under the same token.
+        // Repeats the write, as after a lost reply, and another one under the same token.
         for second in [outcome.clone(), Outcome::Done { result: b"2".to_vec() }, Outcome::Failed(failure("late"))] {
             let reply = server.finish(&claimed, second).await;
             assert_eq!(reply, WriteReply::AlreadyApplied(state), "{outcome:?}");
@@ -94,7 +94,7 @@ pub(super) async fn an_unclaimed_task_takes_no_write(yard: Yard) {
     yard.assert_state(id, TaskState::Enqueued).await;
 }
 
-/// The zombie: its server was declared dead, another one has run the task; then it wakes and writes.
+/// The zombie: its server was declared dead and another one has run the task; then it wakes and writes.
 pub(super) async fn a_zombie_changes_nothing(yard: Yard) {
     yard.freeze().await;
     let zombie = yard.server().await;
@@ -111,7 +111,7 @@ pub(super) async fn a_zombie_changes_nothing(yard: Yard) {
     assert_eq!(yard.record(old.id).await.result.as_deref(), Some(&b"\"winner\""[..]));
 }
 
-/// Until someone rescues its tasks, a server that is late may still finish them: nobody else has them.
+/// Until its tasks are rescued, a late server may still finish them, because no other server has them.
 pub(super) async fn a_lapsed_server_that_nobody_rescued_may_finish(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
@@ -160,7 +160,7 @@ pub(super) async fn a_batch_applies_what_it_can(yard: Yard) {
     yard.assert_state(claimed[2].id, TaskState::Doing).await;
 }
 
-/// A batch may hold every kind of outcome at once.
+/// A batch may contain every kind of outcome at once.
 pub(super) async fn a_mixed_batch_applies_each_its_own(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
@@ -186,7 +186,7 @@ pub(super) async fn a_mixed_batch_applies_each_its_own(yard: Yard) {
     }
 }
 
-/// A write that was grouped twice into one batch counts once.
+/// A write that occurs twice in one batch counts once.
 pub(super) async fn a_write_twice_in_a_batch_counts_once(yard: Yard) {
     let server = yard.server().await;
     let claimed = start(&yard, &server).await;

@@ -1,4 +1,4 @@
-//! What a watcher sees at a glance: the same as the record and the history say, without what it knows.
+//! Snapshots for watchers: equal to the record and the history, without the parts that the watcher already has.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use taskyard_core::{Failure, TaskId, TaskState, WaitReason};
 use super::Yard;
 use crate::factory::{child_of, delayed, failure, task, tasks};
 
-/// To be asked for with nothing known.
+/// Returns a request of a watcher that has seen nothing.
 fn unseen(id: TaskId) -> GlanceAt {
     GlanceAt { id, attempts_known: 0, context_known: None }
 }

@@ -1,4 +1,4 @@
-//! Large graphs: long chains, wide fans, wide joins, in bounded steps that any server can carry on.
+//! Large graphs: long chains, wide fans, wide joins, in bounded steps that any server can continue.
 
 use taskyard_core::store::CASCADE_INLINE_MAX;
 use taskyard_core::task::NewTask;
@@ -80,7 +80,7 @@ pub(super) async fn a_wide_fan_falls(yard: Yard) {
     assert_eq!(yard.count(&children, TaskState::Failed).await, FAN);
 }
 
-/// The finishing server dies right after its commit: the cascade row is all that is left, and enough.
+/// The finishing server dies right after its commit: only the cascade row is left, and it suffices.
 pub(super) async fn a_cascade_is_worked_off_by_another_server(yard: Yard) {
     let server = yard.server().await;
     let parent = yard.start(&server, task()).await;
@@ -113,7 +113,7 @@ pub(super) async fn a_cascade_goes_in_bounded_steps(yard: Yard) {
     panic!("it never ends");
 }
 
-/// What is added while a cascade is on its way is told at once, by the parent's state.
+/// A child that is added during a cascade is decided at once, by the parent's state.
 pub(super) async fn a_child_added_during_a_cascade_is_not_lost(yard: Yard) {
     let server = yard.server().await;
     let parent = yard.start(&server, task()).await;

@@ -1,4 +1,5 @@
-//! What the database says that a server holds, for the server to compare; and ends that the database has lost.
+//! The tasks that a server holds according to the database, for the server to compare; and ends that the database has
+//! lost.
 
 use taskyard_core::store::{Outcome, WriteReply};
 use taskyard_core::task::{AttemptOutcome, Failure, NewTask};
@@ -32,9 +33,9 @@ pub(super) async fn what_runs_of_a_claim_is_told(yard: Yard) {
     let mut claims = [first.claim, second.claim];
     claims.sort_unstable();
     assert_eq!((seen.claims.as_slice(), seen.next), (&claims[..], None));
-    // What nobody asks about is not read.
+    // Claims that are not requested are not read.
     assert!(yard.store.claims_held(server.id, &[], None).await.unwrap().doing.is_empty());
-    // An end that is set aside has ended.
+    // An end that is set aside counts as an end.
     let end = taskyard_core::store::Finish {
         id: two[0].id,
         token: two[0].token,
@@ -45,7 +46,7 @@ pub(super) async fn what_runs_of_a_claim_is_told(yard: Yard) {
     yard.store.end_set_aside(&end, "a trigger").await.unwrap();
     let seen = yard.store.claims_held(server.id, &[second.claim], None).await.unwrap();
     assert_eq!(seen.doing, [of(second.claim, &two[1])]);
-    // A claim that is closed is gone; one that still runs stays.
+    // A claim that is closed is deleted; one with a running task stays.
     server.done_all(&one[1..]).await;
     yard.store.finish(&[], &[first.claim]).await.unwrap();
     assert_eq!(yard.store.claims_held(server.id, &asked, None).await.unwrap().claims, [second.claim]);
@@ -97,7 +98,7 @@ pub(super) async fn a_lost_end_counts_as_a_lost_server(yard: Yard) {
     assert_eq!((record.lost, record.error.map(|error| error.error_type)), (1, Some("EndLost".into())));
 }
 
-/// A request outlives a lost end.
+/// A request survives a lost end.
 pub(super) async fn a_lost_end_gives_way_to_a_request(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;

@@ -1,7 +1,7 @@
-//! What holds for every task at any moment, read through the store's own methods.
+//! Invariants of every task at any moment, read through the store's own methods.
 //!
-//! [`check_invariants`] ends every case: each row makes sense by itself, the figures agree with the rows, and what is
-//! enqueued really can be claimed. The last step claims it, so it comes when a case is over.
+//! [`check_invariants`] ends every case: each row is consistent in itself, the statistics agree with the rows, and
+//! enqueued tasks really can be claimed. The last step claims them, so it runs when a case is over.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use taskyard_core::{Store, TaskId, TaskRecord, TaskState, WaitReason};
 
 use crate::factory;
 
-/// Reading attempts is a call per task; more are not looked at.
+/// Maximum number of tasks whose attempts are checked: reading attempts is one call per task.
 const ATTEMPTS_LOOKED_AT_MAX: usize = 100;
 
-/// Asserts what must hold in any store at rest: no task in limbo, none that contradicts itself, figures that add up.
+/// Asserts the invariants of any store at rest: no task in limbo, none that contradicts itself, statistics that add up.
 ///
-/// It resumes every queue and claims whatever is enqueued.
+/// Resumes every queue and claims all enqueued tasks.
 ///
 /// # Panics
-/// When something does not hold.
+/// If an invariant does not hold.
 pub async fn check_invariants(store: &Arc<dyn Store>) {
     let records = all(store).await;
     let by_id: HashMap<TaskId, &TaskRecord> = records.iter().map(|record| (record.id, record)).collect();
@@ -81,7 +81,7 @@ fn check_row(record: &TaskRecord) {
     }
 }
 
-/// A task that waits for parents has one that can still end, or that someone can retry.
+/// A task that waits for parents has one that can still end, or that can be retried.
 fn check_parents(record: &TaskRecord, by_id: &HashMap<TaskId, &TaskRecord>) {
     if record.wait_reason != Some(WaitReason::Parents) {
         return;
@@ -94,13 +94,13 @@ fn check_parents(record: &TaskRecord, by_id: &HashMap<TaskId, &TaskRecord>) {
     assert!(open, "all parents are over and it still waits: {record:#?}");
 }
 
-/// What runs, runs on a server that is not known to be dead.
+/// A running task is on a server that is not known to be dead.
 async fn check_owners(store: &Arc<dyn Store>, records: &[TaskRecord]) {
     let known: HashMap<_, _> =
         store.beats().await.expect("beats can be read").into_iter().map(|beat| (beat.server, beat.dead)).collect();
     for record in records.iter().filter(|record| record.state == TaskState::Doing) {
         let server = record.server.expect("checked before");
-        // What is set aside has ended, whatever its row says.
+        // An attempt whose end is set aside has ended, whatever its row says.
         let aside = store.ends_aside(Some(&[record.id]), None, 1).await.expect("ends can be read");
         assert!(!aside.is_empty() || known.get(&server) == Some(&false), "runs on a server that is gone: {record:#?}");
     }
@@ -145,7 +145,7 @@ async fn check_figures(store: &Arc<dyn Store>, records: &[TaskRecord]) {
     assert!(by_queue.is_empty(), "queues with tasks that are not shown: {by_queue:?}");
 }
 
-/// Every enqueued task is claimed once by a new server, and nothing else is.
+/// Every enqueued task is claimed once by a new server, and no other task is.
 async fn check_claimable(store: &Arc<dyn Store>, records: &[TaskRecord]) {
     for queue in store.queues().await.expect("queues can be read") {
         store.set_paused(&queue.name, false).await.expect("a queue can be resumed");

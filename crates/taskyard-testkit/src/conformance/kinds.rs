@@ -1,4 +1,5 @@
-//! Kinds: a build claims nothing again that it was found not to know, and parked is only what every live build refused.
+//! Kinds: a build never claims a kind again that it was found not to know, and only tasks that every live build has
+//! refused are parked.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use taskyard_core::{TaskId, TaskState, WaitReason};
 use super::{TestServer, Yard};
 use crate::factory::{self, of_kind, unique};
 
-/// More than [`regroup`](taskyard_core::Store::regroup) keeps a build without servers.
+/// Longer than [`regroup`](taskyard_core::Store::regroup) keeps a build without servers.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(61);
 
 async fn refuse(server: &TestServer, claimed: &Claimed) -> WriteReply {
@@ -18,7 +19,7 @@ async fn refuse(server: &TestServer, claimed: &Claimed) -> WriteReply {
     server.finish(claimed, Outcome::Refused { reason, build }).await
 }
 
-/// Claims what there is and refuses it; how many there were.
+/// Claims all tasks and refuses them; returns how many there were.
 async fn refuse_all(yard: &Yard, server: &TestServer) -> usize {
     let mut sum = 0;
     loop {
@@ -107,7 +108,7 @@ pub(super) async fn it_is_parked_once_every_live_build_has_refused(yard: Yard) {
     assert_eq!(refuse(&b, &claimed).await, WriteReply::Applied(TaskState::Waiting));
     yard.assert_waits(id, WaitReason::Parked).await;
     assert_eq!(yard.record(id).await.waiting_for.as_deref(), Some("kind `b`"));
-    // What is added now is claimed by nobody, and parked by the next step.
+    // A task that is added now is claimed by no server, and parked by the next step.
     let later = yard.add(of_kind("b")).await;
     assert!(a.claim(10).await.is_empty());
     assert!(b.claim(10).await.is_empty());
@@ -138,7 +139,7 @@ pub(super) async fn a_server_that_says_nothing_has_refused_nothing(yard: Yard) {
     yard.regroup().await;
     assert!(a.claim(10).await.is_empty());
     let claimed = old.claim_one().await;
-    // It has no build that could refuse: it parks, as it always did.
+    // A server without a build that could refuse parks the task, as in earlier versions.
     assert_eq!(refuse(&old, &claimed).await, WriteReply::Applied(TaskState::Waiting));
     assert_eq!(yard.store.unpark(Runtime::Rust, "kind `b`").await.unwrap().tasks, 1);
     assert_eq!(old.claim(10).await.len(), 1);
@@ -164,7 +165,8 @@ pub(super) async fn servers_of_other_queues_do_not_count(yard: Yard) {
     let claimed = a.claim_queue("mail", 1).await.remove(0);
     assert_eq!(refuse(&a, &claimed).await, WriteReply::Applied(TaskState::Waiting));
     yard.assert_waits(id, WaitReason::Parked).await;
-    // What was added is parked where no server takes it, and left where one does or where none is at all.
+    // An added task is parked if no server serves its kind in that queue, and left if one does or if the queue has no
+    // server at all.
     let batch = ["mail", "other", "none"].map(|queue| NewTask { queue: queue.into(), ..of_kind("x") });
     let added = yard.add_all(&batch).await;
     assert_eq!(yard.regroup().await, (0, 1));

@@ -1,4 +1,4 @@
-//! Lists, pages, bulk selections, and what a waiter asks for.
+//! Lists, pages, bulk selections, and the queries of waiters.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ pub(super) async fn a_selection_takes_every_filter(yard: Yard) {
     assert!(yard.store.select(&filter, None, 10).await.unwrap().is_empty());
 }
 
-/// Filters are somebody's text: each matches itself and nothing else.
+/// Filters are arbitrary texts: each matches itself and nothing else.
 pub(super) async fn filters_are_no_patterns(yard: Yard) {
     let plain = yard.add(NewTask { tags: vec!["plain".into()], kind: "plain".into(), ..in_queue("plain") }).await;
     for text in ["%", "_____", "pl%", "' or 1=1 --", "{plain}", "\"plain\"", "PLAIN", "", "plain "] {

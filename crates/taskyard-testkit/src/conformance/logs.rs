@@ -1,4 +1,4 @@
-//! Log lines: in order, with their attempt, resumed after any of them, and only from the attempt that runs.
+//! Log lines: in order, with their attempt, resumable after any of them, and only from the running attempt.
 
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ pub(super) async fn a_repeated_end_writes_them_once(yard: Yard) {
     assert_eq!(messages(&read(&yard, claimed.id).await), ["the end"]);
 }
 
-/// One line that a database cannot hold as text must not hold up the ends of other tasks.
+/// A line that a database cannot store as text must not delay the ends of other tasks.
 pub(super) async fn a_nul_in_a_line_stops_nothing(yard: Yard) {
     let server = yard.server().await;
     yard.add_all(&tasks(2)).await;

@@ -1,4 +1,4 @@
-//! Children as they are added: what the states of their parents make of them.
+//! Children when they are added: how the states of their parents determine theirs.
 
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ pub(super) async fn the_policies_under_a_fallen_parent(yard: Yard) {
     }
 }
 
-/// Each names the first ancestor, also when it is added under one that fell itself.
+/// Each records the first ancestor, also when it is added under a task that fell itself.
 pub(super) async fn a_child_of_a_fallen_one_names_the_first_ancestor(yard: Yard) {
     let server = yard.server().await;
     let ancestor = yard.ended(&server, TaskState::Failed).await;
@@ -166,7 +166,7 @@ pub(super) async fn a_delay_counts_from_the_addition(yard: Yard) {
     yard.assert_state(long.id, TaskState::Enqueued).await;
 }
 
-/// A time that came while a parent was unfinished must not start it.
+/// A start time that came while a parent was unfinished must not start the task.
 pub(super) async fn a_due_time_does_not_overrule_a_parent(yard: Yard) {
     yard.freeze().await;
     let parent = yard.add(task()).await;
@@ -213,7 +213,7 @@ pub(super) async fn added_while_the_parent_finishes(yard: Yard) {
     }
 }
 
-/// The same while the parent fails and while it is retried: in the end the child follows the parent's last state.
+/// Like the case above, while the parent fails and is retried: in the end the child follows the parent's last state.
 pub(super) async fn added_while_the_parent_fails(yard: Yard) {
     let server = yard.server().await;
     for _ in 0..40 {

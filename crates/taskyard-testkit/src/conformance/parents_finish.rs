@@ -1,4 +1,4 @@
-//! Parents as they end: what becomes of the children that wait for them.
+//! Parents when they end: the effect on the children that wait for them.
 
 use std::time::Duration;
 

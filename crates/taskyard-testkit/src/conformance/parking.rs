@@ -1,4 +1,4 @@
-//! Parking: what no server knows waits with its reason until one does.
+//! Parking: a task that no server knows waits with its reason until a server does.
 
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ pub(super) async fn a_parked_task_may_expire(yard: Yard) {
     yard.assert_state(claimed.id, TaskState::Cancelled).await;
 }
 
-/// The reason is somebody's text, not ours: it must not break out of anything.
+/// The reason is arbitrary text: it must not break out of anything.
 pub(super) async fn any_text_is_a_reason(yard: Yard) {
     let server = yard.server().await;
     let claimed = yard.start(&server, task()).await;

@@ -1,4 +1,4 @@
-//! Bytes in, the same bytes out: whatever arguments, results and errors hold, nothing is changed and nothing breaks.
+//! Bytes are stored exactly: whatever arguments, results and errors contain, nothing is changed and nothing breaks.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use taskyard_core::{TaskId, TaskState};
 use super::Yard;
 use crate::factory::{child_of, task};
 
-/// What databases and languages are known to change, refuse or cut.
+/// Returns values that databases and languages are known to change, refuse or cut.
 pub(super) fn hostile() -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = [
         r#"{"args": [], "kwargs": {}}"#,
@@ -39,7 +39,7 @@ pub(super) fn hostile() -> Vec<Vec<u8>> {
     all
 }
 
-/// A mebibyte that does not compress to nothing.
+/// Returns a mebibyte that hardly compresses.
 fn mebibyte(seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     std::iter::repeat_with(|| {
@@ -64,7 +64,7 @@ pub(super) async fn arguments_are_exact(yard: Yard) {
     }
 }
 
-/// Alone in its batch a task may take another way into the database than among many.
+/// A task alone in its batch may take another path into the database than one among many.
 pub(super) async fn arguments_are_exact_one_by_one(yard: Yard) {
     for payload in hostile() {
         let id = yard.add(NewTask { payload: payload.clone(), ..task() }).await;
@@ -116,7 +116,7 @@ pub(super) async fn error_texts_are_kept(yard: Yard) {
     assert_eq!(yard.attempts(claimed.id).await[0].error, Some(error));
 }
 
-/// A text with NUL is no text to PostgreSQL; the task must end all the same.
+/// PostgreSQL's text cannot hold a NUL; the task must end all the same.
 pub(super) async fn a_nul_in_an_error_stops_nothing(yard: Yard) {
     let server = yard.server().await;
     let error =
@@ -138,7 +138,7 @@ pub(super) async fn a_nul_in_an_error_stops_nothing(yard: Yard) {
     }
 }
 
-/// Names with NUL are refused by the client's limits; a store that is given one all the same must not break.
+/// The client's limits refuse names with NUL; a store that gets one all the same must not break.
 pub(super) async fn a_nul_in_a_name_is_stored_or_refused(yard: Yard) {
     for new in [
         NewTask { kind: "a\0b".into(), ..task() },

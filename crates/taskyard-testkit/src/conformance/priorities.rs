@@ -1,4 +1,4 @@
-//! Another priority for a task that has not started: what is answered, and where the task stands then.
+//! Changing the priority of a task that has not started: the replies, and the task's new position.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub(super) async fn a_new_priority_moves_the_place(yard: Yard) {
     set(&yard, ids[0], -5).await;
     set(&yard, ids[2], i32::MAX).await;
     set(&yard, ids[4], i32::MIN).await;
-    // Within one priority the order of addition, whenever they came to it.
+    // Within one priority the order of addition, whenever the tasks got it.
     assert_eq!(order(&server, None).await, [ids[2], ids[1], ids[3], ids[0], ids[4]]);
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn a_claim_and_a_new_priority_at_once_agree(yard: Yard) {
         let id = yard.add(task()).await;
         let ids = [id];
         let (replies, claimed) = tokio::join!(yard.store.set_priority(&ids, 4), server.claim(1));
-        // A claim may pass by what is just being moved; it is there for the next one.
+        // A claim may skip a row that is just being moved; it is there for the next one.
         let claimed = if claimed.is_empty() { server.claim(1).await } else { claimed };
         assert_eq!(claimed[0].id, id);
         match replies.unwrap()[0] {

@@ -1,4 +1,4 @@
-//! A person's own SQL: it reads the views of the documents, and nothing else happens.
+//! An operator's own SQL: it reads the views, and cannot change anything.
 
 use taskyard_core::store::{Outcome, Rows};
 use taskyard_core::task::NewTask;
@@ -12,7 +12,7 @@ async fn rows(yard: &Yard, sql: &str) -> Rows {
     yard.store.query(sql, 1_000).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
 }
 
-/// The first column of every row as text.
+/// Returns the first column of every row as text.
 async fn texts(yard: &Yard, sql: &str) -> Vec<String> {
     rows(yard, sql).await.rows.iter().map(|row| row[0].get().trim_matches('"').to_owned()).collect()
 }
@@ -134,7 +134,7 @@ pub(super) async fn a_wrong_statement_is_a_sentence(yard: Yard) {
     for sql in
         ["select nothing_such from queued_tasks", "select", "select * from no_such_table", "select $1", "select ?1"]
     {
-        // SQLite gives an unbound parameter the value null; nothing is wrong with that.
+        // SQLite gives an unbound parameter the value null, which is not an error.
         if let Err(error) = yard.store.query(sql, 10).await {
             assert!(!error.to_string().is_empty() && !error.is_transient(), "{sql}: {error:?}");
         }

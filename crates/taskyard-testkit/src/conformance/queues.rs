@@ -40,7 +40,7 @@ pub(super) async fn a_resumed_queue_goes_on_in_order(yard: Yard) {
     assert_eq!(server.claim(10).await.iter().map(|task| task.id).collect::<Vec<_>>(), ids);
 }
 
-/// Whatever makes a task runnable while its queue is paused must not bring it past the pause.
+/// No way of making a task runnable while its queue is paused may bypass the pause.
 pub(super) async fn every_way_in_keeps_to_the_pause(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
@@ -111,7 +111,7 @@ pub(super) async fn a_limit_holds_over_two_servers(yard: Yard) {
     assert_eq!(running.len(), 3);
     assert!(first.claim(10).await.is_empty());
     assert_eq!(status(&yard, "mails").await.doing, 3);
-    // Each that ends makes room for one.
+    // Each task that ends makes room for one.
     first.done(&running[0]).await;
     assert_eq!(second.claim(10).await.len(), 1);
     assert!(first.claim(10).await.is_empty());
@@ -152,7 +152,7 @@ pub(super) async fn every_end_makes_room(yard: Yard) {
         assert!(server.claim(10).await.is_empty());
         server.finish(&claimed[0], outcome).await;
     }
-    // And so does the loss of a server.
+    // So does the loss of a server.
     assert_eq!(server.claim(10).await.len(), 1);
     yard.advance(LEASE * 2).await;
     yard.rescue(server.id).await;
@@ -254,7 +254,8 @@ pub(super) async fn a_queue_set_apart_is_claimed_as_before(yard: Yard) {
     let after = yard.add_all(&mails(2)).await;
     let urgent = yard.add(NewTask { priority: 1, ..in_queue("mails") }).await;
     let other = yard.add(task()).await;
-    // Who serves all gets all, in one order; who serves it, it alone; and who serves two, both.
+    // A server of all queues gets all tasks, in one order; a server of this queue gets only its tasks; and a server of
+    // two queues gets both.
     assert_eq!(order(server.claim(2).await), [urgent, before[0]]);
     assert_eq!(order(server.claim_queue("mails", 2).await), [before[1], after[0]]);
     let both = ClaimRequest { queues: Some(vec!["mails".into(), "default".into()]), ..request(server.id, 10) };
@@ -286,7 +287,7 @@ pub(super) async fn thousands_are_set_apart_in_steps(yard: Yard) {
     let server = yard.server().await;
     yard.add_all(&mails(21_000)).await;
     yard.add_all(&tasks(10)).await;
-    // Between two steps some lie here and some there: who claims gets them all the same.
+    // Between two steps some rows are in one partition and some in the other: claims get them all the same.
     let queues = ["mails".to_owned()];
     assert!(yard.store.set_apart(&queues).await.unwrap().more);
     assert_eq!(server.claim_queue("mails", 500).await.len(), 500);

@@ -1,4 +1,4 @@
-//! How many tasks of a queue start in some time, over all servers.
+//! The number of tasks of a queue that start per interval, over all servers.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn mails(count: usize) -> Vec<NewTask> {
 }
 
 impl Yard {
-    /// So many starts of mails a second.
+    /// Sets the number of starts of mails per second.
     async fn per_second(&self, count: u32) -> Rate {
         let rate = Rate::new(count, SECOND).unwrap();
         self.store.set_rate("mails", Some(rate)).await.unwrap();
@@ -38,7 +38,7 @@ pub(super) async fn a_bucket_of_starts_empties_and_fills(yard: Yard) {
     yard.advance(Duration::from_micros(1)).await;
     assert_eq!(second.claim_one().await.id, ids[4]);
     yard.advance(SECOND * 60).await;
-    // The leases of that time are over.
+    // The earlier leases are over.
     let server = yard.server().await;
     assert_eq!(server.claim(10).await.len(), 4, "no more than a bucket");
     let figures = yard.store.queues().await.unwrap();
@@ -61,7 +61,7 @@ pub(super) async fn it_says_when_more_may_start(yard: Yard) {
     yard.advance(SECOND / 4).await;
     assert!(yard.promote().await.freed);
     assert_eq!(server.claim(10).await.len(), 1);
-    // A rate of thousands does not keep servers busy with looking.
+    // A rate of thousands does not keep servers busy with checking.
     yard.per_second(100_000).await;
     assert_eq!(yard.promote().await.next_start, Some(RATE_LOOK_MIN));
 }
@@ -155,7 +155,7 @@ pub(super) async fn the_same_rate_again_changes_nothing(yard: Yard) {
     assert_eq!(server.claim(10).await.len(), 2);
     yard.per_second(2).await;
     assert!(server.claim(10).await.is_empty(), "every start of an application says it anew");
-    // Nor does another one give away what has been taken.
+    // Another rate does not return the starts that have been taken, either.
     yard.per_second(3).await;
     assert!(server.claim(10).await.is_empty());
     yard.advance(SECOND).await;
@@ -197,7 +197,7 @@ pub(super) async fn what_must_run_alone_keeps_to_it(yard: Yard) {
     let server = yard.server().await;
     yard.per_second(1).await;
     let other = yard.add(in_queue("mails")).await;
-    // The one start is left to it, however much else there is.
+    // The one start is reserved for it, however many other tasks there are.
     let reply = server.claim_with(&crate::factory::request(server.id, 10)).await;
     assert!(reply.tasks.is_empty() && reply.alone_waiting);
     assert_eq!(server.claim_alone().await.map(|claimed| claimed.id), Some(id));
@@ -205,7 +205,7 @@ pub(super) async fn what_must_run_alone_keeps_to_it(yard: Yard) {
     yard.advance(SECOND).await;
     assert_eq!(server.claim_one().await.id, other);
     assert!(yard.promote().await.next_start.is_none());
-    // While there is no start for one, nothing else has to end for it.
+    // While there is no start available for one, no other task has to end for it.
     let lost = yard.add(in_queue("mails")).await;
     for _ in 0..LOST_ALONE_MIN {
         yard.advance(SECOND).await;
@@ -227,7 +227,7 @@ pub(super) async fn what_must_run_alone_keeps_to_it(yard: Yard) {
     server.done(&first).await;
 }
 
-/// Claims, additions and time in any order: each claim gets what [`Rate`] says, as far as there are tasks.
+/// Claims, additions and time in any order: each claim gets what [`Rate`] allows, as far as there are tasks.
 pub(super) async fn whatever_happens_a_rate_is_kept(yard: Yard) {
     use proptest::prelude::*;
     use proptest::strategy::ValueTree as _;

@@ -1,4 +1,4 @@
-//! What is deleted, and what never is: auto_remove, retention, purge.
+//! Deletion: auto_remove, retention, purge, and the tasks that are never deleted.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ pub(super) async fn auto_remove_waits_for_the_children(yard: Yard) {
     yard.advance(3 * AUTO_REMOVE_AFTER).await;
     assert_eq!(yard.promote().await.removed, 0);
     assert_eq!(yard.store.parent_results(child).await.unwrap()[0].result.as_deref(), Some(&b"7"[..]));
-    // Longer than the lease has passed, so another server runs the child.
+    // More than the lease has passed, so another server runs the child.
     let server = yard.server().await;
     server.done(&server.claim_one().await).await;
     yard.advance(2 * AUTO_REMOVE_AFTER).await;
@@ -136,7 +136,7 @@ pub(super) async fn retention_goes_in_bounded_steps(yard: Yard) {
     assert_eq!(yard.store.status().await.unwrap().by_state, [0; 7]);
 }
 
-/// What was behind the place where pruning stopped must be found by a later round.
+/// Tasks before the position where pruning stopped must be found by a later round.
 pub(super) async fn retention_comes_back_for_what_it_passed(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
@@ -198,7 +198,7 @@ pub(super) async fn purge_leaves_nothing_of_a_task(yard: Yard) {
     assert_eq!(yard.store.context(claimed.id).await.unwrap(), None);
     assert!(yard.store.logs(claimed.id, 0, 10).await.unwrap().is_empty());
     assert!(yard.attempts(claimed.id).await.is_empty());
-    // Its id is free again: nothing of the old one must show through.
+    // The id is free again: nothing of the old task may show.
     let id = yard.add(NewTask { id: claimed.id, ..task() }).await;
     assert!(yard.attempts(id).await.is_empty());
     assert_eq!(yard.store.context(id).await.unwrap(), Some(b"{}".to_vec()));
@@ -242,7 +242,7 @@ pub(super) async fn retention_by_number_takes_the_oldest(yard: Yard) {
     for id in failed[3..].iter().chain(&done[2..]).chain(&others) {
         assert!(yard.exists(*id).await);
     }
-    // One store counts by ids, the other by order numbers: ids of one millisecond are in no order.
+    // One store counts by ids, the other by order numbers: ids of one millisecond are not ordered.
     let mut many = tasks(2_500);
     many.sort_by_key(|task| task.id);
     let many = yard.add_many(&many).await;
@@ -266,7 +266,7 @@ pub(super) async fn retention_by_number_spares_parents_and_the_young(yard: Yard)
     let newest = yard.add(NewTask { queue: "free".into(), ..task() }).await;
     let server = yard.server().await;
     server.done(&server.claim_queue("free", 1).await[0]).await;
-    // Two are too many; of the two oldest one has an unfinished child.
+    // Two are too many; one of the two oldest has an unfinished child.
     assert_eq!(prune_surplus(&yard, 1, 0).await, 1);
     assert!(!yard.exists(old).await);
     yard.cancel(child).await;

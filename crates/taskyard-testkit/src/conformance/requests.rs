@@ -9,7 +9,7 @@ use taskyard_core::{TaskId, TaskState};
 use super::{TestServer, Yard};
 use crate::factory::{child_of, failure, in_queue, task};
 
-/// Every end but success.
+/// Returns every end but success.
 fn other_ends() -> Vec<Outcome> {
     let error = failure("it broke");
     vec![
@@ -192,7 +192,7 @@ pub(super) async fn a_stopped_run_leaves_its_children_waiting(yard: Yard) {
     yard.assert_state(child, TaskState::Enqueued).await;
 }
 
-/// Whichever comes first, the answer to the person and the end of the task agree.
+/// Whichever comes first, the reply to the cancel and the end of the task agree.
 pub(super) async fn a_cancel_and_a_success_at_once_agree(yard: Yard) {
     let server = yard.server().await;
     for _ in 0..25 {

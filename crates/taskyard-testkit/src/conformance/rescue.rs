@@ -1,4 +1,4 @@
-//! Rescue: a dead server's tasks run again, unblamed; the ones that kill are found out.
+//! Rescue: a dead server's tasks run again, without blame; tasks that kill their server are identified.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ pub(super) async fn a_beat_since_the_suspicion_saves_it(yard: Yard) {
     yard.assert_state(claimed.id, TaskState::Doing).await;
 }
 
-/// The database's clock may have been set back: the rescuer's own watch counts then.
+/// The clock of the database may have been set back: then the rescuer's own observation counts.
 pub(super) async fn an_overdue_server_needs_no_lapsed_lease(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
@@ -287,7 +287,7 @@ pub(super) async fn a_new_boot_of_the_same_host_is_another_server(yard: Yard) {
     yard.freeze().await;
     let first = yard.server().await;
     let claimed = yard.start(&first, task()).await;
-    // The same name and process id, a new id: nothing of the first one is its.
+    // A server with the same name and process id, but a new id, owns nothing of the first one's.
     let second = yard.server().await;
     assert!(second.claim(10).await.is_empty());
     yard.assert_state(claimed.id, TaskState::Doing).await;

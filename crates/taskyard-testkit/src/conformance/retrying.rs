@@ -1,4 +1,4 @@
-//! Retry by a person: the same row starts afresh, and what fell with it gets up again.
+//! Retry by an operator: the same row starts again, and the tasks that fell with it are revived.
 
 use std::time::Duration;
 
@@ -111,7 +111,7 @@ pub(super) async fn they_fall_again_with_a_second_failure(yard: Yard) {
     }
 }
 
-/// One that a person cancelled did not fall; a retry of its parent is no reason to run it.
+/// A task cancelled by an operator did not fall; a retry of its parent does not run it.
 pub(super) async fn one_cancelled_by_a_person_stays_down(yard: Yard) {
     let server = yard.server().await;
     let parent = yard.add(task()).await;
@@ -132,7 +132,7 @@ pub(super) async fn a_fallen_child_falls_again_while_its_parent_is_down(yard: Ya
     let record = yard.record(child).await;
     assert_eq!((record.state, record.fallen_from), (TaskState::Failed, Some(parent)));
     assert_eq!(record.error.expect("it says why").error_type, "ParentTaskFailed");
-    // It fell with the parent, so it gets up with it.
+    // The child fell with the parent, so it is revived with it.
     yard.retry(parent).await;
     yard.cascade().await;
     yard.assert_waits(child, WaitReason::Parents).await;
@@ -149,7 +149,7 @@ pub(super) async fn a_child_waits_for_an_unfinished_parent_again(yard: Yard) {
     yard.assert_state(child, TaskState::Enqueued).await;
 }
 
-/// The parent ended while the child was down: the edge must not stay open for ever.
+/// The parent ended while the child was down: the edge must not stay open forever.
 pub(super) async fn a_parent_done_meanwhile_is_no_longer_waited_for(yard: Yard) {
     let server = yard.server().await;
     let parent = yard.add(task()).await;
@@ -229,7 +229,7 @@ pub(super) async fn a_wide_fall_gets_up_as_a_whole(yard: Yard) {
     let children: Vec<NewTask> = (0..3_000).map(|_| child_of(&[parent])).collect();
     yard.add_many(&children).await;
     fail_next(&server).await;
-    // The retry comes while most of the cascade is still to be worked off.
+    // The retry comes while most of the cascade is still pending.
     assert_eq!(yard.retry(parent).await, ENQUEUED);
     yard.cascade().await;
     assert_eq!(yard.count(&ids(&children), TaskState::Waiting).await, 3_000);

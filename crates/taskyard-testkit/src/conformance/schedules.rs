@@ -1,4 +1,4 @@
-//! Schedules: rows with a version, decisions that apply once, and what is kept of them.
+//! Schedules: rows with a version, decisions that apply once, and their history.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn runs(yard: &Yard, name: &str) -> Vec<ScheduleRun> {
     yard.store.schedule_runs(name, None, 10_000).await.unwrap()
 }
 
-/// What a server does: looks and decides until nothing is left.
+/// Acts as a server: reads and decides until nothing is left.
 async fn look(yard: &Yard) -> usize {
     let mut applied = 0;
     for _ in 0..1_000 {
@@ -54,7 +54,7 @@ async fn advance(yard: &Yard, by: Duration) {
     look(yard).await;
 }
 
-/// Runs all that is runnable, each to this end.
+/// Runs all runnable tasks, each to this end.
 async fn run_all(yard: &Yard, server: &TestServer, state: TaskState) -> Vec<TaskId> {
     let claimed = server.claim(100).await;
     for claimed in &claimed {
@@ -207,7 +207,7 @@ pub(super) async fn a_tick_on_an_older_version_changes_nothing(yard: Yard) {
     assert_eq!(yard.store.schedule_tick(&[first]).await.unwrap(), [None], "nor the same one again");
     assert_eq!(due(&yard, "a").await, before);
     assert!(!yard.exists(second.tasks().next().unwrap().id).await);
-    // Every other write of the row overtakes it too.
+    // Every other write of the row invalidates the decision, too.
     let now = yard.advance(HOUR).await;
     let tick = plan(&due(&yard, "a").await, now, &mut || 0.0).unwrap();
     assert!(yard.store.schedule_set_paused("a", true).await.unwrap());

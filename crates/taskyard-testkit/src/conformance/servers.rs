@@ -1,4 +1,4 @@
-//! Servers: entering, beating, leaving, and what people see of them.
+//! Servers: entering, heartbeats, leaving, and their records.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(super) async fn a_lapsed_one_is_not_running(yard: Yard) {
     assert!(!yard.store.servers().await.unwrap()[0].is_running);
 }
 
-/// Late is not dead: nobody declared it so, nobody took its tasks.
+/// A late server is not dead: it was not declared dead, and its tasks were not taken.
 pub(super) async fn a_late_beat_revives_an_undeclared_one(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;
@@ -97,7 +97,7 @@ pub(super) async fn a_dead_one_is_shown_for_a_day(yard: Yard) {
     assert!(yard.store.servers().await.unwrap().is_empty());
 }
 
-/// Safe by itself: a server that leaves by mistake while it runs something must not put that into limbo.
+/// A server that leaves by mistake while it runs a task must not put the task into limbo.
 pub(super) async fn leaving_with_a_running_task_frees_it(yard: Yard) {
     yard.freeze().await;
     let server = yard.server().await;

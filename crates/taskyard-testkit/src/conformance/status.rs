@@ -1,4 +1,4 @@
-//! The figures of the whole database.
+//! Statistics of the whole database.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) async fn the_oldest_enqueued_ages(yard: Yard) {
     assert_eq!(yard.store.status().await.unwrap().oldest_enqueued, Some(Duration::from_secs(5)));
 }
 
-/// A pause is somebody's will, not a sign that the servers do not keep up.
+/// A pause is intended, not a sign that the servers do not keep up.
 pub(super) async fn a_paused_queue_does_not_age(yard: Yard) {
     yard.freeze().await;
     yard.add(in_queue("mails")).await;

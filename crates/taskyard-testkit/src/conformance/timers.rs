@@ -1,4 +1,4 @@
-//! Start times and backoffs: nothing starts early, everything becomes due, and the next time is known.
+//! Start times and backoffs: nothing starts early, everything becomes due, and the next due time is known.
 
 use std::time::Duration;
 

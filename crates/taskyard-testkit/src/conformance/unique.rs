@@ -1,4 +1,4 @@
-//! Unique keys: while one is held, adding another task with it gives the existing one.
+//! Unique keys: while one is held, adding another task with it returns the existing one.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ pub(super) async fn until_started_is_free_once_it_runs(yard: Yard) {
     let claimed = server.claim_one().await;
     let second = add(&yard, STARTED).await;
     assert!(!second.existing, "the first one runs");
-    // Its end must not free the key of the second.
+    // The end of the first task must not free the key of the second.
     server.done(&claimed).await;
     assert_held_by(&yard, STARTED, second.id).await;
 }
@@ -171,11 +171,11 @@ pub(super) async fn a_retry_is_refused_while_another_task_holds_the_key(yard: Ya
     server.fail(&other).await;
     let second = yard.start(&server, unique("key", FINISHED)).await;
     let before = yard.record(claimed.id).await;
-    // Of many the others are retried all the same.
+    // Of several tasks the others are retried all the same.
     let replies = yard.store.retry(&[claimed.id, other.id]).await.unwrap();
     assert_eq!(replies, [ControlReply::KeyHeld(second.id), APPLIED]);
     assert_eq!(yard.record(claimed.id).await, before, "nothing was changed");
-    // Once the holder has ended, it is retried and holds the key again.
+    // Once the holder has ended, the task is retried and holds the key again.
     server.done(&second).await;
     assert_eq!(yard.store.retry(&[claimed.id]).await.unwrap(), [APPLIED]);
     assert_held_by(&yard, FINISHED, claimed.id).await;
@@ -199,7 +199,7 @@ pub(super) async fn a_retry_minds_a_key_that_is_held_for_a_time(yard: Yard) {
     let server = yard.server().await;
     let claimed = yard.start(&server, unique("key", hold)).await;
     server.fail(&claimed).await;
-    // It is its own.
+    // The task holds the key itself.
     assert_eq!(yard.store.retry(&[claimed.id]).await.unwrap(), [APPLIED]);
     server.fail(&server.claim_one().await).await;
     yard.advance(Duration::from_secs(10)).await;
@@ -248,10 +248,10 @@ pub(super) async fn a_child_whose_key_is_taken_is_not_retried_with_its_parent(ya
     let error = record.error.unwrap();
     assert_eq!(error.error_type, "UniqueKeyHeld");
     assert!(error.message.contains(&second.id.to_string()), "{}", error.message);
-    // What fell with it lies with it now.
+    // Tasks that fell with it record it as their ancestor now.
     let record = yard.record(grandchild).await;
     assert_eq!((record.state, record.fallen_from), (TaskState::Failed, Some(child)));
-    // Once the key is free it is retried by itself, and what fell with it stands up.
+    // Once the key is free, the task can be retried on its own, and tasks that fell with it are revived.
     for _ in 0..3 {
         server.done(&server.claim_one().await).await;
     }
@@ -269,7 +269,7 @@ pub(super) async fn a_parked_task_whose_key_is_taken_stays_parked(yard: Yard) {
     yard.assert_waits(first.id, WaitReason::Parked).await;
     let claimed = server.claim_one().await;
     assert_eq!(claimed.id, second.id);
-    // Free again: of two that want it one is released.
+    // Free again: of two tasks that want it, one is released.
     server.finish(&claimed, Outcome::Parked { reason: "unknown".into() }).await;
     assert_eq!(yard.store.unpark(Runtime::Rust, "unknown").await.unwrap().tasks, 1);
     let released = server.claim_one().await;
@@ -306,6 +306,6 @@ pub(super) async fn a_purged_holder_frees_a_timed_key(yard: Yard) {
     yard.advance(Duration::from_secs(1)).await;
     assert_eq!(yard.store.purge(&[claimed.id]).await.unwrap(), 1);
     let added = add(&yard, hold).await;
-    // Held or free, the answer must name a task that exists.
+    // Whether the key is held or free, the reply must name a task that exists.
     assert!(yard.exists(added.id).await);
 }

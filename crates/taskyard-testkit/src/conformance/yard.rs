@@ -1,5 +1,5 @@
-//! A store under test with short names for what cases do all the time. Anything that a case wants to see refused or
-//! lost goes to the store itself; what is written here must succeed.
+//! A store under test with short names for frequent operations of the cases. Operations that a case expects to be
+//! refused or lost go to the store itself; those defined here must succeed.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Yard {
 
     // ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Stops the database's clock where it is.
+    /// Stops the database's clock at its current time.
     pub async fn freeze(&self) -> Timestamp {
         let now = self.store.now().await.expect("the clock can be read");
         self.set_time(now).await;
@@ -72,7 +72,7 @@ impl Yard {
         factory::ids(batch)
     }
 
-    /// A chain, fan or join may be larger than one statement should be: adds it in batches of 1,000.
+    /// Adds tasks in batches of 1,000: a chain, fan or join may be larger than one statement should be.
     pub async fn add_many(&self, batch: &[NewTask]) -> Vec<TaskId> {
         for part in batch.chunks(1_000) {
             self.add_all(part).await;
@@ -80,24 +80,24 @@ impl Yard {
         factory::ids(batch)
     }
 
-    /// The record of a task that exists.
+    /// Returns the record of a task that exists.
     pub async fn record(&self, id: TaskId) -> TaskRecord {
         let mut records = self.store.get(&[id]).await.expect("tasks can be read");
         assert_eq!(records.len(), 1, "one answer per id");
         records.remove(0).unwrap_or_else(|| panic!("task {id} is not there"))
     }
 
-    /// Whether the task exists.
+    /// Returns whether the task exists.
     pub async fn exists(&self, id: TaskId) -> bool {
         self.store.get(&[id]).await.expect("tasks can be read")[0].is_some()
     }
 
-    /// The task's state.
+    /// Returns the task's state.
     pub async fn state(&self, id: TaskId) -> TaskState {
         self.record(id).await.state
     }
 
-    /// How many of these tasks are in this state.
+    /// Returns how many of these tasks are in this state.
     pub async fn count(&self, ids: &[TaskId], state: TaskState) -> usize {
         let mut count = 0;
         for part in ids.chunks(1_000) {
@@ -119,7 +119,7 @@ impl Yard {
         assert_eq!(record.state, state, "{record:#?}");
     }
 
-    /// All attempts of a task.
+    /// Returns all attempts of a task.
     pub async fn attempts(&self, id: TaskId) -> Vec<Attempt> {
         self.store.attempts(id).await.expect("attempts can be read")
     }
@@ -149,7 +149,7 @@ impl Yard {
 
     // ── upkeep ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    /// Promotes until nothing more is due; the sums, and the last answer's next due time.
+    /// Promotes until nothing more is due; returns the sums, and the next due time of the last report.
     pub async fn promote(&self) -> PromoteReport {
         let mut sum = PromoteReport::default();
         for _ in 0..1_000 {
@@ -167,7 +167,7 @@ impl Yard {
         panic!("promote says `more` for ever");
     }
 
-    /// Works cascades off until none is left.
+    /// Runs cascade steps until none is left; returns how many tasks they changed.
     pub async fn cascade(&self) -> usize {
         let mut sum = 0;
         for _ in 0..10_000 {
@@ -180,13 +180,13 @@ impl Yard {
         panic!("cascade says `more` for ever");
     }
 
-    /// What the rescuer sees of a server.
+    /// Returns the heartbeat of a server as a rescuer sees it.
     pub async fn beat_of(&self, server: ServerId) -> BeatSeen {
         let beats = self.store.beats().await.expect("beats can be read");
         *beats.iter().find(|beat| beat.server == server).expect("a server that holds tasks is watched")
     }
 
-    /// Rescues a server's tasks until none is left; answers how many there were.
+    /// Rescues a server's tasks until none is left; returns how many there were.
     pub async fn rescue(&self, server: ServerId) -> usize {
         let beat = self.beat_of(server).await.beat;
         let mut sum = 0;
@@ -201,19 +201,19 @@ impl Yard {
         panic!("rescue says `more` for ever");
     }
 
-    /// A server that entered with a lease of 30 s and claims Rust tasks.
+    /// Enters a server with a lease of 30 s that claims Rust tasks.
     pub async fn server(&self) -> TestServer {
         let server = factory::server();
         self.store.server_enter(&server).await.expect("a server can enter");
         TestServer { id: server.id, build: String::new(), store: Arc::clone(&self.store) }
     }
 
-    /// The same of a build: this fingerprint for both runtimes.
+    /// Like [`Self::server`], with a build: this fingerprint for both runtimes.
     pub async fn server_of(&self, build: &str) -> TestServer {
         self.server_that(build, None).await
     }
 
-    /// The same for these queues only.
+    /// Like [`Self::server_of`], for these queues only.
     pub async fn server_that(&self, build: &str, queues: Option<&[&str]>) -> TestServer {
         let builds = [Runtime::Rust, Runtime::Python].map(|runtime| (runtime, build.to_owned())).to_vec();
         let queues = queues.map(|queues| queues.iter().map(|queue| (*queue).to_owned()).collect());
@@ -222,7 +222,7 @@ impl Yard {
         TestServer { id: server.id, build: build.to_owned(), store: Arc::clone(&self.store) }
     }
 
-    /// Keeps the groups of kinds until nothing is left to do: how many tasks were moved and parked.
+    /// Maintains the groups of kinds until nothing is left to do; returns how many tasks were moved and parked.
     pub async fn regroup(&self) -> (usize, usize) {
         let (mut moved, mut parked) = (0, 0);
         for _ in 0..1_000 {
@@ -236,7 +236,7 @@ impl Yard {
         panic!("regroup says `more` for ever");
     }
 
-    /// Adds a task and has this server claim it; nothing else is claimable then.
+    /// Adds a task and lets this server claim it; it must be the only claimable one.
     pub async fn start(&self, server: &TestServer, task: NewTask) -> Claimed {
         let id = self.add(task).await;
         let claimed = server.claim_one().await;
@@ -244,7 +244,7 @@ impl Yard {
         claimed
     }
 
-    /// Brings a new task into this final state.
+    /// Creates a task in this final state.
     pub async fn ended(&self, server: &TestServer, state: TaskState) -> TaskId {
         let claimed = self.start(server, factory::task()).await;
         match state {
@@ -268,9 +268,9 @@ impl Yard {
 /// A server under a test's control.
 #[derive(Clone, Debug)]
 pub struct TestServer {
-    /// Its id.
+    /// Id of the server.
     pub id: ServerId,
-    /// Its build's fingerprint; empty if it does not say.
+    /// Fingerprint of its build; empty if it reports none.
     pub build: String,
     store: Arc<dyn Store>,
 }
@@ -281,14 +281,14 @@ impl TestServer {
         self.claim_with(&factory::request(self.id, limit)).await.tasks
     }
 
-    /// Claims as asked.
+    /// Claims as requested.
     pub async fn claim_with(&self, request: &ClaimRequest) -> ClaimReply {
         let reply = self.store.claim(request).await.expect("claim answers");
         assert!(reply.tasks.len() <= request.limit, "never more than asked for");
         reply
     }
 
-    /// Claims the next task, which must be there.
+    /// Claims the next task, which must exist.
     pub async fn claim_one(&self) -> Claimed {
         let mut tasks = self.claim(1).await;
         assert_eq!(tasks.len(), 1, "a task is claimable");
@@ -307,13 +307,13 @@ impl TestServer {
         self.claim_with(&request).await.tasks
     }
 
-    /// Claims all that is runnable in one queue.
+    /// Claims the runnable tasks of one queue.
     pub async fn claim_queue(&self, queue: &str, limit: usize) -> Vec<Claimed> {
         let request = ClaimRequest { queues: Some(vec![queue.into()]), ..factory::request(self.id, limit) };
         self.claim_with(&request).await.tasks
     }
 
-    /// Ends an attempt and answers what became of it.
+    /// Ends an attempt and returns the reply.
     pub async fn finish(&self, claimed: &Claimed, outcome: Outcome) -> WriteReply {
         self.finish_as(claimed.id, claimed.token, outcome).await
     }
@@ -326,13 +326,13 @@ impl TestServer {
         replies[0]
     }
 
-    /// Ends an attempt well, with the result `null`.
+    /// Ends an attempt as done, with the result `null`.
     pub async fn done(&self, claimed: &Claimed) {
         let reply = self.finish(claimed, Outcome::Done { result: b"null".to_vec() }).await;
         assert_eq!(reply, WriteReply::Applied(TaskState::Done));
     }
 
-    /// Ends many attempts well, in batches.
+    /// Ends many attempts as done, in batches.
     pub async fn done_all(&self, claimed: &[Claimed]) {
         for part in claimed.chunks(1_000) {
             let batch: Vec<Finish> = part
@@ -368,7 +368,7 @@ impl TestServer {
         replies[0]
     }
 
-    /// One beat.
+    /// Sends one heartbeat.
     pub async fn beat(&self) -> BeatReply {
         self.store.server_beat(&factory::beat(self.id)).await.expect("a beat is answered")
     }

@@ -1,4 +1,4 @@
-//! Adding tasks: all or none, parents looked at under their locks.
+//! Adds tasks: all or none; parents are read under their locks.
 
 use taskyard_core::TaskState;
 use taskyard_core::state::OnParentFailure;
@@ -7,7 +7,7 @@ use super::db::{Db, Deadline, DeadlineWhat, Edge, Key, Task};
 use super::names::{AdditionNo, KeyNo, QueueNo, TaskNo};
 use super::rules::Rules;
 
-/// When a task may start.
+/// Time from which a task may start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Start {
     /// As soon as its parents are done.
@@ -19,7 +19,7 @@ pub enum Start {
     At(i64),
 }
 
-/// How long a unique key is held.
+/// Duration for which a unique key is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hold {
     /// Until the task is final.
@@ -49,7 +49,7 @@ pub struct Addition {
 }
 
 impl Addition {
-    /// A task with every option at its default.
+    /// Returns a task with every option at its default.
     #[must_use]
     pub fn new(id: TaskNo) -> Self {
         Self {
@@ -69,27 +69,27 @@ impl Addition {
     }
 }
 
-/// Why nothing was added.
+/// Reason why nothing was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddError {
     /// The id is taken.
     Duplicate(TaskNo),
     /// This task names a parent that does not exist.
     UnknownParent(TaskNo, TaskNo),
-    /// The addition was asked back before it arrived.
+    /// The addition was revoked before it arrived.
     Refused,
 }
 
 impl Db {
-    /// Executes one try to add a batch.
+    /// Executes one attempt to add a batch.
     ///
     /// # Errors
-    /// As [`Db::add`], and a refused addition; nothing was added.
+    /// As [`Db::add`], and [`AddError::Refused`] if the addition was revoked; nothing was added.
     pub fn add_as(&mut self, addition: AdditionNo, batch: &[Addition]) -> Result<Vec<(TaskNo, bool)>, AddError> {
         if self.refused.contains(&addition) { Err(AddError::Refused) } else { self.add(batch) }
     }
 
-    /// Whether any task of an addition is stored; if none is, it never will be.
+    /// Returns whether any task of an addition is stored; if none is, the addition is revoked and will never be stored.
     pub fn added(&mut self, addition: AdditionNo, batch: &[Addition], rules: &Rules) -> bool {
         let stored = batch.iter().any(|new| self.task(new.id).is_some());
         if !stored && !rules.asked_back_unmarked {
@@ -98,10 +98,10 @@ impl Db {
         stored
     }
 
-    /// Adds all or none; for each the id that stands for it, and whether that one existed.
+    /// Adds all tasks or none. Returns for each the id that stands for it, and whether that task existed before.
     ///
     /// # Errors
-    /// A taken id or an unknown parent; nothing was added.
+    /// [`AddError::Duplicate`] for a taken id, [`AddError::UnknownParent`] for a missing parent; nothing was added.
     pub fn add(&mut self, batch: &[Addition]) -> Result<Vec<(TaskNo, bool)>, AddError> {
         self.check_ids(batch)?;
         let before = self.keys.clone();
@@ -125,7 +125,7 @@ impl Db {
             left.push((self.next_order + at as u32, new));
         }
         self.next_order += batch.len() as u32;
-        // Parents first: whether a task falls at once depends on what became of them.
+        // Parents first: whether a task falls at once depends on their states.
         while !left.is_empty() {
             let ids: Vec<TaskNo> = left.iter().map(|(_, new)| new.id).collect();
             let next = left.iter().position(|(_, new)| !new.parents.iter().any(|parent| ids.contains(parent)));
@@ -136,7 +136,7 @@ impl Db {
         Ok(answers)
     }
 
-    /// What an addition sees of the parents' states.
+    /// Returns the parents' states as an addition reads them.
     #[must_use]
     pub fn parent_states(&self, parents: &[TaskNo]) -> Vec<TaskState> {
         parents.iter().map(|id| self.state(*id)).collect()
@@ -151,7 +151,7 @@ impl Db {
         Ok(())
     }
 
-    /// Takes the free keys; whoever wants one that is held is answered with its holder.
+    /// Takes the free keys; a task whose key is held gets the holder as its result.
     fn resolve_keys(&mut self, batch: &[Addition]) -> Vec<(TaskNo, bool)> {
         let mut answers = Vec::with_capacity(batch.len());
         for new in batch {
@@ -161,7 +161,7 @@ impl Db {
         answers
     }
 
-    /// Takes a key, or says who holds it.
+    /// Takes a key, or returns its holder as the error.
     pub(super) fn take_key(&mut self, key: KeyNo, hold: Hold, task: TaskNo) -> Result<(), TaskNo> {
         let now = self.now;
         if let Some(row) = self.keys.iter().find(|row| row.key == key && row.until.is_none_or(|until| until > now)) {
@@ -173,14 +173,14 @@ impl Db {
         Ok(())
     }
 
-    /// The task that keeps this one from being brought back: it holds its unique key.
+    /// Returns the task that holds the unique key of this one, and so prevents its revival.
     pub(super) fn other_holder(&self, id: TaskNo) -> Option<TaskNo> {
         let (key, _) = self.task(id)?.unique?;
         let held = |row: &&Key| row.key == key && row.task != id && row.until.is_none_or(|until| until > self.now);
         self.keys.iter().find(held).map(|row| row.task)
     }
 
-    /// Stores one task that was told these states of its parents.
+    /// Stores one task, given the states of its parents as they were read.
     pub fn insert(&mut self, order: u32, new: &Addition, parent_states: &[TaskState]) {
         let run_at = match new.start {
             Start::Now => None,

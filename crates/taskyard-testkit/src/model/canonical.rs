@@ -1,5 +1,5 @@
-//! One state, one form: what differs only in names, in times that no longer decide anything, or in the order of rows
-//! that are sets, is made equal before a state is looked up.
+//! Canonical form of a state: differences only in names, in times that no longer decide anything, or in the order of
+//! rows that are sets, are removed before a state is looked up.
 
 use taskyard_core::TaskState;
 
@@ -7,7 +7,7 @@ use super::db::Db;
 use super::names::{AdditionNo, ClaimNo, ServerNo, Token};
 use super::world::{Asked, LEASE, World};
 
-/// Gives names in the order of first use.
+/// Assigns names in the order of first use.
 #[derive(Default)]
 struct Renaming {
     seen: Vec<u16>,
@@ -70,11 +70,11 @@ impl Names {
 }
 
 impl World {
-    /// Brings the world into its one form.
+    /// Converts the world to its canonical form.
     pub(super) fn canonicalise(&mut self) {
         let living: Vec<ServerNo> = self.procs.iter().map(|proc| proc.server).collect();
         std::iter::once(&mut self.db).chain(&mut self.past).for_each(|db| settle(db, &living));
-        // The mark of an addition that cannot arrive any more decides nothing.
+        // The mark of an addition that can no longer arrive decides nothing.
         let on_the_way = &self.on_the_way;
         std::iter::once(&mut self.db).chain(&mut self.past).for_each(|db| {
             db.refused.retain(|refused| on_the_way.iter().any(|(_, addition)| addition == refused));
@@ -106,11 +106,11 @@ impl World {
     }
 }
 
-/// Drops what decides nothing any more; times become distances from now.
+/// Drops values that no longer decide anything; times become distances from now.
 fn settle(db: &mut Db, living: &[ServerNo]) {
     let now = db.now;
     db.now = 0;
-    // Only the future decides; what has passed is "now".
+    // Only the future decides; past times become "now".
     let shift = |at: &mut i64| *at = (*at - now).max(0);
     for task in &mut db.tasks {
         (task.created_at, task.started_at, task.finished_at) = (0, None, None);

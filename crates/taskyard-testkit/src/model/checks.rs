@@ -1,4 +1,5 @@
-//! What every single step must respect: who may decide a task, what its write may change, what was promised.
+//! Checks of every single step: which writer may decide a task, what its write may change, and that acknowledged
+//! additions exist.
 
 use taskyard_core::{TaskState, WaitReason};
 
@@ -9,7 +10,7 @@ use super::names::TaskNo;
 use super::setups::Setup;
 use super::world::{Action, Asked, World};
 
-/// Terminal states are left by a person's retry only, requests are not forgotten, limits are kept.
+/// Checks that final states are left by a retry only, requests are not dropped, and limits hold.
 pub(super) fn step(before: &Db, action: Action, after: &Db) -> Result<(), String> {
     for was in &before.tasks {
         let id = was.id;
@@ -48,7 +49,7 @@ pub(super) fn step(before: &Db, action: Action, after: &Db) -> Result<(), String
     Ok(())
 }
 
-/// Every addition that was acknowledged is there, unless a fail-over has forgotten it, which is counted.
+/// Checks that every acknowledged addition is stored, unless a fail-over has lost it, which is counted.
 pub(super) fn acknowledged(world: &World, setup: &Setup) -> Result<(), String> {
     for (batch, asked) in world.asked.iter().enumerate() {
         let there = setup.batches[batch].iter().filter(|new| world.db.task(new.id).is_some()).count();
@@ -63,7 +64,7 @@ pub(super) fn acknowledged(world: &World, setup: &Setup) -> Result<(), String> {
     Ok(())
 }
 
-/// Only the attempt that holds the lease decides, once; and it is told the truth about its write.
+/// Checks that only the attempt with the lease decides a task, once, and that its reply is correct.
 pub(super) fn write(
     before: Option<&Task>,
     writer: &Writer,
@@ -102,25 +103,25 @@ pub(super) fn write(
     }
 }
 
-/// What a build refused is parked only if no server may know it.
+/// Checks that a refused task is parked only if no server may know its kind.
 pub(super) fn refusal(after: &Db, id: TaskNo) -> Result<(), String> {
     let is_parked = after.waiting_row(id).is_some_and(|row| row.reason == WaitReason::Parked);
     must!(!is_parked || !after.may_be_known(id), "{id:?} was parked, and a live build may know its kind");
     Ok(())
 }
 
-/// A record is accepted from the attempt that holds the lease, and from no other.
+/// Checks that a record is accepted from the attempt with the lease, and from no other.
 pub(super) fn record(before: Option<&Task>, writer: &Writer, reply: Reply) -> Result<(), String> {
     let holds = before.is_some_and(|task| task.state == TaskState::Doing && task.token == Some(writer.token));
     must!(matches!(reply, Reply::Applied(_)) == holds, "a record by {writer:?} was answered {reply:?}");
     Ok(())
 }
 
-/// What each end of an attempt counts: attempt, failures, lost, crashes.
+/// Checks the counters that each end of an attempt changes: attempt, failures, lost, crashes.
 fn counters(before: &Task, outcome: Outcome, after: &Task) -> Result<(), String> {
     let flagged = before.cancel_requested || before.stop_requested;
     if flagged && !after.state.is_final() {
-        // A forgotten request: the step as a whole says so.
+        // The request was dropped; the check of the whole step reports it.
         return Ok(());
     }
     let expected = match outcome {

@@ -1,4 +1,4 @@
-//! Claiming: what is runnable now, by priority and age, under a live lease; and reading a lost claim back.
+//! Claims runnable tasks, by priority and age, under a live lease; and reads a lost claim back.
 
 use taskyard_core::TaskState;
 
@@ -6,7 +6,7 @@ use super::add::Hold;
 use super::db::{Claim, Db, Lane, Ready};
 use super::names::{ClaimNo, QueueNo, ServerNo, TaskNo, Token};
 
-/// Asks for work.
+/// A claim request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are those of `ClaimRequest`")]
 pub struct ClaimAsk {
@@ -30,7 +30,7 @@ pub struct ClaimedTask {
     pub alone: bool,
 }
 
-/// What a claim got.
+/// Reply to a claim.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "the fields are those of `ClaimReply`")]
 pub struct ClaimAnswer {
@@ -40,13 +40,13 @@ pub struct ClaimAnswer {
 }
 
 impl Db {
-    /// How many tasks of a queue run.
+    /// Returns the number of running tasks of a queue.
     #[must_use]
     pub fn doing(&self, queue: QueueNo) -> usize {
         self.tasks.iter().filter(|task| task.queue == queue && task.state == TaskState::Doing).count()
     }
 
-    /// Claims up to `limit` tasks; tokens are drawn from `next_token`.
+    /// Claims up to `limit` tasks; tokens are taken from `next_token`.
     pub fn claim(&mut self, ask: &ClaimAsk, next_token: &mut Token) -> ClaimAnswer {
         if !self.servers.iter().any(|row| row.id == ask.server && !row.dead && row.lease_until > self.now) {
             return ClaimAnswer { dead: true, ..ClaimAnswer::default() };
@@ -72,7 +72,8 @@ impl Db {
         ClaimAnswer { tasks, alone_waiting, dead: false }
     }
 
-    /// Whether a runnable task is of the runtime and the queues asked for, and its queue is not paused.
+    /// Returns whether a runnable task has the requested runtime and one of the requested queues, and its queue is not
+    /// paused.
     fn served(&self, row: &Ready, ask: &ClaimAsk) -> bool {
         row.python == ask.python
             && !self.has_refused(self.build(ask.server), row.task)
@@ -80,7 +81,7 @@ impl Db {
             && !self.queues.iter().any(|queue| queue.id == row.queue && queue.paused)
     }
 
-    /// How many more tasks of a queue may run; `None` without a limit.
+    /// Returns how many more tasks of a queue may run; `None` without a limit.
     fn free(&self, queue: QueueNo) -> Option<usize> {
         let row = self.queues.iter().find(|row| row.id == queue)?;
         row.running_max.map(|max| max.saturating_sub(self.doing(queue)))
@@ -111,7 +112,7 @@ impl Db {
         answer
     }
 
-    /// What a claim whose reply was lost has claimed and still holds.
+    /// Returns the tasks that a claim whose reply was lost has claimed and still holds.
     #[must_use]
     pub fn claimed(&self, claim: ClaimNo) -> Vec<ClaimedTask> {
         let Some(row) = self.claims.iter().find(|row| row.id == claim) else {

@@ -1,4 +1,4 @@
-//! What people ask for: cancel, stop, retry, another priority, an edit, purge.
+//! Operator commands: cancel, stop, retry, priority, edit, purge.
 
 use taskyard_core::TaskState;
 use taskyard_core::task::AttemptOutcome;
@@ -7,14 +7,14 @@ use super::db::{Cascade, Db, Fate, Signal};
 use super::names::{QueueNo, TaskNo};
 use super::rules::Rules;
 
-/// What cancel, stop or retry did to one task.
+/// Result of a command for one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Control {
-    /// Carried out; the state now.
+    /// Executed; contains the state now.
     Applied(TaskState),
-    /// Its server was asked.
+    /// The task's server was asked.
     Requested,
-    /// It is in this state; nothing was changed.
+    /// The task is in this state; nothing was changed.
     Refused(TaskState),
     /// This task holds its unique key; nothing was changed.
     KeyHeld(TaskNo),
@@ -55,7 +55,7 @@ impl Db {
         Control::Requested
     }
 
-    /// One signal per running task; a cancel wins over a stop.
+    /// Stores the one signal of a running task; a cancel takes precedence over a stop.
     fn signal(&mut self, id: TaskNo) {
         self.signals.retain(|row| row.task != id);
         let task = self.row(id);
@@ -68,7 +68,7 @@ impl Db {
         self.signals.push(signal);
     }
 
-    /// Retries a failed, cancelled or stopped task, and puts back those that fell with it.
+    /// Retries a failed, cancelled or stopped task, and revives those that fell with it.
     pub fn retry(&mut self, id: TaskNo, rules: &Rules) -> Control {
         let Some(task) = self.task(id) else {
             return Control::NotFound;
@@ -108,7 +108,7 @@ impl Db {
         Control::Applied(self.state(id))
     }
 
-    /// Gives a task that waits or is enqueued another priority, and the place that goes with it.
+    /// Sets the priority of a task that is waiting or enqueued, and moves its row accordingly.
     pub fn set_priority(&mut self, id: TaskNo, priority: i8, rules: &Rules) -> Control {
         let Some(task) = self.task(id) else {
             return Control::NotFound;
@@ -124,7 +124,7 @@ impl Db {
         Control::Applied(state)
     }
 
-    /// Changes a task that ended without success, which stays what it is.
+    /// Changes a task that ended without success, which stays in its state.
     pub fn edit(&mut self, id: TaskNo, queue: QueueNo, priority: i8) -> Control {
         let Some(task) = self.task(id) else {
             return Control::NotFound;
@@ -139,7 +139,7 @@ impl Db {
         Control::Applied(state)
     }
 
-    /// Deletes tasks that are final and whose children are; how many.
+    /// Deletes tasks that are final and whose children are, and returns how many were deleted.
     pub fn purge(&mut self, ids: &[TaskNo]) -> usize {
         let gone: Vec<TaskNo> = ids.iter().copied().filter(|id| self.removable(*id)).collect();
         for id in &gone {
@@ -148,7 +148,7 @@ impl Db {
         gone.len()
     }
 
-    /// Whether a task and all its children are final.
+    /// Returns whether a task and all its children are final.
     pub(super) fn removable(&self, id: TaskNo) -> bool {
         self.task(id).is_some_and(|task| task.state.is_final())
             && self.edges.iter().filter(|edge| edge.parent == id).all(|edge| self.state(edge.child).is_final())
@@ -162,7 +162,8 @@ impl Db {
         self.cascades.retain(|row| row.task != id);
         self.deadlines.retain(|row| row.task != id);
         self.dead.retain(|row| *row != id);
-        // Also one that is held for a time: whoever meets it must be answered with a task that exists.
+        // A key that is held for a time is deleted, too: an addition that gets its holder as the result must find that
+        // task.
         self.keys.retain(|row| row.task != id);
     }
 }

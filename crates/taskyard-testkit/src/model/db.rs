@@ -1,7 +1,7 @@
-//! The database's tables, as rows of small numbers, and the moves of a row from one range to another.
+//! The tables of the database, as rows of small numbers, and the transitions of a row between ranges.
 //!
-//! The ranges (`ready`, `waiting`) are kept beside the tasks' states on purpose, as the stores keep them: that the two
-//! agree is checked (`invariants.rs`), not assumed.
+//! The ranges (`ready`, `waiting`) are separate from the tasks' states on purpose, as in the stores: their agreement is
+//! checked (`invariants.rs`), not assumed.
 
 use taskyard_core::TaskState;
 use taskyard_core::WaitReason;
@@ -11,7 +11,7 @@ use taskyard_core::task::AttemptOutcome;
 use super::add::Hold;
 use super::names::{AdditionNo, Blame, ClaimNo, KeyNo, QueueNo, ServerNo, TaskNo, Token};
 
-/// One task's wide row.
+/// The wide row of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are those of `TaskRecord`, which documents them")]
 pub struct Task {
@@ -42,14 +42,14 @@ pub struct Task {
     pub finished_at: Option<i64>,
     pub result: Option<u8>,
     pub error: Option<Blame>,
-    /// The number of the last context written, and of log lines kept.
+    /// Number of the last context written; next, the number of log lines stored.
     pub context: Option<u8>,
     pub logs: u32,
     /// Ended attempts that did not end the task.
     pub history: Vec<AttemptRow>,
-    /// How the last attempt ended, if its end was the task's: it lives in this row.
+    /// Outcome of the last attempt, if it ended the task: stored in this row.
     pub ended: Option<AttemptOutcome>,
-    /// Not a column: whose write made the row leave `doing`, for checking the answers to repeated writes.
+    /// Not a column: token of the write that made the row leave `doing`, for checking the replies to repeated writes.
     pub decided_by: Option<Token>,
 }
 
@@ -63,14 +63,14 @@ pub struct AttemptRow {
     pub error: Option<Blame>,
 }
 
-/// Which range a runnable task is claimed from.
+/// The partition from which a runnable task is claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
-    /// The common one.
+    /// The common partition.
     Shared,
-    /// Of a queue that is paused, limited or set apart.
+    /// The partition of a queue that is paused, limited or set apart.
     Own(QueueNo),
-    /// Of tasks that run with nothing beside them.
+    /// The partition of tasks that run with nothing beside them.
     Alone,
 }
 
@@ -98,7 +98,7 @@ pub struct Waiting {
     pub python: bool,
 }
 
-/// A parent and a child.
+/// An edge between a parent and a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "a row of the layout's `edge`")]
 pub struct Edge {
@@ -108,7 +108,7 @@ pub struct Edge {
     pub open: bool,
 }
 
-/// One claim statement.
+/// A claim statement.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "a row of the layout's `claim`")]
 pub struct Claim {
@@ -117,7 +117,7 @@ pub struct Claim {
     pub tasks: Vec<TaskNo>,
 }
 
-/// A server's lease.
+/// A server and its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "a row of the layout's `server`")]
 pub struct Server {
@@ -126,7 +126,7 @@ pub struct Server {
     pub lease_until: i64,
     pub lease: i64,
     pub dead: bool,
-    /// Which build it is, if it says so.
+    /// Build of the server, if it reported one.
     pub build: Option<u8>,
 }
 
@@ -149,20 +149,20 @@ pub struct Key {
     pub until: Option<i64>,
 }
 
-/// What children are told of a parent.
+/// Event of a parent that is propagated to its children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fate {
-    /// It is done.
+    /// The parent is done.
     Done,
-    /// It failed.
+    /// The parent failed.
     Failed,
-    /// It was cancelled.
+    /// The parent was cancelled.
     Cancelled,
-    /// It, or the ancestor it fell with, was retried.
+    /// The parent, or the ancestor it fell with, was retried.
     Revived,
 }
 
-/// The children of a task that still have to be told.
+/// A pending propagation to the children of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "a row of the layout's `cascade`")]
 pub struct Cascade {
@@ -171,16 +171,16 @@ pub struct Cascade {
     pub root: Option<TaskNo>,
 }
 
-/// What is due at a [`Deadline`].
+/// Kind of a [`Deadline`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DeadlineWhat {
     /// The task is cancelled if it has not started.
     Expire,
-    /// The auto-removed task goes.
+    /// The finished task is removed (`auto_remove`).
     Remove,
 }
 
-/// Something that becomes due.
+/// A deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "a row of the layout's `deadline`")]
 pub struct Deadline {
@@ -218,47 +218,47 @@ pub struct Db {
     pub dead: Vec<TaskNo>,
     pub signals: Vec<Signal>,
     pub refused: Vec<AdditionNo>,
-    /// Which builds were found not to know which kinds.
+    /// Pairs of a build and a kind that it does not know.
     pub refusals: Vec<(u8, TaskNo)>,
-    /// Not a table: whether a task was ever removed. What fell along one that is gone is not found by a retry.
+    /// Not a table: whether a task was ever removed. Tasks that fell with a removed one are not found by a retry.
     pub thinned: bool,
 }
 
 impl Db {
-    /// The task, if it exists.
+    /// Returns the task, if it exists.
     #[must_use]
     pub fn task(&self, id: TaskNo) -> Option<&Task> {
         self.tasks.iter().find(|task| task.id == id)
     }
 
-    /// The row of a task that is known to exist.
+    /// Returns the row of a task that is known to exist.
     pub(super) fn row(&mut self, id: TaskNo) -> &mut Task {
         self.tasks.iter_mut().find(|task| task.id == id).expect("rows refer to tasks that exist")
     }
 
-    /// Where a task stands in the table, if it exists.
+    /// Returns the index of a task in the table, if it exists.
     pub(super) fn place(&self, id: TaskNo) -> Option<usize> {
         self.tasks.iter().position(|task| task.id == id)
     }
 
-    /// The state of a task that is known to exist.
+    /// Returns the state of a task that is known to exist.
     pub(super) fn state(&self, id: TaskNo) -> TaskState {
         self.task(id).expect("rows refer to tasks that exist").state
     }
 
-    /// The waiting row of a task.
+    /// Returns the waiting row of a task.
     #[must_use]
     pub fn waiting_row(&self, id: TaskNo) -> Option<&Waiting> {
         self.waiting.iter().find(|row| row.task == id)
     }
 
-    /// How many parents a task still waits for.
+    /// Returns the number of parents for which a task still waits.
     #[must_use]
     pub fn open_edges(&self, child: TaskNo) -> usize {
         self.edges.iter().filter(|edge| edge.child == child && edge.open).count()
     }
 
-    /// The lane in which a task of this queue stands when it is runnable.
+    /// Returns the partition for runnable tasks of this queue.
     pub(super) fn lane(&self, queue: QueueNo, alone: bool) -> Lane {
         if alone {
             return Lane::Alone;
@@ -269,7 +269,7 @@ impl Db {
         }
     }
 
-    /// Takes a task out of both ranges.
+    /// Removes a task from both ranges.
     pub(super) fn out_of_ranges(&mut self, id: TaskNo) {
         self.ready.retain(|row| row.task != id);
         self.waiting.retain(|row| row.task != id);
@@ -297,7 +297,7 @@ impl Db {
         self.waiting.push(Waiting { task: id, reason, open_parents, run_at, parked, python });
     }
 
-    /// Puts a task without an unfinished attempt where its parents and its start time say.
+    /// Moves a task without an unfinished attempt to the state that its parents and its start time require.
     pub(super) fn settle_start(&mut self, id: TaskNo) {
         let run_at = self.row(id).run_at;
         if self.open_edges(id) > 0 {

@@ -1,8 +1,8 @@
-//! The walk through every state that can be reached, shortest ways first.
+//! Explores every reachable state, shortest paths first.
 //!
-//! A state is recognised by 128 bits of hash of its canonical form: with ten million states the chance that two are
-//! taken for one is below 10^-24. Ways are kept as a parent and the number of the action, and replayed when one is to
-//! be shown.
+//! A state is identified by a 128-bit hash of its canonical form: with ten million states the probability of a
+//! collision is below 10^-24. A path is stored as a parent state and the number of the action, and replayed when it
+//! must be shown.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -13,12 +13,12 @@ use std::hash::{Hash, Hasher};
 use super::setups::Setup;
 use super::world::World;
 
-/// The shortest way to a violation.
+/// The shortest path to a violation.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// What is wrong at its end.
+    /// The violation at its end.
     pub what: String,
-    /// The steps to it.
+    /// The steps of the path.
     pub steps: Vec<String>,
 }
 
@@ -29,36 +29,36 @@ impl fmt::Display for Trace {
     }
 }
 
-/// What a walk has seen.
+/// Result of an exploration.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The setup's name.
+    /// Name of the setup.
     pub name: &'static str,
-    /// Distinct states.
+    /// Number of distinct states.
     pub states: usize,
-    /// Steps between them.
+    /// Number of steps between them.
     pub steps: usize,
-    /// States in which nothing moves any more by itself.
+    /// Number of states in which nothing changes any more by itself.
     pub settled: usize,
-    /// The longest of the shortest ways.
+    /// Length of the longest of the shortest paths.
     pub depth: usize,
-    /// What was wrong first.
+    /// The first violation.
     pub violation: Option<Trace>,
 }
 
 struct Walk<'a> {
     setup: &'a Setup,
     known: HashMap<u128, u32>,
-    /// By state: where it was reached from, by which of the actions there, and after how many steps.
+    /// By state: the state from which it was reached, the number of the action there, and the number of steps.
     from: Vec<(u32, u16, u16)>,
-    /// Steps that carry work forward, for walking back from the settled states.
+    /// Steps that carry work forward, for going back from the settled states.
     forward: Vec<(u32, u32)>,
     settled: Vec<u32>,
     queue: VecDeque<(u32, World)>,
     steps: usize,
 }
 
-/// Walks through everything that can happen in this setup, or to the first violation.
+/// Explores everything that can happen in this setup, or up to the first violation.
 #[must_use]
 pub fn explore(setup: &Setup) -> Report {
     let mut walk = Walk {
@@ -117,7 +117,8 @@ impl Walk<'_> {
         None
     }
 
-    /// A state from which no settled one can be reached without a fault or a person's help, if there is one.
+    /// Returns a state from which no settled one can be reached without a fault or an operator's action, if there is
+    /// one.
     fn dead_end(&self) -> Option<Trace> {
         let mut ways_in: Vec<Vec<u32>> = vec![Vec::new(); self.from.len()];
         for (from, to) in &self.forward {
@@ -134,7 +135,7 @@ impl Walk<'_> {
         Some(self.trace(stuck as u32, "limbo: from here no end can be reached".into()))
     }
 
-    /// Replays the shortest way to a state.
+    /// Replays the shortest path to a state.
     fn trace(&self, at: u32, what: String) -> Trace {
         let mut numbers = Vec::new();
         let mut state = at;
@@ -160,7 +161,7 @@ fn fingerprint(world: &World) -> u128 {
     u128::from(hasher.high) << 64 | u128::from(hasher.low)
 }
 
-/// Two multiply-and-fold lanes with different factors: as wide as needed, and much quicker than two SipHashes.
+/// Two multiply-and-fold hashes with different factors: as wide as needed, and much faster than two SipHashes.
 struct Wide {
     low: u64,
     high: u64,

@@ -1,7 +1,7 @@
-//! Parents and children: what a child is told when its parent ends or is retried, at once or in cascade steps.
+//! Parents and children: propagates the end or the retry of a parent to its children, at once or in cascade steps.
 //!
-//! Telling is idempotent: which children still have to be told is read off the rows themselves, so a cascade row needs
-//! no position and any server may carry on with it.
+//! Propagation is idempotent: the rows themselves show which children are still to be processed, so a cascade row needs
+//! no position and any server may continue with it.
 
 use std::collections::VecDeque;
 
@@ -14,12 +14,12 @@ use super::db::{Cascade, Db, Deadline, DeadlineWhat, Edge, Fate, Task};
 use super::names::{Blame, TaskNo};
 
 impl Db {
-    /// The ancestor that is to be named when a task falls with this parent.
+    /// Returns the ancestor to record when a task falls with this parent.
     pub(super) fn root_of(&self, parent: TaskNo) -> TaskNo {
         self.task(parent).and_then(|task| task.fallen_from).unwrap_or(parent)
     }
 
-    /// Brings a task into a final state: ranges, key, deadlines, dead letter.
+    /// Moves a task to a final state: ranges, key, deadlines, dead letter.
     pub(super) fn end(&mut self, id: TaskNo, state: TaskState) {
         self.out_of_ranges(id);
         let now = self.now;
@@ -39,7 +39,7 @@ impl Db {
         }
     }
 
-    /// Brings a task into a final state and tells its children, as many as fit.
+    /// Moves a task to a final state and propagates it to its children, as far as the budget allows.
     pub(super) fn end_and_tell(&mut self, id: TaskNo, state: TaskState, budget: &mut usize) {
         self.end(id, state);
         let fate = match state {
@@ -52,7 +52,7 @@ impl Db {
         self.tell(Cascade { task: id, fate, root }, budget);
     }
 
-    /// A task falls with an ancestor; its children are not told yet.
+    /// Makes a task fall with an ancestor; its children are not processed yet.
     pub(super) fn fall(&mut self, id: TaskNo, state: TaskState, root: TaskNo) {
         let task = self.row(id);
         task.fallen_from = Some(root);
@@ -63,7 +63,7 @@ impl Db {
         self.end(id, state);
     }
 
-    /// Tells children until all are told or the budget is spent; the rest is left in cascade rows.
+    /// Propagates until all children are processed or the budget is spent; stores the rest as cascade rows.
     pub(super) fn tell(&mut self, first: Cascade, budget: &mut usize) {
         let mut work = VecDeque::from([first]);
         while let Some(job) = work.pop_front() {
@@ -80,7 +80,7 @@ impl Db {
         }
     }
 
-    /// The next edge along which a child still has to be told.
+    /// Returns the next edge along which a child is still to be processed.
     fn next_untold(&self, job: Cascade) -> Option<usize> {
         self.edges.iter().position(|edge| {
             edge.parent == job.task && {
@@ -118,7 +118,7 @@ impl Db {
         }
     }
 
-    /// The parent is no longer waited for; with the last one the child starts, or waits for its time.
+    /// Stops waiting for a parent. With the last one the child becomes ready, or waits for its start time.
     fn close_edge(&mut self, edge: usize) {
         self.edges[edge].open = false;
         let child = self.edges[edge].child;
@@ -132,9 +132,9 @@ impl Db {
         }
     }
 
-    /// A fallen task stands again, unless a parent that is down with another ancestor holds it: then it names that one; or
-    /// another task holds its unique key: then it stays down by itself.
-    /// Either way its own children are looked at next.
+    /// Revives a fallen task, with two exceptions: if a parent that fell with another ancestor holds it down, it
+    /// records that ancestor; if another task holds its unique key, it stays down on its own. In all cases its own
+    /// children are checked next.
     fn revive(&mut self, id: TaskNo, work: &mut VecDeque<Cascade>) {
         let fallen = self.fallen_parent(id);
         let holder = if fallen.is_none() { self.other_holder(id) } else { None };
@@ -142,7 +142,7 @@ impl Db {
         task.fallen_from = None;
         task.error = holder.map(Blame::KeyHeld);
         if holder.is_none() {
-            // As for the task that was retried: its time to start was of the first try.
+            // As for the task that was retried: its expiry time applied to the first run.
             task.expires_at = None;
             self.stand_up(id);
             match fallen {
@@ -153,22 +153,22 @@ impl Db {
         work.push_back(Cascade { task: id, fate: Fate::Revived, root: None });
     }
 
-    /// Takes back what the end of a task left: the finish time, the dead letter, the removal; the key if it is free.
+    /// Reverts the effects of a task's end: finish time, dead letter, removal; takes the key again if it is free.
     pub(super) fn stand_up(&mut self, id: TaskNo) {
         let task = self.row(id);
         task.finished_at = None;
-        // A state that says "not final"; the caller sets the right one.
+        // Any state that is not final; the caller sets the right one.
         task.state = TaskState::Waiting;
         let unique = task.unique;
         self.dead.retain(|row| *row != id);
         self.deadlines.retain(|row| row.task != id);
-        // A key that is held for a time since the addition is no matter of the task's end.
+        // A key that is held for a time since the addition is independent of the task's end.
         if let Some((key, hold @ (Hold::Finished | Hold::Started))) = unique {
             let _ = self.take_key(key, hold, id);
         }
     }
 
-    /// The first open parent, in the order given, that is failed or cancelled and takes this task along.
+    /// Returns the first open parent, in the order given, that is failed or cancelled and makes this task fall with it.
     pub(super) fn fallen_parent(&self, id: TaskNo) -> Option<(TaskState, TaskNo)> {
         let task = self.task(id)?;
         if task.on_parent_failure != OnParentFailure::Fail {
@@ -182,9 +182,9 @@ impl Db {
         })
     }
 
-    /// Whether a fallen task still lies rightly: an open parent is down with (or is) the ancestor that it names. If not,
-    /// it is to be looked at again, and it will be: whenever a task stands up or falls with another ancestor than before,
-    /// its children are. So nobody has to remember whose retry it was.
+    /// Returns whether a fallen task must stay down: an open parent fell with (or is) the ancestor that it records.
+    /// Otherwise the task must be checked again, and it will be: whenever a task is revived or falls with another
+    /// ancestor than before, its children are checked. So it need not be recorded which task was retried.
     fn is_held_down(&self, child: &Task) -> bool {
         self.edges.iter().filter(|edge| edge.child == child.id && edge.open).any(|edge| {
             let parent = self.task(edge.parent).filter(|parent| fallen(parent.state));
@@ -192,8 +192,8 @@ impl Db {
         })
     }
 
-    /// Lets a fallen task name this ancestor instead, if an open parent is down with it in this state: of several parents
-    /// that end in one transaction any may be the first.
+    /// Makes a fallen task record this ancestor instead, if an open parent fell with it into this state; returns
+    /// whether it did. Of several parents that end in one transaction any may be the first.
     pub fn falls_with(&mut self, id: TaskNo, state: TaskState, root: TaskNo) -> bool {
         let mut parents = self.edges.iter().filter(|edge| edge.child == id && edge.open).map(|edge| edge.parent);
         let held = parents.any(|parent| self.state(parent) == state && self.root_of(parent) == root);
@@ -204,7 +204,7 @@ impl Db {
         held && fallen
     }
 
-    /// Works off cascade rows, up to `budget` edges; whether more is left.
+    /// Processes cascade rows, up to `budget` edges; returns whether more is left.
     pub fn cascade(&mut self, mut budget: usize) -> bool {
         let jobs = std::mem::take(&mut self.cascades);
         for job in jobs {
@@ -214,7 +214,7 @@ impl Db {
     }
 }
 
-/// Whether a task in this state takes its waiting children along.
+/// Returns whether a task in this state makes its waiting children fall with it.
 pub(super) fn fallen(state: TaskState) -> bool {
     matches!(state, TaskState::Failed | TaskState::Cancelled)
 }

@@ -1,4 +1,4 @@
-//! The fenced writes of a running attempt: how it ends, and what it records while it runs.
+//! The fenced writes of a running attempt: its end, and its records while it runs.
 
 use taskyard_core::task::AttemptOutcome;
 use taskyard_core::{TaskState, WaitReason};
@@ -7,7 +7,7 @@ use super::db::{AttemptRow, Db, Task};
 use super::names::{Blame, ClaimNo, ServerNo, TaskNo, Token};
 use super::rules::{Guard, Rules};
 
-/// How an attempt ends.
+/// End of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the variants are those of `taskyard_core::store::Outcome`")]
 pub enum Outcome {
@@ -26,18 +26,18 @@ pub enum Outcome {
     Lost(u8),
 }
 
-/// The answer to a fenced write.
+/// Reply to a fenced write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
-    /// Written; the state now.
+    /// Written; contains the state now.
     Applied(TaskState),
-    /// An earlier try had written it; the state now.
+    /// An earlier attempt to write had succeeded; contains the state now.
     AlreadyApplied(TaskState),
     /// The lease of this attempt is over.
     Lost,
 }
 
-/// Who writes: all that a guard, sound or broken, may look at.
+/// Identity of a writer: everything that a guard, correct or broken, may check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the words of the protocol")]
 pub struct Writer {
@@ -47,7 +47,7 @@ pub struct Writer {
     pub attempt: u32,
 }
 
-/// How the guard judges a write.
+/// Decision of the guard about a write.
 enum Judged {
     Accepted,
     Repeated,
@@ -83,7 +83,7 @@ impl Db {
         }
     }
 
-    /// Ends attempts in one transaction; `closed` names claims of which nothing runs any more.
+    /// Ends attempts in one transaction; `closed` names claims of which nothing is running any more.
     pub fn finish(&mut self, batch: &[(Writer, Outcome)], closed: &[ClaimNo], rules: &Rules) -> Vec<Reply> {
         let mut budget = rules.inline_max;
         let replies = batch.iter().map(|(writer, outcome)| self.finish_one(writer, *outcome, rules, &mut budget));
@@ -190,7 +190,8 @@ impl Db {
         Reply::Applied(state)
     }
 
-    /// The attempt's worker died: a dead letter, or once more with nothing beside it.
+    /// Handles the death of the attempt's worker: the task becomes a dead letter, or runs once more with nothing beside
+    /// it.
     fn died(&mut self, id: TaskNo, outcome: AttemptOutcome, error: Option<u8>, budget: &mut usize) {
         let task = self.row(id);
         task.alone = true;
@@ -206,7 +207,7 @@ impl Db {
         }
     }
 
-    /// Backs off for some seconds, or starts again at once.
+    /// Schedules the next attempt after some seconds, or at once if the delay is zero.
     fn pause(&mut self, id: TaskNo, after: i64) {
         let now = self.now;
         if after > 0 {
@@ -234,7 +235,7 @@ impl Db {
 }
 
 impl Task {
-    /// Keeps the attempt that just ended as a row of its own.
+    /// Stores the attempt that just ended as a row of its own.
     pub(super) fn keep_attempt(&mut self, outcome: AttemptOutcome, error: Option<Blame>) {
         self.history.push(AttemptRow { number: self.attempt, outcome, server: self.server, error });
     }

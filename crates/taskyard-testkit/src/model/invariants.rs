@@ -1,4 +1,4 @@
-//! What must hold in every state of the database, whatever has happened before.
+//! Invariants of every state of the database, whatever has happened before.
 
 use taskyard_core::state::OnParentFailure;
 use taskyard_core::{TaskState, WaitReason};
@@ -6,7 +6,7 @@ use taskyard_core::{TaskState, WaitReason};
 use super::db::{Db, Edge, Fate, Task};
 use super::family::fallen;
 
-/// Fails with the sentence if the condition does not hold.
+/// Returns the message as an error if the condition does not hold.
 macro_rules! must {
     ($condition:expr, $($text:tt)+) => {
         if !$condition {
@@ -20,7 +20,7 @@ impl Db {
     /// Checks every row.
     ///
     /// # Errors
-    /// The first rule that does not hold, in words.
+    /// A description of the first rule that does not hold.
     pub fn check(&self) -> Result<(), String> {
         for task in &self.tasks {
             self.check_ranges(task)?;
@@ -76,7 +76,7 @@ impl Db {
         Ok(())
     }
 
-    /// A running task has a token, a server, and a claim row by which a rescue finds it; only it has flags.
+    /// A running task has a token, a server, and a claim row by which a rescue finds it; only a running task has flags.
     fn check_lease(&self, task: &Task) -> Result<(), String> {
         let id = task.id;
         let signals: Vec<_> = self.signals.iter().filter(|row| row.task == id).collect();
@@ -98,7 +98,7 @@ impl Db {
         Ok(())
     }
 
-    /// Who fell with an ancestor is down as long as the ancestor is.
+    /// A task that fell with an ancestor is down as long as the ancestor is.
     fn check_fall(&self, task: &Task) -> Result<(), String> {
         let Some(root) = task.fallen_from else {
             return Ok(());
@@ -114,7 +114,7 @@ impl Db {
         self.cascades.iter().any(|row| row.fate == Fate::Revived)
     }
 
-    /// No child is forgotten: one that waits for a parent that has ended is still to be told so.
+    /// No child is forgotten: if it waits for a parent that has ended, a cascade is still pending.
     fn check_edge(&self, edge: &Edge) -> Result<(), String> {
         let (Some(parent), Some(child)) = (self.task(edge.parent), self.task(edge.child)) else {
             return Err(format!("the edge {edge:?} has an end that does not exist"));
@@ -135,13 +135,13 @@ impl Db {
         Ok(())
     }
 
-    /// Whether nothing moves any more unless a person asks for it.
+    /// Returns whether nothing changes any more without an operator's action.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.cascades.is_empty() && self.tasks.iter().all(|task| self.is_at_rest(task))
     }
 
-    /// Final, or waiting for a parent that is stopped, or that fell and is to be waited for, or that is itself at rest.
+    /// Final, or waiting for a parent that is stopped, or that fell and must be waited for, or that is itself at rest.
     fn is_at_rest(&self, task: &Task) -> bool {
         let rests = |parent: &Task| match parent.state {
             TaskState::Stopped => true,
@@ -155,7 +155,7 @@ impl Db {
     }
 }
 
-/// Every claim is an attempt that is kept, runs, or ended the task.
+/// Every claim is an attempt that is in the history, is running, or ended the task.
 fn check_counters(task: &Task) -> Result<(), String> {
     let id = task.id;
     let current = usize::from(task.state == TaskState::Doing || task.ended.is_some());

@@ -1,4 +1,4 @@
-//! The model's names: small numbers where the stores have UUIDs and texts.
+//! Names in the model: small numbers in place of the stores' UUIDs and texts.
 
 use std::fmt;
 
@@ -21,19 +21,19 @@ number!(
     TaskNo(u16), "t"
 );
 number!(
-    /// One boot of a server.
+    /// A boot of a server.
     ServerNo(u16), "s"
 );
 number!(
-    /// One claim statement.
+    /// A claim statement.
     ClaimNo(u16), "c"
 );
 number!(
-    /// One try to add a batch.
+    /// An attempt to add a batch.
     AdditionNo(u16), "a"
 );
 number!(
-    /// One claim of one task. Never used twice, not even after a fail-over: it stands for 128 random bits.
+    /// A claim of one task. Never used twice, not even after a fail-over: it stands for 128 random bits.
     Token(u16), "k"
 );
 number!(
@@ -45,10 +45,10 @@ number!(
     KeyNo(u8), "u"
 );
 
-/// What a task's error fields say.
+/// Error of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Blame {
-    /// The body's own error, or what was given with a worker's death.
+    /// The body's own error, or the one given with a worker's death.
     Given(u8),
     /// `ParentTaskFailed`, naming this ancestor.
     ParentFailed(TaskNo),

@@ -1,11 +1,11 @@
-//! Queues: pausing, limits, figures.
+//! Queues: pausing, limits, statistics.
 
 use taskyard_core::TaskState;
 
 use super::db::{Db, Queue};
 use super::names::QueueNo;
 
-/// A queue's figures.
+/// Statistics of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the fields are those of `QueueStatus`")]
 pub struct QueueFigures {
@@ -24,13 +24,13 @@ impl Db {
         self.move_lane(queue);
     }
 
-    /// Limits how many tasks of a queue run at once.
+    /// Limits the number of tasks of a queue that run at once.
     pub fn set_concurrency(&mut self, queue: QueueNo, running_max: Option<usize>) {
         self.queue_row(queue).running_max = running_max;
         self.move_lane(queue);
     }
 
-    /// Gives a queue a lane of its own for good.
+    /// Gives a queue a partition of its own, permanently.
     pub fn set_apart(&mut self, queue: QueueNo) {
         self.queue_row(queue).apart = true;
         self.move_lane(queue);
@@ -44,7 +44,7 @@ impl Db {
         &mut self.queues[at]
     }
 
-    /// Moves the queue's runnable tasks to the lane that its switches now say.
+    /// Moves the queue's runnable tasks to the partition that its configuration now requires.
     fn move_lane(&mut self, queue: QueueNo) {
         let lane = self.lane(queue, false);
         let rows = self.ready.iter_mut().filter(|row| row.queue == queue && row.lane != super::db::Lane::Alone);
@@ -53,7 +53,7 @@ impl Db {
         }
     }
 
-    /// The figures of all queues that have a row or tasks that are not final, by number.
+    /// Returns the statistics of all queues that have a row or tasks that are not final, by number.
     #[must_use]
     pub fn figures(&self) -> Vec<QueueFigures> {
         let live = self.tasks.iter().filter(|task| !task.state.is_final()).map(|task| task.queue);

@@ -1,6 +1,6 @@
-//! How the protocol is kept, and the thirteen ways of breaking it that a walk must notice.
+//! Switches of the protocol, and the thirteen ways of breaking it that an exploration must notice.
 
-/// By what a write of a running attempt is accepted.
+/// Condition under which a write of a running attempt is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Guard {
     /// By id, state and random token: the protocol.
@@ -16,30 +16,30 @@ pub enum Guard {
     AttemptNumber,
 }
 
-/// The protocol's switches; the default is the protocol as it is meant.
+/// The protocol's switches; the default is the correct protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// How writes are fenced.
+    /// Fencing of writes.
     pub guard: Guard,
     /// Broken: a rescue reads the tasks first and frees them by id afterwards.
     pub rescue_in_two_steps: bool,
     /// Broken: a terminal write clears the token, so that its repetition is not recognised.
     pub token_cleared_at_end: bool,
-    /// Broken: an addition looks at the parents' states without locking them.
+    /// Broken: an addition reads the parents' states without locking them.
     pub parents_unlocked: bool,
-    /// Broken: a release forgets that a cancel was asked for.
+    /// Broken: a release drops the request to cancel.
     pub flag_lost_at_release: bool,
-    /// Broken: a person's retry does not wait for the cascade in progress.
+    /// Broken: a retry does not wait for the cascade in progress.
     pub retry_beside_cascade: bool,
-    /// Broken: a change of the priority leaves an enqueued task in its old place.
+    /// Broken: a change of the priority does not move the row of an enqueued task.
     pub place_left_behind: bool,
-    /// Broken: an addition that is asked back and not found is not marked as refused.
+    /// Broken: an addition that is revoked because it was not found is not marked as refused.
     pub asked_back_unmarked: bool,
-    /// Broken: a refusal of one build parks the task, though another one may know its kind.
+    /// Broken: a refusal by one build parks the task, though another one may know its kind.
     pub parked_by_one: bool,
-    /// Broken: a refusal of one build hides the task from those that have not refused its kind.
+    /// Broken: a refusal by one build hides the task from builds that have not refused its kind.
     pub refused_for_all: bool,
-    /// Edges told within one transaction; what is more is left to a cascade row.
+    /// Maximum number of edges processed within one transaction; the rest is left to a cascade row.
     pub inline_max: usize,
 }
 

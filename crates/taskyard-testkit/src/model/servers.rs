@@ -1,9 +1,9 @@
-//! Servers: entering, beating, leaving.
+//! Servers: entering, heartbeats, leaving.
 
 use super::db::{Db, Server, Signal};
 use super::names::ServerNo;
 
-/// The answer to a beat.
+/// Reply to a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "the fields are those of `BeatReply`")]
 pub struct BeatAnswer {
@@ -17,12 +17,12 @@ impl Db {
         self.enter_as(id, lease, None);
     }
 
-    /// Enters a server that says which build it is.
+    /// Enters a server that reports its build.
     pub fn enter_as(&mut self, id: ServerNo, lease: i64, build: Option<u8>) {
         self.servers.push(Server { id, beat: 0, lease_until: self.now + lease, lease, dead: false, build });
     }
 
-    /// Renews the lease and fetches requests.
+    /// Renews the lease and returns requests for the server.
     pub fn beat(&mut self, id: ServerNo, lease: i64) -> BeatAnswer {
         let now = self.now;
         let Some(row) = self.servers.iter_mut().find(|row| row.id == id && !row.dead) else {
@@ -36,7 +36,7 @@ impl Db {
         BeatAnswer { dead: false, signals }
     }
 
-    /// Leaves: the server holds nothing any more, and its lease is over.
+    /// Removes a server that leaves: it holds no task any more, and its lease is over.
     pub fn leave(&mut self, id: ServerNo) {
         self.bury(id);
     }

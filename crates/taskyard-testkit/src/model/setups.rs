@@ -1,4 +1,4 @@
-//! The small worlds that are walked through: few tasks, few servers, and every fault at every moment.
+//! The small worlds that are explored: few tasks, few servers, and every fault at every moment.
 
 use taskyard_core::state::OnParentFailure;
 
@@ -8,39 +8,39 @@ use super::names::{QueueNo, TaskNo};
 use super::rules::Rules;
 use super::world::Budget;
 
-/// One small world and what may happen in it.
+/// A small world and the faults that may happen in it.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// What it is about.
+    /// Subject of the setup.
     pub name: &'static str,
-    /// How the protocol is kept.
+    /// Rules of the protocol.
     pub rules: Rules,
-    /// Servers.
+    /// Number of servers.
     pub servers: usize,
-    /// Attempts that one server runs at once.
+    /// Number of attempts that one server runs at once.
     pub slots: usize,
-    /// Tasks that one claim takes at most.
+    /// Maximum number of tasks per claim.
     pub claim_max: usize,
-    /// What clients add, each batch at any moment after the parents it names.
+    /// Batches that clients add, each at any moment after its parents.
     pub batches: Vec<Vec<Addition>>,
-    /// How attempts may end besides `Done`.
+    /// Ends of attempts besides `Done`.
     pub ends: Vec<Outcome>,
     /// Whether attempts record while they run.
     pub records: bool,
     /// A queue with a limit of running tasks.
     pub limited: Option<(QueueNo, usize)>,
-    /// The tasks whose kinds each server's build knows; all know all if it is empty.
+    /// The tasks whose kinds each server's build knows; if empty, all builds know all.
     pub knows: Vec<Vec<TaskNo>>,
-    /// What may go wrong, and how often.
+    /// Faults, and how often each may happen.
     pub budget: Budget,
-    /// Commits that a fail-over may forget.
+    /// Number of commits that a fail-over may lose.
     pub forgets_max: usize,
 }
 
 const RETRY: Outcome = Outcome::Retry { after: 0, error: 1 };
 const FAILED: Outcome = Outcome::Failed(1);
 
-/// A task with parents.
+/// Returns a task with parents.
 fn task(id: u16, parents: &[u16], on_parent_failure: OnParentFailure) -> Addition {
     Addition { parents: parents.iter().copied().map(TaskNo).collect(), on_parent_failure, ..Addition::new(TaskNo(id)) }
 }
@@ -73,7 +73,7 @@ impl Setup {
         }
     }
 
-    /// One task and one asynchronous fail-over that forgets the last commits.
+    /// A task and an asynchronous fail-over that loses the last commits.
     #[must_use]
     pub fn fail_over() -> Self {
         Self {
@@ -94,7 +94,7 @@ impl Setup {
         }
     }
 
-    /// A task that kills its server or worker again and again.
+    /// A task that repeatedly kills its server or worker.
     #[must_use]
     pub fn killer() -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Setup {
         }
     }
 
-    /// One task that people cancel, stop and retry while its writes get lost.
+    /// A task that operators cancel, stop and retry while its writes get lost.
     #[must_use]
     pub fn people() -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Setup {
         }
     }
 
-    /// A parent and a child that is added at any moment.
+    /// A parent, and a child that is added at any moment.
     #[must_use]
     pub fn family() -> Self {
         Self {
@@ -148,7 +148,7 @@ impl Setup {
         }
     }
 
-    /// A parent with a child of every policy and a grandchild; a transaction tells only one edge.
+    /// A parent with a child of every policy and a grandchild; a transaction processes only one edge.
     #[must_use]
     pub fn cascade() -> Self {
         Self {
@@ -244,7 +244,7 @@ impl Setup {
         }
     }
 
-    /// Two builds, of which one does not know one of two kinds, and the other one comes and goes.
+    /// Two builds: one does not know one of two kinds, and the other one comes and goes.
     #[must_use]
     pub fn builds() -> Self {
         Self {
@@ -258,14 +258,14 @@ impl Setup {
         }
     }
 
-    /// The same world under other rules.
+    /// Returns the same world under other rules.
     #[must_use]
     pub fn with(self, rules: Rules) -> Self {
         Self { rules: Rules { inline_max: self.rules.inline_max, ..rules }, ..self }
     }
 }
 
-/// All worlds, with the protocol as it is meant.
+/// Returns all worlds, with the correct protocol.
 #[must_use]
 pub fn sound_setups() -> Vec<Setup> {
     vec![

@@ -1,4 +1,4 @@
-//! Upkeep by any server: what has become due, rescue, parking, pruning.
+//! Upkeep by any server: due tasks, rescue, parking, pruning.
 
 use taskyard_core::task::AttemptOutcome;
 use taskyard_core::{TaskState, WaitReason};
@@ -8,7 +8,7 @@ use super::db::{Db, DeadlineWhat};
 use super::names::{Blame, ServerNo, TaskNo};
 use super::rules::Rules;
 
-/// What became due.
+/// Tasks that became due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "the fields are those of `PromoteReport`")]
 pub struct Promoted {
@@ -19,7 +19,7 @@ pub struct Promoted {
 }
 
 impl Db {
-    /// Moves what has become due.
+    /// Moves tasks that have become due.
     pub fn promote(&mut self, rules: &Rules) -> Promoted {
         let mut report = Promoted::default();
         let now = self.now;
@@ -34,7 +34,7 @@ impl Db {
         self.deadlines = later;
         let due: Vec<super::db::Deadline> = due;
         for row in due.iter().filter(|row| row.what == DeadlineWhat::Expire) {
-            // One that has started, now or ever, has done so in time; should it be released, the next claim sees that it has expired.
+            // A task that has ever started has done so in time; if it is released, the next claim checks its expiry.
             if matches!(self.state(row.task), TaskState::Waiting | TaskState::Enqueued)
                 && self.row(row.task).attempt == 0
             {
@@ -58,7 +58,7 @@ impl Db {
         report
     }
 
-    /// Whether this server may be declared dead, given the beat that the rescuer has seen.
+    /// Returns whether this server may be declared dead, given the heartbeat number that the rescuer has seen.
     #[must_use]
     pub fn may_rescue(&self, server: ServerNo, beat: u32, overdue: bool) -> bool {
         self.servers
@@ -66,7 +66,7 @@ impl Db {
             .any(|row| row.id == server && (row.dead || (row.beat == beat && (overdue || row.lease_until <= self.now))))
     }
 
-    /// The tasks that a server holds, by its claim rows, oldest claim first.
+    /// Returns the tasks that a server holds according to its claim rows, oldest claim first.
     #[must_use]
     pub fn held_by(&self, server: ServerNo) -> Vec<TaskNo> {
         let rows = self.claims.iter().filter(|row| row.server == server);
@@ -79,7 +79,7 @@ impl Db {
         held
     }
 
-    /// Declares a server dead and frees its tasks, in one transaction; how many.
+    /// Declares a server dead and frees its tasks, in one transaction; returns how many.
     pub fn rescue(&mut self, server: ServerNo, beat: u32, overdue: bool, rules: &Rules) -> usize {
         if !self.may_rescue(server, beat, overdue) {
             return 0;
@@ -93,7 +93,7 @@ impl Db {
         held.len()
     }
 
-    /// Declares a server dead and forgets what it has claimed.
+    /// Declares a server dead and deletes its claims.
     pub(super) fn bury(&mut self, server: ServerNo) {
         for row in self.servers.iter_mut().filter(|row| row.id == server) {
             row.dead = true;
@@ -138,7 +138,7 @@ impl Db {
         }
     }
 
-    /// Releases what is parked for a reason; how many.
+    /// Releases tasks that are parked for a reason; returns how many.
     pub fn unpark(&mut self, python: bool, reason: u8) -> usize {
         let rows = self.waiting.iter().filter(|row| row.parked == Some(reason) && row.python == python);
         let ids: Vec<TaskNo> = rows.map(|row| row.task).collect();
@@ -156,7 +156,7 @@ impl Db {
         released
     }
 
-    /// The reasons for which tasks of a runtime are parked, and how many each.
+    /// Returns the reasons for which tasks of a runtime are parked, with their counts.
     #[must_use]
     pub fn parked(&self, python: bool) -> Vec<(u8, u64)> {
         let mut reasons: Vec<u8> =

@@ -1,8 +1,8 @@
-//! The database with servers around it whose beliefs may be wrong, and everything that may happen next.
+//! The database, servers around it whose view may be wrong, and all actions that may happen next.
 //!
-//! A server that stands still simply does nothing for a while; whatever the others do meanwhile comes between two of
-//! its steps. What faults may happen at all is bounded by a [`Budget`], so that the walk ends; what carries work
-//! forward is never bounded.
+//! A suspended server simply does nothing for a while; the actions of other processes come between two of its steps.
+//! The number of faults is bounded by a [`Budget`], so that the exploration ends; actions that carry work forward are
+//! never bounded.
 
 mod act;
 mod actions;
@@ -15,10 +15,10 @@ use super::finish::{Outcome, Writer};
 use super::names::{AdditionNo, ClaimNo, QueueNo, ServerNo, TaskNo, Token};
 use super::setups::Setup;
 
-/// A lease that does not end by itself: its end is an action of its own.
+/// A lease that does not end by itself: its end is a separate action.
 pub(super) const LEASE: i64 = 1_000_000;
 
-/// How often each fault, and each thing a person does, may still happen.
+/// Number of times that each fault, and each operator's action, may still happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "one name per fault")]
 pub struct Budget {
@@ -38,40 +38,40 @@ pub struct Budget {
     pub ends: u8,
 }
 
-/// One attempt that a server believes to run.
+/// An attempt that a server believes to be running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
-    /// What its writes show.
+    /// The identity that its writes carry.
     pub writer: Writer,
-    /// The claim it came with.
+    /// Claim with which it came.
     pub claim: ClaimNo,
-    /// A write whose reply was lost, to be written again.
+    /// A write whose reply was lost, to be repeated.
     pub sent: Option<Outcome>,
     /// Whether the server was asked to cancel or stop it.
     pub signalled: bool,
 }
 
-/// One server process.
+/// A server process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Proc {
-    /// Its id of this boot.
+    /// Server id of this boot.
     pub server: ServerNo,
     /// Whether the process exists.
     pub alive: bool,
-    /// Whether it stands still (SIGSTOP).
+    /// Whether the process is suspended (SIGSTOP).
     pub frozen: bool,
-    /// Whether it has to notice that the database was replaced by a standby that knows less.
+    /// Whether it has yet to notice that the database was replaced by a standby without the last commits.
     pub outdated: bool,
-    /// What it believes to run.
+    /// Attempts that it believes to be running.
     pub runs: Vec<Run>,
     /// Claims whose replies were lost.
     pub lost_claims: Vec<ClaimNo>,
-    /// Which build it is, if not every build knows every kind.
+    /// Build of the server, if not every build knows every kind.
     pub build: Option<u8>,
 }
 
 impl Proc {
-    /// Kills whatever runs.
+    /// Kills all attempts.
     fn forget(&mut self) {
         self.frozen = false;
         self.outdated = false;
@@ -80,25 +80,25 @@ impl Proc {
     }
 }
 
-/// How far an addition has come, as the client sees it.
+/// Progress of an addition, as the client sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Asked {
     /// Not sent.
     No,
-    /// Sent, and nothing heard of it.
+    /// Sent, without a reply.
     InDoubt(AdditionNo),
-    /// Broken variant only: the parents were looked at, nothing is stored yet.
+    /// Broken variant only: the parents were read, nothing is stored yet.
     Looked(Vec4),
     /// Acknowledged.
     Yes,
-    /// Acknowledged, and forgotten by a fail-over: counted.
+    /// Acknowledged, and lost by a fail-over: counted.
     Forgotten,
 }
 
-/// The states of up to four parents, as they were seen.
+/// The states of up to four parents, as they were read.
 pub(super) type Vec4 = [Option<TaskState>; 4];
 
-/// One thing that may happen.
+/// An action that may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each variant says what happens")]
 pub enum Action {
@@ -137,13 +137,13 @@ pub enum Action {
 }
 
 impl Action {
-    /// Whether it carries work forward by itself: neither a fault nor a person's wish.
+    /// Returns whether it carries work forward by itself: it is neither a fault nor an operator's action.
     pub(super) fn is_progress(self, world: &World) -> bool {
         match self {
             Self::Add { reply_lost, .. } | Self::Claim { reply_lost, .. } | Self::Finish { reply_lost, .. } => {
                 !reply_lost
             }
-            // The lease of a process that is gone ends; that of a living one is renewed.
+            // The lease of a dead process ends; that of a living one is renewed.
             Self::Lapse { server } => !world.procs.iter().any(|proc| proc.alive && proc.server == server),
             Self::Cancel { .. } | Self::Stop { .. } | Self::Retry { .. } | Self::Pause { .. } => false,
             Self::Die { .. } | Self::Freeze { .. } | Self::FailOver { .. } | Self::AddDelayed { .. } => false,
@@ -152,21 +152,21 @@ impl Action {
     }
 }
 
-/// The database and what everyone around it believes.
+/// The database, and the state of the clients and servers around it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     /// The database.
     pub db: Db,
-    /// What it was before the last commits, newest last; kept while a fail-over may happen.
+    /// The database before the last commits, newest last; stored while a fail-over may happen.
     pub past: Vec<Db>,
     /// The servers.
     pub procs: Vec<Proc>,
     pub(super) asked: Vec<Asked>,
     /// Additions whose statements have not reached the database yet.
     pub(super) on_the_way: Vec<(usize, AdditionNo)>,
-    /// Broken variant only: what a rescue has read and will free.
+    /// Broken variant only: the tasks that a rescue has read and will free.
     pub(super) rescuing: Option<Vec<TaskNo>>,
-    /// What may still go wrong.
+    /// Faults that may still happen.
     pub budget: Budget,
     pub(super) next_token: Token,
     pub(super) next_claim: ClaimNo,
@@ -175,7 +175,7 @@ pub struct World {
 }
 
 impl World {
-    /// The world before anything happened: the servers have entered.
+    /// Returns the initial world: the servers have entered.
     #[must_use]
     pub fn new(setup: &Setup) -> Self {
         let mut world = Self {
@@ -218,16 +218,16 @@ impl World {
         server
     }
 
-    /// When the next start time, backoff or expiry comes.
+    /// Returns the time of the next start, backoff or expiry.
     fn next_due(&self) -> Option<i64> {
         let starts = self.db.waiting.iter().filter_map(|row| row.run_at.filter(|_| row.open_parents == 0));
         starts.chain(self.db.deadlines.iter().map(|row| row.at)).min()
     }
 
-    /// Does it, and checks what it did.
+    /// Executes an action, and checks its effect.
     ///
     /// # Errors
-    /// The rule that was broken, in words.
+    /// A description of the rule that was broken.
     pub fn apply(&mut self, action: Action, setup: &Setup) -> Result<(), String> {
         let before = self.db.clone();
         self.act(action, setup)?;
@@ -243,7 +243,7 @@ impl World {
         Ok(())
     }
 
-    /// Keeps the last commits as long as a fail-over may forget them.
+    /// Stores the last commits as long as a fail-over may lose them.
     fn remember(&mut self, action: Action, before: &Db, setup: &Setup) {
         if self.budget.failovers == 0 {
             self.past.clear();

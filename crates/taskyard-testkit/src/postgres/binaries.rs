@@ -1,9 +1,9 @@
-//! Where PostgreSQL's programs are, and as whom they run.
+//! Locates PostgreSQL's programs, and runs them as the right user.
 //!
-//! Looked for in `TASKYARD_TEST_POSTGRES_BIN`, then where `pg_config --bindir` points, then in
-//! `/usr/lib/postgresql/*/bin`, newest first, then along `PATH`. A directory that the variable names may hold the
-//! server's programs alone; the clients (psql, pg_basebackup) are then those of the other places. The server refuses to
-//! run as root, so root runs all of them as the user `postgres`.
+//! Searched in `TASKYARD_TEST_POSTGRES_BIN`, then in the directory printed by `pg_config --bindir`, then in
+//! `/usr/lib/postgresql/*/bin`, newest first, then along `PATH`. The directory in the variable may contain the server's
+//! programs alone; the clients (psql, pg_basebackup) are then those of the other directories. The server refuses to run
+//! as root, so root runs all of them as the user `postgres`.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const MISSING: &str = "PostgreSQL's server programs (initdb, pg_ctl, psql) were not found: install the package \
                        `postgresql` (Debian: apt-get install postgresql), or set TASKYARD_TEST_POSTGRES_BIN to their directory";
 
-/// The longest directory for which the path of the unix socket stays under the system's limit of 107 bytes.
+/// Maximum length of the directory, so that the path of the unix socket stays under the system's limit of 107 bytes.
 const DIRECTORY_BYTES_MAX: usize = 70;
 
-/// The programs' directory and the user to become.
+/// Directory of the programs, and the user to run them as.
 #[derive(Debug)]
 pub(super) struct Binaries {
     directory: PathBuf,
@@ -46,7 +46,7 @@ impl Binaries {
         Ok(Self { directory, become_user: user_for_root()? })
     }
 
-    /// One of the programs, to be run as the right user in a directory that this user can enter.
+    /// Returns a command for one of the programs, run as the right user in a directory that this user can enter.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut path = self.directory.join(program);
         if !path.is_file()
@@ -81,9 +81,9 @@ impl Binaries {
         command
     }
 
-    /// A new directory that only the server's user can enter, with a path short enough for its socket.
+    /// Creates a directory that only the server's user can enter, with a path short enough for its socket.
     ///
-    /// `lasting` is false where the data may lie in memory.
+    /// If `lasting` is false, the data may be in memory.
     pub(super) fn make_directory(&self, lasting: bool) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let preferred = if lasting { std::env::temp_dir() } else { memory().unwrap_or_else(std::env::temp_dir) };
@@ -113,9 +113,9 @@ impl Binaries {
     }
 }
 
-/// The file system in memory, where it has room for the databases of all tests of a process, some 4 GiB.
+/// Returns the file system in memory, if it has space for the databases of all tests of a process, about 4 GiB.
 ///
-/// On a disk, hundreds of databases of a thousand files each delay all other tests while they are removed.
+/// On a disk, removing hundreds of databases of a thousand files each delays all other tests.
 fn memory() -> Option<PathBuf> {
     const ROOM: u64 = 12 << 30;
     let path = PathBuf::from("/dev/shm");
@@ -127,7 +127,7 @@ fn memory() -> Option<PathBuf> {
     (system.f_bavail * system.f_frsize > ROOM && available > ROOM >> 10).then_some(path)
 }
 
-/// What a server needs.
+/// Programs that a server needs.
 const SERVER: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 
 fn complete(directory: &Path) -> bool {
@@ -138,7 +138,7 @@ fn has(directory: &Path, programs: &[&str]) -> bool {
     programs.iter().all(|program| directory.join(program).is_file())
 }
 
-/// A directory of the machine with client programs, whose server is another one.
+/// Returns a directory of the machine with client programs, whose server is a different one.
 fn clients() -> Option<&'static PathBuf> {
     static CLIENTS: OnceLock<Option<PathBuf>> = OnceLock::new();
     CLIENTS.get_or_init(|| places().into_iter().find(|path| has(path, &["psql"]))).as_ref()

@@ -1,4 +1,4 @@
-//! The cluster itself: it serves, restarts, and leaves nothing behind.
+//! Tests of the cluster itself: it serves, restarts, and leaves nothing behind.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -61,7 +61,7 @@ fn a_killed_test_process_leaves_nothing_behind() {
     assert!(Path::new(&directory).exists());
     child.kill().unwrap();
     child.wait().unwrap();
-    // The watchdog does its work after the pipe closed: bounded, but not at once.
+    // The watchdog works after the pipe has closed: within bounded time, but not at once.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while Path::new(&directory).exists() {
         assert!(std::time::Instant::now() < deadline, "{directory} is still there");

@@ -1,8 +1,9 @@
-//! A process that outlives us by a moment: it waits for its standard input to end, then stops the server whose data
-//! lie in a directory and deletes the directory.
+//! A process that outlives the test process briefly: it waits until its standard input ends, then stops the server
+//! whose data are in a directory and deletes the directory.
 //!
-//! The pipe's other end is ours alone (closed on exec), so it ends when this process drops it, exits, or is killed.
-//! The watchdog is in a process group of its own: Ctrl-C in a terminal does not reach it before its work is done.
+//! Only the test process has the pipe's other end (closed on exec), so it ends when that process drops it, exits, or is
+//! killed. The watchdog is in a process group of its own: Ctrl-C in a terminal does not reach it before its work is
+//! done.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;

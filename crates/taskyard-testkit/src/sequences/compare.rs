@@ -1,4 +1,4 @@
-//! Everything that can be seen of a store, beside what the model says.
+//! Compares everything visible of a store with the model.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::pair::{Pair, same, works};
 use crate::model::{Db, Task, TaskNo};
 
 impl Pair {
-    /// After a step: every task's row, the figures, and the history of those that the step has touched.
+    /// After a step: compares every task's row, the statistics, and the history of the tasks that the step has changed.
     pub(super) async fn compare(&mut self, before: &Db) -> Result<(), String> {
         let records = works("get", self.store.get(&self.names.tasks).await)?;
         self.agree_on_falls(before, &records);
@@ -22,7 +22,7 @@ impl Pair {
         Ok(())
     }
 
-    /// At the end: the history of all tasks, too, and what their children and waiters see.
+    /// At the end: also compares the history of all tasks, and the views of their children and waiters.
     pub(super) async fn compare_everything(&self) -> Result<(), String> {
         let records = works("get", self.store.get(&self.names.tasks).await)?;
         self.compare_rows(&records)?;
@@ -33,7 +33,7 @@ impl Pair {
         self.compare_finals().await
     }
 
-    /// Which of several parents that ended in this one step took a child along is the store's choice.
+    /// If several parents ended in this one step, the store may choose which of them made a child fall.
     fn agree_on_falls(&mut self, before: &Db, records: &[Option<TaskRecord>]) {
         for (at, record) in records.iter().enumerate() {
             let (number, Some(record)) = (TaskNo(at as u16), record) else { continue };
@@ -98,14 +98,14 @@ impl Pair {
         Ok(())
     }
 
-    /// The parents of a task, in the order given.
+    /// Returns the parents of a task, in the order given.
     fn parents(&self, task: TaskNo) -> Vec<TaskNo> {
         let mut edges: Vec<_> = self.db.edges.iter().filter(|edge| edge.child == task).collect();
         edges.sort_by_key(|edge| edge.place);
         edges.iter().map(|edge| edge.parent).collect()
     }
 
-    /// Attempts, context and log lines of one task.
+    /// Compares attempts, context and log lines of one task.
     async fn compare_history(&self, task: &Task) -> Result<(), String> {
         let id = self.names.task(task.id);
         let row = |number, outcome, error| format!("{number} {outcome:?} {error:?}");
@@ -168,7 +168,7 @@ impl Pair {
         same("finals", model, finals)
     }
 
-    /// The queues' figures and the whole store's.
+    /// Compares the statistics of the queues and of the whole store.
     async fn compare_figures(&self) -> Result<(), String> {
         let figures = |paused, max: Option<u64>, enqueued, waiting, doing| {
             format!("paused {paused}, at most {max:?}; {enqueued} enqueued, {waiting} waiting, {doing} doing")
@@ -176,7 +176,7 @@ impl Pair {
         let mut store: BTreeMap<String, String> = BTreeMap::new();
         for row in works("queues", self.store.queues().await)? {
             let max = row.running_max.map(u64::from);
-            // A queue of which only finished tasks are left may be shown or not.
+            // A queue with only finished tasks may be listed or not.
             if row.paused || max.is_some() || row.enqueued + row.waiting + row.doing > 0 {
                 store.insert(row.name, figures(row.paused, max, row.enqueued, row.waiting, row.doing));
             }

@@ -1,4 +1,4 @@
-//! What people ask for, on both.
+//! Operator commands, on both sides.
 
 use taskyard_core::TaskId;
 use taskyard_core::store::{ControlReply, TaskEdit};
@@ -48,7 +48,7 @@ impl Pair {
         (tasks, ids)
     }
 
-    /// The tasks are looked at one after the other, in the order given.
+    /// Compares replies; the tasks are processed one after the other, in the order given.
     fn control(
         &mut self,
         what: &str,

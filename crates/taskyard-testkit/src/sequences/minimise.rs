@@ -1,18 +1,18 @@
-//! From a sequence that shows a difference to a short one.
+//! Shortens a sequence that shows a difference.
 //!
-//! proptest shrinks value by value from the front; a run on a database takes milliseconds, and what matters most is to
-//! leave steps out. So: cut after the step that differs, leave out halves, quarters, and at last single steps and
-//! single items of steps, as long as some difference stays.
+//! proptest shrinks value by value from the front; a run on a database takes milliseconds, and leaving out steps
+//! matters most. So the sequence is cut after the step that differs, then halves, quarters, and at last single steps
+//! and single items of steps are left out, as long as some difference remains.
 
 use std::time::{Duration, Instant};
 
 use super::Difference;
 use super::steps::Step;
 
-/// The time after which the shortest sequence found so far must do.
+/// Time after which the shortest sequence found so far is reported.
 const MINIMISE_MAX: Duration = Duration::from_secs(60);
 
-/// The shortest sequence found, and what differs in it.
+/// Returns the shortest sequence found, and its difference.
 pub(super) async fn minimise(
     steps: Vec<Step>,
     difference: Difference,
@@ -60,7 +60,7 @@ pub(super) async fn minimise(
 }
 
 impl Step {
-    /// The same step with one item less.
+    /// Returns variants of the step with one item less.
     fn simpler(&self) -> Vec<Self> {
         fn without<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
             let one_less =

@@ -1,4 +1,4 @@
-//! The model's numbers in the store's words, and back.
+//! Translates the model's numbers into the store's names, and back.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use taskyard_core::{ClaimId, ServerId, TaskId, Timestamp};
 
 use crate::model::{Addition, Blame, ClaimNo, Hold, Outcome, QueueNo, ServerNo, Start, TaskNo, Token};
 
-/// The instant of the model's second 0: 2030-01-01 in microseconds.
+/// Instant of the model's second 0: 2030-01-01 in microseconds.
 const START_MICROS: i64 = 1_893_456_000_000_000;
 
-/// Which real names stand for the model's numbers: each number is an index.
+/// The real names of the model's numbers: each number is an index.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) tasks: Vec<TaskId>,
@@ -23,12 +23,12 @@ pub(super) struct Names {
     pub(super) tokens: HashMap<Token, taskyard_core::Token>,
 }
 
-/// A second of the model as an instant.
+/// Returns a second of the model as an instant.
 pub(super) fn instant(second: i64) -> Timestamp {
     from_micros(START_MICROS + second * 1_000_000).expect("the model's seconds are few")
 }
 
-/// A length of the model as a duration.
+/// Returns a length of the model as a duration.
 pub(super) fn seconds(length: i64) -> Duration {
     Duration::from_secs(u64::try_from(length).expect("lengths are not negative"))
 }
@@ -68,7 +68,7 @@ pub(super) fn lines(count: u8) -> Vec<LogLine> {
     (0..count).map(line).collect()
 }
 
-/// What a body says that fails with this number.
+/// Returns the error of a body that fails with this number.
 pub(super) fn failure(number: u8) -> Failure {
     Failure {
         error_type: format!("Error{number}"),
@@ -94,7 +94,7 @@ impl Names {
         self.claims[usize::from(number.0)]
     }
 
-    /// The words of a task's error fields.
+    /// Returns the texts of a task's error fields.
     pub(super) fn blame(&self, blame: Blame) -> Failure {
         let died = |message: &str, given: Option<u8>| Failure {
             traceback: given.and_then(|given| failure(given).traceback),
@@ -124,7 +124,7 @@ impl Names {
         }
     }
 
-    /// A new task in the store's words.
+    /// Returns a new task as the store takes it.
     pub(super) fn addition(&self, new: &Addition) -> NewTask {
         let hold = |hold| match hold {
             Hold::Finished => UniqueHold::UntilFinished,
@@ -154,7 +154,7 @@ impl Names {
     }
 }
 
-/// An end of an attempt in the store's words.
+/// Returns an end of an attempt as the store takes it.
 pub(super) fn outcome(outcome: Outcome) -> store::Outcome {
     match outcome {
         Outcome::Done(number) => store::Outcome::Done { result: result(number) },

@@ -1,4 +1,4 @@
-//! A store and the model side by side, and what both have been asked to do so far.
+//! A store and the model side by side, and the operations that both have executed so far.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::names::{Names, instant};
 use super::steps::{NewStep, Step};
 use crate::model::{AddError, Addition, ClaimNo, Db, KeyNo, Outcome, QueueNo, Rules, ServerNo, TaskNo, Token, Writer};
 
-/// The lease of the servers, in seconds: some steps let it lapse.
+/// Lease of the servers, in seconds: some steps let it lapse.
 pub(super) const LEASE: i64 = 200;
 
 /// An attempt whose token is known here.
@@ -22,7 +22,7 @@ pub(super) struct Believed {
     pub(super) ended: bool,
 }
 
-/// A write that was made, to be made again.
+/// A write that was made, for repeating it.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
     pub(super) writer: Writer,
@@ -44,12 +44,12 @@ pub(super) struct Pair {
     pub(super) tally: Tally,
 }
 
-/// Fails with the sentence if the two are not equal.
+/// Returns an error unless the two values are equal.
 pub(super) fn same<T: PartialEq + std::fmt::Debug>(what: &str, model: T, store: T) -> Result<(), String> {
     if model == store { Ok(()) } else { Err(format!("{what}: the model says {model:?}, the store {store:?}")) }
 }
 
-/// A call that the model expects to succeed.
+/// Unwraps a call that the model expects to succeed.
 pub(super) fn works<T>(what: &str, outcome: taskyard_core::Result<T>) -> Result<T, String> {
     outcome.map_err(|error| format!("{what} failed: {error}"))
 }
@@ -72,7 +72,7 @@ impl Pair {
         Ok(pair)
     }
 
-    /// Does one step on both and compares all that can be seen.
+    /// Executes one step on both sides and compares everything visible.
     pub(super) async fn step(&mut self, step: &Step) -> Result<(), String> {
         let before = self.db.clone();
         self.count(step.name().into());
@@ -128,13 +128,13 @@ impl Pair {
         *self.tally.entry(what).or_default() += 1;
     }
 
-    /// Of the tasks there are the one that a number means, counted back from the newest.
+    /// Returns the existing task that a number selects, counted back from the newest.
     pub(super) fn pick(&self, number: u8) -> Option<TaskNo> {
         let count = self.db.tasks.len();
         (count > 0).then(|| self.db.tasks[count - 1 - usize::from(number) % count].id)
     }
 
-    /// The tasks that some numbers mean, each once.
+    /// Returns the tasks that some numbers select, each once.
     pub(super) fn pick_all(&self, numbers: &[u8]) -> Vec<TaskNo> {
         let mut picked: Vec<TaskNo> = Vec::new();
         for task in numbers.iter().filter_map(|number| self.pick(*number)) {
@@ -145,7 +145,7 @@ impl Pair {
         picked
     }
 
-    /// The server that a number means: mostly one that is not dead.
+    /// Returns the server that a number selects: mostly one that is not dead.
     pub(super) fn server(&self, number: u8) -> ServerNo {
         let living: Vec<ServerNo> = self.db.servers.iter().filter(|row| !row.dead).map(|row| row.id).collect();
         if living.is_empty() || number.is_multiple_of(32) {

@@ -63,7 +63,7 @@ impl Pair {
             return Ok(());
         }
         self.believe(server, claim, &model.tasks, &reply.tasks)?;
-        // A hint: it must be right where a server would starve a task, or never run another beside it.
+        // A hint: it must be right where a server would otherwise starve a task, or never run another beside it.
         let any = self.db.ready.iter().any(|row| row.lane == Lane::Alone && row.python == python);
         let hint = reply.alone_waiting;
         if !model.dead && (model.alone_waiting && !hint || hint && !any && model.tasks.iter().all(|task| !task.alone)) {
@@ -72,7 +72,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Compares what was claimed, in this order, and remembers the tokens.
+    /// Compares the claimed tasks, in this order, and records the tokens.
     fn believe(
         &mut self,
         server: ServerNo,
@@ -114,7 +114,7 @@ impl Pair {
         self.believe(server, claim, &model, &reply)
     }
 
-    /// The attempt that a number means: one that holds its lease, or any.
+    /// Returns the attempt that a number selects: one that holds its lease, or any.
     fn run(&self, number: u8, any: bool) -> Option<usize> {
         let holds = |run: &Believed| {
             let task = self.db.task(run.writer.task);

@@ -1,4 +1,4 @@
-//! What may happen in a sequence, and how often.
+//! The steps of a sequence, and their frequencies.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use taskyard_core::state::OnParentFailure;
 
 use crate::model::{Hold, Outcome, Start};
 
-/// A task to be added; parents are counted back from the newest task there is.
+/// A task to be added; parents are counted back from the newest existing task.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields are those of `NewTask`")]
 pub struct NewStep {
@@ -23,22 +23,22 @@ pub struct NewStep {
     pub context: Option<u8>,
 }
 
-/// The end of one attempt: of which, how, and what is stored with it.
+/// The end of one attempt.
 #[derive(Clone, Debug)]
 pub struct End {
-    /// Which attempt: of those that hold their lease, or of all that there ever were.
+    /// Selects the attempt: of those that hold their lease, or of all that there ever were.
     pub run: u8,
-    /// Whether any attempt may be meant, also one whose lease is over or whose end was written.
+    /// Whether any attempt may be selected, also one whose lease is over or whose end was written.
     pub any: bool,
-    /// How it ends.
+    /// Outcome of the attempt.
     pub outcome: Outcome,
-    /// A context that goes with it.
+    /// A context to be stored with it.
     pub context: Option<u8>,
-    /// Log lines that go with it.
+    /// Number of log lines to be stored with it.
     pub logs: u8,
 }
 
-/// One thing that happens. Numbers are taken modulo what there is.
+/// An operation. Numbers are taken modulo the number of existing objects.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "each variant is a method of the seam")]
 pub enum Step {
@@ -69,7 +69,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// What it is called in the tally.
+    /// Returns the name of the step in the tally.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Add(_) | Self::AddTaken { .. } | Self::AddOrphan => "step: add",
@@ -84,7 +84,7 @@ impl Step {
     }
 }
 
-/// Lists of `length` steps, seldom a few less; shrinking leaves out whatever is not needed.
+/// Generates lists of `length` steps, seldom a few less; shrinking leaves out those that are not needed.
 pub fn steps(length: usize) -> impl Strategy<Value = Vec<Step>> {
     vec(proptest::option::weighted(0.99, step()), length).prop_map(|steps| steps.into_iter().flatten().collect())
 }
@@ -122,7 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Seldom true.
+/// Generates a value that is seldom true.
 fn few() -> impl Strategy<Value = bool> {
     proptest::bool::weighted(0.1)
 }

@@ -1,4 +1,4 @@
-//! Servers and upkeep, on both; time moves here and nowhere else.
+//! Servers and upkeep, on both sides; time moves here and nowhere else.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Pair {
 
     pub(super) async fn leave(&mut self, number: u8) -> Result<(), String> {
         let server = self.server(number);
-        // A server leaves when it holds nothing any more.
+        // A server leaves when it holds no task any more.
         if !self.db.held_by(server).is_empty() {
             return Ok(());
         }
@@ -37,7 +37,7 @@ impl Pair {
         self.never_without_server().await
     }
 
-    /// Most steps mean nothing without a server.
+    /// Enters a server if there is none, because most steps mean nothing without one.
     async fn never_without_server(&mut self) -> Result<(), String> {
         if self.db.servers.iter().all(|row| row.dead) { self.enter().await } else { Ok(()) }
     }
@@ -63,7 +63,7 @@ impl Pair {
         let shown: Vec<_> = signals.iter().map(|signal| (signal.id, signal.cancel)).collect();
         same("beat: signals", expected.iter().map(|(id, cancel, _)| (*id, *cancel)).collect(), shown)?;
         for ((_, _, token), signal) in expected.iter().zip(&signals) {
-            // Of a claim whose reply was lost the token is not known here.
+            // The token of a claim whose reply was lost is not known here.
             if let Some(known) = self.names.tokens.get(token) {
                 same("beat: token", *known, signal.token)?;
             }
@@ -76,14 +76,15 @@ impl Pair {
         Ok(beats.into_iter().find(|seen| seen.server == self.names.server(server)))
     }
 
-    /// Declares a server dead whose lease has lapsed, or that was watched long enough; a stale beat must be refused.
+    /// Declares a server dead whose lease has lapsed, or that was watched long enough; a stale heartbeat number must be
+    /// refused.
     pub(super) async fn rescue(&mut self, number: u8, stale: bool) -> Result<(), String> {
         let server = self.server(number);
         let Some(row) = self.db.servers.iter().find(|row| row.id == server).copied() else {
             return Ok(());
         };
         let Some(seen) = self.seen(server).await? else {
-            // One that holds nothing any more need not be shown.
+            // A server that holds no task any more need not be listed.
             return same("beats: not shown", true, row.dead && self.db.held_by(server).is_empty());
         };
         let lapsed = row.lease_until <= self.db.now;
@@ -108,13 +109,13 @@ impl Pair {
         same("unpark", StepReport { tasks: self.db.unpark(python, reason), more: false }, report)
     }
 
-    /// Time passes, and what has become due is moved.
+    /// Advances the time, and moves tasks that have become due.
     pub(super) async fn promote(&mut self, seconds: i64) -> Result<(), String> {
         self.db.now += seconds;
         works("set_clock", self.store.set_clock(TestClock::Frozen(instant(self.db.now))).await)?;
         let report = works("promote", self.store.promote().await)?;
         let model = self.db.promote(&self.rules);
-        // One that is due and has expired may count as both.
+        // A task that is due and has expired may count as both.
         same("promote: expired", model.expired, report.expired)?;
         same("promote: removed", model.removed, report.removed)?;
         same("promote: more", false, report.more)?;
@@ -122,7 +123,7 @@ impl Pair {
         same("promote: next due", next, report.next_due)
     }
 
-    /// Nothing is left to work off: no sequence has more edges than one transaction tells.
+    /// Checks that nothing is left to complete: no sequence has more edges than one transaction processes.
     pub(super) async fn cascade(&mut self) -> Result<(), String> {
         let report = works("cascade", self.store.cascade().await)?;
         same("cascade", false, report.more)?;

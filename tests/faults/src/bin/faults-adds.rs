@@ -1,8 +1,8 @@
 //! Adds 20 tasks and ends: `faults-adds DATABASE END RUNTIME`.
 //!
-//! It prints `ready` once it is connected, waits for a line, adds, prints each id, and ends by `END`: `return` from
-//! `main`, `drop` the queue and return, or the name of a call (`add`, `tasks`, `group`, `fan-in`, `chain`): the process aborts
-//! as soon as that call has returned. `RUNTIME` is `many` or `one` thread.
+//! Prints `ready` once it is connected, waits for a line, adds, prints each id, and ends according to `END`: `return`
+//! from `main`, `drop` the queue and return, or the name of a call (`add`, `tasks`, `group`, `fan-in`, `chain`): the
+//! process aborts as soon as that call has returned. `RUNTIME` is `many` or `one` thread.
 
 use std::io::{BufRead as _, Write as _};
 use std::process::ExitCode;
@@ -21,7 +21,7 @@ fn main() -> Result<ExitCode, Failure> {
         "one" => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    // As `#[tokio::main]` does it: the runtime ends when `main` returns.
+    // Like `#[tokio::main]`: the runtime ends when `main` returns.
     builder.enable_all().build()?.block_on(add(database, end))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -55,7 +55,7 @@ async fn add(database: &str, end: &str) -> Result<(), Failure> {
             }
         }
     }
-    // One write, so that nothing else passes the time before the process ends.
+    // One write, so that as little time as possible passes before the process ends.
     let ids: String = added.iter().map(|task| format!("{}\n", task.id())).collect();
     std::io::stdout().write_all(ids.as_bytes())?;
     match end {

@@ -1,8 +1,9 @@
 //! A program that adds tasks of many forms, to be killed: `faults-client DATABASE LEDGER-DIRECTORY SEED TASKS RATE`.
 //!
-//! Adds `TASKS` tasks, `RATE` a second at most, in steps that the seed draws: alone (some in the queue `narrow`), in bulk, with parents, with unique keys,
-//! delayed, failing, at most once, cancelled, refused, and on PostgreSQL in transactions of its own. Each is written to the
-//! ledger `client-SEED` before it is added and after the answer. Ends when it has seen the end of every task that it added.
+//! Adds `TASKS` tasks, at most `RATE` per second, in steps drawn from the seed: alone (some in the queue `narrow`), in
+//! bulk, with parents, with unique keys, delayed, failing, at most once, cancelled, refused, and on PostgreSQL in
+//! transactions of its own. Each is written to the ledger `client-SEED` before it is added and after the reply. Ends
+//! when it has seen the end of every task that it added.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,13 +18,13 @@ use tokio::time::Instant;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Steps that are under way at once: one that hangs does not hold up the others.
+/// Number of steps under way at once: one that hangs does not delay the others.
 const STEPS_AT_ONCE: usize = 16;
 const KEYS: u64 = 20;
 
 struct Producer {
     queue: Taskyard,
-    /// Of PostgreSQL, for transactions of its own.
+    /// Address of PostgreSQL, for transactions of its own.
     database: Option<String>,
     ledger: Ledger,
 }
@@ -61,7 +62,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The database may be away just now.
+/// Connects; the database may be unavailable at the moment.
 async fn connected(database: &str) -> Result<Taskyard, Error> {
     let began = Instant::now();
     loop {
@@ -74,7 +75,7 @@ async fn connected(database: &str) -> Result<Taskyard, Error> {
     }
 }
 
-/// Writes down the end of each task, as this program sees it.
+/// Records the end of each task, as this program sees it.
 fn watch(producer: &Arc<Producer>, watchers: &mut JoinSet<()>, added: Vec<TaskRef<Proof>>) {
     for task in added {
         let producer = Arc::clone(producer);
@@ -87,7 +88,7 @@ fn watch(producer: &Arc<Producer>, watchers: &mut JoinSet<()>, added: Vec<TaskRe
     }
 }
 
-/// One step of a producer.
+/// A step of a producer.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Alone,
@@ -161,7 +162,7 @@ impl Producer {
                 tokio::time::sleep(Duration::from_millis(dice.within(0..300))).await;
                 for task in &tasks {
                     self.ledger.write(&[Event::Cancelling { task: task.id() }]);
-                    // An error is the database's: it may be cancelled or not.
+                    // An error is the database's: the task may be cancelled or not.
                     let _ = task.cancel().await;
                 }
                 tasks
@@ -171,7 +172,7 @@ impl Producer {
                 self.add(vec![deed(0, 0), deed(0, 0).parent_id(parent)]).await
             }
             Step::InTransaction(size) => self.in_transaction(dice, size).await,
-            // Its own connection fails as the database does: that is the body's failure, and tried again.
+            // The body's own connection fails as the database does; the body fails with it and is retried.
             Step::Effect => {
                 let policy = RetryPolicy { max_retries: 30, backoff_ms: 200, cap_ms: 1_000, ..RetryPolicy::default() };
                 self.add(vec![effect(millis(&mut dice)).retry(policy)]).await
@@ -179,7 +180,7 @@ impl Producer {
         }
     }
 
-    /// Adds a group. An error that may pass says nothing about the outcome; any other is a refusal.
+    /// Adds a group. A transient error leaves the outcome open; any other is a refusal.
     async fn add(&self, calls: Vec<Call<Proof>>) -> Vec<TaskRef<Proof>> {
         let ids: Vec<TaskId> = calls.iter().map(id_of).collect();
         self.write(&ids, |task| Event::Adding { task });
@@ -201,7 +202,7 @@ impl Producer {
         }
     }
 
-    /// Adds tasks and a note of each in one transaction, of which a fifth is rolled back.
+    /// Adds tasks and a note for each in one transaction; a fifth of these is rolled back.
     async fn in_transaction(&self, mut dice: Dice, size: usize) -> Vec<TaskRef<Proof>> {
         let Some(database) = &self.database else { return Vec::new() };
         let rolls_back = dice.chance(20);
@@ -226,10 +227,10 @@ impl Producer {
             connection.await??;
             Ok::<(), Failure>(())
         };
-        // A connection that nobody answers on is the caller's own to give up.
+        // The caller itself must give up a connection without a response.
         let added = tokio::time::timeout(Duration::from_secs(20), added).await;
         match (added, rolls_back) {
-            // Whatever became of the connection, it was not committed.
+            // Whatever happened to the connection, the transaction was not committed.
             (_, true) => self.write(&ids, |task| Event::Refused { task }),
             (Ok(Ok(())), false) => {
                 self.write(&ids, |task| Event::Added { task });
@@ -245,7 +246,7 @@ impl Producer {
     }
 }
 
-/// A parent, which fails now and then, its children, and a grandchild that runs whatever becomes of them.
+/// Returns a parent, which fails now and then, its children, and a grandchild that runs whatever happens to them.
 fn family(dice: &mut Dice, children: usize) -> Vec<Call<Proof>> {
     let fails = if dice.chance(25) { u32::MAX } else { 0 };
     let parent = deed(dice.within(0..40), fails).max_retries(0);

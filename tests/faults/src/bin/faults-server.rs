@@ -1,10 +1,10 @@
 //! A server of the ledger tasks, to be killed: `faults-server DATABASE LEDGERS`. Settings come from the environment.
 //!
-//! `FAULTS_STEPS` in the environment makes it reach every step of the protocol: it knows the spare tasks and has a hook on
-//! death. `FAULTS_PRUNE` makes it delete dead letters at once. `FAULTS_ASIDE` makes it set ends aside soon that the database
-//! refuses, and try such ends often.
+//! `FAULTS_STEPS` in the environment makes it reach every step of the protocol: it knows the spare tasks and has a
+//! death hook. `FAULTS_PRUNE` makes it delete dead letters at once. `FAULTS_ASIDE` makes it soon set aside ends that
+//! the database refuses, and try such ends often.
 //!
-//! It says `ready` on standard output and stops gracefully on SIGTERM, or when standard input ends.
+//! Prints `ready` on standard output, and stops gracefully on SIGTERM, or when standard input ends.
 
 use std::time::Duration;
 

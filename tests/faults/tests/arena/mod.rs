@@ -37,17 +37,17 @@ impl ServerProcess {
 
     pub fn signal(&self, signal: i32) {
         let id = i32::try_from(self.0.id()).unwrap();
-        // SAFETY-free: the system call is made by the `kill` program, on a process that we started.
+        // SAFETY-free: the system call is made by the `kill` program, on a process that this test started.
         assert!(Command::new("kill").args([format!("-{signal}"), id.to_string()]).status().unwrap().success());
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// Runs `kill -9`, and waits until the process has ended.
     pub fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
 
-    /// How it ended, if it has.
+    /// Returns how the process ended, if it has.
     pub fn exit_status(&mut self) -> Option<std::process::ExitStatus> {
         self.0.try_wait().unwrap()
     }
@@ -93,14 +93,15 @@ impl Arena {
         self.start_server_with(&[])
     }
 
-    /// Starts a server process with more in its environment, and waits until it serves.
+    /// Starts a server process with additional environment variables, and waits until it serves.
     pub fn start_server_with(&self, environment: &[(&str, &str)]) -> ServerProcess {
         let (server, first_line) = self.spawn_server(environment);
         assert_eq!(first_line.trim(), "ready");
         server
     }
 
-    /// Starts a server process that may end before it serves and returns the first line of its output (empty if there was none).
+    /// Starts a server process that may end before it serves, and returns the first line of its output (empty if there
+    /// was none).
     pub fn spawn_server(&self, environment: &[(&str, &str)]) -> (ServerProcess, String) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_faults-server"))
             .envs(environment.iter().copied())
@@ -120,7 +121,7 @@ impl Arena {
         (ServerProcess(child), line)
     }
 
-    /// From here on the database refuses every end of a task of this function.
+    /// Makes the database refuse every end of a task of this function.
     pub fn refuse_ends(&self, function: &str) {
         let rows = format!("old.state = 2 and new.state <> 2 and old.kind like '%::{function}'");
         if self.database.starts_with("postgres") {
@@ -138,7 +139,7 @@ impl Arena {
         }
     }
 
-    /// Ends what [`Arena::refuse_ends`] began.
+    /// Reverts [`Arena::refuse_ends`].
     pub fn accept_ends(&self) {
         if self.database.starts_with("postgres") {
             shared().psql_in(&self.database, "drop trigger refuse on taskyard.task");
@@ -153,7 +154,7 @@ impl Arena {
         file.execute_batch(sql).unwrap();
     }
 
-    /// Adds ledgered tasks in groups, each acknowledged before it is written down as added, and observes their ends.
+    /// Adds ledgered tasks in groups, records each as added after its acknowledgement, and observes their ends.
     pub async fn produce(&mut self, count: usize, millis: impl Fn(usize) -> u64) -> Vec<TaskRef<Proof>> {
         let mut all = Vec::with_capacity(count);
         for first in (0..count).step_by(500) {
@@ -186,7 +187,7 @@ impl Arena {
         checker::check(self.queue.store().as_ref(), self.ledgers()).await.unwrap()
     }
 
-    /// The tasks that a process has started and not ended, by its ledger.
+    /// Returns the tasks that a process has started and not ended, by its ledger.
     pub fn in_flight(&self, process: u32) -> HashSet<TaskId> {
         let mut tasks = HashSet::new();
         for event in read_all(self.ledgers()).unwrap() {
@@ -221,7 +222,7 @@ impl Arena {
         }
     }
 
-    /// Waits until so many tasks are in a state.
+    /// Waits until this many tasks are in a state.
     pub async fn until_state(&self, state: TaskState, count: u64, bound: Duration) {
         let started = Instant::now();
         loop {

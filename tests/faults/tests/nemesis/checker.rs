@@ -1,6 +1,6 @@
-//! Compares what processes wrote down with what the database holds, when all has ended.
+//! Compares the records of the processes with the contents of the database, when everything has ended.
 //!
-//! An operation whose answer was lost stays unknown: its task may be there or not. All else is exact.
+//! An operation whose reply was lost stays unknown: its task may exist or not. Everything else is exact.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -14,28 +14,29 @@ use taskyard_faults::tasks::Proof;
 
 use crate::faults::Database;
 
-/// What was counted, and each promise that was broken.
+/// Counts, and each promise that was broken.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Additions that were begun, acknowledged, refused for good, merged into the holder of their key.
+    /// Additions that were begun, acknowledged, refused permanently, merged into the holder of their key.
     pub begun: usize,
     pub acknowledged: usize,
     pub refused: usize,
     pub merged: usize,
-    /// Begun without an answer, and stored.
+    /// Begun without a reply, and stored.
     pub unknown_stored: usize,
-    /// Tasks by final state, in the order of [`TaskState::ALL`].
+    /// Number of tasks by final state, in the order of [`TaskState::ALL`].
     pub by_state: [usize; 7],
     pub runs: usize,
     pub runs_repeated: usize,
     pub lost: usize,
     pub invented: usize,
     pub decided_twice: usize,
-    /// When tasks were done, in seconds of the epoch, in order.
+    /// Times at which tasks were done, in seconds of the epoch, in order.
     pub done_at: Vec<f64>,
-    /// Attempts that were lost with their server, and when they were free again, in seconds of the epoch.
+    /// Servers with which attempts were lost, and the times at which their tasks were free again, in seconds of the
+    /// epoch.
     pub freed_at: Vec<(ServerId, f64)>,
-    /// A sentence for each broken promise, the first of many.
+    /// A sentence for each of the first broken promises.
     pub broken: Vec<String>,
     pub broken_count: usize,
 }
@@ -49,7 +50,7 @@ impl Findings {
     }
 }
 
-/// What the ledgers say.
+/// Contents of the ledgers.
 #[derive(Default)]
 struct Told {
     begun: HashSet<TaskId>,
@@ -57,7 +58,7 @@ struct Told {
     refused: HashSet<TaskId>,
     merged: HashMap<TaskId, TaskId>,
     cancelled: HashSet<TaskId>,
-    /// The tokens of the runs of each task.
+    /// Tokens of the runs of each task.
     runs: HashMap<TaskId, HashSet<String>>,
     observed: HashMap<TaskId, (String, Option<String>)>,
 }
@@ -164,7 +165,7 @@ async fn all_records(store: &dyn Store) -> HashMap<TaskId, TaskRecord> {
     }
 }
 
-/// One task ended as it had to, once, and by the run that holds its token.
+/// Checks that one task ended as it had to, once, and by the run with its token.
 fn task(told: &Told, records: &HashMap<TaskId, TaskRecord>, record: &TaskRecord, findings: &mut Findings) {
     let (id, state) = (record.id, record.state);
     let runs = told.runs.get(&id);
@@ -177,7 +178,7 @@ fn task(told: &Told, records: &HashMap<TaskId, TaskRecord>, record: &TaskRecord,
         findings.break_promise(|| format!("{id} was to run at most once: {runs:?}"));
     }
     let payload: Option<Payload> = serde_json::from_slice(&record.payload).ok();
-    // An effect's own connection may fail as often as it likes.
+    // An effect's own connection may fail any number of times.
     let fails = payload.and_then(|payload| payload.args.get(1).copied()).unwrap_or(0);
     let error = record.error.as_ref().map_or("", |error| error.error_type.as_str());
     let is_cancelled = |id: TaskId| told.cancelled.contains(&id);
@@ -208,7 +209,7 @@ fn task(told: &Told, records: &HashMap<TaskId, TaskRecord>, record: &TaskRecord,
     }
 }
 
-/// Whether one of many tasks has a log line. A quarter of them logs, and lines may have been refused.
+/// Returns whether one of many tasks has a log line. A quarter of them logs, and lines may have been refused.
 async fn has_logs(store: &dyn Store, records: &HashMap<TaskId, TaskRecord>) -> bool {
     let may_log = |record: &&TaskRecord| record.kind.ends_with("deed") && record.state == TaskState::Done;
     for record in records.values().filter(may_log).take(200) {
@@ -219,7 +220,7 @@ async fn has_logs(store: &dyn Store, records: &HashMap<TaskId, TaskRecord>) -> b
     false
 }
 
-/// The attempts of a task are numbered, one ended it, and its counters are theirs.
+/// Checks that the attempts of a task are numbered, one ended it, and its counters match them.
 fn history(record: &TaskRecord, attempts: &[Attempt], findings: &mut Findings) {
     let count = |outcome| attempts.iter().filter(|attempt| attempt.outcome == outcome).count();
     let numbers: Vec<u32> = attempts.iter().map(|attempt| attempt.number).collect();
@@ -233,7 +234,7 @@ fn history(record: &TaskRecord, attempts: &[Attempt], findings: &mut Findings) {
     }
 }
 
-/// No two tasks with one unique key ran at the same time.
+/// Checks that no two tasks with one unique key ran at the same time.
 fn unique_keys(records: &HashMap<TaskId, TaskRecord>, findings: &mut Findings) {
     let mut by_key: HashMap<&str, Vec<&TaskRecord>> = HashMap::new();
     for record in records.values() {
@@ -251,7 +252,8 @@ fn unique_keys(records: &HashMap<TaskId, TaskRecord>, findings: &mut Findings) {
     }
 }
 
-/// What PostgreSQL's own rows say: the trigger's record of every end, callers' transactions, and what must be empty.
+/// Checks PostgreSQL's own rows: the trigger's record of every end, callers' transactions, and tables that must be
+/// empty.
 fn rows(psql: &dyn Fn(&str) -> String, records: &HashMap<TaskId, TaskRecord>, findings: &mut Findings) {
     let twice = psql(
         "SELECT t.id FROM taskyard.task t LEFT JOIN nemesis.decision d ON d.task = t.id \

@@ -1,9 +1,9 @@
-//! The time that all tests of the nemesis have together in the gate, and their turns: one runs at a time, for two would measure
-//! each other.
+//! The total time of all nemesis tests in the gate, and their turns: one runs at a time, because two would measure each
+//! other.
 //!
-//! Every wait has a [`Bound`], which is over with the time of the gate at the latest, so that its test fails with what is not
-//! settled. A test that hangs anywhere else is named by a thread that ends the process and what the process started. Runs that
-//! were asked for (`cargo dev nemesis --seeds` or `--tasks`) have no such limit.
+//! Every wait has a [`Bound`], which ends with the time of the gate at the latest, so that its test fails with a list
+//! of unsettled tasks. A test that hangs anywhere else is reported by a thread that ends the process and all processes
+//! that it started. Explicitly requested runs (`cargo dev nemesis --seeds` or `--tasks`) have no such limit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,13 +12,13 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// From the first test's begin until the process ends.
+/// From the beginning of the first test until the process ends.
 const GATE_MAX: Duration = Duration::from_secs(240);
-/// Waits are over earlier by this much, so that their tests can say what is not settled and clean up.
+/// Waits end earlier by this much, so that their tests can report unsettled tasks and clean up.
 const RESERVE: Duration = Duration::from_secs(15);
 
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-/// Tests that have begun, each with what it does now.
+/// Tests that have begun, each with its current stage.
 static BEGUN: Mutex<BTreeMap<&str, String>> = Mutex::new(BTreeMap::new());
 /// Processes that tests have started.
 static PROCESSES: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
@@ -27,7 +27,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// When the gate's time is over, if it is limited. The first call begins it.
+/// Returns the end of the gate's time, if it is limited. The first call starts it.
 fn end() -> Option<Instant> {
     static END: OnceLock<Option<Instant>> = OnceLock::new();
     *END.get_or_init(|| {
@@ -47,7 +47,7 @@ fn end_process() {
     for (test, stage) in lock(&BEGUN).iter() {
         text.push_str(&format!("  {test}: {stage}\n"));
     }
-    // The macros would write into the captured output of a test, which nothing would show.
+    // The macros would write into the captured output of a test, which would not be shown.
     let _ = std::io::stderr().write_all(text.as_bytes());
     for process in lock(&PROCESSES).iter() {
         let _ = Command::new("kill").args(["-KILL", &process.to_string()]).status();
@@ -60,7 +60,7 @@ pub fn started(process: u32) {
     lock(&PROCESSES).insert(process);
 }
 
-/// Forgets a process that is gone.
+/// Removes a process that has ended.
 pub fn ended(process: u32) {
     lock(&PROCESSES).remove(&process);
 }
@@ -79,7 +79,8 @@ impl Turn {
     pub async fn of(test: &'static str) -> Self {
         let is_over = || end().is_some_and(|end| Instant::now() + RESERVE >= end);
         lock(&BEGUN).insert(test, "waits for its turn".into());
-        // A failure before the turn leaves the entry: the test has not ended well, and the process has not much time left.
+        // A failure before the turn leaves the entry: the test has not ended well, and the process has little time
+        // left.
         assert!(!is_over(), "the nemesis has {GATE_MAX:?} in the gate: they were over before `{test}` began");
         let alone = ALONE.lock().await;
         assert!(!is_over(), "the nemesis has {GATE_MAX:?} in the gate: they were over before the turn of `{test}`");
@@ -88,12 +89,12 @@ impl Turn {
         turn
     }
 
-    /// The same outside of a runtime.
+    /// Like [`Turn::of`], outside of a runtime.
     pub fn blocking(test: &'static str) -> Self {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(Self::of(test))
     }
 
-    /// Says what the test does now, in case that it does not end.
+    /// Records the stage of the test, for the report if it does not end.
     pub fn is_at(&self, stage: String) {
         lock(&BEGUN).insert(self.test, stage);
     }
@@ -105,7 +106,7 @@ impl Drop for Turn {
     }
 }
 
-/// The bound of one wait.
+/// Time limit of one wait.
 #[derive(Clone, Copy)]
 pub struct Bound {
     began: Instant,
@@ -114,7 +115,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Begins now, for so long at most.
+    /// Starts a limit of at most `max` from now.
     pub fn new(max: Duration) -> Self {
         Self::within(max, end().map(|end| end.saturating_duration_since(Instant::now() + RESERVE)))
     }

@@ -1,4 +1,4 @@
-//! What the nemesis does: one fault at a time, drawn from the seed, for some seconds.
+//! The faults of the nemesis: one at a time, drawn from the seed, for some seconds.
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,7 +25,7 @@ impl Database {
     }
 }
 
-/// What a connection is for, by an SQL function that is called on it.
+/// Purposes of connections, each with an SQL function that is called on it.
 const CONNECTIONS: [(&str, &str); 5] = [
     ("heartbeats", "server_beat"),
     ("claims", "task_claim"),
@@ -36,10 +36,10 @@ const CONNECTIONS: [(&str, &str); 5] = [
 const TOXICS: [Toxic; 4] = [Toxic::BlackHole, Toxic::AnswersLost, Toxic::Cut, Toxic::Reset];
 /// Out of memory, an I/O error, an internal error, a serialization failure, a cancelled statement.
 const CODES: [&str; 5] = ["53200", "58030", "XX000", "40001", "57014"];
-/// How a trigger of SQLite refuses: the statement, or the whole transaction with what stood in it before.
+/// Ways in which a trigger of SQLite refuses: the statement, or the whole transaction with everything before it.
 const RAISES: [&str; 2] = ["abort", "rollback"];
 const STEPS: [&str; 4] = ["add", "claim", "end", "log"];
-/// Rows that a foreign transaction may hold locked.
+/// Rows that another transaction may lock.
 const LOCKS: [&str; 8] = [
     "task WHERE state = 1 ORDER BY random() LIMIT 50",
     "task WHERE state = 2",
@@ -51,31 +51,31 @@ const LOCKS: [&str; 8] = [
     "server",
 ];
 
-/// One fault. Places are those of [`Processes::slots`].
+/// A fault. `place` is an index of [`Processes::slots`].
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Connections of one kind that exist fail and stay so: what was sent into a black hole does not come back.
+    /// Existing connections of one kind fail and stay so: bytes swallowed by a black hole do not come back.
     Toxic { place: usize, connections: &'static str, sent: &'static str, toxic: Toxic },
     /// Everything that a process sends and receives is late.
     Late { place: usize, by: Duration },
     /// All connections of a process end, and new ones are refused meanwhile.
     Unreachable { place: usize },
-    /// A process is killed, or told to end.
+    /// A process gets a signal that kills or ends it.
     Signal { place: usize, signal: &'static str },
-    /// A process stands still meanwhile.
+    /// A process is suspended meanwhile.
     Frozen { place: usize },
-    /// A step of tasks is refused by the database, for one row in so many. `how`: the SQLSTATE of PostgreSQL, or what a trigger
-    /// of SQLite raises.
+    /// A step of tasks is refused by the database, for one row in `one_in`. `how`: the SQLSTATE of PostgreSQL, or the
+    /// action that a trigger of SQLite raises.
     Refused { step: &'static str, how: &'static str, one_in: u64 },
-    /// A foreign transaction holds rows locked.
+    /// Another transaction holds rows locked.
     Locked { rows: &'static str },
-    /// A foreign transaction holds SQLite's one lock for writing.
+    /// Another transaction holds SQLite's one lock for writing.
     FileLocked,
     /// PostgreSQL is stopped, and started again.
     Restart { immediate: bool },
 }
 
-/// What a deck holds, each as often as it is to be drawn.
+/// Kinds of faults in a deck, each as often as it is to be drawn.
 #[derive(Clone, Copy, Debug)]
 enum Card {
     Toxic,
@@ -120,7 +120,7 @@ impl Deck {
         Self { dice: Dice::new(seed), all, left: Vec::new(), refusals }
     }
 
-    /// The next fault, and how long it is in force.
+    /// Returns the next fault, and its duration.
     pub fn draw(&mut self) -> (Fault, Duration) {
         if self.left.is_empty() {
             self.left.clone_from(&self.all);
@@ -156,19 +156,19 @@ impl Deck {
         (fault, Duration::from_millis(time))
     }
 
-    /// The pause until the next one.
+    /// Returns the pause until the next fault.
     pub fn pause(&mut self) -> Duration {
         Duration::from_millis(self.dice.within(50..500))
     }
 
-    /// A process that dies just before the fault strikes, now and then: the next one comes up while it is in force.
+    /// Returns, now and then, a process that is to die just before the fault: its successor starts during the fault.
     pub fn victim(&mut self) -> Option<usize> {
         self.dice.chance(20).then(|| usize::try_from(self.dice.within(0..4)).expect("it is small"))
     }
 }
 
 impl Fault {
-    /// Its name in the report.
+    /// Returns its name in the report.
     pub fn name(&self) -> String {
         let role = |place: usize| if place < 2 { "server" } else { "client" };
         match self {
@@ -185,7 +185,7 @@ impl Fault {
         }
     }
 
-    /// Applies it, lets all run for so long, and lifts it. Whether it hit anything.
+    /// Applies the fault, lets all processes run for `time`, and lifts it. Returns whether it hit anything.
     pub fn strike(&self, processes: &mut Processes, database: &Database, time: Duration) -> bool {
         let (holder, hit) = match self {
             Self::Toxic { .. } => (None, self.poison(processes) > 0),
@@ -193,14 +193,15 @@ impl Fault {
         };
         processes.run_for(time);
         if let Some(holder) = holder {
-            // A lock that was refused or broken is over.
+            // The lock may have been refused or broken, which ends it.
             let _ = holder.join();
         }
         self.lift(processes, database);
         hit
     }
 
-    /// Applies a toxic; to how many connections. Clients have no heartbeats: what a place does not have, the others may.
+    /// Applies a toxic, and returns to how many connections. Clients have no heartbeats: if a process has no connection
+    /// of the kind, the others are tried.
     fn poison(&self, processes: &Processes) -> usize {
         let Self::Toxic { place, sent, toxic, .. } = self else { return 0 };
         let places = (0..4).map(|step| (place + step) % 4);

@@ -1,14 +1,14 @@
 //! The nemesis: servers and clients that are really killed, on databases that really fail, drawn from a seed.
 //!
-//! While clients add tasks of many forms and servers run them, one fault after the other strikes: connections that fail by
-//! what they are for, processes that are killed or stand still, statements that the database refuses, foreign locks, restarts
-//! of PostgreSQL. Then all faults end, everything drains within a bound, and a checker compares what the processes wrote down
-//! with what the database holds. It reports what the README promises: nothing lost, one decision, the time to recover, and
-//! memory. `cargo dev nemesis` runs more seeds, or one run over many tasks.
+//! While clients add tasks of many forms and servers run them, one fault follows another: connections of one purpose
+//! that fail, processes that are killed or suspended, statements that the database refuses, foreign locks, restarts of
+//! PostgreSQL. Then all faults end, everything drains within a bound, and a checker compares the records of the
+//! processes with the contents of the database. The report covers the promises of the README: nothing lost, one
+//! decision, the time to recover, and memory. `cargo dev nemesis` runs more seeds, or one run over many tasks.
 //!
-//! `processes.rs`: who runs · `faults.rs`: what strikes · `checker.rs`: what must hold · `report.rs`: the figures ·
-//! `scenarios.rs`: faults that need a run of their own · `deadline.rs`: the time that all of this has in the gate. The clients'
-//! work is `src/bin/faults-client.rs`.
+//! `processes.rs`: the processes · `faults.rs`: the faults · `checker.rs`: the checks · `report.rs`: the statistics ·
+//! `scenarios.rs`: faults that need a run of their own · `deadline.rs`: the time limit of all of this in the gate. The
+//! clients' work is in `src/bin/faults-client.rs`.
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod checker;
@@ -31,18 +31,18 @@ use taskyard::store::ServerRecord;
 use taskyard::{Store, TaskFilter, TaskState, Taskyard};
 use taskyard_testkit::postgres::{Cluster, ClusterOptions};
 
-/// Of the gate's run: so many tasks, and so long at most.
+/// Number of tasks of the gate's run, and its maximum duration.
 const TASKS: u64 = 10_000;
 const STRIKES_MAX: Duration = Duration::from_secs(40);
-/// Additions a second, of all clients.
+/// Additions per second, of all clients.
 const RATE: f64 = 250.0;
-/// A queue of which few tasks run at once.
+/// A queue that runs few tasks at once.
 const NARROW: &str = "narrow";
 const NARROW_MAX: u32 = 3;
-/// From the last fault until everything has ended: the backlog, the deadlines of what hangs, and the last backoffs.
+/// From the last fault until everything has ended: the backlog, the deadlines of hanging calls, and the last backoffs.
 const QUIET_MAX: Duration = Duration::from_secs(120);
 
-/// The database's own record of each end, and what makes it refuse a step.
+/// The record that the database itself makes of each end, and the tables that make it refuse a step.
 const WATCH: &str = "
 CREATE SCHEMA nemesis;
 CREATE TABLE nemesis.note (task uuid NOT NULL);
@@ -107,7 +107,7 @@ fn seeds() -> std::ops::Range<u64> {
     first..first + number("TASKYARD_SEEDS").unwrap_or(1)
 }
 
-/// The time in seconds of the epoch; the databases of these tests have the same clock.
+/// Returns the time in seconds of the epoch; the databases of these tests have the same clock.
 pub fn seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
@@ -153,7 +153,7 @@ fn run(turn: &Turn, seed: u64, database: &Database) {
             *faults.entry("without a target".into()).or_default() += 1;
         }
         processes.run_for(deck.pause());
-        // A database that does not answer just now has nothing to say about it.
+        // A database that does not respond at the moment is not checked.
         let queues = runtime.block_on(queue.queues()).unwrap_or_default();
         let over = queues.into_iter().filter(|queue| queue.name == NARROW && queue.doing > u64::from(NARROW_MAX));
         broken.extend(

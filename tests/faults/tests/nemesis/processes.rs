@@ -1,5 +1,5 @@
-//! The processes of a run: two servers and two clients on one database, each behind a proxy of its own on PostgreSQL. One that is
-//! gone is replaced; the peak memory of each is read while it lives.
+//! The processes of a run: two servers and two clients on one database, on PostgreSQL each behind a proxy of its own. A
+//! process that has ended is replaced; the peak memory of each is read while it lives.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,7 @@ use crate::deadline;
 
 /// A short lease: a minute shows what an hour shows with the default.
 pub const LEASE: &str = "2";
-/// Tasks of one client process, after which another one starts.
+/// Number of tasks of one client process, after which another one starts.
 const CLIENT_TASKS: u64 = 3_000;
 const TICK: Duration = Duration::from_millis(50);
 
@@ -24,7 +24,7 @@ pub enum Role {
     Client,
 }
 
-/// A place for a process, with the way to the database that all processes of this place take.
+/// A position for a process, with the route to the database for all processes in this position.
 pub struct Slot {
     pub role: Role,
     pub proxy: Option<Proxy>,
@@ -35,18 +35,18 @@ pub struct Slot {
 struct Process {
     child: Child,
     output: PathBuf,
-    /// Of a client.
+    /// Seed of a client.
     seed: u64,
     tasks: u64,
-    /// It was told or made to end.
+    /// Whether the process was asked or forced to end.
     doomed: bool,
 }
 
-/// What all clients together add.
+/// Total additions of all clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Production {
     pub tasks: u64,
-    /// A second.
+    /// Additions per second.
     pub rate: f64,
 }
 
@@ -56,18 +56,18 @@ pub struct Processes {
     seed: u64,
     started: u64,
     production: Production,
-    /// Tasks that clients which are gone had begun to add.
+    /// Number of tasks that clients which have ended had begun to add.
     pub begun: u64,
-    /// When servers were killed, by their process, in seconds of the epoch.
+    /// Times at which servers were killed, by their process id, in seconds of the epoch.
     pub killed: BTreeMap<u32, f64>,
     /// Peak memory by role, in KiB.
     pub peaks: BTreeMap<Role, u64>,
-    /// Processes that ended although nothing ended them.
+    /// Processes that ended without a cause.
     pub fallen: Vec<String>,
 }
 
 impl Processes {
-    /// Starts two servers, of which the first knows the spare tasks too, and two clients.
+    /// Starts two servers, of which the first also knows the spare tasks, and two clients.
     pub fn start(database: &str, directory: &Path, seed: u64, production: Production) -> Self {
         let slot = |role| {
             let proxied = database.starts_with("postgres").then(|| Proxy::for_url(database));
@@ -90,7 +90,7 @@ impl Processes {
         processes
     }
 
-    /// Lets all run for so long.
+    /// Lets all processes run for `time`.
     pub fn run_for(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until {
@@ -99,7 +99,7 @@ impl Processes {
         }
     }
 
-    /// Whether every task was added and every client is gone.
+    /// Returns whether every task was added and every client has ended.
     pub fn are_clients_done(&self) -> bool {
         self.clients_running() == 0
     }
@@ -108,7 +108,7 @@ impl Processes {
         self.slots.iter().filter(|slot| slot.role == Role::Client && slot.process.is_some()).count()
     }
 
-    /// No client starts from here on.
+    /// Starts no further clients.
     pub fn end_production(&mut self) {
         self.production.tasks = 0;
     }
@@ -119,7 +119,7 @@ impl Processes {
             self.killed.insert(process.child.id(), crate::seconds());
         }
         process.doomed |= ["KILL", "TERM"].contains(&signal);
-        // It may be gone by now.
+        // The process may have ended by now.
         let mut kill = Command::new("kill");
         let _ = kill.arg(format!("-{signal}")).arg(process.child.id().to_string()).stderr(Stdio::null()).status();
     }
@@ -132,7 +132,7 @@ impl Processes {
                 *peak = (*peak).max(peak_of(process.child.id()).unwrap_or(0));
                 let Some(status) = process.child.try_wait().expect("a child of ours") else { continue };
                 let written = std::fs::read_to_string(&process.output).unwrap_or_default();
-                // One that has not come up may find no database.
+                // A server that has not started yet may find no database.
                 let is_up = role == Role::Client || written.starts_with("ready");
                 if !process.doomed && (role == Role::Server || !status.success()) && is_up {
                     self.fallen.push(format!("{role:?} {} ended with {status}: {written}", process.child.id()));
@@ -205,7 +205,7 @@ impl Drop for Processes {
     }
 }
 
-/// The peak resident memory of a process, in KiB.
+/// Returns the peak resident memory of a process, in KiB.
 fn peak_of(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

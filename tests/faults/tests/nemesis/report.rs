@@ -1,4 +1,4 @@
-//! The figures of a run, and their bounds.
+//! The statistics of a run, and their bounds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -8,19 +8,20 @@ use crate::checker::Findings;
 use crate::processes::{LEASE, Role};
 use taskyard::ServerId;
 
-/// From lifting a fault to the next task that is done: the lease and the rescue, the longest deadline of a connection for
-/// claims and ends (10 s), the longest pause before the next try, and as much again for a loaded machine.
+/// Maximum time from lifting a fault to the next task that is done: the lease and the rescue, the longest deadline of a
+/// connection for claims and ends (10 s), the longest pause before the next try, and as much again for a loaded
+/// machine.
 const RECOVERY_MAX: Duration = Duration::from_secs(30);
-/// The peak resident memory of a process.
+/// Maximum peak resident memory of a process.
 const MEMORY_MAX_MIB: u64 = 96;
 
-/// One run.
+/// A run.
 pub struct Report {
     pub name: String,
     pub faults: BTreeMap<String, usize>,
-    /// When each fault was lifted while work was left, in seconds of the epoch, with its name.
+    /// Times at which faults were lifted while work was left, in seconds of the epoch, with their names.
     pub lifted: Vec<(f64, String)>,
-    /// When servers were killed, in seconds of the epoch.
+    /// Times at which servers were killed, in seconds of the epoch.
     pub killed: HashMap<ServerId, f64>,
     pub struck_for: Duration,
     pub quiet_after: Duration,
@@ -30,7 +31,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// The time from each lifting to the next end, and the fault's name; the shortest first.
+    /// Returns the time from each lifting to the next end, with the fault's name; the shortest first.
     fn recoveries(&self) -> Vec<(f64, &str)> {
         let mut all: Vec<(f64, &str)> = Vec::new();
         for (lifted, fault) in &self.lifted {
@@ -43,17 +44,17 @@ impl Report {
         all
     }
 
-    /// The time from each server's death by SIGKILL until each task that it ran was free again; the shortest first.
+    /// Returns the time from each server's death by SIGKILL until each of its tasks was free again; the shortest first.
     fn rescues(&self) -> Vec<f64> {
         let freed = self.findings.freed_at.iter();
         let mut all: Vec<f64> = freed.filter_map(|(server, at)| Some(at - self.killed.get(server)?)).collect();
-        // A process may have entered anew before it was killed.
+        // A process may have entered again before it was killed.
         all.retain(|time| *time >= 0.0);
         all.sort_by(f64::total_cmp);
         all
     }
 
-    /// A sentence for everything that is not as it must be.
+    /// Returns a sentence for everything that violates a bound or a promise.
     pub fn broken(&self) -> Vec<String> {
         let mut broken = self.findings.broken.clone();
         if let Some((slowest, fault)) = self.recoveries().last()

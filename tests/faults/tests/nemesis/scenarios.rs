@@ -56,7 +56,7 @@ fn added(event: &Event) -> Option<TaskId> {
     if let Event::Added { task } = event { Some(*task) } else { None }
 }
 
-/// What the checker must see, each alone: a run without faults is clean, and a forged line or row is not.
+/// Checks the checker, one rule at a time: a run without faults is clean, and a forged line or row is not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_checker_sees_what_is_wrong() {
     let _turn = Turn::of("the_checker_sees_what_is_wrong").await;
@@ -107,8 +107,8 @@ async fn the_checker_sees_what_is_wrong() {
     }
 }
 
-/// The file is moved away and an older copy put in its place, under servers and clients: nothing is acknowledged from then on
-/// that the path does not show, and what was acknowledged before is in the file that was moved.
+/// The file is moved away and an older copy put in its place, under servers and clients: from then on nothing is
+/// acknowledged that the path does not show, and everything acknowledged before is in the file that was moved.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_file_takes_nothing_along() {
     let _turn = Turn::of("a_replaced_file_takes_nothing_along").await;
@@ -132,7 +132,7 @@ async fn a_replaced_file_takes_nothing_along() {
     }
     std::fs::rename(&copy, &path).unwrap();
     let begun_before = told(ledgers.path(), adding);
-    // The same processes go on: none of them may acknowledge into the file that is gone.
+    // These processes continue: none of them may acknowledge into the file that was moved.
     processes.run_for(Duration::from_secs(2));
     (0..processes.slots.len()).for_each(|place| processes.signal(place, "KILL"));
     processes.run_for(Duration::from_secs(2));
@@ -154,8 +154,8 @@ async fn a_replaced_file_takes_nothing_along() {
     assert!(!later.is_empty(), "nothing was added to the new file");
 }
 
-/// A dump whose snapshot is older than a truncation of the runnable range has tasks that are enqueued and in no range. The
-/// comparison puts each back once, and servers run them.
+/// A dump whose snapshot is older than a truncation of the runnable range has tasks that are enqueued and in no range.
+/// The comparison restores each once, and servers run them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_dump_runs_what_it_holds() {
     const TASKS: u64 = 500;
@@ -171,7 +171,7 @@ async fn a_restored_dump_runs_what_it_holds() {
     let mut processes = Processes::start(&database, ledgers.path(), 1, NOTHING);
     until_quiet(&mut processes, queue.store().as_ref()).await;
     drop(processes);
-    // As a turn of the range does it once a part has run empty.
+    // As when the range rotates after a part has become empty.
     shared().psql_in(&database, "TRUNCATE taskyard.ready_0, taskyard.ready_1");
     let restored = shared().copy_of_snapshot(&database, &snapshot);
     drop(snapshots);
@@ -200,8 +200,8 @@ async fn a_restored_dump_runs_what_it_holds() {
     assert_eq!(runs as u64, TASKS);
 }
 
-/// Two programs, one of which knows tasks that the other does not, serve one queue and are killed in turn: every task ends
-/// done, and none stays parked.
+/// Two programs, of which one knows tasks that the other does not, serve one queue and are killed in turn: every task
+/// ends done, and none stays parked.
 async fn two_programs_share_a_queue(database: &str) {
     const TASKS: u64 = 300;
     let queue = open(database).await;

@@ -1,5 +1,5 @@
--- Applies decisions to the rows of schedules, each only on the version that it was made on; answers the names of those
--- that applied. A row that somebody else is writing is passed by: it waits for the next look, and nobody for it.
+-- Applies decisions to the rows of schedules, each only to the version that it was made for; returns the names of those
+-- that applied. A row locked by another transaction is skipped until the next query, so that no caller waits for it.
 WITH x AS (
     SELECT * FROM pg_catalog.json_to_recordset($1::json) AS x(name text, version bigint, planned boolean, paused boolean, ended boolean, problem text,
         next_at timestamptz, last_at timestamptz, runs bigint, failures bigint, last_state smallint)

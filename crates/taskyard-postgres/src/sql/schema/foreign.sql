@@ -1,6 +1,6 @@
--- What is in the way of this role in the schema taskyard or among its views, and whose it is: objects whose owner is
--- neither this role, nor a role that it is a member of, nor a superuser. A superuser counts as a member of every role for
--- pg_has_role, so memberships are followed here.
+-- Objects in the schema taskyard or among its views whose owner is neither this role, nor a role that it is a member of,
+-- nor a superuser; each with its owner. A superuser counts as a member of every role for pg_has_role, so memberships are
+-- followed here.
 WITH RECURSIVE mine (oid) AS (
     SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user
     UNION

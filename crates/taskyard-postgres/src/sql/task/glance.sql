@@ -1,5 +1,5 @@
--- Where some tasks are now, for who watches them: $1 ids, $2 attempts known of each, $3 versions of the contexts known.
--- A context that is known is not read: its row's version tells.
+-- Snapshots of watched tasks: $1 ids, $2 number of attempts that the watcher has of each, $3 revisions of the contexts that
+-- it has. A context with an unchanged revision (the version of its row) is not read.
 SELECT t.id, t.state, w.reason, t.attempt, t.failures, t.created_at, t.run_at, t.started_at, t.finished_at, t.error_type,
     t.error_message, x.revision, x.context, a.numbers, a.outcomes, a.starts, a.ends, a.types, a.messages
 FROM unnest($1, $2, $3) AS q(id, known, revision)

@@ -1,5 +1,5 @@
 -- The ids of one page of tasks, newest first. $1 states, $2 queue, $3 kind, $4 tag, $5 finished before, $6 below this id,
--- $7 at most this many, $8 1 = all of them stand in dead, 2 = in waiting, 3 = in claims, 0 = anywhere, $9 finished then or
+-- $7 at most this many, $8 1 = all of them are in dead, 2 = in waiting, 3 = in claims, 0 = anywhere, $9 finished then or
 -- later, $10 the error's type, $11 a text in its message.
 SELECT t.id FROM taskyard.task t
 WHERE ($1::smallint[] IS NULL OR t.state = ANY($1))

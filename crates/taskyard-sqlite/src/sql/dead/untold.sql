@@ -1,5 +1,6 @@
--- Dead letters for a server's hooks, those that died first: of runtime ?2 and of the queues in the JSON array ?3 (all if null),
--- of kinds in the namespace ?6 (all if null), that died after ?4, nobody was told of, and no other living server is telling. Nothing if the server ?1 is dead.
+-- Dead letters for the hooks of server ?1, oldest first: of runtime ?2, of the queues in the JSON array ?3 (all if null), of
+-- kinds in the namespace ?6 (all if null), that died after ?4, of which no hook was told, and that no other living server has
+-- taken. Nothing if the server is dead.
 select d.order_number, t.id
 from ty_dead d
 join ty_task t on t.order_number = d.order_number

@@ -1,4 +1,4 @@
--- Relations of our names in a file without our schema.
+-- Relations with Taskyard's names in a file without its schema.
 select name from sqlite_schema
 where lower(name) in (
     'ty_task', 'ty_ready', 'ty_waiting', 'ty_waiting_due', 'ty_waiting_parked', 'ty_edge', 'ty_edge_child',

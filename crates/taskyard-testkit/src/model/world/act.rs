@@ -1,4 +1,4 @@
-//! Doing one thing: on the database, and in what everyone around it believes.
+//! Executes an action: on the database, and on the state of the clients and servers around it.
 
 use taskyard_core::TaskState;
 
@@ -25,7 +25,7 @@ impl World {
             }
             Action::AddArrives { at } => {
                 let (batch, addition) = self.on_the_way.remove(at);
-                // Nobody hears the answer.
+                // The reply is not received by any client.
                 let _ = self.db.add_as(addition, &setup.batches[batch]);
             }
             Action::AskBack { batch } => {
@@ -61,7 +61,7 @@ impl World {
             Action::RescueReads { server } => {
                 self.rescuing = Some(self.db.held_by(server));
                 self.db.bury(server);
-                // The rows are named in the rescuer's memory only; the claim rows go with the second step.
+                // Only the rescuer's memory names the rows; the claim rows are deleted in the second step.
                 self.db.claims.extend(self.rescuing.iter().filter(|held| !held.is_empty()).map(|held| Claim {
                     id: self.next_claim,
                     server,
@@ -204,7 +204,7 @@ impl World {
     fn beat(&mut self, at: usize) {
         let answer = self.db.beat(self.procs[at].server, LEASE);
         if answer.dead {
-            // Whatever runs is killed, and the process goes on under a new id.
+            // All attempts are killed, and the process continues under a new id.
             self.procs[at].forget();
             self.procs[at].server = self.enter(self.procs[at].build);
             return;
@@ -233,14 +233,15 @@ impl World {
         Ok(())
     }
 
-    /// The standby that takes over has not seen the last commits. What it holds for a server and the server has ended
-    /// is known to neither: so a server that notices the new timeline goes on under a new id, and the old one lapses.
+    /// Replaces the database by a standby that has not seen the last commits. An attempt that the standby shows as
+    /// running but that the server has ended is then known to neither: so a server that notices the new timeline
+    /// continues under a new id, and the old one lapses.
     fn fail_over(&mut self, commits: usize, setup: &Setup) {
         self.budget.failovers -= 1;
         let at = self.past.len() - commits;
         self.db = self.past.swap_remove(at);
         self.past.clear();
-        // What was on its way to the old primary ended with its connections.
+        // Statements on their way to the old primary ended with its connections.
         self.on_the_way.clear();
         self.procs.iter_mut().for_each(|proc| proc.outdated = proc.alive);
         for (batch, asked) in self.asked.iter_mut().enumerate() {

@@ -1,10 +1,10 @@
-//! Everything that may happen next: clients, servers, upkeep, people. What each of them does is in `act.rs`.
+//! All actions that may happen next, of clients, servers, upkeep and operators. Their effects are in `act.rs`.
 
 use super::*;
 use crate::model::kinds;
 
 impl World {
-    /// Everything that may happen now.
+    /// Returns all actions that may happen now.
     #[must_use]
     pub fn actions(&self, setup: &Setup) -> Vec<Action> {
         let mut next = Vec::with_capacity(32);
@@ -100,7 +100,7 @@ impl World {
         }
     }
 
-    /// The ways in which a run may end now.
+    /// Calls `push` with each end that an attempt may have now.
     fn ends(&self, setup: &Setup, proc: &Proc, run: &Run, push: &mut dyn FnMut(Outcome)) {
         let known = proc.build.and_then(|build| setup.knows.get(usize::from(build)));
         if known.is_some_and(|known| !known.contains(&run.writer.task)) {
@@ -142,7 +142,7 @@ impl World {
         if !self.db.cascades.is_empty() {
             next.push(Action::Cascade);
         }
-        // A kind is looked for by servers that may know it.
+        // Servers that may know a parked kind look for its tasks.
         let parked = self.db.parked(false).into_iter().map(|(reason, _)| reason);
         let wanted = parked.filter(|reason| kinds::kind_of(*reason).is_none_or(|kind| self.db.may_be_known(kind)));
         next.extend(wanted.map(|reason| Action::Unpark { reason }));
