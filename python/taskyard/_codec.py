@@ -201,8 +201,7 @@ class Encoder:
         return {"$dataclass": made if parametrised is None else [*made, self._parametrised(parametrised, cls, path)]}
 
     def _parametrised(self, hint: Any, cls: type, path: str) -> Any:
-        """Returns the stored form of the parametrised type that created an object of a generic dataclass, such as
-        ``Box[int]``."""
+        """Returns the stored form of the type that created an object of a generic dataclass, such as ``Box[int]``."""
         try:
             return _classes.stored_type(hint)
         except _classes.NotFindable as error:
@@ -592,6 +591,5 @@ def decode(value: Any, encoded: bool = True) -> Any:
 
 
 def shown(value: Any, encoded: bool = True) -> Any:
-    """Like :func:`decode`, for a value that is only displayed: integers with too many digits become
-    :class:`~taskyard._json.IntegerText`."""
+    """Like :func:`decode`, for display: an integer with too many digits becomes an ``IntegerText``."""
     return Decoder(is_shown=True).value(value) if encoded else value

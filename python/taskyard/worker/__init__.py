@@ -64,8 +64,7 @@ class Worker:
         self._app = app
         self._on_end = on_end
         self._thread = threading.get_ident()
-        # Context variables that the application set when it was loaded apply to every task; those that a task sets do
-        # not.
+        # Those that the application set when it was loaded apply to every task; those that a task sets do not.
         self._context = contextvars.copy_context()
         self._threads = Threads()
         self._targets: dict[str, Target] = {}
@@ -229,8 +228,8 @@ class Worker:
         return _identity.name_in(self.settings.get("namespace"), kind)
 
     def _undeclared(self, kind: str, restricted: bool) -> str | None:
-        """Returns the reason for which tasks of a kind are parked although there is such a function; None if it may
-        run."""
+        """Returns why a kind must not run here although there is such a function, which is the reason for parking its
+        tasks."""
         if not (restricted or self.settings.get("only_declared")) or self.functions.is_declared(self._name(kind) or ""):
             return None
         return f"`{kind}`{BY_ROLE if restricted else BY_SETTING}"
@@ -409,8 +408,7 @@ class Worker:
         return await result
 
     def _check(self, running: Running, unbegun: Any = None) -> None:
-        """Raises ``CancelledError`` if the attempt was interrupted while its code ran on a thread, which cannot be
-        interrupted."""
+        """Raises ``CancelledError`` if the attempt was interrupted during code on a thread, which cannot be interrupted."""
         if running.interrupted is not None:
             if inspect.iscoroutine(unbegun):
                 unbegun.close()
