@@ -1,4 +1,9 @@
-"""A function with its arguments and options, made ready for the engine."""
+"""Converts a function, its arguments and its options into the draft of a task that the engine stores.
+
+Resolves the options that ``@task`` declares, checks the arguments against the function's parameters, encodes them, and
+collects the parents that they name. Does not send anything: that is the port's part (``_port.py``). Read next:
+``_codec.py``, ``_identity.py``.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +20,11 @@ from .errors import NotSerializable, OptionConflict, OverLimit, WrongState
 
 
 class Call(Reference):
-    """A function with its arguments and options, for ``add_tasks``. As an argument of another call that is added with it,
-    or later, it stands for its result: that one becomes its child."""
+    """A function with its arguments and options, for ``add_tasks``.
+
+    As an argument of another call that is added with it or later, a call stands for the result of its task, and the
+    other task becomes its child.
+    """
 
     __slots__ = ("args", "function", "id", "kwargs", "options")
 
@@ -27,23 +35,24 @@ class Call(Reference):
         self.args = args
         self.kwargs = kwargs
         self.options = options or {}
-        #: Its id, so that calls of one ``add_tasks`` may name each other as parents.
+        #: The id of the task, which exists before the task is stored so that calls of one ``add_tasks`` can name each
+        #: other as parents.
         self.id = _core.new_id()
 
     def copy(self) -> Call:
-        """The same call, with the same id, to be changed without changing this one."""
+        """Returns a copy of this call, with the same id."""
         made = Call(self.function, self.args, self.kwargs, self.options)
         made.id = self.id
         return made
 
     def using(self, **options: Any) -> Call:
-        """The same call with further options."""
+        """Adds options to this call and returns it."""
         self.options = merge(self.options, options)
         return self
 
 
 def parents_of(options: dict[str, Any]) -> list[Any]:
-    """All parents that options name."""
+    """Returns the parents that the options name."""
     found: list[Any] = []
     for name in ("parent", "parents"):
         given = options.get(name)
@@ -58,9 +67,10 @@ def id_text(id: Any) -> str:
 
 
 def split_options(function: Any, kwargs: dict[str, Any], has_using: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The function's own keywords, and the options.
+    """Splits keyword arguments into those of the function and the options of the task.
 
-    Behind ``using(...)``, which takes the options, all keywords are the function's. Otherwise a name that may be both is refused.
+    After ``using(...)``, which takes the options, all keywords are the function's. Otherwise a name that can mean both
+    raises ``OptionConflict``.
     """
     given = OPTIONS.intersection(kwargs)
     if not given:
@@ -77,9 +87,9 @@ def split_options(function: Any, kwargs: dict[str, Any], has_using: bool = False
 
 
 def _refuse_conflict(function: Any, given: frozenset[str]) -> None:
-    """Raises ``OptionConflict`` if options may be meant as the function's own keywords."""
+    """Raises ``OptionConflict`` if the function itself could take one of these options as a keyword."""
     if not callable(function):
-        # Refused for what it is, behind this.
+        # `identify` refuses it later with the better message.
         return
     found = _identity.shape(_identity.unwrap(function))
     own = given.intersection(found.names)
@@ -104,7 +114,7 @@ def encode_context(port: _port.Port, context: dict[str, Any]) -> bytes:
 
 
 def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
-    """What the engine needs of a call; raises what can never be stored."""
+    """Returns the draft of a call's task for the engine. Raises for a call that can never be stored."""
     defaults = port.defaults
     function, options = call.function, call.options
     draft: dict[str, Any] = {
@@ -115,9 +125,9 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
     namespace = defaults.get("namespace")
     if isinstance(function, str):
         draft["kind"] = _core.kind_in(namespace, function)
-        # A path in Rust has its colons doubled.
+        # Paths in Rust contain `::`, names in Python a single colon.
         draft["runtime"] = options.get("runtime") or ("python" if ":" in function.replace("::", "") else "rust")
-        # Plain JSON, whatever stands in it: the worker fits it to the function's annotations.
+        # Plain JSON in every case: the worker converts it by the function's annotations.
         draft["payload"], references = _codec.encode_plain(call.args, call.kwargs)
     elif _identity.is_task_object(function):
         from ._tasks.travel import describe as describe_object
@@ -136,7 +146,7 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
         found = _identity.shape(plain)
         _identity.check_call(plain, found, call.args, call.kwargs)
         if is_global:
-            # What this process itself queues it may run, if it has workers within.
+            # A process with embedded workers may run the functions that it queues itself.
             _identity.FUNCTIONS.known[kind] = plain
         draft["kind"] = _identity.own_kind(namespace, kind)
         payload, blobs, references = _codec.encode_call(
@@ -157,8 +167,8 @@ def prepare(port: _port.Port, call: Call) -> dict[str, Any]:
 
 
 def declared_options(function: Any, kind: str | None) -> dict[str, Any]:
-    """The options that ``@task`` declares for a function: its own, or those of the task that it stands around under the
-    same name."""
+    """Returns the options that ``@task`` declares for a function: its own, or those of the declared task that it wraps
+    under the same name."""
     declared: Any = function
     if not issubclass(type(function), _identity.Declared):
         declared = _identity.FUNCTIONS.declared.get(kind) if kind is not None else None
@@ -183,8 +193,8 @@ def _put_payload(
 
 
 def serialize_function(function: Any) -> bytes:
-    """A local function, as dill makes it."""
-    # A name of the program's own file would refer to another program in a worker.
+    """Serialises a local function with dill. Raises ``NotSerializable`` if that is not possible."""
+    # In a worker, `__main__` is another program, so that the names of this one must be included.
     recurse = function.__module__ == "__main__"
     captured = _refusals.captured(function, recurse)
     for name, value in captured:
@@ -210,8 +220,8 @@ def serialize_function(function: Any) -> bytes:
 
 
 def _at_fault(captured: list[_refusals.Captured], error: Exception) -> tuple[str, Any]:
-    """The name of the innermost captured value that cannot be serialised by itself, with the reason."""
-    # What is within another one follows it.
+    """Returns the name of the innermost captured value that cannot be serialised on its own, and the reason."""
+    # A value that another one contains comes after it.
     at_fault = ""
     for name, value in reversed(captured):
         try:
@@ -223,7 +233,8 @@ def _at_fault(captured: list[_refusals.Captured], error: Exception) -> tuple[str
 
 
 def _with_dependencies(function: Any) -> Any:
-    """The function with the annotations of its injected parameters as objects: the names of a text do not travel with it."""
+    """Returns the function with the annotations of its injected parameters as objects, since dill does not serialise
+    the names that a textual annotation refers to."""
     names = _resolve.injected(function)
     if not any(isinstance(function.__annotations__.get(name), str) for name in names):
         return function
@@ -240,8 +251,11 @@ def _with_dependencies(function: Any) -> Any:
 
 @contextmanager
 def as_tasks(calls: Iterable[Call]) -> Iterator[None]:
-    """Task objects among these are tasks from here on, unless adding them raises. An object is one task: raises
-    ``WrongState`` for one that was added before."""
+    """Marks the task objects among these calls as queued, and takes that back if the body of the ``with`` statement
+    raises.
+
+    An object is one task: raises ``WrongState`` for one that was added before.
+    """
     taken = []
     try:
         for call in calls:
@@ -258,7 +272,7 @@ def as_tasks(calls: Iterable[Call]) -> Iterator[None]:
 
 
 def not_yet(task: Any) -> Any:
-    """What the queue knows of an object that is no task yet; raises ``WrongState`` for one that is."""
+    """Returns the queue's record of an object that is not a task yet. Raises ``WrongState`` for one that is."""
     from ._tasks.base import known_of
 
     known = known_of(task)

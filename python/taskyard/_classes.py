@@ -1,9 +1,10 @@
-"""Names by which stored values refer to their classes, in modules that are loaded; nothing is ever imported.
+"""Names by which stored values refer to their classes. Names are looked up in loaded modules; nothing is ever imported.
 
-A class at the top of a module is its ``module:qualname``. A parametrised model of pydantic (``Page[Item]``), which may be made
-anywhere, is its origin with its arguments, and is parametrised again where it is restored. A ``NewType`` and an alias of a type
-are arguments by their own names. A model with an argument that has none (``Page[Annotated[int, ...]]``) is refused: the names that
-pydantic gives to models leave out modules, metadata and the names of ``NewType``, and several models of a module may have the same.
+A class at the top of a module is stored as ``module:qualname``. A parametrised pydantic model (``Page[Item]``), which
+may be created anywhere, is stored as its origin with its arguments, and is parametrised again when it is restored. A
+``NewType`` and a type alias are arguments by their own names. A model with an argument that has no name
+(``Page[Annotated[int, ...]]``) is refused: the names that pydantic gives to models leave out modules, metadata and the
+names of ``NewType``, so that several models of a module may share one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def class_name(cls: type) -> str:
 
 
 def find_class(name: str) -> type | None:
-    """A class by its name."""
+    """Returns the loaded class with this name, or None."""
     found = _find(name)
     return found if isinstance(found, type) and class_name(found) == name else None
 
@@ -41,9 +42,10 @@ def _find(name: str) -> Any:
 
 
 class NotFindable(Exception):
-    """A class that no other process could find; the text is the reason, as the end of a sentence."""
+    """Raised for a class that other processes could not find. The message is the reason, written as the end of a
+    sentence."""
 
-    #: What to do.
+    #: The hint of the resulting error.
     hint = "define the class at the top of a module"
 
 
@@ -82,11 +84,11 @@ def _stored_parts(cls: type, origin: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 class NotRestorable(Exception):
-    """A parametrised model whose origin does not take the stored arguments; the text is the reason."""
+    """Raised for a parametrised model whose origin does not accept the stored arguments. The message is the reason."""
 
 
 def restored(name: Any) -> Any:
-    """The class that was stored so; None if it is not loaded. Raises ``NotRestorable``."""
+    """Returns the class for a stored form, or None if it is not loaded. Raises ``NotRestorable``."""
     if isinstance(name, str):
         return find_class(name)
     try:
@@ -112,7 +114,7 @@ def stored_type(hint: Any) -> Any:
 
 
 def restored_type(name: Any) -> Any:
-    """The type that was stored so; None if a part of it is not loaded. Raises ``NotRestorable``."""
+    """Returns the type for a stored form, or None if a part of it is not loaded. Raises ``NotRestorable``."""
     try:
         found = _restored_type(name)
     except NotRestorable:
@@ -149,7 +151,7 @@ def _stored_type(hint: Any) -> Any:
     if origin is typing.Annotated:
         raise NotFindable(f"`{hint!r}`, whose annotation has no name to be found by")
     inner = [_stored_type(argument) for argument in arguments]
-    # Pydantic takes `X | Y` and `Union[X, Y]` for two arguments.
+    # Pydantic treats `X | Y` and `Union[X, Y]` as different arguments.
     if origin is typing.Union or origin is types.UnionType:
         return {"typing": "Union" if origin is typing.Union else "|", "args": inner}
     if type(hint).__module__ == "typing" and hint._name is not None:
@@ -161,7 +163,7 @@ def _stored_type(hint: Any) -> Any:
 
 
 def _has_name(hint: Any) -> bool:
-    """Whether this is a ``NewType``, or what ``type X = ...`` makes."""
+    """Whether this is a ``NewType`` or a type alias (``type X = ...``)."""
     cls = type(hint)
     return isinstance(hint, typing.NewType) or (
         cls.__name__ == "TypeAliasType" and cls.__module__ in ("typing", "typing_extensions")
@@ -217,7 +219,8 @@ def _of_typing(name: str) -> Any:
 
 
 def _is_generic(cls: Any) -> bool:
-    """Whether a class has parameters of its type. Others may take anything in brackets, as an enum takes its names."""
+    """Whether a class takes type parameters. Other classes may accept anything in brackets: an enum takes the names of
+    its members."""
     getter = getattr(cls, "__class_getitem__", None)
     return (
         issubclass(cls, typing.Generic)

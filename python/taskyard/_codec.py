@@ -1,8 +1,10 @@
-"""Arguments, results and context as JSON that people and other languages can read, exact or refused.
+"""Encodes arguments, results and contexts as JSON that people and other languages can read: exactly, or not at all.
 
-What JSON lacks is an object with one key that begins with ``$``: ``{"$tuple": [1, 2]}``, ``{"$datetime": "..."}``. An
-object whose own keys begin so, or are no text, is written as ``{"$dict": [[key, value], ..]}``. Nothing is converted on
-the way: what would come back different is refused, with its place, its class, and what to do.
+A value that JSON lacks is an object with one key that begins with ``$``: ``{"$tuple": [1, 2]}``, ``{"$datetime":
+"..."}``. A dict whose own keys begin so, or are not strings, is written as ``{"$dict": [[key, value], ..]}``. Nothing
+is converted silently: a value that would come back different raises ``NotSerializable`` with its path, its class and a
+hint. Decoding imports no module and opens serialised values only after the engine has verified their signatures. Read
+next: ``_restore.py``, ``_references.py``.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _PATH = type(pathlib.Path())
 
 
 class Blob(NamedTuple):
-    """Bytes of dill: to be signed by the engine, and put into the JSON at ``at``."""
+    """Bytes that dill made. The engine signs them and inserts them into the JSON at ``at``."""
 
     at: int
     python: tuple[int, int]
@@ -53,11 +55,13 @@ _serializers_by_name: dict[str, tuple[type, _Serializer]] = {}
 def register_serializer(
     cls: type, encode: Callable[[Any], Any], decode: Callable[[Any], Any], *, name: str | None = None
 ) -> None:
-    """Teaches arguments and results a class of yours, and its subclasses no more than others.
+    """Registers how values of a class are stored in arguments, results and contexts. Subclasses are not included.
 
-    ``encode(value)`` gives something that can be stored (also with further classes that are known); ``decode`` takes it
-    back. Register it in every process, that is in a module that all of them import. ``name`` is what is stored (default
-    ``module:qualname``); keep it when you move the class.
+    ``encode(value)`` returns a value that can be stored, which may contain other registered classes; ``decode`` takes
+    that value and returns the object. Register it in every process, in a module that all of them import. ``name`` is
+    the stored name of the class (default ``module:qualname``); keep it when the class moves::
+
+        register_serializer(Money, lambda value: [value.amount, value.currency], lambda item: Money(*item))
     """
     serializer = _Serializer(name or class_name(cls), encode, decode)
     _serializers[cls] = serializer
@@ -65,12 +69,12 @@ def register_serializer(
 
 
 def has_serializer(cls: type) -> bool:
-    """Whether the application has taught this very class."""
+    """Whether the application has registered a serializer for this very class."""
     return cls in _serializers
 
 
 def serializer_named(name: str) -> _Serializer:
-    """The serializer that was registered under a stored name; raises ``InvalidArgument`` if there is none."""
+    """Returns the serializer with this stored name. Raises ``InvalidArgument`` if there is none."""
     found = _serializers_by_name.get(name)
     if found is None:
         raise InvalidArgument(
@@ -84,9 +88,10 @@ def serializer_named(name: str) -> _Serializer:
 
 
 class Encoder:
-    """Encodes one payload; ``what`` names it in errors. With ``dill`` other objects travel serialised and signed.
+    """Encodes one payload.
 
-    With ``refers`` a task (a reference or a call) stands for its result; ``references`` holds what was met.
+    ``what`` names the payload in errors. With ``dill``, objects that JSON cannot hold are serialised by dill and
+    signed. With ``refers``, a task (a reference or a call) stands for its result and is appended to ``references``.
     """
 
     def __init__(self, what: str, *, nesting_max: int = DEFAULT_NESTING, dill: bool = False, refers: bool = False) -> None:
@@ -100,7 +105,7 @@ class Encoder:
         self._mark = ""
 
     def value(self, value: Any, path: str, depth: int = 0) -> Any:
-        """The value as what ``json`` writes exactly."""
+        """Returns the value in a form that the ``json`` module writes exactly."""
         cls = type(value)
         if cls in _PLAIN:
             if cls is str and not value.isascii():
@@ -196,7 +201,7 @@ class Encoder:
         return {"$dataclass": made if parametrised is None else [*made, self._parametrised(parametrised, cls, path)]}
 
     def _parametrised(self, hint: Any, cls: type, path: str) -> Any:
-        """The type by whose call an object of a generic dataclass was made, such as ``Box[int]``."""
+        """Returns the stored form of the type that created an object of a generic dataclass, such as ``Box[int]``."""
         try:
             return _classes.stored_type(hint)
         except _classes.NotFindable as error:
@@ -236,14 +241,14 @@ class Encoder:
         return self.blob(body)
 
     def blob(self, body: bytes) -> Any:
-        """The place of bytes that the engine will sign."""
+        """Records bytes for the engine to sign, and returns the object that marks where they go."""
         if not self._mark:
             self._mark = f"blob-{uuid.uuid4().hex}-"
         self.blobs.append(body)
         return {"$dill": f"{self._mark}{len(self.blobs) - 1}"}
 
     def finish(self, value: Any) -> tuple[bytes, list[Blob]]:
-        """JSON bytes without the blobs, and where these go."""
+        """Returns the JSON without the blobs, and the blobs with the offsets at which they are inserted."""
         data = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         blobs = []
         for number, body in enumerate(self.blobs):
@@ -289,7 +294,7 @@ def _parametrised(stored: Any, name: str) -> Any:
 
 
 def _name(stored: Any) -> str:
-    """The name of a stored class, for an error."""
+    """Returns the name of a stored class for an error message."""
     return stored if isinstance(stored, str) else f"{_name(stored.get('origin'))}[...]" if isinstance(stored, dict) else "?"
 
 
@@ -301,14 +306,17 @@ def _is_pydantic(cls: type) -> bool:
 # ---------------------------------------------------------------------------------------------------------- decoding
 
 
-#: Verified values by the text that stands for them: Python's version and dill's bytes.
+#: Verified values, by the text that stands for them: the version of Python and dill's bytes.
 Opened = dict[str, tuple[tuple[int, int], bytes]]
 
 
 class Decoder:
-    """Decodes what an :class:`Encoder` made; ``opened`` holds the verified dill values, and no others are opened;
-    ``results`` gives what the task's parents came to, by their ids, when it is called. Integers that this process does not
-    convert are refused, unless they are only shown."""
+    """Decodes values that an :class:`Encoder` made.
+
+    ``opened`` holds the verified dill values; no others are opened. ``results`` maps the ids of the task's parents to
+    functions that return their results. Integers with more digits than this process converts raise ``InvalidArgument``,
+    unless the value is only displayed (``is_shown``).
+    """
 
     def __init__(self, opened: Opened | None = None, results: dict[str, Any] | None = None, is_shown: bool = False) -> None:
         self.opened = opened or {}
@@ -423,7 +431,8 @@ _TAGS: dict[str, Callable[[Decoder, Any], Any]] = {
 
 
 def instant(text: str) -> dt.datetime:
-    """An instant as the engine writes it. (Python 3.10 reads neither a Z nor fractions of other than 3 or 6 digits.)"""
+    """Parses an instant as the engine writes it. (Python 3.10 reads neither a Z nor fractions of other than 3 or 6
+    digits.)"""
     whole, _, fraction = text.rstrip("Z").partition(".")
     return dt.datetime.fromisoformat(f"{whole}.{fraction[:6]:0<6}+00:00")
 
@@ -440,8 +449,10 @@ def encode_call(
     dill: bool = False,
     function: bytes | None = None,
 ) -> tuple[bytes, list[Blob], list[Any]]:
-    """A call's payload, and the tasks whose results are arguments of it. ``names`` are the parameters' names for errors;
-    ``function`` is a local one, serialised."""
+    """Returns a call's payload with its blobs, and the tasks whose results are arguments of it.
+
+    ``names`` are the names of the function's parameters, for errors; ``function`` is a serialised local function.
+    """
     encoder = Encoder("the arguments of a task", nesting_max=nesting_max, dill=dill, refers=True)
     encoder.otherwise = ', or let it travel as dill makes it, signed: tasks.using(serializer="dill").add_task(...)'
     payload: dict[str, Any] = {
@@ -458,10 +469,10 @@ def encode_call(
 
 
 def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, list[Any]]:
-    """A payload for a function in another language, and the tasks whose results are arguments of it. JSON alone; what
-    JSON lacks is refused."""
+    """Returns the payload for a function in another language, and the tasks whose results are arguments of it. Raises
+    ``NotSerializable`` for a value that plain JSON lacks."""
     references: list[Any] = []
-    #: Ids that stand in data as a reference would: where, by the id.
+    #: Ids in the data that look like a reference, with their paths.
     alike: dict[str, str] = {}
 
     def refer(value: Any) -> dict[str, str]:
@@ -475,7 +486,7 @@ def encode_plain(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, 
     payload = {"args": list(args), "kwargs": kwargs}
     data = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=refer)
     if references:
-        # Only these are results; what looks so elsewhere is data.
+        # Only these ids are references; any other value that looks like one is data.
         results = list(dict.fromkeys(value.id for value in references))
         for id in results:
             if id in alike:
@@ -507,17 +518,18 @@ def _check_plain(value: Any, path: str, alike: dict[str, str]) -> None:
 
 
 class Payload(NamedTuple):
-    """A payload that was read."""
+    """A decoded payload."""
 
     args: list[Any]
     kwargs: dict[str, Any]
-    #: Made by this package: values are exact. Otherwise plain JSON, to be fitted to the function's annotations.
+    #: Encoded by this package, so that values are exact. Otherwise plain JSON, to be converted by the function's
+    #: annotations.
     ours: bool
-    #: A local function, serialised.
+    #: A serialised local function.
     function: Any
-    #: Where in ``args`` and ``kwargs`` of ours results stand that are plain JSON, to be fitted likewise.
+    #: Paths in ``args`` and ``kwargs`` of results that are plain JSON, to be converted by the annotations as well.
     foreign: tuple[tuple[Step, ...], ...] = ()
-    #: What the class of a task declared when it was stored; None if that was not stored.
+    #: The fields that the task's class declared when it was stored; None if that was not stored.
     fields: list[str] | None = None
 
 
@@ -529,8 +541,9 @@ def may_refer(data: bytes) -> bool:
 def decode_call(
     data: bytes, opened: Opened, results: dict[str, Any] | None = None, plain: frozenset[str] = frozenset()
 ) -> Payload:
-    """Reads a payload in this package's encoding. (The server has escaped plain JSON before it is here.) ``plain`` are the
-    parents whose results are plain JSON."""
+    """Decodes a payload in this package's encoding. (The server has escaped plain JSON before it arrives here.)
+    ``plain`` are the ids of parents whose results are plain JSON. Raises ``InvalidArgument`` for a payload that cannot
+    be read."""
     try:
         payload = _json.loads(str(data, "utf-8"))
     except (ValueError, RecursionError) as error:
@@ -560,7 +573,7 @@ def decode_call(
 
 
 def encode_result(value: Any, *, bytes_max: int, nesting_max: int = DEFAULT_NESTING) -> bytes:
-    """A result's JSON."""
+    """Encodes a result. Raises ``OverLimit`` if it takes more than ``bytes_max`` bytes."""
     encoder = Encoder("a result", nesting_max=nesting_max)
     data, _ = encoder.finish(encoder.value(value, "the result"))
     if len(data) > bytes_max:
@@ -572,10 +585,11 @@ def encode_result(value: Any, *, bytes_max: int, nesting_max: int = DEFAULT_NEST
 
 
 def decode(value: Any, encoded: bool = True) -> Any:
-    """A result, an argument or a context that was read from JSON. What is not ``encoded`` is data as it stands."""
+    """Decodes a result, an argument or a context that was read as JSON. A value that is not ``encoded`` is returned
+    unchanged."""
     return Decoder().value(value) if encoded else value
 
 
 def shown(value: Any, encoded: bool = True) -> Any:
-    """The same of a value that is only looked at."""
+    """Like :func:`decode`, for display: an integer with too many digits becomes an ``IntegerText``."""
     return Decoder(is_shown=True).value(value) if encoded else value

@@ -1,18 +1,20 @@
-"""Keeps a commit from leaving out a task that was added on an async connection and not awaited.
+"""Prevents a commit from leaving out a task that was added on an async connection and not awaited.
 
 ``add_task(..., connection=...)`` runs its statement when its reference is awaited. If it is not awaited:
 
-- SQLAlchemy's sessions and connections have events before a commit and a savepoint's release: the statement runs there.
-- psycopg's async connections have none. While a task is pending, ``commit`` of that one connection is replaced and raises
-  ``NotAwaited``.
-- asyncpg's connections can be neither asked nor replaced. There, and in a ``connection.transaction()`` block of psycopg,
-  the end of the request (503) or of the task's body raises ``NotAwaited``; see ``fastapi.py`` and ``worker``. In any other
-  code the end of the queue does (``async with tasks``, ``close()``); see ``_uncommitted.Unbound``.
+- SQLAlchemy's sessions and connections have events before a commit and before a savepoint's release: the statement runs
+  there.
+- psycopg's async connections have no such events. While a task is pending, ``commit`` of that one connection is
+  replaced and raises ``NotAwaited``.
+- asyncpg's connections offer no events, and their commit cannot be replaced. There, and in a
+  ``connection.transaction()`` block of psycopg, the end of the request (503) or of the task's body raises
+  ``NotAwaited``; see ``fastapi.py`` and ``worker``. In any other code the end of the queue does (``async with tasks``,
+  ``close()``); see ``_uncommitted.Unbound``.
 
-What is pending when its transaction is rolled back, or a savepoint within which it was added, is dropped with it: SQLAlchemy has
-events for that too; the statements of asyncpg and psycopg are seen by ``_rollbacks.py``. A transaction that ends otherwise, a
-``ROLLBACK`` that is sent by psycopg's ``execute``, and autocommit leave it out: the end of the request or of the task's body raises
-``NotAwaited``, too.
+A pending task whose transaction is rolled back, or a savepoint within which it was added, is dropped with it:
+SQLAlchemy has events for that too; the statements of asyncpg and psycopg are observed by ``_rollbacks.py``. If the
+transaction ends in another way (a ``ROLLBACK`` sent by psycopg's ``execute``, autocommit), the end of the request or of
+the task's body raises ``NotAwaited``.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ from ._rollbacks import ROLLED_BACK, watch_asyncpg, watch_psycopg
 if TYPE_CHECKING:
     from ._transaction import PendingRef
 
-#: Where the pending tasks of SQLAlchemy's connection or session are kept: on the object itself, so that they end with it.
+#: Attribute of SQLAlchemy's connection or session that holds its pending tasks, so that they end with the object.
 _PENDING = "_taskyard_pending"
 
 
 def watch(kind: str, connection: Any, ref: PendingRef) -> bool:
-    """Makes the connection's commit write ``ref``, or refuse; whether it writes."""
+    """Makes the connection's commit write ``ref``, or refuse to commit. Returns whether it writes."""
     if kind == "sqlalchemy":
         return _watch_sqlalchemy(connection, ref)
     if kind == "psycopg":
@@ -48,24 +50,24 @@ def _watch_sqlalchemy(connection: Any, ref: PendingRef) -> bool:
         if not session.in_transaction():
             if not session.autobegin:
                 return False
-            # As `session.add` does: without one, a rollback would not be noticed.
+            # As `session.add` does: without a transaction, a rollback would not be noticed.
             session.begin()
         _pending_of_session(session).append((ref, session.get_nested_transaction() or session.get_transaction()))
         # The transaction of a session on a connection ends with the connection's, whose commit the session does not see.
         return not hasattr(bind, "in_transaction")
     sync = getattr(connection, "sync_connection", None)
     if sync is None or _is_autocommit(sync):
-        # If it was not started, awaiting the reference says so.
+        # For a connection that was not started, awaiting the reference raises.
         return False
     if not sync.in_transaction():
-        # As its first statement does: a commit without a transaction has no event. It sends nothing.
+        # As its first statement would: a commit without a transaction has no event. Nothing is sent.
         sync.begin()
     _pending_of_connection(sync).append(ref)
     return True
 
 
 def _is_autocommit(bind: Any) -> bool:
-    """Whether there is no transaction whose commit could be noticed."""
+    """Whether the connection is in autocommit mode, so that there is no commit to observe."""
     level = bind.get_execution_options().get("isolation_level")
     if level is None:
         level = getattr(bind.dialect, "_on_connect_isolation_level", None)
@@ -76,7 +78,7 @@ def _write(ref: PendingRef) -> None:
     """Runs the statement within the greenlet of a commit."""
     from sqlalchemy import util
 
-    # Its name since SQLAlchemy 2.1, and before.
+    # The name since SQLAlchemy 2.1, and the one before.
     wait: Any = getattr(util, "await_", None) or util.await_only
     wait(ref._durable())
 
@@ -94,7 +96,7 @@ def _pending_of_session(session: Any) -> list[tuple[PendingRef, Any]]:
             _write(pending.pop(0)[0])
 
     def after_transaction_create(_: Any, made: Any) -> None:
-        # Before a savepoint begins, so that its rollback takes nothing with it that was added outside.
+        # Written before a savepoint begins, so that its rollback does not take tasks with it that were added outside.
         if made.nested and pending:
             from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -127,7 +129,7 @@ def _pending_of_session(session: Any) -> list[tuple[PendingRef, Any]]:
 
 
 def _is_within(transaction: Any, ended: Any) -> bool:
-    """Whether what was added in ``transaction`` ends with ``ended``."""
+    """Whether ``ended`` is this transaction or one that contains it."""
     while transaction is not None:
         if transaction is ended:
             return True
@@ -141,7 +143,7 @@ def _pending_of_connection(connection: Any) -> list[PendingRef]:
         return found
     from sqlalchemy import event
 
-    # Written when a savepoint begins and when it is released, so that all of it belongs to the innermost one.
+    # Written when a savepoint begins and when it is released, so that all of these belong to the innermost savepoint.
     pending: list[PendingRef] = []
 
     def write(*_: Any) -> None:
@@ -155,7 +157,7 @@ def _pending_of_connection(connection: Any) -> list[PendingRef]:
     end = connection.close
 
     def close() -> None:
-        # Its rollback is not the caller's, who may have sent COMMIT as a statement.
+        # This rollback is not the caller's, whose code may have sent COMMIT as a statement.
         drop(False)
         end()
 

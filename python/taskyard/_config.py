@@ -1,4 +1,4 @@
-"""Settings that can be changed while running: of this process, never of another server."""
+"""Settings of this process that can be changed at run time. Settings of other servers are not reachable from here."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _NUMBERS = {
     "max_retries": (0, int),
 }
 
-#: The settings of servers: they have no effect in a process that runs none.
+#: Settings of servers, which have no effect in a process without one.
 OF_SERVERS = frozenset({"max_workers", "worker_idle_timeout", "polling_interval", "fallback_polling_interval"})
-#: Those of them that were changed before a server of this process started, with their values.
+#: Settings of servers that were changed before a server of this process started, with their values.
 changed: dict[str, Any] = {}
 
 
-#: Why they have no effect here, once that is known.
+#: Why settings of servers have no effect in this process, once that is known.
 unused: str | None = None
 
 
 def have_no_effect(why: str | None) -> None:
-    """Warns about the settings of servers that were changed so far, and, from here on, about each one that is changed."""
+    """Warns about each setting of servers that was changed so far, and from now on about each one that is changed."""
     global unused
     unused = why
     while why is not None and changed:
@@ -50,16 +50,21 @@ def have_no_effect(why: str | None) -> None:
 
 
 class QueuedTaskConfig:
-    """The settings of this process, as ``get_service(QueuedTaskConfig)`` gives them.
+    """The settings of this process, as returned by ``get_service(QueuedTaskConfig)``.
 
-    ``max_workers``, ``worker_idle_timeout``, ``polling_interval`` and ``fallback_polling_interval`` (seconds or timedelta)
-    are those of servers in this process: of ``queue.lifespan(workers=...)``, which starts that many workers, whatever
-    ``max_workers`` was before. The server of ``queue start`` and ``serve`` is another process, with settings of its own
-    (``--workers``, ``QUEUE_MAX_WORKERS``, ``taskyard.toml``); it warns about an application that changes them here.
+    ``max_workers``, ``worker_idle_timeout``, ``polling_interval`` and ``fallback_polling_interval`` (the last three in
+    seconds, or a timedelta) apply to servers in this process: those of ``queue.lifespan(workers=...)``, which starts
+    that many workers whatever ``max_workers`` was before. The server of ``queue start`` and ``serve`` is another
+    process with settings of its own (``--workers``, ``QUEUE_MAX_WORKERS``, ``taskyard.toml``); it warns about an
+    application that changes them here.
 
-    ``task_timeout`` (seconds, 0 = no limit) and ``max_retries`` are the defaults of tasks added from this process. A change
-    takes effect at once. ``use_postgresql_notify``, ``notify_channel`` and ``namespace`` can only be read: they are decided
-    when the database is opened.
+    ``task_timeout`` (seconds, 0 = no limit) and ``max_retries`` are the defaults of tasks added from this process. A
+    change takes effect at once. ``use_postgresql_notify``, ``notify_channel`` and ``namespace`` are read-only: they are
+    decided when the database is opened.
+
+    Raises ``AttributeError`` for an unknown or read-only setting, and ``InvalidArgument`` for a value out of range::
+
+        get_service(QueuedTaskConfig).max_retries = 5
     """
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -101,6 +106,6 @@ class QueuedTaskConfig:
         return f"QueuedTaskConfig({', '.join(f'{name}={value!r}' for name, value in sorted(self._values.items()))})"
 
     def listen(self, listener: Any) -> None:
-        """``listener.configured(self, name)`` is called at each change, as long as it lives; ``has_server`` says whether that
-        changes a server."""
+        """Calls ``listener.configured(self, name)`` at each change for as long as the listener exists. Its attribute
+        ``has_server`` says whether a change reaches a server."""
         self._listeners.add(listener)

@@ -1,4 +1,4 @@
-"""The engine. Private: use what ``taskyard`` exports."""
+"""The engine, a private extension module. Applications use the names that ``taskyard`` exports."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""Objects of dataclasses that were stored: put back as they were, or made by their class if it has further fields now.
+"""Restores stored objects of dataclasses.
 
-An object whose class has the fields that were stored is put back without a call of the class. Otherwise the class changed:
-its constructor is called with what was stored, so that defaults, factories and ``__post_init__`` decide about the new
-fields, and the stored fields are put back as they were.
+An object whose class still has exactly the stored fields is restored without calling the class. Otherwise the class has
+changed: its constructor is called with the stored values, so that defaults, factories and ``__post_init__`` decide
+about the new fields, and the stored fields are then set to their stored values.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 from . import _hints, _restore
 from .errors import InvalidArgument
 
-#: What to do about a class that cannot be made of what was stored.
+#: Hint for a class whose constructor does not accept the stored values.
 DEFAULTS = "give new fields, and InitVar fields, defaults; or store such values with taskyard.register_serializer"
 
 
 def is_whole(cls: type) -> bool:
-    """Whether the fields of an object of this dataclass are all that it holds: a dict, a list or an exception has more."""
+    """Whether the fields of this dataclass are all that its objects hold. A dict, a list or an exception has further
+    contents."""
     try:
         object.__new__(cls)
     except TypeError:
@@ -28,7 +29,7 @@ def is_whole(cls: type) -> bool:
 
 
 def restored(cls: Any, name: str, stored: dict[str, Any], fields: dict[str, Any]) -> Any:
-    """An object of the class; ``stored`` are the values of ``fields`` that it has, by their names. Raises
+    """Returns an object of the class. ``stored`` maps the names of stored fields to their values. Raises
     ``InvalidArgument`` for a new field that the class sets no value for."""
     if len(stored) == len(fields):
         made = object.__new__(cls)
@@ -52,7 +53,8 @@ def _has_default(field: Any) -> bool:
 
 
 def _made(cls: Any, name: str, stored: dict[str, Any], fields: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """An object that the class made of stored fields, and those of them that are to be put back."""
+    """Calls the class with the stored fields. Returns the object, and the fields that are to be set to their stored
+    values."""
     given = {each: value for each, value in stored.items() if fields[each].init}
     try:
         if _restore.is_pydantic_dataclass(cls):
@@ -69,7 +71,7 @@ def _made(cls: Any, name: str, stored: dict[str, Any], fields: dict[str, Any]) -
 
 
 def _taken(cls: Any, given: dict[str, Any]) -> list[str]:
-    """The fields that the constructor takes: a class may have written its own."""
+    """Returns the fields that the constructor accepts, since a class may define its own."""
     try:
         parameters = _hints.signature(cls).parameters
     except (TypeError, ValueError):

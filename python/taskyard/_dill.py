@@ -1,13 +1,14 @@
-"""Values within what dill makes, restored by the rules of their classes.
+"""Serialises values with dill so that classes with rules of their own are restored by these rules.
 
-pickle, and dill with it, puts the attributes of an object back as they were, whatever its class has become since. Objects of
-pydantic models, dataclasses, named tuples, enums, attrs classes and classes with a registered serializer are written by their
-fields here, and restored by the same code as arguments: new fields are set by the class, a field that is gone is an error that
-names it. Classes that say themselves how they are pickled, those with instrumented fields (mapped classes of SQLAlchemy), and
-those that travel with the function (of ``__main__``, or local ones), are left to dill, as are plain classes, which have no rules.
+pickle, and dill with it, sets the attributes of an object as they were, even if its class has changed since. Objects of
+pydantic models, dataclasses, named tuples, enums, attrs classes and classes with a registered serializer are therefore
+written by their fields, and restored by the same code as arguments: the class sets new fields, and a field that was
+removed is an error that names it. Left to dill are classes that define how they are pickled, those with instrumented
+fields (mapped classes of SQLAlchemy), those that are serialised together with the function (of ``__main__``, or local
+ones), and plain classes, which have no rules.
 
-The functions named ``restore_*`` stand by their names in stored payloads. dill takes a pickler for its own by the word ``dill`` in
-the name of its module.
+Stored payloads refer to the functions ``restore_*`` by name: do not rename them. dill recognises a pickler as its own
+by the word ``dill`` in the name of the pickler's module.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ from .errors import InvalidArgument, NotSerializable
 
 Reduced = tuple[Any, ...]
 _rules: weakref.WeakKeyDictionary[type, Callable[[Any], Any] | None] = weakref.WeakKeyDictionary()
-#: Methods by which a class says how it is pickled, and the packages that give their classes some of their own.
+#: Methods by which a class defines how it is pickled, and the packages that generate such methods for their classes.
 _METHODS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
 _GENERATED = ("dataclasses", "attr", "pydantic")
-#: Where attrs keeps a hash, which is another one in another process.
+#: Attribute in which attrs caches a hash, which differs between processes.
 _HASH = "_attrs_cached_hash"
 
 
 def dumps(value: Any, recurse: bool | None = None) -> bytes:
-    """The value as dill makes it. Raises ``ImportError`` if dill is not installed."""
+    """Serialises a value with dill. Raises ``ImportError`` if dill is not installed."""
     import dill
 
     file = io.BytesIO()
@@ -71,7 +72,7 @@ def _pickler() -> Any:
 
 
 def _rule(cls: type) -> Callable[[Any], Any] | None:
-    """How objects of a class are written; None leaves them to dill."""
+    """Returns the function that writes objects of a class, or None to leave them to dill."""
     from . import _codec
 
     if _refusals.is_secret(cls) and not _codec.has_serializer(cls):
@@ -106,8 +107,8 @@ def _pickles_itself(cls: type) -> bool:
 
 
 def _is_instrumented(cls: type) -> bool:
-    """Whether a field is read and written by code of another library, which keeps a state of its own in the object: as in the
-    mapped classes of SQLAlchemy."""
+    """Whether another library reads and writes a field through a descriptor and keeps state of its own in the object,
+    as in mapped classes of SQLAlchemy."""
     if hasattr(cls, "_sa_class_manager"):
         return True
     names = [*getattr(cls, "__dataclass_fields__", ()), *(field.name for field in getattr(cls, "__attrs_attrs__", ()))]
@@ -137,7 +138,7 @@ def _serialized(value: Any) -> Reduced:
     from . import _codec
 
     serializer = _codec._serializers[type(value)]
-    # With its class, whose module registers the serializer.
+    # The class is included because importing its module registers the serializer.
     return restore_serialized, (type(value), serializer.name, serializer.encode(value))
 
 
@@ -155,7 +156,7 @@ def _by_fields(value: Any, names: list[str], restore: Callable[[Any, Any], None]
         return NotImplemented
     further = {name: item for name, item in _held(value).items() if name not in names and name != _HASH}
     state = (_classes.class_name(cls), {name: getattr(value, name) for name in names}, further)
-    # In two steps, so that it may contain itself.
+    # In two steps, so that the object may contain itself.
     return restore_empty, (cls,), state, None, None, restore
 
 
@@ -201,7 +202,7 @@ def restore_serialized(_: type, name: str, item: Any) -> Any:
 
 
 def restore_empty(cls: Any) -> Any:
-    """An object whose fields follow."""
+    """Returns an object without fields; a later step sets them."""
     return object.__new__(cls)
 
 
@@ -227,13 +228,13 @@ def restore_attrs(made: Any, state: tuple[str, dict[str, Any], dict[str, Any]]) 
 
 
 def _made_by_attrs(cls: Any, name: str, stored: dict[str, Any], fields: dict[str, Any]) -> Any:
-    """An object of a class of attrs that has further fields now, made by the class."""
+    """Calls an attrs class that has new fields. Raises ``InvalidArgument`` if it cannot be called with the stored ones."""
     import attr
 
     for field in fields.values():
         if field.name not in stored and field.init and field.default is attr.NOTHING:
             raise _restore.missing(name, field.name)
-    # attrs before 22.2 says nothing of the name by which `__init__` takes a field.
+    # attrs before 22.2 does not store the name under which `__init__` takes a field.
     given = {
         getattr(field, "alias", None) or field.name.lstrip("_"): stored[field.name]
         for field in fields.values()

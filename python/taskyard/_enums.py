@@ -1,7 +1,7 @@
-"""Members of enums as they are stored: by their names, so that a later deployment may number them anew.
+"""Stores members of enums by their names, so that a later deployment may change their values.
 
-A combination of flags has no name of its own and is stored by the names of its flags, with the bits that no flag has, if its
-class keeps such bits. Combinations that were stored by their number, as they once were, are read as that number.
+A combination of flags has no name of its own and is stored as the names of its flags, with the bits that no flag has,
+if its class keeps such bits. Combinations that older versions stored by their number are read as that number.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from .errors import InvalidArgument
 
 
 def stored(value: enum.Enum, encode: Callable[[Any], Any]) -> Any:
-    """The stored form of a member: its name, the ``names`` of a combination of flags, or the ``value`` of what has none."""
+    """Returns the stored form of a member: its name, the ``names`` of a combination of flags, or the ``value`` of a
+    member without a name."""
     if value.name is not None and type(value).__members__.get(value.name) is value:
         return value.name
-    # Before Python 3.11 an inverted `IntFlag` is a negative number, which is no set of flags.
+    # Before Python 3.11 an inverted `IntFlag` is a negative number, which is not a set of flags.
     if not isinstance(value, enum.Flag) or value.value < 0:
         return {"value": encode(value.value)}
     names, rest = _flags(value)
@@ -26,10 +27,10 @@ def stored(value: enum.Enum, encode: Callable[[Any], Any]) -> Any:
 
 
 def _flags(value: enum.Flag) -> tuple[list[str], int]:
-    """The names of the flags that a combination is made of, and the bits that none of them has."""
+    """Returns the names of the flags in a combination, and the bits that no flag has."""
     members = [(name, each.value) for name, each in type(value).__members__.items() if each.name == name and each.value > 0]
     names, rest = [], value.value
-    # Flags of one bit first: a flag of several is only wanted for bits that no other has.
+    # Flags with one bit first: one with several bits is only needed for bits that no other flag has.
     for name, bits in sorted(members, key=lambda member: member[1].bit_count()):
         if bits & rest and not bits & ~value.value:
             names.append(name)
@@ -38,7 +39,8 @@ def _flags(value: enum.Flag) -> tuple[list[str], int]:
 
 
 def restored(cls: Any, name: str, item: Any, decode: Callable[[Any], Any]) -> Any:
-    """The member of the class that was stored; raises ``InvalidArgument`` naming one that the class does not have now."""
+    """Returns the member that was stored. Raises ``InvalidArgument`` with the name of a member that the class no longer
+    has."""
     if not isinstance(item, dict):
         return _member(cls, name, item)
     if "names" not in item:
@@ -51,7 +53,7 @@ def restored(cls: Any, name: str, item: Any, decode: Callable[[Any], Any]) -> An
         found = cls(number)
     except ValueError:
         found = None
-    # A class may ignore bits that it does not know, or give a plain number.
+    # A class may ignore unknown bits, or return a plain number.
     if not isinstance(found, cls) or found.value != number:
         raise InvalidArgument(
             f"a stored value of the enum `{name}` has the bits {rest:#x}, which none of its members has",

@@ -1,4 +1,4 @@
-"""Text from elsewhere made fit for a terminal, as the command does: controls, escape sequences and bidirectional marks."""
+"""Escapes text for terminals as the command does: control characters, escape sequences and bidirectional marks."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def line(text: str) -> str:
-    """One line: a line feed becomes ``\\n`` in words, ESC ``\\u{1b}``."""
+    r"""Escapes a text into one line: a line feed becomes ``\n`` in words, ESC ``\u{1b}``."""
     return _UNSAFE.sub(_shown, text)
 
 
 def lines(text: str) -> str:
-    """Several lines, indented, so that none of them looks like one of the log's own; the line feeds stay."""
+    """Escapes several lines and indents them, so that none of them looks like a line of the log. Line feeds are kept."""
     return "\n".join(f"  {line(part)}" for part in text.rstrip("\n").split("\n"))
 
 
-#: Loggers whose messages have several lines: the traceback of an application that cannot start, what an event loop gave up.
+#: Loggers whose messages have several lines: the traceback of an application that cannot start, errors that an event
+#: loop reports.
 _OF_SEVERAL_LINES = frozenset({"uvicorn.error", "asyncio"})
 
 
 class Formatter(logging.Formatter):
-    """A record is one line, whatever its message holds; a traceback has its own lines below it, indented, as have further lines of
-    uvicorn's and asyncio's messages.
+    """Formats a record as one line in the format of the command's own log, whatever its message contains.
 
-    It looks like a line of the command's own log.
+    Tracebacks, and further lines of the messages of uvicorn and asyncio, follow on indented lines of their own.
     """
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Formatter(logging.Formatter):
         return lines(super().formatStack(stack_info))
 
     def format(self, record: logging.LogRecord) -> str:
-        # A text that another handler's formatter has kept is not escaped.
+        # The traceback that another handler's formatter has cached is not escaped.
         kept, record.exc_text = record.exc_text, None
         try:
             return super().format(record)

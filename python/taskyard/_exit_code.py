@@ -1,8 +1,9 @@
-"""The exit code of a process that has lost tasks: 120, as far as Python lets that be.
+"""Sets the exit code 120 for a process that has lost tasks, where Python allows it.
 
-Python has decided on its exit code before the functions of ``atexit`` run, where the last tasks are written. The one thing that can
-change it from there is the flush of the standard streams behind them: if that fails, Python exits with 120. So ``apply`` makes it fail.
-The code of an uncaught exception stays. A process that ends by a signal or by ``os._exit`` runs none of this.
+Python has decided on its exit code before the functions of ``atexit`` run, where the last tasks are written. Only the
+final flush of the standard streams can still change it: if that flush fails, Python exits with 120. So ``apply`` makes
+the flush fail. The exit code of an uncaught exception is kept. A process that ends by a signal or by ``os._exit`` runs
+none of this.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-#: Python's own, for output that was lost.
+#: Python's own exit code for lost output.
 LOST = 120
 
 _may_be_lost = False
@@ -18,13 +19,14 @@ _is_ignored = False
 
 
 def fail() -> None:
-    """Tasks may be lost, and the program has not been told by an error."""
+    """Records that tasks may be lost and that no error has reported this to the program."""
     global _may_be_lost
     _may_be_lost = not _is_ignored
 
 
 def ignore() -> None:
-    """From now on nothing is noted: in a test session, tests lose tasks on purpose, and its exit code says whether they passed."""
+    """Makes :func:`fail` a no-op. In a test session tests lose tasks on purpose, and the exit code says whether they
+    passed."""
     global _is_ignored
     _is_ignored = True
 
@@ -34,7 +36,7 @@ def may_be_lost() -> bool:
 
 
 def apply() -> None:
-    """Called at the end of the interpreter."""
+    """Makes the interpreter exit with 120 if tasks may be lost. Called at its end."""
     stream = sys.stderr
     if not _may_be_lost or getattr(sys, "last_value", None) is not None:
         return
@@ -43,7 +45,7 @@ def apply() -> None:
 
 
 class _Unflushed:
-    """A stream that the interpreter itself cannot flush; code can."""
+    """A stream whose flush fails when the interpreter calls it at its end, and works when code calls it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""Tasks that belong together: groups with what follows them, and chains."""
+"""Tasks that depend on each other: groups with the task that follows them, and chains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ R = TypeVar("R")
 
 @dataclasses.dataclass(frozen=True)
 class Group(Generic[R]):
-    """Tasks that were added together, and the one that follows them. ``await group`` is ``await group.then``."""
+    """Tasks that were added together, and the task that runs after all of them. ``await group`` is ``await
+    group.then``."""
 
     tasks: list[QueuedTaskRef[Any]]
     then: QueuedTaskRef[R]
@@ -28,7 +29,8 @@ class Group(Generic[R]):
 
 
 def made(call: Any, what: str) -> Call:
-    """A call, from what ``add_tasks`` and its kin take."""
+    """Converts an item of ``add_tasks``, ``add_fan_in`` and such into a call: a call, a function, or ``(function,
+    argument, ...)``. Raises ``InvalidArgument`` for anything else."""
     if callable(call) and not isinstance(call, Call):
         call = (call,)
     if isinstance(call, (tuple, list)) and call:
@@ -42,7 +44,7 @@ def add_before(tasks: QueuedTasks, calls: Iterable[Any], then: Any, policy: str 
     """Adds calls and ``then``, whose first argument is the list of their results."""
     befores = [made(call, what) for call in calls]
     after = made(then, what)
-    # A parent by itself, too: a group of nothing has no results to name.
+    # An empty group has no results that would make its tasks parents.
     after.args = (list(befores), *after.args)
     if policy is not None:
         after.options = {**after.options, "on_parent_failure": policy}
@@ -51,7 +53,7 @@ def add_before(tasks: QueuedTasks, calls: Iterable[Any], then: Any, policy: str 
 
 
 def add_chain(tasks: QueuedTasks, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
-    """Adds calls each of which is given the result of the one before it, as its first argument."""
+    """Adds calls, each of which receives the result of the one before it as its first argument."""
     steps = [made(call, "add_chain") for call in calls]
     for before, after in zip(steps, steps[1:], strict=False):
         after.args = (before, *after.args)
@@ -59,7 +61,8 @@ def add_chain(tasks: QueuedTasks, calls: Iterable[Any]) -> list[QueuedTaskRef[An
 
 
 def arguments_of(call: Call) -> Iterable[Any]:
-    """What may name a task that is not stored yet: parents, arguments, and what stands in lists of them."""
+    """Returns the values that may name a task that is not stored yet: parents, arguments, and the items of lists among
+    them."""
     for value in (*parents_of(call.options), *call.args, *call.kwargs.values()):
         if isinstance(value, (list, tuple)):
             yield from value

@@ -1,13 +1,14 @@
-"""Processes that a task's body forks: they are not workers.
+"""Detaches processes that a task's body forks from the worker: a forked process is not a worker.
 
-A forked process inherits the worker's socket, the tasks it holds and its event loop, which shares the parent's selector.
-``_in_child`` takes all three away, so that nothing the process does reaches the server. The parent's coroutines are kept for the
-life of the process: a garbage collection would run their ``finally`` blocks. The body may use the process as any other: run a
-program in it, end it by ``os._exit``, or add tasks, by an engine of its own. Where the body returns, raises or calls
-``sys.exit`` there, or comes back to the event loop, the process ends with the exit code that a program would have.
+A forked process inherits the worker's socket, its running tasks and its event loop, which shares the parent's selector.
+``_in_child`` removes all three, so that nothing the process does reaches the server. References to the parent's
+coroutines are held for the life of the process, because collecting them would run their ``finally`` blocks. The body
+may use the process as any other: run a program in it, end it by ``os._exit``, or add tasks through an engine of its
+own. Where the body returns, raises or calls ``sys.exit`` there, or returns to the event loop, the process ends with the
+exit code that a program would have.
 
-Covers async bodies and their sub-tasks, sync bodies, and executor calls. A thread that a body starts by itself ends alone.
-Read next: ``worker/__init__.py``.
+Covers async bodies and their sub-tasks, sync bodies, and executor calls. A thread that a body starts by itself ends on
+its own. Read next: ``worker/__init__.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
 def watch(worker: Worker) -> None:
-    """Takes this worker away from every process that is forked from now on."""
+    """Detaches this worker from every process that is forked from now on."""
     _workers.add(worker)
 
 
@@ -46,7 +47,7 @@ def _in_child() -> None:
         _replace(worker.channel.fileno())
         _forget(worker)
         loop = worker.loop
-        # An application that forks its own process decides itself what runs in it.
+        # An application that forks its own process decides what runs in it.
         if (_port.in_worker or running is not None) and worker._thread == threading.get_ident() and loop.is_running():
             loops[id(loop)] = loop
     for loop in loops.values():
@@ -58,14 +59,14 @@ def _in_child() -> None:
 
 
 def _keep(worker: Worker) -> None:
-    """Keeps what the loop of this worker runs or has ready, for bodies and for the application, even if nothing else in this
-    process refers to it: a task that waits for another thread or for a socket may be referred to by that alone."""
+    """Holds references to everything that the loop of this worker runs or has ready, for bodies and for the
+    application. A task that waits for another thread or for a socket may have no other reference in this process."""
     loop: Any = worker.loop
     _core.keep([worker, *worker._running.values(), *asyncio.all_tasks(loop), *getattr(loop, "_ready", ())])
 
 
 def _forget(worker: Worker) -> None:
-    """The worker holds no tasks, and tells its server nothing."""
+    """Clears the worker's tasks and disconnects it from its server."""
     worker.is_forked = worker._ended = True
     port: Any = worker.port
     if hasattr(port, "channel"):
@@ -74,12 +75,13 @@ def _forget(worker: Worker) -> None:
         running.forget()
     for held in (worker._running, worker._waiting, worker._notes):
         held.clear()
-    # Another thread of the parent may have held it.
+    # Another thread of the parent may have held the lock.
     worker._notes_lock = threading.Lock()
 
 
 def _replace(descriptor: int) -> None:
-    """Closes a descriptor, and keeps its number: the object that owns it closes that number later."""
+    """Points a descriptor to ``/dev/null`` and keeps its number, because the object that owns it will close that number
+    later."""
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
     except OSError:
@@ -90,8 +92,8 @@ def _replace(descriptor: int) -> None:
 
 
 def _end_before_next(loop: Any) -> None:
-    """Ends this process before the loop runs anything else. uvloop has no list that could be changed: there ``steps`` sees
-    the body come back."""
+    """Makes the loop end this process before it runs anything else. uvloop has no list that could be changed: there
+    ``steps`` notices when the body returns to the loop."""
     ready = getattr(loop, "_ready", None)
     if ready is not None:
         ready.clear()
@@ -99,7 +101,7 @@ def _end_before_next(loop: Any) -> None:
 
 
 def came_back() -> NoReturn:
-    """Ends this forked process, whose code awaits what only the loop of its parent could give."""
+    """Ends this forked process, because its code awaits something that only the parent's event loop could provide."""
     running = _running.current.get()
     whose = "a task" if running is None else f"task {running.id}"
     print(
@@ -111,7 +113,7 @@ def came_back() -> NoReturn:
 
 
 def end(error: BaseException | None = None) -> NoReturn:
-    """Ends this forked process as a program that came to its end, or was left by ``error``."""
+    """Ends this forked process with the exit code of a program that returned, or that ``error`` ended."""
     code = 0
     with contextlib.suppress(BaseException):
         code = _exit_code(error)
@@ -141,7 +143,7 @@ def _exit_code(error: BaseException | None) -> int:
 
 
 def call(function: Callable[..., Any], *args: Any) -> Any:
-    """Calls it; the end of the call in a process that it has forked is the end of that process."""
+    """Calls a function. In a process that the function has forked, the end of the call ends the process."""
     process = os.getpid()
     try:
         result = function(*args)
@@ -155,7 +157,7 @@ def call(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def steps(worker: Worker, coroutine: Any) -> Any:
-    """A body's coroutine whose process ends where it comes back to a loop that is not its own."""
+    """Wraps a body's coroutine so that a forked process ends where the coroutine returns to a loop that is not its own."""
     return coroutine if hasattr(worker.loop, "_ready") else _awaited(worker, coroutine)
 
 
@@ -179,7 +181,7 @@ def _steps(worker: Worker, coroutine: Any) -> Generator[Any, Any, Any]:
             except BaseException as raised:
                 error = raised
             if worker.is_forked:
-                # Forked by something else on the loop: this body is the parent's.
+                # Something else on the loop has forked: this body belongs to the parent.
                 came_back()
             yielded = coroutine.send(given) if error is None else coroutine.throw(error)
     except StopIteration as stop:

@@ -1,8 +1,9 @@
-"""Annotations of parameters and attributes, each resolved alone.
+"""Resolves the annotations of parameters and attributes, each on its own.
 
-An annotation that cannot be resolved (a name that only type checkers import, a misspelt one) stands as :class:`Unresolved`
-and takes nothing from the others. What is to be done about it, its reader decides: injection (``_resolve``) refuses what may
-have been meant as a dependency, fitting (``worker/_fit``) refuses a value that cannot be checked.
+An annotation that cannot be resolved (a name that only type checkers import, or a misspelt one) becomes
+:class:`Unresolved` and does not affect the others. The caller decides what follows from it: injection (``_resolve``)
+refuses one that may have been meant as a dependency, conversion (``worker/_fit``) refuses a value that cannot be
+checked.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ T = TypeVar("T")
 
 
 class Unresolved(NamedTuple):
-    """An annotation that has no meaning at run time."""
+    """An annotation that cannot be evaluated at run time."""
 
-    #: The text that stands in the source, as far as there is one.
+    #: The text in the source, as far as there is one.
     text: str
     why: str
-    #: What stands there, if it is more than a text.
+    #: The annotation itself, if it is an object and not a string.
     object: Any = None
 
     def __str__(self) -> str:
@@ -34,10 +35,10 @@ class Unresolved(NamedTuple):
 
 
 class Hints(NamedTuple):
-    """A function's parameters with what they are annotated with."""
+    """A function's parameters with their resolved annotations."""
 
     parameters: tuple[inspect.Parameter, ...]
-    #: By name; parameters without an annotation are not in it.
+    #: By the name of the parameter; parameters without an annotation are missing.
     hints: dict[str, Any]
 
     @property
@@ -46,7 +47,8 @@ class Hints(NamedTuple):
 
 
 def of(function: Any) -> Hints:
-    """Of whatever is called: a function, a class, an object. Raises ``TypeError`` or ``ValueError`` if it has no signature."""
+    """Returns the parameters and annotations of a callable: a function, a class, or an object. Raises ``TypeError`` or
+    ``ValueError`` if it has no signature."""
     found = _signatures.parameters(function)
     scopes: dict[int, _Scope] = {}
     hints: dict[str, Any] = {}
@@ -61,7 +63,7 @@ def of(function: Any) -> Hints:
 
 
 class _Scope(NamedTuple):
-    """The names that annotations of a function are written in."""
+    """The names that a function's annotations can refer to."""
 
     names: dict[str, Any]
     local: dict[str, Any]
@@ -82,7 +84,8 @@ signature = _signatures.signature
 
 
 def of_class(cls: type) -> dict[str, Any]:
-    """Annotations of a class and its bases by name; of a name that several have, the nearest one's."""
+    """Returns the annotations of a class and its bases by name. The nearest class wins for a name that several
+    annotate."""
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         module = sys.modules.get(base.__module__)
@@ -103,7 +106,7 @@ def _own_annotations(cls: type) -> dict[str, Any]:
 
 
 def namespace(function: Any) -> dict[str, Any]:
-    """The names that a function's annotations are written in."""
+    """Returns the global names that a function's annotations can refer to."""
     source = _signatures.source(function)
     found = getattr(source, "__globals__", None)
     if found is None:
@@ -112,7 +115,7 @@ def namespace(function: Any) -> dict[str, Any]:
 
 
 def _class_scope(function: Any) -> dict[str, Any]:
-    """The names of the class that a function stands in, which its annotations see."""
+    """Returns the names of the class that contains a function, which its annotations can refer to."""
     scope = sys.modules.get(getattr(function, "__module__", None) or "")
     *outer, _ = (getattr(function, "__qualname__", None) or "").split(".")
     for part in outer if isinstance(function, types.FunctionType) else ():
@@ -139,7 +142,7 @@ def _resolved(
         if generic:
             local = {**{each.__name__: each for each in generic}, **local}
         hint = typing.get_type_hints(shim, names, local, include_extras=True)["it"]
-        unaliased(hint)  # what it stands for may have no meaning either
+        unaliased(hint)  # an alias may refer to something that cannot be resolved
         return hint
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
@@ -151,19 +154,19 @@ def _resolved(
 
 
 def is_alias(hint: Any) -> bool:
-    """Whether it was made by a ``type X = ...`` statement."""
+    """Whether a type was made by a ``type X = ...`` statement."""
     return type(hint).__name__ == "TypeAliasType" and hasattr(hint, "__value__")
 
 
 def unaliased(hint: Any) -> Any:
-    """What an alias stands for, and anything else itself."""
+    """Returns the type that an alias refers to, and any other type unchanged."""
     while is_alias(hint):
         hint = hint.__value__
     return hint
 
 
 def unpacked(hint: Any) -> Any:
-    """What stands in ``*args: Unpack[...]`` or ``**kwargs: Unpack[...]``; None for anything else."""
+    """Returns the type inside ``*args: Unpack[...]`` or ``**kwargs: Unpack[...]``; None for anything else."""
     if getattr(hint, "__unpacked__", False):
         return tuple.__class_getitem__(typing.get_args(hint))
     if getattr(typing.get_origin(hint), "__name__", getattr(typing.get_origin(hint), "_name", "")) == "Unpack":
@@ -172,8 +175,11 @@ def unpacked(hint: Any) -> Any:
 
 
 class Cache(Generic[T]):
-    """What was made of functions' annotations. While some of a function's cannot be resolved it is made anew whenever its
-    module has got further names: it may still be being imported."""
+    """Caches a value computed from a function's annotations.
+
+    While some annotations of a function cannot be resolved, the value is computed again whenever its module has new
+    names: the module may still be loading.
+    """
 
     def __init__(self, make: Callable[[Any], tuple[T, bool]]) -> None:
         self._make = make
@@ -184,7 +190,7 @@ class Cache(Generic[T]):
         try:
             found = self.settled.get(function)
         except TypeError:
-            return self._make(function)[0]  # it cannot be referred to weakly
+            return self._make(function)[0]  # no weak reference to it is possible
         if found is not None:
             return found
         size = len(namespace(function))

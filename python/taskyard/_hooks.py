@@ -1,4 +1,8 @@
-"""Hooks around tasks: registered by decorating, called in that order, sync or async."""
+"""Hooks around tasks and workers: registered by decorators, called in the order of registration, sync or async.
+
+Owns the registries and the calls of hooks. Callers: ``queued_tasks.py`` (creation), ``worker/__init__.py`` (attempts,
+workers, dead letters).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,8 @@ post_run: list[Callable[..., Any]] = []
 death: list[Callable[..., Any]] = []
 worker_start: list[Callable[..., Any]] = []
 worker_stop: list[Callable[..., Any]] = []
-#: In a worker process, the application's lifespans that run there, each with its queue; elsewhere None: nothing is collected.
+#: In a worker process, the application's lifespans that run there, each with its queue. None elsewhere, where none are
+#: collected.
 lifespans: list[tuple[Any, Callable[..., Any]]] | None = None
 
 
@@ -39,67 +44,86 @@ def _register(hooks: list[Callable[..., Any]], hook: Hook) -> Hook:
 
 
 def on_pre_create(hook: Hook) -> Hook:
-    """``hook(task)`` runs in the caller's own context before a task is stored, and may change ``task.context``.
+    """Registers ``hook(task)`` to run in the caller's context before a task is stored. It may change ``task.context``.
 
-    If it raises, the task is refused: ``add_task`` raises, or (of a hook that had to wait) ``get_task_id()``.
+    If it raises, the task is refused: ``add_task`` raises the error or, if an async hook had to wait, ``get_task_id()``
+    does::
+
+        @on_pre_create
+        def tag_request(task):
+            task.context["request_id"] = request_id.get()
     """
     return _register(pre_create, hook)
 
 
 def on_post_create(hook: Hook) -> Hook:
-    """``hook(task)`` runs in the caller's own context once the task is durable. Its error is logged.
+    """Registers ``hook(task)`` to run in the caller's context once the task is durable. An error that it raises is
+    logged.
 
-    For a task that is added in a caller's transaction (``connection=``) it does not run: only the caller knows whether
-    that commits.
+    Not called for a task that is added in a caller's transaction (``connection=``), because only the caller knows
+    whether the transaction commits.
     """
     return _register(post_create, hook)
 
 
 def on_pre_run(hook: Hook) -> Hook:
-    """``hook(task)`` runs before the body, in its context: contextvars that it sets are seen there.
+    """Registers ``hook(task)`` to run before the body, in the body's context: contextvars that it sets are visible to
+    the body.
 
-    If it raises, the attempt has failed as if the body had raised.
+    If it raises, the attempt fails as if the body had raised.
     """
     return _register(pre_run, hook)
 
 
 def on_post_run(hook: Hook) -> Hook:
-    """``hook(task, result=None, error=None)`` runs once after each attempt; it may take fewer of these.
+    """Registers ``hook(task, result=None, error=None)`` to run once after each attempt. It may take fewer of these
+    parameters.
 
-    Its own error is logged and changes nothing.
+    An error that it raises is logged and changes nothing.
     """
     return _register(post_run, hook)
 
 
 def on_death(hook: Hook) -> Hook:
-    """``hook(dead)`` runs when a Python task has become a dead letter (state ``failed``), by whatever way and in whatever process.
+    """Registers ``hook(dead)`` to run when a Python task has become a dead letter (state ``failed``), for any reason
+    and in any process.
 
-    ``dead`` is its record, a dict as ``tasks.dead.list()`` gives them. A worker of a server that serves the task's queue calls
-    it, once, as a rule within a second; twice, if that worker or server dies amid it; not at all if no such server is there for
-    a day, if the letter is retried or removed before, or if three workers died of it. One dead letter after the other, each
-    with a minute for its hooks: a worker that needs longer is replaced. Sync hooks run on a thread. What one raises is logged.
-    Whoever has much to do there adds a task for it. Register it where the application is loaded.
+    ``dead`` is the task's record, a dict as returned by ``tasks.dead.list()``. A worker of a server that serves the
+    task's queue calls the hook once, usually within a second. It is called twice if that worker or server dies during
+    the call, and not at all if no such server runs for a day, if the dead letter is retried or removed before, or if
+    three workers died in the call. Dead letters are processed one after another, each with one minute for its hooks; a
+    worker that needs longer is replaced. Sync hooks run on a thread. Errors are logged. For longer work, add a task in
+    the hook. Register the hook where the application is loaded::
+
+        @on_death
+        async def alert(dead):
+            await page(dead["kind"], dead["error"]["message"])
     """
     return _register(death, hook)
 
 
 def on_worker_start(hook: Hook) -> Hook:
-    """``hook()`` runs in each worker before its first task, on its event loop: it opens what the tasks share, for example a
-    pool. Contextvars that it sets are seen by every task.
+    """Registers ``hook()`` to run in each worker before its first task, on its event loop, for example to open a pool
+    that the tasks share. Contextvars that it sets are visible to every task.
 
     If it raises, the worker process ends without having run a task, and the server starts another one, with pauses that
-    grow to 30 seconds. A start may take a minute. Workers within the application's process (``lifespan(workers=1)``, the
-    pytest plugin) call it once for all of them; if it raises there, the application does not start.
+    grow to 30 seconds. The start of a worker may take a minute. Workers inside the application's process
+    (``lifespan(workers=1)``, the pytest plugin) call the hook once for all of them; if it raises there, the application
+    does not start::
+
+        @on_worker_start
+        async def open_pool():
+            app.pool = await asyncpg.create_pool(DSN)
     """
     return _register(worker_start, _without_arguments(hook, "on_worker_start"))
 
 
 def on_worker_stop(hook: Hook) -> Hook:
-    """``hook()`` runs in each worker after its last task, when its server stops or the worker is replaced or idle. What it
-    raises is logged.
+    """Registers ``hook()`` to run in each worker after its last task, when its server stops or the worker is replaced
+    or idle. Errors are logged.
 
-    It has ten seconds, and no more than what is left of the server's ``shutdown_grace``. A worker that is killed, or that
-    still runs a task when the grace period is over, calls none.
+    It has ten seconds, and at most the remainder of the server's ``shutdown_grace``. A worker that is killed, or that
+    still runs a task when the grace period is over, does not call it.
     """
     return _register(worker_stop, _without_arguments(hook, "on_worker_stop"))
 
@@ -117,13 +141,13 @@ def _without_arguments(hook: Hook, what: str) -> Hook:
 
 
 def clear() -> None:
-    """Forgets all hooks; for tests."""
+    """Removes all hooks. For tests."""
     for hooks in (pre_create, post_create, pre_run, post_run, death, worker_start, worker_stop):
         hooks.clear()
 
 
 class _Resumed:
-    """Goes on with a coroutine that was begun by hand and waits for something."""
+    """Continues a coroutine that was started by hand and waits for something."""
 
     def __init__(self, coroutine: Any, first: Any) -> None:
         self.coroutine = coroutine
@@ -145,8 +169,11 @@ class _Resumed:
 
 
 def begin(hooks: list[Callable[..., Any]], task: Any) -> Any:
-    """Runs hooks as far as they go without waiting, in the caller's context. None if that was to their end, else an
-    awaitable for the rest. Without an event loop they run to their end here."""
+    """Runs hooks in the caller's context up to the first one that waits.
+
+    Returns None if all have finished, else an awaitable for the rest. Without an event loop all of them are run to
+    their end here.
+    """
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -162,7 +189,7 @@ def begin(hooks: list[Callable[..., Any]], task: Any) -> Any:
 if sys.version_info >= (3, 12):
 
     def _begin(hooks: list[Callable[..., Any]], task: Any, loop: asyncio.AbstractEventLoop) -> Any:
-        # Wholly within a task of their own, so that their time limits and scopes are theirs.
+        # Entirely within a task of their own, so that their time limits and cancel scopes are not the caller's.
         running = asyncio.Task(run(hooks, task), loop=loop, context=contextvars.copy_context(), eager_start=True)
         if not running.done():
             return running
@@ -195,7 +222,7 @@ async def _rest(resumed: _Resumed, hooks: list[Callable[..., Any]], task: Any) -
 
 
 async def run(hooks: list[Callable[..., Any]], task: Any) -> None:
-    """Runs hooks; the first error ends it."""
+    """Runs hooks one after another. The first error is raised and ends the run."""
     for hook in hooks:
         called = hook(task)
         if inspect.isawaitable(called):
@@ -203,7 +230,7 @@ async def run(hooks: list[Callable[..., Any]], task: Any) -> None:
 
 
 async def run_worker_start() -> None:
-    """Runs the hooks on a worker's start; the first error ends it."""
+    """Runs the ``on_worker_start`` hooks. The first error is logged, raised, and ends the run."""
     for hook in list(worker_start):
         try:
             called = hook()
@@ -215,7 +242,8 @@ async def run_worker_start() -> None:
 
 
 async def run_worker_stop(is_process: bool = False) -> None:
-    """Runs the hooks on a worker's stop; what they raise is logged. ``is_process``: nobody cancels the caller."""
+    """Runs the ``on_worker_stop`` hooks. Errors are logged. ``is_process``: the caller is a process of its own and is
+    never cancelled."""
     for hook in list(worker_stop):
         try:
             called = hook()
@@ -228,7 +256,7 @@ async def run_worker_stop(is_process: bool = False) -> None:
 
 
 async def run_after(task: Any, result: Any, error: BaseException | None) -> None:
-    """Runs the hooks after an attempt; what they raise is logged."""
+    """Runs the ``on_post_run`` hooks. Errors are logged."""
     for hook in list(post_run):
         try:
             called = hook(task, **_wanted(hook, {"result": result, "error": error}))
@@ -241,7 +269,7 @@ async def run_after(task: Any, result: Any, error: BaseException | None) -> None
 
 
 async def run_death(dead: bytes, on_thread: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
-    """Runs the hooks on death; what they raise is logged."""
+    """Runs the ``on_death`` hooks with a dead letter's JSON. Errors are logged."""
     id = _json.loads(dead)["id"]
     for hook in list(death):
         record = _json.loads(dead)
@@ -259,7 +287,8 @@ async def run_death(dead: bytes, on_thread: Callable[[Callable[[], Any]], Awaita
 
 
 def _is_cancelled() -> bool:
-    """Whether the running task itself is to end, and not something that it waited for. Python 3.10 cannot tell."""
+    """Whether the running asyncio task itself is cancelled, and not something that it awaited. Python 3.10 cannot
+    distinguish the two."""
     running = asyncio.current_task()
     return running is None or not hasattr(running, "cancelling") or running.cancelling() > 0
 

@@ -1,5 +1,5 @@
-"""The errors of a request that Starlette and FastAPI answer by themselves: a queue that is unavailable with a 503, a task that
-does not exist with a 404."""
+"""Variants of errors that Starlette and FastAPI turn into responses: 503 for a queue that is unavailable, 404 for a
+task that does not exist."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from .errors import DatabaseError, InvalidTaskId, QueueUnavailable, ShutDown, Ta
 
 
 class _Answer(TaskyardError, HTTPException):
-    """Its other base says what it is; a handler for that one goes before Starlette's for ``HTTPException``."""
+    """Base of the variants. An application's handler for the original error class takes precedence over Starlette's for
+    ``HTTPException``."""
 
     status_code = 503
 
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
-        # Not that of HTTPException, which takes a status first.
+        # Not the `__init__` of HTTPException, whose first parameter is a status.
         Exception.__init__(self, message)
         self.message = message
         if hint is not None:
@@ -24,36 +25,36 @@ class _Answer(TaskyardError, HTTPException):
 
 
 class RequestUnavailable(QueueUnavailable, _Answer):
-    """``QueueUnavailable`` that is answered with a 503 where nothing else handles it."""
+    """``QueueUnavailable`` that becomes a 503 where the application does not handle it."""
 
 
 class RequestDatabaseError(DatabaseError, _Answer):
-    """The same of ``DatabaseError``."""
+    """``DatabaseError`` that becomes a 503 where the application does not handle it."""
 
 
 class RequestShutDown(ShutDown, _Answer):
-    """The same of ``ShutDown``."""
+    """``ShutDown`` that becomes a 503 where the application does not handle it."""
 
 
 class RequestTaskNotFound(TaskNotFound, _Answer):
-    """``TaskNotFound`` that is answered with a 404 where nothing else handles it."""
+    """``TaskNotFound`` that becomes a 404 where the application does not handle it."""
 
     status_code = 404
 
 
 class RequestTaskRemoved(TaskRemoved, _Answer):
-    """The same of ``TaskRemoved``."""
+    """``TaskRemoved`` that becomes a 404 where the application does not handle it."""
 
     status_code = 404
 
 
 class RequestInvalidTaskId(InvalidTaskId, _Answer):
-    """The same of ``InvalidTaskId``."""
+    """``InvalidTaskId`` that becomes a 404 where the application does not handle it."""
 
     status_code = 404
 
 
-#: The class of each error; a more special one stands first.
+#: The variant of each error. Subclasses come before their bases.
 _ANSWERS = {
     cls.__bases__[0]: cls
     for cls in (
@@ -68,7 +69,7 @@ _ANSWERS = {
 
 
 def as_answer(error: TaskyardError) -> TaskyardError:
-    """This error as one that Starlette answers with its status, if it is one of those above."""
+    """Returns the variant of an error that Starlette turns into a response, or the error itself if it has none."""
     if isinstance(error, HTTPException):
         return error
     for base, cls in _ANSWERS.items():

@@ -1,8 +1,8 @@
-"""Which function a task names, and which functions a name may mean.
+"""Maps functions to the names that tasks store, and stored names to functions.
 
-A function is named ``module:qualname``. Whether it is module-level is decided by identity: the name, looked up, must give
-the very function. Others (nested, lambdas, closures) travel serialised. A name from a row is looked up in modules of the
-application only, and never causes an import.
+A function is named ``module:qualname``. Whether it is module-level is decided by identity: looking up the name must
+return the very function. Others (nested functions, lambdas, closures) are stored serialised. A name from a row is
+looked up in modules of the application only, and never causes an import.
 """
 
 from __future__ import annotations
@@ -26,30 +26,33 @@ from .errors import FunctionRefused
 
 
 class Identity(NamedTuple):
-    """A function as a task names it."""
+    """The name of a function."""
 
     kind: str
-    #: It can be found by its name; otherwise it travels serialised.
+    #: Whether it can be found by its name; otherwise it is stored serialised.
     is_global: bool
 
 
 class Shape(NamedTuple):
-    """What a call of a function must know of it."""
+    """The parts of a function's signature that a call is checked against."""
 
     signature: inspect.Signature | None
     names: tuple[str, ...]
-    #: Parameters that the worker fills.
+    #: Parameters that the worker injects.
     injected: frozenset[str]
-    #: Positional arguments that a call without keywords may have.
+    #: Range of the number of positional arguments of a call without keywords.
     least: int
     most: int
-    #: The name of its ``**data``, which takes keywords of any name.
+    #: The name of its ``**data`` parameter, which takes keywords of any name.
     further: str | None = None
 
 
 class Declared:
-    """A function that ``@task`` declares, with the options of its tasks. Only an object of this class is one: attributes
-    are copied by ``functools.wraps`` from a function to what stands around it, and say nothing about that."""
+    """A function that ``@task`` declares, with the options of its tasks.
+
+    Only objects of this class are declared: ``functools.wraps`` copies attributes from a function to its wrapper, so
+    that an attribute could not mark one.
+    """
 
     function: Callable[..., Any]
     options: dict[str, Any]
@@ -69,7 +72,7 @@ class Declared:
 
 
 class TaskClass:
-    """The base of all classes of tasks."""
+    """The base of all task classes."""
 
     __slots__ = ()
 
@@ -78,7 +81,7 @@ _main_name: str | None = None
 
 
 def main_module() -> str | None:
-    """The name under which a worker finds what is defined in ``__main__``; None if it cannot."""
+    """Returns the name under which a worker can import the ``__main__`` module; None if there is none."""
     global _main_name
     if _main_name is None:
         main = sys.modules.get("__main__")
@@ -104,20 +107,22 @@ def _stands(module: Any, qualname: str) -> Any:
     found = module
     for part in qualname.split("."):
         found = getattr(found, "__dict__", {}).get(part)
-        # Not a class method's: its class is nothing that a caller gives.
+        # Class methods are not unwrapped: a caller does not pass their class.
         if isinstance(found, staticmethod):
             found = found.__func__
     return found
 
 
 def leads_to(found: Any, declared: Any) -> bool:
-    """Whether this is what was declared, or was put around it as ``functools.wraps`` does. By identity: a name says nothing,
-    for what is wrapped around a function has that function's."""
+    """Whether ``found`` is the declared function, or wraps it as ``functools.wraps`` does.
+
+    Decided by identity: a wrapper has the name of the function that it wraps, so that names cannot decide.
+    """
     for _ in range(_signatures.WRAPPERS_MAX):
         if found is declared:
             return True
         if issubclass(type(found), Declared):
-            # The same function with other options (`using`).
+            # Another object of the same function, with other options (`using`).
             if isinstance(declared, Declared) and found.function is declared.function:
                 return True
             if not issubclass(type(found.function), Declared):
@@ -131,24 +136,24 @@ def leads_to(found: Any, declared: Any) -> bool:
 
 
 def unwrap(function: Any) -> Any:
-    """The plain function of a ``@task`` object. Anything else is itself: a function that is wrapped around one, and an object
-    of a subclass that has its own ``__call__``."""
+    """Returns the plain function of a ``@task`` object, and anything else unchanged: wrappers around such an object,
+    and objects of a subclass that defines ``__call__``."""
     cls = type(function)
     return function.function if issubclass(cls, Declared) and cls.__call__ is Declared.__call__ else function
 
 
 def is_task_class(value: Any) -> bool:
-    """Whether it is a class of tasks (``taskyard.tasks.Task``), which is a kind as functions are."""
+    """Whether a value is a task class (a subclass of ``taskyard.tasks.Task``), which is a kind as functions are."""
     return isinstance(value, type) and issubclass(value, TaskClass)
 
 
 def is_task_object(value: Any) -> bool:
-    """Whether it is an object of such a class: a task with its payload."""
+    """Whether a value is an object of a task class: a task with its payload."""
     return is_task_class(type(value))
 
 
 def kind_given(function: Callable[..., Any] | str | None, namespace: str | None) -> str | None:
-    """The stored kind that a filter means: by its name, by a function (declared as a task or not), or by a class of tasks."""
+    """Returns the stored kind for a filter: a name, a function (declared as a task or not), or a task class."""
     if function is None:
         return None
     if isinstance(function, str):
@@ -161,12 +166,13 @@ def kind_given(function: Callable[..., Any] | str | None, namespace: str | None)
 
 
 def own_kind(namespace: str | None, name: str) -> str:
-    """The stored kind of a function of this application, named ``module:qualname``."""
+    """Returns the stored kind of a function of this application, named ``module:qualname``."""
     return name if namespace is None else f"{namespace}/{name}"
 
 
 def name_in(namespace: str | None, kind: str) -> str | None:
-    """``module:qualname`` of a stored kind; None if it is not of this namespace, or not without one."""
+    """Returns the ``module:qualname`` of a stored kind. None if the kind belongs to another namespace, or to one while
+    this application has none."""
     if namespace is None:
         return None if "/" in kind.partition(":")[0] else kind
     before = f"{namespace}/"
@@ -181,7 +187,7 @@ _identities: weakref.WeakKeyDictionary[Any, Identity] = weakref.WeakKeyDictionar
 
 
 def identify(function: Any) -> Identity:
-    """How a task names this function."""
+    """Returns the name of a function. Raises ``FunctionRefused`` for a callable that cannot be a task."""
     try:
         found = _identities.get(function)
     except TypeError:
@@ -246,7 +252,7 @@ def _identify(function: Any) -> Identity:
     if "<" not in qualname and _walk(sys.modules.get(module), qualname) is function:
         return Identity(kind, True)
     if isinstance(function, types.FunctionType):
-        # Under a name that nothing at the top of a module can have.
+        # A name that no object at the top of a module can have.
         return Identity(kind if "<" in qualname else f"{shown}:<locals>.{qualname}", False)
     raise refuse(
         function,
@@ -256,7 +262,8 @@ def _identify(function: Any) -> Identity:
 
 
 def shape(function: Any) -> Shape:
-    """What a call must know of a function's parameters. Injected ones are not the caller's; those of requests are refused."""
+    """Returns the shape of a function. Injected parameters are left out; raises ``FunctionRefused`` for those that only
+    a request could provide."""
     found = _shapes.settled.get(function)
     return found if found is not None else _shapes(function)
 
@@ -274,7 +281,7 @@ def _shape(function: Any) -> tuple[Shape, bool]:
     places = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needs_names = any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
     many = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    # Parameters after an injected one can only be given by name; `bind` says so.
+    # Parameters after an injected one can only be passed by name; `bind` raises otherwise.
     plain = not needs_names and not any(p.name in own for p in list(signature.parameters.values())[: len(places)])
     least = sum(p.default is p.empty for p in places)
     further, fields = _further(function, parameters)
@@ -293,7 +300,7 @@ _shapes = _hints.Cache(_shape)
 
 
 def _further(function: Any, parameters: list[inspect.Parameter]) -> tuple[str | None, tuple[str, ...]]:
-    """The name of a function's ``**data``; or, if these are unpacked from a typed dict, the names that there are."""
+    """Returns the name of a function's ``**data``, or the names in it if it is unpacked from a typed dict."""
     for parameter in parameters:
         if parameter.kind is parameter.VAR_KEYWORD:
             unpacked = _hints.unpacked(_hints.of(function).hints.get(parameter.name))
@@ -304,7 +311,7 @@ def _further(function: Any, parameters: list[inspect.Parameter]) -> tuple[str | 
 
 
 def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
-    """Without the injected ones a parameter that has a default may stand before one that has none."""
+    """Orders parameters: without the injected ones, a parameter with a default may precede one without."""
     seen = False
     ordered = []
     for parameter in parameters:
@@ -318,7 +325,7 @@ def _ordered(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
 
 
 def check_call(function: Any, found: Shape, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raises ``TypeError`` if the function cannot be called so."""
+    """Raises ``TypeError`` if the function cannot be called with these arguments."""
     if found.signature is None or (not kwargs and found.least <= len(args) <= found.most):
         return
     for name in found.injected.intersection(kwargs):
@@ -330,7 +337,7 @@ def check_call(function: Any, found: Shape, args: tuple[Any, ...], kwargs: dict[
 
 
 def _what_to_do(function: Any, found: Shape, kwargs: dict[str, Any]) -> str:
-    """The end of an error about a call that does not fit."""
+    """Returns the end of an error message about a call that does not fit: what to do."""
     unknown = next((name for name in kwargs if name not in found.names), "")
     if unknown in OPTIONS:
         return f" (behind using(...) all keywords are the function's: give the option by using({unknown}=...))"
@@ -338,7 +345,7 @@ def _what_to_do(function: Any, found: Shape, kwargs: dict[str, Any]) -> str:
     return meant or (f" ({DECORATED})" if _signatures.passes_on(function) else "")
 
 
-#: What to do about a decorator's wrapper that takes other arguments than it says.
+#: Hint for a decorator's wrapper that takes other arguments than its signature says.
 DECORATED = "a decorator's wrapper names the arguments that it takes itself, before its *args and **kwargs, or has a `__signature__`"
 
 
@@ -346,30 +353,30 @@ DECORATED = "a decorator's wrapper names the arguments that it takes itself, bef
 
 
 class Functions:
-    """The functions that names from rows may mean, in this process."""
+    """The functions that names from rows may refer to in this process."""
 
     def __init__(self, app: str | None = None, include: Iterable[str] = ()) -> None:
         self.app = app.split(":")[0] if app else None
         self.include = tuple(include)
         self.roots: set[str] = set()
-        #: Functions that this process itself made tasks of, or that are declared: their names may mean something, and what
-        #: it is stands in their modules.
+        #: Functions that this process has queued or that are declared, by kind. The function that runs is the one that
+        #: their module has now.
         self.known: dict[str, Callable[..., Any]] = {}
-        #: Those of them that `@task` declares, and classes of tasks.
+        #: The declared ones among them, and task classes.
         self.declared: dict[str, Declared | type] = {}
 
     def declare(self, function: Callable[..., Any], declared: Declared | type) -> None:
-        """Makes a function at the top of a module, or a class, a task by its name."""
+        """Declares a function at the top of a module, or a task class, by its name."""
         kind = f"{function.__module__}:{function.__qualname__}"
         self.known[kind] = function
         self.declared[kind] = declared
 
     def add_root(self, directory: str | os.PathLike[str]) -> None:
-        """Modules below this directory are the application's, unless they were installed."""
+        """Adds a directory: modules below it belong to the application, unless they were installed."""
         self.roots.add(os.path.realpath(directory))
 
     def is_declared(self, kind: str) -> bool:
-        """Whether what stands under the name of a kind is declared by ``@task``, or a class of tasks."""
+        """Whether the object with the name of a kind is declared by ``@task``, or is a task class."""
         module, _, qualname = kind.partition(":")
         return any(
             self.leads_to_declared(f"{name}:{qualname}", _stands(sys.modules.get(name), qualname))
@@ -377,12 +384,12 @@ class Functions:
         )
 
     def leads_to_declared(self, kind: str, found: Any) -> bool:
-        """Whether this, which stands under a name, is what was declared under it."""
+        """Whether an object found under a name is the one that was declared under it."""
         declared = self.declared.get(kind)
         return declared is not None and leads_to(found, declared)
 
     def find(self, kind: str) -> Callable[..., Any] | None:
-        """The function of a kind, as it stands in its module now; None if there is none that may run."""
+        """Returns the function of a kind as its module has it now; None if there is none that may run."""
         module_name, _, qualname = kind.partition(":")
         known = self.known.get(kind)
         names = self._names(module_name)
@@ -395,7 +402,7 @@ class Functions:
                 continue
             found = _stands(module, qualname)
             function = unwrap(found)
-            # Another one that has come to stand under a known name is as good as unknown.
+            # A different object that has replaced a known one counts as unknown.
             is_known = known is not None and (function is known or self.leads_to_declared(kind, found))
             if (is_known or is_plain and self.is_ours(module_name, module)) and (
                 callable(function)
@@ -408,7 +415,7 @@ class Functions:
         return None
 
     def fingerprint(self, namespace: str | None) -> str:
-        """Of the application's code: processes with the same one find the same functions."""
+        """Returns a hash of the application's code. Processes with the same fingerprint find the same functions."""
         found = hashlib.sha256(repr((sys.version_info[:3], self.app, self.include, sorted(self.known))).encode())
         if namespace is not None:
             found.update(f"{namespace}/".encode())
@@ -423,11 +430,11 @@ class Functions:
         return found.hexdigest()
 
     def _names(self, module: str) -> tuple[str, ...]:
-        # The program's own file, under the name by which others know it.
+        # The program's own file, under the name by which other processes import it.
         return (module, "__main__") if module == main_module() else (module,)
 
     def is_ours(self, name: str, module: types.ModuleType) -> bool:
-        """Whether a loaded module belongs to the application or is listed."""
+        """Whether a loaded module belongs to the application or is listed in the setting ``include``."""
         if self.app is not None and name.split(".")[0] == self.app.split(".")[0]:
             return True
         for pattern in self.include:
@@ -444,7 +451,7 @@ class Functions:
 
 @functools.cache
 def _installed() -> frozenset[str]:
-    """Where the interpreter keeps what is not the application's."""
+    """Returns the directories of installed packages and of the standard library."""
     places = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     places |= {path for path in sys.path if path.endswith(("site-packages", "dist-packages"))}
     return frozenset(os.path.realpath(place) for place in places if place)
@@ -454,5 +461,6 @@ def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip(os.sep) + os.sep)
 
 
-#: Those of this process. A worker fills in its application; a web process knows what it has queued itself.
+#: The functions of this process. A worker fills in its application; a web process knows those that it has queued
+#: itself.
 FUNCTIONS = Functions()

@@ -1,9 +1,9 @@
 """Reads the JSON that comes from the engine.
 
-Stored numbers have any size, and Python refuses to convert integers of more digits than ``sys.set_int_max_str_digits`` says
-(4,300). One task with such a number must not break a view of many: it is shown as its digits, an :class:`IntegerText`. A
-text it stays, because an int of that size could neither be printed nor written as JSON again. Where a value is passed to code
-(arguments, results, a context) ``_codec.Decoder`` refuses it instead.
+Stored numbers have any size, and Python refuses to convert integers of more digits than ``sys.set_int_max_str_digits``
+allows (4,300). One task with such a number must not break a view of many tasks: the number is returned as its digits,
+an :class:`IntegerText`. It stays a string because an int of that size could neither be printed nor written as JSON
+again. Where a value is passed to code (arguments, results, a context) ``_codec.Decoder`` raises instead.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class IntegerText(str):
 
 
 def loads(data: str | bytes) -> Any:
-    """The value of a JSON text."""
+    """Parses a JSON text."""
     try:
         return json.loads(data)
     except json.JSONDecodeError:
         raise
     except ValueError:
-        # Not at first: a function that is called for each integer takes its time.
+        # Only on the second try: calling a function for each integer takes time.
         return json.loads(data, parse_int=_integer)
 
 

@@ -1,9 +1,9 @@
 """Loggers that the application's ``logging.config`` configures but does not silence.
 
-``dictConfig`` and ``fileConfig`` disable every logger that they do not name (``disable_existing_loggers``, on by default), and take
-the handlers of those that they name, and of their children. Loggers made before that, as at the top of a module, would lose the
-task's log in the database. Levels, other handlers and propagation are the configuration's; ``logger.disabled = True`` elsewhere works
-as ever.
+``dictConfig`` and ``fileConfig`` disable every logger that they do not name (``disable_existing_loggers``, on by
+default), and remove the handlers of those that they name, and of their children. A logger created before that, as at
+the top of a module, would no longer write the task's log to the database. Levels, other handlers and propagation follow
+the configuration; ``logger.disabled = True`` elsewhere works as usual.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _classes: dict[type[logging.Logger], type[logging.Logger]] = {}
 
 
 def keep(logger: logging.Logger, handler: logging.Handler | None = None) -> logging.Logger:
-    """Protects this logger, and its handler if one is given, which is added to it."""
+    """Protects a logger and, if one is given, adds and protects its handler."""
     cls = type(logger)
     if not issubclass(cls, _Kept):
         if cls not in _classes:
             _classes[cls] = type(f"Kept{cls.__name__}", (_Kept, cls), {})
         before = dict(disabled=logger.disabled, handlers=logger.handlers)
-        # The same object: whoever holds the logger already is meant, too.
+        # The class of the same object is changed, so that existing references are covered.
         logger.__class__ = _classes[cls]
         for name, value in before.items():
             logger.__dict__[f"_taskyard_{name}"] = value

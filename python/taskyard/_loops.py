@@ -1,4 +1,10 @@
-"""How an event loop waits for the engine's answers: one mailbox for each loop, which wakes it once for many."""
+"""Waits for the engine's replies, on event loops and on threads.
+
+Each event loop has one mailbox, which wakes it once for many replies. Within a request every wait is bounded
+(``_request.WAIT_MAX``); outside, waits in threads end when the database has not answered for ``AWAY_MAX`` seconds. A
+pending request to the engine is withdrawn with the last reference to its reply: functions here delete theirs before
+they raise. Read next: ``_port.py``.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +46,7 @@ class Box:
         return self._last
 
     def on(self, handler: Any) -> int:
-        """A token that calls ``handler`` each time it arrives."""
+        """Registers ``handler`` to be called whenever the returned token arrives."""
         token = self.token()
         self._handlers[token] = handler
         return token
@@ -75,7 +81,7 @@ _boxes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Box] = weakref.Weak
 
 
 def box() -> Box:
-    """The mailbox of the running loop."""
+    """Returns the mailbox of the running loop."""
     loop = asyncio.get_running_loop()
     found = _boxes.get(loop)
     if found is None:
@@ -84,7 +90,7 @@ def box() -> Box:
 
 
 def forget() -> None:
-    """After a fork: the loops of the parent are not this process's."""
+    """Drops the mailboxes after a fork: the parent's loops do not run in this process."""
     _boxes.clear()
 
 
@@ -97,13 +103,16 @@ def _taken(reply: _core.Reply) -> Any:
             raise
         raise request.as_answer(error) from None
     finally:
-        # A question is withdrawn with its last reference: the traceback of an error, which may be kept, holds none.
+        # The engine withdraws a request with the last reference to its reply, and a stored error's traceback would hold
+        # one.
         del reply
 
 
 async def answer(reply: _core.Reply) -> Any:
-    """The answer, once it is there; raises what was refused. Within a request it comes within ``_request.WAIT_MAX`` seconds,
-    or ``QueueUnavailable`` is raised."""
+    """Waits for a reply and returns its value. Raises the error of a refused request.
+
+    Within a request, raises ``QueueUnavailable`` after ``_request.WAIT_MAX`` seconds.
+    """
     try:
         if not reply.done():
             request = _request.of(getattr(reply, "request", None))
@@ -117,11 +126,11 @@ async def answer(reply: _core.Reply) -> Any:
 
 
 async def _comes(reply: _core.Reply, timeout: float) -> bool:
-    """Whether the answer comes within so many seconds."""
+    """Whether the reply arrives within ``timeout`` seconds."""
     try:
         await asyncio.wait_for(box().wait(reply), timeout)
     except asyncio.TimeoutError:
-        # A loop that was blocked hears of both at once.
+        # A loop that was blocked sees the timeout and the reply at the same time.
         return reply.done()
     finally:
         del reply
@@ -129,7 +138,8 @@ async def _comes(reply: _core.Reply, timeout: float) -> bool:
 
 
 async def within(request: Any, waits: Awaitable[T], waited: float = 0.0) -> T:
-    """Waits with the bound of the request, if there is one, of which ``waited`` seconds are over."""
+    """Awaits with the time limit of the request, if there is one, of which ``waited`` seconds have passed. Raises
+    ``QueueUnavailable`` when it is over."""
     request = _request.of(request)
     if request is None:
         return await waits
@@ -139,22 +149,25 @@ async def within(request: Any, waits: Awaitable[T], waited: float = 0.0) -> T:
         raise request.unavailable() from None
 
 
-#: When the database of a port last answered a probe (`time.monotonic`): requests that wait at the same time ask it once.
+#: When the database of a port last answered a probe (`time.monotonic`), so that concurrent requests share one probe.
 _answered_at: weakref.WeakKeyDictionary[Any, float] = weakref.WeakKeyDictionary()
 
-#: A request that waits for something else asks the database after this part of ``_request.WAIT_MAX`` whether it is there;
-#: the rest of it is for the answer.
+#: Part of ``_request.WAIT_MAX`` after which a request that waits for something else probes the database; the rest is
+#: for the reply.
 _SILENCE = 0.2
 
 
 def silence(port: Any, since: float) -> float:
-    """The seconds since the database of a plain port last answered a probe; of a wait that began later, since it began."""
+    """Returns the seconds since the database of a plain port last answered a probe, or since the wait began if that is
+    later."""
     return max(0.0, time.monotonic() - max(since, _answered_at.get(port, since)))
 
 
 class Probe:
-    """Asks the database whether it answers, during a wait that may take for ever. The wait fails once the database has not
-    answered for ``_request.WAIT_MAX`` seconds."""
+    """Probes the database during a wait without a time limit.
+
+    The wait fails once the database has not answered for ``_request.WAIT_MAX`` seconds.
+    """
 
     def __init__(self, port: Any, ask: Callable[[], _core.Reply]) -> None:
         self.port = port
@@ -162,11 +175,11 @@ class Probe:
         self._since = 0.0
 
     def begin(self) -> None:
-        """The wait begins."""
+        """Records the start of the wait."""
         self._since = time.monotonic()
 
     def pause(self) -> float:
-        """How long the database need not be asked, in seconds; 0: it is to be asked now."""
+        """Returns the seconds until the next probe is due; 0 if it is due now."""
         return max(0.0, _SILENCE * _request.WAIT_MAX - silence(self.port, self._since))
 
     async def check(self, request: _request.Request) -> None:
@@ -178,7 +191,7 @@ class Probe:
             raise request.unavailable()
 
     def check_now(self, request: _request.Request) -> None:
-        """The same in this thread."""
+        """Like :meth:`check`, blocking this thread."""
         reply = self._ask()
         if reply.block((1 - _SILENCE) * _request.WAIT_MAX):
             self._learn(reply)
@@ -191,14 +204,17 @@ class Probe:
 
 
 async def answer_probing(reply: _core.Reply, probe: Probe) -> Any:
-    """The same for an answer that may take for ever. Within a request the database is asked by ``probe`` now and then: only
-    that must be answered in time. The server's stop ends the wait."""
+    """Like :func:`answer`, for a reply that may take any time.
+
+    Within a request ``probe`` asks the database at intervals, and only the probes must be answered in time. The wait
+    ends with ``QueueUnavailable`` when the server of the event loop stops.
+    """
     probe.begin()
     request = _request.of(getattr(reply, "request", None))
     try:
         if request is None:
             return await answer(reply)
-        # What comes soon needs no look at the server.
+        # A reply that comes soon needs no task that watches the server.
         if not reply.done() and not await _comes(reply, probe.pause()):
             await unless_stopping(request, _probed(reply, probe, request), "the wait")
         return _taken(reply)
@@ -218,7 +234,7 @@ async def _probed(reply: _core.Reply, probe: Probe, request: _request.Request) -
 
 
 async def unless_stopping(request: _request.Request, waits: Awaitable[T], what: str) -> T:
-    """Waits until the server of this event loop stops: raises ``QueueUnavailable`` then, so that the request ends."""
+    """Awaits, but raises ``QueueUnavailable`` when the server of this event loop stops, so that the request ends."""
     from . import events
 
     with events.until_closing() as over:
@@ -233,15 +249,15 @@ async def unless_stopping(request: _request.Request, waits: Awaitable[T], what: 
             waiting.cancel()
 
 
-#: How long code without an event loop, outside of requests, waits for a database that does not answer, in seconds: longer than
-#: most restarts of one.
+#: Seconds that code without an event loop, outside of requests, waits for a database that does not answer: longer than
+#: most restarts of a database.
 AWAY_MAX = 30.0
-#: How often such a wait looks at its probe of the database, in seconds.
+#: Interval at which such a wait checks its probe, in seconds.
 _LOOK = 0.5
 
 
 def away(port: Any, what: str) -> QueueUnavailable:
-    """What is raised after such a wait."""
+    """Returns the error for such a wait."""
     error = QueueUnavailable(
         f"the queue's database has not answered for {AWAY_MAX:g} s ({port.defaults['database']}): {what}",
         hint="check that the database runs and that the address is right",
@@ -251,8 +267,11 @@ def away(port: Any, what: str) -> QueueUnavailable:
 
 
 def _block(reply: _core.Reply, port: Any, timeout: float | None, what: str) -> None:
-    """Returns once the answer is there. Raises ``WaitTimeout`` after ``timeout`` seconds, and ``QueueUnavailable`` if the database
-    of ``port`` does not answer. A wait for a lock or for a task lasts as long as it must: the database answers probes meanwhile."""
+    """Blocks until the reply arrives.
+
+    Raises ``WaitTimeout`` after ``timeout`` seconds, and ``QueueUnavailable`` if the database of ``port`` does not
+    answer. A wait for a lock or for a task is not limited otherwise, because the database answers probes meanwhile.
+    """
     is_bound = not hasattr(port, "probe") or (timeout is not None and timeout <= AWAY_MAX)
     until = math.inf if timeout is None else time.monotonic() + timeout
     silence, asked = 0.0, None
@@ -264,7 +283,7 @@ def _block(reply: _core.Reply, port: Any, timeout: float | None, what: str) -> N
             now = time.monotonic()
             if is_bound or now >= until:
                 raise WaitTimeout(f"{what} did not come within {timeout} s")
-            # A process that was stopped meanwhile has not listened.
+            # Limited, because a process that was suspended meanwhile could not receive a reply.
             silence += min(now - began, 2 * _LOOK)
             if asked is None and silence >= _SILENCE * AWAY_MAX:
                 asked = port.probe()
@@ -289,8 +308,11 @@ def _has_answered(asked: _core.Reply) -> bool:
 
 
 def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "the answer", port: Any = None) -> Any:
-    """The answer, waited for by this thread, with the bound of :func:`answer`. Outside of requests it ends once the database of
-    ``port`` has not answered for ``AWAY_MAX`` seconds (``QueueUnavailable``)."""
+    """Blocks this thread for a reply and returns its value, with the time limit of :func:`answer`.
+
+    Outside of requests, raises ``QueueUnavailable`` once the database of ``port`` has not answered for ``AWAY_MAX``
+    seconds.
+    """
     request = _request.of(getattr(reply, "request", None))
     try:
         if request is None or (timeout is not None and timeout <= _request.WAIT_MAX):
@@ -303,7 +325,7 @@ def answer_now(reply: _core.Reply, timeout: float | None = None, what: str = "th
 
 
 def answer_now_probing(reply: _core.Reply, probe: Probe, timeout: float | None, what: str) -> Any:
-    """:func:`answer_probing` in this thread, for ``timeout`` seconds at most."""
+    """Like :func:`answer_probing`, blocking this thread, for ``timeout`` seconds at most."""
     until = math.inf if timeout is None else time.monotonic() + timeout
     probe.begin()
     request = _request.of(getattr(reply, "request", None))
@@ -332,7 +354,7 @@ def answer_now_probing(reply: _core.Reply, probe: Probe, timeout: float | None, 
 
 @contextlib.contextmanager
 def _stop_of(request: _request.Request) -> Iterator[threading.Event]:
-    """For a thread: an event that is set once the server stops that serves this request."""
+    """Yields an event for a thread that is set once the server of this request stops."""
     stop = threading.Event()
     if request.loop is None:
         yield stop
@@ -356,8 +378,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def awaited(function: F) -> F:
-    """Marks a function that returns an :class:`Answer` as one that returns a coroutine, for those who ask: doubles of its
-    class (``create_autospec``, ``AsyncMock(spec=...)``) return something to await then."""
+    """Marks a function that returns an :class:`Answer` as a coroutine function, so that doubles of its class
+    (``create_autospec``, ``AsyncMock(spec=...)``) return an awaitable."""
     mark = getattr(inspect, "markcoroutinefunction", None)
     if mark is not None:
         mark(function)
@@ -368,13 +390,14 @@ def awaited(function: F) -> F:
 
 
 class Answer(Coroutine[Any, Any, T]):
-    """Something that was asked: awaited, or, in code without an event loop, waited for with :meth:`result`. It is carried
-    out whether anybody waits or not. ``probe``: it may take for ever. ``port``: where it was asked.
+    """The reply to a request that was sent: awaited or, in code without an event loop, waited for with :meth:`result`.
 
-    It is a coroutine, so that ``asyncio.run`` and ``create_task`` take it; unlike other coroutines, it can be awaited again.
+    The request is carried out whether its reply is awaited or not. ``probe`` is given for requests that may take any
+    time; ``port`` is where the request was sent. An answer is a coroutine, so that ``asyncio.run`` and ``create_task``
+    accept it; unlike other coroutines, it can be awaited again.
     """
 
-    #: What `send` and `throw` run, for each task that drives it.
+    #: The coroutines that `send` and `throw` run, by the asyncio task that drives them.
     _running: dict[asyncio.Task[Any] | None, Coroutine[Any, Any, T]] | None = None
 
     def __init__(
@@ -406,7 +429,7 @@ class Answer(Coroutine[Any, Any, T]):
         try:
             return step(self._running[task])
         except BaseException:
-            # It has ended, and can be waited for anew.
+            # This coroutine has ended; the next await starts another one.
             del self._running[task]
             raise
 
@@ -420,8 +443,12 @@ class Answer(Coroutine[Any, Any, T]):
         return self._made_of(await (answer(self._reply) if probe is None else answer_probing(self._reply, probe)))
 
     def result(self, timeout: float | dt.timedelta | None = None) -> T:
-        """Waits in this thread, for ``timeout`` (seconds or timedelta) at most (``WaitTimeout``). Raises ``QueueUnavailable`` once
-        the database has not answered for 30 seconds."""
+        """Blocks this thread until the reply arrives, and returns its value. ``timeout`` is in seconds, or a timedelta
+        (default: no limit).
+
+        Raises ``WaitTimeout`` after ``timeout``, ``QueueUnavailable`` once the database has not answered for 30
+        seconds, and ``RuntimeError`` on an event loop, which it would block.
+        """
         bound = None if timeout is None else seconds("timeout", timeout)
         if is_in_loop():
             raise RuntimeError("result() would block the event loop: await it here")
@@ -434,10 +461,10 @@ class Answer(Coroutine[Any, Any, T]):
 
 
 class Question(Answer[T]):
-    """The same of something that is asked only once it is waited for; ``what``, the call that made it, is warned about if
-    that never happens."""
+    """An :class:`Answer` whose request is sent only when it is waited for. ``what`` names the call that made it, for
+    the warning if that never happens."""
 
-    # One is made for each addition that is awaited.
+    # Slots because one is created for each addition that is awaited.
     __slots__ = ("_ask", "_ask_now", "_what")
 
     def __init__(
@@ -472,9 +499,11 @@ class Question(Answer[T]):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs ``main`` on an event loop of its own, as ``asyncio.run`` does, but to its own end: ``sys.exit()`` and the like in
-    a callback, or in a task that something on the loop has started, do not stop the loop for all others. The task that
-    raised has its error all the same."""
+    """Runs ``main`` to its end on an event loop of its own, as ``asyncio.run`` does.
+
+    Unlike there, ``sys.exit()`` and the like in a callback, or in a task that something on the loop has started, do not
+    stop the loop. The asyncio task that raised has its error all the same.
+    """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     running = loop.create_task(main)

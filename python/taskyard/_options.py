@@ -1,4 +1,4 @@
-"""The options of a task, and how they are told to the engine."""
+"""The options of a task: their names, their validation, and their form in the draft for the engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import InvalidArgument, seconds
 
-#: Names that ``add_task`` takes besides the function's own arguments.
+#: Names that ``add_task`` takes in addition to the function's own arguments.
 OPTIONS = frozenset(
     {
         "at_most_once",
@@ -39,13 +39,18 @@ OPTIONS = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class RetryPolicy:
-    """When a failed attempt runs again.
+    """Decides whether and when a failed attempt runs again.
 
     The pause before retry *n* (from 1) is drawn evenly from 0 to ``min(cap, backoff * factor ** (n - 1))`` seconds
-    (full jitter: Brooker, "Exponential Backoff And Jitter", AWS 2015); with ``jitter=False`` it is that time. ``backoff``
-    and ``cap`` are seconds or timedeltas.
-    ``on`` are exception classes (or their names) that are retried, ``never`` those that are not, each with its
-    subclasses; of an exception that both mean, the closer class decides.
+    (full jitter: Brooker, "Exponential Backoff And Jitter", AWS 2015); with ``jitter=False`` it is exactly that time.
+    ``backoff`` (default 2) and ``cap`` (default 600) are seconds or timedeltas. ``max_retries`` defaults to that of the
+    task.
+
+    ``on`` are exception classes (or their names) that are retried (default: all), ``never`` those that are not, each
+    with its subclasses; for an exception that both match, the closer class decides::
+
+        @task(retry=RetryPolicy(max_retries=5, backoff=10, never=(ValueError,)))
+        async def charge(order_id: int) -> None: ...
     """
 
     max_retries: int | None = None
@@ -72,9 +77,12 @@ class RetryPolicy:
 
 @dataclasses.dataclass(frozen=True)
 class Unique:
-    """At most one task at a time with this key; another one gives the existing task.
+    """Allows at most one task at a time with this key. Adding a second one returns a reference to the existing task.
 
-    ``hold`` is ``"until_finished"``, ``"until_started"``, or a time (seconds or timedelta) from the addition on.
+    ``hold`` says how long the key is held: ``"until_finished"`` (default), ``"until_started"``, or a time from the
+    addition on (seconds or timedelta)::
+
+        tasks.add_task(sync_user, 7, unique=Unique("user:7", hold=60))
     """
 
     key: str
@@ -82,7 +90,8 @@ class Unique:
 
 
 def alike(name: str, known: Iterable[str]) -> str:
-    """The end of an error about a name that is not known: what may have been meant, if there is such a name."""
+    """Returns the end of an error message about an unknown name: the name that may have been meant, if there is a
+    similar one."""
     import difflib
 
     found = difflib.get_close_matches(name, sorted(known), 1, 0.75)
@@ -98,7 +107,7 @@ def check_names(given: Iterable[str], where: str = "", known: Iterable[str] = OP
 
 
 def error_name(error: type[BaseException] | str, what: str = "retry") -> str:
-    """The name of an exception class, as failures carry it: ``ValueError``, or ``app.mails.SmtpError``."""
+    """Returns the name of an exception class as stored with failures: ``ValueError``, or ``app.mails.SmtpError``."""
     if isinstance(error, str):
         return error
     if not (isinstance(error, type) and issubclass(error, BaseException)):
@@ -107,7 +116,7 @@ def error_name(error: type[BaseException] | str, what: str = "retry") -> str:
 
 
 def optional_text(what: str, value: Any) -> str | None:
-    """The same as :func:`text`, and None for None."""
+    """Like :func:`text`, but returns None for None."""
     return None if value is None else text(what, value)
 
 
@@ -122,7 +131,7 @@ def _factor(value: Any) -> float:
 
 
 def optional_seconds(what: str, value: Any) -> float | None:
-    """The same as :func:`seconds`, and None for None."""
+    """Like :func:`seconds`, but returns None for None."""
     return None if value is None else seconds(what, value)
 
 
@@ -147,7 +156,7 @@ EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 
 
 def instant(what: str, value: Any) -> int:
-    """Microseconds since the Unix epoch, from an aware datetime."""
+    """Returns the microseconds since the Unix epoch of an aware datetime. Raises ``InvalidArgument`` for anything else."""
     if not isinstance(value, dt.datetime):
         raise InvalidArgument(f"{what}: {value!r} is no datetime", hint="for a time from now on use delay=seconds")
     if value.tzinfo is None or value.utcoffset() is None:
@@ -159,12 +168,12 @@ def instant(what: str, value: Any) -> int:
 
 
 def priority_number(value: Any) -> int:
-    """Higher first; negative ones are legal."""
+    """Checks a priority, a 32-bit integer. Higher ones run first; negative ones are allowed."""
     return count("priority", value, -(2**31))
 
 
 def merge(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
-    """Options with further ones over them; parents and tags add up."""
+    """Returns options overridden by further ones. Tags add up."""
     if not first or not then:
         return then or first
     merged = {**first, **then}
@@ -174,7 +183,7 @@ def merge(first: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any], id_of: Callable[[Any], str]) -> None:
-    """Writes options into a draft for the engine; raises what can never be right."""
+    """Writes options into a draft for the engine. Raises ``InvalidArgument`` for an option that can never be right."""
     if "delay" in options and "run_at" in options:
         raise InvalidArgument("delay and run_at are two start times: give one")
     if parents:
@@ -209,7 +218,7 @@ def describe(draft: dict[str, Any], options: dict[str, Any], parents: list[Any],
         elif name == "retry":
             if not isinstance(value, RetryPolicy):
                 raise InvalidArgument(f"retry: {value!r} is no RetryPolicy", hint="taskyard.RetryPolicy(max_retries=5)")
-    # After max_retries, whichever came first: a policy that names no number leaves it.
+    # After max_retries, in any order of the options: a policy without a number does not change it.
     if options.get("retry") is not None:
         if options["retry"].max_retries is not None and "max_retries" not in options:
             draft["max_retries"] = options["retry"].max_retries

@@ -1,7 +1,8 @@
-"""Where questions go: the engine in this process, or, in a worker process, the server through its socket.
+"""Where requests go: to the engine in this process or, in a worker process, to the server through its socket.
 
-Both sides have ``add(tasks)`` and ``ask(verb, id, filter)``. The default one of a process is opened on first use; what
-was made before a fork is forgotten after it.
+Both kinds of port have ``add(tasks)`` and ``ask(verb, id, filter)``. The default port of a process is opened on first
+use, and dropped after a fork. Also owns the end of the process: ``atexit`` writes the additions of all engines, in
+bounded time. Read next: ``_loops.py``, ``_request.py``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ CLOSE_MAX = 5.0
 
 
 class Port(Protocol):
-    """Adds tasks and asks about them."""
+    """Adds tasks and sends requests about them."""
 
     defaults: dict[str, Any]
 
@@ -47,24 +48,25 @@ class Engine:
     def __init__(self, database: str | None = None, settings: dict[str, Any] | None = None) -> None:
         self._given = (database, [(name, _text(value)) for name, value in (settings or {}).items() if value is not None])
         self._process = -1
-        #: It may hold what is not written yet.
+        #: Whether it may hold additions that are not written yet.
         self._has_added = False
-        #: How many tasks were added since the last close, and of how many the caller has heard that they are not stored.
+        #: Number of tasks that were added since the last close, and of those whose caller has received the error that
+        #: they are not stored.
         self._added = self._withdrawn = 0
         self._core: _core.Queue
         self.defaults: dict[str, Any] = {}
-        #: For tests: a task counts as stored only when it has ended.
+        #: For tests (inline mode): a task counts as stored only when it has ended.
         self.inline = False
-        #: For tests: how far the database's clock is ahead, in seconds.
+        #: For tests: offset of the database's clock, in seconds.
         self.clock = 0.0
-        #: What must be done on a loop before it closes this engine.
+        #: Functions to await on a loop before it closes this engine.
         self.before_close: list[Callable[[Engine], Awaitable[None]]] = []
-        #: The same for code without a loop.
+        #: Functions to call before code without a loop closes this engine.
         self.before_close_now: list[Callable[[Engine], None]] = []
         self.core()
 
     def core(self) -> _core.Queue:
-        """The engine's queue of this process."""
+        """Returns the engine's queue of this process, which is opened anew after a fork."""
         process = os.getpid()
         if self._process != process:
             _start_logging()
@@ -82,17 +84,17 @@ class Engine:
             if not of_tests:
                 _unserved.look_later(self)
         addition = self.core().add(tasks)
-        # Again: a fork in another thread may have waited meanwhile for what was there before.
+        # Set again: a fork in another thread may have cleared it for earlier additions.
         self._has_added = True
         self._added += len(tasks)
         return addition
 
     def withdrew(self) -> None:
-        """A task was withdrawn: its caller has heard that it is not stored."""
+        """Counts a task whose addition was withdrawn and whose caller has received the error."""
         self._withdrawn += 1
 
     def probe(self) -> _core.Reply:
-        """Asks the database for next to nothing, to hear whether it answers."""
+        """Sends a cheap request to find out whether the database answers."""
         return self.core().ask("attempts", _NOBODY)
 
     def ask(self, verb: str, id: str | None = None, filter: dict[str, Any] | None = None) -> _core.Reply:
@@ -107,22 +109,23 @@ class Engine:
         )
 
     def close(self, bound: float = CLOSE_MAX) -> _core.Reply:
-        """Writes what was added, for ``bound`` seconds at most. It opens again on the next use. :meth:`closed` takes the answer."""
+        """Writes pending additions, for ``bound`` seconds at most. The engine opens again on the next use. Pass the
+        reply to :meth:`closed`."""
         self._has_added = False
         return self.core().close(bound)
 
     def give_up(self, opening: _core.Reply) -> None:
-        """Ends the tries to open the database, unless something waits to be written."""
+        """Stops trying to open the database, unless additions wait to be written."""
         if self._added > self._withdrawn:
             return
         for reply in (self.core().close(0.0), opening):
-            # Taken, so that neither is logged as an error that nobody has seen.
+            # Taken, so that neither is logged as an unhandled error.
             if reply.block(1.0):
                 with contextlib.suppress(TaskyardError):
                     reply.take()
 
     def closed(self, reply: _core.Reply) -> None:
-        """Takes the answer of :meth:`close`. Raises ``QueueUnavailable`` if something may be lost."""
+        """Takes the reply of :meth:`close`. Raises ``QueueUnavailable`` if additions may be lost."""
         has_unwritten, self._added, self._withdrawn = self._added > self._withdrawn, 0, 0
         try:
             if reply.done():
@@ -130,7 +133,7 @@ class Engine:
                 return
             why = "closing it took too long"
         except ShutDown:
-            # Before it was open: nothing was written.
+            # Closed before it was open: nothing was written.
             if not has_unwritten:
                 return
             why = "it was never reached"
@@ -142,18 +145,18 @@ class Engine:
         )
 
     def is_of_server(self) -> bool:
-        """Whether this process is a worker, and this the database of its server, which it never touches itself."""
+        """Whether this process is a worker and the database is its server's, which a worker never accesses directly."""
         return in_worker and self.names_served()
 
     def names_served(self) -> bool:
-        """Whether its address is that of the server that started this worker process, or none of its own."""
+        """Whether its address is that of the server that started this worker process, or is not set."""
         database = self._given[0]
         served = os.environ.get("TASKYARD_DATABASE_URL", "")
         return database is None or database == served or os.path.abspath(database) == os.path.abspath(served)
 
 
 class _Asked:
-    """A reply that is waited for within a request."""
+    """A reply with the request that waits for it."""
 
     def __init__(self, reply: _core.Reply, request: Request) -> None:
         self._reply = reply
@@ -164,7 +167,7 @@ class _Asked:
 
 
 class _Addition:
-    """An addition of a request."""
+    """An addition whose reply refers to its request."""
 
     def __init__(self, addition: _core.Addition, request: Request) -> None:
         self._addition = addition
@@ -178,7 +181,7 @@ class _Addition:
 
 
 class Requested:
-    """The port of a queue that was made for one request: whatever is waited for has the request's bound."""
+    """The port of a queue that was made for one request: every wait has the request's time limit."""
 
     def __init__(self, port: Port, request: Request) -> None:
         self.port = port
@@ -200,7 +203,7 @@ class Requested:
 
 
 class InNamespace:
-    """A port whose tasks are in another namespace than its own."""
+    """A port with a namespace that differs from its settings."""
 
     def __init__(self, port: Port, namespace: str | None) -> None:
         self.port = port
@@ -217,17 +220,17 @@ class InNamespace:
 
 
 def in_namespace(port: Port, namespace: str | None) -> Port:
-    """The port, with this namespace."""
+    """Returns the port with this namespace."""
     return port if port.defaults.get("namespace") == namespace else InNamespace(port, namespace)
 
 
 def plain(port: Port) -> Port:
-    """The port itself, of whatever request it is."""
+    """Returns the port without its request."""
     return port.port if isinstance(port, Requested) else port
 
 
 def _text(value: Any) -> str:
-    """A setting as the engine reads it: a length of time as a decimal number of seconds, and no positive one as 0."""
+    """Formats a setting for the engine: a timedelta as a decimal number of seconds, and a positive one never as 0."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dt.timedelta):
@@ -241,24 +244,25 @@ def _text(value: Any) -> str:
 
 #: The id of no task.
 _NOBODY = "00000000-0000-7000-8000-000000000000"
-#: The longest that closing a queue may take behind its own bound, in seconds.
+#: Seconds that closing a queue may take in addition to its own limit.
 CLOSE_SLACK = 1.5
 
-#: Set in a worker process.
+#: True in a worker process.
 in_worker = False
-#: In a worker process, the queues that the application made when it was loaded; elsewhere nothing is collected.
+#: In a worker process, the queues that the application made when it was loaded. None elsewhere, where none are
+#: collected.
 made: list[QueuedTasks] | None = None
-#: The engines of the queues that the running test has, the latest last. Every other queue stands for the latest one.
+#: The engines of the running test's queues, the latest last. Every other queue uses the latest one.
 of_tests: list[Engine] = []
 _engines: list[Engine] = []
-#: What must be done at the end of the process before the engines are closed.
+#: Functions to call at the end of the process before the engines are closed.
 before_exit: list[Callable[[], None]] = []
 _default: Port | None = None
 _lock = threading.Lock()
 
 
 def default() -> Port:
-    """The port of this process: a worker's server, or the engine on the project's database."""
+    """Returns the port of this process: a worker's server, or the engine on the project's database."""
     global _default
     found = _default
     if found is None:
@@ -270,7 +274,7 @@ def default() -> Port:
 
 
 def use(port: Port | None) -> Port | None:
-    """Makes this the port of the process; answers the one before."""
+    """Makes this the port of the process, and returns the previous one."""
     global _default
     before, _default = _default, port
     return before
@@ -279,12 +283,13 @@ def use(port: Port | None) -> Port | None:
 # ------------------------------------------------------------------------------------------------------------ the log
 
 _logging: threading.Thread | None = None
-#: Held while lines are handed on.
+#: Held while lines are passed to ``logging``.
 _writing = threading.Lock()
 
 
 def _start_logging() -> None:
-    """A thread hands the engine's words to ``logging``: no thread of the engine ever waits for the interpreter."""
+    """Starts a thread that passes the engine's log lines to ``logging``, so that no thread of the engine ever waits for
+    the interpreter."""
     global _logging
     if _logging is None:
         _logging = threading.Thread(target=_log, name="taskyard-log", daemon=True)
@@ -303,9 +308,9 @@ def _write(lines: list[tuple[int, str, str]]) -> None:
 
 
 def flush_logs() -> None:
-    """Hands on what the engine has said so far: the process may be about to end without ``atexit``, as under uvicorn, which
-    repeats the signal that stopped it."""
-    # The thread may have lines that it has just taken: it needs the interpreter for a moment, and then has the lock.
+    """Passes pending log lines of the engine to ``logging``, for a process that may end without ``atexit``, as under
+    uvicorn, which repeats the signal that stopped it."""
+    # The thread may just have taken lines: it needs the interpreter for a moment before it has the lock.
     time.sleep(0.005)
     if _writing.acquire(timeout=1.0):
         try:
@@ -315,7 +320,7 @@ def flush_logs() -> None:
 
 
 def close_engines() -> None:
-    """Writes what was added by the engines of this process, in bounded time; each is opened anew by its next use."""
+    """Writes the pending additions of this process's engines, in bounded time. Each opens again on its next use."""
     process = os.getpid()
     while _engines:
         engine = _engines.pop()
@@ -332,7 +337,7 @@ def close_engines() -> None:
 
 
 def _close_all() -> None:
-    """At the end of the process: what was added is written, in bounded time."""
+    """Writes the pending additions and log lines at the end of the process, in bounded time."""
     for first in before_exit:
         first()
     close_engines()
@@ -346,30 +351,31 @@ atexit.register(_close_all)
 
 
 def _close_with_multiprocessing() -> None:
-    """A child of ``multiprocessing`` that was forked ends by ``os._exit``, without ``atexit``: it runs these finalizers only.
-    Nothing of it survives into a child's child, which opens an engine of its own."""
+    """Registers :func:`_close_all` with ``multiprocessing``: a forked child of it ends by ``os._exit`` without
+    ``atexit``, and runs only these finalizers. They are not inherited by a child's child, which opens an engine of its
+    own."""
     process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
     if process is not None and util is not None and process.parent_process() is not None:
-        # Behind those of the application and of multiprocessing's own queues (-5).
+        # After those of the application and of multiprocessing's own queues (-5).
         util.Finalize(None, _close_all, exitpriority=-100)
 
 
-#: The longest that a fork waits for what was added before it, in seconds.
+#: Seconds that a fork waits for earlier additions to be written.
 FORK_MAX = 1.0
 
 
 def _before_fork() -> None:
-    """Lets what was added be written: a thread of the engine that is amid that may hold locks of SQLite and of the allocator,
-    which nothing in the new process would ever release."""
+    """Waits until pending additions are written: a thread of the engine that is writing may hold locks of SQLite and of
+    the allocator, which nothing in the new process would ever release."""
     process = os.getpid()
     for engine in _engines:
         if engine._process == process and engine._has_added:
-            # Before the question: what another thread adds meanwhile is the next fork's.
+            # Cleared before the request: additions of another thread from here on belong to the next fork.
             engine._has_added = False
             is_written = False
             try:
                 is_written = engine.core().ask("flush").block(FORK_MAX)
-            except Exception as error:  # the fork goes on
+            except Exception as error:  # the fork must not fail
                 log.debug("before a fork: %s", error)
             if not is_written:
                 engine._has_added = True

@@ -1,8 +1,9 @@
-"""How far a task says it is: one record for every reader, made of the entry ``progress`` of the task's context.
+"""The progress of a task: one record for every reader, made of the entry ``progress`` of the task's context.
 
-References (``get_progress()``), events and routes show the same record. What counts and writes the entry is in
-``progress.py``. A task may also write the entry itself (``set_context("progress", 50)``, ``set_context("progress.total", 10)``),
-so that any value of it may be missing or of another type: such a value is None here.
+References (``get_progress()``), events and routes return the same record. The code that counts and writes the entry is
+in ``progress.py``. A task may also write the entry itself (``set_context("progress", 50)``,
+``set_context("progress.total", 10)``), so that any value of it may be missing or of another type: such a value is None
+here.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Any
 
 from . import _codec
 
-#: Where a task's progress stands in its context.
+#: Key of a task's progress in its context.
 PLACE = "progress"
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a task said it was when it last said so."""
+    """A task's progress as the task last recorded it."""
 
     #: Units done; it may be more than ``total``.
     completed: int | float | None = None
@@ -36,21 +37,21 @@ class Progress:
     eta_seconds: float | None = None
     #: Seconds since the attempt began.
     elapsed: float | None = None
-    #: Whether nothing says how much is left.
+    #: Whether it is unknown how much is left.
     indeterminate: bool = False
     #: When it was last changed (UTC).
     updated_at: dt.datetime | None = None
-    #: The attempt that said it, from 1.
+    #: The attempt that recorded it, from 1.
     attempt: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON takes it. ``current`` repeats ``completed``: a :class:`ProgressTracker` has both names."""
+        """Returns a dict for JSON. ``current`` repeats ``completed``: a :class:`ProgressTracker` has both names."""
         updated_at = None if self.updated_at is None else self.updated_at.isoformat()
         return {**dataclasses.asdict(self), "current": self.completed, "updated_at": updated_at}
 
 
 def of_entry(entry: Any) -> Progress | None:
-    """The progress that an entry of a context tells: a number is a percentage. None for anything but numbers and dicts."""
+    """Converts an entry of a context: a number is a percentage. Returns None for anything but numbers and dicts."""
     if not isinstance(entry, dict):
         percentage = _float(entry)
         return None if percentage is None else Progress(percentage=percentage)
@@ -74,7 +75,7 @@ def of_entry(entry: Any) -> Progress | None:
 
 
 def number(value: Any) -> int | float | None:
-    """A finite number, a whole one as an int; None for anything else."""
+    """Returns a finite number, an integral one as an int; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, int):
@@ -83,7 +84,7 @@ def number(value: Any) -> int | float | None:
 
 
 def instant(value: Any) -> dt.datetime | None:
-    """The instant that a text of Python or of the engine names; None for anything else."""
+    """Parses an instant as Python or the engine writes it; None for anything else."""
     if not isinstance(value, str):
         return None
     try:
@@ -109,6 +110,6 @@ def _quotient(completed: float, total: float) -> float | None:
     try:
         percentage = completed / total * 100.0
     except OverflowError:
-        # Of integers it may be out of a float's range.
+        # The quotient of integers may exceed the range of a float.
         return None
     return percentage if math.isfinite(percentage) else None

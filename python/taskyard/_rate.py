@@ -1,8 +1,9 @@
-"""How fast something goes, from what was counted when: pure arithmetic on the times that it is given.
+"""Estimates rates from counts and times. Pure arithmetic on the times that are passed in.
 
-The rate is an exponential mean over time whose half-life is :data:`HALF_LIFE` seconds, freed from the bias of its start
-(its weights are divided by their sum), and blended with the mean over everything while it is young. A stall is a
-sample without progress: it lowers the rate at every look, so that an estimate grows instead of standing still.
+The rate is an exponential mean over time whose half-life is :data:`HALF_LIFE` seconds, corrected for the bias of its
+start (its weights are divided by their sum), and blended with the mean over everything while there are few samples. A
+stall is a sample without progress: it lowers the rate each time the rate is computed, so that the remaining time grows
+instead of standing still.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-#: Seconds after which what was measured counts half.
+#: Seconds after which a measurement counts half.
 HALF_LIFE = 15.0
-#: An estimate needs so many samples over so many seconds.
+#: Samples and seconds that an estimate needs.
 SAMPLES_MIN = 2
 SECONDS_MIN = 1.0
-#: Beyond this, figures say nothing; and what is computed from them stays finite.
+#: Limit of all figures, so that arithmetic on them stays finite.
 LARGEST = 1e290
 
 
@@ -28,7 +29,7 @@ def _figure(value: Any) -> float:
 
 
 def _gap(above: Any, below: Any) -> float:
-    """How much more the one is, or 0; either may be a whole number that no float can hold."""
+    """Returns the difference, or 0 if it is negative. Either may be an integer that exceeds the range of a float."""
     try:
         return _figure(max(above - below, 0))
     except OverflowError:
@@ -45,13 +46,13 @@ class Rate:
         self.samples = 0
         self._seen_at = started
         self._seen = seen
-        #: What was gained in all: steps back are no loss of speed.
+        #: Sum of all increases; decreases of the count do not lower it.
         self._done = 0.0
         self._average = 0.0
         self._weight = 0.0
 
     def _folded(self, now: float, count: Any) -> tuple[float, float, float]:
-        """What was gained, the mean and its weights' sum, with the time since the last sample."""
+        """Returns the sum of increases, the mean and the sum of its weights, including the time since the last sample."""
         passed = now - self._seen_at
         gained = _gap(count, self._seen)
         if passed <= 0:
@@ -61,9 +62,9 @@ class Rate:
         return min(self._done + gained, LARGEST), average, self._weight + share * (1.0 - self._weight)
 
     def sample(self, now: float, count: Any) -> None:
-        """It stands at ``count`` now."""
+        """Records that the count is ``count`` at the time ``now``."""
         if now <= self._seen_at:
-            # Of a clock that stands still or goes back nothing can be learned; the count is seen at the next sample.
+            # A clock that stands still or goes back yields no rate; the next sample includes this count.
             self._seen_at = now
             return
         self._done, self._average, self._weight = self._folded(now, count)
@@ -71,7 +72,7 @@ class Rate:
         self.samples += 1
 
     def per_second(self, now: float, count: Any) -> float | None:
-        """Units per second; None before there is anything to tell."""
+        """Returns units per second; None before the first sample."""
         done, average, weight = self._folded(now, count)
         elapsed = now - self.started
         if self.samples == 0 or elapsed <= 0 or weight <= 0:
@@ -84,7 +85,7 @@ class Rate:
 
 
 def remaining(rate: float | None, count: Any, total: Any) -> float | None:
-    """Seconds until ``total`` at this rate; None if that cannot be said."""
+    """Returns the seconds until ``total`` at this rate; None if it is unknown."""
     if total is None or rate is None:
         return None
     if count >= total:
@@ -96,7 +97,8 @@ def remaining(rate: float | None, count: Any, total: Any) -> float | None:
 
 
 def stalled(rate: float, elapsed: float, quiet: float) -> float:
-    """A rate that was told ``quiet`` seconds ago, after ``elapsed`` seconds, if nothing has come since."""
+    """Returns a rate that was recorded ``quiet`` seconds ago, after ``elapsed`` seconds, as it is now if no progress
+    was made since."""
     young: float = 0.5 ** (elapsed / HALF_LIFE)
     faded: float = rate * 0.5 ** (quiet / HALF_LIFE)
     diluted = rate * elapsed / (elapsed + quiet) if elapsed + quiet > 0 else rate
@@ -104,7 +106,7 @@ def stalled(rate: float, elapsed: float, quiet: float) -> float:
 
 
 def percentage(count: Any, total: Any) -> float:
-    """From 0 to 100: 0 while the total is unknown, 100 of a total of 0 and beyond the total."""
+    """Returns a percentage from 0 to 100: 0 while the total is unknown, 100 for a total of 0 and beyond the total."""
     if total is None:
         return 0.0
     if count >= total:
@@ -112,5 +114,5 @@ def percentage(count: Any, total: Any) -> float:
     try:
         return min(100.0, float(count / total) * 100.0)
     except OverflowError:
-        # One of the two is a whole number that no float can hold.
+        # At least one operand is an integer that exceeds the range of a float.
         return min(100.0, _figure(count) / _figure(total) * 100.0)

@@ -1,4 +1,4 @@
-"""What stands for a task's result as an argument, and where such stand in a payload."""
+"""References to tasks' results within arguments, and their positions in a payload."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 
 class Reference:
-    """The base of what stands for a task's result as an argument."""
+    """The base of objects that stand for a task's result as an argument."""
 
     __slots__ = ()
 
@@ -18,12 +18,12 @@ def is_reference(value: Any) -> bool:
 
 
 def reference(value: Any) -> dict[str, str]:
-    """What stands for a task's result."""
+    """Returns the encoded form of a reference to a task's result."""
     return {"$result": value.id}
 
 
 class Entry(NamedTuple):
-    """A step to the value of an entry of a dict whose keys are no texts, by the entry's number."""
+    """A step to the value of an entry, by its number, in a dict whose keys are not strings."""
 
     number: int
 
@@ -35,15 +35,17 @@ class Field(NamedTuple):
 
 
 class Items(NamedTuple):
-    """A step to the items of a set, which have no places of their own."""
+    """A step to the items of a set, which have no positions."""
 
 
 Step = int | str | Entry | Field | Items
 
 
 def places(value: Any, results: frozenset[str], path: tuple[Step, ...] = ()) -> Iterator[tuple[Step, ...]]:
-    """Where these results stand in encoded arguments: by themselves, in containers and in fields. Models of pydantic are
-    validated when they are restored, and what a serializer makes is its own."""
+    """Yields the paths of these results in encoded arguments: by themselves, in containers and in fields.
+
+    Models of pydantic, which are validated when they are restored, and values of serializers are not searched.
+    """
     if type(value) is dict and path and list(value) == ["$result"]:
         if value["$result"] in results:
             yield path
@@ -51,14 +53,14 @@ def places(value: Any, results: frozenset[str], path: tuple[Step, ...] = ()) -> 
     for step, item in _inner(value, bool(path)):
         found = places(item, results, (*path, step))
         if isinstance(step, Items):
-            # All of them are fitted, and once.
+            # All items are converted, once.
             yield from [(*path, step)] if any(found) else []
         else:
             yield from found
 
 
 def _inner(value: Any, may_be_tagged: bool) -> Iterator[tuple[Step, Any]]:
-    """The parts of an encoded value, each with the step to it."""
+    """Returns the parts of an encoded value, each with the step to it."""
     if type(value) is list:
         yield from enumerate(value)
     elif type(value) is dict:
@@ -67,7 +69,7 @@ def _inner(value: Any, may_be_tagged: bool) -> Iterator[tuple[Step, Any]]:
 
 
 def _of_named_tuple(item: Any) -> Iterator[tuple[Step, Any]]:
-    # Before names were stored with the values these were known by their places.
+    # Older payloads store no names with the values, which are identified by position.
     names = item[2] if len(item) > 2 else ()
     for place, value in enumerate(item[1]):
         yield Field(names[place]) if place < len(names) else place, value

@@ -1,4 +1,4 @@
-"""References to tasks: what can be asked about one, and done to it."""
+"""References to tasks: reading their state, waiting for their end, and controlling them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
-#: How long a wait that is over looks for the task's state, in seconds.
+#: Seconds for which an expired wait looks up the task's state for its error message.
 FOUND_MAX = 1.0
 
 
 class Outcome(Generic[R_co]):
-    """How a task ended: ``state``, ``result`` if it is done, ``error`` if it failed."""
+    """The end of a task: ``state``, ``result`` if it is done, ``error`` if it failed."""
 
     def __init__(self, id: str, state: QueuedTaskState, result: R_co | None, error: BaseException | None) -> None:
         self.id = id
@@ -46,8 +46,11 @@ class Outcome(Generic[R_co]):
 
 
 class Control(Answer[QueuedTaskState]):
-    """A cancel, stop or retry on its way. Awaiting it answers the state that came of it: of a running task that is to
-    be cancelled or stopped, once its body has ended. A refusal that nobody awaits is logged."""
+    """The reply to a cancel, stop, retry or change of priority that was requested.
+
+    Awaiting it returns the resulting state; for a running task that is cancelled or stopped, once its body has ended.
+    An error that is not awaited is logged.
+    """
 
     def __init__(self, port: _port.Port, id: str, reply: Any) -> None:
         self._port = port
@@ -72,14 +75,18 @@ class Control(Answer[QueuedTaskState]):
 
 
 class QueuedTaskRef(Reference, Generic[R_co]):
-    """A task that was added, or is known by its id. ``await ref`` is ``await ref.wait()``.
+    """A reference to a task that was added, or is known by its id. ``await ref`` is ``await ref.wait()``.
 
-    What its methods return is awaited, or, in code without an event loop, waited for: ``ref.get_state().result(timeout)``.
+    Its methods return answers, which are awaited or, in code without an event loop, waited for with
+    ``.result(timeout)``: ``ref.get_state().result(5)``. As an argument of another task a reference stands for the
+    result, and the other task becomes a child of this one::
 
-    As an argument of another task it stands for its result: that one becomes its child.
+        ref = tasks.add_task(resize, "cat.png")
+        id = await ref.get_task_id()  # stored
+        size = await ref.wait(timeout=30)  # done
     """
 
-    #: The request or the attempt that holds it until it is settled.
+    #: The request or attempt that waits until this reference is settled.
     _settled_by: _request.Request | _running.Running | None = None
 
     def __init__(
@@ -94,26 +101,27 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         self._id = id
         self._addition = addition
         self._place = place
-        #: Hooks that had to wait stand before the addition.
+        #: Async hooks that run before the addition.
         self._pending = pending
         self._existing = False
-        #: Why it was taken back.
+        #: Why the addition was withdrawn.
         self._withdrawn: BaseException | None = None
-        #: Why it could not be stored was raised to its caller.
+        #: Whether the error that it could not be stored was raised to its caller.
         self._is_reported = False
-        #: The caller's transaction that it was added in, until the task was seen behind its commit.
+        #: The caller's transaction in which it was added, until the task was seen after its commit.
         self._transaction: Transaction | None = None
         self._known = addition is None and pending is None
 
     @property
     def id(self) -> str:
-        """The id (UUIDv7), at once. Of a duplicate of a unique key it becomes the existing task's once that is known."""
+        """The id (UUIDv7), available at once. For a duplicate of a unique key it changes to the existing task's id once
+        that is known."""
         self._peek()
         return self._id
 
     @property
     def existing(self) -> bool:
-        """Whether a unique key gave a task that was there already; known once it is written."""
+        """Whether a unique key led to an existing task. False until the addition is written."""
         self._peek()
         return self._existing
 
@@ -134,7 +142,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             try:
                 self._learn(_json.loads(reply.take()))
             except Exception:
-                pass  # it is raised where it is asked for
+                pass  # `get_task_id()` raises it
 
     def _learn(self, added: list[list[Any]]) -> None:
         self._id, self._existing = added[self._place]
@@ -142,7 +150,13 @@ class QueuedTaskRef(Reference, Generic[R_co]):
 
     @awaited
     def get_task_id(self) -> Answer[str]:
-        """The id once the task is durable; raises why it could not be stored."""
+        """Returns the id once the task is durable.
+
+        Raises the error that prevented it from being stored: ``QueueUnavailable`` if the database does not answer in
+        time, or what the engine refused (``OverLimit``, ``UnknownParent``, ``InvalidArgument`` and such)::
+
+            id = await tasks.add_task(send_welcome, "ada@example.org").get_task_id()
+        """
         return Question("get_task_id()", self._task_id, self._id_now)
 
     async def _task_id(self) -> str:
@@ -159,7 +173,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             holder.settled(self)
 
     async def _durable(self) -> None:
-        """Returns once it is stored; raises to the caller why it could not be."""
+        """Returns once the task is stored. Raises the error to the caller, and records that it was raised."""
         if self._known:
             return
         try:
@@ -183,23 +197,26 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             raise
 
     def _give_up(self, error: Exception) -> None:
-        """A request has waited long enough: its caller may try again."""
+        """Withdraws the addition after a request's time limit, so that its caller may try again."""
         if getattr(error, "given_up", False):
             self._withdraw(error)
 
     async def _before_response(self, failed: bool = False) -> None:
-        """Returns once the response may be sent; ``failed`` says that it reports an error."""
+        """Returns once the response may be sent. ``failed``: the response reports an error."""
         if self._withdrawn is None:
-            # Otherwise the endpoint has heard of it.
+            # A withdrawal was raised in the endpoint.
             await self._stored()
 
     def _source(self) -> int:
-        """What it has in common with the others of its addition."""
+        """Identifies the addition, which is common to all tasks that were added together."""
         return id(self._addition or self._pending or self)
 
     def _withdraw(self, error: BaseException) -> None:
-        """Takes the addition back, of which the caller has heard that it failed: what is not on its way to the database is
-        not sent, and what is, is cancelled right behind it. ``error`` is what the reference raises from here on."""
+        """Withdraws the addition after its caller has received an error.
+
+        An addition that is not on its way to the database is not sent; one that is, is cancelled right after it. From
+        here on the reference raises ``error``.
+        """
         if self._known or self._withdrawn is not None:
             return
         self._withdrawn = error
@@ -212,7 +229,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
             self._pending.cancel()
 
     async def _inline_end(self) -> None:
-        """In the inline mode of tests: once it has run, or waits for its time or a parent."""
+        """In the inline mode of tests, returns once the task has run, or waits for its time or a parent."""
         if not getattr(self._port, "inline", False) or _running.current.get() is not None:
             return
         while (await _loops.answer(self._port.ask("record", self._id)))["state"] in ("enqueued", "doing"):
@@ -240,7 +257,7 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         return self._id
 
     def _question(self, what: str, verb: str, made_of: Callable[[Any], T]) -> Answer[T]:
-        """A question about the task, which is asked once it is stored."""
+        """Returns an answer whose request about the task is sent once the task is stored."""
 
         async def ask() -> T:
             return made_of(await _loops.answer(self._port.ask(verb, await self._task_id())))
@@ -271,48 +288,56 @@ class QueuedTaskRef(Reference, Generic[R_co]):
 
     @awaited
     def record(self) -> Answer[dict[str, Any]]:
-        """Everything that is stored of the task, as plain values."""
+        """Returns everything that is stored of the task, as a dict of plain values. Raises ``TaskNotFound`` if it was
+        removed."""
         return self._question("record()", "record", _as_it_is)
 
     @awaited
     def get_state(self) -> Answer[QueuedTaskState]:
-        """The state; equal to its word."""
+        """Returns the state, a string enum (``"done"`` and such). Raises ``TaskNotFound`` if the task was removed."""
         return self._question("get_state()", "record", lambda found: QueuedTaskState(found["state"]))
 
     @awaited
     def get_context(self) -> Answer[dict[str, Any]]:
-        """The context, also while the task runs."""
+        """Returns the context as a dict, also while the task runs. Raises ``TaskNotFound`` if the task was removed."""
         return self._question("get_context()", "context", _context)
 
     @awaited
     def get_progress(self) -> Answer[Progress | None]:
-        """How far it says it is; None if it never said."""
+        """Returns the progress that the task last recorded (:class:`taskyard.Progress`), or None if it recorded none::
+
+            progress = await ref.get_progress()
+            print(progress.percentage if progress else 0)
+        """
         return self._question("get_progress()", "context", lambda found: _progress.of_entry(_context(found).get(PLACE)))
 
     def watch(self, since: int | None = None) -> Watch:
-        """What happens to the task, as it happens: ``async for event in ref.watch()`` (or ``for``, without an event loop).
+        """Watches the task: ``async for event in ref.watch()`` (or ``for``, without an event loop).
 
-        It ends with the task. ``since`` is the ``seq`` of the last event that is known: no state change after it is missed.
+        The iteration ends with the task. ``since`` is the ``seq`` of the last known event; no later state change is
+        missed.
         """
         return Watch(self, since)
 
     @awaited
     def get_logs(self) -> Answer[list[dict[str, Any]]]:
-        """Its log lines, oldest first: ``level``, ``logger``, ``message``, ``fields``, ``traceback``, ``created_at``."""
+        """Returns the log lines, oldest first, as dicts with ``level``, ``logger``, ``message``, ``fields``,
+        ``traceback``, ``created_at``."""
         return self._question("get_logs()", "logs", _as_it_is)
 
     @awaited
     def get_attempts(self) -> Answer[list[dict[str, Any]]]:
-        """Its attempts, oldest first, each with its outcome and error."""
+        """Returns the attempts, oldest first, as dicts, each with its outcome and error."""
         return self._question("get_attempts()", "attempts", _as_it_is)
 
     @awaited
     def outcome(self, timeout: float | dt.timedelta | None = None) -> Answer[Outcome[R_co]]:
-        """Waits until the task has ended; its failure is in the answer and is not raised.
+        """Waits until the task has ended, and returns how. A failure is in the outcome and is not raised.
 
-        Raises why it could not be stored, and ``WaitTimeout``; the task goes on then. A task that waits for another one
-        leaves its place in its worker to others meanwhile. One that was added with ``connection=`` is waited for before its
-        commit, too; ``TaskNotFound`` says that it was rolled back. ``timeout`` is in seconds, or a timedelta.
+        ``timeout`` is in seconds, or a timedelta (default: no limit). Raises the error that prevented the task from
+        being stored, and ``WaitTimeout``, which does not end the task. A task that waits for another one leaves its
+        slot in its worker to others meanwhile. A task that was added with ``connection=`` can be waited for before the
+        commit; ``TaskNotFound`` means that it was rolled back.
         """
         bound = optional_seconds("timeout", timeout)
 
@@ -339,10 +364,12 @@ class QueuedTaskRef(Reference, Generic[R_co]):
 
     @awaited
     def wait(self, timeout: float | dt.timedelta | None = None) -> Answer[R_co]:
-        """The task's result.
+        """Waits until the task has ended, and returns its result. ``timeout`` is in seconds, or a timedelta (default:
+        no limit).
 
-        Raises ``TaskFailed`` with the original's type name, message and traceback, ``TaskCancelled`` (an
-        ``asyncio.CancelledError``), ``TaskStopped``, ``WaitTimeout``.
+        Raises ``TaskFailed`` with the original error's type name, message and traceback, ``ParentTaskFailed`` if an
+        ancestor failed, ``TaskCancelled`` (an ``asyncio.CancelledError``), ``TaskStopped``, and ``WaitTimeout``, which
+        does not end the task.
         """
         timeout = optional_seconds("timeout", timeout)
 
@@ -355,14 +382,20 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         return self.wait().__await__()
 
     def result(self, timeout: float | dt.timedelta | None = None) -> R_co:
-        """Like :meth:`wait`, in a thread without an event loop. ``timeout`` in seconds, or a timedelta. Raises
-        ``QueueUnavailable`` once the database has not answered for 30 seconds."""
+        """Like :meth:`wait`, for a thread without an event loop: blocks until the task has ended, and returns its
+        result.
+
+        ``timeout`` is in seconds, or a timedelta. Raises in addition ``QueueUnavailable`` once the database has not
+        answered for 30 seconds, and ``RuntimeError`` on an event loop::
+
+            total = tasks.add_task(add, 1, 2).result(timeout=10)
+        """
         if _loops.is_in_loop():
             raise RuntimeError("result() would block the event loop: use `await ref.wait()` here")
         return self.wait(timeout).result()
 
     async def _found(self) -> dict[str, Any] | None:
-        """What is stored of the task, if the database says so soon."""
+        """Returns the task's record, or None if the database does not return it soon."""
         try:
             found: dict[str, Any] = await asyncio.wait_for(_loops.answer(self._port.ask("record", self._id)), FOUND_MAX)
             return found
@@ -403,27 +436,30 @@ class QueuedTaskRef(Reference, Generic[R_co]):
         return self._port.ask(verb, self._id, given)
 
     def cancel(self, reason: str | None = None) -> Control:
-        """Cancels the task: at once if it does not run, else its body is interrupted. Carried out whether the answer
-        is awaited or not, after the task's own addition. ``reason`` is kept in its record (``cancel_reason``) until it is
-        retried; raises ``OverLimit`` for one that is longer than a log line may be."""
+        """Cancels the task: at once if it is not running, else its body is interrupted.
+
+        Carried out after the task's own addition, whether the answer is awaited or not. ``reason`` is stored in its
+        record (``cancel_reason``) until it is retried. The answer raises ``OverLimit`` for a reason that is longer than
+        a log line may be.
+        """
         return self._control("cancel", None if reason is None else {"reason": text("reason", reason)})
 
     def stop(self) -> Control:
-        """Stops the running task and keeps it for a retry. Of one that does not run the answer raises ``WrongState``."""
+        """Stops the running task; it can be retried. The answer raises ``WrongState`` for one that is not running."""
         return self._control("stop")
 
     def retry(self) -> Control:
-        """Runs a failed, cancelled or stopped task again: same row, same id."""
+        """Runs a failed, cancelled or stopped task again, with the same row and id."""
         return self._control("retry")
 
     def set_priority(self, priority: int) -> Control:
-        """Gives the task another priority, if it waits or is enqueued: higher first, negative ones are legal. Its place
-        follows at once. Of one that has started the answer raises ``WrongState``."""
+        """Changes the priority of a task that is waiting or enqueued: higher ones run first, negative ones are allowed.
+        Its position in the queue follows at once. The answer raises ``WrongState`` for a task that has started."""
         return self._control("priority", {"priority": priority_number(priority)})
 
 
 def _not_ended(id: str, timeout: float | None, found: dict[str, Any] | None) -> str:
-    """What a wait that was too long says, with the state that the task was found in."""
+    """Returns the message of an expired wait, with the state in which the task was found."""
     text = f"task {id} did not end within {timeout} s"
     if found is None:
         return text
@@ -445,7 +481,7 @@ def _ended_now(port: _port.Port, id: str, timeout: float | None) -> Any:
 
 
 def _probe(port: _port.Port, id: str) -> _loops.Probe:
-    """Whether the database answers, while the end of a task is waited for."""
+    """Returns a probe of the database for a wait for the end of a task."""
     return _loops.Probe(_port.plain(port), lambda: port.ask("attempts", id))
 
 

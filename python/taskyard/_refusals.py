@@ -1,7 +1,8 @@
-"""Values that no task is given, and what to pass in their place.
+"""Values that cannot be arguments of a task, and what to pass instead.
 
-Some belong to the process (locks, files, sockets) or would be stored in clear (secrets): these are refused in every form, also where
-dill could make a copy. For others (requests, database sessions, mapped objects) the error says what to do.
+Values that belong to the process (locks, files, sockets) or would be stored in clear (secrets) are refused in every
+form, even where dill could copy them. For others (requests, database sessions, mapped objects) the error says what to
+do.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ class Refusal(NamedTuple):
 
     #: The end of a sentence that begins with the name of the value.
     why: str
-    #: What to do.
+    #: The hint of the error.
     hint: str
-    #: Not even dill stores it.
+    #: Whether serialising by dill is refused, too.
     always: bool
 
 
-#: What to do about a secret.
+#: Hint for a secret.
 SECRET = (
     "read it in the task, from the settings for example; what may be stored in clear is given as value.get_secret_value(), or by "
     "a serializer of yours (taskyard.register_serializer)"
@@ -36,7 +37,8 @@ _DATABASE = "open one in the task; of an object to work on, pass its id (connect
 _REQUEST = "pass what the task needs of it, such as a user's id or the bytes of a body; of an object, pass its id"
 _MAPPED = "pass its id, and load it in the task"
 
-#: What belongs to the process that made it, by the package that defines its class (`_io` is `io`), with what to do.
+#: Classes whose objects belong to the process that created them, by the package that defines them (`_io` is `io`), with
+#: hints.
 _OF_PROCESS: dict[str, tuple[dict[str, str], str]] = {
     "thread": ({"lock": "a lock", "RLock": "a lock", "_local": "local to a thread"}, _IN_TASK),
     "threading": (
@@ -106,16 +108,16 @@ _OF_PROCESS: dict[str, tuple[dict[str, str], str]] = {
     "sqlite3": ({"Connection": "a database connection", "Cursor": "a database cursor"}, _DATABASE),
     "aiosqlite": ({"Connection": "a database connection", "Cursor": "a database cursor"}, _DATABASE),
 }
-#: Files in memory, which hold all that they are.
+#: Files in memory, which have no state outside.
 _IN_MEMORY = {("io", "BytesIO"), ("io", "StringIO")}
-#: Bases of mapped classes; those of SQLAlchemy have none that is always there.
+#: Bases of mapped classes. SQLAlchemy's mapped classes have no common base.
 _MODELS = {("django", "Model"), ("tortoise", "Model"), ("peewee", "Model")}
 
 _known: weakref.WeakKeyDictionary[type, Refusal | None] = weakref.WeakKeyDictionary()
 
 
 def of(cls: type) -> Refusal | None:
-    """Why values of a class are refused; None if they are not, or nothing special is known of them."""
+    """Returns why values of a class are refused; None if there is no such reason."""
     try:
         return _known[cls]
     except KeyError:
@@ -124,7 +126,7 @@ def of(cls: type) -> Refusal | None:
 
 
 def is_secret(cls: type) -> bool:
-    """Whether it is one of pydantic's classes of secrets."""
+    """Whether a class is one of pydantic's secret types."""
     return "pydantic" in sys.modules and issubclass(cls, _secrets())
 
 
@@ -155,16 +157,17 @@ def _secrets() -> tuple[type, ...]:
 
 
 class Captured(NamedTuple):
-    """A value that a local function takes along."""
+    """A value that is serialised together with a local function."""
 
-    #: Its name, with the way to it: `` `lock` ``, `` `locks[0]` ``, `` `limit` of `helper` ``.
+    #: The name, with its path: `` `lock` ``, `` `locks[0]` ``, `` `limit` of `helper` ``.
     name: str
     value: Any
 
 
 def captured(function: types.FunctionType, with_globals: bool) -> list[Captured]:
-    """The values that travel with a local function: of its closure, its defaults and, ``with_globals``, those names of its module
-    that it uses; within lists, tuples, sets and dicts, and of functions among them."""
+    """Returns the values that are serialised together with a local function: those of its closure, its defaults and,
+    ``with_globals``, the names of its module that it uses; also those inside lists, tuples, sets and dicts, and those
+    of functions among them."""
     found: list[Captured] = []
     _collect(function, "", with_globals, found, set())
     return found
@@ -192,7 +195,7 @@ def _names_of(function: types.FunctionType, with_globals: bool) -> Iterator[tupl
 
 
 def _used(code: types.CodeType) -> Iterator[str]:
-    """The names of a module that code uses, and that of functions within it."""
+    """Yields the global names that code uses, including code of functions within it."""
     import dis
 
     for instruction in dis.get_instructions(code):
@@ -215,5 +218,5 @@ def _spread(name: str, value: Any, at: str, with_globals: bool, found: list[Capt
         for key, item in value.items():
             _spread(f"{name}[{key!r}]", item, at, with_globals, found, seen)
     elif isinstance(value, types.FunctionType) and ("<" in value.__qualname__ or value.__module__ == "__main__"):
-        # It travels, too.
+        # This function is serialised, too.
         _collect(value, f" of `{value.__name__}`{at}", value.__module__ == "__main__", found, seen)

@@ -1,7 +1,8 @@
-"""``python -m taskyard._reload DIRECTORY``: prints which Python files below a directory change, for ``--reload``.
+"""Implements ``python -m taskyard._reload DIRECTORY``: prints the Python files below a directory that change, for
+``--reload``.
 
-Started by the ``taskyard`` command. The first line is printed once no later change can be missed; each other one names changed
-files.
+Started by the ``taskyard`` command. The first line is printed once no later change can be missed; each further line
+names changed files.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ import sys
 
 from . import _core, _escape
 
-#: ``watchfiles`` is not installed; the command knows this code.
+#: Exit code if ``watchfiles`` is not installed. The command depends on it.
 EXIT_MISSING = 5
-#: Between two looks while nothing changes, in milliseconds.
+#: Interval at which the watch returns while nothing changes, in milliseconds.
 LOOK_MS = 200
-#: So many files are named at most.
+#: Number of files that a line names at most.
 NAMED_MAX = 3
 
 
 def main(directory: str) -> None:
     _core.die_with_parent()
-    # Where `python -m` looks first; what is imported here is installed.
+    # `python -m` puts the working directory first; only installed packages are imported here.
     with contextlib.suppress(ValueError):
         sys.path.remove(os.getcwd())
     try:
@@ -31,7 +32,7 @@ def main(directory: str) -> None:
         sys.exit(EXIT_MISSING)
 
     class Own(PythonFilter):
-        """The project's files, and not those of packages that are installed below it."""
+        """Matches the project's files, without those of packages that are installed below it."""
 
         ignore_dirs = (*PythonFilter.ignore_dirs, "venv", "site-packages")
 

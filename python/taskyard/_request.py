@@ -1,7 +1,8 @@
-"""The HTTP request (or websocket) that the calling code serves: what it must settle, and how long it may wait.
+"""The HTTP request (or websocket) that the calling code serves: the references that it must settle, and its time limit.
 
-Set by the middleware of ``_response.py``, which a lifespan of the queue puts around its application, and by what answers
-requests by itself (``events.TaskRoutes``). A queue that was made by a dependency knows its request without it.
+Set by the middleware of ``_response.py``, which a lifespan of the queue puts around its application, and by code that
+handles requests itself (``events.TaskRoutes``). A queue that was created by a dependency has its request without the
+context variable.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ from .errors import DatabaseError, InvalidArgument, QueueUnavailable, ShutDown, 
 if TYPE_CHECKING:
     from ._refs import QueuedTaskRef
 
-#: How long anything within a request waits for the queue's database, in seconds.
+#: Seconds that anything within a request waits for the queue's database.
 WAIT_MAX = 5.0
 
-#: The errors that are no fault of the caller's: a request answers them with a 503.
+#: Errors that are not the caller's fault. A request responds to them with 503.
 UNAVAILABLE = (QueueUnavailable, DatabaseError, ShutDown)
 
-#: The errors that a request answers by itself where the application does not handle them: these, and a 404.
+#: Errors that a request turns into a response where the application does not handle them: 503 for those above, 404 for
+#: the last.
 ANSWERED = (*UNAVAILABLE, TaskNotFound)
 
 
 def unavailable_in(error: BaseException | None) -> TaskyardError | None:
-    """The error that says that the queue is unavailable: this one, or the first of a group that holds no others."""
+    """Returns the error that says that the queue is unavailable: this one, or the first one of an exception group that
+    contains no others."""
     if isinstance(error, UNAVAILABLE):
         return error
     within = getattr(error, "exceptions", None)
@@ -41,25 +44,25 @@ def unavailable_in(error: BaseException | None) -> TaskyardError | None:
 
 
 class Request:
-    """One request."""
+    """A request: the references to settle before its response, and whether the response has begun."""
 
     def __init__(self, is_http: bool) -> None:
-        #: The references that must be settled before its response begins, by their objects' ids.
+        #: References that must be settled before its response begins, by the `id()` of their objects.
         self.refs: dict[int, QueuedTaskRef[Any]] = {}
         self.is_http = is_http
-        #: Its response has begun: what it has left behind waits as long as it likes.
+        #: Whether its response has begun. Code that it has left behind has no time limit.
         self.is_over = False
-        #: The middleware sees its response begin.
+        #: Whether the middleware observes the beginning of its response.
         self.has_middleware = False
-        #: FastAPI's stack of this request, which settles its references when it is left.
+        #: FastAPI's exit stack of this request, which settles its references when it is left.
         self.stack: Any = None
-        #: The event loop that serves it, for the threads of its endpoint.
+        #: The event loop that serves it; used by threads of its endpoint.
         self.loop: asyncio.AbstractEventLoop | None = None
-        # An endpoint's threads add, too.
+        # An endpoint's threads may add tasks, too.
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Raises ``InvalidArgument`` if nothing makes the response wait for what would be added now."""
+        """Raises ``InvalidArgument`` if nothing makes the response wait for a task that would be added now."""
         if not (self.has_middleware or self.stack is not None or self.is_over):
             raise InvalidArgument(
                 "the task was not added: the response to this request would not wait until it is stored, because nothing "
@@ -71,7 +74,7 @@ class Request:
             )
 
     def expect(self, refs: list[QueuedTaskRef[Any]]) -> None:
-        """Makes the response wait for these, unless it has begun."""
+        """Makes the response wait for these references, unless it has begun."""
         with self._lock:
             if not self.is_over:
                 for ref in refs:
@@ -79,32 +82,34 @@ class Request:
                     ref._settled_by = self
 
     def settled(self, ref: QueuedTaskRef[Any]) -> None:
-        """Nothing is left to be done for this one. A request may last long and add without end; a websocket does."""
+        """Removes a settled reference. A request may run for long and add many tasks; a websocket does."""
         with self._lock:
             self.refs.pop(id(ref), None)
 
     def take(self, is_last: bool = False) -> list[QueuedTaskRef[Any]]:
-        """Takes the references to be settled now. ``is_last``: nothing that is added from here on is."""
+        """Takes the references to be settled now. ``is_last``: the request is over, and later additions are not waited
+        for."""
         with self._lock:
             refs, self.refs = list(self.refs.values()), {}
             self.is_over = self.is_over or is_last
             return refs
 
     def end_if_settled(self) -> bool:
-        """Whether the response may begin, because nothing is left to be settled: the request is over then."""
+        """Returns whether the response may begin because nothing is left to settle; the request is over then."""
         with self._lock:
             self.is_over = self.is_over or not self.refs
             return not self.refs
 
     def unavailable(self) -> TaskyardError:
-        """What is raised in it when the database does not answer; where Starlette serves it, that is a 503."""
+        """Returns the error that is raised within the request when the database does not answer. Starlette turns it
+        into a 503."""
         error = self.as_answer(QueueUnavailable(f"the queue's database has not answered within {WAIT_MAX:g} s"))
         assert isinstance(error, QueueUnavailable)
         error.given_up = True
         return error
 
     def as_answer(self, error: TaskyardError) -> TaskyardError:
-        """This error, one of ``ANSWERED``, as Starlette answers it with its status."""
+        """Returns the variant of an error of ``ANSWERED`` that Starlette turns into a response."""
         if not self.is_http:
             return error
         try:
@@ -115,7 +120,8 @@ class Request:
 
 
 def framework_parameters() -> list[inspect.Parameter]:
-    """The parameters that FastAPI gives a queue that it makes as a dependency. Raises ``ImportError`` without Starlette."""
+    """Returns the parameters that FastAPI passes to a queue that it creates as a dependency. Raises ``ImportError``
+    without Starlette."""
     from starlette.requests import HTTPConnection
     from starlette.responses import Response
 
@@ -124,14 +130,14 @@ def framework_parameters() -> list[inspect.Parameter]:
     return [inspect.Parameter(name, kind, annotation=cls) for name, cls in given.items()]
 
 
-#: No request bounds a wait, not even the one that the queue was made for.
+#: Marks that no request limits a wait, not even the one that the queue was created for.
 _NOBODY = Request(False)
 
 current: ContextVar[Request | None] = ContextVar("taskyard_request", default=None)
 
 
 def of(request: Request | None) -> Request | None:
-    """The request that bounds a wait: the given one, or the calling code's."""
+    """Returns the request that limits a wait: the given one, or the calling code's."""
     serving = current.get()
     found = request or serving
     return None if found is None or found.is_over or serving is _NOBODY else found
@@ -139,8 +145,8 @@ def of(request: Request | None) -> Request | None:
 
 @contextlib.contextmanager
 def serving(request: Request | None) -> Iterator[None]:
-    """Within it, this is the request; None: no request bounds a wait, not even the one that the queue
-    was made for."""
+    """Makes this the request of the code within. None: no request limits a wait, not even the one that the queue was
+    created for."""
     token = current.set(request or _NOBODY)
     try:
         yield
@@ -150,7 +156,8 @@ def serving(request: Request | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def answering(request: Request | None) -> Iterator[None]:
-    """Within it, a queue that is unavailable is the request's 503, and a task that does not exist its 404."""
+    """Turns errors of the code within into variants that become the request's response: 503 for an unavailable queue,
+    404 for a missing task."""
     try:
         yield
     except ANSWERED as error:

@@ -1,7 +1,9 @@
-"""Dependencies of task functions, resolved by the worker: ``Depends(...)`` and ``Inject(...)``, defaults or ``Annotated``.
+"""Resolves dependencies of task functions in the worker: ``Depends(...)`` and ``Inject(...)``, as defaults or in
+``Annotated``.
 
-Nested, cached for one attempt, with ``yield`` (closed at the attempt's end), sync ones on a thread, and with the
-application's ``dependency_overrides``. What only a request has cannot be had in a task, and is refused by name.
+Dependencies may be nested, are cached for one attempt, may ``yield`` (closed at the attempt's end), run on a thread if
+they are sync, and follow the application's ``dependency_overrides``. A dependency that only a request could provide is
+refused with its name.
 """
 
 from __future__ import annotations
@@ -23,23 +25,23 @@ from .errors import FunctionRefused
 
 
 class Dependency(NamedTuple):
-    """One injected parameter."""
+    """An injected parameter."""
 
     name: str
     provide: Callable[..., Any]
     use_cache: bool
 
 
-#: Providers of services that are got without a request, each with its class: these very functions, and none around them.
+#: Providers of services that exist without a request, with their classes. Compared by identity: wrappers do not count.
 SERVICES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
-#: What only a request has, by the names of Starlette's and FastAPI's classes.
+#: Names of Starlette's and FastAPI's classes whose objects only a request can provide.
 _OF_REQUESTS = {"Request", "HTTPConnection", "WebSocket", "Response", "BackgroundTasks", "SecurityScopes"}
 _OF_PARAMS = {"Header", "Cookie", "Query", "Path", "Body", "Form", "File", "UploadFile"}
 
 
 class Injected:
-    """``Inject(Service)`` where FastAPI is not installed: the same as its ``Depends``."""
+    """The marker of ``Inject(Service)`` where FastAPI is not installed, in place of its ``Depends``."""
 
     def __init__(self, dependency: Callable[..., Any] | None = None, *, use_cache: bool = True) -> None:
         self.dependency = dependency
@@ -47,7 +49,7 @@ class Injected:
 
 
 def marker_of(value: Any) -> Any:
-    """A value that marks an injected parameter, or None."""
+    """Returns a value if it marks an injected parameter, else None."""
     if isinstance(value, Injected):
         return value
     # FastAPI's Depends and Security, and classes derived from them, without importing FastAPI.
@@ -62,7 +64,7 @@ class _InjectedValue:
         return "INJECTED"
 
     def __reduce__(self) -> str:
-        # The same wherever a function travels to.
+        # Unpickled as the same object in every process.
         return "INJECTED"
 
 
@@ -71,18 +73,21 @@ INJECTED: Any = _InjectedValue()
 
 
 def injected(function: Any) -> tuple[str, ...]:
-    """The names of a function's injected parameters."""
+    """Returns the names of a function's injected parameters."""
     return tuple(dependency.name for dependency in dependencies(function))
 
 
 def dependencies(function: Any) -> tuple[Dependency, ...]:
-    """A function's injected parameters. Raises ``FunctionRefused`` if a parameter looks as if it were to be injected and
-    cannot be: it would run with what a caller gives, or with nothing."""
+    """Returns a function's injected parameters.
+
+    Raises ``FunctionRefused`` if a parameter seems meant to be injected and cannot be: the function would run with a
+    caller's value, or without one.
+    """
     return _dependencies(function)
 
 
 def is_settled(function: Any) -> bool:
-    """Whether all its annotations are resolved, so that its dependencies stay what they are."""
+    """Whether all annotations of a function are resolved, so that its dependencies do not change any more."""
     return function in _dependencies.settled
 
 
@@ -100,7 +105,8 @@ _dependencies = _hints.Cache(_find)
 
 
 def _refuse_kept(function: Any, names: set[str]) -> None:
-    """Raises for a wrapper that takes no value for a dependency of the function within, whose default would be what it gets."""
+    """Raises ``FunctionRefused`` for a wrapper that does not accept a dependency of the function within, which would
+    run with its default."""
     inner = _signatures.within(function)
     kept = [] if inner is None else [name for name in injected(inner) if name not in names]
     if kept:
@@ -112,7 +118,8 @@ def _refuse_kept(function: Any, names: set[str]) -> None:
 
 
 def unfilled(function: Any) -> tuple[tuple[int, str], ...]:
-    """The parameters whose default only marks that they are injected, each with its place (none: a large number)."""
+    """Returns the parameters whose default only marks that they are injected, each with its position (a large number
+    for keyword-only ones)."""
     try:
         parameters = [each.parameter for each in _signatures.parameters(function)]
     except (TypeError, ValueError):
@@ -127,7 +134,7 @@ def unfilled(function: Any) -> tuple[tuple[int, str], ...]:
 def _dependency(function: Any, parameter: inspect.Parameter, hint: Any) -> Dependency | None:
     path = f"{getattr(function, '__qualname__', repr(function))}: `{parameter.name}`"
     marker = marker_of(parameter.default)
-    # Of an annotation that names what cannot be resolved it may be known all the same who provides it.
+    # The provider may be known even if the type in the annotation cannot be resolved.
     cls = hint.object if isinstance(hint, _hints.Unresolved) and hint.object is not None else _hints.unaliased(hint)
     if typing.get_origin(cls) is typing.Annotated:
         marker = marker or next((m for m in map(marker_of, cls.__metadata__) if m is not None), None)
@@ -148,12 +155,12 @@ def _dependency(function: Any, parameter: inspect.Parameter, hint: Any) -> Depen
 
 RESOLVE = "import what it names where the function is defined, at run time too (not only under TYPE_CHECKING)"
 
-#: Words of an annotation that say that its parameter is to be injected.
+#: Words in an annotation that show that its parameter is to be injected.
 _WORDS = re.compile(r"Depends|\bInject(ed)?\b|\bSecurity\b")
 
 
 def _refuse_unclear(path: str, parameter: inspect.Parameter, hint: Any, function: Any) -> None:
-    """Raises for a parameter that is not injected, and was meant to be."""
+    """Raises ``FunctionRefused`` for a parameter that is not injected but was meant to be."""
     if isinstance(hint, _hints.Unresolved) and _speaks_of_injection(hint.text, function):
         raise FunctionRefused(f"{path} cannot be injected: {hint}", hint=RESOLVE)
     if not isinstance(hint, _hints.Unresolved) and holds_marker(hint):
@@ -169,7 +176,8 @@ def _refuse_unclear(path: str, parameter: inspect.Parameter, hint: Any, function
 
 
 def _speaks_of_injection(text: str, function: Any) -> bool:
-    """Whether an annotation that cannot be resolved holds a dependency: by its words, or by what its names stand for."""
+    """Whether an annotation that cannot be resolved contains a dependency, judged by its words and by the objects that
+    its names refer to."""
     if _WORDS.search(text):
         return True
     names = _hints.namespace(function)
@@ -188,7 +196,7 @@ def _speaks_of_injection(text: str, function: Any) -> bool:
 
 
 def holds_marker(hint: Any, seen: tuple[Any, ...] = ()) -> bool:
-    """Whether a dependency stands anywhere in a type."""
+    """Whether a type contains a dependency marker at any depth."""
     if any(hint is each for each in seen):
         return False
     alias = next((each for each in (hint, typing.get_origin(hint)) if _hints.is_alias(each)), None)
@@ -196,7 +204,7 @@ def holds_marker(hint: Any, seen: tuple[Any, ...] = ()) -> bool:
         try:
             return holds_marker(alias.__value__, (*seen, hint, alias))
         except Exception:
-            return False  # nobody can read this type, and a value for it is refused
+            return False  # the type cannot be evaluated, and a value for it is refused
     inner: tuple[Any, ...] = typing.get_args(hint)
     metadata: tuple[Any, ...] = ()
     if typing.get_origin(hint) is typing.Annotated:
@@ -205,7 +213,7 @@ def holds_marker(hint: Any, seen: tuple[Any, ...] = ()) -> bool:
 
 
 def refuse_injection(function: Any, what: str) -> None:
-    """Raises ``FunctionRefused`` if parameters are to be injected where nothing is."""
+    """Raises ``FunctionRefused`` if a callable has injected parameters in a place where nothing is injected."""
     if names := injected(function):
         raise FunctionRefused(
             f"{what} cannot be given {', '.join(f'`{name}`' for name in names)}: nothing is injected there",
@@ -214,7 +222,7 @@ def refuse_injection(function: Any, what: str) -> None:
 
 
 def refuse_requests(function: Any, path: str, seen: frozenset[Any] = frozenset()) -> None:
-    """Raises ``FunctionRefused`` if something below needs a request, with the way to it."""
+    """Raises ``FunctionRefused`` if a dependency at any depth needs a request; the message names the path to it."""
     if function in seen:
         raise FunctionRefused(f"{path} depends on itself")
     for dependency in dependencies(function):
@@ -253,7 +261,7 @@ def refuse_requests(function: Any, path: str, seen: frozenset[Any] = frozenset()
 
 
 def _service(provide: Any) -> Any:
-    """The class of a service of ours that has another provider for requests; None of others."""
+    """Returns the class of a service of this package that has another provider for requests; None for other providers."""
     from .queued_tasks import QueuedTasks
 
     if inspect.isclass(provide) and issubclass(provide, QueuedTasks):
@@ -261,7 +269,7 @@ def _service(provide: Any) -> Any:
     try:
         return SERVICES.get(provide)
     except TypeError:
-        return None  # what cannot be referred to weakly is none of ours
+        return None  # providers of this package support weak references
 
 
 class Resolver:
@@ -274,7 +282,7 @@ class Resolver:
         self.stack = contextlib.AsyncExitStack()
 
     async def resolve(self, function: Any) -> dict[str, Any]:
-        """Values for the injected parameters of a function."""
+        """Returns the values for the injected parameters of a function, by name."""
         return {dependency.name: await self._one(dependency) for dependency in dependencies(function)}
 
     async def _one(self, dependency: Dependency) -> Any:
@@ -294,7 +302,7 @@ class Resolver:
         return value
 
     async def _call(self, provide: Any, values: dict[str, Any]) -> Any:
-        # An object that is called like a function.
+        # An object with `__call__`.
         called = type(provide).__call__ if not inspect.isclass(provide) else provide
         if inspect.isasyncgenfunction(provide) or inspect.isasyncgenfunction(called):
             return await self.stack.enter_async_context(contextlib.asynccontextmanager(provide)(**values))

@@ -1,9 +1,10 @@
-"""Settling a request before its response: no success before the tasks of its request are stored, a 503 if that cannot be.
+"""Settles the tasks of a request before its response: a success is sent only once they are stored, and a 503 if they
+cannot be.
 
-The middleware settles a request's references right before its response begins, and knows when it has begun. A lifespan of the
-queue puts it around the application. Without one, a queue that FastAPI made as a dependency is settled by the stack that
-FastAPI leaves between the endpoint and the response; what is added behind that, where nothing would make the response wait,
-is refused (``Request.check``). Read next: ``_request.py``.
+The middleware settles a request's references right before its response begins, and observes that beginning. A lifespan
+of the queue puts it around the application. Without the middleware, a queue that FastAPI created as a dependency is
+settled by the exit stack that FastAPI leaves between the endpoint and the response; a task that is added after that,
+where nothing would make the response wait, is refused (``Request.check``). Read next: ``_request.py``.
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("taskyard")
 
-#: Where the request is kept in the connection's scope.
+#: Key of the request in the connection's scope.
 _SCOPE = "taskyard.request"
-#: How often a response waits for tasks of its request, which may add more meanwhile. Those that are added later are stored
-#: behind it: an endpoint may have started something that adds without end.
+#: Number of times that a response waits for further tasks of its request. Tasks that are added later are stored after
+#: the response: an endpoint may have started something that adds tasks without end.
 _ROUNDS = 3
-#: How many layers of middlewares and mounted applications are looked into.
+#: Layers of middlewares and mounted applications that are searched.
 _DEPTH_MAX = 100
 
 
 def before_response(connection: Any, by_framework: bool = False) -> Request:
-    """The request of a connection. ``by_framework``: FastAPI asks for a dependency, so that its stack is open."""
+    """Returns the request of a connection. ``by_framework``: FastAPI is resolving a dependency, so that its exit stack
+    is open."""
     scope = connection.scope
     request: Request | None = scope.get(_SCOPE)
     if request is None:
@@ -49,10 +51,11 @@ def before_response(connection: Any, by_framework: bool = False) -> Request:
     def forget() -> None:
         request.stack = None
         if not request.has_middleware:
-            # FastAPI sends the response now, or an exception handler makes another, which nothing here can hold.
+            # Now FastAPI sends the response, or an exception handler creates another one, which cannot be delayed from
+            # here.
             scope.pop(_SCOPE, None)
 
-    # FastAPI leaves this one after the response, or, with an error, before an exception handler runs.
+    # FastAPI leaves this stack after the response or, with an error, before an exception handler runs.
     outer = scope.get("fastapi_inner_astack")
 
     async def leave(_: Any, error: BaseException | None, *__: Any) -> None:
@@ -68,14 +71,14 @@ def before_response(connection: Any, by_framework: bool = False) -> Request:
         if request.stack is not stack:
             return
         try:
-            # Dependencies that learned of the error may have added more.
+            # Dependencies that handled the error may have added more tasks.
             await _settle_endpoint(request, error)
         finally:
             forget()
 
     if outer is not None:
         outer.push_async_exit(leave_outer)
-    # FastAPI leaves this one after the endpoint has returned and before anything is sent.
+    # FastAPI leaves this stack after the endpoint has returned and before anything is sent.
     stack.push_async_exit(leave)
     return request
 
@@ -84,7 +87,8 @@ async def _settle_endpoint(request: Request, error: BaseException | None) -> Non
     if not request.is_http:
         await _settle_bound(request.take(), error is not None)
         return
-    # Without the middleware, nothing more is known of the request: the response follows, or an exception handler.
+    # Without the middleware, later phases of the request are not observed: the response follows, or an exception
+    # handler.
     try:
         await settle(request, error is not None, is_last=error is None and not request.has_middleware)
     except TaskyardError as refused:
@@ -101,13 +105,16 @@ def _refused(error: TaskyardError) -> Exception:
 
 
 async def settle(request: Request, failed: bool, is_last: bool = True) -> None:
-    """Returns once all that the request has added is durable; raises why something is not. ``failed``: the response reports
-    an error. ``is_last``: the request is over then, and nothing that is added later is waited for."""
+    """Returns once all tasks of the request are durable. Raises the first error of one that is not.
+
+    ``failed``: the response reports an error. ``is_last``: the request is over afterwards, and later additions are not
+    waited for.
+    """
     until = time.monotonic() + _request.WAIT_MAX
     first: Exception | None = None
     rounds = _ROUNDS if is_last else 1
     while request.refs if not is_last else not request.end_if_settled():
-        # A task that the endpoint has started may add more meanwhile.
+        # An asyncio task that the endpoint has started may add more tasks meanwhile.
         rounds -= 1
         left = until - time.monotonic()
         try:
@@ -121,10 +128,11 @@ async def settle(request: Request, failed: bool, is_last: bool = True) -> None:
 
 
 async def flush(refs: list[QueuedTaskRef[Any]], failed: bool = False, timeout: float | None = None) -> None:
-    """Returns once all of these are durable; raises why one of them is not, unless that was raised in the endpoint before.
-    If the response reports an error in any case (``failed``), only what the caller may try again is raised.
+    """Returns once all of these references are durable.
 
-    What is not written in time is withdrawn, so that a caller who hears of a failure may try again.
+    Raises the error of one that is not, unless it was raised in the endpoint before. If the response reports an error
+    in any case (``failed``), only errors after which the caller may try again are raised. Additions that are not
+    written in time are withdrawn, so that a caller who receives the error may try again.
     """
     reported = {ref._source() for ref in refs if ref._is_reported}
     stored = [ref for ref in refs if not isinstance(ref, PendingRef) and ref._source() not in reported]
@@ -135,8 +143,8 @@ async def flush(refs: list[QueuedTaskRef[Any]], failed: bool = False, timeout: f
         await asyncio.wait([durable], timeout=_request.WAIT_MAX if timeout is None else max(0.0, timeout))
     finally:
         is_late = not durable.done()
-        # Its end is not waited for: that of a statement may take as long as the statement. asyncio would log an error that is
-        # not retrieved.
+        # Not awaited: the cancellation of a statement may take as long as the statement. The callback retrieves the
+        # error, which asyncio would log otherwise.
         durable.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         durable.cancel()
     if is_late:
@@ -157,7 +165,8 @@ async def flush(refs: list[QueuedTaskRef[Any]], failed: bool = False, timeout: f
 
 
 async def _settle_bound(refs: list[QueuedTaskRef[Any]], failed: bool) -> None:
-    """Settles those in transactions one after another: a connection runs one statement at a time."""
+    """Settles the references in callers' transactions one after another, because a connection runs one statement at a
+    time."""
     first: Exception | None = None
     bound = [ref for ref in refs if isinstance(ref, PendingRef)]
     await _uncommitted.reported(bound)
@@ -171,13 +180,16 @@ async def _settle_bound(refs: list[QueuedTaskRef[Any]], failed: bool) -> None:
 
 
 class FlushMiddleware:
-    """Makes every response wait until the tasks of its request are durable; a 503 is sent if one cannot be stored, or if the
-    application raises that the queue is unavailable. Within a request nothing waits longer than 5 seconds for the queue's
-    database.
+    """ASGI middleware that makes every response wait until the tasks of its request are durable.
 
-    Applications with the queue's lifespan have it. Others need it for plain Starlette, for FastAPI before 0.121, and for
-    tasks that are added in middlewares and exception handlers; it belongs outside of all other middlewares
-    (``add_middleware`` last).
+    Sends a 503 if one of them cannot be stored, or if the application raises that the queue is unavailable. Within a
+    request nothing waits longer than 5 seconds for the queue's database.
+
+    Applications with the queue's lifespan have it already. Others need it for plain Starlette, for FastAPI before
+    0.121, and for tasks that are added in middlewares and exception handlers. It belongs outside of all other
+    middlewares (``add_middleware`` last)::
+
+        app.add_middleware(FlushMiddleware)
     """
 
     def __init__(self, app: Any) -> None:
@@ -189,7 +201,7 @@ class FlushMiddleware:
             return
         request: Request = scope.setdefault(_SCOPE, Request(scope["type"] == "http"))
         if request.has_middleware:
-            # The outer one sees what is added between the two.
+            # The outer middleware covers tasks that are added between the two.
             await self.app(scope, receive, send)
             return
         request.has_middleware, request.loop = True, asyncio.get_running_loop()
@@ -228,8 +240,8 @@ def _answer(detail: str) -> Any:
 
 
 class Answering:
-    """Answers a queue that is unavailable with a 503, whatever raises it: a middleware, or an endpoint in an exception group.
-    Starlette's own handlers of exceptions see neither."""
+    """ASGI middleware that responds with 503 if the application raises that the queue is unavailable, also from a
+    middleware or in an exception group, which Starlette's own exception handlers do not see."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -256,12 +268,12 @@ class Answering:
 
 
 def wrap(app: Any) -> Callable[[], None]:
-    """Puts the middleware around a Starlette application that runs already, so that queues which were made by no dependency
-    know their request, too. Returns what takes it away again."""
+    """Puts the middleware around a running Starlette application, so that queues that were not created by a dependency
+    have their request as well. Returns a function that removes it."""
     inner = getattr(app, "middleware_stack", None)
     if inner is None:
         return lambda: None
-    # Starlette answers an exception with a 500 before it raises it to what is around: it must be caught within that.
+    # Starlette sends a 500 before it raises an exception to outer layers, so it must be caught inside.
     within = [(layer, Answering(layer.app)) for layer in _error_layers(app)]
     for layer, answering in within:
         layer.app = answering
@@ -278,7 +290,8 @@ def wrap(app: Any) -> Callable[[], None]:
 
 
 def _error_layers(app: Any) -> Iterator[Any]:
-    """The middlewares that answer exceptions with a 500: the application's, and those of all that are mounted in it."""
+    """Yields the middlewares that turn exceptions into a 500: the application's, and those of all applications mounted
+    in it."""
     from starlette.applications import Starlette
     from starlette.middleware.errors import ServerErrorMiddleware
 
@@ -286,7 +299,7 @@ def _error_layers(app: Any) -> Iterator[Any]:
     left = [(app, 0)]
     while left:
         layer, depth = left.pop()
-        # A mock that is mounted has a further application in every one.
+        # A mounted mock contains an endless chain of applications.
         if layer is None or id(layer) in seen or depth > _DEPTH_MAX:
             continue
         seen.add(id(layer))
@@ -294,7 +307,7 @@ def _error_layers(app: Any) -> Iterator[Any]:
             yield layer
         if isinstance(layer, Starlette):
             if layer.middleware_stack is None:
-                # A mounted one builds it at its first request.
+                # A mounted application builds its stack at its first request.
                 layer.middleware_stack = layer.build_middleware_stack()
             left.append((layer.middleware_stack, depth + 1))
         routes = getattr(layer, "routes", None)

@@ -1,6 +1,7 @@
-"""Stored values of classes that may have changed since: fields by their names, new ones as the class says.
+"""Restores stored values of classes that may have changed since: fields by their names, new fields as the class sets
+them.
 
-Models of pydantic and named tuples are restored here, dataclasses in ``_dataclasses``, enums in ``_enums``.
+Handles models of pydantic and named tuples; dataclasses are in ``_dataclasses``, enums in ``_enums``.
 """
 
 from __future__ import annotations
@@ -21,19 +22,23 @@ _aliases: dict[type, dict[str, str]] = {}
 
 
 def aliases_of(cls: type) -> dict[str, str]:
-    """What fields of a class that were renamed are called now."""
+    """Returns the current names of a class's renamed fields, by their old names."""
     return _aliases.get(cls, {})
 
 
 def register_aliases(cls: type, names: dict[str, str]) -> None:
-    """Says what fields of a class (or members of an enum) that were renamed are called now: ``{"old": "new"}``, for values
-    that were stored before. Models of pydantic may say it by a field's alias, dataclasses by ``metadata={"alias": "old"}``.
+    """Registers the new names of a class's renamed fields (or of an enum's renamed members), ``{"old": "new"}``, for
+    values that were stored before the change.
+
+    Pydantic models may use a field's alias instead, dataclasses ``metadata={"alias": "old"}``::
+
+        register_aliases(Order, {"mail": "email"})
     """
     _aliases.setdefault(cls, {}).update(names)
 
 
 def renamed(cls: type) -> dict[str, str]:
-    """The same, with what the fields of a dataclass say by their metadata."""
+    """Like :func:`aliases_of`, with the aliases in the metadata of a dataclass's fields."""
     found = dict(aliases_of(cls))
     if dataclasses.is_dataclass(cls):
         found.update(
@@ -45,8 +50,11 @@ def renamed(cls: type) -> dict[str, str]:
 def by_field(
     cls: type, name: str, given: dict[str, Any], fields: Any, further: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """Stored values by the fields that the class has now; raises for one that it has no more. ``further`` are names by which
-    the class itself knows fields."""
+    """Returns stored values by the names of the fields that the class has now.
+
+    Raises ``InvalidArgument`` for a field that was removed. ``further`` are additional names by which the class itself
+    accepts fields.
+    """
     if given.keys() <= set(fields):
         return given
     aliases = renamed(cls)
@@ -78,7 +86,7 @@ def is_cached(cls: type, name: str) -> bool:
 
 
 def pydantic_names(cls: Any) -> frozenset[str]:
-    """Names other than its fields' by which a model takes values."""
+    """Returns the aliases by which a model accepts values."""
     names: set[str] = set()
     for field in cls.model_fields.values():
         alias = field.validation_alias
@@ -87,10 +95,10 @@ def pydantic_names(cls: Any) -> frozenset[str]:
 
 
 def restored_model(cls: Any, name: str, given: dict[str, Any], extra: dict[str, Any], was_set: set[str]) -> Any:
-    """A model of stored values, by the names that its fields had. Raises ``InvalidArgument`` for a field that is gone, and for
-    values that do not fit."""
+    """Restores a model from stored values, by the names that its fields had. Raises ``InvalidArgument`` for a field
+    that was removed, and for values that do not fit the model any more."""
     fields, names = cls.model_fields, frozenset(given)
-    # Values that a property keeps are no fields.
+    # Values of cached properties are not fields.
     kept = {each: given.pop(each) for each in list(given) if each not in fields and is_cached(cls, each)}
     stored = by_field(cls, name, given, fields, pydantic_names(cls))
     try:
@@ -102,12 +110,12 @@ def restored_model(cls: Any, name: str, given: dict[str, Any], extra: dict[str, 
 
 
 def model(cls: Any, stored: dict[str, Any], extra: dict[str, Any], was_set: set[str], given: frozenset[str]) -> Any:
-    """A model made of stored values; no validator runs for what fits already.
+    """Creates a model from stored values. No validator runs for values that fit already.
 
-    Values were validated when they were made, and a validator may take the text only that they were made of, or compare with
-    the clock. Fields that are new, or that have another type or other limits now, are validated by their own rules. If there
-    are new ones the rules of the whole model run, too (``model_validator``, ``model_post_init``), as they may set these.
-    ``given`` are the names by which the values were stored.
+    Values were validated when they were created, and a validator may accept only the text from which they were parsed,
+    or compare with the clock. Fields that are new, or that have another type or other limits now, are validated by
+    their own rules. If there are new fields, the rules of the whole model run, too (``model_validator``,
+    ``model_post_init``), because they may set these. ``given`` are the names by which the values were stored.
     """
     values = _by_fields(cls, stored)
     for name in [name for name in extra if name in cls.model_fields]:
@@ -121,7 +129,7 @@ def model(cls: Any, stored: dict[str, Any], extra: dict[str, Any], was_set: set[
     fits = {name for name, value in values.items() if _fits(cls, name, value, name in names)}
     if values.keys() != cls.model_fields.keys():
         made = _by_rules(cls, values, further, fits)
-        # The stored values stay what they were, whatever the rules of the whole model made of them.
+        # Stored values are set again: the rules of the whole model may have changed them.
         made.__dict__.update({name: values[name] for name in fits})
         names |= made.__pydantic_fields_set__ - values.keys() - further.keys()
         further = {**(made.__pydantic_extra__ or {}), **further}
@@ -144,7 +152,8 @@ def model(cls: Any, stored: dict[str, Any], extra: dict[str, Any], was_set: set[
 def _refreshed(
     cls: Any, values: dict[str, Any], further: dict[str, Any], fits: set[str]
 ) -> tuple[dict[str, Any], set[str]]:
-    """The fields of a class that has other types or limits now, and which of them its rules set."""
+    """Validates the stored fields of a class whose types or limits have changed. Returns the fields, and the names that
+    its rules set."""
     import pydantic
 
     try:
@@ -152,8 +161,8 @@ def _refreshed(
             return validated(cls, values).__dict__, set()
         own, _, names = _Rules(cls, fits).of_fields().validate_python(values)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        # A validator of the whole model may know how to read what was stored. Other versions of pydantic may describe models in
-        # another way: then the whole model is validated, too.
+        # A validator of the whole model may accept the stored form. Other versions of pydantic may describe models
+        # differently; then the whole model is validated as well.
         try:
             made = validated(cls, {**further, **values})
         except ValueError:
@@ -163,7 +172,7 @@ def _refreshed(
 
 
 def _by_rules(cls: Any, values: dict[str, Any], further: dict[str, Any], fits: set[str]) -> Any:
-    """A model that has further fields now, made by all its rules but those of the fields that fit."""
+    """Creates a model that has new fields by all its rules except those of stored fields that fit."""
     import pydantic
 
     given = {**further, **values}
@@ -172,25 +181,25 @@ def _by_rules(cls: Any, values: dict[str, Any], further: dict[str, Any], fits: s
     try:
         rules = _Rules(cls, fits).of_all()
     except (ValueError, TypeError, LookupError, AttributeError):
-        return validated(cls, given)  # other versions of pydantic may describe models in another way
+        return validated(cls, given)  # other versions of pydantic may describe models differently
     return rules.validate_python(given)
 
 
 def is_pydantic_dataclass(cls: type) -> bool:
-    """Whether pydantic itself made the dataclass, and its base at most."""
+    """Whether pydantic created this very dataclass, and not only its base."""
     return "__pydantic_validator__" in cls.__dict__
 
 
 def dataclass(cls: Any, stored: dict[str, Any]) -> tuple[Any, set[str]]:
-    """An object of a dataclass of pydantic that has further fields now, made by all its rules but those of the stored fields
-    that fit, and which these are."""
+    """Creates an object of a pydantic dataclass that has new fields, by all its rules except those of stored fields
+    that fit. Returns it with the names of these."""
     from pydantic_core import ArgsKwargs
 
     fits = {name for name, value in stored.items() if _fits(cls, name, value, True)}
     try:
         rules = _Rules(cls, fits).of_all()
     except (ValueError, TypeError, LookupError, AttributeError):
-        return cls(**stored), fits  # other versions of pydantic may describe dataclasses in another way
+        return cls(**stored), fits  # other versions of pydantic may describe dataclasses differently
     return rules.validate_python(ArgsKwargs((), stored)), fits
 
 
@@ -215,7 +224,7 @@ _adapters: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDicti
 
 
 def _fits(cls: Any, name: str, value: Any, was_set: bool) -> bool:
-    """Whether a stored value is one of the field's annotation as it stands, with its limits and without its functions."""
+    """Whether a stored value conforms to the field's annotation with its limits, but without its functions."""
     import pydantic
 
     adapters = _adapters.setdefault(cls, {})
@@ -246,7 +255,7 @@ def _adapter(hint: Any) -> Any:
 
 
 def _bare(hint: Any, metadata: tuple[Any, ...] = (), functions: bool = False) -> Any:
-    """An annotation without its functions, and without the limits of what these take."""
+    """Returns an annotation without its functions, and without the limits on the input of these functions."""
     import annotated_types
     import pydantic
 
@@ -292,7 +301,7 @@ _UNION = type(int | None)
 
 
 class _Rules:
-    """Pydantic's schema of a model or dataclass, without the rules of stored fields that fit already."""
+    """Pydantic's schema of a model or dataclass without the rules of stored fields that fit already."""
 
     def __init__(self, cls: Any, fits: set[str]) -> None:
         import pydantic
@@ -307,12 +316,12 @@ class _Rules:
         self._config: Any = None
 
     def of_fields(self) -> Any:
-        """A validator of the fields alone; no rule of the whole model runs."""
+        """Returns a validator of the fields alone; no rule of the whole model runs."""
         schema = self._walked(self._cls.__pydantic_core_schema__, lambda schema, inner: inner)
         return self._validator({**schema, "model_name": self._cls.__name__})
 
     def of_all(self) -> Any:
-        """A validator that makes an object by all rules of the class."""
+        """Returns a validator that creates an object by all rules of the class."""
         return self._validator(self._walked(self._cls.__pydantic_core_schema__, self._whole))
 
     def _validator(self, schema: Any) -> Any:
@@ -323,7 +332,7 @@ class _Rules:
         return SchemaValidator(schema, self._config)
 
     def _walked(self, schema: Any, around: Callable[[Any, Any], Any]) -> Any:
-        """The schema of the fields, with each that stands around it as ``around`` gives it."""
+        """Returns the schema of the fields, with each surrounding schema transformed by ``around``."""
         kind = schema["type"]
         if kind == "definitions":
             self._definitions.update({each["ref"]: each for each in schema["definitions"]})
@@ -344,11 +353,11 @@ class _Rules:
         return {**own, "schema": {"type": "any"}} if name in self._fits else own
 
     def _whole(self, schema: Any, inner: Any) -> Any:
-        # Of a class that is complete pydantic takes the finished validator, whatever the schema says of its fields: the object
-        # is made here.
+        # For a complete class pydantic uses the finished validator and ignores the schema's fields, so the object is
+        # created here.
         if schema["type"] == "model":
             if schema.get("custom_init"):
-                return schema  # its own `__init__` is how such objects are made
+                return schema  # its own `__init__` creates such objects
             return _after(inner, functools.partial(_model_of, self._cls, schema))
         if schema["type"] == "dataclass":
             return _after(inner, functools.partial(_dataclass_of, self._cls, schema))
@@ -386,14 +395,14 @@ def _dataclass_of(cls: Any, schema: Any, found: Any) -> Any:
 
 
 def validated(cls: Any, values: dict[str, Any]) -> Any:
-    """A model made of values by its fields' names, by its own rules."""
+    """Validates a model from values by the names of its fields."""
     import pydantic
 
     if issubclass(cls, pydantic.RootModel):
         return cls.model_validate(values["root"])
     if "by_name" in inspect.signature(cls.model_validate).parameters:
         return cls.model_validate(values, by_name=True, by_alias=True)
-    # Before pydantic 2.11 a field with an alias is only known by it.
+    # Before pydantic 2.11 a field with an alias is accepted under the alias only.
     for name, field in cls.model_fields.items():
         alias = field.validation_alias
         if name in values and alias is not None and not cls.model_config.get("populate_by_name"):
@@ -403,7 +412,8 @@ def validated(cls: Any, values: dict[str, Any]) -> Any:
 
 
 def named_tuple(cls: Any, name: str, values: list[Any], stored_names: list[list[str]]) -> Any:
-    """A named tuple of stored values. Before names were stored with them, new fields could only be told by their number."""
+    """Restores a named tuple. Older payloads store no field names; there, new fields are recognised by the number of
+    values only."""
     fields: tuple[str, ...] = cls._fields
     names = stored_names[0] if stored_names else fields[: len(values)]
     if len(values) > len(names):

@@ -1,16 +1,17 @@
-"""Sees how the transactions of an asyncpg or psycopg connection end, for the tasks that were added in them and not awaited.
+"""Observes how transactions of an asyncpg or psycopg connection end, for tasks that were added in them and not awaited.
 
-A task that is rolled back with its transaction, or with a savepoint of before it, is dropped. That must be certain: a commit that
-was taken for a rollback would leave the task out, and nothing would report it. A transaction is no longer watched, and its task is
-left to ``NotAwaited``, as soon as it may have ended in another way:
+A task whose transaction is rolled back, or a savepoint that was made before the task, is dropped. This must be certain:
+if a commit were taken for a rollback, the task would be missing and nothing would report it. A transaction is no longer
+watched, and its task is left to ``NotAwaited``, as soon as it may have ended in another way:
 
 - with the next ``BEGIN``, whatever ended the transaction before;
-- with a ``COMMIT`` whose outcome is unknown (a time limit, a cancel, a lost connection), ``PREPARE TRANSACTION``, and any text of
-  several statements of which one is about transactions, or that cannot be read.
+- with a ``COMMIT`` whose outcome is unknown (a time limit, a cancel, a lost connection), with ``PREPARE TRANSACTION``,
+  and with any text of several statements of which one concerns transactions, or that cannot be parsed.
 
-asyncpg (0.29 and newer) reports each statement to its query loggers, but not those of prepared statements, when the event loop runs
-next. Of psycopg, the methods of the one connection are replaced by which its blocks and methods, and its cursors, send statements.
-The result of a statement that was sent by ``execute`` is not known there: no rollback that was sent so drops a task.
+asyncpg (0.29 and newer) reports each statement to its query loggers, except those of prepared statements, when the
+event loop runs next. For psycopg, those methods of the one connection are replaced by which its blocks and methods, and
+its cursors, send statements. The result of a statement that was sent by ``execute`` is not known there: a rollback that
+was sent so never drops a task.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from ._uncommitted import Transaction
 if TYPE_CHECKING:
     from ._transaction import PendingRef
 
-#: Where the watch of a psycopg connection is kept: on the object itself, so that it ends with it.
+#: Attribute of a psycopg connection that holds its watch, so that both end together.
 _WATCH = "_taskyard_pending"
 
 ROLLED_BACK = "its transaction ended without a commit"
 
 
 class Outcome(enum.Enum):
-    """How a statement ended, as far as its connection knows."""
+    """The outcome of a statement, as far as its connection reports it."""
 
     DONE = enum.auto()
     #: The server refused it.
@@ -40,7 +41,7 @@ class Outcome(enum.Enum):
     UNKNOWN = enum.auto()
 
 
-#: SQLSTATE classes and codes of errors that do not tell whether a commit took place.
+#: SQLSTATE classes and codes of errors after which it is unknown whether a commit took place.
 _UNCLEAR = ("08", "57P", "58", "XX", "40003")
 
 
@@ -54,14 +55,15 @@ def outcome_of(error: BaseException | None) -> Outcome:
 class Statement(NamedTuple):
     """A statement about transactions."""
 
-    #: ``BEGIN``, ``COMMIT``, ``ROLLBACK``, ``SAVEPOINT``, ``RELEASE``, ``ROLLBACK TO``, or ``OTHER``: it may have done anything.
+    #: ``BEGIN``, ``COMMIT``, ``ROLLBACK``, ``SAVEPOINT``, ``RELEASE``, ``ROLLBACK TO``, or ``OTHER``, which may have
+    #: any effect.
     verb: str
     #: The savepoint's, as the database compares it.
     name: str = ""
 
 
 _WORDS = re.compile(r"\b(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
-#: Comments, texts and quoted names. A text with a backslash may end elsewhere, by a setting.
+#: Comments, string literals and quoted names. The end of a literal with a backslash depends on a setting.
 _QUOTED = re.compile(
     r"""--[^\r\n]*|/\*(?:[^/*]|/(?!\*)|\*(?!/))*\*/|'[^'\\]*'|"[^"]*"|(?<![\w$])(\$(?:[^\W\d]\w*)?\$).*?\1""", re.DOTALL
 )
@@ -79,7 +81,7 @@ _SAVEPOINT = re.compile(
 
 
 def read(text: str) -> Statement | None:
-    """What a text does to transactions; None: nothing."""
+    """Returns the effect of a text on transactions; None if it has none."""
     if _WORDS.search(text) is None:
         return None
     plain = _QUOTED.sub(lambda found: found[0] if found[0].startswith('"') else " ", text)
@@ -111,19 +113,19 @@ class Watched:
 
     def __init__(self, ref: PendingRef, is_begun: bool) -> None:
         self.ref = ref
-        #: Whether the transaction was open. If not, it is the one that the connection begins by itself with its next statement;
-        #: that of a block is another one, whose rollback takes nothing with it that was added outside.
+        #: Whether the transaction was open. If not, it is the one that the connection begins by itself with its next
+        #: statement. A transaction block is another one, whose rollback does not affect tasks that were added outside.
         self._is_begun = is_begun
-        #: The savepoints that were made since the task was added.
+        #: Savepoints since the task was added.
         self._later: list[str] = []
-        #: Whether there may be others, or fewer.
+        #: Whether this list may be wrong.
         self._is_unsure = False
         #: Whether the transaction may be over, or the task is dropped or written.
         self.is_over = False
 
     @property
     def is_before_begin(self) -> bool:
-        """Whether it is watched, and its transaction was not open when it was added."""
+        """Whether the task is watched, and its transaction was not open when it was added."""
         return not self.is_over and not self._is_begun
 
     def drop(self) -> None:
@@ -131,11 +133,11 @@ class Watched:
         self.ref._drop(ROLLED_BACK, True)
 
     def saw(self, statement: Statement, outcome: Outcome) -> None:
-        """A statement about transactions has ended."""
+        """Records that a statement about transactions has ended."""
         if self.is_over or not self.ref._is_pending():
             self.is_over = True
         elif statement.verb == "COMMIT":
-            # A commit that the server refuses is a rollback.
+            # A commit that the server refuses rolls back.
             if outcome is Outcome.REFUSED and self._is_begun:
                 self.drop()
             self.is_over = True
@@ -148,7 +150,7 @@ class Watched:
         if statement.verb == "BEGIN":
             self.is_over = True
         elif statement.verb == "ROLLBACK":
-            # One of an unknown outcome leaves a transaction that is rolled back or open: it is watched on.
+            # After an unknown outcome the transaction is either rolled back or open, so it is still watched.
             if outcome is Outcome.DONE:
                 self.drop()
         elif outcome is not Outcome.DONE:
@@ -156,7 +158,7 @@ class Watched:
         elif statement.verb == "SAVEPOINT":
             self._later.append(statement.name)
         elif statement.name not in self._later:
-            # A savepoint of before the task: with it, all later ones end.
+            # A savepoint from before the task: all later ones end with it.
             self._later.clear()
             if statement.verb == "ROLLBACK TO" and not self._is_unsure:
                 self.drop()
@@ -166,10 +168,10 @@ class Watched:
 
 
 def watch_asyncpg(connection: Any, ref: PendingRef) -> None:
-    # A pool has no transaction that could be left out: each of its statements is one.
+    # A pool runs each statement in a transaction of its own, so there is nothing to watch.
     if not hasattr(connection, "is_in_transaction") or not Transaction("asyncpg", connection).is_open():
         return
-    # A connection of a pool goes back to it by another way than the caller's object.
+    # A pool releases its connection through another object than the caller's.
     connection = getattr(connection, "_con", None) or connection
     if not hasattr(connection, "add_query_logger"):
         return
@@ -193,17 +195,18 @@ def watch_psycopg(connection: Any, ref: PendingRef) -> None:
 
 
 class _Psycopg:
-    """The tasks that were added on a connection of psycopg. While one is pending, methods of this one connection are replaced."""
+    """The tasks that were added on a psycopg connection. While one of them is pending, methods of this one connection
+    are replaced."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._added: list[Watched] = []
-        #: With so many, those that are settled are removed.
+        #: Length of the list at which settled tasks are removed from it.
         self._prune_at = 16
         self._commit, self._rollback = connection.commit, connection.rollback
         connection.commit, connection.rollback = self.commit, self.rollback
         setattr(connection, _WATCH, self)
-        # Not documented: without one of them, nothing is watched.
+        # Undocumented attributes of psycopg. If one is missing, nothing is watched.
         self._execute = getattr(connection, "_exec_command", None)
         self._prepared = getattr(connection, "_prepared", None)
         self._cache = getattr(self._prepared, "maybe_add_to_cache", None)
@@ -217,7 +220,7 @@ class _Psycopg:
             self._added = [each for each in self._added if each.ref._is_pending()]
             self._prune_at = 2 * len(self._added) + 16
         watched = Watched(ref, self._is_open())
-        # In autocommit, it would have been a transaction of its own.
+        # In autocommit mode the statement would be a transaction of its own.
         watched.is_over = not self._is_watching or (watched.is_before_begin and self._connection.autocommit)
         self._added.append(watched)
 
@@ -233,7 +236,7 @@ class _Psycopg:
     async def rollback(self) -> None:
         before = [each for each in self._added if each.is_before_begin]
         await self._rollback()
-        # What was added in an open transaction is dropped by its ROLLBACK, unless that transaction was over.
+        # Tasks of an open transaction are dropped by its ROLLBACK statement, unless that transaction was over.
         for each in before:
             if each.is_before_begin:
                 each.drop()
@@ -251,9 +254,9 @@ class _Psycopg:
         return bool(self._connection.info.transaction_status)
 
     def _exec_command(self, command: Any, *args: Any, **options: Any) -> Generator[Any, Any, Any]:
-        """Runs a statement of psycopg's own methods and blocks."""
+        """Runs and observes a statement of psycopg's own methods and blocks."""
         assert self._execute is not None
-        # What is added meanwhile is added behind it.
+        # Tasks that are added during the statement come after it.
         added = list(self._added)
         if not self._is_open():
             for each in added:
@@ -268,13 +271,13 @@ class _Psycopg:
             raise
         finally:
             if added and (statement := read(self._text(command))) is not None:
-                # The commit of a transaction that has failed.
+                # The commit of a failed transaction rolls back.
                 is_undone = statement.verb == "COMMIT" and tag == b"ROLLBACK"
                 for each in added:
                     each.saw(statement, Outcome.REFUSED if is_undone else outcome)
 
     def _maybe_add_to_cache(self, query: Any, *args: Any, **options: Any) -> Any:
-        """Called for each statement that a cursor has sent, before its result is there."""
+        """Observes a statement that a cursor has sent, before its result arrives."""
         assert self._cache is not None
         if self._added and (statement := read(self._text(query.query))) is not None:
             for each in self._added:

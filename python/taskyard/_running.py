@@ -1,4 +1,7 @@
-"""One running attempt in this process: what it may say about itself, and what it wants stored."""
+"""A running attempt in this process: its context, its log lines, its interruption, and the limits that apply to it.
+
+Does not send anything itself: the worker (``worker/__init__.py``) passes the recorded changes to the server in batches.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +25,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("queued_task")
 
-#: The shortest time between two notes of one task's progress, in seconds; its server groups further.
+#: Minimum time between two stored updates of one task's progress, in seconds; its server batches further.
 PROGRESS_EVERY = 0.1
 
 current: ContextVar[Running | None] = ContextVar("taskyard_task", default=None)
 
 
 class Running:
-    """A running attempt; what ``get_current_task()`` and hooks see.
+    """A running attempt, as returned by ``get_current_task()`` and passed to hooks.
 
-    ``context`` is the task's own dict: what is changed in it is stored with the next ``set_context`` or the end.
+    ``context`` is the task's own dict: direct changes to it are stored with the next ``set_context`` or at the end.
     """
 
     def __init__(self, worker: Worker | None, run: tuple[Any, ...]) -> None:
         (self.slot, self.id, self.kind, name, self.queue, self.payload, context, self.attempt, self.timeout) = run[:9]
         self.has_parents: bool = run[9]
         self.opened: _codec.Opened = run[10]
-        #: What was answered about its parents, until its payload is read: a list, an error, or none.
+        #: The reply about its parents until its payload is decoded: a list, an error, or None.
         self.parents: Any = None
         self.name: str = name or self.kind
         self.worker = worker
@@ -47,49 +50,50 @@ class Running:
         self.state = "doing"
         self._stored = context or b"{}"
         self._bound = len(self._stored)
-        #: Names that it came with: those from elsewhere may begin with anything.
+        #: Names that the context had before this attempt, which may begin with any character.
         self._given: frozenset[str] = frozenset()
         self._lock = threading.RLock()
         self._dirty = False
         self._lines: list[tuple[int, str, str, str | None, str | None]] = []
-        #: Progress trackers that write into the context, by their place in it.
+        #: Progress trackers that write into the context, by their path in it.
         self.trackers: dict[str, ProgressTracker] = {}
         #: When one of them was last read, by the loop's clock.
         self.progressed_at = 0.0
-        #: Why it is to end: asked, release or timeout.
+        #: Why it was interrupted: asked, release or timeout.
         self.interrupted: str | None = None
         self.task: asyncio.Task[Any] | None = None
         self.over = False
-        #: When it ended without a success (`time.monotonic`).
+        #: When it failed (`time.monotonic`).
         self.failed_at: float | None = None
-        #: This is a process that its body has forked.
+        #: Whether this is a process that its body has forked.
         self.is_forked = False
-        #: Its coroutine has taken its first step. Cancelled before, it would end without a word.
+        #: Whether its coroutine has taken its first step. A coroutine that is cancelled before that ends without
+        #: running.
         self.has_begun = False
-        #: A thread runs its code now, which cannot be interrupted.
+        #: Whether a thread runs its code now, which cannot be interrupted.
         self.on_thread = False
-        #: It has one of the few places for sync functions.
+        #: Whether it occupies one of the worker's slots for sync functions.
         self.has_seat = False
-        #: It left one to wait.
+        #: Whether it released such a slot in order to wait.
         self.had_seat = False
-        #: Its executor calls that have not ended.
+        #: Executor calls that have not ended.
         self.calls: set[concurrent.futures.Future[Any]] = set()
-        #: How often its asyncio task was cancelled by its worker.
+        #: Number of times that its worker cancelled its asyncio task.
         self.interrupts = 0
-        #: How many tasks it waits for.
+        #: Number of its current waits for other tasks.
         self.rests = 0
         #: Tasks that its body added on async connections.
         self.bound: dict[int, PendingRef] = {}
 
     def load_context(self) -> None:
-        """Reads the stored context; raises if it holds what this process cannot read."""
+        """Decodes the stored context. Raises if it contains a value that this process cannot decode."""
         if self._stored != b"{}":
             self.context = {name: _codec.decode(value) for name, value in _json.loads(self._stored).items()}
             self._given = frozenset(self.context)
 
     @property
     def idempotency_key(self) -> str:
-        """The same text in every attempt of this task: for effects elsewhere that must happen once."""
+        """A string that is the same in every attempt of this task, for external effects that must happen once."""
         return str(self.id)
 
     def __repr__(self) -> str:
@@ -107,7 +111,7 @@ class Running:
                 self._check_size(segments, encoded)
             else:
                 self._bound += size
-            # A copy: what the caller does with its value later is not the context's.
+            # A copy, so that later changes to the caller's value do not affect the context.
             _put(self.context, segments, _codec.decode(encoded))
         if auto_commit:
             self.changed()
@@ -128,7 +132,7 @@ class Running:
         found: Any = self.context
         with self._lock:
             if path in self.context:
-                # Given so, with its dots, when the task was added.
+                # The name, including its dots, was given when the task was added.
                 return self.context[path]
             for segment in segments:
                 if not isinstance(found, dict) or segment not in found:
@@ -152,14 +156,14 @@ class Running:
             self.changed()
 
     def changed(self) -> None:
-        """The context is to be stored soon."""
+        """Requests that the context is stored soon."""
         with self._lock:
             self._dirty = True
         if self.worker is not None and not self.over:
             self.worker.wants_note(self)
 
     def wants_progress(self) -> None:
-        """A tracker has something to store; any thread."""
+        """Requests that the progress of its trackers is stored. May be called from any thread."""
         if self.worker is not None and not self.over:
             self.worker.wants_progress(self)
 
@@ -168,7 +172,7 @@ class Running:
             told = tracker._to_store()
             if told is None:
                 continue
-            # Beside what else the task has put there.
+            # Other keys that the task has set there are retained.
             there = self.get(place)
             _put(self.context, place.split("."), {**there, **told} if isinstance(there, dict) else told)
             self._dirty = True
@@ -176,7 +180,8 @@ class Running:
                 self.progressed_at = self.worker.loop.time()
 
     def _encoded(self) -> bytes:
-        """The context's JSON. What a direct change put there that cannot be stored is left out, loudly."""
+        """Encodes the context. Values that a direct change put there and that cannot be stored are removed, with an
+        error in the log."""
         encoder = _codec.Encoder("the context of a task", nesting_max=self.limits["nesting_max"])
         encoded = {}
         for name, value in list(self.context.items()):
@@ -190,12 +195,12 @@ class Running:
         return _dumps(encoded)
 
     def note(self) -> None:
-        """Hands what is to be stored to the channel."""
+        """Passes changes of the context and log lines to the channel."""
         if self.worker is None:
             return
         with self._lock:
             self._take_progress()
-            # Also without a word from `set`: hooks and bodies may change the dict itself.
+            # Encoded even without a call of `set`: hooks and bodies may change the dict itself.
             encoded = self._encoded()
             context = encoded if encoded != self._stored else None
             if context is not None or self._lines:
@@ -203,7 +208,7 @@ class Running:
             self._stored, self._lines, self._dirty = encoded, [], False
 
     def touched(self) -> bool:
-        """Whether there may be something to store: the context was ever looked at, or something was logged."""
+        """Whether there may be something to store: a context, a progress tracker, or a log line."""
         return self._dirty or bool(self._lines or self.context or self.trackers) or self._stored != b"{}"
 
     # ------------------------------------------------------------------------------------------------------- log
@@ -227,12 +232,14 @@ class Running:
     # ---------------------------------------------------------------------------------------------------- ending
 
     def can_be_cancelled(self) -> bool:
-        """Whether its asyncio task may be cancelled now; otherwise it sees at its next step that it was interrupted."""
+        """Whether its asyncio task may be cancelled now. Otherwise it notices the interruption at its next step."""
         return self.task is not None and self.has_begun and not self.on_thread
 
     def interrupt(self, why: str) -> None:
-        """The body is to end: by one ``CancelledError`` at its next step, or, on a thread, when it asks. The server repeats
-        the request; what the body cleans up is not interrupted again."""
+        """Interrupts the body: by one ``CancelledError`` at its next step or, on a thread, when it checks.
+
+        The server repeats its request; code that cleans up is not interrupted again.
+        """
         if self.interrupted is None:
             self.interrupted = why
             if self.can_be_cancelled():
@@ -244,32 +251,33 @@ class Running:
             self.task.cancel()
 
     def settled(self, ref: QueuedTaskRef[Any]) -> None:
-        """Nothing is left to be checked of this one."""
+        """Removes a reference that needs no further check."""
         self.bound.pop(id(ref), None)
 
     async def check_bound(self) -> None:
-        """Raises ``NotAwaited`` for a task that the body added on an async connection and left out of its transaction."""
+        """Raises ``NotAwaited`` for a task that the body added on an async connection and whose statement did not run
+        in its transaction."""
         bound = list(self.bound.values())
         await _uncommitted.reported(bound)
         for ref in bound:
             ref._before_end()
 
     def forget(self) -> None:
-        """In a process that its body has forked: nothing of the attempt is that process's."""
+        """Detaches the attempt in a process that its body has forked."""
         self.is_forked = self.over = True
         self.worker = None
-        # Another thread of the parent may have held it.
+        # Another thread of the parent may have held the lock.
         self._lock = threading.RLock()
 
     def require_worker(self) -> None:
-        """Raises ``NotInTask`` in a process that its body has forked, which has no worker to ask."""
+        """Raises ``NotInTask`` in a process that its body has forked, which has no worker."""
         if self.is_forked:
             raise NotInTask(
                 "this process was forked by a task's body, and cannot speak for the task",
                 hint="do it in the body itself",
             )
 
-    # ---------------------------------------------------------------------------------------------------- asking
+    # ---------------------------------------------------------------------------------------------- interruption
 
     def is_cancelled(self) -> bool:
         return self.interrupted is not None
@@ -301,7 +309,8 @@ def _dumps(value: Any) -> bytes:
 
 
 def check_names(context: Any) -> None:
-    """Refuses what is no context: its names are texts, and none begins as stored types do."""
+    """Checks a context: a dict whose keys are strings that do not begin with ``$``, which marks stored types. Raises
+    ``InvalidArgument``."""
     if not isinstance(context, dict) or any(type(name) is not str for name in context):
         raise InvalidArgument("the context is a dict whose keys are texts")
     marked = [name for name in context if name.startswith("$")]
@@ -331,7 +340,7 @@ def _put(root: dict[str, Any], segments: list[str], value: Any) -> None:
 
 
 def require() -> Running:
-    """The running attempt; raises outside of a task."""
+    """Returns the running attempt. Raises ``NotInTask`` outside of a task."""
     running = current.get()
     if running is None:
         raise NotInTask("this works inside a task only", hint="call it from the task's function or what it calls")
@@ -339,7 +348,7 @@ def require() -> Running:
 
 
 class resting:
-    """While a task's body waits for other tasks, its place in the worker is theirs."""
+    """Context manager that releases the slot of a task in its worker while its body waits for other tasks."""
 
     def __enter__(self) -> None:
         self._running = running = current.get()
@@ -359,7 +368,7 @@ _STANDARD = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) 
 
 
 class Console(logging.Handler):
-    """Shows lines on the console if the application's logging takes them nowhere."""
+    """Prints records to the console if the application's logging has no handler for them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not _has_console(record.name):
@@ -367,14 +376,14 @@ class Console(logging.Handler):
 
 
 class TaskLogHandler(Console):
-    """Puts the lines of a task's code into the task's log; outside of a task it is the console's only."""
+    """Appends records of a task's code to the task's log. Outside of a task, only prints them as its base does."""
 
     def emit(self, record: logging.LogRecord) -> None:
         super().emit(record)
         running = current.get()
         if running is None or getattr(record, "_taskyard", None) == running.slot:
             return
-        # Two loggers of a family may both have the handler.
+        # A logger and its parent may both have the handler.
         record._taskyard = running.slot
         try:
             extra = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
@@ -388,18 +397,17 @@ class TaskLogHandler(Console):
 
 HANDLER = TaskLogHandler()
 _CONSOLE = logging.StreamHandler()
-# The engine's own words, too: `logging.getLogger("queued_task").setLevel(logging.DEBUG)` is all that it takes.
+# Covers the engine's own lines, too: `logging.getLogger("queued_task").setLevel(logging.DEBUG)` shows them all.
 _loggers.keep(log, Console())
 _CONSOLE.setFormatter(_escape.Formatter())
 
 
 def _has_console(name: str) -> bool:
-    """Whether the application's logging takes the line somewhere; if not, the console would stay silent."""
+    """Whether a handler of the application's logging receives the line. If none does, it would not be printed at all."""
     logger: logging.Logger | None = logging.getLogger(name)
     while logger is not None:
         if any(not isinstance(handler, Console) for handler in logger.handlers):
             return True
-        # The first of ours on the way speaks for all: a line is shown once.
         logger = logger.parent if logger.propagate else None
     return False
 
@@ -408,7 +416,7 @@ def _has_console(name: str) -> bool:
 
 
 def parent_result(parent: dict[str, Any]) -> Any:
-    """A parent's result, or the ``TaskFailed`` that it would raise."""
+    """Returns a parent's result, or the ``TaskFailed`` that awaiting it would raise."""
     if parent["state"] == "done":
         return _codec.decode(parent["result"])
     error = parent["error"] or {"type": parent["state"], "message": f"the parent is {parent['state']}", "traceback": None}
@@ -416,14 +424,15 @@ def parent_result(parent: dict[str, Any]) -> Any:
 
 
 class Filled:
-    """Arguments into which results of parents are put: counts their bytes, and refuses what becomes too large."""
+    """Counts the bytes of arguments with the results of parents in them, and refuses those that become too large."""
 
     def __init__(self, size: int, most: int) -> None:
         self._size = size
         self._most = most
 
     def result(self, parent: dict[str, Any]) -> Any:
-        """A parent's result, once more; raises ``OverLimit`` before it is read."""
+        """Returns a parent's result and counts it. Raises ``OverLimit``, before decoding it, if the sum is over the
+        limit."""
         self._size += parent["size"]
         if self._size > self._most:
             raise OverLimit(

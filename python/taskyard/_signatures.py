@@ -1,8 +1,8 @@
 """The parameters of a call, each with the function in which it is written.
 
-A decorator's wrapper (``functools.wraps``) is called by its own parameters. Its ``*args`` and ``**kwargs`` stand for the parameters
-of the function within, as far as they are not its own. A wrapper may also provide some of these itself, so none of them is required
-(:data:`PROVIDED`). A ``__signature__`` that the wrapper sets replaces all of this.
+A decorator's wrapper (``functools.wraps``) is called by its own parameters. Its ``*args`` and ``**kwargs`` stand for
+the parameters of the function within, except those that are its own. A wrapper may also provide some of these itself,
+so none of them is required (:data:`PROVIDED`). A ``__signature__`` that the wrapper sets replaces all of this.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 import types
 from typing import Any, NamedTuple
 
-#: So many wrappers around a function are looked through.
+#: Number of wrappers around a function that are unwrapped.
 WRAPPERS_MAX = 100
 
 
@@ -22,15 +22,15 @@ class _Provided:
         return "..."
 
 
-#: The default of a parameter without one that a wrapper passes on with its ``*args`` or ``**kwargs``, or provides.
+#: The default for a parameter without one that a wrapper passes on with its ``*args`` or ``**kwargs``, or provides.
 PROVIDED: Any = _Provided()
 
 
 class Written(NamedTuple):
-    """One parameter of a call."""
+    """A parameter of a call."""
 
     parameter: inspect.Parameter
-    #: The function, or another callable, whose names its annotation is written in.
+    #: The function, or another callable, in whose scope its annotation is written.
     source: Any
 
 
@@ -40,7 +40,7 @@ def is_required(parameter: inspect.Parameter) -> bool:
 
 
 def parameters(function: Any, depth: int = 0) -> list[Written]:
-    """The parameters of whatever is called. Raises ``TypeError`` or ``ValueError`` if it has no signature."""
+    """Returns the parameters of a callable. Raises ``TypeError`` or ``ValueError`` if it has no signature."""
     if isinstance(function, types.MethodType) and within(function) is not None:
         found = parameters(function.__func__, depth)
         return found if found and found[0].parameter.kind in _FURTHER else found[1:]
@@ -63,17 +63,17 @@ _FURTHER = frozenset({inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KE
 
 
 def signature(function: Any) -> inspect.Signature:
-    """The same as a signature."""
+    """Returns the parameters of a callable as a signature."""
     return inspect.Signature([each.parameter for each in parameters(function)], __validate_parameters__=False)
 
 
 def within(function: Any) -> Any:
-    """What a wrapper is around; None if this is no wrapper."""
+    """Returns the function that a wrapper wraps; None if the callable is not a wrapper."""
     return None if isinstance(function, type) else getattr(function, "__wrapped__", None)
 
 
 def passes_on(function: Any) -> bool:
-    """Whether it is a wrapper that takes arguments of the function within by ``*args`` or ``**kwargs``."""
+    """Whether a callable is a wrapper that accepts arguments of the function within by ``*args`` or ``**kwargs``."""
     inner = within(function)
     if inner is None or _has_own_signature(function, inner):
         return False
@@ -84,17 +84,17 @@ def passes_on(function: Any) -> bool:
 
 
 def _has_own_signature(function: Any, inner: Any) -> bool:
-    # `functools.wraps` copies that of the function within, too.
+    # `functools.wraps` also copies the attribute from the function within.
     stated = getattr(function, "__signature__", None)
     return stated is not None and stated is not getattr(inner, "__signature__", None)
 
 
 def _own(function: Any, inner: Any) -> list[Written]:
-    """The parameters that a wrapper itself has."""
+    """Returns the parameters of the wrapper itself."""
     if not isinstance(function, types.FunctionType):
         found, at = _signature(function, follow_wrapped=False), inspect.getattr_static(type(function), "__call__", function)
     else:
-        # Annotations are copied by `functools.wraps`: they are written where those of the function within are.
+        # `functools.wraps` copies annotations: they belong to the scope of the function within.
         at = source(inner) if _has_copied_annotations(function, inner) else function
         found = _signature(_without_signature(function), follow_wrapped=False)
     return [Written(each, at) for each in found.parameters.values()]
@@ -107,7 +107,7 @@ def _has_copied_annotations(function: Any, inner: Any) -> bool:
 
 
 def _without_signature(function: types.FunctionType) -> types.FunctionType:
-    """The function without the ``__signature__`` that it has as a copy."""
+    """Returns a function without the ``__signature__`` that was copied to it."""
     if not hasattr(function, "__signature__"):
         return function
     made = types.FunctionType(
@@ -122,7 +122,7 @@ def _without_signature(function: types.FunctionType) -> types.FunctionType:
 
 
 def _signature(function: Any, *, follow_wrapped: bool = True) -> inspect.Signature:
-    """As ``inspect.signature``; annotations that cannot be resolved do not matter."""
+    """Like ``inspect.signature``, but tolerates annotations that cannot be resolved."""
     if sys.version_info >= (3, 14):
         import annotationlib
 
@@ -131,12 +131,12 @@ def _signature(function: Any, *, follow_wrapped: bool = True) -> inspect.Signatu
 
 
 def _filled(own: list[Written], inner: list[Written], kinds: set[Any]) -> list[Written]:
-    """A wrapper's parameters, with those of the function within in the place of ``*args`` and ``**kwargs``."""
+    """Returns a wrapper's parameters with those of the function within in place of ``*args`` and ``**kwargs``."""
     P = inspect.Parameter
     has_args, has_kwargs = P.VAR_POSITIONAL in kinds, P.VAR_KEYWORD in kinds
     mine = [each for each in own if each.parameter.kind not in _FURTHER]
     names = {each.parameter.name for each in mine}
-    # Parameters that can only be given by their places would stand before those that may be given by name.
+    # Positional-only parameters would precede those that may be passed by name.
     has_names = any(each.parameter.kind is P.POSITIONAL_OR_KEYWORD for each in own)
     passed: list[Written] = []
     for parameter, at in inner:
@@ -145,7 +145,7 @@ def _filled(own: list[Written], inner: list[Written], kinds: set[Any]) -> list[W
         if name in names:
             if kind not in _FURTHER:
                 continue
-            name = f"_{name}"  # of `*args` and `**kwargs` it says nothing
+            name = f"_{name}"  # the name is free in `*args` and `**kwargs`
         if kind is P.POSITIONAL_OR_KEYWORD and not (has_args and has_kwargs):
             kind = P.POSITIONAL_ONLY if has_args else P.KEYWORD_ONLY
         by_place = kind in (P.POSITIONAL_ONLY, P.VAR_POSITIONAL)
@@ -160,7 +160,7 @@ def _filled(own: list[Written], inner: list[Written], kinds: set[Any]) -> list[W
 
 
 def source(called: Any) -> Any:
-    """The function whose annotations those of ``called`` are."""
+    """Returns the function in whose scope the annotations of a callable are written."""
     for _ in range(WRAPPERS_MAX):
         if hasattr(called, "__wrapped__") and not isinstance(called, type):
             called = called.__wrapped__

@@ -1,4 +1,4 @@
-"""The words for where a task is in its life."""
+"""The states of a task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import enum
 
 
 class QueuedTaskState(str, enum.Enum):
-    """Where a task is in its life; equal to its word (``state == "done"``)."""
+    """The state of a task, a string enum (``state == "done"``).
+
+    - ``waiting``: for its time, a parent, a retry, or a server that knows its function
+    - ``enqueued``: can run now
+    - ``doing``: runs
+    - ``stopped``, ``done``, ``failed``, ``cancelled``: final
+    """
 
     waiting = "waiting"
     enqueued = "enqueued"
@@ -18,7 +24,7 @@ class QueuedTaskState(str, enum.Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing but a person's retry leaves it."""
+        """Whether the state is final: only an explicit retry leaves it."""
         return self.value in ("stopped", "done", "failed", "cancelled")
 
     def __str__(self) -> str:

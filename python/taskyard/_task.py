@@ -1,4 +1,4 @@
-"""``@task``: a function with the options of its tasks."""
+"""The decorator ``@task``, which declares a function with the options of its tasks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from ._options import check_names, merge
 
 
 class Task(Declared):
-    """A function that is called as before, and knows how to be queued: ``send.enqueue(to)``, ``send.using(delay=5)``."""
+    """A function declared by ``@task``. Calling it runs it directly; ``send.enqueue(to)`` adds a task,
+    ``send.using(delay=5)`` sets options."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        # First what is copied, so that none of it stands for what is this object's own.
+        # Copied first, so that no copied attribute replaces this object's own.
         functools.update_wrapper(self, function)
         self.__qualname__: str = function.__qualname__
         self.function = function
@@ -24,11 +25,12 @@ class Task(Declared):
         return f"<task {self.__module__}:{self.__qualname__}>"
 
     def using(self, **options: Any) -> Task:
-        """The same function with further options for its tasks."""
+        """Returns the same function with further options for its tasks. Raises ``InvalidArgument`` for an unknown
+        option."""
         return Task(unwrap(self), merge(self.options, _checked(options)))
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Any:
-        """Adds a task to the process's queue; answers its reference at once."""
+        """Adds a task to the process's queue and returns its reference at once. Raises as ``QueuedTasks.add_task``."""
         from .dependencies import get_service
         from .queued_tasks import QueuedTasks
 
@@ -41,14 +43,23 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def task(function: Any = None, /, **options: Any) -> Any:
-    """``@task`` or ``@task(queue="mail", max_retries=5)``: defaults for the tasks of a function.
+    """Declares a function as a task, with default options for its tasks: ``@task`` or ``@task(queue="mail",
+    max_retries=5)``.
 
-    A function needs no decorator to be queued; one that has it may run wherever its module was imported.
+    Functions can be queued without the decorator; a declared one may run in every process that has imported its module.
+    Options are those of ``QueuedTasks.add_task``. Raises ``InvalidArgument`` for an unknown option, and
+    ``FunctionRefused`` for an object that is not callable::
+
+        @task(queue="mail", max_retries=5, timeout=30)
+        async def send_welcome(to: str) -> str:
+            return f"sent to {to}"
+
+        ref = send_welcome.enqueue("ada@example.org")
     """
     _checked(options)
 
     def decorate(function: Callable[..., Any]) -> Task:
-        # A task declared anew: its function is what runs.
+        # A function that is declared a second time: the inner function is the one that runs.
         function = unwrap(function)
         if not callable(function):
             raise refuse(function, "it is not callable", '@task is given options by name: @task(queue="mail")')

@@ -1,6 +1,7 @@
-"""Inside the caller's own transaction: adding a task, and ending the running one.
+"""Adds a task, or ends the running one, inside the caller's own transaction.
 
-Both are one statement on the caller's connection, so they happen if and only if its transaction commits.
+Each is one statement on the caller's connection, so that it takes effect if and only if the transaction commits. Read
+next: ``_commits.py``, ``_uncommitted.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _TYPES = (
     "uuid text bytea bytea smallint text text integer text bigint bigint timestamptz bigint uuid[] smallint text "
     "smallint bigint text[] boolean boolean smallint"
 ).split()
-#: Sent as texts: an application may have given its connection another encoding of these types.
+#: Sent as text: an application may have registered other codecs for these types on its connection.
 _AS_TEXT = {"uuid": "text::uuid", "uuid[]": "text[]::uuid[]", "timestamptz": "text::timestamptz"}
 
 
@@ -36,14 +37,14 @@ def _call(function: str, types: Iterable[str], placeholder: str) -> str:
     return f"SELECT taskyard.{function}({values})::text"
 
 
-#: Where a driver's classes are defined.
+#: Packages that define the classes of drivers.
 _PACKAGES = {"psycopg": "psycopg", "asyncpg": "asyncpg", "sqlalchemy": "sqlalchemy", "sqlmodel": "sqlalchemy"}
-#: Layers of proxies that are looked into.
+#: Layers of proxies that are searched.
 _PROXIES_MAX = 10
 
 
 def _package(connection: Any) -> str | None:
-    """The driver that an object's class is of; drivers are never imported for that."""
+    """Returns the driver that defines an object's class, or None. Drivers are never imported for this."""
     for cls in type(connection).__mro__:
         package = _PACKAGES.get(cls.__module__.split(".")[0])
         if package is not None:
@@ -52,16 +53,15 @@ def _package(connection: Any) -> str | None:
 
 
 def _kind(connection: Any) -> str:
-    """Which driver a connection is of."""
+    """Returns the driver of a connection."""
     package = _package(connection)
     assert package is not None, "it is what `_of_driver` returned"
     return package
 
 
 def _of_driver(connection: Any) -> Any:
-    """The driver's own connection or session, from what the application has: a proxy of it, a connection that SQLAlchemy's pool
-    lends, or a scoped session. Raises ``InvalidArgument`` for anything else.
-    """
+    """Returns the driver's own connection or session for an application's object: a proxy of it, a connection that
+    SQLAlchemy's pool lends, or a scoped session. Raises ``InvalidArgument`` for anything else."""
     found = connection
     for _ in range(_PROXIES_MAX):
         package = _package(found)
@@ -72,10 +72,10 @@ def _of_driver(connection: Any) -> Any:
         elif package == "sqlalchemy" and hasattr(found, "driver_connection"):
             found = found.driver_connection
         elif hasattr(found, "registry"):
-            # A scoped session stands for the one of this task; the statement may run in another.
+            # A scoped session depends on the current asyncio task, and the statement may run in another one.
             found = found()
         else:
-            # Cursors, engines and pools have some of these, and none has all.
+            # Cursors, engines and pools have some of these, but not all.
             needs = {
                 "psycopg": ("execute", "commit"),
                 "asyncpg": ("fetchrow",),
@@ -115,7 +115,7 @@ def _bind(connection: Any) -> Any:
 
 
 def _behind(proxy: Any) -> Any:
-    """What a proxy stands for, as wrapt and werkzeug say it; or the object whose methods it shows as its own."""
+    """Returns the object behind a proxy of wrapt or werkzeug, or the object whose bound methods another proxy exposes."""
     if (found := getattr(proxy, "__wrapped__", None)) is not None:
         return found
     if callable(get := getattr(proxy, "_get_current_object", None)):
@@ -128,7 +128,7 @@ def _behind(proxy: Any) -> Any:
 
 
 def _bound(session: Any) -> Any:
-    """A session that knows its database without being told a model; raises ``InvalidArgument`` otherwise."""
+    """Returns a session if it has a database for statements without a model. Raises ``InvalidArgument`` otherwise."""
     from sqlalchemy.exc import UnboundExecutionError
 
     try:
@@ -142,8 +142,11 @@ def _bound(session: Any) -> Any:
 
 
 def _run(connection: Any, statement: Any, values: tuple[Any, ...]) -> Any:
-    """Runs one statement; returns the first value as a text, or an awaitable of it. No row is made by what the application has
-    set for its own (row and cursor factories, record classes, result options)."""
+    """Runs one statement, and returns the first value as a string, or an awaitable of it.
+
+    Settings of the application for its own rows do not apply (row and cursor factories, record classes, result
+    options).
+    """
     kind = _kind(connection)
     if kind == "asyncpg":
         return _asyncpg(connection, statement("${}"), values)
@@ -190,28 +193,30 @@ def _psycopg(connection: Any, statement: str, values: tuple[Any, ...]) -> Any:
 
 
 def _as_text(row: Any) -> Any:
-    # Texts are bytes where the client's encoding is SQL_ASCII.
+    # Strings are returned as bytes where the client's encoding is SQL_ASCII.
     return row[0].decode() if isinstance(row[0], bytes) else row[0]
 
 
 class PendingRef(QueuedTaskRef[Any]):
-    """A task in a transaction of an async connection; its statement runs when it, or ``get_task_id()``, is awaited.
+    """A task in a transaction of an async connection. Its statement runs when the reference, or its ``get_task_id()``,
+    is awaited.
 
-    What becomes of one that is not awaited before the commit is said in ``_commits.py``.
+    ``_commits.py`` describes what happens to one that is not awaited before the commit.
     """
 
     def __init__(self, port: _port.Port, id: str, kind: str, connection: Any, adding: Any) -> None:
         super().__init__(port, id)
         self._kind = kind
         self._adding = adding
-        #: Where the statement runs.
+        #: The connection on which the statement runs.
         self._connection = connection
         self._error: BaseException | None = None
-        #: Its connection's commit runs the statement.
+        #: Whether its connection's commit runs the statement.
         self._written_at_commit = False
-        #: It was dropped, but not by a rollback: the caller does not know.
+        #: Whether it was dropped other than by a rollback, so that the caller does not know.
         self._left_out = False
-        #: The queue that says so at its end, where no request and no task's body does.
+        #: The record of its queue, which reports it at the end of the queue where neither a request nor a task's body
+        #: does.
         self._unbound: Unbound | None = None
 
     async def _durable(self) -> None:
@@ -239,8 +244,10 @@ class PendingRef(QueuedTaskRef[Any]):
         return self._id
 
     async def _before_response(self, failed: bool = False) -> None:
-        """Raises ``NotAwaited`` if the statement has not run and its transaction was not rolled back, unless an error is
-        reported in any case. If the transaction is open still (some applications commit behind the response), it runs now.
+        """Raises ``NotAwaited`` if the statement has not run and its transaction was not rolled back, unless an error
+        is reported in any case.
+
+        If the transaction is still open (some applications commit after the response), the statement runs now.
         """
         if not self._is_pending() or not self._written_at_commit:
             self._before_end(failed)
@@ -251,7 +258,7 @@ class PendingRef(QueuedTaskRef[Any]):
                 raise self._not_awaited() from error
 
     def _before_end(self, failed: bool = False) -> None:
-        """The same where no commit can follow."""
+        """Like :meth:`_before_response`, where no commit can follow."""
         if self._is_pending():
             self._refuse()
             self._left_out = True
@@ -259,7 +266,7 @@ class PendingRef(QueuedTaskRef[Any]):
             raise self._not_awaited()
 
     def _withdraw(self, error: BaseException) -> None:
-        """It ends with its transaction."""
+        """Does nothing: the task ends with its transaction."""
 
     def _is_pending(self) -> bool:
         return self._adding is not None
@@ -308,11 +315,11 @@ _NO_SCHEMA = "3F000"
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Raises ``DatabaseError`` with what to do where the queue has never been opened in the connection's database."""
+    """Raises ``DatabaseError`` with a hint if the queue was never opened in the connection's database."""
     try:
         yield
     except Exception as error:
-        # SQLAlchemy has the driver's error as its own's `orig`.
+        # SQLAlchemy's errors have the driver's error as `orig`.
         if getattr(getattr(error, "orig", error), "sqlstate", None) != _NO_SCHEMA:
             raise
         raise DatabaseError(
@@ -406,7 +413,7 @@ _core_of_worker: _core.Queue | None = None
 
 
 def _settings_only() -> _core.Queue:
-    """In a worker: the project's settings, for checks. It opens nothing."""
+    """Returns the project's settings for checks in a worker. Opens nothing."""
     global _core_of_worker
     if _core_of_worker is None:
         _core_of_worker = _core.Queue()
@@ -453,7 +460,7 @@ def _lease(running: Any, run: Any) -> None:
 
 
 def _lost(running: Any, error: Exception) -> Exception:
-    """What the database says of a lost lease, as ours; other errors as they are."""
+    """Returns ``LeaseLost`` for the database's error about a lost lease, and other errors unchanged."""
     if "taskyard: lease lost" in str(error):
         return LeaseLost(
             f"this attempt of task {running.id} has lost its lease; its write changed nothing", hint="roll back"

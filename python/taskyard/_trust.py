@@ -1,8 +1,8 @@
-"""Refuses to import modules of the project that everybody may write to.
+"""Refuses to import modules of the project that are writable by everybody.
 
-The command checks the project's root and the application's file before it starts this process; this is for what the application
-imports from below the working directory: a module's source, its directory, and the bytecode that would be loaded in its place.
-``TASKYARD_ROOT`` (``--root DIR``) names a directory below which nothing is asked.
+The command checks the project's root and the application's file before it starts this process. This module checks what
+the application imports from below the working directory: a module's source, its directory, and the bytecode that would
+be loaded in its place. ``TASKYARD_ROOT`` (``--root DIR``) names a directory below which nothing is checked.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from types import ModuleType
 
 
 class Untrusted(Exception):
-    """Everybody may write to what was to be imported. No ``ImportError``: code that tries an import would go on without it."""
+    """Raised for a module that is writable by everybody. Not an ``ImportError``, so that code that tries an import does
+    not continue without it."""
 
 
 def install() -> None:
-    """From now on modules below the working directory are looked at before they are loaded."""
+    """Installs a finder that checks modules below the working directory before they are loaded."""
     here = os.path.realpath(os.getcwd())
     root = os.environ.get("TASKYARD_ROOT")
     if root and (here + os.sep).startswith(os.path.realpath(root).rstrip(os.sep) + os.sep):

@@ -1,13 +1,14 @@
-"""Waits for tasks that were added in a caller's transaction (``add_task(..., connection=...)``) which is still open.
+"""Waits for tasks that were added in a caller's transaction (``add_task(..., connection=...)``) that is still open.
 
-Until its commit such a task is in no other connection's sight: a question for it is refused with ``TaskNotFound``. A wait by
-the reference that ``add_task`` returned asks again for as long as the transaction is open, as its driver says. Behind its end
-the task is there, or it was rolled back. ``_commits.py`` sees that the statement runs at all.
+Until the commit such a task is invisible to other connections: a request for it raises ``TaskNotFound``. A wait by the
+reference that ``add_task`` returned asks again for as long as the driver reports the transaction as open. After its end
+the task exists, or it was rolled back. ``_commits.py`` ensures that the statement runs at all.
 
 ``Unbound`` holds the tasks whose statement may never have run, for the end of their queue.
 
-A transaction that was cut off is seen by its socket (psycopg) or by asyncpg; SQLAlchemy's is open until its next statement.
-A psycopg or asyncpg connection that is in its next transaction whenever it is looked at counts as open.
+A transaction whose connection was lost is detected by its socket (psycopg) or by asyncpg; SQLAlchemy's counts as open
+until its next statement. A psycopg or asyncpg connection that is in its next transaction whenever it is checked counts
+as open.
 """
 
 from __future__ import annotations
@@ -29,21 +30,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("taskyard")
 
-#: The pauses between two questions, in seconds: the first, and the longest.
+#: The pauses between two requests, in seconds: the first, and the longest.
 PAUSE, PAUSE_MAX = 0.02, 0.5
-#: A wait for a transaction that is open so long, in seconds, is logged: it may be waiting for itself.
+#: Seconds after which a wait for an open transaction is logged: it may be waiting for itself.
 LONG = 10.0
 
 
 class Transaction:
-    """The transaction that a statement of ours ran in, on a connection of this kind."""
+    """The caller's transaction in which a statement of this package ran, on a connection of this kind."""
 
     def __init__(self, kind: str, connection: Any) -> None:
         look = {"psycopg": _psycopg, "asyncpg": _asyncpg, "sqlalchemy": _sqlalchemy}[kind]
         self._is_open: Callable[[], bool] = look(connection)
 
     async def wait(self, id: str, ask: Callable[[], Awaitable[Any]], request: _request.Request | None) -> Any:
-        """What ``ask`` answers once the task is there. Raises ``TaskNotFound`` if the transaction ends without it."""
+        """Returns the result of ``ask`` once the task exists. Raises ``TaskNotFound`` if the transaction ends without
+        it."""
         asking = _Asking(self, id)
         while True:
             try:
@@ -54,7 +56,7 @@ class Transaction:
             await (sleeping if request is None else _loops.unless_stopping(request, sleeping, "the wait"))
 
     def wait_now(self, id: str, ask: Callable[[float | None], Any], timeout: float | None) -> Any:
-        """The same in this thread, for ``timeout`` seconds at most."""
+        """Like :meth:`wait`, blocking this thread for ``timeout`` seconds at most. Raises ``WaitTimeout`` after that."""
         asking, until = _Asking(self, id), math.inf if timeout is None else time.monotonic() + timeout
         while True:
             left = until - time.monotonic()
@@ -67,13 +69,16 @@ class Transaction:
             time.sleep(min(pause, max(0.0, until - time.monotonic())))
 
     def is_open(self) -> bool:
-        """Whether it may still commit."""
+        """Whether the transaction may still commit."""
         return self._is_open()
 
 
 class Unbound:
-    """The tasks that a queue added on async connections outside of requests and of tasks' bodies. Those that were never
-    awaited are an error at the end of the queue, which is the first moment at which the program can hear of it."""
+    """The tasks that a queue added on async connections outside of requests and of tasks' bodies.
+
+    Tasks that were never awaited are an error at the end of the queue, the first point where the program can receive
+    it.
+    """
 
     def __init__(self) -> None:
         self._refs: weakref.WeakSet[PendingRef] = weakref.WeakSet()
@@ -88,13 +93,17 @@ class Unbound:
         self._left_out = self._left_out or error
 
     async def settle(self, failed: bool) -> None:
-        """The same as ``check``, once the drivers have reported how transactions ended."""
+        """Like :meth:`check`, after the drivers have reported how transactions ended."""
         await reported(self._refs)
         self.check(failed)
 
     def check(self, failed: bool) -> None:
-        """Raises ``NotAwaited`` for the first of them, unless an error is on its way (``failed``). Each is reported once. The
-        commit of an open SQLAlchemy session may follow, and writes its tasks; one that is closed has committed nothing."""
+        """Raises ``NotAwaited`` for the first of these tasks, unless another error is being raised (``failed``). Each
+        is reported once.
+
+        The commit of an open SQLAlchemy session may follow and writes its tasks; a session that was closed has
+        committed nothing.
+        """
         error, self._left_out = self._left_out, None
         for ref in sorted(self._refs, key=lambda ref: ref._id):
             self._refs.discard(ref)
@@ -109,14 +118,14 @@ class Unbound:
 
 
 async def reported(refs: Iterable[PendingRef]) -> None:
-    """Returns once it is known of these how the statements ended that ran before: asyncpg reports a statement when the event
-    loop runs next."""
+    """Returns once the outcome of earlier statements is known for these tasks: asyncpg reports a statement when the
+    event loop runs next."""
     if any(ref._is_pending() for ref in refs):
         await asyncio.sleep(0)
 
 
 class _Asking:
-    """How often a task that is not there yet is asked for."""
+    """The pauses between requests for a task that is not visible yet."""
 
     def __init__(self, transaction: Transaction, id: str) -> None:
         self._transaction = transaction
@@ -126,7 +135,8 @@ class _Asking:
         self._waited = 0.0
 
     def pause(self, error: TaskNotFound) -> float:
-        """The task was not found: the time until the next question. Raises if there is nothing to wait for."""
+        """Returns the seconds until the next request after the task was not found. Raises ``TaskNotFound`` if there is
+        nothing to wait for."""
         if isinstance(error, TaskRemoved):
             raise error
         if self._is_over:
@@ -135,7 +145,7 @@ class _Asking:
             ) from None
         self._is_over = not self._transaction.is_open()
         if self._is_over:
-            # The commit may have come right behind the question.
+            # The commit may have come right after the request.
             return 0.0
         pause, self._pause = self._pause, min(self._pause * 2, PAUSE_MAX)
         if self._waited < LONG <= self._waited + pause:
@@ -153,7 +163,7 @@ def _psycopg(connection: Any) -> Callable[[], bool]:
 
 
 def _is_cut_off(socket: int) -> bool:
-    """Whether the other side has closed a connection that nobody reads from now."""
+    """Whether the server has closed a connection from which nothing reads at the moment."""
     poll = select.poll()
     poll.register(socket, getattr(select, "POLLRDHUP", 0))
     return bool(poll.poll(0))
@@ -170,7 +180,7 @@ def _asyncpg(connection: Any) -> Callable[[], bool]:
         try:
             return not connection.is_closed() and bool(connection.is_in_transaction())
         except asyncpg.InterfaceError:
-            # It went back to its pool, which ends its transaction.
+            # The connection was released to its pool, which ends its transaction.
             return False
 
     return is_open
@@ -178,7 +188,7 @@ def _asyncpg(connection: Any) -> Callable[[], bool]:
 
 def _sqlalchemy(connection: Any) -> Callable[[], bool]:
     found = getattr(connection, "sync_session", None) or getattr(connection, "sync_connection", None) or connection
-    # The transaction of a session on a connection is over with the connection's.
+    # The transaction of a session on a connection ends with that of the connection.
     bind = found.get_bind() if hasattr(found, "get_bind") else None
     holders: list[Any] = [holder for holder in (found, bind) if hasattr(holder, "get_transaction")]
     transactions = [each for holder in holders if (each := holder.get_transaction()) is not None]

@@ -1,5 +1,5 @@
-"""Warns once in a process that adds tasks while no server runs: an application under uvicorn alone looks healthy, and its
-tasks wait."""
+"""Warns once in a process that adds tasks while no server runs: an application under uvicorn alone seems to work, while
+its tasks wait."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("queued_task")
 
-#: How long after its first addition a process looks for servers, in seconds: one may be starting beside it.
+#: Seconds after its first addition at which a process looks for servers: one may be starting beside it.
 LOOK_AFTER = 5.0
-#: The longest that the answer is waited for, in seconds.
+#: Seconds to wait for the reply.
 ANSWER_MAX = 10.0
 
-#: The process that looks, or has looked.
+#: Id of the process that looks or has looked.
 _looked = -1
 
 
 def look_later(engine: Engine) -> None:
-    """Looks for servers on the engine's database some seconds from now; the first call of a process counts."""
+    """Looks for servers on the engine's database after :data:`LOOK_AFTER` seconds. Only the first call in a process has
+    an effect."""
     global _looked
     process = os.getpid()
     if _looked == process:
         return
     _looked = process
-    # A process that ends starts no thread any more, and needs no warning.
+    # A process that is ending cannot start a thread, and needs no warning.
     with contextlib.suppress(RuntimeError):
         threading.Thread(target=_look, args=(engine,), name="taskyard-unserved", daemon=True).start()
 
@@ -42,7 +43,7 @@ def _look(engine: Engine) -> None:
     global _looked
     time.sleep(LOOK_AFTER)
     if not engine._has_added:
-        # It was closed, and is not opened for this. The next addition starts another look.
+        # The engine was closed, and is not opened for this. The next addition looks again.
         _looked = -1
         return
     try:

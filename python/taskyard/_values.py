@@ -1,7 +1,7 @@
-"""Small values as frameworks hand them over: network addresses, and what pydantic makes of URLs, sizes and time zones.
+"""Stores small values as frameworks pass them: network addresses, and pydantic's URLs, sizes and time zones.
 
-Each is stored with a text (or a number) of which its class makes an equal object. pydantic is never imported for a value that is
-stored; where it is not installed, its time zones are restored as those of the standard library.
+Each is stored with a text or number from which its class creates an equal object. pydantic is never imported to store a
+value; where it is not installed, its time zones are restored as those of the standard library.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def restored_address(item: Any) -> Any:
     return _ADDRESSES[item[0]](item[1])
 
 
-#: How values of these classes are stored.
+#: Encoders of network addresses by class.
 ADDRESSES = dict.fromkeys(_ADDRESSES.values(), address)
 
 
 def of_pydantic(value: Any, cls: Any, path: str) -> Any:
-    """A URL or a size in bytes; None for anything else."""
+    """Encodes a URL or a size in bytes of pydantic; returns None for anything else."""
     if "pydantic" not in sys.modules:
         return None
     if cls is _byte_size():
@@ -88,11 +88,11 @@ def _byte_size() -> Any:
 
 @functools.cache
 def _urls() -> tuple[type, ...]:
-    """The bases of pydantic's classes of URLs."""
+    """Returns the bases of pydantic's URL classes."""
     import pydantic_core
     from pydantic import networks
 
-    # Before pydantic 2.10 all of them were those of its core.
+    # Before pydantic 2.10 all of them were classes of its core.
     own = (getattr(networks, name, None) for name in ("_BaseUrl", "_BaseMultiHostUrl"))
     return (pydantic_core.Url, pydantic_core.MultiHostUrl, *(cls for cls in own if cls is not None))
 
@@ -101,7 +101,7 @@ def _urls() -> tuple[type, ...]:
 
 
 def moment(tag: str) -> Callable[[Any, str], Any]:
-    """Stores a datetime or a time of day: its text, or a list with what the text does not tell of its zone."""
+    """Returns an encoder of datetimes or times of day: as text, or as a list if the text does not identify the zone."""
 
     def encode(value: Any, path: str) -> Any:
         zone = _zone(value.tzinfo, path)
@@ -112,7 +112,7 @@ def moment(tag: str) -> Callable[[Any, str], Any]:
 
 
 def _zone(zone: dt.tzinfo | None, path: str) -> Any:
-    """None for a zone that the text itself tells; else what it is to be found by."""
+    """Returns None for a zone that the text itself identifies, else the value by which it is found."""
     if zone is None:
         return None
     if type(zone) is zoneinfo.ZoneInfo and zone.key:
@@ -139,7 +139,8 @@ def restored_moment(item: Any, cls: Any) -> Any:
 
 
 def _of_pydantic(seconds: int) -> dt.tzinfo:
-    """A zone of pydantic, as it gives them to what it reads; one of the standard library where it is not installed."""
+    """Returns a pydantic zone, as pydantic creates them when it parses, or one of the standard library where it is not
+    installed."""
     try:
         from pydantic_core import TzInfo
     except ImportError:

@@ -1,7 +1,8 @@
-"""``python -m taskyard._web APP ...``: uvicorn, started by ``taskyard serve`` and ended with it, whatever ends that.
+"""Implements ``python -m taskyard._web APP ...``: uvicorn, started by ``taskyard serve`` and ended with it, however
+that ends.
 
-With ``--workers N`` or ``--reload`` uvicorn answers in processes that ``multiprocessing`` spawns. Each of them executes this module
-as ``__mp_main__``, and gets the same log lines, checks and end.
+With ``--workers N`` or ``--reload`` uvicorn serves requests in processes that ``multiprocessing`` spawns. Each of them
+executes this module as ``__mp_main__``, and has the same log format, checks and end.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ import threading
 
 from . import _core, _escape, _exit_code, _port, _trust
 
-#: uvicorn's options for the format of its lines, which it then keeps.
+#: uvicorn's options for its log format, which take precedence.
 _LOG_OPTIONS = ("--log-config", "--use-colors", "--no-use-colors")
 
 
 def _look_like_workers() -> None:
-    """Gives this process's lines the format of the command's and the workers', where neither the application nor an option of
-    uvicorn configures them."""
+    """Formats log lines of this process as those of the command and the workers, where neither the application nor an
+    option of uvicorn configures them."""
     last = logging.StreamHandler()
     last.setLevel(logging.WARNING)
     last.setFormatter(_escape.Formatter())
-    # For loggers without any handler, as the one that it replaces.
+    # Used for loggers without any handler, as the default that it replaces.
     logging.lastResort = last
 
 
 def _format_uvicorns_lines() -> None:
-    """The same for uvicorn's own lines; it passes this configuration on to the processes that it spawns."""
+    """Formats uvicorn's own lines likewise. uvicorn passes this configuration on to the processes that it spawns."""
     if not any(argument.startswith(_LOG_OPTIONS) for argument in sys.argv):
         from uvicorn.config import LOGGING_CONFIG
 
@@ -40,16 +41,14 @@ def _format_uvicorns_lines() -> None:
 
 
 def _graceful_seconds() -> int:
-    """How long open requests may go on at a stop: with the queue's last writes it fits into the server's ``shutdown_grace``."""
+    """Returns the seconds that open requests have at a stop: with the queue's last writes they fit into the server's
+    ``shutdown_grace``."""
     grace: float = _core.Queue().settings()["shutdown_grace"]
     return max(1, int(grace - _port.CLOSE_MAX))
 
 
 def _end_with_parent() -> None:
-    """Ends this process by SIGTERM when the one that spawned it ends, as a killed one cannot.
-
-    The system's death signal (``die_with_parent``) follows the thread that spawned, and the application may spawn from any.
-    """
+    """Ends this process by SIGTERM when its parent ends, because a killed parent cannot do so."""
     if not hasattr(os, "pidfd_open"):
         return
     with contextlib.suppress(OSError):
@@ -63,9 +62,9 @@ def _end_with_parent() -> None:
 
 
 def _end(*_: object) -> None:
-    """uvicorn has stopped, and raises the signal again that stopped it. The process ends here, with the exit code that says whether
-    tasks were lost; the signal's own end would say nothing."""
-    # Whatever the application holds: the command waits for this process.
+    """Handles the signal that uvicorn raises again after it has stopped. Ends the process with the exit code that says
+    whether tasks were lost, which the signal's default action would not."""
+    # A time limit, whatever the application's threads do: the command waits for this process.
     threading.Timer(2 * _port.CLOSE_MAX, os._exit, [1]).start()
     with contextlib.suppress(Exception):
         _port.close_engines()
@@ -96,9 +95,10 @@ if __name__ == "__main__":
     _look_like_workers()
     _format_uvicorns_lines()
     sys.argv[0] = "uvicorn"
-    # Of a group that is stopped, uvicorn ends by SIGTERM, which lets it answer what it has begun.
+    # If the process group is stopped, uvicorn ends by SIGTERM, so that it can finish open requests.
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, _end)
     os.environ[_SUPERVISOR] = str(os.getpid())
-    # Without a limit uvicorn waits for open requests for ever. An option or variable of uvicorn's own (UVICORN_…) comes first.
+    # Without a limit uvicorn waits indefinitely for open requests. An option or variable of uvicorn's own (UVICORN_…)
+    # takes precedence.
     main(prog_name="uvicorn", default_map={"timeout_graceful_shutdown": _graceful_seconds()})

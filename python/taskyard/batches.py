@@ -1,11 +1,12 @@
-"""Large data in parts: ranges of ids for tasks of a group, and cursors that go on where the last attempt was.
+"""Processes large data in parts: ranges of ids for the tasks of a group, and cursors that continue where the last
+attempt ended.
 
-tasks.add_fan_in([tasks.call(load, first, stop) for first, stop in id_ranges(0, 100_000, 1_000)], report)
+    tasks.add_fan_in([tasks.call(load, first, stop) for first, stop in id_ranges(0, 100_000, 1_000)], report)
 
-async def load_all():
-    cursor = Cursor("rows")
-    async for first, stop in cursor.ranges(0, 100_000, 1_000):
-        ...
+    async def load_all():
+        cursor = Cursor("rows")
+        async for first, stop in cursor.ranges(0, 100_000, 1_000):
+            ...
 """
 
 from __future__ import annotations
@@ -20,19 +21,23 @@ from .queued_task import save_context
 
 
 def id_ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-    """The ranges ``(first, stop)`` of ``size`` ids that make up ``start`` to ``stop``, which is not in it; the last one may
-    be shorter. Raises ``InvalidArgument`` for a size below 1."""
+    """Returns the ranges ``(first, stop)`` of ``size`` ids from ``start`` up to and not including ``stop``. The last
+    one may be shorter. Raises ``InvalidArgument`` for a size below 1::
+
+        list(id_ranges(0, 25, 10))  # [(0, 10), (10, 20), (20, 25)]
+    """
     count("size", size, 1)
     return ((first, min(first + size, stop)) for first in range(start, stop, size))
 
 
 class Cursor:
-    """How far the running task has come, by a name of yours; kept over attempts, whatever ended the last one.
+    """The position of the running task in its data, under a name; kept over attempts, however the last one ended.
 
-    The position lives in the task's context under ``cursors.NAME`` and may be anything that the context can hold. It is
-    durable when saving returns; the write is fenced, so that an attempt that has lost its lease moves nothing. What was
-    done since the last saved position is done again by the next attempt: let it be harmless, or write it in one
-    transaction with what tells that it is done.
+    The position is stored in the task's context under ``cursors.NAME`` and may be any value that the context can hold.
+    It is durable when saving returns; the write is fenced, so that an attempt that has lost its lease changes nothing.
+    Work since the last saved position is repeated by the next attempt: make it idempotent, or write it in one
+    transaction with a record that it is done. Raises ``InvalidArgument`` for a name that is empty, contains a dot or
+    begins with ``$``.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,23 +47,24 @@ class Cursor:
 
     @property
     def position(self) -> Any:
-        """Where it stands; None if nothing was saved yet."""
+        """The saved position; None if there is none yet. Raises ``NotInTask`` outside of a task."""
         return _running.require().get(self._path, None)
 
     def save(self, position: Any) -> Any:
-        """Moves it. ``await cursor.save(...)`` returns when that is durable; in a sync function it waits by itself."""
+        """Saves a position. ``await cursor.save(...)`` returns when it is durable; in a sync function the call itself
+        waits."""
         _running.require().set(self._path, position, auto_commit=False)
         return save_context()
 
     async def ranges(self, start: int, stop: int, size: int) -> AsyncIterator[tuple[int, int]]:
-        """The ranges of :func:`id_ranges` that are left. Going on to the next one says that the one before is done, and
-        makes that durable."""
+        """Yields the ranges of :func:`id_ranges` that are left. Advancing to the next range saves that the previous one
+        is done, durably."""
         for first, last in id_ranges(self._from(start), stop, size):
             yield first, last
             await self.save(last)
 
     def ranges_sync(self, start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
-        """The same in a sync function."""
+        """Like :meth:`ranges`, for sync functions."""
         for first, last in id_ranges(self._from(start), stop, size):
             yield first, last
             self.save(last)

@@ -1,7 +1,8 @@
-"""Who is asking: the request, the workspace and the user of the running code, as context variables.
+"""Context variables for the request, the workspace and the user of the running code.
 
-A web application sets them for each request; hooks carry them into tasks: put what identifies them into ``task.context``
-in an ``on_pre_create`` hook, and set them again in ``on_pre_run``. They start empty in every task.
+A web application sets them for each request. Hooks carry them into tasks: store what identifies them in
+``task.context`` in an ``on_pre_create`` hook, and set them again in ``on_pre_run``. They are empty at the start of
+every task.
 """
 
 from __future__ import annotations
@@ -15,30 +16,30 @@ _user: ContextVar[Any] = ContextVar("taskyard_user", default=None)
 
 
 def get_request() -> Any:
-    """The current request, or None."""
+    """Returns the current request, or None."""
     return _request.get()
 
 
 def set_request(request: Any) -> None:
-    """Makes this the current request of the running code and of what it starts."""
+    """Sets the current request of the running code and of what it starts."""
     _request.set(request)
 
 
 def get_workspace() -> Any:
-    """The current workspace, or None."""
+    """Returns the current workspace, or None."""
     return _workspace.get()
 
 
 def set_workspace(workspace: Any) -> None:
-    """Makes this the current workspace of the running code and of what it starts."""
+    """Sets the current workspace of the running code and of what it starts."""
     _workspace.set(workspace)
 
 
 def get_user() -> Any:
-    """The current user, or None."""
+    """Returns the current user, or None."""
     return _user.get()
 
 
 def set_user(user: Any) -> None:
-    """Makes this the current user of the running code and of what it starts."""
+    """Sets the current user of the running code and of what it starts."""
     _user.set(user)

@@ -1,4 +1,4 @@
-"""Dead letters: the tasks whose retries are spent.
+"""Dead letters: failed tasks that have no retries left.
 
     dead = tasks.dead
     for record in await dead.list(queue="mail", error=ConnectionError):
@@ -6,7 +6,7 @@
     await dead.retry(id, args=["ada@example.org"])  # with other arguments
     await dead.retry(error="SmtpError", after=last_night)  # all of these
 
-Every method answers something that is awaited, or, in code without an event loop, asked with ``.result()``.
+Every method returns an answer that is awaited or, in code without an event loop, waited for with ``.result()``.
 """
 
 from __future__ import annotations
@@ -26,30 +26,32 @@ from .queues import task_filter
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
 
-#: Filters: the queue, the function, a tag, the error's type, a text in its message, and when it died.
+#: Filters: the queue, the function, a tag, the error's type, a text in its message, and the time of death.
 _FILTERS = ("queue", "function", "tag", "error", "message", "before", "after")
 
 
 class Dead:
     """The dead letters of a database: ``tasks.dead``.
 
-    Filters are ``queue``, ``function`` (or its kind), ``tag``, ``error`` (a class or its name), ``message`` (a text in
-    it), ``before`` and ``after`` (aware datetimes: when it died).
+    Filters are ``queue``, ``function`` (or its kind), ``tag``, ``error`` (a class or its name), ``message`` (a part of
+    it), ``before`` and ``after`` (aware datetimes: when the task died). Every method with filters raises ``TypeError``
+    for an unknown one.
     """
 
     def __init__(self, tasks: QueuedTasks) -> None:
         self._tasks = tasks
 
     def list(self, *, limit: int = 50, **filters: Any) -> Answer[builtins.list[dict[str, Any]]]:
-        """Records, newest first (at most 10,000)."""
+        """Returns the records as dicts, newest first. ``limit`` is their maximum number (default 50, at most 10,000)."""
         return Answer(self._ask("dead", self._filter(filters, limit)), lambda found: found, port=self._tasks._via)
 
     def count(self, **filters: Any) -> Answer[int]:
-        """How many there are."""
+        """Returns the number of dead letters."""
         return Answer(self._ask("dead_count", self._filter(filters)), int, port=self._tasks._via)
 
     def show(self, id: Any) -> Answer[dict[str, Any]]:
-        """``{"task": its record with its arguments, "attempts": all of them, oldest first}``. Raises ``TaskNotFound``."""
+        """Returns ``{"task": record with its arguments, "attempts": all attempts, oldest first}``. Raises
+        ``TaskNotFound``."""
         return Answer(self._tasks._via.ask("dead_show", _id(id)), lambda found: found, port=self._tasks._via)
 
     def edit(
@@ -62,10 +64,11 @@ class Dead:
         priority: int | None = None,
         max_retries: int | None = None,
     ) -> Answer[None]:
-        """Changes a dead letter (or a cancelled or stopped task), which stays what it is.
+        """Changes a dead letter (or a cancelled or stopped task) without retrying it.
 
-        Raises at the call what can never be stored; with the answer ``WrongState``, ``EditedMeanwhile``, and
-        ``InvalidArgument`` for arguments that are signed: those can only be retried as they are.
+        The call raises for values that can never be stored. The answer raises ``WrongState``, ``EditedMeanwhile``, and
+        ``InvalidArgument`` for arguments that are signed, which can only be retried unchanged. Without a change, raises
+        ``TypeError``.
         """
         edit = self._edit(args, kwargs, queue, priority, max_retries)
         if not edit:
@@ -82,9 +85,14 @@ class Dead:
         max_retries: int | None = None,
         **filters: Any,
     ) -> Answer[int]:
-        """Runs dead letters again, same row and same id: this one, which may be edited with it, or all that the filters
-        mean, in bounded batches; how many. Raises as :meth:`edit`, and ``UniqueKeyHeld`` if another task holds this
-        one's unique key; of many, those are left out."""
+        """Runs dead letters again, with the same row and id, and returns their number.
+
+        With ``id``, this one, which may be edited at the same time; else all that match the filters, in bounded
+        batches. Raises as :meth:`edit`, and ``UniqueKeyHeld`` if another task holds the unique key; with filters, such
+        tasks are left out::
+
+            await tasks.dead.retry(queue="mail", error=ConnectionError)
+        """
         edit = self._edit(args, kwargs, None, priority, max_retries)
         if id is None:
             if edit:
@@ -95,7 +103,7 @@ class Dead:
         return Answer(self._tasks._via.ask("dead_retry", _id(id), edit), lambda _: 1, port=self._tasks._via)
 
     def purge(self, **filters: Any) -> Answer[int]:
-        """Deletes all that the filters mean, every one without a filter; how many."""
+        """Deletes all dead letters that match the filters (without a filter: all of them), and returns their number."""
         return Answer(self._ask("dead_purge", self._filter(filters)), int, port=self._tasks._via)
 
     def _filter(self, filters: dict[str, Any], limit: int = 0) -> dict[str, Any]:

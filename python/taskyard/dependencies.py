@@ -1,4 +1,4 @@
-"""Services by their class: ``Inject`` in signatures, ``get_service`` in code; registered for good or for a test."""
+"""Services by their class: ``Inject`` in signatures, ``get_service`` in code; registered permanently, or for a test."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _config() -> QueuedTaskConfig:
     config = QueuedTaskConfig({name: port.defaults[name] for name in names if name in port.defaults})
     defaults = _Defaults()
     config.listen(defaults)
-    # Kept as long as the configuration, which listens weakly.
+    # Referenced here because the configuration holds listeners weakly.
     object.__setattr__(config, "_defaults", defaults)
     return config
 
@@ -58,11 +58,13 @@ _BUILT_IN: dict[Any, Callable[[], Any]] = {QueuedTasks: QueuedTasks, QueuedTaskC
 
 
 def register_service(service: Any, cls: Any = None, *, force: bool = False) -> None:
-    """Makes ``service`` what ``Inject(cls)`` and ``get_service(cls)`` give; ``cls`` defaults to its class.
+    """Registers ``service`` as what ``Inject(cls)`` and ``get_service(cls)`` return. ``cls`` defaults to its class.
 
-    A function or class that is given instead of an instance is called on first use. One that is registered already is
-    only replaced with ``force=True``. A bare ``Mock`` or ``AsyncMock`` gets plain methods where the class has them, so
-    that ``mock.add_task(...)`` answers at once, as the real one does.
+    A function or class in place of an instance is called on first use. Raises ``InvalidArgument`` if a service is
+    registered for ``cls`` already, unless ``force=True``. A bare ``Mock`` or ``AsyncMock`` gets plain methods where the
+    class has them, so that ``mock.add_task(...)`` returns at once, as the real one does::
+
+        register_service(SmtpMailer(), Mailer)
     """
     key = cls if cls is not None else type(service)
     with _lock:
@@ -81,11 +83,12 @@ def register_service(service: Any, cls: Any = None, *, force: bool = False) -> N
 
 
 def _plain_methods(double: Any, cls: Any) -> Any:
-    """Of a double that answers every call with a coroutine: plain mocks where the class has a plain function."""
+    """Replaces methods of a double that returns a coroutine for every call by plain mocks where the class has a plain
+    function."""
     if not inspect.isclass(cls):
         return double
     for name, function in inspect.getmembers(cls, inspect.isfunction):
-        # The latter: before Python 3.12, `inspect` does not see what is marked.
+        # The second condition: before Python 3.12, `inspect` does not see marked functions.
         is_async = inspect.iscoroutinefunction(function) or hasattr(function, "_is_coroutine")
         if name.startswith("_") or is_async:
             continue
@@ -97,14 +100,16 @@ def _plain_methods(double: Any, cls: Any) -> Any:
 
 
 def unregister_service(cls: Any) -> None:
-    """Forgets what was registered; the built-in services come back. Of a class that was not registered nothing happens."""
+    """Removes a registered service; a built-in service becomes available again. Does nothing for a class that is not
+    registered."""
     with _lock:
         _services.pop(cls, None)
         _factories.pop(cls, None)
 
 
 def get_service(cls: type[T] | Callable[..., T]) -> T:
-    """The service of a class: what was registered, else the process's ``QueuedTasks`` or ``QueuedTaskConfig``."""
+    """Returns the service of a class: the registered one, else the process's ``QueuedTasks`` or ``QueuedTaskConfig``.
+    Raises ``ServiceNotFound`` if there is none."""
     with _lock:
         if cls in _services:
             return cast("T", _services[cls])
@@ -114,7 +119,7 @@ def get_service(cls: type[T] | Callable[..., T]) -> T:
                 f"no service is registered for {_name(cls)}", hint="register_service(instance, cls) at the start"
             )
         service = factory()
-        # The queue of a process may change (a test's, a worker's); a handle of it is made anew each time.
+        # The queue of a process may change (a test's, a worker's), so its handle is created anew each time.
         if cls is not QueuedTasks or cls in _factories:
             _services[cls] = service
         return cast("T", service)
@@ -125,15 +130,17 @@ def _name(cls: Any) -> str:
 
 
 def is_registered(cls: Any) -> bool:
-    """Whether someone registered a service in place of a built-in one."""
+    """Whether a service is registered in place of a built-in one."""
     return cls in _services or cls in _factories
 
 
 def Inject(cls: Any, *, use_cache: bool = True) -> Any:
-    """A parameter's default that is filled with a service: ``tasks: QueuedTasks = Inject(QueuedTasks)``.
+    """Returns a parameter default that is replaced by a service: ``tasks: QueuedTasks = Inject(QueuedTasks)``.
 
-    In FastAPI endpoints it is a ``Depends``; in task functions the worker fills it. A function is called as with
-    ``Depends``, with its own dependencies.
+    In FastAPI endpoints it is a ``Depends``; in task functions the worker injects it. A function in place of a class is
+    called as with ``Depends``, with its own dependencies. ``use_cache=False`` provides a new value for each parameter::
+
+        async def notify(user: int, mailer: Mailer = Inject(Mailer)) -> None: ...
     """
     provide = _provider(cls)
     try:
@@ -145,7 +152,8 @@ def Inject(cls: Any, *, use_cache: bool = True) -> Any:
 
 @functools.cache
 def _provider(cls: Any) -> Callable[..., Any]:
-    """What provides a service: one function for each class, so that it is provided once, and can be overridden."""
+    """Returns the function that provides a service: one for each class, so that it is provided once and can be
+    overridden."""
     if inspect.isclass(cls) and issubclass(cls, QueuedTasks):
         return _tasks_provider(cls)
     if inspect.isclass(cls):

@@ -1,4 +1,4 @@
-"""Everything that Taskyard raises. Each class carries the stable code of the engine's table of errors."""
+"""The exceptions of Taskyard. Each class has the stable code of the engine's table of errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class TaskyardError(Exception):
-    """The base of all. ``code`` is stable; ``hint`` says what to do, if there is something."""
+    """The base of all exceptions. ``code`` is stable; ``hint`` says what to do, or is None."""
 
     code: str = "error"
     hint: str | None = None
@@ -25,13 +25,13 @@ class TaskyardError(Exception):
 
 
 class InvalidArgument(TaskyardError, ValueError):
-    """A value that can never be right."""
+    """A value that can never be valid."""
 
     code = "invalid_argument"
 
 
 class CronError(InvalidArgument):
-    """A rule of a schedule that can never be right; the message names the place in it."""
+    """An invalid rule of a schedule. The message names the position in it."""
 
     code = "invalid_schedule"
 
@@ -43,13 +43,13 @@ class OptionConflict(InvalidArgument, TypeError):
 
 
 class OverLimit(TaskyardError, ValueError):
-    """Too large; the message names the limit and its setting."""
+    """A value is too large. The message names the limit and its setting."""
 
     code = "over_limit"
 
 
 class NotSerializable(TaskyardError, TypeError):
-    """A value that would not survive the trip exactly."""
+    """A value that cannot be stored and restored exactly."""
 
     code = "not_representable"
 
@@ -73,25 +73,25 @@ class Cycle(TaskyardError):
 
 
 class DuplicateId(TaskyardError):
-    """The id is taken."""
+    """A task with this id exists already."""
 
     code = "duplicate_id"
 
 
 class TaskNotFound(TaskyardError, LookupError):
-    """No such task."""
+    """The task does not exist."""
 
     code = "not_found"
 
 
 class InvalidTaskId(TaskNotFound, InvalidArgument):
-    """A text that is not a task's id: there is no such task."""
+    """A text that is not a task's id."""
 
     code = "invalid_task_id"
 
 
 class TaskRemoved(TaskNotFound):
-    """The awaited task was there and is gone: a purge, its retention or a restored database removed it."""
+    """The task existed and was removed by a purge, its retention or a restored database."""
 
     code = "task_removed"
 
@@ -109,41 +109,44 @@ class UniqueKeyHeld(TaskyardError):
 
 
 class EditedMeanwhile(TaskyardError):
-    """Somebody else changed the task between the look at it and the edit; nothing was changed."""
+    """The task was changed by another client between the read and the edit; nothing was changed."""
 
     code = "edited_meanwhile"
 
 
 class UnknownQueue(TaskyardError, LookupError):
-    """No such queue."""
+    """The queue does not exist."""
 
     code = "unknown_queue"
 
 
 class UnknownSchedule(TaskyardError, LookupError):
-    """No such schedule."""
+    """The schedule does not exist."""
 
     code = "unknown_schedule"
 
 
 class DuplicateSchedule(TaskyardError, ValueError):
-    """There is a schedule of this name."""
+    """A schedule of this name exists already."""
 
     code = "duplicate_schedule"
 
 
 class QueueUnavailable(TaskyardError, ConnectionError):
-    """The database is away and too much waits in memory, or it cannot be reached at all. Within a request, and in code without an
-    event loop: it has not answered in time; an addition was withdrawn then, and the caller may try again. From ``with`` and
-    ``close()``: what was added is not stored, or not known to be."""
+    """The queue's database is unavailable.
+
+    Either it cannot be reached, or too many additions wait for it in memory. Within a request, and in code without an
+    event loop, it has not answered in time: an addition was withdrawn then, and the caller may try again. Raised by
+    ``with`` and ``close()``: additions are not stored, or not known to be.
+    """
 
     code = "queue_unavailable"
-    #: The caller has waited for it as long as it may.
+    #: Whether the caller has waited for the maximum time.
     given_up = False
 
 
 class DatabaseError(TaskyardError):
-    """The database refused or failed."""
+    """The database refused a statement or failed."""
 
     code = "database"
 
@@ -161,20 +164,20 @@ class ShutDown(TaskyardError, RuntimeError):
 
 
 class NotAwaited(TaskyardError, RuntimeError):
-    """A task that was added on an async connection was not awaited before the transaction, the request, or the task's body
-    ended; it was not added."""
+    """A task that was added on an async connection was not awaited before the transaction, the request, or the task's
+    body ended. It was not added."""
 
     code = "not_awaited"
 
 
 class LeaseLost(TaskyardError):
-    """Another attempt may run already; this one's write changed nothing."""
+    """The attempt has lost its lease: another one may be running, and this one's write changed nothing."""
 
     code = "lease_lost"
 
 
 class ServiceNotFound(TaskyardError, LookupError):
-    """``get_service`` was asked for something that nobody registered."""
+    """``get_service`` was called for a class without a registered service."""
 
     code = "service_not_found"
 
@@ -186,7 +189,7 @@ class NotInTask(TaskyardError, RuntimeError):
 
 
 class SignatureInvalid(TaskyardError):
-    """A serialised value that was not signed for this task."""
+    """A serialised value without a valid signature for this task."""
 
     code = "signature_invalid"
 
@@ -194,7 +197,8 @@ class SignatureInvalid(TaskyardError):
 class TaskFailed(TaskyardError):
     """The awaited task failed.
 
-    ``error_type`` is the original's type by name, ``error`` its message, ``remote_traceback`` its traceback's text.
+    ``error_type`` is the name of the original exception's type, ``error`` its message, ``remote_traceback`` the text of
+    its traceback or None.
     """
 
     code = "task_failed"
@@ -214,7 +218,7 @@ class TaskFailed(TaskyardError):
 
 
 class ParentTaskFailed(TaskFailed):
-    """An ancestor of the awaited task failed, and took it down."""
+    """The awaited task failed because an ancestor failed."""
 
     code = "parent_task_failed"
 
@@ -233,7 +237,7 @@ class TaskCancelled(asyncio.CancelledError):
 
 
 class TaskStopped(TaskyardError):
-    """The awaited task was stopped by a person, and may be retried."""
+    """The awaited task was stopped, and may be retried."""
 
     code = "task_stopped"
 
@@ -243,8 +247,10 @@ class TaskStopped(TaskyardError):
 
 
 class TaskInterrupted(TaskyardError):
-    """A task that this process took by ``dequeue`` was to end before it did: cancelled, stopped, out of time, or given
-    back. Raised by its ``execute()``; what the task's own code saw was a ``CancelledError``."""
+    """A task that this process claimed by ``dequeue`` was interrupted: cancelled, stopped, out of time, or given back.
+
+    Raised by its ``execute()``; the task's own code received a ``CancelledError``.
+    """
 
     code = "task_interrupted"
 
@@ -254,12 +260,12 @@ class TaskInterrupted(TaskyardError):
 
 
 class WaitTimeout(TaskyardError, TimeoutError):
-    """The wait ended before the task did; the task goes on."""
+    """A wait was over before the task ended. The task is not affected."""
 
     code = "wait_timeout"
 
 
-#: A hundred years: a longer pause is a mistake in the unit.
+#: A hundred years in seconds: a longer pause is probably a mistake in the unit.
 PAUSE_MAX = 100 * 366 * 86_400.0
 
 #: The shortest positive time, in seconds: the unit of the database's clocks.
@@ -267,9 +273,10 @@ SECONDS_MIN = 1e-6
 
 
 def seconds(what: str, value: Any, most: float | None = None, *, signed: bool = False) -> float:
-    """A number of seconds, from a number or a timedelta; raises ``InvalidArgument`` for anything else.
+    """Converts a number or a timedelta to seconds. Raises ``InvalidArgument`` for anything else.
 
-    A negative one is refused unless ``signed``. A positive one is a microsecond at least: 0 often means something else.
+    A negative value is refused unless ``signed``. A positive one is at least a microsecond, because 0 often has another
+    meaning.
     """
     given = value.total_seconds() if isinstance(value, dt.timedelta) else value
     is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
@@ -285,7 +292,11 @@ _seconds = seconds
 
 
 class Retry(Exception):
-    """Raise it in a task: this attempt failed, run it again ``after`` seconds (or a timedelta) if a retry is left."""
+    """Raised in a task: this attempt failed; run it again after ``after`` (seconds or timedelta; default: by the retry
+    policy) if a retry is left::
+
+        raise Retry("rate limited", after=60)
+    """
 
     def __init__(self, message: str = "", *, after: float | dt.timedelta | None = None) -> None:
         super().__init__(message or "the task asked for another try")
@@ -293,11 +304,17 @@ class Retry(Exception):
 
 
 class Fail(Exception):
-    """Raise it in a task: it has failed for good, whatever retries are left."""
+    """Raised in a task: the task has failed for good, even if retries are left::
+
+        raise Fail("no such user")
+    """
 
 
 class Snooze(Exception):
-    """Raise it in a task: run it again after so many seconds (or a timedelta); that costs no retry."""
+    """Raised in a task: run it again after this time (seconds or timedelta), without charging a retry::
+
+        raise Snooze(300)
+    """
 
     def __init__(self, seconds: float | dt.timedelta) -> None:
         self.seconds = _seconds("Snooze(...)", seconds, PAUSE_MAX)
@@ -336,7 +353,7 @@ _BY_CODE["not_storable"] = InvalidArgument
 
 
 def make(code: str, message: str, hint: str | None = None) -> TaskyardError:
-    """The error of a code of the engine's table (`taskyard_core::Error`)."""
+    """Returns the exception for a code of the engine's table (`taskyard_core::Error`)."""
     cls = _BY_CODE.get(code, DatabaseError)
     error = cls(message, hint=hint)
     error.code = code

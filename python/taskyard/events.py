@@ -1,16 +1,16 @@
-"""Tasks over HTTP, for any framework: a stream of server-sent events, polling, progress, cancelling.
+"""Tasks over HTTP, for any framework: streams of server-sent events, polling, progress, cancelling.
 
     from taskyard.events import HEADERS, last_event_id, sse
 
     return StreamingResponse(sse(tasks, id, last_event_id(request.headers, request.query_params)), headers=HEADERS)
 
-A stream is told what happens to the task (``taskyard.watching``): ``event:`` is its type, ``id:`` its number, ``data:`` its
-JSON. It ends with the task; if the task is removed from the database, with an event ``removed``. A browser's ``EventSource``
-that was cut off comes back with the number of the last event it has, and misses no state change, whichever process answers
-then. A client that goes away never cancels a task; a server that stops ends its streams, and their clients come back.
+A stream carries the events of a task (``taskyard.watching``): ``event:`` is the type, ``id:`` the number, ``data:`` the
+JSON. It ends with the task or, if the task is removed from the database, with an event ``removed``. A browser's
+``EventSource`` reconnects with the number of the last event that it has received and misses no state change, whichever
+process serves it. A client that disconnects never cancels a task; a server that stops ends its streams, and their clients
+reconnect.
 
-:class:`TaskRoutes` is all of it with statuses and errors: an ASGI application by itself, and what
-``taskyard.fastapi.task_router`` stands on.
+:class:`TaskRoutes` adds statuses and errors: an ASGI application, and the base of ``taskyard.fastapi.task_router``.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ __all__ = [
 ]
 
 CONTENT_TYPE = "text/event-stream"
-#: What a stream's response needs: nobody on the way may keep or gather it.
+#: Headers of a stream's response: proxies must neither cache nor buffer it.
 HEADERS = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-#: The pause of a client before it comes back, in milliseconds.
+#: Pause before a client reconnects, in milliseconds.
 RETRY_MS = 3000
-#: Without news a stream says so often that it is there, in seconds.
+#: Interval of a stream's keep-alive comments, in seconds.
 PING = 15.0
-#: The longest that one poll waits, in seconds.
+#: Maximum wait of one poll, in seconds.
 WAIT_MAX = 60.0
-#: The most tasks of one stream.
+#: Maximum number of tasks in one stream.
 MANY_MAX = 50
-#: Sooner after its addition no task is removed, in seconds.
+#: Seconds after its addition before which no task is removed.
 REMOVED_AFTER = 60.0
 
 _RETRY = f"retry: {RETRY_MS}\n\n".encode()
@@ -67,20 +67,20 @@ _PING = b": ping\n\n"
 
 
 def frame(event: TaskEvent, id: str | None = None) -> bytes:
-    """An event as a stream carries it, under its number or another text that says how far a client was told."""
+    """Encodes an event for a stream. ``id`` replaces its number as the position that a client sends when it reconnects."""
     data = json.dumps(event.to_dict(), ensure_ascii=False, separators=(",", ":"))
     return f"id: {id or event.seq}\nevent: {event.type}\ndata: {data}\n\n".encode()
 
 
 def _removed(task_id: str, seq: int | None, id: str | int | None) -> bytes:
-    """The end of the stream of a task that is not there; ``seq`` is the number of the last event."""
+    """Encodes the end of the stream of a task that does not exist; ``seq`` is the number of the last event."""
     data = json.dumps({"type": "removed", "task_id": task_id, "seq": seq, "status": "removed"}, separators=(",", ":"))
     return f"id: {'' if id is None else id}\nevent: removed\ndata: {data}\n\n".encode()
 
 
 def last_event_id(headers: Mapping[str, Any], query: Mapping[str, Any] | None = None) -> int | None:
-    """The number of the last event that a client has: the header ``Last-Event-ID``, else ``?last_event_id=``. What is no
-    number is none."""
+    """Returns the number of the last event that a client has: the header ``Last-Event-ID``, else ``?last_event_id=``. None
+    if it is missing or not a number."""
     return _number(_last_event_id(headers, query))
 
 
@@ -107,8 +107,9 @@ def _number(value: Any) -> int | None:
 async def sse(
     tasks: QueuedTasks, task_id: str, last_event_id: int | None = None, ping: float | dt.timedelta = PING
 ) -> AsyncIterator[bytes]:
-    """The stream of a task, until its end. Of one that is removed, or was never there, that is an event ``removed``.
-    ``ping`` is the time between two signs of life (seconds or timedelta; 0: none)."""
+    """Yields the stream of a task until its end. A task that does not exist (any more) ends it with an event ``removed``.
+    ``last_event_id`` is the last number that the client has; ``ping`` the interval of keep-alives (seconds or timedelta; 0:
+    none)."""
     ping = seconds("ping", ping)
     watch = tasks.watch(task_id, since=last_event_id)
     async with contextlib.aclosing(_stream([watch], ping)) as stream:
@@ -122,10 +123,9 @@ async def sse(
 async def sse_many(
     tasks: QueuedTasks, task_ids: Sequence[str], last_event_id: str | None = None, ping: float | dt.timedelta = PING
 ) -> AsyncIterator[bytes]:
-    """One stream of several tasks (at most 50), until the last has ended: a browser has few connections. ``id:`` says how far
-    each of them was told, in their order; with the same ids a client that comes back misses nothing. A task that is removed
-    ends as in :func:`sse`; the others go on.
-    """
+    """Yields one stream of several tasks (at most 50) until the last has ended, because browsers limit connections. ``id:``
+    holds the position in each task, in their order; a client that reconnects with the same ids misses nothing. A task that
+    is removed ends as in :func:`sse`; the others continue."""
     ping = seconds("ping", ping)
     known = _positions(last_event_id, len(task_ids))
     watches = [tasks.watch(id, since=since) for id, since in zip(task_ids, known, strict=True)]
@@ -141,14 +141,14 @@ async def sse_many(
 
 
 def _positions(text: str | None, count: int) -> list[int | None]:
-    """How far each task was told; from the beginning if the text is none of ours."""
+    """Parses the positions of several tasks; None for each if the text is not such a list."""
     found = (text or "").strip().split(".")
     return [_number(seq) for seq in found] if len(found) == count else [None] * count
 
 
 async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes | tuple[int, TaskEvent | None], None]:
-    """What is to be sent as it is, and the events of each watch with its place, until all have ended; None for a task that
-    is not there."""
+    """Yields bytes to be sent as they are, and events (None: no such task) with the index of their watch, until all have
+    ended."""
     closing = _closing()
     pending: dict[asyncio.Future[TaskEvent | None], int] = {}
     with closing.stream() as over:
@@ -159,7 +159,7 @@ async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes |
                 await asyncio.wait({*pending, over}, timeout=ping or None, return_when=asyncio.FIRST_COMPLETED)
                 told = [each for each in pending if each.done()]
                 if not told and over.done():
-                    # It says when to come back, and where to is the client's last number.
+                    # Tells the client when to reconnect; it knows its last number.
                     yield _RETRY
                     return
                 if not told:
@@ -169,7 +169,7 @@ async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes |
                     try:
                         event = each.result()
                     except TaskNotFound:
-                        # The response has begun: no status says so any more.
+                        # The response has begun, so the status cannot report it.
                         yield place, None
                         continue
                     if event is None:
@@ -183,7 +183,7 @@ async def _stream(watches: Sequence[Any], ping: float) -> AsyncGenerator[bytes |
 
 
 async def _next(watch: Any) -> TaskEvent | None:
-    # No StopAsyncIteration leaves a task.
+    # An asyncio task cannot raise StopAsyncIteration.
     async for event in watch:
         found: TaskEvent = event
         return found
@@ -191,7 +191,7 @@ async def _next(watch: Any) -> TaskEvent | None:
 
 
 async def _next_of_stream(watch: Any) -> TaskEvent | None:
-    # A stream has begun its response: it waits for a database that is away.
+    # A stream has begun its response, so it waits for a database that is away.
     with _request.serving(None):
         return await _next(watch)
 
@@ -200,10 +200,10 @@ async def _next_of_stream(watch: Any) -> TaskEvent | None:
 
 
 class _Closing:
-    """The open streams of one event loop, and whether its server stops.
+    """The open streams of one event loop, which end when its server stops.
 
-    uvicorn waits for open responses before it tells the application anything: so its flag is looked at while there are
-    streams. Where another server runs, the lifespan or :func:`close_streams` ends them.
+    uvicorn waits for open responses before it notifies the application, so its flag is polled while there are streams. With
+    other servers, the lifespan or :func:`close_streams` ends them.
     """
 
     EVERY = 0.2
@@ -238,12 +238,12 @@ class _Closing:
 
 
 def _server() -> Any:
-    """uvicorn's server on this loop: the one whose coroutine runs."""
+    """Returns uvicorn's server on this loop, found by its running coroutine; None for other servers."""
     for task in asyncio.all_tasks():
         local = getattr(getattr(task.get_coro(), "cr_frame", None), "f_locals", None) or {}
         for name in ("self", "server"):
             found = local.get(name)
-            # Its helpers have a flag of the first name, too.
+            # uvicorn's helpers also have the first of these flags.
             if all(isinstance(getattr(found, flag, None), bool) for flag in ("should_exit", "force_exit")):
                 return found
     return None
@@ -257,50 +257,50 @@ def _closing() -> _Closing:
 
 
 def until_closing() -> contextlib.AbstractContextManager[asyncio.Future[None]]:
-    """Gives a future that is done once the server of the running event loop stops."""
+    """Yields a future that is done once the server of the running event loop stops."""
     found: contextlib.AbstractContextManager[asyncio.Future[None]] = _closing().stream()
     return found
 
 
 def close_streams() -> None:
-    """Ends the streams of the running event loop; their clients come back to whoever serves then."""
+    """Ends the streams of the running event loop. Their clients reconnect."""
     _closing().close()
 
 
 # --------------------------------------------------------------------------------------------------------- the routes
 
-#: Whether the one who asks (the framework's request, or the ASGI scope) may see and cancel the task of this id.
+#: Decides whether the caller (the framework's request, or the ASGI scope) may see and cancel the task with this id.
 Allow = Callable[[Any, str], "bool | Awaitable[bool]"]
 
 
 @dataclasses.dataclass
 class Answer:
-    """A response, for whatever framework sends it."""
+    """A response, independent of the framework that sends it."""
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
-    #: Instead of a body.
+    #: The body of a stream, in place of ``body``.
     stream: AsyncIterator[bytes] | None = None
 
     @property
     def content(self) -> bytes:
-        """The body's bytes."""
+        """The encoded body."""
         return b"" if self.body is None else json.dumps(self.body, ensure_ascii=False).encode()
 
     def all_headers(self) -> dict[str, str]:
-        """With the type of what it carries."""
+        """Returns the headers including the content type."""
         kind = {} if self.body is None else {"Content-Type": "application/json"}
         return {**kind, "Cache-Control": "no-store", **self.headers}
 
 
-#: Why a change that a page of another origin asks for is refused.
+#: Message for a change that is requested by a page of another origin.
 CROSS_SITE = "this request comes from a page of another origin"
 NOT_YOURS = "this task is not yours"
 
 
 def status_of(error: TaskyardError) -> int:
-    """The status that answers this error of the queue, about one task by its id."""
+    """Returns the HTTP status for an error about one task."""
     if isinstance(error, (TaskNotFound, InvalidArgument)):
         return 404
     if isinstance(error, (WrongState, UniqueKeyHeld)):
@@ -309,8 +309,8 @@ def status_of(error: TaskyardError) -> int:
 
 
 def is_cross_site(headers: Mapping[str, Any], origins: Sequence[str] = ()) -> bool:
-    """Whether a browser sends this request for a page of another origin than the application's, or those listed. A client
-    that is no browser says neither where it comes from nor what site it is on."""
+    """Whether a browser sends this request for a page of an origin other than the application's and those listed. Clients
+    other than browsers send neither an origin nor a site, and are accepted."""
     given = {_text(name).lower(): _text(value) for name, value in headers.items()}
     origin = given.get("origin")
     if origin is not None and origin in origins:
@@ -325,7 +325,7 @@ def is_cross_site(headers: Mapping[str, Any], origins: Sequence[str] = ()) -> bo
 
 
 def check_allow(what: str, allow: Allow | None, allow_anyone: bool) -> None:
-    """Raises ``InvalidArgument`` without either ``allow`` or ``allow_anyone=True``."""
+    """Raises ``InvalidArgument`` unless exactly one of ``allow`` and ``allow_anyone=True`` is given."""
     if (allow is not None) == (allow_anyone is True):
         raise InvalidArgument(
             f"{what}: say who may see and cancel tasks",
@@ -334,10 +334,8 @@ def check_allow(what: str, allow: Allow | None, allow_anyone: bool) -> None:
 
 
 def stored_id(id: str) -> str:
-    """The id as it is stored, however a request spells it: what ``allow`` is asked for is what is looked up.
-
-    Raises ``TaskNotFound`` for what is no id.
-    """
+    """Returns an id in its stored form, so that ``allow`` checks the id that is looked up. Raises ``TaskNotFound`` for
+    other texts."""
     try:
         return str(uuid.UUID(id))
     except ValueError:
@@ -345,10 +343,10 @@ def stored_id(id: str) -> str:
 
 
 async def is_allowed(allow: Allow | None, asker: Any, id: str) -> bool:
-    """Calls ``allow`` with a stored id; without one anyone is allowed.
+    """Calls ``allow`` with a stored id. Without ``allow``, everyone is allowed.
 
-    Raises ``TypeError`` for an answer that is neither a bool nor None (= no): a coroutine that was not awaited, or a
-    response that refuses, is true as well.
+    Raises ``TypeError`` for a result that is neither a bool nor None (= no): a coroutine that was not awaited, and a
+    response that refuses, are truthy as well.
     """
     if allow is None:
         return True
@@ -361,13 +359,13 @@ async def is_allowed(allow: Allow | None, asker: Any, id: str) -> bool:
 
 
 class TaskRoutes:
-    """What can be asked about tasks over HTTP. As an ASGI application it serves ``GET /task/{id}``,
-    ``GET /task/{id}/progress``, ``GET /task/{id}/events``, ``POST /task/{id}/cancel`` and ``GET /tasks/events?ids=A,B`` below
-    where it is mounted.
+    """HTTP endpoints for tasks, as an ASGI application: ``GET /task/{id}``, ``GET /task/{id}/progress``, ``GET
+    /task/{id}/events``, ``POST /task/{id}/cancel`` and ``GET /tasks/events?ids=A,B``, relative to where it is mounted.
 
-    404 for what is unknown, 410 for an id so old that its task may have been removed, 403 where ``allow`` says no, and for a
-    cancel by a page of another origin that is none of ``origins`` (``"https://app.example.com"``), 409 for a cancel that
-    comes too late.
+    Responds with 404 for an unknown task, 410 for an id so old that its task may have been removed, 403 where ``allow``
+    returns False and for a cancel by a page of another origin that is not in ``origins`` (``"https://app.example.com"``),
+    409 for a cancel that comes too late, and 503 if the database is unavailable. Raises ``InvalidArgument`` without either
+    ``allow`` or ``allow_anyone=True``.
     """
 
     def __init__(
@@ -386,7 +384,8 @@ class TaskRoutes:
         self.origins = tuple(origins)
 
     async def task(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
-        """``{task_id, status, result, error}``. ``?wait=30&since=seq`` waits for news; ``If-None-Match`` is answered."""
+        """Responds with ``{task_id, status, result, error, attempt, seq}``; with ``?wait=30&since=seq`` once there is news.
+        """
 
         async def found(id: str) -> Answer:
             now = await self._now(id, query)
@@ -396,7 +395,7 @@ class TaskRoutes:
                 return Answer(304, headers={"ETag": etag, "Cache-Control": "no-cache"})
             result = None
             if now.status == "completed":
-                # As it is stored: the client's encoding is Python's.
+                # In the stored encoding, which only Python decodes.
                 result = (await _loops.answer(self.tasks.get(id)._port.ask("record", id)))["result"]
             body = {
                 "task_id": now.task_id,
@@ -411,7 +410,7 @@ class TaskRoutes:
         return await self._answered(asker, id, found)
 
     async def progress(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
-        """``{task_id, status, progress}``, the latter as an event has it."""
+        """Responds with ``{task_id, status, progress, seq}``; ``progress`` is that of an event."""
 
         async def found(id: str) -> Answer:
             now = await self._now(id, query)
@@ -421,12 +420,13 @@ class TaskRoutes:
         return await self._answered(asker, id, found)
 
     async def events(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
-        """The stream. 204 for one who has the end already: an ``EventSource`` stops then."""
+        """Responds with the stream, or with 204 if the client has received the end already, which stops an ``EventSource``.
+        """
 
         async def found(id: str) -> Answer:
             since = last_event_id(headers, query)
             now = await self._first(id)
-            # A snapshot of what has ended stands right before the end.
+            # The number of a final snapshot is one below that of the end.
             if now.state.is_final and since == now.seq + 1:
                 return Answer(204)
             return Answer(200, headers=dict(HEADERS), stream=sse(self.tasks, id, since, self.ping))
@@ -434,7 +434,8 @@ class TaskRoutes:
         return await self._answered(asker, id, found)
 
     async def many(self, asker: Any, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
-        """``?ids=A,B``: the events of several tasks in one stream. 204 for one who has the ends of them all."""
+        """Responds with one stream of several tasks (``?ids=A,B``), or with 204 if the client has received all their ends.
+        """
         ids = list(dict.fromkeys(id for id in _text(query.get("ids") or "").split(",") if id))
         if not 0 < len(ids) <= MANY_MAX:
             return Answer(422, {"detail": f"ids: name 1 to {MANY_MAX} tasks, separated by commas"})
@@ -450,11 +451,11 @@ class TaskRoutes:
 
             answer = await self._answered(asker, id, found)
             if answer.status == 410 and since is not None:
-                # It ended, and was removed since: the others go on.
+                # The task ended and was removed since; the others continue.
                 ended.append(True)
                 continue
             if answer.status != 200:
-                # Which one it is.
+                # Names the task.
                 return dataclasses.replace(answer, body={**answer.body, "task_id": id})
         if all(ended):
             return Answer(204)
@@ -463,7 +464,7 @@ class TaskRoutes:
         )
 
     async def cancel(self, asker: Any, id: str, headers: Mapping[str, Any], query: Mapping[str, Any]) -> Answer:
-        """Cancels it, or asks its worker to: 202."""
+        """Cancels the task, or requests it of its worker, and responds with 202."""
         if is_cross_site(headers, self.origins):
             return Answer(403, {"detail": CROSS_SITE})
 
@@ -480,13 +481,13 @@ class TaskRoutes:
         return await self._answered(asker, id, found)
 
     async def _first(self, id: str, waited: float = 0.0) -> TaskEvent:
-        # A watch waits for a database that is away; where a task stands must be known at once.
+        # A watch waits for a database that is away, but the current state must be known at once.
         found = await _loops.within(None, _next(self.tasks.watch(id)), waited)
         assert found is not None, "a watch begins with a snapshot"
         return found
 
     async def _now(self, id: str, query: Mapping[str, Any]) -> TaskEvent:
-        """Where the task is; with `wait` once something has happened after `since`, or the time is over."""
+        """Returns the current state; with `wait`, once something has happened after `since`, or the time is over."""
         since, wait = _number(query.get("since")), _seconds(query.get("wait"))
         silence = 0.0
         if since is not None and wait > 0:
@@ -494,19 +495,19 @@ class TaskRoutes:
             try:
                 await asyncio.wait_for(self._after(id, since), wait)
             except asyncio.TimeoutError:
-                # Nothing may have been heard of the database meanwhile: that counts, too.
+                # The database may not have answered meanwhile: that time counts, too.
                 silence = _loops.silence(_port.plain(self.tasks._via), began)
         found = await self._first(id, silence)
         return dataclasses.replace(found, seq=found.seq + 1) if found.state.is_final else found
 
     async def _after(self, id: str, since: int) -> None:
         async for event in self.tasks.watch(id, since):
-            # Progress without a time of its own has the number that is known.
+            # A progress event without a time of its own repeats the known number.
             if event.seq != since:
                 return
 
     async def _answered(self, asker: Any, id: str, found: Callable[[str], Awaitable[Answer]]) -> Answer:
-        # Whatever framework serves it: a database that is away is a 503, not an answer that never comes.
+        # In every framework, a database that is away leads to a 503, not to a response that never comes.
         request = _request.of(None) or _request.Request(is_http=False)
         try:
             id = stored_id(id)
@@ -545,7 +546,7 @@ class TaskRoutes:
 
 
 async def send_answer(answer: Answer, receive: Any, send: Any) -> None:
-    """Sends an answer as ASGI does; a client that goes away ends the stream, and nothing else."""
+    """Sends an answer as ASGI messages. A client that disconnects ends the stream, and nothing else."""
     headers = [(name.lower().encode(), value.encode()) for name, value in answer.all_headers().items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if answer.stream is None:
@@ -586,11 +587,11 @@ def _seconds(value: Any) -> float:
 
 
 def _may_be_removed(id: str) -> bool:
-    """Whether this is an id of ours that is old enough. It carries the time at which it was made."""
+    """Whether an id is so old that its task may have been removed. Ids contain the time of their creation."""
     try:
         found = uuid.UUID(id)
     except ValueError:
         return False
     made = (found.int >> 80) / 1000
-    # Nothing was made before 2020.
+    # No id was created before 2020.
     return found.version == 7 and 1_577_836_800 < made < time.time() - REMOVED_AFTER

@@ -1,5 +1,7 @@
-"""For FastAPI and Starlette: the queue as a dependency, its life in the application's, its routes. What a response waits for
-is in ``_response.py``."""
+"""For FastAPI and Starlette: the queue as a dependency, its lifespan, and routes for tasks.
+
+``_response.py`` makes responses wait for their tasks.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ else:
     try:
         from fastapi import Depends
 
-        #: ``async def endpoint(tasks: TasksDep): ...``
+        #: The queue as a dependency: ``async def endpoint(tasks: TasksDep): ...``
         TasksDep = Annotated[QueuedTasks, Depends()]
     except ImportError:  # pragma: no cover - depends on what is installed
         TasksDep = QueuedTasks
@@ -42,7 +44,7 @@ def lifespan(
     async def live(app: Any) -> AsyncIterator[dict[str, Any]]:
         async with contextlib.AsyncExitStack() as stack:
             opening = asyncio.ensure_future(tasks._open())
-            # An application starts although the database is away: what it adds waits in memory, in its order.
+            # An application starts even if the database is away: its additions wait in memory, in order.
             await asyncio.wait([opening], timeout=OPEN_MAX)
             if opening.done():
                 opening.result()
@@ -51,14 +53,14 @@ def lifespan(
                 opening.add_done_callback(_say_not_opened)
             stack.push_async_callback(_close, tasks, opening)
             if tasks._own is not None and not _port.of_tests:
-                # The application's queue is what its endpoints get.
+                # Makes the application's queue the one that its endpoints receive.
                 before = _port.use(tasks._own)
                 stack.callback(_port.use, before)
             with contextlib.suppress(AttributeError):
                 app.state.tasks = tasks
             state: dict[str, Any] = {"tasks": tasks}
             if inner is not None and in_workers:
-                # Tasks use what it opens.
+                # Entered before the workers start, whose tasks use what it opens.
                 state.update(await stack.enter_async_context(inner(app)) or {})
             if workers:
                 from .worker import Embedded
@@ -71,7 +73,7 @@ def lifespan(
                 stack.callback(_config.have_no_effect, None)
             if inner is not None and not in_workers:
                 state.update(await stack.enter_async_context(inner(app)) or {})
-            # Behind the application's own lifespan, which may mount others.
+            # After the application's own lifespan, which may mount other applications.
             stack.callback(_response.wrap(app))
             try:
                 yield state
@@ -82,7 +84,7 @@ def lifespan(
 
 
 async def _start(stack: contextlib.AsyncExitStack, embedded: Embedded) -> None:
-    """Starts workers; in the background if the database is away, so that the application can be started and ended."""
+    """Starts the workers; in the background if the database is away, so that the application can start and stop."""
     starting = asyncio.ensure_future(embedded.start())
 
     async def end() -> None:
@@ -106,7 +108,7 @@ def _say_failure(starting: asyncio.Future[Any]) -> None:
         log.error("the workers in this process could not be started, and run nothing", exc_info=error)
 
 
-#: How long an application's start waits for the database, in seconds.
+#: Seconds that an application's start waits for the database.
 OPEN_MAX = 5.0
 
 
@@ -114,13 +116,13 @@ async def _close(tasks: QueuedTasks, opening: asyncio.Future[Any]) -> None:
     try:
         await tasks.__aexit__(None, None, None)
     except ShutDown:
-        # The database was never reached. The engine has said how many additions that costs.
+        # The database was never reached. The engine has logged how many additions were lost.
         pass
     except TaskyardError as error:
         _exit_code.fail()
         log.error("closing the queue failed: %s", error)
     finally:
-        # Its answer is taken, or the engine would report it as one that was lost.
+        # The reply is retrieved, or the engine would report it as lost.
         await asyncio.wait([opening], timeout=1.0)
         opening.cancel()
         _port.flush_logs()
@@ -134,11 +136,13 @@ def _say_not_opened(opening: asyncio.Future[Any]) -> None:
 def router(
     tasks: QueuedTasks | None = None, *, allow: events.Allow | None = None, allow_anyone: bool = False, **options: Any
 ) -> Any:
-    """Routes to look at tasks and to control them: ``app.include_router(taskyard.fastapi.router(allow=may_see), prefix="/tasks")``.
+    """Returns a router to inspect and control tasks: ``app.include_router(taskyard.fastapi.router(allow=may_see),
+    prefix="/tasks")``.
 
-    ``GET /{id}``, ``GET /{id}/logs``, ``POST /{id}/cancel``, ``POST /{id}/retry``. ``allow`` is a function of the request and the
-    id, sync or async, and returns whether the caller may; else ``dependencies=[Depends(...)]`` ask for credentials, or
-    ``allow_anyone=True`` says that an id is enough. A change that a page of another origin asks for is refused.
+    Routes: ``GET /{id}``, ``GET /{id}/logs``, ``POST /{id}/cancel``, ``POST /{id}/retry``. ``allow(request, id)``, sync
+    or async, returns whether the caller has access. Alternatively ``dependencies=[Depends(...)]`` authenticate the
+    caller, or ``allow_anyone=True`` gives access to everyone who has an id. A change that is requested by a page of
+    another origin is refused with 403.
 
     Raises ``InvalidArgument`` without any of the three.
     """
@@ -148,7 +152,7 @@ def router(
     if not dependencies or allow_anyone:
         events.check_allow("router", allow, allow_anyone)
 
-    # Annotations are read when a dependency is added: `Request` is known here only.
+    # Annotations are evaluated when a dependency is added, but `Request` is local.
     async def may(id, request):  # type: ignore[no-untyped-def]
         if not await answer(allowed(request, id)):
             raise HTTPException(403, events.NOT_YOURS)
@@ -185,7 +189,7 @@ def router(
         found: list[dict[str, Any]] = await answer(ref(id).get_logs())
         return found
 
-    # Annotations are read when a route is added: `Request` is known here only.
+    # Annotations are evaluated when a route is added, but `Request` is local.
     async def cancel(id, request):  # type: ignore[no-untyped-def]
         same_site(request)
         return {"state": await answer(ref(id).cancel())}
@@ -209,12 +213,15 @@ def task_router(
     ping: float | dt.timedelta = events.PING,
     **options: Any,
 ) -> Any:
-    """Routes for pages that follow their tasks: ``app.include_router(taskyard.fastapi.task_router(allow=may_see))``.
+    """Returns a router for pages that follow their tasks:
+    ``app.include_router(taskyard.fastapi.task_router(allow=may_see))``.
 
-    ``GET /task/{id}`` (``ETag``, ``?wait=30&since=seq``), ``GET /task/{id}/progress``, ``GET /task/{id}/events`` (server-sent
-    events), ``GET /tasks/events?ids=A,B`` (one stream of several tasks), ``POST /task/{id}/cancel``. ``allow(request, id)``, sync or async, says whether
-    the one who asks may; where anyone may who knows an id, say so: ``allow_anyone=True``. A cancel by a page of another origin
-    is refused, but for ``origins`` (``"https://app.example.com"``). See :class:`taskyard.events.TaskRoutes`.
+    Routes: ``GET /task/{id}`` (``ETag``, ``?wait=30&since=seq``), ``GET /task/{id}/progress``, ``GET
+    /task/{id}/events`` (server-sent events), ``GET /tasks/events?ids=A,B`` (one stream of several tasks), ``POST
+    /task/{id}/cancel``. ``allow(request, id)``, sync or async, returns whether the caller has access;
+    ``allow_anyone=True`` gives access to everyone who has an id. A cancel by a page of another origin is refused,
+    except for ``origins`` (``"https://app.example.com"``). ``ping`` is the interval of keep-alive comments in streams
+    (seconds or timedelta, default 15). See :class:`taskyard.events.TaskRoutes`.
 
     Raises ``InvalidArgument`` without either ``allow`` or ``allow_anyone=True``.
     """
@@ -233,7 +240,7 @@ def task_router(
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             await events.send_answer(self._answer, receive, send)
 
-    # Annotations are read when a route is added: `Request` is known here only.
+    # Annotations are evaluated when a route is added, but `Request` is local.
     async def task(id, request):  # type: ignore[no-untyped-def]
         return Sent(await made.task(request, id, request.headers, request.query_params))
 

@@ -1,4 +1,4 @@
-"""Starlette's requests and responses, under the name that the documents use."""
+"""Starlette's requests and responses, re-exported. Requires Starlette."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["HTTPConnection", "JSONResponse", "Request", "Response", "State"]
 
 
 class Request(_Request):
-    """Starlette's request, whose ``state`` may be set: hooks make one for a task as they find none."""
+    """Starlette's request with a ``state`` that can be set, so that hooks can create a request for a task."""
 
     @property
     def state(self) -> Any:

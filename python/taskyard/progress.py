@@ -1,4 +1,4 @@
-"""How far a task is: ``ProgressTracker``, readable from any process while the task runs.
+"""``ProgressTracker``: the progress of a task, readable from any process while the task runs.
 
     class Import(Task):
         def __init__(self, path: str) -> None:
@@ -13,7 +13,8 @@
                 self.progress.advance()
             return len(rows)
 
-In a plain function ``ProgressTracker.of_task()`` is the running task's. Outside of a task a tracker counts all the same.
+In a plain function ``ProgressTracker.of_task()`` returns the running task's tracker. Outside of a task a tracker counts
+as well, without storing anything.
 """
 
 from __future__ import annotations
@@ -30,18 +31,19 @@ from . import _codec, _progress, _rate, _running
 from ._progress import PLACE, Progress
 from .errors import InvalidArgument, OverLimit
 
-#: The shortest time between two samples of the rate, and between two writes of one tracker, in seconds.
+#: Minimum time between two samples of the rate, and between two writes of one tracker, in seconds.
 EVERY = 0.1
-#: The longest message, in characters.
+#: Maximum length of a message, in characters.
 MESSAGE_MAX = 10_000
-#: In a stored progress: nothing new for so many seconds is a stall.
+#: Seconds without news after which a stored progress counts as stalled.
 STALL = 1.0
 
 _INF = math.inf
 
 
 def _amount(what: str, value: Any) -> int | float:
-    """The number that was given; raises what it is not."""
+    """Checks an amount. Raises ``TypeError`` for anything but a number, ``InvalidArgument`` for a number that is
+    negative, infinite or undefined."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{what}: {value!r} is no number: give an int or a float")
     number = int(value) if isinstance(value, numbers.Integral) else float(value)
@@ -55,13 +57,17 @@ def _amount(what: str, value: Any) -> int | float:
 class ProgressTracker:
     """Counts towards a total.
 
-    ``total`` is what is known up front: a number from 0 up, or None. ``resume=True`` goes on in the next attempt of a
-    task where the last one stopped, as far as it was stored; otherwise each attempt begins anew. ``clock`` answers
+    ``total`` is the total if it is known: a number from 0 up, or None. With ``resume=True`` the next attempt of a task
+    continues where the last one stopped, as far as it was stored; otherwise each attempt starts at 0. ``clock`` returns
     seconds that never go back.
 
-    All methods may be called from any thread and cost well under a microsecond; what a task's tracker says is stored
-    about ten times a second at most, and the last of it before the task's end is. Amounts are ints or floats from 0 up:
-    anything else raises ``TypeError``, and a negative, infinite or undefined number ``ValueError``.
+    All methods may be called from any thread and cost well under a microsecond. The values of a task's tracker are
+    stored about ten times a second at most, and the last ones before the task's end. Amounts are ints or floats from 0
+    up: anything else raises ``TypeError``, and a negative, infinite or undefined number ``ValueError``::
+
+        progress = ProgressTracker.of_task()
+        progress.set_total(len(rows))
+        progress.advance()
     """
 
     __slots__ = (
@@ -90,13 +96,13 @@ class ProgressTracker:
         resume: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        # Its owner is asked within the lock by a signal handler, too.
+        # Reentrant: a signal handler may use the tracker while its thread holds the lock.
         self._lock = threading.RLock()
         self._clock = clock
         self._given = None if total is None else _amount("total", total)
         self._resume = bool(resume)
         self._running: _running.Running | None = None
-        #: In a task: nothing was said since the last write, so the next word has to ask for one.
+        #: In a task: nothing has changed since the last write, so that the next change has to request one.
         self._is_quiet = False
         self._is_told = True
         self._attempt: int | None = None
@@ -110,11 +116,11 @@ class ProgressTracker:
         self._rate = _rate.Rate(now)
         self._due = now + EVERY
         self._last: float | None = None
-        #: When it was last changed, if another process or attempt said so.
+        #: When it was last changed by another process or attempt.
         self._wall: dt.datetime | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy begins anew: what a tracker has counted belongs to one run."""
+        """Copies start at 0: a tracker's count belongs to one run."""
         return (_made, ({"total": self._given, "resume": self._resume},))
 
     def __repr__(self) -> str:
@@ -124,7 +130,7 @@ class ProgressTracker:
     # ------------------------------------------------------------------------------------------------------ counting
 
     def advance(self, n: float = 1) -> None:
-        """Adds ``n`` units (default 1). It may go beyond the total."""
+        """Adds ``n`` units (default 1). The sum may exceed the total."""
         if type(n) is not int or n < 0:
             n = _amount("advance", n)
         with self._lock:
@@ -143,7 +149,7 @@ class ProgressTracker:
             self._wake()
 
     def update(self, n: float) -> None:
-        """Stands at ``n`` units now; fewer than before is legal."""
+        """Sets the count to ``n`` units, which may be fewer than before."""
         if type(n) is not int or n < 0:
             n = _amount("update", n)
         with self._lock:
@@ -156,7 +162,7 @@ class ProgressTracker:
             self._wake()
 
     def set_total(self, total: float | None) -> None:
-        """What 100 % is; it may change at any time. None: unknown."""
+        """Sets the number of units that are 100 %, which may change at any time. None: unknown."""
         if total is not None and (type(total) is not int or total < 0):
             total = _amount("set_total", total)
         with self._lock:
@@ -166,7 +172,7 @@ class ProgressTracker:
             self._wake()
 
     def set_message(self, message: str | None) -> None:
-        """What it does now, in words (at most 10,000 characters)."""
+        """Sets a description of the current step (at most 10,000 characters). Raises ``OverLimit`` for a longer one."""
         if message is not None:
             if not isinstance(message, str):
                 raise TypeError(f"set_message: {message!r} is no text")
@@ -184,12 +190,12 @@ class ProgressTracker:
 
     @property
     def completed(self) -> int | float:
-        """Units done, as they were counted: it may be more than ``total``."""
+        """Units done, as counted. May exceed ``total``."""
         return self._current
 
     @property
     def current(self) -> int | float:
-        """The same as ``completed``."""
+        """Alias of ``completed``."""
         return self._current
 
     @property
@@ -199,12 +205,12 @@ class ProgressTracker:
 
     @property
     def message(self) -> str | None:
-        """What it does now, in words."""
+        """A description of the current step."""
         return self._message
 
     @property
     def percentage(self) -> float:
-        """From 0.0 to 100.0: 0.0 while the total is unknown, 100.0 of a total of 0."""
+        """Percent done, from 0.0 to 100.0: 0.0 while the total is unknown, 100.0 for a total of 0."""
         with self._lock:
             return _rate.percentage(self._current, self._total)
 
@@ -215,12 +221,12 @@ class ProgressTracker:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the attempt began, or since it was made."""
+        """Seconds since the attempt began, or since the tracker was created."""
         return max(0.0, self._clock() - self._rate.started)
 
     @property
     def rate(self) -> float | None:
-        """Units per second, the last quarter of a minute counting most; None before there is anything to tell."""
+        """Units per second, the last quarter of a minute counting most; None before the first sample."""
         with self._lock:
             return self._rate.per_second(self._clock(), self._current)
 
@@ -242,7 +248,7 @@ class ProgressTracker:
         return dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=max(0.0, self._clock() - last))
 
     def record(self) -> Progress:
-        """All of it as it stands now, in the record that every reader of a task's progress gets."""
+        """Returns the current values as the record that every reader of a task's progress gets."""
         with self._lock:
             return Progress(
                 completed=self._current,
@@ -258,16 +264,17 @@ class ProgressTracker:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON takes it; see :meth:`Progress.to_dict`."""
+        """Returns the current values as a dict for JSON; see :meth:`Progress.to_dict`."""
         return self.record().to_dict()
 
     # ----------------------------------------------------------------------------------------------------- in a task
 
     @classmethod
     def of_task(cls, *, resume: bool = False) -> ProgressTracker:
-        """The running task's tracker, the same at every call; outside of a task one of its own, that counts for itself.
+        """Returns the running task's tracker, the same one at every call. Outside of a task, returns a new tracker that
+        stores nothing.
 
-        ``resume`` counts at the first call: go on where the last attempt stopped.
+        ``resume`` (first call only) continues where the last attempt stopped.
         """
         running = _running.current.get()
         if running is None:
@@ -279,14 +286,14 @@ class ProgressTracker:
         return found
 
     def _attach(self, running: _running.Running, place: str) -> None:
-        """Writes into this attempt's context from now on."""
+        """Attaches the tracker to an attempt, into whose context it writes from now on."""
         stored = running.get(place)
         with self._lock:
             self._begin()
             self._running, self._attempt = running, running.attempt
             if isinstance(stored, dict) and self._resume:
                 self._load(stored)
-            # What an earlier attempt left is this one's only if it goes on from there.
+            # Stored values of an earlier attempt are current only if this one resumes.
             self._is_told = not isinstance(stored, dict) or self._resume
             self._is_quiet = True
         running.trackers[place] = self
@@ -317,11 +324,11 @@ class ProgressTracker:
             running.wants_progress()
 
     def _to_store(self) -> dict[str, Any] | None:
-        """What is to be stored, if something was said since the last call."""
+        """Returns the values to store, or None if nothing has changed since the last call."""
         with self._lock:
             if self._is_told:
                 return None
-            # Before it is read: what is said from here on asks for another write.
+            # Set before the values are read: later changes request another write.
             self._is_quiet, self._is_told = True, True
             found = self.to_dict()
         del found["current"]
@@ -329,8 +336,8 @@ class ProgressTracker:
 
 
 class StoredProgress(ProgressTracker):
-    """How far a task had come when it last said so; to be read only. Of a running task that has said nothing for a
-    second or more the rate falls, and the estimate rises, as time goes on."""
+    """A task's stored progress, read-only. While a running task has reported nothing for a second or more, the rate
+    falls and the remaining time grows with time."""
 
     __slots__ = ("_eta", "_is_live", "_stored_elapsed", "_stored_rate")
 
@@ -347,7 +354,7 @@ class StoredProgress(ProgressTracker):
         self._wall = _progress.instant(stored.get("updated_at"))
 
     def _quiet(self) -> float:
-        """Seconds for which a running task has said nothing; 0.0 if that is no stall."""
+        """Returns the seconds since a running task last reported; 0.0 if it does not count as stalled."""
         if not self._is_live or self._wall is None:
             return 0.0
         quiet = (dt.datetime.now(dt.timezone.utc) - self._wall).total_seconds()
@@ -402,7 +409,7 @@ def _made(stored: dict[str, Any]) -> ProgressTracker:
     return ProgressTracker(stored.get("total"), resume=bool(stored.get("resume")))
 
 
-# A tracker among arguments or attributes begins anew where the task runs: only how it was made travels.
+# A tracker among arguments or attributes starts at 0 where the task runs: only its constructor's arguments are stored.
 _codec.register_serializer(
     ProgressTracker,
     lambda tracker: {"total": tracker._given, "resume": tracker._resume},

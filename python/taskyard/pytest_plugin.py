@@ -1,11 +1,16 @@
-"""The pytest plugin: a queue of each test's own, on a temporary SQLite file, as the process's queue while the test runs.
+"""The pytest plugin: gives each test a queue of its own, in a temporary SQLite file, as the process's queue while the
+test runs.
 
-Fixtures: ``queued_tasks`` (tasks run at once), ``task_queue`` (tasks run at ``drain()``), ``queue_worker`` (a real worker in
-a thread), ``queue_clock``. Or by a marker, for code under test that takes the process's queue by itself:
+Fixtures: ``queued_tasks`` (tasks run at once), ``task_queue`` (tasks run at ``drain()``), ``queue_worker`` (a real
+worker in a thread), ``queue_clock``. For code under test that uses the process's queue there is a marker:
 ``@pytest.mark.queue(mode="inline" | "manual" | "worker")``.
 
-While a test has one, every other queue of the process stands for it, also one that the application made with a database of its
-own: nothing reaches another database.
+While a test has a queue, it replaces every other queue of the process, also one that the application created with a
+database of its own: nothing reaches another database::
+
+    async def test_registering(queued_tasks):
+        ref = queued_tasks.add_task(send_welcome, "ada@example.org")
+        assert await ref.wait() == {"welcomed": "ada@example.org"}
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def _taskyard_queue(request: pytest.FixtureRequest) -> None:
-    """The queue that a marker asks for."""
+    """Sets up the queue that a marker requests. Raises ``pytest.UsageError`` for an unknown mode."""
     marker = request.node.get_closest_marker("queue")
     if marker is None:
         return
@@ -47,7 +52,7 @@ def _file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def queued_tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InlineTasks]:
-    """A queue whose tasks run at once, in a worker of this process."""
+    """A queue whose tasks run at once, in a worker in this process; see :class:`taskyard.testing.InlineTasks`."""
     from .testing import InlineTasks, WorkerThread, as_default
 
     with as_default(InlineTasks(_file(tmp_path_factory))) as tasks:
@@ -61,7 +66,8 @@ def queued_tasks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InlineTas
 
 @pytest.fixture
 def task_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManualTasks]:
-    """A queue whose tasks run at ``await task_queue.drain()``, on the test's own event loop."""
+    """A queue whose tasks run at ``await task_queue.drain()``, on the test's own event loop; see
+    :class:`taskyard.testing.ManualTasks`."""
     from .testing import ManualTasks, as_default
 
     with as_default(ManualTasks(database=_file(tmp_path_factory))) as tasks:
@@ -70,7 +76,7 @@ def task_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManualTasks
 
 @pytest.fixture
 def queue_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueuedTasks]:
-    """A queue with a real worker beside the test, in a thread with an event loop of its own."""
+    """A queue with a worker that runs beside the test, in a thread with an event loop of its own."""
     from .queued_tasks import QueuedTasks
     from .testing import WorkerThread, as_default
 
@@ -85,7 +91,8 @@ def queue_worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueuedTas
 
 @pytest.fixture
 def queue_clock(request: pytest.FixtureRequest) -> Iterator[Clock]:
-    """The clock of the test's queue (of the fixture or marker that it uses; else of a manual one)."""
+    """The database clock of the test's queue (of the fixture or marker that it uses; else of a manual one), reset after
+    the test."""
     from .testing import Clock
 
     names = [name for name in _FIXTURES.values() if name in request.fixturenames]

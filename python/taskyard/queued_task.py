@@ -1,6 +1,8 @@
-"""Inside a task: its context, its log, who it is, its parents; and hooks, settings and states.
+"""Functions for the code of a task: its context, its log, its identity, its parents. Also exports hooks, settings and
+states.
 
-The functions work the same in async code, in ``asyncio.gather`` branches and in sync functions on their threads.
+The functions work alike in async code, in ``asyncio.gather`` branches and in sync functions on their threads. Outside
+of a task they raise ``NotInTask``.
 """
 
 from __future__ import annotations
@@ -53,36 +55,40 @@ __all__ = [
 
 
 def get_current_task() -> Running:
-    """The running task: ``id``, ``attempt``, ``name``, ``queue``, ``context`` (a dict), ``idempotency_key``.
+    """Returns the running task: ``id``, ``attempt``, ``name``, ``queue``, ``context`` (a dict), ``idempotency_key``.
 
-    Raises ``NotInTask`` outside of one.
+    Raises ``NotInTask`` outside of a task.
     """
     return _running.require()
 
 
 def set_context(path: str, value: Any, auto_commit: bool = True) -> None:
-    """Sets a value of the running task's context at a dotted path: ``set_context("progress.total", 10)``.
+    """Sets a value of the running task's context at a dotted path.
 
-    It is stored soon, in the order of the calls, and with the task's end at the latest; with ``auto_commit=False`` only
-    with the next committing call, :func:`save_context`, or the end. A value that cannot be stored raises here.
+    The context is stored soon, in the order of the calls, and at the latest with the task's end; with
+    ``auto_commit=False`` only with the next committing call, :func:`save_context`, or the end. Raises
+    ``NotSerializable`` or ``OverLimit`` for a value that cannot be stored, and ``InvalidArgument`` for an invalid
+    path::
+
+        set_context("progress.total", 10)
     """
     _running.require().set(path, value, auto_commit)
 
 
 def get_context(path: str, default: Any = None) -> Any:
-    """The value at a dotted path of the running task's context; ``default`` if there is none."""
+    """Returns the value at a dotted path of the running task's context, or ``default`` if there is none."""
     return _running.require().get(path, default)
 
 
 def get_full_context() -> dict[str, Any]:
-    """A copy of the running task's whole context."""
+    """Returns a copy of the running task's whole context."""
     running = _running.require()
     encoder = _codec.Encoder("the context of a task")
     return {name: _codec.decode(encoder.value(value, name, 1)) for name, value in running.context.items()}
 
 
 def set_full_context(context: dict[str, Any], auto_commit: bool = True) -> None:
-    """Replaces the running task's whole context."""
+    """Replaces the running task's whole context, a dict with string keys. Raises as :func:`set_context`."""
     _running.require().replace(context, auto_commit)
 
 
@@ -92,7 +98,8 @@ def clear_context(auto_commit: bool = True) -> None:
 
 
 def save_context() -> _Waiter:
-    """Stores the context now. ``await save_context()`` returns when it is durable; in a sync task it waits by itself."""
+    """Stores the context now. ``await save_context()`` returns when it is durable; in a sync task the call itself
+    waits."""
     running = _running.require()
     running.require_worker()
     worker = running.worker
@@ -107,7 +114,7 @@ def save_context() -> _Waiter:
 
 
 class _Waiter:
-    """Awaiting it waits; not awaiting it is fine."""
+    """An awaitable that may be dropped without a warning."""
 
     def __init__(self, reply: Any) -> None:
         self._reply = reply
@@ -151,20 +158,20 @@ class TaskContext:
 
 
 def is_cancelled() -> bool:
-    """Whether the running task was asked to end: cancelled, stopped, out of time, or the server stops."""
+    """Returns whether the running task was interrupted: cancelled, stopped, out of time, or its server stops."""
     return _running.require().is_cancelled()
 
 
 def check_cancelled() -> None:
-    """Ends the task by raising if it was asked to end; for sync functions with long loops."""
+    """Raises ``TaskCancelled`` if the running task was interrupted; for sync functions with long loops."""
     _running.require().check_cancelled()
 
 
 def get_parent_results() -> Any:
-    """The results of the running task's parents, in the order given.
+    """Returns the results of the running task's parents, in the order given.
 
-    ``await get_parent_results()`` in async code; in a sync function the call itself returns the list. A parent that
-    failed (with ``on_parent_failure="run"``) is there as the ``TaskFailed`` it would raise.
+    ``await get_parent_results()`` in async code; in a sync function the call itself returns the list. The entry of a
+    parent that failed (with ``on_parent_failure="run"``) is the ``TaskFailed`` that awaiting it would raise.
     """
     running = _running.require()
     running.require_worker()
@@ -180,11 +187,16 @@ def get_parent_results() -> Any:
 
 
 def complete_in(connection: Any, result: Any = None) -> Any:
-    """Ends the running task inside a transaction of yours on the queue's PostgreSQL database.
+    """Ends the running task inside the caller's transaction on the queue's PostgreSQL database.
 
-    The task is done if and only if that transaction commits: exactly-once effects. Call it last, commit, and return;
-    what the function returns does not count then. ``connection`` is one of psycopg 3, asyncpg or SQLAlchemy; await the
-    call for async ones. Raises ``LeaseLost`` if another attempt may run already: roll back then.
+    The task is done if and only if that transaction commits, so that its effects there happen exactly once. Call it
+    last, commit, and return; the function's return value is ignored then. ``connection`` is a connection of psycopg 3,
+    asyncpg or SQLAlchemy; await the call for async ones. Raises ``LeaseLost`` if another attempt may be running
+    already: roll back then::
+
+        async with pool.connection() as connection:
+            await connection.execute("UPDATE account SET balance = balance - 1 WHERE id = %s", [id])
+            await complete_in(connection, "paid")
     """
     from . import _transaction
 
@@ -192,9 +204,10 @@ def complete_in(connection: Any, result: Any = None) -> Any:
 
 
 def getLogger(name: str | None = None) -> logging.Logger:
-    """A logger whose lines go to the console and, inside a task, to the task's log in the database.
+    """Returns a logger whose records go to the console and, inside a task, to the task's log in the database.
 
-    It shows INFO and above unless it or the application's configuration says otherwise.
+    ``name`` defaults to ``queued_task``. The level is INFO unless the logger or the application's configuration sets
+    another one.
     """
     logger = logging.getLogger(name or "queued_task")
     if _running.HANDLER not in logger.handlers:

@@ -1,7 +1,7 @@
-"""Adding tasks, and references to them.
+"""``QueuedTasks``: adds tasks, and returns references to them.
 
-``add_task`` is synchronous: it answers a reference at once, never waits, and never blocks an event loop. What needs the
-database is awaited on the reference. In code without a loop, ``ref.result()`` and ``tasks.flush()`` wait by themselves.
+``add_task`` returns a reference at once; results are awaited on it, or waited for by ``ref.result()`` in code without an
+event loop. Read next: ``_calls.py``, ``_port.py``, ``_refs.py``.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ log = logging.getLogger("queued_task")
 
 
 def _address(database: Any) -> str | None:
-    """The database's address as the engine reads it."""
+    """Returns the database's address for the engine. Raises ``InvalidArgument`` for anything but a text, a path or None."""
     if isinstance(database, os.PathLike):
         database = os.fspath(database)
     if database is None or (isinstance(database, str) and database.strip()):
         return database
-    # Never its text: an address may hold a password.
+    # The message never contains the value: an address may contain a password.
     what = (
         "an empty text"
         if database == ""
@@ -58,7 +58,7 @@ def _address(database: Any) -> str | None:
 
 
 class NewTask:
-    """A task that is about to be stored, as the create hooks see it; ``context`` may be changed in ``on_pre_create``."""
+    """A task that is about to be stored, as passed to the create hooks. ``on_pre_create`` may change its ``context``."""
 
     def __init__(self, id: str, kind: str, name: str | None, options: dict[str, Any], function: Any) -> None:
         self.id = id
@@ -71,8 +71,8 @@ class NewTask:
 
 
 class _Meta(type):
-    """Lets FastAPI see two parameters, which leak into no OpenAPI: the connection, and the response, which nothing but FastAPI
-    gives, while it resolves dependencies. Gives it what was registered."""
+    """Adds two parameters for FastAPI that do not appear in OpenAPI: the connection, and the response, which only FastAPI
+    passes while it resolves dependencies. Calling the class returns a registered service in place of a new object."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("connection") is not None:
@@ -95,26 +95,27 @@ class _Meta(type):
 
 
 class QueuedTasks(metaclass=_Meta):
-    """Adds tasks to the queue.
+    """Adds tasks to a queue, and gives access to tasks, queues, schedules and dead letters: ``tasks =
+    QueuedTasks(database="queue.db")``.
 
-    ``QueuedTasks()`` is the process's own queue: the database of the project's settings, or, in a worker, its server's.
-    ``QueuedTasks(database="postgresql://...", max_retries=5)`` is another one, with settings by their names.
-    ``database`` is an address, or the path of an SQLite file. A setting that is ``None`` counts as not given.
+    ``QueuedTasks()`` is the process's own queue: the database of the project's settings or, in a worker, that of its
+    server. Others have a ``database`` (an address, or the path of an SQLite file) or settings by their names
+    (``max_retries=5``; ``None`` counts as not given).
 
-    ``namespace`` keeps applications apart that share a module's name on one database: with ``namespace="shop"`` a function
-    is added, served and filtered by as ``shop/app:report``. A kind that is given as a text may name another namespace
+    ``namespace`` separates applications on one database whose modules share a name: with ``namespace="shop"`` a function is
+    added, served and filtered by as ``shop/app:report``. A kind that is given as a text may name another namespace
     (``"bank/app:report"``) or none (``"/app:report"``). Raises ``SettingError`` for one that is not letters of ASCII,
-    digits, ``_``, ``-`` and ``.``, 63 of them at most. A worker has the namespace of its server's settings.
+    digits, ``_``, ``-`` and ``.``, at most 63 of them. A worker has the namespace of its server's settings.
 
     In FastAPI it is a dependency: ``tasks: QueuedTasks = Inject(QueuedTasks)``, ``tasks: TasksDep``, or
-    ``Annotated[QueuedTasks, Depends()]``. No response is sent before what was added is durable; if it cannot be stored,
-    the answer is a 503; where nothing would make the response wait, adding raises ``InvalidArgument`` (see
+    ``Annotated[QueuedTasks, Depends()]``. No response is sent before the request's additions are durable; if they cannot be
+    stored, the response is a 503. Where nothing would make the response wait, adding raises ``InvalidArgument`` (see
     ``taskyard.fastapi.FlushMiddleware``). ``tasks.nowait`` opts out.
     """
 
-    #: It was given to an application as its lifespan.
+    #: Whether an application has its lifespan.
     _has_lifespan = False
-    #: It is a ``TaskQueue``'s, from which the application may take tasks itself.
+    #: Whether it belongs to a ``TaskQueue``, from which the application may dequeue tasks itself.
     _is_of_task_queue = False
 
     def __init__(
@@ -129,17 +130,17 @@ class QueuedTasks(metaclass=_Meta):
             _port.made.append(self)
         self._defaults: dict[str, Any] = {}
         self._has_using = False
-        #: What was added on async connections and may have been left out.
+        #: Tasks that were added on async connections and may have been left out.
         self._unbound = Unbound()
-        #: The request whose response waits until what is added is durable.
+        #: The request whose response waits until additions are durable.
         self._waits: _request.Request | None = None
-        #: The request that this one was made for, also with ``nowait``.
+        #: The request that this object was created for, also with ``nowait``.
         self._request: _request.Request | None = None
         if connection is not None:
             from . import _response
 
             self._request = _response.before_response(connection)
-            # A websocket has no response that could wait, or take back what was said: its additions wait as long as they must.
+            # A websocket has no response that could wait or become an error, so its additions wait without a limit.
             self._waits = self._request if self._request.is_http else None
 
     @property
@@ -155,7 +156,7 @@ class QueuedTasks(metaclass=_Meta):
 
     @property
     def _stands_for_tests(self) -> bool:
-        """Whether it stands for the running test's queue, which goes on when this one is closed."""
+        """Whether the running test's queue replaces this one. That queue stays open when this one is closed."""
         port = _port.plain(self._via)
         return port in _port.of_tests and port is not self._own
 
@@ -166,37 +167,37 @@ class QueuedTasks(metaclass=_Meta):
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        """For ``pickle``: what it was made with. Requests and references stay in this process."""
+        """The constructor's arguments, for ``pickle``. Requests and references stay in this process."""
         return {name: value for name, value in self.__dict__.items() if name not in ("_unbound", "_waits", "_request")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _unbound=Unbound(), _waits=None, _request=None)
 
     def __copy__(self) -> QueuedTasks:
-        """In this process, a copy is of the same request."""
+        """Returns a copy that belongs to the same request."""
         return self._like()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QueuedTasks:
-        """The same: databases, connections and requests are not copied."""
+        """Returns a shallow copy: databases, connections and requests are not copied."""
         return self._like()
 
     @property
     def nowait(self) -> QueuedTasks:
-        """The same, without making a response wait for what is added by it."""
+        """A handle of this queue whose additions do not make a response wait."""
         return self._like(_waits=None)
 
     def using(self, **options: Any) -> QueuedTasks:
-        """The same with options for what is added by it. All keywords of its ``add_task`` are the function's then, also those
-        that are named as options."""
+        """Returns a handle of this queue with options for its additions: ``tasks.using(delay=60).add_task(f, x)``. All
+        keywords of its ``add_task`` belong to the function, also those with the names of options. Raises
+        ``InvalidArgument`` for an unknown option."""
         check_names(options)
         return self._like(_defaults=merge(self._defaults, options), _has_using=True)
 
     def bind(self, connection: Any) -> QueuedTasks:
-        """The same, adding in the transaction of this connection or session (psycopg 3, asyncpg, SQLAlchemy): the task
-        exists if and only if the transaction commits. Proxies of connections, and those that pools lend, are taken, too; row
-        and cursor factories, record classes, codecs and result options of the connection's own do not matter.
-
-        On an async connection await the reference before the commit::
+        """Returns a handle that adds in the transaction of this connection or session (psycopg 3, asyncpg, SQLAlchemy): a
+        task exists if and only if it commits. Proxies of connections, and those that pools lend, are accepted, too; row and
+        cursor factories, record classes, codecs and result options do not matter. On an async connection await the
+        reference before the commit::
 
             async with AsyncSession(engine) as session:
                 session.add(user)
@@ -204,44 +205,48 @@ class QueuedTasks(metaclass=_Meta):
                 await session.commit()
 
         A reference that is not awaited is written by the commit of a SQLAlchemy session or connection, in the order of the
-        calls. psycopg and asyncpg have nothing to do that by: with them it is an error, ``NotAwaited``, raised by psycopg's
-        ``commit()``, and by either at the end of the request (a 503), of the task's body, or of the queue
-        (``async with tasks``, ``close()``). A pool of asyncpg has no transaction: with it, the addition is one of its own.
+        calls. With psycopg and asyncpg, which offer no way to do so, it is an error, ``NotAwaited``: raised by psycopg's
+        ``commit()``, and with either at the end of the request (a 503), of the task's body, or of the queue (``async with
+        tasks``, ``close()``). With an asyncpg pool the addition is a transaction of its own.
         """
         return self._like(_defaults={**self._defaults, "connection": connection})
 
     @property
     def schedules(self) -> Schedules:
-        """Rules that enqueue tasks at times."""
+        """The schedules, which enqueue tasks at times: add, list, pause, remove."""
         return Schedules(self)
 
     @property
     def queues(self) -> Queues:
-        """Pause, resume, limit, ageing, drain, purge, and figures."""
+        """The queues: pause, resume, limit, rate, ageing, drain, purge, and their figures."""
         return Queues(self)
 
     @property
     def dead(self) -> Dead:
-        """The tasks whose retries are spent: list, count, show, edit, retry, purge."""
+        """The dead letters: list, count, show, edit, retry, purge."""
         return Dead(self)
 
     # --------------------------------------------------------------------------------------------------- adding
 
     def add_task(self, function: Any, /, *args: Any, **kwargs: Any) -> QueuedTaskRef[Any]:
-        """Adds a task that runs ``function(*args, **kwargs)``; answers a reference at once.
+        """Adds a task that runs ``function(*args, **kwargs)``, and returns a reference to it at once.
 
-        Options may stand among the keywords, unless the function has a parameter of the same name or takes any keyword
+        Options may be among the keywords, unless the function has a parameter of that name or takes any keyword
         (``**data``): then the call raises ``OptionConflict``, and ``tasks.using(...)`` takes the options. They are
-        ``parent``, ``parents``, ``queue``, ``priority``, ``delay`` (seconds or timedelta),
-        ``run_at`` (aware datetime), ``expires``, ``max_retries``, ``retry``, ``timeout`` (seconds; 0 = none), ``unique``,
-        ``auto_remove``, ``at_most_once``, ``context``, ``name``, ``tags``, ``on_parent_failure``, ``serializer``,
-        ``connection`` (adds in its transaction; await the reference before the commit of an async one, see :meth:`bind`).
+        ``queue`` (default ``"default"``), ``priority`` (default 0; higher first), ``delay``, ``run_at`` (aware datetime),
+        ``expires``, ``max_retries`` (default: the setting, 3), ``retry``, ``timeout`` (of an attempt; default: the setting,
+        300 s; 0 = none), ``unique``, ``parent``, ``parents``, ``on_parent_failure`` (``"fail"``, ``"run"``, ``"wait"``),
+        ``at_most_once``, ``auto_remove``, ``context``, ``name``, ``tags``, ``serializer``, ``runtime`` and ``connection``
+        (adds in its transaction; see :meth:`bind`). Times are seconds or timedeltas::
 
-        Raises at once what can never be stored (``NotSerializable``, ``OverLimit``, ``FunctionRefused``, ``TypeError``
-        for arguments that do not fit), and ``QueueUnavailable`` when too much (10,000 additions, or 64 MiB) waits for a
-        database that is away, or has written or opened nothing for five seconds. While it is written, too much only slows
-        this call down: it blocks its thread, and in a coroutine the event loop, until there is room. A loop that awaits
-        ``ref.get_task_id()`` now and then never does. What the database says comes from there, too.
+            ref = tasks.add_task(send_welcome, "ada@example.org", queue="mail", delay=60)
+            id = await ref.get_task_id()  # stored; raises the errors of the database
+
+        Raises at once for a task that can never be stored (``NotSerializable``, ``OverLimit``, ``FunctionRefused``,
+        ``InvalidArgument``, ``TypeError`` for arguments that do not fit), and ``QueueUnavailable`` when too much (10,000
+        additions, or 64 MiB) waits for a database that is away, or that has written or opened nothing for five seconds.
+        While it is writing, a full buffer only slows this call down: it blocks its thread, and in a coroutine the event
+        loop, until there is room. A loop that awaits ``get_task_id()`` regularly never reaches that.
         """
         options = self._defaults
         if kwargs:
@@ -256,7 +261,8 @@ class QueuedTasks(metaclass=_Meta):
         return self._push([call])[0]
 
     def add_tasks(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
-        """Adds all of these or none; each is ``tasks.call(f, ...)`` or ``(f, arg, ...)``. Thousands are one write."""
+        """Adds all of these or none, in one write; each is ``tasks.call(f, ...)`` or ``(f, arg, ...)``. Raises as
+        ``add_task``."""
         made: list[Call] = []
         ids: set[str] = set()
         for given in calls:
@@ -271,23 +277,21 @@ class QueuedTasks(metaclass=_Meta):
         return self._push(made)
 
     def add_group(self, calls: Iterable[Any], then: Any) -> Group[Any]:
-        """Adds all of these and ``then``, or none. ``then`` runs once, when every one of them has ended, however it
-        ended; its first argument is the list of their results, with a ``TaskFailed`` for one that has none.
-
-        Calls and ``then`` are ``tasks.call(f, ...)``, ``(f, argument, ...)`` or a function without further arguments.
-        """
+        """Adds all of these tasks and ``then``, or none. ``then`` runs once, when all of them have ended, however they
+        ended. Its first argument is the list of their results, with a ``TaskFailed`` for one that has none. Calls and
+        ``then`` are ``tasks.call(f, ...)``, ``(f, argument, ...)`` or a function without further arguments."""
         return _families.add_before(self, calls, then, "run", "add_group")
 
     def add_fan_in(self, calls: Iterable[Any], then: Any) -> Group[Any]:
-        """The same, but ``then`` runs only if all of them are done: it falls with the first one that fails for good."""
+        """Like :meth:`add_group`, but ``then`` runs only if all are done, and fails with the first that fails for good."""
         return _families.add_before(self, calls, then, None, "add_fan_in")
 
     def add_chain(self, calls: Iterable[Any]) -> list[QueuedTaskRef[Any]]:
-        """Adds all of these or none, each to run when the one before it is done, whose result is its first argument."""
+        """Adds all of these tasks or none. The first argument of each is the result of the one before it."""
         return _families.add_chain(self, calls)
 
     def call(self, function: Any, /, *args: Any, **kwargs: Any) -> Call:
-        """A call for ``add_tasks``; options as in :meth:`add_task`. It can be a parent of others before it is added."""
+        """Returns a call for ``add_tasks``, with options as in :meth:`add_task`; it can be a parent before it is added."""
         kwargs, options = split_options(function, kwargs, self._has_using)
         return Call(function, args, kwargs, options)
 
@@ -311,7 +315,7 @@ class QueuedTasks(metaclass=_Meta):
         return refs
 
     def _push_with_hooks(self, port: _port.Port, calls: list[Call]) -> list[QueuedTaskRef[Any]]:
-        # What can never be stored is refused before any hook has had an effect.
+        # Tasks that can never be stored are refused before any hook has an effect.
         drafts = [prepare(port, call) for call in calls]
         seen = [
             NewTask(call.id, draft["kind"], draft.get("name"), call.options, call.function)
@@ -379,18 +383,18 @@ class QueuedTasks(metaclass=_Meta):
         if _loops.is_in_loop():
             _spawn(after())
         else:
-            # Adding never waits, and the hooks are to be called when the task is durable.
+            # Adding does not wait, but the hooks are called when the task is durable.
             context = contextvars.copy_context()
             threading.Thread(target=lambda: context.run(asyncio.run, after()), name="taskyard-hooks", daemon=True).start()
 
-    # ---------------------------------------------------------------------------------------------------- asking
+    # --------------------------------------------------------------------------------------------------- reading
 
     def get(self, id: Any) -> QueuedTaskRef[Any]:
-        """A reference to any task by its id; whether it exists shows when it is used."""
+        """Returns a reference to a task by its id. Its methods raise ``TaskNotFound`` if there is no such task."""
         return QueuedTaskRef(self._via, id_text(id))
 
     def watch(self, id: Any, since: int | None = None) -> Watch:
-        """What happens to a task, as it happens; see :meth:`QueuedTaskRef.watch`."""
+        """Watches a task; see :meth:`QueuedTaskRef.watch`."""
         return self.get(id).watch(since)
 
     @awaited
@@ -402,16 +406,16 @@ class QueuedTasks(metaclass=_Meta):
         function: Any = None,
         limit: int = 50,
     ) -> Answer[builtins.list[dict[str, Any]]]:
-        """Records of tasks, newest first (at most 10,000). It is awaited, or, without an event loop, asked with
-        ``.result()``."""
+        """Returns the records of tasks as dicts, newest first, at most ``limit`` (default 50, maximum 10,000). Awaited or,
+        without an event loop, waited for with ``.result()``."""
         filter = task_filter(
             self._via.defaults.get("namespace"), states=states, queue=queue, function=function, limit=limit
         )
         return Answer(self._via.ask("list", None, filter), lambda found: found, port=self._via)
 
     def flush(self, timeout: float | dt.timedelta | None = None) -> Answer[None]:
-        """``await tasks.flush()`` returns once everything added before is written. Without an event loop it waits here.
-        ``timeout`` is in seconds, or a timedelta."""
+        """Waits until everything added before is written: ``await tasks.flush()``. Without an event loop the call itself
+        blocks. ``timeout`` is in seconds, or a timedelta (default: no limit)."""
         timeout = optional_seconds("timeout", timeout)
         flushing = _Flush(self, timeout)
         if not _loops.is_in_loop():
@@ -421,12 +425,12 @@ class QueuedTasks(metaclass=_Meta):
     # ------------------------------------------------------------------------------------------------- lifecycle
 
     async def _open(self) -> None:
-        """Returns once the database is open, however long that takes."""
+        """Returns once the database is open, without a time limit."""
         if isinstance(_port.plain(self._via), _port.Engine):
             await _loops.answer(self._via.core().open())
 
     async def __aenter__(self) -> QueuedTasks:
-        """Opens the database. Raises ``QueueUnavailable`` if it does not answer for 30 seconds."""
+        """Opens the database. Raises ``QueueUnavailable`` if it does not answer within 30 seconds."""
         engine = _port.plain(self._via)
         if isinstance(engine, _port.Engine):
             reply = engine.core().open()
@@ -438,8 +442,9 @@ class QueuedTasks(metaclass=_Meta):
         return self
 
     async def __aexit__(self, error: Any = None, *_: Any) -> None:
-        """Writes what was added, and lets go of the database. Raises ``QueueUnavailable`` for what could not be written within
-        five seconds, and ``NotAwaited`` for a task that was added on an async connection and left out of its transaction."""
+        """Writes pending additions, and closes the database. Raises ``QueueUnavailable`` for those that could not be
+        written in five seconds, and ``NotAwaited`` for a task that was added on an async connection and left out of its
+        transaction."""
         engine = _port.plain(self._via)
         if isinstance(engine, _port.Engine):
             try:
@@ -458,7 +463,7 @@ class QueuedTasks(metaclass=_Meta):
         await self._unbound.settle(error is not None)
 
     def __enter__(self) -> QueuedTasks:
-        """Opens the database. Raises ``QueueUnavailable`` if it does not answer for 30 seconds."""
+        """Opens the database. Raises ``QueueUnavailable`` if it does not answer within 30 seconds."""
         engine = _port.plain(self._via)
         if isinstance(engine, _port.Engine):
             reply = engine.core().open()
@@ -474,12 +479,11 @@ class QueuedTasks(metaclass=_Meta):
         self._unbound.check(error is not None)
 
     def close(self, timeout: float | dt.timedelta = 5.0) -> None:
-        """Writes what was added, for so long at most (seconds or timedelta), and lets go of the database; for code without a
-        loop. Raises ``QueueUnavailable`` for what could not be written by then, and ``NotAwaited`` for a task that was added
-        on an async connection and left out of its transaction.
-
-        In a coroutine use ``async with tasks``: a rollback on asyncpg is known only when the event loop has run again, and
-        ``close()`` right behind it raises ``NotAwaited`` for a task that was rolled back."""
+        """Writes pending additions, for ``timeout`` at most (seconds or timedelta), and closes the database; for code
+        without a loop. Raises ``QueueUnavailable`` for those that are not written by then, and ``NotAwaited`` for a task
+        that was added on an async connection and left out of its transaction. In a coroutine use ``async with tasks``: a
+        rollback on asyncpg is known only when the event loop has run again, and ``close()`` right after it raises
+        ``NotAwaited`` for a task that was rolled back."""
         self._close(seconds("timeout", timeout))
         self._unbound.check(False)
 
@@ -498,14 +502,15 @@ class QueuedTasks(metaclass=_Meta):
     def lifespan(
         self, inner: Any = None, *, workers: int = 0, concurrency: int | None = None, in_workers: bool = False
     ) -> Any:
-        """A lifespan for FastAPI and Starlette: opens the queue at the start, writes what was added at the end.
+        """Returns a lifespan for FastAPI and Starlette that opens the queue at the start and writes pending additions at
+        the end.
 
-        ``inner`` is your own lifespan. With ``workers`` this process also runs tasks, on its own event loop: for
-        development, tests and small applications.
-
-        With ``in_workers=True`` each worker process runs ``inner``, too, before its first task and after its last, with the
-        application that the worker has loaded; what ``inner`` yields is for requests alone. Workers within this process
-        share what it opened here: it is entered before they start.
+        ``inner`` is the application's own lifespan. With ``workers`` (default 0) this process also runs tasks, on its own
+        event loop, each worker up to ``concurrency`` at once: for development, tests and small applications, as in
+        ``FastAPI(lifespan=queue.lifespan(workers=1))``. With ``in_workers=True`` each worker process also runs ``inner``,
+        before its first task and after its last, with the application that it has loaded; the state that ``inner`` yields
+        is for requests only. Workers within this process share the ``inner`` of the application, which is entered before
+        they start. Raises ``InvalidArgument`` for an ``inner`` that is not callable or missing.
         """
         from . import fastapi
 
@@ -527,7 +532,7 @@ class QueuedTasks(metaclass=_Meta):
 
 
 def _take_closed(engine: _port.Engine, reply: _core.Reply, error: Any) -> None:
-    """Raises that what was added may be lost, unless an error is on its way: that one stays, and the loss is logged."""
+    """Raises ``QueueUnavailable`` if additions may be lost, or logs it if another error is being raised."""
     try:
         engine.closed(reply)
     except TaskyardError as lost:
@@ -572,7 +577,7 @@ _spawned: set[asyncio.Task[None]] = set()
 
 
 def _spawn(coroutine: Any) -> asyncio.Task[None]:
-    """A task of the loop in a copy of the caller's context, kept until its end; an error that nobody awaits is logged."""
+    """Runs a coroutine in a copy of the caller's context. asyncio logs an error that is not awaited."""
     task: asyncio.Task[None] = contextvars.copy_context().run(asyncio.get_running_loop().create_task, coroutine)
     _spawned.add(task)
     task.add_done_callback(_spawned.discard)
@@ -580,7 +585,7 @@ def _spawn(coroutine: Any) -> asyncio.Task[None]:
 
 
 def _pending(call: Call) -> list[asyncio.Task[None]]:
-    """Additions that parents still wait for."""
+    """Returns the unfinished additions of a call's parents."""
     return [
         parent._pending
         for parent in _families.arguments_of(call)

@@ -1,14 +1,15 @@
-# `add_task` cannot be written with its real signature: PEP 612 allows no keyword parameter between `*args: P.args` and
-# `**kwargs: P.kwargs`. So there are overloads, each for calls of a function that is async or sync:
+# The real signature of `add_task` cannot be expressed: PEP 612 allows no keyword parameter between `*args: P.args` and
+# `**kwargs: P.kwargs`. Instead there are overloads, each for calls of a function that is async or sync:
 #
-# - the function's own arguments, by place and by name, without options (all of them are checked);
-# - arguments by place, and options (all of them are checked); a reference may stand for any of the first four;
-# - up to two arguments by place, some by name, and at least one option: the arguments by place and that one option are
-#   checked. Requiring an option keeps a misspelt name, or a missing argument, in calls without options from matching.
-#   One overload for each option, since no type says "one of these keywords".
+# - the function's own arguments, by position and by name, without options (all of them are checked);
+# - arguments by position, and options (all of them are checked); a reference may stand for any of the first four;
+# - up to two arguments by position, some by name, and at least one option: the arguments by position and that one
+#   option are checked. Requiring an option keeps a misspelt name, or a missing argument, in calls without options from
+#   matching. One overload for each option, since no type says "one of these keywords".
 #
-# There is no overload for any callable with any arguments: it would accept the wrong calls. `tasks.using(queue="x")` takes the
-# options of calls that match none, and leaves everything checked; a reference by name needs an option beside it.
+# There is no overload for any callable with any arguments: it would accept the wrong calls. `tasks.using(queue="x")`
+# takes the options of calls that match none, and leaves everything checked; a reference by name needs an option beside
+# it.
 
 import builtins
 import datetime as dt
@@ -42,9 +43,9 @@ C = TypeVar("C")
 D = TypeVar("D")
 Ts = TypeVarTuple("Ts")
 
-#: An argument, or the task whose result it is.
+#: An argument, or a reference to the task whose result is the argument.
 Arg: TypeAlias = A | QueuedTaskRef[A]
-#: Functions of so many parameters, and of so many or more.
+#: Functions of exactly this number of parameters (By), and of at least this number (Key).
 AsyncBy1: TypeAlias = Callable[[A], Coroutine[Any, Any, R]]
 SyncBy1: TypeAlias = Callable[[A], R]
 AsyncBy2: TypeAlias = Callable[[A, B], Coroutine[Any, Any, R]]

@@ -1,11 +1,11 @@
-"""Queues: pause, resume, limit, rate, ageing, drain, purge, and their figures. The same words as the command's.
+"""Queues: pause, resume, limit, rate, ageing, drain, purge, and their figures, as in ``taskyard queue``.
 
     queues = tasks.queues
     await queues.pause("mail")
     await queues.ageing("reports", every=600)  # up by one priority every ten minutes
     drained = await queues.drain("mail", timeout=30)
 
-Every method answers something that is awaited, or, in code without an event loop, asked with ``.result()``.
+Every method returns an answer that is awaited or, in code without an event loop, waited for with ``.result()``.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Queue:
-    """A queue as it stands. Times are seconds."""
+    """The settings and figures of a queue. Times are seconds."""
 
     name: str
     paused: bool
-    #: How many of its tasks run at once over all servers at most; None = any number.
+    #: Maximum number of its tasks that run at once, over all servers; None = no limit.
     running_max: int | None
-    #: How many of its tasks start in some time over all servers, as ``"100/m"``; None = any number.
+    #: Maximum number of its tasks that start per time, over all servers, as ``"100/m"``; None = no limit.
     rate: str | None
-    #: A task that has been runnable for so long counts as one priority higher, and so on; None = never.
+    #: A task gains one priority each time that it has been runnable for this long; None = never.
     ageing_seconds: float | None
     enqueued: int
     waiting: int
@@ -54,7 +54,7 @@ def task_filter(
     states: Iterable[str] = (),
     limit: int = 0,
 ) -> dict[str, Any]:
-    """What is meant, as the engine takes it."""
+    """Converts a filter of tasks for the engine. Raises ``InvalidArgument`` for values of the wrong type."""
     from ._options import error_name
 
     kind = _identity.kind_given(function, namespace)
@@ -78,36 +78,42 @@ class Queues:
         self._tasks = tasks
 
     def list(self) -> Answer[list[Queue]]:
-        """All queues that are configured or have open tasks, by name."""
+        """Returns all queues that are configured or have open tasks, by name."""
         return Answer(self._tasks._via.ask("queues"), lambda found: [Queue(**one) for one in found], port=self._tasks._via)
 
     def pause(self, name: str) -> Answer[None]:
-        """What runs goes on, nothing else of it starts, on any server."""
+        """Pauses a queue: running tasks continue, and no other task of it starts on any server."""
         return self._set("queue_pause", name)
 
     def resume(self, name: str) -> Answer[None]:
-        """Lets a paused queue go on."""
+        """Resumes a paused queue."""
         return self._set("queue_resume", name)
 
     def limit(self, name: str, running_max: int | None) -> Answer[None]:
-        """How many of its tasks run at once over all servers at most; None lifts it."""
+        """Sets the maximum number of a queue's tasks that run at once, over all servers; None removes the limit."""
         most = None if running_max is None else count("running_max", running_max, 1)
         return self._set("queue_limit", name, {"running_max": most})
 
     def rate(self, name: str, rate: str | None) -> Answer[None]:
-        """How many of its tasks start in some time over all servers: ``"100/m"``, ``"5/s"``, ``"20/10m"``; None lifts it. Up to
-        that many start at once, and one more each time that its part of the time has passed. Setting the rate that it has
-        changes nothing."""
+        """Sets the maximum number of a queue's tasks that start per time, over all servers: ``"100/m"``, ``"5/s"``,
+        ``"20/10m"``; None removes the limit.
+
+        Up to that many start at once, and another one whenever its share of the time has passed. Setting the current
+        rate again changes nothing.
+        """
         return self._set("queue_rate", name, {"rate": None if rate is None else text("rate", rate)})
 
     def ageing(self, name: str, every: float | dt.timedelta | None) -> Answer[None]:
-        """Moves a task up by one priority each time that it has been runnable for ``every`` (seconds or timedelta), so that
-        none is starved; None ends that. Its record keeps the priority that it was given."""
+        """Raises the priority of a task by one each time that it has been runnable for ``every`` (seconds or
+        timedelta), so that no task is starved; None disables that. A task's record keeps its original priority."""
         return self._set("queue_ageing", name, {"every": None if every is None else seconds("every", every)})
 
     def drain(self, name: str, timeout: float | dt.timedelta | None = None) -> Answer[bool]:
-        """Pauses it and waits until what runs of it has ended. Whether that came within ``timeout``; it stays paused either
-        way. Raises ``UnknownQueue``. A task that drains its own queue waits for itself."""
+        """Pauses a queue and waits until its running tasks have ended. Returns whether they did within ``timeout``
+        (seconds or timedelta; default: no limit); the queue stays paused either way.
+
+        Raises ``UnknownQueue``. A task that drains its own queue waits for itself.
+        """
         bound = {"timeout": None if timeout is None else seconds("timeout", timeout)}
         port = self._tasks._via
         probe = Probe(_port.plain(port), lambda: port.ask("queues"))
@@ -122,8 +128,11 @@ class Queues:
         tag: str | None = None,
         before: dt.datetime | None = None,
     ) -> Answer[int]:
-        """Deletes finished tasks, of all queues without a name, and of those that ended before an instant if one is given;
-        how many. A parent goes only once its children are final."""
+        """Deletes finished tasks, and returns their number.
+
+        Without ``name``, tasks of all queues; with ``before`` (an aware datetime), those that ended before it.
+        ``states`` defaults to ``done`` and ``cancelled``. A parent is deleted only once its children are final.
+        """
         namespace = self._tasks._via.defaults.get("namespace")
         filter = task_filter(namespace, queue=name, states=states, function=function, tag=tag, before=before)
         return Answer(self._tasks._via.ask("queue_purge", None, filter), int, port=self._tasks._via)

@@ -1,4 +1,5 @@
-"""Jobs that run at times: ``@scheduler.schedule(cron="0 0 * * *")``, and ``CronJob`` objects added while all runs.
+"""Jobs that run at times: ``@scheduler.schedule(cron="0 0 * * *")``, and ``CronJob`` objects that are added at run
+time.
 
     from taskyard.scheduler import CronJob, Scheduler
 
@@ -9,8 +10,8 @@
 
     app = FastAPI(lifespan=scheduler.lifespan)
 
-A job is a schedule of the queue (``tasks.schedules``, ``taskyard schedule``): a row, so that however many processes
-declare it, each of its times is run once, and a restart neither repeats nor forgets one.
+A job is a schedule of the queue (``tasks.schedules``, ``taskyard schedule``), that is a row: each of its times runs
+once even if several processes declare it, and a restart neither repeats nor loses one.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from .worker import Embedded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Options of a schedule that a job takes besides those of its task.
+#: Options of a schedule that a job takes in addition to those of its task.
 SCHEDULE_OPTIONS = frozenset(
     {"overlap", "catch_up", "catch_up_window", "jitter", "starts_at", "ends_at", "runs_max", "pause_after_failures"}
 )
@@ -48,24 +49,24 @@ _STATUS = {
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job as it stands."""
+    """The state of a job."""
 
     id: str
-    #: Its rule: a cron expression, ``@every 90s``, ``@at ...``, ``@after 1h``.
+    #: The rule: a cron expression, ``@every 90s``, ``@at ...``, ``@after 1h``.
     schedule: str
     timezone: str
     #: The function or class that it runs, as ``module:name``.
     kind: str
-    #: ``active``, ``paused``, ``ended``, or ``broken``: then ``problem`` says why.
+    #: ``active``, ``paused``, ``ended``, or ``broken``, with the reason in ``problem``.
     state: str
     problem: str | None
     next_run: dt.datetime | None
     last_run: dt.datetime | None
     last_status: TaskStatus | None
     run_count: int
-    #: Failed runs since the last one that was completed.
+    #: Number of failed runs since the last completed one.
     failures: int
-    #: Its runs, newest first; only of ``get_job``.
+    #: The runs, newest first; only in results of ``get_job``.
     history: tuple[Run, ...] = ()
 
 
@@ -86,12 +87,12 @@ def _job(found: Schedule) -> Job:
     )
 
 
-#: What was last seen of the jobs of objects in this process.
+#: The last known state of the jobs of this process's objects.
 _seen: weakref.WeakKeyDictionary[CronJob, Job] = weakref.WeakKeyDictionary()
 
 
 class _OfJob:
-    """An attribute that the scheduler tells, unless the object has one of that name itself."""
+    """An attribute from the job's state, unless the object has an attribute of that name itself."""
 
     def __init__(self, doc: str) -> None:
         self.__doc__ = doc
@@ -107,18 +108,18 @@ class _OfJob:
 
 
 class CronJob(Task):
-    """A task that is run at times; like every ``Task``, attributes and ``execute``.
+    """A task that runs at times: like every ``Task``, attributes and ``execute``.
 
-    Of the object that was given to ``add_job``, ``id`` is the job's, and the attributes below are as they were when it was
-    added. In ``execute`` it is rebuilt, and ``id`` is that of the run.
+    For the object that was passed to ``add_job``, ``id`` is the job's, and the attributes below have the values from
+    when it was added. In ``execute`` the object is rebuilt, and ``id`` is that of the run.
     """
 
-    schedule = _OfJob("Its rule.")
-    timezone = _OfJob("The time zone of its rule.")
-    next_run = _OfJob("When it runs next: an aware datetime, or None.")
-    last_run = _OfJob("The last time of its rule that was decided upon, or None.")
-    last_status = _OfJob("How its last run ended: a ``TaskStatus``, or None.")
-    run_count = _OfJob("How often it has run.")
+    schedule = _OfJob("The rule.")
+    timezone = _OfJob("The time zone of the rule.")
+    next_run = _OfJob("The next run: an aware datetime, or None.")
+    last_run = _OfJob("The last time of the rule that was run, skipped or missed, or None.")
+    last_status = _OfJob("The final status of the last run: a ``TaskStatus``, or None.")
+    run_count = _OfJob("The number of runs.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,13 +132,13 @@ class _Declared:
 
 
 class Scheduler:
-    """Runs jobs at their times; it needs no event loop to be made.
+    """Runs jobs at their times. Can be created without an event loop.
 
-    :param timezone: the zone of cron rules that name none: an IANA name or a ``ZoneInfo`` (default UTC).
-    :param queue: a ``TaskQueue``, or a queue's name, that runs are added to (default: the project's, ``default``).
-    :param tasks: a ``QueuedTasks`` whose database it shares; instead of a ``TaskQueue``.
-    :param workers: workers within this process, between ``start`` and ``stop`` (default 1). With 0 another process runs
-        the jobs: ``taskyard queue start --app main:app``.
+    :param timezone: the zone of cron rules that name none: an IANA name or a ``ZoneInfo`` (default UTC). :param queue:
+    a ``TaskQueue``, or a queue's name, to which runs are added (default: the project's, ``default``). :param tasks: a
+    ``QueuedTasks`` whose database it shares; instead of a ``TaskQueue``. :param workers: workers within this process,
+    between ``start`` and ``stop`` (default 1). With 0 another process runs the jobs:
+        ``taskyard queue start --app main:app``.
     """
 
     def __init__(
@@ -178,13 +179,19 @@ class Scheduler:
         timezone: str | ZoneInfo | None = None,
         **options: Any,
     ) -> Callable[[F], F]:
-        """Declares a function as a job, run by exactly one of ``cron``, ``every``, ``at`` (an aware datetime; once) and
-        ``delay`` (once, from when the job was first started). The function stays as it is, and has ``.job_id``.
+        """Declares a function as a job that runs by exactly one of ``cron``, ``every``, ``at`` (an aware datetime;
+        once) and ``delay`` (once, counted from when the job was first started). Times are seconds or timedeltas. The
+        function is returned unchanged, with the attribute ``job_id``.
 
-        Further keywords are the schedule's (``overlap``, ``catch_up``, ``jitter``, ``runs_max``, ``pause_after_failures``,
-        ...; see ``tasks.schedules.add``) and the task's (``queue``, ``priority``, ``max_retries``, ``timeout``, ...).
+        Further keywords are options of the schedule (``overlap``, ``catch_up``, ``jitter``, ``runs_max``,
+        ``pause_after_failures``, ...; see ``tasks.schedules.add``) and of the task (``queue``, ``priority``,
+        ``max_retries``, ``timeout``, ...).
 
-        Raises ``CronError`` for a rule that can never be right, ``TypeError`` for none or several.
+        Raises ``CronError`` for an invalid rule, ``TypeError`` for none or several rules, and ``InvalidArgument`` for
+        an unknown option or an id that is declared twice::
+
+            @scheduler.schedule(every=300, overlap="skip")
+            async def sweep() -> None: ...
         """
         rule = rule_text(cron, every=every, at=at, after=delay)
         zone = self.timezone if timezone is None else _zone(timezone)
@@ -219,9 +226,10 @@ class Scheduler:
     # ----------------------------------------------------------------------------------------------------- lifecycle
 
     async def start(self) -> None:
-        """Stores the declared jobs, and starts this process's workers; returns once they run. Again, it does nothing.
+        """Stores the declared jobs and starts this process's workers; returns once they run. A second call does
+        nothing.
 
-        Raises what is wrong with a declared function, and that the database cannot be reached.
+        Raises errors of the declared functions and of the database.
         """
         if self._is_started:
             return
@@ -237,8 +245,8 @@ class Scheduler:
             raise
 
     async def stop(self, timeout: float | dt.timedelta = 25.0) -> None:
-        """Starts nothing more in this process, and gives what runs here ``timeout`` (seconds or timedelta) to end; the rest is
-        run again elsewhere, or after the next start. The jobs stay. Again, it does nothing."""
+        """Stops this process's workers. Running tasks have ``timeout`` (seconds or timedelta, default 25) to end; the
+        rest runs again elsewhere, or after the next start. The jobs remain stored. A second call does nothing."""
         timeout = seconds("timeout", timeout)
         self._is_started = False
         embedded, self._embedded = self._embedded, None
@@ -255,7 +263,7 @@ class Scheduler:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
-        """For ``FastAPI(lifespan=scheduler.lifespan)`` and its kin."""
+        """The scheduler as a lifespan: ``FastAPI(lifespan=scheduler.lifespan)``."""
         async with self:
             yield
 
@@ -274,13 +282,16 @@ class Scheduler:
         timezone: str | ZoneInfo | None = None,
         **options: Any,
     ) -> str:
-        """Adds a job at once, whether the scheduler is started or not; answers its id.
+        """Adds a job at once, whether the scheduler is started or not, and returns its id.
 
-        ``job`` is a ``CronJob``, a function without arguments, or ``tasks.call(f, 1)``. When is said by a cron expression,
-        or by a timedelta (an interval) or an aware datetime (once) in its place, or by one of the keywords. ``id``
-        defaults to the function's ``module:name``; each ``CronJob`` object is a job of its own.
+        ``job`` is a ``CronJob``, a function without arguments, or ``tasks.call(f, 1)``. The time is given by a cron
+        expression, by a timedelta (an interval) or an aware datetime (once) in its place, or by one of the keywords.
+        ``id`` defaults to the function's ``module:name``; each ``CronJob`` object is a job of its own.
 
-        Raises ``CronError``, ``DuplicateSchedule`` unless ``replace`` is set, and what cannot be stored.
+        Raises ``CronError``, ``DuplicateSchedule`` unless ``replace`` is set, and as ``add_task`` for a task that
+        cannot be stored::
+
+            await scheduler.add_job(report, "0 6 * * 1", id="weekly")
         """
         if isinstance(cron, dt.timedelta):
             every, cron = (cron if every is None else every), None
@@ -296,7 +307,7 @@ class Scheduler:
         return str(added.name)
 
     async def remove_job(self, job_id: Any, cancel_running: bool = False) -> bool:
-        """Removes a job; whether it was there. A run of it goes on, unless ``cancel_running`` is set."""
+        """Removes a job, and returns whether it existed. A run of it continues, unless ``cancel_running`` is set."""
         if not isinstance(job_id, str):
             return False
         self._declared.pop(job_id, None)
@@ -313,22 +324,22 @@ class Scheduler:
         return removed
 
     async def get_job(self, job_id: str) -> Job | None:
-        """A job as it stands, with its history; None if there is none."""
+        """Returns the state of a job with its history, or None if it does not exist."""
         try:
             return _job(await self._tasks.schedules.get(job_id, runs=100))
         except UnknownSchedule:
             return None
 
     async def list_jobs(self) -> list[Job]:
-        """All jobs of the database, by id."""
+        """Returns all jobs of the database, by id."""
         return [_job(found) for found in await self._tasks.schedules.list()]
 
     async def pause_job(self, job_id: str) -> bool:
-        """Pauses a job: times that pass meanwhile do not count. Whether it is there."""
+        """Pauses a job, and returns whether it exists. Times that pass meanwhile are skipped."""
         return await self._tasks.schedules.pause(job_id)
 
     async def resume_job(self, job_id: str) -> bool:
-        """Goes on with a job from now. Whether it is there."""
+        """Resumes a job from now on, and returns whether it exists."""
         return await self._tasks.schedules.resume(job_id)
 
     async def reschedule_job(
@@ -341,17 +352,18 @@ class Scheduler:
         at: dt.datetime | None = None,
         timezone: str | ZoneInfo | None = None,
     ) -> dt.datetime | None:
-        """Gives a job another rule; its next run. Raises ``UnknownSchedule``, ``CronError``."""
+        """Changes the rule of a job, and returns its next run. Raises ``UnknownSchedule``, ``CronError``."""
         zone = None if timezone is None else _zone(timezone)
         added = await self._tasks.schedules.reschedule(job_id, cron, every=every, at=at, after=delay, zone=zone)
         return added.next_at
 
     async def trigger_job(self, job_id: str) -> str:
-        """Runs a job now, whatever its rule says and whatever runs; the id of the task. Raises ``UnknownSchedule``."""
+        """Runs a job now, regardless of its rule and of other runs, and returns the id of the task. Raises
+        ``UnknownSchedule``."""
         return await self._tasks.schedules.run(job_id)
 
     async def next_runs(self, job_id: str, n: int = 10) -> list[dt.datetime]:
-        """The next ``n`` times of a job; none if it is paused or over. Raises ``UnknownSchedule``."""
+        """Returns the next ``n`` times of a job; none if it is paused or over. Raises ``UnknownSchedule``."""
         return list((await self._tasks.schedules.get(job_id, upcoming=n, runs=0)).upcoming)
 
 
@@ -373,7 +385,8 @@ def _default_id(job: Any) -> str:
 
 
 def _name_of(function: Any) -> str:
-    """``module:qualname``. Not by its identity: while it is being decorated, its module does not have it yet."""
+    """Returns ``module:qualname``. Does not look the name up: while a function is being decorated, its module does not
+    have it yet."""
     plain = _identity.unwrap(function)
     module = getattr(plain, "__module__", None)
     shown = _identity.main_module() if module == "__main__" else module

@@ -1,11 +1,12 @@
-"""Schedules: rules that enqueue a task at times. They are rows; what one process changes, every server follows at once.
+"""Schedules: rules that enqueue a task at times. They are rows of the database, so that every server follows a change
+at once.
 
     schedules = tasks.schedules
     await schedules.add("nightly", "0 3 * * *", report, zone="Europe/Berlin")
     await schedules.add("sweep", every=timedelta(minutes=5), call=tasks.call(sweep, "tmp", queue="low"))
     await schedules.pause("nightly")
 
-Every method answers something that is awaited, or, in code without an event loop, asked with ``.result()``.
+Every method returns an answer that is awaited or, in code without an event loop, waited for with ``.result()``.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from .errors import InvalidArgument
 if TYPE_CHECKING:
     from .queued_tasks import QueuedTasks
 
-#: What happens to a run that is due while an earlier one has not ended.
+#: Policies for a run that is due while an earlier one has not ended.
 OVERLAP = ("skip", "allow", "queue_one", "queue_all", "cancel_running")
-#: What happens to runs whose time passed while no server was there.
+#: Policies for runs whose time passed while no server was running.
 CATCH_UP = ("skip", "one", "all")
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What became of one time of a schedule, or of several that were missed together.
+    """The outcome of one time of a schedule, or of several that were missed together.
 
-    ``outcome`` is ``enqueued``, ``held`` (it waits for the one before it), ``skipped`` or ``missed``; ``state`` is how
-    its task ended, None while the run goes on.
+    ``outcome`` is ``enqueued``, ``held`` (it waits for the run before it), ``skipped`` or ``missed``; ``state`` is the
+    final state of its task, None while the run is going on.
     """
 
     fire_at: dt.datetime
@@ -45,15 +46,15 @@ class Run:
     state: str | None
     error: str | None
     finished_at: dt.datetime | None
-    #: How many times it stands for; 10,000 means so many or more.
+    #: Number of times that it covers; 10,000 means that many or more.
     count: int
-    #: The last of several.
+    #: The last of several times.
     until: dt.datetime | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """A schedule as it stands. Times are aware, in UTC."""
+    """The definition and state of a schedule. Times are aware, in UTC."""
 
     name: str
     rule: str
@@ -63,32 +64,32 @@ class Schedule:
     priority: int
     overlap: str
     catch_up: str
-    #: ``active``, ``paused``, ``ended``, or ``broken``: then ``problem`` says why.
+    #: ``active``, ``paused``, ``ended``, or ``broken``, with the reason in ``problem``.
     state: str
     problem: str | None
     next_at: dt.datetime | None
     last_at: dt.datetime | None
-    #: How the last run that ended did: a state of its task.
+    #: The final state of the task of the last run that ended.
     last_state: str | None
-    #: Tasks enqueued by it.
+    #: Number of tasks that it has enqueued.
     runs: int
-    #: Failed runs since the last one that was done.
+    #: Number of failed runs since the last one that was done.
     failures: int
     created_at: dt.datetime
-    #: Its next times; only of ``get``.
+    #: The next times; only in results of ``get``.
     upcoming: tuple[dt.datetime, ...] = ()
-    #: Its runs, newest first; only of ``get``.
+    #: The runs, newest first; only in results of ``get``.
     history: tuple[Run, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Added:
-    """What adding a schedule did: ``put`` is ``added``, ``kept`` or ``replaced``."""
+    """The result of adding a schedule: ``put`` is ``added``, ``kept`` or ``replaced``."""
 
     name: str
     put: str
     next_at: dt.datetime | None
-    #: What is probably not meant in its rule.
+    #: Parts of its rule that are probably mistakes.
     warnings: tuple[str, ...]
 
 
@@ -99,7 +100,7 @@ def rule_text(
     at: dt.datetime | None = None,
     after: float | dt.timedelta | None = None,
 ) -> str:
-    """The text of a rule, from exactly one way of saying it.
+    """Returns the text of a rule from exactly one of its forms.
 
     Raises ``TypeError`` for none or several, ``InvalidArgument`` for a naive time or a negative interval.
     """
@@ -116,9 +117,9 @@ def rule_text(
 
 
 def check(rule: str, zone: str = "UTC", name: str = "schedule") -> tuple[str, ...]:
-    """Reads a rule without storing anything; answers what is probably not meant in it.
+    """Parses a rule without storing anything, and returns warnings about parts that are probably mistakes.
 
-    Raises ``CronError`` with the place of what is wrong, ``InvalidArgument`` for an unknown zone.
+    Raises ``CronError`` with the position of an error, ``InvalidArgument`` for an unknown zone.
     """
     return tuple(_core.check_rule(text("rule", rule), text("zone", zone), text("name", name)))
 
@@ -126,9 +127,12 @@ def check(rule: str, zone: str = "UTC", name: str = "schedule") -> tuple[str, ..
 def next_times(
     rule: str, count: int = 10, *, zone: str = "UTC", after: dt.datetime | None = None, name: str = "schedule"
 ) -> list[dt.datetime]:
-    """The next ``count`` times of a rule after an instant (default: now). ``H`` is drawn from ``name``.
+    """Returns the next ``count`` times of a rule after an instant (an aware datetime; default: now). ``H`` is drawn
+    from ``name``.
 
-    Raises as :func:`check`.
+    Raises as :func:`check`::
+
+        next_times("0 3 * * *", 2, zone="Europe/Berlin")
     """
     start = None if after is None else instant("after", after)
     times = _core.next_times(text("rule", rule), text("zone", zone), text("name", name), start, count)
@@ -136,7 +140,7 @@ def next_times(
 
 
 class Schedules:
-    """The schedules of a queue: ``tasks.schedules``."""
+    """The schedules of a database: ``tasks.schedules``."""
 
     def __init__(self, tasks: QueuedTasks) -> None:
         self._tasks = tasks
@@ -161,20 +165,27 @@ class Schedules:
         pause_after_failures: int | None = None,
         on_conflict: str = "replace",
     ) -> Answer[Added]:
-        """Adds a schedule, or brings the one of this name to this definition; an equal one changes nothing.
+        """Adds a schedule, or changes the one of this name to this definition; an equal definition changes nothing.
 
-        ``call`` is a function without arguments, or ``tasks.call(f, 1, queue="low")``. When is said by one of ``rule``
-        (a cron expression, ``@daily``, ``@every 5m``, ``@at ...``, ``@after 2h``, ``@reboot``), ``every``, ``at`` (an aware
-        datetime; once) and ``after`` (once, counted from when it was first added).
+        ``call`` is a function without arguments, or ``tasks.call(f, 1, queue="low")``. The times are given by one of
+        ``rule`` (a cron expression, ``@daily``, ``@every 5m``, ``@at ...``, ``@after 2h``, ``@reboot``), ``every``,
+        ``at`` (an aware datetime; once) and ``after`` (once, counted from when it was first added). Lengths of time are
+        seconds or timedeltas.
 
-        ``zone`` is the time zone of a cron rule. ``overlap``: when an earlier run has not ended, ``skip`` (default),
-        ``allow``, ``queue_one``, ``queue_all`` or ``cancel_running``. ``catch_up``: of times that were missed, ``one`` run
-        for all of them (default), ``all`` or ``skip``; within ``catch_up_window`` (default a day). ``jitter``: each run
-        starts up to so much later. ``pause_after_failures``: so many failed runs in a row. ``on_conflict``: ``replace``,
-        ``keep`` or ``refuse``. Times are seconds or timedeltas.
+        - ``zone``: the time zone of a cron rule (default UTC)
+        - ``overlap``: when an earlier run has not ended, ``skip`` (default), ``allow``, ``queue_one``, ``queue_all`` or
+          ``cancel_running``
+        - ``catch_up``: of missed times, ``one`` run for all of them (default), ``all`` or ``skip``; within
+          ``catch_up_window`` (default a day)
+        - ``jitter``: the longest random delay of each run
+        - ``starts_at``, ``ends_at`` (aware datetimes), ``runs_max``: when the schedule is in force
+        - ``pause_after_failures``: pauses the schedule after this number of failed runs in a row
+        - ``on_conflict``: ``replace`` (default), ``keep`` or ``refuse`` an existing schedule of this name
 
-        Raises ``CronError``, ``InvalidArgument`` and what ``add_task`` raises at the call, ``DuplicateSchedule`` with the
-        answer.
+        The call raises ``CronError``, ``InvalidArgument`` and as ``add_task``; the answer raises
+        ``DuplicateSchedule``::
+
+            await tasks.schedules.add("nightly", "0 3 * * *", report, zone="Europe/Berlin")
         """
         given: dict[str, Any] = {
             "name": text("name", name),
@@ -209,13 +220,13 @@ class Schedules:
         return draft
 
     def list(self) -> Answer[list[Schedule]]:
-        """All schedules, by name."""
+        """Returns all schedules, by name."""
         return Answer(
             self._tasks._via.ask("schedules"), lambda found: [_schedule(one) for one in found], port=self._tasks._via
         )
 
     def get(self, name: str, *, upcoming: int = 5, runs: int = 20) -> Answer[Schedule]:
-        """One schedule with its next times and its history. Raises ``UnknownSchedule``."""
+        """Returns a schedule with its next ``upcoming`` times and its last ``runs`` runs. Raises ``UnknownSchedule``."""
         counts = {"upcoming": upcoming, "runs": runs}
         return Answer(self._tasks._via.ask("schedule", text("name", name), counts), _schedule, port=self._tasks._via)
 
@@ -229,8 +240,8 @@ class Schedules:
         after: float | dt.timedelta | None = None,
         zone: str | None = None,
     ) -> Answer[Added]:
-        """Gives it another rule, and another zone if one is given; all else stays. Raises ``CronError`` at the call,
-        ``UnknownSchedule`` with the answer."""
+        """Changes the rule of a schedule, and its zone if one is given. The call raises ``CronError``, the answer
+        ``UnknownSchedule``."""
         new = rule_text(rule, every=every, at=at, after=after)
         check(new, zone or "UTC", text("name", name))
         return Answer(
@@ -238,19 +249,20 @@ class Schedules:
         )
 
     def remove(self, name: str) -> Answer[bool]:
-        """Removes it with its history; tasks that it enqueued go on. Whether it was there."""
+        """Removes a schedule with its history, and returns whether it existed. Tasks that it has enqueued continue."""
         return Answer(self._tasks._via.ask("schedule_remove", text("name", name)), bool, port=self._tasks._via)
 
     def pause(self, name: str) -> Answer[bool]:
-        """Pauses it: times that pass meanwhile do not count. Whether it is there."""
+        """Pauses a schedule, and returns whether it exists. Times that pass meanwhile are skipped."""
         return Answer(self._tasks._via.ask("schedule_pause", text("name", name)), bool, port=self._tasks._via)
 
     def resume(self, name: str) -> Answer[bool]:
-        """Goes on from now. Whether it is there."""
+        """Resumes a schedule from now on, and returns whether it exists."""
         return Answer(self._tasks._via.ask("schedule_resume", text("name", name)), bool, port=self._tasks._via)
 
     def run(self, name: str) -> Answer[str]:
-        """Runs its task now, whatever its rule says and whatever runs; the id of the task. Raises ``UnknownSchedule``."""
+        """Runs a schedule's task now, regardless of its rule and of other runs, and returns the id of the task. Raises
+        ``UnknownSchedule``."""
         return Answer(self._tasks._via.ask("schedule_run", text("name", name)), str, port=self._tasks._via)
 
 
@@ -263,7 +275,7 @@ def _one_of(what: str, value: Any, known: tuple[str, ...]) -> str:
 def _time(found: str | None) -> dt.datetime | None:
     if found is None:
         return None
-    # Python 3.10 knows neither `Z` nor fractions of other lengths than three and six digits.
+    # Python 3.10 reads neither `Z` nor fractions of lengths other than three and six digits.
     whole, _, fraction = found.removesuffix("Z").partition(".")
     return dt.datetime.fromisoformat(f"{whole}.{fraction:0<6}+00:00")
 

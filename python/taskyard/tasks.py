@@ -1,4 +1,4 @@
-"""Tasks as objects: a class with ``execute``, a queue that takes its objects, and their statuses.
+"""Tasks as objects: classes with ``execute``, a queue that takes their objects, and their statuses.
 
     from taskyard.tasks import Task, TaskQueue, TaskStatus
 
@@ -14,9 +14,8 @@
     id = await queue.enqueue(EmailTask("ada@example.com"))
     task = await queue.get_task(id)
 
-They run in the workers that run functions (``taskyard queue start --app main:app``, ``taskyard serve --workers``,
-``QueuedTasks.lifespan(workers=1)``), and in programs that take them by themselves (``queue.dequeue()``,
-``taskyard.workers``).
+They run in the same workers as functions (``taskyard queue start --app main:app``, ``taskyard serve --workers``,
+``QueuedTasks.lifespan(workers=1)``), and in programs that dequeue them (``queue.dequeue()``, ``taskyard.workers``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""For tests of applications: a queue of a test's own, tasks run in place or when asked, assertions, a clock.
+"""Utilities for tests of applications: a queue for each test, tasks that run in place or on demand, assertions, a
+clock.
 
-With pytest the plugin gives these as fixtures: ``queued_tasks``, ``task_queue``, ``queue_worker``, ``queue_clock``.
+The pytest plugin provides these as fixtures: ``queued_tasks``, ``task_queue``, ``queue_worker``, ``queue_clock``.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from .errors import seconds as _seconds
 from .queued_tasks import QueuedTasks
 from .worker import Embedded
 
-#: Records looked at by assertions.
+#: Maximum number of records that assertions read.
 LIST_MAX = 10_000
 
 
 @contextmanager
 def as_default(tasks: QueuedTasks) -> Iterator[QueuedTasks]:
-    """Makes this the process's queue: what ``QueuedTasks()``, ``Inject(QueuedTasks)`` and ``TasksDep`` give.
+    """Makes a queue the process's queue, as returned by ``QueuedTasks()``, ``Inject(QueuedTasks)`` and ``TasksDep``,
+    and closes it at the end.
 
-    Queues of the application with a database or settings of their own stand for it, too, so that nothing reaches another
-    database than the test's; their settings do not count meanwhile.
+    It also replaces queues of the application that have a database or settings of their own, so that nothing reaches
+    another database than the test's; their settings do not apply meanwhile::
+
+        with as_default(ManualTasks(database=address)) as queue: ...
     """
     own = tasks._own
     assert isinstance(own, _port.Engine), "a test's queue has a database of its own"
@@ -41,7 +45,7 @@ def as_default(tasks: QueuedTasks) -> Iterator[QueuedTasks]:
 
 
 class WorkerThread:
-    """A worker in a thread with an event loop of its own, as a server's process would have."""
+    """A worker in a thread with an event loop of its own, as in a server's worker process."""
 
     def __init__(self, tasks: QueuedTasks, concurrency: int = 10) -> None:
         self._tasks = tasks
@@ -72,7 +76,7 @@ class WorkerThread:
         _loops.run(live())
 
     def stop(self) -> None:
-        """Ends it; what runs may end before."""
+        """Stops the worker. Running tasks may end first."""
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(60)
@@ -81,8 +85,8 @@ class WorkerThread:
 class InlineTasks(QueuedTasks):
     """A queue whose tasks run at once: ``await ref.get_task_id()`` returns when the task has ended.
 
-    So does a response of an application under test that waits for its tasks. A failure is not raised there; it is in
-    ``await ref.outcome()``, as ever.
+    A response of an application under test that waits for its tasks does so, too. A failure is not raised there; as
+    usual, it is in ``await ref.outcome()``.
     """
 
     def __init__(self, database: str) -> None:
@@ -93,12 +97,13 @@ class InlineTasks(QueuedTasks):
 
 
 class ManualTasks(QueuedTasks):
-    """A queue whose tasks run when the test says so: ``await tasks.drain()``."""
+    """A queue whose tasks run when the test calls ``await tasks.drain()``."""
 
     def drain(self, timeout: float | dt.timedelta = 60.0) -> Any:
-        """Runs what is runnable, and what that adds, until nothing is left; the number of tasks that ended.
+        """Runs all runnable tasks, and those that they add, until none is left. Returns the number of tasks that ended.
 
-        Await it in async code; in sync code the call itself answers. Tasks whose time has not come stay.
+        Awaited in async code; in sync code the call itself blocks. Tasks whose time has not come are left. Raises
+        ``TimeoutError`` after ``timeout`` (seconds or timedelta, default 60).
         """
         timeout = _seconds("timeout", timeout)
         if _loops.is_in_loop():
@@ -113,20 +118,20 @@ class ManualTasks(QueuedTasks):
         return await self._ended() - before
 
     async def _is_busy(self) -> bool:
-        # One look: a task may move from one state to the other at any time.
+        # A single request, because a task may change its state at any time.
         unfinished = await self.list(states=("waiting", "enqueued", "doing"), limit=LIST_MAX)
         now = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=getattr(self._via, "clock", 0.0))
 
         def is_about_to_run(task: dict[str, Any]) -> bool:
             if task["state"] != "waiting":
                 return True
-            # What has come due is about to be moved by the server.
+            # The server is about to enqueue a task that has come due.
             return bool(task["run_at"]) and task["wait_reason"] in DUE and _codec.instant(task["run_at"]) <= now
 
         return any(is_about_to_run(task) for task in unfinished)
 
     async def _is_busy_with_additions(self) -> bool:
-        # A body that has ended may have added what is not stored yet.
+        # A body that has ended may have added tasks that are not stored yet.
         await self.flush()
         return await self._is_busy()
 
@@ -134,23 +139,24 @@ class ManualTasks(QueuedTasks):
         return len(await self.list(states=("done", "failed", "cancelled", "stopped"), limit=LIST_MAX))
 
 
-#: Why a task waits that only its time keeps from running.
+#: Reasons for waiting that end at a time.
 DUE = ("time", "retry")
 
 
 class Clock:
-    """The database's clock, for tests: delayed tasks, retries and expiries come due when it is moved."""
+    """The database's clock, for tests: delayed tasks, retries and expiries come due when it is advanced."""
 
     def __init__(self, tasks: QueuedTasks) -> None:
         self._tasks = tasks
         self._seconds = 0.0
 
     def advance(self, seconds: float | dt.timedelta) -> None:
-        """Moves it on; at once for all that asks the database."""
+        """Advances the clock (seconds or timedelta), with immediate effect for everything that uses the database's
+        time."""
         self._set(self._seconds + _seconds("seconds", seconds, signed=True))
 
     def reset(self) -> None:
-        """Back to the host's time."""
+        """Resets the clock to the host's time."""
         self._set(0.0)
 
     def _set(self, offset: float) -> None:
@@ -161,10 +167,10 @@ class Clock:
 
 
 def enqueued(function: Any = None, *args: Any, tasks: QueuedTasks | None = None, **filters: Any) -> list[dict[str, Any]]:
-    """Records of tasks that were added, oldest first: of this function, with these arguments, with these properties.
+    """Returns the records of added tasks, oldest first: of this function, with these arguments, with these properties.
 
-    ``filters`` are names of the record (``queue``, ``priority``, ``state``, ``tags``, ...); ``kwargs`` are the keyword
-    arguments of the call. Works in sync and in async tests.
+    ``filters`` are fields of the record (``queue``, ``priority``, ``state``, ``tags``, ...); ``kwargs`` are the keyword
+    arguments of the call. ``tasks`` defaults to the process's queue. Works in sync and in async tests.
     """
     tasks = tasks or QueuedTasks()
     port = tasks._via
@@ -187,7 +193,10 @@ def _fits(record: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any] 
 
 
 def assert_enqueued(function: Any, *args: Any, **filters: Any) -> dict[str, Any]:
-    """Fails unless such a task was added; its record. ``assert_enqueued(send, "ada", queue="mail")``."""
+    """Raises ``AssertionError`` unless such a task was added, and returns its record::
+
+        assert_enqueued(send_welcome, "ada@example.org", queue="mail")
+    """
     found = enqueued(function, *args, **filters)
     if not found:
         there = "\n".join(f"  {each['kind']} {each['payload']} {each['queue']} {each['state']}" for each in enqueued())
@@ -196,7 +205,7 @@ def assert_enqueued(function: Any, *args: Any, **filters: Any) -> dict[str, Any]
 
 
 def refute_enqueued(function: Any, *args: Any, **filters: Any) -> None:
-    """Fails if such a task was added."""
+    """Raises ``AssertionError`` if such a task was added."""
     found = enqueued(function, *args, **filters)
     if found:
         raise AssertionError(f"{len(found)} tasks {function!r} {args} {filters or ''} were added: {found[0]}")

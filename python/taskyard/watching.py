@@ -1,12 +1,12 @@
-"""Watching a task: what happens to it, as it happens, from any process.
+"""Watches a task from any process: an event for each of its changes.
 
     async for event in ref.watch():
         print(event.type, event.status, event.progress)
 
-It begins with a ``snapshot``, then come ``status``, ``retry`` and ``progress``, and last the one event that says how the
-task ended: ``completed``, ``failed``, ``cancelled`` or ``stopped``. State changes that are stored are lossless, also over
-``ref.watch(since=event.seq)`` in another process; of progress the latest is told. A failed task is a dead letter: there
-is no further event for that. Any number of watchers of one process share one look at the database each 30 ms.
+The first event is a ``snapshot``, followed by ``status``, ``retry`` and ``progress``, and last one of ``completed``,
+``failed``, ``cancelled`` and ``stopped``. Stored state changes are never lost, even when ``ref.watch(since=event.seq)``
+continues in another process; of progress only the latest is reported. A failed task is a dead letter, without a further
+event for that. All watchers of one process share one read of the database every 30 ms.
 """
 
 from __future__ import annotations
@@ -26,31 +26,32 @@ if TYPE_CHECKING:
 
 __all__ = ["TERMINAL", "Progress", "TaskEvent", "Watch"]
 
-#: The types of the events after which nothing follows.
+#: The types of final events.
 TERMINAL = frozenset({"completed", "failed", "cancelled", "stopped"})
 
-#: How long one question waits for news, in milliseconds; then it is asked again.
+#: Milliseconds that one request waits for news before it is repeated.
 WAIT_MS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskEvent:
-    """Something that happened to a task."""
+    """A change of a task."""
 
     #: ``snapshot``, ``status``, ``retry``, ``progress``, ``completed``, ``failed``, ``cancelled`` or ``stopped``.
     type: str
     task_id: str
-    #: Its place among the task's events; grows, the same in every process. ``watch(since=seq)`` goes on after it.
+    #: The position among the task's events, increasing and the same in every process. ``watch(since=seq)`` continues
+    #: after it.
     seq: int
-    #: As web applications show it: ``queued``, ``scheduled``, ``waiting``, ``retrying``, ``running``, ``completed``,
+    #: The status for users: ``queued``, ``scheduled``, ``waiting``, ``retrying``, ``running``, ``completed``,
     #: ``failed``, ``cancelled``, ``expired``, ``stopped``.
     status: str
-    #: As it is stored.
+    #: The stored state.
     state: QueuedTaskState
     attempt: int
-    #: None if the task never said.
+    #: None if the task recorded none.
     progress: Progress | None
-    #: ``type`` and ``message`` of what went wrong.
+    #: ``type`` and ``message`` of the error.
     error: dict[str, str] | None
     #: When it happened.
     ts: dt.datetime
@@ -59,11 +60,11 @@ class TaskEvent:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing follows."""
+        """Whether this is the last event."""
         return self.type in TERMINAL
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it: what streams and pages show."""
+        """Returns a dict for JSON, as sent in streams."""
         return {
             "type": self.type,
             "task_id": self.task_id,
@@ -78,7 +79,7 @@ class TaskEvent:
 
 
 def event(found: dict[str, Any]) -> TaskEvent:
-    """An event, as the engine tells it."""
+    """Converts an event of the engine."""
     error = found["error"]
     return TaskEvent(
         type=found["type"],
@@ -95,12 +96,13 @@ def event(found: dict[str, Any]) -> TaskEvent:
 
 
 class Watch:
-    """The events of one task: ``async for``, or, in code without an event loop, ``for``. Leaving the loop ends it; the
-    task does not notice."""
+    """The events of one task: ``async for`` or, in code without an event loop, ``for``. Leaving the loop ends the
+    watch; the task is not affected. Raises ``TaskNotFound`` for a task that does not exist, and for one that is removed
+    meanwhile."""
 
     def __init__(self, ref: QueuedTaskRef[Any], since: int | None) -> None:
         self._ref = ref
-        #: The number of the last event told.
+        #: The number of the last event that was received.
         self.since = since
         self._seen: int | None = None
         self._events: collections.deque[TaskEvent] = collections.deque()
@@ -113,7 +115,7 @@ class Watch:
         self._seen, self._ended = found["seen"], found["ended"]
         self._events.extend(event(one) for one in found["events"])
         if self._events:
-            # What was answered is not answered again, also if the reader does not come to take it.
+            # Received events are not requested again, even if they are never read.
             self.since = self._events[-1].seq
 
     async def _answer(self) -> Any:
@@ -122,7 +124,7 @@ class Watch:
             return await _loops.answer(self._ask(self._ref.id))
         with _request.serving(request):
             reply = self._ask(self._ref.id)
-            # What is first is there at once; what comes later may take its time, if the database answers meanwhile.
+            # The first reply comes at once; later ones may take any time, if the database answers probes meanwhile.
             wait = _loops.answer_probing(reply, self._probe()) if self._may_take_long() else _loops.answer(reply)
             del reply
             return await _loops.unless_stopping(request, wait, "the watch")
@@ -133,7 +135,7 @@ class Watch:
         return _loops.answer_now(self._ask(id), None, "the first event", self._ref._port)
 
     def _may_take_long(self) -> bool:
-        """Whether the question is answered once there is news, and not at once."""
+        """Whether the reply comes only once there is news."""
         return self._seen is not None or self.since is not None
 
     def _probe(self) -> _loops.Probe:
@@ -155,7 +157,7 @@ class Watch:
             with _running.resting():
                 found = await self._answer()
             self._learn(found)
-            # One who is told all the time lets others run, too.
+            # Lets other asyncio tasks run if events arrive without a pause.
             await asyncio.sleep(0)
         return self._events.popleft()
 

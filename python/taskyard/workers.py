@@ -1,10 +1,10 @@
-"""Workers on an event loop of your own: ``Worker`` takes tasks and runs them, ``WorkerPool`` keeps several alive.
+"""Workers on the application's own event loop: ``Worker`` dequeues tasks and runs them, ``WorkerPool`` runs several.
 
     pool = WorkerPool(TaskQueue(), num_workers=4)
     app = FastAPI(lifespan=pool.lifespan)
 
-or, as a program of its own: ``asyncio.run(WorkerPool(TaskQueue()).run())``. They run task objects and functions alike, in
-this very process; ``taskyard queue start`` runs them in processes that can be killed.
+or, as a program: ``asyncio.run(WorkerPool(TaskQueue()).run())``. They run task objects and functions alike, in this
+very process; ``taskyard queue start`` runs them in processes that can be killed.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from .errors import InvalidArgument, WrongState, seconds
 
 log = logging.getLogger("queued_task")
 
-#: A worker that waits for a task looks so often whether it is still to run, in seconds.
+#: Interval at which a waiting worker checks whether it is to stop, in seconds.
 LOOK = 1.0
-#: The pause after an error of the queue, and after a worker broke: at first, and at most, in seconds.
+#: The first and the longest pause after an error of the queue, and after a worker failed, in seconds.
 PAUSE = 0.1
 PAUSE_MAX = 5.0
-#: A worker that has lived so long begins with the first pause again, in seconds.
+#: Seconds of running after which a worker's next pause is the first one again.
 STEADY = 10.0
-#: How long what was given back may take to end, in seconds.
+#: Seconds that a task that was given back has to end.
 END_MAX = 6.0
 
 
 class Worker:
-    """Takes tasks of a queue, one after the other, and runs them.
+    """Dequeues tasks of a queue, one after another, and runs them.
 
-    A subclass may override ``start`` (to take tasks in its own way) or ``process`` (to do something around each), and
-    need not call ``super().__init__()``.
+    A subclass may override ``start`` (to dequeue in its own way) or ``process`` (to add behaviour around each task),
+    and need not call ``super().__init__()``.
     """
 
-    #: The queue to take from; the project's own if none was given.
+    #: The queue to take from (default: the project's own).
     queue: TaskQueue | None = None
-    #: Whether it goes on. Setting it to False ends it after the current task.
+    #: Whether the worker continues. Setting it to False ends it after the current task.
     running: bool = True
-    #: What it runs now.
+    #: The task that it runs now.
     current_task: Task | None = None
 
     _waiting: asyncio.Task[Any] | None = None
@@ -59,7 +59,8 @@ class Worker:
         self.queue = queue
 
     async def start(self) -> None:
-        """Runs until ``running`` is False. An error of a task ends that task's attempt; one of the queue is logged."""
+        """Runs until ``running`` is False. An error of a task fails the attempt; one of the queue is logged. Raises
+        ``WrongState`` if the worker is running already."""
         if self._started is not None and not self._started.done():
             raise WrongState("this worker runs already")
         self._loop, self._started = asyncio.get_running_loop(), asyncio.current_task()
@@ -84,13 +85,13 @@ class Worker:
                 self.current_task = None
 
     async def _next(self, queue: TaskQueue) -> Task | None:
-        """The next task; None after a while, or when it is to end."""
+        """Returns the next task; None after :data:`LOOK` seconds, or when the worker is to stop."""
         taking = self._waiting = asyncio.ensure_future(queue.dequeue(timeout=LOOK))
         try:
             await asyncio.wait({taking})
         except asyncio.CancelledError:
             if not taking.cancel() and not taking.cancelled() and taking.exception() is None:
-                # It came in the same moment.
+                # A task arrived at the same moment.
                 if (task := taking.result()) is not None:
                     _spawn(queue.requeue_task(task))
             raise
@@ -98,12 +99,12 @@ class Worker:
             self._waiting = None
         task = None if taking.cancelled() else taking.result()
         if task is not None:
-            # Taken in a task of the loop's own: what this worker leaves behind is its own.
+            # Claimed by another asyncio task: this one becomes the owner.
             queue.adopt(task)
         return task
 
     async def process(self, task: Task) -> None:
-        """Runs one task to its end."""
+        """Runs a task and ends it: completed, failed or, if the worker is cancelled, given back."""
         queue = self.queue
         assert queue is not None
         try:
@@ -116,7 +117,8 @@ class Worker:
             raise
 
     def handle_shutdown(self, signum: int | None = None, frame: Any = None) -> None:
-        """For a signal handler: takes nothing more, and ends after the current task. A second call gives that back."""
+        """Stops the worker after the current task; to be called from a signal handler. A second call gives the current
+        task back."""
         again, self.running = not self.running, False
         loop = self._loop
         if loop is None or loop.is_closed():
@@ -133,7 +135,8 @@ class Worker:
             _spawn(queue.requeue_task(task))
 
     async def stop(self, timeout: float | dt.timedelta = 30.0) -> None:
-        """Takes nothing more; waits so long (seconds or timedelta) for the current task, then gives it back."""
+        """Stops the worker: waits up to ``timeout`` (seconds or timedelta, default 30) for the current task, then gives
+        it back."""
         timeout = seconds("timeout", timeout)
         self.running = False
         self._wake()
@@ -149,34 +152,33 @@ _kept: set[asyncio.Task[Any]] = set()
 
 
 def _spawn(coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Runs it on this loop, kept until its end."""
+    """Runs a coroutine on this loop, with a reference until its end."""
     task = asyncio.get_running_loop().create_task(coroutine)
     _kept.add(task)
     task.add_done_callback(_kept.discard)
 
 
 async def _give_back(worker: Any, started: asyncio.Task[Any]) -> bool:
-    """Gives back what a worker runs, and ends it. Whether there was something."""
+    """Gives back the current task of a worker, and ends the worker. Returns whether there was a task."""
     task, queue = getattr(worker, "current_task", None), getattr(worker, "queue", None)
     given = isinstance(task, Task) and isinstance(queue, TaskQueue) and await queue.requeue_task(task)
     if not started.done():
         await asyncio.wait({started}, timeout=END_MAX if given else 0)
     if not started.done():
-        # What it has taken without saying so is given back behind it.
+        # Claims that are not in `current_task` are given back with the asyncio task.
         started.cancel()
         await asyncio.wait({started}, timeout=END_MAX)
     return bool(given)
 
 
 class WorkerPool:
-    """Several workers on the running loop.
+    """Several workers on the running loop, which replaces those that fail.
 
-    :param queue: what they take from.
-    :param num_workers: how many.
-    :param worker_class: a ``Worker`` subclass, or anything that is made by ``worker_class(queue)`` and has ``start()`` and
-        ``running``.
-    :param handle_signals: while it runs, SIGINT and SIGTERM stop it (a second one at once): for a program that has
-        nothing else to do. Only on the main thread; one handler serves all pools of the process.
+    :param queue: the queue to take from (default: the project's own). :param num_workers: the number of workers
+    (default 4). :param worker_class: a ``Worker`` subclass, or a factory ``worker_class(queue)`` of objects with
+    ``start()`` and ``running``. :param handle_signals: SIGINT and SIGTERM stop the pool while it runs (a second one at
+    once), for a program that has nothing else to do.
+        Main thread only; one handler serves all pools of the process.
     """
 
     def __init__(
@@ -193,9 +195,9 @@ class WorkerPool:
         self.num_workers = num_workers
         self.worker_class = worker_class
         self.handle_signals = handle_signals
-        #: The workers that run now.
+        #: The current workers.
         self.workers: list[Any] = []
-        #: Workers that broke and were replaced.
+        #: Number of workers that failed and were replaced.
         self.restarts = 0
         self._keepers: list[asyncio.Task[None]] = []
         self._runs: dict[int, asyncio.Task[Any]] = {}
@@ -204,7 +206,8 @@ class WorkerPool:
         self._over: asyncio.Event | None = None
 
     async def start(self) -> None:
-        """Starts the workers, and returns once they run; raises if the database cannot be reached. Again: nothing."""
+        """Starts the workers, and returns once they run. A second call does nothing. Raises if the database cannot be
+        reached."""
         if self._keepers:
             return
         self._is_stopping = False
@@ -218,12 +221,12 @@ class WorkerPool:
         except BaseException:
             _Signals.discard(self)
             raise
-        # Each has taken its first step when this returns.
+        # Each worker has taken its first step when this returns.
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     async def _keep(self, place: int) -> None:
-        """One worker after the other, as long as they break."""
+        """Runs a worker, and replaces it whenever it fails."""
         loop, pause = asyncio.get_running_loop(), PAUSE
         while not self._is_stopping:
             worker, began = self.workers[place], loop.time()
@@ -256,8 +259,8 @@ class WorkerPool:
                 self.workers[place] = self.worker_class(self.queue)
 
     async def stop(self, timeout: float | dt.timedelta = 30.0) -> int:
-        """Takes nothing more, waits so long (seconds or timedelta) for what runs, then gives the rest back; how many that
-        were."""
+        """Stops the workers: waits up to ``timeout`` (seconds or timedelta, default 30) for running tasks, then gives
+        the rest back. Returns the number of tasks that were given back."""
         timeout = seconds("timeout", timeout)
         keepers, self._is_stopping = self._keepers, True
         if not keepers:
@@ -277,7 +280,7 @@ class WorkerPool:
         left = [(self.workers[place], run) for place, run in self._runs.items() if not run.done()]
         given = sum(await asyncio.gather(*(_give_back(worker, run) for worker, run in left)))
         for keeper in keepers:
-            # One that waits before the next start.
+            # This worker is waiting for its next start.
             if not keeper.done():
                 keeper.cancel()
         await asyncio.wait(keepers, timeout=END_MAX)
@@ -289,7 +292,7 @@ class WorkerPool:
         return given
 
     def shut_down(self) -> None:
-        """For a signal handler on the loop: stops the pool in the background; the second time without waiting."""
+        """Stops the pool in the background, for a signal handler on the loop; a second call stops it without waiting."""
         if self._is_stopping:
             if self._hurry is not None:
                 self._hurry.set()
@@ -298,7 +301,8 @@ class WorkerPool:
         _spawn(self.stop())
 
     async def run(self) -> None:
-        """A program's main: starts, stops on SIGINT or SIGTERM, and returns when all has ended."""
+        """Runs the pool as a program's main: starts it, stops it on SIGINT or SIGTERM, and returns when all workers
+        have ended."""
         self.handle_signals = True
         async with self:
             assert self._over is not None
@@ -313,13 +317,13 @@ class WorkerPool:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Any = None) -> AsyncIterator[None]:
-        """The workers' life is the application's: ``FastAPI(lifespan=pool.lifespan)``, or within a lifespan of yours."""
+        """The pool as a lifespan: ``FastAPI(lifespan=pool.lifespan)``, or inside the application's own lifespan."""
         async with self:
             yield
 
 
 class _Signals:
-    """The one handler of the process."""
+    """The signal handler of the process, shared by all pools."""
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM)
     pools: list[WorkerPool] = []

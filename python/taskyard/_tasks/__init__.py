@@ -1,1 +1,2 @@
-"""What ``taskyard.tasks`` is made of: task classes, their statuses, how they travel, and the queue that gives them out."""
+"""The implementation of ``taskyard.tasks``: task classes, statuses, their stored form, and the queue that dequeues
+them."""

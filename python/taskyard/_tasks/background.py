@@ -1,4 +1,4 @@
-"""``BackgroundTask``: a function with its arguments, as an object that can be awaited, executed, and enqueued."""
+"""``BackgroundTask``: a function with its arguments as an object that can be awaited, executed, or enqueued."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ _threads = Threads()
 
 
 class BackgroundTask(Task):
-    """``BackgroundTask(send, "ada", subject="hello")``: the function may be async, or sync (then it runs on a thread).
+    """A function with its arguments: ``BackgroundTask(send, "ada", subject="hello")``. A sync function runs on a
+    thread.
 
-    ``await task()`` runs it here and now, as Starlette's does; ``await queue.enqueue(task)`` adds it as a task of the
-    function itself, exactly as ``QueuedTasks.add_task`` would.
+    ``await task()`` runs it immediately, as Starlette's does; ``await queue.enqueue(task)`` adds it as a task of the
+    function itself, exactly as ``QueuedTasks.add_task`` would. Raises ``InvalidArgument`` for a function that is not
+    callable.
     """
 
     def __init__(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
@@ -31,14 +33,15 @@ class BackgroundTask(Task):
 
     @classmethod
     def seen(cls, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> BackgroundTask:
-        """The task of a function that is stored, or was claimed."""
+        """Returns the object of a stored or claimed task of a function."""
         made = object.__new__(cls)
         made.func, made.args, made.kwargs = function, tuple(args), kwargs
         return made
 
     @classmethod
     def seen_plain(cls, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> BackgroundTask:
-        """The task of a function that is stored as plain JSON. What a worker would refuse is shown, and not executed."""
+        """Returns the object of a task whose payload is plain JSON. Arguments that a worker would refuse can be read,
+        and ``execute`` raises."""
         from ..worker import _fit
 
         try:
@@ -52,7 +55,7 @@ class BackgroundTask(Task):
         return _Call(self)
 
     async def execute(self) -> Any:
-        """Runs the function; its result. Nothing is injected here: that a worker does."""
+        """Runs the function and returns its result. Nothing is injected here, as it would be in a worker."""
         if (why := self.__dict__.get("_refused")) is not None:
             raise why
         missing = set(_resolve.injected(self.func)) - self.kwargs.keys()
@@ -68,7 +71,7 @@ class BackgroundTask(Task):
 
 
 class _Call:
-    """One run of it, to be awaited."""
+    """A run of a background task, to be awaited."""
 
     def __init__(self, task: BackgroundTask) -> None:
         self._task = task

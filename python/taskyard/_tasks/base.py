@@ -1,4 +1,5 @@
-"""``Task``: a class whose objects are units of work. What the queue knows of one stands beside its attributes."""
+"""``Task``: the base of classes whose objects are units of work. The queue's record of an object is stored beside its
+attributes."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 
 class Known:
-    """What the queue knows of one task object."""
+    """The queue's record of one task object."""
 
     __slots__ = (
         "attempt",
@@ -56,14 +57,14 @@ class Known:
         self.queue: str | None = None
         self.priority: int | None = None
         self.worker: str | None = None
-        #: It was, or is about to be, added: the object is one task, and no second one.
+        #: Whether the object was added or is being added. One object is one task.
         self.is_queued = False
         #: The lease under which this process runs it.
         self.claim: Claim | None = None
 
 
 class _Told(Generic[T]):
-    """An attribute that the queue tells; it works whether or not a base ``__init__`` ran."""
+    """A read-only attribute from the queue's record. It works whether or not a base ``__init__`` ran."""
 
     def __init__(self, doc: str) -> None:
         self.__doc__ = doc
@@ -100,14 +101,15 @@ class Task(_identity.TaskClass):
             async def execute(self) -> str:
                 return f"sent to {self.to}"
 
-    A subclass stands at the top of a module of the application. Its attributes are its payload: they are stored exactly,
-    or ``enqueue`` refuses the one that cannot be, naming it; where the task runs, the object is rebuilt without its
-    ``__init__``, unless that has got new parameters since, or a dataclass new fields: these the class itself sets. One that
-    is gone from the class is an error. ``ProgressTracker`` attributes begin anew there. Keywords of the class are defaults
-    of its options.
+    A subclass is defined at the top of a module of the application. Its attributes are its payload: they are stored
+    exactly, or ``enqueue`` raises with the name of the one that cannot be. Where the task runs, the object is rebuilt
+    without calling ``__init__``, unless that has new parameters since, or a dataclass new fields: these are set by the
+    class itself. A stored attribute that was removed from the class is an error. ``ProgressTracker`` attributes start
+    over. Keywords of the class are defaults of its options.
 
-    ``execute`` may be async, or sync: then it runs on a thread. What it returns is the result; raising fails the attempt,
-    and ``Retry``, ``Fail`` and ``Snooze`` say what is to happen next. ``super().__init__()`` need not be called.
+    ``execute`` may be async, or sync: then it runs on a thread. The value that it returns is the result; an exception
+    fails the attempt, and ``Retry``, ``Fail`` and ``Snooze`` decide what happens next. ``super().__init__()`` need not
+    be called.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_taskyard")
@@ -115,18 +117,18 @@ class Task(_identity.TaskClass):
     __taskyard_options__: Mapping[str, Any] = {}
 
     id = _Told["str | None"]("The id (UUIDv7); None before it was added.")
-    status = _Told["TaskStatus | None"]("Where it is; None before it was added.")
-    result = _Told[Any]("What ``execute`` returned; None unless it is COMPLETED.")
-    error = _Told["TaskError | None"]("What went wrong last; None if nothing did, or a later attempt succeeded.")
-    cancel_reason = _Told["str | None"]("Why it was cancelled, if whoever did said so.")
-    errors = _Told["list[TaskError]"]("What went wrong in each failed attempt, oldest first.")
+    status = _Told["TaskStatus | None"]("The status; None before it was added.")
+    result = _Told[Any]("The result of ``execute``; None unless the task is COMPLETED.")
+    error = _Told["TaskError | None"]("The last error; None if there was none, or a later attempt succeeded.")
+    cancel_reason = _Told["str | None"]("The reason of its cancellation, if one was given.")
+    errors = _Told["list[TaskError]"]("The errors of its failed attempts, oldest first.")
     start_time = _Told["float | None"]("When the current attempt began, in seconds since 1970 by the host's clock.")
     created_at = _Told["float | None"]("When it was added, in seconds since 1970.")
     finished_at = _Told["float | None"]("When it ended, in seconds since 1970.")
-    attempt = _Told[int]("Which attempt this is or was, from 1; 0 before the first.")
-    max_attempts = _Told["int | None"]("How many attempts may fail before the task has: its retries and one.")
-    queue = _Told["str | None"]("The queue it was added to.")
-    priority = _Told["int | None"]("Its priority: higher first.")
+    attempt = _Told[int]("The number of the current or last attempt, from 1; 0 before the first.")
+    max_attempts = _Told["int | None"]("The number of attempts after which the task has failed: its retries and one.")
+    queue = _Told["str | None"]("The queue to which it was added.")
+    priority = _Told["int | None"]("The priority: higher first.")
     worker = _Told["str | None"]("The id of the server that runs it, or ran it last.")
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -145,21 +147,22 @@ class Task(_identity.TaskClass):
             inherited.update(base.__dict__.get("__taskyard_options__", {}))
         cls.__taskyard_options__ = {**inherited, **options}
         if "<" not in cls.__qualname__ and cls.__module__ != "__main__":
-            # Its definition declares it, as `@task` does a function.
+            # The definition of the class declares it, as `@task` declares a function.
             _identity.FUNCTIONS.declare(cls, cls)
 
     def execute(self) -> Any:
-        """The work; to be overridden, ``async def`` or ``def``. Returns the result."""
+        """Does the work and returns the result. Subclasses override it, as ``async def`` or ``def``."""
         raise NotImplementedError(f"{type(self).__qualname__} has no `execute`")
 
     def to_payload(self) -> dict[str, Any]:
-        """What is stored of it: by default all its attributes. Override it together with :meth:`from_payload`."""
+        """Returns the payload to be stored, a dict with string keys: by default all attributes. Override it together
+        with :meth:`from_payload`."""
         return attributes_of(self)
 
     @classmethod
     def from_payload(cls, payload: dict[str, Any]) -> Any:
-        """An object made of what :meth:`to_payload` gave, without calling ``__init__``. A dataclass that has further fields
-        now is called with what was stored, and sets these itself."""
+        """Creates an object from a payload of :meth:`to_payload`, without calling ``__init__``. A dataclass that has
+        new fields is called with the stored ones, and sets the new ones itself."""
         fields: dict[str, Any] = {}
         if dataclasses.is_dataclass(cls):
             fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -178,12 +181,12 @@ class Task(_identity.TaskClass):
         return f"<{type(self).__qualname__} {known.id or 'not queued'}{f' {known.status}' if known.status else ''}>"
 
 
-#: What the queue tells of every task.
+#: Names of the attributes from the queue's record.
 KNOWN = frozenset(name for name, value in Task.__dict__.items() if isinstance(value, _Told))
 
 
 def known_of(task: Task) -> Known:
-    """What the queue knows of this object."""
+    """Returns the queue's record of an object."""
     try:
         return task._taskyard
     except AttributeError:
@@ -193,7 +196,7 @@ def known_of(task: Task) -> Known:
 
 
 def slots_of(cls: type) -> Iterator[str]:
-    """The names of its slots, as attributes have them."""
+    """Yields the names of a class's slots, mangled as attribute names are."""
     for base in cls.__mro__:
         if base is Task:
             continue
@@ -204,16 +207,16 @@ def slots_of(cls: type) -> Iterator[str]:
 
 
 def attributes_of(task: Task) -> dict[str, Any]:
-    """Its own attributes, by their names."""
+    """Returns an object's own attributes by name."""
     found = {name: getattr(task, name) for name in slots_of(type(task)) if hasattr(task, name)}
     found.update(task.__dict__)
-    # What a claim put before the method of this name.
+    # Set by a claim in front of the method of this name.
     found.pop("execute", None)
     return found
 
 
 def _refuse_marked(cls: type) -> None:
-    """Raises ``FunctionRefused`` for a default that stands for an injected value: nothing is injected into an object's attributes."""
+    """Raises ``FunctionRefused`` for a default ``INJECTED``: nothing is injected into an object's attributes."""
     init: Any = cls.__dict__.get("__init__")
     defaults = [*cls.__dict__.values(), *(getattr(init, "__defaults__", None) or ())]
     defaults += (getattr(init, "__kwdefaults__", None) or {}).values()
@@ -225,12 +228,12 @@ def _refuse_marked(cls: type) -> None:
 
 
 def is_task_class(value: Any) -> bool:
-    """Whether this is a class of tasks, and not the base itself."""
+    """Whether a value is a task class other than the base itself."""
     return inspect.isclass(value) and issubclass(value, Task) and value is not Task
 
 
 def kind_of(cls: type[Task]) -> str:
-    """The name under which a worker finds the class; raises ``FunctionRefused`` if it could not."""
+    """Returns the name under which a worker finds the class. Raises ``FunctionRefused`` if a worker could not find it."""
     module, qualname = cls.__module__, cls.__qualname__
     shown = _identity.main_module() if module == "__main__" else module
     if shown is None:

@@ -1,6 +1,7 @@
-"""One task that this process has taken: its lease, its run, and its one end.
+"""A task that this process has claimed by ``dequeue``: its lease, its run, and its end.
 
-A claim is ended once. Whoever asks for the same end again hears what became of the first; any other end comes too late.
+A claim is ended once. Requesting the same end again returns the outcome of the first; any other end comes too late.
+Read next: ``held.py``.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("queued_task")
 
-#: How long a body that is to end may take to, before its task is given back all the same, in seconds.
+#: Seconds that an interrupted body has to end before its task is given back in any case.
 END_MAX = 5.0
-#: What this context has taken, by task: with the id alone an older claim of the same task could not be told from a newer.
+#: The claims of this context by the task's id. The id alone would not distinguish an older claim of the same task from
+#: a newer one.
 taken: ContextVar[dict[str, Claim]] = ContextVar("taskyard_taken", default={})  # noqa: B039 - never changed in place
 
 _WHY = {
@@ -38,7 +40,7 @@ _WHY = {
 
 
 def remember(claim: Claim) -> None:
-    """What runs in this context, and what it starts, means this claim by its task's id from now on."""
+    """Makes this the claim that the code of this context, and what it starts, refers to by the task's id."""
     still = {id: other for id, other in taken.get().items() if not other.is_over}
     taken.set({**still, claim.id: claim})
 
@@ -52,12 +54,12 @@ class Claim:
         self.task = task
         self.id: str = running.id
         known_of(task).claim = self
-        #: What ``execute`` raised, and where: while it ran, or as its result was to be stored.
+        #: The error that ``execute`` raised, and the stage: while it ran, or when its result was encoded.
         self.raised: BaseException | None = None
         self.stage = "running"
-        #: Its text as the caller of ``execute`` saw it.
+        #: The error's text as the caller of ``execute`` received it.
         self.shown: str | None = None
-        #: Where it came from in the task's own code, before it was raised again here.
+        #: The traceback in the task's own code, without the frames that raise it again here.
         self._trace: TracebackType | None = None
         self._body: asyncio.Task[Any] | None = None
         self._verb: str | None = None
@@ -65,11 +67,11 @@ class Claim:
 
     @property
     def is_over(self) -> bool:
-        """Whether its end was asked for."""
+        """Whether its end was requested."""
         return self._verb is not None
 
     def has_ended_otherwise(self, verb: str) -> bool:
-        """Whether another end than this one was asked for, and is written."""
+        """Whether another end than this one was requested and is written."""
         return self._verb not in (None, verb) and self._written is not None and self._written.done()
 
     @property
@@ -80,7 +82,7 @@ class Claim:
     # ------------------------------------------------------------------------------------------------------- running
 
     def guard(self) -> None:
-        """From here on ``task.execute()`` runs in a task of the loop's own, which a request from elsewhere can end."""
+        """Makes ``task.execute()`` run in an asyncio task of its own, which a request from elsewhere can end."""
         call = self.task.execute
 
         async def execute() -> Any:
@@ -89,8 +91,8 @@ class Claim:
         object.__setattr__(self.task, "execute", execute)
 
     async def run(self, call: Callable[[], Any]) -> Any:
-        """What the body returns. Raises what it raised, and ``TaskInterrupted`` in place of a ``CancelledError`` that
-        was not the caller's own."""
+        """Runs the body and returns its result. Raises the body's error, and ``TaskInterrupted`` in place of a
+        ``CancelledError`` that was not the caller's own."""
         if self._body is not None and not self._body.done():
             raise WrongState(f"task {self.id} is being executed already")
         if asyncio.get_running_loop() is not self.hand.loop:
@@ -102,7 +104,7 @@ class Claim:
         try:
             await asyncio.wait({body})
         except asyncio.CancelledError:
-            # The caller's own end, which is the body's, too.
+            # The caller is cancelled, and with it the body.
             await _ended(body)
             raise
         result, error = body.result() if not body.cancelled() else (None, asyncio.CancelledError())
@@ -128,7 +130,8 @@ class Claim:
             self.shown = None
 
     async def _run(self, call: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-        """The body with its hooks; nothing is raised, so that no error of a task can end the loop."""
+        """Runs the body with its hooks. Returns its error instead of raising it, so that no error of a task can end the
+        loop."""
         running = self.running
         _running.current.set(running)
         remember(self)
@@ -158,20 +161,21 @@ class Claim:
                 await _hooks.run_after(running, None if error is not None else result, error)
             except BaseException as raised:
                 error = error or raised
-        # Unless the caller itself was cancelled, who waits for no thread.
+        # A caller that was cancelled itself does not wait for threads.
         if running.calls and (isinstance(error, Exception) or (error is not None and running.interrupted is not None)):
             await _executor.ended(running, lambda: self.hand.has_ended.is_set())
         running.failed_at = None if error is None else time.monotonic()
         return result, error
 
     def interrupt(self, why: str) -> None:
-        """The body is to end; see :meth:`Running.interrupt`."""
+        """Interrupts the body; see :meth:`Running.interrupt`."""
         self.running.interrupt(why)
 
     # -------------------------------------------------------------------------------------------------------- ending
 
     async def complete(self, result: Any) -> bool:
-        """Whether the task is done with this result, by this claim. Raises what cannot be stored."""
+        """Ends the task with this result. Returns whether this claim did so. Raises ``NotSerializable`` or
+        ``OverLimit`` for a result that cannot be stored."""
         if self._verb is None:
             settings = self.hand.settings
             try:
@@ -179,7 +183,7 @@ class Claim:
                     result, bytes_max=settings["result_bytes_max"], nesting_max=settings["nesting_max"]
                 )
             except Exception as error:
-                # Whoever now calls `fail` with its text means this error.
+                # A later `fail` with its text refers to this error.
                 self._raise(error, error, "result")
                 raise
             state = await self._end("complete", lambda slot: self.hand.channel.returned(slot, data))
@@ -189,7 +193,7 @@ class Claim:
         return await self._again("complete") == "done"
 
     async def fail(self, error: str | BaseException, retry: bool = True) -> bool:
-        """Whether the attempt's failure was written, by this claim."""
+        """Records the attempt's failure. Returns whether it was written by this claim."""
         if self._verb is None:
             raised, stage = self._meant(error)
             if isinstance(raised, asyncio.CancelledError) and self.running.interrupted is not None and retry:
@@ -212,7 +216,8 @@ class Claim:
         return await self._again("fail") is not None
 
     def _meant(self, error: str | BaseException) -> tuple[BaseException | None, str]:
-        """The exception that is meant: the one that `execute` raised, if this is its text."""
+        """Returns the exception for an error, and its stage: the exception that `execute` raised, if the error is its
+        text."""
         if isinstance(error, BaseException):
             if isinstance(error, TaskInterrupted) and error.__cause__ is not None:
                 error = error.__cause__
@@ -222,7 +227,8 @@ class Claim:
         return None, "running"
 
     async def requeue(self) -> bool:
-        """Whether the task is queued again, by this claim and uncharged. What runs of it is ended before."""
+        """Gives the task back without charging an attempt, after its running body was interrupted. Returns whether this
+        claim did so."""
         if self._verb is None:
             self._open("requeue")
             body = self._body
@@ -239,16 +245,16 @@ class Claim:
         return self._written
 
     async def _again(self, verb: str) -> str | None:
-        """What became of the end that was asked for first, once that is known; None if it was another one."""
+        """Waits for the end that was requested first, and returns its outcome; None if it was another end."""
         assert self._written is not None
         if _running.current.get() is self.running and not self._written.done():
-            # The body itself, which that end waits for.
+            # Called by the body itself, for which that end waits.
             return None
         state = await asyncio.shield(self._written)
         return state if verb == self._verb else None
 
     async def _end(self, verb: str, say: Callable[[int], None]) -> str | None:
-        """Writes the end; the state that came of it, or None if it was too late."""
+        """Writes the end. Returns the resulting state, or None if it was too late."""
         written, state = self._open(verb), None
         try:
             state = await self.hand.end(self, say)
@@ -261,7 +267,7 @@ class Claim:
 
 
 async def _ended(body: asyncio.Task[Any]) -> None:
-    """Cancels a body and waits for it, however often the waiting itself is cancelled."""
+    """Cancels a body and waits for it, even if the wait itself is cancelled repeatedly."""
     body.cancel()
     while not body.done():
         try:
@@ -271,7 +277,7 @@ async def _ended(body: asyncio.Task[Any]) -> None:
 
 
 def quietly(coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, keep: set[asyncio.Task[Any]]) -> None:
-    """Runs it on the loop, kept until its end; what it raises is logged."""
+    """Runs a coroutine on the loop and keeps a reference until its end. Errors are logged."""
     task = loop.create_task(coroutine)
     keep.add(task)
 
@@ -283,7 +289,7 @@ def quietly(coroutine: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
     task.add_done_callback(over)
 
 
-#: The type of an error of which only the text is known.
+#: The type of an error of which only the text was given.
 TOLD = "TaskError"
-#: Where a task is that was given back.
+#: The states of a task that was given back.
 BACK = ("enqueued", "waiting")

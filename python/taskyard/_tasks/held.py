@@ -1,8 +1,9 @@
-"""A server in this process that claims only what ``dequeue`` asks for, and what it holds.
+"""A server in this process that claims only the tasks that ``dequeue`` requests, and the claims of this process.
 
-It is the engine's server in all else: one lease that it keeps by its heartbeat, requests to cancel, time limits, rescue
-of others. What this process holds when it dies is rescued when the lease is over; what it holds when its loop ends, or
-when the task of the loop that took it is cancelled or breaks, is given back.
+In all other respects it is the engine's server: one lease that its heartbeat extends, requests to cancel, time limits,
+rescue of other servers' tasks. Tasks that this process holds when it dies are rescued when the lease is over; those
+that it holds when its loop ends, or when the asyncio task that dequeued them is cancelled or fails, are given back.
+Read next: ``claim.py``.
 """
 
 from __future__ import annotations
@@ -28,27 +29,28 @@ from .travel import bind, rebuilt
 
 log = logging.getLogger("queued_task")
 
-#: The longest that one question for a task waits, in seconds; whoever waits longer asks again.
+#: Seconds that one request for a task waits; longer waits send another request.
 ASK_MAX = 30.0
-#: How often a call that waits for the worker checks whether the server has ended, in seconds.
+#: Interval at which a call that waits for the worker checks whether the server has ended, in seconds.
 END_EVERY = 1.0
-#: How long a server that ends waits for what is to be written, in seconds.
+#: Seconds that an ending server waits for pending writes.
 STOP_MAX = 5.0
-#: What the application set when it was loaded is there for every task; what a task or a request sets is not.
+#: Context variables that the application set when it was loaded apply to every task; those that a task or a request
+#: sets do not.
 _CONTEXT = contextvars.copy_context()
 
 
 class Asking:
-    """One call that waits for tasks."""
+    """A call of ``dequeue`` that waits for tasks."""
 
     def __init__(self) -> None:
-        #: Of the question that is under way.
+        #: Number of the pending request.
         self.number: int | None = None
         self.is_over = False
 
 
 class Hand(Worker):
-    """The worker of such a server, on the running loop: it begins nothing by itself."""
+    """The worker of such a server, on the running loop. It starts no task by itself."""
 
     def __init__(self, channel: _core.Channel, held: Held) -> None:
         super().__init__(channel, _identity.FUNCTIONS)
@@ -59,7 +61,7 @@ class Hand(Worker):
         self.claims: dict[int, Claim] = {}
         self._asked = 0
         self._early: dict[int, str] = {}
-        #: Whether it may ask.
+        #: Whether it may request tasks.
         self.is_ready = False
         self.has_ended = asyncio.Event()
         self._on_end = self.has_ended.set
@@ -70,7 +72,7 @@ class Hand(Worker):
         self.held.has_changed.set()
 
     def _on_run(self, runs: list[tuple[Any, ...]]) -> None:
-        # Whoever asked is told right behind. None of them waits for a place here.
+        # The reply to the caller follows immediately. No task waits for a slot here.
         self.channel.started([run[0] for run in runs])
         for run in runs:
             self.arrived[run[1]] = run
@@ -80,14 +82,14 @@ class Hand(Worker):
             if (claim := self.claims.get(slot)) is not None:
                 claim.interrupt(why)
             elif any(run[0] == slot for run in self.arrived.values()):
-                # Who asked for it has not looked yet.
+                # The caller has not received the task yet.
                 self._early[slot] = why
 
     def _runs_singly(self, kind: str) -> None:
-        """Who takes a task has a thread for it."""
+        """Does nothing: sync functions are not limited to one thread here."""
 
     def _start(self) -> None:
-        """Nothing begins by itself."""
+        """Does nothing: no task starts by itself."""
 
     def _end(self) -> None:
         if not self._ended:
@@ -96,23 +98,23 @@ class Hand(Worker):
         super()._end()
 
     def begin(self, coroutine: Any, running: Running) -> None:
-        """Runs a body as a task of the loop in a clean context."""
+        """Runs a body as an asyncio task in a clean context."""
         self._begin(coroutine, running)
 
     async def on_thread(self, running: Running, call: Callable[[], Any]) -> Any:
         return await self._on_thread(running, call)
 
-    # -------------------------------------------------------------------------------------------------------- taking
+    # ------------------------------------------------------------------------------------------------------ claiming
 
     def waive(self, asking: Asking) -> None:
-        """Who asked does not want it any more. What has been claimed for him meanwhile comes all the same."""
+        """Withdraws a request for tasks. Tasks that were claimed for it meanwhile still arrive."""
         asking.is_over = True
         if asking.number is not None and not self._ended:
             with contextlib.suppress(OSError):
                 self.channel.waive(asking.number)
 
     async def take(self, asking: Asking, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
-        """Up to so many tasks, waiting so many seconds for the first."""
+        """Claims up to ``limit`` tasks, waiting up to ``wait`` seconds for the first."""
         until = self.loop.time() + wait
         while not self._ended and not asking.is_over:
             left = until - self.loop.time()
@@ -121,7 +123,8 @@ class Hand(Worker):
             ids = await self._answer(reply) or []
             asking.number = None
             claims = [claim for id in ids if (claim := self._claim(id)) is not None]
-            # What could not be read or is of others is out of the way now: there may be more behind it.
+            # Tasks that could not be decoded or belong elsewhere no longer block the queue: there may be more behind
+            # them.
             if claims or (not ids and left <= ASK_MAX):
                 return claims
         return []
@@ -129,7 +132,7 @@ class Hand(Worker):
     def _claim(self, id: str) -> Claim | None:
         run = self.arrived.pop(id, None)
         if run is None:
-            # Its signature was refused, or it had expired: decided by the server.
+            # The server has refused it: an invalid signature, or it had expired.
             return None
         found = self._find(run)
         if isinstance(found, str):
@@ -175,7 +178,8 @@ class Hand(Worker):
     # -------------------------------------------------------------------------------------------------------- ending
 
     async def end(self, claim: Claim, say: Callable[[int], None]) -> str | None:
-        """Says how an attempt ended; the state that was written, or None if its lease was over."""
+        """Reports the end of an attempt through ``say``. Returns the state that was written, or None if the lease was
+        over."""
         running = claim.running
         self.claims.pop(running.slot, None)
         if self._running.pop(running.slot, None) is None or self._ended:
@@ -197,7 +201,7 @@ class Hand(Worker):
         return state
 
     async def _answer(self, reply: _core.Reply) -> Any:
-        """The answer; None if the server has gone."""
+        """Waits for a reply. Returns None if the server has ended."""
         answer = asyncio.ensure_future(_loops.answer(reply))
         gone = asyncio.ensure_future(self.has_ended.wait())
         try:
@@ -209,7 +213,7 @@ class Hand(Worker):
 
 
 class Held:
-    """What one loop of this process has taken from one engine's database."""
+    """The server and the claims of one event loop on one engine's database."""
 
     def __init__(self, engine: _port.Engine) -> None:
         self.engine = engine
@@ -219,9 +223,9 @@ class Held:
         self._token = 0
         self._keeper: asyncio.Task[None] | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
-        #: What each task of the loop has taken.
+        #: The claims of each asyncio task.
         self._owned: dict[asyncio.Task[Any], list[Claim]] = {}
-        #: There is another hand, or this one is ready.
+        #: Set when there is another worker, or the current one is ready.
         self.has_changed = asyncio.Event()
         self._is_closed = False
         _identity.FUNCTIONS.add_root(os.getcwd())
@@ -243,7 +247,7 @@ class Held:
             self.has_changed.set()
 
     async def ready(self) -> Hand:
-        """The worker, once it may ask."""
+        """Returns the worker once it may request tasks. Raises ``DatabaseError`` if the server has ended."""
         while (hand := self.hand) is None or not hand.is_ready or hand.has_ended.is_set():
             self.has_changed.clear()
             if self.has_ended():
@@ -253,11 +257,11 @@ class Held:
         return hand
 
     def has_ended(self) -> bool:
-        """Whether its server has ended by itself, as one whose database is lost does."""
+        """Whether its server has ended by itself, as it does when its database is lost."""
         return self._server is not None and self._server.has_ended()
 
     async def take(self, limit: int, queues: list[str] | None, wait: float) -> list[Claim]:
-        """Takes tasks for the calling task of the loop; one that is cancelled meanwhile leaves nothing behind."""
+        """Claims tasks for the calling asyncio task. If the call is cancelled meanwhile, claimed tasks are given back."""
         asking = Asking()
         taking = self.loop.create_task(self._take(asking, limit, queues, wait))
         self._spawned.add(taking)
@@ -275,7 +279,7 @@ class Held:
         return claims
 
     def own(self, claim: Claim) -> None:
-        """The calling task of the loop answers for this claim."""
+        """Makes the calling asyncio task the owner of a claim."""
         remember(claim)
         owner = asyncio.current_task()
         if owner is None:
@@ -297,7 +301,8 @@ class Held:
                 quietly(claim.requeue(), self.loop, self._spawned)
 
     def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
-        """Who took something has ended. In good order it may have handed it on; else nobody would ever end it."""
+        """Handles the end of an owner. One that returned may have passed its claims on; if it was cancelled or failed,
+        they are given back or failed, because nothing else would end them."""
         owned = self._owned.pop(owner, [])
         if self._is_closed or self.loop.is_closed() or (not owner.cancelled() and owner.exception() is None):
             return
@@ -316,18 +321,18 @@ class Held:
     # ------------------------------------------------------------------------------------------------------- closing
 
     async def _keep(self) -> None:
-        """Lives as long as the loop: whoever ends the loop cancels what is left on it, this too."""
+        """Runs for as long as the loop: the end of a loop cancels all tasks that are left on it, including this one."""
         try:
             await asyncio.Event().wait()
         finally:
             await self._close()
 
     async def close(self) -> None:
-        """Gives back what is left, and ends the server."""
+        """Gives back the remaining claims, and ends the server."""
         if self._keeper is not None and not self._keeper.done():
             self._keeper.cancel()
             await asyncio.wait({self._keeper}, timeout=END_MAX + STOP_MAX)
-        # One that had not taken its first step does nothing when it is cancelled.
+        # A task that had not taken its first step does nothing when it is cancelled.
         await self._close()
 
     async def _close(self) -> None:
@@ -342,7 +347,7 @@ class Held:
                 back = [asyncio.ensure_future(claim.requeue()) for claim in list(hand.claims.values())]
                 await asyncio.wait(back, timeout=END_MAX)
             if server is not None:
-                # Nothing runs any more but hooks on death.
+                # Only hooks on death may still run.
                 await asyncio.wait_for(_loops.answer(server.stop(STOP_MAX - 2.0)), STOP_MAX)
         except (asyncio.TimeoutError, TaskyardError) as error:
             log.error("what this process had taken could not be given back: %s; its lease settles that", error)
@@ -350,27 +355,27 @@ class Held:
             _loops.box().off(self._token)
 
     def abandon(self) -> None:
-        """Its loop is gone, or the process ends: the server is told to give everything back."""
+        """Stops the server at once, which gives everything back, when the loop is gone or the process ends."""
         if self._server is not None and not self._is_closed:
             self._is_closed = True
             self._server.stop(0.0).block(STOP_MAX)
 
 
-#: By engine and loop.
+#: The open objects by engine and loop.
 _held: dict[_port.Engine, dict[asyncio.AbstractEventLoop, Held]] = {}
 _opening: dict[tuple[_port.Engine, asyncio.AbstractEventLoop], asyncio.Future[Held]] = {}
 
 
 async def of(engine: _port.Engine) -> Held:
-    """The running loop's; opened at the first call."""
+    """Returns the object of the running loop, which is opened by the first call."""
     loop = asyncio.get_running_loop()
     for other in [other for other in _held.get(engine, {}) if other.is_closed()]:
         _held[engine].pop(other).abandon()
     while (found := _held.get(engine, {}).get(loop)) is not None:
         if not found.has_ended():
             return found
-        # Another one takes its place, which another caller may open meanwhile; if the database is lost, starting it raises the
-        # reason.
+        # A new one replaces it, which another caller may open meanwhile. If the database is lost, starting it raises
+        # the reason.
         await found.close()
     opening = _opening.get((engine, loop))
     if opening is None:
@@ -395,20 +400,20 @@ async def _open(engine: _port.Engine, loop: asyncio.AbstractEventLoop) -> Held:
 
 
 async def _close(engine: _port.Engine) -> None:
-    """Before an engine is closed: what this loop has taken from it is given back."""
+    """Gives back the claims of the running loop before its engine is closed."""
     held = _held.get(engine, {}).get(asyncio.get_running_loop())
     if held is not None:
         await held.close()
 
 
 def _abandon(engine: _port.Engine) -> None:
-    """The same without a loop: whatever loops there are."""
+    """Stops the servers of all loops before their engine is closed by code without a loop."""
     for held in list(_held.pop(engine, {}).values()):
         held.abandon()
 
 
 def claim_of(engine: _port.Engine, id: str) -> Claim | None:
-    """What this process holds of this task."""
+    """Returns this process's claim of a task, or None."""
     for held in list(_held.get(engine, {}).values()):
         if held.hand is not None:
             for claim in list(held.hand.claims.values()):

@@ -1,10 +1,11 @@
-"""Stored tasks meet newer classes: what a class declared is stored with its tasks, and compared with what it declares now.
+"""Adapts stored tasks to newer versions of their classes: the names that a class declared are stored with its tasks,
+and compared with those that it declares now.
 
-A class declares what it annotates, the parameters of its ``__init__``, and its slots. An attribute that was declared and is
-not any more is an error that names it, or goes by an alias. For new parameters of ``__init__`` the class is called with what was
-stored, and the stored attributes stay what they were. Other attributes are set as they were stored; a task whose class
-declares what it did is rebuilt without a call of the class. A class with its own ``to_payload`` or ``from_payload`` sees to all
-this itself, and new fields of dataclasses are set by ``from_payload`` (``_dataclasses``).
+A class declares its annotations, the parameters of its ``__init__``, and its slots. A stored attribute that was
+declared and no longer is raises an error that names it, unless an alias exists. For new parameters of ``__init__`` the
+class is called with the stored attributes, which then keep their stored values. Other attributes are set as stored; a
+task whose class declares the same names is rebuilt without calling the class. A class with its own ``to_payload`` or
+``from_payload`` handles all this itself, and new fields of dataclasses are set by ``from_payload`` (``_dataclasses``).
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from .base import Task, attributes_of, slots_of
 
 
 class _Declared(NamedTuple):
-    """The names that a class of tasks declares."""
+    """The names that a task class declares."""
 
     names: frozenset[str]
-    #: As they are stored.
+    #: The names as they are stored.
     listed: list[str]
-    #: The same as the end of a payload's JSON.
+    #: The names as the end of a payload's JSON.
     end: bytes
-    #: The class sees to all this itself.
+    #: Whether the class handles changes itself.
     has_own_payload: bool
 
 
@@ -47,12 +48,13 @@ def _of(cls: type[Task]) -> _Declared:
 
 
 def with_declared(cls: type[Task], payload: bytes) -> bytes:
-    """A payload, a JSON object that is not empty, with what the class declares. What stands in it keeps its place."""
+    """Appends the names that the class declares to a payload, a JSON object that is not empty. Offsets in it stay
+    valid."""
     return payload[:-1] + _of(cls).end
 
 
 def _parameters(cls: type[Task]) -> dict[str, inspect.Parameter]:
-    """The parameters of its ``__init__`` that have names."""
+    """Returns the named parameters of a class's ``__init__``."""
     try:
         _, *parameters = _hints.signature(cls.__init__).parameters.values()
     except (TypeError, ValueError):
@@ -61,16 +63,19 @@ def _parameters(cls: type[Task]) -> dict[str, inspect.Parameter]:
 
 
 def has_own_payload(cls: type[Task]) -> bool:
-    """Whether a class says itself what is stored of its tasks, or how they are made of it."""
+    """Whether a class overrides what is stored of its tasks, or how they are created from it."""
     if cls.to_payload is not Task.to_payload:
         return True
-    # A static method has no function within.
+    # A static method has no `__func__`.
     return getattr(cls.from_payload, "__func__", None) is not Task.from_payload.__func__  # type: ignore[attr-defined]
 
 
 def current(cls: type[Task], stored: dict[str, Any], recorded: list[str] | None) -> dict[str, Any]:
-    """Stored attributes as the class has them now; ``recorded`` is what it declared when they were stored, None of tasks with
-    which that was not stored. Raises ``InvalidArgument`` for one that is gone, or that the class wants and does not get."""
+    """Returns stored attributes under the names that the class has now.
+
+    ``recorded`` are the names that it declared when they were stored; None for tasks without that record. Raises
+    ``InvalidArgument`` for an attribute that was removed, or for a new one that the class requires.
+    """
     names, listed, _, is_own = _of(cls)
     is_same = recorded == listed
     if is_own or (is_same and stored.keys() <= names):
@@ -95,7 +100,8 @@ def current(cls: type[Task], stored: dict[str, Any], recorded: list[str] | None)
 
 
 def _added(cls: type[Task], stored: dict[str, Any], recorded: list[str]) -> dict[str, Any]:
-    """The attributes of an object that the class makes of stored ones, if its ``__init__`` has parameters that are new."""
+    """Returns the attributes of an object that the class creates from the stored ones, if its ``__init__`` has new
+    parameters."""
     parameters = _parameters(cls)
     new = [name for name in parameters if name not in recorded and name not in stored]
     if not new:
@@ -105,7 +111,8 @@ def _added(cls: type[Task], stored: dict[str, Any], recorded: list[str]) -> dict
         if name in new:
             raise _restore.missing(_classes.class_name(cls), name)
     if lacking or _resolve.injected(cls.__init__):
-        # The class stores its arguments under other names, or is injected into: it cannot be called with what was stored.
+        # The class stores its arguments under other names, or has injected parameters: it cannot be called with the
+        # stored attributes.
         return {}
     try:
         return attributes_of(cls(**{name: stored[name] for name in parameters if name in stored}))

@@ -1,4 +1,4 @@
-"""``TaskQueue``: adds task objects, shows them, and gives them out to whoever runs them himself."""
+"""``TaskQueue``: adds task objects, reads them, and dequeues them for programs that run tasks themselves."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ R = TypeVar("R")
 
 
 class TaskQueue:
-    """A queue of tasks; it needs no event loop to be made.
+    """A queue of task objects. It can be created without an event loop.
 
-    ``TaskQueue()`` is the project's own database, whatever serves it; ``dequeue`` takes from all queues then, and
-    ``enqueue`` adds to ``default``. ``TaskQueue("mail")`` adds to that queue, and takes from it only.
+    ``TaskQueue()`` uses the project's own database and all its queues: ``dequeue`` takes from every queue, ``enqueue``
+    adds to ``default``. ``TaskQueue("mail")`` adds to that queue, and takes from it only::
 
-    :param name: the queue.
-    :param url: another database: ``postgresql://...``, or the path of an SQLite file.
-    :param tasks: a ``QueuedTasks`` whose database it shares; instead of ``url``.
-    :param retry: a ``RetryPolicy`` for tasks whose class and call name none.
-    :param max_retries: retries after the first failure (default: the setting, 3).
-    :param timeout: the longest one attempt may take, in seconds or as a timedelta; 0 = no limit (default 300).
-    :param priority: higher first (default 0).
-    :param limit: at most so many of the queue's tasks run at once, over all servers and programs.
-    :param rate: so many of them start in some time, over all: ``"100/m"``, ``"5/s"``. Both are kept in the database with the
-        first use, as ``tasks.queues`` keeps them, and stay there; of a queue without a name they are those of ``default``.
+        queue = TaskQueue("mail", max_retries=5)
+        id = await queue.enqueue(EmailTask("ada@example.org"))
+
+    :param name: the queue. :param url: another database: ``postgresql://...``, or the path of an SQLite file. :param
+    tasks: a ``QueuedTasks`` whose database it shares; instead of ``url``. :param retry: a ``RetryPolicy`` for tasks
+    whose class and call name none. :param max_retries: retries after the first failure (default: the setting, 3).
+    :param timeout: the longest one attempt may take, in seconds or as a timedelta; 0 = no limit (default 300). :param
+    priority: higher first (default 0). :param limit: how many of the queue's tasks run at once, over all servers and
+    programs. :param rate: how many of them start per time, over all servers: ``"100/m"``, ``"5/s"``. Both limits are
+    stored in the database on first
+        use, as ``tasks.queues`` stores them, and persist; for a queue without a name they apply to ``default``.
     :param settings: further settings by their names, for its own database: ``retention_done="14d"``.
     """
 
@@ -66,7 +67,7 @@ class TaskQueue:
         self._tasks._is_of_task_queue = tasks is None
         given = {"queue": name, "retry": retry, "max_retries": max_retries, "timeout": timeout, "priority": priority}
         self._options = {option: value for option, value in given.items() if value is not None}
-        #: What is still to be kept in the database.
+        #: Limits that are not stored in the database yet.
         self._limits: dict[str, Any] = {}
         if limit is not None:
             self._limits["limit"] = whole("limit", limit, 1)
@@ -78,7 +79,8 @@ class TaskQueue:
 
     @property
     def tasks(self) -> QueuedTasks:
-        """The same database for functions: ``queue.tasks.add_task(f, ...)``; ``lifespan=queue.tasks.lifespan()``."""
+        """A ``QueuedTasks`` on this database, for functions: ``queue.tasks.add_task(f, ...)``;
+        ``lifespan=queue.tasks.lifespan()``."""
         return self._tasks
 
     # -------------------------------------------------------------------------------------------------------- adding
@@ -105,14 +107,14 @@ class TaskQueue:
         at_most_once: bool | None = None,
         serializer: str | None = None,
     ) -> str:
-        """Adds a task; its id, once it is durable.
+        """Adds a task, and returns its id once it is durable.
 
         ``task`` is an object of a ``Task`` subclass, a ``BackgroundTask``, or a function without arguments. Options are
         those of ``QueuedTasks.add_task``: ``delay``, ``expires`` and ``timeout`` are seconds or a timedelta, ``run_at``
-        an aware datetime, ``parents`` ids, references or tasks. What is not given comes from the class, then from the
-        queue. With ``unique`` the id may be that of the task that holds the key.
+        an aware datetime, ``parents`` ids, references or tasks. Options that are not given come from the class, then
+        from the queue. With ``unique`` the id may be that of the task that holds the key.
 
-        Raises ``NotSerializable`` (a ``TypeError``) naming the attribute that cannot be stored, ``OverLimit``,
+        Raises ``NotSerializable`` (a ``TypeError``) with the name of an attribute that cannot be stored, ``OverLimit``,
         ``FunctionRefused`` for a class that no worker could find, ``WrongState`` for an object that was added before,
         and ``QueueUnavailable``.
         """
@@ -136,7 +138,7 @@ class TaskQueue:
                 )
             task = BackgroundTask(task)
         known = not_yet(task)
-        # The class's own come between, as every task object is added.
+        # The class's own options are merged when a task object is added.
         declared = type(task).__taskyard_options__
         options = merge({name: value for name, value in self._options.items() if name not in declared}, given)
         call = Call(task, (), {}, options)
@@ -154,15 +156,15 @@ class TaskQueue:
         known.status = _first_status(options)
         return id
 
-    # ------------------------------------------------------------------------------------------------------- looking
+    # ------------------------------------------------------------------------------------------------------- reading
 
     async def get_task(self, id: Any) -> Task | None:
-        """How a task stands now: an object of its class with its attributes, ``status``, ``result``, ``error``,
-        ``errors``, times, and the progress that its run has stored. None of one that does not exist (any more), and of
-        what is no id. It does not change by itself: ask again.
+        """Returns the current state of a task: an object of its class with its attributes, ``status``, ``result``,
+        ``error``, ``errors``, times, and the progress that its run has stored. None if the task does not exist (any
+        more), or if ``id`` is not an id.
 
-        If the class is not loaded here, it is a plain ``Task`` with the same attributes; of a function's task it is a
-        ``BackgroundTask``.
+        The object does not change by itself; call again for news. If the class is not loaded here, it is a plain
+        ``Task`` with the same attributes; for a function's task it is a ``BackgroundTask``.
         """
         port = self._tasks._via
         try:
@@ -179,7 +181,7 @@ class TaskQueue:
         _tell(known_of(task), record, attempts)
         return task
 
-    # -------------------------------------------------------------------------------------------------------- taking
+    # ----------------------------------------------------------------------------------------------------- dequeuing
 
     @overload
     async def dequeue(
@@ -198,15 +200,21 @@ class TaskQueue:
         queues: Iterable[str] | None = None,
         count: int | None = None,
     ) -> Task | list[Task] | None:
-        """Takes the next task to run it here: by priority, then by age. Exactly one caller of all processes gets it.
+        """Claims the next task to run it here: by priority, then by age. Exactly one caller of all processes gets it.
 
-        ``timeout`` is how long to wait for one, in seconds; 0 (default) looks once, None waits for ever. ``queues`` are
-        those to take from (default: the queue's own, or all). With ``count`` it takes up to so many, and answers a list.
+        ``timeout`` is how long to wait for one, in seconds or as a timedelta; 0 (default) returns at once, None waits
+        without a limit. ``queues`` are the queues to take from (default: the queue's own, or all). With ``count`` it
+        claims up to that many, and returns a list.
 
-        The task is RUNNING under a lease that this process keeps as long as it lives: end it by ``complete_task``,
-        ``fail_task`` or ``requeue_task``. ``await task.execute()`` runs it; if it is cancelled, stopped, or out of time,
-        that raises ``TaskInterrupted``. What its holder leaves behind is given back: when its asyncio task is cancelled,
-        when the loop ends, and, when the process dies, once the lease is over.
+        The task is RUNNING under a lease that this process extends for as long as it lives: end it by
+        ``complete_task``, ``fail_task`` or ``requeue_task``. ``await task.execute()`` runs it; if it is cancelled,
+        stopped, or out of time, that raises ``TaskInterrupted``. Tasks that are not ended are given back when the
+        asyncio task that claimed them is cancelled, when the loop ends and, if the process dies, once the lease is
+        over. Raises ``WrongState`` in a worker of ``taskyard queue start``::
+
+            task = await queue.dequeue(timeout=30)
+            if task is not None:
+                await queue.complete_task(task, await task.execute())
         """
         await self._keep_limits()
         engine = self._engine("dequeue")
@@ -224,7 +232,7 @@ class TaskQueue:
         return claims[0].task if claims else None
 
     async def _keep_limits(self) -> None:
-        """What was said when this queue was made, in the database of whoever uses it."""
+        """Stores the limits that were given to the constructor in the database."""
         if not self._limits:
             return
         queues, name = self._tasks.queues, self.name or "default"
@@ -235,11 +243,11 @@ class TaskQueue:
         self._limits = {}
 
     async def _look_up(self, claim: Claim) -> None:
-        """What only its record knows."""
+        """Sets the attributes that are only in the task's record."""
         try:
             record = await _loops.answer(self._tasks._via.ask("record", claim.id))
         except Exception as error:
-            # It runs all the same.
+            # The task runs nevertheless.
             log.warning("task %s was taken, and its record could not be read: %s", claim.id, error)
             return
         known = known_of(claim.task)
@@ -247,8 +255,9 @@ class TaskQueue:
         known.created_at, known.max_attempts = _time(record["created_at"]), record["retry"]["max_retries"] + 1
 
     def adopt(self, task: Task) -> None:
-        """The calling asyncio task answers for a task that another one took: if it is cancelled or breaks, what it has
-        not ended is given back."""
+        """Makes the calling asyncio task the owner of a task that another one claimed: if the owner is cancelled or
+        fails, unended tasks are given back or failed. Raises ``WrongState`` for a task that was not claimed by
+        ``dequeue``."""
         claim = known_of(task).claim
         if claim is None:
             raise WrongState(f"{task!r} was not taken by dequeue()")
@@ -264,7 +273,7 @@ class TaskQueue:
         return port
 
     def _claim(self, task: Any) -> Claim | None:
-        """The claim that the caller means: the object's own, the one that this context took, or this process's."""
+        """Returns the claim for a task: the object's own, the one of this context, or this process's."""
         if isinstance(task, Task) and (claim := known_of(task).claim) is not None:
             return claim
         id = id_text(task)
@@ -275,21 +284,22 @@ class TaskQueue:
         return held.claim_of(port, id) if isinstance(port, _port.Engine) else None
 
     async def complete_task(self, id: Any, result: Any = None) -> bool:
-        """The task is COMPLETED with this result. ``id`` is the id, or the task itself.
+        """Ends a task as COMPLETED with this result. ``id`` is the id, or the task itself.
 
-        True if that was written, also when it is said again; False if it came too late: the task was given back,
-        cancelled, or has lost its lease, and nothing was changed. Raises ``NotSerializable`` or ``OverLimit`` for a
-        result that cannot be stored; the task still runs then, and can be failed.
+        Returns True if that was written, also if it is called again; False if it came too late: the task was given
+        back, cancelled, or has lost its lease, and nothing was changed. Raises ``NotSerializable`` or ``OverLimit`` for
+        a result that cannot be stored; the task is still running then, and can be failed.
         """
         claim = self._claim(id)
         return claim is not None and await _there(claim, claim.complete(result))
 
     async def fail_task(self, id: Any, error: str | BaseException = "", *, retry: bool = True) -> bool:
-        """This attempt has failed: its retry policy decides whether the task is RETRYING or FAILED.
+        """Records that this attempt has failed; the retry policy decides whether the task is RETRYING or FAILED.
 
-        ``error`` is the exception or its text; the text of what ``execute()`` has just raised means that exception, with
-        its traceback and, if it is a ``Retry``, ``Fail`` or ``Snooze``, its wish. ``retry=False`` ends the task.
-        True if the end was written (of a task that was cancelled meanwhile it is CANCELLED); False if it came too late.
+        ``error`` is the exception or its text. The text of the exception that ``execute()`` has just raised stands for
+        that exception, with its traceback and, for a ``Retry``, ``Fail`` or ``Snooze``, its directive. ``retry=False``
+        fails the task for good. Returns True if the end was written (a task that was cancelled meanwhile is CANCELLED);
+        False if it came too late. Raises ``InvalidArgument`` for any other type of ``error``.
         """
         if not isinstance(error, (str, BaseException)):
             raise InvalidArgument(f"fail_task: {error!r} is neither a text nor an exception")
@@ -297,20 +307,23 @@ class TaskQueue:
         return claim is not None and await _there(claim, claim.fail(error, retry))
 
     async def requeue_task(self, id: Any) -> bool:
-        """Back to QUEUED, in front of its priority and without having cost an attempt, if this process runs it: what runs
-        of it is interrupted first. A FAILED, CANCELLED or STOPPED task is queued again with its counters at zero.
-        False of any other.
+        """Gives a task back.
+
+        A task that this process runs goes back to QUEUED, at the front of its priority and without a charged attempt;
+        its running body is interrupted first. A FAILED, CANCELLED or STOPPED task is queued again with its counters at
+        zero. Returns False for any other task.
         """
         claim = self._claim(id)
         if claim is not None and not claim.has_ended_otherwise("requeue"):
             return await _there(claim, claim.requeue())
-        # Who has lost his lease has no word in what became of the task since.
+        # A claim that has lost its lease must not affect what happened to the task since.
         return not (claim is not None and claim.was_lost) and await self._control("retry", id)
 
     async def cancel_task(self, id: Any, reason: str | None = None) -> bool:
-        """Cancels a task: at once if it does not run, else its body is interrupted, in whatever process. True if that was
-        accepted; False if there is nothing to cancel. ``reason`` is kept: ``task.cancel_reason``. Raises ``OverLimit`` for one
-        that is longer than a log line may be.
+        """Cancels a task: at once if it is not running, else its body is interrupted, in any process.
+
+        Returns True if that was accepted; False if there is nothing to cancel. ``reason`` is stored:
+        ``task.cancel_reason``. Raises ``OverLimit`` for a reason that is longer than a log line may be.
         """
         return await self._control("cancel", id, None if reason is None else {"reason": text("reason", reason)})
 
@@ -321,11 +334,11 @@ class TaskQueue:
             return False
         return True
 
-    # ---------------------------------------------------------------------------------------------------- its life
+    # --------------------------------------------------------------------------------------------------- lifecycle
 
     async def close(self) -> None:
-        """Gives back what this loop has taken, writes what was added, and lets go of the database. It opens again on the
-        next use. The end of the loop does the same."""
+        """Gives back the claims of this loop, writes pending additions, and closes the database, which opens again on
+        the next use. The end of the loop does the same."""
         await self._tasks.__aexit__(None, None, None)
 
     async def __aenter__(self) -> TaskQueue:

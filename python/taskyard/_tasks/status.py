@@ -1,4 +1,4 @@
-"""Where a task is in its life, as its class's users see it, and what went wrong with it."""
+"""The status of a task as users of task classes see it, and the errors of its attempts."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ from typing import Any
 
 
 class TaskStatus(str, enum.Enum):
-    """Where a task is; equal to its lower-case word, in JSON too. ``TaskStatus("Completed")`` reads any case.
+    """The status of a task, a string enum of lower-case words, in JSON too. ``TaskStatus("Completed")`` accepts any
+    case.
 
-    ======== ==================================================== =========
-    member   the task                                             ended
-    ======== ==================================================== =========
-    QUEUED   can run now (alias PENDING)
-    SCHEDULED waits for its time
-    WAITING  waits for a parent, or for a server that knows it
-    RUNNING  runs
-    RETRYING waits for another try after a failed one
-    COMPLETED has returned its result                              yes
-    FAILED   has failed for good (alias DEAD)                      yes
-    CANCELLED was cancelled                                        yes
-    STOPPED  was stopped by a person, who may retry it             yes
-    EXPIRED  was not started in time                               yes
-    ======== ==================================================== =========
+    - ``QUEUED`` (alias ``PENDING``): can run now
+    - ``SCHEDULED``: waits for its time
+    - ``WAITING``: waits for a parent, or for a server that knows it
+    - ``RUNNING``: runs
+    - ``RETRYING``: waits for another attempt after a failed one
+    - ``COMPLETED``: has returned its result (terminal)
+    - ``FAILED`` (alias ``DEAD``): has failed for good (terminal)
+    - ``CANCELLED``: was cancelled (terminal)
+    - ``STOPPED``: was stopped, and may be retried (terminal)
+    - ``EXPIRED``: was not started in time (terminal)
     """
 
     QUEUED = "queued"
@@ -45,7 +42,7 @@ class TaskStatus(str, enum.Enum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the task has ended: nothing happens to it any more unless a person asks for it."""
+        """Whether the task has ended: it does not change any more without an explicit request."""
         return self in _TERMINAL
 
     def __str__(self) -> str:
@@ -66,17 +63,17 @@ _BY_STATE = {
 
 
 def of_state(state: str) -> TaskStatus:
-    """The status of a stored state about which no more is known."""
+    """Returns the status for a stored state alone."""
     return _BY_STATE.get(state, TaskStatus.WAITING)
 
 
 def of_record(record: dict[str, Any]) -> TaskStatus:
-    """The status of a stored task."""
+    """Returns the status of a stored task."""
     state = record["state"]
     if state == "waiting":
         reason = record["wait_reason"]
         if reason == "time" or (reason == "retry" and not record["failures"]):
-            # One that snoozed has not failed.
+            # A task that was snoozed has not failed.
             return TaskStatus.SCHEDULED
         return TaskStatus.RETRYING if reason == "retry" else TaskStatus.WAITING
     if state == "cancelled" and (record["error"] or {}).get("type") == "Expired":
@@ -86,17 +83,17 @@ def of_record(record: dict[str, Any]) -> TaskStatus:
 
 @dataclasses.dataclass(frozen=True)
 class TaskError:
-    """What went wrong in an attempt. Its text is the message; it is true even if that is empty."""
+    """The error of an attempt. ``str(error)`` is the message; ``bool(error)`` is True even if that is empty."""
 
-    #: One line for people.
+    #: The message, in one line.
     message: str
     #: The exception's class: ``ValueError``, ``app.mails.SmtpError``.
     type: str
     #: The traceback's text, if there was one.
     traceback: str | None = None
-    #: Which attempt, from 1; None if that is not known.
+    #: The attempt, from 1; None if it is unknown.
     attempt: int | None = None
-    #: When, in seconds since 1970 (UTC); None if that is not known.
+    #: Time in seconds since 1970 (UTC); None if it is unknown.
     at: float | None = None
 
     def __bool__(self) -> bool:
@@ -106,5 +103,5 @@ class TaskError:
         return self.message
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
+        """Returns a dict for JSON."""
         return dataclasses.asdict(self)

@@ -1,4 +1,4 @@
-"""How a task object becomes a stored payload, and an object again where it runs or is looked at."""
+"""Encodes task objects into payloads, and rebuilds them where they run or are displayed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from .status import TaskStatus
 
 
 def encode(task: Task, nesting_max: int, dill: bool) -> tuple[bytes, list[_codec.Blob]]:
-    """The payload; raises ``NotSerializable`` naming the attribute that cannot be stored exactly."""
+    """Encodes an object's payload. Raises ``NotSerializable`` with the name of an attribute that cannot be stored
+    exactly."""
     name = type(task).__qualname__
     payload = task.to_payload()
     if not isinstance(payload, dict) or any(type(key) is not str for key in payload):
@@ -39,18 +40,18 @@ def encode(task: Task, nesting_max: int, dill: bool) -> tuple[bytes, list[_codec
 
 
 def describe(task: Task, defaults: dict[str, Any], options: dict[str, Any]) -> tuple[str, bytes, list[_codec.Blob]]:
-    """Kind and payload of a task that is about to be added."""
+    """Returns the kind and the encoded payload of a task object that is about to be added."""
     cls = type(task)
     if cls is Task:
         raise InvalidArgument("Task itself has no `execute`", hint="enqueue an object of a subclass")
     kind = kind_of(cls)
-    # What this process itself queues it may run, if it has workers within.
+    # A process with embedded workers may run the tasks that it queues itself.
     _identity.FUNCTIONS.known[kind] = cls
     return kind, *encode(task, defaults["nesting_max"], options.get("serializer") == "dill")
 
 
 def rebuilt(cls: type[Task], attributes: dict[str, Any]) -> Task:
-    """An object of the class, made of its payload."""
+    """Creates an object of a class from its payload."""
     task = cls.from_payload(attributes)
     if not isinstance(task, cls):
         raise InvalidArgument(f"{cls.__qualname__}.from_payload() gave {task!r}, which is no {cls.__qualname__}")
@@ -58,15 +59,15 @@ def rebuilt(cls: type[Task], attributes: dict[str, Any]) -> Task:
 
 
 def trackers_of(task: Task) -> dict[str, tuple[str, ProgressTracker]]:
-    """Its trackers by attribute, each with its place in the context: the one called ``progress``, else the first one,
-    stands where every reader of progress looks."""
+    """Returns the trackers of an object by attribute, each with its path in the context. The one called ``progress``,
+    else the first one, has the path that every reader of progress uses."""
     found = {name: value for name, value in attributes_of(task).items() if isinstance(value, ProgressTracker)}
     main = PLACE if PLACE in found else next(iter(found), None)
     return {name: (PLACE if name == main else f"{PLACE}_of.{name}", tracker) for name, tracker in found.items()}
 
 
 def bind(task: Task, running: _running.Running) -> None:
-    """Tells a rebuilt object that it runs now."""
+    """Sets the record of a rebuilt object that starts to run, and attaches its trackers."""
     known = known_of(task)
     known.id, known.attempt, known.queue = running.id, running.attempt, running.queue
     known.status, known.is_queued, known.start_time = TaskStatus.RUNNING, True, time.time()
@@ -75,7 +76,7 @@ def bind(task: Task, running: _running.Running) -> None:
 
 
 def runner(cls: type[Task]) -> Callable[..., Any]:
-    """The function that a worker runs for a task of this class: async or sync as its ``execute`` is."""
+    """Returns the function that a worker runs for a task of this class: async or sync as its ``execute`` is."""
 
     def begin(attributes: dict[str, Any]) -> Task:
         task = rebuilt(cls, attributes)
@@ -95,11 +96,12 @@ def runner(cls: type[Task]) -> Callable[..., Any]:
     return run
 
 
-# --------------------------------------------------------------------------------------------------------- to look at
+# ------------------------------------------------------------------------------------------------------------ display
 
 
 def looked_at(record: dict[str, Any], context: dict[str, Any] | None, namespace: str | None) -> Task:
-    """An object that shows a stored task: of its class, if that is loaded here and can be made of what is stored."""
+    """Returns an object that represents a stored task: of its class, if that is loaded here and can be created from the
+    payload."""
     from .background import BackgroundTask
 
     is_live = record["state"] == "doing"
@@ -115,17 +117,17 @@ def looked_at(record: dict[str, Any], context: dict[str, Any] | None, namespace:
         task = Task.from_payload({name: value for name, value in attributes.items() if _is_free(name)})
     else:
         try:
-            # What a worker would refuse is no attribute of the object that is shown either.
+            # Attributes that a worker would refuse are left out of the object that is returned.
             encoded = record["payload_encoded"]
             task = rebuilt(cls, newer.current(cls, attributes, None) if encoded else _fitted(cls, attributes))
         except Exception:
-            # What it looks like cannot be told; how it stands can.
+            # The attributes are unknown; the state is not.
             task = object.__new__(cls)
     found = trackers_of(task)
     for name, (place, tracker) in found.items():
         object.__setattr__(task, name, StoredProgress(_at(stored, place), given=tracker, is_live=is_live))
     if not found and PLACE in stored and (cls is None or isinstance(task, BackgroundTask)):
-        # Of a function: it has no attribute that says so.
+        # A function's task has no attribute for its progress.
         object.__setattr__(task, PLACE, StoredProgress(stored[PLACE], is_live=is_live))
     return task
 
@@ -148,8 +150,8 @@ def _at(stored: dict[str, Any], place: str) -> Any:
 
 
 def _loaded_class(kind: str) -> type[Task] | None:
-    """The class that a worker would run for this name, or one that is loaded here. What stands in its module counts: a class
-    that was declared under the name of another one is not that one."""
+    """Returns the class that a worker would run for this name, or one that is loaded here. The class that its module
+    has now counts: a class that was declared under the name of another one is a different class."""
     found: Any = _identity.FUNCTIONS.find(kind)
     if found is None and kind not in _identity.FUNCTIONS.known:
         found = _classes.find_class(kind)
@@ -159,7 +161,7 @@ def _loaded_class(kind: str) -> type[Task] | None:
 
 
 def _decoded(payload: Any, encoded: bool) -> tuple[dict[str, Any], list[Any]]:
-    """Arguments by name and by place; those that cannot be read here are left out."""
+    """Decodes arguments by name and by position. Those that cannot be decoded here are left out."""
     if not isinstance(payload, dict):
         return {}, []
     named, placed = {}, []

@@ -1,8 +1,9 @@
-"""Runs tasks in a Python process for a server that claims them; the same code embedded in a web process or a test.
+"""Runs tasks in a Python process for a server that claims them; also embedded in a web process or a test.
 
-The worker is joined to its server by a socket (``_core.Channel``) and never touches the database. Async functions run on
-its event loop, up to the server's concurrency; sync ones on a thread of its own, in a copied context. It says that a body
-begins before it begins, so that the one that kills the process is known.
+The worker is connected to its server by a socket (``_core.Channel``) and never accesses the database. Async functions
+run on its event loop, up to the server's concurrency; sync ones on a thread, one at a time, in a copied context. It
+reports that a body begins before the body begins, so that a task that kills the process can be identified. Read next:
+``_target.py`` (what runs), ``_fit.py`` (arguments), ``_ends.py`` (failures), ``_life.py`` (worker processes).
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ from ._worker_port import WorkerPort
 
 log = logging.getLogger("queued_task")
 
-#: Ends of the reasons under which tasks of functions that are not declared are parked.
+#: Ends of the reasons for which tasks of functions that are not declared are parked.
 BY_ROLE = ", which a database role that may only add tasks added, carries no @task"
 BY_SETTING = " carries no @task, and only such functions run here (setting only_declared)"
 
-#: No parent's result is plain JSON.
+#: No parent with a plain JSON result.
 NONE_PLAIN: frozenset[str] = frozenset()
 
-#: The shortest time between two writes of contexts and log lines, in seconds; the server groups further.
+#: Minimum time between two writes of contexts and log lines, in seconds; the server batches further.
 NOTES_EVERY = 0.05
 
 PYTHON = f"python {sys.version_info[0]}.{sys.version_info[1]}"
 
 
 class Worker:
-    """One worker on the running loop."""
+    """A worker on the running loop."""
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class Worker:
         self._app = app
         self._on_end = on_end
         self._thread = threading.get_ident()
-        # What the application set when it was loaded is there for every task; what a task sets is not.
+        # Those that the application set when it was loaded apply to every task; those that a task sets do not.
         self._context = contextvars.copy_context()
         self._threads = Threads()
         self._targets: dict[str, Target] = {}
@@ -72,10 +73,10 @@ class Worker:
         self._parents = Parents(self)
         self.failures = Failures()
         self._running: dict[int, Running] = {}
-        #: Of those that run, how many wait for other tasks.
+        #: Number of running tasks that wait for other tasks.
         self._resting = 0
         self._seats = Seats()
-        #: Hooks that are told of a dead letter.
+        #: Running deliveries of dead letters to hooks.
         self._telling: set[asyncio.Task[None]] = set()
         self._flushing = False
         self._notes: dict[int, Running] = {}
@@ -84,13 +85,13 @@ class Worker:
         self._noted_at = 0.0
         self._leaving = False
         self._ended = False
-        #: This is a process that a body has forked, and the worker its parent's.
+        #: Whether this is a process that a body has forked, so that the worker is its parent's.
         self.is_forked = False
         _forks.watch(self)
         _executor.watch(self.loop)
         self.loop.add_reader(channel.fileno(), self._read)
 
-    # --------------------------------------------------------------------------------------------- what is heard
+    # ------------------------------------------------------------------------------------------- messages of the server
 
     def _read(self) -> None:
         try:
@@ -124,7 +125,7 @@ class Worker:
         for run in runs:
             self._waiting[run[0]] = run
             if run[2] not in self._targets:
-                # Known to the server before anything of them begins, so that it gives the rest to others.
+                # Reported to the server before any of them begins, so that it assigns the rest to other workers.
                 self._find(run)
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("claimed task %s: %s", run[1], run[2])
@@ -136,7 +137,7 @@ class Worker:
                 self.give_back(slot)
 
     def give_back(self, slot: int) -> None:
-        """Gives a task back that has not begun; of any other this means nothing."""
+        """Gives back a task that has not begun; does nothing for any other."""
         if self._waiting.pop(slot, None) is not None:
             self._parents.take(slot)
             self.channel.recalled(slot)
@@ -144,7 +145,7 @@ class Worker:
 
     def _on_interrupt(self, slots: list[tuple[int, str]]) -> None:
         for slot, why in slots:
-            # A thread cannot be ended: its function may ask, or its process is ended.
+            # A thread cannot be interrupted: its function may check, or its process is ended.
             if (running := self._running.get(slot)) is not None:
                 running.interrupt(why)
 
@@ -173,7 +174,7 @@ class Worker:
         finally:
             if not self._ended:
                 self.channel.told(number)
-                # Behind the callback that forgets this one.
+                # After the callback that removes this delivery.
                 self.loop.call_soon(self._flush)
 
     def _on_failures(self, answers: list[tuple[int, str, float]]) -> None:
@@ -192,7 +193,7 @@ class Worker:
     # ------------------------------------------------------------------------------------------------- beginning
 
     def _find(self, run: tuple[Any, ...]) -> Target | str:
-        """The function to run, or the reason why it cannot be run here."""
+        """Returns the function to run, or the reason why it cannot run here."""
         kind: str = run[2]
         target = self._targets.get(kind)
         if target is not None and not run[10] and not run[11] and not self.settings.get("only_declared"):
@@ -212,7 +213,7 @@ class Worker:
         try:
             function = self.functions.find(name)
         except Exception:
-            # Whatever stands there under this name: it is no function to be run.
+            # Any object under this name that raises is not a function to be run.
             log.exception("looking for `%s` failed", kind)
             function = None
         if function is None:
@@ -223,11 +224,12 @@ class Worker:
         return target
 
     def _name(self, kind: str) -> str | None:
-        """What a kind is called in this application; None if it is of another namespace."""
+        """Returns the name of a kind in this application; None if it belongs to another namespace."""
         return _identity.name_in(self.settings.get("namespace"), kind)
 
     def _undeclared(self, kind: str, restricted: bool) -> str | None:
-        """Why a kind may not run here although there is such a function: the reason under which its tasks are parked."""
+        """Returns why a kind must not run here although there is such a function, which is the reason for parking its
+        tasks."""
         if not (restricted or self.settings.get("only_declared")) or self.functions.is_declared(self._name(kind) or ""):
             return None
         return f"`{kind}`{BY_ROLE if restricted else BY_SETTING}"
@@ -236,7 +238,7 @@ class Worker:
         self.channel.singles([kind])
 
     def _start(self) -> None:
-        """Begins what there is a place for."""
+        """Begins as many waiting tasks as there are free slots."""
         free = self.settings["concurrency"] - (len(self._running) - self._resting)
         begun: list[tuple[Running, Target]] = []
         gone: list[int] = []
@@ -267,7 +269,7 @@ class Worker:
             del self._waiting[slot]
         if not begun:
             return
-        # Out before any of them begins, whatever they do.
+        # Sent before any of them begins, whatever they do.
         may_begin = set(self.channel.started([running.slot for running, _ in begun]))
         for running, target in begun:
             if running.slot not in may_begin:
@@ -277,7 +279,7 @@ class Worker:
             report_unbegun(running, functools.partial(self._report, running, target, b"null"))
 
     def _drop(self, running: Running) -> None:
-        """It was given back while the loop was blocked. There may be others behind it."""
+        """Drops a task that was given back while the loop was blocked. Others may be waiting behind it."""
         running.over = True
         if self._running.pop(running.slot, None) is not None:
             self._unseat(running)
@@ -286,7 +288,7 @@ class Worker:
     def _begin(self, coroutine: Any, running: Running) -> None:
         running.task = begin(self.loop, _forks.steps(self, coroutine), self._context.copy())
         if self.is_forked:
-            # Where its first step is taken at once.
+            # With eager start, the first step has already been taken.
             _forks.came_back()
 
     # --------------------------------------------------------------------------------------------------- running
@@ -335,7 +337,7 @@ class Worker:
             if running.bound:
                 await running.check_bound()
             if isinstance(result, (Retry, Fail, Snooze)):
-                # Returning what may be raised means the same.
+                # Returning one of these is the same as raising it.
                 raise result
             stage = "result"
             if result is not None:
@@ -369,7 +371,7 @@ class Worker:
         except BaseException as raised:
             error = raised
         if self.is_forked:
-            # Before dependencies are left, whose connections are the parent's.
+            # Before the exit of dependencies, whose connections belong to the parent.
             _forks.end(error)
         try:
             await resolver.stack.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
@@ -386,13 +388,13 @@ class Worker:
         if not target.is_sync:
             return await function(*args, **kwargs)
         if local:
-            # That it is sync was not known before it was here.
+            # Only known to be sync once it was decoded.
             place: asyncio.Future[None] = self.loop.create_future()
             self._seats.wait(place)
             try:
                 await place
             except asyncio.CancelledError:
-                # It may have been given at the same moment.
+                # The slot may have been assigned at the same moment.
                 if not place.cancelled():
                     self._seats.leave()
                 raise
@@ -400,13 +402,13 @@ class Worker:
         result = await self._on_thread(running, lambda: function(*args, **kwargs))
         if not inspect.isawaitable(result):
             return result
-        # A sync callable may hand out a coroutine, which is the task then, and no thread's any more.
+        # A sync callable may return a coroutine, which is the task from here on and needs no thread.
         self._unseat(running)
         self._check(running, result)
         return await result
 
     def _check(self, running: Running, unbegun: Any = None) -> None:
-        """Ends the attempt here if it was interrupted while a thread ran, which could not be."""
+        """Raises ``CancelledError`` if the attempt was interrupted during code on a thread, which cannot be interrupted."""
         if running.interrupted is not None:
             if inspect.iscoroutine(unbegun):
                 unbegun.close()
@@ -423,7 +425,7 @@ class Worker:
     # --------------------------------------------------------------------------------------------------- waiting
 
     def rest(self, running: Running) -> None:
-        """A body begins to wait for another task."""
+        """Releases the slot of a body that begins to wait for another task."""
         if threading.get_ident() == self._thread:
             self._rest(running)
             return
@@ -433,7 +435,7 @@ class Worker:
             pass  # the loop is closed
 
     def resume(self, running: Running) -> None:
-        """It has waited. On a thread this waits until no other sync function runs."""
+        """Takes the slot again after a wait. On a thread, blocks until no other sync function runs."""
         if threading.get_ident() == self._thread:
             self._resume(running, None)
         else:
@@ -455,7 +457,7 @@ class Worker:
             return
         self._resting += 1
         if running.has_seat:
-            # Whoever goes on asks for one again.
+            # Requested again after the wait.
             running.has_seat = False
             running.had_seat = True
             self._seats.leave()
@@ -510,13 +512,13 @@ class Worker:
         self._flush()
 
     def _raised(self, running: Running, told: tuple[Any, ...], error: BaseException | None) -> None:
-        """Puts the failure of an attempt down, for the server and for the log; ``told`` as of ``_ends.describe``."""
+        """Records the failure of an attempt for the server and the log; ``told`` is the value of ``_ends.describe``."""
         if told[4] != "snooze":
             self.failures.add(running, told, error)
         self.channel.raised(running.slot, *told)
 
     def _flush(self) -> None:
-        """One write at the end of this turn of the loop, for all that ended in it."""
+        """Schedules one write at the end of this iteration of the loop, for everything that ended in it."""
         if not self._flushing:
             self._flushing = True
             self.loop.call_soon(self._turn_ended)
@@ -537,7 +539,7 @@ class Worker:
     # --------------------------------------------------------------------------------------------------- notes
 
     def wants_note(self, running: Running) -> None:
-        """A running task has something to store; any thread."""
+        """Requests that changes of a running task are stored. May be called from any thread."""
         with self._notes_lock:
             if running.slot in self._notes:
                 return
@@ -584,12 +586,12 @@ class Worker:
             try:
                 running.note()
             except Exception:
-                # Its end tries again, and says so if it cannot be.
+                # The end of the task tries again, and logs another failure.
                 log.exception("what task %s wants stored cannot be yet", running.id)
         self._write()
 
 
-# Behind what it needs of this module.
+# Imported after the names of this module that it needs.
 from ._embedded import Embedded  # noqa: E402
 
 __all__ = ["Embedded", "Worker", "load"]

@@ -1,4 +1,7 @@
-"""``python -m taskyard.worker``: one worker process, started by a server with its socket as standard input."""
+"""Implements ``python -m taskyard.worker``: one worker process, started by a server with its socket as standard input.
+
+Owns the start and the exit codes of the process, its signals and its limits. Read next: ``_life.py``.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ from types import ModuleType
 from .. import _config, _core, _escape, _identity, _loops, _port, _trust
 from . import _blocked, _databases, _life, load
 
-#: The application cannot be loaded, and a start hook or lifespan of it failed; the server knows both.
+#: The application cannot be loaded, and a start hook or lifespan of it failed. The server depends on both.
 EXIT_APP = 3
 EXIT_START = 4
-#: It adds its tasks to another database than the one that is served.
+#: The application adds its tasks to another database than the one that is served.
 EXIT_OTHER_DATABASE = 5
-#: It has no function of the name that was asked for.
+#: The application has no function of the requested name.
 EXIT_UNKNOWN = 6
-#: Why settings of servers have no effect here.
+#: Why settings of servers have no effect in a worker process.
 ITS_SERVER = "the server of this worker is a process of its own"
 
 
@@ -56,14 +59,14 @@ def main() -> None:
         sys.exit(0 if functions.find(arguments.knows) is not None else EXIT_UNKNOWN)
     if arguments.check:
         _check_databases()
-        # Once for the server, and not by each of its workers.
+        # Once for the server, not in each of its workers.
         _config.have_no_effect(ITS_SERVER)
         return
     _config.changed.clear()
     _config.have_no_effect(ITS_SERVER)
     _port.made = None
     _show_info()
-    # What the application set is for its own process.
+    # Replaces signal handlers that the application has set.
     _leave_stops_to_server()
     os.register_at_fork(before=_hold_stops, after_in_parent=_let_stops_come, after_in_child=_heed_stops)
     _leave(_loops.run(_live(descriptor, app)))
@@ -71,13 +74,16 @@ def main() -> None:
 
 log = logging.getLogger("queued_task")
 
-#: By these, supervisors and terminals stop a whole group of processes.
+#: Signals by which supervisors and terminals stop a whole process group.
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
 def _leave_stops_to_server() -> None:
-    """A stop reaches this process through its server, which gives what runs its time. Not ``SIG_IGN``: what a task starts
-    would inherit that, and could not be ended by it."""
+    """Ignores stop signals: the server stops this process, and gives running tasks time to end.
+
+    A handler and not ``SIG_IGN``, which programs that a task starts would inherit, so that they could not be stopped by
+    these signals.
+    """
     for number in _STOPS:
         signal.signal(number, _nothing)
 
@@ -90,7 +96,7 @@ _held = threading.local()
 
 
 def _hold_stops() -> None:
-    """Before a fork: what is sent to the new process arrives when it heeds it."""
+    """Blocks signals before a fork, so that those for the new process are delivered when it has set its handlers."""
     _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
 
 
@@ -99,7 +105,7 @@ def _let_stops_come() -> None:
 
 
 def _heed_stops() -> None:
-    """In a process that a task has forked: as in any other."""
+    """Restores the default signal handlers in a process that a task has forked."""
     for number in _STOPS:
         if signal.getsignal(number) is _nothing:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -107,29 +113,32 @@ def _heed_stops() -> None:
 
 
 def _limit(memory: int) -> None:
-    """A worker that dies leaves no core file, and cannot take all of the machine's memory if it is not to."""
+    """Disables core files, and limits the memory of this process (bytes; 0: no limit)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if memory > 0:
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def _log_without_handlers() -> None:
-    """Shows log lines where the application has not set up logging. The root logger gets no handler: whenever the application
-    configures logging, as it is loaded or later, its own ``basicConfig`` or ``dictConfig`` counts, and no line is shown twice."""
+    """Prints log lines where the application has not configured logging.
+
+    The root logger gets no handler: whenever the application configures logging, as it is loaded or later, its own
+    ``basicConfig`` or ``dictConfig`` applies, and no line is printed twice.
+    """
     console = logging.StreamHandler()
     console.setFormatter(_escape.Formatter())
     logging.lastResort = console
 
 
 def _show_info() -> None:
-    """INFO and above, unless the application has set up logging."""
+    """Sets the level INFO, unless the application has configured logging."""
     root = logging.getLogger()
     if not root.handlers and root.level == logging.WARNING:
         root.setLevel(logging.INFO)
 
 
 def _take_socket() -> int:
-    """Moves the socket away from standard input, which a task may read or close."""
+    """Moves the socket away from standard input, which a task may read or close. Returns the new descriptor."""
     descriptor = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -167,14 +176,14 @@ def _check_databases() -> None:
 
 
 def _root_of(module: ModuleType) -> str:
-    """The directory that the module's top package lies in."""
+    """Returns the directory that contains the module's top package."""
     file = os.path.realpath(module.__file__ or "")
     above = module.__name__.count(".") + (os.path.basename(file) == "__init__.py")
     return os.path.dirname(file) if above == 0 else str(pathlib.Path(file).parents[above])
 
 
 async def _live(descriptor: int, app: object) -> int:
-    """The process's life; returns its exit code."""
+    """Runs the worker until it ends, and returns the exit code of the process."""
     over, life = asyncio.Event(), _life.Life(app)
     worker = _life.ProcessWorker(_core.Channel(descriptor), app, over.set)
     _blocked.watch(worker)
@@ -189,7 +198,7 @@ async def _live(descriptor: int, app: object) -> int:
         return EXIT_START
     worker.come_up()
     await _until(over)
-    # Without its server, hooks could add and ask nothing.
+    # Without the server, hooks could neither add tasks nor send requests.
     if not worker.is_cut_off:
         await life.stop()
         worker.end()
@@ -198,13 +207,13 @@ async def _live(descriptor: int, app: object) -> int:
 
 async def _until(event: asyncio.Event) -> None:
     while not event.is_set():
-        # Somebody may cancel all tasks of the loop: this one is nobody's to end.
+        # A body may cancel all asyncio tasks of the loop; this one must go on.
         with contextlib.suppress(asyncio.CancelledError):
             await event.wait()
 
 
 def _leave(code: int) -> None:
-    """Ends this process, whatever threads a task has left behind."""
+    """Ends this process even if a task has left threads behind."""
     try:
         atexit._run_exitfuncs()
         sys.stdout.flush()

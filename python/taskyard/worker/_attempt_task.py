@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 if sys.version_info >= (3, 12):
 
     def begin(loop: asyncio.AbstractEventLoop, coroutine: Any, context: contextvars.Context) -> asyncio.Task[None]:
-        """Starts it; its first step is taken at once where Python can do that."""
+        """Starts a coroutine as an asyncio task. Its first step is taken at once where Python supports it."""
         return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
 
 elif sys.version_info >= (3, 11):
 
     def begin(loop: asyncio.AbstractEventLoop, coroutine: Any, context: contextvars.Context) -> asyncio.Task[None]:
-        """Starts it; its first step is taken at once where Python can do that."""
+        """Starts a coroutine as an asyncio task. Its first step is taken at once where Python supports it."""
         return loop.create_task(coroutine, context=context)
 
 else:
 
     def begin(loop: asyncio.AbstractEventLoop, coroutine: Any, context: contextvars.Context) -> asyncio.Task[None]:
-        """Starts it; its first step is taken at once where Python can do that."""
+        """Starts a coroutine as an asyncio task. Its first step is taken at once where Python supports it."""
         return context.run(loop.create_task, coroutine)
 
 

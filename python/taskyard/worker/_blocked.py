@@ -1,7 +1,7 @@
-"""Names the task that blocks a worker's event loop.
+"""Logs which task blocks a worker's event loop.
 
-The channel notices that the loop is blocked (`blocked.rs` says how) and wakes a thread that waits for that; nothing is done per
-task. The thread needs Python's lock: while a C function holds it, the warning comes late.
+The channel detects that the loop is blocked (see `blocked.rs`) and wakes a thread that waits for it; there is no cost
+per task. The thread needs Python's interpreter lock: while a C function holds it, the warning is delayed.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _name(worker: Worker) -> None:
                 _place(frame),
                 extra={"task_id": running.id, "task_kind": running.kind},
             )
-    # Otherwise the loop is the application's own, and so is what blocks it.
+    # Otherwise the loop, and the code that blocks it, belong to the application.
     elif _port.in_worker:
         kinds = ", ".join(sorted({running.kind for running in list(worker._running.values())}))
         log.warning(
@@ -62,7 +62,7 @@ def _name(worker: Worker) -> None:
 
 
 def _blocking(worker: Worker, frame: FrameType | None) -> Running | None:
-    """The attempt whose code is on the loop's thread."""
+    """Returns the attempt whose code runs on the loop's thread."""
     task: Any = asyncio.current_task(worker.loop)
     if task is not None:
         for running in list(worker._running.values()):
@@ -71,7 +71,7 @@ def _blocking(worker: Worker, frame: FrameType | None) -> Running | None:
         if hasattr(task, "get_context"):
             found: Running | None = task.get_context().get(current)
             return found
-    # A callback, or a sub-task before Python 3.12: asyncio runs both in the context that they were made in.
+    # A callback, or a sub-task before Python 3.12: asyncio runs both in the context in which they were created.
     while frame is not None:
         handle = frame.f_locals.get("self") if frame.f_code.co_name == "_run" else None
         if isinstance(handle, asyncio.Handle):
@@ -82,7 +82,7 @@ def _blocking(worker: Worker, frame: FrameType | None) -> Running | None:
 
 
 def _place(frame: FrameType | None) -> str:
-    """The innermost line, and the innermost of the application's own if that is another one."""
+    """Returns the innermost line, and the innermost line of the application's own code if that is another one."""
     if frame is None:
         return "at an unknown place"
     place = _shown(frame)

@@ -1,7 +1,7 @@
-"""A JSON value as a type: with pydantic where it is installed, else by the few rules below.
+"""Converts JSON values to types: with pydantic where it is installed, else by the rules below.
 
-Text becomes bytes as base64 says, wherever an annotation names bytes (for the fields of a class pydantic's own rule holds, which is
-UTF-8). What cannot be checked is refused.
+Strings become bytes by base64 wherever an annotation names bytes (for the fields of a class pydantic's own rule
+applies, which is UTF-8). A value that cannot be checked is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from .. import _hints
 
-#: Containers whose inner types are looked into.
+#: Containers whose inner types are converted.
 _CONTAINERS = {
     list,
     set,
@@ -45,7 +45,8 @@ _LAZY = {collections.abc.Iterable, collections.abc.Collection, *_ITERATORS}
 
 
 def reader(hint: Any) -> Callable[[Any], Any]:
-    """What makes a value of this type of a JSON value, and raises if it is none. Raises for a type that nothing is known of."""
+    """Returns a function that converts a JSON value to this type and raises if it does not fit. Raises for a type that
+    cannot be checked."""
     if _takes_all(hint):
         return lambda value: value
     try:
@@ -55,7 +56,7 @@ def reader(hint: Any) -> Callable[[Any], Any]:
         return lambda value: convert(hint, value)
     hint = _prepared(hint)
     with warnings.catch_warnings():
-        # An annotation that is no type would let everything pass.
+        # An annotation that is not a type would accept every value.
         warnings.simplefilter("error", ArbitraryTypeWarning)
         try:
             adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
@@ -68,7 +69,8 @@ def reader(hint: Any) -> Callable[[Any], Any]:
 
 
 def _refuse_calls(schema: Any) -> None:
-    """Raises for an annotation that is a function, wherever it stands in a type: pydantic would call it with the value."""
+    """Raises ``TypeError`` for an annotation that is a function, at any depth of a type: pydantic would call it with
+    the value."""
     if isinstance(schema, dict):
         if schema.get("type") == "call" and not isinstance(schema.get("function"), type):
             name = getattr(schema.get("function"), "__qualname__", schema.get("function"))
@@ -81,13 +83,13 @@ def _refuse_calls(schema: Any) -> None:
             _refuse_calls(inner)
 
 
-#: Parts of pydantic's schemas that hold values and not further schemas.
+#: Keys of pydantic's schemas that hold values, not further schemas.
 _DATA_OF_SCHEMAS = frozenset({"default", "expected", "metadata", "config", "serialization", "members"})
 
 
 def with_default(hint: Any, default: Any) -> Any:
-    """An annotation with the limits that stand in the default: ``n: int = Field(ge=1)``."""
-    # Where nobody has loaded this, there is none. (Pydantic itself loads its modules when they are first used.)
+    """Returns an annotation with the limits of the default: ``n: int = Field(ge=1)``."""
+    # If this module is not loaded, there is no such default. (Pydantic loads its modules when they are first used.)
     fields = sys.modules.get("pydantic.fields")
     if fields is None or not isinstance(default, fields.FieldInfo) or isinstance(hint, _hints.Unresolved):
         return hint
@@ -95,7 +97,7 @@ def with_default(hint: Any, default: Any) -> Any:
 
 
 def inner(hint: Any, step: int | str) -> Any:
-    """The type of what stands at a place of a list, or under a key of an object; Any if the type does not say."""
+    """Returns the type of an item of a list, or of a value of an object; Any if the type does not define it."""
     hint = _hints.unaliased(hint)
     while typing.get_origin(hint) is typing.Annotated:
         hint = _hints.unaliased(hint.__origin__)
@@ -124,7 +126,7 @@ def _takes_all(hint: Any) -> bool:
 
 
 def _prepared(hint: Any, is_field: bool = False, seen: tuple[Any, ...] = ()) -> Any:
-    """A type as pydantic is to read it; ``is_field`` in a class, whose bytes pydantic reads by its own rule."""
+    """Adapts a type for pydantic. ``is_field``: it is inside a class, whose bytes pydantic decodes by its own rule."""
     import pydantic
 
     def prepared(inner: Any) -> Any:
@@ -149,7 +151,7 @@ def _prepared(hint: Any, is_field: bool = False, seen: tuple[Any, ...] = ()) -> 
     made: Any
     lazy = origin or (hint if isinstance(hint, type) else None)
     if lazy in _LAZY:
-        # Pydantic would check what these hold when the body takes it.
+        # Pydantic would check the items only when the body iterates.
         made = list.__class_getitem__(prepared(inner[0]) if inner else Any)
         return typing.Annotated[made, pydantic.AfterValidator(iter)] if lazy in _ITERATORS else made
     if origin in _CONTAINERS:
@@ -160,7 +162,7 @@ def _prepared(hint: Any, is_field: bool = False, seen: tuple[Any, ...] = ()) -> 
 
 
 def _typed_dict(hint: Any) -> Any:
-    # Before Python 3.12 pydantic reads those of typing_extensions only, on which it depends itself.
+    # Before Python 3.12 pydantic supports only those of typing_extensions, on which it depends.
     import typing_extensions
 
     if type(hint).__module__ == "typing_extensions":
@@ -182,7 +184,7 @@ def _from_base64(value: Any) -> Any:
 
 
 def _field_hints(cls: Any) -> dict[str, Any]:
-    """Types of the fields of a class, without ``Required`` and the like."""
+    """Returns the types of the fields of a class, without ``Required`` and such."""
     found = _hints.of_class(cls)
     for name, hint in found.items():
         if isinstance(hint, _hints.Unresolved):
@@ -193,7 +195,7 @@ def _field_hints(cls: Any) -> dict[str, Any]:
 
 
 def _required_keys(cls: Any) -> set[str]:
-    # The class itself does not know of those in annotations that are texts.
+    # The class itself does not evaluate annotations that are strings.
     forms = {name: _form(hint) for name, hint in _hints.of_class(cls).items()}
     own = {name for name in forms if name in cls.__required_keys__}
     return {name for name, form in forms.items() if form == "Required" or (form != "NotRequired" and name in own)}
@@ -207,7 +209,7 @@ def _form(hint: Any) -> str:
 
 
 def convert(hint: Any, value: Any) -> Any:
-    """A JSON value as this type, without pydantic."""
+    """Converts a JSON value to this type without pydantic. Raises ``TypeError`` or ``ValueError`` if it does not fit."""
     if _takes_all(hint):
         return value
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
@@ -245,7 +247,7 @@ def convert(hint: Any, value: Any) -> Any:
 
 
 def _one_of(choices: tuple[Any, ...], value: Any) -> Any:
-    # What it is already comes before what it could become.
+    # An exact type match takes precedence over a conversion.
     for each in choices:
         if isinstance(each, type) and type(value) is each:
             return value
@@ -323,7 +325,7 @@ def _require(holds: bool, value: Any, hint: Any) -> None:
         raise TypeError(f"{value!r} is no {hint}")
 
 
-#: Limits by the names that ``annotated_types`` and most others give them, and what a value must be then.
+#: Checks of limits, by the names that ``annotated_types`` and most others use.
 _LIMITS: dict[str, Callable[[Any, Any], bool]] = {
     "gt": lambda value, limit: value > limit,
     "ge": lambda value, limit: value >= limit,

@@ -1,7 +1,8 @@
-"""Whether the application adds its tasks to the database that this worker serves: what is added elsewhere never runs here.
+"""Checks that the application adds its tasks to the database that this worker serves: tasks that are added elsewhere
+never run here.
 
-Addresses differ for one database: a pooler's, a socket's, a name's. So where they differ, the identities of the databases
-are compared, which the databases themselves return.
+Different addresses may lead to one database (through a pooler, a socket, another host name). Where addresses differ,
+the identities that the databases return are compared.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ..errors import TaskyardError
 
 log = logging.getLogger("queued_task")
 
-#: How long a database has to return its identity, in seconds.
+#: Seconds that a database has to return its identity.
 ANSWER_MAX = 5.0
 
 
@@ -25,15 +26,15 @@ class OtherDatabase(TaskyardError):
 
 
 def collect() -> None:
-    """From now on this process notes the queues that are made; called before the application is loaded."""
+    """Starts to collect the queues that are created. Called before the application is loaded."""
     _port.made = []
 
 
 def check() -> None:
     """Raises ``OtherDatabase`` if no queue of the loaded application is on the database that is served.
 
-    The queue whose lifespan the application has is the one that its endpoints get. Without a lifespan it is any that was
-    made; one without a database of its own is the served one.
+    The application's endpoints use the queue whose lifespan it has. Without a lifespan any queue counts; one without a
+    database of its own is on the served database.
     """
     queues = [queue for queue in _port.made or () if not queue._is_of_task_queue]
     leading = [queue for queue in queues if queue._has_lifespan] or queues
@@ -62,7 +63,7 @@ def check() -> None:
 
 
 def _identity_of(engine: _port.Engine) -> str | None:
-    """The same text for two addresses of one database; None if the database does not answer."""
+    """Returns the identity of a database, which is the same for all of its addresses; None if it does not answer."""
     core: _core.Queue = engine.core()
     try:
         reply = core.identity()
@@ -76,6 +77,6 @@ def _identity_of(engine: _port.Engine) -> str | None:
 
 
 def _shown(engine: _port.Engine) -> str:
-    """Its address for people, without a password."""
+    """Returns an engine's address for messages, without a password."""
     database = str(engine.defaults["database"])
     return database if ":" in database or "=" in database else os.path.abspath(database)

@@ -1,4 +1,4 @@
-"""Workers within a process of one's own: for tests, development, and small applications."""
+"""Workers inside the application's process: for tests, development, and small applications."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .. import _config, _core, _hooks, _identity, _loops, _port
 from ..errors import InvalidArgument
 from . import Worker, _blocked, _exits
 
-#: Between two looks for a second request to end, in seconds.
+#: Interval of the check for a second request to stop, in seconds.
 LOOK = 0.2
-#: The longest that the end of a process waits for what ran to be given back, in seconds.
+#: Seconds that the end of a process waits for running tasks to be given back.
 END_MAX = 3.0
 
 
@@ -35,11 +35,11 @@ class Embedded:
         self._workers: list[Worker] = []
         self._server: _core.Server | None = None
         self._stack = contextlib.AsyncExitStack()
-        #: The one that the hooks on the start have left; each task runs in a copy of it.
+        #: The context after the start hooks; each task runs in a copy of it.
         self._context: contextvars.Context | None = None
         self._token = 0
         self._process = os.getpid()
-        #: The longest that running tasks have to end, in seconds.
+        #: Seconds that running tasks have to end.
         self.grace: float = engine.defaults["shutdown_grace"]
         _identity.FUNCTIONS.add_root(os.getcwd())
         _identity.FUNCTIONS.include += tuple(engine.defaults.get("include") or ())
@@ -55,7 +55,8 @@ class Embedded:
 
     @contextlib.asynccontextmanager
     async def hooks(self) -> AsyncIterator[None]:
-        """The application's start before the workers', and its stop after theirs, in the caller's task."""
+        """Runs the ``on_worker_start`` hooks before the workers start, and the ``on_worker_stop`` hooks after they have
+        ended, in the caller's task."""
         await _hooks.run_worker_start()
         self._context = contextvars.copy_context()
         try:
@@ -64,7 +65,7 @@ class Embedded:
             await _hooks.run_worker_stop()
 
     async def start(self) -> None:
-        """Starts the server."""
+        """Starts the server and its workers. Raises if the database cannot be used."""
         _exits.guard(asyncio.get_running_loop())
         box = _loops.box()
         self._token = box.on(self._wanted)
@@ -77,7 +78,7 @@ class Embedded:
             _port.before_exit.append(self._end_with_process)
             config = get_service(QueuedTaskConfig)
             config.listen(self)
-            # What was changed before: `max_workers` is what this server was started with.
+            # Settings that were changed before the start; `max_workers` was passed to the server.
             if _config.changed.keys() - {"max_workers"}:
                 self.configured(config, "")
             _config.changed.clear()
@@ -90,7 +91,7 @@ class Embedded:
         return self._server is not None and not self._server.has_ended()
 
     def configured(self, config: Any, name: str) -> None:
-        """A setting of this process was changed."""
+        """Applies a changed setting of this process to the server."""
         if name == "max_workers":
             self._count = config.max_workers
         if self._server is not None:
@@ -104,9 +105,9 @@ class Embedded:
             channel = _core.Channel(descriptor)
             worker = Worker(channel, _identity.FUNCTIONS, self._app)
             worker._on_end = functools.partial(self._workers.remove, worker)
-            # It adds by the engine that is here.
+            # Adds tasks through the engine of this process.
             worker.port = self._engine
-            # What a hook has set is seen by every task.
+            # Context variables of the start hooks are visible to every task.
             worker._context = self._context or worker._context
             self._workers.append(worker)
             _blocked.watch(worker)
@@ -118,7 +119,7 @@ class Embedded:
             await self._stack.aclose()
 
     async def stop(self) -> None:
-        """Stops the server, and waits for what runs."""
+        """Stops the server and waits for running tasks, up to ``grace`` seconds."""
         try:
             if self._server is not None:
                 await self._stop_server(self._server)
@@ -135,7 +136,7 @@ class Embedded:
                 _port.before_exit.remove(self._end_with_process)
 
     async def _hasten(self, server: _core.Server) -> None:
-        """A second Ctrl-C: uvicorn then waits for nothing but this."""
+        """Ends running tasks at once after a second Ctrl-C, when uvicorn waits only for this."""
         from ..events import _server
 
         web = _server()
@@ -146,6 +147,6 @@ class Embedded:
             await asyncio.sleep(LOOK)
 
     def _end_with_process(self) -> None:
-        """The process ends without the end of its loop's lifespan: what ran is given back, uncharged."""
+        """Gives back running tasks, without charging an attempt, if the process ends without the end of the lifespan."""
         if self._server is not None and os.getpid() == self._process:
             self._server.stop(0.0).block(END_MAX)

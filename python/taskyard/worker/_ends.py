@@ -1,4 +1,4 @@
-"""How what a body raised is told: its type's names, one line, the traceback, and what it wishes to happen next."""
+"""Describes the error of a body for the server: the names of its type, one line, the traceback, and what happens next."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .._options import error_name
 from ..errors import PAUSE_MAX, Fail, InvalidArgument, OverLimit, Retry, SignatureInvalid, Snooze
 from ..errors import seconds as seconds_of
 
-#: Of longer texts the middle is left out, with a word that says so.
+#: Maximum lengths in characters. The middle of longer texts is replaced by a note.
 MESSAGE_MAX = 4_000
 TRACEBACK_MAX = 48_000
 
 
 def describe(error: BaseException, stage: str, cancelled: bool = False) -> tuple[Any, ...]:
-    """``(type, further types, message, traceback, wish, seconds)`` for the channel.
+    """Returns ``(type, further types, message, traceback, directive, seconds)`` for the channel.
 
-    ``stage`` is where it was: ``reading`` the task, ``running`` it, or storing its ``result``. Only what failed while it
-    ran is tried again. ``cancelled``: a ``CancelledError`` is nobody's request to the task and not its own failure yet.
-    Never raises: an exception that cannot be described is a plain failure that names the second error.
+    ``stage`` is where the error occurred: ``reading`` the task, ``running`` it, or storing its ``result``. Only errors
+    while it ran are retried. ``cancelled``: a ``CancelledError`` is neither a request to the task nor yet its own
+    failure. Never raises: an exception that cannot be described becomes a plain failure that names the second error.
     """
     try:
         return _describe(error, stage, cancelled)
@@ -39,7 +39,7 @@ def _describe(error: BaseException, stage: str, cancelled: bool) -> tuple[Any, .
     try:
         pause = _pause(error)
     except InvalidArgument as wrong:
-        # Set on the exception after it was made. Raising it says so, as making it would have.
+        # An invalid value was set after the exception was created. Reported as its constructor would have done.
         wrong.__cause__ = error
         return _describe(wrong, stage, cancelled)
     if cancelled and isinstance(error, asyncio.CancelledError):
@@ -62,7 +62,7 @@ def _describe(error: BaseException, stage: str, cancelled: bool) -> tuple[Any, .
 
 
 def _pause(error: BaseException) -> float | None:
-    """The time after which it wants to be run again."""
+    """Returns the seconds after which the task is to run again, or None."""
     if isinstance(error, Snooze):
         return seconds_of("Snooze(...)", _attribute(error, "seconds"), PAUSE_MAX)
     if isinstance(error, Retry) and (after := _attribute(error, "after")) is not None:
@@ -71,7 +71,7 @@ def _pause(error: BaseException) -> float | None:
 
 
 def _attribute(error: BaseException, name: str) -> Any:
-    """None if a subclass has an ``__init__`` of its own that never set it."""
+    """Returns an attribute, or None if a subclass's ``__init__`` never set it."""
     try:
         return getattr(error, name, None)
     except BaseException as second:
@@ -100,7 +100,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def own_trace(error: BaseException) -> TracebackType | None:
-    """The traceback without the frames of the worker."""
+    """Returns the traceback without the frames of the worker."""
     trace = error.__traceback__
     while trace is not None and _is_ours(trace):
         trace = trace.tb_next
@@ -108,12 +108,12 @@ def own_trace(error: BaseException) -> TracebackType | None:
 
 
 def _is_ours(trace: TracebackType) -> bool:
-    # A program's own file has no package.
+    # The program's own file has no package.
     return (trace.tb_frame.f_globals.get("__package__") or "").startswith(("taskyard.worker", "taskyard._tasks"))
 
 
 def clean(text: str, most: int) -> str:
-    """A text that can be stored, of at most about so many characters."""
+    """Returns a text that can be stored, of at most about ``most`` characters."""
     text = text.encode(errors="replace").decode()
     if len(text) <= most:
         return text

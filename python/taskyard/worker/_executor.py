@@ -1,14 +1,15 @@
-"""Knows the executor calls of a task's body: ``asyncio.to_thread`` and ``loop.run_in_executor``.
+"""Tracks the executor calls of a task's body: ``asyncio.to_thread`` and ``loop.run_in_executor``.
 
-A call that runs on a thread cannot be ended, and goes on when the body that awaited it was cancelled. It is part of the
-attempt: an attempt that does not end with a success is over only when its calls are, so that none runs on beside the next
-attempt. What does not end in time ends with the process, as a sync function does. Calls that a library hands to threads
-of its own are not seen here, nor are the loop's own look-ups of names.
+A call that runs on a thread cannot be ended, and continues when the body that awaited it was cancelled. It is part of
+the attempt: an attempt that does not succeed is over only when its calls are, so that none of them runs beside the next
+attempt. A call that does not end in time ends with the process, as a sync function does. Calls that a library passes to
+threads of its own are not tracked, nor are the loop's own name look-ups.
 
-A sub-task that outlives its failed attempt would go on beside the next one. The first executor call that it makes within
-``REFUSE_MAX`` of the failure is refused with ``WrongState``, which ends a sub-task that does not handle it, and a warning is logged.
-Only the first one: a client that a body made on first use may have started the sub-task for all of the process, and it inherits
-the attempt's context for ever. Such a sub-task loses one call at most if it handles errors.
+A sub-task that outlives its failed attempt would run beside the next one. The first executor call that it makes within
+``REFUSE_MAX`` seconds of the failure is refused with ``WrongState``, which ends a sub-task that does not handle it, and
+a warning is logged. Only the first one: a client that a body created on first use may have started the sub-task for the
+whole process, and it inherits the attempt's context permanently. Such a sub-task loses at most one call if it handles
+errors.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _WATCHED = "_taskyard_executor_calls"
 
 
 class _Recording:
-    """An executor whose calls are noted with the attempt that makes them."""
+    """An executor that records its calls in the attempt that makes them."""
 
     def __init__(self, executor: Any, running: Running) -> None:
         self._executor = executor
@@ -51,7 +52,7 @@ class _Recording:
         return call
 
 
-#: How long after its failure an attempt refuses calls of its sub-tasks, in seconds.
+#: Seconds after its failure during which an attempt refuses calls of its sub-tasks.
 REFUSE_MAX = 30.0
 #: Sub-tasks, and threads without a loop, that were refused a call.
 _refused: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -62,7 +63,7 @@ def _refuse_once(running: Running, failed_at: float) -> None:
     try:
         caller = asyncio.current_task()
     except RuntimeError:
-        # A thread without a loop, which carries the attempt's context, hands a call to the loop of another one.
+        # A thread without a loop, in the attempt's context, submits a call to the loop of another thread.
         caller = threading.current_thread()
     if caller in _refused or time.monotonic() - failed_at > REFUSE_MAX:
         return
@@ -78,7 +79,7 @@ def _refuse_once(running: Running, failed_at: float) -> None:
 
 
 def watch(loop: asyncio.AbstractEventLoop) -> None:
-    """Notes executor calls on this loop that are made by bodies of tasks; all others go their way."""
+    """Records executor calls on this loop that are made by bodies of tasks; all others are passed through."""
     if getattr(loop, _WATCHED, False):
         return
     run_in_executor, set_default_executor = loop.run_in_executor, loop.set_default_executor
@@ -108,8 +109,8 @@ def _is_lookup(function: Any) -> bool:
 
 
 async def ended(running: Running, is_over: Callable[[], bool]) -> None:
-    """Returns when the attempt's calls have ended, however often it is interrupted meanwhile; or when ``is_over``, or when
-    somebody else cancels it, as the end of a loop does."""
+    """Returns when the attempt's calls have ended, even if the worker interrupts it meanwhile; or when ``is_over``
+    returns True, or when something else cancels the wait, as the end of a loop does."""
     loop = asyncio.get_running_loop()
     while running.calls and not is_over():
         one: asyncio.Future[None] = loop.create_future()

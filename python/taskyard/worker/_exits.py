@@ -1,12 +1,12 @@
-"""Keeps an exit in something that a body has started from ending an event loop that is the application's.
+"""Prevents an exit in code that a body has started from ending the application's event loop.
 
-asyncio lets SystemExit and KeyboardInterrupt out of ``run_forever``, from whichever sub-task or callback raises them. The
-loop of a worker process of its own is run again (``_loops.run``); an application's loop is not ours to run. So there the
-callbacks that are scheduled in a body's context are guarded, the steps of its sub-tasks among them: contextvars are inherited
-by all that a body starts. The sub-task has its error all the same, and the body that awaits it. Callbacks of the
-application itself are scheduled as they are.
+asyncio lets SystemExit and KeyboardInterrupt from any sub-task or callback leave ``run_forever``. In a worker process
+the loop is run again (``_loops.run``), but an application's loop is run by the application. There, the callbacks that
+are scheduled in a body's context are guarded, including the steps of its sub-tasks: everything that a body starts
+inherits its contextvars. The sub-task, and the body that awaits it, still get the error. Callbacks of the application
+itself are scheduled unchanged.
 
-Does not see: callbacks that a transport or a protocol calls, signal handlers, and ``loop.stop()``.
+Not covered: callbacks that a transport or a protocol calls, signal handlers, and ``loop.stop()``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GUARDED = "_taskyard_exits_guarded"
 
 
 class _Guard:
-    """A callback of a body whose exit ends nothing but itself."""
+    """A callback of a body. An exit in it ends only the callback."""
 
     __slots__ = ("_callback", "_running")
 
@@ -48,7 +48,7 @@ class _Guard:
 
 
 def guard(loop: asyncio.AbstractEventLoop) -> None:
-    """Guards what the bodies of tasks schedule on this loop from now on."""
+    """Guards the callbacks that bodies of tasks schedule on this loop from now on."""
     if getattr(loop, _GUARDED, False):
         return
     for name in ("call_soon", "call_soon_threadsafe"):

@@ -1,7 +1,8 @@
-"""Logs failed attempts through ``logging``: a warning if another attempt follows, an error with its traceback if none does.
+"""Logs failed attempts through ``logging``: a warning if another attempt follows, an error with its traceback if none
+does.
 
-The server decides which of the two it is, and says so right after it has heard of the failure; until then the exception is kept
-here. Time limits, deaths of workers and other ends that no body sees are in the server's own log.
+The server decides which of the two it is, and replies right after it has received the failure; until then the exception
+is stored here. Time limits, deaths of workers and other ends that happen outside of a body are in the server's own log.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from . import _ends
 
 log = logging.getLogger("queued_task")
 
-#: The longest text of an error in a log line, in characters. The traceback has all of it.
+#: Maximum length of an error's text in a log line, in characters. The traceback has the whole text.
 TEXT_MAX = 500
 
 
@@ -26,13 +27,13 @@ class _Failure(NamedTuple):
     id: str
     kind: str
     attempt: int
-    #: Its type and its message.
+    #: The error's type and message.
     text: str
     error: BaseException | None
 
 
 class Failures:
-    """The failures of one worker about which the server has not answered yet."""
+    """The failures of one worker for which the server has not replied yet."""
 
     def __init__(self) -> None:
         self._unanswered: dict[int, _Failure] = {}
@@ -41,12 +42,13 @@ class Failures:
         return bool(self._unanswered)
 
     def add(self, running: Running, told: tuple[Any, ...], error: BaseException | None) -> None:
-        """An attempt failed, and the server is told this of it: what ``_ends.describe`` returns."""
+        """Records the failure of an attempt; ``told`` is the value of ``_ends.describe`` that is sent to the server."""
         text = _escape.line(_ends.clean(f"{told[0]}: {told[2]}", TEXT_MAX))
         self._unanswered[running.slot] = _Failure(running.id, running.kind, running.attempt, text, error)
 
     def settle(self, answers: list[tuple[int, str, float]]) -> None:
-        """Logs what the server has answered: by slot, ``retry`` with seconds, ``dead``, or ``other``, which is not logged here."""
+        """Logs failures according to the server's replies: by slot, ``retry`` with seconds, ``dead``, or ``other``,
+        which is not logged here."""
         for slot, after, seconds in answers:
             failure = self._unanswered.pop(slot, None)
             if failure is None or after == "other":
@@ -61,7 +63,7 @@ class Failures:
                 _write(logging.ERROR, failure, text, (*failure[:3], failure.text))
 
     def end(self) -> None:
-        """The server is gone: logs what it has not answered."""
+        """Logs the failures without a reply when the server has ended."""
         unanswered, self._unanswered = self._unanswered, {}
         for failure in unanswered.values():
             text = "task %s (%s): attempt %d failed as its server ended, which may run it again: %s"
@@ -87,5 +89,5 @@ def _write(
         info = None if error is None else (type(error), error, _ends.own_trace(error))
         log.log(level, text, *values, exc_info=info, extra=fields)
     except Exception:
-        # A handler of the application's. The worker goes on.
+        # A logging handler of the application raised. The worker continues.
         print(_escape.lines(traceback.format_exc()), file=sys.stderr)

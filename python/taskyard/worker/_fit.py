@@ -1,8 +1,9 @@
-"""Fits plain JSON (from SQL, HTTP, or another language) to what a function, or a class of tasks, is annotated with.
+"""Converts plain JSON (from SQL, HTTP, or another language) by the annotations of a function or a task class.
 
-Nothing of it comes through unchecked: what an annotation does not allow is refused by the parameter's name, and so is a value
-whose annotation cannot be resolved. A parameter without an annotation takes what comes. Values that the Python client encoded
-are exact and left alone, but for results of other tasks that were not encoded so.
+Every value is checked: one that its annotation does not allow is refused with the name of the parameter, and so is one
+whose annotation cannot be resolved. A parameter without an annotation accepts any value. Values that the Python client
+encoded are exact and are not converted, except results of other tasks that were not encoded so. Read next:
+``_convert.py``.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from .._references import Entry, Field, Items, Step
 from ..errors import FunctionRefused, InvalidArgument
 from . import _convert
 
-#: The class of tasks that each of its runners is for.
+#: The task class of each runner.
 CLASSES: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
 
 def arguments(function: Any, payload: Any) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of a payload as the function takes them; raises ``InvalidArgument`` for what its caller may not give, and
-    ``FunctionRefused`` for a function that cannot be run as it is meant."""
+    """Returns the arguments of a payload as the function takes them.
+
+    Raises ``InvalidArgument`` for arguments that a caller must not or cannot pass, and ``FunctionRefused`` for a
+    function that cannot run as it is meant.
+    """
     args, kwargs = payload.args, payload.kwargs
     if (cls := CLASSES.get(function)) is not None:
         return [], class_attributes(cls, payload)
@@ -44,7 +48,8 @@ def arguments(function: Any, payload: Any) -> tuple[list[Any], dict[str, Any]]:
 
 
 def class_attributes(cls: Any, payload: Any) -> dict[str, Any]:
-    """The attributes of a task of this class that a payload holds."""
+    """Returns the attributes for an object of a task class from a payload. Raises ``InvalidArgument`` for those that do
+    not fit."""
     if payload.args:
         raise InvalidArgument(f"{cls.__qualname__} is a class of tasks: its payload has arguments without names")
     _resolve.refuse_injection(cls.execute, f"{cls.__qualname__}.execute")
@@ -54,7 +59,8 @@ def class_attributes(cls: Any, payload: Any) -> dict[str, Any]:
 
 @functools.cache
 def _newer() -> Any:
-    """Imported with the first task of a class: workers of functions do not need it."""
+    """Returns the module ``newer``, which is imported with the first task of a class: workers of functions do not need
+    it."""
     from .._tasks import newer
 
     return newer
@@ -68,7 +74,7 @@ def _names(names: Any) -> str:
 
 
 class _Place:
-    """Where a value goes: what that is called in errors, and what its annotation makes of the value."""
+    """The target of a value: its description in errors, and its annotation."""
 
     __slots__ = ("_read", "hint", "what")
 
@@ -93,7 +99,7 @@ def _shown(hint: Any) -> str:
 
 
 class _Places:
-    """The parameters of a function."""
+    """The parameters of a function, each with its annotation."""
 
     def __init__(self, function: Any) -> None:
         try:
@@ -103,7 +109,7 @@ class _Places:
                 raise FunctionRefused(f"the annotations of {function!r} cannot be read: {error}") from error
             parameters, hints = found = _hints.Hints((), {})
         if getattr(function, "__no_type_check__", False):
-            # `@typing.no_type_check`: its annotations are no types.
+            # `@typing.no_type_check`: the annotations are not types.
             hints = {}
         self.is_settled = found.are_settled
         own = set(_resolve.injected(function))
@@ -123,10 +129,10 @@ class _Places:
                 self.positions.append(name)
             hint = _convert.with_default(hints.get(name), parameter.default)
             self.by_name[key] = None if hint is None else _Place(f"argument `{name}`", hint)
-        # Further ones may have their names.
+        # Keywords of ``**kwargs`` may have the same names.
         self.positional_only = {p.name for p in parameters if p.kind is p.POSITIONAL_ONLY}
         self.signature = _identity.shape(function).signature
-        #: Of a wrapper: how many arguments by place are its own, if it may provide some that follow.
+        #: For a wrapper that may provide later parameters: the number of positional parameters of its own.
         self.own_places = next((at for at, name in enumerate(self.positions) if name in _provided(parameters)), sys.maxsize)
 
     def of_position(self, number: int) -> str:
@@ -138,7 +144,7 @@ class _Places:
 
 
 def _provided(parameters: Iterable[inspect.Parameter]) -> set[str]:
-    """The names of those that the function within wants, and its wrapper may provide."""
+    """Returns the names of parameters that the function within requires and its wrapper may provide."""
     return {parameter.name for parameter in parameters if parameter.default is _signatures.PROVIDED}
 
 
@@ -151,7 +157,8 @@ _known = _hints.Cache(_places)
 
 
 def fit(function: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Arguments as the function's annotations say; raises ``InvalidArgument`` naming the one that does not fit."""
+    """Converts arguments by the function's annotations. Raises ``InvalidArgument`` with the name of one that does not
+    fit."""
     places = _known(function)
     if not places.by_name:
         return args, kwargs
@@ -184,11 +191,11 @@ def _one(places: _Places, at: str, key: int | str, value: Any) -> Any:
 
 
 def _fit_result(function: Any, args: list[Any], kwargs: dict[str, Any], path: tuple[Any, ...]) -> None:
-    """Fits a result from elsewhere that stands in arguments that are exact."""
+    """Converts a plain JSON result within arguments that are otherwise exact."""
     places = _known(function)
     first, *further = path
     place = places.by_name.get(places.of_position(first) if isinstance(first, int) else places.of_name(first))
-    # Without an annotation the classes of objects within may say more.
+    # Without an annotation, the classes of objects in the path may define the type.
     named = f"argument {first + 1}" if isinstance(first, int) else f"argument `{first}`"
     hint, what = (place.hint, place.what) if place is not None else (Any, named)
     if (unpacked := _unpacked(place)) is not None:
@@ -198,7 +205,7 @@ def _fit_result(function: Any, args: list[Any], kwargs: dict[str, Any], path: tu
 
 
 def _replaced(value: Any, path: Sequence[Step], hint: Any, what: str) -> Any:
-    """The value with what stands at this place of it fitted."""
+    """Returns the value with the part at this path converted."""
     if not path:
         return _Place(what, hint).fit(value)
     step, *further = path
@@ -210,7 +217,7 @@ def _replaced(value: Any, path: Sequence[Step], hint: Any, what: str) -> Any:
         within = _within(hint, 0)
         return type(value)(_Place(f"an item of {what}", within).fit(item) for item in value)
     key = list(value)[step.number] if isinstance(step, Entry) else step
-    # The type of a value does not depend on a key that is no text.
+    # The type of a value does not depend on a key that is not a string.
     within = _within(hint, "" if isinstance(step, Entry) and not isinstance(key, str) else key)
     copy: Any = dict(value) if isinstance(value, dict) else list(value)
     copy[key] = _replaced(copy[key], further, within, f"{what}[{key!r}]")
@@ -222,7 +229,8 @@ def _within(hint: Any, step: int | str) -> Any:
 
 
 def _with_field(value: Any, stored: str, path: Sequence[Step], what: str) -> Any:
-    """An object, which was made for this attempt, with a field fitted to what its class says of that."""
+    """Converts a field of an object by the annotation of its class. The object was created for this attempt, and is
+    changed in place."""
     cls = type(value)
     name = stored if hasattr(value, stored) else _restore.renamed(cls).get(stored, stored)
     hint = _plain(_hints.of_class(cls).get(name, Any))
@@ -234,7 +242,7 @@ def _with_field(value: Any, stored: str, path: Sequence[Step], what: str) -> Any
 
 
 def _each(place: _Place, key: int | str, value: Any) -> Any:
-    """One of the values that ``*args`` or ``**kwargs`` cover, by its own name."""
+    """Converts a value that ``*args`` or ``**kwargs`` receives, with its own name in errors."""
     try:
         return place.fit(value)
     except InvalidArgument as error:
@@ -257,7 +265,8 @@ def _further(what: str, hint: Any, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_call(function: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
-    """Raises ``InvalidArgument`` if the function cannot be called so, as no repetition would make it another call."""
+    """Raises ``InvalidArgument`` if the function cannot be called with these arguments, because a retry could not
+    succeed."""
     places = _known(function)
     if places.signature is None:
         return
@@ -265,7 +274,7 @@ def _check_call(function: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
         given = places.signature.bind(*args, **kwargs).arguments
         missing = _provided(places.signature.parameters.values()) - given.keys()
         if missing and len(args) > places.own_places:
-            # A wrapper that provides some of them leaves open which of the others an argument without a name is.
+            # If a wrapper provides some of them, it is ambiguous to which parameter an argument without a name belongs.
             raise TypeError(f"missing a required argument: {_names(missing)}")
     except TypeError as error:
         name = getattr(function, "__qualname__", function)
@@ -277,12 +286,12 @@ def _check_call(function: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
 
 
 class _Attributes:
-    """The attributes that plain JSON may give to a task of a class: those that it annotates, and the parameters of its
-    ``__init__``; none that the class provides itself."""
+    """The attributes that plain JSON may set on an object of a task class: those that it annotates, and the parameters
+    of its ``__init__``, except those that the class provides itself."""
 
     def __init__(self, cls: Any) -> None:
         self.places: dict[str, tuple[_Place, ...]] = {}
-        #: Fields without which there is no object of the class.
+        #: Required fields.
         self.wanted: set[str] = set()
         hints = _hints.of_class(cls)
         withheld = {name for name, hint in hints.items() if _is_of_class(cls, name, hint)}
@@ -307,7 +316,7 @@ class _Attributes:
         for name in (hints.keys() | further.keys()) - withheld:
             if name.startswith("_") or _provides(cls, name):
                 continue
-            # What the parameter allows is converted first: of a limit that stands at one of the two none is forgotten.
+            # Converted by the parameter's annotation first, then by the attribute's, so that the limits of both apply.
             both = [further.get(name)]
             if name in hints:
                 both.append(_convert.with_default(_plain(hints[name]), inspect.getattr_static(cls, name, None)))
@@ -321,14 +330,14 @@ class _Attributes:
 
 
 def _plain(hint: Any) -> Any:
-    """Without ``Final``, which says nothing about the value."""
+    """Returns a type without ``Final``, which does not affect the value."""
     while typing.get_origin(hint) is typing.Final:
         hint = typing.get_args(hint)[0]
     return Any if hint is typing.Final else hint
 
 
 def _is_of_class(cls: Any, name: str, hint: Any) -> bool:
-    """Whether an annotation is of a class's own constant, of something that no object has, or of a dependency."""
+    """Whether an annotation belongs to a constant of the class, to a name that objects do not have, or to a dependency."""
     if _resolve.holds_marker(hint) or _resolve.marker_of(inspect.getattr_static(cls, name, None)) is not None:
         return True
     while typing.get_origin(hint) is typing.Annotated:
@@ -342,8 +351,8 @@ def _is_of_class(cls: Any, name: str, hint: Any) -> bool:
 
 
 def _provides(cls: Any, name: str) -> bool:
-    """Whether a class has a method, a property or the like of this name, which nothing may stand in for, and which setting
-    it might run. (Slots only keep values.)"""
+    """Whether a class has a method, property or another descriptor of this name, which must not be replaced, and whose
+    setter might run code. (Slots only hold values.)"""
     own = inspect.getattr_static(cls, name, None)
     return not isinstance(own, types.MemberDescriptorType) and any(
         hasattr(type(own), method) for method in ("__get__", "__set__", "__delete__")
@@ -359,8 +368,8 @@ _known_classes = _hints.Cache(_attributes)
 
 
 def attributes(cls: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of a task of this class, from plain JSON, as its annotations say; raises ``InvalidArgument`` naming those that
-    do not fit, and those that are not a payload's."""
+    """Converts plain JSON to attributes of a task class by its annotations. Raises ``InvalidArgument`` with the names
+    of those that do not fit, and of those that a payload must not set."""
     known = _known_classes(cls)
     own = [name for name in given if name.startswith("_") or _provides(cls, name)]
     if own:

@@ -1,7 +1,7 @@
-"""What the application does in a worker process before its first task and after its last: lifespans that it gave with
-``in_workers=True``, and the hooks ``on_worker_start`` and ``on_worker_stop``.
+"""Runs the application's code in a worker process before its first task and after its last: lifespans that were given
+with ``in_workers=True``, and the hooks ``on_worker_start`` and ``on_worker_stop``.
 
-Lifespans are entered before the first hook and left after the last, each in the task that entered it.
+Lifespans are entered before the first hook and exited after the last, each in the asyncio task that entered it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ log = logging.getLogger("queued_task")
 
 
 def collect() -> None:
-    """From now on this process notes the lifespans that run in workers; called before the application is loaded."""
+    """Starts to collect the lifespans that run in workers. Called before the application is loaded."""
     _hooks.lifespans = []
 
 
 def check(app: Any, name: str | None) -> None:
-    """Raises ``InvalidArgument`` for lifespans without the application that they take."""
+    """Raises ``InvalidArgument`` if lifespans run in workers but ``--app`` does not name the application that they
+    take."""
     if _hooks.lifespans and (app is None or isinstance(app, ModuleType)):
         raise InvalidArgument(
             "queue.lifespan(..., in_workers=True) runs in each worker and takes the application, of which only "
@@ -37,14 +38,14 @@ def check(app: Any, name: str | None) -> None:
 
 
 class Life:
-    """The application's part of one worker process."""
+    """The lifespans and hooks of one worker process."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
         self._stack = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
-        """Raises what a lifespan or a hook raises; what was entered before has been left then."""
+        """Enters the lifespans and runs the start hooks. Exits the entered lifespans and raises if one of these fails."""
         try:
             for tasks, lifespan in list(_hooks.lifespans or ()):
                 # As in the web process.
@@ -57,7 +58,7 @@ class Life:
             raise
 
     async def stop(self) -> None:
-        """What is raised is logged."""
+        """Runs the stop hooks and exits the lifespans. Errors are logged."""
         try:
             await _hooks.run_worker_stop(is_process=True)
         finally:
@@ -71,14 +72,14 @@ class Life:
 
 
 class ProcessWorker(Worker):
-    """The worker of a process of its own, whose owner says when it takes tasks and when it ends.
+    """The worker of a worker process, whose owner decides when it takes tasks and when it ends.
 
-    ``on_over`` is called when the last task has ended after the server told it to leave, or when the server is gone
-    (:attr:`is_cut_off`). Until :meth:`end` the server can still be asked.
+    ``on_over`` is called when the last task has ended after the server requested that it leaves, or when the server has
+    ended (:attr:`is_cut_off`). Until :meth:`end` requests can be sent to the server.
     """
 
     def __init__(self, channel: _core.Channel, app: Any, on_over: Callable[[], None]) -> None:
-        #: The server has said how to run.
+        #: Set when the server has sent its settings.
         self.has_begun = asyncio.Event()
         self._settings: dict[str, Any] = {}
         self._is_up = False
@@ -88,11 +89,11 @@ class ProcessWorker(Worker):
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether its server is gone."""
+        """Whether its server has ended."""
         return self._ended
 
     def come_up(self) -> None:
-        """Takes tasks from now on, each in a copy of the caller's context. To be called behind ``has_begun``."""
+        """Takes tasks from now on, each in a copy of the caller's context. Call it after ``has_begun`` is set."""
         self._context = contextvars.copy_context()
         self._is_up = True
         if not self._ended:
@@ -100,7 +101,7 @@ class ProcessWorker(Worker):
             self._leave_if_done()
 
     def end(self) -> None:
-        """Says nothing more, and hears nothing."""
+        """Disconnects from the server."""
         self._end()
 
     def _on_begin(self, settings: dict[str, Any]) -> None:

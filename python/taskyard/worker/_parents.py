@@ -1,7 +1,7 @@
-"""The results of parents that a waiting task's arguments name.
+"""Requests the results of parents that the arguments of a waiting task refer to.
 
-They are asked for before the attempt is said to have begun: a fault of the database on the way there is not held against
-it, nor does its time run.
+They are requested before the attempt is reported as begun: a database error at that point is not charged to the
+attempt, and its time limit has not started.
 """
 
 from __future__ import annotations
@@ -20,30 +20,31 @@ if TYPE_CHECKING:
 log = logging.getLogger("queued_task")
 
 _ASKED = object()
-#: Errors of the question that are about the task and not about the database.
+#: Error codes that concern the task and not the database.
 OWN_CODES = frozenset({"invalid_argument", "over_limit", "not_representable", "not_storable"})
-#: The longest that a task that is asked back waits for the answer, in seconds.
+#: Seconds that a recalled task waits for the reply.
 ANSWER_MAX = 10.0
-#: How long a task whose parents' results cannot be read is kept before it is given back, in seconds.
+#: Seconds after which a task whose parents' results cannot be read is given back.
 GIVE_BACK_AFTER = 0.5
-#: The time after which a question that something on the loop has cancelled is asked again, in seconds.
+#: Seconds after which a request that something on the loop has cancelled is sent again.
 ASK_AGAIN_AFTER = 0.02
 
 
 class Parents:
-    """What is known of the parents of the tasks that wait in a worker."""
+    """The results of parents for the tasks that wait in a worker."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        #: By slot: the answer, an error that is the attempt's own, or that it is asked for.
+        #: By slot: the reply, an error of the attempt itself, or a mark that it was requested.
         self._known: dict[int, Any] = {}
         self._asking: set[asyncio.Task[None]] = set()
-        #: Those that the server has asked back while the answer was awaited.
+        #: Slots that the server has recalled while a reply is pending.
         self._recalled: set[int] = set()
         self._context = contextvars.copy_context()
 
     def are_here(self, run: tuple[Any, ...]) -> bool:
-        """Whether this task can begin. If not, what it needs is asked for, and the worker looks again when it is there."""
+        """Returns whether this task can begin. If not, sends the request, and the worker checks again when the reply
+        arrives."""
         slot = run[0]
         if slot in self._known:
             return self._known[slot] is not _ASKED
@@ -57,13 +58,13 @@ class Parents:
         return False
 
     def take(self, slot: int) -> Any:
-        """The answer, for a task that begins or goes; none if nothing was asked."""
+        """Removes and returns the reply for a task that begins or is given back; None if there was no request."""
         self._recalled.discard(slot)
         return self._known.pop(slot, None)
 
     def recall(self, slot: int) -> bool:
-        """The server asks a task back: whether it stays for the answer. A database that answers slowly would have it given
-        back and claimed again for ever."""
+        """Handles a recall by the server. Returns whether the task stays until the reply arrives: with a slow database
+        it would otherwise be given back and claimed again endlessly."""
         if self._known.get(slot) is not _ASKED:
             return False
         self._recalled.add(slot)
@@ -73,7 +74,8 @@ class Parents:
     def _asked(self, slot: int, asking: asyncio.Task[None]) -> None:
         self._asking.discard(asking)
         if asking.cancelled():
-            # By a body that cancels every task of the loop, for example. Not at once: the loop itself may be ending.
+            # For example, by a body that cancels every asyncio task of the loop. Delayed because the loop itself may be
+            # ending.
             self._worker.loop.call_later(ASK_AGAIN_AFTER, self._ask_again, slot)
 
     def _ask_again(self, slot: int) -> None:
@@ -91,7 +93,7 @@ class Parents:
             return
         if isinstance(found, Exception) and getattr(found, "code", None) not in OWN_CODES:
             log.warning("task %s is given back: the results of its parents cannot be read: %s", id, found)
-            # Not at once, for it may come back at once.
+            # Delayed because it may be assigned to this worker again at once.
             worker.loop.call_later(GIVE_BACK_AFTER, worker.give_back, slot)
             return
         self._known[slot] = found

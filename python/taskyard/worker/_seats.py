@@ -1,7 +1,7 @@
-"""The few places for sync functions, which a function that waits for other tasks leaves to others.
+"""The slots for sync functions, which a function that waits for other tasks releases.
 
-Threads ask for a place through the loop, which alone counts; one that goes on after a wait waits for a place again, so
-that no two sync functions of a worker run at once.
+Threads request a slot through the loop, which alone counts; a thread that continues after a wait requests one again, so
+that a worker never runs two sync functions at once.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ SYNC_MAX = 1
 
 
 class Seats:
-    """Counts the places; on the loop's thread only."""
+    """Counts the slots. Used on the loop's thread only."""
 
     def __init__(self) -> None:
         self._taken = 0
         self._waiting: collections.deque[threading.Event | asyncio.Future[None]] = collections.deque()
 
     def is_free(self) -> bool:
-        """Whether one may be taken, by somebody who would not be served before others."""
+        """Whether a slot is free and nothing is waiting for it."""
         return self._taken < SYNC_MAX and not self._waiting
 
     def take(self) -> None:
         self._taken += 1
 
     def wait(self, waiter: threading.Event | asyncio.Future[None]) -> None:
-        """Tells ``waiter`` when it has a place."""
+        """Sets ``waiter`` when it has a slot."""
         self._waiting.append(waiter)
         self._serve()
 
@@ -38,7 +38,7 @@ class Seats:
         self._serve()
 
     def end(self) -> None:
-        """Keeps no thread waiting any more."""
+        """Releases all waiting threads."""
         for waiter in self._waiting:
             if isinstance(waiter, threading.Event):
                 waiter.set()

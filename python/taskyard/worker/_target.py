@@ -1,4 +1,4 @@
-"""What runs the tasks of a kind: a function, and what must be known to run it."""
+"""The function that runs the tasks of a kind, and what is needed to run it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from . import _fit
 
 @dataclass(eq=False, slots=True)
 class Target:
-    """The function of a kind, and what must be known to run it. Of a local function there is none yet."""
+    """The function of a kind, and how to run it. ``function`` is None for local functions, which arrive with each task."""
 
     function: Callable[..., Any] | None
     is_sync: bool
@@ -25,8 +25,8 @@ class Target:
 
     @property
     def is_simple(self) -> bool:
-        """Whether it takes the arguments of this package's payloads as they stand: it is no class of tasks, nothing is
-        injected, and its annotations are settled, so that this stays so."""
+        """Whether the function takes decoded arguments unchanged: it is not a task class, nothing is injected, and its
+        annotations are resolved, so that this cannot change."""
         if not self._is_simple and self.function is not None and self.function not in _fit.CLASSES:
             injected = _identity.shape(self.function).injected
             self._is_simple = not injected and _resolve.is_settled(self.function)
@@ -34,7 +34,7 @@ class Target:
 
     @property
     def injects(self) -> bool:
-        """Whether parameters of it are injected; raises ``FunctionRefused`` if that cannot be told."""
+        """Whether it has injected parameters. Raises ``FunctionRefused`` if that is unclear."""
         return bool(_resolve.dependencies(self.function))
 
 
@@ -42,7 +42,7 @@ LOCAL = Target(None, False)
 
 
 def target_of(function: Callable[..., Any]) -> Target:
-    """How this function, or this class of tasks, is run."""
+    """Returns the target for a function or a task class."""
     if _identity.is_task_class(function):
         from .._tasks.travel import runner
 
@@ -53,17 +53,21 @@ def target_of(function: Callable[..., Any]) -> Target:
 
 
 def _is_async(function: Any) -> bool:
-    """Whether its own body is a coroutine's. Neither what it is wrapped around tells that, nor a mark that is copied from there
-    (``inspect.markcoroutinefunction``). A sync function that hands out a coroutine runs on a thread, and the coroutine is awaited."""
+    """Whether the function itself is a coroutine function.
+
+    Neither the function that it wraps nor a mark that is copied from there (``inspect.markcoroutinefunction``) decides
+    that. A sync function that returns a coroutine runs on a thread, and the coroutine is awaited.
+    """
     if not isinstance(function, types.FunctionType):
-        # An object that is called like a function.
+        # An object with `__call__`.
         function = inspect.getattr_static(type(function), "__call__", function)
     code = getattr(function, "__code__", None)
     return bool(code.co_flags & inspect.CO_COROUTINE) if code is not None else inspect.iscoroutinefunction(function)
 
 
 def load(app: str) -> Any:
-    """The application at ``module:attribute``, what ``module:function()`` makes, or the module itself."""
+    """Loads the application at ``module:attribute``, the return value of ``module:function()``, or the module itself.
+    Raises ``InvalidArgument`` if there is no such attribute, and errors of the import."""
     name, _, path = app.partition(":")
     attribute = path.removesuffix("()")
     module = importlib.import_module(name)
@@ -84,7 +88,7 @@ def load(app: str) -> Any:
 
 
 def _made(app: str, function: Any) -> Any:
-    """What an application's factory makes."""
+    """Calls an application's factory, and returns the application."""
     if not callable(function):
         raise InvalidArgument(f"--app {app}: {function!r} cannot be called")
     made = function()
@@ -98,7 +102,7 @@ def _made(app: str, function: Any) -> Any:
 def placed(
     function: Any, args: list[Any], kwargs: dict[str, Any], values: dict[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """A caller's arguments with those that are injected, which may stand before them."""
+    """Combines a caller's arguments with injected values, whose parameters may precede them."""
     signature = _identity.shape(function).signature
     if not args or signature is None:
         return args, {**kwargs, **values}
@@ -114,7 +118,7 @@ def placed(
 
 
 def local_target(running: Running, payload: _codec.Payload) -> Target:
-    """The local function that came with its task, exactly as it was signed: the server has verified it."""
+    """Returns the target for the local function in a task's payload, whose signature the server has verified."""
     given = payload.function
     if type(given) is not dict or list(given) != ["$dill"]:
         raise InvalidArgument(f"task {running.kind} came without its function")

@@ -1,4 +1,4 @@
-"""Threads for sync functions: as many as are wanted at once, gone when idle, never waited for at the end."""
+"""Threads for sync functions: as many as are needed at once, ended when idle, never waited for at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import _forks
 
-#: An idle thread leaves after so many seconds.
+#: Seconds after which an idle thread ends.
 IDLE = 30.0
 
 
@@ -19,7 +19,7 @@ Work = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]
 
 
 class Threads:
-    """Runs calls on daemon threads; one that hangs keeps nobody from ending."""
+    """Runs calls on daemon threads, so that one that hangs does not delay the end of the process."""
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Work] = queue.SimpleQueue()
@@ -27,7 +27,7 @@ class Threads:
         self._lock = threading.Lock()
 
     def run(self, loop: asyncio.AbstractEventLoop, call: Callable[[], Any]) -> asyncio.Future[Any]:
-        """A future of the call's result."""
+        """Runs a call on a thread, and returns a future of its result."""
         future: asyncio.Future[Any] = loop.create_future()
         work = (loop, future, call)
         with self._lock:
@@ -35,7 +35,7 @@ class Threads:
             if not wanted:
                 self._idle -= 1
         if wanted:
-            # With its first call in hand: if no thread can be had, nothing is left behind for another to run.
+            # The thread is created with its first call: if no thread can be started, no call is left in the queue.
             threading.Thread(target=self._live, args=(work,), name="taskyard-sync", daemon=True).start()
         else:
             self._calls.put(work)
@@ -48,7 +48,7 @@ class Threads:
                     work = self._calls.get(timeout=IDLE)
                 except queue.Empty:
                     with self._lock:
-                        # Someone may have counted on this thread a moment ago.
+                        # A caller may just have reserved this thread.
                         if self._idle > 0:
                             self._idle -= 1
                             return
@@ -77,7 +77,7 @@ def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | Non
     if error is None:
         future.set_result(result)
     elif isinstance(error, StopIteration):
-        # A future cannot carry it.
+        # A future does not accept StopIteration.
         future.set_exception(RuntimeError(f"the function raised StopIteration: {error}"))
     else:
         future.set_exception(error)

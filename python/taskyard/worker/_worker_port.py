@@ -1,4 +1,4 @@
-"""How the body of a task in a worker process adds and asks: through the worker's socket."""
+"""The port of a worker process: sends additions and requests through the worker's socket."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .. import _core, _port
 
 
 class WorkerPort:
-    """Sends the additions and questions of a task through the socket."""
+    """Sends the additions and requests of a task through the socket."""
 
     def __init__(self, channel: _core.Channel, defaults: dict[str, Any]) -> None:
-        #: None in a process that a body has forked: such a process has an engine of its own.
+        #: None in a process that a body has forked, which has an engine of its own.
         self.channel: _core.Channel | None = channel
         self.defaults = defaults
 
