@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked: one sentence, a hint, an exit code.
+//! The failure of a command: a message of one sentence, a hint and an exit code.
 //!
 //! Exit codes: 0 done, 1 the work failed (a task, a file, an unhealthy queue), 2 wrong usage or settings, 3 the
 //! database, 4 not found or in the wrong state, 75 the server must be started anew, 130 interrupted.
@@ -19,47 +19,47 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Wrong usage.
+    /// Creates a failure for wrong usage or settings, with exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, exit: 2 }
     }
 
-    /// The work itself failed.
+    /// Creates a failure of the work itself, with exit code 1.
     pub fn work(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, exit: 1 }
     }
 
-    /// With another exit code.
+    /// Replaces the exit code.
     #[must_use]
     pub fn with_exit(mut self, exit: u8) -> Self {
         self.exit = exit;
         self
     }
 
-    /// With what to do about it.
+    /// Adds a hint: what the user can do about the failure.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Ends the command without a word.
+    /// Creates a failure that ends the command without a message.
     pub(crate) fn quiet(exit: u8) -> Self {
         Self { message: String::new(), hint: None, exit }
     }
 
-    /// The message with its hint, for a caller that has one place for both.
+    /// Returns the message with its hint, for callers whose errors have no field for a hint.
     pub(crate) fn whole(&self) -> String {
         self.hint.as_ref().map_or_else(|| self.message.clone(), |hint| format!("{}; {hint}", self.message))
     }
 
-    /// The command's exit code.
+    /// Returns the command's exit code.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         self.exit
     }
 
-    /// What stderr shows.
+    /// Prints message and hint to stderr, escaped; nothing if the message is empty.
     pub(crate) fn print(&self) {
         if self.message.is_empty() {
             return;
@@ -69,7 +69,7 @@ impl Failure {
         if let Some(hint) = &self.hint {
             text.push_str(&format!("hint: {}\n", escape::block(hint, "  ")));
         }
-        // A closed stderr is no reason to say more.
+        // If stderr is closed, the exit code is all that is left to report.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 }
@@ -86,7 +86,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Writing to stdout or reading an answer failed. A reader that went away (`taskyard task list | head`) is content.
+/// Maps an error of stdin or stdout. A closed pipe (`taskyard task list | head`) ends the command quietly with exit code 0.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {

@@ -41,10 +41,7 @@ fn goes_on(place: &Place, root: &Path, before: &[Value]) {
     fs::write(root.join("zz-long"), "short now").unwrap();
     let said = place.run(&["demo", "tree", "--json"]);
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(
-        said.stderr.contains(&format!("going on with an unfinished run: {SMALL} of {} files", SMALL + 1)),
-        "{said:?}"
-    );
+    assert!(said.stderr.contains(&format!("resuming an unfinished run: {SMALL} of {} files", SMALL + 1)), "{said:?}");
     let report = report(&said);
     assert_eq!((&report["files"], &report["failed"]), (&json!(SMALL + 1), &json!(0)));
     let after = tasks(place, root);

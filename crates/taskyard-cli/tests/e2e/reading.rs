@@ -37,7 +37,7 @@ fn all_say(place: &Place, parts: &[&str]) {
 fn a_server_without_the_schema_is_left_as_it_is() {
     let database = shared().create_database();
     let place = Place::on(database.clone());
-    all_say(&place, &["no queue in this database yet", "`taskyard db migrate` makes it, and so does a server"]);
+    all_say(&place, &["this database contains no queue yet", "`taskyard db migrate` creates it, and so does a server"]);
     let status = place.run(&["db", "status"]);
     assert!(status.code == 1 && status.stdout.contains("taskyard db migrate"), "{status:?}");
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname = 'taskyard'";
