@@ -116,7 +116,7 @@ fn a_rate_is_set_shown_and_lifted() {
     assert!(place.ok(&["queue", "stats"]).contains("100/m"));
     let wrong = place.run(&["queue", "rate", "mail", "0/m"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("pause"), "{wrong:?}");
-    assert!(place.ok(&["queue", "rate", "mail", "none"]).contains("any number"));
+    assert!(place.ok(&["queue", "rate", "mail", "none"]).contains("no rate limit"));
     assert_eq!(place.json(&["queue", "stats"])[0]["rate"], serde_json::Value::Null);
 }
 

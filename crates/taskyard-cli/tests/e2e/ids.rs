@@ -81,7 +81,7 @@ fn an_addition_says_when_nothing_runs_that_knows_the_function() {
     assert!(none.code == 0 && none.stderr.contains("no server is running"), "{none:?}");
 
     let _server = place.server(&[]);
-    let unknown = "no server that is running knows `files::mesure`";
+    let unknown = "no running server has `files::mesure`";
     // A name that no server has met yet: an idle one tells within a second.
     let mut tried = 0;
     eventually("a new name is refused in time", || {
@@ -89,7 +89,7 @@ fn an_addition_says_when_nothing_runs_that_knows_the_function() {
         let kind = format!("files::new{tried}");
         let first = place.run(&["task", "add", &kind, "--json"]);
         assert!(first.code == 0 && serde_json::from_str::<Value>(&first.stdout).is_ok(), "{first:?}");
-        first.stderr.contains(&format!("no server that is running knows `{kind}`"))
+        first.stderr.contains(&format!("no running server has `{kind}`"))
     });
     let id = add_of(&place, "files::mesure");
     eventually("it is parked", || place.json(&["task", "show", &id])["task"]["wait_reason"] == "parked");

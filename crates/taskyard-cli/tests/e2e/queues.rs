@@ -67,10 +67,10 @@ fn dead_letters_through_their_life() {
     place.ok(&["dead", "edit", &dead, "--queue", "second"]);
     assert_eq!(task(&place, &dead)["queue"], "second");
     for (wrong, code, part) in [
-        (&["dead", "edit", &dead][..], 2, "what is to change"),
+        (&["dead", "edit", &dead][..], 2, "nothing to change"),
         (&["dead", "edit", &dead, "--args", "{}"], 2, "no JSON list"),
         (&["dead", "edit", &dead, "--kwargs", "[]"], 2, "no JSON object"),
-        (&["dead", "retry", "--args", "[]"], 2, "one task at a time"),
+        (&["dead", "retry", "--args", "[]"], 2, "only a single task"),
         (&["dead", "retry", &dead, "--error", "X"], 2, "ids or filters"),
         (&["dead", "list", "--failed-before", "yesterday"], 2, "failed-before"),
         (&["dead", "purge", "--failed-before", "2026-01-01T00:00:00Z", "--older-than", "1d"], 2, "cannot be used"),

@@ -204,7 +204,7 @@ fn a_second_signal_hastens_the_end_and_the_task_is_given_back() {
     eventually("it runs", || place.json(&["task", "show", &id])["task"]["state"] == "doing");
     let began = Instant::now();
     server.signal("TERM");
-    server.until_stderr("another signal hastens it");
+    server.until_stderr("another signal stops at once");
     server.signal("TERM");
     let (status, _) = server.end();
     assert_eq!(status.code(), Some(0));

@@ -1,4 +1,4 @@
-//! `dead edit ID`: arguments, queue, priority or retries of a dead letter, which stays dead.
+//! `dead edit ID`: changes arguments, queue, priority or retries of a dead letter, which stays dead.
 
 use clap::Args;
 use taskyard::DeadEdit;
@@ -8,7 +8,7 @@ use crate::commands::id::GivenId;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
-/// Change one dead letter, which stays dead
+/// Change a dead letter, which stays dead
 #[derive(Debug, Args)]
 pub(crate) struct Edit {
     /// The task's id, or its first digits
@@ -20,7 +20,7 @@ pub(crate) struct Edit {
     queue: Option<String>,
 }
 
-/// What an edit of one task may change beside its queue.
+/// The changes of an edit other than the queue.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Arguments {
     /// Its positional arguments, a JSON list
@@ -56,7 +56,7 @@ impl Edit {
         let edit = DeadEdit { queue: self.queue.clone(), ..self.arguments.edit() };
         if edit.is_empty() {
             return Err(Failure::usage(
-                "say what is to change: --args, --kwargs, --queue, --priority or --max-retries",
+                "nothing to change: give --args, --kwargs, --queue, --priority or --max-retries",
             ));
         }
         let taskyard = session.taskyard(Access::Existing).await?;
