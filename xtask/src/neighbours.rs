@@ -1,8 +1,8 @@
 //! `cargo dev neighbours`: applications that use Taskyard together with another library for SQLite or PostgreSQL.
 //!
-//! A program can contain only one version of `libsqlite3-sys`. `cargo dev lint` resolves the dependencies of each application below with
-//! the newest versions that fit; this command also builds and runs them, each with a queue in an SQLite file and one in
-//! PostgreSQL. They are generated below `target/`, so that their libraries do not become dependencies of the workspace.
+//! A program can contain only one version of `libsqlite3-sys`. `cargo dev lint` resolves the dependencies of each application
+//! below with the newest versions that fit; this command also builds and runs them, each with a queue in an SQLite file and one
+//! in PostgreSQL. They are generated below `target/`, so that their libraries do not become dependencies of the workspace.
 
 use std::fs;
 use std::path::{Path, PathBuf};
