@@ -1,6 +1,6 @@
 //! `taskyard demo [DIR]`: real tasks over the files of a directory, on a queue of its own.
 //!
-//! One task per regular file reads it (`tasks`, `read`); a joining task with all of them as parents writes the report
+//! A task per regular file reads it (`tasks`, `read`); a joining task with all of them as parents writes the report
 //! (`report`). A run is identified by its joining task: an unfinished run is resumed, and after a finished one a new one starts
 //! (`begin`). `home` decides where the demo's files are stored; `watch` shows the progress.
 

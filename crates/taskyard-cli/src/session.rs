@@ -34,7 +34,7 @@ pub(crate) enum Access {
 
 type Configure = dyn Fn(Taskyard) -> Taskyard + Send + Sync;
 
-/// One run of a command.
+/// The context of one run of a command.
 pub(crate) struct Session {
     out: Out,
     found: Found,

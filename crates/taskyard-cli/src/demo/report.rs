@@ -55,7 +55,7 @@ pub(super) struct Summary {
     pub(super) report_sha256: String,
 }
 
-/// One file in the report.
+/// A file in the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Item {
     pub(super) path: String,
@@ -67,7 +67,7 @@ pub(super) struct Item {
     pub(super) gzip_bytes: u64,
 }
 
-/// One failure in the report.
+/// A failure in the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Failed {
     pub(super) path: String,

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::place::{Place, Said, said};
 
-/// Returns the program run as a user without the right to read everything: this user, or the user `nobody` when the tests run as root.
+/// Returns the program, run as a user without the right to read everything: this user, or the user `nobody` when the tests run as root.
 pub fn unprivileged(program: &Path) -> Command {
     let is_root = fs::read_to_string("/proc/self/status").unwrap().lines().any(|line| line.starts_with("Uid:\t0\t"));
     if !is_root {

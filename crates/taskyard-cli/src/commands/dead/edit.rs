@@ -23,16 +23,16 @@ pub(crate) struct Edit {
 /// The changes of an edit other than the queue.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Arguments {
-    /// Its positional arguments, a JSON list
+    /// Positional arguments, a JSON list
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
-    /// Its named arguments, a JSON object
+    /// Named arguments, a JSON object
     #[arg(long, value_name = "JSON")]
     kwargs: Option<String>,
-    /// Its priority, higher first
+    /// Priority; higher ones run first
     #[arg(long, value_name = "N", value_parser = priority, allow_hyphen_values = true)]
     priority: Option<i32>,
-    /// Its retries after the first failure
+    /// Retries after the first failure
     #[arg(long, value_name = "N")]
     max_retries: Option<u32>,
 }

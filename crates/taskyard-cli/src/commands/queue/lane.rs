@@ -6,7 +6,7 @@ use taskyard::Rate;
 use crate::failure::Failure;
 use crate::session::{Access, Session};
 
-/// One queue
+/// A queue
 #[derive(Debug, Args)]
 pub(crate) struct Lane {
     /// The queue's name

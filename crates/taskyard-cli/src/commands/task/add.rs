@@ -25,7 +25,7 @@ pub(crate) struct Add {
     /// Tasks that must be done first
     #[arg(long = "parent", value_name = "ID")]
     parents: Vec<GivenId>,
-    /// What happens to it when a parent fails: fail, run or wait
+    /// Behaviour if a parent fails: fail, run or wait
     #[arg(long, value_name = "POLICY", default_value = "fail")]
     on_parent_failure: OnParentFailure,
     /// At most one unfinished task with this key; a second addition returns the first task's id
