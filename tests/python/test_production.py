@@ -303,7 +303,7 @@ def test_a_server_goes_on_after_a_migration_to_a_newer_schema(shop: Project, pos
             return str(found[0][0])
 
         eventually(lambda: state() == "done", 60, "the task's end on a server of the older version")
-    assert "this program knows up to" in shop.run("queue", "start", code=3)
+    assert "this program supports up to" in shop.run("queue", "start", code=3)
     shop.run("queue", "status", code=3)
     assert server.stop() == 0, server.output
 

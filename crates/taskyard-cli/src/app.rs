@@ -174,7 +174,8 @@ impl Commands {
     fn dispatch(&self, matches: &clap::ArgMatches) -> Result<u8, Failure> {
         let wrong = |error: clap::Error| Failure::usage(error.to_string());
         let global = Global::from_arg_matches(matches).map_err(wrong)?;
-        let mut flags = Flags { database: global.database, values: global.settings, root: global.root };
+        let mut flags =
+            Flags { database: global.database, values: global.settings, root: global.root, ..Flags::default() };
         let out = Out::new(global.json);
         let bench = matches.subcommand().filter(|(name, _)| *name == bench::NAME);
         if let Some((_, matches)) = bench {

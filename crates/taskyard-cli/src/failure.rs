@@ -10,23 +10,28 @@ use taskyard_core::Error;
 
 use crate::escape;
 
+/// Names the project as a whole in [`Error::Setting`].
+const PROJECT: &str = "of this project";
+
 /// A command that failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     message: String,
     hint: Option<String>,
     exit: u8,
+    /// The error that it was made from, if any.
+    source: Option<Box<Error>>,
 }
 
 impl Failure {
     /// Creates a failure for wrong usage or settings, with exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: 2 }
+        Self { message: message.into(), hint: None, exit: 2, source: None }
     }
 
     /// Creates a failure of the work itself, with exit code 1.
     pub fn work(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, exit: 1 }
+        Self { message: message.into(), hint: None, exit: 1, source: None }
     }
 
     /// Replaces the exit code.
@@ -45,12 +50,16 @@ impl Failure {
 
     /// Creates a failure that ends the command without a message.
     pub(crate) fn quiet(exit: u8) -> Self {
-        Self { message: String::new(), hint: None, exit }
+        Self { message: String::new(), hint: None, exit, source: None }
     }
 
-    /// Returns the message with its hint, for callers whose errors have no field for a hint.
-    pub(crate) fn whole(&self) -> String {
-        self.hint.as_ref().map_or_else(|| self.message.clone(), |hint| format!("{}; {hint}", self.message))
+    /// Returns the [`Error::Setting`] that this failure was made from, or a new one with the message and the hint.
+    pub(crate) fn into_setting_error(self) -> Error {
+        match (self.source.map(|error| *error), self.hint) {
+            (Some(error @ Error::Setting { .. }), _) => error,
+            (_, Some(hint)) => Error::Setting { name: PROJECT.into(), why: format!("{}; {hint}", self.message) },
+            (_, None) => Error::Setting { name: PROJECT.into(), why: self.message },
+        }
     }
 
     /// Returns the command's exit code.
@@ -82,7 +91,12 @@ impl fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { message: error.to_string(), hint: error.hint().map(str::to_owned), exit: error.exit_code() }
+        Self {
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+            exit: error.exit_code(),
+            source: Some(Box::new(error)),
+        }
     }
 }
 
@@ -91,7 +105,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::quiet(0),
-            _ => Self { message: format!("cannot write the output: {error}"), hint: None, exit: 1 },
+            _ => Self::work(format!("cannot write the output: {error}")),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use taskyard::{Error, Result, Settings};
 use taskyard_core::seal::Keys;
 
+use crate::failure::Failure;
 use crate::project::{self, Root};
 use crate::secret::ProjectKeys;
 use crate::settings::{Flags, Found, find};
@@ -30,9 +31,8 @@ impl Place {
     /// [`Error::Setting`] for a file that is not trusted or cannot be read, for an unknown name, a wrong value or a secret that
     /// is too short; the message names the file or variable.
     pub fn find(database: Option<String>, values: Vec<(String, String)>) -> Result<Self> {
-        let flags = Flags { database, values, root: None };
-        let Found { settings, root, is_default_database } =
-            find(&flags).map_err(|failure| Error::Setting { name: "of this project".into(), why: failure.whole() })?;
+        let flags = Flags { database, values, root: None, place: "passed by the program" };
+        let Found { settings, root, is_default_database } = find(&flags).map_err(Failure::into_setting_error)?;
         let keys = Arc::new(ProjectKeys::new(&settings, &root)?);
         Ok(Self { settings, root, keys, is_default_database })
     }

@@ -24,8 +24,8 @@ use crate::text;
 /// Environment variable that names the project's root, as `--root` does.
 pub(crate) const ROOT: &str = "TASKYARD_ROOT";
 
-/// Settings on the command line.
-#[derive(Clone, Debug, Default)]
+/// Settings on the command line, or of a program that opens the project.
+#[derive(Clone, Debug)]
 pub(crate) struct Flags {
     /// `--database`.
     pub(crate) database: Option<String>,
@@ -33,6 +33,14 @@ pub(crate) struct Flags {
     pub(crate) values: Vec<(String, String)>,
     /// `--root`.
     pub(crate) root: Option<PathBuf>,
+    /// Where the values come from, for messages.
+    pub(crate) place: &'static str,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self { database: None, values: Vec::new(), root: None, place: "the command line" }
+    }
 }
 
 /// The settings in force and the project's root.
@@ -81,7 +89,7 @@ fn find_in(
     layers.push(environment);
     let mut values = flags.values.clone();
     values.extend(flags.database.clone().map(|address| ("database".to_owned(), address)));
-    layers.push(Layer { place: "the command line".into(), values, strict: true });
+    layers.push(Layer { place: flags.place.into(), values, strict: true });
 
     let mut settings = Settings::from_layers(&layers)?;
     let by_the_user = Settings::from_layers(&layers[of_the_project..])?.database;

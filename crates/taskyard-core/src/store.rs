@@ -448,7 +448,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// `InvalidArgument` for a statement that writes or for several; `Database` with what the database says of it.
     async fn query(&self, sql: &str, limit: usize) -> Result<Rows> {
         let _ = (sql, limit);
-        Err(crate::Error::Database("this store does not run queries".into()))
+        Err(crate::Error::Database("this store does not support queries".into()))
     }
 
     /// The statement that adds a task in a transaction of the caller's on this database.
@@ -457,8 +457,8 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// `Refused` if applications cannot write to this database in a transaction of theirs.
     fn enqueue_statement(&self, task: &crate::NewTask) -> Result<crate::Statement> {
         let _ = task;
-        let why = "this queue is in an SQLite file, which only Taskyard writes to: tasks can be added in a transaction of yours where \
-                   the queue is in PostgreSQL";
+        let why = "this queue is in an SQLite file, which only Taskyard writes to: adding tasks in your own transaction needs a \
+                   queue in PostgreSQL";
         Err(crate::Error::Refused(why.into()))
     }
 

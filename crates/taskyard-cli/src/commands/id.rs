@@ -62,7 +62,7 @@ impl GivenId {
         match fits[..] {
             [] => Err(Failure::usage(format!("there is no task whose id begins with {digits}"))
                 .with_exit(4)
-                .with_hint("`taskyard task list` shows what there is")),
+                .with_hint("`taskyard task list` shows the tasks")),
             [id] => Ok(id),
             _ => Err(several(store, digits, &fits).await?),
         }

@@ -31,7 +31,7 @@ fn sqlite_addresses_of_other_libraries() {
     // In a settings file a relative path is resolved from the root, and the parameter `mode` still applies.
     std::fs::write(place.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rw\"").unwrap();
     let said = place.run(&["task", "add", "k"]);
-    assert!(said.code == 2 && said.stderr.contains("new.db, and mode=rw does not make it"), "{said:?}");
+    assert!(said.code == 2 && said.stderr.contains("new.db, and mode=rw does not create it"), "{said:?}");
     std::fs::write(place.join("taskyard.toml"), "database = \"sqlite:new.db?mode=rwc\"").unwrap();
     place.ok(&["task", "add", "k"]);
     assert!(place.join("new.db").exists());

@@ -68,8 +68,8 @@ fn dead_letters_through_their_life() {
     assert_eq!(task(&place, &dead)["queue"], "second");
     for (wrong, code, part) in [
         (&["dead", "edit", &dead][..], 2, "nothing to change"),
-        (&["dead", "edit", &dead, "--args", "{}"], 2, "no JSON list"),
-        (&["dead", "edit", &dead, "--kwargs", "[]"], 2, "no JSON object"),
+        (&["dead", "edit", &dead, "--args", "{}"], 2, "not a JSON list"),
+        (&["dead", "edit", &dead, "--kwargs", "[]"], 2, "not a JSON object"),
         (&["dead", "retry", "--args", "[]"], 2, "only a single task"),
         (&["dead", "retry", &dead, "--error", "X"], 2, "ids or filters"),
         (&["dead", "list", "--failed-before", "yesterday"], 2, "failed-before"),

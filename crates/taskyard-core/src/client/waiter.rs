@@ -92,7 +92,7 @@ impl Drop for Waiting {
 /// Looks until no wait is left. All waits end with an error if this ends before them.
 fn looking(waiter: Arc<Waiter>) -> impl Future<Output = ()> + Send {
     let looks = Arc::clone(&waiter);
-    let broke = "waiting for tasks broke, which is a fault of Taskyard's own";
+    let broke = "waiting for tasks failed because of a bug in Taskyard";
     guarded(async move { looks.run().await }, broke, move |error| {
         let waiting = {
             let mut board = waiter.lock();
