@@ -334,7 +334,7 @@ def test_transaction_pooling_by_pgbouncer(
         shop.env["TASKYARD_DATABASE_URL"] = pooled
         shop.run("db", "migrate")
         alone = shop.server("--workers=1")
-        alone.says("other processes are not heard, polling goes on")
+        alone.says("notifications are not received, polling continues")
         (id,) = shop.add("send_welcome, 'ada@example.org'")
         assert shop.ended(id)["state"] == "done"
         assert alone.stop() == 0, alone.output
@@ -342,7 +342,7 @@ def test_transaction_pooling_by_pgbouncer(
         heard = shop.server("--workers=1", QUEUE_POLLING_INTERVAL="600", QUEUE_FALLBACK_POLLING_INTERVAL="600")
         (id,) = shop.add("send_welcome, 'ada@example.org'")
         assert shop.ended(id)["state"] == "done"
-        assert heard.stop() == 0 and "are not heard" not in heard.output, heard.output
+        assert heard.stop() == 0 and "are not received" not in heard.output, heard.output
     finally:
         pooler.send_signal(signal.SIGINT)
         pooler.wait(30)

@@ -186,7 +186,7 @@ def test_a_start_that_fails_ends_the_worker_and_is_tried_again_with_pauses(proje
     (id,) = project.add("app.work")
     server.says("the hook 'connect' failed on the start of a worker")
     server.says("its start failed: ConnectionError: the mail server is away")
-    server.says("a child process did not come up: the application's start failed in it")
+    server.says("a child process did not start: the application's start failed in it")
     eventually(lambda: len(tries.read_text()) >= 3, 60, "three tries")
     began, before = time.monotonic(), len(tries.read_text())
     eventually(lambda: len(tries.read_text()) > before + 1, 60, "two more tries")

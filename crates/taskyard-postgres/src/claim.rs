@@ -47,7 +47,7 @@ pub(crate) async fn claim(store: &Inner, request: &ClaimRequest) -> Result<Claim
         }
         // The database has answered, so nothing was claimed.
         Err(error) if !error.is_transient() && postpone_refused(store, request).await? => {
-            tracing::warn!(%error, "the database refuses to start some tasks; they wait for ten seconds");
+            tracing::warn!(%error, "the database refuses to start some tasks; they are tried again after ten seconds");
             run(store, request, sql).await
         }
         Err(error) => {
@@ -243,7 +243,7 @@ fn claimed_task(row: &Row, id: TaskId, token: Token, flags: i32, retry: taskyard
 /// Parks what was claimed and cannot be understood, where people see it; the claim goes on without it.
 async fn set_aside(store: &Inner, corrupt: Vec<Finish>) -> Result<()> {
     if !corrupt.is_empty() {
-        tracing::warn!(count = corrupt.len(), "tasks that cannot be understood were parked");
+        tracing::warn!(count = corrupt.len(), "tasks that cannot be decoded were parked");
         finish::finish(store, &corrupt, &[]).await?;
     }
     Ok(())

@@ -191,7 +191,7 @@ impl Reply {
                 drop(state);
                 Err(errors::refused(py, &refusal))
             }
-            None => Err(pyo3::exceptions::PyRuntimeError::new_err("the answer is not there yet")),
+            None => Err(pyo3::exceptions::PyRuntimeError::new_err("the reply has not arrived yet")),
         }
     }
 

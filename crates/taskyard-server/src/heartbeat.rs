@@ -142,7 +142,7 @@ async fn fence(state: &State) {
         let (doubt, end) = thresholds(config.lease);
         if age >= end {
             if set_lease(state, Lease::Over) {
-                tracing::error!("no heartbeat for {age:?}: the lease may be over; dropping what runs");
+                tracing::error!("no heartbeat for {age:?}: the lease may have expired; interrupting running tasks");
                 state.drop_work(Interrupt::Release);
             }
         } else if age >= doubt && *state.lease.borrow() == Lease::Good && set_lease(state, Lease::Doubtful) {
@@ -161,7 +161,7 @@ fn thresholds(lease: Duration) -> (Duration, Duration) {
 
 /// Declared dead: everything is dropped, and the server enters anew.
 async fn rise_again(state: &State) {
-    tracing::error!(server = %state.id(), "this server was declared dead; it drops its work and enters again");
+    tracing::error!(server = %state.id(), "this server was declared dead; it drops its tasks and registers again");
     set_lease(state, Lease::Over);
     state.drop_work(Interrupt::Release);
     let mut backoff = Backoff::default();
@@ -181,7 +181,7 @@ async fn rise_again(state: &State) {
             }
             Err(error) => {
                 state.note(&error);
-                tracing::warn!(%error, "cannot enter again; trying again");
+                tracing::warn!(%error, "cannot register again; trying again");
             }
         }
         backoff.pause().await;

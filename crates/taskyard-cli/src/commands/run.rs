@@ -149,7 +149,7 @@ impl Run {
             match &app {
                 Some(app) => remark(format_args!("application: {app}")),
                 None if session.settings().include.is_empty() => {
-                    return Err(Failure::usage("no application to run tasks of was found").with_hint(
+                    return Err(Failure::usage("there is no application whose tasks could be run").with_hint(
                         "name it: --app module:attribute, TASKYARD_APP, or app = \"…\" under [tool.taskyard] in pyproject.toml",
                     ));
                 }

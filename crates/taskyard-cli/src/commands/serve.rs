@@ -60,7 +60,7 @@ impl Serve {
             )
         })?;
         let app = python::application(self.app.as_deref(), session)?.ok_or_else(|| {
-            Failure::usage("no application to serve was found")
+            Failure::usage("there is no application to serve")
                 .with_hint("name it: taskyard serve module:app, or app = \"…\" under [tool.taskyard]")
         })?;
         let (app, is_factory) = python::split_factory(&app);

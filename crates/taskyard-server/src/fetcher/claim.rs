@@ -92,7 +92,7 @@ impl Fetcher {
                 // Claimed under an id that was declared dead since: the rescuer frees them.
                 Ok(Ok(_)) => return Got::Nothing,
                 Ok(Err(error)) if backoff.tries() % 10 == 0 => {
-                    tracing::warn!(%error, "the database is still away");
+                    tracing::warn!(%error, "the database still cannot be reached");
                 }
                 _ => {}
             }
