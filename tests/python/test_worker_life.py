@@ -357,5 +357,5 @@ def test_what_cannot_be_a_hook_or_a_lifespan_of_workers_is_refused(tmp_path: pat
         def connect(app: FastAPI) -> None:
             pass
 
-    with pytest.raises(InvalidArgument, match="runs your own lifespan in each worker, and none is given"):
+    with pytest.raises(InvalidArgument, match="runs your own lifespan in each worker, but no lifespan is given"):
         QueuedTasks(database=str(tmp_path / "queue.db")).lifespan(in_workers=True)
