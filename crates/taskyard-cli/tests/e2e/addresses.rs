@@ -20,6 +20,7 @@ fn sqlite_addresses_of_other_libraries() {
             ("sqlite:///:memory:", "name a file"),
             ("sqlite://", "name a file"),
             (":memory:", "name a file"),
+            ("sqlite+aiosqlite:///q.db", "write sqlite:PATH"),
         ] {
             let said = place.run(&[command, &["--database", address]].concat());
             assert!(said.code == 2 && said.stderr.contains(part), "{address}: {said:?}");
