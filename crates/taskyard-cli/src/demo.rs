@@ -44,7 +44,7 @@ pub(crate) struct Demo {
     directory: PathBuf,
 }
 
-/// How a run ended.
+/// The end of a run.
 enum End {
     Finished(taskyard::Final),
     Interrupted,

@@ -200,7 +200,7 @@ mod tests {
         assert!(refused.contains("everybody may write") && refused.contains("--root "), "{refused}");
         let named = Root::named(root.path()).unwrap();
         ProjectKeys::new(&Settings::default(), &named).unwrap().active().unwrap();
-        // Only root can give a file away.
+        // Only root can change a file's owner.
         std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         if std::os::unix::fs::chown(&secret, Some(65_534), None).is_ok() {
             let refused = ProjectKeys::new(&Settings::default(), &found).unwrap().active().unwrap_err().to_string();

@@ -43,7 +43,7 @@ pub(crate) struct Workers {
     /// Serve these queues only, separated by commas; with weights as in critical:3,default:1 [default: all]
     #[arg(long, value_name = "A,B")]
     queues: Option<String>,
-    /// Serve them by priority over all, strict (as they are named) or by weights [default: priority]
+    /// Serve them by priority over all, strict (in the given order) or by weights [default: priority]
     #[arg(long, value_name = "ORDER")]
     queue_order: Option<String>,
     /// The server's label [default: host name]

@@ -32,7 +32,7 @@ pub(crate) enum Schedule {
     Resume(Names),
     /// Run a schedule's task now and print the task's id
     Run(Name),
-    /// Show when a rule would run, without a database
+    /// Show the next times of a rule, without a database
     Next(next::Next),
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Edit {
     id: GivenId,
     #[command(flatten)]
     arguments: Arguments,
-    /// The queue it will go to
+    /// The new queue
     #[arg(long)]
     queue: Option<String>,
 }

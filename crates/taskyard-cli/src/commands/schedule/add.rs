@@ -17,7 +17,7 @@ use crate::session::{Access, Session};
 pub(crate) struct Add {
     /// The schedule's name
     schedule: String,
-    /// When: a cron expression in quotes, @daily, "@every 5m", "@at 2026-12-24T18:00:00+01:00", "@after 2h", @reboot
+    /// The rule: a cron expression in quotes, @daily, "@every 5m", "@at 2026-12-24T18:00:00+01:00", "@after 2h", @reboot
     rule: String,
     #[command(flatten)]
     work: Work,
@@ -30,7 +30,7 @@ pub(crate) struct Add {
     /// If times were missed: skip, one or all
     #[arg(long, value_name = "POLICY", default_value_t = CatchUp::One)]
     catch_up: CatchUp,
-    /// How far back missed times are made up for
+    /// Make up for times that were missed at most this long ago
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = span)]
     catch_up_window: Duration,
     /// Delay each run by a random time of up to this long

@@ -7,7 +7,7 @@ use taskyard_core::schedule::rule::{Clock, Rule, zone};
 use crate::failure::Failure;
 use crate::out::{Out, remark};
 
-/// Show when a rule would run, without a database
+/// Show the next times of a rule, without a database
 #[derive(Debug, Args)]
 pub(crate) struct Next {
     /// A cron expression in quotes, @daily, "@every 5m", …

@@ -31,7 +31,7 @@ pub(crate) struct Add {
     /// At most one unfinished task with this key; a second addition returns the first task's id
     #[arg(long, value_name = "KEY")]
     unique: Option<String>,
-    /// Wait for it and print its result
+    /// Wait for the task and print its result
     #[arg(long)]
     wait: bool,
 }

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use taskyard::{QueueStatus, TaskRecord};
 
-/// How the lists are ordered.
+/// The order of the lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
     pub(super) queues: Queues,
